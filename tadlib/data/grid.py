@@ -1,0 +1,31 @@
+"""Seconds <-> snippets: the only place that knows frame rate and stride."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Snippet t covers the half-open stretch [t, t + 1) of a continuous snippet axis that starts at 0 s.
+
+    n snippets last n strides, not n - 1.
+    """
+
+    fps: float  # frames per second of the video
+    stride: int  # frames from one snippet to the next
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0 or self.stride < 1:
+            raise ValueError(f"fps must be positive and stride at least 1, got fps={self.fps}, stride={self.stride}")
+
+    def seconds(self, snippets):
+        """Snippet position -> seconds; floats, arrays and tensors alike."""
+        return snippets * self.stride / self.fps
+
+    def snippets(self, seconds):
+        """Seconds -> (fractional) snippet position; floats, arrays and tensors alike."""
+        return seconds * self.fps / self.stride
+
+    def count(self, frames: int) -> int:
+        """Snippets of a video of `frames` frames; the last one may stand for fewer than `stride` frames."""
+        return math.ceil(frames / self.stride)

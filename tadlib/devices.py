@@ -1,0 +1,39 @@
+"""Where tensors live and in which precision: one word each, the same everywhere."""
+
+import random
+
+import numpy as np
+import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def pick(name: str = "auto") -> torch.device:
+    """The device called `name`; "auto" is CUDA, else Apple MPS, else CPU.
+
+    Raises ValueError for a device this machine does not have.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available.get(name, False):
+        usable = ", ".join(device for device, present in available.items() if present)
+        raise ValueError(f"device {name!r} is not available here; usable: auto, {usable}")
+    return torch.device(name)
+
+
+def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The arithmetic of a word: "fp32", "bf16", or "auto" (bf16 on CUDA devices that have it, else fp32)."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python, numpy and torch, so that the same seed on the same machine gives the same figures."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True

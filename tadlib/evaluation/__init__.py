@@ -1,0 +1,1 @@
+"""How good is it, and is that more than chance? Metrics, protocols, floors and ceilings."""

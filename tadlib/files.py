@@ -1,0 +1,91 @@
+"""Files as every part of the workbook writes them: whole or not at all, made once, named by what is in them."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+Progress = Callable[[int, int, str], None]  # (done, total, what is being done)
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """A Progress that shows nothing."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside `path`; renamed onto it when the block succeeds, removed when it does not.
+
+    A reader therefore never meets half a file, whatever kills the writer. The temporary name keeps the ending of
+    `path`, because libraries choose formats by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for everybody
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinity are refused because JSON has neither."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path | str) -> Any:
+    """The value in a JSON file; a file that is no JSON raises ValueError naming it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable JSON ({error}): delete it or restore it") from error
+
+
+def write_npy(path: Path | str, array: np.ndarray) -> None:
+    """Write `array` as .npy, atomically."""
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, array)
+
+
+@contextlib.contextmanager
+def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
+    """Hold an inter-process lock beside `path`, so that what several runs need at once is made by one of them."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(0, 1, f"waiting for another run that is making {path.name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def digest(value: Any) -> str:
+    """Twelve hexadecimal digits that stand for a JSON-able value; equal values give equal digests."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def file_digest(path: Path | str) -> str:
+    """Twelve hexadecimal digits that stand for the bytes of a file."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()[:12]

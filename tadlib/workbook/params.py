@@ -1,0 +1,211 @@
+"""The vocabulary of parameters: every name, its type, default, limits and meaning, and the check of what was given.
+
+Names are flat, because papermill layers files and `-p` by a shallow update. A notebook's parameters cell repeats the
+names its reader will want to change; every other name may still be passed with `-p` or `-f`. What depends on the data
+set (how wide, how long to train) has a recipe per data set; a value that is given, other than None, beats the recipe.
+"""
+
+import ast
+import difflib
+import html
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+# What the embedded demo trains in about a minute on two cores: a narrow network on the small CLIP's 128 channels.
+RECIPES: dict[str, dict[str, Any]] = {
+    "demo": {
+        "encoder": "tad-demo",
+        "pretrained": "",
+        "stride": 4,
+        "width": 128,
+        "decoder_layers": 3,
+        "epochs": 30,
+        "lr": 1.0e-3,
+    },
+}
+IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
+
+
+class Params(BaseModel):
+    """The parameters in force; immutable, and complete: every name of the vocabulary has a checked value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    dataset: str = Field("demo", min_length=1, description="demo, thumos14, activitynet13, or a folder")
+    split: Literal[75, 50, 0] = Field(75, description="per cent of the classes seen in training; 0 = closed set")
+    split_id: int = Field(0, ge=0, le=9, description="which of the ten class splits")
+    seed: int = Field(0, ge=0, description="seed of everything random")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="arithmetic of the networks")
+    data_dir: str = Field("data", min_length=1, description="folder of the data sets")
+    run_dir: str = Field("", description="folder of this run; empty = a new one under outputs/")
+
+    encoder: str = Field("ViT-B-16", description="open_clip architecture")
+    pretrained: str = Field("openai", description="open_clip tag or local checkpoint of the encoder")
+    stride: int = Field(8, ge=1, description="frames from one snippet to the next")
+
+    window: int = Field(128, ge=0, description="snippets per window; 0 = the whole video")
+    overlap: float = Field(0.75, ge=0, lt=1, description="share of a training window shared with the next")
+    test_overlap: float = Field(0.25, ge=0, lt=1, description="share of a test window shared with the next")
+    rescale: int = Field(0, ge=0, description="snippets to which a whole video is resampled; 0 = not")
+
+    target: Literal["foreground", "prompt", "name"] = Field(
+        "foreground", description="what queries learn: action or not, or a text embedding"
+    )
+    queries: int = Field(40, ge=1, description="learned queries, the most actions found in one window")
+    encoder_layers: int = Field(2, ge=0, description="transformer encoder layers")
+    decoder_layers: int = Field(5, ge=1, description="transformer decoder layers")
+    width: int = Field(512, ge=8, description="channels of the detector")
+    heads: int = Field(8, ge=1, description="attention heads")
+    conv_layers: int = Field(0, ge=0, description="convolutions before the encoder")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
+
+    epochs: int = Field(100, ge=1, description="passes over the training windows")
+    batch_size: int = Field(16, ge=1, description="windows per batch")
+    accumulate: int = Field(1, ge=1, description="batches per optimiser step")
+    lr: float = Field(1.0e-4, gt=0, description="peak learning rate")
+    lr_backbone: float = Field(1.0e-5, gt=0, description="peak learning rate of the convolutions")
+    weight_decay: float = Field(1.0e-4, ge=0, description="AdamW's weight decay")
+    clip_norm: float = Field(0.1, ge=0, description="largest gradient norm; 0 = no clipping")
+    schedule: Literal["cosine", "step"] = Field("cosine", description="how the learning rate falls")
+    ema: bool = Field(False, description="report an exponential moving average of the weights")
+    aux_loss: bool = Field(True, description="losses on every decoder layer, not on the last alone")
+    loss_class: float = Field(3.0, ge=0, description="weight of the focal loss")
+    loss_l1: float = Field(5.0, ge=0, description="weight of the L1 loss")
+    loss_giou: float = Field(2.0, ge=0, description="weight of the gIoU loss")
+
+    text: Literal["prompt", "name"] = Field("prompt", description="what CLIP reads for a class")
+    pooling: Literal["mean", "max"] = Field("mean", description="how features under a proposal become one")
+    roi_bins: int = Field(16, ge=1, description="bins of RoIAlign")
+    logit_scale: Literal["exp", "raw", "none"] = Field("exp", description="factor on the cosine: exp(tau), tau or 1")
+    fusion: Literal["after_softmax", "before_softmax", "detector", "clip"] = Field(
+        "after_softmax", description="where actionness meets the class scores"
+    )
+    keep: Literal["class_agnostic", "class_specific", "class_one"] = Field(
+        "class_agnostic", description="best pairs overall, best classes per proposal, or one class per video"
+    )
+    top_k: int = Field(100, ge=1, description="detections kept per video")
+    nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
+    nms_tiou: float = Field(0.5, gt=0, le=1, description="tIoU above which proposals count as the same")
+    protocol: Literal["strict", "gap"] = Field("strict", description="which videos, actions, candidates count")
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _digits_are_a_number(cls, value: Any) -> Any:
+        """`-r split 50` and a quoted YAML number arrive as text, which a Literal refuses."""
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @field_validator("dataset", "data_dir", "run_dir", "encoder", "pretrained", mode="before")
+    @classmethod
+    def _names_are_text(cls, value: Any) -> Any:
+        """`-p dataset 007` arrives as the number 7: a name made of digits is still a name."""
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Params":
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width must be a multiple of twice heads ({2 * self.heads}), got width={self.width}")
+        if self.rescale and self.window:
+            raise ValueError(f"rescale={self.rescale} resamples whole videos: it needs window=0, got {self.window}")
+        return self
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> "Params":
+        """Parameters from what was given; the recipe of the data set and the defaults fill the rest.
+
+        Raises ValueError in one line a mistake: the name, the value, what is allowed, the nearest right name.
+        """
+        given = {name: value for name, value in given.items() if name not in IGNORED}
+        for name in given:
+            if name not in cls.model_fields:
+                raise ValueError(f"unknown parameter {name!r}{_nearest(name, cls.model_fields)}")
+        given = {name: value for name, value in given.items() if value is not None}
+        recipe = RECIPES.get(str(given.get("dataset", cls.model_fields["dataset"].default)), {})
+        try:
+            return cls(**(recipe | given))
+        except ValidationError as error:
+            raise ValueError("; ".join(_sentence(cls, problem) for problem in error.errors())) from None
+
+    @classmethod
+    def from_notebook(cls, namespace: Mapping[str, Any]) -> "Params":
+        """The parameters in force in a notebook; `namespace` is its globals().
+
+        Papermill only warns about a name that no cell declares and goes on with the default. Here every name set in
+        a cell of plain assignments (the parameters cell, and the one papermill injects) must be in the vocabulary.
+        """
+        names = _assigned(namespace.get("In", [])) - IGNORED
+        return cls.check({name: namespace[name] for name in names if name in namespace})
+
+    def changed(self) -> dict[str, Any]:
+        """The parameters that differ from the vocabulary's defaults."""
+        return {name: value for name, value in self if value != type(self).model_fields[name].default}
+
+    def _repr_html_(self) -> str:
+        changed = self.changed()
+        cells = "".join(
+            f'<span style="display:inline-block;margin:1px 12px 1px 0" title="{html.escape(field.description or "")}">'
+            f"<code>{name}</code> = {'<b>' if name in changed else ''}"
+            f"{html.escape(repr(getattr(self, name)))}{'</b>' if name in changed else ''}</span>"
+            for name, field in type(self).model_fields.items()
+        )
+        return f"<div>{cells}<br><small>bold: differs from the general default</small></div>"
+
+
+def allowed(name: str) -> str:
+    """What a parameter may be, in words."""
+    field = Params.model_fields[name]
+    if typing.get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(str(value) for value in typing.get_args(field.annotation))
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    limits = [
+        f"{sign} {getattr(limit, short)}"
+        for limit in field.metadata
+        for short, sign in signs.items()
+        if hasattr(limit, short)
+    ]
+    kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[field.annotation]
+    return " ".join([kind, " and ".join(limits)]).strip()
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    if not problem["loc"]:
+        return problem["msg"].removeprefix("Value error, ")
+    name, value = problem["loc"][0], problem["input"]
+    choices = typing.get_args(model.model_fields[name].annotation)
+    close = difflib.get_close_matches(value, [str(choice) for choice in choices], n=1) if isinstance(value, str) else []
+    return f"{name} must be {allowed(name)}; got {value!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def _assigned(cells: Iterable[str]) -> set[str]:
+    """Names set in those cells that hold nothing but assignments of literals."""
+    names: set[str] = set()
+    for cell in cells:
+        try:
+            body = ast.parse(cell).body
+        except SyntaxError:  # a cell with a magic in it
+            continue
+        if body and all(_is_literal(statement) for statement in body):
+            names |= {target.id for statement in body for target in _targets(statement) if isinstance(target, ast.Name)}
+    return names
+
+
+def _targets(statement: ast.stmt) -> list[ast.expr]:
+    return [statement.target] if isinstance(statement, ast.AnnAssign) else statement.targets
+
+
+def _is_literal(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+        return False
+    try:
+        ast.literal_eval(statement.value)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""Files are whole or absent, JSON is strict, and what several runs need at once is made by one."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from tadlib.files import atomic, digest, file_digest, locked, read_json, write_json, write_npy
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path):
+    with pytest.raises(RuntimeError, match="interrupted"), atomic(tmp_path / "deep" / "x.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("interrupted")
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file_untouched(tmp_path):
+    write_json(tmp_path / "x.json", {"a": 1})
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert read_json(tmp_path / "x.json") == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    write_npy(tmp_path / "x.npy", np.arange(6.0).reshape(2, 3))
+    assert np.load(tmp_path / "x.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_equal_values_have_equal_digests_whatever_their_order(tmp_path):
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+    (tmp_path / "x").write_text("one")
+    (tmp_path / "y").write_text("two")
+    assert file_digest(tmp_path / "x") != file_digest(tmp_path / "y")
+
+
+def test_of_two_makers_one_waits_and_says_so(tmp_path):
+    said, inside, free = [], threading.Event(), threading.Event()
+
+    def first():
+        with locked(tmp_path / "thing"):
+            inside.set()
+            free.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(10)
+
+    def notice(done, total, text):
+        said.append(text)
+        free.set()
+
+    with locked(tmp_path / "thing", notice):
+        thread.join(10)
+    assert said == ["waiting for another run that is making thing"]
