@@ -1,0 +1,31 @@
+"""Every figure of the workbook: data in, a picture out. The only place that imports matplotlib and seaborn."""
+
+from tadlib.workbook.figures.data import action_statistics, film_strip, similarity_matrix, similarity_over_time
+from tadlib.workbook.figures.learning import losses, proposals, query_positions, window
+from tadlib.workbook.figures.results import (
+    comparison,
+    confusion,
+    headline,
+    naming_by_overlap,
+    per_class,
+    recall_curve,
+    timelines,
+)
+
+__all__ = [
+    "action_statistics",
+    "comparison",
+    "confusion",
+    "film_strip",
+    "headline",
+    "losses",
+    "naming_by_overlap",
+    "per_class",
+    "proposals",
+    "query_positions",
+    "recall_curve",
+    "similarity_matrix",
+    "similarity_over_time",
+    "timelines",
+    "window",
+]

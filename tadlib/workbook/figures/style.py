@@ -1,0 +1,77 @@
+"""One visual style: sizes, colours (Okabe and Ito's, safe for colour-blind readers), and a figure that shows itself."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+WIDTH = 9.0  # inches; every figure fills the column of a report
+DPI = 144
+BLACK, ORANGE, SKY, GREEN = "#222222", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999"
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
+TRUTH, OURS, FLOOR, CEILING = BLACK, BLUE, GREY, GREEN  # the same role, the same colour, in every figure
+SEQUENTIAL, GREYS = "viridis", "Greys"
+
+SETTINGS = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "figure.facecolor": "white",
+}
+styled = rc_context(SETTINGS)  # a decorator: the settings hold while a figure is drawn, and nowhere else
+
+
+class Picture(Figure):
+    """A figure that notebooks embed once, as a PNG with alternative text, without pyplot and without a magic."""
+
+    alt = ""
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        png = io.BytesIO()
+        with rc_context(SETTINGS):
+            self.savefig(png, format="png", dpi=DPI)
+        width, height = (round(inches * 96) for inches in self.get_size_inches())
+        data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}
+
+
+def picture(height: float, alt: str, **grid) -> tuple[Picture, np.ndarray]:
+    """A full-width picture `height` inches tall and its axes, always as an array (rows, columns)."""
+    figure = Picture(figsize=(WIDTH, height), layout="constrained")
+    figure.alt = alt
+    return figure, figure.subplots(squeeze=False, **grid)
+
+
+def bars(axes: Axes, segments: ArrayLike, row: float, color: str, height: float = 0.7, alpha=None) -> None:
+    """Segments (n, 2) in seconds as bars on one row of a timeline; `alpha` is one value or one per segment."""
+    segments = np.asarray(segments, dtype=float).reshape(-1, 2)
+    alphas = np.broadcast_to(1.0 if alpha is None else alpha, len(segments))
+    for (start, end), opacity in zip(segments, alphas, strict=True):
+        axes.barh(
+            row, end - start, left=start, height=height, color=color, alpha=float(opacity), edgecolor="white", lw=0.4
+        )
+
+
+def rows(axes: Axes, labels: Sequence[str], duration: float) -> None:
+    """Name the rows of a timeline, first on top, over a time axis in seconds."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlim(0, duration)
+    axes.set_xlabel("time (s)")
+    axes.tick_params(axis="y", length=0)

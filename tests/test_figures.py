@@ -1,0 +1,73 @@
+"""Every figure is one picture with alternative text, and shows what it was given."""
+
+import base64
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.workbook import figures
+
+RNG = np.random.default_rng(0)
+CLASSES = ("Diving", "Shotput", "HighJump")
+VIDEO = Video("v1", 40.0, 10.0, "test", (Action(3.0, 8.0, "Diving"), Action(20.0, 31.0, "Shotput")))
+FOUND = {"v1": SimpleNamespace(segments=np.array([[3.2, 8], [19, 33], [35, 39]]), scores=np.array([0.9, 0.6, 0.1]))}
+NAMED = {"v1": SimpleNamespace(**vars(FOUND["v1"]), labels=("Diving", "Shotput", "HighJump"))}
+ROW = {"mAP": 0.3, "mAP@0.3": 0.4, "mAP@0.5": 0.3, "mAP@0.7": 0.2}
+HISTORY = [{"epoch": e, "loss": 5 / e, "loss_l1": 1 / e, "lr": 1e-3 / e, "matched_tiou": 0.5} for e in range(1, 5)]
+
+
+def benchmark(tmp_path):
+    videos = (VIDEO, Video("v2", 30.0, 10.0, "val", (Action(1.0, 2.0, "HighJump"), Action(1.5, 4.0, "Shotput"))))
+    return Benchmark("x", tmp_path, videos, CLASSES, "val", "test", (0.5,))
+
+
+PICTURES = {
+    "film_strip": lambda _: figures.film_strip(VIDEO, [(s, np.zeros((12, 16, 3), np.uint8)) for s in (2.0, 5.0, 9.0)]),
+    "action_statistics": lambda folder: figures.action_statistics(benchmark(folder)),
+    "similarity_matrix": lambda _: figures.similarity_matrix(RNG.random((3, 3)), CLASSES, [np.zeros((4, 4, 3))] * 3),
+    "similarity_over_time": lambda _: figures.similarity_over_time(
+        VIDEO, np.arange(50.0), RNG.random((50, 3)), CLASSES
+    ),
+    "window": lambda _: figures.window(RNG.random((32, 8)), np.array([[0.5, 0.2]])),
+    "losses": lambda _: figures.losses(HISTORY),
+    "query_positions": lambda _: figures.query_positions(RNG.random((6, 5, 2)), RNG.random((6, 5))),
+    "proposals": lambda _: figures.proposals([VIDEO], FOUND),
+    "headline": lambda _: figures.headline([ROW | {"name": "ours", "role": "ours"}]),
+    "per_class": lambda _: figures.per_class({"Diving": 0.2}, {"Diving": 0.4}, {"Diving": 3}),
+    "recall_curve": lambda _: figures.recall_curve([1, 10, 100], {"ours": [0.1, 0.4, 0.6]}),
+    "confusion": lambda _: figures.confusion({"true segments": np.eye(3) * 4}, CLASSES),
+    "naming_by_overlap": lambda _: figures.naming_by_overlap(RNG.random(50), RNG.random(50) > 0.5),
+    "timelines": lambda _: figures.timelines([VIDEO], NAMED, {"v1": 0.5}),
+    "comparison": lambda _: figures.comparison(
+        [{"run": "a", "mAP": 0.3, "floor": 0.1, "baseline": 0.15, "ceiling": 0.5}]
+    ),
+}
+
+
+def test_every_figure_is_tried_here():
+    assert set(PICTURES) == set(figures.__all__)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_figure_is_one_png_with_alternative_text(name, tmp_path):
+    data, metadata = PICTURES[name](tmp_path)._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert len(metadata["image/png"]["alt"]) > 20 and data["text/plain"] == metadata["image/png"]["alt"]
+
+
+def test_axes_name_their_units(tmp_path):
+    (place, *_) = figures.timelines([VIDEO], NAMED, {"v1": 0.5}).axes
+    assert place.get_xlabel() == "time (s)"
+    assert [label.get_text() for label in place.get_yticklabels()] == ["Diving", "Shotput", "HighJump"]
+
+
+def test_a_video_without_detections_still_has_its_timeline():
+    (place, *_) = figures.timelines([VIDEO], {}, {"v1": 0.0}).axes
+    assert [label.get_text() for label in place.get_yticklabels()] == ["Diving", "Shotput"]
+
+
+def test_actions_that_overlap_are_covered_once(tmp_path):
+    title = figures.action_statistics(benchmark(tmp_path)).axes[2].get_title()
+    assert title == "Action covers 25% of a video"  # the mean of (5 + 11) / 40 and of 3 / 30
