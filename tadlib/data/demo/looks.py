@@ -1,0 +1,97 @@
+"""What varies between videos: people, light, cameras, clutter, and how much the setting gives away."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tadlib.data.demo.body import Outfit
+from tadlib.data.demo.stage import Camera, Color
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard the benchmark is; every dial in one place."""
+
+    generic_setting: float = 0.25  # share of videos set in a hall or a meadow that hints at the sport at most
+    hint: float = 0.5  # in those, at most this much of the sport's own scene shines through
+    light: float = 0.25  # spread of brightness and contrast
+    tint: float = 0.12  # spread of the light's colour
+    wide: tuple[float, float] = (1.0, 1.25)  # magnification of the camera that shows attempts
+    close: tuple[float, float] = (1.5, 1.9)  # magnification of the camera that shows people waiting
+    wide_on_action: float = 0.85  # share of actions shown by the wide camera
+    wide_on_idle: float = 0.4  # share of everything else shown by it
+    shake: float = 8.0  # world units by which a camera misses the middle
+    spectators: float = 0.4  # share of videos with people in the background
+
+
+DIFFICULTY = Difficulty()
+SKINS = ((244, 208, 177), (224, 172, 128), (176, 118, 78), (118, 76, 50))
+HAIRS = ((40, 30, 24), (96, 60, 30), (200, 168, 96), (70, 70, 76))
+CLOTHES = (
+    (206, 44, 48), (32, 84, 170), (240, 240, 236), (38, 38, 46), (244, 190, 40),
+    (40, 140, 84), (232, 120, 40), (126, 70, 150), (90, 190, 220),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """One video's appearance; hashable, so that its background is drawn once."""
+
+    label: str
+    outfit: Outfit
+    other: Outfit
+    size: float
+    cameras: tuple[Camera, ...]  # wide, close
+    brightness: float
+    tint: tuple[float, float, float]
+    setting: str  # "own" or a generic setting
+    hint: float  # share of the sport's own scene in a generic setting
+    spectators: int
+    seed: int
+
+    def lit(self, color: Sequence[float]) -> Color:
+        """A colour under this video's light."""
+        return tuple(
+            int(min(255, max(0, part * self.brightness * tint))) for part, tint in zip(color, self.tint, strict=True)
+        )
+
+
+def sample_look(rng: np.random.Generator, label: str, difficulty: Difficulty = DIFFICULTY) -> Look:
+    """A random appearance for a video of `label`."""
+
+    def outfit() -> Outfit:
+        skin, hair = SKINS[rng.integers(len(SKINS))], HAIRS[rng.integers(len(HAIRS))]
+        shirt, trousers, shoes = (CLOTHES[rng.integers(len(CLOTHES))] for _ in range(3))
+        return Outfit(skin=skin, shirt=shirt, trousers=trousers, shoes=shoes, hair=hair)
+
+    mirrored = bool(rng.random() < 0.5)
+    cameras = tuple(
+        Camera(
+            x=x + float(rng.uniform(-1, 1)) * difficulty.shake,
+            y=66 + float(rng.uniform(-0.5, 0.5)) * difficulty.shake,
+            zoom=float(rng.uniform(*zoom)),
+            mirrored=mirrored,
+        )
+        for x, zoom in ((78, difficulty.wide), (60, difficulty.close))
+    )
+    generic = rng.random() < difficulty.generic_setting
+    tint = 1 + difficulty.tint * rng.uniform(-1, 1, 3)
+    return Look(
+        label=label,
+        outfit=outfit(),
+        other=outfit(),
+        size=float(rng.uniform(0.85, 1.15)),
+        cameras=cameras,
+        brightness=float(1 + difficulty.light * rng.uniform(-1, 0.5)),
+        tint=(float(tint[0]), float(tint[1]), float(tint[2])),
+        setting=("hall", "meadow", "street")[rng.integers(3)] if generic else "own",
+        hint=float(rng.uniform(0, difficulty.hint)) if generic else 1.0,
+        spectators=int(rng.integers(3, 9)) if rng.random() < difficulty.spectators else 0,
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def choose_camera(rng: np.random.Generator, acting: bool, difficulty: Difficulty = DIFFICULTY) -> int:
+    """Which camera shows what happens: television shows attempts from afar and faces in between, mostly."""
+    return int(rng.random() >= (difficulty.wide_on_action if acting else difficulty.wide_on_idle))

@@ -1,0 +1,126 @@
+"""When what happens in each video of the benchmark, after THUMOS14's statistics.
+
+Taken from THUMOS14's validation annotations: the median duration of each class, the quantiles of video durations and
+of the share of a video inside an action, several classes in about one video of eight, every CliffDiving action
+labelled Diving too. Videos last half of THUMOS14's durations, between 20 and 400 s, so that two cores render the
+benchmark in a minute.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tadlib.data.annotations import Action
+from tadlib.data.demo.looks import choose_camera
+from tadlib.data.demo.performances import CLASSES, DISTRACTORS, IDLE, REHEARSAL
+
+MEDIAN_DURATION = {  # seconds, THUMOS14 validation
+    "BaseballPitch": 3.45, "BasketballDunk": 1.7, "Billiards": 3.2, "CleanAndJerk": 9.7, "CliffDiving": 2.6,
+    "CricketBowling": 1.1, "CricketShot": 1.1, "Diving": 2.4, "FrisbeeCatch": 1.8, "GolfSwing": 4.5,
+    "HammerThrow": 7.1, "HighJump": 4.3, "JavelinThrow": 6.25, "LongJump": 6.5, "PoleVault": 6.85, "Shotput": 5.0,
+    "SoccerPenalty": 2.95, "TennisSwing": 1.6, "ThrowDiscus": 2.55, "VolleyballSpiking": 1.3,
+}  # fmt: skip
+SHARES = (0.0, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 1.0)
+VIDEO_DURATION = (8.8, 30.7, 36.9, 81.1, 150.4, 228.6, 450.4, 699.9, 1409.3)  # seconds at SHARES
+COVERAGE = (0.02, 0.058, 0.084, 0.157, 0.225, 0.375, 0.58, 0.68, 0.75)  # share of the video at SHARES
+SCALE, SHORTEST, LONGEST = 0.5, 20.0, 400.0
+SECOND_CLASS = 0.13  # share of videos with a second class
+PARTNERS = (  # classes that share a place
+    ("CricketBowling", "CricketShot"),
+    ("HammerThrow", "ThrowDiscus", "Shotput", "JavelinThrow"),
+    ("HighJump", "LongJump", "PoleVault"),
+)
+BEHAVIOURS = {
+    **dict.fromkeys(IDLE, 1.0),
+    **dict.fromkeys(DISTRACTORS, 0.6),
+    REHEARSAL: 0.8,
+    "empty": 0.8,
+    "passer-by": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A stretch of a video in which one thing is shown, in seconds."""
+
+    start: float
+    end: float
+    activity: str
+    label: str
+    camera: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The script of one video."""
+
+    id: str
+    subset: str
+    duration: float
+    scenes: tuple[Scene, ...]
+
+    def actions(self) -> tuple[Action, ...]:
+        """The annotations: every CliffDiving action is a Diving action as well, as in THUMOS14."""
+        acted = [scene for scene in self.scenes if scene.activity == "action"]
+        doubled = [(s.start, s.end, "Diving") for s in acted if s.label == "CliffDiving"]
+        return tuple(Action(*row) for row in sorted([(s.start, s.end, s.label) for s in acted] + doubled))
+
+
+def benchmark(seed: int = 0, per_class: tuple[int, int] = (3, 2)) -> tuple[Timeline, ...]:
+    """The scripts of all videos: `per_class` training ("val") and test videos led by each of the twenty classes."""
+    timelines = []
+    for subset, number in zip(("val", "test"), per_class, strict=True):
+        leading = [label for label in CLASSES for _ in range(number)]
+        for place, label in enumerate(leading):
+            rng = np.random.default_rng([seed, subset == "test", place])
+            timelines.append(sample_timeline(rng, f"demo_{subset}_{place + 1:04d}", subset, label))
+    return tuple(timelines)
+
+
+def sample_timeline(rng: np.random.Generator, video_id: str, subset: str, label: str) -> Timeline:
+    """A random script led by `label`, on a grid of tenths of a second."""
+    duration = round(float(np.clip(SCALE * np.interp(rng.random(), SHARES, VIDEO_DURATION), SHORTEST, LONGEST)), 1)
+    target = duration * np.interp(rng.random(), SHARES, COVERAGE)
+    second = _second_class(rng, label)
+    acted: list[tuple[str, float]] = []
+    while not acted or sum(length for _, length in acted) < target:
+        chosen = second if second and rng.random() < 0.4 else label
+        length = MEDIAN_DURATION[chosen] * np.exp(0.35 * rng.standard_normal())
+        acted.append((chosen, float(np.clip(round(length, 1), 0.5, 0.5 * duration))))
+    while len(acted) > 1 and sum(length for _, length in acted) > 0.8 * duration:
+        acted.pop()
+    free = duration - sum(length for _, length in acted)
+    weights = rng.lognormal(0, 1, len(acted) + 1)
+    gaps = free * weights / weights.sum()
+    scenes, now = [], 0.0
+    for (name, length), gap in zip([*acted, (label, 0.0)], gaps, strict=True):
+        start = round(now + gap, 1)
+        scenes += _between(rng, round(now, 1), min(start, duration), name)
+        if length:
+            scenes.append(
+                Scene(start, round(min(start + length, duration), 1), "action", name, choose_camera(rng, True))
+            )
+        now = start + length
+    return Timeline(video_id, subset, duration, tuple(scene for scene in scenes if scene.end > scene.start))
+
+
+def _second_class(rng: np.random.Generator, label: str) -> str | None:
+    partners = [name for group in PARTNERS if label in group for name in group if name != label]
+    if label.startswith("Cricket"):
+        return partners[0] if rng.random() < 0.5 else None
+    if rng.random() >= SECOND_CLASS:
+        return None
+    others = partners or [name for name in CLASSES if name != label]
+    return others[rng.integers(len(others))]
+
+
+def _between(rng: np.random.Generator, start: float, end: float, label: str) -> list[Scene]:
+    """What is shown from start to end while the action does not happen."""
+    names, weights = list(BEHAVIOURS), np.array(list(BEHAVIOURS.values()))
+    scenes, now = [], start
+    while end - now > 1e-6:
+        stop = min(end, round(now + rng.uniform(1.2, 6.0), 1))
+        activity = names[rng.choice(len(names), p=weights / weights.sum())]
+        scenes.append(Scene(now, stop, activity, label, choose_camera(rng, False)))
+        now = stop
+    return scenes

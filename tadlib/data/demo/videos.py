@@ -1,0 +1,93 @@
+"""The benchmark's video files: every script drawn and encoded as H.264, annotations in ActivityNet's layout."""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tadlib.data.demo.looks import choose_camera, sample_look
+from tadlib.data.demo.performances import ACTIVITIES, CLASSES, REHEARSAL, render
+from tadlib.data.demo.stage import HEIGHT, WIDTH
+from tadlib.data.demo.timelines import Timeline, benchmark
+from tadlib.files import Progress, atomic, silent, write_json
+
+FPS = 10
+VERSION = 1  # raise it when the pictures or the scripts change: older renderings are then made anew
+
+
+def make(folder: Path | str, seed: int = 0, progress: Progress = silent) -> None:
+    """Write `videos/<id>.mp4` for every script and then `annotations.json`; whole videos from before are kept."""
+    folder = Path(folder)
+    timelines = benchmark(seed)
+    if (folder / "annotations.json").is_file() and all(_path(folder, line).is_file() for line in timelines):
+        return
+    missing = [line for line in timelines if not _path(folder, line).is_file()]
+    done = len(timelines) - len(missing)
+    context = multiprocessing.get_context("spawn")  # fork would copy the threads of whoever calls
+    with ProcessPoolExecutor(min(8, os.cpu_count() or 1), mp_context=context) as workers:
+        # longest first, so that no worker is left with a long video at the end
+        jobs = [
+            workers.submit(write, _path(folder, line), line, seed)
+            for line in sorted(missing, key=lambda x: -x.duration)
+        ]
+        for job in as_completed(jobs):
+            job.result()
+            done += 1
+            progress(done, len(timelines), "rendering the demo's videos")
+    database = {
+        line.id: {
+            "subset": line.subset,
+            "duration": line.duration,
+            "fps": float(FPS),
+            "annotations": [
+                {"segment": [action.start, action.end], "label": action.label} for action in line.actions()
+            ],
+        }
+        for line in timelines
+    }
+    write_json(folder / "annotations.json", {"version": f"demo {VERSION}", "database": database})
+
+
+def _path(folder: Path, timeline: Timeline) -> Path:
+    return folder / "videos" / f"{timeline.id}.mp4"
+
+
+def write(path: Path, timeline: Timeline, seed: int) -> None:
+    """Draw one script and encode it; what is drawn depends on the seed and the video's id alone."""
+    rng = np.random.default_rng([seed, *timeline.id.encode()])
+    look = sample_look(rng, timeline.scenes[0].label)
+    with atomic(path) as temporary, av.open(str(temporary), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "crf": "24"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.thread_count = 1
+        for scene in timeline.scenes:
+            shown = replace(look, label=scene.label)
+            frames = range(round(scene.start * FPS), round(scene.end * FPS))
+            for frame in frames:
+                image = render(shown, scene.activity, (frame - frames.start + 0.5) / len(frames), scene.camera)
+                for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                    container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Fresh pictures for training the small CLIP: uint8 (n, 120, 160, 3) and (label, activity) of each.
+
+    Half of the pictures show an action at a random phase, half what happens in between. None of the looks is a look
+    of the benchmark's videos.
+    """
+    rng = np.random.default_rng([seed, 2**20])
+    frames, shown = [], []
+    for place in range(looks):
+        label = CLASSES[(place + seed) % len(CLASSES)]
+        look = sample_look(rng, label)
+        for index in range(per_look):
+            activity = "action" if index % 2 == 0 else ACTIVITIES[rng.integers(1, len(ACTIVITIES))]
+            frames.append(render(look, activity, float(rng.random()), choose_camera(rng, activity == "action")))
+            shown.append((label, "idle" if activity == REHEARSAL else activity))
+    return np.stack(frames), shown

@@ -1,0 +1,84 @@
+"""CLIP by way of open_clip: images and texts in, embeddings out, as the model gives them (not normalised)."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+DEMO = "tad-demo"  # the architecture of the embedded demo's small CLIP
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A CLIP model with its own preprocessing and tokenizer, frozen."""
+
+    name: str
+    model: nn.Module
+    preprocess: object  # PIL image -> Float[Tensor, "3 h w"]
+    tokenizer: object  # list of texts -> Int[Tensor, "k context"]
+    device: torch.device
+    dtype: torch.dtype
+
+    @cached_property
+    def key(self) -> str:
+        """Twelve digits that stand for architecture, weights and preprocessing: what made an embedding."""
+        state = hashlib.sha256(f"{self.name} {self.preprocess} {self.dtype}".encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            state.update(name.encode())
+            state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return state.hexdigest()[:12]
+
+    @property
+    def logit_scale(self) -> float:
+        """The stored tau: similarities are multiplied by exp(tau) when CLIP is trained (ln 100 in OpenAI's)."""
+        return float(self.model.logit_scale)
+
+    @torch.inference_mode()
+    def images(self, frames: Sequence[np.ndarray]) -> Float[Tensor, "n c"]:
+        """Embeddings of frames (height, width, 3) uint8, float32 on the CPU, not normalised."""
+        batch = torch.stack([self.preprocess(Image.fromarray(frame)) for frame in frames])
+        return self.model.encode_image(batch.to(self.device, self.dtype)).float().cpu()
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> Float[Tensor, "k c"]:
+        """Embeddings of texts, float32 on the CPU, not normalised; what is too long for the context is cut."""
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        return self.model.encode_text(tokens).float().cpu()
+
+
+def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
+    """The open_clip architecture `name` with weights from a tag or a local checkpoint file.
+
+    bfloat16 means bfloat16 weights, not autocast. Raises ValueError for an unknown architecture and RuntimeError
+    where weights cannot be had, saying what to do.
+    """
+    import open_clip  # seconds to import: only those who encode pay
+
+    if name == DEMO:
+        open_clip.add_model_config(Path(__file__).parent / "demo" / "tad-demo.json")
+    if name not in open_clip.list_models():
+        raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
+    precision = "bf16" if dtype == torch.bfloat16 else "fp32"
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            name, pretrained=pretrained, precision=precision, device=device
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RuntimeError(
+            f"no weights {pretrained!r} for encoder {name!r}: {type(error).__name__}: {str(error).splitlines()[0]}; "
+            "pass -p pretrained PATH of a checkpoint file, or run once where the tag can be downloaded"
+        ) from error
+    return Encoder(name, model.eval().requires_grad_(False), preprocess, open_clip.get_tokenizer(name), device, dtype)
+
+
+def spoken(label: str) -> str:
+    """A class name as people say it: "CleanAndJerk" -> "clean and jerk"; names with spaces stay as they are."""
+    return label if " " in label else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()

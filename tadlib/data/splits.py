@@ -1,0 +1,74 @@
+"""Seen and unseen classes: the official ten draws of each benchmark and ratio, and seeded ones for any other classes.
+
+The official draws (Ju et al., "Prompting Visual-Language Models for Efficient Video Understanding", ECCV 2022) are
+kept as one bit per class: bit k of a mask is set where class k of the sorted names is unseen.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+OFFICIAL = {  # digest of the sorted class names -> {per cent seen: masks of split_id 0..9}
+    "7c15088a951c": {  # THUMOS14, 20 classes
+        75: ("54401 a0a20 a01c0 8168 a4420 4270 31050 68880 b4200 8120c "),
+        50: ("74e0d b8a63 aa3c9 1916f f4d30 6c276 37878 ec8c9 be720 d12ce "),
+    },
+    "696d49925655": {  # ActivityNet-1.3, 200 classes
+        75: (
+            "f440aaa40002000d1920500d004264006101b0011c4108a302 "
+            "41200061419bc404003ce0002140009c04cb0138200744a020 "
+            "a10084802040052203281040657390010c89421c80a6460101 10006305040828c809f8118426a0001a138582d42250200 "
+            "2a9408004c40002109824421e0260090c00612640042b390a1 "
+            "6280e80680f10001600246944a048000089446c84261249000 "
+            "62091010848800a01d04820c04100264009214db8203291824 "
+            "2180802106248226e8220940c000080c0423289284101882b5 "
+            "a04348042410a0180b29222389020244624248032502400209 "
+            "105028201661440a0c08a02403c040011d11b9c04020043842 "
+        ),
+        50: (
+            "f552fae44253021d9da8d38d23736fbc7115b1151f492ca74e "
+            "e9a0876b459bd49ec23de021b34ac7dc9dcb09b8306776e8a6 "
+            "b13485a7a84c4daad7383447e57798810eab637dc8a7ce513d "
+            "20e72236b9584582dc87ffc538436f5163a97b58bfcb2d8225 "
+            "6ab4e94c6dc500211ff64d25e02e1cd3dac713764366bbb0f9 "
+            "e28cfc2ea4f102a7787246fddbc4a0743b946eea4ee526f220 "
+            "fbe99c1ece8932a81f3c8a3f849c2664d1d71fdb8227699824 "
+            "39d091399ea4d26ffa320b5dd5938a8d663b3ade85101896bd "
+            "a04b4a26e4f5af5ccb7976a3ad5a2fcc62425807b5bf4c1219 "
+            "30597d64167b562aac0dec2c8fc456ed7d91bbcad560143cd2 "
+        ),
+    },
+}
+
+
+@dataclass(frozen=True)
+class ClassSplit:
+    """Which classes train the detector and which measure it; `split` per cent of them are seen (0 = closed set)."""
+
+    split: int
+    split_id: int
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit:
+    """The split of `classes`; closed set (0) trains and measures on all of them.
+
+    Raises ValueError for a split other than 75, 50 and 0, or a split_id outside 0..9.
+    """
+    names = sorted(classes)
+    if split not in (75, 50, 0) or not 0 <= split_id <= 9:
+        raise ValueError(f"split must be 75, 50 or 0 and split_id 0..9, got split={split}, split_id={split_id}")
+    if split == 0:
+        return ClassSplit(split, split_id, tuple(names), tuple(names))
+    official = OFFICIAL.get(hashlib.sha256("\n".join(names).encode()).hexdigest()[:12])
+    if official:
+        mask = int(official[split].split()[split_id], 16)
+        unseen = {name for place, name in enumerate(names) if mask >> place & 1}
+    else:
+        number = max(1, round(len(names) * (100 - split) / 100))
+        unseen = set(random.Random(f"{split} {split_id}").sample(names, number))
+    return ClassSplit(
+        split, split_id, tuple(n for n in names if n not in unseen), tuple(n for n in names if n in unseen)
+    )

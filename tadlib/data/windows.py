@@ -1,0 +1,55 @@
+"""Windows: runs of snippets given to the detector, and the actions inside them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tadlib.data.annotations import Action
+from tadlib.data.grid import Grid
+from tadlib.segments import to_cw
+
+
+@dataclass(frozen=True)
+class Window:
+    """A run of snippets [first, stop) of one video."""
+
+    video_id: str
+    first: int
+    stop: int
+
+
+def cover(video_id: str, snippets: int, length: int, overlap: float) -> list[Window]:
+    """Windows of `length` snippets, each sharing `overlap` with the next; the last is moved left to be full.
+
+    A length of 0, or a video not longer than a window, gives one window of the whole video.
+    """
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap must be in [0, 1), got {overlap}")
+    if snippets < 1:
+        raise ValueError(f"video {video_id} has no snippets")
+    if length == 0 or snippets <= length:
+        return [Window(video_id, 0, snippets)]
+    step = max(1, int(length * (1 - overlap)))
+    firsts = [*range(0, snippets - length, step), snippets - length]
+    return [Window(video_id, first, first + length) for first in firsts]
+
+
+def actions_in(
+    window: Window, actions: Iterable[Action], grid: Grid, integrity: float = 0.75
+) -> tuple[Float[Tensor, "n 2"], list[str]]:
+    """The actions of which at least `integrity` lies inside a window: fractions of it (centre, width), and labels.
+
+    What sticks out is cut off. Actions annotated twice with the same times (CliffDiving is Diving) are one target
+    each; class-agnostic training removes the double.
+    """
+    start, end = grid.seconds(window.first), grid.seconds(window.stop)
+    rows, labels = [], []
+    for action in actions:
+        inside = (max(action.start, start), min(action.end, end))
+        if action.end > action.start and inside[1] - inside[0] >= integrity * (action.end - action.start):
+            rows.append([(inside[0] - start) / (end - start), (inside[1] - start) / (end - start)])
+            labels.append(action.label)
+    return to_cw(torch.tensor(rows, dtype=torch.float32).reshape(-1, 2)), labels

@@ -1,0 +1,187 @@
+"""Training: epochs over shuffled windows, AdamW with a schedule, checkpoints that resume to the same numbers."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tadlib.data.batches import WindowSet
+from tadlib.detector.losses import detection_losses
+from tadlib.detector.network import ConditionalDetr
+from tadlib.devices import seed_all
+from tadlib.files import Progress, atomic, silent
+
+WARM_UP = 0.05  # share of the steps in which the learning rate rises
+STEP_AT, STEP_BY = 0.4, 0.1  # the step schedule: every 0.4 of the epochs the rate falls to a tenth
+EMA_DECAY = 0.99
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the words and defaults are those of the parameters."""
+
+    epochs: int = 100
+    batch_size: int = 16
+    accumulate: int = 1
+    lr: float = 1e-4
+    lr_backbone: float = 1e-5
+    weight_decay: float = 1e-4
+    clip_norm: float = 0.1
+    schedule: str = "cosine"
+    ema: bool = False
+    aux_loss: bool = True
+    weights: Mapping[str, float] = field(default_factory=lambda: {"loss_class": 3.0, "loss_l1": 5.0, "loss_giou": 2.0})
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss became NaN or infinite; the message names the terms."""
+
+
+def fit(
+    model: ConditionalDetr,
+    windows: WindowSet,
+    recipe: Recipe,
+    *,
+    texts: Float[Tensor, "k e"] | None = None,
+    seed: int = 0,
+    device: torch.device = torch.device("cpu"),
+    dtype: torch.dtype = torch.float32,
+    checkpoint: Path | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, float]]:
+    """Train `model` in place; one row of numbers per epoch.
+
+    `texts` makes it a detector that classifies with text. With a `checkpoint` path the state is saved after every
+    epoch, and training goes on from there when the file exists: to the same numbers as without interruption. The
+    caller sees to it that the file belongs to this training. `dtype` bfloat16 runs the network under autocast.
+    """
+    if not len(windows):
+        raise ValueError("no training window holds an action: are there annotated videos of the seen classes?")
+    seed_all(seed)
+    trainer = Trainer(model.to(device), windows, recipe, seed)
+    if checkpoint is not None and checkpoint.is_file():
+        trainer.load(checkpoint, device)
+    for epoch in range(len(trainer.history) + 1, recipe.epochs + 1):
+        row = trainer.epoch(epoch, None if texts is None else texts.to(device), device, dtype)
+        progress(epoch, recipe.epochs, f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}")
+        if checkpoint is not None:
+            trainer.save(checkpoint)
+    if trainer.average is not None:
+        trainer.average.store(model)
+    return trainer.history
+
+
+class Average:
+    """Exponential moving average of a model's parameters."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.shadow = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    def update(self, model: torch.nn.Module, step: int) -> None:
+        """Move towards the model; early averages forget faster, so that the start leaves no trace."""
+        decay = min(EMA_DECAY, (1 + step) / (10 + step))
+        for name, tensor in model.state_dict().items():
+            self.shadow[name].lerp_(tensor.detach(), 1 - decay)
+
+    def store(self, model: torch.nn.Module) -> None:
+        """Give the model its averaged parameters."""
+        model.load_state_dict(self.shadow)
+
+
+class Trainer:
+    """What training remembers from one epoch to the next."""
+
+    def __init__(self, model: ConditionalDetr, windows: WindowSet, recipe: Recipe, seed: int) -> None:
+        self.model, self.windows, self.recipe = model, windows, recipe
+        self.generator = torch.Generator().manual_seed(seed)
+        self.history: list[dict[str, float]] = []
+        self.average = Average(model) if recipe.ema else None
+        slow = set(model.backbone.parameters())
+        fast = [parameter for parameter in model.parameters() if parameter not in slow]
+        groups = [{"params": fast, "lr": recipe.lr}]
+        groups += [{"params": list(slow), "lr": recipe.lr_backbone}] if slow else []
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+        batches = math.ceil(len(windows) / recipe.batch_size)
+        self.steps = recipe.epochs * math.ceil(batches / recipe.accumulate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
+
+    def _rate(self, step: int) -> float:
+        """The learning rate as a share of its peak."""
+        done = step / self.steps
+        if done < WARM_UP:
+            return (step + 1) / (WARM_UP * self.steps + 1)
+        if self.recipe.schedule == "step":
+            return STEP_BY ** int(done / STEP_AT)
+        return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+    def epoch(self, number: int, texts: Tensor | None, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+        """One pass over the windows; returns (and remembers) its row of the history."""
+        started = time.perf_counter()
+        self.model.train()
+        sums: dict[str, Tensor] = {}
+        batches = list(self.windows.batches(self.recipe.batch_size, self.generator))
+        for place, batch in enumerate(batches, start=1):
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+                outputs = self.model(batch.features.to(device), batch.padding.to(device))
+            if not self.recipe.aux_loss:
+                outputs = outputs._replace(earlier=())
+            terms = detection_losses(outputs, batch.targets, texts)
+            loss = sum(weight * terms[name] for name, weight in self.recipe.weights.items())
+            terms["loss"] = loss.detach()
+            if not torch.isfinite(loss):
+                values = ", ".join(f"{name}={float(value):.3g}" for name, value in terms.items())
+                raise NonFiniteLoss(f"epoch {number}: {values}; lower lr ({self.recipe.lr}) or clip_norm")
+            (loss / self.recipe.accumulate).backward()
+            if place % self.recipe.accumulate == 0 or place == len(batches):
+                self._step()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach()
+        row = {name: float(value) / len(batches) for name, value in sums.items()}
+        row |= {"epoch": number, "lr": self.schedule.get_last_lr()[0], "seconds": time.perf_counter() - started}
+        self.history.append(row)
+        return row
+
+    def _step(self) -> None:
+        if self.recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update(self.model, self.schedule.last_epoch)
+
+    def save(self, path: Path) -> None:
+        """Everything needed to go on, in one file, atomically."""
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": self.history,
+            "shuffling": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "average": self.average.shadow if self.average is not None else {},
+        }
+        state["schedule"].pop("lr_lambdas")
+        with atomic(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path, device: torch.device) -> None:
+        """Go on from a file that `save` wrote."""
+        state = torch.load(path, map_location=device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"] | {"lr_lambdas": [None] * len(self.schedule.lr_lambdas)})
+        self.history = state["history"]
+        self.generator.set_state(state["shuffling"].cpu())
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([state.cpu() for state in state["random_cuda"]])
+        if self.average is not None:
+            self.average.shadow = state["average"]

@@ -1,0 +1,79 @@
+"""Floors: what no look at the video reaches, and what needs no training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from tadlib.data.annotations import Video
+from tadlib.data.grid import Grid
+from tadlib.naming.fusion import Detections
+
+BLIND_LENGTH, BLIND_STEP = 4.0, 2.0  # seconds
+SMOOTHING = 2.0  # seconds over which similarity is averaged
+LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # thresholds, as shares of the range of similarity within a video
+CANDIDATES = 3  # classes tried per video
+
+
+def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:
+    """Fixed windows of 4 s every 2 s with random scores and the TRUE labels of their video: no frame is looked at.
+
+    A floor that knows more than a detector may: a method below it has learned nothing about when actions happen.
+    """
+    rng = np.random.default_rng(seed)
+    found = {}
+    for video in videos:
+        labels = sorted({action.label for action in video.actions})
+        starts = np.arange(0, max(video.duration - BLIND_LENGTH, 0) + 1e-9, BLIND_STEP)
+        windows = np.stack([starts, np.minimum(starts + BLIND_LENGTH, video.duration)], axis=1)
+        segments = np.repeat(windows, len(labels), axis=0)
+        scores = rng.random(len(segments))
+        found[video.id] = Detections(torch.from_numpy(segments), torch.from_numpy(scores), tuple(labels) * len(windows))
+    return found
+
+
+def training_free(
+    video: Video, features: np.ndarray, texts: Float[Tensor, "k c"], classes: Sequence[str], grid: Grid
+) -> Detections:
+    """CLIP alone, in the manner of T3AL and FreeZAD: the video's classes, then thresholds on their similarity.
+
+    The classes nearest to the mean of the video are tried; for each, snippets whose smoothed cosine exceeds a level
+    between its least and most in the video are grouped into segments. A segment scores its mean cosine inside less
+    that just outside (outer-inner contrast), on top of the class's probability in the video.
+    """
+    snippets = functional.normalize(torch.from_numpy(np.array(features, dtype=np.float32)), dim=1)
+    cosine = (snippets @ texts.T).numpy()
+    width = max(1, round(float(grid.snippets(SMOOTHING))))
+    kernel = np.ones(width) / np.convolve(np.ones(len(cosine)), np.ones(width), "same")[:, None]
+    smooth = np.stack([np.convolve(column, np.ones(width), "same") for column in cosine.T], axis=1) * kernel
+    overall = torch.from_numpy(cosine.mean(axis=0))
+    probability = (overall / max(1e-6, float(overall.std()))).softmax(dim=0)
+    segments, scores, labels = [], [], []
+    for place in overall.topk(min(CANDIDATES, len(classes))).indices.tolist():
+        for first, stop in _groups(smooth[:, place]):
+            margin = max(1, (stop - first) // 2)
+            outside = np.r_[smooth[max(0, first - margin) : first, place], smooth[stop : stop + margin, place]]
+            contrast = smooth[first:stop, place].mean() - (outside.mean() if len(outside) else 0.0)
+            segments.append([grid.seconds(first), min(grid.seconds(stop), video.duration)])
+            scores.append(float(probability[place]) * (1 + float(contrast)))
+            labels.append(classes[place])
+    order = np.argsort(-np.array(scores), kind="stable")
+    return Detections(
+        torch.tensor(segments, dtype=torch.float64).reshape(-1, 2)[order],
+        torch.tensor(scores, dtype=torch.float64)[order],
+        tuple(labels[place] for place in order),
+    )
+
+
+def _groups(curve: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of snippets above each level, every run once."""
+    low, high = curve.min(), curve.max()
+    runs = set()
+    for level in LEVELS:
+        above = np.r_[False, curve > low + level * (high - low), False]
+        edges = np.flatnonzero(above[1:] != above[:-1])
+        runs |= {(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)}
+    return sorted(runs)

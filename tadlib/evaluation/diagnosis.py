@@ -1,0 +1,83 @@
+"""Ceilings, confusion, and the table that puts a result between its floor and its ceilings."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from tadlib.data.annotations import Video
+from tadlib.detector.proposals import Proposals
+from tadlib.evaluation.metrics import average_precision, mean_average_precision
+from tadlib.naming.fusion import Detections
+from tadlib.segments import pairwise_tiou
+
+
+def _true_segments(video: Video) -> torch.Tensor:
+    return torch.tensor([[action.start, action.end] for action in video.actions]).reshape(-1, 2)
+
+
+def nearest_actions(video: Video, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
+    """For each proposal the action it overlaps most (its place in the video's actions) and their tIoU."""
+    overlap = pairwise_tiou(proposals.segments.float(), _true_segments(video))
+    best = overlap.max(dim=1)
+    return best.indices.numpy(), best.values.numpy()
+
+
+def oracle_label(videos: Sequence[Video], proposals: Mapping[str, Proposals]) -> dict[str, Detections]:
+    """Our segments with true labels: a proposal takes every label of the action it overlaps most.
+
+    A proposal that overlaps no action takes the labels of the nearest one in its video; in a video without actions
+    there is no true label and nothing is detected. What is lost to perfection is lost by the segments alone.
+    """
+    found = {}
+    for video in videos:
+        if not video.actions or video.id not in proposals:
+            continue
+        proposal = proposals[video.id]
+        true = _true_segments(video)
+        overlap = pairwise_tiou(proposal.segments.float(), true)
+        middle = (proposal.segments.float().mean(dim=1)[:, None] - true.mean(dim=1)[None]).abs()
+        nearest = (overlap - 1e-6 * middle / (1 + middle)).argmax(dim=1).tolist()
+        rows = []
+        for place, action in enumerate(nearest):
+            chosen = video.actions[action]
+            same = {a.label for a in video.actions if (a.start, a.end) == (chosen.start, chosen.end)}
+            rows += [(place, label) for label in sorted(same)]
+        index = torch.tensor([place for place, _ in rows], dtype=torch.int64)
+        found[video.id] = Detections(
+            proposal.segments[index], proposal.scores[index], tuple(label for _, label in rows)
+        )
+    return found
+
+
+def confusion(true: Sequence[int], named: Sequence[int], classes: int) -> np.ndarray:
+    """Counts (true, named)."""
+    table = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(table, (np.asarray(true, int), np.asarray(named, int)), 1)
+    return table
+
+
+def video_precision(
+    videos: Sequence[Video], detections: Mapping[str, Detections], classes: Sequence[str], tious: Sequence[float]
+) -> dict[str, float]:
+    """For each video with actions the mAP over its own classes, as if it were the only one: best and worst videos."""
+    scores = {}
+    for video in videos:
+        if video.actions:
+            own = sorted({action.label for action in video.actions} & set(classes))
+            found = {video.id: detections[video.id]} if video.id in detections else {}
+            scores[video.id] = float(np.nanmean(average_precision([video], found, own, tious)))
+    return scores
+
+
+def rows(
+    videos: Sequence[Video],
+    compared: Mapping[str, tuple[str, Mapping[str, Detections]]],
+    classes: Sequence[str],
+    tious: Sequence[float],
+) -> list[dict[str, object]]:
+    """One row per entry of `compared` (name -> (role, detections)): its mAP at each tIoU and the mean."""
+    return [
+        {"name": name, "role": role} | mean_average_precision(videos, found, classes, tious)
+        for name, (role, found) in compared.items()
+    ]

@@ -1,0 +1,97 @@
+"""Geometry of one-dimensional segments on tensors, in whatever unit they are given: no units, no model.
+
+A segment is (start, end); `_cw` is (centre, width). Sources: generalised IoU, Rezatofighi et al. 2019, in one
+dimension; soft-NMS, Bodla et al. 2017; RoIAlign, He et al. 2017, with one sample in the middle of each bin.
+"""
+
+import torch
+import torchvision
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def to_segments(segments_cw: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
+    """(centre, width) -> (start, end)."""
+    centre, width = segments_cw.unbind(-1)
+    return torch.stack([centre - width / 2, centre + width / 2], dim=-1)
+
+
+def to_cw(segments: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
+    """(start, end) -> (centre, width)."""
+    start, end = segments.unbind(-1)
+    return torch.stack([(start + end) / 2, end - start], dim=-1)
+
+
+def _overlap(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Signed intersection (negative: the gap), union and hull of segments that broadcast."""
+    signed = torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])
+    union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - signed.clamp(min=0)
+    hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
+    return signed, union, hull
+
+
+def tiou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
+    """Temporal intersection over union of segments that broadcast; two segments of no length have none: 0."""
+    signed, union, _ = _overlap(a, b)
+    return signed.clamp(min=0) / union.clamp(min=torch.finfo(union.dtype).tiny)
+
+
+def pairwise_tiou(a: Float[Tensor, "n 2"], b: Float[Tensor, "m 2"]) -> Float[Tensor, "n m"]:
+    """tIoU of every segment of `a` with every one of `b`."""
+    return tiou(a[:, None], b[None])
+
+
+def giou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
+    """Generalised IoU: tIoU where segments touch, minus gap over hull where they are apart (down to -1)."""
+    signed, union, hull = _overlap(a, b)
+    tiny = torch.finfo(union.dtype).tiny
+    return signed.clamp(min=0) / union.clamp(min=tiny) - (-signed).clamp(min=0) / hull.clamp(min=tiny)
+
+
+def nms(
+    segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], threshold: float
+) -> Int[Tensor, " kept"]:
+    """Hard non-maximum suppression within each group: indices of the kept segments, best first."""
+    boxes = torch.stack([segments[:, 0], torch.zeros_like(scores), segments[:, 1], torch.ones_like(scores)], dim=1)
+    return torchvision.ops.batched_nms(boxes.float(), scores.float(), groups, threshold)
+
+
+def soft_nms(segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], sigma: float = 0.5) -> Float[Tensor, " n"]:
+    """Gaussian soft-NMS: the scores after each segment was lowered by every better one that overlaps it."""
+    decay = torch.exp(-pairwise_tiou(segments, segments).square() / sigma)
+    scores = scores.clone()
+    rest = torch.ones_like(scores, dtype=torch.bool)
+    for _ in range(len(scores)):
+        best = torch.where(rest, scores, -torch.inf).argmax()
+        rest[best] = False
+        scores = torch.where(rest, scores * decay[best], scores)
+    return scores
+
+
+def roi_matrix(segments_ix: Float[Tensor, "n 2"], snippets: int, bins: int) -> Float[Tensor, "n bins t"]:
+    """Weights with which RoIAlign mixes snippets: linear interpolation in the middle of each of `bins` equal parts.
+
+    Positions are continuous, snippet t covers [t, t + 1) and has its value at t + 0.5; beyond the first and last
+    snippet the value stays.
+    """
+    middle = (torch.arange(bins, device=segments_ix.device, dtype=segments_ix.dtype) + 0.5) / bins
+    start, end = segments_ix[:, :1], segments_ix[:, 1:]
+    position = (start + middle * (end - start) - 0.5).clamp(0, snippets - 1)
+    below = position.floor().clamp(max=max(snippets - 2, 0))
+    share = position - below
+    place = torch.arange(snippets, device=segments_ix.device)
+    left = (place == below[..., None]) * (1 - share)[..., None]
+    right = (place == below[..., None] + 1) * share[..., None]
+    return left + right
+
+
+def roi_align(
+    features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16
+) -> Float[Tensor, "n bins c"]:
+    """Features under each segment, sampled in the middle of `bins` equal parts (exact in one dimension)."""
+    return roi_matrix(segments_ix, len(features), bins).to(features.dtype) @ features
+
+
+def roi_mean(features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16) -> Float[Tensor, "n c"]:
+    """The mean of `roi_align` over its bins, without the (n, bins, c) array: one matrix product."""
+    return roi_matrix(segments_ix, len(features), bins).mean(dim=1).to(features.dtype) @ features

@@ -1,0 +1,88 @@
+"""`tad run | list | report`: experiments from the command line."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, 1 if a run failed, 2 for what cannot be run at all."""
+    parser = argparse.ArgumentParser(
+        prog="tad", description="Run and compare experiments of the zero-shot TAD workbook."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="execute every run of an experiment file, skipping what is finished")
+    run.add_argument("experiment", help="a flat YAML file, for example params/demo.yaml")
+    run.add_argument("--jobs", type=int, default=1, help="runs at the same time (default 1)")
+    run.add_argument("--new", action="store_true", help="start a new version even if the latest can be continued")
+    run.add_argument("--dry-run", action="store_true", help="show the planned runs and stop")
+    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of every run")
+    listing = commands.add_parser("list", help="runs below outputs/, their status and headline numbers")
+    listing.add_argument("folder", nargs="?", default="outputs", help="where to look (default outputs)")
+    report = commands.add_parser("report", help="write the comparison and the HTML reports of an experiment")
+    report.add_argument("folder", help="a folder of runs, for example outputs/demo")
+    options = parser.parse_args(argv)
+    try:
+        return {"run": _run, "list": _list, "report": _report}[options.command](options)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"tad: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tad: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    import yaml
+
+    from tadlib.workbook import experiments
+
+    pairs = [change.partition("=") for change in options.set]
+    changes = {name: yaml.safe_load(value) for name, _, value in pairs}
+    experiment = experiments.plan(options.experiment, changes)
+    print(f"{experiment.name}: {experiment.question}\n{len(experiment.runs)} runs: {', '.join(experiment.runs)}")
+    if options.dry_run:
+        return 0
+    folder = experiments.version_dir(experiment, options.new)
+    print(f"writing {folder}", flush=True)
+    status = experiments.execute(experiment, folder, options.jobs, lambda text: print(text, flush=True))
+    _compare(folder)
+    failed = {label: text for label, text in status.items() if text != "finished"}
+    for label, text in failed.items():
+        print(f"tad: {label} {text}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from tadlib.workbook import experiments, runs
+
+    for run in runs.load(runs.resolve(options.folder)):
+        stages = ", ".join(f"{stage} {status}" for stage, status in run["stages"].items())
+        headline = f"mAP {100 * run['metrics']['mAP']:.1f} %" if run["metrics"] else "no metrics"
+        print(f"{run['dir'].relative_to(runs.project_root())}: {headline} ({stages})")
+    print(*experiments.as_text(experiments.comparison(runs.resolve(options.folder))), sep="\n")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from tadlib.workbook import runs
+
+    folder = runs.resolve(options.folder)
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}: run an experiment first")
+    _compare(folder)
+    return 0
+
+
+def _compare(folder: Path) -> None:
+    """Print the comparison of the runs below a folder, and write it and their HTML reports."""
+    from tadlib.files import write_json
+    from tadlib.workbook import experiments
+
+    rows = experiments.comparison(folder)
+    print(*experiments.as_text(rows), sep="\n")
+    write_json(folder / "comparison.json", rows)
+    for notebook in sorted(folder.rglob("*.ipynb")):
+        if not notebook.name.startswith("."):
+            print(f"report: {experiments.report(notebook)}", flush=True)

@@ -1,0 +1,138 @@
+"""What `papermill notebooks/train.ipynb -p split 50` lacks: an output path, and a check before anything runs.
+
+Papermill imports every engine entry point before its command line reads `sys.argv`. Without an output path stock
+papermill fails on a terminal, prints the notebook elsewhere, and takes a pipe on stdin for the notebook and the path
+for the output. For notebooks of this project (`metadata.tadlib`) the arguments are therefore completed in time: the
+output and the artefacts go into one new run directory. With an explicit output path nothing is added.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+# papermill's options by how many values they take; a test compares them with papermill's own table
+TWO_VALUES = {"-p", "--parameters", "-r", "--parameters_raw"}
+ONE_VALUE = {
+    "-f", "--parameters_file", "-y", "--parameters_yaml", "-b", "--parameters_base64", "--engine",
+    "--autosave-cell-every", "-k", "--kernel", "-l", "--language", "--cwd", "--stdout-file", "--stderr-file",
+    "--log-level", "--start-timeout", "--start_timeout", "--execution-timeout",
+}  # fmt: skip
+INFORMATIVE = {"--help-notebook", "-h", "--help", "--version"}
+
+
+def parse(argv: Sequence[str]) -> tuple[list[int], list[tuple[str, list[str]]]]:
+    """Places of the positional words, and the options with their values, in order."""
+    places, options, place = [], [], 0
+    while place < len(argv):
+        word = argv[place]
+        if word == "--":
+            return places + list(range(place + 1, len(argv))), options
+        if word == "-" or not word.startswith("-"):
+            places.append(place)
+            place += 1
+            continue
+        name, _, joined = word.partition("=")
+        count = 2 if name in TWO_VALUES else int(name in ONE_VALUE and not joined)
+        options.append((name, [joined] if joined else list(argv[place + 1 : place + 1 + count])))
+        place += 1 + count
+    return places, options
+
+
+def ours(notebook: str) -> bool:
+    """Whether a path leads to a notebook of this project."""
+    try:
+        return "tadlib" in json.loads(Path(notebook).read_text(encoding="utf-8"))["metadata"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, object]:
+    """The parameters papermill will inject, by its own order: files, then -y, then -p, then -r."""
+    given: dict[str, object] = {}
+    ranks = (
+        ("-f", "--parameters_file"),
+        ("-y", "--parameters_yaml"),
+        ("-p", "--parameters"),
+        ("-r", "--parameters_raw"),
+    )
+    for names in ranks:
+        for name, values in options:
+            if name not in names or not values:
+                continue
+            if names[0] == "-f":
+                given |= yaml.safe_load(Path(values[0]).read_text(encoding="utf-8")) or {}
+            elif names[0] == "-y":
+                given |= yaml.safe_load(values[0]) or {}
+            else:
+                given[values[0]] = typed(values[1]) if names[0] == "-p" else values[1]
+    return given
+
+
+def typed(word: str) -> object:
+    """A `-p` value as papermill types it: True, False, None, a number, or text."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(word)
+    return {"True": True, "False": False, "None": None}.get(word, word)
+
+
+def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    """Papermill's arguments with what is missing for a notebook of this project.
+
+    Raises ValueError, in one sentence, for parameters that are not in the vocabulary and for an output that would
+    overwrite the source or a finished notebook.
+    """
+    places, options = parse(argv)
+    if not places or INFORMATIVE & {name for name, _ in options} or not ours(argv[places[0]]):
+        return list(argv)
+    from tadlib.workbook import runs
+    from tadlib.workbook.params import Params
+
+    source = Path(argv[places[0]])
+    given = given_parameters(options)
+    given.pop("sweep", None)
+    params = Params.check(given)
+    if len(places) > 1:
+        _refuse_to_overwrite(source, argv[places[1]])
+        return list(argv)
+    tag = "_".join([source.stem, *(f"{name}-{value}" for name, value in given.items() if name != "run_dir")])
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)[:60]
+    root = runs.project_root(source.resolve().parent)
+    folder = runs.resolve(params.run_dir) if params.run_dir else root / "outputs" / "adhoc" / runs.new_name(safe)
+    output = folder / source.name
+    _refuse_to_overwrite(source, str(output))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write into {folder} ({error.strerror}): free space or pass an output path") from error
+    say(f"writing {output}")
+    extra = [] if params.run_dir else ["-p", "run_dir", str(folder)]
+    place = places[0] + 1
+    return [*argv[:place], str(output), *argv[place:], *extra]
+
+
+def _refuse_to_overwrite(source: Path, output: str) -> None:
+    if output == "-" or not Path(output).exists():
+        return
+    if Path(output).resolve() == source.resolve():
+        raise ValueError(f"the output {output} is the source notebook itself: pass another output path, or none")
+    if ours(output) and json.loads(Path(output).read_text(encoding="utf-8"))["metadata"].get("papermill"):
+        raise ValueError(f"{output} exists and is never overwritten: pass another output path, or none for a new run")
+
+
+def install() -> None:
+    """Complete `sys.argv` if this process is papermill's command line; called once, when the engine is imported."""
+    words = getattr(sys, "orig_argv", sys.argv)
+    if Path(sys.argv[0]).stem != "papermill" and words[1:3] != ["-m", "papermill"]:
+        return
+    try:
+        sys.argv[1:] = complete(sys.argv[1:], lambda text: print(text, file=sys.stderr, flush=True))
+    except (ValueError, OSError) as error:
+        print(f"papermill: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

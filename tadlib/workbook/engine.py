@@ -1,0 +1,114 @@
+"""The papermill engine of this project: checked parameters, honest statuses, trusted and whole output notebooks.
+
+Installed as papermill's default by an entry point; notebooks without `metadata.tadlib` are executed as ever.
+"""
+
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from nbformat import NotebookNode
+from nbformat.sign import NotebookNotary
+from nbformat.v4 import new_markdown_cell
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import write_ipynb
+from traitlets.config import Config
+
+from tadlib.workbook import command_line
+
+
+class TadEngine(NBClientEngine):
+    """Execution by nbclient; what ends a run early is said in the notebook it leaves."""
+
+    @classmethod
+    def execute_notebook(cls, nb, kernel_name, output_path=None, **options):
+        if "tadlib" not in nb.metadata:
+            return super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
+        _check(nb)
+        options.setdefault("coalesce_streams", True)
+        stopped: BaseException | None = None
+        with _own_sockets() as config, _terminated_is_interrupted():
+            if config is not None:
+                options.setdefault("config", config)
+            try:
+                done = super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
+            except BaseException as error:
+                stopped = error
+                raise
+            finally:
+                if stopped is not None and not isinstance(stopped, PapermillExecutionError):
+                    _tell(nb, stopped)
+                    if output_path:
+                        write_ipynb(nb, output_path)
+                NotebookNotary().sign(nb)  # or JupyterLab strips what the figures need
+        return done
+
+
+def _check(nb: NotebookNode) -> None:
+    """Stop on parameters outside the vocabulary, for those who call papermill from Python."""
+    from tadlib.workbook.params import Params
+
+    given = dict(nb.metadata.get("papermill", {}).get("parameters", {}))
+    given.pop("sweep", None)
+    Params.check(given)
+
+
+@contextmanager
+def _own_sockets() -> Iterator[Config | None]:
+    """Kernel channels as sockets in a folder of this run: no open port, no two kernels on one; not on Windows."""
+    if sys.platform == "win32":
+        yield None
+        return
+    folder = tempfile.mkdtemp(prefix="tad-")
+    try:
+        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """SIGTERM (a scheduler's time limit) ends a run as Ctrl-C does: with its notebook saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_):
+        raise KeyboardInterrupt("terminated (SIGTERM)")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(nb: NotebookNode, stopped: BaseException) -> None:
+    """Correct what papermill records after a dead kernel, a time-out or an interruption, and say it on top."""
+    reason = f"{type(stopped).__name__}: {stopped}".strip(": ")[:300]
+    ran = None
+    for cell in nb.cells:
+        if cell.cell_type == "code" and cell.source.strip():
+            with suppress(KeyError):
+                if cell.execution_count is None:
+                    cell.metadata.papermill["status"] = "pending"
+                else:
+                    ran = cell
+    if ran is not None:
+        ran.metadata.papermill.update(status="failed", exception=True)
+    nb.metadata.papermill.update(exception=True, stopped_by=reason)
+    banner = new_markdown_cell(
+        f'<div style="border-left:6px solid #c22;background:#fdecea;padding:.6em 1em"><b>This run did not finish.</b> '
+        f"It was stopped: {reason}. Cells without a number never ran.</div>"
+    )
+    banner.metadata["papermill"] = {"status": "completed", "exception": False}
+    nb.cells.insert(0, banner)
+
+
+papermill_engines.register(None, TadEngine)
+command_line.install()

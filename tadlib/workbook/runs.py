@@ -1,0 +1,248 @@
+"""Runs: the project's root, the directory of each run, what it records, and artefacts written whole.
+
+A run directory holds the executed notebooks of its stages and what they wrote. `run.json` says for every stage with
+which parameters, seed, commit, package versions and device it ran, on which data, how long and with how much memory.
+A finished stage is never run again in the same directory; nothing is overwritten.
+"""
+
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tadlib.files import digest, read_json, write_json
+from tadlib.workbook.params import Params
+
+PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
+RESULT = "application/vnd.tad.result+json"
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; the message says what to do."""
+
+
+def project_root(start: Path | str | None = None) -> Path:
+    """The project a path belongs to: the nearest folder above it (or above the working directory, or above this
+    package) that holds `notebooks/` and a `pyproject.toml`."""
+    for origin in (Path(start or os.environ.get("TAD_ROOT") or Path.cwd()), Path(__file__)):
+        for folder in (origin.resolve(), *origin.resolve().parents):
+            if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+                return folder
+    raise RunError("no project found above the working directory: run inside the checkout, or set TAD_ROOT to it")
+
+
+def resolve(path: str | Path) -> Path:
+    """A path as users mean it: relative ones start at the project's root, wherever the kernel runs."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else project_root() / path
+
+
+def new_name(tag: str = "") -> str:
+    """A directory name that sorts by time and that no other run has: UTC start, a tag, four random digits."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return "_".join(part for part in (stamp, tag, secrets.token_hex(2)) if part)
+
+
+@dataclass
+class Run:
+    """One stage at work in a run directory."""
+
+    stage: str
+    dir: Path
+    params: Params
+    record: dict[str, Any]
+    started: float = field(default_factory=time.time)
+
+    def path(self, name: str) -> Path:
+        """Where an artefact of this run is, or will be."""
+        return self.dir / name
+
+    def save_json(self, name: str, value: Any) -> Path:
+        """Write an artefact as JSON, whole or not at all."""
+        write_json(self.path(name), value)
+        return self.path(name)
+
+    def require(self, name: str, stage: str) -> Path:
+        """The path of an artefact that `stage` writes; where it is missing, an error that says what to run."""
+        if self.path(name).is_file():
+            return self.path(name)
+        latest = max(project_root().glob(f"outputs/**/{name}"), key=lambda path: path.stat().st_mtime, default=None)
+        hint = f" (the latest is {latest.parent})" if latest else ""
+        raise RunError(
+            f"{self.stage} needs {name}, which {stage}.ipynb writes, and {self.dir} has none: run {stage}.ipynb with "
+            f"the same run_dir first, or pass -p run_dir DIR of a run that has it{hint}"
+        )
+
+    @contextmanager
+    def unfinished(self, key: Mapping[str, Any]) -> Iterator[Path]:
+        """A checkpoint path that every run with the same `key` shares, so that an interrupted training resumes.
+
+        While another live run holds it, this run gets a path of its own. The file goes when the block succeeds.
+        """
+        shared = project_root() / "outputs" / "unfinished" / f"{digest(dict(key))}.pt"
+        shared.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(shared.with_suffix(".lock"))
+        path = shared
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            path = self.path("unfinished.pt")
+        try:
+            yield path
+            path.unlink(missing_ok=True)
+        finally:
+            lock.release()
+
+    def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "") -> "Result":
+        """Close the record of this stage; `metrics` go to metrics.json; returns what a notebook shows last."""
+        if metrics is not None:
+            self.save_json("metrics.json", dict(metrics))
+        self.record |= {
+            "status": "finished",
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self.started, 1),
+            "peak_memory_mb": _peak_memory_mb(),
+            "data": data,
+        }
+        _write_record(self.dir, self.stage, self.record)
+        return Result(self.stage, self.dir, self.record, dict(metrics or {}))
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a stage, for readers and for programs."""
+
+    stage: str
+    dir: Path
+    record: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        numbers = {name: value for name, value in self.metrics.items() if isinstance(value, int | float)}
+        facts = [
+            ("run", self.dir.name),
+            *((name, f"{100 * numbers[name]:.1f} %") for name in ("mAP", "mAP@0.5", "AR@100") if name in numbers),
+            ("wall time", f"{self.record['seconds']:.0f} s"),
+            ("peak memory", f"{self.record['peak_memory_mb']:.0f} MB"),
+            ("device", self.record["device"]),
+            ("commit", self.record["commit"]),
+            ("seed", self.record["parameters"]["seed"]),
+            ("data", self.record["data"]),
+        ]
+        text = f"{self.stage} finished: " + ", ".join(f"{name} {value}" for name, value in facts)
+        table = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in facts)
+        return {
+            "text/plain": text,
+            "text/html": f"<b>{self.stage} finished</b><table>{table}</table>",
+            RESULT: {"stage": self.stage, "run": self.dir.name, "metrics": numbers},
+        }
+
+
+def start(stage: str, params: Params) -> Run:
+    """Begin a stage in its run directory (a new one under outputs/adhoc/ where `run_dir` is empty).
+
+    Raises RunError where that stage has already finished there, and where the directory cannot be written.
+    """
+    folder = resolve(params.run_dir) if params.run_dir else project_root() / "outputs" / "adhoc" / new_name(stage)
+    try:
+        folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
+        if _records(folder).get(stage, {}).get("status") == "finished":
+            raise RunError(
+                f"{stage} has already finished in {folder}: results are never overwritten; pass another run_dir"
+            )
+        record = provenance(params) | {"status": "running"}
+        _write_record(folder, stage, record)
+    except OSError as error:
+        raise RunError(f"cannot write into {folder} ({error.strerror}): free space or pass another run_dir") from error
+    return Run(stage, folder, params, record)
+
+
+def provenance(params: Params) -> dict[str, Any]:
+    """What is needed to tell why two runs differ."""
+    return {
+        "parameters": params.model_dump(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device_name(params.device),
+    }
+
+
+def commit() -> str:
+    """The project's git commit, marked "+changes" where the tree differs from it; "unknown" without git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"],
+            cwd=project_root(),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def device_name(device: str) -> str:
+    """What computes, in words."""
+    import torch
+
+    from tadlib.devices import pick
+
+    picked = pick(device)
+    if picked.type == "cuda":
+        return torch.cuda.get_device_name(picked)
+    info = Path("/proc/cpuinfo")
+    models = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    name = models[0].split(":")[1].strip() if models else platform.processor() or platform.machine()
+    return f"{picked.type}: {name}, {os.cpu_count()} cores"
+
+
+def load(outputs: Path | str) -> list[dict[str, Any]]:
+    """Every run below a folder: its directory, the status of each stage, its parameters and its metrics."""
+    found = []
+    for path in sorted(Path(outputs).rglob("run.json")):
+        stages = read_json(path)
+        metrics = path.with_name("metrics.json")
+        found.append(
+            {
+                "run": path.parent.name,
+                "dir": path.parent,
+                "stages": {stage: record["status"] for stage, record in stages.items()},
+                "parameters": next(iter(stages.values()))["parameters"],
+                "seconds": sum(record.get("seconds", 0.0) for record in stages.values()),
+                "metrics": read_json(metrics) if metrics.is_file() else {},
+            }
+        )
+    return found
+
+
+def _records(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
+
+
+def _write_record(folder: Path, stage: str, record: Mapping[str, Any]) -> None:
+    write_json(folder / "run.json", _records(folder) | {stage: dict(record)})
+
+
+def _peak_memory_mb() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows keeps no such account
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 0)

@@ -1,0 +1,234 @@
+"""Proposals: from fractions of windows to seconds of videos."""
+
+import numpy as np
+import pytest
+import torch
+
+from tadlib.data.annotations import Video
+from tadlib.data.batches import Cut, WindowSet
+from tadlib.data.windows import Window
+from tadlib.detector.network import ConditionalDetr
+from tadlib.detector.proposals import Answers, answer, merge
+from tadlib.segments import pairwise_tiou
+
+CHANNELS = 6
+
+
+class Noise:
+    """Random features, so many snippets for each video."""
+
+    def __init__(self, lengths: dict[str, int]) -> None:
+        self.lengths = lengths
+
+    def read(self, video_id: str) -> np.ndarray:
+        seed = list(self.lengths).index(video_id)
+        return np.random.default_rng(seed).normal(size=(self.lengths[video_id], CHANNELS)).astype(np.float32)
+
+
+def window_set(cut: Cut, duration: float | None = None, fps: float = 10, **lengths: int) -> WindowSet:
+    """Videos with a stride of 5 frames: at 10 fps a snippet lasts half a second."""
+    videos = [
+        Video(name, duration if duration is not None else length * 5 / fps, fps, "test", ())
+        for name, length in lengths.items()
+    ]
+    return WindowSet(videos, Noise(lengths), 5, cut)
+
+
+def answers(windows: list[Window], segments_cw: list, scores: list) -> Answers:
+    return Answers(torch.tensor(segments_cw), torch.tensor(scores), None, windows)
+
+
+def network(**words) -> ConditionalDetr:
+    torch.manual_seed(0)
+    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2}
+    model = ConditionalDetr(CHANNELS, **(small | words))
+    torch.nn.init.normal_(model.segment[-1].weight)
+    torch.nn.init.normal_(model.actionness.weight)
+    return model
+
+
+def test_fractions_of_a_window_become_seconds_of_the_video():
+    windows = window_set(Cut(length=8, overlap=0.5), v=16)  # 8 s
+    given = answers([Window("v", 4, 12)], [[[0.5, 0.25], [0.25, 0.5]]], [[0.9, 0.4]])
+    found = merge(given, windows, how="none")["v"]
+    # snippets 7 to 9 and 4 to 8, of half a second each
+    assert found.segments.tolist() == [[3.5, 4.5], [2.0, 4.0]]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.4])
+
+
+def test_a_frame_rate_with_fractions_is_kept():
+    windows = window_set(Cut(length=8), fps=29.97, v=8)
+    found = merge(answers([Window("v", 0, 8)], [[[0.5, 0.5]]], [[0.9]]), windows)["v"]
+    assert found.segments[0].tolist() == pytest.approx([2 * 5 / 29.97, 6 * 5 / 29.97])
+
+
+def test_rescaled_windows_give_seconds_of_the_unscaled_video():
+    windows = window_set(Cut(length=0, rescale=100), v=16)
+    assert windows[0].features.shape == (100, CHANNELS)
+    found = merge(answers([windows[0].window], [[[0.5, 0.5]]], [[0.9]]), windows)["v"]
+    assert found.segments.tolist() == [[2.0, 6.0]]
+
+
+def test_what_sticks_out_of_the_video_is_cut_off():
+    windows = window_set(Cut(length=8), duration=3.9, v=8)  # the last snippet is not whole
+    found = merge(answers([Window("v", 0, 8)], [[[0.0, 0.5], [1.0, 0.5]]], [[0.9, 0.8]]), windows)["v"]
+    assert found.segments[0].tolist() == [0.0, 1.0]
+    assert found.segments[1].tolist() == pytest.approx([3.0, 3.9])
+
+
+def test_what_lies_outside_the_video_is_no_proposal():
+    windows = window_set(Cut(length=8), duration=2, v=8)  # shorter than its features
+    given = answers([Window("v", 0, 8)], [[[0.9, 0.1], [0.25, 0.2], [0.3, 0.0]]], [[0.9, 0.8, 0.7]])
+    found = merge(given, windows)["v"]
+    assert found.scores.tolist() == pytest.approx([0.8])
+
+
+@pytest.mark.parametrize("how", ["none", "soft", "hard"])
+def test_all_proposals_lie_inside_the_video(how):
+    windows = window_set(Cut(length=8, overlap=0.5), duration=9.7, v=20)
+    found = merge(answer(network(queries=30), windows), windows, how=how)["v"]
+    start, end = found.segments.unbind(-1)
+    assert len(start) and start.min() >= 0 and end.max() <= 9.7 and (end > start).all()
+
+
+@pytest.mark.parametrize("how", ["none", "soft", "hard"])
+def test_proposals_come_best_first(how):
+    windows = window_set(Cut(length=8, overlap=0.5), v=20)
+    scores = merge(answer(network(queries=30), windows), windows, how=how)["v"].scores
+    assert (scores.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75, 0.9])
+@pytest.mark.parametrize("length", [1, 4, 7, 8, 19, 20, 21, 0])
+def test_no_answer_becomes_two_proposals_under_any_overlap(length, overlap):
+    windows = window_set(Cut(length=length, overlap=overlap), v=20)
+    number, queries = len(windows), 3
+    marks = torch.arange(number * queries).reshape(number, queries) / (number * queries)  # a score for each answer
+    given = Answers(torch.full((number, queries, 2), 0.5), marks, None, [item.window for item in windows])
+    found = merge(given, windows, how="none", top_k=1000)["v"]
+    assert len(found.scores) == number * queries
+    assert torch.equal(found.scores.sort().values, marks.flatten())
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
+def test_hard_nms_leaves_no_doubles_of_overlapping_windows(overlap):
+    windows = window_set(Cut(length=8, overlap=overlap), v=20)
+    places = [item.window for item in windows]
+    # every window sees the stretch of snippets 9 to 11, wherever in the window that is
+    segments_cw = [[[(10 - window.first) / 8, 2 / 8]] for window in places]
+    found = merge(answers(places, segments_cw, [[0.5]] * len(places)), windows, how="hard")["v"]
+    assert found.segments.tolist() == [[4.5, 5.5]]
+
+
+def test_hard_nms_thins_the_whole_video_at_once():
+    windows = window_set(Cut(length=8, overlap=0.5), v=20)
+    found = merge(answer(network(queries=30), windows), windows, how="hard", threshold=0.3)["v"]
+    overlaps = pairwise_tiou(found.segments, found.segments).fill_diagonal_(0)
+    assert len(found.scores) > 1 and overlaps.max() <= 0.3
+
+
+def test_soft_nms_lowers_the_double_and_spares_the_rest():
+    windows = window_set(Cut(length=8), v=8)
+    given = answers([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.5]])
+    found = merge(given, windows, how="soft", threshold=0.5)["v"]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.8 * 0.135335], abs=1e-5)  # exp(-1 / 0.5)
+    assert found.segments.tolist() == [[0.5, 1.5], [2.5, 3.5], [0.5, 1.5]]
+
+
+def test_merging_leaves_the_answers_alone():
+    windows = window_set(Cut(length=8, overlap=0.5), v=20)
+    given = answer(network(queries=30), windows)
+    segments_cw, scores = given.segments_cw.clone(), given.scores.clone()
+    first, second = merge(given, windows)["v"], merge(given, windows)["v"]
+    assert torch.equal(given.segments_cw, segments_cw) and torch.equal(given.scores, scores)
+    assert torch.equal(first.segments, second.segments) and torch.equal(first.scores, second.scores)
+
+
+@pytest.mark.parametrize("how", ["none", "soft", "hard"])
+@pytest.mark.parametrize("top_k", [1, 3, 1000])
+def test_the_best_top_k_are_kept(how, top_k):
+    windows = window_set(Cut(length=8, overlap=0.5), v=20)
+    given = answer(network(queries=30), windows)
+    few, all_ = (merge(given, windows, how=how, top_k=number)["v"].scores for number in (top_k, 1000))
+    assert len(few) == min(top_k, len(all_))
+    assert few[0] == all_[0] == given.scores.max()
+    if top_k == 1000:
+        assert torch.equal(few, all_)
+
+
+def test_without_nms_top_k_are_the_best_of_all():
+    windows = window_set(Cut(length=8, overlap=0.5), v=20)
+    given = answer(network(queries=30), windows)
+    few, all_ = (merge(given, windows, how="none", top_k=number)["v"].scores for number in (7, 1000))
+    assert torch.equal(few, all_[:7])
+
+
+def test_one_proposal_may_be_kept_of_each_of_several_videos():
+    windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3, c=9)
+    found = merge(answer(network(), windows), windows, top_k=1)
+    assert {name: len(proposals.scores) for name, proposals in found.items()} == {"a": 1, "b": 1, "c": 1}
+
+
+def test_the_other_videos_do_not_matter():
+    together, alone = window_set(Cut(length=8, overlap=0.5), a=20, b=3), window_set(Cut(length=8, overlap=0.5), a=20)
+    model = network()
+    among, single = (merge(answer(model, windows), windows)["a"] for windows in (together, alone))
+    torch.testing.assert_close(among.segments, single.segments, atol=1e-4, rtol=0)
+    torch.testing.assert_close(among.scores, single.scores, atol=1e-5, rtol=0)
+
+
+def test_batch_size_does_not_matter():
+    windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3, c=1)
+    model = network(text_dim=3, conv_layers=1)
+    one, many = (answer(model, windows, batch_size=size) for size in (1, 100))
+    assert one.windows == many.windows
+    for single, together in zip(one[:3], many[:3], strict=True):
+        torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-5)
+
+
+def test_every_window_is_answered_once():
+    windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3, c=1)
+    found = answer(network(), windows, batch_size=2)
+    assert sorted(map(str, found.windows)) == sorted(str(item.window) for item in windows)
+    assert found.segments_cw.shape == (6, 5, 2) and found.scores.shape == (6, 5)
+    assert found.embeddings is None
+
+
+def test_answers_belong_to_their_windows():
+    windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3)
+    model = network().eval()
+    found = answer(model, windows)
+    features = {item.window: item.features for item in windows}
+    for window, scores in zip(found.windows, found.scores, strict=True):
+        x = features[window][None]
+        logits = model(x, torch.zeros(x.shape[:2], dtype=torch.bool)).actionness_logits
+        torch.testing.assert_close(scores, logits[0].sigmoid(), atol=1e-5, rtol=0)
+
+
+def test_embeddings_stay_with_their_proposals():
+    windows = window_set(Cut(length=8, overlap=0.5), v=20)
+    given = answer(network(text_dim=3), windows)
+    found = merge(given, windows, how="none", top_k=10)["v"]
+    assert found.embeddings.shape == (10, 3)
+    for score, embedding in zip(found.scores, found.embeddings, strict=True):
+        assert torch.equal(given.embeddings[given.scores == score][0], embedding)
+
+
+def test_dropout_is_off_when_answering():
+    windows = window_set(Cut(length=8), v=8)
+    model = network(dropout=0.5).train()
+    assert torch.equal(answer(model, windows).scores, answer(model, windows).scores)
+
+
+def test_answers_in_bfloat16_are_full_precision_and_close():
+    windows = window_set(Cut(length=8), v=8)
+    model = network(text_dim=3)
+    half, whole = answer(model, windows, dtype=torch.bfloat16), answer(model, windows)
+    assert {half.segments_cw.dtype, half.scores.dtype, half.embeddings.dtype} == {torch.float32}
+    torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)
+
+
+def test_one_snippet_and_one_query_give_one_proposal():
+    windows = window_set(Cut(length=8), v=1)
+    found = merge(answer(network(queries=1), windows), windows)["v"]
+    assert found.segments.shape == (1, 2) and found.segments.max() <= 0.5

@@ -1,0 +1,357 @@
+"""Training: it learns, it repeats itself, and it goes on where it stopped."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tadlib.data.annotations import Action, Video
+from tadlib.data.batches import Cut, WindowSet
+from tadlib.detector.network import RARE, ConditionalDetr
+from tadlib.detector.proposals import answer
+from tadlib.detector.training import EMA_DECAY, WARM_UP, Average, NonFiniteLoss, Recipe, Trainer, fit
+from tadlib.segments import tiou, to_segments
+
+CHANNELS = 6
+SNIPPETS = 16  # of one second each
+QUICK = Recipe(epochs=5, batch_size=2, lr=1e-2)
+
+
+class Stopped(Exception):
+    """What stands in for a power cut."""
+
+
+class Shining:
+    """Features that are large where something happens."""
+
+    def __init__(self, videos: list[Video]) -> None:
+        self.actions = {video.id: video.actions for video in videos}
+
+    def read(self, video_id: str) -> np.ndarray:
+        features = np.random.default_rng(int(video_id)).normal(size=(SNIPPETS, CHANNELS)).astype(np.float32)
+        for action in self.actions[video_id]:
+            features[int(action.start) : int(action.end)] += 4 * np.arange(CHANNELS) - 8
+        return features
+
+
+def windows(*actions: tuple[tuple[int, int], ...], classes: list[str] | None = None, names: str = "") -> WindowSet:
+    """One window per video, of which the actions' starts and ends are given; `names` has a letter per video."""
+    videos = [
+        Video(str(number), SNIPPETS, 8, "val", tuple(Action(*segment, (names or "a" * 99)[number]) for segment in times))
+        for number, times in enumerate(actions)
+    ]
+    return WindowSet(videos, Shining(videos), 8, Cut(length=SNIPPETS), classes)
+
+
+def some(number: int) -> WindowSet:
+    """Windows with one action each."""
+    return windows(*(((1 + place % 6, 8 + place % 7),) for place in range(number)))
+
+
+def network(**words) -> ConditionalDetr:
+    torch.manual_seed(0)
+    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2}
+    return ConditionalDetr(CHANNELS, **(small | words))
+
+
+def parameters(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([tensor.detach().flatten() for tensor in model.state_dict().values()])
+
+
+def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+def stop_after(epochs: int):
+    """A Progress that lets so many epochs be saved."""
+
+    def progress(done: int, total: int, text: str) -> None:
+        if done > epochs:
+            raise Stopped
+
+    return progress
+
+
+def trained(recipe: Recipe = QUICK, number: int = 5, seed: int = 0, **words):
+    """A network, trained, and its history."""
+    model = network()
+    history = fit(model, some(number), recipe, seed=seed, **words)
+    return model, history
+
+
+def test_two_windows_are_learned_by_heart_in_140_steps():
+    found_in = windows(((2, 6),), ((5, 13),))
+    model = network(width=64, queries=10, dropout=0.0)
+    history = fit(model, found_in, Recipe(epochs=140, batch_size=2, lr=2e-3))
+    assert len(history) == 140
+    assert history[-1]["loss"] < history[0]["loss"] / 4
+    assert history[-1]["matched_tiou"] > 0.95
+    answers = answer(model, found_in)
+    assert answers.scores.max(dim=1).values.min() > 10 * RARE
+    for place, wanted in enumerate([(2.0, 6.0), (5.0, 13.0)]):
+        best = SNIPPETS * to_segments(answers.segments_cw[place, answers.scores[place].argmax()])
+        assert tiou(best, torch.tensor(wanted)) > 0.9
+
+
+def test_several_actions_of_one_window_are_found():
+    history = fit(network(width=64, queries=10), windows(((2, 6), (9, 15))), Recipe(epochs=140, lr=2e-3))
+    assert history[-1]["matched_tiou"] > 0.8
+
+
+def test_a_single_query_becomes_sure():
+    found_in = windows(((2, 6),), ((5, 13),))
+    model = network(width=32, queries=1, dropout=0.0)
+    fit(model, found_in, Recipe(epochs=140, batch_size=2, lr=2e-3))
+    assert answer(model, found_in).scores.min() > 0.8
+
+
+def test_convolutions_and_a_text_head_learn_too():
+    texts = torch.eye(4)[:2]
+    found_in = windows(((2, 6),), ((9, 15),), classes=["x", "y"], names="xy")
+    model = network(width=32, dropout=0.0, conv_layers=1, text_dim=4)
+    history = fit(model, found_in, Recipe(epochs=100, batch_size=2, lr=2e-3, lr_backbone=1e-3), texts=texts)
+    assert history[-1]["loss"] < history[0]["loss"] / 5
+    answers = answer(model, found_in)
+    for place in range(2):
+        best = answers.scores[place].argmax()
+        assert (texts @ answers.embeddings[place, best]).argmax() == place
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    (one, one_history), (other, other_history) = trained(seed=3), trained(seed=3)
+    assert torch.equal(parameters(one), parameters(other))
+    assert without_clock(one_history) == without_clock(other_history)
+
+
+def test_another_seed_gives_other_numbers():
+    assert not torch.equal(parameters(trained(seed=3)[0]), parameters(trained(seed=4)[0]))
+
+
+def test_what_was_drawn_before_does_not_matter():
+    model = network()
+    torch.rand(1000)
+    fit(model, some(5), QUICK)
+    assert torch.equal(parameters(model), parameters(trained()[0]))
+
+
+RESUMED = {
+    "plain": QUICK,
+    "ema": replace(QUICK, ema=True),
+    "accumulate": replace(QUICK, batch_size=1, accumulate=2),
+    "ema and accumulate": replace(QUICK, batch_size=1, accumulate=3, ema=True),
+    "step schedule": replace(QUICK, schedule="step"),
+}
+
+
+@pytest.mark.parametrize("done", [1, 3, 4])
+@pytest.mark.parametrize("recipe", RESUMED.values(), ids=RESUMED)
+def test_resuming_equals_not_having_stopped(recipe, done, tmp_path):
+    straight, history = trained(recipe)
+    with pytest.raises(Stopped):
+        trained(recipe, checkpoint=tmp_path / "state.pt", progress=stop_after(done))
+    torch.rand(7)  # the next session has drawn other numbers
+    resumed, resumed_history = trained(recipe, checkpoint=tmp_path / "state.pt")
+    assert torch.equal(parameters(resumed), parameters(straight))
+    assert without_clock(resumed_history) == without_clock(history)
+
+
+def test_resuming_twice_equals_not_having_stopped(tmp_path):
+    for done in (1, 3):
+        with pytest.raises(Stopped):
+            trained(RESUMED["ema"], checkpoint=tmp_path / "state.pt", progress=stop_after(done))
+    resumed, _ = trained(RESUMED["ema"], checkpoint=tmp_path / "state.pt")
+    assert torch.equal(parameters(resumed), parameters(trained(RESUMED["ema"])[0]))
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_what_is_finished_is_loaded_and_not_trained_again(ema, tmp_path):
+    recipe, epochs = replace(QUICK, ema=ema), []
+    model, history = trained(recipe, checkpoint=tmp_path / "state.pt")
+    again, same = trained(recipe, checkpoint=tmp_path / "state.pt", progress=lambda done, *_: epochs.append(done))
+    assert epochs == []
+    assert same == history  # clock and all
+    assert torch.equal(parameters(again), parameters(model))
+
+
+def test_a_checkpoint_changes_no_number(tmp_path):
+    model, _ = trained(checkpoint=tmp_path / "deep" / "state.pt")
+    assert torch.equal(parameters(model), parameters(trained()[0]))
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["state.pt"]
+
+
+def test_a_history_row_says_what_happened():
+    epochs = []
+    history = trained(progress=lambda done, total, text: epochs.append((done, total, text)))[1]
+    names = {"loss_class", "loss_l1", "loss_giou", "matched_tiou", "loss", "epoch", "lr", "seconds"}
+    assert all(row.keys() == names for row in history)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
+    assert [done[:2] for done in epochs] == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert epochs[0][2].startswith(f"training, loss {history[0]['loss']:.3f}")
+    weighted = 3 * history[0]["loss_class"] + 5 * history[0]["loss_l1"] + 2 * history[0]["loss_giou"]
+    assert history[0]["loss"] == pytest.approx(weighted, rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_non_finite_loss_is_named(value):
+    recipe = replace(QUICK, weights={"loss_class": value, "loss_l1": 1.0})
+    message = r"epoch 1: loss_class=[\d.]+, loss_l1=[\d.]+, .*loss=(inf|nan); lower lr \(0.01\) or clip_norm"
+    with pytest.raises(NonFiniteLoss, match=message):
+        trained(recipe)
+
+
+def test_a_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(Stopped):
+        trained(checkpoint=tmp_path / "state.pt", progress=stop_after(2))
+    before = (tmp_path / "state.pt").read_bytes()
+    with pytest.raises(NonFiniteLoss, match="epoch 3"):
+        trained(replace(QUICK, weights={"loss_class": math.inf}), checkpoint=tmp_path / "state.pt")
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_without_windows_there_is_nothing_to_train():
+    with pytest.raises(ValueError, match="no training window holds an action"):
+        fit(network(), windows(), QUICK)
+
+
+def step_of(recipe: Recipe, found_in: WindowSet) -> torch.Tensor:
+    """What one epoch adds to the parameters; in 64 bits, as Adam makes much of rounding errors."""
+    model = network(dropout=0.0).double()
+    model.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(), inputs[1]))
+    before = parameters(model)
+    fit(model, found_in, recipe)
+    return parameters(model) - before
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.1])
+def test_four_batches_of_four_step_like_one_of_sixteen(clip_norm):
+    """It holds because every window has one action, so that every batch is divided by the same number."""
+    recipe = Recipe(epochs=3, batch_size=16, clip_norm=clip_norm, lr=1e-3)
+    whole, parts = (
+        step_of(replace(recipe, batch_size=size, accumulate=16 // size), some(16)) for size in (16, 4)
+    )
+    assert whole.abs().max() > 1e-4
+    torch.testing.assert_close(parts, whole, atol=1e-8, rtol=0)
+
+
+def test_without_accumulation_four_batches_step_further_than_one():
+    recipe = Recipe(epochs=1, batch_size=16, lr=1e-3)
+    whole, parts = (step_of(replace(recipe, batch_size=size), some(16)) for size in (16, 4))
+    assert parts.abs().max() > 1.2 * whole.abs().max()
+
+
+def rates(recipe: Recipe, number: int) -> list[float]:
+    """The learning rate of every step."""
+    trainer = Trainer(network(), some(number), recipe, seed=0)
+    found = []
+    for _ in range(trainer.steps):
+        found.append(trainer.schedule.get_last_lr()[0])
+        trainer.optimiser.step()
+        trainer.schedule.step()
+    return found
+
+
+def test_the_cosine_schedule_rises_then_falls_to_nothing():
+    found = rates(Recipe(epochs=100, batch_size=4, lr=1.0), 4)
+    assert len(found) == 100
+    warm = int(WARM_UP * 100)
+    assert found[:warm] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
+    assert found[warm] == 1.0
+    assert found[warm:] == sorted(found[warm:], reverse=True)
+    assert found[52] == pytest.approx(0.5, abs=0.02)
+    assert found[-1] < 0.001
+
+
+def test_the_step_schedule_falls_to_a_tenth_every_two_fifths():
+    found = rates(Recipe(epochs=100, batch_size=4, lr=1.0, schedule="step"), 4)
+    assert [found[step] for step in (5, 39, 40, 79, 80, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(("size", "accumulate", "steps"), [(1, 1, 10), (2, 1, 6), (2, 2, 4), (1, 3, 4), (9, 9, 2)])
+def test_steps_are_counted_with_the_last_short_group(size, accumulate, steps):
+    recipe = Recipe(epochs=2, batch_size=size, accumulate=accumulate)
+    trainer = Trainer(network(), some(5), recipe, seed=0)
+    assert trainer.steps == steps
+    for epoch in (1, 2):
+        trainer.epoch(epoch, None, torch.device("cpu"), torch.float32)
+    assert trainer.schedule.last_epoch == steps
+
+
+def test_convolutions_have_their_own_learning_rate():
+    model = network(conv_layers=2)
+    groups = Trainer(model, some(2), Recipe(lr=1e-3, lr_backbone=1e-5), seed=0).optimiser.param_groups
+    assert [group["initial_lr"] for group in groups] == [1e-3, 1e-5]
+    assert {id(parameter) for parameter in groups[1]["params"]} == {id(part) for part in model.backbone.parameters()}
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def test_a_backbone_rate_of_zero_freezes_the_convolutions_alone():
+    model = network(conv_layers=1)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fit(model, some(4), replace(QUICK, epochs=2, lr_backbone=0.0))
+    still = {name for name, tensor in model.state_dict().items() if torch.equal(tensor, before[name])}
+    assert still == {"backbone.layers.0.weight", "backbone.layers.0.bias"}
+
+
+def test_gradients_are_clipped():
+    loose, tight = (trained(replace(QUICK, epochs=1, clip_norm=norm), number=2)[0] for norm in (0.0, 1e-12))
+    start = parameters(network())
+    assert (parameters(tight) - start).abs().max() < (parameters(loose) - start).abs().max() / 10
+
+
+def test_without_aux_loss_only_the_last_layer_answers():
+    recipe = replace(QUICK, epochs=1, batch_size=5)
+    deep, shallow = (trained(replace(recipe, aux_loss=aux))[1][0]["loss"] for aux in (True, False))
+    assert deep != shallow
+
+
+def test_an_average_of_a_constant_is_the_constant():
+    model = network()
+    average = Average(model)
+    for step in range(1, 4):
+        average.update(model, step)
+    assert torch.allclose(torch.cat([tensor.flatten() for tensor in average.shadow.values()]), parameters(model))
+
+
+@pytest.mark.parametrize(("step", "decay"), [(1, 2 / 11), (9, 10 / 19), (10_000, EMA_DECAY)])
+def test_early_averages_forget_faster(step, decay):
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    average = Average(model)
+    torch.nn.init.ones_(model.weight)
+    average.update(model, step)
+    assert average.shadow["weight"].item() == pytest.approx(1 - decay)
+    average.store(model)
+    assert model.weight.item() == pytest.approx(1 - decay)
+
+
+def test_with_ema_the_model_ends_as_its_average():
+    recipe = replace(QUICK, batch_size=5, epochs=1)
+    start = parameters(network())
+    last, averaged = (parameters(trained(replace(recipe, ema=ema))[0]) for ema in (False, True))
+    torch.testing.assert_close(averaged - start, 9 / 11 * (last - start), atol=1e-6, rtol=1e-4)
+
+
+def test_bfloat16_trains_with_parameters_in_full_precision():
+    model, history = trained(dtype=torch.bfloat16)
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_a_window_without_actions_among_others_can_be_trained_on():
+    history = fit(network(), windows(((2, 6),), ()), replace(QUICK, batch_size=1))
+    assert all(math.isfinite(row["loss"]) for row in history)
+
+
+def test_a_hundred_actions_for_five_queries_can_be_trained_on():
+    crowd = tuple((0.15 * place, 0.15 * place + 1) for place in range(100))
+    history = fit(network(), windows(crowd), replace(QUICK, epochs=2))
+    assert all(math.isfinite(row["loss"]) for row in history)
+
+
+def test_a_checkpoint_is_readable_without_running_code(tmp_path: Path):
+    trained(RESUMED["ema"], checkpoint=tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert len(state["history"]) == 5 and state["average"].keys() == state["model"].keys()
