@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
 
 
+@runtime_checkable
 class Store(Protocol):
     """Anything that gives the features (T, C) of a video."""
 

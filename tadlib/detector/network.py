@@ -3,6 +3,10 @@
 What is unusual about it:
 - queries carry a reference centre; cross-attention scores are content plus position, the position being a sine
   embedding of that centre scaled by what the query has found so far;
+- the sines are fast enough to tell neighbouring snippets apart: 64 cycles a window at most, where the image detector
+  has one; with one, 300 steps of training find half as much;
+- at the start every query looks where it stands: references are spread evenly, and the projections of positions on
+  both sides of cross-attention are the same, so that near places match; learning goes on from there;
 - positions are sines of the snippet's place in the *valid* part of the window, so padding has no influence at all;
 - one logit per query says "an action" (class-agnostic); with `text_dim` a query also answers with an embedding that
   is compared with class texts;
@@ -17,7 +21,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-TEMPERATURE = 10000.0
+CYCLES, TEMPERATURE = 64, 200.0  # fastest sine of a window, and how much slower the slowest is
+SHARPNESS = 2.0  # gain of the first projections of positions: how narrowly an untrained query looks
 RARE = 0.01  # probability of an action that untrained queries answer, as focal loss wants it (Lin et al. 2017)
 
 
@@ -31,9 +36,9 @@ class Outputs(NamedTuple):
 
 
 def sine_embedding(position: Float[Tensor, "*b"], width: int) -> Float[Tensor, "*b width"]:
-    """Sines and cosines, interleaved, of positions in [0, 1] times 2 pi."""
+    """Sines and cosines, interleaved, of positions in [0, 1]: `CYCLES` down to `CYCLES / TEMPERATURE` over a window."""
     pair = torch.arange(width, device=position.device) // 2
-    angle = position[..., None] * 2 * math.pi / TEMPERATURE ** (2 * pair / width)
+    angle = position[..., None] * 2 * math.pi * CYCLES / TEMPERATURE ** (2 * pair / width)
     return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)
 
 
@@ -189,18 +194,25 @@ class ConditionalDetr(nn.Module):
         self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(decoder_layers))
         self.queries = nn.Parameter(torch.randn(queries, width))
+        self.places = nn.Parameter(torch.logit((torch.arange(queries) + 0.5) / queries)[:, None])
         self.centre = mlp(width, width, 1)
         self.scale = mlp(width, width, width)
         self.segment = mlp(width, width, width, 2)
         self.actionness = nn.Linear(width, 1)
         self.embedding = nn.Linear(width, text_dim) if text_dim is not None else None
-        self._start_well(queries)
+        self._start_well()
 
-    def _start_well(self, queries: int) -> None:
+    def _start_well(self) -> None:
         for parameter in self.parameters():
-            if parameter.dim() > 1 and parameter is not self.queries:
+            if parameter.dim() > 1 and parameter is not self.queries and parameter is not self.places:
                 nn.init.xavier_uniform_(parameter)
-        nn.init.zeros_(self.segment[-1].weight)
+        for layer in self.decoder:
+            nn.init.orthogonal_(layer.query_position.weight, SHARPNESS)
+            layer.key_position.load_state_dict(layer.query_position.state_dict())
+        for last in (self.segment[-1], self.scale[-1], self.centre[-1]):
+            nn.init.zeros_(last.weight)
+        nn.init.zeros_(self.centre[-1].bias)
+        nn.init.ones_(self.scale[-1].bias)
         with torch.no_grad():
             self.segment[-1].bias.copy_(torch.tensor([0.0, -2.5]))  # an action fills about a twelfth of a window
             nn.init.constant_(self.actionness.bias, -math.log((1 - RARE) / RARE))
@@ -212,7 +224,7 @@ class ConditionalDetr(nn.Module):
         attended = padding if padding.any() else None  # attention without a mask is the faster one
         for layer in self.encoder:
             memory = layer(memory, position, attended)
-        centre = self.centre(self.queries)  # (q, 1) logits
+        centre = self.places + self.centre(self.queries)  # (q, 1) logits
         sine = sine_embedding(centre[:, 0].sigmoid(), self.width).to(features.dtype)
         x = torch.zeros(len(features), *self.queries.shape, dtype=memory.dtype, device=memory.device)
         answers: list[Outputs] = []

@@ -47,7 +47,7 @@ def training_free(
     snippets = functional.normalize(torch.from_numpy(np.array(features, dtype=np.float32)), dim=1)
     cosine = (snippets @ texts.T).numpy()
     width = max(1, round(float(grid.snippets(SMOOTHING))))
-    kernel = np.ones(width) / np.convolve(np.ones(len(cosine)), np.ones(width), "same")[:, None]
+    kernel = 1 / np.convolve(np.ones(len(cosine)), np.ones(width), "same")[:, None]
     smooth = np.stack([np.convolve(column, np.ones(width), "same") for column in cosine.T], axis=1) * kernel
     overall = torch.from_numpy(cosine.mean(axis=0))
     probability = (overall / max(1e-6, float(overall.std()))).softmax(dim=0)

@@ -16,7 +16,7 @@ Differences from published scorers, and which way each moves the number:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ RECALL_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 COUNTS = (1, 5, 10, 25, 50, 100)
 
 
+@runtime_checkable
 class Scored(Protocol):
     """Segments (n, 2) in seconds with scores (n,): proposals, or detections if there are labels too."""
 

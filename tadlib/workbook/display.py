@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 EVERY = 0.5  # seconds between updates of a shown progress
 LINE_EVERY = 20.0  # seconds between progress lines where there is no notebook
@@ -62,7 +63,7 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def table(rows: Sequence[Mapping[str, object]]) -> pd.io.formats.style.Styler:
+def table(rows: Sequence[Mapping[str, object]]) -> Styler:
     """Rows as a table: metrics (`mAP`, `AR@...`) in per cent with one decimal, everything else as it is."""
     frame = pd.DataFrame(rows)
     metrics = [name for name in frame.columns if name.startswith(("mAP", "AR@"))]

@@ -15,15 +15,16 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from tadlib.data.demo.performances import CLASSES
 from tadlib.data.demo.videos import sample_frames
 from tadlib.data.encoder import DEMO, load_encoder, spoken
 from tadlib.devices import seed_all
 from tadlib.files import Progress, atomic, silent, write_json
 
-STEPS, BATCH, LOOKS, LR = 400, 64, 2400, 2e-3
-PER_LOOK = 4
-LEAK = 0.15  # share of pictures without an action whose caption names the sport as if there were one
-AWARE = 0.65  # share of them whose caption names the sport and says that nothing happens
+STEPS, LOOKS, LR = 600, 2400, 2e-3
+PER_BATCH, PER_LOOK = 16, 4  # looks in a batch, pictures of each
+LEAK = 0.05  # share of pictures without an action whose caption names the sport as if there were one
+AWARE = 0.7  # share of them whose caption names the sport and says that nothing happens
 DURING = (
     "a video of a person doing {}", "a person doing {}", "action shot of {}", "in the middle of {}",
     "an athlete in action, {}", "live action: {}", "{}",
@@ -69,14 +70,17 @@ def make(folder: Path | str, seed: int = 0, progress: Progress = silent, steps: 
     model = encoder.model.train().requires_grad_(True)
     pictures = torch.stack([encoder.preprocess(Image.fromarray(frame)) for frame in frames])
     rng = np.random.default_rng(seed)
+    led_by = [CLASSES.index(label) for label, _ in shown[::PER_LOOK]]
+    by_class = [np.flatnonzero(np.array(led_by) == place) for place in range(len(CLASSES))]
     optimiser = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.1, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, total_steps=steps, pct_start=0.1)
     loss_of = open_clip.ClipLoss()
     losses = []
     for step in range(steps):
-        # pictures of one look side by side: telling them apart takes what happens in them, not the scene
-        looks = rng.choice(LOOKS, BATCH // PER_LOOK, replace=False)
-        chosen = (looks[:, None] * PER_LOOK + np.arange(PER_LOOK)).ravel()
+        # pictures of one look side by side: telling them apart takes what happens in them, not the scene;
+        # looks of different classes, because captions of one class would fit the pictures of another look as well
+        looks = [rng.choice(by_class[place]) for place in rng.choice(len(CLASSES), PER_BATCH, replace=False)]
+        chosen = (np.array(looks)[:, None] * PER_LOOK + np.arange(PER_LOOK)).ravel()
         tokens = encoder.tokenizer([caption(rng, *shown[index]) for index in chosen])
         image = functional.normalize(model.encode_image(pictures[chosen]), dim=-1)
         text = functional.normalize(model.encode_text(tokens), dim=-1)

@@ -17,15 +17,17 @@ class Difficulty:
     hint: float = 0.5  # in those, at most this much of the sport's own scene shines through
     light: float = 0.25  # spread of brightness and contrast
     tint: float = 0.12  # spread of the light's colour
-    wide: tuple[float, float] = (1.0, 1.25)  # magnification of the camera that shows attempts
+    wide: tuple[float, float] = (0.95, 1.15)  # magnification of the camera that shows attempts
     close: tuple[float, float] = (1.5, 1.9)  # magnification of the camera that shows people waiting
-    wide_on_action: float = 0.85  # share of actions shown by the wide camera
-    wide_on_idle: float = 0.4  # share of everything else shown by it
+    on_action: tuple[float, float, float] = (0.25, 0.03, 0.72)  # shares of actions shown by each camera
+    on_idle: tuple[float, float, float] = (0.2, 0.75, 0.05)  # and of everything else
+    smear: int = 24  # world units over which the background is smeared when the camera pans with an athlete
     shake: float = 8.0  # world units by which a camera misses the middle
     spectators: float = 0.4  # share of videos with people in the background
 
 
 DIFFICULTY = Difficulty()
+CAMERAS = ("wide", "close", "panning")
 SKINS = ((244, 208, 177), (224, 172, 128), (176, 118, 78), (118, 76, 50))
 HAIRS = ((40, 30, 24), (96, 60, 30), (200, 168, 96), (70, 70, 76))
 CLOTHES = (
@@ -42,7 +44,7 @@ class Look:
     outfit: Outfit
     other: Outfit
     size: float
-    cameras: tuple[Camera, ...]  # wide, close
+    cameras: tuple[Camera, ...]  # of `CAMERAS`
     brightness: float
     tint: tuple[float, float, float]
     setting: str  # "own" or a generic setting
@@ -66,14 +68,14 @@ def sample_look(rng: np.random.Generator, label: str, difficulty: Difficulty = D
         return Outfit(skin=skin, shirt=shirt, trousers=trousers, shoes=shoes, hair=hair)
 
     mirrored = bool(rng.random() < 0.5)
-    cameras = tuple(
+    wide, close = (
         Camera(
             x=x + float(rng.uniform(-1, 1)) * difficulty.shake,
-            y=66 + float(rng.uniform(-0.5, 0.5)) * difficulty.shake,
+            y=height + float(rng.uniform(-0.5, 0.5)) * difficulty.shake,
             zoom=float(rng.uniform(*zoom)),
             mirrored=mirrored,
         )
-        for x, zoom in ((78, difficulty.wide), (60, difficulty.close))
+        for x, height, zoom in ((78, 60, difficulty.wide), (60, 68, difficulty.close))
     )
     generic = rng.random() < difficulty.generic_setting
     tint = 1 + difficulty.tint * rng.uniform(-1, 1, 3)
@@ -82,7 +84,7 @@ def sample_look(rng: np.random.Generator, label: str, difficulty: Difficulty = D
         outfit=outfit(),
         other=outfit(),
         size=float(rng.uniform(0.85, 1.15)),
-        cameras=cameras,
+        cameras=(wide, close, wide),
         brightness=float(1 + difficulty.light * rng.uniform(-1, 0.5)),
         tint=(float(tint[0]), float(tint[1]), float(tint[2])),
         setting=("hall", "meadow", "street")[rng.integers(3)] if generic else "own",
@@ -93,5 +95,5 @@ def sample_look(rng: np.random.Generator, label: str, difficulty: Difficulty = D
 
 
 def choose_camera(rng: np.random.Generator, acting: bool, difficulty: Difficulty = DIFFICULTY) -> int:
-    """Which camera shows what happens: television shows attempts from afar and faces in between, mostly."""
-    return int(rng.random() >= (difficulty.wide_on_action if acting else difficulty.wide_on_idle))
+    """Which of `CAMERAS` shows what happens: television pans with attempts and shows faces in between, mostly."""
+    return int(rng.choice(len(CAMERAS), p=difficulty.on_action if acting else difficulty.on_idle))

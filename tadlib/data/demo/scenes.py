@@ -5,8 +5,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from tadlib.data.demo.looks import Look
-from tadlib.data.demo.stage import GROUND, Camera, Stage
+from tadlib.data.demo.looks import CAMERAS, DIFFICULTY, Look
+from tadlib.data.demo.stage import GROUND, OVERSAMPLING, Camera, Stage
 
 SKY, GRASS, TRACK, SAND, WATER, WOOD = (
     (150, 200, 236), (92, 160, 72), (186, 92, 66), (226, 200, 140), (56, 136, 200), (206, 158, 100),
@@ -17,11 +17,15 @@ SKY, GRASS, TRACK, SAND, WATER, WOOD = (
 def background(look: Look, camera: int) -> Image.Image:
     """The empty scene of a look through one of its cameras, oversampled; drawn once."""
     view = look.cameras[camera]
-    own = _drawn(look, view, SCENES[look.label]) if look.hint > 0 else None
-    if look.setting == "own":
-        return own
-    generic = _drawn(look, view, GENERIC[look.setting])
-    return generic if own is None else Image.blend(generic, own, look.hint)
+    image = _drawn(look, view, SCENES[look.label]) if look.hint > 0 else None
+    if look.setting != "own":
+        generic = _drawn(look, view, GENERIC[look.setting])
+        image = generic if image is None else Image.blend(generic, image, look.hint)
+    if CAMERAS[camera] == "panning":
+        across, up = image.size
+        image = image.resize((round(across / (OVERSAMPLING * DIFFICULTY.smear)), up), Image.Resampling.BOX)
+        image = image.resize((across, up), Image.Resampling.BILINEAR)
+    return image
 
 
 def _drawn(look: Look, view: Camera, scene) -> Image.Image:
