@@ -20,3 +20,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found: expected a folder {folder.parent.name}/data beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> dict[str, object]:
+    """The parameters of a run on a tiny data set, rendered once for all tests."""
+    from tiny import make
+
+    return make(tmp_path_factory.mktemp("tiny"))

@@ -42,7 +42,8 @@ def training_free(
 
     The classes nearest to the mean of the video are tried; for each, snippets whose smoothed cosine exceeds a level
     between its least and most in the video are grouped into segments. A segment scores its mean cosine inside less
-    that just outside (outer-inner contrast), on top of the class's probability in the video.
+    that just outside (outer-inner contrast), on top of the class's probability in the video. Texts beyond `classes`
+    are rivals: they may be nearest, and are then not detected.
     """
     snippets = functional.normalize(torch.from_numpy(np.array(features, dtype=np.float32)), dim=1)
     cosine = (snippets @ texts.T).numpy()
@@ -52,7 +53,8 @@ def training_free(
     overall = torch.from_numpy(cosine.mean(axis=0))
     probability = (overall / max(1e-6, float(overall.std()))).softmax(dim=0)
     segments, scores, labels = [], [], []
-    for place in overall.topk(min(CANDIDATES, len(classes))).indices.tolist():
+    nearest = overall.topk(min(CANDIDATES, len(overall))).indices.tolist()
+    for place in (place for place in nearest if place < len(classes)):
         for first, stop in _groups(smooth[:, place]):
             margin = max(1, (stop - first) // 2)
             outside = np.r_[smooth[max(0, first - margin) : first, place], smooth[stop : stop + margin, place]]

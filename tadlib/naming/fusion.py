@@ -80,8 +80,12 @@ def select(
 
 
 def name(proposals: Proposals, logits: Float[Tensor, "n k"], classes: Sequence[str], naming: Naming) -> Detections:
-    """Detections of one video from its proposals and the class logits of each."""
-    return select(proposals.segments, fuse(proposals.scores, logits, naming.fusion), classes, naming)
+    """Detections of one video from its proposals and the class logits of each.
+
+    Columns of logits beyond `classes` are rivals: they take their share of the probability and name nothing.
+    """
+    scores = fuse(proposals.scores, logits, naming.fusion)[:, : len(classes)]
+    return select(proposals.segments, scores, classes, naming)
 
 
 def write_detections(path: Path | str, detections: Mapping[str, Detections]) -> None:

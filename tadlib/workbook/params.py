@@ -91,6 +91,9 @@ class Params(BaseModel):
     pooling: Literal["mean", "max"] = Field("mean", description="how features under a proposal become one")
     roi_bins: int = Field(16, ge=1, description="bins of RoIAlign")
     logit_scale: Literal["exp", "raw", "none"] = Field("exp", description="factor on the cosine: exp(tau), tau or 1")
+    candidates: Literal["all", "unseen"] = Field(
+        "all", description="classes that compete for a proposal; only unseen ones are ever detected"
+    )
     fusion: Literal["after_softmax", "before_softmax", "detector", "clip"] = Field(
         "after_softmax", description="where actionness meets the class scores"
     )

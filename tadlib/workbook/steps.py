@@ -64,6 +64,12 @@ class Data:
         return tuple(video for video in self.scored if video.actions)
 
     @property
+    def competing(self) -> tuple[str, ...]:
+        """The classes among which proposals are named: the unseen ones first, then the seen ones if they compete."""
+        unseen, rivals = self.classes.unseen, self.params.candidates == "all"
+        return unseen + tuple(label for label in self.classes.seen if rivals and label not in unseen)
+
+    @property
     def fingerprint(self) -> str:
         """Twelve digits that stand for the annotations and what made the features."""
         return digest([[asdict(video) for video in self.benchmark.videos], self.encoder.key, self.params.stride])
@@ -204,7 +210,19 @@ def _network(channels: int, params: Params) -> ConditionalDetr:
 
 
 def _training_parameters(params: Params) -> dict[str, object]:
-    naming = {"run_dir", "text", "pooling", "roi_bins", "logit_scale", "fusion", "keep", "top_k", "nms", "nms_tiou"}
+    naming = {
+        "run_dir",
+        "text",
+        "candidates",
+        "pooling",
+        "roi_bins",
+        "logit_scale",
+        "fusion",
+        "keep",
+        "top_k",
+        "nms",
+        "nms_tiou",
+    }
     return {name: value for name, value in params.model_dump().items() if name not in naming | {"protocol"}}
 
 
@@ -246,10 +264,10 @@ def name(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict
 
 
 def class_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:
-    """Scaled similarity of every proposal with every unseen class."""
+    """Scaled similarity of every proposal with every unseen class, then with the seen ones if they compete."""
     scale = fusion.scale_of(data.encoder.logit_scale, params.logit_scale)
     own = params.target != "foreground"
-    texts = _target_texts(data, params, data.classes.unseen) if own else data.text(data.classes.unseen)
+    texts = _target_texts(data, params, data.competing) if own else data.text(data.competing)
     videos = {video.id: video for video in data.scored}
     return {
         video_id: fusion.similarity(
@@ -296,7 +314,7 @@ def compare(
     data: Data, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
 ) -> list[dict[str, object]]:
     """mAP of the floor, the training-free baseline, this run and both ceilings, a row each."""
-    classes, texts = data.classes.unseen, data.text(data.classes.unseen)
+    classes, texts = data.classes.unseen, data.text(data.competing)
     options = Naming(params.logit_scale, "clip", params.keep, params.top_k)
     oracle = {video.id: Proposals(_true_segments(video), torch.ones(len(video.actions))) for video in data.test_videos}
     free = {

@@ -5,7 +5,6 @@ and forearm, far upper arm and forearm, near thigh and shin, far thigh and shin.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +104,7 @@ def _step(start: Point, angle: float, length: float) -> Point:
     return start[0] + length * math.sin(radians), start[1] + length * math.cos(radians)
 
 
-def draw_body(stage: Stage, outfit: Outfit, x: float, values: Sequence[float], size: float = 1.0) -> Joints:
+def draw_body(stage: Stage, outfit: Outfit, x: float, values: np.ndarray, size: float = 1.0) -> Joints:
     """Draw a body whose hips start at `x`, and say where its parts are."""
     *angles, dx, dy, spin = values
     torso, arm, forearm, far_arm, far_forearm, thigh, shin, far_thigh, far_shin = (angle + spin for angle in angles)

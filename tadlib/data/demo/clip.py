@@ -57,12 +57,14 @@ def caption(rng: np.random.Generator, label: str, activity: str) -> str:
     return texts[rng.integers(len(texts))]
 
 
-def make(folder: Path | str, seed: int = 0, progress: Progress = silent, steps: int = STEPS) -> Path:
-    """Train the small CLIP where `folder/clip.pt` is missing; returns the path of the checkpoint."""
+def make(
+    folder: Path | str, seed: int = 0, progress: Progress = silent, steps: int = STEPS, looks: int = LOOKS
+) -> Path:
+    """Train the small CLIP where `folder/clip.pt` is missing, on pictures of `looks` looks; returns its path."""
     path = Path(folder) / "clip.pt"
     if path.is_file():
         return path
-    frames, shown = _pictures(seed, progress)
+    frames, shown = _pictures(seed, looks, progress)
     import open_clip
 
     seed_all(seed)
@@ -99,13 +101,13 @@ def make(folder: Path | str, seed: int = 0, progress: Progress = silent, steps: 
     return path
 
 
-def _pictures(seed: int, progress: Progress) -> tuple[np.ndarray, list[tuple[str, str]]]:
+def _pictures(seed: int, looks: int, progress: Progress) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """The training pictures, drawn by several processes; the same whatever their number."""
     chunks = 40
     parts = []
     with ProcessPoolExecutor(min(8, os.cpu_count() or 1), mp_context=multiprocessing.get_context("spawn")) as pool:
         seeds = range(1000 * (seed + 1), 1000 * (seed + 1) + chunks)
-        for part in pool.map(sample_frames, seeds, [LOOKS // chunks] * chunks, [PER_LOOK] * chunks):
+        for part in pool.map(sample_frames, seeds, [looks // chunks] * chunks, [PER_LOOK] * chunks):
             parts.append(part)
             progress(len(parts), chunks, "drawing pictures for the demo's small CLIP")
     return np.concatenate([frames for frames, _ in parts]), [row for _, rows in parts for row in rows]

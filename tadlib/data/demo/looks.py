@@ -13,14 +13,14 @@ from tadlib.data.demo.stage import Camera, Color
 class Difficulty:
     """How hard the benchmark is; every dial in one place."""
 
-    generic_setting: float = 0.25  # share of videos set in a hall or a meadow that hints at the sport at most
-    hint: float = 0.5  # in those, at most this much of the sport's own scene shines through
+    generic_setting: float = 0.45  # share of videos set in a hall or a meadow that hints at the sport at most
+    hint: float = 0.4  # in those, at most this much of the sport's own scene shines through
     light: float = 0.25  # spread of brightness and contrast
     tint: float = 0.12  # spread of the light's colour
     wide: tuple[float, float] = (0.95, 1.15)  # magnification of the camera that shows attempts
     close: tuple[float, float] = (1.5, 1.9)  # magnification of the camera that shows people waiting
-    on_action: tuple[float, float, float] = (0.17, 0.03, 0.80)  # shares of actions shown by each camera
-    on_idle: tuple[float, float, float] = (0.21, 0.75, 0.04)  # and of everything else
+    on_action: tuple[float, float, float] = (0.12, 0.03, 0.85)  # shares of actions shown by each camera
+    on_idle: tuple[float, float, float] = (0.22, 0.75, 0.03)  # and of everything else
     smear: int = 24  # world units over which the background is smeared when the camera pans with an athlete
     shake: float = 8.0  # world units by which a camera misses the middle
     spectators: float = 0.4  # share of videos with people in the background
@@ -52,7 +52,7 @@ class Look:
     spectators: int
     seed: int
 
-    def lit(self, color: Sequence[float]) -> Color:
+    def lit(self, color: Sequence[float] | np.ndarray) -> Color:
         """A colour under this video's light."""
         return tuple(
             int(min(255, max(0, part * self.brightness * tint))) for part, tint in zip(color, self.tint, strict=True)

@@ -142,7 +142,8 @@ def penalty(stage: Stage, look: Look, joints: Joints, phase: float) -> None:
     if phase >= 0.55:
         where = _toss((88, 97), (150, 58), 4, _share(phase, 0.55, 1))
     dive = max(0.0, _share(phase, 0.55, 1)) if phase >= 0 else 0.0
-    keeper = (180, 120 - 60 * dive, 150, -120 + 40 * dive, -150, 20, 0, -20, 0, 72, -4 - 14 * dive, 70 * dive)
+    angles = (180, 120 - 60 * dive, 150, -120 + 40 * dive, -150, 20, 0, -20, 0)
+    keeper = np.array([*angles, 72, -4 - 14 * dive, 70 * dive])
     draw_body(stage, look.other, 72, keeper, 0.8)
     stage.ball(look.lit((250, 250, 250)), where, 3.2)
 

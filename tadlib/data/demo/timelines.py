@@ -67,20 +67,20 @@ class Timeline:
         return tuple(Action(*row) for row in sorted([(s.start, s.end, s.label) for s in acted] + doubled))
 
 
-def benchmark(seed: int = 0, per_class: tuple[int, int] = (5, 3)) -> tuple[Timeline, ...]:
+def benchmark(seed: int = 0, per_class: tuple[int, int] = (5, 3), longest: float = LONGEST) -> tuple[Timeline, ...]:
     """The scripts of all videos: `per_class` training ("val") and test videos led by each of the twenty classes."""
     timelines = []
     for subset, number in zip(("val", "test"), per_class, strict=True):
         leading = [label for label in CLASSES for _ in range(number)]
         for place, label in enumerate(leading):
             rng = np.random.default_rng([seed, subset == "test", place])
-            timelines.append(sample_timeline(rng, f"demo_{subset}_{place + 1:04d}", subset, label))
+            timelines.append(sample_timeline(rng, f"demo_{subset}_{place + 1:04d}", subset, label, longest))
     return tuple(timelines)
 
 
-def sample_timeline(rng: np.random.Generator, video_id: str, subset: str, label: str) -> Timeline:
-    """A random script led by `label`, on a grid of tenths of a second."""
-    duration = round(float(np.clip(SCALE * np.interp(rng.random(), SHARES, VIDEO_DURATION), SHORTEST, LONGEST)), 1)
+def sample_timeline(rng: np.random.Generator, video_id: str, subset: str, label: str, longest: float) -> Timeline:
+    """A random script led by `label`, at most `longest` seconds, on a grid of tenths of a second."""
+    duration = round(float(np.clip(SCALE * np.interp(rng.random(), SHARES, VIDEO_DURATION), SHORTEST, longest)), 1)
     target = duration * np.interp(rng.random(), SHARES, COVERAGE)
     second = _second_class(rng, label)
     tempo = SPREAD_BETWEEN * rng.standard_normal()
@@ -96,7 +96,7 @@ def sample_timeline(rng: np.random.Generator, video_id: str, subset: str, label:
     gaps = free * weights / weights.sum()
     scenes, now = [], 0.0
     for (name, length), gap in zip([*acted, (label, 0.0)], gaps, strict=True):
-        start = round(now + gap, 1)
+        start = round(now + gap, 1) if length else duration
         scenes += _between(rng, round(now, 1), min(start, duration), name)
         if length:
             scenes.append(

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,13 @@ FPS = 10
 VERSION = 2  # raise it when pictures, scripts or captions change: what an older version made is then made anew
 
 
-def make(folder: Path | str, seed: int = 0, progress: Progress = silent) -> None:
+def make(
+    folder: Path | str, seed: int = 0, progress: Progress = silent, timelines: Sequence[Timeline] | None = None
+) -> None:
     """Write `videos/<id>.mp4` for every script and then `annotations.json`; whole videos from before are kept."""
     folder = Path(folder)
     _forget_older_versions(folder, seed)
-    timelines = benchmark(seed)
+    timelines = benchmark(seed) if timelines is None else timelines
     if (folder / "annotations.json").is_file() and all(_path(folder, line).is_file() for line in timelines):
         return
     missing = [line for line in timelines if not _path(folder, line).is_file()]

@@ -1,0 +1,130 @@
+"""Runs: where they are, what they record, and that nothing finished is ever overwritten."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tadlib.files import read_json, write_json
+from tadlib.workbook import runs
+from tadlib.workbook.params import Params
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty project that relative paths and new runs belong to."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def begin(folder: Path | str = "", stage: str = "train", **given) -> runs.Run:
+    return runs.start(stage, Params.check({"run_dir": str(folder), **given}))
+
+
+def test_the_project_is_found_from_below_and_from_elsewhere(home, monkeypatch):
+    monkeypatch.delenv("TAD_ROOT")
+    monkeypatch.chdir(home / "notebooks")
+    assert runs.project_root() == home
+    monkeypatch.chdir(home.parent)
+    assert (runs.project_root() / "tadlib").is_dir(), "outside any project: the one this package lies in"
+
+
+def test_relative_paths_start_at_the_project(home):
+    assert runs.resolve("data") == home / "data" and runs.resolve("/x/y") == Path("/x/y")
+
+
+def test_a_run_without_a_folder_gets_its_own_each_time(home):
+    first, second = begin(), begin()
+    assert first.dir != second.dir and first.dir.parent == home / "outputs" / "adhoc"
+
+
+def test_a_record_says_what_is_needed_to_tell_why_two_runs_differ(home):
+    run = begin(seed=7)
+    run.finish({"mAP": 0.25}, data="0123456789ab")
+    record = read_json(run.dir / "run.json")["train"]
+    assert record["status"] == "finished" and record["parameters"]["seed"] == 7 and record["data"] == "0123456789ab"
+    assert set(record["versions"]) == set(runs.PACKAGES) and all(record["versions"].values())
+    assert record["seconds"] >= 0 and record["peak_memory_mb"] > 10 and record["device"].startswith("cpu")
+    assert record["commit"] == "unknown" and record["started"] <= record["finished"]
+    assert read_json(run.dir / "metrics.json") == {"mAP": 0.25}
+
+
+def test_the_commit_says_whether_the_tree_differs_from_it(home):
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=home, check=True)
+
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "First")
+    clean = runs.commit()
+    assert len(clean) == 12 and int(clean, 16)
+    (home / "pyproject.toml").write_text("changed")
+    assert runs.commit() == f"{clean}+changes"
+
+
+def test_a_finished_stage_is_never_run_again_in_its_folder(home):
+    begin(home / "r").finish()
+    with pytest.raises(runs.RunError, match="train has already finished in .*pass another run_dir"):
+        begin(home / "r")
+    assert begin(home / "r", "classify").stage == "classify", "another stage goes on in it"
+
+
+def test_an_unfinished_stage_may_be_run_again(home):
+    begin(home / "r")
+    begin(home / "r").finish()
+    assert read_json(home / "r" / "run.json")["train"]["status"] == "finished"
+
+
+def test_a_folder_that_cannot_be_written_is_named(home):
+    (home / "file").touch()
+    with pytest.raises(runs.RunError, match="cannot write into .*file"):
+        begin(home / "file" / "r")
+
+
+def test_what_an_earlier_stage_should_have_written_is_asked_for_by_name(home):
+    (home / "outputs" / "a").mkdir(parents=True)
+    (home / "outputs" / "a" / "checkpoint.pt").touch()
+    run = begin(home / "outputs" / "b", "classify")
+    with pytest.raises(runs.RunError, match=r"classify needs checkpoint.pt.*\(the latest is .*outputs/a\)"):
+        run.require("checkpoint.pt", "train")
+
+
+def test_an_interrupted_training_is_found_again_and_a_finished_one_forgotten(home):
+    with pytest.raises(KeyboardInterrupt):
+        with begin().unfinished({"lr": 1}) as path:
+            path.write_text("half")
+            raise KeyboardInterrupt
+    with begin().unfinished({"lr": 2}) as other:
+        assert not other.exists(), "another training has another checkpoint"
+    with begin().unfinished({"lr": 1}) as again:
+        assert again.read_text() == "half"
+    assert not again.exists()
+
+
+def test_two_equal_trainings_at_once_do_not_share_a_checkpoint(home):
+    with begin().unfinished({"lr": 1}) as first, begin().unfinished({"lr": 1}) as second:
+        assert first != second
+
+
+def test_runs_below_a_folder_are_found_with_status_and_metrics(home):
+    begin(home / "outputs" / "a", split=50).finish({"mAP": 0.5})
+    begin(home / "outputs" / "b")
+    first, second = runs.load(home / "outputs")
+    assert first["metrics"] == {"mAP": 0.5} and first["stages"] == {"train": "finished"}
+    assert first["parameters"]["split"] == 50
+    assert second["metrics"] == {} and second["stages"] == {"train": "running"}
+
+
+def test_a_result_shows_its_numbers_to_readers_and_to_programs(home):
+    shown = begin().finish({"mAP": 0.3141, "rows": []})._repr_mimebundle_()
+    assert "mAP 31.4 %" in shown["text/plain"] and "<table>" in shown["text/html"]
+    assert shown[runs.RESULT]["metrics"] == {"mAP": 0.3141}
+
+
+def test_a_damaged_record_is_named(home):
+    write_json(home / "r" / "run.json", {})
+    (home / "r" / "run.json").write_text('{"train": ')
+    with pytest.raises(ValueError, match=r"run.json is not readable JSON"):
+        begin(home / "r")
