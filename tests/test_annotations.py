@@ -111,7 +111,7 @@ def test_every_kind_of_finding_is_either_repaired_or_fatal():
     actions = (Action(2.0, 1.0, "x"), Action(float("inf"), 1.0, "x"), Action(0.0, 1.0, "x"))
     broken = Video("w", float("inf"), 0.0, "test", actions)
     kinds = {finding.kind for finding in find([ODD, broken, Video("e", 1.0, 1.0, "test", ())], ["Diving"])}
-    assert kinds | {"video of another subset"} == set(KINDS) | set(FATAL)
+    assert kinds | {"video of another subset", "video without usable features"} == set(KINDS) | set(FATAL)
 
 
 def test_a_benchmark_shows_only_videos_and_actions_of_the_labels_asked_for(tmp_path):

@@ -17,7 +17,10 @@ from tadlib.data.windows import Window, actions_in, cover
 
 @runtime_checkable
 class Store(Protocol):
-    """Anything that gives the features (T, C) of a video."""
+    """Anything that gives the features (T, C) of a video; `key` stands for what they are."""
+
+    @property
+    def key(self) -> str: ...
 
     def read(self, video_id: str) -> np.ndarray: ...
 

@@ -21,6 +21,7 @@ KINDS = {  # what is found -> (what training does, what evaluation does)
     "overlaps its own class": ("kept", "kept"),
     "video without actions": ("not used", "kept"),
     "video of another subset": ("not used", "not used"),
+    "video without usable features": ("not used", "not used"),
 }
 FATAL = (
     "duration is not positive",

@@ -44,8 +44,16 @@ class Encoder:
     @torch.inference_mode()
     def images(self, frames: Sequence[np.ndarray]) -> Float[Tensor, "n c"]:
         """Embeddings of frames (height, width, 3) uint8, float32 on the CPU, not normalised."""
-        batch = torch.stack([self.preprocess(Image.fromarray(frame)) for frame in frames])
-        return self.model.encode_image(batch.to(self.device, self.dtype)).float().cpu()
+        return self.encode(torch.stack([self.prepare(frame) for frame in frames]))
+
+    def prepare(self, frame: np.ndarray) -> Float[Tensor, "3 h w"]:
+        """A frame (height, width, 3) uint8 as the model wants it: its own resizing, cropping and normalisation."""
+        return self.preprocess(Image.fromarray(frame))
+
+    @torch.inference_mode()
+    def encode(self, prepared: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+        """Embeddings of prepared frames, float32 on the CPU, not normalised."""
+        return self.model.encode_image(prepared.to(self.device, self.dtype)).float().cpu()
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "k c"]:

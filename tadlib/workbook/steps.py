@@ -6,7 +6,7 @@ nothing itself.
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,10 +20,8 @@ from torch.nn import functional
 from tadlib import devices
 from tadlib.data import datasets, features, splits
 from tadlib.data.annotations import Benchmark, Video
-from tadlib.data.batches import Cut, WindowSet
-from tadlib.data.demo import clip as demo_clip
-from tadlib.data.encoder import DEMO, Encoder, load_encoder
-from tadlib.data.features import FeatureStore
+from tadlib.data.batches import Cut, Store, WindowSet
+from tadlib.data.encoder import Encoder
 from tadlib.data.grid import Grid
 from tadlib.data.splits import ClassSplit
 from tadlib.detector import proposals as proposing
@@ -31,11 +29,12 @@ from tadlib.detector import training
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols
-from tadlib.files import Progress, atomic, digest, locked, silent
+from tadlib.files import Progress, atomic, digest, silent
 from tadlib.naming import fusion, pooling, text
 from tadlib.naming.fusion import Detections, Naming
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run, resolve
+from tadlib.workbook.sources import collect
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,10 @@ class Data:
 
     benchmark: Benchmark
     classes: ClassSplit
-    store: FeatureStore
+    store: Store
     encoder: Encoder
     params: Params
+    broken: Mapping[str, str] = field(default_factory=dict)  # what is wrong with the videos that were skipped
 
     @cached_property
     def scored(self) -> tuple[Video, ...]:
@@ -65,8 +65,9 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that stand for the annotations and what made the features."""
-        return digest([[asdict(video) for video in self.benchmark.videos], self.encoder.key, self.params.stride])
+        """Twelve digits that stand for the annotations, the features and what reads class names."""
+        videos = [asdict(video) for video in self.benchmark.videos]
+        return digest([videos, self.store.key, self.encoder.key, self.params.stride])
 
     def grid(self, video: Video) -> Grid:
         """Seconds and snippets of a video."""
@@ -99,20 +100,9 @@ def gather(params: Params, progress: Progress = silent) -> Data:
     """Annotations, class split, features and encoder; what is missing of the demo or of the features is made."""
     data_dir = resolve(params.data_dir)
     benchmark = datasets.load(params.dataset, data_dir, progress)
-    pretrained = params.pretrained
-    if params.encoder == DEMO and not pretrained:
-        with locked(data_dir / "demo" / "clip", progress):
-            pretrained = str(demo_clip.make(data_dir / "demo", progress=progress))
-    elif pretrained and resolve(pretrained).is_file():
-        pretrained = str(resolve(pretrained))
-    device = devices.pick(params.device)
-    # the store is keyed by what made it; the device does not belong to that, so features are made in one precision
-    encoder = load_encoder(params.encoder, pretrained, device)
-    store = FeatureStore(features.store_folder(benchmark.folder, encoder.key, params.stride))
-    with locked(store.folder, progress):
-        features.extract(benchmark.videos, benchmark.folder / "videos", store, encoder, params.stride, progress)
-    classes = splits.class_split(benchmark.classes, params.split, params.split_id)
-    return Data(benchmark, classes, store, encoder, params)
+    benchmark, store, encoder, broken = collect(benchmark, params, data_dir, progress)
+    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
+    return Data(benchmark, classes, store, encoder, params, broken)
 
 
 def inventory(data: Data) -> list[dict[str, object]]:
