@@ -51,6 +51,7 @@ class Params(BaseModel):
     features: str = Field("auto", min_length=1, description="auto (extract), simulate, or a folder of features")
     text_features: str = Field("", description="an .npz of class name -> vector; empty = the encoder's")
     missing: Literal["fail", "skip"] = Field("fail", description="what a broken video or feature file does")
+    integrity: float = Field(0.75, ge=0, le=1, description="share of an action that must lie inside a window")
     negatives: float = Field(0.0, ge=0, lt=1, description="share of training windows without an action")
 
     window: int = Field(128, ge=0, description="snippets per window; 0 = the whole video")

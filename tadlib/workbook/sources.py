@@ -10,7 +10,6 @@ import torch
 from tadlib import devices
 from tadlib.data import features, simulate
 from tadlib.data.annotations import Benchmark
-from tadlib.data.batches import Store
 from tadlib.data.demo import clip as demo_clip
 from tadlib.data.encoder import DEMO, Encoder, load_encoder
 from tadlib.data.features import FeatureStore
@@ -21,6 +20,7 @@ from tadlib.naming.text import STYLES, prompts
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import resolve
 
+Store = FeatureStore | FolderStore
 Source = tuple[Benchmark, Store, Encoder, Mapping[str, str]]
 
 

@@ -20,10 +20,12 @@ from torch.nn import functional
 from tadlib import devices
 from tadlib.data import datasets, features, splits
 from tadlib.data.annotations import Benchmark, Video
-from tadlib.data.batches import Cut, Store, WindowSet
+from tadlib.data.batches import Cut, WindowSet
 from tadlib.data.encoder import Encoder
+from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.splits import ClassSplit
+from tadlib.data.stores import FolderStore
 from tadlib.detector import proposals as proposing
 from tadlib.detector import training
 from tadlib.detector.network import ConditionalDetr
@@ -43,7 +45,7 @@ class Data:
 
     benchmark: Benchmark
     classes: ClassSplit
-    store: Store
+    store: FeatureStore | FolderStore
     encoder: Encoder
     params: Params
     broken: Mapping[str, str] = field(default_factory=dict)  # what is wrong with the videos that were skipped
@@ -140,10 +142,10 @@ def _true_segments(video: Video) -> Float[Tensor, "n 2"]:
 
 
 def training_windows(data: Data, params: Params) -> WindowSet:
-    """The windows the detector learns from: those with an action of a seen class."""
+    """The windows the detector learns from: those with an action of a seen class, and `negatives` without."""
     classes = None if params.target == "foreground" else data.classes.seen
-    cut = Cut(params.window, params.overlap, params.rescale)
-    return WindowSet(data.training_videos, data.store, params.stride, cut, classes, only_with_actions=True)
+    cut = Cut(params.window, params.overlap, params.rescale, params.integrity)
+    return WindowSet(data.training_videos, data.store, params.stride, cut, classes, True, params.negatives)
 
 
 def test_windows(data: Data, params: Params) -> WindowSet:
