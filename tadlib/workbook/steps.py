@@ -97,6 +97,13 @@ class Data:
         """The file of a video."""
         return features.find_video(self.benchmark.folder / "videos", video.id)
 
+    def frame(self, video: Video, seconds: float) -> np.ndarray:
+        """The frame (h, w, 3) shown at a time of a video; a grey one where there are features but no video."""
+        try:
+            return features.frame_at(self.file(video), seconds)
+        except features.BrokenVideo:
+            return np.full((9, 16, 3), 200, np.uint8)
+
 
 def gather(params: Params, progress: Progress = silent) -> Data:
     """Annotations, class split, features and encoder; what is missing of the demo or of the features is made."""
@@ -133,7 +140,7 @@ def class_pictures(data: Data) -> tuple[np.ndarray, list[np.ndarray]]:
         pooled = [data.pooled(video, _true_segments(video)) for video in videos]
         means.append(functional.normalize(torch.cat(pooled), dim=1).mean(dim=0))
         action = videos[0].actions[0]
-        frames.append(features.frame_at(data.file(videos[0]), 0.6 * action.start + 0.4 * action.end))
+        frames.append(data.frame(videos[0], 0.6 * action.start + 0.4 * action.end))
     return (functional.normalize(torch.stack(means), dim=1) @ data.text(classes).T).numpy(), frames
 
 
