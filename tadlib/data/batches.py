@@ -63,7 +63,7 @@ class Cut:
 class Shelf:
     """Features read from a store, kept up to a number of bytes; those that lie memory-mapped on disk cost nothing."""
 
-    def __init__(self, store: Store, limit: int = 2 * 2**30) -> None:
+    def __init__(self, store: Store, limit: int = 2**30) -> None:
         self.store, self.limit = store, limit
         self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
         self._bytes = 0
