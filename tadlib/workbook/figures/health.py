@@ -25,10 +25,10 @@ def feature_health(rows: Sequence[Mapping[str, object]]) -> Picture:
         place.set_title(title)
         place.set_xlabel(unit)
         place.set_ylabel("videos")
-        if len(known):
-            odd = int(np.nanargmax(np.abs(values - np.median(known))))
+        odd = int(np.nanargmax(np.abs(values - np.median(known)))) if len(known) else 0
+        if len(known) and values[odd] != np.median(known):
             place.axvline(values[odd], color=ORANGE, lw=1.5)
-            place.text(0.98, 0.92, f"oddest: {rows[odd]['video']}", ha="right", fontsize=8, transform=place.transAxes)
+            place.set_title(f"oddest: {rows[odd]['video']}", loc="right", fontsize=8, fontweight="normal")
     return figure
 
 
