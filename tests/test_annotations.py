@@ -58,6 +58,7 @@ def test_what_nobody_can_repair_is_an_error(video, message):
         check([video], ["Diving"])
 
 
+CLASSES = ["Diving", "Shotput"]
 ODD = Video(
     "v",
     9.0,
@@ -72,12 +73,13 @@ ODD = Video(
         Action(1.0, 2.0, "Diving"),
         Action(1.5, 3.0, "Diving"),
         Action(-0.5, 0.5, "Diving"),
+        Action(0.4, 0.8, "Shotput"),
     ),
 )
 
 
 def test_every_oddity_is_found_and_counted_and_evaluation_keeps_every_action():
-    (video,), repairs = check([ODD], ["Diving"])
+    (video,), repairs = check([ODD], CLASSES)
     assert video.actions == ODD.actions[:1] + ODD.actions[2:]
     assert video.ambiguous == ((3.0, 4.0),)
     assert repairs == {
@@ -88,16 +90,18 @@ def test_every_oddity_is_found_and_counted_and_evaluation_keeps_every_action():
         "duplicate": 1,
         "overlaps its own class": 1,
         "starts before the video": 1,
+        "overlaps another class": 1,
     }
 
 
 def test_training_sees_actions_cut_to_the_video_without_empty_ones_and_duplicates():
-    (video,), _ = check([ODD], ["Diving"])
-    assert [(a.start, a.end) for a in repaired(video).actions] == [(1.0, 2.0), (8.0, 9.0), (1.5, 3.0), (0.0, 0.5)]
+    (video,), _ = check([ODD], CLASSES)
+    kept = [(1.0, 2.0), (8.0, 9.0), (1.5, 3.0), (0.0, 0.5), (0.4, 0.8)]
+    assert [(action.start, action.end) for action in repaired(video).actions] == kept
 
 
 def test_a_finding_says_where_it_is():
-    assert str(find([ODD], ["Diving"])[0]) == "video v: 'Ambiguous' [3.0, 4.0]"
+    assert str(find([ODD], CLASSES)[0]) == "video v: 'Ambiguous' [3.0, 4.0]"
 
 
 def test_the_table_says_what_training_and_evaluation_do_about_each_oddity():
@@ -110,8 +114,10 @@ def test_the_table_says_what_training_and_evaluation_do_about_each_oddity():
 def test_every_kind_of_finding_is_either_repaired_or_fatal():
     actions = (Action(2.0, 1.0, "x"), Action(float("inf"), 1.0, "x"), Action(0.0, 1.0, "x"))
     broken = Video("w", float("inf"), 0.0, "test", actions)
-    kinds = {finding.kind for finding in find([ODD, broken, Video("e", 1.0, 1.0, "test", ())], ["Diving"])}
-    assert kinds | {"video of another subset", "video without usable features"} == set(KINDS) | set(FATAL)
+    doubted = Video("video_test_0000270", 1.0, 1.0, "test", ())
+    kinds = {finding.kind for finding in find([ODD, broken, doubted], CLASSES)}
+    of_data_sets = {"video of another subset", "video without usable features", "copy of another length"}
+    assert kinds | of_data_sets == set(KINDS) | set(FATAL)
 
 
 def test_a_benchmark_shows_only_videos_and_actions_of_the_labels_asked_for(tmp_path):

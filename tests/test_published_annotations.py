@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import json
 import shutil
 from collections import Counter
@@ -10,8 +11,9 @@ import pytest
 
 from tadlib.data import datasets
 from tadlib.data.annotations import Action
-from tadlib.data.checks import find
+from tadlib.data.checks import find, overlap
 from tadlib.data.grid import Grid
+from tadlib.data.lengths import other_lengths, read_lengths
 from tadlib.data.readers import json_of, read
 from tadlib.data.splits import class_split
 from tadlib.data.windows import Window, actions_in
@@ -81,6 +83,8 @@ def test_thumos14_has_its_official_videos_and_actions(thumos14):
         "starts after the video's end": 30,
         "ends after the video's end": thumos14.repairs["ends after the video's end"],
         "overlaps its own class": 5 + 3,
+        "overlaps another class": thumos14.repairs["overlaps another class"],
+        "video believed to be annotated wrongly": 2,
         "video without actions": 1,
     }
 
@@ -179,6 +183,14 @@ def test_every_known_error_of_thumos14_is_found(thumos14, thumos14_errors):
     assert without == thumos14_errors["only_ambiguous"]
     overlaps = Counter(finding.video.subset for finding in found(thumos14, "overlaps its own class"))
     assert overlaps == thumos14_errors["overlapping_pairs"]["same_class"]
+    believed = {finding.video.id for finding in found(thumos14, "video believed to be annotated wrongly")}
+    assert believed == set(thumos14_errors["wrong_annotation_believed"])
+    different = Counter()
+    for video in thumos14.videos:
+        for a, b in itertools.combinations(video.actions, 2):
+            if a.label != b.label and {a.label, b.label} != {"CliffDiving", "Diving"}:
+                different[video.subset] += overlap(a, b)
+    assert different == thumos14_errors["overlapping_pairs"]["different_class_without_CliffDiving_Diving"]
     rates = {video.id: video.fps for video in thumos14.videos if abs(video.fps - 30) > 1e-3}
     assert rates == pytest.approx(thumos14_errors["not_30_fps"], abs=1e-5)
     short = {
@@ -239,6 +251,10 @@ def test_every_known_error_of_activitynet13_is_found(activitynet13, activitynet1
     assert {(f.video.id, *rounded((f.action.start, f.action.end))) for f in past} == {
         (row["video"], *row["segment"]) for row in activitynet13_errors["end_more_than_0.05_s_past_duration"]
     }
+    overlapping = Counter()
+    for video in activitynet13.videos:
+        overlapping[video.subset] += sum(overlap(a, b) for a, b in itertools.combinations(video.actions, 2))
+    assert overlapping == {"training": 318, "validation": 291}
     several = {
         video.id: sorted({a.label for a in video.actions})
         for video in activitynet13.videos
@@ -248,6 +264,44 @@ def test_every_known_error_of_activitynet13_is_found(activitynet13, activitynet1
     assert set(activitynet13_errors["misspelt_classes"]) <= set(activitynet13.classes)
     names = (shared_data / "activitynet13" / "action_name.csv").read_text().splitlines()[1:]
     assert list(activitynet13.classes) == sorted(names)
+
+
+def test_copies_of_another_length_are_found(activitynet13, activitynet13_errors, shared_data):
+    entries = read(activitynet13.source)
+    used = {video.id: entries[video.id] for video in activitynet13.videos}
+    found = other_lengths(used, shared_data / "activitynet13")
+    known = activitynet13_errors["feature_copy_length_differs_by_more_than_3_s"]
+    assert set(found) == set(known) and activitynet13.repairs["copy of another length"] == 14
+    for name, row in known.items():
+        assert found[name] == pytest.approx(row["copy_s"] - row["official_s"], abs=0.1)
+
+
+def test_the_validation_videos_that_others_could_not_download_are_known(
+    shared_data, activitynet13, activitynet13_errors, tmp_path
+):
+    shutil.copy(shared_data / "activitynet13" / "video_info_original.csv.gz", tmp_path / "video_info.csv.gz")
+    had = read_lengths(tmp_path)
+    validation = [video.id for video in activitynet13.videos if video.subset == "validation"]
+    missing = {name for name in validation if f"v_{name}" not in had}
+    assert missing == set(activitynet13_errors["validation_videos_missing_from_the_BMN_list"])
+    assert len(validation) - len(missing) == 4728
+
+
+@pytest.mark.parametrize(
+    ("split", "videos", "actions"), [(75, (1094, 1258), (1665, 1982)), (50, (2265, 2387), (3430, 3721))]
+)
+def test_videos_and_actions_of_activitynet_splits_are_the_published_ranges(
+    activitynet13, activitynet13_errors, split, videos, actions
+):
+    missing = set(activitynet13_errors["validation_videos_missing_from_the_BMN_list"])
+    listed = [v for v in activitynet13.videos if v.subset == "validation" and v.id not in missing]
+    numbers = []
+    for split_id in range(10):
+        unseen = set(class_split(activitynet13.classes, split, split_id).unseen)
+        long = [[a for a in video.actions if a.label in unseen and a.end - a.start > 1] for video in listed]
+        numbers.append((sum(map(bool, long)), sum(map(len, long))))
+    assert (min(n for n, _ in numbers), max(n for n, _ in numbers)) == videos
+    assert (min(n for _, n in numbers), max(n for _, n in numbers)) == actions
 
 
 def test_activitynet13_frame_rates_come_from_the_info_files(activitynet13):

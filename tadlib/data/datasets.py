@@ -15,7 +15,7 @@ import yaml
 from tadlib.data.annotations import AMBIGUOUS, Benchmark
 from tadlib.data.checks import check, nearest
 from tadlib.data.demo import videos as demo_videos
-from tadlib.data.lengths import complete
+from tadlib.data.lengths import complete, other_lengths
 from tadlib.data.readers import Entry, json_of, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST
 from tadlib.files import Progress, locked, silent
@@ -80,7 +80,10 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchm
     subsets = (conventions.train_subset, conventions.test_subset, None)  # None: `complete` names the video
     used = {video: entry for video, entry in entries.items() if entry.subset in subsets}
     videos, repairs = check(complete(source, used, folder), classes)
-    others = {"video of another subset": len(entries) - len(used)} if len(entries) > len(used) else {}
+    others = {
+        "video of another subset": len(entries) - len(used),
+        "copy of another length": len(other_lengths(used, folder)),
+    }
     return Benchmark(
         name=name,
         folder=folder,
@@ -89,7 +92,7 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchm
         train_subset=conventions.train_subset,
         test_subset=conventions.test_subset,
         tious=conventions.tious,
-        repairs=repairs | others,
+        repairs=repairs | {kind: number for kind, number in others.items() if number},
         source=source,
         stride=conventions.stride,
     )

@@ -88,6 +88,16 @@ def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[
     return tuple(videos)
 
 
+def other_lengths(entries: Mapping[str, Entry], folder: Path, least: float = 3.0) -> dict[str, float]:
+    """By how many seconds, more than `least`, the info files' copy of a video is longer than its annotation says."""
+    lengths, found = read_lengths(folder), {}
+    for name, entry in entries.items():
+        stated = next((lengths[spelling].duration for spelling in variants(name) if spelling in lengths), None)
+        if stated and entry.duration and abs(stated - entry.duration) > least:
+            found[name] = stated - entry.duration
+    return found
+
+
 def _filled(entry: Entry, length: Length) -> Entry:
     return replace(
         entry,
