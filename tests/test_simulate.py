@@ -1,6 +1,9 @@
 """Simulated features have the statistics of real CLIP features, and are the same for the same seed."""
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -126,3 +129,30 @@ def test_simulated_features_are_written_once(tmp_path):
     assert store.read("v2").shape == (375, 512) and store.read("v2").dtype == np.float32
     assert json.loads((tmp_path / "v2.json").read_text()) == {"fps": 30.0, "stride": 8, "snippets": 375}
     np.testing.assert_allclose(store.read("v2"), WORLD.features(VIDEOS[2], STRIDE), rtol=1e-3, atol=1e-3)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tadlib.data.annotations import Video
+from tadlib.data.features import FeatureStore
+from tadlib.data.simulate import World, make
+videos = [Video(f"v{n}", 2000.0, 30.0, "val", ()) for n in range(1000)]
+make(World(["a", "b"]), videos, FeatureStore(Path(sys.argv[1])), 8)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_no_half_file_that_counts(tmp_path):
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("v*.npy"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    writer.kill()
+    writer.wait()
+    done = [path.stem for path in tmp_path.glob("v*.json")]
+    assert 2 <= len(done) < 1000
+    for name in done:
+        assert FeatureStore(tmp_path).read(name).shape == (7500, 512)
+    videos = [Video(f"v{n}", 2000.0, 30.0, "val", ()) for n in range(len(done) + 1)]
+    store = make(World(["a", "b"]), videos, FeatureStore(tmp_path), STRIDE)
+    assert all(store.read(video.id).shape == (7500, 512) for video in videos)
