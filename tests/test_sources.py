@@ -7,6 +7,7 @@ import pytest
 import torch
 from videos import steady, write_video
 
+from tadlib.data import datasets
 from tadlib.data.encoder import load_encoder
 from tadlib.data.stores import UnusableFeatures
 from tadlib.workbook import steps
@@ -98,6 +99,16 @@ def test_a_benchmark_is_rehearsed_without_videos_and_weights(tmp_path):
     assert data.store.read("v0").shape == (50, 512)
     assert data.similarity(data.test_videos[0], CLASSES).shape == (50, 4)
     assert data.fingerprint != again.fingerprint and data.store.folder != again.store.folder
+
+
+def test_a_folder_that_cannot_be_written_is_only_read(tmp_path, monkeypatch):
+    folder = dataset(tmp_path / "own")
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr(datasets.os, "access", lambda path, mode: False)
+    data = steps.gather(params(folder, features="simulate"))
+    data.text(["wave"])
+    assert sorted(folder.rglob("*")) == before
+    assert data.store.folder.parents[1] == tmp_path / "made" / "own"
 
 
 def test_a_fixed_number_of_snippets_spans_every_video(tmp_path):

@@ -51,6 +51,12 @@ class Benchmark:
     repairs: dict[str, int] = field(default_factory=dict)  # what the check of the annotations found, counted
     source: Path | None = None  # the annotation file or folder that was read
     stride: int | None = None  # frames per snippet of the features, where the data set states it
+    made: Path | None = None  # where features and embeddings are kept; None = in `folder`
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what is made from the data set."""
+        return self.made or self.folder
 
     def training_videos(self, labels: Iterable[str]) -> tuple[Video, ...]:
         """Training videos with at least one action of `labels`, showing those actions only, repaired."""

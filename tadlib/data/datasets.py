@@ -5,6 +5,7 @@ A data set folder holds annotations in any layout that `readers` knows, `videos/
 """
 
 import hashlib
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +67,8 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchm
     """The benchmark called `name`, or the one in a folder of that name.
 
     The demo is made first where it is missing. Raises FileNotFoundError that says where annotations are expected,
-    and ValueError for annotations or conventions that cannot be used.
+    and ValueError for annotations or conventions that cannot be used. What is made of a folder that cannot be written
+    is kept under `data_dir`.
     """
     folder = Path(data_dir) / name if name in ("demo", "thumos14", "activitynet13") else Path(name)
     if name == "demo":
@@ -95,6 +97,7 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchm
         repairs=repairs | {kind: number for kind, number in others.items() if number},
         source=source,
         stride=conventions.stride,
+        made=folder if os.access(folder, os.W_OK) else Path(data_dir) / "made" / folder.name,
     )
 
 

@@ -45,7 +45,7 @@ def collect(benchmark: Benchmark, params: Params, data_dir: Path, progress: Prog
 def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
     world = simulate.World(benchmark.classes, params.seed)
     name = f"simulated_{digest([world.key, repr(benchmark.videos)])}"
-    store = FeatureStore(features.store_folder(benchmark.folder, name, params.stride, count=params.snippets))
+    store = FeatureStore(features.store_folder(benchmark.cache, name, params.stride, count=params.snippets))
     with locked(store.folder, progress):
         simulate.make(world, benchmark.videos, store, params.stride, progress)
     return benchmark, store, _table("simulated", world.texts()), {}
@@ -76,7 +76,7 @@ def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[s
 def _extracted(benchmark: Benchmark, params: Params, data_dir: Path, progress: Progress) -> Source:
     encoder = _encoder(params, data_dir, progress)
     each, count = params.frames_per_snippet, params.snippets
-    store = FeatureStore(features.store_folder(benchmark.folder, encoder.key, params.stride, each=each, count=count))
+    store = FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, each=each, count=count))
     with locked(store.folder, progress):
         broken = features.extract(
             benchmark.videos,

@@ -77,7 +77,7 @@ class Data:
 
     def text(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
         """Unit-length text embeddings of classes, encoded once."""
-        return text.class_embeddings(self.encoder, classes, self.params.text, self.benchmark.folder)
+        return text.class_embeddings(self.encoder, classes, self.params.text, self.benchmark.cache)
 
     def pooled(self, video: Video, segments: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
         """CLIP's features under segments of a video."""
@@ -208,7 +208,7 @@ def _training_parameters(params: Params) -> dict[str, object]:
 
 def _target_texts(data: Data, params: Params, classes: Sequence[str] | None = None) -> Float[Tensor, "k c"]:
     names = data.classes.seen if classes is None else classes
-    return text.class_embeddings(data.encoder, names, params.target, data.benchmark.folder)
+    return text.class_embeddings(data.encoder, names, params.target, data.benchmark.cache)
 
 
 def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:
