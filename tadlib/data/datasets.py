@@ -74,6 +74,11 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchm
     if name == "demo":
         with locked(folder / "videos", progress):
             demo_videos.make(folder, progress=progress)
+    made = folder if os.access(folder, os.W_OK) else Path(data_dir) / "made" / folder.name
+    return replace(_read(name, folder), made=made)
+
+
+def _read(name: str, folder: Path) -> Benchmark:
     source = find_annotations(folder, name)
     entries = read(source)
     classes = _classes(name, source, entries.values())
@@ -97,7 +102,6 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchm
         repairs=repairs | {kind: number for kind, number in others.items() if number},
         source=source,
         stride=conventions.stride,
-        made=folder if os.access(folder, os.W_OK) else Path(data_dir) / "made" / folder.name,
     )
 
 

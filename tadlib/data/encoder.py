@@ -64,12 +64,11 @@ class Encoder:
 
 
 def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
-    """The open_clip architecture `name` with weights from a tag or a local checkpoint file.
+    """The open_clip architecture `name` with weights from a tag, a checkpoint file, or OpenAI's TorchScript archive.
 
-    bfloat16 means bfloat16 weights, not autocast. OpenAI's own file is a TorchScript archive; its models, and those
-    of tags that say so, get the activation that they were trained with (QuickGELU), which open_clip leaves to the
-    caller. Raises ValueError for an unknown architecture and RuntimeError where weights cannot be had, saying what to
-    do.
+    bfloat16 means bfloat16 weights, not autocast. OpenAI's models, and tags that say so, get the QuickGELU they were
+    trained with, which open_clip leaves to the caller. Raises ValueError for an unknown architecture and RuntimeError
+    where weights cannot be had, saying what to do.
     """
     import open_clip  # seconds to import: only those who encode pay
 
@@ -81,12 +80,9 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     try:
         archive = _script_archive(pretrained)
         quick = archive is not None or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
+        weights = None if archive else pretrained
         model, _, preprocess = open_clip.create_model_and_transforms(
-            name,
-            pretrained=None if archive else pretrained,
-            precision=precision,
-            device=device,
-            force_quick_gelu=quick,
+            name, pretrained=weights, precision=precision, device=device, force_quick_gelu=quick
         )
         if archive:
             model.load_state_dict(archive)

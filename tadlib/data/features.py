@@ -6,9 +6,9 @@ the mean of several; timestamps come from the stream, whatever its frame rate do
 
 import glob
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,12 +18,13 @@ import torch
 
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
-from tadlib.data.lengths import variants
+from tadlib.data.lengths import stated, variants
 from tadlib.files import Progress, silent, write_json, write_npy
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
 BATCH = 32  # frames encoded at once; on CPUs larger batches fall out of the caches
-SLACK = 1.5  # seconds by which a decoded video may be shorter than its annotation says
+SLACK = 1.5  # seconds by which a decoded video may be shorter than it should be
+LEAST = 0.67  # share of the annotated duration below which a shorter copy is not the same video
 
 
 class BrokenVideo(ValueError):
@@ -142,30 +143,35 @@ def extract(
 ) -> dict[str, str]:
     """Encode the videos whose features are missing, several at a time, each batch by batch; `each` frames a snippet.
 
-    With `missing` "fail" BrokenVideo names the first file that cannot be decoded or ends more than 1.5 s before its
-    annotation says; with "skip" the others are encoded, and what is wrong comes back by video. What was finished
+    With `missing` "fail" BrokenVideo names the first file that cannot be decoded or ends more than 1.5 s before it
+    should; with "skip" the others are encoded, and what is wrong comes back by video. What was finished
     before stays: the next call goes on from there.
     """
     todo = [video for video in videos if not (store.folder / f"{video.id}.json").is_file()]
     done, broken = len(videos) - len(todo), {}
+    with _one_thread_each() as pool:
+        jobs = {pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in todo}
+        for job, video in jobs.items():
+            broken |= _outcome(job, video, missing)
+            done += 1
+            progress(done, len(videos), "encoding videos with CLIP")
+    return broken
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """Workers for several videos at once; an error leaves those that have not begun undone."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # two videos at once use two cores better than two threads on one small batch
     try:
         with ThreadPoolExecutor(max(2, threads)) as pool:
-            jobs = {
-                pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in todo
-            }
             try:
-                for job, video in jobs.items():
-                    broken |= _outcome(job, video, missing)
-                    done += 1
-                    progress(done, len(videos), "encoding videos with CLIP")
+                yield pool
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
     finally:
         torch.set_num_threads(threads)
-    return broken
 
 
 def _outcome(job: Future[None], video: Video, missing: str) -> dict[str, str]:
@@ -188,14 +194,20 @@ def _extract_one(
         parts.append(encoder.encode(torch.stack(batch)).numpy())
     features = np.concatenate(parts)
     features = features.reshape(-1, each, features.shape[1]).mean(axis=1)
-    expected = math.ceil(video.duration * video.fps / stride)
-    if (expected - len(features)) * stride / video.fps > SLACK:
-        seconds = len(features) * stride / video.fps
-        raise BrokenVideo(f"{path} ends after {seconds:.1f} s, its annotation says {video.duration:.1f} s: truncated?")
+    seconds, expected = len(features) * stride / video.fps, _expected(path, video)
+    if expected - seconds > SLACK:
+        raise BrokenVideo(f"{path} ends after {seconds:.1f} s, it should last {expected:.1f} s: truncated?")
     if not np.isfinite(features).all():
         raise ValueError(f"{path}: encoder {encoder.name} gave NaN or infinite features")
     write_npy(store.folder / f"{video.id}.npy", features)
     write_json(store.folder / f"{video.id}.json", {"fps": video.fps, "stride": stride, "snippets": len(features)})
+
+
+def _expected(path: Path, video: Video) -> float:
+    """Seconds that a whole file lasts: as annotated, or, for a copy that was cut a little, as its header states."""
+    with av.open(str(path)) as container:
+        copy = stated(container).duration or video.duration
+    return min(copy, video.duration) if copy > LEAST * video.duration else video.duration
 
 
 def frame_at(path: Path | str, seconds: float) -> np.ndarray:

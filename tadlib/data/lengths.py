@@ -107,15 +107,22 @@ def _filled(entry: Entry, length: Length) -> Entry:
 
 
 def measure(folder: Path | str, video_id: str) -> Length:
-    """Duration and mean frame rate that a video file states in its header; empty where there is no readable file."""
+    """Duration and mean frame rate of a video by the header of its file; empty where there is no readable one."""
     for name in variants(video_id):
         for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
             try:
                 with av.open(str(path)) as container:
-                    stream = container.streams.video[0]
-                    # a container lasts as long as its longest stream, which may be the sound
-                    duration = float(stream.duration * stream.time_base) if stream.duration else None
-                    return Length(duration, float(stream.average_rate) if stream.average_rate else None)
+                    return stated(container)
             except (av.error.FFmpegError, OSError, IndexError):
                 continue  # a file that is no video says nothing; extraction names it
     return Length()
+
+
+def stated(container: av.container.InputContainer) -> Length:
+    """Duration and mean frame rate that the header of an open video states; not every format knows its duration."""
+    stream = container.streams.video[0]
+    if stream.duration:
+        duration = float(stream.duration * stream.time_base)
+    else:  # a container lasts as long as its longest stream, which may be the sound
+        duration = container.duration / av.time_base if container.duration else None
+    return Length(duration, float(stream.average_rate) if stream.average_rate else None)

@@ -33,6 +33,7 @@ def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: flo
     places = {text: place for place, text in enumerate(vectors)}
 
     def look_up(texts: Sequence[str]) -> Int[Tensor, "n 1"]:
+        """The places of texts in the table."""
         for text in texts:
             if text not in places:
                 raise ValueError(f"{name} has no embedding of {text!r}, only of {len(places)} other texts")
