@@ -56,7 +56,7 @@ def parts(path: Path, encoder: Encoder) -> dict[str, float]:
 
 
 def _batches(prepared: Sequence[torch.Tensor]) -> Iterator[Sequence[torch.Tensor]]:
-    return (prepared[first : first + BATCH] for first in range(0, len(prepared), BATCH))
+    return (prepared[first : first + BATCH["cpu"]] for first in range(0, len(prepared), BATCH["cpu"]))
 
 
 def alone(path: Path, encoder: Encoder) -> float:
@@ -96,7 +96,7 @@ def report(path: Path, frames: int) -> list[str]:
     limit, needs = matmul_limit(torch.bfloat16), operations(single)
     return [
         *(f"{name:<10} {1000 * ours[name]:8.1f} ms {ours[name] / total:7.1%}" for name in list(ours)[:3]),
-        f"ours: {1000 * feature:.1f} ms a feature ({ours['features']} features, bfloat16 weights, batches of {BATCH})",
+        f"ours: {1000 * feature:.1f} ms a feature (bfloat16 weights, batches of {BATCH['cpu']})",
         f"one frame at a time, float32: {1000 * each:.1f} ms a feature, {each / feature:.2f} times ours",
         f"every frame of the video that way: {each * frames:.1f} s, {each * frames / total:.1f} times ours",
         f"matmul limit {limit / 1e9:.0f} GFLOP/s; encoder {needs / 1e9:.1f} GFLOP a feature, "

@@ -22,7 +22,8 @@ from tadlib.data.lengths import stated, variants
 from tadlib.files import Progress, silent, write_json, write_npy
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
-BATCH = 32  # frames encoded at once; on CPUs larger batches fall out of the caches
+BATCH = {"cpu": 8}  # frames encoded at once; on CPUs more are not faster and need more memory
+BATCH_ELSEWHERE = 64
 SLACK = 1.5  # seconds by which a decoded video may be shorter than it should be
 LEAST = 0.67  # share of the annotated duration below which a shorter copy is not the same video
 
@@ -188,9 +189,9 @@ def _extract_one(
     video: Video, video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int
 ) -> None:
     path = find_video(video_folder, video.id)
-    frames = snippets(path, stride, video.fps, each)
+    frames, size = snippets(path, stride, video.fps, each), BATCH.get(encoder.device.type, BATCH_ELSEWHERE)
     parts = []
-    while batch := [encoder.prepare(frame) for frame in itertools.islice(frames, BATCH)]:
+    while batch := [encoder.prepare(frame) for frame in itertools.islice(frames, size)]:
         parts.append(encoder.encode(torch.stack(batch)).numpy())
     features = np.concatenate(parts)
     features = features.reshape(-1, each, features.shape[1]).mean(axis=1)
