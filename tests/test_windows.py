@@ -102,9 +102,7 @@ def test_the_integrity_of_a_cut_is_used():
 def test_a_whole_video_is_resampled_linearly(length):
     video = Video("v", 100.0, 8.0, "val", (Action(25, 75, "a"),))
     (item,) = WindowSet([video], Ramp(100), 8, Cut(length=0, rescale=length))
-    middles = ((np.arange(length) + 0.5) * 100 / length - 0.5).clip(
-        0, 99
-    )  # on the old axis
+    middles = ((np.arange(length) + 0.5) * 100 / length - 0.5).clip(0, 99)  # on the old axis
     assert item.features.shape == (length, 4)
     torch.testing.assert_close(item.features[:, 0], torch.from_numpy(middles).float(), rtol=0, atol=1e-4)
     assert item.target.segments_cw.tolist() == [[0.5, 0.5]]
