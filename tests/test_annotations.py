@@ -5,7 +5,9 @@ import json
 import pytest
 
 from tadlib.data import datasets
-from tadlib.data.annotations import Action, Benchmark, Video, check, read_activitynet
+from tadlib.data.annotations import Action, Benchmark, Video, repaired
+from tadlib.data.checks import FATAL, KINDS, check, find, table
+from tadlib.data.readers import read_activitynet
 
 
 def written(folder, **changes):
@@ -41,11 +43,14 @@ def test_a_truncated_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("video", "message"),
     [
-        (Video("v", 0.0, 30.0, "test", ()), "video v: duration must be positive, got 0.0"),
-        (Video("v", 9.0, float("nan"), "test", ()), "video v: fps must be positive, got nan"),
-        (Video("v", 9.0, 30.0, "test", (Action(3.0, 2.0, "Diving"),)), "must have 0 <= start <= end"),
-        (Video("v", 9.0, 30.0, "test", (Action(float("nan"), 2.0, "Diving"),)), "must have 0 <= start <= end"),
-        (Video("v", 9.0, 30.0, "test", (Action(1.0, 2.0, "Knitting"),)), "unknown class 'Knitting'; known: Diving"),
+        (Video("v", 0.0, 30.0, "test", ()), r"duration is not positive: 1 time, first video v \(0.0 s"),
+        (Video("v", 9.0, float("nan"), "test", ()), "fps is not positive: 1 time, first video v"),
+        (
+            Video("v", 9.0, 30.0, "test", (Action(3.0, 2.0, "Diving"),)),
+            r"ends before it starts: .* 'Diving' \[3.0, 2.0",
+        ),
+        (Video("v", 9.0, 30.0, "test", (Action(float("nan"), 2.0, "Diving"),)), "time is not a number: 1 time"),
+        (Video("v", 9.0, 30.0, "test", (Action(1.0, 2.0, "Divin"),)), "unknown class: .*; did you mean 'Diving'"),
     ],
 )
 def test_what_nobody_can_repair_is_an_error(video, message):
@@ -53,20 +58,66 @@ def test_what_nobody_can_repair_is_an_error(video, message):
         check([video], ["Diving"])
 
 
-def test_what_is_left_out_is_counted():
-    actions = (
+CLASSES = ["Diving", "Shotput"]
+ODD = Video(
+    "v",
+    9.0,
+    30.0,
+    "test",
+    (
         Action(1.0, 2.0, "Diving"),
         Action(3.0, 4.0, "Ambiguous"),
         Action(9.5, 11.0, "Diving"),
         Action(8.0, 9.2, "Diving"),
-    )
-    (video,), repairs = check([Video("v", 9.0, 30.0, "test", actions)], ["Diving"])
-    assert video.actions == (Action(1.0, 2.0, "Diving"), Action(8.0, 9.2, "Diving"))
+        Action(5.0, 5.0, "Diving"),
+        Action(1.0, 2.0, "Diving"),
+        Action(1.5, 3.0, "Diving"),
+        Action(-0.5, 0.5, "Diving"),
+        Action(0.4, 0.8, "Shotput"),
+    ),
+)
+
+
+def test_every_oddity_is_found_and_counted_and_evaluation_keeps_every_action():
+    (video,), repairs = check([ODD], CLASSES)
+    assert video.actions == ODD.actions[:1] + ODD.actions[2:]
+    assert video.ambiguous == ((3.0, 4.0),)
     assert repairs == {
-        "ambiguous rows left out": 1,
-        "actions after the video's end left out": 1,
-        "ends beyond the video's end kept": 1,
+        "ambiguous": 1,
+        "starts after the video's end": 1,
+        "ends after the video's end": 1,
+        "zero length": 1,
+        "duplicate": 1,
+        "overlaps its own class": 1,
+        "starts before the video": 1,
+        "overlaps another class": 1,
     }
+
+
+def test_training_sees_actions_cut_to_the_video_without_empty_ones_and_duplicates():
+    (video,), _ = check([ODD], CLASSES)
+    kept = [(1.0, 2.0), (8.0, 9.0), (1.5, 3.0), (0.0, 0.5), (0.4, 0.8)]
+    assert [(action.start, action.end) for action in repaired(video).actions] == kept
+
+
+def test_a_finding_says_where_it_is():
+    assert str(find([ODD], CLASSES)[0]) == "video v: 'Ambiguous' [3.0, 4.0]"
+
+
+def test_the_table_says_what_training_and_evaluation_do_about_each_oddity():
+    assert table({"zero length": 3, "duplicate": 2}) == [
+        {"found": "zero length", "number": 3, "training": "left out", "evaluation": "kept"},
+        {"found": "duplicate", "number": 2, "training": "used once", "evaluation": "kept"},
+    ]
+
+
+def test_every_kind_of_finding_is_either_repaired_or_fatal():
+    actions = (Action(2.0, 1.0, "x"), Action(float("inf"), 1.0, "x"), Action(0.0, 1.0, "x"))
+    broken = Video("w", float("inf"), 0.0, "test", actions)
+    doubted = Video("video_test_0000270", 1.0, 1.0, "test", ())
+    kinds = {finding.kind for finding in find([ODD, broken, doubted], CLASSES)}
+    of_data_sets = {"video of another subset", "video without usable features", "copy of another length"}
+    assert kinds | of_data_sets == set(KINDS) | set(FATAL)
 
 
 def test_a_benchmark_shows_only_videos_and_actions_of_the_labels_asked_for(tmp_path):
@@ -91,11 +142,3 @@ def test_a_folder_with_annotations_is_a_data_set(tmp_path):
 def test_a_data_set_without_annotations_says_where_they_are_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no annotations of 'thumos14': expected .*thumos14.*annotations.json"):
         datasets.load("thumos14", tmp_path)
-
-
-def test_the_published_thumos14_annotations_pass_and_their_known_errors_are_counted(shared_data):
-    benchmark = datasets.load(str(shared_data / "thumos14"), shared_data)
-    subsets = [video.subset for video in benchmark.videos]
-    assert (subsets.count("val"), subsets.count("test")) == (200, 213)
-    assert benchmark.repairs["ambiguous rows left out"] == 89 + 99
-    assert benchmark.repairs["actions after the video's end left out"] == 30

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from tadlib.data.annotations import read_activitynet
+from tadlib.data.readers import read_activitynet
 from tadlib.data.demo import clip, videos
 from tadlib.data.demo.looks import sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, render

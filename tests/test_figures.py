@@ -14,6 +14,9 @@ CLASSES = ("Diving", "Shotput", "HighJump")
 VIDEO = Video("v1", 40.0, 10.0, "test", (Action(3.0, 8.0, "Diving"), Action(20.0, 31.0, "Shotput")))
 FOUND = {"v1": SimpleNamespace(segments=np.array([[3.2, 8], [19, 33], [35, 39]]), scores=np.array([0.9, 0.6, 0.1]))}
 NAMED = {"v1": SimpleNamespace(**vars(FOUND["v1"]), labels=("Diving", "Shotput", "HighJump"))}
+SOUND = {"norm": 10.0, "neighbours": 0.9, "constant": 0.0, "seconds too long": 0.0}
+HEALTH = [SOUND | {"video": f"v{n}", "norm": 10.0 + n, "seconds too long": float(n == 3)} for n in range(9)]
+HEALTH += [SOUND | {"video": "of one snippet", "neighbours": float("nan")}]
 ROW = {"mAP": 0.3, "mAP@0.3": 0.4, "mAP@0.5": 0.3, "mAP@0.7": 0.2}
 HISTORY = [{"epoch": e, "loss": 5 / e, "loss_l1": 1 / e, "lr": 1e-3 / e, "matched_tiou": 0.5} for e in range(1, 5)]
 
@@ -30,6 +33,8 @@ PICTURES = {
     "similarity_over_time": lambda _: figures.similarity_over_time(
         VIDEO, np.arange(50.0), RNG.random((50, 3)), CLASSES
     ),
+    "feature_health": lambda _: figures.feature_health(HEALTH),
+    "leakage": lambda _: figures.leakage([{"finding": "Diving (unseen) is CliffDiving (seen)", "number": 3, "of": 4}]),
     "window": lambda _: figures.window(RNG.random((32, 8)), np.array([[0.5, 0.2]])),
     "losses": lambda _: figures.losses(HISTORY),
     "query_positions": lambda _: figures.query_positions(RNG.random((6, 5, 2)), RNG.random((6, 5))),
@@ -69,5 +74,10 @@ def test_a_video_without_detections_still_has_its_timeline():
 
 
 def test_actions_that_overlap_are_covered_once(tmp_path):
-    title = figures.action_statistics(benchmark(tmp_path)).axes[2].get_title("left")
+    title = figures.action_statistics(benchmark(tmp_path)).axes[2].get_title(loc="left")
     assert title == "Action covers 25% of a video"  # the mean of (5 + 11) / 40 and of 3 / 30
+
+
+def test_the_oddest_video_of_each_panel_is_named():
+    said = [place.get_title(loc="right") for place in figures.feature_health(HEALTH).axes]
+    assert said == ["oddest: v8", "", "", "oddest: v3"]

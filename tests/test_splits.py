@@ -1,9 +1,11 @@
 """The official class splits are the published ones; other class lists get seeded draws."""
 
+import json
+
 import pytest
 
 from tadlib.data.datasets import THUMOS14_CLASSES
-from tadlib.data.splits import class_split
+from tadlib.data.splits import ClassSplit, class_split, of_folder
 
 FOLDERS = {75: "train_75_test_25", 50: "train_50_test_50"}
 
@@ -43,3 +45,38 @@ def test_a_closed_set_trains_and_measures_on_every_class():
 def test_an_impossible_split_is_refused(split, split_id):
     with pytest.raises(ValueError, match="split must be 75, 50 or 0 and split_id 0..9"):
         class_split(["a", "b"], split, split_id)
+
+
+def own(folder, content):
+    (folder / "splits.json").write_text(json.dumps(content))
+    return of_folder(folder, ["a", "b", "c", "d"], 75, 1)
+
+
+def test_a_split_of_your_own_comes_from_the_file(tmp_path):
+    split = own(tmp_path, {"75": [{"unseen": ["a"]}, {"unseen": ["d", "b"]}]})
+    assert split == ClassSplit(75, 1, ("a", "c"), ("b", "d"))
+
+
+def test_seen_classes_may_be_named_and_others_left_out(tmp_path):
+    assert own(tmp_path, {"75": [{}, {"seen": ["b"], "unseen": ["c"]}]}) == ClassSplit(75, 1, ("b",), ("c",))
+
+
+def test_a_ratio_that_the_file_does_not_have_is_drawn(tmp_path):
+    assert own(tmp_path, {"50": [{"unseen": ["a"]}]}) == class_split(["a", "b", "c", "d"], 75, 1)
+    assert of_folder(tmp_path, ["a", "b"], 0, 0).seen == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], "splits.json must be"),
+        ({"75": [{"unseen": ["a"]}]}, "splits.json has 1 splits of 75 per cent: split_id must be below, got 1"),
+        ({"75": [{}, {"unsen": ["a"]}]}, "split 75, split_id 1 must name its classes as 'unseen'"),
+        ({"75": [{}, {"unseen": ["aa"]}]}, "unknown class 'aa'; did you mean 'a'"),
+        ({"75": [{}, {"seen": ["a", "b"], "unseen": ["a"]}]}, r"on both sides: \['a'\]"),
+        ({"75": [{}, {"unseen": ["a", "b", "c", "d"]}]}, "and some seen"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        own(tmp_path, content)

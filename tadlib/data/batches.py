@@ -1,5 +1,6 @@
 """Windows of videos as batches: features padded to the longest, what to find in each."""
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -48,18 +49,46 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Cut:
-    """How videos are cut: window length (0 = whole video), overlap, length to resample whole videos to (0 = not)."""
+    """How videos are cut: window length (0 = whole video), overlap, length to resample whole videos to (0 = not).
+
+    An action belongs to a window that holds at least `integrity` of it.
+    """
 
     length: int = 128
     overlap: float = 0.75
     rescale: int = 0
+    integrity: float = 0.75
+
+
+class Shelf:
+    """Features read from a store, kept up to a number of bytes; those that lie memory-mapped on disk cost nothing."""
+
+    def __init__(self, store: Store, limit: int = 2**30) -> None:
+        self.store, self.limit = store, limit
+        self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._bytes = 0
+
+    def read(self, video_id: str) -> np.ndarray:
+        """The features (T, C) of a video."""
+        if video_id in self._kept:
+            self._kept.move_to_end(video_id)
+            return self._kept[video_id]
+        features = self._kept[video_id] = self.store.read(video_id)
+        self._bytes += _weight(features)
+        while self._bytes > self.limit and len(self._kept) > 1:
+            self._bytes -= _weight(self._kept.popitem(last=False)[1])
+        return features
+
+
+def _weight(features: np.ndarray) -> int:
+    return 0 if isinstance(features, np.memmap) else features.nbytes
 
 
 class WindowSet(Sequence[Item]):
     """Every window of some videos; with `only_with_actions`, those in which there is something to find.
 
     `classes` are the labels of the targets; None makes them class-agnostic, and actions annotated twice with the
-    same times under two names one.
+    same times under two names one. `negatives` is the share of windows without actions that is added to those with.
     """
 
     def __init__(
@@ -70,33 +99,31 @@ class WindowSet(Sequence[Item]):
         cut: Cut,
         classes: Sequence[str] | None = None,
         only_with_actions: bool = False,
+        negatives: float = 0.0,
     ) -> None:
         self.cut = cut
         self.grids = {video.id: Grid(video.fps, stride) for video in videos}
         self.durations = {video.id: video.duration for video in videos}
-        self._features = {video.id: store.read(video.id) for video in videos}
+        self._shelf = Shelf(store)
         self._items: list[tuple[Window, Target]] = []
         for video in videos:
-            for window in cover(video.id, len(self._features[video.id]), cut.length, cut.overlap):
-                target = _target(window, video, self.grids[video.id], classes)
-                if len(target.labels_ix) or not only_with_actions:
-                    self._items.append((window, target))
+            features = self._shelf.read(video.id)
+            self.channels = features.shape[1]  # width of the features, the same for all
+            for window in cover(video.id, len(features), cut.length, cut.overlap):
+                self._items.append((window, _target(window, video, self.grids[video.id], classes, cut.integrity)))
+        if only_with_actions:
+            self._items = _with_negatives(self._items, negatives)
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> Item:
         window, target = self._items[index]
-        rows = self._features[window.video_id][window.first : window.stop]
+        rows = self._shelf.read(window.video_id)[window.first : window.stop]
         features = torch.from_numpy(np.array(rows, dtype=np.float32))
         if self.cut.rescale:
             features = functional.interpolate(features.T[None], size=self.cut.rescale, mode="linear")[0].T
         return Item(features, target, window)
-
-    @property
-    def channels(self) -> int:
-        """Width of the features."""
-        return next(iter(self._features.values())).shape[1]
 
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All windows in batches: shuffled by `generator`, or else by length, so that little is padded."""
@@ -108,8 +135,18 @@ class WindowSet(Sequence[Item]):
             yield collate([self[index] for index in order[first : first + size]])
 
 
-def _target(window: Window, video: Video, grid: Grid, classes: Sequence[str] | None) -> Target:
-    segments_cw, labels = actions_in(window, video.actions, grid)
+def _with_negatives(items: Sequence[tuple[Window, Target]], share: float) -> list[tuple[Window, Target]]:
+    """The windows with actions and, spread evenly over the videos, so many without that they are `share` of all."""
+    if not 0 <= share < 1:
+        raise ValueError(f"negatives must be a share in [0, 1), got {share}")
+    empty = [place for place, (_, target) in enumerate(items) if not len(target.labels_ix)]
+    wanted = min(len(empty), round((len(items) - len(empty)) * share / (1 - share)))
+    added = {empty[int((number + 0.5) * len(empty) / wanted)] for number in range(wanted)}
+    return [item for place, item in enumerate(items) if len(item[1].labels_ix) or place in added]
+
+
+def _target(window: Window, video: Video, grid: Grid, classes: Sequence[str] | None, integrity: float) -> Target:
+    segments_cw, labels = actions_in(window, video.actions, grid, integrity)
     if classes is None:
         segments_cw = torch.unique(segments_cw, dim=0)
         return Target(segments_cw, torch.zeros(len(segments_cw), dtype=torch.int64))

@@ -1,9 +1,24 @@
-"""The data sets by name: the embedded demo is made on first use, the others are found under the data folder."""
+"""The data sets by name: the embedded demo is made on first use, the others are found under the data folder.
 
+A data set folder holds annotations in any layout that `readers` knows, `videos/` and/or `features/`, and optionally
+`info.json` (lengths), `splits.json`, `text_features.npz` and `benchmark.yaml` (conventions).
+"""
+
+import hashlib
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from tadlib.data.annotations import Benchmark, check, read_activitynet
+import yaml
+
+from tadlib.data.annotations import AMBIGUOUS, Benchmark
+from tadlib.data.checks import check, nearest
 from tadlib.data.demo import videos as demo_videos
+from tadlib.data.lengths import complete, other_lengths
+from tadlib.data.readers import Entry, json_of, read
+from tadlib.data.splits import ACTIVITYNET_DIGEST
 from tadlib.files import Progress, locked, silent
 
 THUMOS14_CLASSES = tuple(
@@ -13,36 +28,157 @@ THUMOS14_CLASSES = tuple(
 )
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+SUBSETS = (  # (training, test) as repositories call them; the first pair of which both exist is meant
+    ("training", "validation"),
+    ("val", "test"),
+    ("Validation", "Test"),
+    ("validation", "test"),
+    ("train", "test"),
+    ("train", "val"),
+)
+LAYOUTS = (  # where annotations are looked for, in this order, in the folder and in its `annotations/`
+    "annotations.json",
+    "annotations.json.gz",
+    "annotations.csv",
+    "thumos_14_anno.json",
+    "thumos14.json",
+    "th14_annotations_with_fps_duration.json",
+    "Thumos14_annotations.json",
+    "thumos_anno_action.json",
+    "ActivityNet1.3_annotations.json",
+    "activity_net*.json",
+    "activity_net*.json.gz",
+    "anet*anno*.json",
+)
+TEXT_LAYOUTS = ("official_txt", "annotations", "TH14_Temporal_*", "annotation")
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What `benchmark.yaml` may say of a data set; None where it does not."""
+
+    train_subset: str | None = None
+    test_subset: str | None = None
+    tious: tuple[float, ...] | None = None
+    stride: int | None = None
 
 
 def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchmark:
     """The benchmark called `name`, or the one in a folder of that name.
 
-    A folder holds `annotations.json` (ActivityNet's layout); the demo's is made first where it is missing. Raises
-    FileNotFoundError that says where annotations are expected.
+    The demo is made first where it is missing. Raises FileNotFoundError that says where annotations are expected,
+    and ValueError for annotations or conventions that cannot be used. What is made of a folder that cannot be written
+    is kept under `data_dir`.
     """
     folder = Path(data_dir) / name if name in ("demo", "thumos14", "activitynet13") else Path(name)
     if name == "demo":
         with locked(folder / "videos", progress):
             demo_videos.make(folder, progress=progress)
-    path = folder / "annotations.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no annotations of {name!r}: expected {path} in ActivityNet's layout (database: video -> subset, "
-            "duration, fps, annotations); dataset must be demo, thumos14, activitynet13 or such a folder"
-        )
-    videos = read_activitynet(path)
-    labels = {action.label for video in videos for action in video.actions} - {"Ambiguous"}
-    thumos = labels <= set(THUMOS14_CLASSES)
-    classes = THUMOS14_CLASSES if thumos else tuple(sorted(labels))
-    videos, repairs = check(videos, classes)
+    made = folder if os.access(folder, os.W_OK) else Path(data_dir) / "made" / folder.name
+    return replace(_read(name, folder), made=made)
+
+
+def _read(name: str, folder: Path) -> Benchmark:
+    source = find_annotations(folder, name)
+    entries = read(source)
+    classes = _classes(name, source, entries.values())
+    thumos = set(classes) == set(THUMOS14_CLASSES)
+    conventions = _defaults(read_conventions(folder), {entry.subset for entry in entries.values()}, thumos)
+    subsets = (conventions.train_subset, conventions.test_subset, None)  # None: `complete` names the video
+    used = {video: entry for video, entry in entries.items() if entry.subset in subsets}
+    videos, repairs = check(complete(source, used, folder), classes)
+    others = {
+        "video of another subset": len(entries) - len(used),
+        "copy of another length": len(other_lengths(used, folder)),
+    }
     return Benchmark(
         name=name,
         folder=folder,
         videos=videos,
         classes=classes,
-        train_subset="val" if thumos else "training",
-        test_subset="test" if thumos else "validation",
-        tious=THUMOS14_TIOUS if thumos else ACTIVITYNET_TIOUS,
-        repairs=repairs,
+        train_subset=conventions.train_subset,
+        test_subset=conventions.test_subset,
+        tious=conventions.tious,
+        repairs=repairs | {kind: number for kind, number in others.items() if number},
+        source=source,
+        stride=conventions.stride,
+    )
+
+
+def find_annotations(folder: Path, name: str) -> Path:
+    """The annotation file, or folder of text files, of a data set; raises FileNotFoundError saying what is expected."""
+    for place in (folder, folder / "annotations"):
+        for layout in LAYOUTS:
+            for path in sorted(place.glob(layout)):
+                return path
+    for layout in TEXT_LAYOUTS:
+        if any(path for place in folder.glob(layout) for path in place.rglob("*_val.txt")):
+            return folder if layout.startswith("TH14") else folder / layout
+    raise FileNotFoundError(
+        f"no annotations of {name!r}: expected {folder / 'annotations.json'} in ActivityNet's layout (database: video "
+        "-> subset, duration, fps, annotations), annotations.csv, or THUMOS14's text files in official_txt/; dataset "
+        "must be demo, thumos14, activitynet13 or such a folder"
+    )
+
+
+def _classes(name: str, source: Path, entries: Collection[Entry]) -> tuple[str, ...]:
+    """The class names: the benchmark's own where it is a known one, those the file lists, or those that occur."""
+    labels = {action.label for entry in entries for action in entry.actions} - {AMBIGUOUS}
+    if name == "thumos14" or labels <= set(THUMOS14_CLASSES):
+        return THUMOS14_CLASSES
+    if name == "activitynet13":
+        found = hashlib.sha256("\n".join(sorted(labels)).encode()).hexdigest()[:12]
+        if found != ACTIVITYNET_DIGEST:
+            raise ValueError(
+                f"{source} has {len(labels)} classes, not ActivityNet-1.3's 200 (spelt as published, 'Plataform "
+                "diving' included): is the file complete and unedited? For a data set of your own pass dataset=FOLDER"
+            )
+    listed = json_of(source).get("classes") if source.suffix in (".json", ".gz") and source.is_file() else None
+    return tuple(sorted(listed or labels))
+
+
+def read_conventions(folder: Path) -> Conventions:
+    """The conventions that a folder's `benchmark.yaml` states; raises ValueError naming a wrong name or value."""
+    path = folder / "benchmark.yaml"
+    if not path.is_file():
+        return Conventions()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not readable YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold names and values, one a line, like 'test_subset: test'; got {content!r}")
+    for name in content:
+        if name not in Conventions.__dataclass_fields__:
+            raise ValueError(f"{path}: unknown name {name!r}{nearest(str(name), Conventions.__dataclass_fields__)}")
+    return Conventions(**{name: _convention(path, name, value) for name, value in content.items()})
+
+
+def _convention(path: Path, name: str, value: Any) -> Any:
+    if name in ("train_subset", "test_subset") and isinstance(value, str) and value:
+        return value
+    if name == "stride" and type(value) is int and value >= 1:
+        return value
+    if name == "tious" and isinstance(value, list) and value:
+        if all(isinstance(tiou, int | float) and 0 < tiou <= 1 for tiou in value):
+            return tuple(float(tiou) for tiou in value)
+    kind = {"tious": "a list of numbers in (0, 1]", "stride": "a whole number of frames, at least 1"}
+    raise ValueError(f"{path}: {name} must be {kind.get(name, 'the name of a subset')}, got {value!r}")
+
+
+def _defaults(stated: Conventions, subsets: set[str | None], thumos: bool) -> Conventions:
+    """The conventions in force; a subset that is stated must exist."""
+    for name in ("train_subset", "test_subset"):
+        value = getattr(stated, name)
+        if value is not None and value not in subsets:
+            raise ValueError(
+                f"benchmark.yaml: no video has {name} {value!r}{nearest(value, sorted(filter(None, subsets)))}"
+            )
+    usual = ("val", "test") if thumos else ("training", "validation")
+    train, test = next((pair for pair in SUBSETS if set(pair) <= subsets), usual)
+    return replace(
+        stated,
+        train_subset=stated.train_subset or train,
+        test_subset=stated.test_subset or test,
+        tious=stated.tious or (THUMOS14_TIOUS if thumos else ACTIVITYNET_TIOUS),
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,8 +45,16 @@ class Encoder:
     @torch.inference_mode()
     def images(self, frames: Sequence[np.ndarray]) -> Float[Tensor, "n c"]:
         """Embeddings of frames (height, width, 3) uint8, float32 on the CPU, not normalised."""
-        batch = torch.stack([self.preprocess(Image.fromarray(frame)) for frame in frames])
-        return self.model.encode_image(batch.to(self.device, self.dtype)).float().cpu()
+        return self.encode(torch.stack([self.prepare(frame) for frame in frames]))
+
+    def prepare(self, frame: np.ndarray) -> Float[Tensor, "3 h w"]:
+        """A frame (height, width, 3) uint8 as the model wants it: its own resizing, cropping and normalisation."""
+        return self.preprocess(Image.fromarray(frame))
+
+    @torch.inference_mode()
+    def encode(self, prepared: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+        """Embeddings of prepared frames, float32 on the CPU, not normalised."""
+        return self.model.encode_image(prepared.to(self.device, self.dtype)).float().cpu()
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "k c"]:
@@ -55,9 +64,10 @@ class Encoder:
 
 
 def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
-    """The open_clip architecture `name` with weights from a tag or a local checkpoint file.
+    """The open_clip architecture `name` with weights from a tag, a checkpoint file, or OpenAI's TorchScript archive.
 
-    bfloat16 means bfloat16 weights, not autocast. Raises ValueError for an unknown architecture and RuntimeError
+    bfloat16 means bfloat16 weights, not autocast. OpenAI's models, and tags that say so, get the QuickGELU they were
+    trained with, which open_clip leaves to the caller. Raises ValueError for an unknown architecture and RuntimeError
     where weights cannot be had, saying what to do.
     """
     import open_clip  # seconds to import: only those who encode pay
@@ -68,15 +78,31 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
     precision = "bf16" if dtype == torch.bfloat16 else "fp32"
     try:
+        archive = _script_archive(pretrained)
+        quick = archive is not None or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
+        weights = None if archive else pretrained
         model, _, preprocess = open_clip.create_model_and_transforms(
-            name, pretrained=pretrained, precision=precision, device=device
+            name, pretrained=weights, precision=precision, device=device, force_quick_gelu=quick
         )
+        if archive:
+            model.load_state_dict(archive)
     except (OSError, RuntimeError, ValueError) as error:
         raise RuntimeError(
             f"no weights {pretrained!r} for encoder {name!r}: {type(error).__name__}: {str(error).splitlines()[0]}; "
             "pass -p pretrained PATH of a checkpoint file, or run once where the tag can be downloaded"
         ) from error
     return Encoder(name, model.eval().requires_grad_(False), preprocess, open_clip.get_tokenizer(name), device, dtype)
+
+
+def _script_archive(path: str) -> dict[str, Tensor] | None:
+    """The weights in a TorchScript archive, as OpenAI publishes CLIP; None for any other file or name."""
+    if not Path(path).is_file() or not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as content:
+        if not any(name.endswith("/constants.pkl") for name in content.namelist()):
+            return None
+    weights = torch.jit.load(path, map_location="cpu").state_dict()
+    return {name: w for name, w in weights.items() if name not in ("input_resolution", "context_length", "vocab_size")}
 
 
 def spoken(label: str) -> str:

@@ -1,4 +1,5 @@
-"""Seen and unseen classes: the official ten draws of each benchmark and ratio, and seeded ones for any other classes.
+"""Seen and unseen classes: the official ten draws of each benchmark and ratio, seeded ones for any other classes, or
+your own in `splits.json`: `{"75": [{"unseen": [names]}, ...], "50": [...]}`, where `split_id` counts within a list.
 
 The official draws (Ju et al., "Prompting Visual-Language Models for Efficient Video Understanding", ECCV 2022) are
 kept as one bit per class: bit k of a mask is set where class k of the sorted names is unseen.
@@ -6,15 +7,21 @@ kept as one bit per class: bit k of a mask is set where class k of the sorted na
 
 import hashlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from tadlib.data.checks import nearest
+from tadlib.files import read_json
+
+ACTIVITYNET_DIGEST = "696d49925655"
 OFFICIAL = {  # digest of the sorted class names -> {per cent seen: masks of split_id 0..9}
     "7c15088a951c": {  # THUMOS14, 20 classes
         75: ("54401 a0a20 a01c0 8168 a4420 4270 31050 68880 b4200 8120c "),
         50: ("74e0d b8a63 aa3c9 1916f f4d30 6c276 37878 ec8c9 be720 d12ce "),
     },
-    "696d49925655": {  # ActivityNet-1.3, 200 classes
+    ACTIVITYNET_DIGEST: {  # ActivityNet-1.3, 200 classes
         75: (
             "f440aaa40002000d1920500d004264006101b0011c4108a302 "
             "41200061419bc404003ce0002140009c04cb0138200744a020 "
@@ -72,3 +79,33 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
     return ClassSplit(
         split, split_id, tuple(n for n in names if n not in unseen), tuple(n for n in names if n in unseen)
     )
+
+
+def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: int) -> ClassSplit:
+    """The split of a data set: its own where its `splits.json` has `split`, else that of `class_split`.
+
+    Raises ValueError naming what is wrong in the file.
+    """
+    path = Path(folder) / "splits.json"
+    content = read_json(path) if path.is_file() and split else {}
+    if not isinstance(content, dict) or not all(isinstance(draws, list) for draws in content.values()):
+        raise ValueError(f'{path} must be {{"75": [{{"unseen": [names]}}, ...]}}: per cent seen, then a list of splits')
+    draws = content.get(str(split))
+    if draws is None:
+        return class_split(classes, split, split_id)
+    if not 0 <= split_id < len(draws):
+        raise ValueError(f"{path} has {len(draws)} splits of {split} per cent: split_id must be below, got {split_id}")
+    return _own(f"{path}, split {split}, split_id {split_id}", sorted(classes), draws[split_id], (split, split_id))
+
+
+def _own(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) -> ClassSplit:
+    if not isinstance(draw, dict) or not draw.get("unseen") or set(draw) - {"seen", "unseen"}:
+        raise ValueError(f"{place} must name its classes as 'unseen' (and 'seen', else all others), got {draw!r}")
+    seen = draw.get("seen", [name for name in names if name not in draw["unseen"]])
+    for name in (*seen, *draw["unseen"]):
+        if name not in names:
+            raise ValueError(f"{place}: unknown class {name!r}{nearest(str(name), names)}")
+    both = set(seen) & set(draw["unseen"])
+    if both or not seen:
+        raise ValueError(f"{place}: every class must be seen or unseen and some seen; on both sides: {sorted(both)}")
+    return ClassSplit(*key, tuple(sorted(seen)), tuple(sorted(draw["unseen"])))

@@ -54,6 +54,13 @@ class Params(BaseModel):
     encoder: str = Field("ViT-B-16", description="open_clip architecture")
     pretrained: str = Field("openai", description="open_clip tag or local checkpoint of the encoder")
     stride: int = Field(8, ge=1, description="frames from one snippet to the next")
+    frames_per_snippet: int = Field(1, ge=1, description="frames whose embeddings are averaged into a snippet")
+    snippets: int = Field(0, ge=0, description="snippets of every video, whatever its length; 0 = by stride")
+    features: str = Field("auto", min_length=1, description="auto (extract), simulate, or a folder of features")
+    text_features: str = Field("", description="an .npz of class name -> vector; empty = the encoder's")
+    missing: Literal["fail", "skip"] = Field("fail", description="what a broken video or feature file does")
+    integrity: float = Field(0.75, ge=0, le=1, description="share of an action that must lie inside a window")
+    negatives: float = Field(0.0, ge=0, lt=1, description="share of training windows without an action")
 
     window: int = Field(128, ge=0, description="snippets per window; 0 = the whole video")
     overlap: float = Field(0.75, ge=0, lt=1, description="share of a training window shared with the next")
@@ -111,7 +118,9 @@ class Params(BaseModel):
         """`-r split 50` and a quoted YAML number arrive as text, which a Literal refuses."""
         return int(value) if isinstance(value, str) and value.isdecimal() else value
 
-    @field_validator("dataset", "data_dir", "run_dir", "encoder", "pretrained", mode="before")
+    @field_validator(
+        *("dataset", "data_dir", "run_dir", "encoder", "pretrained", "features", "text_features"), mode="before"
+    )
     @classmethod
     def _names_are_text(cls, value: Any) -> Any:
         """`-p dataset 007` arrives as the number 7: a name made of digits is still a name."""

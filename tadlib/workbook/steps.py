@@ -6,7 +6,7 @@ nothing itself.
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,21 +21,22 @@ from tadlib import devices
 from tadlib.data import datasets, features, splits
 from tadlib.data.annotations import Benchmark, Video
 from tadlib.data.batches import Cut, WindowSet
-from tadlib.data.demo import clip as demo_clip
-from tadlib.data.encoder import DEMO, Encoder, load_encoder
+from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.splits import ClassSplit
+from tadlib.data.stores import FolderStore
 from tadlib.detector import proposals as proposing
 from tadlib.detector import training
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols
-from tadlib.files import Progress, atomic, digest, locked, silent
+from tadlib.files import Progress, atomic, digest, silent
 from tadlib.naming import fusion, pooling, text
 from tadlib.naming.fusion import Detections, Naming
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run, resolve
+from tadlib.workbook.sources import collect
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,10 @@ class Data:
 
     benchmark: Benchmark
     classes: ClassSplit
-    store: FeatureStore
+    store: FeatureStore | FolderStore
     encoder: Encoder
     params: Params
+    broken: Mapping[str, str] = field(default_factory=dict)  # what is wrong with the videos that were skipped
 
     @cached_property
     def scored(self) -> tuple[Video, ...]:
@@ -71,8 +73,9 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that stand for the annotations and what made the features."""
-        return digest([[asdict(video) for video in self.benchmark.videos], self.encoder.key, self.params.stride])
+        """Twelve digits that stand for the annotations, the features and what reads class names."""
+        videos = [asdict(video) for video in self.benchmark.videos]
+        return digest([videos, self.store.key, self.encoder.key, self.params.stride])
 
     def grid(self, video: Video) -> Grid:
         """Seconds and snippets of a video."""
@@ -80,7 +83,7 @@ class Data:
 
     def text(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
         """Unit-length text embeddings of classes, encoded once."""
-        return text.class_embeddings(self.encoder, classes, self.params.text, self.benchmark.folder)
+        return text.class_embeddings(self.encoder, classes, self.params.text, self.benchmark.cache)
 
     def pooled(self, video: Video, segments: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
         """CLIP's features under segments of a video."""
@@ -100,25 +103,21 @@ class Data:
         """The file of a video."""
         return features.find_video(self.benchmark.folder / "videos", video.id)
 
+    def frame(self, video: Video, seconds: float) -> np.ndarray:
+        """The frame (h, w, 3) shown at a time of a video; a grey one where there are features but no video."""
+        try:
+            return features.frame_at(self.file(video), seconds)
+        except features.BrokenVideo:
+            return np.full((9, 16, 3), 200, np.uint8)
+
 
 def gather(params: Params, progress: Progress = silent) -> Data:
     """Annotations, class split, features and encoder; what is missing of the demo or of the features is made."""
     data_dir = resolve(params.data_dir)
     benchmark = datasets.load(params.dataset, data_dir, progress)
-    pretrained = params.pretrained
-    if params.encoder == DEMO and not pretrained:
-        with locked(data_dir / "demo" / "clip", progress):
-            pretrained = str(demo_clip.make(data_dir / "demo", progress=progress))
-    elif pretrained and resolve(pretrained).is_file():
-        pretrained = str(resolve(pretrained))
-    device = devices.pick(params.device)
-    # the store is keyed by what made it; the device does not belong to that, so features are made in one precision
-    encoder = load_encoder(params.encoder, pretrained, device)
-    store = FeatureStore(features.store_folder(benchmark.folder, encoder.key, params.stride))
-    with locked(store.folder, progress):
-        features.extract(benchmark.videos, benchmark.folder / "videos", store, encoder, params.stride, progress)
-    classes = splits.class_split(benchmark.classes, params.split, params.split_id)
-    return Data(benchmark, classes, store, encoder, params)
+    benchmark, store, encoder, broken = collect(benchmark, params, data_dir, progress)
+    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
+    return Data(benchmark, classes, store, encoder, params, broken)
 
 
 def inventory(data: Data) -> list[dict[str, object]]:
@@ -147,7 +146,7 @@ def class_pictures(data: Data) -> tuple[np.ndarray, list[np.ndarray]]:
         pooled = [data.pooled(video, _true_segments(video)) for video in videos]
         means.append(functional.normalize(torch.cat(pooled), dim=1).mean(dim=0))
         action = videos[0].actions[0]
-        frames.append(features.frame_at(data.file(videos[0]), 0.6 * action.start + 0.4 * action.end))
+        frames.append(data.frame(videos[0], 0.6 * action.start + 0.4 * action.end))
     return (functional.normalize(torch.stack(means), dim=1) @ data.text(classes).T).numpy(), frames
 
 
@@ -156,10 +155,10 @@ def _true_segments(video: Video) -> Float[Tensor, "n 2"]:
 
 
 def training_windows(data: Data, params: Params) -> WindowSet:
-    """The windows the detector learns from: those with an action of a seen class."""
+    """The windows the detector learns from: those with an action of a seen class, and `negatives` without."""
     classes = None if params.target == "foreground" else data.classes.seen
-    cut = Cut(params.window, params.overlap, params.rescale)
-    return WindowSet(data.training_videos, data.store, params.stride, cut, classes, only_with_actions=True)
+    cut = Cut(params.window, params.overlap, params.rescale, params.integrity)
+    return WindowSet(data.training_videos, data.store, params.stride, cut, classes, True, params.negatives)
 
 
 def test_windows(data: Data, params: Params) -> WindowSet:
@@ -228,7 +227,7 @@ def _training_parameters(params: Params) -> dict[str, object]:
 
 def _target_texts(data: Data, params: Params, classes: Sequence[str] | None = None) -> Float[Tensor, "k c"]:
     names = data.classes.seen if classes is None else classes
-    return text.class_embeddings(data.encoder, names, params.target, data.benchmark.folder)
+    return text.class_embeddings(data.encoder, names, params.target, data.benchmark.cache)
 
 
 def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:

@@ -1,6 +1,7 @@
 """Every figure of the workbook: data in, a picture out. The only place that imports matplotlib and seaborn."""
 
 from tadlib.workbook.figures.data import action_statistics, film_strip, similarity_matrix, similarity_over_time
+from tadlib.workbook.figures.health import feature_health, leakage
 from tadlib.workbook.figures.learning import losses, proposals, query_positions, window
 from tadlib.workbook.figures.results import (
     comparison,
@@ -16,8 +17,10 @@ __all__ = [
     "action_statistics",
     "comparison",
     "confusion",
+    "feature_health",
     "film_strip",
     "headline",
+    "leakage",
     "losses",
     "naming_by_overlap",
     "per_class",

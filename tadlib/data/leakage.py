@@ -1,0 +1,121 @@
+"""What of the unseen classes the training videos give away, and what of the seen ones the test videos hold.
+
+Two actions coincide when their tIoU is above 0.9. A class that coincides with one on the other side of the split is
+learnt under the other's name (THUMOS14's CliffDiving is always annotated as Diving too).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+
+from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.grid import Grid
+from tadlib.data.splits import ClassSplit
+from tadlib.data.windows import actions_in, cover
+from tadlib.segments import pairwise_tiou
+
+COINCIDES = 0.9
+
+
+def coinciding(videos: Iterable[Video]) -> Counter[tuple[str, str]]:
+    """How many actions of the first class coincide with one of the second, for every ordered pair of classes."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    for video in videos:
+        same = _coincide(video.actions, video.actions)
+        for action, row in zip(video.actions, same, strict=True):
+            others = {video.actions[place].label for place in row} - {action.label}
+            pairs.update((action.label, other) for other in others)
+    return pairs
+
+
+def _coincide(actions: Sequence[Action], others: Sequence[Action]) -> list[list[int]]:
+    """For each action the places of the others that coincide with it."""
+    tiou = pairwise_tiou(_segments(actions), _segments(others)) > COINCIDES
+    return [torch.nonzero(row)[:, 0].tolist() for row in tiou]
+
+
+def _segments(actions: Sequence[Action]) -> torch.Tensor:
+    return torch.tensor([[a.start, a.end] for a in actions], dtype=torch.float64).reshape(-1, 2)
+
+
+def across(benchmark: Benchmark, split: ClassSplit) -> list[dict[str, object]]:
+    """Pairs of classes on different sides of the split whose actions coincide, a row each and subset."""
+    return [
+        {"subset": subset, "unseen": unseen, "seen": seen, "coincide": number, "of": _number(videos, unseen)}
+        for subset, videos in _subsets(benchmark)
+        for (unseen, seen), number in sorted(coinciding(videos).items())
+        if unseen in split.unseen and seen in split.seen and split.split
+    ]
+
+
+def _subsets(benchmark: Benchmark) -> Iterator[tuple[str, list[Video]]]:
+    for subset in (benchmark.train_subset, benchmark.test_subset):
+        yield subset, [video for video in benchmark.videos if video.subset == subset]
+
+
+def _number(videos: Iterable[Video], label: str) -> int:
+    return sum(action.label == label for video in videos for action in video.actions)
+
+
+def unlabelled(benchmark: Benchmark, split: ClassSplit) -> dict[str, int]:
+    """Unseen actions in the videos that train: how many videos hold some, how many actions, how many hidden.
+
+    Hidden ones coincide with no seen action: the detector is taught that they are background.
+    """
+    videos = {video.id: video for video in benchmark.videos}
+    found = {"training videos": 0, "with unseen actions": 0, "unseen actions": 0, "taught as background": 0}
+    for training in benchmark.training_videos(split.seen):
+        unseen = videos[training.id].only(set(split.unseen) - set(split.seen)).actions
+        found["training videos"] += 1
+        found["with unseen actions"] += bool(unseen)
+        found["unseen actions"] += len(unseen)
+        found["taught as background"] += sum(not row for row in _coincide(unseen, training.actions))
+    return found
+
+
+def shared_test_videos(videos: Iterable[Video], split: ClassSplit) -> int:
+    """Test videos that hold both unseen and seen actions; `videos` show every class."""
+    seen = set(split.seen) - set(split.unseen)
+    return sum(bool(video.only(split.unseen).actions and video.only(seen).actions) for video in videos)
+
+
+def empty_windows(
+    videos: Iterable[Video], snippets: Mapping[str, int], stride: int, length: int, overlap: float
+) -> tuple[int, int]:
+    """How many windows hold none of the videos' actions, and how many windows there are; `snippets` per video."""
+    empty = total = 0
+    for video in videos:
+        for window in cover(video.id, snippets[video.id], length, overlap):
+            total += 1
+            empty += not actions_in(window, video.actions, Grid(video.fps, stride))[1]
+    return empty, total
+
+
+def report(
+    benchmark: Benchmark, split: ClassSplit, snippets: Mapping[str, int], stride: int, length: int, overlap: float
+) -> list[dict[str, object]]:
+    """The leakage of a class split in rows of a finding, its number and what it is a part of."""
+    hidden = unlabelled(benchmark, split)
+    test = [video for video in benchmark.videos if video.subset == benchmark.test_subset]
+    unseen = benchmark.test_videos(split.unseen)
+    empty, total = empty_windows(unseen, snippets, stride, length, overlap)
+    pairs = [
+        {"finding": f"{row['unseen']} (unseen) is {row['seen']} (seen), {row['subset']}", **_part(row)}
+        for row in across(benchmark, split)
+    ]
+    return [
+        *pairs,
+        _row("training videos with unseen actions", hidden["with unseen actions"], hidden["training videos"]),
+        _row("unseen actions taught as background", hidden["taught as background"], hidden["unseen actions"]),
+        _row("test videos that hold seen actions too", shared_test_videos(test, split), len(unseen)),
+        _row("test windows without an unseen action", empty, total),
+    ]
+
+
+def _part(row: Mapping[str, object]) -> dict[str, object]:
+    return {"number": row["coincide"], "of": row["of"]}
+
+
+def _row(finding: str, number: int, of: int) -> dict[str, object]:
+    return {"finding": finding, "number": number, "of": of}

@@ -1,0 +1,128 @@
+"""How long videos are and how fast they run: from info files as others publish them, or from the video itself."""
+
+import csv
+import glob
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+
+from tadlib.data.annotations import Video
+from tadlib.data.readers import Entry, json_of, text_of, whole
+
+PATTERNS = ("info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz")
+NAMES = {  # what a field of an info file may be called
+    "duration": ("duration", "seconds"),
+    "fps": ("fps", "video_fps"),
+    "frames": ("frames", "frame_length", "numFrame"),
+}
+
+
+@dataclass(frozen=True)
+class Length:
+    """A video's duration in seconds and frame rate; None where a file does not say."""
+
+    duration: float | None = None
+    fps: float | None = None
+
+
+def read_lengths(folder: Path | str) -> dict[str, Length]:
+    """The lengths that the info files of a folder state, by video; earlier files of `PATTERNS` win.
+
+    Read are `info.json`, GAP's `video_info_stride*.json`, BMN's `video_info*.csv`, and THUMOS14's `durations_*.txt`.
+    """
+    found: dict[str, Length] = {}
+    for path in reversed([path for pattern in PATTERNS for path in sorted(Path(folder).glob(pattern))]):
+        for name, fields in _rows(path):
+            found[name] = _length(path, name, fields)
+    for path in sorted(Path(folder).glob("durations_*.txt")):
+        words = text_of(path).split()
+        for name, seconds in zip(words[::2], words[1::2], strict=True):
+            found.setdefault(Path(name).stem, Length(float(seconds)))
+    return found
+
+
+def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if ".csv" in path.suffixes:
+        # BMN's nominal `fps` is rounded; `rfps` is what was measured
+        table = csv.DictReader(io.StringIO(text_of(path)))
+        return [(row["video"], row | {"fps": row.get("rfps") or row.get("fps")}) for row in table]
+    content = json_of(path)
+    if not isinstance(content, dict) or not all(isinstance(fields, dict) for fields in content.values()):
+        raise ValueError(f"{path} must map every video to its fields (frames, fps, duration)")
+    return content.items()
+
+
+def _length(path: Path, name: str, fields: Mapping[str, Any]) -> Length:
+    value = {ours: next((fields[n] for n in names if fields.get(n)), None) for ours, names in NAMES.items()}
+    try:
+        duration, fps, frames = (None if v is None else float(v) for v in value.values())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: video {name} cannot be read: {error}") from error
+    if frames and fps and not duration:
+        duration = frames / fps  # n frames last n frame periods
+    return Length(duration, fps)
+
+
+def variants(video_id: str) -> tuple[str, ...]:
+    """A video's id and its other spellings: many repositories put `v_` before ActivityNet's, some of which have it."""
+    return tuple(dict.fromkeys((video_id, f"v_{video_id}", video_id.removeprefix("v_"))))
+
+
+def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[Video, ...]:
+    """Videos of entries, with what those lack taken from the info files of `folder`, or from its `videos/`.
+
+    Raises ValueError naming file, video and field where nobody says.
+    """
+    lengths = read_lengths(folder)
+    videos = []
+    for name, entry in entries.items():
+        length = next((lengths[spelling] for spelling in variants(name) if spelling in lengths), Length())
+        entry = _filled(entry, length)
+        if entry.duration is None or entry.fps is None:
+            entry = _filled(entry, measure(folder / "videos", name))
+        videos.append(whole(source, name, entry))
+    return tuple(videos)
+
+
+def other_lengths(entries: Mapping[str, Entry], folder: Path, least: float = 3.0) -> dict[str, float]:
+    """By how many seconds, more than `least`, the info files' copy of a video is longer than its annotation says."""
+    lengths, found = read_lengths(folder), {}
+    for name, entry in entries.items():
+        stated = next((lengths[spelling].duration for spelling in variants(name) if spelling in lengths), None)
+        if stated and entry.duration and abs(stated - entry.duration) > least:
+            found[name] = stated - entry.duration
+    return found
+
+
+def _filled(entry: Entry, length: Length) -> Entry:
+    return replace(
+        entry,
+        duration=length.duration if entry.duration is None else entry.duration,
+        fps=length.fps if entry.fps is None else entry.fps,
+    )
+
+
+def measure(folder: Path | str, video_id: str) -> Length:
+    """Duration and mean frame rate of a video by the header of its file; empty where there is no readable one."""
+    for name in variants(video_id):
+        for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
+            try:
+                with av.open(str(path)) as container:
+                    return stated(container)
+            except (av.error.FFmpegError, OSError, IndexError):
+                continue  # a file that is no video says nothing; extraction names it
+    return Length()
+
+
+def stated(container: av.container.InputContainer) -> Length:
+    """Duration and mean frame rate that the header of an open video states; not every format knows its duration."""
+    stream = container.streams.video[0]
+    if stream.duration:
+        duration = float(stream.duration * stream.time_base)
+    else:  # a container lasts as long as its longest stream, which may be the sound
+        duration = container.duration / av.time_base if container.duration else None
+    return Length(duration, float(stream.average_rate) if stream.average_rate else None)

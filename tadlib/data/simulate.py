@@ -1,0 +1,152 @@
+"""CLIP-like features on given timelines: rehearse a benchmark at full size before owning a single video of it.
+
+Every feature is a sum of directions of stated strength: what all pictures share (CLIP's modality gap), what a video
+shares, the class that its scene suggests before, during and after the action, the class again inside an action, the
+onset, middle and offset of an action, distractors (another class without its action), and noise that is correlated
+in time. The strengths are calibrated on real CLIP ViT-B/32 vectors: norms near 10, features 2 s apart at cosine
+0.86-0.99, two features of a video at 0.78-0.90, of two videos at 0.45, class names at 0.67-0.84, a feature and a class
+name at 0.11-0.35, the true class ahead of the others by 0.05-0.1.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.signal import lfilter
+
+from tadlib.data.annotations import Action, Video
+from tadlib.data.features import FeatureStore
+from tadlib.data.grid import Grid
+from tadlib.files import Progress, digest, silent, write_json, write_npy
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """Shares of the squared length of a feature, unless said otherwise."""
+
+    pictures: float = 0.42  # what all pictures have in common: cosine of features of two videos
+    video: float = 0.36  # what all features of a video have in common
+    drift: float = 0.13  # noise that is correlated over `memory` seconds
+    memory: float = 3.0  # seconds
+    noise: float = 0.02  # noise that is new in every snippet
+    scene: float = 0.12  # length along the class's direction anywhere in a video with that class
+    action: float = 0.05  # length along the class's direction that an action adds
+    mistaken: float = 0.16  # length along another class's direction all through a video: 0 to this, drawn per video
+    phases: float = 0.20  # length along the directions of onset, middle and offset
+    distractors: float = 0.5  # stretches per minute that look like another class but hold no action
+    gap: float = 0.34  # cosine of what all pictures and what all texts have in common
+    norm: float = 10.5
+    channels: int = 512
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _generator(*words: object) -> np.random.Generator:
+    """The same random numbers for the same words on every machine."""
+    return np.random.default_rng(list(hashlib.sha256(repr(words).encode()).digest()))
+
+
+def _direction(*words: object, channels: int) -> np.ndarray:
+    return _unit(_generator("direction", *words).normal(size=channels))
+
+
+class World:
+    """The directions that all videos share, and those of the classes; everything follows from `seed` and names."""
+
+    def __init__(self, classes: Sequence[str], seed: int = 0, strengths: Strengths | None = None) -> None:
+        self.classes, self.seed = tuple(classes), seed
+        self.strengths = strengths or Strengths()
+        self._texts = self._shared("texts")
+        pictures = _unit(self._shared("pictures") - self._texts * (self._shared("pictures") @ self._texts))
+        gap = self.strengths.gap
+        self._pictures = gap * self._texts + math.sqrt(1 - gap**2) * pictures
+        self._phases = np.stack([self._shared(name) for name in ("onset", "middle", "offset")])
+        self._classes = {name: self._class(name) for name in self.classes}
+
+    @property
+    def key(self) -> str:
+        """Twelve digits that stand for everything that shapes the features."""
+        return digest([self.classes, self.seed, asdict(self.strengths), "1"])
+
+    def _shared(self, name: str) -> np.ndarray:
+        return _direction(self.seed, name, channels=self.strengths.channels)
+
+    def _class(self, name: str) -> np.ndarray:
+        """The direction of a class; classes that share a word (Diving, CliffDiving) are closer to each other."""
+        words = re.findall(r"[A-Z]?[a-z]+", name) or [name]
+        parts = [self._shared(f"word {word.lower()}") for word in words] + [2 * self._shared(f"class {name}")]
+        away = np.sum(parts, axis=0)
+        return _unit(away - self._texts * (away @ self._texts))
+
+    def texts(self) -> dict[str, Float[np.ndarray, " c"]]:
+        """The embedding of every class name, of norm 8 to 12."""
+        vectors = {}
+        for name in self.classes:
+            random = _generator(self.seed, "text", name)
+            own = random.uniform(0.14, 0.38)  # squared length that is the class's alone
+            vectors[name] = random.uniform(8.1, 12.5) * (
+                math.sqrt(1 - own) * self._texts + math.sqrt(own) * self._classes[name]
+            )
+        return vectors
+
+    def features(self, video: Video, stride: int) -> Float[np.ndarray, "t c"]:
+        """The features of a video; raises KeyError for an action of a class that the world does not have."""
+        strengths, random = self.strengths, _generator(self.seed, "video", video.id)
+        grid = Grid(video.fps, stride)
+        snippets = max(1, math.ceil(grid.snippets(video.duration)))
+        shared = self._pictures * math.sqrt(strengths.pictures)
+        shared = shared + _unit(random.normal(size=strengths.channels)) * math.sqrt(strengths.video)
+        labels = sorted({action.label for action in video.actions})
+        if labels:
+            shared = shared + strengths.scene * np.mean([self._classes[label] for label in labels], axis=0)
+        shared = shared + random.uniform(0, strengths.mistaken) * self._classes[random.choice(self.classes)]
+        features = shared + self._noise(random, snippets, grid)
+        seconds = grid.seconds(np.arange(snippets) + 0.5)
+        for action in video.actions:
+            features += self._of_action(action, seconds)
+        for _ in range(random.poisson(strengths.distractors * video.duration / 60)):
+            label, start = random.choice(self.classes), random.uniform(0, video.duration)
+            inside = (seconds >= start) & (seconds < start + random.uniform(2, 8))
+            features += inside[:, None] * (strengths.scene + strengths.action) * self._classes[label]
+        norms = strengths.norm * (1 + 0.03 * random.normal(size=(snippets, 1)))
+        return (norms * _unit(features)).astype(np.float32)
+
+    def _noise(self, random: np.random.Generator, snippets: int, grid: Grid) -> np.ndarray:
+        strengths = self.strengths
+        keeps = math.exp(-grid.seconds(1) / strengths.memory)
+        steps = random.standard_normal((snippets, strengths.channels), dtype=np.float32)
+        steps[1:] *= math.sqrt(1 - keeps**2)
+        drift = lfilter([1.0], [1.0, -keeps], steps, axis=0)
+        noise = random.standard_normal((snippets, strengths.channels), dtype=np.float32)
+        scale = 1 / math.sqrt(strengths.channels)
+        return scale * (math.sqrt(strengths.drift) * drift + math.sqrt(strengths.noise) * noise)
+
+    def _of_action(self, action: Action, seconds: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t c"]:
+        """What an action adds: its class, and how far it has got."""
+        lasts = max(action.end - action.start, 1e-6)
+        done = (seconds - action.start) / lasts
+        inside = ((done >= 0) & (done < 1))[:, None]
+        phase = np.stack([np.clip(1 - abs(done - middle) / 0.5, 0, 1) for middle in (0.0, 0.5, 1.0)], axis=1)
+        own = self.strengths.action * self._classes[action.label]
+        return inside * (own + self.strengths.phases * phase @ self._phases)
+
+
+def make(
+    world: World, videos: Sequence[Video], store: FeatureStore, stride: int, progress: Progress = silent
+) -> FeatureStore:
+    """Simulate the videos whose features are missing, one at a time, and write them as float16."""
+    for done, video in enumerate(videos, start=1):
+        if not (store.folder / f"{video.id}.json").is_file():
+            features = world.features(video, stride).astype(np.float16)
+            write_npy(store.folder / f"{video.id}.npy", features)
+            write_json(
+                store.folder / f"{video.id}.json", {"fps": video.fps, "stride": stride, "snippets": len(features)}
+            )
+        progress(done, len(videos), "simulating features")
+    return store

@@ -1,0 +1,213 @@
+"""Features as others publish them: a folder of `.npy`, `.pt`, `.npz` or `.h5` files, one per video, or one for all.
+
+Features are (snippets, channels) of any width, float32 or float16, read as float32. What is missing, transposed, of
+another width or length, or not a number is an error that names the file.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from tadlib.data.annotations import Video
+from tadlib.data.lengths import variants
+from tadlib.files import digest
+
+FIT = 1.5  # features may last this many times as long as their video, or the video as they; more is another stride
+NAMES = ("features", "feats", "feat", "feature")  # what an array may be called in a file that holds several
+
+
+DAMAGE = (OSError, ValueError, LookupError, EOFError, RuntimeError, TypeError, UnpicklingError, BadZipFile)
+
+
+class UnusableFeatures(ValueError):
+    """A feature file that is missing or cannot be used; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class FolderStore:
+    """The features of a folder; `stride` is the number of frames from one snippet to the next."""
+
+    folder: Path
+    stride: int
+    width: int | None = None  # channels the features must have; None = any, but all the same
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """The feature files by video; where one file holds all, that file for each video in it."""
+        single = {path.stem: path for suffix in reversed(READERS) for path in _whole_files(self.folder, suffix)}
+        return {name: path for path in _whole_files(self.folder, ".h5") for name in _names_in(path)} | single
+
+    @property
+    def key(self) -> str:
+        """Twelve digits that stand for the files: their names and sizes."""
+        return digest(sorted((name, path.stat().st_size) for name, path in self.files.items()))
+
+    def file(self, video_id: str) -> Path:
+        """The file with the features of a video; raises UnusableFeatures naming what was looked for."""
+        for name in variants(video_id):
+            if name in self.files:
+                return self.files[name]
+        raise UnusableFeatures(
+            f"no features of {video_id} in {self.folder}: expected {video_id} with one of {', '.join(READERS)}, "
+            f"or one .h5 file that holds it"
+        )
+
+    def read(self, video_id: str) -> np.ndarray:
+        """The features (t, c) float32 of a video; raises UnusableFeatures naming the file and what is wrong."""
+        path = self.file(video_id)
+        with _named(path):
+            array = READERS[path.suffix](path, video_id)
+        if array.ndim != 2 or not array.size or array.dtype.kind != "f":
+            raise UnusableFeatures(
+                f"{path} must hold snippets x channels of floats, at least one snippet; got {array.dtype} {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            first = int(np.argwhere(~np.isfinite(array).all(axis=1))[0, 0])
+            raise UnusableFeatures(f"{path} has NaN or infinite values, first in snippet {first}: extract it again")
+        return array.astype(np.float32, copy=False)
+
+    def check(self, videos: Iterable[Video]) -> dict[str, str]:
+        """What is wrong with the features of which videos, by video; empty where all is well."""
+        problems = {}
+        width = self.width
+        for video in videos:
+            try:
+                shape = self.read(video.id).shape
+                problem = misfit(shape, video, self.stride, width)
+                if problem:
+                    raise UnusableFeatures(f"{self.file(video.id)}: {problem}")
+                width = width or shape[1]
+            except UnusableFeatures as error:
+                problems[video.id] = str(error)
+        return problems
+
+
+def _whole_files(folder: Path, suffix: str) -> list[Path]:
+    """The files with an ending, but for hidden ones: those were being written when the writer died."""
+    return sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
+
+
+def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None) -> str:
+    """Why features of this shape are not those of a video at this stride and width; empty where they may be."""
+    snippets, channels = shape
+    expected = video.duration * video.fps / stride
+    if width and channels != width:
+        if snippets == width and 1 / FIT <= channels / expected <= FIT:
+            return f"shape {shape} is transposed: expected snippets x channels, ({channels}, {width})"
+        return f"has {channels} channels, expected {width}: made by another encoder?"
+    if 1 / FIT <= snippets / expected <= FIT or abs(snippets - expected) <= 2:
+        return ""
+    if not width and 1 / FIT <= channels / expected <= FIT:
+        return f"shape {shape} is transposed: expected snippets x channels, ({channels}, {snippets})"
+    lasts = snippets * stride / video.fps
+    return (
+        f"{snippets} snippets of {stride} frames at {video.fps:g} frames/s last {lasts:.1f} s, the video "
+        f"{video.duration:.1f} s: was the stride {max(1, round(stride * expected / snippets))} frames?"
+    )
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever a reader finds wrong with a file, said of that file."""
+    try:
+        yield
+    except ImportError as error:
+        raise UnusableFeatures(f"{path} needs h5py: pip install 'tadlib[h5]'") from error
+    except DAMAGE as error:
+        size = path.stat().st_size if path.exists() else 0
+        raise UnusableFeatures(f"{path} ({size} bytes) is damaged or of another layout ({error})") from error
+
+
+def _read_npy(path: Path, video_id: str) -> np.ndarray:
+    return np.load(path, mmap_mode="r")
+
+
+def _read_npz(path: Path, video_id: str) -> np.ndarray:
+    with np.load(path) as content:
+        return np.asarray(_one_of({name: content[name] for name in content.files}, video_id))
+
+
+def _read_pt(path: Path, video_id: str) -> np.ndarray:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(content, Mapping):
+        content = _one_of(content, video_id)
+    content = torch.as_tensor(content)
+    return (content.float() if content.dtype == torch.bfloat16 else content).numpy()
+
+
+def _read_h5(path: Path, video_id: str) -> np.ndarray:
+    import h5py  # an optional extra: only those who have such files need it
+
+    with h5py.File(path) as content:
+        found = _one_of(content, video_id)
+        return np.asarray(_one_of(found, video_id) if isinstance(found, h5py.Group) else found)
+
+
+def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
+    """The entry that holds the features: the video's, one with a usual name, or the only one."""
+    for name in (*variants(video_id), *NAMES):
+        if name in content:
+            return content[name]
+    if len(content) == 1:
+        return next(iter(content.values()))
+    raise KeyError(f"no entry {video_id!r} or {NAMES[0]!r}, only {', '.join(list(content)[:5])}")
+
+
+def _names_in(path: Path) -> list[str]:
+    with _named(path):
+        import h5py  # an optional extra: only those who have such files need it
+
+        with h5py.File(path) as content:
+            return list(content)
+
+
+READERS: dict[str, Callable[[Path, str], np.ndarray]] = {
+    ".npy": _read_npy,
+    ".pt": _read_pt,
+    ".npz": _read_npz,
+    ".h5": _read_h5,
+}
+
+
+def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
+    """The vectors (k, c) float32 of classes from an `.npz` of class name -> vector; raises ValueError naming it."""
+    with _named(Path(path)), np.load(path) as content:
+        vectors = {name: np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
+    missing = [name for name in classes if name not in vectors]
+    if missing:
+        raise ValueError(f"{path} has no vector of {len(missing)} classes, first {missing[0]!r}; it has {len(vectors)}")
+    widths = {len(vectors[name]) for name in classes}
+    if len(widths) > 1 or not all(np.isfinite(vectors[name]).all() for name in classes):
+        raise ValueError(f"{path}: vectors must be finite and of one width, got widths {sorted(widths)}")
+    return np.stack([vectors[name] for name in classes])
+
+
+def constant(features: np.ndarray) -> float:
+    """The share of snippets that repeat the one before them exactly: a frozen picture, or padding."""
+    return float((features[1:] == features[:-1]).all(axis=1).mean()) if len(features) > 1 else 0.0
+
+
+def health(store: Any, video: Video, stride: int) -> dict[str, object]:
+    """What the features of a video look like: snippets, norm, cosine of neighbours, constant share, length error."""
+    features = np.asarray(store.read(video.id), dtype=np.float32)
+    norms = np.linalg.norm(features, axis=1)
+    unit = features / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+    neighbours = (unit[1:] * unit[:-1]).sum(axis=1)
+    return {
+        "video": video.id,
+        "snippets": len(features),
+        "channels": features.shape[1],
+        "norm": float(norms.mean()),
+        "neighbours": float(neighbours.mean()) if len(neighbours) else math.nan,
+        "constant": constant(features),
+        "seconds too long": len(features) * stride / video.fps - video.duration,
+    }

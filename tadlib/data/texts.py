@@ -1,0 +1,44 @@
+"""Text embeddings that were made elsewhere, behind the interface of an encoder."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tadlib.data.encoder import Encoder
+from tadlib.files import digest
+
+
+class TextTable(nn.Module):
+    """A table of text embeddings (k, c) that answers like CLIP's text tower; it has no image tower."""
+
+    def __init__(self, vectors: Float[Tensor, "k c"], logit_scale: float) -> None:
+        super().__init__()
+        self.register_buffer("vectors", vectors)
+        self.register_buffer("logit_scale", torch.tensor(logit_scale))
+
+    def encode_text(self, tokens: Int[Tensor, "n 1"]) -> Float[Tensor, "n c"]:
+        """The embeddings of texts by their place in the table."""
+        return self.vectors[tokens[:, 0]]
+
+
+def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: float = math.log(100)) -> Encoder:
+    """An encoder that knows the texts of `vectors` (text -> (c,)) alone; `logit_scale` is CLIP's tau (ln 100).
+
+    Asked for another text it raises ValueError that names it.
+    """
+    places = {text: place for place, text in enumerate(vectors)}
+
+    def look_up(texts: Sequence[str]) -> Int[Tensor, "n 1"]:
+        """The places of texts in the table."""
+        for text in texts:
+            if text not in places:
+                raise ValueError(f"{name} has no embedding of {text!r}, only of {len(places)} other texts")
+        return torch.tensor([[places[text]] for text in texts], dtype=torch.int64).reshape(-1, 1)
+
+    table = TextTable(torch.from_numpy(np.stack([np.asarray(v, np.float32) for v in vectors.values()])), logit_scale)
+    named = f"{name} {digest(list(vectors))}"
+    return Encoder(named, table.eval(), "none", look_up, torch.device("cpu"), torch.float32)

@@ -1,0 +1,84 @@
+"""Steps of prepare.ipynb that look at the data themselves: what is there, is it sound, what does the split leak."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tadlib.data import checks, features, leakage, stores
+from tadlib.data.annotations import Video
+from tadlib.files import Progress, silent
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps import Data
+
+PUBLISHED = {  # videos and actions of the training and the test subset
+    "thumos14": {"training": (200, 3007), "test": (213, 3358)},
+    "activitynet13": {"training": (10024, 15410), "test": (4926, 7654)},
+}
+ORIGINS = {  # where a benchmark comes from, and what it may be used for
+    "demo": "rendered here; free",
+    "thumos14": "crcv.ucf.edu/THUMOS14; videos belong to who uploaded them, research only",
+    "activitynet13": "activity-net.org; videos belong to who uploaded them, research only",
+}
+
+
+def overview(data: Data) -> list[dict[str, object]]:
+    """What was found where, beside the published numbers; a row each."""
+    benchmark, known = data.benchmark, PUBLISHED.get(data.params.dataset, {})
+    rows = [_row("annotations", _short(benchmark.source), ORIGINS.get(data.params.dataset, "your own"))]
+    for name, subset in (("training", benchmark.train_subset), ("test", benchmark.test_subset)):
+        videos = [video for video in benchmark.videos if video.subset == subset]
+        actions = sum(len(video.actions) for video in videos)
+        published = known.get(name, ("", ""))
+        rows.append(_row(f"{name} videos ('{subset}')", len(videos), published[0]))
+        rows.append(_row(f"{name} actions", actions, published[1]))
+    files = sum(_has_file(data, video) for video in benchmark.videos)
+    rows.append(_row("video files", f"{files} of {len(benchmark.videos)}", "not needed where there are features"))
+    rows.append(_row("features", f"{len(benchmark.videos)} videos, {data.store.key}", ""))
+    rows += [_row(f"skipped: {name}", reason, "") for name, reason in list(data.broken.items())[:5]]
+    return rows
+
+
+def _row(what: str, found: object, published: object) -> dict[str, object]:
+    return {"what": what, "found": str(found), "published, or where from": str(published)}
+
+
+def _short(path) -> str:
+    return "/".join(path.parts[-2:]) if path else "none"
+
+
+def _has_file(data: Data, video: Video) -> bool:
+    try:
+        return data.file(video).is_file()
+    except features.BrokenVideo:
+        return False
+
+
+def findings(data: Data) -> list[dict[str, object]]:
+    """Every kind of oddity in the annotations, and what training and evaluation do about it."""
+    nothing = {"found": "nothing odd", "number": 0, "training": "", "evaluation": ""}
+    return checks.table(data.benchmark.repairs) or [nothing]
+
+
+def frames(data: Data, video: Video, count: int = 9) -> list[tuple[float, np.ndarray]]:
+    """Frames spread over a video, each with its time in seconds; grey ones where there are features but no video."""
+    if _has_file(data, video):
+        return features.sample(data.file(video), count=count)
+    grey = np.full((9, 16, 3), 200, np.uint8)
+    return [((place + 0.5) * video.duration / count, grey) for place in range(count)]
+
+
+def feature_health(data: Data, progress: Progress = silent) -> list[dict[str, object]]:
+    """What the features of every video look like."""
+    rows = []
+    for done, video in enumerate(data.benchmark.videos, start=1):
+        rows.append(stores.health(data.store, video, data.params.stride))
+        progress(done, len(data.benchmark.videos), "looking at features")
+    return rows
+
+
+def leaks(data: Data, health: Sequence[dict[str, object]], params: Params) -> list[dict[str, object]]:
+    """What the class split leaks; windows are those of the test videos."""
+    snippets = {row["video"]: row["snippets"] for row in health}
+    return leakage.report(
+        data.benchmark, data.classes, snippets, params.stride, length=params.window, overlap=params.test_overlap
+    )

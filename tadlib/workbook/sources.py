@@ -1,0 +1,135 @@
+"""Where features and class-name embeddings come from: a store made from videos, a folder, or a simulation."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tadlib import devices
+from tadlib.data import features, simulate
+from tadlib.data.annotations import Benchmark
+from tadlib.data.demo import clip as demo_clip
+from tadlib.data.encoder import DEMO, Encoder, load_encoder
+from tadlib.data.features import FeatureStore
+from tadlib.data.stores import FolderStore, UnusableFeatures, read_text_features
+from tadlib.data.texts import table_encoder
+from tadlib.files import Progress, digest, locked, read_json, write_json
+from tadlib.naming.text import STYLES, prompts
+from tadlib.workbook.params import Params
+from tadlib.workbook.runs import resolve
+
+Store = FeatureStore | FolderStore
+Source = tuple[Benchmark, Store, Encoder, Mapping[str, str]]
+
+
+def collect(benchmark: Benchmark, params: Params, data_dir: Path, progress: Progress) -> Source:
+    """The benchmark with the videos that can be used, their features, what reads class names, and what was broken.
+
+    What is missing of the features is made. With `missing` "fail" the first unusable video stops the work.
+    """
+    if params.snippets:
+        counted = tuple(features.with_count(video, params.stride, params.snippets) for video in benchmark.videos)
+        benchmark = replace(benchmark, videos=counted)
+    if params.features == "simulate":
+        return _simulated(benchmark, params, progress)
+    folder = benchmark.folder / "features" if params.features == "auto" else resolve(params.features)
+    store = FolderStore(folder, params.stride)
+    if params.features != "auto" or store.files:
+        encoder = _text_encoder(benchmark, params) or _encoder(params, data_dir, progress)
+        return _published(benchmark, store, encoder, params, data_dir)
+    return _extracted(benchmark, params, data_dir, progress)
+
+
+def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
+    world = simulate.World(benchmark.classes, params.seed)
+    name = f"simulated_{digest([world.key, repr(benchmark.videos)])}"
+    store = FeatureStore(features.store_folder(benchmark.cache, name, params.stride, count=params.snippets))
+    with locked(store.folder, progress):
+        simulate.make(world, benchmark.videos, store, params.stride, progress)
+    return benchmark, store, _table("simulated", world.texts()), {}
+
+
+def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params, data_dir: Path) -> Source:
+    if benchmark.stride and benchmark.stride != params.stride:
+        raise ValueError(
+            f"{benchmark.folder / 'benchmark.yaml'} says that features have a stride of {benchmark.stride} frames, "
+            f"the parameters {params.stride}: pass -p stride {benchmark.stride}"
+        )
+    if not store.files:
+        raise UnusableFeatures(f"no features in {store.folder}: expected <video id>.npy, .pt, .npz or .h5 files there")
+    store = replace(store, width=encoder.texts(prompts(benchmark.classes[:1], params.text)).shape[1])
+    return _without(benchmark, _checked(benchmark, store, data_dir), params.missing, store, encoder)
+
+
+def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[str, str]:
+    """What is wrong with features, by video; every file is read for it, so the answer is kept until one changes."""
+    times = sorted((str(path), path.stat().st_mtime_ns) for path in set(store.files.values()))
+    videos = [(video.id, video.duration, video.fps) for video in benchmark.videos]
+    path = data_dir / "checked" / f"{digest([times, videos, store.stride, store.width])}.json"
+    if not path.is_file():
+        write_json(path, store.check(benchmark.videos))
+    return read_json(path)
+
+
+def _extracted(benchmark: Benchmark, params: Params, data_dir: Path, progress: Progress) -> Source:
+    encoder = _encoder(params, data_dir, progress)
+    each, count = params.frames_per_snippet, params.snippets
+    store = FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, each=each, count=count))
+    with locked(store.folder, progress):
+        broken = features.extract(
+            benchmark.videos,
+            benchmark.folder / "videos",
+            store,
+            encoder,
+            params.stride,
+            progress,
+            each=each,
+            missing=params.missing,
+        )
+    return _without(benchmark, broken, params.missing, store, _text_encoder(benchmark, params) or encoder)
+
+
+def _without(benchmark: Benchmark, broken: Mapping[str, str], missing: str, store: Store, encoder: Encoder) -> Source:
+    """The benchmark without the videos that cannot be used; they count neither in training nor in evaluation."""
+    if broken and (missing == "fail" or len(broken) == len(benchmark.videos)):
+        first = next(iter(broken.values()))
+        raise UnusableFeatures(
+            f"{len(broken)} of {len(benchmark.videos)} videos have no usable features, first: {first}. "
+            "Repair them, or pass -p missing skip to go on without them"
+        )
+    videos = tuple(video for video in benchmark.videos if video.id not in broken)
+    found = {"video without usable features": len(broken)} if broken else {}
+    return replace(benchmark, videos=videos, repairs=benchmark.repairs | found), store, encoder, broken
+
+
+def _text_encoder(benchmark: Benchmark, params: Params) -> Encoder | None:
+    """What answers with the vectors of `text_features`, or of the data set's own file; None where there is neither."""
+    path = resolve(params.text_features) if params.text_features else benchmark.folder / "text_features.npz"
+    if not params.text_features and not path.is_file():
+        return None
+    vectors = read_text_features(path, benchmark.classes)
+    return _table(path.name, dict(zip(benchmark.classes, vectors, strict=True)))
+
+
+def _table(name: str, vectors: Mapping[str, np.ndarray]) -> Encoder:
+    """An encoder that knows every text of every class, in any style, by the class's vector."""
+    texts = {
+        text: vector
+        for style in STYLES
+        for text, vector in zip(prompts(list(vectors), style), vectors.values(), strict=True)
+    }
+    return table_encoder(name, texts)
+
+
+def _encoder(params: Params, data_dir: Path, progress: Progress) -> Encoder:
+    """The open_clip model; bfloat16 weights only where they are asked for, because the features depend on them."""
+    pretrained = params.pretrained
+    if params.encoder == DEMO and not pretrained:
+        with locked(data_dir / "demo" / "clip", progress):
+            pretrained = str(demo_clip.make(data_dir / "demo", progress=progress))
+    elif pretrained and resolve(pretrained).is_file():
+        pretrained = str(resolve(pretrained))
+    dtype = torch.bfloat16 if params.precision == "bf16" else torch.float32
+    return load_encoder(params.encoder, pretrained, devices.pick(params.device), dtype)

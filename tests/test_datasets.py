@@ -1,0 +1,102 @@
+"""A folder is a data set: its layouts and conventions are found, and a mistake in them is named."""
+
+import gzip
+import json
+
+import pytest
+
+from tadlib.data import datasets
+from tadlib.data.annotations import Action
+from tadlib.data.readers import read, read_csv, read_thumos_text
+
+TABLE = "video-id,t-start,t-end,label,subset,duration,fps\n"
+ROWS = "a,1,2,wave,training,10,25\na,3,4.5,clap,training,10,25\nb,0,1,wave,validation,8,25\n"
+
+
+def folder_with(folder, **files):
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_text(content)
+    return folder
+
+
+def test_a_table_is_a_data_set(tmp_path):
+    benchmark = datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + ROWS)), "elsewhere")
+    assert benchmark.classes == ("clap", "wave")
+    assert [video.actions for video in benchmark.videos] == [
+        (Action(1, 2, "wave"), Action(3, 4.5, "clap")),
+        (Action(0, 1, "wave"),),
+    ]
+    assert (benchmark.train_subset, benchmark.test_subset) == ("training", "validation")
+
+
+def test_conventions_come_from_the_yaml(tmp_path):
+    yaml = "train_subset: validation\ntest_subset: training\ntious: [0.1, 0.5]\nstride: 16\n"
+    benchmark = datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
+    assert (benchmark.train_subset, benchmark.test_subset) == ("validation", "training")
+    assert (benchmark.tious, benchmark.stride) == ((0.1, 0.5), 16)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("test_subest: test", "benchmark.yaml: unknown name 'test_subest'; did you mean 'test_subset'"),
+        ("tious: 0.5", r"tious must be a list of numbers in \(0, 1\], got 0.5"),
+        ("tious: [50]", r"tious must be a list of numbers in \(0, 1\], got \[50\]"),
+        ("stride: 0", "stride must be a whole number of frames, at least 1, got 0"),
+        ("test_subset: 3", "test_subset must be the name of a subset, got 3"),
+        ("test_subset: validations", "no video has test_subset 'validations'; did you mean 'validation'"),
+        ("- a", "must hold names and values"),
+        ("{", "benchmark.yaml is not readable YAML"),
+    ],
+)
+def test_a_mistake_in_the_yaml_is_named(tmp_path, yaml, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
+
+
+def test_packed_annotations_are_read_and_a_damaged_pack_is_named(tmp_path):
+    row = {"subset": "test", "duration": 9, "fps": 5, "annotations": [{"segment": [1, 2], "label": "Diving"}]}
+    packed = gzip.compress(json.dumps({"database": {"v": row}}).encode())
+    (tmp_path / "annotations.json.gz").write_bytes(packed)
+    assert datasets.load(str(tmp_path), tmp_path).videos[0].actions == (Action(1, 2, "Diving"),)
+    (tmp_path / "annotations.json.gz").write_bytes(packed[:30])
+    with pytest.raises(ValueError, match="annotations.json.gz cannot be unpacked"):
+        datasets.load(str(tmp_path), tmp_path)
+
+
+def test_classes_that_the_file_lists_find_a_misspelt_label(tmp_path):
+    row = {"subset": "test", "duration": 9, "fps": 5, "annotations": [{"segment": [1, 2], "label": "wavve"}]}
+    (tmp_path / "annotations.json").write_text(json.dumps({"classes": ["wave", "clap"], "database": {"v": row}}))
+    (tmp_path / "benchmark.yaml").write_text("test_subset: test")
+    with pytest.raises(ValueError, match="unknown class: 1 time, first video v: 'wavve' .*; did you mean 'wave'"):
+        datasets.load(str(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("video,start,end\na,1,2\n", "has no column 'label'; its columns: video, start, end"),
+        ("video,start,end,label\na,1,later,wave\n", "annotations.csv, line 2: .* cannot be read: could not convert"),
+        ("video,start,end,label\na,1\n", "annotations.csv, line 2: .* cannot be read"),
+    ],
+)
+def test_a_mistake_in_a_table_is_named_with_its_line(tmp_path, table, message):
+    with pytest.raises(ValueError, match=message):
+        read_csv(folder_with(tmp_path, annotations__csv=table) / "annotations.csv")
+
+
+def test_a_mistake_in_a_text_file_is_named_with_its_line(tmp_path):
+    (tmp_path / "Diving_val.txt").write_text("video_validation_0000001 1.0 2.0\nvideo_validation_0000001 3.0\n")
+    with pytest.raises(ValueError, match="Diving_val.txt, line 2: expected 'video start end' in seconds"):
+        read_thumos_text(tmp_path)
+
+
+def test_a_folder_without_text_files_is_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no annotations: expected files like Diving_val.txt"):
+        read(tmp_path)
+
+
+def test_a_subset_that_nothing_states_is_asked_for(tmp_path):
+    table = "video,start,end,label,duration,fps\na,1,2,wave,10,25\n"
+    with pytest.raises(ValueError, match="annotations.csv: video a has no field 'subset': give it there"):
+        datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)

@@ -1,0 +1,89 @@
+"""A CLIP model is loaded as it was trained: from a tag, a checkpoint, or OpenAI's own file."""
+
+import open_clip
+import pytest
+import torch
+
+from tadlib.data.encoder import load_encoder
+from tadlib.data.texts import table_encoder
+
+CPU = torch.device("cpu")
+
+
+class Scripted(torch.nn.Module):
+    """A module that holds a checkpoint's weights under their names, as OpenAI's archive does."""
+
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def archive(path, weights):
+    root = Scripted()
+    for name, value in weights.items():
+        module = root
+        for part in name.split(".")[:-1]:
+            if part not in dict(module.named_children()):
+                module.add_module(part, Scripted())
+            module = getattr(module, part)
+        module.register_buffer(name.split(".")[-1], value)
+    root.register_buffer("input_resolution", torch.tensor(64))
+    torch.jit.script(root).save(str(path))
+
+
+def activations(encoder):
+    blocks = open_clip.transformer.ResidualAttentionBlock
+    return {type(block.mlp.gelu) for block in encoder.model.modules() if isinstance(block, blocks)}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_openais_own_file_is_read_with_the_activation_it_was_trained_with(tmp_path):
+    weights = load_encoder("tad-demo", "", CPU).model.state_dict()
+    archive(tmp_path / "ViT.pt", {name: value.half() for name, value in weights.items()})
+    encoder = load_encoder("tad-demo", str(tmp_path / "ViT.pt"), CPU)
+    assert activations(encoder) == {open_clip.transformer.QuickGELU}
+    for name, value in encoder.model.state_dict().items():
+        torch.testing.assert_close(value, weights[name].half().to(value.dtype), rtol=0, atol=0)
+
+
+def test_a_plain_checkpoint_keeps_the_architectures_own_activation(tmp_path):
+    torch.save(load_encoder("tad-demo", "", CPU).model.state_dict(), tmp_path / "clip.pt")
+    assert activations(load_encoder("tad-demo", str(tmp_path / "clip.pt"), CPU)) == {torch.nn.GELU}
+
+
+@pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion2b_s34b_b88k", False)])
+def test_a_tag_says_with_which_activation_it_was_trained(monkeypatch, tag, quick):
+    asked = {}
+
+    def create(name, **options):
+        asked.update(options)
+        raise RuntimeError("no network here")
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", create)
+    with pytest.raises(RuntimeError, match=f"no weights '{tag}' for encoder 'ViT-B-16': .*no network here; pass -p"):
+        load_encoder("ViT-B-16", tag, CPU)
+    assert asked["force_quick_gelu"] is quick and asked["pretrained"] == tag
+
+
+def test_an_unknown_architecture_is_named():
+    with pytest.raises(ValueError, match="encoder 'ViT-B-61' is no open_clip architecture"):
+        load_encoder("ViT-B-61", "", CPU)
+
+
+def test_a_table_answers_for_the_texts_it_has_and_names_others():
+    encoder = table_encoder("t.npz", {"a run": torch.ones(4).numpy(), "a jump": torch.zeros(4).numpy()})
+    assert encoder.texts(["a jump", "a run"]).tolist() == [[0] * 4, [1] * 4]
+    assert encoder.logit_scale == pytest.approx(4.60517, abs=1e-5)
+    with pytest.raises(ValueError, match="t.npz has no embedding of 'a walk', only of 2 other texts"):
+        encoder.texts(["a walk"])
+
+
+def test_tables_of_other_names_or_vectors_have_other_keys():
+    keys = {
+        table_encoder("t", {"a": torch.ones(4).numpy()}).key,
+        table_encoder("t", {"b": torch.ones(4).numpy()}).key,
+        table_encoder("t", {"a": torch.zeros(4).numpy()}).key,
+    }
+    assert len(keys) == 3

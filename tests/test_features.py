@@ -1,0 +1,270 @@
+"""Videos become features: the right frames at the right times, resumed, and every broken file named."""
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from videos import index_of, shade, steady, write_sound, write_video
+
+from tadlib.data.annotations import Video
+from tadlib.data.encoder import Encoder, load_encoder
+from tadlib.data.features import BrokenVideo, FeatureStore, extract, find_video, snippets, store_folder, with_count
+
+CPU = torch.device("cpu")
+
+
+class Grey(torch.nn.Module):
+    """Stands for CLIP's image tower: the mean of a picture, and its square."""
+
+    def encode_image(self, prepared):
+        mean = prepared.mean(dim=(1, 2, 3))
+        return torch.stack([mean, mean**2], dim=1)
+
+
+def to_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+
+
+@pytest.fixture
+def encoder():
+    return Encoder("grey", Grey(), to_tensor, None, CPU, torch.float32)
+
+
+def video(name="v", seconds=2.0, fps=25.0):
+    return Video(name, seconds, fps, "val", ())
+
+
+def shown(path, stride, fps, each=1):
+    return [index_of(image) for image in snippets(path, stride, fps, each)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_snippet_is_the_frame_at_its_middle(tmp_path, suffix):
+    path = write_video(tmp_path / f"v{suffix}", steady(50, 25))
+    assert shown(path, stride=8, fps=25.0) == [4, 12, 20, 28, 36, 44, 49]  # the last snippet holds frames 48 and 49
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "expected"), [(1, 8, [0]), (8, 8, [4]), (9, 8, [4, 8]), (3, 1, [0, 1, 2])]
+)
+def test_every_length_has_its_snippets(tmp_path, frames, stride, expected):
+    assert shown(write_video(tmp_path / "v.mp4", steady(frames, 25)), stride, 25.0) == expected
+
+
+def test_a_variable_frame_rate_shows_the_frame_that_stood_at_each_time(tmp_path):
+    times = [0.0, 0.1, 0.2, 1.0, 1.1, 1.2, 1.9]  # frame 2 stands for 0.8 s, frame 5 for 0.7 s
+    path = write_video(tmp_path / "v.mkv", times)
+    # snippets of 0.2 s; their middles are 0.1, 0.3, ... 1.9
+    assert shown(path, stride=2, fps=10.0) == [1, 2, 2, 2, 2, 4, 5, 5, 5, 6]
+
+
+def test_a_video_that_starts_late_counts_from_its_first_frame(tmp_path):
+    path = write_video(tmp_path / "v.mkv", [5 + time for time in steady(16, 25)])
+    assert shown(path, stride=8, fps=25.0) == [4, 12]
+
+
+def test_a_snippet_may_be_several_frames(tmp_path, encoder):
+    path = write_video(tmp_path / "v.mp4", steady(16, 25))
+    assert shown(path, stride=8, fps=25.0, each=4) == [1, 3, 5, 7, 9, 11, 13, 15]
+    store = FeatureStore(tmp_path / "store")
+    extract([video(seconds=16 / 25)], tmp_path, store, encoder, 8, each=4)
+    expected = [np.mean([shade(index) for index in part]) for part in ([1, 3, 5, 7], [9, 11, 13, 15])]
+    np.testing.assert_allclose(store.read("v")[:, 0], expected, atol=1.0)
+
+
+def test_a_fixed_number_of_snippets_lasts_as_long_as_the_video(tmp_path, encoder):
+    write_video(tmp_path / "v.mp4", steady(50, 25))
+    counted = with_count(video(), stride=8, count=5)
+    store = FeatureStore(tmp_path / "store")
+    extract([counted], tmp_path, store, encoder, 8)
+    assert store.read("v").shape == (5, 2)
+    np.testing.assert_allclose(store.read("v")[:, 0], [shade(index) for index in (5, 15, 25, 35, 45)], atol=1.0)
+    assert 5 * 8 / counted.fps == pytest.approx(counted.duration)
+
+
+def test_stores_of_different_sampling_are_kept_apart():
+    names = {
+        store_folder("d", "k", 8).name,
+        store_folder("d", "k", 8, each=4).name,
+        store_folder("d", "k", 8, count=278).name,
+    }
+    assert names == {"k_stride8", "k_stride8_mean4", "k_count278"}
+
+
+@pytest.mark.parametrize("name", ["video_test_0000946", "video_validation_0000986", "v_GGSY1Qvo990"])
+def test_the_frames_of_real_clips_are_right(shared_data, name):
+    cv2 = pytest.importorskip("cv2", reason="the second decoder, OpenCV, is not installed")
+    path = shared_data / "clips" / f"{name}.mp4"
+    clip = next(c for c in json.loads((path.parent / "clips.json").read_text())["clips"] if c["file"] == path.name)
+    capture, times, images = cv2.VideoCapture(str(path)), [], []
+    while capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        images.append(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB))
+    assert len(images) == clip["frames"]
+    times = np.array(times) - times[0]
+    fps, period = clip["fps"], 1 / clip["fps"]
+    found = list(snippets(path, 8, fps))
+    assert len(found) == -(-clip["frames"] // 8)
+    for number, image in enumerate(found):
+        middle = min((number + 0.5) * 8 * period, times[-1])
+        expected = int(np.searchsorted(times, middle + period / 4, side="right")) - 1
+        difference = np.abs(image.astype(int) - images[expected]).mean()
+        around = [
+            np.abs(image.astype(int) - images[i]).mean()
+            for i in range(max(0, expected - 2), min(expected + 3, len(images)))
+        ]
+        assert difference == min(around), f"{name}, snippet {number}: another frame is closer than frame {expected}"
+
+
+def test_extraction_resumes_and_reports_its_progress(tmp_path, encoder):
+    for name in ("a", "b", "c"):
+        write_video(tmp_path / f"{name}.mp4", steady(50, 25))
+    store, seen = FeatureStore(tmp_path / "store"), []
+    extract([video("a")], tmp_path, store, encoder, 8)
+    written = (store.folder / "a.npy").stat().st_mtime_ns
+    extract(
+        [video(n) for n in "abc"], tmp_path, store, encoder, 8, lambda done, total, text: seen.append((done, total))
+    )
+    assert seen == [(2, 3), (3, 3)]
+    assert (store.folder / "a.npy").stat().st_mtime_ns == written
+    assert json.loads((store.folder / "a.json").read_text()) == {"fps": 25.0, "stride": 8, "snippets": 7}
+
+
+def damaged(folder):
+    """Files that are no whole video, by name, and what must be said of each."""
+    whole = write_video(folder / "whole.mp4", steady(200, 25)).read_bytes()
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.mp4").write_text("this is no video")
+    (folder / "wrong.txt").write_bytes(whole)
+    write_sound(folder / "sound.mp4")
+    part = write_video(folder / "part.mkv", steady(200, 25)).read_bytes()
+    (folder / "part.mkv").write_bytes(part[: len(part) // 2])
+    return {
+        "empty": r"empty.mp4 \(0 bytes\) cannot be decoded",
+        "truncated": r"truncated.mp4 \(\d+ bytes\) cannot be decoded",
+        "text": r"text.mp4 \(16 bytes\) cannot be decoded",
+        "wrong": "no video file for wrong in .*; found only wrong.txt",
+        "sound": "sound.mp4 has no video stream",
+        "part": r"part.mkv ends after [3-5].\d s, it should last 8.0 s: truncated?",
+        "absent": "no video file for absent in .*: expected absent with one of .mp4",
+    }
+
+
+def test_every_broken_video_is_named(tmp_path, encoder):
+    for name, message in damaged(tmp_path).items():
+        store = FeatureStore(tmp_path / "store" / name)
+        with pytest.raises(BrokenVideo, match=message):
+            extract([video(name, 8.0)], tmp_path, store, encoder, 8)
+        assert not list(store.folder.glob("*"))
+
+
+def test_broken_videos_are_skipped_by_choice_and_reported(tmp_path, encoder):
+    names = list(damaged(tmp_path))
+    store = FeatureStore(tmp_path / "store")
+    broken = extract([video(n, 8.0) for n in [*names, "whole"]], tmp_path, store, encoder, 8, missing="skip")
+    assert list(broken) == names
+    assert sorted(path.name for path in store.folder.iterdir()) == ["whole.json", "whole.npy"]
+
+
+def test_a_shorter_copy_that_is_whole_is_used_but_not_another_video(tmp_path, encoder):
+    write_video(tmp_path / "v.mp4", steady(150, 25))  # 6 s
+    store = FeatureStore(tmp_path / "store")
+    extract([video(seconds=8.0)], tmp_path, store, encoder, 8)
+    assert len(store.read("v")) == 19
+    with pytest.raises(BrokenVideo, match="v.mp4 ends after 6.1 s, it should last 12.0 s"):
+        extract([video(seconds=12.0)], tmp_path, FeatureStore(tmp_path / "other"), encoder, 8)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, encoder, monkeypatch):
+    write_video(tmp_path / "v.mp4", steady(50, 25))
+    store = FeatureStore(tmp_path / "store")
+
+    def full(handle, array):
+        handle.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        extract([video()], tmp_path, store, encoder, 8)
+    assert not list(store.folder.iterdir())
+
+
+def test_what_a_killed_writer_left_is_never_read(tmp_path, encoder):
+    write_video(tmp_path / "v.mp4", steady(50, 25))
+    store = FeatureStore(tmp_path / "store")
+    store.folder.mkdir()
+    (store.folder / ".v-abc123.npy").write_bytes(b"\x93NUMPY half")  # the temporary name of a writer that was killed
+    (store.folder / "v.npy").write_bytes(b"\x93NUMPY half")  # no v.json beside it: it does not count as done
+    extract([video()], tmp_path, store, encoder, 8)
+    assert store.read("v").shape == (7, 2)
+
+
+def test_features_that_are_not_numbers_are_refused(tmp_path, encoder):
+    write_video(tmp_path / "v.mp4", steady(50, 25))
+    broken = Encoder("nan", Grey(), lambda image: to_tensor(image) * float("nan"), None, CPU, torch.float32)
+    with pytest.raises(ValueError, match="v.mp4: encoder nan gave NaN or infinite features"):
+        extract([video()], tmp_path, FeatureStore(tmp_path / "store"), broken, 8)
+
+
+def test_a_local_checkpoint_gives_the_features_of_its_model(tmp_path):
+    write_video(tmp_path / "v.mp4", steady(16, 25))
+    model = load_encoder("tad-demo", "", CPU).model
+    torch.save(model.state_dict(), tmp_path / "clip.pt")
+    encoder = load_encoder("tad-demo", str(tmp_path / "clip.pt"), CPU)
+    for each in (encoder, load_encoder("tad-demo", str(tmp_path / "clip.pt"), CPU, torch.bfloat16)):
+        store = FeatureStore(store_folder(tmp_path, each.key, 8))
+        extract([video(seconds=16 / 25)], tmp_path, store, each, 8)
+        frames = list(snippets(tmp_path / "v.mp4", 8, 25.0))
+        np.testing.assert_array_equal(store.read("v"), each.images(frames).numpy())
+    exact, half = (FeatureStore(path).read("v") for path in sorted((tmp_path / "features").iterdir()))
+    cosine = (exact * half).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
+    assert (cosine > 0.999).all() and not np.array_equal(exact, half)
+
+
+@pytest.mark.slow
+def test_real_clips_are_encoded_by_a_vit_b_16_from_a_local_checkpoint(shared_data, tmp_path):
+    torch.save(load_encoder("ViT-B-16", "", CPU).model.state_dict(), tmp_path / "clip.pt")
+    encoder = load_encoder("ViT-B-16", str(tmp_path / "clip.pt"), CPU, torch.bfloat16)
+    clip = Video("video_validation_0000986", 20.1, 30.0, "val", ())
+    store = FeatureStore(store_folder(tmp_path, encoder.key, 60))
+    extract([clip], shared_data / "clips", store, encoder, 60)
+    assert store.read(clip.id).shape == (11, 512)
+
+
+EXTRACTION = """
+import resource, sys
+from pathlib import Path
+import torch
+from tadlib.data.annotations import Video
+from tadlib.data.encoder import load_encoder
+from tadlib.data.features import FeatureStore, extract
+folder, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+video, store = Video(name, seconds, 10.0, "val", ()), FeatureStore(folder / "store")
+extract([video], folder, store, load_encoder("tad-demo", "", torch.device("cpu")), 8)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(len(store.read(name)), peak / 2**20 if sys.platform != "darwin" else peak / 2**30)
+"""
+
+
+@pytest.mark.slow
+def test_a_video_of_two_hours_needs_no_more_memory_than_a_short_one(tmp_path):
+    used = {}
+    for name, seconds, expected in (("short", 60, 75), ("long", 7200, 9000)):
+        write_video(tmp_path / f"{name}.mp4", steady(seconds * 10, 10), size=(320, 180))
+        command = [sys.executable, "-c", EXTRACTION, str(tmp_path), name, str(seconds)]
+        snippets, gib = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        assert int(snippets) == expected
+        used[name] = float(gib)
+    assert used["long"] < 1.4 and used["long"] - used["short"] < 0.2, used  # GiB
+
+
+def test_another_case_of_the_ending_and_spelling_of_the_id_is_found(tmp_path):
+    path = write_video(tmp_path / "v_abc.mp4", steady(2, 25))
+    shutil.move(path, tmp_path / "v_abc.MP4")
+    assert find_video(tmp_path, "abc").name == "v_abc.MP4"

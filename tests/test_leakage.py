@@ -1,0 +1,98 @@
+"""What a class split leaks is found: on two made-up videos, and on THUMOS14 as it is known to leak."""
+
+import pytest
+
+from tadlib.data import datasets, leakage
+from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.splits import ClassSplit, class_split
+from tadlib.evaluation.protocols import PROTOCOLS
+
+SPLIT = ClassSplit(50, 0, ("Diving", "Shotput"), ("CliffDiving", "HighJump"))
+VIDEOS = (
+    Video("a", 40.0, 10.0, "val", (Action(1, 9, "Diving"), Action(1, 9, "CliffDiving"), Action(20, 30, "HighJump"))),
+    Video("b", 40.0, 10.0, "val", (Action(1, 9, "Shotput"),)),
+    Video("c", 40.0, 10.0, "test", (Action(1, 9, "Shotput"), Action(30, 31, "HighJump"))),
+    Video("d", 40.0, 10.0, "test", (Action(1, 9, "HighJump"),)),
+)
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    classes = ("CliffDiving", "Diving", "HighJump", "Shotput")
+    return Benchmark("x", tmp_path, VIDEOS, classes, "val", "test", (0.5,))
+
+
+@pytest.fixture(scope="module")
+def thumos14(shared_data):
+    return datasets.load(str(shared_data / "thumos14"), shared_data)
+
+
+def test_unseen_classes_that_train_under_another_name_are_found(benchmark):
+    assert leakage.across(benchmark, SPLIT) == [
+        {"subset": "val", "unseen": "CliffDiving", "seen": "Diving", "coincide": 1, "of": 1}
+    ]
+
+
+def test_unseen_actions_in_training_videos_are_counted(benchmark):
+    assert leakage.unlabelled(benchmark, SPLIT) == {
+        "training videos": 2,
+        "with unseen actions": 1,
+        "unseen actions": 2,
+        "taught as background": 1,
+    }
+
+
+def test_a_closed_set_leaks_nothing(benchmark):
+    split = ClassSplit(0, 0, benchmark.classes, benchmark.classes)
+    assert leakage.across(benchmark, split) == []
+    assert leakage.unlabelled(benchmark, split)["unseen actions"] == 0
+
+
+def test_windows_without_actions_are_counted(benchmark):
+    videos = benchmark.test_videos(["HighJump"])
+    # 40 s are 40 snippets of 10 frames; windows of 16 start at 0, 12, 24: [1, 9) is in the first, [30, 31) in the last
+    assert leakage.empty_windows(videos, {"c": 40, "d": 40}, stride=10, length=16, overlap=0.25) == (4, 6)
+
+
+def test_the_report_has_a_row_for_every_leak(benchmark):
+    rows = leakage.report(benchmark, SPLIT, {"c": 40, "d": 40}, stride=10, length=16, overlap=0.25)
+    assert [(row["finding"], row["number"], row["of"]) for row in rows] == [
+        ("CliffDiving (unseen) is Diving (seen), val", 1, 1),
+        ("training videos with unseen actions", 1, 2),
+        ("unseen actions taught as background", 1, 2),
+        ("test videos that hold seen actions too", 1, 2),
+        ("test windows without an unseen action", 4, 6),
+    ]
+
+
+def test_every_cliff_diving_of_thumos14_is_diving(thumos14):
+    for subset, number in (("val", 143), ("test", 217)):
+        pairs = leakage.coinciding(video for video in thumos14.videos if video.subset == subset)
+        assert pairs["CliffDiving", "Diving"] == number
+        assert sum(a.label == "CliffDiving" for v in thumos14.videos if v.subset == subset for a in v.actions) == number
+
+
+def test_one_shotput_of_thumos14_is_a_discus_throw(thumos14):
+    pairs = leakage.coinciding(thumos14.videos)
+    assert pairs["Shotput", "ThrowDiscus"] == pairs["ThrowDiscus", "Shotput"] == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "cliff_diving_unseen", "diving_unseen"), [(75, {5, 6}, {2, 7}), (50, {4, 5, 6}, {2, 7, 9})]
+)
+def test_the_splits_that_separate_the_pair_are_found(thumos14, split, cliff_diving_unseen, diving_unseen):
+    found = {"CliffDiving": set(), "Diving": set()}
+    for split_id in range(10):
+        for row in leakage.across(thumos14, class_split(thumos14.classes, split, split_id)):
+            if {row["unseen"], row["seen"]} == set(found):
+                found[row["unseen"]].add(split_id)
+    assert found == {"CliffDiving": cliff_diving_unseen, "Diving": diving_unseen}
+
+
+@pytest.mark.parametrize(("split", "least", "most"), [(75, 0, 31), (50, 2, 34)])
+def test_test_videos_with_seen_and_unseen_actions_are_as_many_as_published(thumos14, split, least, most):
+    excluded = PROTOCOLS["gap"].excluded
+    videos = [v for v in thumos14.videos if v.subset == "test" and v.id not in excluded]
+    splits = [class_split(thumos14.classes, split, split_id) for split_id in range(10)]
+    numbers = [leakage.shared_test_videos(videos, drawn) for drawn in splits]
+    assert (min(numbers), max(numbers)) == (least, most)

@@ -1,0 +1,133 @@
+"""A folder of features, a simulation or videos: every source gives a data set that the notebooks can work on."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from videos import steady, write_video
+
+from tadlib.data import datasets
+from tadlib.data.encoder import load_encoder
+from tadlib.data.stores import UnusableFeatures
+from tadlib.workbook import steps
+from tadlib.workbook.params import Params
+
+CLASSES = ("clap", "jump", "run", "wave")
+
+
+def dataset(folder, videos=8, seconds=16.0):
+    """A data set folder without features: videos of 25 frames per second, one action each."""
+    database = {
+        f"v{number}": {
+            "subset": "training" if number < videos / 2 else "validation",
+            "duration": seconds,
+            "fps": 25,
+            "annotations": [{"segment": [2, 6], "label": CLASSES[number % 4]}],
+        }
+        for number in range(videos)
+    }
+    folder.mkdir()
+    (folder / "annotations.json").write_text(json.dumps({"database": database}))
+    (folder / "splits.json").write_text(json.dumps({"75": [{"unseen": ["wave"]}]}))
+    np.savez(folder / "text_features.npz", **{name: np.eye(16)[place] for place, name in enumerate(CLASSES)})
+    return folder
+
+
+def with_features(folder, **changes):
+    for number in range(8):
+        features = np.random.default_rng(number).normal(size=(50, 16)).astype(np.float16)
+        (folder / "features").mkdir(exist_ok=True)
+        np.save(folder / "features" / f"v{number}.npy", changes.get(f"v{number}", features))
+    return folder
+
+
+def params(folder, **given):
+    return Params.check({"dataset": str(folder), "data_dir": str(folder.parent), "stride": 8} | given)
+
+
+def test_a_folder_with_features_and_text_features_is_a_data_set(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    data = steps.gather(params(folder))
+    assert (data.classes.seen, data.classes.unseen) == (("clap", "jump", "run"), ("wave",))
+    assert [video.id for video in data.test_videos] == ["v7"]
+    assert data.similarity(data.test_videos[0], data.classes.unseen).shape == (50, 1)
+    np.testing.assert_array_equal(data.text(["jump"])[0], np.eye(16, dtype=np.float32)[1])
+
+
+def test_features_and_text_features_may_lie_elsewhere(tmp_path):
+    own, other = dataset(tmp_path / "own"), with_features(dataset(tmp_path / "other"))
+    data = steps.gather(params(own, features=str(other / "features"), text_features=str(other / "text_features.npz")))
+    assert data.store.read("v0").shape == (50, 16)
+
+
+def test_an_unusable_file_stops_the_work_or_is_skipped_by_choice(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)), v6=np.full((50, 16), np.nan))
+    with pytest.raises(UnusableFeatures, match=r"2 of 8 videos .*, first: .*v1.npy: .*transposed.* -p missing skip"):
+        steps.gather(params(folder))
+    data = steps.gather(params(folder, missing="skip"))
+    assert list(data.broken) == ["v1", "v6"] and len(data.benchmark.videos) == 6
+    assert data.benchmark.repairs["video without usable features"] == 2
+    np.save(folder / "features" / "v6.npy", np.ones((50, 16), np.float32))
+    assert list(steps.gather(params(folder, missing="skip")).broken) == ["v1"]
+
+
+def test_text_features_of_another_width_are_named(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    np.savez(folder / "text_features.npz", **{name: np.ones(32) for name in CLASSES})
+    with pytest.raises(UnusableFeatures, match="v0.npy: has 16 channels, expected 32"):
+        steps.gather(params(folder))
+
+
+def test_a_folder_without_feature_files_says_what_is_expected(tmp_path):
+    folder = dataset(tmp_path / "own")
+    (folder / "features").mkdir()
+    with pytest.raises(UnusableFeatures, match="no features in .*features: expected <video id>.npy"):
+        steps.gather(params(folder, features=str(folder / "features")))
+
+
+def test_another_stride_than_the_data_set_states_is_named(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    (folder / "benchmark.yaml").write_text("stride: 16")
+    with pytest.raises(ValueError, match="stride of 16 frames, the parameters 8: pass -p stride 16"):
+        steps.gather(params(folder))
+
+
+def test_a_benchmark_is_rehearsed_without_videos_and_weights(tmp_path):
+    data = steps.gather(params(dataset(tmp_path / "own"), features="simulate"))
+    again = steps.gather(params(tmp_path / "own", features="simulate", seed=1))
+    assert data.store.read("v0").shape == (50, 512)
+    assert data.similarity(data.test_videos[0], CLASSES).shape == (50, 4)
+    assert data.fingerprint != again.fingerprint and data.store.folder != again.store.folder
+
+
+def test_a_folder_that_cannot_be_written_is_only_read(tmp_path, monkeypatch):
+    folder = dataset(tmp_path / "own")
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr(datasets.os, "access", lambda path, mode: False)
+    data = steps.gather(params(folder, features="simulate"))
+    data.text(["wave"])
+    assert sorted(folder.rglob("*")) == before
+    assert data.store.folder.parents[1] == tmp_path / "made" / "own"
+
+
+def test_a_fixed_number_of_snippets_spans_every_video(tmp_path):
+    data = steps.gather(params(dataset(tmp_path / "own"), features="simulate", snippets=20))
+    assert data.store.read("v0").shape == (20, 512)
+    video = data.benchmark.videos[0]
+    assert data.seconds(video)[[0, -1]] == pytest.approx([0.4, 15.6])
+
+
+def test_videos_are_encoded_with_the_precision_asked_for_and_broken_ones_skipped(tmp_path):
+    folder = dataset(tmp_path / "own", seconds=2.0)
+    (folder / "text_features.npz").unlink()
+    (folder / "videos").mkdir()
+    for number in range(7):
+        write_video(folder / "videos" / f"v{number}.mp4", steady(50, 25))
+    (folder / "videos" / "v7.mp4").write_bytes(b"")
+    torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), tmp_path / "clip.pt")
+    given = {"encoder": "tad-demo", "pretrained": str(tmp_path / "clip.pt"), "missing": "skip", "precision": "bf16"}
+    data = steps.gather(params(folder, **given))
+    assert list(data.broken) == ["v7"] and "v7.mp4 (0 bytes)" in data.broken["v7"]
+    assert data.store.read("v0").shape == (7, 128) and data.encoder.dtype == torch.bfloat16
+    assert data.text(["wave"]).shape == (1, 128)

@@ -1,0 +1,138 @@
+"""Features are read in every layout they come in; a damaged or unfitting file is named with what is wrong."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tadlib.data.annotations import Video
+from tadlib.data.stores import FolderStore, UnusableFeatures, constant, health, read_text_features
+
+VIDEO = Video("v1", 10.0, 24.0, "test", ())  # 30 snippets of 8 frames
+FEATURES = np.random.default_rng(0).normal(size=(30, 16)).astype(np.float32)
+
+
+def save_pt(path, array):
+    torch.save(torch.from_numpy(array), path)
+
+
+def save_pt_dictionary(path, array):
+    torch.save({"feats": torch.from_numpy(array), "fps": 24}, path)
+
+
+def save_pt_bfloat16(path, array):
+    torch.save(torch.from_numpy(array).bfloat16(), path)
+
+
+def save_npz(path, array):
+    np.savez(path, features=array, fps=np.array(24.0))
+
+
+def save_h5(path, array):
+    with h5py.File(path, "w") as content:
+        content["c3d_features"] = array
+
+
+def save_h5_of_all(path, array):
+    with h5py.File(path.with_name("all.h5"), "w") as content:
+        content["v_v1/features"] = array
+        content["v_v2/features"] = array
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize(
+    ("suffix", "save"),
+    [
+        (".npy", np.save),
+        (".pt", save_pt),
+        (".pt", save_pt_dictionary),
+        (".npz", save_npz),
+        (".h5", save_h5),
+        (".h5", save_h5_of_all),
+    ],
+)
+def test_features_are_read_from_every_layout(tmp_path, dtype, suffix, save):
+    save(tmp_path / f"v1{suffix}", FEATURES.astype(dtype))
+    store = FolderStore(tmp_path, stride=8)
+    read = store.read("v1")
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, FEATURES.astype(dtype).astype(np.float32))
+    assert store.check([VIDEO]) == {}
+
+
+def test_bfloat16_features_are_read(tmp_path):
+    save_pt_bfloat16(tmp_path / "v1.pt", FEATURES)
+    expected = torch.from_numpy(FEATURES).bfloat16().float().numpy()
+    np.testing.assert_array_equal(FolderStore(tmp_path, stride=8).read("v1"), expected)
+
+
+def test_another_spelling_of_the_id_is_found(tmp_path):
+    np.save(tmp_path / "v_v1.npy", FEATURES)
+    assert FolderStore(tmp_path, stride=8).file("v1").name == "v_v1.npy"
+
+
+def problem(folder, array, **options):
+    np.save(folder / "v1.npy", array)
+    return FolderStore(folder, stride=8, **options).check([VIDEO])["v1"]
+
+
+def test_what_does_not_fit_is_said_of_the_file(tmp_path):
+    nan = FEATURES.copy()
+    nan[7, 3] = np.nan
+    assert "v1.npy has NaN or infinite values, first in snippet 7" in problem(tmp_path, nan)
+    assert "v1.npy: shape (16, 30) is transposed: expected snippets x channels, (30, 16)" in problem(
+        tmp_path, FEATURES.T, width=16
+    )
+    assert "v1.npy: shape (512, 30) is transposed" in problem(tmp_path, np.ones((512, 30), np.float32))
+    assert "v1.npy: has 16 channels, expected 512" in problem(tmp_path, FEATURES, width=512)
+    assert "15 snippets of 8 frames at 24 frames/s last 5.0 s, the video 10.0 s: was the stride 16" in problem(
+        tmp_path, FEATURES[::2]
+    )
+    assert "must hold snippets x channels of floats" in problem(tmp_path, FEATURES[None])
+    assert "must hold snippets x channels of floats" in problem(tmp_path, FEATURES[:0])
+    assert "must hold snippets x channels of floats" in problem(tmp_path, np.ones((30, 16), np.int64))
+
+
+def test_a_width_that_changes_between_videos_is_named(tmp_path):
+    np.save(tmp_path / "v1.npy", FEATURES)
+    np.save(tmp_path / "v2.npy", FEATURES[:, :8])
+    problems = FolderStore(tmp_path, stride=8).check([VIDEO, Video("v2", 10.0, 24.0, "test", ())])
+    assert list(problems) == ["v2"] and "v2.npy: has 8 channels, expected 16" in problems["v2"]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pt", ".npz"])
+@pytest.mark.parametrize("content", [b"", b"this is text", "truncated"])
+def test_a_damaged_file_is_named(tmp_path, suffix, content):
+    path = tmp_path / f"v1{suffix}"
+    {".npy": np.save, ".pt": save_pt, ".npz": save_npz}[suffix](path, FEATURES)
+    path.write_bytes(path.read_bytes()[:600] if content == "truncated" else content)
+    with pytest.raises(UnusableFeatures, match=f"v1{suffix} .* is damaged or of another layout"):
+        FolderStore(tmp_path, stride=8).read("v1")
+
+
+def test_a_missing_file_is_named_with_what_was_looked_for(tmp_path):
+    with pytest.raises(UnusableFeatures, match="no features of v1 in .*: expected v1 with one of .npy, .pt, .npz, .h5"):
+        FolderStore(tmp_path, stride=8).read("v1")
+
+
+def test_text_features_come_in_the_order_of_the_classes(tmp_path):
+    np.savez(tmp_path / "t.npz", wave=np.ones(4), clap=np.zeros((1, 4)))
+    np.testing.assert_array_equal(read_text_features(tmp_path / "t.npz", ["clap", "wave"]), [[0] * 4, [1] * 4])
+    with pytest.raises(ValueError, match="t.npz has no vector of 1 classes, first 'run'; it has 2"):
+        read_text_features(tmp_path / "t.npz", ["clap", "run"])
+    np.savez(tmp_path / "t.npz", wave=np.ones(4), clap=np.zeros(5))
+    with pytest.raises(ValueError, match=r"vectors must be finite and of one width, got widths \[4, 5\]"):
+        read_text_features(tmp_path / "t.npz", ["clap", "wave"])
+
+
+def test_repeated_snippets_are_a_constant_stretch():
+    assert constant(np.array([[1.0, 2], [1, 2], [1, 2], [3, 2], [4, 2]])) == 0.5
+    assert constant(np.ones((1, 3))) == 0.0
+
+
+def test_the_health_of_real_clip_features_is_as_published(shared_data, tmp_path):
+    features = np.load(shared_data / "features" / "clip_vitb32_video_15x512.npy")
+    np.save(tmp_path / "v1.npy", features)
+    row = health(FolderStore(tmp_path, stride=2), Video("v1", 30.5, 1.0, "test", ()), stride=2)
+    assert (row["snippets"], row["channels"], row["constant"], row["seconds too long"]) == (15, 512, 0.0, -0.5)
+    assert 9.6 < row["norm"] < 11.5 and 0.86 < row["neighbours"] < 0.99

@@ -1,0 +1,126 @@
+"""Windows cover every snippet of every length, and hold the actions that lie in them."""
+
+import numpy as np
+import pytest
+import torch
+
+from tadlib.data.annotations import Action, Video
+from tadlib.data.batches import Cut, Shelf, WindowSet
+from tadlib.data.grid import Grid
+from tadlib.data.windows import Window, actions_in, cover
+
+GRID = Grid(fps=8.0, stride=8)  # a snippet a second
+
+
+class Ramp:
+    """Features that count snippets."""
+
+    def __init__(self, snippets):
+        self.snippets, self.reads = snippets, []
+
+    def read(self, video_id):
+        self.reads.append(video_id)
+        return np.arange(self.snippets, dtype=np.float32)[:, None] * np.ones(4, np.float32)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.75, 0.99])
+def test_windows_of_every_length_from_1_to_1000_cover_every_snippet_and_are_full(overlap):
+    for snippets in range(1, 1001):
+        windows = cover("v", snippets, 128, overlap)
+        covered = np.zeros(snippets, dtype=bool)
+        for window in windows:
+            covered[window.first : window.stop] = True
+            assert window.stop - window.first == min(128, snippets)
+        assert covered.all() and len(set(windows)) == len(windows)
+        assert [w.first for w in windows] == sorted(w.first for w in windows)
+
+
+def test_a_length_of_zero_is_the_whole_video():
+    assert cover("v", 700, 0, 0.75) == [Window("v", 0, 700)]
+
+
+@pytest.mark.parametrize(("overlap", "snippets"), [(1.0, 5), (-0.1, 5)])
+def test_an_impossible_overlap_is_refused(overlap, snippets):
+    with pytest.raises(ValueError, match=r"overlap must be in \[0, 1\), got"):
+        cover("v", snippets, 4, overlap)
+
+
+def test_a_video_without_snippets_is_named():
+    with pytest.raises(ValueError, match="video v has no snippets"):
+        cover("v", 0, 4, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("integrity", "labels"), [(0.75, ["whole", "most"]), (0.5, ["whole", "most", "half"]), (1.0, ["whole"])]
+)
+def test_an_action_belongs_to_a_window_that_holds_enough_of_it(integrity, labels):
+    actions = (Action(12, 14, "whole"), Action(17, 21, "most"), Action(18, 22, "half"), Action(19, 23, "little"))
+    segments_cw, found = actions_in(Window("v", 10, 20), actions, GRID, integrity)
+    assert found == labels
+    assert segments_cw[0].tolist() == pytest.approx([0.3, 0.2])
+
+
+def test_an_action_cut_at_the_border_keeps_its_seconds():
+    segments_cw, _ = actions_in(Window("v", 10, 20), [Action(17, 21, "most")], GRID)
+    centre, width = segments_cw[0].tolist()
+    assert (10 + 10 * (centre - width / 2), 10 + 10 * (centre + width / 2)) == pytest.approx((17, 20))
+
+
+def test_an_action_without_length_is_in_no_window():
+    assert actions_in(Window("v", 0, 20), [Action(5, 5, "x")], GRID)[1] == []
+
+
+def windows(negatives=0.0, **cut):
+    video = Video("v", 100.0, 8.0, "val", (Action(2, 6, "a"), Action(11, 19, "a")))
+    return WindowSet([video], Ramp(100), 8, Cut(length=10, overlap=0.0, **cut), None, True, negatives)
+
+
+@pytest.mark.parametrize(("negatives", "empty"), [(0.0, 0), (0.5, 2), (0.6, 3), (0.95, 8)])
+def test_windows_without_actions_are_added_by_their_share(negatives, empty):
+    found = [len(item.target.labels_ix) for item in windows(negatives)]
+    assert (found.count(1), found.count(0)) == (2, empty)
+
+
+def test_windows_without_actions_are_spread_over_the_videos():
+    firsts = [item.window.first for item in windows(0.5)]
+    assert firsts == [0, 10, 40, 80]  # the empty windows start at 20, 30, ... 90
+
+
+def test_an_impossible_share_is_refused():
+    with pytest.raises(ValueError, match=r"negatives must be a share in \[0, 1\), got 1.0"):
+        windows(1.0)
+
+
+def test_the_integrity_of_a_cut_is_used():
+    assert len(windows(integrity=1.0)) == 2
+    video = Video("v", 100.0, 8.0, "val", (Action(7, 11, "a"),))
+    cuts = [Cut(10, 0.0, 0, integrity) for integrity in (0.75, 0.8)]
+    assert [len(WindowSet([video], Ramp(100), 8, cut, None, True)) for cut in cuts] == [1, 0]
+
+
+@pytest.mark.parametrize("length", [7, 50, 100, 278, 1000])
+def test_a_whole_video_is_resampled_linearly(length):
+    video = Video("v", 100.0, 8.0, "val", (Action(25, 75, "a"),))
+    (item,) = WindowSet([video], Ramp(100), 8, Cut(length=0, rescale=length))
+    middles = ((np.arange(length) + 0.5) * 100 / length - 0.5).clip(0, 99)  # on the old axis
+    assert item.features.shape == (length, 4)
+    torch.testing.assert_close(item.features[:, 0], torch.from_numpy(middles).float(), rtol=0, atol=1e-4)
+    assert item.target.segments_cw.tolist() == [[0.5, 0.5]]
+
+
+def test_features_are_kept_up_to_a_number_of_bytes():
+    store = Ramp(100)  # 1600 bytes a video
+    shelf = Shelf(store, limit=4000)
+    for name in ("a", "b", "a", "c", "a", "b"):
+        shelf.read(name)
+    assert store.reads == ["a", "b", "c", "b"]
+
+
+def test_memory_mapped_features_cost_no_memory(tmp_path):
+    np.save(tmp_path / "v.npy", np.zeros((100, 4), np.float32))
+    store = Ramp(100)
+    store.read = lambda name: (store.reads.append(name), np.load(tmp_path / "v.npy", mmap_mode="r"))[1]
+    shelf = Shelf(store, limit=10)
+    for name in ("a", "b", "a"):
+        shelf.read(name)
+    assert store.reads == ["a", "b"]
