@@ -14,8 +14,10 @@ from tadlib.evaluation.rows import Comparison
 
 Ties = Literal["stable", "peer"]
 Places = Int[np.ndarray, " n"]
+Segments = Float[np.ndarray, "n 2"]
 AT_ONCE = 2_000_000  # pairs of a prediction and an action held at a time: bounds memory
 LOOKUP = 20_000_000  # largest table from group to actions; beyond it groups are searched
+FEW = 3  # with more actions in its group than this, a prediction first looks which of them it may overlap
 
 
 class Matches(NamedTuple):
@@ -42,14 +44,16 @@ def overlaps(
 
     With NaN two of no length at different places are 0/0 too, as in the published scorers; otherwise they have 0.
     """
-    inside = np.minimum(found[:, 1], true[:, 1]) - np.maximum(found[:, 0], true[:, 0])
-    shared = np.clip(inside, 0, None)
+    shared = np.minimum(found[:, 1], true[:, 1]) - np.maximum(found[:, 0], true[:, 0])
+    touching = shared == 0
+    np.maximum(shared, 0, out=shared)
     union = (true[:, 1] - true[:, 0]) + (found[:, 1] - found[:, 0]) - shared
     with np.errstate(invalid="ignore"):
         overlap = shared / union
-    if np.isnan(at_a_point):
-        return overlap
-    return np.where(union == 0, np.where(inside == 0, at_a_point, 0.0), overlap)
+    if not np.isnan(at_a_point):
+        empty = np.flatnonzero(union == 0)
+        overlap[empty] = np.where(touching[empty], at_a_point, 0.0)
+    return overlap
 
 
 def peer_order(group: Places, values: Float[np.ndarray, " n"]) -> Places:
@@ -95,68 +99,113 @@ def ranks(order: Places, group: Places) -> Places:
 
 
 class Candidates(NamedTuple):
-    """For every prediction the run of actions in its group: actions sorted by group, where its run starts, how many."""
+    """For every prediction the run of actions it is compared with: where it starts in `action`, and how long it is."""
 
-    action: Int[np.ndarray, " a"]
+    action: Int[np.ndarray, " a"]  # places of actions, by group, then start
     first: Int[np.ndarray, " n"]
     number: Int[np.ndarray, " n"]
 
 
-def candidates(group: Places, action_group: Int[np.ndarray, " a"], groups: int) -> Candidates:
-    """The actions in the group (video, or video and class) of each prediction."""
-    action = np.argsort(action_group, kind="stable")
+def candidates(
+    group: Places, segments: Segments, action_group: Int[np.ndarray, " a"], true: Float[np.ndarray, "a 2"]
+) -> Candidates:
+    """The actions in the group (video, or video and class) of each prediction; of many, those that may overlap it."""
+    if not len(group) or not len(action_group):
+        return Candidates(np.zeros(0, dtype=np.int64), np.zeros_like(group), np.zeros_like(group))
+    action = np.lexsort((true[:, 0], action_group))
+    ranked, groups = action_group[action], int(max(group.max(), action_group.max())) + 1
     if groups <= LOOKUP:
-        counts = np.bincount(action_group, minlength=groups)
-        starts = np.cumsum(counts) - counts
-        return Candidates(action, starts[group], counts[group])
-    ranked = action_group[action]
-    first = np.searchsorted(ranked, group, "left")
-    return Candidates(action, first, np.searchsorted(ranked, group, "right") - first)
+        counts = np.bincount(ranked, minlength=groups)
+        first, number = (np.cumsum(counts) - counts)[group], counts[group]
+    else:
+        first = np.searchsorted(ranked, group, "left")
+        number = np.searchsorted(ranked, group, "right") - first
+    many = np.flatnonzero(number > FEW)
+    if len(many):
+        start, stop = _reach(group[many], segments[many], ranked, true[action])
+        start = np.maximum(start, first[many])
+        number[many] = np.maximum(np.minimum(stop, first[many] + number[many]) - start, 0)
+        first[many] = start
+    return Candidates(action, first, number)
+
+
+def _reach(
+    group: Places, segments: Segments, ranked: Int[np.ndarray, " a"], true: Float[np.ndarray, "a 2"]
+) -> tuple[Places, Places]:
+    """First and stop of the actions, sorted by group and start, among which are all that a prediction may overlap.
+
+    Group and time become one key; what its rounding may lose is given back as slack, so that none is missed.
+    """
+    least = min(segments.min(), true.min())
+    span = 1 + max(segments.max(), true.max()) - least
+    slack = 1e-15 * span * (ranked[-1] + 2)
+    ends = np.maximum.accumulate(ranked * span + (true[:, 1] - least))
+    start = np.searchsorted(ends, group * span + (segments[:, 0] - least) - slack, "left")
+    stop = np.searchsorted(ranked * span + (true[:, 0] - least), group * span + (segments[:, 1] - least) + slack)
+    return start, stop
 
 
 def expand(first: Places, number: Places) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
     """Runs of `number` places from `first` laid out flat: which run, which place."""
     run = np.repeat(np.arange(len(number)), number)
-    within = np.arange(len(run)) - np.repeat(np.cumsum(number) - number, number)
-    return run, first[run] + within
+    return run, np.arange(len(run)) + np.repeat(first - (np.cumsum(number) - number), number)
 
 
 def portions(number: Places) -> list[slice]:
-    """Slices of rows whose runs together hold at most AT_ONCE places (a longer run alone holds its own)."""
+    """Slices of rows whose runs together hold about AT_ONCE places (a longer run alone holds its own)."""
     total = np.cumsum(number)
     if not len(total) or total[-1] <= AT_ONCE:
         return [slice(0, len(number))]
-    edges = np.unique(np.searchsorted(total, np.arange(0, total[-1] + AT_ONCE, AT_ONCE), "left").clip(0, len(number)))
-    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)] + (
-        [slice(edges[-1], len(number))] if edges[-1] < len(number) else []
-    )
+    edges = np.searchsorted(total, np.arange(0, total[-1], AT_ONCE), "right")
+    edges = np.unique(np.r_[0, edges, len(number)])
+    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def overlapping(segments: Segments, of: Candidates, true: Float[np.ndarray, "a 2"], least: float) -> Pairs:
+    """Pairs of every prediction, in the order given, with those of its candidates that reach tIoU `least`."""
+    busy = np.flatnonzero(of.number)
+    parts = []
+    for portion in portions(of.number[busy]):
+        run, place = expand(of.first[busy[portion]], of.number[busy[portion]])
+        prediction, action = busy[portion][run], of.action[place]
+        overlap = overlaps(segments[prediction], true[action])
+        near = np.flatnonzero(overlap >= least)
+        parts.append((prediction[near], action[near], overlap[near]))
+    return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def preferred_pairs(comparison: Comparison, order: Places, least: float, ties: Ties) -> Pairs:
     """Pairs that reach tIoU `least`, predictions in their `order`, for each the action it overlaps most first."""
+    actions, predictions, classes = comparison.actions, comparison.predictions, comparison.classes
+    group = predictions.video * classes + predictions.label
+    action_group = actions.video * classes + actions.label
+    if ties == "peer":
+        return _peer_pairs(comparison, order, group, action_group, least)
+    of = candidates(group, predictions.segments, action_group, actions.segments)
+    pairs = overlapping(predictions.segments, of, actions.segments, least)
+    turn = np.empty_like(order)
+    turn[order] = np.arange(len(order))
+    chosen = np.lexsort((pairs.action, -pairs.overlap, turn[pairs.prediction]))
+    return Pairs(*(column[chosen] for column in pairs))
+
+
+def _peer_pairs(
+    comparison: Comparison, order: Places, group: Places, action_group: Int[np.ndarray, " a"], least: float
+) -> Pairs:
+    """As `preferred_pairs`, actions of equal tIoU as the published scorers order them (the distant ones matter too)."""
     actions, predictions = comparison.actions, comparison.predictions
-    classes = comparison.classes
-    of_prediction = candidates(
-        predictions.video * classes + predictions.label,
-        actions.video * classes + actions.label,
-        comparison.videos * classes,
-    )
-    busy = order[of_prediction.number[order] > 0]
+    action = np.argsort(action_group, kind="stable")
+    first = np.searchsorted(action_group[action], group, "left")
+    number = np.searchsorted(action_group[action], group, "right") - first
+    busy = order[number[order] > 0]
     parts = []
-    for portion in portions(of_prediction.number[busy]):
-        rows = busy[portion]
-        run, place = expand(of_prediction.first[rows], of_prediction.number[rows])
-        action = of_prediction.action[place]
-        overlap = overlaps(
-            predictions.segments[rows[run]], actions.segments[action], 1.0 if ties == "stable" else np.nan
-        )
-        if ties == "peer":
-            chosen = peer_order(run, overlap)
-            chosen = chosen[~(overlap[chosen] < least)]
-        else:
-            near = np.flatnonzero(overlap >= least)
-            chosen = near[np.lexsort((-overlap[near], run[near]))]
-        parts.append(Pairs(rows[run[chosen]], action[chosen], overlap[chosen]))
+    for portion in portions(number[busy]):
+        run, place = expand(first[busy[portion]], number[busy[portion]])
+        prediction = busy[portion][run]
+        overlap = overlaps(predictions.segments[prediction], actions.segments[action[place]], np.nan)
+        chosen = peer_order(run, overlap)
+        chosen = chosen[~(overlap[chosen] < least)]
+        parts.append((prediction[chosen], action[place[chosen]], overlap[chosen]))
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tadlib.data.annotations import Video
-from tadlib.evaluation.matching import Ties, best_first, candidates, expand, overlaps, portions, ranks
+from tadlib.evaluation.matching import Pairs, Ties, best_first, candidates, overlapping, ranks
 from tadlib.evaluation.rows import Comparison, Scored, compare
 
 RECALL_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
@@ -33,7 +33,8 @@ def recall_table(
     rank = ranks(best_first(predictions.video, predictions.scores, ties), predictions.video)
     needed = _needed(comparison, rank, tious)
     kept = _kept(own, int(scored.sum()), most)
-    return np.stack([(needed <= share[actions.video, None]).mean(axis=0) for share in kept], axis=1)
+    recalled = [np.count_nonzero(needed <= share[actions.video], axis=1) for share in kept]
+    return np.stack(recalled, axis=1) / len(actions.video)
 
 
 def _kept(own: Int[np.ndarray, " v"], videos: int, most: int) -> Int[np.ndarray, "most v"]:
@@ -47,20 +48,19 @@ def _kept(own: Int[np.ndarray, " v"], videos: int, most: int) -> Int[np.ndarray,
     return np.minimum((own * share[:, None]).astype(np.int64), own)
 
 
-def _needed(comparison: Comparison, rank: Int[np.ndarray, " n"], tious: Sequence[float]) -> Int[np.ndarray, "a tious"]:
+def _needed(comparison: Comparison, rank: Int[np.ndarray, " n"], tious: Sequence[float]) -> Int[np.ndarray, "tious a"]:
     """Rank of the best proposal of its video that recalls each action at each tIoU; out of reach where none does."""
     actions, predictions = comparison.actions, comparison.predictions
-    needed = np.full((len(actions.video), len(tious)), np.iinfo(np.int64).max)
-    of_action = candidates(actions.video, predictions.video, comparison.videos)
-    for portion in portions(of_action.number):
-        run, place = expand(of_action.first[portion], of_action.number[portion])
-        action, prediction = np.arange(len(needed))[portion][run], of_action.action[place]
-        overlap = overlaps(predictions.segments[prediction], actions.segments[action], np.nan)
-        near = np.flatnonzero(overlap >= min(tious))
-        near = near[np.argsort(-rank[prediction[near]])]  # of repeated places the last assigned stays: the best rank
-        for column, tiou in enumerate(tious):
-            reach = near[overlap[near] >= tiou]
-            needed[action[reach], column] = rank[prediction[reach]]
+    needed = np.full((len(tious), len(actions.video)), np.iinfo(np.int64).max)
+    of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
+    pairs = overlapping(predictions.segments, of, actions.segments, min(tious))
+    last_first = np.argsort(-rank[pairs.prediction])
+    pairs = Pairs(*(column[last_first] for column in pairs))
+    has_length = actions.segments[pairs.action, 1] > actions.segments[pairs.action, 0]
+    for column, tiou in enumerate(tious):
+        reach = np.flatnonzero((pairs.overlap >= tiou) & has_length)
+        # of repeated places the last assigned stays: the best rank
+        needed[column, pairs.action[reach]] = rank[pairs.prediction[reach]]
     return needed
 
 

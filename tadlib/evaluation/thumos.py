@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tadlib.evaluation.matching import best_first, candidates, expand, greedy, overlaps, portions, ranks
+from tadlib.evaluation.matching import Pairs, best_first, candidates, greedy, overlapping, ranks
 from tadlib.evaluation.rows import Comparison
 
 
@@ -33,51 +33,40 @@ def precision_table(
     actions, predictions = comparison.actions, comparison.predictions
     order = best_first(predictions.label, predictions.scores)
     rank = ranks(order, predictions.label)
-    pair_action, pair_prediction, overlap = _preferred_pairs(comparison, rank, min(tious))
+    pairs = _preferred_pairs(comparison, rank, min(tious))
     unclear = _touches(comparison, ambiguous)
     number = np.bincount(actions.label, minlength=comparison.classes)
     table = np.full((comparison.classes, len(tious)), np.nan)
     for column, tiou in enumerate(tious):
-        reach = np.flatnonzero(overlap > tiou)
-        won = reach[greedy(pair_action[reach], pair_prediction[reach], len(predictions.label))]
+        reach = np.flatnonzero(pairs.overlap > tiou)
+        won = reach[greedy(pairs.action[reach], pairs.prediction[reach], len(predictions.label))]
         hit = np.zeros(len(predictions.label), dtype=bool)
-        hit[pair_prediction[won]] = True
+        hit[pairs.prediction[won]] = True
         gained = _precision_at_hits(order[(hit | ~unclear)[order]], hit, predictions.label, comparison.classes)
         table[:, column] = np.where(number > 0, gained / np.maximum(number, 1), np.nan)
     return table
 
 
-def _preferred_pairs(
-    comparison: Comparison, rank: Int[np.ndarray, " n"], least: float
-) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"], Float[np.ndarray, " p"]]:
-    """Action, prediction and tIoU of all pairs above `least`: actions in their order, the best fit of each first."""
+def _preferred_pairs(comparison: Comparison, rank: Int[np.ndarray, " n"], least: float) -> Pairs:
+    """Pairs that reach tIoU `least`: actions in their order, for each the prediction that fits it best first."""
     actions, predictions, classes = comparison.actions, comparison.predictions, comparison.classes
-    of_action = candidates(
-        actions.video * classes + actions.label,
+    of = candidates(
         predictions.video * classes + predictions.label,
-        comparison.videos * classes,
+        predictions.segments,
+        actions.video * classes + actions.label,
+        actions.segments,
     )
-    parts = []
-    for portion in portions(of_action.number):
-        run, place = expand(of_action.first[portion], of_action.number[portion])
-        action, prediction = np.arange(len(actions.label))[portion][run], of_action.action[place]
-        overlap = overlaps(predictions.segments[prediction], actions.segments[action], 0.0)
-        near = np.flatnonzero(overlap > least)
-        near = near[np.lexsort((rank[prediction[near]], -overlap[near], action[near]))]
-        parts.append((action[near], prediction[near], overlap[near]))
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    pairs = overlapping(predictions.segments, of, actions.segments, least)
+    order = np.lexsort((rank[pairs.prediction], -pairs.overlap, pairs.action))
+    return Pairs(*(column[order] for column in pairs))
 
 
 def _touches(comparison: Comparison, ambiguous: Ambiguous) -> Bool[np.ndarray, " n"]:
     """Which predictions overlap an ambiguous region of their video at all."""
     predictions = comparison.predictions
+    of = candidates(predictions.video, predictions.segments, ambiguous.video, ambiguous.segments)
     touches = np.zeros(len(predictions.video), dtype=bool)
-    of_prediction = candidates(predictions.video, ambiguous.video, comparison.videos)
-    for portion in portions(of_prediction.number):
-        run, place = expand(of_prediction.first[portion], of_prediction.number[portion])
-        prediction, region = np.arange(len(touches))[portion][run], of_prediction.action[place]
-        overlap = overlaps(predictions.segments[prediction], ambiguous.segments[region], 0.0)
-        touches[prediction[overlap > 0]] = True
+    touches[overlapping(predictions.segments, of, ambiguous.segments, np.nextafter(0, 1)).prediction] = True
     return touches
 
 
