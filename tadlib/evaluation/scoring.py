@@ -1,0 +1,108 @@
+"""One result under one protocol: every number that a results file holds, with what was counted."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from tadlib.data.annotations import AMBIGUOUS, Video
+from tadlib.evaluation import thumos
+from tadlib.evaluation.matching import Ties
+from tadlib.evaluation.metrics import means, precision_table
+from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged
+from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, area, recall_table
+from tadlib.evaluation.rows import Comparison, Predictions, Scored, compare, without_labels
+
+
+def table_of(
+    videos: Sequence[Video], comparison: Comparison, tious: Sequence[float], protocol: str, ties: Ties = "stable"
+) -> Float[np.ndarray, "k tious"]:
+    """AP of each class at each tIoU as the protocol computes it; `videos` as read, with their ambiguous regions."""
+    rules = PROTOCOLS[protocol]
+    if rules.thumos:
+        return thumos.precision_table(comparison, tious, ambiguous_regions(videos))
+    table = precision_table(comparison, tious, ties)
+    return table.round(3) if rules.rounded else table
+
+
+def ambiguous_regions(videos: Sequence[Video]) -> thumos.Ambiguous:
+    """The ambiguous regions of videos, whose places are those in `videos`."""
+    rows = [
+        (place, action.start, action.end)
+        for place, video in enumerate(videos)
+        for action in video.actions
+        if action.label == AMBIGUOUS
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
+    return thumos.Ambiguous(table[:, 0].astype(np.int64), table[:, 1:])
+
+
+def score(
+    videos: Sequence[Video],
+    detections: Mapping[str, Scored],
+    classes: Sequence[str],
+    tious: Sequence[float],
+    protocol: str = "plain",
+    *,
+    stride: int = 8,
+    ties: Ties = "stable",
+) -> dict[str, object]:
+    """Everything a results file holds: mAP, class-agnostic mAP, AR, AUC, AP per class, the protocol and its counts.
+
+    `videos` as annotated, ambiguous regions included; `stride` frames make a snippet where a protocol asks for it.
+    Raises ValueError if no class has an action in the videos that count.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    scored = detected(chosen(videos, classes, protocol, stride), detections.keys(), protocol)
+    as_read = {video.id: video for video in videos}
+    originals = [as_read[video.id] for video in scored]
+    rows = compare(scored, detections, classes)
+    table = table_of(originals, rows, tious, protocol, ties)
+    recall = recall_table(rows, RECALL_TIOUS, ties=ties)
+    agnostic = table_of(originals, without_labels(rows), tious, protocol, ties)
+    average = recall.mean(axis=0)
+    missing = [label for label, row in zip(classes, table, strict=True) if np.isnan(row).any()]
+    result: dict[str, object] = means(table, tious) | means(agnostic, tious, "agnostic_")
+    result |= {f"AR@{number}": float(average[number - 1]) for number in COUNTS} | {"AUC": area(recall)}
+    result |= _merged(scored, rows, classes, tious) if set(TWINS) <= set(classes) - set(missing) else {}
+    ambiguous = sum(action.label == AMBIGUOUS for video in originals for action in video.actions)
+    return result | {
+        "tious": list(tious),
+        "recall": {f"{tiou:g}": float(value) for tiou, value in zip(RECALL_TIOUS, recall[:, -1], strict=True)},
+        "per_class": {label: row.tolist() for label, row in zip(classes, table, strict=True) if label not in missing},
+        "protocol": protocol,
+        "counts": counts(scored, _found_in(scored, rows))
+        | {
+            "ambiguous_regions": ambiguous,
+            "videos_left_out": len(videos) - len(scored),
+            "detections": len(rows.predictions.label),
+            "classes": len(classes) - len(missing),
+            "classes_without_actions": missing,
+        },
+    }
+
+
+def _found_in(videos: Sequence[Video], rows: Comparison) -> set[str]:
+    return {videos[place].id for place in np.unique(rows.predictions.video)}
+
+
+def _merged(
+    videos: Sequence[Video], rows: Comparison, classes: Sequence[str], tious: Sequence[float]
+) -> dict[str, float]:
+    """mAP with CliffDiving and Diving as one class; of equal segments of the two the better scored is left."""
+    names = [label for label in classes if label != TWINS[0]]
+    place_of = {label: place for place, label in enumerate(names)} | {TWINS[0]: names.index(TWINS[1])}
+    renamed = np.array([place_of[label] for label in classes])
+    video, label, segments, scores = rows.predictions
+    label = renamed[label]
+    best = np.argsort(-scores, kind="stable")
+    keys = np.column_stack([video, label, segments])[best]
+    double = label[best] == place_of[TWINS[1]]
+    _, first = np.unique(keys, axis=0, return_index=True)
+    kept = ~double
+    kept[first] = True
+    rest = np.sort(best[kept])
+    predictions = Predictions(video[rest], label[rest], segments[rest], scores[rest])
+    both = compare(merged(videos), {}, names)._replace(predictions=predictions)
+    return means(precision_table(both, tious), tious, "merged_")
