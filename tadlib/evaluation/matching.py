@@ -5,15 +5,14 @@ that it overlaps most among the free ones, if their tIoU reaches the threshold; 
 Matching never crosses videos, so that resampling videos needs no new matching.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from tadlib.evaluation.ranking import Places, Ties, best_first, peer_order, ranks
 from tadlib.evaluation.rows import Comparison
 
-Ties = Literal["stable", "peer"]
-Places = Int[np.ndarray, " n"]
 Segments = Float[np.ndarray, "n 2"]
 AT_ONCE = 2_000_000  # pairs of a prediction and an action held at a time: bounds memory
 LOOKUP = 20_000_000  # largest table from group to actions; beyond it groups are searched
@@ -54,48 +53,6 @@ def overlaps(
         empty = np.flatnonzero(union == 0)
         overlap[empty] = np.where(touching[empty], at_a_point, 0.0)
     return overlap
-
-
-def peer_order(group: Places, values: Float[np.ndarray, " n"]) -> Places:
-    """Rows by group, in each group as `argsort()[::-1]` of that group alone orders them: the published scorers' way.
-
-    numpy's default sort is not stable, so equal values come in an order that depends on the number of rows and on
-    the machine; groups of one size are sorted together, row by row, which gives the same order.
-    """
-    rows = np.argsort(group, kind="stable")
-    _, first, counts = np.unique(group[rows], return_index=True, return_counts=True)
-    order = np.empty_like(rows)
-    for size in np.unique(counts):
-        places = first[counts == size][:, None] + np.arange(size)
-        own = np.argsort(values[rows[places]], axis=1)[:, ::-1]
-        order[places] = np.take_along_axis(rows[places], own, axis=1)
-    return order
-
-
-def best_first(group: Places, scores: Float[np.ndarray, " n"], ties: Ties = "stable") -> Places:
-    """Rows by group, in each group from the highest score down; equal scores in the order given (`stable`)."""
-    if ties == "peer":
-        return peer_order(group, scores)
-    falling = -scores
-    order = np.argsort(falling)
-    ranked = falling[order]
-    equal = ranked[1:] == ranked[:-1]
-    if equal.any():  # the fast sort is not stable: put runs of equal scores back into the order given
-        run = np.cumsum(np.r_[True, ~equal])
-        tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
-        order[tied] = order[tied][np.lexsort((order[tied], run[tied]))]
-    narrow = group.astype(np.uint16) if len(group) and group.max() < 2**16 else group  # short keys sort by radix
-    return order[np.argsort(narrow[order], kind="stable")]
-
-
-def ranks(order: Places, group: Places) -> Places:
-    """Rank of every row within its group, 1 = best, from rows sorted by group and score."""
-    if not len(order):
-        return order
-    counts = np.bincount(group)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(1, len(order) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rank
 
 
 class Candidates(NamedTuple):
@@ -175,7 +132,10 @@ def overlapping(segments: Segments, of: Candidates, true: Float[np.ndarray, "a 2
 
 
 def preferred_pairs(comparison: Comparison, order: Places, least: float, ties: Ties) -> Pairs:
-    """Pairs that reach tIoU `least`, predictions in their `order`, for each the action it overlaps most first."""
+    """Pairs that reach tIoU `least`, predictions in their `order`, for each the action it overlaps most first.
+
+    Of actions with equal tIoU the last annotated comes first, as in the published scorers.
+    """
     actions, predictions, classes = comparison.actions, comparison.predictions, comparison.classes
     group = predictions.video * classes + predictions.label
     action_group = actions.video * classes + actions.label
@@ -185,7 +145,7 @@ def preferred_pairs(comparison: Comparison, order: Places, least: float, ties: T
     pairs = overlapping(predictions.segments, of, actions.segments, least)
     turn = np.empty_like(order)
     turn[order] = np.arange(len(order))
-    chosen = np.lexsort((pairs.action, -pairs.overlap, turn[pairs.prediction]))
+    chosen = np.lexsort((-pairs.action, -pairs.overlap, turn[pairs.prediction]))
     return Pairs(*(column[chosen] for column in pairs))
 
 

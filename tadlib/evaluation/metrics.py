@@ -11,7 +11,8 @@ also when labels are ignored. Average recall and AUC: see `recall`. The THUMOS14
 
 Differences from published scorers, and which way each moves the number:
 - order of equal scores: the toolkits sort unstably (`argsort()[::-1]`), so theirs depends on the machine. Ours is the
-  order given; `ties="peer"` repeats theirs. Up to about a point of AP either way, nothing without equal scores;
+  order given; `ties="peer"` repeats theirs. Up to about a point of AP either way, nothing without equal scores. Of
+  actions that a prediction overlaps equally the last annotated is taken, as theirs do for up to some forty actions;
 - two segments of no length (0/0) at the same place: a hit here as in the toolkit, a miss in recall as in the toolkit;
   at different places: a hit in the toolkit and with `ties="peer"`, a miss here: lower or equal;
 - a label that no action has: an error in the toolkit, ignored here unless it is among `classes` (then AP is NaN);
@@ -34,7 +35,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tadlib.data.annotations import Video
-from tadlib.evaluation.matching import Matches, Ties, match
+from tadlib.evaluation.matching import Matches, match
+from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, average_recall
 from tadlib.evaluation.rows import Comparison, Scored, compare
 

@@ -7,9 +7,9 @@ from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.evaluation import thumos
-from tadlib.evaluation.matching import Ties
 from tadlib.evaluation.metrics import means, precision_table
 from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged
+from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, area, recall_table
 from tadlib.evaluation.rows import Comparison, Predictions, Scored, compare, without_labels
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tadlib.evaluation.matching import Pairs, best_first, candidates, greedy, overlapping, ranks
+from tadlib.evaluation.matching import Pairs, candidates, greedy, overlapping
+from tadlib.evaluation.ranking import best_first, ranks
 from tadlib.evaluation.rows import Comparison
 
 
