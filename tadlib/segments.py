@@ -9,6 +9,8 @@ import torchvision
 from jaxtyping import Float, Int
 from torch import Tensor
 
+GROUPS_AT_ONCE = 500_000  # segments that soft-NMS of many groups handles at a time
+
 
 def to_segments(segments_cw: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
     """(centre, width) -> (start, end)."""
@@ -66,6 +68,41 @@ def soft_nms(segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], sigma:
         rest[best] = False
         scores = torch.where(rest, scores * decay[best], scores)
     return scores
+
+
+def soft_nms_of_groups(
+    segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], sigma: float = 0.5
+) -> Float[Tensor, " n"]:
+    """`soft_nms` within each group (video, or video and class), all groups of similar size at once."""
+    order = groups.argsort(stable=True)
+    _, sizes = groups[order].unique_consecutive(return_counts=True)
+    firsts = sizes.cumsum(0) - sizes
+    lowered = scores.clone()
+    level = (sizes - 1).clamp(min=1).log2().floor().long()  # sizes 1-2, 3-4, 5-8, 9-16 ...: little is padded
+    for each in level[sizes > 1].unique():
+        chosen = torch.nonzero((level == each) & (sizes > 1))[:, 0]
+        for part in chosen.split(max(1, GROUPS_AT_ONCE // int(sizes[chosen].max()))):
+            within = torch.arange(int(sizes[part].max()), device=scores.device)
+            real = within < sizes[part, None]
+            rows = order[(firsts[part, None] + within).clamp(max=len(order) - 1)]
+            result = _soft_nms_side_by_side(segments[rows], torch.where(real, scores[rows], -torch.inf), sigma)
+            lowered[rows[real]] = result[real]
+    return lowered
+
+
+def _soft_nms_side_by_side(
+    segments: Float[Tensor, "g n 2"], scores: Float[Tensor, "g n"], sigma: float
+) -> Float[Tensor, "g n"]:
+    """Soft-NMS of groups of n segments; a score of minus infinity is padding. One step settles one of each group."""
+    settled, rest = torch.full_like(scores, -torch.inf), scores
+    for _ in range(scores.shape[1]):
+        value, best = rest.max(dim=1, keepdim=True)
+        # a group that is done finds padding or its first row again, and keeps what was settled there
+        settled.scatter_(1, best, torch.maximum(value, settled.gather(1, best)))
+        winner = segments.gather(1, best[..., None].expand(-1, -1, 2))
+        rest = torch.where(rest.isinf(), rest, rest * torch.exp(-tiou(winner, segments).square() / sigma))
+        rest.scatter_(1, best, -torch.inf)
+    return settled
 
 
 def roi_matrix(segments_ix: Float[Tensor, "n 2"], snippets: int, bins: int) -> Float[Tensor, "n bins t"]:

@@ -82,10 +82,11 @@ def recall_table(comparison: Comparison, tious: Sequence[float], most: int = 100
         overlap[video] = np.array([tious_with(predictions.segments[row], true) for row in own]).reshape(-1, len(true))
     total = sum(len(table) for table in overlap.values())
     recall = np.zeros((len(tious), most))
-    for column in range(most):
-        part = (column + 1) / float(most) * (most * float(len(videos)) / total) if total else 0.0
+    share = most * float(len(videos)) / total if total else 0.0
+    for place, tiou in enumerate(tious):
         for table in overlap.values():
-            kept = table[: min(int(len(table) * part), len(table))]
-            for place, tiou in enumerate(tious):
-                recall[place, column] += (kept >= tiou).any(axis=0).sum()
+            reach = table >= tiou
+            for column in range(most):
+                kept = min(int(len(table) * ((column + 1) / float(most) * share)), len(table))
+                recall[place, column] += np.count_nonzero(reach[:kept].any(axis=0))
     return recall / len(actions.video)
