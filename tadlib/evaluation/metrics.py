@@ -45,6 +45,7 @@ __all__ = [
     "RECALL_TIOUS",
     "average_precision",
     "average_recall",
+    "best_to_come",
     "generalised",
     "mean_average_precision",
     "means",
@@ -74,17 +75,25 @@ def precision_of_matches(comparison: Comparison, matches: Matches, tious: int) -
 def interpolated(
     group: Int[np.ndarray, " h"], rank: Int[np.ndarray, " h"], groups: int
 ) -> Float[np.ndarray, " groups"]:
-    """Sum over the hits of each group of the best precision at that hit or a later one.
+    """Sum over the hits of each group of the best precision at that hit or a later one; hits by group, then rank.
 
-    Hits come by group, then rank. Precision falls at every miss, so that only hits need looking at; the running
-    maximum works on the ordinal numbers of the precisions, shifted by group, and is therefore exact.
+    Precision falls at every miss, so that only hits need looking at.
     """
     hits = np.bincount(group, minlength=groups)
     precision = (np.arange(1, len(group) + 1) - np.repeat(np.cumsum(hits) - hits, hits)) / rank
-    values, ordinal = np.unique(precision, return_inverse=True)
-    shift = (groups - 1 - group[::-1]) * len(values)
-    best = np.maximum.accumulate(ordinal[::-1] + shift) - shift
-    return np.bincount(group[::-1], weights=values[best], minlength=groups).astype(np.float64)
+    return np.bincount(group, weights=best_to_come(precision, group), minlength=groups).astype(np.float64)
+
+
+def best_to_come(values: Float[np.ndarray, " h"], group: Int[np.ndarray, " h"]) -> Float[np.ndarray, " h"]:
+    """The largest of each value and those after it in its group; rows by group.
+
+    The running maximum works on the ordinal numbers of the values, shifted by group, and is therefore exact.
+    """
+    if not len(values):
+        return values
+    distinct, ordinal = np.unique(values, return_inverse=True)
+    shift = (group[-1] - group[::-1]) * len(distinct)
+    return distinct[np.maximum.accumulate(ordinal[::-1] + shift) - shift][::-1]
 
 
 def average_precision(
