@@ -1,12 +1,14 @@
 """One result under one protocol: every number that a results file holds, with what was counted."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.evaluation import thumos
+from tadlib.evaluation.files import read_actions
 from tadlib.evaluation.metrics import means, precision_table
 from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged
 from tadlib.evaluation.ranking import Ties
@@ -15,18 +17,22 @@ from tadlib.evaluation.rows import Comparison, Predictions, Scored, compare, wit
 
 
 def table_of(
-    videos: Sequence[Video], comparison: Comparison, tious: Sequence[float], protocol: str, ties: Ties = "stable"
+    comparison: Comparison,
+    tious: Sequence[float],
+    protocol: str,
+    ambiguous: thumos.Ambiguous,
+    ties: Ties = "stable",
 ) -> Float[np.ndarray, "k tious"]:
-    """AP of each class at each tIoU as the protocol computes it; `videos` as read, with their ambiguous regions."""
+    """AP of each class at each tIoU as the protocol computes it."""
     rules = PROTOCOLS[protocol]
     if rules.thumos:
-        return thumos.precision_table(comparison, tious, ambiguous_regions(videos))
+        return thumos.precision_table(comparison, tious, ambiguous)
     table = precision_table(comparison, tious, ties)
     return table.round(3) if rules.rounded else table
 
 
 def ambiguous_regions(videos: Sequence[Video]) -> thumos.Ambiguous:
-    """The ambiguous regions of videos, whose places are those in `videos`."""
+    """The ambiguous regions of videos as annotated, whose places are those in `videos`."""
     rows = [
         (place, action.start, action.end)
         for place, video in enumerate(videos)
@@ -35,6 +41,12 @@ def ambiguous_regions(videos: Sequence[Video]) -> thumos.Ambiguous:
     ]
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
     return thumos.Ambiguous(table[:, 0].astype(np.int64), table[:, 1:])
+
+
+def as_annotated(path: Path | str, videos: Sequence[Video]) -> list[Video]:
+    """The same videos as an annotation file has them, ambiguous regions and all."""
+    annotated = {video.id: video for video in read_actions(path)[0]}
+    return [annotated[video.id] for video in videos]
 
 
 def score(
@@ -56,17 +68,16 @@ def score(
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     scored = detected(chosen(videos, classes, protocol, stride), detections.keys(), protocol)
     as_read = {video.id: video for video in videos}
-    originals = [as_read[video.id] for video in scored]
     rows = compare(scored, detections, classes)
-    table = table_of(originals, rows, tious, protocol, ties)
+    ambiguous = ambiguous_regions([as_read[video.id] for video in scored])
+    table = table_of(rows, tious, protocol, ambiguous, ties)
     recall = recall_table(rows, RECALL_TIOUS, ties=ties)
-    agnostic = table_of(originals, without_labels(rows), tious, protocol, ties)
+    agnostic = table_of(without_labels(rows), tious, protocol, ambiguous, ties)
     average = recall.mean(axis=0)
     missing = [label for label, row in zip(classes, table, strict=True) if np.isnan(row).any()]
     result: dict[str, object] = means(table, tious) | means(agnostic, tious, "agnostic_")
     result |= {f"AR@{number}": float(average[number - 1]) for number in COUNTS} | {"AUC": area(recall)}
     result |= _merged(scored, rows, classes, tious) if set(TWINS) <= set(classes) - set(missing) else {}
-    ambiguous = sum(action.label == AMBIGUOUS for video in originals for action in video.actions)
     return result | {
         "tious": list(tious),
         "recall": {f"{tiou:g}": float(value) for tiou, value in zip(RECALL_TIOUS, recall[:, -1], strict=True)},
@@ -74,7 +85,7 @@ def score(
         "protocol": protocol,
         "counts": counts(scored, _found_in(scored, rows))
         | {
-            "ambiguous_regions": ambiguous,
+            "ambiguous_regions": len(ambiguous.video),
             "videos_left_out": len(videos) - len(scored),
             "detections": len(rows.predictions.label),
             "classes": len(classes) - len(missing),

@@ -31,6 +31,8 @@ from tadlib.detector import training
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols
+from tadlib.evaluation.scoring import ambiguous_regions, as_annotated
+from tadlib.evaluation.thumos import Ambiguous
 from tadlib.files import Progress, atomic, digest, locked, silent
 from tadlib.naming import fusion, pooling, text
 from tadlib.naming.fusion import Detections, Naming
@@ -52,6 +54,11 @@ class Data:
     def scored(self) -> tuple[Video, ...]:
         """The test videos that count under the protocol."""
         return protocols.scored_videos(self.benchmark, self.classes.unseen, self.params.protocol, self.params.stride)
+
+    @cached_property
+    def ambiguous(self) -> Ambiguous:
+        """Regions of the scored videos that the THUMOS14 toolkit forgives, as the annotations have them."""
+        return ambiguous_regions(as_annotated(self.benchmark.folder / "annotations.json", self.scored))
 
     @property
     def training_videos(self) -> tuple[Video, ...]:
@@ -295,6 +302,15 @@ def compare(
     data: Data, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
 ) -> list[dict[str, object]]:
     """mAP of the floor, the training-free baseline, this run and both ceilings, a row each."""
+    shown = compared(data, proposals, detections, params)
+    classes = data.classes.unseen
+    return diagnosis.rows(data.scored, shown, classes, data.benchmark.tious, params.protocol, data.ambiguous)
+
+
+def compared(
+    data: Data, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
+) -> dict[str, tuple[str, Mapping[str, Detections]]]:
+    """Role and detections of the floor, the training-free baseline, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.text(data.classes.unseen)
     options = Naming(params.logit_scale, "clip", params.keep, params.top_k)
     oracle = {video.id: Proposals(_true_segments(video), torch.ones(len(video.actions))) for video in data.test_videos}
@@ -303,7 +319,7 @@ def compare(
         for video in data.scored
     }
     logits = class_logits(data, oracle, params.model_copy(update={"target": "foreground"}))
-    compared = {
+    return {
         "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
         "CLIP alone, training-free": ("baseline", free),
         "this run": ("ours", detections),
@@ -313,7 +329,6 @@ def compare(
             {video_id: fusion.name(found, logits[video_id], classes, options) for video_id, found in oracle.items()},
         ),
     }
-    return diagnosis.rows(data.scored, compared, classes, data.benchmark.tious)
 
 
 def recall_curves(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, list[float]]:
@@ -327,7 +342,9 @@ def recall_curves(data: Data, proposals: Mapping[str, Proposals], params: Params
 
 def class_precision(data: Data, detections: Mapping[str, Detections]) -> dict[str, float]:
     """AP of each unseen class that has actions, mean over tIoU."""
-    table = metrics.average_precision(data.scored, detections, data.classes.unseen, data.benchmark.tious)
+    table = diagnosis.class_table(
+        data.scored, detections, data.classes.unseen, data.benchmark.tious, data.params.protocol, data.ambiguous
+    )
     return {
         label: float(row.mean())
         for label, row in zip(data.classes.unseen, table, strict=True)

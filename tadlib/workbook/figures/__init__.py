@@ -1,6 +1,7 @@
 """Every figure of the workbook: data in, a picture out. The only place that imports matplotlib and seaborn."""
 
 from tadlib.workbook.figures.data import action_statistics, film_strip, similarity_matrix, similarity_over_time
+from tadlib.workbook.figures.errors import confusability, error_profile, reliability, sensitivities, verdicts
 from tadlib.workbook.figures.learning import losses, proposals, query_positions, window
 from tadlib.workbook.figures.results import (
     comparison,
@@ -15,7 +16,9 @@ from tadlib.workbook.figures.results import (
 __all__ = [
     "action_statistics",
     "comparison",
+    "confusability",
     "confusion",
+    "error_profile",
     "film_strip",
     "headline",
     "losses",
@@ -24,8 +27,11 @@ __all__ = [
     "proposals",
     "query_positions",
     "recall_curve",
+    "reliability",
+    "sensitivities",
     "similarity_matrix",
     "similarity_over_time",
     "timelines",
+    "verdicts",
     "window",
 ]
