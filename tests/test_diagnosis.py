@@ -97,7 +97,7 @@ def test_misses_are_counted_by_bin():
     videos = [video("a", (0, 2, "Diving"), (10, 30, "Diving"), (50, 51, "Shotput"))]
     rows = compare(videos, {"a": found((10, 30, 0.9, "Diving"))}, CLASSES)
     result = sensitivity.sensitivity(rows, videos, (0.5, 0.7), {"length": (5,), "coverage": (0.1,), "instances": (1,)})
-    for name, bins in (("length", ("0-5", "5+")), ("coverage", ("0-0.1", "0.1+"))):
+    for name, bins in (("length", ("0-5", "5+")), ("coverage", ("0-10", "10+"))):
         assert result[name].bins == bins
         assert result[name].actions.tolist() == [2, 1] and result[name].missed.tolist() == [1.0, 0.0]
         assert result[name].precision.tolist() == [0.0, 1.0]

@@ -62,7 +62,7 @@ def sensitivity(
     edges = usual_edges(comparison) if edges is None else edges
     values = characteristics(comparison, videos)
     places = {name: np.searchsorted(edges[name], value, "left") for name, value in values.items()}
-    names = {name: bin_names(edges[name], integer=name == "instances") for name in values}
+    names = {name: bin_names(name, edges[name]) for name in values}
     places["all"], names["all"] = np.zeros(len(comparison.actions.label), dtype=np.int64), ("all",)
     judged = [judge(comparison, tiou) for tiou in tious]
     result = {}
@@ -89,11 +89,11 @@ def _of_bin(comparison: Comparison, judged, inside: Bool[np.ndarray, " a"]) -> t
     return float(missed), float(np.nanmean(table))
 
 
-def bin_names(edges: Sequence[float], *, integer: bool = False) -> tuple[str, ...]:
-    """Names of the bins between upper `edges`, the last one open."""
-    if integer:
+def bin_names(characteristic: str, edges: Sequence[float]) -> tuple[str, ...]:
+    """Names of the bins between upper `edges`, the last one open: seconds, per cent of the video, or whole numbers."""
+    if characteristic == "instances":
         firsts = [1, *(int(edge) + 1 for edge in edges)]
         closed = [str(a) if a == b else f"{a}-{b}" for a, b in zip(firsts[:-1], map(int, edges), strict=True)]
         return (*closed, f"{firsts[-1]}+")
-    lows = (0, *edges[:-1])
-    return (*(f"{low:g}-{high:g}" for low, high in zip(lows, edges, strict=True)), f"{edges[-1]:g}+")
+    shown = [100 * edge if characteristic == "coverage" else edge for edge in edges]
+    return (*(f"{low:g}-{high:g}" for low, high in zip([0, *shown[:-1]], shown, strict=True)), f"{shown[-1]:g}+")

@@ -1,6 +1,6 @@
 """Where parameters meet the evaluation: what evaluate.ipynb asks beyond the headline, one call each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,6 +50,10 @@ class Examined:
         """Similarity of class texts against how often detections confuse the classes."""
         counts = errors.confusion_counts(self.rows, self.judged, JUDGED_AT)
         return calibration.confusability(counts, self.data.text(self.data.classes.unseen).numpy())
+
+    def record(self, table: Sequence[Mapping[str, object]]) -> dict[str, object]:
+        """What metrics.json holds beside the headline: the verdicts given and the cost of each type of error."""
+        return {"verdicts": [dict(row) for row in table], "gains": self.gains()}
 
 
 def examine(data: Data, detections: Mapping[str, Detections]) -> Examined:

@@ -59,7 +59,11 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
     figure, axes = picture(
         4.2, "Normalised mAP and misses by " + ", ".join(names), nrows=2, ncols=len(names), sharey="row", sharex="col"
     )
-    units = {"length": "length (s)", "coverage": "share of the video", "instances": "actions of the class in the video"}
+    units = {
+        "length": "length (s)",
+        "coverage": "share of the video (%)",
+        "instances": "actions of the class in the video",
+    }
     for column, name in enumerate(names):
         each = found[name]
         places = np.arange(len(each.bins))
@@ -73,7 +77,7 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
             place.bar(places, 100 * np.nan_to_num(values), color=color, width=0.7)
             place.axhline(100 * level[0], color=GREY, ls="--", lw=1)
         for place, number in zip(places, each.actions, strict=True):
-            axes[1, column].text(place, 1, str(number), ha="center", va="bottom", fontsize=7.5, color="white")
+            axes[1, column].text(place, 1, str(number), ha="center", va="bottom", fontsize=7.5)
         axes[1, column].set_xticks(places, each.bins)
         axes[1, column].set_xlabel(units[name])
         axes[0, column].set_title(name.capitalize())
