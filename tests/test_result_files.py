@@ -6,11 +6,18 @@ import json
 import golden
 import pytest
 
-from tadlib.evaluation import files, result_file
+from tadlib.evaluation import files
+from tadlib.evaluation.result_file import against, read_task
+from tadlib.evaluation.result_file import evaluate as evaluate_task
 from tadlib.workbook import cli
 
 TRUTH = "video-id,t-start,t-end,label\na,0,10,Diving\na,20,30,Shotput\nb,0,10,Diving\n"
 FOUND = "video-id,t-start,t-end,label,score\na,0,10,Diving,0.9\na,20,30,Shotput,0.8\nb,40,50,Diving,0.7\n"
+
+
+def evaluate(truth, found, *, drop_bad=False, **options):
+    """Numbers of a result file against an annotation file, as the command computes them."""
+    return evaluate_task(read_task(truth, drop_bad=drop_bad, **options), found, drop_bad=drop_bad)
 
 
 def written(tmp_path, truth=TRUTH, found=FOUND):
@@ -45,28 +52,28 @@ def as_json(tmp_path):
 
 
 def test_csv_and_json_give_the_same_numbers(tmp_path):
-    plain = result_file.evaluate(*written(tmp_path))
-    layout = result_file.evaluate(*as_json(tmp_path), subset="test")
+    plain = evaluate(*written(tmp_path))
+    layout = evaluate(*as_json(tmp_path), subset="test")
     assert plain["mAP"] == layout["mAP"] == 0.75  # Diving: one of two actions found; Shotput: all
     assert plain["per_class"] == layout["per_class"] == {"Diving": [0.5] * 5, "Shotput": [1.0] * 5}
 
 
 def test_columns_are_found_by_name_in_any_order(tmp_path):
     found = "score,label,t-end,t-start,video-id\n0.9,Diving,10,0,a\n0.8,Shotput,30,20,a\n0.7,Diving,50,40,b\n"
-    assert result_file.evaluate(*written(tmp_path, found=found))["mAP"] == 0.75
+    assert evaluate(*written(tmp_path, found=found))["mAP"] == 0.75
 
 
 def test_a_subset_counts_its_own_videos(tmp_path):
     truth, found = as_json(tmp_path)
-    assert result_file.evaluate(truth, found)["counts"]["actions"] == 4
-    assert result_file.evaluate(truth, found, subset="test")["counts"]["actions"] == 3
+    assert evaluate(truth, found)["counts"]["actions"] == 4
+    assert evaluate(truth, found, subset="test")["counts"]["actions"] == 3
     with pytest.raises(ValueError, match="no videos of subset 'tset': it has 'test', 'val'"):
-        result_file.evaluate(truth, found, subset="tset")
+        evaluate(truth, found, subset="tset")
 
 
 def test_only_the_named_classes_count(tmp_path):
     (tmp_path / "classes.txt").write_text("Shotput\nPoleVault\n")
-    result = result_file.evaluate(*written(tmp_path), classes=tmp_path / "classes.txt")
+    result = evaluate(*written(tmp_path), classes=tmp_path / "classes.txt")
     assert result["per_class"] == {"Shotput": [1.0] * 5}
     assert result["counts"]["classes_without_actions"] == ["PoleVault"]
     assert (result["counts"]["detections"], result["counts"]["detections_ignored"]) == (1, 2)
@@ -88,16 +95,16 @@ def test_only_the_named_classes_count(tmp_path):
 def test_a_bad_detection_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_path, row, kind):
     paths = written(tmp_path, found=FOUND + row + "\n")
     with pytest.raises(ValueError, match=f"1 with {kind} \\(row 4: video {row[0]} .*--drop-bad"):
-        result_file.evaluate(*paths)
-    result = result_file.evaluate(*paths, drop_bad=True)
+        evaluate(*paths)
+    result = evaluate(*paths, drop_bad=True)
     assert result["mAP"] == 0.75 and result["counts"]["dropped_detections"] == {kind: 1}
 
 
 def test_a_bad_action_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_path):
     paths = written(tmp_path, truth=TRUTH + "b,9,3,Diving\n")
     with pytest.raises(ValueError, match=r"1 with end before start \(row 4: video b \[9, 3\] 'Diving'\)"):
-        result_file.evaluate(*paths)
-    assert result_file.evaluate(*paths, drop_bad=True)["counts"]["dropped_actions"] == {"end before start": 1}
+        evaluate(*paths)
+    assert evaluate(*paths, drop_bad=True)["counts"]["dropped_actions"] == {"end before start": 1}
 
 
 @pytest.mark.parametrize(
@@ -117,19 +124,19 @@ def test_a_file_that_is_no_result_says_so(tmp_path, content, words):
     truth, _ = written(tmp_path)
     (tmp_path / "broken").write_text(content)
     with pytest.raises(ValueError, match=words):
-        result_file.evaluate(truth, tmp_path / "broken")
+        evaluate(truth, tmp_path / "broken")
 
 
 def test_a_broken_gzip_file_says_so(tmp_path):
     truth, _ = written(tmp_path)
     (tmp_path / "broken.gz").write_bytes(gzip.compress(b"x" * 1000)[:20])
     with pytest.raises(ValueError, match="cannot be read: expected JSON or CSV"):
-        result_file.evaluate(truth, tmp_path / "broken.gz")
+        evaluate(truth, tmp_path / "broken.gz")
 
 
 @pytest.mark.parametrize("found", ["video-id,t-start,t-end,label,score\n", '{"results": {}}'])
 def test_no_detections_score_zero(tmp_path, found):
-    result = result_file.evaluate(*written(tmp_path, found=found))
+    result = evaluate(*written(tmp_path, found=found))
     assert (result["mAP"], result["AR@100"], result["AUC"]) == (0.0, 0.0, 0.0)
     assert result["counts"]["videos_without_detections"] == 2
 
@@ -153,7 +160,7 @@ def test_the_command_refuses_bad_rows_with_a_sentence(tmp_path, capsys):
 
 def test_an_unknown_protocol_names_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="protocol must be one of plain, strict, gap, t3al, opentad, thumos-toolkit"):
-        result_file.evaluate(*written(tmp_path), protocol="official")
+        evaluate(*written(tmp_path), protocol="official")
 
 
 @pytest.mark.parametrize("protocol", ["gap", "thumos-toolkit"])
@@ -162,7 +169,7 @@ def test_published_detections_score_the_same_from_the_files_alone(shared_data, n
     evaluation = shared_data / "evaluation"
     golden_values = golden.read_json(evaluation / "golden" / "freezad_splits_0-4.json")["results"]
     expected = golden_values[f"75/split_{number}"]
-    result = result_file.evaluate(
+    result = evaluate(
         shared_data / "thumos14" / "annotations.json",
         evaluation / "freezad" / "75" / f"split_{number}.predictions.csv",
         subset="test",
@@ -185,3 +192,24 @@ def test_class_names_come_once_each(tmp_path):
     (tmp_path / "classes.txt").write_text("Diving\nDiving\n")
     with pytest.raises(ValueError, match="must name each class once"):
         files.read_classes(tmp_path / "classes.txt")
+
+
+def test_seen_and_unseen_classes_compete(tmp_path):
+    (tmp_path / "seen.txt").write_text("Diving\n")
+    result = evaluate(*written(tmp_path), seen=tmp_path / "seen.txt")
+    assert result["per_class"] == {"Shotput": [1.0] * 5}
+    assert (result["base"], result["novel"], result["harmonic"]) == (0.5, 1.0, pytest.approx(2 / 3))
+
+
+def test_a_result_is_compared_with_another(tmp_path, capsys):
+    names = [f"v{number}" for number in range(30)]
+    rows = "".join(f"{name},0,10,Diving\n" for name in names)
+    good = "".join(f"{name},0,10,Diving,0.{50 + place}\n" for place, name in enumerate(names))
+    bad = good.replace(",0,10,", ",50,60,", 20)
+    truth, first = written(tmp_path, "video-id,t-start,t-end,label\n" + rows, FOUND.splitlines()[0] + "\n" + good)
+    (tmp_path / "other.csv").write_text(FOUND.splitlines()[0] + "\n" + bad)
+    told = against(read_task(truth), first, tmp_path / "other.csv")
+    assert told.verdict == "better" and told.low > 0
+    words = ["evaluate", "--annotations", str(truth), "--detections", str(tmp_path / "other.csv")]
+    assert cli.main([*words, "--against", str(first)]) == 0
+    assert capsys.readouterr().out.endswith(", worse\n")

@@ -141,11 +141,13 @@ def measure_epoch() -> list[str]:
     tious, video = TIOUS["THUMOS14 size"], rows.predictions.video
 
     def best() -> Comparison:
+        """The windows merged: every class of every video thinned, then the best 200 of each video."""
         scores = _thinned(rows)
         kept = ranks(best_first(video, scores), video) <= 200
         return rows._replace(predictions=Predictions(*(c[kept] for c in (*rows.predictions[:3], scores))))
 
     def ours() -> None:
+        """All that an epoch's evaluation does."""
         merged = best()
         metrics.precision_table(merged, tious)
         recall_table(merged)

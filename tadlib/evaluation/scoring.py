@@ -1,6 +1,6 @@
 """One result under one protocol: every number that a results file holds, with what was counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,38 +64,55 @@ def score(
     `videos` as annotated, ambiguous regions included; `stride` frames make a snippet where a protocol asks for it.
     Raises ValueError if no class has an action in the videos that count.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
-    scored = detected(chosen(videos, classes, protocol, stride), detections.keys(), protocol)
-    as_read = {video.id: video for video in videos}
+    scored = counted(videos, detections.keys(), classes, protocol, stride)
     rows = compare(scored, detections, classes)
+    as_read = {video.id: video for video in videos}
     ambiguous = ambiguous_regions([as_read[video.id] for video in scored])
     table = table_of(rows, tious, protocol, ambiguous, ties)
-    recall = recall_table(rows, RECALL_TIOUS, ties=ties)
     agnostic = table_of(without_labels(rows), tious, protocol, ambiguous, ties)
-    average = recall.mean(axis=0)
-    missing = [label for label, row in zip(classes, table, strict=True) if np.isnan(row).any()]
-    result: dict[str, object] = means(table, tious) | means(agnostic, tious, "agnostic_")
-    result |= {f"AR@{number}": float(average[number - 1]) for number in COUNTS} | {"AUC": area(recall)}
-    result |= _merged(scored, rows, classes, tious) if set(TWINS) <= set(classes) - set(missing) else {}
-    return result | {
-        "tious": list(tious),
-        "recall": {f"{tiou:g}": float(value) for tiou, value in zip(RECALL_TIOUS, recall[:, -1], strict=True)},
-        "per_class": {label: row.tolist() for label, row in zip(classes, table, strict=True) if label not in missing},
-        "protocol": protocol,
-        "counts": counts(scored, _found_in(scored, rows))
-        | {
-            "ambiguous_regions": len(ambiguous.video),
-            "videos_left_out": len(videos) - len(scored),
-            "detections": len(rows.predictions.label),
-            "classes": len(classes) - len(missing),
-            "classes_without_actions": missing,
-        },
+    per_class = {c: row.tolist() for c, row in zip(classes, table, strict=True) if not np.isnan(row).any()}
+    missing = [label for label in classes if label not in per_class]
+    numbers = means(table, tious) | means(agnostic, tious, "agnostic_") | recalls(rows, ties)
+    if set(TWINS) <= per_class.keys():
+        numbers |= _merged(scored, rows, classes, tious)
+    counted_rows = _counts(videos, scored, rows, ambiguous, missing)
+    return numbers | {"tious": list(tious), "per_class": per_class, "protocol": protocol, "counts": counted_rows}
+
+
+def counted(
+    videos: Sequence[Video], found_in: Collection[str], classes: Sequence[str], protocol: str, stride: int = 8
+) -> tuple[Video, ...]:
+    """The videos that count under a protocol for detections in `found_in`, showing the actions that count."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    return detected(chosen(videos, classes, protocol, stride), found_in, protocol)
+
+
+def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:
+    """`AR@n`, `AUC`, and `recall`: at each tIoU with 100 proposals a video on average."""
+    table = recall_table(rows, RECALL_TIOUS, ties=ties)
+    average = table.mean(axis=0)
+    return {f"AR@{number}": float(average[number - 1]) for number in COUNTS} | {
+        "AUC": area(table),
+        "recall": {f"{tiou:g}": float(value) for tiou, value in zip(RECALL_TIOUS, table[:, -1], strict=True)},
     }
 
 
-def _found_in(videos: Sequence[Video], rows: Comparison) -> set[str]:
-    return {videos[place].id for place in np.unique(rows.predictions.video)}
+def _counts(
+    videos: Sequence[Video],
+    scored: Sequence[Video],
+    rows: Comparison,
+    ambiguous: thumos.Ambiguous,
+    missing: list[str],
+) -> dict[str, object]:
+    found_in = {scored[place].id for place in np.unique(rows.predictions.video)}
+    return counts(scored, found_in) | {
+        "ambiguous_regions": len(ambiguous.video),
+        "videos_left_out": len(videos) - len(scored),
+        "detections": len(rows.predictions.label),
+        "classes": rows.classes - len(missing),
+        "classes_without_actions": missing,
+    }
 
 
 def _merged(

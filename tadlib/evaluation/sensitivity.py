@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tadlib.data.annotations import Video
-from tadlib.evaluation.errors import areas, judge
+from tadlib.evaluation.errors import Judged, areas, judge
 from tadlib.evaluation.rows import Comparison
 
 LONG = {  # DETAD's, for ActivityNet: upper ends of the bins, the last bin is open
@@ -74,7 +74,7 @@ def sensitivity(
     return result
 
 
-def _of_bin(comparison: Comparison, judged, inside: Bool[np.ndarray, " a"]) -> tuple[float, float]:
+def _of_bin(comparison: Comparison, judged: Judged, inside: Bool[np.ndarray, " a"]) -> tuple[float, float]:
     """Share missed and normalised AP of the actions `inside` a bin at one threshold."""
     if not inside.any():
         return float("nan"), float("nan")

@@ -39,6 +39,8 @@ def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--detections", required=True, help="detections: ActivityNet's JSON or CSV, plain or .gz")
     evaluate.add_argument("--subset", default="", help="count the videos of this subset only, for example test")
     evaluate.add_argument("--classes", default="", metavar="FILE", help="count these classes only, one name a line")
+    evaluate.add_argument("--seen", default="", metavar="FILE", help="classes trained on, where they compete as well")
+    evaluate.add_argument("--against", default="", metavar="RESULTS", help="say whether these detections are worse")
     evaluate.add_argument(
         "--protocol", default="plain", help="plain, strict, gap, t3al, opentad or thumos-toolkit (default plain)"
     )
@@ -52,17 +54,24 @@ def _evaluate(options: argparse.Namespace) -> int:
     from tadlib.evaluation import result_file
     from tadlib.files import write_json
 
-    result = result_file.evaluate(
+    task = result_file.read_task(
         options.annotations,
-        options.detections,
         subset=options.subset,
         classes=options.classes,
+        seen=options.seen,
         protocol=options.protocol,
         tious=options.tiou,
-        ties=options.ties,
         drop_bad=options.drop_bad,
     )
+    result = result_file.evaluate(task, options.detections, ties=options.ties, drop_bad=options.drop_bad)
     print(*result_file.as_text(result), sep="\n")
+    if options.against:
+        told = result_file.against(task, options.detections, options.against, drop_bad=options.drop_bad)
+        result["against"] = told._asdict()
+        low, high = 100 * told.low, 100 * told.high
+        print(
+            f"against {options.against}: {100 * told.difference:+.2f} points [{low:+.2f}, {high:+.2f}], {told.verdict}"
+        )
     if options.json:
         write_json(options.json, result)
     return 0

@@ -31,7 +31,8 @@ from tadlib.detector import training
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols
-from tadlib.evaluation.scoring import ambiguous_regions, as_annotated
+from tadlib.evaluation.rows import compare as compare_rows
+from tadlib.evaluation.scoring import ambiguous_regions, as_annotated, recalls
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.files import Progress, atomic, digest, locked, silent
 from tadlib.naming import fusion, pooling, text
@@ -376,7 +377,7 @@ def summarise(
     ours = next(row for row in table if row["role"] == "ours")
     flat = {name: value for name, value in ours.items() if name.startswith("mAP")}
     flat |= {f"agnostic_{name}": value for name, value in _agnostic(data, proposals).items()}
-    flat |= metrics.average_recall(data.test_videos, proposals)
+    flat |= recalls(compare_rows(data.test_videos, proposals))
     return flat | {
         "per_class": class_precision(data, detections),
         "rows": [dict(row) for row in table],

@@ -24,6 +24,12 @@ from tadlib.workbook.figures.style import (
 
 COLORS = dict(zip(TYPES, (GREEN, SKY, PURPLE, BLUE, ORANGE, GREY), strict=True))
 
+UNITS = {
+    "length": "length (s)",
+    "coverage": "share of the video (%)",
+    "instances": "actions of the class in the video",
+}
+
 
 @styled
 def error_profile(shares: np.ndarray, gains: Mapping[str, float]) -> Picture:
@@ -59,11 +65,6 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
     figure, axes = picture(
         4.2, "Normalised mAP and misses by " + ", ".join(names), nrows=2, ncols=len(names), sharey="row", sharex="col"
     )
-    units = {
-        "length": "length (s)",
-        "coverage": "share of the video (%)",
-        "instances": "actions of the class in the video",
-    }
     for column, name in enumerate(names):
         each = found[name]
         places = np.arange(len(each.bins))
@@ -79,7 +80,7 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
         for place, number in zip(places, each.actions, strict=True):
             axes[1, column].text(place, 1, str(number), ha="center", va="bottom", fontsize=7.5)
         axes[1, column].set_xticks(places, each.bins)
-        axes[1, column].set_xlabel(units[name])
+        axes[1, column].set_xlabel(UNITS[name])
         axes[0, column].set_title(name.capitalize())
     axes[0, 0].set_ylabel("normalised mAP (%)")
     axes[1, 0].set_ylabel("missed (%)")
