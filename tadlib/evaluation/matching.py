@@ -105,7 +105,7 @@ def _reach(
 def expand(first: Places, number: Places) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
     """Runs of `number` places from `first` laid out flat: which run, which place."""
     run = np.repeat(np.arange(len(number)), number)
-    return run, np.arange(len(run)) + np.repeat(first - (np.cumsum(number) - number), number)
+    return run, np.arange(len(run)) + (first - (np.cumsum(number) - number)).take(run)
 
 
 def portions(number: Places) -> list[slice]:
@@ -118,14 +118,21 @@ def portions(number: Places) -> list[slice]:
     return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 
 
+def picked(segments: Segments, places: Int[np.ndarray, " p"]) -> Float[np.ndarray, "p 2"]:
+    """Segments at `places`, column by column in memory: several times faster than `segments[places]`."""
+    columns = np.empty((2, len(places)))
+    columns[0], columns[1] = segments[:, 0].take(places), segments[:, 1].take(places)
+    return columns.T
+
+
 def overlapping(segments: Segments, of: Candidates, true: Float[np.ndarray, "a 2"], least: float) -> Pairs:
     """Pairs of every prediction, in the order given, with those of its candidates that reach tIoU `least`."""
     busy = np.flatnonzero(of.number)
     parts = []
     for portion in portions(of.number[busy]):
         run, place = expand(of.first[busy[portion]], of.number[busy[portion]])
-        prediction, action = busy[portion][run], of.action[place]
-        overlap = overlaps(segments[prediction], true[action])
+        prediction, action = busy[portion].take(run), of.action.take(place)
+        overlap = overlaps(picked(segments, prediction), picked(true, action))
         near = np.flatnonzero(overlap >= least)
         parts.append((prediction[near], action[near], overlap[near]))
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -146,7 +153,7 @@ def preferred_pairs(comparison: Comparison, order: Places, least: float, ties: T
     turn = np.empty_like(order)
     turn[order] = np.arange(len(order))
     chosen = np.lexsort((-pairs.action, -pairs.overlap, turn[pairs.prediction]))
-    return Pairs(*(column[chosen] for column in pairs))
+    return Pairs(*(column.take(chosen) for column in pairs))
 
 
 def _peer_pairs(

@@ -31,14 +31,14 @@ def best_first(group: Places, scores: Float[np.ndarray, " n"], ties: Ties = "sta
         return peer_order(group, scores)
     falling = -scores
     order = np.argsort(falling)
-    ranked = falling[order]
+    ranked = falling.take(order)
     equal = ranked[1:] == ranked[:-1]
     if equal.any():  # the fast sort is not stable: put runs of equal scores back into the order given
         run = np.cumsum(np.r_[True, ~equal])
         tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
         order[tied] = order[tied][np.lexsort((order[tied], run[tied]))]
     narrow = group.astype(np.uint16) if len(group) and group.max() < 2**16 else group  # short keys sort by radix
-    return order[np.argsort(narrow[order], kind="stable")]
+    return order.take(np.argsort(narrow.take(order), kind="stable"))
 
 
 def ranks(order: Places, group: Places) -> Places:
