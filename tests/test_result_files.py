@@ -213,3 +213,19 @@ def test_a_result_is_compared_with_another(tmp_path, capsys):
     words = ["evaluate", "--annotations", str(truth), "--detections", str(tmp_path / "other.csv")]
     assert cli.main([*words, "--against", str(first)]) == 0
     assert capsys.readouterr().out.endswith(", worse\n")
+
+
+@pytest.mark.parametrize("split", ["50/split_0", "75/split_3"])
+def test_published_detections_as_shipped_score_the_same(shared_data, split):
+    folder = shared_data / "evaluation"
+    expected = golden.read_json(folder / "golden" / "freezad_splits_0-4.json")["results"][split]["repo_all_videos"]
+    files_of = [folder / "freezad" / f"{split}.{what}.csv" for what in ("ground_truth", "predictions")]
+    result = evaluate(*files_of)
+    assert result["mAP"] == pytest.approx(expected["detection"]["average_mAP"], rel=0, abs=golden.TOLERANCE)
+    assert result["AUC"] == pytest.approx(expected["proposal"]["AUC"], rel=0, abs=golden.TOLERANCE)
+    for number, value in expected["proposal"]["AR_at"].items():
+        assert result[f"AR@{number}"] == pytest.approx(value, rel=0, abs=golden.TOLERANCE)
+    for tiou, value in zip(result["recall"], expected["proposal"]["recall_at_AN100_per_tiou"], strict=True):
+        assert result["recall"][tiou] == pytest.approx(value, rel=0, abs=golden.TOLERANCE)
+    # T3AL's protocol rounds each class: its authors' script differs from the unrounded value by less than 0.05 points
+    assert evaluate(*files_of, protocol="t3al")["mAP"] == pytest.approx(result["mAP"], rel=0, abs=5e-4)
