@@ -8,7 +8,7 @@ import torch
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.splits import ClassSplit
 from tadlib.naming.fusion import Detections
-from tadlib.workbook import evaluation_steps
+from tadlib.workbook import evaluation_steps, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import Data
 
@@ -65,6 +65,14 @@ def test_every_protocol_scores_the_same_detections(data):
     table = {row["protocol"]: row for row in evaluation_steps.under_every_protocol(data, RIGHT)}
     assert list(table) == ["plain", "strict", "gap", "t3al", "opentad", "thumos-toolkit"]
     assert all(row["mAP"] == 1.0 and row["actions"] == 24 for row in table.values())
+
+
+def test_numbers_are_those_of_the_protocol(data):
+    object.__setattr__(data, "params", Params(protocol="thumos-toolkit"))
+    loose = detections((0, 8, 0.9, "Diving"), (0, 10, 0.1, "Diving"), (82, 85, 0.95, "Diving"))
+    # the toolkit forgives what lies on ambiguous regions, and prefers the tighter of two: precision 1/2 from rank 13 on
+    assert steps.class_precision(data, loose)["Diving"] == pytest.approx(sum(n / (12 + n) for n in range(1, 13)) / 12)
+    assert steps.class_precision(data, loose)["Shotput"] == 0.0
 
 
 def test_ambiguous_regions_are_found_in_the_annotations(data):

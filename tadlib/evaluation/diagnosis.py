@@ -9,7 +9,7 @@ from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation.metrics import average_precision, means
 from tadlib.evaluation.protocols import detected
-from tadlib.evaluation.rows import compare
+from tadlib.evaluation.rows import Scored, compare
 from tadlib.evaluation.scoring import ambiguous_regions, table_of
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.naming.fusion import Detections
@@ -76,13 +76,16 @@ def video_precision(
 
 def class_table(
     videos: Sequence[Video],
-    found: Mapping[str, Detections],
-    classes: Sequence[str],
+    found: Mapping[str, Scored],
+    classes: Sequence[str] | None,
     tious: Sequence[float],
     protocol: str = "plain",
     ambiguous: Ambiguous | None = None,
 ) -> np.ndarray:
-    """AP (k, number of tIoUs) of each class under a protocol; `ambiguous` for the one that forgives such regions."""
+    """AP (k, number of tIoUs) of each class under a protocol; `ambiguous` for the one that forgives such regions.
+
+    `classes` None ignores labels.
+    """
     counted = detected(videos, found.keys(), protocol)
     return table_of(compare(counted, found, classes), tious, protocol, ambiguous or ambiguous_regions(counted))
 

@@ -388,7 +388,9 @@ def summarise(
 
 
 def _agnostic(data: Data, proposals: Mapping[str, Proposals]) -> dict[str, float]:
-    return metrics.mean_average_precision(data.scored, proposals, None, data.benchmark.tious)
+    tious = data.benchmark.tious
+    table = diagnosis.class_table(data.scored, proposals, None, tious, data.params.protocol, data.ambiguous)
+    return metrics.means(table, tious)
 
 
 def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:
