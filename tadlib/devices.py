@@ -7,6 +7,7 @@ import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+CPU = torch.device("cpu")
 
 
 def pick(name: str = "auto") -> torch.device:

@@ -89,5 +89,5 @@ def test_a_video_without_detections_still_has_its_timeline():
 
 
 def test_actions_that_overlap_are_covered_once(tmp_path):
-    title = figures.action_statistics(benchmark(tmp_path)).axes[2].get_title()
+    title = figures.action_statistics(benchmark(tmp_path)).axes[2].get_title("left")
     assert title == "Action covers 25% of a video"  # the mean of (5 + 11) / 40 and of 3 / 30

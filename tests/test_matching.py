@@ -41,14 +41,19 @@ def pair_cost(segment_cw: list[float], logit: float, wanted_cw: list[float]) -> 
 def cheapest(segments_cw, logits, wanted: Target) -> set[tuple[int, int]]:
     """The best assignment of one window, by trying all."""
     costs = [
-        [pair_cost(segment, row[label], action) for action, label in zip(*map(torch.Tensor.tolist, wanted), strict=True)]
+        [
+            pair_cost(segment, row[label], action)
+            for action, label in zip(*map(torch.Tensor.tolist, wanted), strict=True)
+        ]
         for segment, row in zip(segments_cw.tolist(), logits.tolist(), strict=True)
     ]
     queries, actions = len(costs), len(wanted.labels_ix)
     if queries >= actions:
         choices = (zip(rows, range(actions), strict=True) for rows in itertools.permutations(range(queries), actions))
     else:
-        choices = (zip(range(queries), columns, strict=True) for columns in itertools.permutations(range(actions), queries))
+        choices = (
+            zip(range(queries), columns, strict=True) for columns in itertools.permutations(range(actions), queries)
+        )
     return set(min((list(pairs) for pairs in choices), key=lambda pairs: sum(costs[q][a] for q, a in pairs)))
 
 

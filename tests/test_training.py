@@ -40,7 +40,9 @@ class Shining:
 def windows(*actions: tuple[tuple[int, int], ...], classes: list[str] | None = None, names: str = "") -> WindowSet:
     """One window per video, of which the actions' starts and ends are given; `names` has a letter per video."""
     videos = [
-        Video(str(number), SNIPPETS, 8, "val", tuple(Action(*segment, (names or "a" * 99)[number]) for segment in times))
+        Video(
+            str(number), SNIPPETS, 8, "val", tuple(Action(*segment, (names or "a" * 99)[number]) for segment in times)
+        )
         for number, times in enumerate(actions)
     ]
     return WindowSet(videos, Shining(videos), 8, Cut(length=SNIPPETS), classes)
@@ -229,9 +231,7 @@ def step_of(recipe: Recipe, found_in: WindowSet) -> torch.Tensor:
 def test_four_batches_of_four_step_like_one_of_sixteen(clip_norm):
     """It holds because every window has one action, so that every batch is divided by the same number."""
     recipe = Recipe(epochs=3, batch_size=16, clip_norm=clip_norm, lr=1e-3)
-    whole, parts = (
-        step_of(replace(recipe, batch_size=size, accumulate=16 // size), some(16)) for size in (16, 4)
-    )
+    whole, parts = (step_of(replace(recipe, batch_size=size, accumulate=16 // size), some(16)) for size in (16, 4))
     assert whole.abs().max() > 1e-4
     torch.testing.assert_close(parts, whole, atol=1e-8, rtol=0)
 

@@ -155,6 +155,25 @@ class DecoderLayer(nn.Module):
         return torch.cat(parts, dim=-1).flatten(-2)
 
 
+class FeatureNoise(nn.Module):
+    """Features disturbed in training only, in standard deviations of a normalised feature.
+
+    `noise` is drawn for every snippet, `shift` once for a whole window: what stays the same all through a window, the
+    scene and with it the class, is then no longer a way to know an action by heart.
+    """
+
+    def __init__(self, noise: float, shift: float) -> None:
+        super().__init__()
+        self.noise, self.shift = noise, shift
+
+    def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        if self.training and self.noise:
+            x = x + self.noise * torch.randn_like(x)
+        if self.training and self.shift:
+            x = x + self.shift * torch.randn_like(x[:, :1])
+        return x
+
+
 class LocalConvolutions(nn.Module):
     """Convolutions over neighbouring snippets before the encoder, blind to padding."""
 
@@ -173,7 +192,7 @@ class LocalConvolutions(nn.Module):
 class ConditionalDetr(nn.Module):
     """Snippet features in, scored segments out."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one word for each switch of the architecture
         self,
         channels: int,
         *,
@@ -184,11 +203,14 @@ class ConditionalDetr(nn.Module):
         decoder_layers: int = 5,
         conv_layers: int = 0,
         dropout: float = 0.1,
+        feature_noise: float = 0.0,
+        feature_shift: float = 0.0,
         text_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.width = width
         self.normalise = nn.LayerNorm(channels)
+        self.disturb = FeatureNoise(feature_noise, feature_shift)
         self.project = nn.Linear(channels, width)
         self.backbone = LocalConvolutions(width, conv_layers)
         self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(encoder_layers))
@@ -220,7 +242,7 @@ class ConditionalDetr(nn.Module):
     def forward(self, features: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"]) -> Outputs:
         """Answers for windows of `features`; `padding` is True where there is no snippet."""
         position = sine_embedding(place_in_window(padding), self.width).to(features.dtype)
-        memory = self.backbone(self.project(self.normalise(features)), padding)
+        memory = self.backbone(self.project(self.disturb(self.normalise(features))), padding)
         attended = padding if padding.any() else None  # attention without a mask is the faster one
         for layer in self.encoder:
             memory = layer(memory, position, attended)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tadlib.data.batches import WindowSet
 from tadlib.detector.network import ConditionalDetr
+from tadlib.devices import CPU
 from tadlib.segments import nms, soft_nms, to_segments
 
 
@@ -34,7 +35,7 @@ def answer(
     windows: WindowSet,
     *,
     batch_size: int = 32,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
 ) -> Answers:
     """Run the detector over all windows; windows of similar length share a batch."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from tadlib.data.batches import WindowSet
 from tadlib.detector.losses import detection_losses
 from tadlib.detector.network import ConditionalDetr
-from tadlib.devices import seed_all
+from tadlib.devices import CPU, seed_all
 from tadlib.files import Progress, atomic, silent
 
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
@@ -50,7 +50,7 @@ def fit(
     *,
     texts: Float[Tensor, "k e"] | None = None,
     seed: int = 0,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
     checkpoint: Path | None = None,
     progress: Progress = silent,
@@ -135,7 +135,7 @@ class Trainer:
             loss = sum(weight * terms[name] for name, weight in self.recipe.weights.items())
             terms["loss"] = loss.detach()
             if not torch.isfinite(loss):
-                values = ", ".join(f"{name}={float(value):.3g}" for name, value in terms.items())
+                values = ", ".join(f"{name}={float(value.detach()):.3g}" for name, value in terms.items())
                 raise NonFiniteLoss(f"epoch {number}: {values}; lower lr ({self.recipe.lr}) or clip_norm")
             (loss / self.recipe.accumulate).backward()
             if place % self.recipe.accumulate == 0 or place == len(batches):

@@ -64,12 +64,23 @@ def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, obje
             if name not in names or not values:
                 continue
             if names[0] == "-f":
-                given |= yaml.safe_load(Path(values[0]).read_text(encoding="utf-8")) or {}
+                given |= _mapping(Path(values[0]).read_text(encoding="utf-8"), values[0])
             elif names[0] == "-y":
-                given |= yaml.safe_load(values[0]) or {}
+                given |= _mapping(values[0], name)
             else:
                 given[values[0]] = typed(values[1]) if names[0] == "-p" else values[1]
     return given
+
+
+def _mapping(text: str, where: str) -> dict[str, object]:
+    """Names and values from YAML; raises ValueError naming where the text came from."""
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{where} must hold names and values, got {type(content).__name__}")
+    return content
 
 
 def typed(word: str) -> object:

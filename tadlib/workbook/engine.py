@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
@@ -91,16 +91,15 @@ def _terminated_is_interrupted() -> Iterator[None]:
 def _tell(nb: NotebookNode, stopped: BaseException) -> None:
     """Correct what papermill records after a dead kernel, a time-out or an interruption, and say it on top."""
     reason = f"{type(stopped).__name__}: {stopped}".strip(": ")[:300]
-    ran = None
+    last = None
     for cell in nb.cells:
-        if cell.cell_type == "code" and cell.source.strip():
-            with suppress(KeyError):
-                if cell.execution_count is None:
-                    cell.metadata.papermill["status"] = "pending"
-                else:
-                    ran = cell
-    if ran is not None:
-        ran.metadata.papermill.update(status="failed", exception=True)
+        if cell.cell_type == "code" and cell.source.strip() and "papermill" in cell.metadata:
+            if cell.metadata.papermill.get("start_time"):
+                last = cell
+            else:
+                cell.metadata.papermill["status"] = "pending"
+    if last is not None:
+        last.metadata.papermill.update(status="failed", exception=True)
     nb.metadata.papermill.update(exception=True, stopped_by=reason)
     banner = new_markdown_cell(
         f'<div style="border-left:6px solid #c22;background:#fdecea;padding:.6em 1em"><b>This run did not finish.</b> '

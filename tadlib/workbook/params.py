@@ -20,8 +20,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "encoder": "tad-demo",
         "pretrained": "",
         "stride": 4,
+        "window": 64,
+        "overlap": 0.5,
+        "queries": 24,
         "width": 128,
-        "decoder_layers": 3,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "conv_layers": 2,
+        "lr_backbone": 1.0e-3,
+        "feature_noise": 0.5,
+        "feature_shift": 0.5,
         "epochs": 30,
         "lr": 1.0e-3,
     },
@@ -62,6 +70,8 @@ class Params(BaseModel):
     heads: int = Field(8, ge=1, description="attention heads")
     conv_layers: int = Field(0, ge=0, description="convolutions before the encoder")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
+    feature_noise: float = Field(0.0, ge=0, description="noise on the features in training, per snippet")
+    feature_shift: float = Field(0.0, ge=0, description="noise on the features in training, one draw per window")
 
     epochs: int = Field(100, ge=1, description="passes over the training windows")
     batch_size: int = Field(16, ge=1, description="windows per batch")

@@ -179,8 +179,8 @@ def train(
         **{
             name: getattr(params, name)
             for name in (
-                "epochs", "batch_size", "accumulate", "lr", "lr_backbone", "weight_decay", "clip_norm", "schedule", "ema",
-                "aux_loss",
+                "epochs", "batch_size", "accumulate", "lr", "lr_backbone", "weight_decay", "clip_norm", "schedule",
+                "ema", "aux_loss",
             )
         },
         weights={name: getattr(params, name) for name in ("loss_class", "loss_l1", "loss_giou")},
@@ -206,6 +206,7 @@ def train(
 def _network(channels: int, params: Params) -> ConditionalDetr:
     devices.seed_all(params.seed)
     sizes = ("queries", "width", "heads", "encoder_layers", "decoder_layers", "conv_layers", "dropout")
+    sizes += ("feature_noise", "feature_shift")
     text_dim = None if params.target == "foreground" else channels
     return ConditionalDetr(channels, text_dim=text_dim, **{name: getattr(params, name) for name in sizes})
 

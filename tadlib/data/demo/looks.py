@@ -19,8 +19,8 @@ class Difficulty:
     tint: float = 0.12  # spread of the light's colour
     wide: tuple[float, float] = (0.95, 1.15)  # magnification of the camera that shows attempts
     close: tuple[float, float] = (1.5, 1.9)  # magnification of the camera that shows people waiting
-    on_action: tuple[float, float, float] = (0.25, 0.03, 0.72)  # shares of actions shown by each camera
-    on_idle: tuple[float, float, float] = (0.2, 0.75, 0.05)  # and of everything else
+    on_action: tuple[float, float, float] = (0.17, 0.03, 0.80)  # shares of actions shown by each camera
+    on_idle: tuple[float, float, float] = (0.21, 0.75, 0.04)  # and of everything else
     smear: int = 24  # world units over which the background is smeared when the camera pans with an athlete
     shake: float = 8.0  # world units by which a camera misses the middle
     spectators: float = 0.4  # share of videos with people in the background

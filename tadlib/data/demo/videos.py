@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,16 @@ from tadlib.data.demo.looks import choose_camera, sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, REHEARSAL, render
 from tadlib.data.demo.stage import HEIGHT, WIDTH
 from tadlib.data.demo.timelines import Timeline, benchmark
-from tadlib.files import Progress, atomic, silent, write_json
+from tadlib.files import Progress, atomic, read_json, silent, write_json
 
 FPS = 10
-VERSION = 1  # raise it when the pictures or the scripts change: older renderings are then made anew
+VERSION = 2  # raise it when pictures, scripts or captions change: what an older version made is then made anew
 
 
 def make(folder: Path | str, seed: int = 0, progress: Progress = silent) -> None:
     """Write `videos/<id>.mp4` for every script and then `annotations.json`; whole videos from before are kept."""
     folder = Path(folder)
+    _forget_older_versions(folder, seed)
     timelines = benchmark(seed)
     if (folder / "annotations.json").is_file() and all(_path(folder, line).is_file() for line in timelines):
         return
@@ -50,6 +52,19 @@ def make(folder: Path | str, seed: int = 0, progress: Progress = silent) -> None
         for line in timelines
     }
     write_json(folder / "annotations.json", {"version": f"demo {VERSION}", "database": database})
+
+
+def _forget_older_versions(folder: Path, seed: int) -> None:
+    """Remove everything that another version or seed made, features and the small CLIP included."""
+    made = {"version": VERSION, "seed": seed}
+    stamp = folder / "demo.json"
+    if stamp.is_file() and read_json(stamp) == made:
+        return
+    for name in ("annotations.json", "clip.pt", "clip.json"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("videos", "features", "texts"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    write_json(stamp, made)
 
 
 def _path(folder: Path, timeline: Timeline) -> Path:

@@ -1,0 +1,61 @@
+"""Small projects and notebooks for tests of the machinery: each does one thing, in a second or two."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+PARAMETERS = (
+    'split: int = 75  # per cent\nema: bool = False  # average\nlr: float | None = None  # rate\nrun_dir: str = ""'
+)
+
+
+def notebook(*cells: str, ours: bool = True) -> nbformat.NotebookNode:
+    """A notebook of a title, the parameters cell and `cells`; `ours` marks it as one of the project."""
+    parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    made = new_notebook(cells=[new_markdown_cell("# Stub"), parameters, *map(new_code_cell, cells)])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made.metadata["language_info"] = {"name": "python"}
+    if ours:
+        made.metadata["tadlib"] = {"stage": "train"}
+    return made
+
+
+def project(folder: Path, *cells: str, ours: bool = True) -> Path:
+    """A project whose only notebook is `notebooks/train.ipynb`; returns the notebook's path."""
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "outputs").mkdir()
+    (folder / "pyproject.toml").touch()
+    path = folder / "notebooks" / "train.ipynb"
+    nbformat.write(notebook(*cells, ours=ours), path)
+    return path
+
+
+def digest(path: Path) -> str:
+    """What stands for the bytes of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def papermill(*words: str, cwd: Path, **options) -> subprocess.CompletedProcess:
+    """Papermill's command line, as a user calls it."""
+    options = {"stdin": subprocess.DEVNULL, "timeout": 120, "env": environment()} | options
+    return subprocess.run(command(*words), cwd=cwd, capture_output=True, text=True, **options)
+
+
+def command(*words: str) -> list[str]:
+    """The words of papermill's command line."""
+    return [sys.executable, "-m", "papermill", *words]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without what would point a stub at the real project."""
+    return {name: value for name, value in os.environ.items() if name != "TAD_ROOT"}
+
+
+def outputs(source: Path) -> list[Path]:
+    """The executed notebooks below the outputs of a stub project."""
+    return sorted((source.parents[1] / "outputs").rglob("*.ipynb"))

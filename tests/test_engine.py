@@ -1,0 +1,92 @@
+"""What an executed notebook says when a run ends early: always the truth."""
+
+import os
+import signal
+import subprocess
+import time
+
+import nbformat
+import pytest
+import stubs
+
+from tadlib.workbook.experiments import failure
+
+SLEEP = "import time\nopen('started', 'w').close()\ntime.sleep(60)"
+
+
+def left(path) -> tuple[str, list[str]]:
+    """The banner's text and the recorded status of every code cell."""
+    notebook = nbformat.read(path, as_version=4)
+    statuses = [cell.metadata.papermill.status for cell in notebook.cells if cell.cell_type == "code"]
+    return notebook.cells[0].source, statuses
+
+
+def test_a_finished_run_is_finished_and_trusted(tmp_path):
+    source = stubs.project(tmp_path, "1 + 1")
+    assert stubs.papermill("notebooks/train.ipynb", cwd=tmp_path).returncode == 0
+    (made,) = stubs.outputs(source)
+    assert failure(made) is None
+    from nbformat.sign import NotebookNotary
+
+    assert NotebookNotary().check_signature(nbformat.read(made, as_version=4)), "or JupyterLab strips its figures"
+
+
+def test_an_error_stays_in_the_notebook(tmp_path):
+    source = stubs.project(tmp_path, "1 / 0", "'never'")
+    done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path)
+    (made,) = stubs.outputs(source)
+    assert done.returncode == 1 and failure(made) == "ZeroDivisionError: division by zero"
+    assert left(made)[1][-2:] == ["failed", "pending"]
+
+
+def test_a_dead_kernel_is_told(tmp_path):
+    source = stubs.project(tmp_path, "import os\nos.kill(os.getpid(), 9)", "'never'")
+    done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path)
+    (made,) = stubs.outputs(source)
+    banner, statuses = left(made)
+    assert done.returncode != 0 and "did not finish" in banner and "died" in banner
+    assert statuses[-2:] == ["failed", "pending"] and "died" in failure(made)
+
+
+def test_a_time_out_is_told(tmp_path):
+    source = stubs.project(tmp_path, SLEEP, "'never'")
+    done = stubs.papermill("notebooks/train.ipynb", "--execution-timeout", "2", cwd=tmp_path)
+    (made,) = stubs.outputs(source)
+    banner, statuses = left(made)
+    assert done.returncode == 1 and "did not finish" in banner and "Timeout" in banner
+    assert statuses[-2:] == ["failed", "pending"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interruption_is_told(number, tmp_path):
+    source = stubs.project(tmp_path, "'before'", SLEEP, "'never'")
+    job = subprocess.Popen(
+        stubs.command("notebooks/train.ipynb", "--no-progress-bar"), cwd=tmp_path, env=stubs.environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    for _ in range(600):
+        if (tmp_path / "started").exists():
+            break
+        time.sleep(0.1)
+    os.killpg(job.pid, number)
+    assert job.wait(timeout=60) != 0
+    (made,) = stubs.outputs(source)
+    banner, statuses = left(made)
+    assert "did not finish" in banner and "Interrupt" in banner
+    assert statuses[-3:] == ["completed", "failed", "pending"]
+    assert failure(made) is not None
+
+
+def test_a_program_that_calls_papermill_is_stopped_as_well(tmp_path):
+    import papermill
+
+    source = stubs.project(tmp_path, "1 + 1")
+    with pytest.raises(ValueError, match="unknown parameter 'spilt'; did you mean 'split'"):
+        papermill.execute_notebook(source, tmp_path / "out.ipynb", {"spilt": 50}, progress_bar=False)
+
+
+def test_many_prints_become_one_output(tmp_path):
+    source = stubs.project(tmp_path, "import time\nfor n in range(5):\n    print(n, flush=True)\n    time.sleep(0.2)")
+    assert stubs.papermill("notebooks/train.ipynb", cwd=tmp_path).returncode == 0
+    cell = nbformat.read(stubs.outputs(source)[0], as_version=4).cells[-1]
+    assert [output.text for output in cell.outputs] == ["0\n1\n2\n3\n4\n"]

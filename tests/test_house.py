@@ -1,0 +1,105 @@
+"""The plan of the house, held by reading it: which module may import which, who draws, how long files are."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+# from the ground up: a room may import from rooms above its own line, a module from its own room
+ROOMS = ("files", "devices", "segments", "data", "detector", "naming", "evaluation", "workbook")
+MODULES = sorted((ROOT / "tadlib").rglob("*.py"))
+LONGEST = {"network.py": 350, "performances.py": 260, "scenes.py": 290}  # a network, and two tables of drawings
+
+
+def room(module: str) -> str:
+    """The room of a dotted module name."""
+    return (module.split(".") + [""])[1]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, wherever in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    own = path.relative_to(ROOT / "tadlib").parts[0].removesuffix(".py")
+    if own == "__init__":
+        assert not any(name.startswith("tadlib") for name in imports(path))
+        return
+    below = {name for name in imports(path) if name.startswith("tadlib.") and room(name) in ROOMS}
+    late = {name for name in below if ROOMS.index(room(name)) > ROOMS.index(own)}
+    assert not late, f"{own} must not know {late}"
+
+
+@pytest.mark.parametrize(
+    "library, allowed",
+    [
+        ("matplotlib", "workbook/figures/"),
+        ("seaborn", "workbook/figures/"),
+        ("papermill", "workbook/engine.py"),
+        ("open_clip", "data/"),
+        ("nbconvert", "workbook/report.py"),
+    ],
+)
+def test_only_one_place_knows_a_library(library, allowed):
+    users = [
+        path.relative_to(ROOT / "tadlib").as_posix()
+        for path in MODULES
+        if library in {name.split(".")[0] for name in imports(path)}
+    ]
+    assert users and all(user.startswith(allowed) for user in users), users
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_has_one_responsibility_and_is_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST.get(path.name, 250)
+    assert ast.get_docstring(ast.parse(text)), "the module says what it knows"
+
+
+def test_importing_the_package_costs_nothing():
+    heavy = "{'torch', 'numpy', 'pandas', 'open_clip', 'matplotlib', 'IPython'}"
+    for name in ("tadlib", "tadlib.workbook.cli"):
+        code = f"import sys, {name}; print(sorted({heavy} & set(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]", name
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff_is_content(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_conda_gets_the_same_packages_as_pip():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    *conda, pip = environment["dependencies"]
+    assert {name.split("=")[0] for name in conda} == {"python", "pip", "ffmpeg"}
+    assert pip == {"pip": ["-e .[dev]"]} and "dev" in project["optional-dependencies"]
+    minor = next(int(name.split(".")[1]) for name in conda if name.startswith("python="))
+    assert project["requires-python"] == ">=3.11,<3.14" and 11 <= minor < 14
+
+
+def test_the_lock_pins_every_dependency_and_names_no_address():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned = {line.split("==")[0].lower() for line in lock.splitlines() if "==" in line}
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = {name.split(">")[0].split("[")[0].lower().replace("_", "-") for name in wanted}
+    assert names <= pinned, names - pinned
+    assert "://" not in lock

@@ -1,0 +1,69 @@
+"""The notebooks as sources: essays without logic and without outputs, whose parameters agree with the vocabulary."""
+
+import ast
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+from tadlib.workbook.experiments import STAGES
+from tadlib.workbook.params import Params
+
+SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LOGIC = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try, ast.Lambda, ast.With)
+
+
+def code(path) -> list:
+    """The code cells of a notebook."""
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_every_stage_has_its_notebook():
+    assert {path.stem for path in SOURCES} >= set(STAGES)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_is_an_essay(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    first, second = notebook.cells[:2]
+    assert first.cell_type == "markdown" and first.source.startswith("# "), "cell 1 is the title and the story"
+    assert "*Question:*" in first.source and "*Reads:*" in first.source and "*Writes:*" in first.source
+    assert second.metadata.get("tags") == ["parameters"], "cell 2 holds the parameters"
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) == 1
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.tadlib.stage == path.stem, "how the engine knows its own"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_cells_are_short_and_hold_no_logic(path):
+    assert len(code(path)) <= 20
+    for cell in code(path):
+        assert not cell.outputs and cell.execution_count is None, "commit notebooks without outputs"
+        assert "parameters" in cell.metadata.get("tags", []) or len(cell.source.splitlines()) <= 15, cell.source
+        assert "print(" not in cell.source, "show values instead"
+        found = [type(node).__name__ for node in ast.walk(ast.parse(cell.source)) if isinstance(node, LOGIC)]
+        assert not found, f"logic belongs in tadlib: {found} in\n{cell.source}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_parameters_agree_with_the_vocabulary(path):
+    for node in ast.parse(code(path)[0].source).body:
+        field = Params.model_fields[node.target.id]
+        default = ast.literal_eval(node.value)
+        # None in a cell: the data set's recipe decides
+        assert default is None or default == field.default, f"{node.target.id}: two defaults"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_parameter_explains_itself_to_papermill(path):
+    for line in code(path)[0].source.splitlines():
+        declaration, _, explanation = line.partition("  # ")
+        assert ":" in declaration and "=" in declaration and len(explanation) > 10, line
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_heading_has_its_text_and_every_cell_its_place(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert all(cell.source.strip() for cell in cells)
+    assert sum(cell.cell_type == "markdown" for cell in cells) >= 4
