@@ -9,6 +9,9 @@ import torchvision
 from jaxtyping import Float, Int
 from torch import Tensor
 
+SIDE_BY_SIDE = 40_000  # segments that soft-NMS of many groups handles at a time: what fits a core's cache
+LEAST_EXPONENT = -80.0  # exp of less is 0 in single precision, and 0 times minus infinity no number
+
 
 def to_segments(segments_cw: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
     """(centre, width) -> (start, end)."""
@@ -66,6 +69,43 @@ def soft_nms(segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], sigma:
         rest[best] = False
         scores = torch.where(rest, scores * decay[best], scores)
     return scores
+
+
+def soft_nms_of_groups(
+    segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], sigma: float = 0.5
+) -> Float[Tensor, " n"]:
+    """`soft_nms` within each group (video, or video and class), all groups of similar size at once."""
+    order = groups.argsort(stable=True)
+    _, sizes = groups[order].unique_consecutive(return_counts=True)
+    firsts, lowered = sizes.cumsum(0) - sizes, scores.clone()
+    rising = sizes.argsort()  # groups of similar size together, so that little is padded
+    rising = rising[sizes[rising] > 1]
+    level = (3 * sizes[rising].log2()).long()  # sizes within a quarter of each other
+    portion = (sizes[rising].cumsum(0) // SIDE_BY_SIDE + level * len(order)).unique_consecutive(return_counts=True)[1]
+    for part in rising.split(portion.tolist()):
+        within = torch.arange(int(sizes[part].max()), device=scores.device)
+        real = within < sizes[part, None]
+        rows = order[(firsts[part, None] + within).clamp(max=len(order) - 1)]
+        start, end = segments[:, 0][rows], segments[:, 1][rows]
+        result = _soft_nms_side_by_side(start, end, torch.where(real, scores[rows], -torch.inf), sigma)
+        lowered[rows[real]] = result[real]
+    return lowered
+
+
+def _soft_nms_side_by_side(
+    start: Float[Tensor, "g n"], end: Float[Tensor, "g n"], scores: Float[Tensor, "g n"], sigma: float
+) -> Float[Tensor, "g n"]:
+    """Soft-NMS of groups of n segments; a score of minus infinity is padding. One step settles one of each group."""
+    settled, rest, length = torch.full_like(scores, -torch.inf), scores.clone(), end - start
+    for _ in range(scores.shape[1]):
+        value, best = rest.max(dim=1, keepdim=True)
+        # a group that is done finds padding or its first row again, and keeps what was settled there
+        settled.scatter_(1, best, torch.maximum(value, settled.gather(1, best)))
+        shared = torch.minimum(end, end.gather(1, best)).sub_(torch.maximum(start, start.gather(1, best))).clamp_(min=0)
+        union = (length + length.gather(1, best)).sub_(shared).clamp_(min=torch.finfo(length.dtype).tiny)
+        decay = shared.div_(union).square_().div_(-sigma).clamp_(min=LEAST_EXPONENT).exp_()
+        rest.mul_(decay).scatter_(1, best, -torch.inf)
+    return settled
 
 
 def roi_matrix(segments_ix: Float[Tensor, "n 2"], snippets: int, bins: int) -> Float[Tensor, "n bins t"]:

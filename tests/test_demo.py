@@ -4,11 +4,11 @@ import av
 import numpy as np
 import pytest
 
-from tadlib.data.readers import read_activitynet
 from tadlib.data.demo import clip, videos
 from tadlib.data.demo.looks import sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, render
 from tadlib.data.demo.timelines import COVERAGE, MEDIAN_DURATION, SHARES, benchmark
+from tadlib.data.readers import read_activitynet
 
 TIMELINES = benchmark()
 TEST = [line for line in TIMELINES if line.subset == "test"]

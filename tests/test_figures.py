@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.evaluation import calibration
+from tadlib.evaluation.errors import TYPES
+from tadlib.evaluation.sensitivity import Sensitivity
 from tadlib.workbook import figures
 
 RNG = np.random.default_rng(0)
@@ -45,6 +48,23 @@ PICTURES = {
     "confusion": lambda _: figures.confusion({"true segments": np.eye(3) * 4}, CLASSES),
     "naming_by_overlap": lambda _: figures.naming_by_overlap(RNG.random(50), RNG.random(50) > 0.5),
     "timelines": lambda _: figures.timelines([VIDEO], NAMED, {"v1": 0.5}),
+    "error_profile": lambda _: figures.error_profile(np.full((10, 6), 1 / 6), dict.fromkeys(TYPES[1:], 0.05)),
+    "sensitivities": lambda _: figures.sensitivities(
+        {
+            "length": Sensitivity(("0-1", "1+"), np.array([3, 0]), np.array([0.5, np.nan]), np.array([0.2, np.nan])),
+            "all": Sensitivity(("all",), np.array([3]), np.array([0.5]), np.array([0.2])),
+        }
+    ),
+    "reliability": lambda _: figures.reliability(calibration.reliability(RNG.random(50), RNG.random(50) > 0.5)),
+    "confusability": lambda _: figures.confusability(
+        calibration.confusability(np.array([[5, 2, 1], [1, 6, 1], [0, 0, 4]]), RNG.random((3, 8))), CLASSES
+    ),
+    "verdicts": lambda _: figures.verdicts(
+        [
+            {"what": "this run", "mAP": 0.3, "mAP from": 0.25, "mAP to": 0.35, "this run is": ""},
+            {"what": "this run minus b", "mAP": 0.01, "mAP from": -0.1, "mAP to": 0.1, "this run is": "cannot tell"},
+        ]
+    ),
     "comparison": lambda _: figures.comparison(
         [{"run": "a", "mAP": 0.3, "floor": 0.1, "baseline": 0.15, "ceiling": 0.5}]
     ),

@@ -19,7 +19,7 @@ PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 1e-4\nepochs: int | 
         ({"nms": "sofft"}, "nms must be one of hard, soft, none; got 'sofft'; did you mean 'soft'?"),
         ({"epochs": 2.5}, "epochs must be a whole number >= 1; got 2.5"),
         ({"width": 100}, "width must be a multiple of twice heads (16), got width=100"),
-        ({"rescale": 300}, "rescale=300 resamples whole videos: it needs window=0, got 128"),
+        ({"rescale": 300}, "rescale=300 resamples whole videos: it needs window=0, got 64"),
     ],
 )
 def test_a_mistake_is_named_with_what_is_allowed(given, message):
@@ -66,7 +66,7 @@ def test_notebook_parameters_come_from_the_cells_that_only_assign():
         "window": object(),  # a variable of a later cell, not a parameter
     }
     params = Params.from_notebook(namespace)
-    assert (params.split, params.queries, params.lr, params.window) == (50, 30, 1e-4, 128)
+    assert (params.split, params.queries, params.lr, params.window) == (50, 30, 1e-4, 64)
     assert params.epochs == RECIPES["demo"]["epochs"]
 
 

@@ -36,6 +36,11 @@ class Video:
         wanted = frozenset(labels)
         return replace(self, actions=tuple(action for action in self.actions if action.label in wanted))
 
+    def with_ambiguous(self) -> "Video":
+        """This video with its ambiguous moments among the actions, as THUMOS14's files have them."""
+        moments = tuple(Action(start, end, AMBIGUOUS) for start, end in self.ambiguous)
+        return replace(self, actions=self.actions + moments, ambiguous=())
+
 
 @dataclass(frozen=True)
 class Benchmark:

@@ -7,7 +7,11 @@ import torch
 
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation.metrics import average_precision, mean_average_precision
+from tadlib.evaluation.metrics import average_precision, means
+from tadlib.evaluation.protocols import detected
+from tadlib.evaluation.rows import Scored, compare
+from tadlib.evaluation.scoring import ambiguous_regions, table_of
+from tadlib.evaluation.thumos import Ambiguous
 from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou
 
@@ -70,14 +74,32 @@ def video_precision(
     return scores
 
 
+def class_table(
+    videos: Sequence[Video],
+    found: Mapping[str, Scored],
+    classes: Sequence[str] | None,
+    tious: Sequence[float],
+    protocol: str = "plain",
+    ambiguous: Ambiguous | None = None,
+) -> np.ndarray:
+    """AP (k, number of tIoUs) of each class under a protocol; `ambiguous` for the one that forgives such regions.
+
+    `classes` None ignores labels.
+    """
+    counted = detected(videos, found.keys(), protocol)
+    return table_of(compare(counted, found, classes), tious, protocol, ambiguous or ambiguous_regions(counted))
+
+
 def rows(
     videos: Sequence[Video],
     compared: Mapping[str, tuple[str, Mapping[str, Detections]]],
     classes: Sequence[str],
     tious: Sequence[float],
+    protocol: str = "plain",
+    ambiguous: Ambiguous | None = None,
 ) -> list[dict[str, object]]:
     """One row per entry of `compared` (name -> (role, detections)): its mAP at each tIoU and the mean."""
     return [
-        {"name": name, "role": role} | mean_average_precision(videos, found, classes, tious)
+        {"name": name, "role": role} | means(class_table(videos, found, classes, tious, protocol, ambiguous), tious)
         for name, (role, found) in compared.items()
     ]

@@ -1,51 +1,121 @@
-"""Which videos and actions count, by name: the same detections give different numbers under different protocols."""
+"""Which videos and actions count, by name: the same detections give different numbers under different protocols.
 
-from collections.abc import Sequence
+Each protocol is one row of choices. What is not a choice here is the ActivityNet toolkit's rule (see `metrics`).
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from tadlib.data.annotations import Benchmark, Video
+from tadlib.data.annotations import AMBIGUOUS, Action, Benchmark, Video
+
+LEAST_SECONDS = 1.0  # actions of this length or less are "short" where no frame rate says how long a snippet is
+SAME = 0.001  # seconds within which OpenTAD takes two actions of one class for the same
+TWINS = ("CliffDiving", "Diving")  # THUMOS14 annotates every CliffDiving as Diving too, with the same times
+
+
+def _test(*numbers: str) -> tuple[str, ...]:
+    return tuple(f"video_test_000{number}" for number in numbers)
 
 
 @dataclass(frozen=True)
 class Protocol:
     """One table of choices."""
 
-    name: str
-    excluded: tuple[str, ...]  # videos whose published annotations are known to be wrong or missing
-    everywhere: bool  # are videos without an action of the classes scored too (false positives there count)?
-    longer_than_a_snippet: bool  # are actions of one snippet or less removed?
+    excluded: tuple[str, ...] = ()  # videos whose published annotations are known to be wrong or missing
+    everywhere: bool = True  # are videos without an action of the classes scored too (false positives there count)?
+    training_too: bool = False  # do the training videos count beside the test videos?
+    longer_than_a_snippet: bool = False  # are actions of one snippet (without frame rate: 1 s) or less removed?
+    once: bool = False  # are actions annotated twice, and those of no length, removed?
+    detected_only: bool = False  # do only videos with detections count, so that nothing is missed elsewhere?
+    rounded: bool = False  # is the AP of each class rounded to 0.1 points before averaging?
+    thumos: bool = False  # the THUMOS14 toolkit's matching, ambiguous regions and area instead of ActivityNet's
 
 
 PROTOCOLS = {
+    # the given annotations and detections as they are
+    "plain": Protocol(),
     # every official test video but the one annotated beyond its end and the one without any action; all actions
-    "strict": Protocol("strict", ("video_test_0000270", "video_test_0001292"), True, False),
-    # as the published GAP system counts: five videos left out, short actions removed, only videos with actions
+    "strict": Protocol(excluded=_test("0270", "1292")),
+    # the published GAP system: five videos left out, short actions removed, only videos with actions
     "gap": Protocol(
-        "gap",
-        tuple(f"video_test_000{number}" for number in ("0270", "1292", "1496", "0814", "0504")),
-        False,
-        True,
+        excluded=_test("0270", "1292", "1496", "0814", "0504"), everywhere=False, longer_than_a_snippet=True
     ),
+    # T3AL and FreeZAD: training and test videos, of those with detections the ones with actions; rounded
+    "t3al": Protocol(everywhere=False, training_too=True, detected_only=True, rounded=True),
+    # OpenTAD: two videos left out, double and empty annotations removed, false positives counted everywhere
+    "opentad": Protocol(excluded=_test("0270", "1292"), once=True),
+    # the official THUMOS14 scorer on the official annotations
+    "thumos-toolkit": Protocol(thumos=True),
 }
 
 
 def scored_videos(benchmark: Benchmark, classes: Sequence[str], protocol: str, stride: int) -> tuple[Video, ...]:
-    """The test videos that count, showing the actions of `classes` that count."""
+    """The videos of a benchmark that count, showing the actions of `classes` that count; snippets of `stride` frames.
+
+    Whether a video has detections is not known yet: see `detected`.
+    """
+    subsets = {benchmark.test_subset} | ({benchmark.train_subset} if PROTOCOLS[protocol].training_too else set())
+    seconds = benchmark.test_subset == "validation"  # ActivityNet's short actions are those of a second or less
+    videos = [video for video in benchmark.videos if video.subset in subsets]
+    return chosen(videos, classes, protocol, None if seconds else stride)
+
+
+def chosen(
+    videos: Sequence[Video], classes: Collection[str], protocol: str, stride: int | None = None
+) -> tuple[Video, ...]:
+    """The videos that count, showing the actions of `classes` that count; `stride` None: short is a second or less."""
     rules = PROTOCOLS[protocol]
-    videos = []
-    for video in benchmark.videos:
-        if video.subset != benchmark.test_subset or video.id in rules.excluded:
+    kept = []
+    for video in videos:
+        if video.id in rules.excluded:
             continue
-        shown = video.only(classes)
+        shown = video.only(set(classes) - {AMBIGUOUS})
         if rules.longer_than_a_snippet:
-            least = stride / video.fps
+            known = stride is not None and video.fps > 0
+            least = stride / video.fps if known else LEAST_SECONDS
             shown = replace(shown, actions=tuple(a for a in shown.actions if a.end - a.start > least))
+        if rules.once:
+            shown = replace(shown, actions=_once(shown.actions))
         if shown.actions or rules.everywhere:
-            videos.append(shown)
-    return tuple(videos)
+            kept.append(shown)
+    return tuple(kept)
 
 
-def counts(videos: Sequence[Video], detected: Sequence[str]) -> dict[str, int]:
+def _once(actions: Sequence[Action]) -> tuple[Action, ...]:
+    kept: list[Action] = []
+    for action in actions:
+        again = any(
+            action.label == other.label
+            and abs(action.start - other.start) <= SAME
+            and abs(action.end - other.end) <= SAME
+            for other in kept
+        )
+        if action.end > action.start and not again:
+            kept.append(action)
+    return tuple(kept)
+
+
+def detected(videos: Sequence[Video], detections: Collection[str], protocol: str) -> tuple[Video, ...]:
+    """Of the videos that count those that still do, once it is known which have detections."""
+    if not PROTOCOLS[protocol].detected_only:
+        return tuple(videos)
+    return tuple(video for video in videos if video.id in detections)
+
+
+def merged(videos: Sequence[Video]) -> tuple[Video, ...]:
+    """The same videos with CliffDiving called Diving, and what is then annotated twice annotated once."""
+    renamed = []
+    for video in videos:
+        actions = [replace(a, label=TWINS[1]) if a.label == TWINS[0] else a for a in video.actions]
+        twice = {
+            (a.start, a.end): a for a in actions if a.label == TWINS[1]
+        }  # of the pair one is left; other classes keep all they have
+        others = [a for a in actions if a.label != TWINS[1]]
+        renamed.append(replace(video, actions=(*others, *twice.values())))
+    return tuple(renamed)
+
+
+def counts(videos: Sequence[Video], detected: Collection[str]) -> dict[str, int]:
     """What was counted, for the record: videos, those without actions, those without detections, actions."""
     known = set(detected)
     return {

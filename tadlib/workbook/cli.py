@@ -1,4 +1,4 @@
-"""`tad run | list | report`: experiments from the command line."""
+"""`tad run | list | report | evaluate`: experiments from the command line."""
 
 import argparse
 import sys
@@ -22,15 +22,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     listing.add_argument("folder", nargs="?", default="outputs", help="where to look (default outputs)")
     report = commands.add_parser("report", help="write the comparison and the HTML reports of an experiment")
     report.add_argument("folder", help="a folder of runs, for example outputs/demo")
+    _evaluate_options(commands.add_parser("evaluate", help="score a result file against an annotation file"))
     options = parser.parse_args(argv)
     try:
-        return {"run": _run, "list": _list, "report": _report}[options.command](options)
+        return {"run": _run, "list": _list, "report": _report, "evaluate": _evaluate}[options.command](options)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"tad: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("tad: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+
+
+def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.add_argument("--annotations", required=True, help="true actions: ActivityNet's JSON or CSV, plain or .gz")
+    evaluate.add_argument("--detections", required=True, help="detections: ActivityNet's JSON or CSV, plain or .gz")
+    evaluate.add_argument("--subset", default="", help="count the videos of this subset only, for example test")
+    evaluate.add_argument("--classes", default="", metavar="FILE", help="count these classes only, one name a line")
+    evaluate.add_argument("--seen", default="", metavar="FILE", help="classes trained on, where they compete as well")
+    evaluate.add_argument("--against", default="", metavar="RESULTS", help="say whether these detections are worse")
+    evaluate.add_argument(
+        "--protocol", default="plain", help="plain, strict, gap, t3al, opentad or thumos-toolkit (default plain)"
+    )
+    evaluate.add_argument("--tiou", type=float, nargs="+", default=[], help="thresholds (default: the benchmark's)")
+    evaluate.add_argument("--ties", choices=("stable", "peer"), default="stable", help="order of equal scores")
+    evaluate.add_argument("--drop-bad", action="store_true", help="leave rows out that cannot be right, and count them")
+    evaluate.add_argument("--json", default="", metavar="OUT", help="write every number with full precision")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from tadlib.evaluation import result_file
+    from tadlib.files import write_json
+
+    task = result_file.read_task(
+        options.annotations,
+        subset=options.subset,
+        classes=options.classes,
+        seen=options.seen,
+        protocol=options.protocol,
+        tious=options.tiou,
+        drop_bad=options.drop_bad,
+    )
+    result = result_file.evaluate(task, options.detections, ties=options.ties, drop_bad=options.drop_bad)
+    print(*result_file.as_text(result), sep="\n")
+    if options.against:
+        told = result_file.against(task, options.detections, options.against, drop_bad=options.drop_bad)
+        result["against"] = told._asdict()
+        low, high = 100 * told.low, 100 * told.high
+        print(
+            f"against {options.against}: {100 * told.difference:+.2f} points [{low:+.2f}, {high:+.2f}], {told.verdict}"
+        )
+    if options.json:
+        write_json(options.json, result)
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -110,7 +110,9 @@ class Params(BaseModel):
     top_k: int = Field(100, ge=1, description="detections kept per video")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
     nms_tiou: float = Field(0.5, gt=0, le=1, description="tIoU above which proposals count as the same")
-    protocol: Literal["strict", "gap"] = Field("strict", description="which videos, actions, candidates count")
+    protocol: Literal["strict", "plain", "gap", "t3al", "opentad", "thumos-toolkit"] = Field(
+        "strict", description="which videos, actions, candidates count"
+    )
 
     @field_validator("split", mode="before")
     @classmethod

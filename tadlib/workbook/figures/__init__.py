@@ -1,6 +1,7 @@
 """Every figure of the workbook: data in, a picture out. The only place that imports matplotlib and seaborn."""
 
 from tadlib.workbook.figures.data import action_statistics, film_strip, similarity_matrix, similarity_over_time
+from tadlib.workbook.figures.errors import confusability, error_profile, reliability, sensitivities, verdicts
 from tadlib.workbook.figures.health import feature_health, leakage
 from tadlib.workbook.figures.learning import losses, proposals, query_positions, window
 from tadlib.workbook.figures.results import (
@@ -16,8 +17,10 @@ from tadlib.workbook.figures.results import (
 __all__ = [
     "action_statistics",
     "comparison",
+    "confusability",
     "confusion",
     "feature_health",
+    "error_profile",
     "film_strip",
     "headline",
     "leakage",
@@ -27,8 +30,11 @@ __all__ = [
     "proposals",
     "query_positions",
     "recall_curve",
+    "reliability",
+    "sensitivities",
     "similarity_matrix",
     "similarity_over_time",
     "timelines",
+    "verdicts",
     "window",
 ]

@@ -8,7 +8,7 @@ from tadlib.data import checks, features, leakage, stores
 from tadlib.data.annotations import Video
 from tadlib.files import Progress, silent
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import Data
+from tadlib.workbook.steps.data import Data
 
 PUBLISHED = {  # videos and actions of the training and the test subset
     "thumos14": {"training": (200, 3007), "test": (213, 3358)},

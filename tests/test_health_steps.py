@@ -5,7 +5,8 @@ import pytest
 from test_sources import dataset, params, with_features
 from videos import steady, write_video
 
-from tadlib.workbook import data_steps, steps
+from tadlib.workbook import steps
+from tadlib.workbook.steps import health
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def data(tmp_path):
 
 
 def test_the_overview_counts_what_is_there_and_names_what_was_skipped(data):
-    rows = {row["what"]: row["found"] for row in data_steps.overview(data)}
+    rows = {row["what"]: row["found"] for row in health.overview(data)}
     assert rows["annotations"] == "own/annotations.json"
     assert rows["training videos ('training')"] == "3" and rows["test actions"] == "4"
     assert rows["video files"] == "1 of 7" and rows["features"].startswith("7 videos, ")
@@ -25,28 +26,28 @@ def test_the_overview_counts_what_is_there_and_names_what_was_skipped(data):
 
 
 def test_published_numbers_stand_beside_those_of_the_known_benchmarks():
-    assert data_steps.PUBLISHED["thumos14"] == {"training": (200, 3007), "test": (213, 3358)}
-    assert data_steps.PUBLISHED["activitynet13"] == {"training": (10024, 15410), "test": (4926, 7654)}
+    assert health.PUBLISHED["thumos14"] == {"training": (200, 3007), "test": (213, 3358)}
+    assert health.PUBLISHED["activitynet13"] == {"training": (10024, 15410), "test": (4926, 7654)}
 
 
 def test_findings_are_a_table_even_where_there_are_none(data, tmp_path):
-    assert [row["found"] for row in data_steps.findings(data)] == ["video without usable features"]
+    assert [row["found"] for row in health.findings(data)] == ["video without usable features"]
     clean = steps.gather(params(with_features(dataset(tmp_path / "clean"))))
-    assert data_steps.findings(clean)[0]["found"] == "nothing odd"
+    assert health.findings(clean)[0]["found"] == "nothing odd"
 
 
 def test_frames_are_grey_where_there_is_no_video(data):
     with_file = next(video for video in data.benchmark.videos if video.id == "v4")
     without = next(video for video in data.benchmark.videos if video.id == "v5")
-    assert len({image.mean() for _, image in data_steps.frames(data, with_file)}) > 3
-    shown = data_steps.frames(data, without, count=4)
+    assert len({image.mean() for _, image in health.frames(data, with_file)}) > 3
+    shown = health.frames(data, without, count=4)
     assert [seconds for seconds, _ in shown] == [2.0, 6.0, 10.0, 14.0]
     assert {int(image.mean()) for _, image in shown} == {200}
     assert data.frame(without, 3.0).mean() == 200 != data.frame(with_file, 3.0).mean()
 
 
 def test_health_and_leaks_cover_every_video(data):
-    health = data_steps.feature_health(data)
-    assert [row["video"] for row in health] == [video.id for video in data.benchmark.videos]
-    leaks = data_steps.leaks(data, health, data.params)
+    rows = health.feature_health(data)
+    assert [row["video"] for row in rows] == [video.id for video in data.benchmark.videos]
+    leaks = health.leaks(data, rows, data.params)
     assert leaks[-1] == {"finding": "test windows without an unseen action", "number": 0, "of": 1}

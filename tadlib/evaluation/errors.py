@@ -1,0 +1,141 @@
+"""Where false positives come from: the error types of DETAD (Alwassel et al. 2018), and what each costs.
+
+A prediction that is no hit is judged by the action of any class in its video that it overlaps most; of equals the one
+of its own class, then the last annotated. At a tIoU threshold t:
+- double detection: at least t, own class (the action was hit by a better scored prediction);
+- wrong label: at least t, another class;
+- localisation: at least 0.1 and below t, own class; confusion: the same with another class;
+- background: below 0.1.
+Where the published tool differs: it judges all but the first false positive in a video without actions by the actions
+of the video before, so that background is taken for other errors; here such videos have no actions to judge by. It
+looks at the best 10 predictions per action only; here gains are those of the whole result, as in the headline.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tadlib.evaluation.matching import Matches, candidates, match, overlapping
+from tadlib.evaluation.metrics import best_to_come
+from tadlib.evaluation.rows import Comparison
+
+TYPES = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")
+BACKGROUND_BELOW = 0.1
+MULTIPLES = tuple(range(1, 11))
+
+
+class Judged(NamedTuple):
+    """Every prediction of a comparison at one threshold."""
+
+    kind: Int[np.ndarray, " n"]  # place in TYPES
+    action: Int[np.ndarray, " n"]  # the action it overlaps most, -1 if none
+    overlap: Float[np.ndarray, " n"]  # their tIoU
+    hit: Int[np.ndarray, " n"]  # the action it hits, -1 if none
+    rank: Int[np.ndarray, " n"]  # within its class, 1 = best
+
+
+def judge(comparison: Comparison, tiou: float, matches: Matches | None = None) -> Judged:
+    """The type of every prediction at a threshold; `matches` at that threshold alone, if they are known."""
+    matches = match(comparison, (tiou,)) if matches is None else matches
+    predictions, actions = comparison.predictions, comparison.actions
+    action, overlap = most_overlapped(comparison)
+    own = (action >= 0) & (actions.label[action] == predictions.label) if len(actions.label) else action >= 0
+    kind = np.full(len(action), TYPES.index("background"))
+    kind[overlap >= BACKGROUND_BELOW] = TYPES.index("confusion")
+    kind[(overlap >= BACKGROUND_BELOW) & own] = TYPES.index("localisation")
+    kind[overlap >= tiou] = TYPES.index("wrong label")
+    kind[(overlap >= tiou) & own] = TYPES.index("double detection")
+    hit = np.full(len(action), -1)
+    hit[matches.prediction] = matches.action
+    kind[hit >= 0] = TYPES.index("true positive")
+    return Judged(kind, action, overlap, hit, matches.rank)
+
+
+def most_overlapped(comparison: Comparison) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """For each prediction the action of any class in its video that it overlaps most (-1: none), and their tIoU."""
+    predictions, actions = comparison.predictions, comparison.actions
+    of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
+    pairs = overlapping(predictions.segments, of, actions.segments, np.nextafter(0, 1))
+    own = predictions.label[pairs.prediction] == actions.label[pairs.action]
+    order = np.lexsort((pairs.action, own, pairs.overlap))  # of repeated places the last assigned stays: the best
+    action, overlap = np.full(len(predictions.video), -1), np.zeros(len(predictions.video))
+    action[pairs.prediction[order]] = pairs.action[order]
+    overlap[pairs.prediction[order]] = pairs.overlap[order]
+    return action, overlap
+
+
+def shares(
+    comparison: Comparison, judged: Judged, multiples: tuple[int, ...] = MULTIPLES
+) -> Float[np.ndarray, "multiples types"]:
+    """Share of each type among the best m·G predictions of each class, G its number of actions, for each multiple m."""
+    actions = np.bincount(comparison.actions.label, minlength=comparison.classes)[comparison.predictions.label]
+    table = np.zeros((len(multiples), len(TYPES)))
+    for row, multiple in enumerate(multiples):
+        counts = np.bincount(judged.kind[judged.rank <= multiple * actions], minlength=len(TYPES))
+        table[row] = counts / max(counts.sum(), 1)
+    return table
+
+
+def gains(comparison: Comparison, tious: tuple[float, ...]) -> dict[str, float]:
+    """mAP (mean over tIoU) gained if all predictions of one type were not there, and `in empty videos` likewise.
+
+    `in empty videos` are predictions in videos without an action of any of the classes: what detectors pay for
+    speaking up where nothing happens, and what protocols hide that leave such videos out.
+    """
+    filled = np.zeros(comparison.videos, dtype=bool)
+    filled[comparison.actions.video] = True
+    in_filled = filled[comparison.predictions.video]
+    everything = np.ones(len(in_filled), dtype=bool)
+    gained = {name: 0.0 for name in (*TYPES[1:], "in empty videos")}
+    for tiou in tious:
+        judged = judge(comparison, tiou)
+        whole = mean_precision(comparison, judged, everything)
+        kept = {name: judged.kind != TYPES.index(name) for name in TYPES[1:]} | {"in empty videos": in_filled}
+        for name, left in kept.items():
+            gained[name] += (mean_precision(comparison, judged, left) - whole) / len(tious)
+    return gained
+
+
+def mean_precision(comparison: Comparison, judged: Judged, kept: Bool[np.ndarray, " n"]) -> float:
+    """mAP over the classes with actions of the `kept` predictions, of which every hit keeps its action."""
+    actions = np.bincount(comparison.actions.label, minlength=comparison.classes)
+    table = areas(comparison, judged, kept, judged.hit >= 0, actions)
+    return float(np.nanmean(table)) if (actions > 0).any() else float("nan")
+
+
+def areas(
+    comparison: Comparison,
+    judged: Judged,
+    kept: Bool[np.ndarray, " n"],
+    hit: Bool[np.ndarray, " n"],
+    actions: Int[np.ndarray, " k"],
+    normal: float = 0.0,
+) -> Float[np.ndarray, " k"]:
+    """AP of each class over the `kept` predictions, of which `hit` are right, with so many `actions` a class.
+
+    With `normal` (DETAD's N, Hoiem et al. 2012) precision is that of a class with N actions at the same recall and
+    the same false positives, so that rare and frequent kinds can be compared. NaN for a class without actions.
+    """
+    label = comparison.predictions.label
+    order = np.lexsort((judged.rank, label))
+    order = order[kept[order]]
+    right, own = hit[order], label[order]
+    counts = np.bincount(own, minlength=comparison.classes)
+    places = np.flatnonzero(right)
+    group = own[places]
+    hits = np.bincount(group, minlength=comparison.classes)
+    found = np.arange(1, len(places) + 1) - np.repeat(np.cumsum(hits) - hits, hits)
+    wrong = places - (np.cumsum(counts) - counts)[group] + 1 - found
+    true = found / np.maximum(actions[group], 1) * normal if normal else found
+    best = best_to_come(true / (true + wrong), group)
+    gained = np.bincount(group, weights=best, minlength=comparison.classes)
+    return np.where(actions > 0, gained / np.maximum(actions, 1), np.nan)
+
+
+def confusion_counts(comparison: Comparison, judged: Judged, tiou: float) -> Int[np.ndarray, "k k"]:
+    """How often a prediction that overlaps an action of a class (row) at least `tiou` is named as a class (column)."""
+    near = np.flatnonzero(judged.overlap >= tiou)
+    table = np.zeros((comparison.classes, comparison.classes), dtype=np.int64)
+    np.add.at(table, (comparison.actions.label[judged.action[near]], comparison.predictions.label[near]), 1)
+    return table

@@ -1,0 +1,247 @@
+"""Anybody's result file: actions and detections from JSON in ActivityNet's layout or from CSV, plain or gzip.
+
+JSON: `database: {video: {subset, annotations: [{segment, label}]}}` (or that mapping alone) and `results: {video:
+[{segment, score, label}]}` (or that mapping alone). CSV: columns by name, `video-id, t-start, t-end, label[, score,
+subset]`, in any order. Times in seconds. Rows that cannot be right are counted by kind and named, and are an error
+unless the caller drops them.
+"""
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from tadlib.data.annotations import AMBIGUOUS, Action, Video
+
+NAMES = {
+    "video": ("video-id", "video", "video-name"),
+    "start": ("t-start", "start"),
+    "end": ("t-end", "end"),
+    "label": ("label", "class"),
+    "score": ("score",),
+    "subset": ("subset",),
+}
+SHOWN = 3  # bad rows of a kind named in a message
+
+
+class Found(NamedTuple):
+    """Detections of one video, in the order of the file."""
+
+    segments: Float[np.ndarray, "n 2"]  # start, end; seconds
+    scores: Float[np.ndarray, " n"]
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Table:
+    """Rows of a file as columns; what is no number is NaN."""
+
+    video: list[str] = field(default_factory=list)
+    segment: list[tuple[object, object]] = field(default_factory=list)
+    label: list[str] = field(default_factory=list)
+    score: list[object] = field(default_factory=list)
+    subset: list[str] = field(default_factory=list)
+    about: dict[str, Mapping] = field(default_factory=dict)  # of JSON annotations: what is said of each video
+
+
+class Faults(NamedTuple):
+    """How many rows of each kind cannot be right, and the first of them in words."""
+
+    counts: dict[str, int]
+    examples: dict[str, list[str]]
+
+
+def read_actions(path: Path | str, *, drop_bad: bool = False) -> tuple[tuple[Video, ...], dict[str, int]]:
+    """Videos with their actions, ambiguous regions included, and how many bad rows of each kind were dropped.
+
+    Frame rate and duration are 0 where the file does not say. Raises ValueError naming the bad rows.
+    """
+    table = _read(path, "database")
+    segments = _numbers(table.segment).reshape(-1, 2)
+    bad = _bad_times(segments)
+    faults = _faults(bad, table, segments)
+    _refuse(path, faults, drop_bad)
+    actions: dict[str, list[Action]] = {video: [] for video in table.about}
+    subsets = {video: str(entry.get("subset", "")) for video, entry in table.about.items()}
+    wrong = np.any(list(bad.values()), axis=0)
+    for row in np.flatnonzero(~wrong).tolist():
+        video = table.video[row]
+        actions.setdefault(video, []).append(Action(*segments[row].tolist(), table.label[row]))
+        subsets.setdefault(video, table.subset[row] if table.subset else "")
+    videos = []
+    for video, own in actions.items():
+        entry = table.about.get(video, {})
+        duration, fps = (float(entry.get(name) or 0.0) for name in ("duration", "fps"))
+        videos.append(Video(video, duration, fps, subsets[video], tuple(own)))
+    return tuple(videos), faults.counts
+
+
+def read_found(
+    path: Path | str, videos: Collection[str], classes: Collection[str], *, drop_bad: bool = False
+) -> tuple[dict[str, Found], dict[str, int]]:
+    """Detections of each video, and how many bad rows of each kind were dropped.
+
+    Rows of videos and classes that are not among the given are bad; a `v_` before an id on one side only is no
+    difference. Raises ValueError naming the bad rows.
+    """
+    table = _read(path, "results")
+    names = {name: _known_as(name, videos) for name in set(table.video)}
+    segments = _numbers(table.segment).reshape(-1, 2)
+    scores = _numbers(table.score)
+    if len(scores) != len(segments):
+        raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")
+    known = frozenset(classes) - {AMBIGUOUS}
+    bad = _bad_times(segments) | {
+        "score is no finite number": ~np.isfinite(scores),
+        "unknown video": np.array([names[name] is None for name in table.video], dtype=bool),
+        "unknown class": np.array([label not in known for label in table.label], dtype=bool),
+    }
+    faults = _faults(bad, table, segments, scores)
+    _refuse(path, faults, drop_bad)
+    right = np.flatnonzero(~np.any(list(bad.values()), axis=0))
+    rows: dict[str, list[int]] = {}
+    for row in right.tolist():
+        rows.setdefault(names[table.video[row]], []).append(row)
+    return {
+        video: Found(segments[own], scores[own], tuple(table.label[row] for row in own)) for video, own in rows.items()
+    }, faults.counts
+
+
+def read_classes(path: Path | str) -> tuple[str, ...]:
+    """Class names, one a line; raises ValueError if there are none or one comes twice."""
+    names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"{path} must name each class once, one a line; got {len(names)} lines")
+    return names
+
+
+def _known_as(name: str, videos: Collection[str]) -> str | None:
+    other = name.removeprefix("v_") if name.startswith("v_") else f"v_{name}"
+    return name if name in videos else other if other in videos else None
+
+
+def _read(path: Path | str, key: str) -> Table:
+    """The rows of a file; `key` is where ActivityNet's layout keeps them."""
+    content = Path(path).read_bytes()
+    try:
+        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig").strip()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: expected JSON or CSV, plain or gzip ({error})") from error
+    if not text:
+        raise ValueError(f"{path} is empty: expected JSON in ActivityNet's layout or CSV with a header")
+    if text[0] not in "{[":
+        return _from_csv(path, text)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not readable JSON ({error})") from error
+    inner = content.get(key, content) if isinstance(content, dict) else None
+    if not isinstance(inner, dict):
+        raise ValueError(f"{path} has no {key!r}: expected ActivityNet's layout, a mapping from video to its rows")
+    return _from_json(path, inner, key)
+
+
+def _from_json(path: Path | str, videos: Mapping, key: str) -> Table:
+    table = Table()
+    for video, entry in videos.items():
+        try:
+            rows = entry.get("annotations", []) if key == "database" else entry
+            table.video += [str(video)] * len(rows)
+            table.segment += [tuple(row["segment"]) for row in rows]
+            table.label += [str(row["label"]).strip() for row in rows]
+            if key == "results":
+                table.score += [row["score"] for row in rows]
+            else:
+                table.about[str(video)] = entry
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path}: video {video} cannot be read ({error!r}): expected rows with 'segment' and 'label'"
+                + (" and 'score'" if key == "results" else " under 'annotations'")
+            ) from error
+    return table
+
+
+def _from_csv(path: Path | str, text: str) -> Table:
+    reader = csv.reader(io.StringIO(text))
+    header = [name.strip().lower().replace("_", "-") for name in next(reader)]
+    place = {
+        field_name: next((header.index(name) for name in names if name in header), None)
+        for field_name, names in NAMES.items()
+    }
+    missing = [NAMES[name][0] for name in ("video", "start", "end", "label") if place[name] is None]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}: its header is {', '.join(header)}")
+    rows = [row for row in reader if row]
+    short = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
+    if short is not None:
+        raise ValueError(f"{path}: line {short} has {len(rows[short - 2])} fields, the header {len(header)}")
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    column = {name: [] if at is None else [text.strip() for text in columns[at]] for name, at in place.items()}
+    return Table(
+        column["video"],
+        list(zip(column["start"], column["end"], strict=True)),
+        column["label"],
+        column["score"],
+        column["subset"],
+    )
+
+
+def _numbers(values: Sequence) -> Float[np.ndarray, "..."]:
+    """Values as floats, NaN for those that are none."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (ValueError, TypeError):
+        return np.array([_number(value) for value in values], dtype=np.float64)
+
+
+def _number(value: object) -> float | list[float]:
+    if isinstance(value, tuple | list):
+        return [_number(each) for each in value[:2]] if len(value) == 2 else [np.nan, np.nan]
+    try:
+        return float(value)
+    except (ValueError, TypeError):
+        return np.nan
+
+
+def _bad_times(segments: Float[np.ndarray, "n 2"]) -> dict[str, Bool[np.ndarray, " n"]]:
+    return {
+        "time is no finite number": ~np.isfinite(segments).all(axis=1),
+        "end before start": segments[:, 1] < segments[:, 0],
+        "negative time": (segments < 0).any(axis=1),
+    }
+
+
+def _faults(
+    bad: Mapping[str, Bool[np.ndarray, " n"]],
+    table: Table,
+    segments: Float[np.ndarray, "n 2"],
+    scores: Float[np.ndarray, " n"] | None = None,
+) -> Faults:
+    counts = {kind: int(wrong.sum()) for kind, wrong in bad.items() if wrong.any()}
+    examples = {
+        kind: [
+            f"row {row + 1}: video {table.video[row]} [{segments[row, 0]:g}, {segments[row, 1]:g}] "
+            f"{table.label[row]!r}" + ("" if scores is None else f" score {scores[row]:g}")
+            for row in np.flatnonzero(bad[kind])[:SHOWN].tolist()
+        ]
+        for kind in counts
+    }
+    return Faults(counts, examples)
+
+
+def _refuse(path: Path | str, faults: Faults, drop_bad: bool) -> None:
+    if not faults.counts or drop_bad:
+        return
+    kinds = []
+    for kind, number in faults.counts.items():
+        more = ", ..." if number > len(faults.examples[kind]) else ""
+        kinds.append(f"{number} with {kind} ({', '.join(faults.examples[kind])}{more})")
+    raise ValueError(f"{path}: {'; '.join(kinds)}; repair the file, or drop these rows with --drop-bad")

@@ -1,0 +1,51 @@
+"""Who comes first: rows sorted within groups, by our order of equal values or by the published scorers'."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Ties = Literal["stable", "peer"]
+Places = Int[np.ndarray, " n"]
+
+
+def peer_order(group: Places, values: Float[np.ndarray, " n"]) -> Places:
+    """Rows by group, in each group as `argsort()[::-1]` of that group alone orders them: the published scorers' way.
+
+    numpy's default sort is not stable, so equal values come in an order that depends on the number of rows and on
+    the machine; groups of one size are sorted together, row by row, which gives the same order.
+    """
+    rows = np.argsort(group, kind="stable")
+    _, first, counts = np.unique(group[rows], return_index=True, return_counts=True)
+    order = np.empty_like(rows)
+    for size in np.unique(counts):
+        places = first[counts == size][:, None] + np.arange(size)
+        own = np.argsort(values[rows[places]], axis=1)[:, ::-1]
+        order[places] = np.take_along_axis(rows[places], own, axis=1)
+    return order
+
+
+def best_first(group: Places, scores: Float[np.ndarray, " n"], ties: Ties = "stable") -> Places:
+    """Rows by group, in each group from the highest score down; equal scores in the order given (`stable`)."""
+    if ties == "peer":
+        return peer_order(group, scores)
+    falling = -scores
+    order = np.argsort(falling)
+    ranked = falling.take(order)
+    equal = ranked[1:] == ranked[:-1]
+    if equal.any():  # the fast sort is not stable: put runs of equal scores back into the order given
+        run = np.cumsum(np.r_[True, ~equal])
+        tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
+        order[tied] = order[tied][np.lexsort((order[tied], run[tied]))]
+    narrow = group.astype(np.uint16) if len(group) and group.max() < 2**16 else group  # short keys sort by radix
+    return order.take(np.argsort(narrow.take(order), kind="stable"))
+
+
+def ranks(order: Places, group: Places) -> Places:
+    """Rank of every row within its group, 1 = best, from rows sorted by group and score."""
+    if not len(order):
+        return order
+    counts = np.bincount(group)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(1, len(order) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rank

@@ -1,0 +1,107 @@
+"""Average recall against the average number of proposals, as the ActivityNet proposal task defines it.
+
+Labels are ignored. Videos are those with actions; one without proposals has all its actions missed. AN is an average:
+at AN = n a video keeps floor(k * n / mean k) of its k proposals, best first, so that a video with few proposals keeps
+few, possibly none. If videos have more than `most` proposals on average, all are first cut to the same share. An
+action is recalled at a threshold if any kept proposal reaches the tIoU; one proposal may recall several actions. Two
+segments of no length never recall each other (0/0, as in the toolkit).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tadlib.data.annotations import Video
+from tadlib.evaluation.matching import candidates, overlapping
+from tadlib.evaluation.ranking import Ties, best_first, ranks
+from tadlib.evaluation.rows import Comparison, Scored, compare
+
+RECALL_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+COUNTS = (1, 5, 10, 25, 50, 100)
+NEVER = np.iinfo(np.int64).max  # rank of the proposal that would recall an action which none recalls
+MOST = 100  # proposals per video on average, at most
+
+
+def recall_table(
+    comparison: Comparison, tious: Sequence[float] = RECALL_TIOUS, most: int = MOST, ties: Ties = "stable"
+) -> Float[np.ndarray, "tious most"]:
+    """Recall at each tIoU with 1, 2, ... `most` proposals a video on average; without actions NaN."""
+    actions, predictions = comparison.actions, comparison.predictions
+    if not len(actions.video):
+        return np.full((len(tious), most), np.nan)
+    scored = np.bincount(actions.video, minlength=comparison.videos) > 0
+    own = np.bincount(predictions.video, minlength=comparison.videos) * scored
+    own = _cut(own, int(scored.sum()), most)
+    rank = ranks(best_first(predictions.video, predictions.scores, ties), predictions.video)
+    needed = _needed(comparison, rank, tious)
+    share = _shares(own, int(scored.sum()), most)
+    least = _least(needed, own[actions.video], share)
+    first = np.bincount(
+        (least + np.arange(len(tious))[:, None] * (most + 1)).ravel(), minlength=len(tious) * (most + 1)
+    )
+    return first.reshape(len(tious), most + 1)[:, :most].cumsum(axis=1) / len(actions.video)
+
+
+def _cut(own: Int[np.ndarray, " v"], videos: int, most: int) -> Int[np.ndarray, " v"]:
+    """How many proposals of each video are looked at at all; the toolkit's arithmetic, which is truncated."""
+    return np.minimum((own * (most * float(videos) / max(own.sum(), 1))).astype(np.int64), own)
+
+
+def _shares(own: Int[np.ndarray, " v"], videos: int, most: int) -> Float[np.ndarray, " most"]:
+    """The share of its proposals that every video keeps at each average number."""
+    return np.arange(1, most + 1) / float(most) * (most * float(videos) / max(own.sum(), 1))
+
+
+def _least(
+    needed: Int[np.ndarray, "tious a"], own: Int[np.ndarray, " a"], share: Float[np.ndarray, " most"]
+) -> Int[np.ndarray, "tious a"]:
+    """Place of the first average number at which an action's video keeps the proposal `needed`; one too far if none.
+
+    A video keeps floor(own * share), at most all it has. The place is guessed and corrected by the rounded arithmetic
+    itself.
+    """
+    most = len(share)
+    within = needed <= own
+    wanted = np.where(within, needed, 0)
+    guess = np.ceil(wanted / np.maximum(own * share[0], 1e-300)).clip(0, most).astype(np.int64) - 1
+    place = np.maximum(guess - 1, 0)
+    for _ in range(2):
+        place += (own * share.take(place, mode="clip")).astype(np.int64) < wanted
+    return np.where(within, np.minimum(place, most), most)
+
+
+def _needed(comparison: Comparison, rank: Int[np.ndarray, " n"], tious: Sequence[float]) -> Int[np.ndarray, "tious a"]:
+    """Rank of the best proposal of its video that recalls each action at each tIoU; out of reach where none does."""
+    actions, predictions = comparison.actions, comparison.predictions
+    of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
+    pairs = overlapping(predictions.segments, of, actions.segments, min(tious))
+    has_length = actions.segments[:, 1] > actions.segments[:, 0]
+    ascending = np.argsort(tious)
+    level = np.searchsorted(np.asarray(tious)[ascending], pairs.overlap, "right") - 1  # the highest tIoU reached
+    reached = rank.take(pairs.prediction)
+    last_first = np.argsort(-reached)
+    # of repeated places the last assigned stays: the best rank
+    best = np.full((len(tious), len(has_length)), NEVER)
+    best[level[last_first], pairs.action[last_first]] = reached[last_first]
+    best[:, ~has_length] = NEVER
+    needed = np.empty_like(best)
+    needed[ascending] = np.minimum.accumulate(best[::-1], axis=0)[::-1]
+    return needed
+
+
+def area(table: Float[np.ndarray, "tious most"]) -> float:
+    """AUC: area under average recall over the average number of proposals, divided by the largest number."""
+    return float(np.trapezoid(table.mean(axis=0)) / table.shape[1])
+
+
+def average_recall(
+    videos: Sequence[Video],
+    proposals: Mapping[str, Scored],
+    counts: Sequence[int] = COUNTS,
+    tious: Sequence[float] = RECALL_TIOUS,
+    ties: Ties = "stable",
+) -> dict[str, float]:
+    """`AR@n` for each of `counts`: recall of actions, whatever their name, averaged over tIoU; 0 without actions."""
+    table = recall_table(compare(videos, proposals), tious, max(MOST, *counts), ties).mean(axis=0)
+    return {f"AR@{count}": float(np.nan_to_num(table[count - 1])) for count in counts}

@@ -1,0 +1,131 @@
+"""`tad evaluate`: a result file against an annotation file, as numbers and as a table."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tadlib.data.annotations import AMBIGUOUS, Video
+from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_CLASSES, THUMOS14_TIOUS
+from tadlib.evaluation import statistics
+from tadlib.evaluation.files import Found, read_actions, read_classes, read_found
+from tadlib.evaluation.metrics import generalised
+from tadlib.evaluation.ranking import Ties
+from tadlib.evaluation.recall import COUNTS
+from tadlib.evaluation.rows import compare
+from tadlib.evaluation.scoring import counted, score
+
+
+class Task(NamedTuple):
+    """What detections are scored against, and how."""
+
+    videos: tuple[Video, ...]  # of the subset, as annotated
+    known: frozenset[str]  # ids of all annotated videos
+    annotated: tuple[str, ...]  # all annotated classes
+    classes: tuple[str, ...]  # those that count
+    seen: tuple[str, ...]  # of them those that were trained on, if they compete with unseen ones
+    tious: tuple[float, ...]
+    protocol: str
+    subset: str
+    dropped: dict[str, int]  # bad rows of the annotations
+
+
+def read_task(
+    annotations: Path | str,
+    *,
+    subset: str = "",
+    classes: Path | str = "",
+    seen: Path | str = "",
+    protocol: str = "plain",
+    tious: Sequence[float] = (),
+    drop_bad: bool = False,
+) -> Task:
+    """The task of an annotation file; `classes` and `seen` are files of class names.
+
+    Without `subset` all annotated videos count, without `classes` all annotated classes; without `tious` those of
+    THUMOS14 for its classes and those of ActivityNet for others. Raises ValueError naming bad rows.
+    """
+    if not all(0 < tiou <= 1 for tiou in tious):
+        raise ValueError(f"tIoU thresholds must be above 0 and at most 1, got {', '.join(map(str, tious))}")
+    videos, dropped = read_actions(annotations, drop_bad=drop_bad)
+    annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
+    trained = read_classes(seen) if seen else ()
+    chosen = read_classes(classes) if classes else tuple(label for label in annotated if label not in trained)
+    usual = THUMOS14_TIOUS if {*chosen, *trained} <= set(THUMOS14_CLASSES) else ACTIVITYNET_TIOUS
+    inside = _of_subset(videos, subset, annotations)
+    known = frozenset(video.id for video in videos)
+    return Task(inside, known, annotated, chosen, trained, tuple(tious) or usual, protocol, subset, dropped)
+
+
+def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False) -> dict[str, object]:
+    """Every number of a result file, with the protocol and what was counted, ignored and dropped.
+
+    With seen classes also `base`, `novel` and `harmonic`, seen and unseen competing. Raises ValueError naming bad rows.
+    """
+    found, read, dropped = _read(task, detections, drop_bad)
+    result = score(task.videos, found, task.classes, task.tious, task.protocol, ties=ties)
+    ours = result["counts"]
+    assert isinstance(ours, dict)
+    ours |= {"detections_read": read, "detections_ignored": read - ours["detections"]}
+    ours |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
+    if task.seen:
+        videos = counted(task.videos, found.keys(), [*task.seen, *task.classes], task.protocol)
+        result |= generalised(videos, found, task.seen, task.classes, task.tious)
+    return result | {"subset": task.subset}
+
+
+def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False) -> statistics.Verdict:
+    """Whether the first result is better than the second, by mAP under the ActivityNet rule, paired over videos."""
+    rows = []
+    for path in (first, second):
+        found, _, _ = _read(task, path, drop_bad)
+        # with detections everywhere no video is left out of one run that counts in the other
+        videos = counted(task.videos, task.known, task.classes, task.protocol)
+        rows.append(compare(videos, found, task.classes))
+    return statistics.compare_videos(*rows, task.tious)
+
+
+def _read(task: Task, path: Path | str, drop_bad: bool) -> tuple[dict[str, Found], int, dict[str, int]]:
+    """Detections of the task's videos, how many rows the file has, and how many were dropped."""
+    classes = {*task.annotated, *task.classes, *task.seen}
+    found, dropped = read_found(path, task.known, classes, drop_bad=drop_bad)
+    names = {video.id for video in task.videos}
+    own = {video: each for video, each in found.items() if video in names}
+    return own, sum(len(each.scores) for each in found.values()), dropped
+
+
+def _of_subset(videos: Sequence[Video], subset: str, path: Path | str) -> tuple[Video, ...]:
+    subsets: Collection[str] = sorted({video.subset for video in videos})
+    if subset and subset not in subsets:
+        raise ValueError(f"{path} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")
+    return tuple(video for video in videos if not subset or video.subset == subset)
+
+
+def as_text(result: dict[str, object]) -> list[str]:
+    """The table that is printed: AP in per cent at each tIoU and on average, recall, and what was counted."""
+    tious, classes = result["tious"], result["per_class"]
+    width = max(24, *(len(label) for label in classes))
+    lines = [f"{'AP (%) at tIoU':{width}}" + "".join(f"{tiou:>8g}" for tiou in tious) + f"{'mean':>8}"]
+    lines += [_line(label, [*row, sum(row) / len(row)], width) for label, row in classes.items()]
+    for name, prefix in (("mAP", ""), ("without labels", "agnostic_"), ("twins merged", "merged_")):
+        if f"{prefix}mAP" in result:
+            lines.append(_line(name, [result[f"{prefix}mAP@{t:g}"] for t in tious] + [result[f"{prefix}mAP"]], width))
+    if "harmonic" in result:
+        lines += ["", f"{'seen and unseen compete':{width}}" + "".join(f"{name:>9}" for name in GENERALISED)]
+        lines.append(f"{'mAP (%)':{width}}" + "".join(f"{100 * result[name]:9.2f}" for name in GENERALISED))
+    lines += ["", f"{'proposals per video':{width}}" + "".join(f"{number:>8}" for number in COUNTS) + f"{'AUC':>8}"]
+    lines.append(_line("average recall (%)", [result[f"AR@{n}"] for n in COUNTS] + [result["AUC"]], width))
+    lines += ["", f"protocol {result['protocol']}" + (f", subset {result['subset']}" if result["subset"] else "")]
+    return lines + [f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in result["counts"].items() if value]
+
+
+GENERALISED = ("base", "novel", "harmonic")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{number} with {kind}" for kind, number in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _line(name: str, values: Sequence[float], width: int) -> str:
+    return f"{name:{width}}" + "".join(f"{100 * value:8.2f}" for value in values)

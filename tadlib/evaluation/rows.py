@@ -1,0 +1,115 @@
+"""Actions and predictions of all videos as flat arrays: what every measure of this room works on.
+
+Segments in seconds, (start, end). A place is a position in the list of videos or of classes that was given.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tadlib.data.annotations import Video
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """Segments (n, 2) in seconds with scores (n,): proposals, or detections if there are labels too."""
+
+    segments: object
+    scores: object
+
+
+class Actions(NamedTuple):
+    """True actions, in the order given."""
+
+    video: Int[np.ndarray, " n"]
+    label: Int[np.ndarray, " n"]
+    segments: Float[np.ndarray, "n 2"]
+
+
+class Predictions(NamedTuple):
+    """Proposals or detections, in the order given."""
+
+    video: Int[np.ndarray, " n"]
+    label: Int[np.ndarray, " n"]
+    segments: Float[np.ndarray, "n 2"]
+    scores: Float[np.ndarray, " n"]
+
+
+class Comparison(NamedTuple):
+    """Predictions beside the actions of the same videos and classes, and how many of those there are."""
+
+    videos: int
+    classes: int
+    actions: Actions
+    predictions: Predictions
+
+
+def compare(videos: Sequence[Video], found: Mapping[str, Scored], classes: Sequence[str] | None = None) -> Comparison:
+    """Flat rows of `videos` and `classes`; `classes` None ignores labels.
+
+    Every video given counts, with or without predictions; predictions of other videos and classes do not. Raises
+    ValueError naming the video with a segment or score that is no finite number, or with a reversed segment.
+    """
+    video_of = {video.id: place for place, video in enumerate(videos)}
+    class_of = None if classes is None else {label: place for place, label in enumerate(classes)}
+    number = 1 if classes is None else len(classes)
+    actions = _actions(videos, class_of)
+    predictions = _predictions(found, video_of, class_of)
+    _check(videos, predictions)
+    return Comparison(len(videos), number, actions, predictions)
+
+
+def without_labels(comparison: Comparison) -> Comparison:
+    """The same rows as one class."""
+    actions, predictions = comparison.actions, comparison.predictions
+    return comparison._replace(
+        classes=1,
+        actions=actions._replace(label=np.zeros_like(actions.label)),
+        predictions=predictions._replace(label=np.zeros_like(predictions.label)),
+    )
+
+
+def _actions(videos: Sequence[Video], class_of: Mapping[str, int] | None) -> Actions:
+    rows = [
+        (place, 0 if class_of is None else class_of[action.label], action.start, action.end)
+        for place, video in enumerate(videos)
+        for action in video.actions
+        if class_of is None or action.label in class_of
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return Actions(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:])
+
+
+def _predictions(
+    found: Mapping[str, Scored], video_of: Mapping[str, int], class_of: Mapping[str, int] | None
+) -> Predictions:
+    chosen = [(video_of[name], each) for name, each in found.items() if name in video_of and len(each.scores)]
+    if not chosen:
+        none = np.zeros(0, dtype=np.int64)
+        return Predictions(none, none, np.zeros((0, 2)), np.zeros(0))
+    counts = [len(each.scores) for _, each in chosen]
+    video = np.repeat(np.array([place for place, _ in chosen], dtype=np.int64), counts)
+    segments = np.concatenate([np.asarray(each.segments, dtype=np.float64).reshape(-1, 2) for _, each in chosen])
+    scores = np.concatenate([np.asarray(each.scores, dtype=np.float64) for _, each in chosen])
+    if class_of is None:
+        return Predictions(video, np.zeros_like(video), segments, scores)
+    label = np.array([class_of.get(name, -1) for _, each in chosen for name in each.labels], dtype=np.int64)
+    kept = label >= 0
+    return Predictions(video[kept], label[kept], segments[kept], scores[kept])
+
+
+def _check(videos: Sequence[Video], predictions: Predictions) -> None:
+    finite = np.isfinite(predictions.segments).all(axis=1) & np.isfinite(predictions.scores)
+    for right, fault in (
+        (finite, "has a segment or score that is no finite number"),
+        (~(predictions.segments[:, 1] < predictions.segments[:, 0]), "has a segment that ends before it starts"),
+    ):
+        if not right.all():
+            row = np.flatnonzero(~right)[0]
+            start, end = predictions.segments[row]
+            raise ValueError(
+                f"video {videos[predictions.video[row]].id} {fault}: [{start}, {end}] with score "
+                f"{predictions.scores[row]} ({(~right).sum()} of {len(right)} predictions): repair or drop them"
+            )

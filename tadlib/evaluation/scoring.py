@@ -1,0 +1,128 @@
+"""One result under one protocol: every number that a results file holds, with what was counted."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from tadlib.data.annotations import AMBIGUOUS, Video
+from tadlib.evaluation import thumos
+from tadlib.evaluation.metrics import means, precision_table
+from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged
+from tadlib.evaluation.ranking import Ties
+from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, area, recall_table
+from tadlib.evaluation.rows import Comparison, Predictions, Scored, compare, without_labels
+
+
+def table_of(
+    comparison: Comparison,
+    tious: Sequence[float],
+    protocol: str,
+    ambiguous: thumos.Ambiguous,
+    ties: Ties = "stable",
+) -> Float[np.ndarray, "k tious"]:
+    """AP of each class at each tIoU as the protocol computes it."""
+    rules = PROTOCOLS[protocol]
+    if rules.thumos:
+        return thumos.precision_table(comparison, tious, ambiguous)
+    table = precision_table(comparison, tious, ties)
+    return table.round(3) if rules.rounded else table
+
+
+def ambiguous_regions(videos: Sequence[Video]) -> thumos.Ambiguous:
+    """The ambiguous regions of videos as annotated, whose places are those in `videos`."""
+    rows = [
+        (place, action.start, action.end)
+        for place, video in enumerate(videos)
+        for action in video.actions
+        if action.label == AMBIGUOUS
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
+    return thumos.Ambiguous(table[:, 0].astype(np.int64), table[:, 1:])
+
+
+def score(
+    videos: Sequence[Video],
+    detections: Mapping[str, Scored],
+    classes: Sequence[str],
+    tious: Sequence[float],
+    protocol: str = "plain",
+    *,
+    stride: int = 8,
+    ties: Ties = "stable",
+) -> dict[str, object]:
+    """Everything a results file holds: mAP, class-agnostic mAP, AR, AUC, AP per class, the protocol and its counts.
+
+    `videos` as annotated, ambiguous regions included; `stride` frames make a snippet where a protocol asks for it.
+    Raises ValueError if no class has an action in the videos that count.
+    """
+    scored = counted(videos, detections.keys(), classes, protocol, stride)
+    rows = compare(scored, detections, classes)
+    as_read = {video.id: video for video in videos}
+    ambiguous = ambiguous_regions([as_read[video.id] for video in scored])
+    table = table_of(rows, tious, protocol, ambiguous, ties)
+    agnostic = table_of(without_labels(rows), tious, protocol, ambiguous, ties)
+    per_class = {c: row.tolist() for c, row in zip(classes, table, strict=True) if not np.isnan(row).any()}
+    missing = [label for label in classes if label not in per_class]
+    numbers = means(table, tious) | means(agnostic, tious, "agnostic_") | recalls(rows, ties)
+    if set(TWINS) <= per_class.keys():
+        numbers |= _merged(scored, rows, classes, tious)
+    counted_rows = _counts(videos, scored, rows, ambiguous, missing)
+    return numbers | {"tious": list(tious), "per_class": per_class, "protocol": protocol, "counts": counted_rows}
+
+
+def counted(
+    videos: Sequence[Video], found_in: Collection[str], classes: Sequence[str], protocol: str, stride: int = 8
+) -> tuple[Video, ...]:
+    """The videos that count under a protocol for detections in `found_in`, showing the actions that count."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    return detected(chosen(videos, classes, protocol, stride), found_in, protocol)
+
+
+def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:
+    """`AR@n`, `AUC`, and `recall`: at each tIoU with 100 proposals a video on average."""
+    table = recall_table(rows, RECALL_TIOUS, ties=ties)
+    average = table.mean(axis=0)
+    return {f"AR@{number}": float(average[number - 1]) for number in COUNTS} | {
+        "AUC": area(table),
+        "recall": {f"{tiou:g}": float(value) for tiou, value in zip(RECALL_TIOUS, table[:, -1], strict=True)},
+    }
+
+
+def _counts(
+    videos: Sequence[Video],
+    scored: Sequence[Video],
+    rows: Comparison,
+    ambiguous: thumos.Ambiguous,
+    missing: list[str],
+) -> dict[str, object]:
+    found_in = {scored[place].id for place in np.unique(rows.predictions.video)}
+    return counts(scored, found_in) | {
+        "ambiguous_regions": len(ambiguous.video),
+        "videos_left_out": len(videos) - len(scored),
+        "detections": len(rows.predictions.label),
+        "classes": rows.classes - len(missing),
+        "classes_without_actions": missing,
+    }
+
+
+def _merged(
+    videos: Sequence[Video], rows: Comparison, classes: Sequence[str], tious: Sequence[float]
+) -> dict[str, float]:
+    """mAP with CliffDiving and Diving as one class; of equal segments of the two the better scored is left."""
+    names = [label for label in classes if label != TWINS[0]]
+    place_of = {label: place for place, label in enumerate(names)} | {TWINS[0]: names.index(TWINS[1])}
+    renamed = np.array([place_of[label] for label in classes])
+    video, label, segments, scores = rows.predictions
+    label = renamed[label]
+    best = np.argsort(-scores, kind="stable")
+    keys = np.column_stack([video, label, segments])[best]
+    double = label[best] == place_of[TWINS[1]]
+    _, first = np.unique(keys, axis=0, return_index=True)
+    kept = ~double
+    kept[first] = True
+    rest = np.sort(best[kept])
+    predictions = Predictions(video[rest], label[rest], segments[rest], scores[rest])
+    both = compare(merged(videos), {}, names)._replace(predictions=predictions)
+    return means(precision_table(both, tious), tious, "merged_")

@@ -1,0 +1,84 @@
+"""The THUMOS14 toolkit's own rule, where it differs from ActivityNet's: matching, ambiguous regions, and area.
+
+- Actions take their turns, in the order in which they are annotated; each takes the free prediction of its class in
+  its video that it overlaps most (of equals the best scored), if the tIoU is above the threshold.
+- A prediction that is no hit and overlaps an ambiguous region of its video at all is dropped, not a false positive.
+- AP is the mean over the actions of the precision at each hit; precision is not made non-increasing.
+
+A prediction with a low score and a tight fit is thus preferred to one with a high score and a loose fit, which lowers
+AP where many predictions overlap one action.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tadlib.evaluation.matching import Pairs, candidates, greedy, overlapping
+from tadlib.evaluation.ranking import best_first, ranks
+from tadlib.evaluation.rows import Comparison
+
+
+class Ambiguous(NamedTuple):
+    """Regions in which nobody can tell whether there is an action."""
+
+    video: Int[np.ndarray, " m"]
+    segments: Float[np.ndarray, "m 2"]
+
+
+def precision_table(
+    comparison: Comparison, tious: Sequence[float], ambiguous: Ambiguous
+) -> Float[np.ndarray, "k tious"]:
+    """AP of each class at each tIoU by the THUMOS14 toolkit's rule; NaN for a class without actions."""
+    actions, predictions = comparison.actions, comparison.predictions
+    order = best_first(predictions.label, predictions.scores)
+    rank = ranks(order, predictions.label)
+    pairs = _preferred_pairs(comparison, rank, min(tious))
+    unclear = _touches(comparison, ambiguous)
+    number = np.bincount(actions.label, minlength=comparison.classes)
+    table = np.full((comparison.classes, len(tious)), np.nan)
+    for column, tiou in enumerate(tious):
+        reach = np.flatnonzero(pairs.overlap > tiou)
+        won = reach[greedy(pairs.action[reach], pairs.prediction[reach], len(predictions.label))]
+        hit = np.zeros(len(predictions.label), dtype=bool)
+        hit[pairs.prediction[won]] = True
+        gained = _precision_at_hits(order[(hit | ~unclear)[order]], hit, predictions.label, comparison.classes)
+        table[:, column] = np.where(number > 0, gained / np.maximum(number, 1), np.nan)
+    return table
+
+
+def _preferred_pairs(comparison: Comparison, rank: Int[np.ndarray, " n"], least: float) -> Pairs:
+    """Pairs that reach tIoU `least`: actions in their order, for each the prediction that fits it best first."""
+    actions, predictions, classes = comparison.actions, comparison.predictions, comparison.classes
+    of = candidates(
+        predictions.video * classes + predictions.label,
+        predictions.segments,
+        actions.video * classes + actions.label,
+        actions.segments,
+    )
+    pairs = overlapping(predictions.segments, of, actions.segments, least)
+    order = np.lexsort((rank[pairs.prediction], -pairs.overlap, pairs.action))
+    return Pairs(*(column[order] for column in pairs))
+
+
+def _touches(comparison: Comparison, ambiguous: Ambiguous) -> Bool[np.ndarray, " n"]:
+    """Which predictions overlap an ambiguous region of their video at all."""
+    predictions = comparison.predictions
+    of = candidates(predictions.video, predictions.segments, ambiguous.video, ambiguous.segments)
+    touches = np.zeros(len(predictions.video), dtype=bool)
+    touches[overlapping(predictions.segments, of, ambiguous.segments, np.nextafter(0, 1)).prediction] = True
+    return touches
+
+
+def _precision_at_hits(
+    order: Int[np.ndarray, " m"], hit: Bool[np.ndarray, " n"], label: Int[np.ndarray, " n"], classes: int
+) -> Float[np.ndarray, " k"]:
+    """Sum over the hits of each class of the precision there; `order` holds the counted predictions, class by class."""
+    counts = np.bincount(label[order], minlength=classes)
+    first = np.cumsum(counts) - counts
+    places = np.flatnonzero(hit[order])
+    own = label[order[places]]
+    hits = np.bincount(own, minlength=classes)
+    found = np.arange(1, len(places) + 1) - np.repeat(np.cumsum(hits) - hits, hits)
+    return np.bincount(own, weights=found / (places - first[own] + 1), minlength=classes).astype(np.float64)

@@ -1,0 +1,56 @@
+"""Where parameters meet the science: each step of the pipeline as one call of a notebook.
+
+A step takes the checked parameters apart into plain arguments and calls the rooms of the science wing; it computes
+nothing itself.
+"""
+
+from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
+from tadlib.workbook.steps.detector import answer, load_detector, propose, save_proposals, train, training_windows
+from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
+from tadlib.workbook.steps.health import feature_health, findings, frames, leaks, overview
+from tadlib.workbook.steps.naming import best_detections, class_logits, compare_fusions, confusion, name, named_segments
+from tadlib.workbook.steps.results import (
+    actions_per_class,
+    best_and_worst,
+    class_precision,
+    compare,
+    compared,
+    recall_curves,
+    summarise,
+    true_label_precision,
+)
+
+__all__ = [
+    "Data",
+    "actions_per_class",
+    "answer",
+    "best_and_worst",
+    "best_detections",
+    "class_logits",
+    "class_pictures",
+    "class_precision",
+    "compare",
+    "compare_fusions",
+    "compared",
+    "confusion",
+    "examine",
+    "feature_health",
+    "findings",
+    "frames",
+    "gather",
+    "inventory",
+    "leaks",
+    "load_detector",
+    "name",
+    "named_segments",
+    "overview",
+    "propose",
+    "recall_curves",
+    "save_proposals",
+    "summarise",
+    "train",
+    "training_windows",
+    "true_label_precision",
+    "under_every_protocol",
+    "verdicts",
+]

@@ -1,0 +1,155 @@
+"""What every stage starts from: annotations, class split, features and encoder, gathered from checked parameters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from tadlib.data import datasets, features, splits
+from tadlib.data.annotations import Benchmark, Video
+from tadlib.data.encoder import Encoder
+from tadlib.data.features import FeatureStore
+from tadlib.data.grid import Grid
+from tadlib.data.splits import ClassSplit
+from tadlib.data.stores import FolderStore
+from tadlib.evaluation import protocols
+from tadlib.evaluation.scoring import ambiguous_regions
+from tadlib.evaluation.thumos import Ambiguous
+from tadlib.files import Progress, digest, silent
+from tadlib.naming import pooling, text
+from tadlib.workbook.params import Params
+from tadlib.workbook.runs import resolve
+from tadlib.workbook.steps.sources import collect
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything a stage starts from: annotations, class split, features, and the encoder that made them."""
+
+    benchmark: Benchmark
+    classes: ClassSplit
+    store: FeatureStore | FolderStore
+    encoder: Encoder
+    params: Params
+    broken: Mapping[str, str] = field(default_factory=dict)  # what is wrong with the videos that were skipped
+
+    @cached_property
+    def scored(self) -> tuple[Video, ...]:
+        """The test videos that count under the protocol."""
+        return protocols.scored_videos(self.benchmark, self.classes.unseen, self.params.protocol, self.params.stride)
+
+    @cached_property
+    def ambiguous(self) -> Ambiguous:
+        """Regions of the scored videos that the THUMOS14 toolkit forgives, as the annotations have them."""
+        return ambiguous_regions(self.annotated)
+
+    @property
+    def annotated(self) -> list[Video]:
+        """The scored videos with all that was annotated, actions of other classes and ambiguous regions too."""
+        whole = {video.id: video for video in self.benchmark.videos}
+        return [whole[video.id].with_ambiguous() for video in self.scored]
+
+    @property
+    def training_videos(self) -> tuple[Video, ...]:
+        """Training videos with actions of seen classes."""
+        return self.benchmark.training_videos(self.classes.seen)
+
+    @property
+    def test_videos(self) -> tuple[Video, ...]:
+        """The scored videos with actions of unseen classes."""
+        return tuple(video for video in self.scored if video.actions)
+
+    @property
+    def competing(self) -> tuple[str, ...]:
+        """The classes among which proposals are named: the unseen ones first, then the seen ones if they compete."""
+        unseen, rivals = self.classes.unseen, self.params.candidates == "all"
+        return unseen + tuple(label for label in self.classes.seen if rivals and label not in unseen)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve digits that stand for the annotations, the features and what reads class names."""
+        videos = [asdict(video) for video in self.benchmark.videos]
+        return digest([videos, self.store.key, self.encoder.key, self.params.stride])
+
+    def grid(self, video: Video) -> Grid:
+        """Seconds and snippets of a video."""
+        return Grid(video.fps, self.params.stride)
+
+    def text(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
+        """Unit-length text embeddings of classes, encoded once."""
+        return text.class_embeddings(self.encoder, classes, self.params.text, self.benchmark.cache)
+
+    def pooled(self, video: Video, segments: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
+        """CLIP's features under segments of a video."""
+        params = self.params
+        return pooling.pool(self.store.read(video.id), segments, self.grid(video), params.roi_bins, params.pooling)
+
+    def similarity(self, video: Video, classes: Sequence[str]) -> np.ndarray:
+        """Cosine (t, k) of every snippet of a video with the text of every class."""
+        snippets = functional.normalize(torch.from_numpy(np.array(self.store.read(video.id))), dim=1)
+        return (snippets @ self.text(classes).T).numpy()
+
+    def seconds(self, video: Video) -> np.ndarray:
+        """The middle of every snippet of a video, in seconds."""
+        return self.grid(video).seconds(np.arange(len(self.store.read(video.id))) + 0.5)
+
+    def file(self, video: Video) -> Path:
+        """The file of a video."""
+        return features.find_video(self.benchmark.folder / "videos", video.id)
+
+    def frame(self, video: Video, seconds: float) -> np.ndarray:
+        """The frame (h, w, 3) shown at a time of a video; a grey one where there are features but no video."""
+        try:
+            return features.frame_at(self.file(video), seconds)
+        except features.BrokenVideo:
+            return np.full((9, 16, 3), 200, np.uint8)
+
+
+def gather(params: Params, progress: Progress = silent) -> Data:
+    """Annotations, class split, features and encoder; what is missing of the demo or of the features is made."""
+    data_dir = resolve(params.data_dir)
+    benchmark = datasets.load(params.dataset, data_dir, progress)
+    benchmark, store, encoder, broken = collect(benchmark, params, data_dir, progress)
+    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
+    return Data(benchmark, classes, store, encoder, params, broken)
+
+
+def inventory(data: Data) -> list[dict[str, object]]:
+    """What each side of the class split has."""
+    return [
+        {
+            "side": side,
+            "videos": len(videos),
+            "hours": round(sum(video.duration for video in videos) / 3600, 2),
+            "actions": sum(len(video.actions) for video in videos),
+            "classes": ", ".join(names),
+        }
+        for side, videos, names in (
+            ("training, seen", data.training_videos, data.classes.seen),
+            ("test, unseen", data.test_videos, data.classes.unseen),
+        )
+    ]
+
+
+def class_pictures(data: Data) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Cosine (k, k) of the mean feature of each class's true actions with each class's text, and a frame of each."""
+    classes = data.benchmark.classes
+    means, frames = [], []
+    for label in classes:
+        videos = [video.only([label]) for video in data.benchmark.videos if video.only([label]).actions]
+        pooled = [data.pooled(video, true_segments(video)) for video in videos]
+        means.append(functional.normalize(torch.cat(pooled), dim=1).mean(dim=0))
+        action = videos[0].actions[0]
+        frames.append(data.frame(videos[0], 0.6 * action.start + 0.4 * action.end))
+    return (functional.normalize(torch.stack(means), dim=1) @ data.text(classes).T).numpy(), frames
+
+
+def true_segments(video: Video) -> Float[Tensor, "n 2"]:
+    """The actions of a video (start, end) in seconds."""
+    return torch.tensor([[action.start, action.end] for action in video.actions], dtype=torch.float32)

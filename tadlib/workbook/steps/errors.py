@@ -1,0 +1,97 @@
+"""Where parameters meet the evaluation: what evaluate.ipynb asks beyond the headline, one call each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tadlib.evaluation import calibration, errors, scoring, sensitivity, statistics
+from tadlib.evaluation.calibration import Confusability, Reliability
+from tadlib.evaluation.errors import Judged
+from tadlib.evaluation.protocols import PROTOCOLS
+from tadlib.evaluation.rows import Comparison, compare
+from tadlib.evaluation.sensitivity import Sensitivity
+from tadlib.naming.fusion import Detections
+from tadlib.workbook.steps.data import Data
+
+JUDGED_AT = 0.5  # tIoU at which single predictions are called right or wrong
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The detections of one run beside the actions of the scored videos, judged at one tIoU."""
+
+    data: Data
+    rows: Comparison
+
+    @cached_property
+    def judged(self) -> Judged:
+        """The type of every detection."""
+        return errors.judge(self.rows, JUDGED_AT)
+
+    def shares(self) -> np.ndarray:
+        """Share of each type (columns: errors.TYPES) among the best 1, 2, ... 10 detections per action."""
+        return errors.shares(self.rows, self.judged)
+
+    def gains(self) -> dict[str, float]:
+        """mAP gained if detections of one type were not there; last, those in videos without unseen actions."""
+        return errors.gains(self.rows, self.data.benchmark.tious)
+
+    def sensitivity(self) -> dict[str, Sensitivity]:
+        """Misses and normalised AP by length, coverage and number of instances."""
+        return sensitivity.sensitivity(self.rows, self.data.scored, self.data.benchmark.tious)
+
+    def reliability(self) -> Reliability:
+        """How often detections of a score are right."""
+        return calibration.reliability(self.rows.predictions.scores, self.judged.hit >= 0)
+
+    def confusability(self) -> Confusability:
+        """Similarity of class texts against how often detections confuse the classes."""
+        counts = errors.confusion_counts(self.rows, self.judged, JUDGED_AT)
+        return calibration.confusability(counts, self.data.text(self.data.classes.unseen).numpy())
+
+    def record(self, table: Sequence[Mapping[str, object]]) -> dict[str, object]:
+        """What metrics.json holds beside the headline: the verdicts given and the cost of each type of error."""
+        return {"verdicts": [dict(row) for row in table], "gains": self.gains()}
+
+
+def examine(data: Data, detections: Mapping[str, Detections]) -> Examined:
+    """A run's detections, ready to be asked where their errors come from."""
+    return Examined(data, compare(data.scored, detections, data.classes.unseen))
+
+
+def verdicts(data: Data, compared: Mapping[str, tuple[str, Mapping[str, Detections]]]) -> list[dict[str, object]]:
+    """This run's mAP with its interval, and a row for every other result: the difference and what may be said of it.
+
+    `compared` as `steps.compared` gives it. The ActivityNet rule, whatever the protocol: intervals resample videos.
+    """
+    tious, seed = data.benchmark.tious, data.params.seed
+    rows = {name: examine(data, found).rows for name, (_, found) in compared.items()}
+    ours = next(name for name, (role, _) in compared.items() if role == "ours")
+    counts = statistics.draws(rows[ours].videos, seed=seed)
+    whole = float(statistics.resampled(rows[ours], tious, np.ones_like(counts[:1]))[0])
+    low, high = statistics.interval(statistics.resampled(rows[ours], tious, counts), whole)
+    table = [{"what": ours, "mAP": whole, "mAP from": low, "mAP to": high, "this run is": ""}]
+    for name, other in rows.items():
+        if name != ours:
+            found = statistics.compare_videos(rows[ours], other, tious, seed=seed)
+            interval = {"mAP": found.difference, "mAP from": found.low, "mAP to": found.high}
+            table.append({"what": f"{ours} minus {name}"} | interval | {"this run is": found.verdict})
+    return table
+
+
+def under_every_protocol(data: Data, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
+    """What the same detections score under each protocol's rules, on the videos that were processed."""
+    videos = data.annotated
+    table = []
+    for protocol in PROTOCOLS:
+        result = scoring.score(
+            videos, detections, data.classes.unseen, data.benchmark.tious, protocol, stride=data.params.stride
+        )
+        counts = result["counts"]
+        assert isinstance(counts, dict)
+        shown = {name: counts[name] for name in ("videos", "actions", "detections")}
+        numbers = {"mAP": result["mAP"], "mAP without labels": result["agnostic_mAP"]}
+        table.append({"protocol": protocol} | numbers | shown)
+    return table

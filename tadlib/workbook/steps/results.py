@@ -1,0 +1,116 @@
+"""A result between its floor and its ceilings, class by class and video by video, and what metrics.json holds of it."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from tadlib.data.annotations import Video
+from tadlib.detector.proposals import Proposals
+from tadlib.evaluation import baselines, diagnosis, metrics, protocols
+from tadlib.evaluation.rows import compare as compare_rows
+from tadlib.evaluation.scoring import recalls
+from tadlib.naming import fusion
+from tadlib.naming.fusion import Detections, Naming
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps.data import Data, true_segments
+from tadlib.workbook.steps.naming import class_logits
+
+
+def compare(
+    data: Data, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
+) -> list[dict[str, object]]:
+    """mAP of the floor, the training-free baseline, this run and both ceilings, a row each."""
+    shown = compared(data, proposals, detections, params)
+    classes = data.classes.unseen
+    return diagnosis.rows(data.scored, shown, classes, data.benchmark.tious, params.protocol, data.ambiguous)
+
+
+def compared(
+    data: Data, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
+) -> dict[str, tuple[str, Mapping[str, Detections]]]:
+    """Role and detections of the floor, the training-free baseline, this run and both ceilings, by name."""
+    classes, texts = data.classes.unseen, data.text(data.competing)
+    options = Naming(params.logit_scale, "clip", params.keep, params.top_k)
+    oracle = {video.id: Proposals(true_segments(video), torch.ones(len(video.actions))) for video in data.test_videos}
+    free = {
+        video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
+        for video in data.scored
+    }
+    logits = class_logits(data, oracle, params.model_copy(update={"target": "foreground"}))
+    return {
+        "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
+        "CLIP alone, training-free": ("baseline", free),
+        "this run": ("ours", detections),
+        "our segments, true label": ("ceiling", diagnosis.oracle_label(data.scored, proposals)),
+        "true segments, CLIP's label": (
+            "ceiling",
+            {video_id: fusion.name(found, logits[video_id], classes, options) for video_id, found in oracle.items()},
+        ),
+    }
+
+
+def recall_curves(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, list[float]]:
+    """AR@AN of this run's proposals and of blind windows."""
+    blind = baselines.blind(data.test_videos, params.seed)
+    return {
+        name: list(metrics.average_recall(data.test_videos, found).values())
+        for name, found in (("proposals", proposals), ("blind windows", blind))
+    }
+
+
+def class_precision(data: Data, detections: Mapping[str, Detections]) -> dict[str, float]:
+    """AP of each unseen class that has actions, mean over tIoU."""
+    table = diagnosis.class_table(
+        data.scored, detections, data.classes.unseen, data.benchmark.tious, data.params.protocol, data.ambiguous
+    )
+    return {
+        label: float(row.mean())
+        for label, row in zip(data.classes.unseen, table, strict=True)
+        if not np.isnan(row).any()
+    }
+
+
+def actions_per_class(data: Data) -> dict[str, int]:
+    """Test actions of each unseen class."""
+    labels = [action.label for video in data.test_videos for action in video.actions]
+    return {label: labels.count(label) for label in data.classes.unseen}
+
+
+def best_and_worst(data: Data, detections: Mapping[str, Detections], each: int = 2) -> tuple[list[Video], dict]:
+    """The videos with the highest and the lowest own mAP, and the mAP of every video."""
+    scores = diagnosis.video_precision(data.test_videos, detections, data.classes.unseen, data.benchmark.tious)
+    ordered = sorted(data.test_videos, key=lambda video: -scores[video.id])
+    return ordered[:each] + ordered[-each:], scores
+
+
+def summarise(
+    data: Data,
+    table: Sequence[Mapping[str, object]],
+    proposals: Mapping[str, Proposals],
+    detections: Mapping[str, Detections],
+    params: Params,
+) -> dict[str, object]:
+    """What metrics.json holds: flat names and fractions, the rows compared with, the protocol and its counts."""
+    ours = next(row for row in table if row["role"] == "ours")
+    flat = {name: value for name, value in ours.items() if name.startswith("mAP")}
+    flat |= {f"agnostic_{name}": value for name, value in _agnostic(data, proposals).items()}
+    flat |= recalls(compare_rows(data.test_videos, proposals))
+    return flat | {
+        "per_class": class_precision(data, detections),
+        "rows": [dict(row) for row in table],
+        "protocol": params.protocol,
+        "counts": protocols.counts(data.scored, list(detections)),
+        "unseen": list(data.classes.unseen),
+    }
+
+
+def _agnostic(data: Data, proposals: Mapping[str, Proposals]) -> dict[str, float]:
+    tious = data.benchmark.tious
+    table = diagnosis.class_table(data.scored, proposals, None, tious, data.params.protocol, data.ambiguous)
+    return metrics.means(table, tious)
+
+
+def true_label_precision(data: Data, proposals: Mapping[str, Proposals]) -> dict[str, float]:
+    """AP of each unseen class if our segments had their true labels."""
+    return class_precision(data, diagnosis.oracle_label(data.scored, proposals))

@@ -1,0 +1,149 @@
+"""Error types, gains, sensitivity and calibration on results small enough to judge by eye."""
+
+import numpy as np
+import pytest
+
+from tadlib.data.annotations import Action, Video
+from tadlib.evaluation import calibration, errors, metrics, sensitivity
+from tadlib.evaluation.benchmark import simulated
+from tadlib.evaluation.files import Found
+from tadlib.evaluation.rows import compare
+
+CLASSES = ("Diving", "Shotput")
+
+
+def video(name, *actions):
+    return Video(name, 100.0, 30.0, "test", tuple(Action(*action) for action in actions))
+
+
+def found(*rows):
+    segments = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
+    return Found(segments, np.array([row[2] for row in rows], dtype=np.float64), tuple(row[3] for row in rows))
+
+
+VIDEOS = [video("a", (0, 10, "Diving"), (50, 60, "Shotput")), video("empty")]
+ROWS = compare(
+    VIDEOS,
+    {
+        "a": found(
+            (0, 10, 0.9, "Diving"),
+            (0, 9, 0.8, "Diving"),
+            (0, 10, 0.7, "Shotput"),
+            (0, 4, 0.6, "Diving"),
+            (0, 4, 0.5, "Shotput"),
+            (80, 90, 0.4, "Diving"),
+        ),
+        "empty": found((0, 10, 0.95, "Diving"), (0, 10, 0.3, "Shotput")),
+    },
+    CLASSES,
+)
+
+
+def test_each_prediction_has_the_type_that_its_best_overlap_gives():
+    kinds = [errors.TYPES[kind] for kind in errors.judge(ROWS, 0.5).kind]
+    assert kinds == [
+        "true positive",
+        "double detection",
+        "wrong label",
+        "localisation",
+        "confusion",
+        "background",
+        "background",  # in a video without actions, whatever the video before has
+        "background",
+    ]
+
+
+def test_of_equal_overlaps_the_action_of_the_own_class_judges():
+    videos = [video("a", (0, 10, "Diving"), (0, 10, "Shotput"))]
+    rows = compare(videos, {"a": found((0, 4, 0.9, "Diving"), (0, 4, 0.8, "Shotput"))}, CLASSES)
+    assert [errors.TYPES[kind] for kind in errors.judge(rows, 0.5).kind] == ["localisation"] * 2
+
+
+def test_shares_look_at_the_best_predictions_per_action():
+    first, second, *_ = errors.shares(ROWS, errors.judge(ROWS, 0.5))
+    # Diving: 0.95 in the empty video; Shotput: the wrong label at 0.7
+    assert first == pytest.approx([0, 0, 0.5, 0, 0, 0.5])
+    # and the two next: a true positive, a confusion
+    assert second == pytest.approx([0.25, 0, 0.25, 0, 0.25, 0.25])
+    assert errors.shares(ROWS, errors.judge(ROWS, 0.5)).sum(axis=1) == pytest.approx(np.ones(10))
+
+
+def test_gains_are_what_the_result_without_these_predictions_scores():
+    gained = errors.gains(ROWS, (0.5,))
+    # Diving has AP 1/2 behind the false positive in the empty video; Shotput is missed
+    assert gained["in empty videos"] == pytest.approx(0.25) and gained["background"] == pytest.approx(0.25)
+    assert gained["wrong label"] == gained["double detection"] == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gains_of_a_large_result_agree_with_scoring_it_without_the_predictions(seed):
+    rows = simulated(videos=20, per_video=50, classes=4, actions=4, seed=seed)
+    judged = errors.judge(rows, 0.5)
+    whole = metrics.precision_table(rows, (0.5,)).mean()
+    assert errors.mean_precision(rows, judged, judged.kind >= 0) == pytest.approx(whole, abs=1e-12)
+    for name in errors.TYPES[1:]:
+        kept = judged.kind != errors.TYPES.index(name)
+        without = rows._replace(predictions=type(rows.predictions)(*(column[kept] for column in rows.predictions)))
+        expected = metrics.precision_table(without, (0.5,)).mean() - whole
+        assert errors.gains(rows, (0.5,))[name] == pytest.approx(expected, abs=1e-12)
+
+
+def test_confusion_counts_what_overlaps():
+    counts = errors.confusion_counts(ROWS, errors.judge(ROWS, 0.5), 0.5)
+    assert counts.tolist() == [[2, 1], [0, 0]]  # two Divings named Diving, one named Shotput
+
+
+def test_misses_are_counted_by_bin():
+    videos = [video("a", (0, 2, "Diving"), (10, 30, "Diving"), (50, 51, "Shotput"))]
+    rows = compare(videos, {"a": found((10, 30, 0.9, "Diving"))}, CLASSES)
+    result = sensitivity.sensitivity(rows, videos, (0.5, 0.7), {"length": (5,), "coverage": (0.1,), "instances": (1,)})
+    for name, bins in (("length", ("0-5", "5+")), ("coverage", ("0-10", "10+"))):
+        assert result[name].bins == bins
+        assert result[name].actions.tolist() == [2, 1] and result[name].missed.tolist() == [1.0, 0.0]
+        assert result[name].precision.tolist() == [0.0, 1.0]
+    assert result["instances"].bins == ("1", "2+") and result["instances"].missed.tolist() == [1.0, 0.5]
+    assert result["all"].missed == pytest.approx([2 / 3])
+
+
+def test_normalised_precision_weighs_a_rare_kind_as_an_average_one():
+    # one short action, three long ones, all found, one false positive above the short one
+    videos = [video("a", (0, 2, "Diving"), (10, 30, "Diving"), (40, 60, "Diving"), (70, 90, "Diving"))]
+    answer = [(95, 99, 0.9), (0, 2, 0.8), (10, 30, 0.7), (40, 60, 0.6), (70, 90, 0.5)]
+    rows = compare(videos, {"a": found(*((*row, "Diving") for row in answer))}, CLASSES)
+    result = sensitivity.sensitivity(rows, videos, (0.5,), {"length": (5,), "coverage": (1,), "instances": (9,)})
+    # recall 1 of an average class with 4 actions against 1 false positive: 4 / 5, for the short and the long alike
+    assert result["length"].precision == pytest.approx([0.8, 0.8])
+    assert result["all"].precision == pytest.approx([0.8])
+
+
+def test_a_bin_without_actions_says_nothing():
+    rows = compare(VIDEOS, {}, CLASSES)
+    result = sensitivity.sensitivity(rows, VIDEOS, (0.5,), {"length": (1,), "coverage": (1,), "instances": (1,)})
+    assert np.isnan(result["length"].missed[0]) and result["length"].missed[1] == 1.0
+
+
+def test_long_actions_are_binned_as_activitynets():
+    assert sensitivity.usual_edges(ROWS) is sensitivity.LONG
+    short = compare([video("a", (0, 2, "Diving"))], {}, CLASSES)
+    assert sensitivity.usual_edges(short) is sensitivity.SHORT
+
+
+def test_scores_that_are_right_as_often_as_they_say_have_no_calibration_error():
+    scores = np.repeat([0.25, 0.75], 4)
+    hit = np.array([True, False, False, False, True, True, True, False])
+    result = calibration.reliability(scores, hit, bins=2)
+    assert result.right.tolist() == [0.25, 0.75] and result.error == 0.0
+    assert calibration.reliability(scores, ~hit, bins=2).error == pytest.approx(0.5)
+
+
+def test_scores_that_are_no_probabilities_are_refused():
+    with pytest.raises(ValueError, match=r"scores must be probabilities \(0..1\), got -3..35"):
+        calibration.reliability(np.array([-3.0, 35.0]), np.array([True, False]))
+
+
+def test_confusion_that_follows_the_text_is_seen():
+    texts = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    follows = calibration.confusability(np.array([[5, 4, 0], [4, 5, 1], [0, 1, 9]]), texts)
+    assert follows.correlation > 0.9 and len(follows.true) == 6
+    assert follows.share[(follows.true == 0) & (follows.named == 1)] == pytest.approx([4 / 9])
+    assert np.isnan(calibration.confusability(np.eye(3, dtype=np.int64), texts).correlation)

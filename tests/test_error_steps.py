@@ -1,0 +1,75 @@
+"""What the evaluation notebook asks for, on detections small enough to know the answers."""
+
+import pytest
+import torch
+
+from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.splits import ClassSplit
+from tadlib.naming.fusion import Detections
+from tadlib.workbook import steps
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps import Data, errors
+
+VIDEOS = tuple(
+    Video(
+        f"v{number}", 100.0, 30.0, "test", (Action(0.0, 10.0, "Diving"), Action(50.0, 60.0, "Shotput")), ((80.0, 90.0),)
+    )
+    for number in range(12)
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Annotations and classes; no features, which these steps do not read."""
+    classes = ("Diving", "Shotput")
+    benchmark = Benchmark("x", tmp_path, VIDEOS, classes, "val", "test", (0.3, 0.5))
+    made = object.__new__(Data)
+    fields = {"benchmark": benchmark, "classes": ClassSplit(50, 0, (), classes), "params": Params()}
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def detections(*rows):
+    segments = torch.tensor([row[:2] for row in rows], dtype=torch.float64)
+    one = Detections(segments, torch.tensor([row[2] for row in rows]), tuple(row[3] for row in rows))
+    return {video.id: one for video in VIDEOS}
+
+
+RIGHT = detections((0, 10, 0.9, "Diving"), (50, 60, 0.8, "Shotput"))
+WRONG = detections((20, 30, 0.9, "Diving"), (50, 60, 0.8, "Diving"), (82, 85, 0.95, "Diving"))
+
+
+def test_a_run_is_told_from_its_floor_and_its_ceiling(data):
+    compared = {"this run": ("ours", RIGHT), "nothing": ("floor", WRONG), "itself": ("ceiling", RIGHT)}
+    first, floor, ceiling = errors.verdicts(data, compared)
+    assert first["mAP"] == first["mAP from"] == first["mAP to"] == 1.0
+    assert floor["this run is"] == "better" and floor["mAP"] == 1.0
+    assert ceiling["this run is"] == "cannot tell" and ceiling["mAP"] == 0.0
+
+
+def test_an_examined_run_says_what_its_detections_are(data):
+    examined = errors.examine(data, WRONG)
+    # per video: two on background, one on a Shotput with the wrong name
+    assert examined.shares()[-1].tolist() == pytest.approx([0, 0, 1 / 3, 0, 0, 2 / 3])
+    assert set(examined.record([])) == {"verdicts", "gains"}
+    assert examined.sensitivity()["all"].missed.tolist() == [1.0]
+    assert examined.reliability().right.max() == 0.0
+
+
+def test_every_protocol_scores_the_same_detections(data):
+    table = {row["protocol"]: row for row in errors.under_every_protocol(data, RIGHT)}
+    assert list(table) == ["plain", "strict", "gap", "t3al", "opentad", "thumos-toolkit"]
+    assert all(row["mAP"] == 1.0 and row["actions"] == 24 for row in table.values())
+
+
+def test_numbers_are_those_of_the_protocol(data):
+    object.__setattr__(data, "params", Params(protocol="thumos-toolkit"))
+    loose = detections((0, 8, 0.9, "Diving"), (0, 10, 0.1, "Diving"), (82, 85, 0.95, "Diving"))
+    # the toolkit forgives what lies on ambiguous regions, and prefers the tighter of two: precision 1/2 from rank 13 on
+    assert steps.class_precision(data, loose)["Diving"] == pytest.approx(sum(n / (12 + n) for n in range(1, 13)) / 12)
+    assert steps.class_precision(data, loose)["Shotput"] == 0.0
+
+
+def test_ambiguous_regions_are_found_in_the_annotations(data):
+    assert len(data.ambiguous.video) == 12 and data.ambiguous.segments[0].tolist() == [80, 90]

@@ -1,0 +1,225 @@
+"""What must hold whatever the detections are, and answers to what is extreme."""
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tadlib.evaluation import metrics, reference
+from tadlib.evaluation.matching import match
+from tadlib.evaluation.recall import RECALL_TIOUS, area, recall_table
+from tadlib.evaluation.rows import Actions, Comparison, Predictions
+
+TIOUS = (0.3, 0.5, 0.7)
+VIDEOS, CLASSES = 4, 3
+
+
+@st.composite
+def segments(draw, most):
+    """Up to `most` segments on a grid of quarter seconds: short ones, overlapping ones, and ones of no length."""
+    number = draw(st.integers(0, most))
+    starts = draw(st.lists(st.integers(0, 60), min_size=number, max_size=number))
+    lengths = draw(st.lists(st.integers(0, 24), min_size=number, max_size=number))
+    first = np.array(starts, dtype=np.float64) / 4
+    return np.stack([first, first + np.array(lengths, dtype=np.float64) / 4], axis=1)
+
+
+@st.composite
+def comparisons(draw):
+    """Actions and predictions of a few videos and classes, no two scores equal."""
+    true, found = draw(segments(12)), draw(segments(40))
+    places = [
+        np.array(draw(st.lists(st.integers(0, top - 1), min_size=len(rows), max_size=len(rows))), dtype=np.int64)
+        for rows in (true, found)
+        for top in (VIDEOS, CLASSES)
+    ]
+    scores = np.array(draw(st.permutations(range(len(found)))), dtype=np.float64) / 64
+    return Comparison(VIDEOS, CLASSES, Actions(*places[:2], true), Predictions(*places[2:], found, scores))
+
+
+def of(comparison, predictions):
+    return comparison._replace(predictions=Predictions(*predictions))
+
+
+def assert_same(first, second, tolerance=1e-12):
+    np.testing.assert_allclose(first, second, rtol=0, atol=tolerance)
+
+
+@given(comparisons(), st.randoms())
+def test_the_order_of_rows_changes_nothing(comparison, random):
+    order = np.array(random.sample(range(len(comparison.predictions.scores)), len(comparison.predictions.scores)), int)
+    shuffled = of(comparison, (column[order] for column in comparison.predictions))
+    assert_same(metrics.precision_table(shuffled, TIOUS), metrics.precision_table(comparison, TIOUS))
+    assert_same(recall_table(shuffled), recall_table(comparison))
+
+
+@given(comparisons(), st.permutations(range(VIDEOS)), st.permutations(range(CLASSES)))
+def test_renaming_videos_and_classes_changes_nothing(comparison, videos, classes):
+    video, label = np.array(videos), np.array(classes)
+    actions, predictions = (
+        rows._replace(video=video[rows.video], label=label[rows.label])
+        for rows in (comparison.actions, comparison.predictions)
+    )
+    renamed = Comparison(VIDEOS, CLASSES, actions, predictions)
+    assert_same(metrics.precision_table(renamed, TIOUS)[label], metrics.precision_table(comparison, TIOUS))
+    assert_same(recall_table(renamed), recall_table(comparison))
+
+
+@given(comparisons())
+def test_only_the_order_of_scores_matters(comparison):
+    *rest, scores = comparison.predictions
+    for other in (np.exp(scores) - 5, 1e-9 * scores, scores**3):
+        assert_same(
+            metrics.precision_table(of(comparison, (*rest, other)), TIOUS), metrics.precision_table(comparison, TIOUS)
+        )
+
+
+@given(comparisons(), st.data())
+def test_saying_it_again_never_raises_ap(comparison, data):
+    # a repetition can only help where its original was refused by an action that was taken: none overlap here
+    apart = comparison._replace(actions=disjoint(comparison.actions))
+    number = len(apart.predictions.scores)
+    again = data.draw(st.lists(st.integers(0, max(number - 1, 0)), max_size=10 if number else 0))
+    doubled = of(apart, (np.concatenate([column, column[again]]) for column in apart.predictions))
+    assert np.all(
+        np.nan_to_num(metrics.precision_table(doubled, TIOUS))
+        <= np.nan_to_num(metrics.precision_table(apart, TIOUS)) + 1e-12
+    )
+
+
+def disjoint(actions):
+    """The same actions a minute apart from each other, the first of each video where it was."""
+    rank = np.zeros(len(actions.video))
+    for video in range(VIDEOS):
+        own = actions.video == video
+        rank[own] = np.arange(own.sum())
+    return actions._replace(segments=actions.segments + 60 * rank[:, None])
+
+
+@given(comparisons())
+def test_the_truth_itself_scores_one_and_silence_zero(comparison):
+    video, label, true = comparison.actions
+    there = np.isin(np.arange(CLASSES), label)
+    perfect = of(comparison, (video, label, true, np.arange(len(true), dtype=np.float64)))
+    silent = of(comparison, (column[:0] for column in comparison.predictions))
+    for answer, value in ((perfect, 1.0), (silent, 0.0)):
+        table = metrics.precision_table(answer, TIOUS)
+        assert (table[there] == value).all() and np.isnan(table[~there]).all()
+
+
+@given(comparisons(), st.integers(-1000, 1000))
+def test_shifting_everything_in_time_changes_nothing(comparison, quarters):
+    shift = quarters / 4  # exact in binary, so that no overlap is rounded differently
+    moved = comparison._replace(
+        actions=comparison.actions._replace(segments=comparison.actions.segments + shift),
+        predictions=comparison.predictions._replace(segments=comparison.predictions.segments + shift),
+    )
+    assert_same(metrics.precision_table(moved, TIOUS), metrics.precision_table(comparison, TIOUS))
+    assert_same(recall_table(moved), recall_table(comparison))
+
+
+@given(comparisons())
+def test_a_video_with_actions_and_no_predictions_lowers_recall(comparison):
+    more = comparison._replace(
+        videos=VIDEOS + 1,
+        actions=Actions(
+            np.append(comparison.actions.video, VIDEOS),
+            np.append(comparison.actions.label, 0),
+            np.vstack([comparison.actions.segments, [[0.0, 5.0]]]),
+        ),
+    )
+    before, after = (np.nan_to_num(metrics.precision_table(each, TIOUS)) for each in (comparison, more))
+    assert (after <= before + 1e-12).all() and (after[0][before[0] > 0] < before[0][before[0] > 0]).all()
+
+
+@given(comparisons())
+def test_what_is_found_is_what_the_slow_loops_find(comparison):
+    has_length = comparison.predictions.segments[:, 1] > comparison.predictions.segments[:, 0]
+    rows = of(comparison, (column[has_length] for column in comparison.predictions))
+    for ties in ("stable", "peer"):
+        assert_same(metrics.precision_table(rows, TIOUS, ties), reference.precision_table(rows, TIOUS))
+    if len(rows.actions.video):
+        assert_same(recall_table(rows, ties="peer"), reference.recall_table(rows, RECALL_TIOUS))
+
+
+@given(comparisons())
+def test_an_action_is_hit_once_and_a_prediction_hits_once(comparison):
+    hits = match(comparison, TIOUS)
+    for kind in (hits.action, hits.prediction):
+        pairs = list(zip(kind.tolist(), hits.tiou.tolist(), strict=True))
+        assert len(pairs) == len(set(pairs))
+    assert (comparison.actions.video[hits.action] == comparison.predictions.video[hits.prediction]).all()
+    assert (comparison.actions.label[hits.action] == comparison.predictions.label[hits.prediction]).all()
+
+
+def crowd(predictions, videos=1, actions=50, classes=1, seed=0):
+    """Predictions all over videos of an hour with actions all over them."""
+    rng = np.random.default_rng(seed)
+    true = rng.uniform(0, 3600, (actions, 1)) + [[0.0, 8.0]]
+    found = rng.uniform(0, 3600, (predictions, 1)) + np.c_[np.zeros(predictions), rng.uniform(1, 20, predictions)]
+    return Comparison(
+        videos,
+        classes,
+        Actions(rng.integers(0, videos, actions), rng.integers(0, classes, actions), true),
+        Predictions(
+            rng.integers(0, videos, predictions),
+            rng.integers(0, classes, predictions),
+            found,
+            rng.random(predictions),
+        ),
+    )
+
+
+def test_ten_thousand_detections_in_one_video_are_scored_as_by_the_slow_loop():
+    rows = crowd(10_000)
+    assert_same(metrics.precision_table(rows, (0.5,)), reference.precision_table(rows, (0.5,)))
+
+
+def test_a_million_detections_take_seconds_and_bounded_memory():
+    rows = crowd(1_000_000, videos=200, actions=3000, classes=20)
+    tracemalloc.start()
+    began = time.process_time()
+    table, recall = metrics.precision_table(rows, TIOUS), recall_table(rows)
+    seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0 < table.mean() < 1 and 0 < area(recall) < 1
+    assert seconds < 30 and peak < 600e6  # usually 3 s and 0.3 GB
+
+
+def test_a_million_overlapping_pairs_at_a_time_are_enough(monkeypatch):
+    rows = crowd(3000, videos=3, actions=300)
+    whole = metrics.precision_table(rows, TIOUS), recall_table(rows), metrics.precision_table(rows, TIOUS, "peer")
+    monkeypatch.setattr("tadlib.evaluation.matching.AT_ONCE", 100)
+    parts = metrics.precision_table(rows, TIOUS), recall_table(rows), metrics.precision_table(rows, TIOUS, "peer")
+    for one, other in zip(whole, parts, strict=True):
+        assert_same(one, other, 0)
+
+
+def test_more_groups_than_a_lookup_table_may_hold_are_searched(monkeypatch):
+    rows = crowd(3000, videos=3, actions=300, classes=7)
+    expected = metrics.precision_table(rows, TIOUS)
+    monkeypatch.setattr("tadlib.evaluation.matching.LOOKUP", 1)
+    assert_same(metrics.precision_table(rows, TIOUS), expected, 0)
+
+
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20, 2.0**40])
+def test_times_of_any_size_are_compared_alike(scale):
+    rows = crowd(2000, videos=3, actions=300)
+    scaled = rows._replace(
+        actions=rows.actions._replace(segments=rows.actions.segments * scale),
+        predictions=rows.predictions._replace(segments=rows.predictions.segments * scale),
+    )
+    assert_same(metrics.precision_table(scaled, TIOUS), metrics.precision_table(rows, TIOUS), 0)
+
+
+@pytest.mark.parametrize("tious", [(1.0,), (0.95, 0.1), (0.5, 0.5)])
+def test_thresholds_come_in_any_order_and_number(tious):
+    rows = crowd(2000, videos=3, actions=300)
+    assert_same(metrics.precision_table(rows, tious), reference.precision_table(rows, tious))
+
+
+settings.register_profile("project", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("project")

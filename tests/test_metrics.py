@@ -1,0 +1,206 @@
+"""mAP and AR@AN against values worked out by hand, against plain loops, and in every case that decides something."""
+
+import numpy as np
+import pytest
+
+from tadlib.data.annotations import Action, Video
+from tadlib.evaluation import metrics, reference
+from tadlib.evaluation.matching import greedy
+from tadlib.evaluation.recall import RECALL_TIOUS, area, recall_table
+from tadlib.evaluation.rows import Actions, Comparison, Predictions, compare
+from tadlib.naming.fusion import Detections
+
+TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def video(name, *actions):
+    return Video(name, 100.0, 30.0, "test", tuple(Action(*action) for action in actions))
+
+
+def found(*rows):
+    """Detections from (start, end, score, label), in the order given."""
+    import torch
+
+    segments = torch.tensor([row[:2] for row in rows], dtype=torch.float64).reshape(-1, 2)
+    scores = torch.tensor([row[2] for row in rows], dtype=torch.float64)
+    return Detections(segments, scores, tuple(row[3] for row in rows))
+
+
+def random_comparison(seed, videos=12, classes=4, per_video=60, decimals=None, whole_seconds=False):
+    """Actions and predictions around them; scores rounded to `decimals` tie, whole seconds make equal overlaps."""
+    rng = np.random.default_rng(seed)
+    number = rng.integers(0, 9, videos)
+    action_video = np.repeat(np.arange(videos), number)
+    starts = rng.uniform(0, 90, len(action_video))
+    actions = np.stack([starts, starts + rng.uniform(0.5, 15, len(starts))], axis=1)
+    prediction_video = np.repeat(np.arange(videos), per_video)
+    starts = rng.uniform(0, 90, len(prediction_video))
+    near = np.stack([starts, starts + rng.uniform(0.5, 15, len(starts))], axis=1)
+    if len(actions):
+        chosen = rng.integers(0, len(actions), len(near))
+        near = np.where(rng.random((len(near), 1)) < 0.5, actions[chosen] + rng.normal(0, 1, (len(near), 2)), near)
+        near = np.sort(near, axis=1)
+        prediction_video = np.where(rng.random(len(near)) < 0.5, action_video[chosen], prediction_video)
+    scores = rng.random(len(near))
+    if whole_seconds:
+        actions, near = np.floor(actions), np.floor(near)
+    return Comparison(
+        videos,
+        classes,
+        Actions(action_video, rng.integers(0, classes, len(actions)), actions),
+        Predictions(
+            prediction_video,
+            rng.integers(0, classes, len(near)),
+            near,
+            scores if decimals is None else scores.round(decimals),
+        ),
+    )
+
+
+def test_a_perfect_answer_scores_one():
+    videos = [video("a", (1, 5, "Diving"), (10, 12, "Diving")), video("b", (3, 4, "Shotput"))]
+    answer = {"a": found((1, 5, 0.9, "Diving"), (10, 12, 0.2, "Diving")), "b": found((3, 4, 0.5, "Shotput"))}
+    result = metrics.mean_average_precision(videos, answer, ["Diving", "Shotput"], TIOUS)
+    assert result == {f"mAP@{tiou}": 1.0 for tiou in TIOUS} | {"mAP": 1.0}
+
+
+def test_no_answer_scores_zero():
+    videos = [video("a", (1, 5, "Diving"))]
+    assert metrics.mean_average_precision(videos, {}, ["Diving"], TIOUS)["mAP"] == 0.0
+    assert metrics.mean_average_precision(videos, {"a": found()}, ["Diving"], TIOUS)["mAP"] == 0.0
+
+
+def test_precision_is_interpolated_and_summed_over_recall():
+    videos = [video("a", (0, 10, "Diving"), (20, 30, "Diving"))]
+    answer = {"a": found((0, 10, 0.9, "Diving"), (50, 60, 0.8, "Diving"), (20, 30, 0.7, "Diving"))}
+    # hits at ranks 1 and 3: precision 1 and 2/3, each half of the recall
+    assert metrics.average_precision(videos, answer, ["Diving"], [0.5]) == pytest.approx(np.array([[(1 + 2 / 3) / 2]]))
+    # a miss before two hits: precision 1/2, then 2/3, and the better later one counts for both
+    answer = {"a": found((50, 60, 0.9, "Diving"), (0, 10, 0.8, "Diving"), (20, 30, 0.7, "Diving"))}
+    assert metrics.average_precision(videos, answer, ["Diving"], [0.5]) == pytest.approx(np.array([[2 / 3]]))
+
+
+def test_a_second_hit_on_an_action_is_a_false_positive():
+    videos = [video("a", (0, 10, "Diving"), (20, 30, "Diving"))]
+    answer = {"a": found((0, 10, 0.9, "Diving"), (0, 10, 0.8, "Diving"), (20, 30, 0.7, "Diving"))}
+    assert metrics.average_precision(videos, answer, ["Diving"], [0.5]) == pytest.approx(np.array([[(1 + 2 / 3) / 2]]))
+
+
+def test_a_prediction_refused_by_its_best_action_takes_the_next_free_one():
+    videos = [video("a", (0, 10, "Diving"), (2, 12, "Diving"))]
+    answer = {"a": found((0, 10, 0.9, "Diving"), (0.5, 10.5, 0.8, "Diving"))}
+    assert metrics.average_precision(videos, answer, ["Diving"], [0.5]) == 1.0  # tIoU 9.5/10.5 first, 8.5/11.5 free
+
+
+def test_a_tiou_equal_to_the_threshold_is_a_hit():
+    videos = [video("a", (0, 10, "Diving"))]
+    assert metrics.average_precision(videos, {"a": found((0, 5, 0.9, "Diving"))}, ["Diving"], [0.5]) == 1.0
+
+
+def test_a_video_without_predictions_counts():
+    videos = [video("a", (0, 10, "Diving")), video("b", (0, 10, "Diving"))]
+    assert metrics.average_precision(videos, {"a": found((0, 10, 0.9, "Diving"))}, ["Diving"], [0.5]) == 0.5
+
+
+def test_false_positives_in_a_video_without_actions_count():
+    videos = [video("a", (0, 10, "Diving")), video("empty")]
+    answer = {"a": found((0, 10, 0.5, "Diving")), "empty": found((0, 10, 0.9, "Diving"))}
+    assert metrics.average_precision(videos, answer, ["Diving"], [0.5]) == 0.5
+
+
+def test_a_class_without_actions_is_left_out_of_the_mean():
+    videos = [video("a", (0, 10, "Diving"))]
+    answer = {"a": found((0, 10, 0.9, "Diving"), (0, 10, 0.9, "Shotput"))}
+    table = metrics.average_precision(videos, answer, ["Diving", "Shotput"], [0.5])
+    assert table[0] == 1.0 and np.isnan(table[1])
+    assert metrics.mean_average_precision(videos, answer, ["Diving", "Shotput"], [0.5])["mAP"] == 1.0
+
+
+def test_no_class_with_actions_is_an_error():
+    with pytest.raises(ValueError, match="none of the classes has an action"):
+        metrics.mean_average_precision([video("a")], {}, ["Diving"], TIOUS)
+
+
+def test_two_segments_of_no_length_at_one_place_hit_each_other_but_are_not_recalled():
+    videos = [video("a", (5, 5, "Diving"))]
+    answer = {"a": found((5, 5, 0.9, "Diving"))}
+    assert metrics.average_precision(videos, answer, ["Diving"], [0.95]) == 1.0
+    assert metrics.average_recall(videos, answer, [1]) == {"AR@1": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ((1, 5, float("nan"), "Diving"), "video a has a segment or score that is no finite number"),
+        ((1, float("inf"), 0.5, "Diving"), "video a has a segment or score that is no finite number"),
+        ((5, 1, 0.5, "Diving"), "video a has a segment that ends before it starts"),
+    ],
+)
+def test_what_is_no_segment_or_score_is_refused_by_name(row, words):
+    with pytest.raises(ValueError, match=words):
+        compare([video("a", (1, 5, "Diving"))], {"a": found(row)}, ["Diving"])
+
+
+def test_generalised_results_are_balanced_by_the_harmonic_mean():
+    videos = [video("a", (0, 10, "Diving"), (20, 30, "Shotput"), (40, 50, "Shotput"))]
+    answer = {"a": found((0, 10, 0.9, "Diving"), (20, 30, 0.8, "Shotput"))}
+    result = metrics.generalised(videos, answer, ["Diving"], ["Shotput"], [0.5])
+    assert result == {"base": 1.0, "novel": 0.5, "harmonic": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_equal_scores_the_official_algorithm_is_reproduced(seed):
+    rows = random_comparison(seed)
+    expected = reference.precision_table(rows, TIOUS)
+    for ties in ("stable", "peer"):
+        np.testing.assert_allclose(metrics.precision_table(rows, TIOUS, ties), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_scores_and_overlaps_are_ordered_as_the_official_algorithm_orders_them(seed):
+    rows = random_comparison(seed, decimals=1, per_video=200, whole_seconds=True)
+    expected = reference.precision_table(rows, TIOUS)
+    np.testing.assert_allclose(metrics.precision_table(rows, TIOUS, "peer"), expected, rtol=0, atol=1e-12)
+
+
+def test_equal_scores_keep_the_order_given():
+    videos = [video("a", (0, 10, "Diving"))]
+    first = {"a": found((0, 10, 0.5, "Diving"), *[(50, 60, 0.5, "Diving")] * 30)}
+    last = {"a": found(*[(50, 60, 0.5, "Diving")] * 30, (0, 10, 0.5, "Diving"))}
+    assert metrics.average_precision(videos, first, ["Diving"], [0.5]) == 1.0
+    assert metrics.average_precision(videos, last, ["Diving"], [0.5]) == pytest.approx(1 / 31)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("per_video", [3, 60, 150])  # few, usual, and more than a hundred a video
+def test_average_recall_is_the_official_algorithms(seed, per_video):
+    rows = random_comparison(seed, per_video=per_video, decimals=1, whole_seconds=seed % 2 == 0)
+    expected = reference.recall_table(rows, RECALL_TIOUS)
+    np.testing.assert_allclose(recall_table(rows, ties="peer"), expected, rtol=0, atol=1e-12)
+
+
+def test_average_recall_keeps_a_share_of_each_videos_proposals():
+    videos = [video("a", (0, 10, "Diving")), video("b", (0, 10, "Diving"))]
+    # 3 and 1 proposals, 2 on average: at AN = 1 video a keeps floor(3 / 2) = 1, video b floor(1 / 2) = 0
+    answer = {"a": found((0, 10, 0.9, "x"), (20, 30, 0.8, "x"), (40, 50, 0.7, "x")), "b": found((0, 10, 0.9, "x"))}
+    assert metrics.average_recall(videos, answer, [1, 2]) == {"AR@1": 0.5, "AR@2": 1.0}
+    assert area(recall_table(compare(videos, answer))) == pytest.approx((0.75 + 98) / 100)
+
+
+def test_average_recall_without_actions_or_proposals_is_zero():
+    assert metrics.average_recall([video("a")], {}, [1]) == {"AR@1": 0.0}
+    assert metrics.average_recall([video("a", (0, 10, "Diving"))], {}, [1]) == {"AR@1": 0.0}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_matching_in_rounds_is_matching_one_after_the_other(seed):
+    rng = np.random.default_rng(seed)
+    turn = np.sort(rng.integers(0, 40, 150))
+    wanted = rng.integers(0, 30, 150)
+    free, served, expected = set(range(30)), set(), []
+    for place, (taker, thing) in enumerate(zip(turn, wanted, strict=True)):
+        if taker not in served and thing in free:
+            served.add(taker)
+            free.remove(thing)
+            expected.append(place)
+    assert sorted(greedy(turn, wanted, 30)) == expected

@@ -1,0 +1,110 @@
+"""Each protocol counts what its table says, and says what it counted."""
+
+import numpy as np
+import pytest
+
+from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.evaluation import protocols, scoring
+from tadlib.evaluation.files import Found
+
+NAMES = ("video_test_0000270", "video_test_0000504", "video_test_0000001", "video_test_0000002")
+
+
+def video(name, *actions, subset="test"):
+    return Video(name, 100.0, 30.0, subset, tuple(Action(*action) for action in actions))
+
+
+def found(*rows):
+    segments = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
+    return Found(segments, np.array([row[2] for row in rows], dtype=np.float64), tuple(row[3] for row in rows))
+
+
+VIDEOS = (
+    *(video(name, (0, 10, "Diving")) for name in NAMES[:2]),
+    video(NAMES[2], (0, 10, "Diving"), (20, 20.2, "Diving"), (0, 10.0005, "Diving"), (50, 60, "Ambiguous")),
+    video(NAMES[3], (0, 10, "Shotput")),
+)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "videos", "actions"),
+    [
+        ("plain", 4, 5),
+        ("strict", 3, 4),  # without 270
+        ("gap", 1, 2),  # without 270 and 504, the video of Shotput, and the action of 6 frames
+        ("t3al", 3, 5),  # without the video of Shotput
+        ("opentad", 3, 3),  # without 270 and the action annotated twice within a millisecond
+        ("thumos-toolkit", 4, 5),
+    ],
+)
+def test_each_protocol_counts_its_videos_and_actions(protocol, videos, actions):
+    chosen = protocols.chosen(VIDEOS, ["Diving"], protocol, stride=8)
+    counted = protocols.counts(chosen, NAMES)
+    assert (counted["videos"], counted["actions"]) == (videos, actions)
+
+
+def test_without_a_frame_rate_a_short_action_lasts_a_second_or_less():
+    short = video("a", (0, 1.0, "Diving"), (2, 3.1, "Diving"))
+    (chosen,) = protocols.chosen([short], ["Diving"], "gap")
+    assert [action.start for action in chosen.actions] == [2]
+
+
+def test_t3al_counts_training_videos_too_and_only_where_something_was_detected(tmp_path):
+    videos = (video("a", (0, 10, "Diving")), video("b", (0, 10, "Diving"), subset="val"))
+    benchmark = Benchmark("x", tmp_path, videos, ("Diving",), "val", "test", (0.5,))
+    assert len(protocols.scored_videos(benchmark, ["Diving"], "t3al", 8)) == 2
+    assert len(protocols.scored_videos(benchmark, ["Diving"], "strict", 8)) == 1
+    result = scoring.score(videos, {"a": found((0, 10, 0.9, "Diving"))}, ["Diving"], [0.5], "t3al")
+    assert result["mAP"] == 1.0 and result["counts"]["videos"] == 1
+    assert scoring.score(videos, {"a": found((0, 10, 0.9, "Diving"))}, ["Diving"], [0.5], "plain")["mAP"] == 0.5
+
+
+def test_t3al_rounds_each_class_to_a_tenth_of_a_point():
+    videos = [video("a", *((10 * n, 10 * n + 5, "Diving") for n in range(3)))]
+    one_of_three = {"a": found((0, 5, 0.9, "Diving"))}
+    assert scoring.score(videos, one_of_three, ["Diving"], [0.5], "plain")["mAP"] == pytest.approx(1 / 3)
+    assert scoring.score(videos, one_of_three, ["Diving"], [0.5], "t3al")["mAP"] == 0.333
+
+
+def test_the_thumos_toolkit_forgives_detections_on_ambiguous_regions():
+    detections = {NAMES[2]: found((52, 53, 0.9, "Diving"), (0, 10, 0.8, "Diving"))}
+    videos = [VIDEOS[2]]
+    assert scoring.score(videos, detections, ["Diving"], [0.5], "thumos-toolkit")["mAP"] == pytest.approx(1 / 3)
+    assert scoring.score(videos, detections, ["Diving"], [0.5], "plain")["mAP"] == pytest.approx(1 / 6)
+
+
+def test_the_thumos_toolkit_prefers_the_tighter_detection_to_the_surer_one():
+    videos = [video("a", (0, 10, "Diving"))]
+    detections = {"a": found((0, 8, 0.9, "Diving"), (0, 10, 0.1, "Diving"))}
+    assert scoring.score(videos, detections, ["Diving"], [0.5], "thumos-toolkit")["mAP"] == 0.5
+    assert scoring.score(videos, detections, ["Diving"], [0.5], "plain")["mAP"] == 1.0
+
+
+def test_the_thumos_toolkit_asks_for_more_than_the_threshold():
+    videos = [video("a", (0, 10, "Diving"))]
+    assert scoring.score(videos, {"a": found((0, 5, 0.9, "Diving"))}, ["Diving"], [0.5], "thumos-toolkit")["mAP"] == 0.0
+
+
+def test_twins_merged_are_one_class_annotated_once():
+    videos = [video("a", (0, 10, "CliffDiving"), (0, 10, "Diving"), (30, 40, "Diving"))]
+    detections = {"a": found((0, 10, 0.9, "Diving"), (0, 10, 0.8, "CliffDiving"), (30, 40, 0.7, "CliffDiving"))}
+    result = scoring.score(videos, detections, ["CliffDiving", "Diving"], [0.5])
+    assert result["mAP"] == pytest.approx((1 + 0.5) / 2)
+    assert result["merged_mAP"] == 1.0  # CliffDiving's name for a Diving is right, and said twice counts once
+    assert "merged_mAP" not in scoring.score(videos, detections, ["Diving"], [0.5])
+
+
+def test_what_was_counted_is_said():
+    result = scoring.score(VIDEOS, {NAMES[2]: found((0, 10, 0.9, "Diving"))}, ["Diving", "PoleVault"], [0.5], "strict")
+    assert result["protocol"] == "strict"
+    assert result["counts"] == {
+        "videos": 3,
+        "videos_without_actions": 1,
+        "videos_without_detections": 2,
+        "actions": 4,
+        "ambiguous_regions": 1,
+        "videos_left_out": 1,
+        "detections": 1,
+        "classes": 1,
+        "classes_without_actions": ["PoleVault"],
+    }

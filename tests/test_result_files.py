@@ -1,0 +1,231 @@
+"""`tad evaluate` on result files: layouts, protocols, and rows that cannot be right."""
+
+import gzip
+import json
+
+import golden
+import pytest
+
+from tadlib.evaluation import files
+from tadlib.evaluation.result_file import against, read_task
+from tadlib.evaluation.result_file import evaluate as evaluate_task
+from tadlib.workbook import cli
+
+TRUTH = "video-id,t-start,t-end,label\na,0,10,Diving\na,20,30,Shotput\nb,0,10,Diving\n"
+FOUND = "video-id,t-start,t-end,label,score\na,0,10,Diving,0.9\na,20,30,Shotput,0.8\nb,40,50,Diving,0.7\n"
+
+
+def evaluate(truth, found, *, drop_bad=False, **options):
+    """Numbers of a result file against an annotation file, as the command computes them."""
+    return evaluate_task(read_task(truth, drop_bad=drop_bad, **options), found, drop_bad=drop_bad)
+
+
+def written(tmp_path, truth=TRUTH, found=FOUND):
+    (tmp_path / "truth.csv").write_text(truth)
+    (tmp_path / "found.csv").write_text(found)
+    return tmp_path / "truth.csv", tmp_path / "found.csv"
+
+
+def as_json(tmp_path):
+    truth = {
+        "database": {
+            "a": {
+                "subset": "test",
+                "annotations": [{"segment": [0, 10], "label": "Diving"}, {"segment": [20, 30], "label": "Shotput"}],
+            },
+            "b": {"subset": "test", "annotations": [{"segment": [0, 10], "label": "Diving"}]},
+            "c": {"subset": "val", "annotations": [{"segment": [0, 10], "label": "Diving"}]},
+        }
+    }
+    found = {
+        "results": {
+            "a": [
+                {"segment": [0, 10], "label": "Diving", "score": 0.9},
+                {"segment": [20, 30], "label": "Shotput", "score": 0.8},
+            ],
+            "v_b": [{"segment": [40, 50], "label": "Diving", "score": 0.7}],
+        }
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json.gz").write_bytes(gzip.compress(json.dumps(found).encode()))
+    return tmp_path / "truth.json", tmp_path / "found.json.gz"
+
+
+def test_csv_and_json_give_the_same_numbers(tmp_path):
+    plain = evaluate(*written(tmp_path))
+    layout = evaluate(*as_json(tmp_path), subset="test")
+    assert plain["mAP"] == layout["mAP"] == 0.75  # Diving: one of two actions found; Shotput: all
+    assert plain["per_class"] == layout["per_class"] == {"Diving": [0.5] * 5, "Shotput": [1.0] * 5}
+
+
+def test_columns_are_found_by_name_in_any_order(tmp_path):
+    found = "score,label,t-end,t-start,video-id\n0.9,Diving,10,0,a\n0.8,Shotput,30,20,a\n0.7,Diving,50,40,b\n"
+    assert evaluate(*written(tmp_path, found=found))["mAP"] == 0.75
+
+
+def test_a_subset_counts_its_own_videos(tmp_path):
+    truth, found = as_json(tmp_path)
+    assert evaluate(truth, found)["counts"]["actions"] == 4
+    assert evaluate(truth, found, subset="test")["counts"]["actions"] == 3
+    with pytest.raises(ValueError, match="no videos of subset 'tset': it has 'test', 'val'"):
+        evaluate(truth, found, subset="tset")
+
+
+def test_only_the_named_classes_count(tmp_path):
+    (tmp_path / "classes.txt").write_text("Shotput\nPoleVault\n")
+    result = evaluate(*written(tmp_path), classes=tmp_path / "classes.txt")
+    assert result["per_class"] == {"Shotput": [1.0] * 5}
+    assert result["counts"]["classes_without_actions"] == ["PoleVault"]
+    assert (result["counts"]["detections"], result["counts"]["detections_ignored"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ("a,10,0,Diving,0.5", "end before start"),
+        ("a,nan,1,Diving,0.5", "time is no finite number"),
+        ("a,,1,Diving,0.5", "time is no finite number"),
+        ("a,0,1,Diving,nan", "score is no finite number"),
+        ("a,0,1,Diving,high", "score is no finite number"),
+        ("a,-1,1,Diving,0.5", "negative time"),
+        ("a,0,1,Dving,0.5", "unknown class"),
+        ("z,0,1,Diving,0.5", "unknown video"),
+    ],
+)
+def test_a_bad_detection_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_path, row, kind):
+    paths = written(tmp_path, found=FOUND + row + "\n")
+    with pytest.raises(ValueError, match=f"1 with {kind} \\(row 4: video {row[0]} .*--drop-bad"):
+        evaluate(*paths)
+    result = evaluate(*paths, drop_bad=True)
+    assert result["mAP"] == 0.75 and result["counts"]["dropped_detections"] == {kind: 1}
+
+
+def test_a_bad_action_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_path):
+    paths = written(tmp_path, truth=TRUTH + "b,9,3,Diving\n")
+    with pytest.raises(ValueError, match=r"1 with end before start \(row 4: video b \[9, 3\] 'Diving'\)"):
+        evaluate(*paths)
+    assert evaluate(*paths, drop_bad=True)["counts"]["dropped_actions"] == {"end before start": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "is empty"),
+        ("{", "is not readable JSON"),
+        ("[1, 2]", "has no 'results'"),
+        ('{"results": {"a": [{"segment": [0, 1]}]}}', "video a cannot be read"),
+        ('{"results": {"a": 3}}', "video a cannot be read"),
+        ("video-id,t-start,t-end\n", "has no column label"),
+        ("video-id,t-start,t-end,label,score\na,1,2\n", "line 2 has 3 fields, the header 5"),
+        ("video-id,t-start,t-end,label\na,0,1,Diving\n", "need a score each"),
+    ],
+)
+def test_a_file_that_is_no_result_says_so(tmp_path, content, words):
+    truth, _ = written(tmp_path)
+    (tmp_path / "broken").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        evaluate(truth, tmp_path / "broken")
+
+
+def test_a_broken_gzip_file_says_so(tmp_path):
+    truth, _ = written(tmp_path)
+    (tmp_path / "broken.gz").write_bytes(gzip.compress(b"x" * 1000)[:20])
+    with pytest.raises(ValueError, match="cannot be read: expected JSON or CSV"):
+        evaluate(truth, tmp_path / "broken.gz")
+
+
+@pytest.mark.parametrize("found", ["video-id,t-start,t-end,label,score\n", '{"results": {}}'])
+def test_no_detections_score_zero(tmp_path, found):
+    result = evaluate(*written(tmp_path, found=found))
+    assert (result["mAP"], result["AR@100"], result["AUC"]) == (0.0, 0.0, 0.0)
+    assert result["counts"]["videos_without_detections"] == 2
+
+
+def test_the_command_prints_a_table_and_writes_every_number(tmp_path, capsys):
+    truth, found = written(tmp_path)
+    words = ["evaluate", "--annotations", str(truth), "--detections", str(found), "--tiou", "0.5", "0.75"]
+    assert cli.main([*words, "--json", str(tmp_path / "out.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "Diving                     50.00   50.00   50.00" in printed and "protocol plain" in printed
+    result = json.loads((tmp_path / "out.json").read_text())
+    numbers = {"mAP", "mAP@0.5", "mAP@0.75", "agnostic_mAP", "agnostic_mAP@0.5", "AUC"}
+    assert numbers | {f"AR@{n}" for n in (1, 5, 10, 25, 50, 100)} | {"per_class", "counts", "protocol"} <= set(result)
+
+
+def test_the_command_refuses_bad_rows_with_a_sentence(tmp_path, capsys):
+    truth, found = written(tmp_path, found=FOUND + "a,5,1,Diving,0.5\n")
+    assert cli.main(["evaluate", "--annotations", str(truth), "--detections", str(found)]) == 2
+    assert "1 with end before start" in capsys.readouterr().err
+
+
+def test_an_unknown_protocol_names_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="protocol must be one of plain, strict, gap, t3al, opentad, thumos-toolkit"):
+        evaluate(*written(tmp_path), protocol="official")
+
+
+@pytest.mark.parametrize("protocol", ["gap", "thumos-toolkit"])
+@pytest.mark.parametrize("number", range(5))
+def test_published_detections_score_the_same_from_the_files_alone(shared_data, number, protocol):
+    evaluation = shared_data / "evaluation"
+    golden_values = golden.read_json(evaluation / "golden" / "freezad_splits_0-4.json")["results"]
+    expected = golden_values[f"75/split_{number}"]
+    result = evaluate(
+        shared_data / "thumos14" / "annotations.json",
+        evaluation / "freezad" / "75" / f"split_{number}.predictions.csv",
+        subset="test",
+        classes=shared_data / "splits" / "train_75_test_25" / "THUMOS14" / "test" / f"split_{number}.list",
+        protocol=protocol,
+    )
+    official = expected["official_thumos14_toolkit"]["test"]
+    detection = expected["gap_protocol"]["detection"] if protocol == "gap" else official
+    measured = [result[f"mAP@{tiou}"] for tiou in golden.TIOUS]
+    assert measured == pytest.approx(detection["mAP_per_tiou"], rel=0, abs=golden.TOLERANCE)
+    for label, row in result["per_class"].items():
+        assert row == pytest.approx(detection["AP_per_class"][label], rel=0, abs=golden.TOLERANCE)
+    if protocol == "gap":
+        agnostic = expected["gap_protocol"]["class_agnostic_detection"]["average_mAP"]
+        assert result["agnostic_mAP"] == pytest.approx(agnostic, rel=0, abs=golden.TOLERANCE)
+        assert result["AUC"] == pytest.approx(expected["gap_protocol"]["proposal"]["AUC"], rel=0, abs=golden.TOLERANCE)
+
+
+def test_class_names_come_once_each(tmp_path):
+    (tmp_path / "classes.txt").write_text("Diving\nDiving\n")
+    with pytest.raises(ValueError, match="must name each class once"):
+        files.read_classes(tmp_path / "classes.txt")
+
+
+def test_seen_and_unseen_classes_compete(tmp_path):
+    (tmp_path / "seen.txt").write_text("Diving\n")
+    result = evaluate(*written(tmp_path), seen=tmp_path / "seen.txt")
+    assert result["per_class"] == {"Shotput": [1.0] * 5}
+    assert (result["base"], result["novel"], result["harmonic"]) == (0.5, 1.0, pytest.approx(2 / 3))
+
+
+def test_a_result_is_compared_with_another(tmp_path, capsys):
+    names = [f"v{number}" for number in range(30)]
+    rows = "".join(f"{name},0,10,Diving\n" for name in names)
+    good = "".join(f"{name},0,10,Diving,0.{50 + place}\n" for place, name in enumerate(names))
+    bad = good.replace(",0,10,", ",50,60,", 20)
+    truth, first = written(tmp_path, "video-id,t-start,t-end,label\n" + rows, FOUND.splitlines()[0] + "\n" + good)
+    (tmp_path / "other.csv").write_text(FOUND.splitlines()[0] + "\n" + bad)
+    told = against(read_task(truth), first, tmp_path / "other.csv")
+    assert told.verdict == "better" and told.low > 0
+    words = ["evaluate", "--annotations", str(truth), "--detections", str(tmp_path / "other.csv")]
+    assert cli.main([*words, "--against", str(first)]) == 0
+    assert capsys.readouterr().out.endswith(", worse\n")
+
+
+@pytest.mark.parametrize("split", ["50/split_0", "75/split_3"])
+def test_published_detections_as_shipped_score_the_same(shared_data, split):
+    folder = shared_data / "evaluation"
+    expected = golden.read_json(folder / "golden" / "freezad_splits_0-4.json")["results"][split]["repo_all_videos"]
+    files_of = [folder / "freezad" / f"{split}.{what}.csv" for what in ("ground_truth", "predictions")]
+    result = evaluate(*files_of)
+    assert result["mAP"] == pytest.approx(expected["detection"]["average_mAP"], rel=0, abs=golden.TOLERANCE)
+    assert result["AUC"] == pytest.approx(expected["proposal"]["AUC"], rel=0, abs=golden.TOLERANCE)
+    for number, value in expected["proposal"]["AR_at"].items():
+        assert result[f"AR@{number}"] == pytest.approx(value, rel=0, abs=golden.TOLERANCE)
+    for tiou, value in zip(result["recall"], expected["proposal"]["recall_at_AN100_per_tiou"], strict=True):
+        assert result["recall"][tiou] == pytest.approx(value, rel=0, abs=golden.TOLERANCE)
+    # T3AL's protocol rounds each class: its authors' script differs from the unrounded value by less than 0.05 points
+    assert evaluate(*files_of, protocol="t3al")["mAP"] == pytest.approx(result["mAP"], rel=0, abs=5e-4)

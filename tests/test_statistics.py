@@ -1,0 +1,147 @@
+"""What may be said of a difference, and that the bootstrap scores what it says it scores."""
+
+import time
+
+import numpy as np
+import pytest
+
+from tadlib.evaluation import metrics, statistics
+from tadlib.evaluation.benchmark import SIZES, TIOUS, simulated
+from tadlib.evaluation.rows import Actions, Comparison, Predictions
+
+THRESHOLDS = (0.3, 0.5)
+
+
+def repeated(rows, counts):
+    """The comparison in which every video is there as often as it was drawn, as videos of their own."""
+    copies = np.repeat(np.arange(rows.videos), counts)
+    parts = []
+    for each in (rows.actions, rows.predictions):
+        chosen = [np.flatnonzero(each.video == video) for video in copies]
+        index = np.concatenate(chosen)
+        video = np.repeat(np.arange(len(copies)), [len(one) for one in chosen])
+        # copies of a video stand side by side in the ranking: rank by (score, original row)
+        order = np.argsort(index, kind="stable")
+        parts.append(type(each)(video[order], *(column[index][order] for column in each[1:])))
+    return Comparison(len(copies), rows.classes, *parts)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_draw_scores_what_its_videos_would_score(seed):
+    rows = simulated(videos=12, per_video=30, classes=4, actions=3, seed=seed)
+    counts = statistics.draws(rows.videos, resamples=8, seed=seed)
+    values = statistics.resampled(rows, THRESHOLDS, counts)
+    expected = [np.nanmean(metrics.precision_table(repeated(rows, each), THRESHOLDS), axis=0).mean() for each in counts]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+
+
+def test_every_video_once_scores_the_result_itself():
+    rows = simulated(**SIZES["THUMOS14 size"])
+    value = statistics.resampled(rows, THRESHOLDS, np.ones((1, rows.videos), dtype=np.int64))[0]
+    assert value == pytest.approx(metrics.precision_table(rows, THRESHOLDS).mean(), rel=0, abs=1e-9)
+
+
+def test_portions_change_nothing(monkeypatch):
+    rows = simulated(videos=12, per_video=30, classes=4, actions=3)
+    counts = statistics.draws(rows.videos, resamples=50)
+    whole = statistics.resampled(rows, THRESHOLDS, counts)
+    monkeypatch.setattr(statistics, "PORTION", 100)
+    np.testing.assert_allclose(statistics.resampled(rows, THRESHOLDS, counts), whole, rtol=0, atol=1e-12)
+
+
+def test_a_thousand_resamples_of_a_thumos14_size_result_take_seconds():
+    rows = simulated(**SIZES["THUMOS14 size"])
+    began = time.process_time()
+    values = statistics.resampled(rows, TIOUS["THUMOS14 size"], statistics.draws(rows.videos))
+    assert time.process_time() - began < 20  # usually 0.5
+    whole = metrics.precision_table(rows, TIOUS["THUMOS14 size"]).mean()
+    low, high = statistics.interval(values, whole)
+    assert 0 < low < whole < high < 1
+
+
+def test_draws_are_the_same_for_the_same_seed_and_have_all_videos_in_number():
+    first, again = statistics.draws(7, 20, seed=3), statistics.draws(7, 20, seed=3)
+    assert (first == again).all() and (first.sum(axis=1) == 7).all()
+    assert (statistics.draws(7, 20, seed=4) != first).any()
+
+
+def worse(rows, share, seed=1):
+    """The same result with a share of the predictions moved far away."""
+    rng = np.random.default_rng(seed)
+    moved = rows.predictions.segments + 1000 * (rng.random(len(rows.predictions.video)) < share)[:, None]
+    return rows._replace(predictions=rows.predictions._replace(segments=moved))
+
+
+def test_a_clear_difference_is_told_from_none():
+    rows = simulated(videos=60, per_video=40, classes=4, actions=5)
+    result = statistics.compare_videos(rows, worse(rows, 0.6), THRESHOLDS, resamples=300)
+    assert result.verdict == "better" and 0 < result.low < result.difference < result.high
+    assert statistics.compare_videos(worse(rows, 0.6), rows, THRESHOLDS, resamples=300).verdict == "worse"
+    same = statistics.compare_videos(rows, rows, THRESHOLDS, resamples=300)
+    assert same == (0.0, 0.0, 0.0, "cannot tell")
+
+
+def test_a_difference_in_one_video_of_many_cannot_be_told():
+    rows = simulated(videos=60, per_video=40, classes=4, actions=5)
+    segments = rows.predictions.segments.copy()
+    segments[rows.predictions.video == 0] += 1000
+    other = rows._replace(predictions=rows.predictions._replace(segments=segments))
+    assert statistics.compare_videos(rows, other, THRESHOLDS, resamples=300).verdict == "cannot tell"
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    population = simulated(videos=2000, per_video=20, classes=2, actions=3, seed=9)
+    truth = metrics.precision_table(population, (0.5,)).mean()
+    covered = 0
+    for seed in range(40):
+        videos = np.random.default_rng(seed).choice(2000, 100, replace=False)
+        rows = only(population, videos)
+        values = statistics.resampled(rows, (0.5,), statistics.draws(100, 200, seed))
+        low, high = statistics.interval(values, metrics.precision_table(rows, (0.5,)).mean())
+        covered += low <= truth <= high
+    assert 35 <= covered <= 40  # 95 % of 40 is 38
+
+
+def only(rows, videos):
+    place = np.full(rows.videos, -1)
+    place[videos] = np.arange(len(videos))
+    parts = []
+    for each, kind in ((rows.actions, Actions), (rows.predictions, Predictions)):
+        kept = place[each.video] >= 0
+        parts.append(kind(place[each.video][kept], *(column[kept] for column in each[1:])))
+    return Comparison(len(videos), rows.classes, *parts)
+
+
+def test_runs_on_different_videos_are_not_compared():
+    rows, other = (simulated(videos=number, per_video=5, classes=2, actions=2) for number in (5, 6))
+    with pytest.raises(ValueError, match="same videos, classes and actions"):
+        statistics.compare_videos(rows, other, THRESHOLDS)
+
+
+def test_splits_are_compared_in_pairs():
+    ours, theirs = [0.20, 0.30, 0.40, 0.25], [0.18, 0.29, 0.37, 0.24]
+    result = statistics.compare_splits(ours, theirs)  # differences 0.02, 0.01, 0.03, 0.01
+    assert result.difference == pytest.approx(0.0175) and result.verdict == "better"
+    assert result.high - result.difference == pytest.approx(3.182446 * 0.0095743 / 2, rel=1e-4)
+    assert statistics.compare_splits(ours, [0.25, 0.25, 0.35, 0.30]).verdict == "cannot tell"
+    assert statistics.compare_splits([0.9], [0.1]).verdict == "cannot tell"
+
+
+def test_results_of_several_splits_are_compared_together():
+    splits = [simulated(videos=20, per_video=20, classes=2, actions=3, seed=seed) for seed in range(4)]
+    clear = statistics.compare_results([(rows, worse(rows, 0.6)) for rows in splits], THRESHOLDS, resamples=300)
+    each = [statistics.compare_videos(rows, worse(rows, 0.6), THRESHOLDS, resamples=2).difference for rows in splits]
+    assert clear.verdict == "better" and clear.difference == pytest.approx(np.mean(each))
+    mixed = [(splits[0], worse(splits[0], 0.6)), (worse(splits[1], 0.6), splits[1])]
+    assert statistics.compare_results(mixed, THRESHOLDS, resamples=300).verdict == "cannot tell"
+    with pytest.raises(ValueError, match="got none"):
+        statistics.compare_results([], THRESHOLDS)
+
+
+def test_the_spread_over_splits_is_that_of_the_mean():
+    result = statistics.spread([0.1, 0.2, 0.3])
+    assert (result.mean, result.number) == (pytest.approx(0.2), 3)
+    assert result.deviation == pytest.approx(0.1) and result.error == pytest.approx(0.1 / 3**0.5)
+    assert np.isnan(statistics.spread([0.1]).deviation)
+    with pytest.raises(ValueError, match="expected one finite number per split or seed"):
+        statistics.spread([])
