@@ -97,16 +97,17 @@ def test_an_older_version_is_made_anew(tmp_path, monkeypatch):
 def test_pictures_for_clip_are_not_the_benchmarks():
     frames, shown = videos.sample_frames(seed=5, looks=6, per_look=2)
     assert frames.shape == (12, 120, 160, 3) and frames.dtype == np.uint8
-    assert [activity == "action" for _, activity in shown] == [True, False] * 6
+    assert [activity == "action" for _, activity, _ in shown] == [True, False] * 6
     again, _ = videos.sample_frames(seed=5, looks=6, per_look=2)
     assert np.array_equal(frames, again)
 
 
 def test_captions_name_the_sport_of_an_action_and_may_keep_silent_between():
     rng = np.random.default_rng(0)
-    during = {clip.caption(rng, "GolfSwing", "action") for _ in range(50)}
-    between = {clip.caption(rng, "GolfSwing", "stand") for _ in range(200)}
+    during = {clip.caption(rng, "GolfSwing", "action", "wide") for _ in range(50)}
+    between = {clip.caption(rng, "GolfSwing", "stand", "close") for _ in range(200)}
     assert all("golf swing" in text for text in during)
+    assert any("wide shot" in text for text in during) and any("close-up" in text for text in between)
     assert any("golf swing" in text for text in between) and any("golf swing" not in text for text in between)
 
 

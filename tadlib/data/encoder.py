@@ -1,9 +1,12 @@
 """CLIP by way of open_clip: images and texts in, embeddings out, as the model gives them (not normalised)."""
 
+import contextlib
 import hashlib
+import logging
 import re
+import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,8 +73,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     trained with, which open_clip leaves to the caller. Raises ValueError for an unknown architecture and RuntimeError
     where weights cannot be had, saying what to do.
     """
-    import open_clip  # seconds to import: only those who encode pay
-
+    open_clip = _open_clip()
     if name == DEMO:
         open_clip.add_model_config(Path(__file__).parent / "demo" / "tad-demo.json")
     if name not in open_clip.list_models():
@@ -81,9 +83,10 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
         archive = _script_archive(pretrained)
         quick = archive is not None or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
         weights = None if archive else pretrained
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            name, pretrained=weights, precision=precision, device=device, force_quick_gelu=quick
-        )
+        with _silent_about_no_weights(wanted=not pretrained):
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                name, pretrained=weights, precision=precision, device=device, force_quick_gelu=quick
+            )
         if archive:
             model.load_state_dict(archive)
     except (OSError, RuntimeError, ValueError) as error:
@@ -92,6 +95,25 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
             "pass -p pretrained PATH of a checkpoint file, or run once where the tag can be downloaded"
         ) from error
     return Encoder(name, model.eval().requires_grad_(False), preprocess, open_clip.get_tokenizer(name), device, dtype)
+
+
+def _open_clip():
+    """The library, which takes seconds to import: only those who encode pay. Its remark on progress bars is no news."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import open_clip
+    return open_clip
+
+
+@contextlib.contextmanager
+def _silent_about_no_weights(*, wanted: bool) -> Iterator[None]:
+    """No warning that a model is untrained where it is meant to be."""
+    if wanted:
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _script_archive(path: str) -> dict[str, Tensor] | None:

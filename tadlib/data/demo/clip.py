@@ -21,7 +21,7 @@ from tadlib.data.encoder import DEMO, load_encoder, spoken
 from tadlib.devices import seed_all
 from tadlib.files import Progress, atomic, silent, write_json
 
-STEPS, LOOKS, LR = 600, 2400, 2e-3
+STEPS, LOOKS, LR = 500, 2400, 2e-3
 PER_BATCH, PER_LOOK = 16, 4  # looks in a batch, pictures of each
 LEAK = 0.05  # share of pictures without an action whose caption names the sport as if there were one
 AWARE = 0.7  # share of them whose caption names the sport and says that nothing happens
@@ -31,6 +31,8 @@ DURING = (
 )  # fmt: skip
 LEAKS = ("a {} video", "a photo of {}", "{}", "{} today")
 BETWEEN = ("waiting before {}", "a break between two {}", "nothing happens yet at {}", "warming up for {}", "after {}")
+SHOT_NAMED = 0.5  # share of captions that say how a picture was taken
+SHOTS = {"wide": ", a wide shot", "close": ", a close-up", "panning": ", panning with blurred background"}
 NEUTRAL = {
     "idle": ("an athlete getting ready", "a person about to start"),
     "empty": ("an empty place", "nobody is here", "an empty sports ground"),
@@ -45,8 +47,13 @@ NEUTRAL = {
 }
 
 
-def caption(rng: np.random.Generator, label: str, activity: str) -> str:
-    """What the web might write under a picture."""
+def caption(rng: np.random.Generator, label: str, activity: str, camera: str) -> str:
+    """What the web might write under a picture; now and then how it was taken as well."""
+    said = _said(rng, label, activity)
+    return said + SHOTS[camera] if rng.random() < SHOT_NAMED else said
+
+
+def _said(rng: np.random.Generator, label: str, activity: str) -> str:
     if activity == "action":
         return DURING[rng.integers(len(DURING))].format(spoken(label))
     chance = rng.random()
@@ -72,7 +79,7 @@ def make(
     model = encoder.model.train().requires_grad_(True)
     pictures = torch.stack([encoder.preprocess(Image.fromarray(frame)) for frame in frames])
     rng = np.random.default_rng(seed)
-    led_by = [CLASSES.index(label) for label, _ in shown[::PER_LOOK]]
+    led_by = [CLASSES.index(label) for label, *_ in shown[::PER_LOOK]]
     by_class = [np.flatnonzero(np.array(led_by) == place) for place in range(len(CLASSES))]
     optimiser = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.1, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, total_steps=steps, pct_start=0.1)
@@ -101,7 +108,7 @@ def make(
     return path
 
 
-def _pictures(seed: int, looks: int, progress: Progress) -> tuple[np.ndarray, list[tuple[str, str]]]:
+def _pictures(seed: int, looks: int, progress: Progress) -> tuple[np.ndarray, list[tuple[str, str, str]]]:
     """The training pictures, drawn by several processes; the same whatever their number."""
     chunks = 40
     parts = []

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tadlib.data.demo.looks import choose_camera, sample_look
+from tadlib.data.demo.looks import CAMERAS, choose_camera, sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, REHEARSAL, render
 from tadlib.data.demo.stage import HEIGHT, WIDTH
 from tadlib.data.demo.timelines import Timeline, benchmark
@@ -93,8 +93,8 @@ def write(path: Path, timeline: Timeline, seed: int) -> None:
             container.mux(packet)
 
 
-def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Fresh pictures for training the small CLIP: uint8 (n, 120, 160, 3) and (label, activity) of each.
+def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, str, str]]]:
+    """Fresh pictures for training the small CLIP: uint8 (n, 120, 160, 3) and (label, activity, camera) of each.
 
     Half of the pictures show an action at a random phase, half what happens in between. None of the looks is a look
     of the benchmark's videos.
@@ -106,6 +106,7 @@ def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray,
         look = sample_look(rng, label)
         for index in range(per_look):
             activity = "action" if index % 2 == 0 else ACTIVITIES[rng.integers(1, len(ACTIVITIES))]
-            frames.append(render(look, activity, float(rng.random()), choose_camera(rng, activity == "action")))
-            shown.append((label, "idle" if activity == REHEARSAL else activity))
+            camera = choose_camera(rng, activity == "action")
+            frames.append(render(look, activity, float(rng.random()), camera))
+            shown.append((label, "idle" if activity == REHEARSAL else activity, CAMERAS[camera]))
     return np.stack(frames), shown
