@@ -123,9 +123,12 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     except OSError as error:
         raise ValueError(f"cannot write into {folder} ({error.strerror}): free space or pass an output path") from error
     say(f"writing {output}")
-    extra = [] if params.run_dir else ["-p", "run_dir", str(folder)]
+    # relative where that means the same to the kernel: paths are recorded in the notebook, which others may see
+    known = folder.relative_to(root) if runs.project_root() == root else folder
+    extra = [] if params.run_dir else ["-p", "run_dir", str(known)]
+    shown = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
     place = places[0] + 1
-    return [*argv[:place], str(output), *argv[place:], *extra]
+    return [*argv[:place], str(shown), *argv[place:], *extra]
 
 
 def _refuse_to_overwrite(source: Path, output: str) -> None:

@@ -21,7 +21,7 @@ from tadlib.data.encoder import DEMO, load_encoder, spoken
 from tadlib.devices import seed_all
 from tadlib.files import Progress, atomic, silent, write_json
 
-STEPS, LOOKS, LR = 500, 2400, 2e-3
+STEPS, LOOKS, LR = 600, 2400, 2e-3
 PER_BATCH, PER_LOOK = 16, 4  # looks in a batch, pictures of each
 LEAK = 0.05  # share of pictures without an action whose caption names the sport as if there were one
 AWARE = 0.7  # share of them whose caption names the sport and says that nothing happens
@@ -31,7 +31,16 @@ DURING = (
 )  # fmt: skip
 LEAKS = ("a {} video", "a photo of {}", "{}", "{} today")
 BETWEEN = ("waiting before {}", "a break between two {}", "nothing happens yet at {}", "warming up for {}", "after {}")
-SHOT_NAMED = 0.5  # share of captions that say how a picture was taken
+MISTAKEN = 0.3  # share of captions that name a similar sport instead
+SIMILAR = (
+    ("CricketBowling", "CricketShot"),
+    ("Diving", "CliffDiving"),
+    ("HammerThrow", "ThrowDiscus", "Shotput", "JavelinThrow"),
+    ("HighJump", "LongJump", "PoleVault"),
+    ("BaseballPitch", "SoccerPenalty", "FrisbeeCatch"),
+    ("BasketballDunk", "VolleyballSpiking", "TennisSwing"),
+)
+SHOT_NAMED = 0.3  # share of captions that say how a picture was taken
 SHOTS = {"wide": ", a wide shot", "close": ", a close-up", "panning": ", panning with blurred background"}
 NEUTRAL = {
     "idle": ("an athlete getting ready", "a person about to start"),
@@ -48,7 +57,10 @@ NEUTRAL = {
 
 
 def caption(rng: np.random.Generator, label: str, activity: str, camera: str) -> str:
-    """What the web might write under a picture; now and then how it was taken as well."""
+    """What the web might write under a picture: now and then of a similar sport, or how it was taken as well."""
+    similar = [name for group in SIMILAR if label in group for name in group if name != label]
+    if similar and rng.random() < MISTAKEN:
+        label = similar[rng.integers(len(similar))]
     said = _said(rng, label, activity)
     return said + SHOTS[camera] if rng.random() < SHOT_NAMED else said
 

@@ -13,10 +13,10 @@ from tadlib.data.demo.stage import Camera, Color
 class Difficulty:
     """How hard the benchmark is; every dial in one place."""
 
-    generic_setting: float = 0.35  # share of videos set in a hall or a meadow that hints at the sport at most
-    hint: float = 0.4  # in those, at most this much of the sport's own scene shines through
-    light: float = 0.35  # spread of brightness and contrast
-    tint: float = 0.25  # spread of the light's colour
+    generic_setting: float = 0.25  # share of videos set in a hall or a meadow that hints at the sport at most
+    hint: float = 0.5  # in those, at most this much of the sport's own scene shines through
+    light: float = 0.25  # spread of brightness and contrast
+    tint: float = 0.12  # spread of the light's colour
     wide: tuple[float, float] = (0.95, 1.15)  # magnification of the camera that shows attempts
     close: tuple[float, float] = (1.5, 1.9)  # magnification of the camera that shows people waiting
     on_action: tuple[float, float, float] = (0.12, 0.03, 0.85)  # shares of actions shown by each camera

@@ -67,7 +67,7 @@ class Timeline:
         return tuple(Action(*row) for row in sorted([(s.start, s.end, s.label) for s in acted] + doubled))
 
 
-def benchmark(seed: int = 0, per_class: tuple[int, int] = (5, 3), longest: float = LONGEST) -> tuple[Timeline, ...]:
+def benchmark(seed: int = 0, per_class: tuple[int, int] = (6, 3), longest: float = LONGEST) -> tuple[Timeline, ...]:
     """The scripts of all videos: `per_class` training ("val") and test videos led by each of the twenty classes."""
     timelines = []
     for subset, number in zip(("val", "test"), per_class, strict=True):

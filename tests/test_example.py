@@ -1,0 +1,37 @@
+"""The one committed run: it shows today's notebook, whole, with its figures, in less than a megabyte."""
+
+import nbformat
+
+from conftest import ROOT
+from tadlib.files import read_json
+from tadlib.workbook.experiments import failure
+
+EXAMPLE = ROOT / "outputs" / "example"
+
+
+def test_the_example_is_a_finished_run_with_pictures():
+    assert failure(EXAMPLE / "train.ipynb") is None
+    cells = nbformat.read(EXAMPLE / "train.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
+    assert sum(path.stat().st_size for path in EXAMPLE.iterdir()) < 1_000_000
+    assert (EXAMPLE / "headline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_example_is_made_from_the_notebook_as_it_is():
+    shown, source = (
+        [cell.source for cell in nbformat.read(path, as_version=4).cells if "injected" not in str(cell.metadata)]
+        for path in (EXAMPLE / "train.ipynb", ROOT / "notebooks" / "train.ipynb")
+    )
+    assert shown == source
+
+
+def test_the_examples_numbers_are_those_in_the_readme():
+    metrics = read_json(EXAMPLE / "metrics.json")
+    assert f"{100 * metrics['mAP']:.1f}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_names_no_folder_of_the_machine_it_ran_on():
+    for path in EXAMPLE.glob("*.*n*"):
+        text = path.read_text(encoding="utf-8", errors="ignore")
+        assert str(ROOT) not in text and "/home/" not in text and "/root/" not in text, path.name
