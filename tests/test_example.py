@@ -1,8 +1,8 @@
 """The one committed run: it shows today's notebook, whole, with its figures, in less than a megabyte."""
 
 import nbformat
-
 from conftest import ROOT
+
 from tadlib.files import read_json
 from tadlib.workbook.experiments import failure
 

@@ -29,8 +29,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "conv_layers": 2,
         "lr_backbone": 1.0e-3,
         "feature_noise": 0.5,
-        "feature_shift": 0.5,
-        "epochs": 30,
+        "feature_shift": 1.0,
+        "epochs": 50,
         "lr": 1.0e-3,
     },
 }

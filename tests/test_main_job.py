@@ -1,0 +1,35 @@
+"""The promise of the README's first command, kept at full size: `papermill notebooks/train.ipynb -p split 50`."""
+
+import pytest
+import stubs
+from conftest import ROOT
+
+from tadlib.files import read_json
+from tadlib.workbook import cli
+from tadlib.workbook.experiments import failure
+
+
+def check_numbers(metrics: dict) -> None:
+    """Worth looking at: far above the floor and the training-free baseline, below what true labels would reach."""
+    rows = metrics["rows"]
+    floor, baseline, ours, ceiling = (rows[place]["mAP"] for place in range(4))
+    assert ours >= 3 * floor and ours >= 2 * baseline and ours <= 0.85 * ceiling
+
+
+def test_the_literal_command_runs_and_its_result_lies_between_floor_and_ceiling():
+    before = {path for path in (ROOT / "outputs" / "adhoc").glob("*")}
+    done = stubs.papermill("notebooks/train.ipynb", "-p", "split", "50", cwd=ROOT, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (made,) = {path for path in (ROOT / "outputs" / "adhoc").glob("*")} - before
+    assert f"writing {made / 'train.ipynb'}" in done.stderr and failure(made / "train.ipynb") is None
+    check_numbers(read_json(made / "metrics.json"))
+
+
+@pytest.mark.slow
+def test_every_run_of_the_demo_experiment_lies_between_floor_and_ceiling():
+    assert cli.main(["run", str(ROOT / "params" / "demo.yaml")]) == 0
+    version = max((ROOT / "outputs" / "demo").iterdir())
+    found = sorted(version.glob("*/metrics.json"))
+    assert len(found) == 6 and len(list(version.rglob("*.html"))) == 24
+    for path in found:
+        check_numbers(read_json(path))
