@@ -51,13 +51,23 @@ def described(classes: Sequence[str], kind: str, path: Path | str = "") -> list[
     A class that is spelt otherwise in the file is found by what is spoken ("HighJump" reads what is said of "High
     jump"); one that is not found raises ValueError, with what to do.
     """
-    known = read_descriptions(path) if path else _ours(kind)
-    aloud = {spoken(label).casefold(): texts for label, texts in known.items()}
-    found = [known.get(label) or aloud.get(spoken(label).casefold()) for label in classes]
-    if missing := [label for label, texts in zip(classes, found, strict=True) if texts is None]:
+    known, found = _look_up(classes, kind, path)
+    if missing := [label for label, texts in zip(classes, found, strict=True) if not texts]:
         raise ValueError(
             f"{path or 'the built-in file'} has no {kind} of {len(missing)} of {len(classes)} classes, "
             f"first {missing[0]!r}{nearest(missing[0], known) if path else ''}: "
             "pass -p descriptions PATH of a JSON file that has them, or -p text prompt"
         )
-    return [texts for texts in found if texts]
+    return found
+
+
+def has_all(classes: Sequence[str], kind: str, path: Path | str = "") -> bool:
+    """Whether every class has texts of a `kind`."""
+    return all(_look_up(classes, kind, path)[1])
+
+
+def _look_up(classes: Sequence[str], kind: str, path: Path | str) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The class names that have texts, and the texts of each class asked for; none where it is not there."""
+    known = read_descriptions(path) if path else _ours(kind)
+    aloud = {spoken(label).casefold(): texts for label, texts in known.items()}
+    return list(known), [known.get(label) or aloud.get(spoken(label).casefold(), ()) for label in classes]

@@ -4,39 +4,46 @@ from collections.abc import Sequence
 
 from tadlib.data.encoder import Encoder
 
+WHOLE = "read as a whole: its embedding was made elsewhere"
+
+
+def has_pieces(encoder: Encoder) -> bool:
+    """Whether the encoder's tokenizer is CLIP's, whose pieces can be shown."""
+    return all(hasattr(encoder.tokenizer, name) for name in ("sot_token_id", "eot_token_id", "context_length"))
+
 
 def token_rows(encoder: Encoder, texts: Sequence[str]) -> list[dict[str, object]]:
     """A row a text: its pieces with their numbers between the marks, how many of the context's places they take, and
     what is not read because it lies past the end of the context.
-
-    Raises ValueError where the encoder has no tokenizer with pieces (embeddings that were made elsewhere).
     """
-    tokenizer = encoder.tokenizer
-    if not hasattr(tokenizer, "sot_token_id") or not hasattr(tokenizer, "context_length"):
-        raise ValueError(f"encoder {encoder.name!r} has no tokenizer whose pieces can be shown: it reads whole texts")
+    if not has_pieces(encoder):
+        return [{"text": text, "tokens": WHOLE, "places": "", "not read": ""} for text in texts]
+    tokenizer, rows = encoder.tokenizer, []
     context = tokenizer.context_length
-    rows = []
     for text in texts:
         pieces = tokenizer.encode(text)
         read, cut = pieces[: context - 2], pieces[context - 2 :]
-        shown = " ".join(f"{tokenizer.decode([number]).strip()}={number}" for number in read)
-        rows.append(
-            {
-                "text": text,
-                "tokens": f"<start>={tokenizer.sot_token_id} {shown} <end>={tokenizer.eot_token_id}",
-                "places": f"{len(read) + 2} of {context}",
-                "not read": tokenizer.decode(cut).strip(),
-            }
-        )
+        shown = [f"{tokenizer.decode([number]).strip()}={number}" for number in read]
+        marked = [f"<start>={tokenizer.sot_token_id}", *shown, f"<end>={tokenizer.eot_token_id}"]
+        places, rest = f"{len(marked)} of {context}", tokenizer.decode(cut).strip()
+        rows.append({"text": text, "tokens": " ".join(marked), "places": places, "not read": rest})
     return rows
+
+
+def too_long(encoder: Encoder, text: str) -> str:
+    """A text again and again, until it no longer fits into the context."""
+    if not has_pieces(encoder):
+        return text
+    return " ".join([text] * (encoder.tokenizer.context_length // max(1, len(encoder.tokenizer.encode(text))) + 1))
 
 
 def explain(encoder: Encoder, text: str) -> list[dict[str, object]]:
     """A row a place of the context that one text takes: number, piece, and what it is for."""
+    if not has_pieces(encoder):
+        return [{"place": 0, "number": "", "piece": text, "is": WHOLE}]
     numbers = encoder.tokenizer([text])[0].tolist()
     start, end = encoder.tokenizer.sot_token_id, encoder.tokenizer.eot_token_id
     kinds = {start: "start of the text", end: "end of the text: its output becomes the embedding"}
-    used = numbers[: numbers.index(end) + 1]
     return [
         {
             "place": place,
@@ -44,5 +51,5 @@ def explain(encoder: Encoder, text: str) -> list[dict[str, object]]:
             "piece": encoder.tokenizer.decode([number]).strip(),
             "is": kinds.get(number, "a word or a piece of one"),
         }
-        for place, number in enumerate(used)
+        for place, number in enumerate(numbers[: numbers.index(end) + 1])
     ]

@@ -17,14 +17,23 @@ from tadlib.workbook.steps.data import Data, true_segments
 from tadlib.workbook.steps.detector import target_texts
 from tadlib.workbook.steps.namers import comparer, not_rejected, segment_namer, videos_as_wholes
 
+FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")
+
 
 def name(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Detections]:
     """Detections: proposals named by CLIP, or by the detector itself if it was trained to classify with text."""
+    proposals = not_rejected(data, proposals, params)
+    return fused(data, proposals, class_logits(data, proposals, params), params)
+
+
+def fused(
+    data: Data, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "n k"]], params: Params
+) -> dict[str, Detections]:
+    """Detections from proposals and their class logits, which other ways of fusing them share."""
     options = Naming(
         params.logit_scale, params.fusion, params.keep, params.top_k, params.fusion_weight, params.probability
     )
-    proposals = not_rejected(data, proposals, params)
-    logits, whole = class_logits(data, proposals, params), videos_as_wholes(data, proposals, params)
+    whole = videos_as_wholes(data, proposals, params)
     return {
         video_id: fusion.name(found, logits[video_id], data.classes.unseen, options, whole.get(video_id))
         for video_id, found in proposals.items()
@@ -83,15 +92,17 @@ def confusion(data: Data, verdicts: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def compare_fusions(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
     """mAP of every way of fusing the detector's and CLIP's opinions, on the same proposals."""
+    proposals = not_rejected(data, proposals, params)
+    logits = class_logits(data, proposals, params)
     return [
         {"fusion": how}
         | metrics.mean_average_precision(
             data.scored,
-            name(data, proposals, params.model_copy(update={"fusion": how})),
+            fused(data, proposals, logits, params.model_copy(update={"fusion": how})),
             data.classes.unseen,
             data.benchmark.tious,
         )
-        for how in ("after_softmax", "before_softmax", "detector", "clip")
+        for how in FUSIONS
     ]
 
 
