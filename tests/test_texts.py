@@ -103,10 +103,12 @@ def test_files_as_others_publish_them_are_read(shared_data):
 
 
 def test_a_class_spelt_otherwise_is_found_by_what_is_spoken():
-    assert described(["high jump"], "subactions") == described(["High jump"], "subactions")
+    assert described(["golf swing"], "subactions") == described(["GolfSwing"], "subactions")
+    assert described(["ICE FISHING"], "description") == described(["Ice fishing"], "description")
+    assert described(["HighJump"], "subactions") != described(["High jump"], "subactions"), "each file's own, if there"
 
 
-@pytest.mark.parametrize(("name", "names"), [("thumos14", "7c15088a951c")])
+@pytest.mark.parametrize(("name", "names"), [("thumos14", "7c15088a951c"), ("activitynet13", "696d49925655")])
 def test_every_class_has_a_description_and_three_to_five_steps_within_the_context(encoder, name, names):
     sentences = read_descriptions(FOLDER / f"{name}_description.json")
     steps = read_descriptions(FOLDER / f"{name}_subactions.json")
