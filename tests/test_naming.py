@@ -190,6 +190,8 @@ VARIANTS = [
     {"fusion": "geometric", "fusion_weight": 0.3},
     {"fusion": "arithmetic"},
     {"candidates": "unseen"},
+    {"head": "mlp", "head_residual": False},
+    {"head": "adapter", "contrast": 0.2},
 ]
 
 
@@ -257,6 +259,7 @@ def test_words_that_do_not_fit_together_are_refused(given, message):
 def test_a_way_of_naming_shares_the_trained_detector():
     naming = {"text": "templates", "pooling": "max", "extend": 2.0, "contrast": 0.1, "temperature": 2.0}
     naming |= {"fusion": "geometric", "fusion_weight": 0.1, "reject": "video", "reject_below": 1.0, "keep": "class_one"}
+    naming |= {"head": "mlp", "head_residual": False, "head_loss": "bce", "head_epochs": 3, "head_lr": 0.1}
     naming |= {"similarity_at": "bins", "probability": "sigmoid", "ensemble": "geometric", "ensemble_weight": 0.2}
     assert _training_parameters(Params.check(naming)) == _training_parameters(Params.check({}))
     assert _training_parameters(Params.check({"epochs": 3})) != _training_parameters(Params.check({}))

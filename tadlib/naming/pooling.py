@@ -33,6 +33,7 @@ class Pooling:
     similarity_at: str = "pooled"
     extend: float = 1.0
     contrast: float = 0.0
+    head: Alike | None = None  # bins (n, r, c) -> bins: what was trained, or nothing
 
 
 def _multi_rate(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n c"]:
@@ -97,7 +98,7 @@ def ordered_logits(
     """
     snippets, (compare, padding) = _tensor(features), of_steps
     segments_ix = _stretched(grid.snippets(segments.float()), options.extend)
-    of_bins = compare(roi_align(snippets, segments_ix, options.roi_bins)).unflatten(-1, padding.shape)
+    of_bins = compare(_bins(snippets, segments_ix, options)).unflatten(-1, padding.shape)
     return _less_outside(in_order(of_bins, padding), snippets, segments_ix, alike, options)
 
 
@@ -146,13 +147,26 @@ def _pooled(
     how, whole = options.pooling, options.similarity_at == "pooled"
     if how == "centre_snippet":
         middle = segments_ix.mean(dim=1).floor().long()  # snippet t covers [t, t + 1)
-        return alike(snippets[middle.clamp(0, len(snippets) - 1)])
-    if how == "mean" and whole:
+        return alike(_through(options.head, snippets[middle.clamp(0, len(snippets) - 1)]))
+    if how == "mean" and whole and options.head is None:
         return alike(roi_mean(snippets, segments_ix, options.roi_bins))
-    bins = roi_align(snippets, segments_ix, options.roi_bins)
+    bins = _bins(snippets, segments_ix, options)
     if how == "self_attention":
         how, bins = "mean", _attended(bins)
     return alike(SUMMARIES[how](bins)) if whole else SUMMARIES[how](alike(bins))
+
+
+def _bins(
+    snippets: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], options: Pooling
+) -> Float[Tensor, "n r c"]:
+    """Bins of every segment, through the head if there is one."""
+    bins = roi_align(snippets, segments_ix, options.roi_bins)
+    return bins if options.head is None else options.head(bins)
+
+
+def _through(head: Alike | None, features: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """Features as segments of one bin, through the head if there is one."""
+    return features if head is None else head(features[:, None])[:, 0]
 
 
 def _less_outside(
@@ -174,4 +188,4 @@ def _less_outside(
     before, after = (roi_mean(snippets, side, options.roi_bins) for side in (left, right))
     outside = share[0, :, None] * before + share[1, :, None] * after
     there = (lengths.sum(dim=0) > 0)[:, None]
-    return logits - options.contrast * alike(outside) * there
+    return logits - options.contrast * alike(_through(options.head, outside)) * there

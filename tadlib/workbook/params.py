@@ -103,6 +103,13 @@ class Params(BaseModel):
     pooling: Literal[
         "mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "sparse", "ordered"
     ] = Field("mean", description="how features under a proposal become one; ordered: bins against subactions")
+    head: Literal["none", "mlp", "conv", "attention", "encoder", "adapter"] = Field(
+        "none", description="what is trained on true segments of seen classes, before pooling"
+    )
+    head_residual: bool = Field(True, description="a head adds to the features instead of replacing them")
+    head_loss: Literal["cross_entropy", "bce", "focal"] = Field("cross_entropy", description="loss of a head")
+    head_epochs: int = Field(20, ge=1, description="passes of a head over the segments")
+    head_lr: float = Field(1.0e-3, gt=0, description="learning rate of a head")
     similarity_at: Literal["pooled", "bins"] = Field("pooled", description="compare after pooling, or every bin")
     extend: float = Field(1.0, gt=0, description="length of the pooled region, in lengths of the proposal")
     contrast: float = Field(0.0, ge=0, description="share of the similarity just outside that is taken off")

@@ -16,6 +16,7 @@ from tadlib.naming.pooling import Alike, Pooling
 from tadlib.naming.similarity import Measure
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
+from tadlib.workbook.steps.heads import trained_head
 
 Namer = Callable[[Video, Tensor], Tensor]  # a video and segments (n, 2) of it in seconds -> logits (n, k)
 
@@ -23,7 +24,8 @@ Namer = Callable[[Video, Tensor], Tensor]  # a video and segments (n, 2) of it i
 def segment_namer(data: Data, params: Params, classes: Sequence[str]) -> Namer:
     """A function of a video and segments (n, 2) of it in seconds: logits (n, k) of classes by CLIP."""
     data = replace(data, params=params)
-    options = Pooling(params.pooling, params.roi_bins, params.similarity_at, params.extend, params.contrast)
+    how = ("pooling", "roi_bins", "similarity_at", "extend", "contrast")
+    options = Pooling(*(getattr(params, name) for name in how), head=trained_head(data, params))
     alike = alike_to(data, params, classes)
     if params.pooling != "ordered":
         ask = partial(pooling.segment_logits, alike=alike, options=options)
