@@ -183,6 +183,7 @@ VARIANTS = [
     {"pooling": "max", "similarity_at": "bins"},
     {"pooling": "centre_snippet"},
     {"pooling": "self_attention"},
+    {"pooling": "text_attention"},
     {"extend": 1.5, "contrast": 0.5},
     {"similarity": "dot", "logit_scale": "none"},
     {"temperature": 3.0},

@@ -89,6 +89,15 @@ def test_no_proposals_and_zero_features_are_no_numbers_that_are_missing(how):
     assert silent.count_nonzero() == 0 and not silent.isnan().any()
 
 
+def test_a_class_attends_to_the_bins_that_are_most_like_it():
+    found = segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, Pooling("text_attention", 8))
+    for segment, row in zip(SEGMENTS.tolist(), found, strict=True):
+        for of_bins, logit in zip(ALIKE(bins_of(segment, 8)).T, row, strict=True):
+            weights = [float(value.exp() / of_bins.exp().sum()) for value in of_bins]
+            by_hand = sum(weight * float(value) for weight, value in zip(weights, of_bins, strict=True))
+            assert float(logit) == pytest.approx(by_hand, abs=1e-4)
+
+
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="pooling must be one of mean, max, .*, got 'median'"):
         pool(FEATURES, SEGMENTS, SECONDS, how="median")

@@ -191,7 +191,7 @@ def test_tokens_are_pieces_with_numbers_between_two_marks(encoder):
     (row,) = token_rows(encoder, ["a video"])
     assert row == {
         "text": "a video",
-        "tokens": "<start>=49406 a=320 video=1455 <end>=49407",
+        "tokens": "[start]=49406 a=320 video=1455 [end]=49407",
         "places": "4 of 32",
         "not read": "",
     }

@@ -55,7 +55,7 @@ SUMMARIES: dict[str, Callable[[Tensor], Tensor]] = {  # (n, bins, c) -> (n, c), 
     "multi_rate": _multi_rate,
     "sparse": lambda bins: bins[:, :: max(1, bins.shape[1] // SPARSE)].mean(dim=1),
 }
-HOW = (*SUMMARIES, "centre_snippet", "self_attention")
+HOW = (*SUMMARIES, "centre_snippet", "self_attention")  # those that make a feature
 
 
 def pool(
@@ -143,7 +143,10 @@ def _stretched(segments_ix: Float[Tensor, "n 2"], extend: float) -> Float[Tensor
 def _pooled(
     snippets: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], options: Pooling, alike: Alike
 ) -> Float[Tensor, "n k"]:
-    """What `alike` says of the pooled features, or the pooled opinion of what it says of every bin."""
+    """What `alike` says of the pooled features, or the pooled opinion of what it says of every bin.
+
+    `text_attention`: every class attends to the bins that are most like it, in proportion to the softmax of its logits.
+    """
     how, whole = options.pooling, options.similarity_at == "pooled"
     if how == "centre_snippet":
         middle = segments_ix.mean(dim=1).floor().long()  # snippet t covers [t, t + 1)
@@ -151,6 +154,9 @@ def _pooled(
     if how == "mean" and whole and options.head is None:
         return alike(roi_mean(snippets, segments_ix, options.roi_bins))
     bins = _bins(snippets, segments_ix, options)
+    if how == "text_attention":
+        of_bins = alike(bins)
+        return (of_bins.softmax(dim=1) * of_bins).sum(dim=1)
     if how == "self_attention":
         how, bins = "mean", _attended(bins)
     return alike(SUMMARIES[how](bins)) if whole else SUMMARIES[how](alike(bins))

@@ -24,7 +24,7 @@ def token_rows(encoder: Encoder, texts: Sequence[str]) -> list[dict[str, object]
         pieces = tokenizer.encode(text)
         read, cut = pieces[: context - 2], pieces[context - 2 :]
         shown = [f"{tokenizer.decode([number]).strip()}={number}" for number in read]
-        marked = [f"<start>={tokenizer.sot_token_id}", *shown, f"<end>={tokenizer.eot_token_id}"]
+        marked = [f"[start]={tokenizer.sot_token_id}", *shown, f"[end]={tokenizer.eot_token_id}"]
         places, rest = f"{len(marked)} of {context}", tokenizer.decode(cut).strip()
         rows.append({"text": text, "tokens": " ".join(marked), "places": places, "not read": rest})
     return rows

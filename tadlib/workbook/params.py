@@ -101,7 +101,8 @@ class Params(BaseModel):
     descriptions: str = Field("", description="a JSON file of descriptions or steps of classes; empty = ours")
     lead: Literal["none", "name", "prompt"] = Field("none", description="text of a class before its subactions")
     pooling: Literal[
-        "mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "sparse", "ordered"
+        *("mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "sparse"),
+        *("text_attention", "ordered"),
     ] = Field("mean", description="how features under a proposal become one; ordered: bins against subactions")
     head: Literal["none", "mlp", "conv", "attention", "encoder", "adapter"] = Field(
         "none", description="what is trained on true segments of seen classes, before pooling"

@@ -65,7 +65,7 @@ def fusion_curves(weights: Sequence[float], curves: Mapping[str, Sequence[float]
         place.plot(weights, 100 * np.asarray(values), label=f"{name}, no share" if flat else name, **style)
     place.set_xlabel("share of CLIP in the score")
     place.set_ylabel("mAP over tIoU (%)")
-    place.set_ylim(bottom=0)
+    place.set_ylim(0, max(1.0, 110 * max(max(values) for values in curves.values())))
     place.set_title("How much should CLIP count?")
     place.legend()
     return figure

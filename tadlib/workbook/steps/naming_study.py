@@ -37,7 +37,7 @@ def compare_poolings(data: Data, proposals: Mapping[str, Proposals], params: Par
 
     Order-aware pooling is there where every class has subactions, and reads them; the others read `text`.
     """
-    changes = [{"pooling": how} for how in HOW]
+    changes = [{"pooling": how} for how in (*HOW, "text_attention")]
     if "subactions" in styles(data):
         changes.append({"pooling": "ordered", "text": "subactions", "lead": "none"})
     if params.pooling == "ordered":
