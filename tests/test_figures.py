@@ -46,6 +46,19 @@ PICTURES = {
     "per_class": lambda _: figures.per_class({"Diving": 0.2}, {"Diving": 0.4}, {"Diving": 3}),
     "recall_curve": lambda _: figures.recall_curve([1, 10, 100], {"ours": [0.1, 0.4, 0.6]}),
     "confusion": lambda _: figures.confusion({"true segments": np.eye(3) * 4}, CLASSES),
+    "pooling_comparison": lambda _: figures.pooling_comparison(
+        [{"pooling": "mean", "text": "prompt", "true segments": 0.9, "good proposals": float("nan"), "mAP": 0.2}]
+    ),
+    "accuracy_by_text": lambda _: figures.accuracy_by_text(
+        {"prompt": {"Diving": 1.0, "Shotput": 0.5}, "name": {"Diving": 0.2, "Shotput": float("nan")}},
+        {"Diving": 3, "Shotput": 0},
+    ),
+    "fusion_curves": lambda _: figures.fusion_curves(
+        (0.0, 1.0), {"geometric": [0.1, 0.2], "arithmetic": [0.1, 0.1], "after_softmax": [0.2, 0.2]}
+    ),
+    "certainty": lambda _: figures.certainty(
+        {"true segments": calibration.reliability(RNG.random(50), RNG.random(50) > 0.5)}
+    ),
     "naming_by_overlap": lambda _: figures.naming_by_overlap(RNG.random(50), RNG.random(50) > 0.5),
     "timelines": lambda _: figures.timelines([VIDEO], NAMED, {"v1": 0.5}),
     "error_profile": lambda _: figures.error_profile(np.full((10, 6), 1 / 6), dict.fromkeys(TYPES[1:], 0.05)),

@@ -1,6 +1,5 @@
-"""Which action is it? Similarity with class texts, its fusion with actionness, and what is kept as detections."""
+"""Which action is it? The fusion of class logits with actionness, and what is kept as detections."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from tadlib.detector.proposals import Proposals
 from tadlib.files import read_json, write_json
+from tadlib.naming.similarity import log_probability, probability
 
 PER_PROPOSAL = 2  # classes kept per proposal by `class_specific`
 
@@ -33,41 +33,52 @@ class Naming:
     fusion: str = "after_softmax"
     keep: str = "class_agnostic"
     top_k: int = 100
-
-
-def scale_of(tau: float, logit_scale: str) -> float:
-    """The factor on the cosine: exp(tau) as CLIP was trained, tau itself (the trap of forgetting exp), or 1."""
-    return {"exp": math.exp(tau), "raw": tau, "none": 1.0}[logit_scale]
-
-
-def similarity(pooled: Float[Tensor, "n c"], texts: Float[Tensor, "k c"], scale: float) -> Float[Tensor, "n k"]:
-    """Scaled cosine; both sides are always normalised, so that the scale always means what it says."""
-    return scale * functional.normalize(pooled, dim=-1) @ functional.normalize(texts, dim=-1).T
+    fusion_weight: float = 0.5
+    probability: str = "softmax"
 
 
 def fuse(
-    actionness: Float[Tensor, " n"], logits: Float[Tensor, "n k"], fusion: str = "after_softmax"
+    actionness: Float[Tensor, " n"],
+    logits: Float[Tensor, "n k"],
+    fusion: str = "after_softmax",
+    weight: float = 0.5,
+    how: str = "softmax",
 ) -> Float[Tensor, "n k"]:
-    """Scores of every pair of proposal and class.
+    """Scores of every pair of proposal and class; `how` makes probabilities of logits, `weight` is CLIP's share.
 
     after_softmax: actionness times class probability. before_softmax: probability of logits weighted by actionness.
-    clip: class probability alone. detector: actionness for the best class, nothing for the others.
+    arithmetic, geometric: the weighted mean of both. clip: class probability alone. detector: actionness for the best
+    class, nothing for the others.
     """
     if fusion == "after_softmax":
-        return actionness[:, None] * logits.softmax(dim=1)
+        return actionness[:, None] * probability(logits, how)
     if fusion == "before_softmax":
-        return (actionness[:, None] * logits).softmax(dim=1)
+        return probability(actionness[:, None] * logits, how)
+    if fusion == "arithmetic":
+        return (1 - weight) * actionness[:, None] + weight * probability(logits, how)
+    if fusion == "geometric":  # of logarithms, which stay finite: a product of powers may be 0 to the power 0
+        certain = actionness.clamp(min=torch.finfo(actionness.dtype).tiny).log()[:, None]
+        return ((1 - weight) * certain + weight * log_probability(logits, how)).exp()
     if fusion == "clip":
-        return logits.softmax(dim=1)
+        return probability(logits, how)
     return actionness[:, None] * functional.one_hot(logits.argmax(dim=1), logits.shape[1])
 
 
 def select(
-    segments: Float[Tensor, "n 2"], scores: Float[Tensor, "n k"], classes: Sequence[str], naming: Naming
+    segments: Float[Tensor, "n 2"],
+    scores: Float[Tensor, "n k"],
+    classes: Sequence[str],
+    naming: Naming,
+    video: Float[Tensor, " k"] | None = None,
 ) -> Detections:
-    """The best `top_k` pairs of proposal and class: of all, of the best classes of each proposal, or of one class."""
-    if naming.keep == "class_one":
-        best = scores.sum(dim=0).argmax()
+    """The best `top_k` pairs of proposal and class: of all, of the best classes of each proposal, or of one class.
+
+    The one class is that of the proposals together (`class_one`) or that of the whole `video` (`class_video`).
+    """
+    if naming.keep == "class_video" and video is None:
+        raise ValueError("keep=class_video needs the logits of the whole video, got none")
+    if naming.keep in ("class_one", "class_video"):
+        best = (scores.sum(dim=0) if naming.keep == "class_one" else video).argmax()
         scores = torch.where(torch.arange(scores.shape[1]) == best, scores, -1.0)
     elif naming.keep == "class_specific":
         least = scores.topk(min(PER_PROPOSAL, scores.shape[1]), dim=1).values[:, -1:]
@@ -79,13 +90,20 @@ def select(
     return Detections(segments[order // scores.shape[1]], flat[order], labels)
 
 
-def name(proposals: Proposals, logits: Float[Tensor, "n k"], classes: Sequence[str], naming: Naming) -> Detections:
-    """Detections of one video from its proposals and the class logits of each.
+def name(
+    proposals: Proposals,
+    logits: Float[Tensor, "n k"],
+    classes: Sequence[str],
+    naming: Naming,
+    video: Float[Tensor, " k"] | None = None,
+) -> Detections:
+    """Detections of one video from its proposals and the class logits of each, and of the whole video if it decides.
 
     Columns of logits beyond `classes` are rivals: they take their share of the probability and name nothing.
     """
-    scores = fuse(proposals.scores, logits, naming.fusion)[:, : len(classes)]
-    return select(proposals.segments, scores, classes, naming)
+    scores = fuse(proposals.scores, logits, naming.fusion, naming.fusion_weight, naming.probability)
+    whole = None if video is None else video[: len(classes)]
+    return select(proposals.segments, scores[:, : len(classes)], classes, naming, whole)
 
 
 def write_detections(path: Path | str, detections: Mapping[str, Detections]) -> None:

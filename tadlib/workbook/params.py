@@ -5,7 +5,6 @@ names its reader will want to change; every other name may still be passed with 
 set (how wide, how long to train) has a recipe per data set; a value that is given, other than None, beats the recipe.
 """
 
-import ast
 import difflib
 import html
 import typing
@@ -13,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tadlib.workbook.cells import assigned
 
 # What the embedded demo trains in about a minute on two cores: a narrow network on the small CLIP's 128 channels.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -94,18 +95,45 @@ class Params(BaseModel):
     loss_l1: float = Field(5.0, ge=0, description="weight of the L1 loss")
     loss_giou: float = Field(2.0, ge=0, description="weight of the gIoU loss")
 
-    text: Literal["prompt", "name"] = Field("prompt", description="what CLIP reads for a class")
-    pooling: Literal["mean", "max"] = Field("mean", description="how features under a proposal become one")
+    text: Literal["prompt", "name", "templates", "description", "subactions"] = Field(
+        "prompt", description="what CLIP reads for a class"
+    )
+    descriptions: str = Field("", description="a JSON file of descriptions or steps of classes; empty = ours")
+    lead: Literal["none", "name", "prompt"] = Field("none", description="text of a class before its subactions")
+    pooling: Literal[
+        *("mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "sparse"),
+        *("text_attention", "ordered"),
+    ] = Field("mean", description="how features under a proposal become one; ordered: bins against subactions")
+    head: Literal["none", "mlp", "conv", "attention", "encoder", "adapter"] = Field(
+        "none", description="what is trained on true segments of seen classes, before pooling"
+    )
+    head_residual: bool = Field(True, description="a head adds to the features instead of replacing them")
+    head_loss: Literal["cross_entropy", "bce", "focal"] = Field("cross_entropy", description="loss of a head")
+    head_epochs: int = Field(20, ge=1, description="passes of a head over the segments")
+    head_lr: float = Field(1.0e-3, gt=0, description="learning rate of a head")
+    similarity_at: Literal["pooled", "bins"] = Field("pooled", description="compare after pooling, or every bin")
+    extend: float = Field(1.0, gt=0, description="length of the pooled region, in lengths of the proposal")
+    contrast: float = Field(0.0, ge=0, description="share of the similarity just outside that is taken off")
+    similarity: Literal["cosine", "dot"] = Field("cosine", description="of unit vectors, or of vectors as they are")
     roi_bins: int = Field(16, ge=1, description="bins of RoIAlign")
     logit_scale: Literal["exp", "raw", "none"] = Field("exp", description="factor on the cosine: exp(tau), tau or 1")
+    temperature: float = Field(1.0, gt=0, description="what logits are divided by")
+    probability: Literal["softmax", "sigmoid"] = Field("softmax", description="one class of all, or each on its own")
     candidates: Literal["all", "unseen"] = Field(
         "all", description="classes that compete for a proposal; only unseen ones are ever detected"
     )
-    fusion: Literal["after_softmax", "before_softmax", "detector", "clip"] = Field(
-        "after_softmax", description="where actionness meets the class scores"
+    fusion: Literal["after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip"] = Field(
+        "after_softmax", description="how actionness meets the class scores"
     )
-    keep: Literal["class_agnostic", "class_specific", "class_one"] = Field(
-        "class_agnostic", description="best pairs overall, best classes per proposal, or one class per video"
+    fusion_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in a mean with actionness")
+    ensemble: Literal["none", "arithmetic", "geometric"] = Field(
+        "none", description="mean of a classifying detector's opinion and CLIP's"
+    )
+    ensemble_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in that mean")
+    reject: Literal["none", "proposal", "video"] = Field("none", description="what may be none of the classes")
+    reject_below: float = Field(0.0, description="standard deviations above background that a class must reach")
+    keep: Literal["class_agnostic", "class_specific", "class_one", "class_video"] = Field(
+        "class_agnostic", description="best pairs, best classes per proposal, one class per video (by all, by CLIP)"
     )
     top_k: int = Field(100, ge=1, description="detections kept per video")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
@@ -121,7 +149,8 @@ class Params(BaseModel):
         return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator(
-        *("dataset", "data_dir", "run_dir", "encoder", "pretrained", "features", "text_features"), mode="before"
+        *("dataset", "data_dir", "run_dir", "encoder", "pretrained", "features", "text_features", "descriptions"),
+        mode="before",
     )
     @classmethod
     def _names_are_text(cls, value: Any) -> Any:
@@ -134,6 +163,12 @@ class Params(BaseModel):
             raise ValueError(f"width must be a multiple of twice heads ({2 * self.heads}), got width={self.width}")
         if self.rescale and self.window:
             raise ValueError(f"rescale={self.rescale} resamples whole videos: it needs window=0, got {self.window}")
+        if self.pooling == "ordered" and (self.text, self.lead) != ("subactions", "none"):
+            raise ValueError(f"pooling=ordered needs text=subactions and lead=none, got {self.text} and {self.lead}")
+        if self.lead != "none" and self.text != "subactions":
+            raise ValueError(f"lead={self.lead} stands before subactions: it needs text=subactions, got {self.text}")
+        if self.similarity == "dot" and self.logit_scale != "none":
+            raise ValueError(f"similarity=dot needs logit_scale=none: {self.logit_scale} is a factor on cosines")
         return self
 
     @classmethod
@@ -160,7 +195,7 @@ class Params(BaseModel):
         Papermill only warns about a name that no cell declares and goes on with the default. Here every name set in
         a cell of plain assignments (the parameters cell, and the one papermill injects) must be in the vocabulary.
         """
-        names = _assigned(namespace.get("In", [])) - IGNORED
+        names = assigned(namespace.get("In", [])) - IGNORED
         return cls.check({name: namespace[name] for name in names if name in namespace})
 
     def changed(self) -> dict[str, Any]:
@@ -206,30 +241,3 @@ def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     choices = typing.get_args(model.model_fields[name].annotation)
     close = difflib.get_close_matches(value, [str(choice) for choice in choices], n=1) if isinstance(value, str) else []
     return f"{name} must be {allowed(name)}; got {value!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-
-
-def _assigned(cells: Iterable[str]) -> set[str]:
-    """Names set in those cells that hold nothing but assignments of literals."""
-    names: set[str] = set()
-    for cell in cells:
-        try:
-            body = ast.parse(cell).body
-        except SyntaxError:  # a cell with a magic in it
-            continue
-        if body and all(_is_literal(statement) for statement in body):
-            names |= {target.id for statement in body for target in _targets(statement) if isinstance(target, ast.Name)}
-    return names
-
-
-def _targets(statement: ast.stmt) -> list[ast.expr]:
-    return [statement.target] if isinstance(statement, ast.AnnAssign) else statement.targets
-
-
-def _is_literal(statement: ast.stmt) -> bool:
-    if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
-        return False
-    try:
-        ast.literal_eval(statement.value)
-    except ValueError:
-        return False
-    return True

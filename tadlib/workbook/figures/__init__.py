@@ -4,6 +4,7 @@ from tadlib.workbook.figures.data import action_statistics, film_strip, similari
 from tadlib.workbook.figures.errors import confusability, error_profile, reliability, sensitivities, verdicts
 from tadlib.workbook.figures.health import feature_health, leakage
 from tadlib.workbook.figures.learning import losses, proposals, query_positions, window
+from tadlib.workbook.figures.naming import accuracy_by_text, certainty, fusion_curves, pooling_comparison
 from tadlib.workbook.figures.results import (
     comparison,
     confusion,
@@ -15,18 +16,22 @@ from tadlib.workbook.figures.results import (
 )
 
 __all__ = [
+    "accuracy_by_text",
     "action_statistics",
+    "certainty",
     "comparison",
     "confusability",
     "confusion",
     "feature_health",
     "error_profile",
     "film_strip",
+    "fusion_curves",
     "headline",
     "leakage",
     "losses",
     "naming_by_overlap",
     "per_class",
+    "pooling_comparison",
     "proposals",
     "query_positions",
     "recall_curve",

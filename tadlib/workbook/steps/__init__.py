@@ -9,6 +9,15 @@ from tadlib.workbook.steps.detector import answer, load_detector, propose, save_
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
 from tadlib.workbook.steps.health import feature_health, findings, frames, leaks, overview
 from tadlib.workbook.steps.naming import best_detections, class_logits, compare_fusions, confusion, name, named_segments
+from tadlib.workbook.steps.naming_study import (
+    WEIGHTS,
+    accuracy_by_text,
+    certainties,
+    compare_poolings,
+    fusion_curves,
+    token_places,
+    token_table,
+)
 from tadlib.workbook.steps.results import (
     actions_per_class,
     best_and_worst,
@@ -22,21 +31,26 @@ from tadlib.workbook.steps.results import (
 
 __all__ = [
     "Data",
+    "WEIGHTS",
+    "accuracy_by_text",
     "actions_per_class",
     "answer",
     "best_and_worst",
     "best_detections",
+    "certainties",
     "class_logits",
     "class_pictures",
     "class_precision",
     "compare",
     "compare_fusions",
+    "compare_poolings",
     "compared",
     "confusion",
     "examine",
     "feature_health",
     "findings",
     "frames",
+    "fusion_curves",
     "gather",
     "inventory",
     "leaks",
@@ -48,6 +62,8 @@ __all__ = [
     "recall_curves",
     "save_proposals",
     "summarise",
+    "token_places",
+    "token_table",
     "train",
     "training_windows",
     "true_label_precision",

@@ -23,9 +23,10 @@ from tadlib.evaluation.scoring import ambiguous_regions
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.files import Progress, digest, silent
 from tadlib.naming import pooling, text
+from tadlib.naming.text import Steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import resolve
-from tadlib.workbook.steps.sources import collect
+from tadlib.workbook.steps.sources import collect, wording
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,16 @@ class Data:
 
     def text(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
         """Unit-length text embeddings of classes, encoded once."""
-        return text.class_embeddings(self.encoder, classes, self.params.text, self.benchmark.cache)
+        return text.class_embeddings(self.encoder, classes, wording(self.params), self.benchmark.cache)
+
+    def texts(self, classes: Sequence[str]) -> Steps:
+        """Embeddings of every text of classes, not normalised."""
+        return text.step_embeddings(self.encoder, classes, wording(self.params), self.benchmark.cache)
 
     def pooled(self, video: Video, segments: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
-        """CLIP's features under segments of a video."""
-        params = self.params
-        return pooling.pool(self.store.read(video.id), segments, self.grid(video), params.roi_bins, params.pooling)
+        """CLIP's features under segments of a video; a pooling that makes no feature, only logits, gives the mean."""
+        how = self.params.pooling if self.params.pooling in pooling.HOW else "mean"
+        return pooling.pool(self.store.read(video.id), segments, self.grid(video), self.params.roi_bins, how)
 
     def similarity(self, video: Video, classes: Sequence[str]) -> np.ndarray:
         """Cosine (t, k) of every snippet of a video with the text of every class."""

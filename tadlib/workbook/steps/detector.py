@@ -79,17 +79,10 @@ def network(channels: int, params: Params) -> ConditionalDetr:
 
 def _training_parameters(params: Params) -> dict[str, object]:
     naming = {
-        "run_dir",
-        "text",
-        "candidates",
-        "pooling",
-        "roi_bins",
-        "logit_scale",
-        "fusion",
-        "keep",
-        "top_k",
-        "nms",
-        "nms_tiou",
+        *("run_dir", "text", "descriptions", "lead", "candidates", "pooling", "roi_bins", "similarity_at", "extend"),
+        *("contrast", "similarity", "logit_scale", "temperature", "probability", "fusion", "fusion_weight"),
+        *("head", "head_residual", "head_loss", "head_epochs", "head_lr"),
+        *("ensemble", "ensemble_weight", "reject", "reject_below", "keep", "top_k", "nms", "nms_tiou"),
     }
     return {name: value for name, value in params.model_dump().items() if name not in naming | {"protocol"}}
 

@@ -1,6 +1,7 @@
 """Proposals named as the parameters ask for it, and what CLIP makes of true segments."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -8,63 +9,80 @@ from torch import Tensor
 
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis, metrics
-from tadlib.naming import fusion
+from tadlib.naming import fusion, similarity
 from tadlib.naming.fusion import Detections, Naming
+from tadlib.naming.similarity import probability
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
 from tadlib.workbook.steps.detector import target_texts
+from tadlib.workbook.steps.namers import comparer, not_rejected, segment_namer, videos_as_wholes
+
+FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")
 
 
 def name(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Detections]:
     """Detections: proposals named by CLIP, or by the detector itself if it was trained to classify with text."""
-    options = Naming(params.logit_scale, params.fusion, params.keep, params.top_k)
-    logits = class_logits(data, proposals, params)
+    proposals = not_rejected(data, proposals, params)
+    return fused(data, proposals, class_logits(data, proposals, params), params)
+
+
+def fused(
+    data: Data, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "n k"]], params: Params
+) -> dict[str, Detections]:
+    """Detections from proposals and their class logits, which other ways of fusing them share."""
+    options = Naming(
+        params.logit_scale, params.fusion, params.keep, params.top_k, params.fusion_weight, params.probability
+    )
+    whole = videos_as_wholes(data, proposals, params)
     return {
-        video_id: fusion.name(found, logits[video_id], data.classes.unseen, options)
+        video_id: fusion.name(found, logits[video_id], data.classes.unseen, options, whole.get(video_id))
         for video_id, found in proposals.items()
     }
 
 
 def class_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:
     """Scaled similarity of every proposal with every unseen class, then with the seen ones if they compete."""
-    scale = fusion.scale_of(data.encoder.logit_scale, params.logit_scale)
-    own = params.target != "foreground"
-    texts = target_texts(data, params, data.competing) if own else data.text(data.competing)
+    if params.target == "foreground":
+        return _clip_logits(data, proposals, params)
+    own = comparer(data, params, target_texts(data, params, data.competing))
+    logits = {video_id: own(found.embeddings) for video_id, found in proposals.items()}
+    if params.ensemble == "none":
+        return logits
+    clip = _clip_logits(data, proposals, params)
+    weigh = partial(similarity.ensemble, how=params.ensemble, weight=params.ensemble_weight)
+    return {video_id: weigh(logits[video_id], clip[video_id]) for video_id in proposals}
+
+
+def _clip_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:
     videos = {video.id: video for video in data.scored}
-    return {
-        video_id: fusion.similarity(
-            found.embeddings if own else data.pooled(videos[video_id], found.segments), texts, scale
-        )
-        for video_id, found in proposals.items()
-    }
+    say = segment_namer(data, params, data.competing)
+    return {video_id: say(videos[video_id], found.segments) for video_id, found in proposals.items()}
 
 
 def named_segments(data: Data, proposals: Mapping[str, Proposals] | None = None) -> dict[str, np.ndarray]:
-    """CLIP's verdict on segments of unseen actions, flat over videos: `true` and `named` class, and `tiou`.
+    """CLIP's verdict on segments of unseen actions, flat over videos: `true` and `named` class, `tiou`, `certainty`.
 
     Without proposals the segments are the true ones; with proposals each is compared with the action it overlaps
     most, and those that overlap none are left out (their number is `without`).
     """
-    classes = data.classes.unseen
-    texts = data.text(classes)
-    true, named, overlap, without = [], [], [], 0
+    classes, rows, without = data.classes.unseen, [], 0
+    say = segment_namer(data, data.params, classes)
     for video in data.test_videos:
-        if proposals is None:
-            segments, nearest = true_segments(video), np.arange(len(video.actions))
-            tiou = np.ones(len(nearest))
-        else:
-            segments = proposals[video.id].segments
+        segments = true_segments(video) if proposals is None else proposals[video.id].segments
+        nearest, tiou = np.arange(len(video.actions)), np.ones(len(video.actions))
+        if proposals is not None:
             nearest, tiou = diagnosis.nearest_actions(video, proposals[video.id])
-        best = fusion.similarity(data.pooled(video, segments), texts, 1.0).argmax(dim=1).numpy()
+        certainty, best = probability(say(video, segments), data.params.probability).max(dim=1)
         for place in np.flatnonzero(tiou > 0):
             action = video.actions[nearest[place]]
             same = {a.label for a in video.actions if (a.start, a.end) == (action.start, action.end)}
             answer = classes[best[place]]
-            true.append(classes.index(answer if answer in same else action.label))
-            named.append(best[place])
-            overlap.append(tiou[place])
+            true = classes.index(answer if answer in same else action.label)
+            rows.append((true, int(best[place]), tiou[place], float(certainty[place])))
         without += int((tiou <= 0).sum())
-    return {"true": np.array(true), "named": np.array(named), "tiou": np.array(overlap), "without": np.array(without)}
+    true, named, overlap, certain = np.array(rows, dtype=float).reshape(-1, 4).T
+    found = {"true": true.astype(int), "named": named.astype(int), "tiou": overlap, "certainty": certain}
+    return found | {"without": np.array(without)}
 
 
 def confusion(data: Data, verdicts: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -74,15 +92,17 @@ def confusion(data: Data, verdicts: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def compare_fusions(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
     """mAP of every way of fusing the detector's and CLIP's opinions, on the same proposals."""
+    proposals = not_rejected(data, proposals, params)
+    logits = class_logits(data, proposals, params)
     return [
         {"fusion": how}
         | metrics.mean_average_precision(
             data.scored,
-            name(data, proposals, params.model_copy(update={"fusion": how})),
+            fused(data, proposals, logits, params.model_copy(update={"fusion": how})),
             data.classes.unseen,
             data.benchmark.tious,
         )
-        for how in ("after_softmax", "before_softmax", "detector", "clip")
+        for how in FUSIONS
     ]
 
 

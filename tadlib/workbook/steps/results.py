@@ -10,11 +10,10 @@ from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols
 from tadlib.evaluation.rows import compare as compare_rows
 from tadlib.evaluation.scoring import recalls
-from tadlib.naming import fusion
-from tadlib.naming.fusion import Detections, Naming
+from tadlib.naming.fusion import Detections
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
-from tadlib.workbook.steps.naming import class_logits
+from tadlib.workbook.steps.naming import name
 
 
 def compare(
@@ -31,22 +30,18 @@ def compared(
 ) -> dict[str, tuple[str, Mapping[str, Detections]]]:
     """Role and detections of the floor, the training-free baseline, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.text(data.competing)
-    options = Naming(params.logit_scale, "clip", params.keep, params.top_k)
+    by_clip = params.model_copy(update={"target": "foreground", "fusion": "clip", "reject": "none"})
     oracle = {video.id: Proposals(true_segments(video), torch.ones(len(video.actions))) for video in data.test_videos}
     free = {
         video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
         for video in data.scored
     }
-    logits = class_logits(data, oracle, params.model_copy(update={"target": "foreground"}))
     return {
         "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
         "CLIP alone, training-free": ("baseline", free),
         "this run": ("ours", detections),
         "our segments, true label": ("ceiling", diagnosis.oracle_label(data.scored, proposals)),
-        "true segments, CLIP's label": (
-            "ceiling",
-            {video_id: fusion.name(found, logits[video_id], classes, options) for video_id, found in oracle.items()},
-        ),
+        "true segments, CLIP's label": ("ceiling", name(data, oracle, by_clip)),
     }
 
 

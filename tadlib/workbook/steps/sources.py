@@ -16,7 +16,7 @@ from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures, read_text_features
 from tadlib.data.texts import table_encoder
 from tadlib.files import Progress, digest, locked, read_json, write_json
-from tadlib.naming.text import STYLES, prompts
+from tadlib.naming.text import STYLES, Wording, texts_of
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import resolve
 
@@ -48,7 +48,7 @@ def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Sour
     store = FeatureStore(features.store_folder(benchmark.cache, name, params.stride, count=params.snippets))
     with locked(store.folder, progress):
         simulate.make(world, benchmark.videos, store, params.stride, progress)
-    return benchmark, store, _table("simulated", world.texts()), {}
+    return benchmark, store, _table("simulated", world.texts(), params), {}
 
 
 def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params, data_dir: Path) -> Source:
@@ -59,7 +59,8 @@ def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, param
         )
     if not store.files:
         raise UnusableFeatures(f"no features in {store.folder}: expected <video id>.npy, .pt, .npz or .h5 files there")
-    store = replace(store, width=encoder.texts(prompts(benchmark.classes[:1], params.text)).shape[1])
+    (first, *_), *_ = texts_of(benchmark.classes[:1], wording(params))
+    store = replace(store, width=encoder.texts([first]).shape[1])
     return _without(benchmark, _checked(benchmark, store, data_dir), params.missing, store, encoder)
 
 
@@ -110,15 +111,22 @@ def _text_encoder(benchmark: Benchmark, params: Params) -> Encoder | None:
     if not params.text_features and not path.is_file():
         return None
     vectors = read_text_features(path, benchmark.classes)
-    return _table(path.name, dict(zip(benchmark.classes, vectors, strict=True)))
+    return _table(path.name, dict(zip(benchmark.classes, vectors, strict=True)), params)
 
 
-def _table(name: str, vectors: Mapping[str, np.ndarray]) -> Encoder:
-    """An encoder that knows every text of every class, in any style, by the class's vector."""
+def wording(params: Params) -> Wording:
+    """Which texts stand for a class, as the parameters ask for it."""
+    return Wording(params.text, params.lead, str(resolve(params.descriptions)) if params.descriptions else "")
+
+
+def _table(name: str, vectors: Mapping[str, np.ndarray], params: Params) -> Encoder:
+    """An encoder that knows every text of every class, in the styles that may be asked for, by the class's vector."""
+    styles = [*map(Wording, STYLES), wording(params)]
     texts = {
         text: vector
-        for style in STYLES
-        for text, vector in zip(prompts(list(vectors), style), vectors.values(), strict=True)
+        for style in styles
+        for several, vector in zip(texts_of(list(vectors), style), vectors.values(), strict=True)
+        for text in several
     }
     return table_encoder(name, texts)
 

@@ -1,0 +1,93 @@
+"""What names segments and videos, as the parameters ask for it: texts, pooling, similarity, rejection put together."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tadlib.data.annotations import Video
+from tadlib.detector.proposals import Proposals
+from tadlib.naming import pooling, rejection, text
+from tadlib.naming.pooling import Alike, Pooling
+from tadlib.naming.similarity import Measure
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps.data import Data, true_segments
+from tadlib.workbook.steps.heads import trained_head
+
+Namer = Callable[[Video, Tensor], Tensor]  # a video and segments (n, 2) of it in seconds -> logits (n, k)
+
+
+def segment_namer(data: Data, params: Params, classes: Sequence[str]) -> Namer:
+    """A function of a video and segments (n, 2) of it in seconds: logits (n, k) of classes by CLIP."""
+    data = replace(data, params=params)
+    how = ("pooling", "roi_bins", "similarity_at", "extend", "contrast")
+    options = Pooling(*(getattr(params, name) for name in how), head=trained_head(data, params))
+    alike = alike_to(data, params, classes)
+    if params.pooling != "ordered":
+        ask = partial(pooling.segment_logits, alike=alike, options=options)
+    else:
+        texts = data.texts(classes)
+        steps = comparer(data, params, texts.embeddings.flatten(0, 1))
+        ask = partial(pooling.ordered_logits, alike=alike, of_steps=(steps, texts.padding), options=options)
+    return lambda video, segments: ask(data.store.read(video.id), segments, data.grid(video))
+
+
+def alike_to(data: Data, params: Params, classes: Sequence[str]) -> Alike:
+    """A function of features (*n, c): their logits (*n, k) for classes."""
+    data = replace(data, params=params)
+    texts = data.text(classes) if params.similarity == "cosine" else text.raw_embeddings(data.texts(classes))
+    return comparer(data, params, texts)
+
+
+def comparer(data: Data, params: Params, texts: Float[Tensor, "k c"]) -> Alike:
+    """A function of features (*n, c): their logits (*n, k) for texts."""
+    measure = Measure(params.similarity, params.logit_scale, params.temperature)
+    return partial(measure.of, texts=texts, factor=measure.factor(data.encoder.logit_scale))
+
+
+def videos_as_wholes(data: Data, video_ids: Iterable[str], params: Params) -> dict[str, Float[Tensor, " k"]]:
+    """Logits of whole videos where they decide, else nothing."""
+    if params.keep != "class_video":
+        return {}
+    alike = alike_to(data, params, data.competing)
+    return {video_id: pooling.video_logits(data.store.read(video_id), alike) for video_id in video_ids}
+
+
+def not_rejected(data: Data, proposals: Mapping[str, Proposals], params: Params) -> Mapping[str, Proposals]:
+    """Proposals without those that look like none of the unseen classes, alone or because their video does."""
+    if params.reject == "none":
+        return proposals
+    videos, say = {video.id: video for video in data.scored}, segment_namer(data, params, data.classes.unseen)
+    alike = alike_to(data, params, data.classes.unseen)
+    usual, kept = background(data, params), {}
+    for video_id, found in proposals.items():
+        if params.reject == "proposal":
+            logits = say(videos[video_id], found.segments)
+        else:
+            logits = pooling.video_logits(data.store.read(video_id), alike).expand(len(found.scores), -1)
+        rest = rejection.above(logits, usual) >= params.reject_below
+        kept[video_id] = Proposals(*(None if field is None else field[rest] for field in found))
+    return kept
+
+
+def background(data: Data, params: Params) -> rejection.Background:
+    """How alike background is to the unseen classes, in the training videos as far as their seen actions tell.
+
+    Of proposals: snippets outside every seen action. Of videos: whole videos, for each class those without it.
+    """
+    alike, rows, absent = alike_to(data, params, data.classes.unseen), [], []
+    for video in data.training_videos:
+        features = data.store.read(video.id)
+        if params.reject == "video":
+            labels = {action.label for action in video.actions}
+            rows.append(pooling.video_logits(features, alike)[None])
+            absent.append(torch.tensor([[label not in labels for label in data.classes.unseen]]))
+        else:
+            spans_ix = data.grid(video).snippets(true_segments(video))
+            rows.append(alike(torch.from_numpy(np.array(features, dtype=np.float32))))
+            absent.append(rejection.outside(len(features), spans_ix)[:, None].expand(-1, len(data.classes.unseen)))
+    return rejection.background(torch.cat(rows), torch.cat(absent))

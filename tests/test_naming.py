@@ -1,0 +1,266 @@
+"""Similarity, fusion, selection and rejection by hand, and the default way of naming to the last bit."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_sources import dataset, params, with_features
+from torch.nn import functional
+
+from tadlib.data.encoder import load_encoder
+from tadlib.detector.proposals import Proposals
+from tadlib.naming import fusion, rejection
+from tadlib.naming.fusion import Naming, fuse
+from tadlib.naming.similarity import Measure, cosine, dot, ensemble, log_probability, probability, scale_of
+from tadlib.segments import roi_mean
+from tadlib.workbook import steps
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps.detector import _training_parameters
+
+ACTIONNESS = torch.tensor([0.9, 0.4, 0.0])
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0], [500.0, -500.0, 0.0]])
+SEGMENTS = torch.tensor([[0.0, 4.0], [5.0, 9.0], [2.0, 3.0]])
+CLASSES = ("a", "b", "c")
+
+
+def softmax(row):
+    return [math.exp(value - max(row)) / sum(math.exp(other - max(row)) for other in row) for value in row]
+
+
+def expected(fuse_pair):
+    pairs = zip(ACTIONNESS.tolist(), LOGITS.tolist(), strict=True)
+    return torch.tensor([fuse_pair(actionness, row) for actionness, row in pairs])
+
+
+BY_HAND = {
+    "after_softmax": lambda a, row: [a * p for p in softmax(row)],
+    "before_softmax": lambda a, row: softmax([a * value for value in row]),
+    "arithmetic": lambda a, row: [0.7 * a + 0.3 * p for p in softmax(row)],
+    "geometric": lambda a, row: [a**0.7 * p**0.3 for p in softmax(row)],
+    "clip": lambda a, row: softmax(row),
+    "detector": lambda a, row: [a * (value == max(row)) for value in row],
+}
+
+
+@pytest.mark.parametrize("how", BY_HAND)
+def test_a_fusion_equals_the_formula_written_out(how):
+    torch.testing.assert_close(fuse(ACTIONNESS, LOGITS, how, 0.3), expected(BY_HAND[how]), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("how", BY_HAND)
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_scores_are_probabilities_and_never_missing(how, weight, kind):
+    scores = fuse(ACTIONNESS, LOGITS, how, weight, kind)
+    assert scores.isfinite().all() and scores.min() >= 0 and scores.max() <= 1
+
+
+def test_the_weight_goes_from_the_detector_to_clip():
+    for how in ("arithmetic", "geometric"):
+        torch.testing.assert_close(fuse(ACTIONNESS, LOGITS, how, 0.0), ACTIONNESS[:, None].expand(-1, 3))
+        torch.testing.assert_close(fuse(ACTIONNESS, LOGITS, how, 1.0), LOGITS.softmax(dim=1))
+
+
+def test_equal_weights_in_a_geometric_mean_rank_like_the_product():
+    torch.testing.assert_close(
+        fuse(ACTIONNESS, LOGITS, "geometric", 0.5)[:2].square(), fuse(ACTIONNESS, LOGITS, "after_softmax")[:2]
+    )
+
+
+def test_a_sigmoid_measures_against_the_average_class():
+    logits = torch.tensor([[25.0, 25.0, 22.0]])  # 100 times cosines: the plain sigmoid is 1 for all three
+    torch.testing.assert_close(probability(logits, "sigmoid"), torch.tensor([[1.0, 1.0, -2.0]]).sigmoid())
+    assert probability(torch.tensor([[25.0]]), "sigmoid").item() == 0.5
+    torch.testing.assert_close(log_probability(logits, "sigmoid").exp(), probability(logits, "sigmoid"))
+
+
+def test_cosine_ignores_lengths_and_dot_product_does_not():
+    pooled, texts = torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    torch.testing.assert_close(cosine(pooled, texts, 10.0), torch.tensor([[6.0, 8.0], [0.0, 0.0]]))
+    torch.testing.assert_close(dot(pooled, texts, 0.5), torch.tensor([[3.0, 2.0], [0.0, 0.0]]))
+
+
+def test_the_factor_is_always_applied_and_refused_where_it_means_nothing():
+    tau = math.log(100)
+    factors = {
+        (scale, heat): Measure("cosine", scale, heat).factor(tau)
+        for scale in ("exp", "raw", "none")
+        for heat in (1.0, 2.0)
+    }
+    assert factors == pytest.approx(
+        {
+            ("exp", 1.0): 100.0,
+            ("exp", 2.0): 50.0,
+            ("raw", 1.0): tau,
+            ("raw", 2.0): tau / 2,
+            ("none", 1.0): 1.0,
+            ("none", 2.0): 0.5,
+        }
+    )
+    for scale in ("exp", "raw"):
+        with pytest.raises(ValueError, match=f"logit_scale={scale} is a factor on cosines, got similarity=dot"):
+            Measure("dot", scale)
+    pooled, texts = torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]])
+    found = [Measure("cosine", scale).of(pooled, texts, scale_of(tau, scale)).item() for scale in ("exp", "raw")]
+    assert found == pytest.approx([60.0, 0.6 * tau]), "the switch of the scale is never without effect"
+
+
+def test_two_opinions_become_one_in_log_space():
+    own, clip = LOGITS[:2], torch.tensor([[0.0, 1.0, 0.0], [0.0, -2.0, 5.0]])
+    p, q = own.softmax(dim=1), clip.softmax(dim=1)
+    torch.testing.assert_close(ensemble(own, clip, "arithmetic", 0.3).softmax(dim=1), 0.7 * p + 0.3 * q)
+    product = p**0.7 * q**0.3
+    torch.testing.assert_close(
+        ensemble(own, clip, "geometric", 0.3).softmax(dim=1), product / product.sum(dim=1, keepdim=True)
+    )
+    for how in ("arithmetic", "geometric"):
+        for weight, alone in ((0.0, p), (1.0, q)):
+            torch.testing.assert_close(ensemble(own, clip, how, weight).softmax(dim=1), alone)
+
+
+def test_one_class_a_video_by_all_proposals_or_by_the_whole_video():
+    proposals = Proposals(SEGMENTS[:2], ACTIONNESS[:2])
+    logits = torch.tensor([[3.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    by_all = fusion.name(proposals, logits, CLASSES, Naming(keep="class_one"))
+    by_video = fusion.name(proposals, logits, CLASSES, Naming(keep="class_video"), torch.tensor([0.0, 0.0, 7.0]))
+    assert (set(by_all.labels), set(by_video.labels)) == ({"a"}, {"c"})
+    rival = fusion.name(proposals, logits, CLASSES[:2], Naming(keep="class_video"), torch.tensor([0.0, 1.0, 7.0]))
+    assert set(rival.labels) == {"b"}, "a rival names nothing"
+    with pytest.raises(ValueError, match="keep=class_video needs the logits of the whole video, got none"):
+        fusion.name(proposals, logits, CLASSES, Naming(keep="class_video"))
+
+
+def test_background_is_what_lacks_the_class_and_a_class_must_stand_out_from_its_own():
+    logits = torch.tensor([[1.0, 10.0], [3.0, 14.0], [99.0, 12.0]])
+    absent = torch.tensor([[True, True], [True, True], [False, True]])
+    usual = rejection.background(logits, absent)
+    torch.testing.assert_close(usual.mean, torch.tensor([2.0, 12.0]))
+    torch.testing.assert_close(usual.spread, torch.tensor([1.0, math.sqrt(8 / 3)]))
+    assert rejection.above(torch.tensor([[4.0, 12.0], [2.0, 12.0]]), usual).tolist() == [2.0, 0.0]
+    with pytest.raises(ValueError, match="class 0 is absent from 0 of 3 examples"):
+        rejection.background(logits, torch.zeros(3, 2, dtype=torch.bool))
+
+
+def test_snippets_outside_every_action_are_background():
+    spans = torch.tensor([[1.0, 2.6], [4.0, 9.0]])
+    assert rejection.outside(5, spans).tolist() == [True, False, False, True, False]  # middles 0.5, 1.5, 2.5, 3.5, 4.5
+    assert rejection.outside(3, spans[:0]).tolist() == [True] * 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return with_features(dataset(tmp_path_factory.mktemp("naming") / "own"))
+
+
+def proposed(data):
+    return {video.id: Proposals(SEGMENTS, torch.tensor([0.9, 0.4, 0.2])) for video in data.scored}
+
+
+def test_the_default_way_of_naming_is_bit_for_bit_the_plain_formula(folder):
+    given = params(folder)
+    data = steps.gather(given)
+    found = steps.name(data, proposed(data), given)
+    texts = functional.normalize(data.encoder.texts([f"a video of a person doing {c}" for c in data.competing]), dim=1)
+    assert data.competing == ("wave", "clap", "jump", "run") and set(found) == {f"v{number}" for number in range(4, 8)}
+    for video_id, detections in found.items():
+        features = torch.from_numpy(np.load(folder / "features" / f"{video_id}.npy").astype(np.float32))
+        pooled = roi_mean(features, SEGMENTS * 25 / 8, 16)
+        logits = (
+            math.exp(data.encoder.logit_scale)
+            * functional.normalize(pooled, dim=-1)
+            @ functional.normalize(texts, dim=-1).T
+        )
+        scores = (torch.tensor([0.9, 0.4, 0.2])[:, None] * logits.softmax(dim=1))[:, 0]
+        order = scores.argsort(descending=True, stable=True)
+        assert torch.equal(detections.scores, scores[order]) and torch.equal(detections.segments, SEGMENTS[order])
+        assert set(detections.labels) == {"wave"}
+
+
+VARIANTS = [
+    {"pooling": "max", "similarity_at": "bins"},
+    {"pooling": "centre_snippet"},
+    {"pooling": "self_attention"},
+    {"pooling": "text_attention"},
+    {"extend": 1.5, "contrast": 0.5},
+    {"similarity": "dot", "logit_scale": "none"},
+    {"temperature": 3.0},
+    {"probability": "sigmoid"},
+    {"fusion": "geometric", "fusion_weight": 0.3},
+    {"fusion": "arithmetic"},
+    {"candidates": "unseen"},
+    {"head": "mlp", "head_residual": False},
+    {"head": "adapter", "contrast": 0.2},
+]
+
+
+@pytest.mark.parametrize("given", VARIANTS, ids=str)
+def test_every_word_of_the_parameters_reaches_the_detections(folder, given):
+    plain, other = params(folder), params(folder, **given)
+    data, changed = steps.gather(plain), steps.gather(other)
+    first, second = (steps.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
+    assert set(second) == set(first) and all(found.scores.isfinite().all() for found in second.values())
+    assert any(not torch.equal(first[v].scores, second[v].scores) for v in first)
+
+
+def test_the_words_for_text_reach_the_encoder_and_frozen_embeddings_stay_as_they_are(folder):
+    data = replace(steps.gather(params(folder)), encoder=load_encoder("tad-demo", "", torch.device("cpu")))
+    prompt, templates = (
+        replace(data, params=params(folder, text=style)).text(["wave", "run"]) for style in ("prompt", "templates")
+    )
+    assert not torch.equal(prompt, templates)
+    assert torch.equal(prompt, replace(data, params=params(folder)).text(["wave", "run"]))
+
+
+def test_ordered_steps_of_your_own_name_proposals(folder, tmp_path):
+    said = {label: {"Elaboration": {"Description": ["begin " + label, "end"]}} for label in ("clap", "jump", "run")}
+    (tmp_path / "own.json").write_text(json.dumps(said | {"wave": {"Elaboration": {"Description": "x"}}}))
+    given = params(folder, text="subactions", pooling="ordered", descriptions=str(tmp_path / "own.json"))
+    data = steps.gather(given)
+    assert all(found.scores.isfinite().all() for found in steps.name(data, proposed(data), given).values())
+
+
+@pytest.mark.parametrize("reject", ["proposal", "video"])
+def test_what_looks_like_none_of_the_classes_is_not_detected(folder, reject):
+    nothing, everything = (params(folder, reject=reject, reject_below=level) for level in (1e6, -1e6))
+    data = steps.gather(nothing)
+    assert [len(found.scores) for found in steps.name(data, proposed(data), nothing).values()] == [0] * 4
+    first, second = (steps.name(data, proposed(data), given) for given in (everything, params(folder)))
+    assert all(torch.equal(first[v].scores, second[v].scores) for v in first)
+
+
+def test_a_video_that_shows_the_class_is_told_from_those_that_do_not(tmp_path):
+    wave = np.zeros((50, 16), np.float16)
+    wave[:, 3] = 1.0
+    folder = with_features(dataset(tmp_path / "own"), v7=wave)
+    given = params(folder, reject="video", reject_below=4.0)
+    data = steps.gather(given)
+    kept = {video_id: len(found.scores) for video_id, found in steps.name(data, proposed(data), given).items()}
+    assert kept == {"v4": 0, "v5": 0, "v6": 0, "v7": 3}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"similarity": "dot"}, "similarity=dot needs logit_scale=none: exp is a factor on cosines"),
+        ({"pooling": "ordered"}, "pooling=ordered needs text=subactions and lead=none, got prompt and none"),
+        ({"lead": "name"}, "lead=name stands before subactions: it needs text=subactions, got prompt"),
+        ({"fusion_weight": 1.5}, "fusion_weight must be a number >= 0 and <= 1; got 1.5"),
+        ({"temperature": 0.0}, "temperature must be a number > 0; got 0.0"),
+    ],
+)
+def test_words_that_do_not_fit_together_are_refused(given, message):
+    with pytest.raises(ValueError) as error:
+        Params.check(given)
+    assert str(error.value) == message
+
+
+def test_a_way_of_naming_shares_the_trained_detector():
+    naming = {"text": "templates", "pooling": "max", "extend": 2.0, "contrast": 0.1, "temperature": 2.0}
+    naming |= {"fusion": "geometric", "fusion_weight": 0.1, "reject": "video", "reject_below": 1.0, "keep": "class_one"}
+    naming |= {"head": "mlp", "head_residual": False, "head_loss": "bce", "head_epochs": 3, "head_lr": 0.1}
+    naming |= {"similarity_at": "bins", "probability": "sigmoid", "ensemble": "geometric", "ensemble_weight": 0.2}
+    assert _training_parameters(Params.check(naming)) == _training_parameters(Params.check({}))
+    assert _training_parameters(Params.check({"epochs": 3})) != _training_parameters(Params.check({}))

@@ -1,0 +1,95 @@
+"""What the naming notebook compares, on features planted so that the answers are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_sources import CLASSES, dataset, params, with_features
+
+from tadlib.data.encoder import load_encoder
+from tadlib.detector.proposals import Proposals
+from tadlib.naming.pooling import HOW
+from tadlib.workbook import steps
+from tadlib.workbook.steps.naming_study import WEIGHTS, styles
+
+ACTION = slice(6, 19)  # [2, 6) s at 25 / 8 snippets a second: every snippet that it touches
+
+
+def planted(number):
+    """A video of noise in which the action is its class's vector; text features are the axes of the classes."""
+    features = 0.001 * np.random.default_rng(number).normal(size=(50, 16))
+    features[:, 15] += 1.0
+    features[ACTION] = np.eye(16)[number % 4]
+    return features.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    videos = {f"v{number}": planted(number) for number in range(8)}
+    return with_features(dataset(tmp_path_factory.mktemp("study") / "own"), **videos)
+
+
+@pytest.fixture
+def data(folder):
+    return steps.gather(params(folder, split=0))
+
+
+@pytest.fixture
+def proposals(data):
+    """The action, a little off, and a stretch without action."""
+    segments, scores = torch.tensor([[2.1, 6.0], [10.0, 14.0]]), torch.tensor([0.6, 0.9])
+    return {video.id: Proposals(segments, scores) for video in data.scored}
+
+
+def test_every_pooling_finds_planted_actions(data, proposals):
+    rows = steps.compare_poolings(data, proposals, data.params)
+    assert [row["pooling"] for row in rows] == [*HOW, "text_attention"]
+    assert all((row["true segments"], row["good proposals"]) == (1.0, 1.0) for row in rows)
+    assert {row["mAP"] for row in rows} == {1.0}
+
+
+def test_accuracy_is_counted_for_each_class_and_style(data):
+    assert steps.accuracy_by_text(data, data.params) == {"prompt": dict.fromkeys(CLASSES, 1.0)}
+
+
+def test_curves_run_from_the_detector_to_clip_and_meet_the_product(data, proposals):
+    curves = steps.fusion_curves(data, proposals, data.params)
+    alone = {row["fusion"]: row["mAP"] for row in steps.compare_fusions(data, proposals, data.params)}
+    assert set(alone) == {"after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip"}
+    middle = WEIGHTS.index(0.5)
+    assert curves["geometric"][-1] == curves["arithmetic"][-1] == alone["clip"]
+    assert curves["geometric"][middle] == alone["geometric"] == alone["after_softmax"] == curves["after_softmax"][0]
+
+
+def test_certainty_is_compared_with_being_right(data, proposals):
+    found = steps.certainties({"true": steps.named_segments(data), "ours": steps.named_segments(data, proposals)})
+    assert set(found) == {"true", "ours"} and found["true"].right.tolist() == [1.0] * 4
+    assert found["true"].error < 0.01
+
+
+def test_a_kind_without_segments_has_no_curve(data, proposals):
+    nowhere = {video_id: Proposals(found.segments + 50, found.scores) for video_id, found in proposals.items()}
+    assert steps.certainties({"ours": steps.named_segments(data, nowhere)}) == {}
+
+
+def test_styles_are_those_the_encoder_reads_and_every_class_has(data):
+    assert styles(data) == ("prompt",)
+    clip = replace(data, encoder=load_encoder("tad-demo", "", torch.device("cpu")))
+    assert styles(clip) == ("prompt", "name", "templates")  # nobody described "clap"
+    thumos = replace(clip, benchmark=replace(data.benchmark, classes=("Diving", "HighJump")))
+    assert styles(thumos) == ("prompt", "name", "templates", "description", "subactions")
+
+
+def test_tokens_are_shown_with_one_text_that_does_not_fit(data):
+    clip = replace(data, encoder=load_encoder("tad-demo", "", torch.device("cpu")))
+    rows = steps.token_table(clip, ["clap", "run"])
+    assert [row["text"] for row in rows[:2]] == ["a video of a person doing clap", "a video of a person doing run"]
+    assert [bool(row["not read"]) for row in rows] == [False, False, True]
+    assert steps.token_places(clip, "run")[-2]["piece"] == "run"
+
+
+def test_embeddings_made_elsewhere_have_no_tokens_and_say_so(data):
+    assert {row["tokens"] for row in steps.token_table(data, ["clap"])} == {
+        "read as a whole: its embedding was made elsewhere"
+    }

@@ -1,0 +1,179 @@
+"""Every pooling against a loop over proposals written out by hand, and what each must do at the edges."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from tadlib.data.grid import Grid
+from tadlib.naming import pooling
+from tadlib.naming.pooling import HOW, Pooling, in_order, pool, segment_logits, video_logits
+from tadlib.naming.similarity import cosine
+
+SECONDS = Grid(fps=1.0, stride=1)  # a snippet a second
+RNG = np.random.default_rng(0)
+FEATURES = RNG.normal(size=(20, 6)).astype(np.float32)
+TEXTS = torch.from_numpy(RNG.normal(size=(3, 6)).astype(np.float32))
+SEGMENTS = torch.tensor([[2.0, 10.0], [0.3, 1.1], [5.0, 5.0], [-4.0, 3.0], [12.5, 40.0], [3.2, 17.9]])
+ALIKE = partial(cosine, texts=TEXTS, scale=10.0)
+
+
+def bins_of(segment, count):
+    """Features in the middle of equal parts of a segment, by linear interpolation between middles of snippets."""
+    start, end = segment
+    places = [min(max(start + (part + 0.5) / count * (end - start) - 0.5, 0), 19) for part in range(count)]
+    below = [min(int(place), 18) for place in places]
+    return torch.stack(
+        [
+            torch.from_numpy(FEATURES[left] + (place - left) * (FEATURES[left + 1] - FEATURES[left]))
+            for place, left in zip(places, below, strict=True)
+        ]
+    )
+
+
+def rate_of(bins, rate):
+    groups = [bins[first : first + rate].mean(dim=0) for first in range(0, len(bins), rate)]
+    return torch.stack(groups).amax(dim=0)
+
+
+def attended(bins):
+    weights = torch.stack([torch.stack([(a * b).sum() for b in bins]).softmax(dim=0) for a in bins])
+    return torch.stack([sum(w * b for w, b in zip(row, bins, strict=True)) for row in weights]).mean(dim=0)
+
+
+BY_HAND = {
+    "mean": lambda bins: sum(bins) / len(bins),
+    "max": lambda bins: torch.stack([column.max() for column in bins.T]),
+    "centre_bin": lambda bins: bins[4],
+    "multi_rate": lambda bins: (rate_of(bins, 1) + rate_of(bins, 2) + rate_of(bins, 4)) / 3,
+    "sparse": lambda bins: (bins[0] + bins[2] + bins[4] + bins[6]) / 4,
+    "self_attention": attended,
+}
+
+
+@pytest.mark.parametrize("how", BY_HAND)
+def test_a_pooling_equals_a_loop_over_proposals(how):
+    expected = torch.stack([BY_HAND[how](bins_of(segment, 8)) for segment in SEGMENTS.tolist()])
+    torch.testing.assert_close(pool(FEATURES, SEGMENTS, SECONDS, 8, how), expected)
+
+
+@pytest.mark.parametrize("how", [how for how in BY_HAND if how != "self_attention"])
+def test_similarity_of_every_bin_is_pooled_like_features(how):
+    expected = torch.stack([BY_HAND[how](ALIKE(bins_of(segment, 8))) for segment in SEGMENTS.tolist()])
+    options = Pooling(how, 8, similarity_at="bins")
+    torch.testing.assert_close(segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, options), expected)
+
+
+def test_the_centre_snippet_lies_under_the_middle_whatever_the_number_of_proposals():
+    middles = [6, 0, 5, 0, 19, 10]  # of [2, 10), [0.3, 1.1), [5, 5), [-4, 3), [12.5, 40) and [3.2, 17.9)
+    found = pool(FEATURES, SEGMENTS, SECONDS, how="centre_snippet")
+    assert torch.equal(found, torch.from_numpy(FEATURES[middles]))
+    for number in (1, 2, 5):  # GAP took the number of proposals for the length of the video
+        assert torch.equal(pool(FEATURES, SEGMENTS[:number], SECONDS, how="centre_snippet"), found[:number])
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("bins", [1, 2, 3, 16])
+def test_any_number_of_bins_and_a_video_of_one_snippet_give_its_feature(how, bins):
+    one = RNG.normal(size=(1, 6)).astype(np.float32)
+    torch.testing.assert_close(pool(one, SEGMENTS, SECONDS, bins, how), torch.from_numpy(one).expand(6, -1))
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_no_proposals_and_zero_features_are_no_numbers_that_are_missing(how):
+    options = Pooling(how, 4, contrast=0.5, extend=2.0)
+    assert segment_logits(FEATURES, SEGMENTS[:0], SECONDS, ALIKE, options).shape == (0, 3)
+    silent = segment_logits(np.zeros((20, 6), np.float32), SEGMENTS, SECONDS, ALIKE, options)
+    assert silent.count_nonzero() == 0 and not silent.isnan().any()
+
+
+def test_a_class_attends_to_the_bins_that_are_most_like_it():
+    found = segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, Pooling("text_attention", 8))
+    for segment, row in zip(SEGMENTS.tolist(), found, strict=True):
+        for of_bins, logit in zip(ALIKE(bins_of(segment, 8)).T, row, strict=True):
+            weights = [float(value.exp() / of_bins.exp().sum()) for value in of_bins]
+            by_hand = sum(weight * float(value) for weight, value in zip(weights, of_bins, strict=True))
+            assert float(logit) == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_an_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match="pooling must be one of mean, max, .*, got 'median'"):
+        pool(FEATURES, SEGMENTS, SECONDS, how="median")
+
+
+def test_a_stretched_proposal_is_pooled_like_the_longer_one():
+    twice = segment_logits(FEATURES, torch.tensor([[6.0, 10.0]]), SECONDS, ALIKE, Pooling(extend=2.0))
+    half = segment_logits(FEATURES, torch.tensor([[0.0, 16.0]]), SECONDS, ALIKE, Pooling(extend=0.5))
+    whole = segment_logits(FEATURES, torch.tensor([[4.0, 12.0]]), SECONDS, ALIKE, Pooling())
+    torch.testing.assert_close(twice, whole)
+    torch.testing.assert_close(half, whole)
+
+
+def test_contrast_takes_off_what_lies_just_outside():
+    options = Pooling(roi_bins=64, contrast=0.5)
+    inside = segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, Pooling(roi_bins=64))
+    found = segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, options)
+    features = torch.from_numpy(FEATURES)
+    before, after = (pooling.roi_mean(features, torch.tensor([side]), 64) for side in ([0.0, 2.0], [10.0, 12.0]))
+    torch.testing.assert_close(found[0], inside[0] - 0.5 * ALIKE((before + after) / 2)[0])  # a quarter of 8 s a side
+    assert torch.equal(found[2], inside[2])  # no length, no outside
+    before = pooling.roi_mean(features, torch.tensor([[10.625, 12.5]]), 64)  # 7.5 s are in the video, nothing after
+    torch.testing.assert_close(found[4], inside[4] - 0.5 * ALIKE(before)[0])
+
+
+def best_by_trying(bins, steps):
+    """The best mean over all ways of running through the steps in order."""
+    runs, count = [[0]], steps
+    for _ in range(len(bins) - 1):
+        runs = [[*run, run[-1] + move] for run in runs for move in (0, 1) if run[-1] + move < count]
+    ended = [run for run in runs if run[-1] == count - 1]
+    return max(sum(float(bins[place, step]) for place, step in enumerate(run)) for run in ended) / len(bins)
+
+
+def test_order_aware_pooling_is_the_best_of_all_runs_through_the_steps():
+    of_bins = torch.from_numpy(RNG.normal(size=(4, 7, 3, 5)).astype(np.float32))
+    padding = torch.tensor([[False] * 5, [False, False, False, True, True], [False] + [True] * 4])
+    found = in_order(of_bins, padding)
+    for n in range(4):
+        for k, steps in enumerate((5, 3, 1)):
+            assert float(found[n, k]) == pytest.approx(best_by_trying(of_bins[n, :, k], steps), abs=1e-5)
+
+
+def test_an_action_played_backwards_scores_less_than_in_order():
+    steps = torch.eye(4)[:, None]  # step s is axis s
+    forwards = (torch.eye(4).repeat_interleave(2, dim=0) @ steps.squeeze(1).T)[None, :, None]
+    padding = torch.zeros(1, 4, dtype=torch.bool)
+    assert in_order(forwards, padding).item() == 1.0
+    # backwards only one step, two bins long, can be met
+    assert in_order(forwards.flip(1), padding).item() == 0.25
+    assert forwards.mean() == forwards.flip(1).mean(), "what has no order does not notice"
+
+
+def test_more_steps_than_bins_are_refused():
+    with pytest.raises(ValueError, match="roi_bins must be at least the 5 steps of a class, got 4"):
+        in_order(torch.zeros(1, 4, 1, 5), torch.zeros(1, 5, dtype=torch.bool))
+
+
+def test_a_video_is_named_by_its_best_eighth():
+    features = torch.eye(6)[[0] * 14 + [1] * 2].numpy()
+    alike = partial(cosine, texts=torch.eye(6)[:3], scale=1.0)
+    assert video_logits(features, alike).tolist() == [1.0, 1.0, 0.0]
+    assert video_logits(features[:1], alike).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_pooling_leaves_the_features_as_they_are():
+    before = FEATURES.copy()
+    for how in HOW:
+        pool(FEATURES, SEGMENTS, SECONDS, how=how).add_(1.0)
+    np.testing.assert_array_equal(FEATURES, before)
+
+
+def test_normalising_every_bin_is_all_that_differs_between_before_and_after():
+    unit = functional.normalize(torch.from_numpy(FEATURES), dim=1).numpy()
+    where = torch.tensor([[4.0, 4.0]])  # one place: the mean of equal bins is as long as they are
+    first, second = (
+        segment_logits(unit, where, SECONDS, ALIKE, Pooling(similarity_at=at)) for at in ("pooled", "bins")
+    )
+    torch.testing.assert_close(first, second)

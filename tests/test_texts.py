@@ -1,0 +1,217 @@
+"""What CLIP reads for a class: the texts of every style, their embeddings, and the pieces they are cut into."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from conftest import ROOT
+
+from tadlib.data import splits
+from tadlib.data.encoder import load_encoder
+from tadlib.data.texts import table_encoder
+from tadlib.naming import text
+from tadlib.naming.descriptions import described, read_descriptions
+from tadlib.naming.text import TEMPLATES, Wording
+from tadlib.naming.tokens import explain, token_rows
+
+CPU = torch.device("cpu")
+OWN = {
+    "HighJump": {"idx": 0, "Elaboration": {"Description": ["run up", "take off", "land"]}},
+    "wave": {"idx": 1, "Elaboration": {"Description": "a hand moves from side to side"}, "Origin_Chat": "{not JSON"},
+}
+FOLDER = ROOT / "tadlib" / "naming" / "descriptions"
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return load_encoder("tad-demo", "", CPU)
+
+
+@pytest.fixture
+def own(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(OWN))
+    return str(path)
+
+
+def wordings(own):
+    return [
+        (Wording("prompt"), ("a video of a person doing high jump",)),
+        (Wording("name"), ("high jump",)),
+        (Wording("description", descriptions=own), ("run up", "take off", "land")),
+        (Wording("subactions", descriptions=own), ("run up", "take off", "land")),
+        (Wording("subactions", "name", own), ("high jump", "run up", "take off", "land")),
+        (Wording("subactions", "prompt", own), ("a video of a person doing high jump", "run up", "take off", "land")),
+    ]
+
+
+def test_every_style_has_its_texts(own):
+    for wording, expected in wordings(own):
+        assert text.texts_of(["HighJump"], wording) == [expected]
+    assert text.texts_of(["HighJump"], Wording("templates"))[0][1] == "a photo of a person doing high jump"
+    assert len(text.texts_of(["HighJump"], Wording("templates"))[0]) == len(TEMPLATES) == len(set(TEMPLATES))
+
+
+def test_a_class_of_one_sentence_has_one_text(own):
+    assert text.texts_of(["wave"], Wording("description", descriptions=own)) == [("a hand moves from side to side",)]
+
+
+@pytest.mark.parametrize("name", ['say "hi"', "{}", "{0}", "太极拳", "überholen", "100%"])
+def test_names_in_other_languages_or_with_quotes_and_braces_are_read_as_they_are(name):
+    assert text.texts_of([name], Wording("name")) == [(name,)]
+    assert text.texts_of([name], Wording("prompt")) == [(f"a video of a person doing {name}",)]
+
+
+def test_a_class_without_description_is_named_with_what_to_do(own):
+    with pytest.raises(ValueError, match=r"no subactions of 1 of 2 classes, first 'clap'.*-p descriptions PATH"):
+        text.texts_of(["wave", "clap"], Wording("subactions", descriptions=own))
+
+
+def test_an_unknown_style_and_an_empty_name_are_refused():
+    with pytest.raises(ValueError, match="text must be one of prompt, .*subactions, got 'poem'"):
+        Wording("poem")
+    with pytest.raises(ValueError, match="lead must be one of none, name, prompt, got 'title'"):
+        Wording("subactions", "title")
+    with pytest.raises(ValueError, match="class names must not be empty"):
+        text.texts_of(["wave", " "], Wording())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "must map class names to descriptions, got list"),
+        ({"wave": {"Description": "x"}}, "class 'wave' has no Elaboration"),
+        ({"wave": {"Elaboration": {"Description": []}}}, "class 'wave' must have one or more texts"),
+        ({"wave": {"Elaboration": {"Description": ["x", 3]}}}, "class 'wave' must have one or more texts"),
+    ],
+)
+def test_a_damaged_file_of_descriptions_is_named(tmp_path, content, message):
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        read_descriptions(tmp_path / "x.json")
+
+
+def test_files_as_others_publish_them_are_read(shared_data):
+    files = sorted((shared_data / "descriptions").glob("*.json"))
+    assert {path.name: len(read_descriptions(path)) for path in files} == {
+        f"{name}_{version}.json": number
+        for name, number in (("activitynet13", 200), ("thumos14", 20))
+        for version in ("v3", "v4", "v6")
+    }
+
+
+def test_a_class_spelt_otherwise_is_found_by_what_is_spoken():
+    assert described(["golf swing"], "subactions") == described(["GolfSwing"], "subactions")
+    assert described(["ICE FISHING"], "description") == described(["Ice fishing"], "description")
+    assert described(["HighJump"], "subactions") != described(["High jump"], "subactions"), "each file's own, if there"
+
+
+@pytest.mark.parametrize(("name", "names"), [("thumos14", "7c15088a951c"), ("activitynet13", "696d49925655")])
+def test_every_class_has_a_description_and_three_to_five_steps_within_the_context(encoder, name, names):
+    sentences = read_descriptions(FOLDER / f"{name}_description.json")
+    steps = read_descriptions(FOLDER / f"{name}_subactions.json")
+    assert hashlib.sha256("\n".join(sorted(steps)).encode()).hexdigest()[:12] == names in splits.OFFICIAL
+    assert list(steps) == list(sentences)
+    assert all(len(several) == 1 for several in sentences.values())
+    assert all(3 <= len(several) <= 5 and len(set(several)) == len(several) for several in steps.values())
+    texts = [said for table in (sentences, steps) for several in table.values() for said in several]
+    assert len(set(texts)) == len(texts)
+    longest = max(len(encoder.tokenizer.encode(said)) for said in texts)
+    assert longest + 2 <= encoder.tokenizer.context_length == 32
+
+
+def test_our_descriptions_are_not_those_others_published(shared_data):
+    published = {
+        said.casefold()
+        for path in (shared_data / "descriptions").glob("*.json")
+        for several in read_descriptions(path).values()
+        for said in several
+    }
+    ours = {
+        said.casefold()
+        for path in FOLDER.glob("*.json")
+        for several in read_descriptions(path).values()
+        for said in several
+    }
+    assert not ours & published
+
+
+def test_dot_products_take_the_mean_of_texts_as_long_as_they_are():
+    vectors = {"a": [3.0, 0.0], "b": [0.0, 4.0], "c": [0.0, 5.0]}
+    encoder = table_encoder("t", {word: torch.tensor(vector).numpy() for word, vector in vectors.items()})
+    steps = text.Steps(encoder.texts(["a", "b", "c", "a"]).reshape(2, 2, 2), torch.tensor([[False] * 2, [False, True]]))
+    assert text.raw_embeddings(steps).tolist() == [[1.5, 2.0], [0.0, 5.0]]
+
+
+@pytest.mark.parametrize("style", ["templates", "subactions"])
+def test_embeddings_of_classes_equal_those_of_a_plain_loop(encoder, style):
+    classes = ["Diving", "HighJump", "GolfSwing"]
+    for row, label in zip(text.class_embeddings(encoder, classes, style), classes, strict=True):
+        units = [encoder.texts([said])[0] for said in text.texts_of([label], Wording(style))[0]]
+        mean = sum(unit / unit.norm() for unit in units) / len(units)
+        torch.testing.assert_close(row, mean / mean.norm())
+
+
+def test_steps_keep_their_order_and_their_padding(encoder, own):
+    steps = text.step_embeddings(encoder, ["wave", "HighJump"], Wording("subactions", descriptions=own))
+    assert steps.padding.tolist() == [[False, True, True], [False, False, False]]
+    torch.testing.assert_close(steps.embeddings[1], encoder.texts(["run up", "take off", "land"]))
+    assert steps.embeddings[0, 1:].count_nonzero() == 0
+
+
+def test_a_text_is_encoded_once_and_found_again_to_the_bit(encoder, tmp_path, monkeypatch):
+    first = text.class_embeddings(encoder, ["Diving", "HighJump"], Wording("templates"), tmp_path)
+    asked = []
+    monkeypatch.setattr(type(encoder), "texts", lambda self, texts: asked.append(texts))
+    again = text.class_embeddings(encoder, ["HighJump", "Diving"], Wording("templates"), tmp_path)
+    assert torch.equal(first, again.flip(0)) and asked == []
+    assert len(list((tmp_path / "embeddings").iterdir())) == 2 * len(TEMPLATES)
+
+
+def test_another_encoder_does_not_find_the_texts_of_the_first(encoder, tmp_path):
+    text.class_embeddings(encoder, ["Diving"], "name", tmp_path)
+    torch.manual_seed(1)
+    other = load_encoder("tad-demo", "", CPU)
+    assert not torch.equal(
+        text.class_embeddings(other, ["Diving"], "name", tmp_path),
+        text.class_embeddings(encoder, ["Diving"], "name", tmp_path),
+    )
+
+
+@pytest.mark.parametrize("classes", [["Diving"], [f"class {number}" for number in range(200)]], ids=len)
+def test_one_class_and_two_hundred_have_unit_embeddings(encoder, classes):
+    rows = text.class_embeddings(encoder, classes)
+    assert rows.shape == (len(classes), 128)
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(classes)))
+
+
+def test_tokens_are_pieces_with_numbers_between_two_marks(encoder):
+    (row,) = token_rows(encoder, ["a video"])
+    assert row == {
+        "text": "a video",
+        "tokens": "[start]=49406 a=320 video=1455 [end]=49407",
+        "places": "4 of 32",
+        "not read": "",
+    }
+
+
+def test_what_lies_past_the_context_is_said_not_to_be_read(encoder):
+    (row,) = token_rows(encoder, ["a " * 30 + "video of diving"])
+    assert row["places"] == "32 of 32" and row["not read"] == "video of diving"
+    same = encoder.texts(["a " * 30, "a " * 30 + "video of diving"])
+    torch.testing.assert_close(same[0], same[1])
+
+
+def test_every_place_a_text_takes_is_explained(encoder):
+    rows = explain(encoder, "jerking")
+    assert [row["number"] for row in rows] == encoder.tokenizer(["jerking"])[0][: len(rows)].tolist()
+    assert [row["is"].split()[0] for row in rows] == ["start", "a", "a", "end"]
+    assert [row["piece"] for row in rows[1:-1]] == ["jer", "king"]
+
+
+def test_an_encoder_without_pieces_says_so():
+    encoder = table_encoder("own.npz", {"x": torch.ones(4).numpy()})
+    assert token_rows(encoder, ["x"])[0]["tokens"] == explain(encoder, "x")[0]["is"]
+    assert explain(encoder, "x")[0]["is"] == "read as a whole: its embedding was made elsewhere"
