@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tadlib.detector.network import RARE, ConditionalDetr, mlp, place_in_window, sine_embedding
+from tadlib.detector.layers import mlp, place_in_window, sine_embedding
+from tadlib.detector.network import RARE, ConditionalDetr
 
 CHANNELS = 6
 HEADS_AND_CONVOLUTIONS = [{}, {"conv_layers": 2}, {"text_dim": 3}, {"conv_layers": 2, "text_dim": 3}]
