@@ -21,6 +21,7 @@ from tadlib.files import Progress, atomic, silent
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 STEP_AT, STEP_BY = 0.4, 0.1  # the step schedule: every 0.4 of the epochs the rate falls to a tenth
 EMA_DECAY = 0.99
+FIRST_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Trainer:
         started = time.perf_counter()
         self.model.train()
         if dtype == torch.float16 and not self.scaler.is_enabled():
-            self.scaler = torch.amp.GradScaler(device.type)
+            self.scaler = torch.amp.GradScaler(device.type, FIRST_SCALE)
         sums: dict[str, Tensor] = {}
         batches = list(self.windows.batches(self.recipe.batch_size, self.generator))
         for place, batch in enumerate(batches, start=1):
