@@ -84,7 +84,7 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "b t d"], position: Float[Tensor, "b t d"], padding: Bool[Tensor, "b t"] | None
+        self, x: Float[Tensor, "b t d"], position: Float[Tensor, "#b t d"], padding: Bool[Tensor, "b t"] | None
     ) -> Float[Tensor, "b t d"]:
         query, key = self.query_key(x + position).chunk(2, dim=-1)
         x = self.norm(x + self.dropout(self.attention(query, key, self.value(x), padding)))
@@ -116,7 +116,7 @@ class DecoderLayer(nn.Module):
         query_embedding: Float[Tensor, "q d"],
         reference: Float[Tensor, "b q d"],
         memory: Float[Tensor, "b t d"],
-        position: Float[Tensor, "b t d"],
+        position: Float[Tensor, "#b t d"],
         padding: Bool[Tensor, "b t"] | None,
     ) -> Float[Tensor, "b q d"]:
         query, key = self.self_query_key(x + query_embedding).chunk(2, dim=-1)
@@ -126,10 +126,10 @@ class DecoderLayer(nn.Module):
         x = self.norms[1](x + self.dropout(self.attention(query, key, self.value(memory), padding)))
         return self.feedforward(x)
 
-    def _beside(self, content: Float[Tensor, "b n d"], place: Float[Tensor, "b n d"]) -> Float[Tensor, "b n e"]:
+    def _beside(self, content: Float[Tensor, "b n d"], place: Float[Tensor, "#b n d"]) -> Float[Tensor, "b n e"]:
         """Content and position side by side within each head, so that their products add."""
-        parts = (content.unflatten(-1, (self.heads, -1)), place.unflatten(-1, (self.heads, -1)))
-        return torch.cat(parts, dim=-1).flatten(-2)
+        parts = (each.unflatten(-1, (self.heads, -1)) for each in (content, place.expand_as(content)))
+        return torch.cat(list(parts), dim=-1).flatten(-2)
 
 
 class ConditionalDetr(nn.Module):
@@ -219,8 +219,10 @@ class ConditionalDetr(nn.Module):
         `texts`, of any classes in any order, are looked at only by a detector that fuses them in.
         """
         static = self.normalise(features)
-        position = self.embed(place_in_window(padding)).to(features.dtype)
         attended = padding if padding.any() else None  # attention without a mask is the faster one
+        # full windows share their positions; in full precision they do not, whose numbers are kept to the last bit
+        shared = attended is None and torch.is_autocast_enabled(features.device.type)
+        position = self.embed(place_in_window(padding[:1] if shared else padding)).to(features.dtype)
         memory = self._encode(self.disturb(static), padding, position, attended, texts)
         answers = self._decode(memory, position, attended)
         if len(self.rectifying):
@@ -239,7 +241,7 @@ class ConditionalDetr(nn.Module):
         self,
         features: Float[Tensor, "b t c"],
         padding: Bool[Tensor, "b t"],
-        position: Float[Tensor, "b t d"],
+        position: Float[Tensor, "#b t d"],
         attended: Bool[Tensor, "b t"] | None,
         texts: Float[Tensor, "k e"] | None,
     ) -> Float[Tensor, "b t d"]:
@@ -255,7 +257,7 @@ class ConditionalDetr(nn.Module):
     def _decode(
         self,
         memory: Float[Tensor, "b t d"],
-        position: Float[Tensor, "b t d"],
+        position: Float[Tensor, "#b t d"],
         attended: Bool[Tensor, "b t"] | None,
     ) -> list[tuple[Tensor, Tensor, Outputs]]:
         """Of every decoder layer its queries, the logits its segments start from, and its answer."""
