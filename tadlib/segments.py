@@ -8,6 +8,7 @@ import torch
 import torchvision
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 SIDE_BY_SIDE = 40_000  # segments that soft-NMS of many groups handles at a time: what fits a core's cache
 LEAST_EXPONENT = -80.0  # exp of less is 0 in single precision, and 0 times minus infinity no number
@@ -165,10 +166,12 @@ def roi_align_windows(
 ) -> Float[Tensor, "b q bins c"]:
     """`roi_align` in each of several padded windows of `lengths` snippets."""
     below, above, share = roi_samples(segments_ix, lengths, bins)
-    matrix = features.new_zeros(*below.shape, features.shape[1])
-    matrix = matrix.scatter(-1, below[..., None], (1 - share)[..., None].to(features.dtype))
-    matrix = matrix.scatter_add(-1, above[..., None], share[..., None].to(features.dtype))
-    return (matrix.flatten(1, 2) @ features).unflatten(1, below.shape[1:])
+    first = (torch.arange(len(features), device=features.device) * features.shape[1])[:, None, None]
+    rows = torch.stack([below + first, above + first], dim=-1).flatten(0, -2)
+    weights = torch.stack([1 - share, share], dim=-1).flatten(0, -2).to(features.dtype)
+    # a bag of two weighted rows each: neither a matrix of mostly zeros nor the rows themselves are ever stored
+    mixed = functional.embedding_bag(rows, features.flatten(0, 1), per_sample_weights=weights, mode="sum")
+    return mixed.unflatten(0, below.shape)
 
 
 def roi_mean_windows(
