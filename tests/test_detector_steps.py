@@ -131,6 +131,14 @@ def test_the_matches_of_one_window_are_remembered(folder, tmp_path):
     assert all(0 <= row["query of action 1"] < 6 for row in history)
 
 
+@pytest.mark.parametrize("words", [{}, {"fuse_text": True}, {"iterative": True, "refine": "mean"}])
+def test_attention_to_the_snippets_of_a_window_sums_to_one(words, folder, tmp_path):
+    params, data, _, model, _ = trained(folder, tmp_path, **words)
+    weights = steps.attention(model, steps.training_windows(data, params)[0], data, params)
+    assert weights.shape == (2, 6, 32)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
+
+
 def test_unseen_actions_of_training_videos_are_those_left_out(folder, tmp_path):
     params = Params.check(SMALL | {"dataset": str(folder)})
     data = steps.gather(params)

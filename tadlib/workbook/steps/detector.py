@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tadlib import devices
 from tadlib.data.annotations import Action
-from tadlib.data.batches import Cut, Extras, WindowSet
+from tadlib.data.batches import Cut, Extras, Item, WindowSet, collate
+from tadlib.detector import looking, training
 from tadlib.detector import proposals as proposing
-from tadlib.detector import training
 from tadlib.detector.logs import tensorboard
 from tadlib.detector.losses import Criterion
 from tadlib.detector.matching import Costs
@@ -163,6 +163,14 @@ def answer(model: ConditionalDetr, data: Data, params: Params) -> tuple[proposin
     dtype = devices.precision_dtype(params.precision, device)
     texts = data.text(data.competing) if model.fuse is not None else None
     return proposing.answer(model, windows, device=device, dtype=dtype, texts=texts), windows
+
+
+def attention(model: ConditionalDetr, example: Item, data: Data, params: Params) -> Float[Tensor, "layers q t"]:
+    """How much each query looks at each snippet of one window, in each decoder layer."""
+    device = next(model.parameters()).device
+    batch, texts = collate([example]), training_texts(data, params)
+    texts = None if texts is None else texts.to(device)
+    return looking.attention(model, batch.features.to(device), batch.padding.to(device), texts)[:, 0].cpu()
 
 
 def propose(answers: proposing.Answers, windows: WindowSet, params: Params) -> dict[str, Proposals]:
