@@ -22,12 +22,13 @@ def curves(history: Sequence[Mapping[str, float]]) -> Picture:
     for name, color in SIDES.items():
         measured = [row.get(name, np.nan) for row in history]
         left.plot(epochs, 100 * np.array(measured), color=color, lw=2, label=name if name in history[0] else None)
-    if not any(name in history[0] for name in SIDES):
-        left.text(
-            0.5, 0.5, "not measured: set validation,\nor curves, to see them", ha="center", transform=left.transAxes
-        )
-    else:
+    if any(name in history[0] for name in SIDES):
         left.legend()
+    else:
+        said = "not measured: set validation,\nor curves, to see them"
+        left.text(0.5, 0.5, said, ha="center", transform=left.transAxes)
+        left.set_yticks([])
+        left.set_xlim(0.5, epochs[-1] + 0.5)
     left.set_ylim(bottom=0)
     left.set_xlabel("epoch")
     left.set_ylabel("class-agnostic mAP (%)")
@@ -38,7 +39,7 @@ def curves(history: Sequence[Mapping[str, float]]) -> Picture:
         right.step(epochs, queries, where="mid", color=color, lw=1.6, label=name.removeprefix("query of "))
     right.set_xlabel("epoch")
     right.set_ylabel("query")
-    right.set_title("Which query is matched to each action of one window")
+    right.set_title("The query of each action of one window")
     if actions:
         right.legend()
     return figure
