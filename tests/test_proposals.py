@@ -269,3 +269,12 @@ def test_a_whole_video_is_one_window():
     given = answer(network(), windows)
     assert len(given.windows) == 2
     assert set(merge(given, windows)) == {"a", "b"}
+
+
+@pytest.mark.parametrize("length", [128, 0])
+def test_a_video_of_three_hours_is_answered_to_its_end(length):
+    windows = window_set(Cut(length=length, overlap=0.25), a=21_600)  # half a second each
+    small = network(encoder_layers=0, decoder_layers=1)
+    found = merge(answer(small, windows), windows, how="soft")["a"]
+    assert len(found.scores) == min(100, 5 * len(windows)) and found.scores.isfinite().all()
+    assert windows[len(windows) - 1].window.stop == 21_600 and found.segments.max() <= 10_800

@@ -218,6 +218,7 @@ class ConditionalDetr(nn.Module):
 
         `texts`, of any classes in any order, are looked at only by a detector that fuses them in.
         """
+        self._expect(features, padding)
         static = self.normalise(features)
         attended = padding if padding.any() else None  # attention without a mask is the faster one
         # full windows share their positions; in full precision they do not, whose numbers are kept to the last bit
@@ -236,6 +237,14 @@ class ConditionalDetr(nn.Module):
             if self.snippets is None
             else self.snippets(memory if self.switches.segmentation == "memory" else static),
         )
+
+    def _expect(self, features: Tensor, padding: Tensor) -> None:
+        channels = self.project.in_features
+        if features.dim() != 3 or features.shape[-1] != channels or padding.shape != features.shape[:2]:
+            raise ValueError(
+                f"features must be (windows, snippets, {channels}) with padding (windows, snippets), "
+                f"got {tuple(features.shape)} and {tuple(padding.shape)}: is it the encoder the detector learned from?"
+            )
 
     def _encode(
         self,
