@@ -1,12 +1,15 @@
 """Where tensors live and in which precision: one word each, the same everywhere."""
 
+import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CPU = torch.device("cpu")
 
 
@@ -25,10 +28,28 @@ def pick(name: str = "auto") -> torch.device:
 
 
 def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The arithmetic of a word: "fp32", "bf16", or "auto" (bf16 on CUDA devices that have it, else fp32)."""
+    """The arithmetic of a word: "fp32", "bf16", "fp16", or "auto" (bf16 on CUDA devices that have it, else fp32).
+
+    Raises ValueError for "fp16" on anything but CUDA, where it would be slow and its gradients would vanish.
+    """
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    if precision == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision 'fp16' needs device 'cuda', got {device.type!r}; use bf16 or fp32 there")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+@contextmanager
+def only_deterministic(wanted: bool = True) -> Iterator[None]:
+    """Within it torch uses deterministic algorithms alone, and stops where there is none; slower on CUDA."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def seed_all(seed: int) -> None:

@@ -8,6 +8,7 @@ import torch
 import torchvision
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 SIDE_BY_SIDE = 40_000  # segments that soft-NMS of many groups handles at a time: what fits a core's cache
 LEAST_EXPONENT = -80.0  # exp of less is 0 in single precision, and 0 times minus infinity no number
@@ -49,6 +50,14 @@ def giou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*
     signed, union, hull = _overlap(a, b)
     tiny = torch.finfo(union.dtype).tiny
     return signed.clamp(min=0) / union.clamp(min=tiny) - (-signed).clamp(min=0) / hull.clamp(min=tiny)
+
+
+def diou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
+    """Distance IoU (Zheng et al. 2020): tIoU minus the square of the distance of centres over hull (down to -1)."""
+    signed, union, hull = _overlap(a, b)
+    tiny = torch.finfo(union.dtype).tiny
+    apart = (a.sum(-1) - b.sum(-1)) / 2
+    return signed.clamp(min=0) / union.clamp(min=tiny) - (apart / hull.clamp(min=torch.finfo(hull.dtype).eps)).square()
 
 
 def nms(
@@ -135,3 +144,41 @@ def roi_align(
 def roi_mean(features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16) -> Float[Tensor, "n c"]:
     """The mean of `roi_align` over its bins, without the (n, bins, c) array: one matrix product."""
     return roi_matrix(segments_ix, len(features), bins).mean(dim=1).to(features.dtype) @ features
+
+
+def roi_samples(
+    segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int
+) -> tuple[Int[Tensor, "b q bins"], Int[Tensor, "b q bins"], Float[Tensor, "b q bins"]]:
+    """The two snippets between which the middle of each bin lies, and the share of the later: `roi_matrix`'s weights.
+
+    `lengths` are the snippets that each window really has: nothing beyond is ever mixed in.
+    """
+    middle = (torch.arange(bins, device=segments_ix.device, dtype=segments_ix.dtype) + 0.5) / bins
+    start, end = segments_ix[..., :1], segments_ix[..., 1:]
+    last = (lengths - 1)[:, None, None]
+    position = (start + middle * (end - start) - 0.5).clamp(min=0).minimum(last.to(segments_ix.dtype))
+    below = position.detach().long()
+    return below, torch.minimum(below + 1, last), position - below
+
+
+def roi_align_windows(
+    features: Float[Tensor, "b t c"], segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int = 16
+) -> Float[Tensor, "b q bins c"]:
+    """`roi_align` in each of several padded windows of `lengths` snippets."""
+    below, above, share = roi_samples(segments_ix, lengths, bins)
+    first = (torch.arange(len(features), device=features.device) * features.shape[1])[:, None, None]
+    rows = torch.stack([below + first, above + first], dim=-1).flatten(0, -2)
+    weights = torch.stack([1 - share, share], dim=-1).flatten(0, -2).to(features.dtype)
+    # a bag of two weighted rows each: neither a matrix of mostly zeros nor the rows themselves are ever stored
+    mixed = functional.embedding_bag(rows, features.flatten(0, 1), per_sample_weights=weights, mode="sum")
+    return mixed.unflatten(0, below.shape)
+
+
+def roi_mean_windows(
+    features: Float[Tensor, "b t c"], segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int = 16
+) -> Float[Tensor, "b q c"]:
+    """The mean of `roi_align_windows` over its bins, which are never built."""
+    below, above, share = roi_samples(segments_ix, lengths, bins)
+    weights = share.new_zeros(*below.shape[:2], features.shape[1])
+    weights = weights.scatter_add(-1, below, (1 - share) / bins).scatter_add(-1, above, share / bins)
+    return weights.to(features.dtype) @ features

@@ -40,6 +40,10 @@ PICTURES = {
     "leakage": lambda _: figures.leakage([{"finding": "Diving (unseen) is CliffDiving (seen)", "number": 3, "of": 4}]),
     "window": lambda _: figures.window(RNG.random((32, 8)), np.array([[0.5, 0.2]])),
     "losses": lambda _: figures.losses(HISTORY),
+    "curves": lambda _: figures.curves(
+        [row | {"mAP of seen classes": 0.5, "query of action 1": row["epoch"]} for row in HISTORY]
+    ),
+    "attention": lambda _: figures.attention(RNG.random((2, 5, 32)), np.array([[0.5, 0.2]])),
     "query_positions": lambda _: figures.query_positions(RNG.random((6, 5, 2)), RNG.random((6, 5))),
     "proposals": lambda _: figures.proposals([VIDEO], FOUND),
     "headline": lambda _: figures.headline([ROW | {"name": "ours", "role": "ours"}]),
@@ -114,3 +118,17 @@ def test_actions_that_overlap_are_covered_once(tmp_path):
 def test_the_oddest_video_of_each_panel_is_named():
     said = [place.get_title(loc="right") for place in figures.feature_health(HEALTH).axes]
     assert said == ["oddest: v8", "", "", "oddest: v3"]
+
+
+def test_curves_show_what_was_measured_and_say_what_was_not():
+    both = [row | {"mAP of seen classes": 0.5, "mAP of unseen classes": 0.25} for row in HISTORY]
+    left = figures.curves(both).axes[0]
+    assert [line.get_ydata().tolist() for line in left.lines] == [[50.0] * 4, [25.0] * 4]
+    (said,) = figures.curves(HISTORY).axes[0].texts
+    assert said.get_text() == "not measured: set validation,\nor curves, to see them"
+
+
+def test_attention_shows_queries_in_the_order_of_where_they_look():
+    late, early = np.eye(8)[[6, 1]]
+    image = figures.attention(np.stack([[late, early]] * 2), np.zeros((0, 2))).axes[3].images[0]
+    assert image.get_array().argmax(axis=1).tolist() == [1, 6]

@@ -43,7 +43,7 @@ def cheapest(segments_cw, logits, wanted: Target) -> set[tuple[int, int]]:
     costs = [
         [
             pair_cost(segment, row[label], action)
-            for action, label in zip(*map(torch.Tensor.tolist, wanted), strict=True)
+            for action, label in zip(*map(torch.Tensor.tolist, wanted[:2]), strict=True)
         ]
         for segment, row in zip(segments_cw.tolist(), logits.tolist(), strict=True)
     ]

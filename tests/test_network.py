@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tadlib.detector.network import RARE, ConditionalDetr, mlp, place_in_window, sine_embedding
+from tadlib.detector.layers import mlp, place_in_window, sine_embedding
+from tadlib.detector.network import RARE, ConditionalDetr
 
 CHANNELS = 6
 HEADS_AND_CONVOLUTIONS = [{}, {"conv_layers": 2}, {"text_dim": 3}, {"conv_layers": 2, "text_dim": 3}]
@@ -188,3 +189,11 @@ def test_the_last_layer_alone_trains_all_layers_below_it(words):
 def test_the_same_seed_makes_the_same_network():
     for one, other in zip(network().parameters(), network().parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("shape", "padding"), [((2, 9, 7), (2, 9)), ((2, 9, 6), (2, 8)), ((9, 6), (9,))])
+def test_a_wrong_shape_is_named_with_what_was_expected(shape, padding):
+    unchecked = getattr(ConditionalDetr.forward, "__wrapped__", ConditionalDetr.forward)
+    message = r"features must be \(windows, snippets, 6\) .*, got \(.*is it the encoder the detector learned from"
+    with pytest.raises(ValueError, match=message):
+        unchecked(network(), torch.zeros(shape), torch.zeros(padding, dtype=torch.bool))

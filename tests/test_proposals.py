@@ -9,7 +9,7 @@ from tadlib.data.batches import Cut, WindowSet
 from tadlib.data.windows import Window
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Answers, answer, merge
-from tadlib.segments import pairwise_tiou
+from tadlib.segments import pairwise_tiou, soft_nms
 
 CHANNELS = 6
 
@@ -232,3 +232,49 @@ def test_one_snippet_and_one_query_give_one_proposal():
     windows = window_set(Cut(length=8), v=1)
     found = merge(answer(network(queries=1), windows), windows)["v"]
     assert found.segments.shape == (1, 2) and found.segments.max() <= 0.5
+
+
+def test_answers_below_the_threshold_are_dropped_before_overlaps_are_thinned():
+    windows = window_set(Cut(length=8), v=8)
+    given = answers([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.1]])
+    assert merge(given, windows, how="soft", least=0.5)["v"].scores.tolist() == pytest.approx([0.9, 0.8 * 0.1353353])
+    assert len(merge(given, windows, how="none", least=0.95)["v"].scores) == 0
+
+
+@pytest.mark.parametrize("how", ["none", "soft", "hard"])
+def test_videos_are_thinned_together_as_each_alone(how):
+    lengths = {"a": 40, "b": 3, "c": 9}
+    windows = window_set(Cut(length=8, overlap=0.5), **lengths)
+    given = answer(network(queries=30), windows)
+    together = merge(given, windows, how=how)
+    for name, found in together.items():
+        own = [place for place, window in enumerate(given.windows) if window.video_id == name]
+        rows = Answers(given.segments_cw[own], given.scores[own], None, [given.windows[place] for place in own])
+        alone = merge(rows, windows, how=how)[name]
+        torch.testing.assert_close(found.segments, alone.segments, rtol=0, atol=0)
+        torch.testing.assert_close(found.scores, alone.scores, rtol=0, atol=1e-7)
+
+
+def test_soft_nms_of_all_videos_gives_what_one_loop_for_each_gives():
+    windows = window_set(Cut(length=8, overlap=0.5), a=40, b=12)
+    given = answer(network(queries=30), windows)
+    for name, found in merge(given, windows, how="soft", top_k=1000).items():
+        plain = merge(given, windows, how="none", top_k=1000)[name]
+        scores = soft_nms(plain.segments, plain.scores)
+        torch.testing.assert_close(found.scores, scores.sort(descending=True).values, rtol=0, atol=1e-6)
+
+
+def test_a_whole_video_is_one_window():
+    windows = window_set(Cut(length=0), a=40, b=3)
+    given = answer(network(), windows)
+    assert len(given.windows) == 2
+    assert set(merge(given, windows)) == {"a", "b"}
+
+
+@pytest.mark.parametrize("length", [128, 0])
+def test_a_video_of_three_hours_is_answered_to_its_end(length):
+    windows = window_set(Cut(length=length, overlap=0.25), a=21_600)  # half a second each
+    small = network(encoder_layers=0, decoder_layers=1)
+    found = merge(answer(small, windows), windows, how="soft")["a"]
+    assert len(found.scores) == min(100, 5 * len(windows)) and found.scores.isfinite().all()
+    assert windows[len(windows) - 1].window.stop == 21_600 and found.segments.max() <= 10_800

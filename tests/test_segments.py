@@ -33,3 +33,68 @@ def test_the_best_of_a_group_keeps_its_score_and_a_copy_of_it_falls():
     spans = torch.tensor([[0.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
     lowered = segments.soft_nms_of_groups(spans, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 1, 2]), sigma=0.5)
     torch.testing.assert_close(lowered, torch.tensor([0.9, 0.8 * 0.1353353, 0.7]))  # exp(-1 / 0.5)
+
+
+def plain_roi_align(features, segment, length, bins):
+    """One segment of one window, value by value: linear interpolation between the middles of snippets."""
+    rows = []
+    for number in range(bins):
+        at = segment[0] + (number + 0.5) / bins * (segment[1] - segment[0]) - 0.5
+        at = min(max(at, 0.0), length - 1.0)
+        below = int(at)
+        above = min(below + 1, length - 1)
+        rows.append(
+            [(1 - (at - below)) * a + (at - below) * b for a, b in zip(features[below], features[above], strict=True)]
+        )
+    return rows
+
+
+def roi_case(dtype=torch.float64):
+    """Three windows of 9, 5 and 1 snippets and four segments in each, some of which stick out or have no length."""
+    torch.manual_seed(0)
+    features, lengths = torch.randn(3, 9, 4, dtype=dtype), torch.tensor([9, 5, 1])
+    spans = torch.tensor([[0.2, 4.9], [2.0, 2.0], [-1.5, 3.3], [0.0, 12.0]], dtype=dtype).repeat(3, 1, 1)
+    return features, spans + 0.1 * torch.rand(3, 4, 1, dtype=dtype), lengths
+
+
+@pytest.mark.parametrize("bins", [1, 3, 16])
+def test_roi_align_of_windows_is_what_a_plain_loop_finds(bins):
+    features, spans, lengths = roi_case(torch.float32)
+    found = segments.roi_align_windows(features, spans, lengths, bins)
+    expected = [
+        [plain_roi_align(rows.tolist(), span, length, bins) for span in some.tolist()]
+        for rows, some, length in zip(features, spans, lengths.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-5)
+    mean = segments.roi_mean_windows(features, spans, lengths, bins)
+    torch.testing.assert_close(mean, torch.tensor(expected).mean(2), rtol=0, atol=1e-5)
+
+
+def test_roi_align_of_windows_is_roi_align_of_each():
+    features, spans, lengths = roi_case()
+    found = segments.roi_align_windows(features, spans, lengths, 7)
+    for window, length in enumerate(lengths.tolist()):
+        alone = segments.roi_align(features[window, :length], spans[window], 7)
+        torch.testing.assert_close(found[window], alone)
+
+
+@pytest.mark.parametrize("pool", [segments.roi_align_windows, segments.roi_mean_windows])
+def test_gradients_of_roi_align_are_those_of_differences(pool):
+    features, spans, lengths = roi_case()
+    assert torch.autograd.gradcheck(
+        lambda x, s: pool(x, s, lengths, 3), (features.requires_grad_(), spans.requires_grad_()), atol=1e-6
+    )
+
+
+def test_nothing_beyond_the_length_of_a_window_is_mixed_in():
+    features, spans, lengths = roi_case()
+    before = segments.roi_mean_windows(features, spans, lengths, 8)
+    features[1, 5:], features[2, 1:] = 1e6, -1e6
+    assert torch.equal(segments.roi_mean_windows(features, spans, lengths, 8), before)
+
+
+def test_distance_iou_counts_the_distance_of_centres():
+    a, b = torch.tensor([[0.0, 4.0], [0.0, 2.0], [1.0, 2.0]]), torch.tensor([[0.0, 4.0], [2.0, 6.0], [0.0, 4.0]])
+    # the same; touching, centres 3 apart in a hull of 6; one inside the other, centres 0.5 apart in a hull of 4
+    torch.testing.assert_close(segments.diou(a, b), torch.tensor([1.0, -0.25, 0.25 - 0.125**2]))
+    torch.testing.assert_close(segments.diou(b, a), segments.diou(a, b))

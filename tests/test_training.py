@@ -355,3 +355,23 @@ def test_a_checkpoint_is_readable_without_running_code(tmp_path: Path):
     trained(RESUMED["ema"], checkpoint=tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert len(state["history"]) == 5 and state["average"].keys() == state["model"].keys()
+
+
+PINNED = {  # recorded before the detector had any switch; what is off must cost nothing and change nothing
+    "plain": ({}, 2848.819515, 2850.479651, [6.954647, 5.999879, 5.766813]),
+    "as for the demo": (
+        {"conv_layers": 2, "feature_noise": 0.5, "feature_shift": 0.5},
+        3056.238646,
+        3057.291966,
+        [7.661155, 6.856498, 6.097350],
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "start", "end", "losses"), PINNED.values(), ids=PINNED)
+def test_with_every_switch_off_training_gives_the_numbers_it_always_gave(words, start, end, losses):
+    model = network(**words)
+    assert parameters(model).double().abs().sum().item() == pytest.approx(start, abs=2e-6)
+    history = fit(model, some(5), Recipe(epochs=3, batch_size=2, lr=1e-3, lr_backbone=1e-3))
+    assert [row["loss"] for row in history] == pytest.approx(losses, abs=2e-5)
+    assert parameters(model).double().abs().sum().item() == pytest.approx(end, abs=2e-3)

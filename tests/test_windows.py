@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tadlib.data.annotations import Action, Video
-from tadlib.data.batches import Cut, Shelf, WindowSet
+from tadlib.data.batches import Cut, Extras, Shelf, WindowSet
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
 
@@ -124,3 +124,50 @@ def test_memory_mapped_features_cost_no_memory(tmp_path):
     for name in ("a", "b", "a"):
         shelf.read(name)
     assert store.reads == ["a", "b"]
+
+
+def extra(**words):
+    """Windows of 10 of 100 snippets of a second, with an action of class x from 12 to 18 s."""
+    video = Video("v", 100.0, 8.0, "val", (Action(12.0, 18.0, "x"),))
+    return WindowSet([video], Ramp(100), 8, Cut(length=10, overlap=0.0), None, True, extras=Extras(**words))
+
+
+def test_without_extras_targets_hold_none():
+    (item,) = extra()
+    assert item.target.named is None and item.target.ignored_cw is None
+
+
+def test_targets_name_the_class_of_every_action():
+    (item,) = extra(names=("w", "x"))
+    segments_cw, labels_ix = item.target.named
+    assert torch.equal(segments_cw, item.target.segments_cw) and labels_ix.tolist() == [1]
+
+
+def test_what_is_ignored_is_cut_to_the_window():
+    (item,) = extra(ignored={"v": (Action(15.0, 25.0, "unseen"), Action(40.0, 50.0, "unseen"))})
+    assert item.target.ignored_cw.tolist() == [pytest.approx([0.75, 0.5])]
+
+
+def test_jitter_moves_windows_by_half_a_step_and_their_actions_with_them():
+    jittered, firsts = extra(jitter=True), set()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(40):
+        (batch,) = jittered.batches(4, generator)
+        (window,), (target,) = batch.windows, batch.targets
+        firsts.add(window.first)
+        inside = min(18, window.stop) - max(12, window.first)
+        assert len(target.segments_cw) == (inside >= 0.75 * 6)
+        assert batch.features[0, 0, 0] == jittered._shelf.read("v")[window.first, 0]
+        if len(target.segments_cw):
+            assert target.segments_cw[0, 1].item() == pytest.approx(inside / 10)
+    assert min(firsts) >= 5 and max(firsts) <= 15 and len(firsts) > 5
+
+
+def test_jitter_is_for_shuffled_batches_only_and_repeats_with_its_generator():
+    jittered = extra(jitter=True)
+    assert [batch.windows[0].first for batch in jittered.batches(4)] == [10]
+    draws = [
+        [next(jittered.batches(4, generator)).windows[0].first for _ in range(5)]
+        for generator in (torch.Generator().manual_seed(3), torch.Generator().manual_seed(3))
+    ]
+    assert draws[0] == draws[1]

@@ -11,9 +11,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.data.annotations import Video
+from tadlib.data.annotations import Action, Video
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
+
+TOUCHED = 1e-3  # share of an action in a window from which on its snippets are its own
 
 
 @runtime_checkable
@@ -28,6 +30,8 @@ class Target(NamedTuple):
 
     segments_cw: Float[Tensor, "n 2"]  # centre, width; fractions of the window
     labels_ix: Int[Tensor, " n"]  # places in the list of classes; all 0 for a class-agnostic detector
+    named: tuple[Float[Tensor, "m 2"], Int[Tensor, " m"]] | None = None  # every action and its class, for snippets
+    ignored_cw: Float[Tensor, "i 2"] | None = None  # what is neither to be found nor to be called background
 
 
 class Item(NamedTuple):
@@ -58,6 +62,19 @@ class Cut:
     overlap: float = 0.75
     rescale: int = 0
     integrity: float = 0.75
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What training may want beside windows and actions, all off.
+
+    `names` are the classes of `Target.named`; `ignored` the actions of each video that count neither way; with
+    `jitter` every pass over the windows draws their starts anew, within half a step of where they lie.
+    """
+
+    names: Sequence[str] | None = None
+    ignored: Mapping[str, Sequence[Action]] | None = None
+    jitter: bool = False
 
 
 class Shelf:
@@ -100,8 +117,10 @@ class WindowSet(Sequence[Item]):
         classes: Sequence[str] | None = None,
         only_with_actions: bool = False,
         negatives: float = 0.0,
+        extras: Extras = Extras(),
     ) -> None:
-        self.cut = cut
+        self.cut, self.classes, self.extras = cut, classes, extras
+        self._videos = {video.id: video for video in videos}
         self.grids = {video.id: Grid(video.fps, stride) for video in videos}
         self.durations = {video.id: video.duration for video in videos}
         self._shelf = Shelf(store)
@@ -110,7 +129,7 @@ class WindowSet(Sequence[Item]):
             features = self._shelf.read(video.id)
             self.channels = features.shape[1]  # width of the features, the same for all
             for window in cover(video.id, len(features), cut.length, cut.overlap):
-                self._items.append((window, _target(window, video, self.grids[video.id], classes, cut.integrity)))
+                self._items.append((window, self._target(window)))
         if only_with_actions:
             self._items = _with_negatives(self._items, negatives)
 
@@ -118,7 +137,9 @@ class WindowSet(Sequence[Item]):
         return len(self._items)
 
     def __getitem__(self, index: int) -> Item:
-        window, target = self._items[index]
+        return self._item(*self._items[index])
+
+    def _item(self, window: Window, target: Target) -> Item:
         rows = self._shelf.read(window.video_id)[window.first : window.stop]
         features = torch.from_numpy(np.array(rows, dtype=np.float32))
         if self.cut.rescale:
@@ -131,8 +152,30 @@ class WindowSet(Sequence[Item]):
             order = sorted(range(len(self)), key=lambda index: self._items[index][0].stop - self._items[index][0].first)
         else:
             order = torch.randperm(len(self), generator=generator).tolist()
+        shifts = torch.rand(len(self), generator=generator).tolist() if self.extras.jitter and generator else None
         for first in range(0, len(order), size):
-            yield collate([self[index] for index in order[first : first + size]])
+            places = order[first : first + size]
+            yield collate([self[place] if shifts is None else self._shifted(place, shifts[place]) for place in places])
+
+    def _shifted(self, index: int, share: float) -> Item:
+        """A window moved by up to half a step to either side; `share` in [0, 1) says how far."""
+        window = self._items[index][0]
+        length = window.stop - window.first
+        step = max(1, int(length * (1 - self.cut.overlap)))
+        first = min(max(window.first + round((share - 0.5) * step), 0), len(self._shelf.read(window.video_id)) - length)
+        moved = Window(window.video_id, first, first + length)
+        return self._item(moved, self._target(moved))
+
+    def _target(self, window: Window) -> Target:
+        """What is to be found in a window, and what the extras ask for."""
+        video, grid = self._videos[window.video_id], self.grids[window.video_id]
+        target = _target(window, video.actions, grid, self.classes, self.cut.integrity)
+        if self.extras.names is not None:
+            target = target._replace(named=_target(window, video.actions, grid, self.extras.names, TOUCHED)[:2])
+        if self.extras.ignored is not None:
+            ignored, _ = actions_in(window, self.extras.ignored.get(video.id, ()), grid, TOUCHED)
+            target = target._replace(ignored_cw=ignored)
+        return target
 
 
 def _with_negatives(items: Sequence[tuple[Window, Target]], share: float) -> list[tuple[Window, Target]]:
@@ -145,8 +188,10 @@ def _with_negatives(items: Sequence[tuple[Window, Target]], share: float) -> lis
     return [item for place, item in enumerate(items) if len(item[1].labels_ix) or place in added]
 
 
-def _target(window: Window, video: Video, grid: Grid, classes: Sequence[str] | None, integrity: float) -> Target:
-    segments_cw, labels = actions_in(window, video.actions, grid, integrity)
+def _target(
+    window: Window, actions: Sequence[Action], grid: Grid, classes: Sequence[str] | None, integrity: float
+) -> Target:
+    segments_cw, labels = actions_in(window, actions, grid, integrity)
     if classes is None:
         segments_cw = torch.unique(segments_cw, dim=0)
         return Target(segments_cw, torch.zeros(len(segments_cw), dtype=torch.int64))

@@ -1,42 +1,55 @@
 """What the detector is trained to lower: focal loss on scores, L1 and true gIoU on matched segments."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.batches import Target
-from tadlib.detector.matching import ALPHA, GAMMA, match
+from tadlib.detector.dense import focal_terms, quality_loss, salience_loss, segmentation_loss
+from tadlib.detector.matching import Costs, match
 from tadlib.detector.network import Outputs
-from tadlib.segments import giou, tiou, to_segments
+from tadlib.segments import diou, giou, pairwise_tiou, tiou, to_segments
 
 COSINE_SCALE = 20.0  # sharpness of the cosine between a query's embedding and class texts; sigmoids follow
+OVERLAPS = {"giou": giou, "diou": diou, "iou": tiou}
+IGNORED_TIOU = 0.5  # from which on a query answers an action that is to be ignored
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """The forms of the losses, and what a pair costs in matching; the words are those of the parameters."""
+
+    overlap: str = "giou"  # diou, iou
+    salience: str = "bce"  # ce, mask
+    temperature: float = 0.07  # of the softmax over classes in snippet segmentation (row 45)
+    costs: Costs = Costs()
 
 
 def focal_loss(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Float[Tensor, ""]:
     """Focal loss (Lin et al. 2017; alpha 0.25, gamma 2), summed."""
-    loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    probability = logits.sigmoid()
-    wrong = wanted * (1 - probability) + (1 - wanted) * probability
-    weight = wanted * ALPHA + (1 - wanted) * (1 - ALPHA)
-    return (weight * wrong**GAMMA * loss).sum()
+    return focal_terms(logits, wanted).sum()
 
 
-def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[Tensor, "b q k"]:
+def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[Tensor, "b q n"]:
     """Scores to be trained: one per query, or for a detector that classifies with text one per query and class.
 
     The text detector's logit is the query's actionness logit plus a scaled cosine: a class must fit and be there.
     """
-    if texts is None:
+    if texts is None or outputs.embeddings is None:
         return outputs.actionness_logits[..., None]
     cosine = functional.normalize(outputs.embeddings, dim=-1) @ functional.normalize(texts, dim=-1).T
     return outputs.actionness_logits[..., None] + COSINE_SCALE * cosine
 
 
 def detection_losses(
-    outputs: Outputs, targets: Sequence[Target], texts: Float[Tensor, "k e"] | None = None
+    outputs: Outputs,
+    targets: Sequence[Target],
+    texts: Float[Tensor, "k e"] | None = None,
+    criterion: Criterion = Criterion(),
 ) -> dict[str, Tensor]:
     """The terms by name, each divided by the number of actions in the batch; `matched_tiou` is only for looking at.
 
@@ -47,14 +60,38 @@ def detection_losses(
     number = max(1, sum(len(target.labels_ix) for target in targets))
     terms: dict[str, Tensor] = {}
     for layer in layers:
-        for name, value in _layer_losses(layer, targets, texts).items():
+        for name, value in _layer_losses(layer, targets, texts, criterion).items():
             terms[name] = terms.get(name, 0.0) + value / (number * len(layers))
     return terms
 
 
-def _layer_losses(outputs: Outputs, targets: Sequence[Target], texts: Float[Tensor, "k e"] | None) -> dict[str, Tensor]:
+def snippet_losses(
+    outputs: Outputs,
+    targets: Sequence[Target],
+    padding: Bool[Tensor, "b t"],
+    texts: Float[Tensor, "k e"] | None = None,
+    criterion: Criterion = Criterion(),
+) -> dict[str, Tensor]:
+    """The terms of the heads that the detector has beside its queries; nothing for one that has none."""
+    terms: dict[str, Tensor] = {}
+    if outputs.salience_logits is not None:
+        terms["loss_salience"] = salience_loss(outputs.salience_logits, targets, padding, criterion.salience)
+    if outputs.quality_logits is not None:
+        terms["loss_quality"] = quality_loss(outputs.quality_logits, outputs.segments_cw, targets)
+    if outputs.snippet_embeddings is not None:
+        if texts is None:
+            raise ValueError("snippets are classified with text: give the texts of the seen classes, got None")
+        terms["loss_segmentation"] = segmentation_loss(
+            outputs.snippet_embeddings, texts, targets, padding, criterion.temperature
+        )
+    return terms
+
+
+def _layer_losses(
+    outputs: Outputs, targets: Sequence[Target], texts: Float[Tensor, "k e"] | None, criterion: Criterion
+) -> dict[str, Tensor]:
     logits = class_logits(outputs, texts)
-    pairs = match(outputs.segments_cw, logits, targets)
+    pairs = match(outputs.segments_cw, logits, targets, criterion.costs)
     device = logits.device
     window_ix = torch.cat([torch.full_like(query_ix, place) for place, (query_ix, _) in enumerate(pairs)]).to(device)
     query_ix = torch.cat([query_ix for query_ix, _ in pairs]).to(device)
@@ -64,9 +101,25 @@ def _layer_losses(outputs: Outputs, targets: Sequence[Target], texts: Float[Tens
     wanted[window_ix, query_ix, labels_ix] = 1.0
     found_cw = outputs.segments_cw[window_ix, query_ix]
     found, true = to_segments(found_cw), to_segments(segments_cw)
+    kept = _kept(outputs.segments_cw, wanted, targets)
     return {
-        "loss_class": focal_loss(logits, wanted),
+        "loss_class": focal_loss(logits, wanted) if kept is None else focal_loss(logits[kept], wanted[kept]),
         "loss_l1": functional.l1_loss(found_cw, segments_cw, reduction="sum"),
-        "loss_giou": (1 - giou(found, true)).sum(),
+        f"loss_{criterion.overlap}": (1 - OVERLAPS[criterion.overlap](found, true)).sum(),
         "matched_tiou": tiou(found, true).detach().sum(),
     }
+
+
+def _kept(
+    segments_cw: Float[Tensor, "b q 2"], wanted: Float[Tensor, "b q k"], targets: Sequence[Target]
+) -> Bool[Tensor, "b q"] | None:
+    """Queries that count: all but those that found nothing wanted but something to be ignored (B21); None for all."""
+    if all(target.ignored_cw is None for target in targets):
+        return None
+    kept = torch.ones_like(wanted[..., 0], dtype=torch.bool)
+    for place, target in enumerate(targets):
+        if target.ignored_cw is not None and len(target.ignored_cw):
+            ignored = to_segments(target.ignored_cw.to(segments_cw))
+            overlap = pairwise_tiou(to_segments(segments_cw[place].detach()), ignored)
+            kept[place] = overlap.amax(dim=1) < IGNORED_TIOU
+    return kept | (wanted > 0).any(-1)

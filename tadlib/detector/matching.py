@@ -1,6 +1,7 @@
 """One-to-one assignment of queries to actions (Hungarian matching, as in DETR), window by window."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -10,8 +11,16 @@ from torch import Tensor
 from tadlib.data.batches import Target
 from tadlib.segments import giou, to_segments
 
-COST_CLASS, COST_L1, COST_GIOU = 2.0, 5.0, 2.0  # Meng et al. 2021
 ALPHA, GAMMA = 0.25, 2.0  # focal loss, Lin et al. 2017
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the parts of a pair's cost weigh (Meng et al. 2021)."""
+
+    classes: float = 2.0
+    l1: float = 5.0
+    giou: float = 2.0
 
 
 def focal_cost(logits: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -24,7 +33,10 @@ def focal_cost(logits: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
 
 @torch.no_grad()
 def match(
-    segments_cw: Float[Tensor, "b q 2"], logits: Float[Tensor, "b q k"], targets: Sequence[Target]
+    segments_cw: Float[Tensor, "b q 2"],
+    logits: Float[Tensor, "b q k"],
+    targets: Sequence[Target],
+    costs: Costs = Costs(),
 ) -> list[tuple[Int[Tensor, " n"], Int[Tensor, " n"]]]:
     """For each window the matched queries and, in the same order, the targets they are matched to.
 
@@ -39,9 +51,9 @@ def match(
     labels_ix = torch.nn.utils.rnn.pad_sequence([target.labels_ix for target in targets], batch_first=True)
     wanted, labels_ix = wanted.to(logits.device), labels_ix.to(logits.device)
     segments_cw, logits = segments_cw.float(), logits.float()
-    cost = COST_CLASS * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
-    cost += COST_L1 * (segments_cw[:, :, None] - wanted[:, None]).abs().sum(-1)
-    cost -= COST_GIOU * giou(to_segments(segments_cw)[:, :, None], to_segments(wanted)[:, None])
+    cost = costs.classes * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
+    cost += costs.l1 * (segments_cw[:, :, None] - wanted[:, None]).abs().sum(-1)
+    cost -= costs.giou * giou(to_segments(segments_cw)[:, :, None], to_segments(wanted)[:, None])
     pairs = []
     for rows, target in zip(cost.cpu().numpy(), targets, strict=True):
         query_ix, target_ix = linear_sum_assignment(rows[:, : len(target.labels_ix)])

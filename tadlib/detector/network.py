@@ -11,19 +11,36 @@ What is unusual about it:
 - one logit per query says "an action" (class-agnostic); with `text_dim` a query also answers with an embedding that
   is compared with class texts;
 - every decoder layer answers, so that every layer can be trained.
+
+What is here is the default; `Switches` adds what others have tried, each of them one word.
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-CYCLES, TEMPERATURE = 64, 200.0  # fastest sine of a window, and how much slower the slowest is
+from tadlib.detector.heads import MaskHead, QualityHead, SalienceHead, TextFusion, snippet_head
+from tadlib.detector.layers import (
+    Attention,
+    FeatureNoise,
+    FeedForward,
+    LearnedPositions,
+    LocalConvolutions,
+    Sines,
+    mlp,
+    place_in_window,
+)
+from tadlib.detector.refine import RectifyingLayer
+from tadlib.segments import to_segments
+
 SHARPNESS = 2.0  # gain of the first projections of positions: how narrowly an untrained query looks
 RARE = 0.01  # probability of an action that untrained queries answer, as focal loss wants it (Lin et al. 2017)
+WIDTH_LOGIT = -2.5  # an action fills about a twelfth of a window
+SURELY = 1e-4  # segments this near to 0 or 1 are refined from there: a logit must be finite
 
 
 class Outputs(NamedTuple):
@@ -33,51 +50,25 @@ class Outputs(NamedTuple):
     actionness_logits: Float[Tensor, "b q"]
     embeddings: Float[Tensor, "b q e"] | None  # for comparison with class texts, if the detector has such a head
     earlier: tuple["Outputs", ...] = ()
+    salience_logits: Float[Tensor, "b t"] | None = None  # is a snippet inside an action?
+    quality_logits: Float[Tensor, "b q"] | None = None  # the tIoU that a segment is expected to have with an action
+    snippet_embeddings: Float[Tensor, "b t e"] | None = None  # for comparison of snippets with class texts
 
 
-def sine_embedding(position: Float[Tensor, "*b"], width: int) -> Float[Tensor, "*b width"]:
-    """Sines and cosines, interleaved, of positions in [0, 1]: `CYCLES` down to `CYCLES / TEMPERATURE` over a window."""
-    pair = torch.arange(width, device=position.device) // 2
-    angle = position[..., None] * 2 * math.pi * CYCLES / TEMPERATURE ** (2 * pair / width)
-    return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)
+@dataclass(frozen=True)
+class Switches:
+    """Variants of the architecture, all off; the words are those of the parameters, rows those of the method survey."""
 
-
-def place_in_window(padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
-    """The middle of each snippet as a fraction of the valid part of its window."""
-    valid = ~padding
-    return (valid.cumsum(1) - 0.5).clamp(min=0) / valid.sum(1, keepdim=True).clamp(min=1)
-
-
-def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers with ReLU in between."""
-    layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
-class Attention(nn.Module):
-    """Multi-head attention whose queries, keys and values come already projected.
-
-    Attention weights are not dropped: drawing that many random numbers costs a third of a step on a CPU.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.out = nn.Linear(width, width)
-
-    def forward(
-        self,
-        query: Float[Tensor, "b q dk"],
-        key: Float[Tensor, "b t dk"],
-        value: Float[Tensor, "b t d"],
-        padding: Bool[Tensor, "b t"] | None = None,
-    ) -> Float[Tensor, "b q d"]:
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
-        attend = None if padding is None else ~padding[:, None, None]
-        mixed = functional.scaled_dot_product_attention(query, key, value, attend)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+    salience: str = "none"  # bce, ce (79): a head on the memory; mask (67): a smaller one
+    refine: str = "none"  # attention, mean, max: static-dynamic rectifying (80, 81)
+    refine_layers: int = 1
+    refine_residual: bool = True  # of the self-attention among rectified queries
+    iterative: bool = False  # each layer moves the segments of the one before (Deformable DETR, Zhu et al. 2021)
+    centres: str = "learned"  # uniform: fixed reference centres (82)
+    positions: str = "sine"  # learned: a table, for windows of any length
+    quality: bool = False  # expected tIoU beside the actionness (16)
+    fuse_text: bool = False  # snippets look at class texts before the encoder (17)
+    segmentation: str = "none"  # memory (33), branch (39, 44): snippets classified with text
 
 
 class EncoderLayer(nn.Module):
@@ -93,25 +84,11 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "b t d"], position: Float[Tensor, "b t d"], padding: Bool[Tensor, "b t"] | None
+        self, x: Float[Tensor, "b t d"], position: Float[Tensor, "#b t d"], padding: Bool[Tensor, "b t"] | None
     ) -> Float[Tensor, "b t d"]:
         query, key = self.query_key(x + position).chunk(2, dim=-1)
         x = self.norm(x + self.dropout(self.attention(query, key, self.value(x), padding)))
         return self.feedforward(x)
-
-
-class FeedForward(nn.Module):
-    """Two linear layers, four times as wide in between, with residual and norm."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
-        )
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        return self.norm(x + self.net(x))
 
 
 class DecoderLayer(nn.Module):
@@ -139,7 +116,7 @@ class DecoderLayer(nn.Module):
         query_embedding: Float[Tensor, "q d"],
         reference: Float[Tensor, "b q d"],
         memory: Float[Tensor, "b t d"],
-        position: Float[Tensor, "b t d"],
+        position: Float[Tensor, "#b t d"],
         padding: Bool[Tensor, "b t"] | None,
     ) -> Float[Tensor, "b q d"]:
         query, key = self.self_query_key(x + query_embedding).chunk(2, dim=-1)
@@ -149,44 +126,10 @@ class DecoderLayer(nn.Module):
         x = self.norms[1](x + self.dropout(self.attention(query, key, self.value(memory), padding)))
         return self.feedforward(x)
 
-    def _beside(self, content: Float[Tensor, "b n d"], place: Float[Tensor, "b n d"]) -> Float[Tensor, "b n e"]:
+    def _beside(self, content: Float[Tensor, "b n d"], place: Float[Tensor, "#b n d"]) -> Float[Tensor, "b n e"]:
         """Content and position side by side within each head, so that their products add."""
-        parts = (content.unflatten(-1, (self.heads, -1)), place.unflatten(-1, (self.heads, -1)))
-        return torch.cat(parts, dim=-1).flatten(-2)
-
-
-class FeatureNoise(nn.Module):
-    """Features disturbed in training only, in standard deviations of a normalised feature.
-
-    `noise` is drawn for every snippet, `shift` once for a whole window: what stays the same all through a window, the
-    scene and with it the class, is then no longer a way to know an action by heart.
-    """
-
-    def __init__(self, noise: float, shift: float) -> None:
-        super().__init__()
-        self.noise, self.shift = noise, shift
-
-    def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
-        if self.training and self.noise:
-            x = x + self.noise * torch.randn_like(x)
-        if self.training and self.shift:
-            x = x + self.shift * torch.randn_like(x[:, :1])
-        return x
-
-
-class LocalConvolutions(nn.Module):
-    """Convolutions over neighbouring snippets before the encoder, blind to padding."""
-
-    def __init__(self, width: int, layers: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(layers))
-
-    def forward(self, x: Float[Tensor, "b t d"], padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        for layer in self.layers:
-            x = functional.leaky_relu(layer(x.masked_fill(padding[..., None], 0.0).transpose(1, 2)), 0.2).transpose(
-                1, 2
-            )
-        return x
+        parts = (each.unflatten(-1, (self.heads, -1)) for each in (content, place.expand_as(content)))
+        return torch.cat(list(parts), dim=-1).flatten(-2)
 
 
 class ConditionalDetr(nn.Module):
@@ -206,9 +149,10 @@ class ConditionalDetr(nn.Module):
         feature_noise: float = 0.0,
         feature_shift: float = 0.0,
         text_dim: int | None = None,
+        switches: Switches = Switches(),
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.switches = width, switches
         self.normalise = nn.LayerNorm(channels)
         self.disturb = FeatureNoise(feature_noise, feature_shift)
         self.project = nn.Linear(channels, width)
@@ -217,46 +161,147 @@ class ConditionalDetr(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(decoder_layers))
         self.queries = nn.Parameter(torch.randn(queries, width))
         self.places = nn.Parameter(torch.logit((torch.arange(queries) + 0.5) / queries)[:, None])
-        self.centre = mlp(width, width, 1)
+        self.centre = mlp(width, width, 1) if switches.centres == "learned" else None
         self.scale = mlp(width, width, width)
         self.segment = mlp(width, width, width, 2)
         self.actionness = nn.Linear(width, 1)
         self.embedding = nn.Linear(width, text_dim) if text_dim is not None else None
+        self._add_switched(channels, heads)
         self._start_well()
 
+    def _add_switched(self, channels: int, heads: int) -> None:
+        """What switches add; when all are off, nothing is there and no random number is drawn for it."""
+        switches, width = self.switches, self.width
+        self.embed = Sines(width) if switches.positions == "sine" else LearnedPositions(width)
+        self.salience = None
+        if switches.salience != "none":
+            self.salience = MaskHead(width) if switches.salience == "mask" else SalienceHead(width)
+        number = 0 if switches.refine == "none" else switches.refine_layers
+        self.rectifying = nn.ModuleList(
+            RectifyingLayer(channels, width, heads, switches.refine, switches.refine_residual) for _ in range(number)
+        )
+        self.quality = QualityHead(width) if switches.quality else None
+        self.fuse = TextFusion(width, channels, heads) if switches.fuse_text else None
+        self.snippets = None
+        if switches.segmentation != "none":
+            self.snippets = snippet_head(width if switches.segmentation == "memory" else channels, channels)
+
     def _start_well(self) -> None:
+        as_they_are = {id(part) for part in (self.queries, self.places, *self.embed.parameters())}
         for parameter in self.parameters():
-            if parameter.dim() > 1 and parameter is not self.queries and parameter is not self.places:
+            if parameter.dim() > 1 and id(parameter) not in as_they_are:
                 nn.init.xavier_uniform_(parameter)
         for layer in self.decoder:
             nn.init.orthogonal_(layer.query_position.weight, SHARPNESS)
             layer.key_position.load_state_dict(layer.query_position.state_dict())
-        for last in (self.segment[-1], self.scale[-1], self.centre[-1]):
+        for last in (self.segment[-1], self.scale[-1]):
             nn.init.zeros_(last.weight)
-        nn.init.zeros_(self.centre[-1].bias)
+        if self.centre is None:
+            self.places.requires_grad_(False)
+        else:
+            nn.init.zeros_(self.centre[-1].weight)
+            nn.init.zeros_(self.centre[-1].bias)
+        if self.fuse is not None:
+            nn.init.zeros_(self.fuse.attention.out.weight)
         nn.init.ones_(self.scale[-1].bias)
         with torch.no_grad():
-            self.segment[-1].bias.copy_(torch.tensor([0.0, -2.5]))  # an action fills about a twelfth of a window
+            self.segment[-1].bias.copy_(torch.tensor([0.0, 0.0 if self.switches.iterative else WIDTH_LOGIT]))
             nn.init.constant_(self.actionness.bias, -math.log((1 - RARE) / RARE))
 
-    def forward(self, features: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"]) -> Outputs:
-        """Answers for windows of `features`; `padding` is True where there is no snippet."""
-        position = sine_embedding(place_in_window(padding), self.width).to(features.dtype)
-        memory = self.backbone(self.project(self.disturb(self.normalise(features))), padding)
+    def forward(
+        self,
+        features: Float[Tensor, "b t c"],
+        padding: Bool[Tensor, "b t"],
+        texts: Float[Tensor, "k e"] | None = None,
+    ) -> Outputs:
+        """Answers for windows of `features`; `padding` is True where there is no snippet.
+
+        `texts`, of any classes in any order, are looked at only by a detector that fuses them in.
+        """
+        self._expect(features, padding)
+        static = self.normalise(features)
         attended = padding if padding.any() else None  # attention without a mask is the faster one
+        # full windows share their positions; in full precision they do not, whose numbers are kept to the last bit
+        shared = attended is None and torch.is_autocast_enabled(features.device.type)
+        position = self.embed(place_in_window(padding[:1] if shared else padding)).to(features.dtype)
+        memory = self._encode(self.disturb(static), padding, position, attended, texts)
+        answers = self._decode(memory, position, attended)
+        if len(self.rectifying):
+            answers.append(self._rectify(answers[-1], static, padding))
+        answer = answers[-1][2]
+        return answer._replace(
+            earlier=tuple(answer for _, _, answer in answers[:-1]),
+            salience_logits=None if self.salience is None else self.salience(memory, padding),
+            quality_logits=None if self.quality is None else self.quality(memory, answer.segments_cw, padding),
+            snippet_embeddings=None
+            if self.snippets is None
+            else self.snippets(memory if self.switches.segmentation == "memory" else static),
+        )
+
+    def _expect(self, features: Tensor, padding: Tensor) -> None:
+        channels = self.project.in_features
+        if features.dim() != 3 or features.shape[-1] != channels or padding.shape != features.shape[:2]:
+            raise ValueError(
+                f"features must be (windows, snippets, {channels}) with padding (windows, snippets), "
+                f"got {tuple(features.shape)} and {tuple(padding.shape)}: is it the encoder the detector learned from?"
+            )
+
+    def _encode(
+        self,
+        features: Float[Tensor, "b t c"],
+        padding: Bool[Tensor, "b t"],
+        position: Float[Tensor, "#b t d"],
+        attended: Bool[Tensor, "b t"] | None,
+        texts: Float[Tensor, "k e"] | None,
+    ) -> Float[Tensor, "b t d"]:
+        memory = self.backbone(self.project(features), padding)
+        if self.fuse is not None:
+            if texts is None:
+                raise ValueError("this detector fuses class texts in: it needs `texts`, got None")
+            memory = self.fuse(memory, texts)
         for layer in self.encoder:
             memory = layer(memory, position, attended)
-        centre = self.places + self.centre(self.queries)  # (q, 1) logits
-        sine = sine_embedding(centre[:, 0].sigmoid(), self.width).to(features.dtype)
-        x = torch.zeros(len(features), *self.queries.shape, dtype=memory.dtype, device=memory.device)
-        answers: list[Outputs] = []
+        return memory
+
+    def _decode(
+        self,
+        memory: Float[Tensor, "b t d"],
+        position: Float[Tensor, "#b t d"],
+        attended: Bool[Tensor, "b t"] | None,
+    ) -> list[tuple[Tensor, Tensor, Outputs]]:
+        """Of every decoder layer its queries, the logits its segments start from, and its answer."""
+        base = self._start()
+        sine = self.embed(base[:, 0].sigmoid()).to(position.dtype)
+        x = torch.zeros(len(memory), *self.queries.shape, dtype=memory.dtype, device=memory.device)
+        answers: list[tuple[Tensor, Tensor, Outputs]] = []
         for number, layer in enumerate(self.decoder):
             reference = sine.expand_as(x) if number == 0 else sine * self.scale(x)
             x = layer(x, self.queries, reference, memory, position, attended)
-            answers.append(self._answer(x, centre))
-        return answers[-1]._replace(earlier=tuple(answers[:-1]))
+            answers.append((x, base, self._answer(x, base)))
+            if self.switches.iterative:
+                base = torch.logit(answers[-1][2].segments_cw.detach(), eps=SURELY)
+                sine = self.embed(base[..., 0].sigmoid()).to(position.dtype)
+        return answers
 
-    def _answer(self, x: Float[Tensor, "b q d"], centre: Float[Tensor, "q 1"]) -> Outputs:
+    def _start(self) -> Float[Tensor, "q n"]:
+        """Logits of the reference centres, and of the first widths where segments are refined from layer to layer."""
+        centre = self.places if self.centre is None else self.places + self.centre(self.queries)
+        return torch.cat([centre, torch.full_like(centre, WIDTH_LOGIT)], 1) if self.switches.iterative else centre
+
+    def _rectify(
+        self, coarse: tuple[Tensor, Tensor, Outputs], static: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"]
+    ) -> tuple[Tensor, Tensor, Outputs]:
+        """Queries, base and answer after a look at the features under the coarse segments, which get no gradient."""
+        x, base, answer = coarse
+        lengths = (~padding).sum(1)
+        segments_ix = to_segments(answer.segments_cw.detach().float()) * lengths[:, None, None]
+        for layer in self.rectifying:
+            x = layer(x, static, segments_ix, lengths)
+        return x, base, self._answer(x, base)
+
+    def _answer(self, x: Float[Tensor, "b q d"], base: Float[Tensor, "*b q n"]) -> Outputs:
+        """Segments are offsets from `base`: logits of the centre, or of centre and width."""
+        known = base.shape[-1]
         offset = self.segment(x)
-        segments_cw = torch.cat([offset[..., :1] + centre, offset[..., 1:]], dim=-1).sigmoid()
+        segments_cw = torch.cat([offset[..., :known] + base, offset[..., known:]], dim=-1).sigmoid()
         return Outputs(segments_cw, self.actionness(x)[..., 0], None if self.embedding is None else self.embedding(x))

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tadlib.data.batches import WindowSet
-from tadlib.detector.network import ConditionalDetr
+from tadlib.detector.network import ConditionalDetr, Outputs
 from tadlib.devices import CPU
-from tadlib.segments import nms, soft_nms, to_segments
+from tadlib.segments import nms, soft_nms_of_groups, to_segments
 
 
 class Proposals(NamedTuple):
@@ -37,13 +37,19 @@ def answer(
     batch_size: int = 32,
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
+    texts: Float[Tensor, "k e"] | None = None,
 ) -> Answers:
-    """Run the detector over all windows; windows of similar length share a batch."""
+    """Run the detector over all windows; windows of similar length share a batch.
+
+    `texts` are those of the classes that compete, for a detector that fuses them in. One that expects a tIoU of its
+    segments is scored by the geometric mean of that and actionness.
+    """
     model.to(device).eval()
+    texts = None if texts is None else texts.to(device)
     parts, seen = [], []
     for batch in windows.batches(batch_size):
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            outputs = model(batch.features.to(device), batch.padding.to(device))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            outputs = model(batch.features.to(device), batch.padding.to(device), texts)
         parts.append(outputs)
         seen += batch.windows
     embeddings = None
@@ -51,46 +57,76 @@ def answer(
         embeddings = torch.cat([part.embeddings.float().cpu() for part in parts])
     return Answers(
         torch.cat([part.segments_cw.float().cpu() for part in parts]),
-        torch.cat([part.actionness_logits.float().sigmoid().cpu() for part in parts]),
+        torch.cat([scores(part).cpu() for part in parts]),
         embeddings,
         seen,
     )
 
 
+def scores(outputs: Outputs) -> Float[Tensor, "b q"]:
+    """How sure the detector is of each query's segment, a probability."""
+    actionness = outputs.actionness_logits.float().sigmoid()
+    if outputs.quality_logits is None:
+        return actionness
+    return (actionness * outputs.quality_logits.float().sigmoid()).sqrt()
+
+
 def merge(
-    answers: Answers, windows: WindowSet, *, how: str = "soft", threshold: float = 0.5, top_k: int = 100
+    answers: Answers,
+    windows: WindowSet,
+    *,
+    how: str = "soft",
+    threshold: float = 0.5,
+    top_k: int = 100,
+    least: float = 0.0,
 ) -> dict[str, Proposals]:
     """Proposals of every video in seconds, inside the video, overlapping ones thinned once over the whole video.
 
-    `how` is hard or soft NMS, or none; `top_k` proposals are kept. Every answer enters exactly once, so no proposal
-    can appear twice, whatever the overlap of the windows.
+    `how` is hard or soft NMS, or none; answers below `least` are dropped first (row 74), `top_k` proposals are kept.
+    Every answer enters exactly once, so no proposal can appear twice, whatever the overlap of the windows.
     """
     places: dict[str, list[int]] = {}
     for place, window in enumerate(answers.windows):
         places.setdefault(window.video_id, []).append(place)
-    return {
-        video_id: _merge_one(answers, windows, video_id, torch.tensor(of_video), how, threshold, top_k)
+    found = {
+        video_id: _best(_in_seconds(answers, windows, video_id, of_video), least, 10 * top_k)
         for video_id, of_video in places.items()
+    }
+    numbers = [len(proposals.scores) for proposals in found.values()]
+    groups = torch.repeat_interleave(torch.arange(len(numbers)), torch.tensor(numbers))
+    segments = torch.cat([proposals.segments for proposals in found.values()])
+    scores = torch.cat([proposals.scores for proposals in found.values()])
+    kept = torch.ones_like(scores, dtype=torch.bool)
+    if how == "hard":
+        kept = torch.zeros_like(kept).index_fill(0, nms(segments, scores, groups, threshold), True)
+    elif how == "soft":
+        scores = soft_nms_of_groups(segments, scores, groups, sigma=threshold)
+    thinned = zip(found.items(), scores.split(numbers), kept.split(numbers), strict=True)
+    return {
+        video_id: _best(_chosen(proposals._replace(scores=lowered), stay), 0.0, top_k)
+        for (video_id, proposals), lowered, stay in thinned
     }
 
 
-def _merge_one(
-    answers: Answers, windows: WindowSet, video_id: str, places: Tensor, how: str, threshold: float, top_k: int
-) -> Proposals:
-    grid, duration = windows.grids[video_id], windows.durations[video_id]
-    first = torch.tensor([answers.windows[place].first for place in places.tolist()], dtype=torch.float32)
-    stop = torch.tensor([answers.windows[place].stop for place in places.tolist()], dtype=torch.float32)
+def _in_seconds(answers: Answers, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:
+    """Every answer about a video, as far as it lies inside."""
+    grid, duration, places = windows.grids[video_id], windows.durations[video_id], torch.tensor(of_video)
+    first = torch.tensor([answers.windows[place].first for place in of_video], dtype=torch.float32)
+    stop = torch.tensor([answers.windows[place].stop for place in of_video], dtype=torch.float32)
     fractions = to_segments(answers.segments_cw[places])
     snippets = first[:, None, None] + fractions * (stop - first)[:, None, None]
     segments = grid.seconds(snippets).clamp(0, duration).flatten(0, 1)
-    scores = answers.scores[places].flatten()
     embeddings = None if answers.embeddings is None else answers.embeddings[places].flatten(0, 1)
-    real = segments[:, 1] > segments[:, 0]  # clamping leaves nothing of what lies outside the video
-    index = torch.nonzero(real)[:, 0]
-    index = index[scores[index].argsort(descending=True, stable=True)][: 10 * top_k]
-    if how == "hard":
-        index = index[nms(segments[index], scores[index], torch.zeros_like(index), threshold)]
-    elif how == "soft":
-        scores[index] = soft_nms(segments[index], scores[index], sigma=threshold)
-    index = index[scores[index].argsort(descending=True, stable=True)][:top_k]
-    return Proposals(segments[index], scores[index], None if embeddings is None else embeddings[index])
+    # clamping leaves nothing of what lies outside the video
+    return _chosen(Proposals(segments, answers.scores[places].flatten(), embeddings), segments[:, 1] > segments[:, 0])
+
+
+def _chosen(proposals: Proposals, rows: Tensor) -> Proposals:
+    embeddings = None if proposals.embeddings is None else proposals.embeddings[rows]
+    return Proposals(proposals.segments[rows], proposals.scores[rows], embeddings)
+
+
+def _best(proposals: Proposals, least: float, most: int) -> Proposals:
+    """At most so many proposals with a score of at least `least`, best first."""
+    order = proposals.scores.argsort(descending=True, stable=True)[:most]
+    return _chosen(proposals, order[proposals.scores[order] >= least])

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tadlib.data.batches import WindowSet
-from tadlib.detector.losses import detection_losses
+from tadlib.data.batches import Batch, WindowSet
+from tadlib.detector.losses import Criterion, detection_losses, snippet_losses
 from tadlib.detector.network import ConditionalDetr
-from tadlib.devices import CPU, seed_all
+from tadlib.devices import CPU, only_deterministic, seed_all
 from tadlib.files import Progress, atomic, silent
 
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 STEP_AT, STEP_BY = 0.4, 0.1  # the step schedule: every 0.4 of the epochs the rate falls to a tenth
 EMA_DECAY = 0.99
+FIRST_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,25 @@ class Recipe:
     ema: bool = False
     aux_loss: bool = True
     weights: Mapping[str, float] = field(default_factory=lambda: {"loss_class": 3.0, "loss_l1": 5.0, "loss_giou": 2.0})
+    criterion: Criterion = Criterion()
+    compile: bool = False
+    deterministic: bool = False
+    select: str = "last"  # or the name of a number that `watch` returns: the epoch in which it is largest
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who looks on, and changes no number of the training: what they return is added to an epoch's row."""
+
+    watch: Callable[[ConditionalDetr], Mapping[str, float]] | None = None  # after every epoch, the model so far
+    log: Callable[[Mapping[str, float]], None] | None = None  # the finished row
 
 
 class NonFiniteLoss(RuntimeError):
     """A loss became NaN or infinite; the message names the terms."""
 
 
-def fit(
+def fit(  # noqa: PLR0913  each of them is something else
     model: ConditionalDetr,
     windows: WindowSet,
     recipe: Recipe,
@@ -54,12 +68,14 @@ def fit(
     dtype: torch.dtype = torch.float32,
     checkpoint: Path | None = None,
     progress: Progress = silent,
+    observers: Observers = Observers(),
 ) -> list[dict[str, float]]:
     """Train `model` in place; one row of numbers per epoch.
 
     `texts` makes it a detector that classifies with text. With a `checkpoint` path the state is saved after every
     epoch, and training goes on from there when the file exists: to the same numbers as without interruption. The
-    caller sees to it that the file belongs to this training. `dtype` bfloat16 runs the network under autocast.
+    caller sees to it that the file belongs to this training. `dtype` bfloat16 or float16 runs the network under
+    autocast, float16 with scaled gradients.
     """
     if not len(windows):
         raise ValueError("no training window holds an action: are there annotated videos of the seen classes?")
@@ -67,13 +83,16 @@ def fit(
     trainer = Trainer(model.to(device), windows, recipe, seed)
     if checkpoint is not None and checkpoint.is_file():
         trainer.load(checkpoint, device)
-    for epoch in range(len(trainer.history) + 1, recipe.epochs + 1):
-        row = trainer.epoch(epoch, None if texts is None else texts.to(device), device, dtype)
-        progress(epoch, recipe.epochs, f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}")
-        if checkpoint is not None:
-            trainer.save(checkpoint)
-    if trainer.average is not None:
-        trainer.average.store(model)
+    texts = None if texts is None else texts.to(device)
+    with only_deterministic(recipe.deterministic):
+        for epoch in range(len(trainer.history) + 1, recipe.epochs + 1):
+            row = trainer.epoch(epoch, texts, device, dtype)
+            trainer.look(observers)
+            said = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
+            progress(epoch, recipe.epochs, said)
+            if checkpoint is not None:
+                trainer.save(checkpoint)
+    trainer.store()
     return trainer.history
 
 
@@ -102,6 +121,9 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed)
         self.history: list[dict[str, float]] = []
         self.average = Average(model) if recipe.ema else None
+        self.best: dict[str, Tensor] = {}
+        self.run = torch.compile(model) if recipe.compile else model
+        self.scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=False)
         slow = set(model.backbone.parameters())
         fast = [parameter for parameter in model.parameters() if parameter not in slow]
         groups = [{"params": fast, "lr": recipe.lr}]
@@ -124,20 +146,18 @@ class Trainer:
         """One pass over the windows; returns (and remembers) its row of the history."""
         started = time.perf_counter()
         self.model.train()
+        if dtype == torch.float16 and not self.scaler.is_enabled():
+            self.scaler = torch.amp.GradScaler(device.type, FIRST_SCALE)
         sums: dict[str, Tensor] = {}
         batches = list(self.windows.batches(self.recipe.batch_size, self.generator))
         for place, batch in enumerate(batches, start=1):
-            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                outputs = self.model(batch.features.to(device), batch.padding.to(device))
-            if not self.recipe.aux_loss:
-                outputs = outputs._replace(earlier=())
-            terms = detection_losses(outputs, batch.targets, texts)
+            terms = self._terms(batch, texts, device, dtype)
             loss = sum(weight * terms[name] for name, weight in self.recipe.weights.items())
             terms["loss"] = loss.detach()
             if not torch.isfinite(loss):
                 values = ", ".join(f"{name}={float(value.detach()):.3g}" for name, value in terms.items())
                 raise NonFiniteLoss(f"epoch {number}: {values}; lower lr ({self.recipe.lr}) or clip_norm")
-            (loss / self.recipe.accumulate).backward()
+            self.scaler.scale(loss / self.recipe.accumulate).backward()
             if place % self.recipe.accumulate == 0 or place == len(batches):
                 self._step()
             for name, value in terms.items():
@@ -147,10 +167,45 @@ class Trainer:
         self.history.append(row)
         return row
 
+    def _terms(self, batch: Batch, texts: Tensor | None, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+        padding, criterion = batch.padding.to(device), self.recipe.criterion
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            outputs = self.run(batch.features.to(device), padding, texts)
+        if not self.recipe.aux_loss:
+            outputs = outputs._replace(earlier=())
+        terms = detection_losses(outputs, batch.targets, texts, criterion)
+        return terms | snippet_losses(outputs, batch.targets, padding, texts, criterion)
+
+    def look(self, observers: Observers) -> None:
+        """Let the observers see the model as it would be kept now, and remember it if it is the best so far."""
+        row = self.history[-1]
+        if observers.watch is not None:
+            seen = self.model if self.average is None else deepcopy(self.model)
+            if self.average is not None:
+                self.average.store(seen)
+            row |= observers.watch(seen)
+        if observers.log is not None:
+            observers.log(row)
+        if self.recipe.select != "last":
+            if self.recipe.select not in row:
+                raise ValueError(f"select={self.recipe.select!r} is no number of an epoch; there are {', '.join(row)}")
+            if row[self.recipe.select] == max(earlier[self.recipe.select] for earlier in self.history):
+                kept = self.model.state_dict() if self.average is None else self.average.shadow
+                self.best = {name: tensor.detach().clone() for name, tensor in kept.items()}
+
+    def store(self) -> None:
+        """Give the model the parameters to be kept: the last, their average, or those of the best epoch."""
+        if self.best:
+            self.model.load_state_dict(self.best)
+        elif self.average is not None:
+            self.average.store(self.model)
+
     def _step(self) -> None:
+        self.scaler.unscale_(self.optimiser)
         if self.recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        self.optimiser.step()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.schedule.step()
         if self.average is not None:
@@ -167,6 +222,8 @@ class Trainer:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "average": self.average.shadow if self.average is not None else {},
+            "best": self.best,
+            "scaler": self.scaler.state_dict(),
         }
         state["schedule"].pop("lr_lambdas")
         with atomic(path) as temporary:
@@ -185,3 +242,7 @@ class Trainer:
             torch.cuda.set_rng_state_all([state.cpu() for state in state["random_cuda"]])
         if self.average is not None:
             self.average.shadow = state["average"]
+        self.best = state["best"]
+        if state["scaler"]:
+            self.scaler = torch.amp.GradScaler(device.type)
+            self.scaler.load_state_dict(state["scaler"])

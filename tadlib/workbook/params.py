@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tadlib.workbook.cells import assigned
+from tadlib.workbook.switches import DetectorSwitches
 
 # What the embedded demo trains in about a minute on two cores: a narrow network on the small CLIP's 128 channels.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -38,7 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
 
-class Params(BaseModel):
+class Params(DetectorSwitches):
     """The parameters in force; immutable, and complete: every name of the vocabulary has a checked value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -48,7 +49,7 @@ class Params(BaseModel):
     split_id: int = Field(0, ge=0, le=9, description="which of the ten class splits")
     seed: int = Field(0, ge=0, description="seed of everything random")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="arithmetic of the networks")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the networks")
     data_dir: str = Field("data", min_length=1, description="folder of the data sets")
     run_dir: str = Field("", description="folder of this run; empty = a new one under outputs/")
 
@@ -68,8 +69,8 @@ class Params(BaseModel):
     test_overlap: float = Field(0.25, ge=0, lt=1, description="share of a test window shared with the next")
     rescale: int = Field(0, ge=0, description="snippets to which a whole video is resampled; 0 = not")
 
-    target: Literal["foreground", "prompt", "name"] = Field(
-        "foreground", description="what queries learn: action or not, or a text embedding"
+    target: Literal["foreground", "prompt", "name", "description", "none"] = Field(
+        "foreground", description="what queries learn: action or not, a text embedding, or (none) a class by number"
     )
     queries: int = Field(40, ge=1, description="learned queries, the most actions found in one window")
     encoder_layers: int = Field(2, ge=0, description="transformer encoder layers")
@@ -169,6 +170,10 @@ class Params(BaseModel):
             raise ValueError(f"lead={self.lead} stands before subactions: it needs text=subactions, got {self.text}")
         if self.similarity == "dot" and self.logit_scale != "none":
             raise ValueError(f"similarity=dot needs logit_scale=none: {self.logit_scale} is a factor on cosines")
+        if self.target == "none" and (self.split or self.fuse_text or self.segmentation != "none"):
+            raise ValueError("target='none' knows no text: it needs split=0, fuse_text=false and segmentation='none'")
+        if self.select == "validation" and not self.validation:
+            raise ValueError("select='validation' needs videos held out: give validation a share above 0, got 0")
         return self
 
     @classmethod

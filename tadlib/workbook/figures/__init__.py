@@ -1,6 +1,7 @@
 """Every figure of the workbook: data in, a picture out. The only place that imports matplotlib and seaborn."""
 
 from tadlib.workbook.figures.data import action_statistics, film_strip, similarity_matrix, similarity_over_time
+from tadlib.workbook.figures.detector import attention, curves
 from tadlib.workbook.figures.errors import confusability, error_profile, reliability, sensitivities, verdicts
 from tadlib.workbook.figures.health import feature_health, leakage
 from tadlib.workbook.figures.learning import losses, proposals, query_positions, window
@@ -18,10 +19,12 @@ from tadlib.workbook.figures.results import (
 __all__ = [
     "accuracy_by_text",
     "action_statistics",
+    "attention",
     "certainty",
     "comparison",
     "confusability",
     "confusion",
+    "curves",
     "feature_health",
     "error_profile",
     "film_strip",

@@ -5,7 +5,15 @@ nothing itself.
 """
 
 from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
-from tadlib.workbook.steps.detector import answer, load_detector, propose, save_proposals, train, training_windows
+from tadlib.workbook.steps.detector import (
+    answer,
+    attention,
+    load_detector,
+    propose,
+    save_proposals,
+    train,
+    training_windows,
+)
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
 from tadlib.workbook.steps.health import feature_health, findings, frames, leaks, overview
 from tadlib.workbook.steps.naming import best_detections, class_logits, compare_fusions, confusion, name, named_segments
@@ -35,6 +43,7 @@ __all__ = [
     "accuracy_by_text",
     "actions_per_class",
     "answer",
+    "attention",
     "best_and_worst",
     "best_detections",
     "certainties",

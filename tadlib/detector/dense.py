@@ -1,0 +1,118 @@
+"""Losses on snippets and on expected quality: what heads beside the queries are trained to lower.
+
+Only real snippets count: padding has no influence. Rows are those of the method survey.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from tadlib.data.batches import Target
+from tadlib.detector.layers import place_in_window
+from tadlib.detector.matching import ALPHA, GAMMA
+from tadlib.segments import pairwise_tiou, to_segments
+
+
+def focal_terms(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Focal loss (Lin et al. 2017; alpha 0.25, gamma 2) of each logit."""
+    loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    probability = logits.sigmoid()
+    wrong = wanted * (1 - probability) + (1 - wanted) * probability
+    weight = wanted * ALPHA + (1 - wanted) * (1 - ALPHA)
+    return weight * wrong**GAMMA * loss
+
+
+def touched(segments_cw: Float[Tensor, "n 2"], middles: Float[Tensor, " t"], length: int) -> Bool[Tensor, "n t"]:
+    """Which of the snippets with these middles each segment touches, in a window of `length` snippets."""
+    start, end = to_segments(segments_cw.to(middles))[:, :, None].unbind(1)
+    half = 0.5 / length
+    return (middles + half > start) & (middles - half < end)
+
+
+def inside(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
+    """Which snippets an action touches."""
+    rows = zip(targets, place_in_window(padding), (~padding).sum(1).tolist(), strict=True)
+    return torch.stack([touched(target.segments_cw, place, length).any(0) for target, place, length in rows]) & ~padding
+
+
+def counted(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
+    """Which snippets are real and not inside what is to be ignored; inside an action they always count."""
+    if all(target.ignored_cw is None for target in targets):
+        return ~padding
+    rest = [target._replace(segments_cw=target.segments_cw[:0]) for target in targets]
+    ignored = [each._replace(segments_cw=each.ignored_cw) if each.ignored_cw is not None else each for each in rest]
+    return ~padding & (~inside(ignored, padding) | inside(targets, padding))
+
+
+def focal_salience(
+    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+) -> Float[Tensor, ""]:
+    """Mean focal loss of the snippets (row 79; the published one divides by padding too)."""
+    return focal_terms(logits, inside.to(logits))[counted].mean()
+
+
+def softmax_salience(
+    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the snippets inside against all, mean over windows with an action (row 79, second form)."""
+    share = logits.masked_fill(~counted, -torch.inf).log_softmax(1)
+    wanted = (inside & counted).to(logits)
+    number = wanted.sum(1)
+    loss = -(wanted * share.masked_fill(~counted, 0.0)).sum(1) / number.clamp(min=1)
+    return loss.sum() / (number > 0).sum().clamp(min=1)
+
+
+def plain_salience(
+    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+) -> Float[Tensor, ""]:
+    """Mean binary cross-entropy of the snippets (row 67, the mask loss)."""
+    return functional.binary_cross_entropy_with_logits(logits[counted], inside[counted].to(logits))
+
+
+SALIENCE = {"bce": focal_salience, "ce": softmax_salience, "mask": plain_salience}
+
+
+def salience_loss(
+    logits: Float[Tensor, "b t"], targets: Sequence[Target], padding: Bool[Tensor, "b t"], form: str
+) -> Float[Tensor, ""]:
+    """How badly snippets are told to be inside an action; `form` is bce, ce or mask."""
+    return SALIENCE[form](logits.float(), inside(targets, padding), counted(targets, padding))
+
+
+def quality_loss(
+    logits: Float[Tensor, "b q"], segments_cw: Float[Tensor, "b q 2"], targets: Sequence[Target]
+) -> Float[Tensor, ""]:
+    """Mean difference between the expected and the true tIoU of each segment with its nearest action (row 16)."""
+    found = to_segments(segments_cw.detach().float())
+    wanted = torch.zeros_like(found[..., 0])
+    for place, target in enumerate(targets):
+        if len(target.segments_cw):
+            overlap = pairwise_tiou(found[place], to_segments(target.segments_cw.to(found)))
+            wanted[place] = overlap.amax(dim=1)
+    return functional.l1_loss(logits.float().sigmoid(), wanted)
+
+
+def segmentation_loss(
+    embeddings: Float[Tensor, "b t e"],
+    texts: Float[Tensor, "k e"],
+    targets: Sequence[Target],
+    padding: Bool[Tensor, "b t"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of each real snippet's class, mean over snippets; background is every class alike (rows 33, 45)."""
+    cosine = functional.normalize(embeddings.float(), dim=-1) @ functional.normalize(texts.float(), dim=-1).T
+    wanted = torch.zeros_like(cosine)
+    rows = zip(targets, place_in_window(padding), (~padding).sum(1).tolist(), strict=True)
+    for place, (target, middles, length) in enumerate(rows):
+        if target.named is None:
+            raise ValueError("snippets are classified with text, but the targets name no classes: give WindowSet names")
+        segments_cw, labels_ix = target.named
+        touches = touched(segments_cw, middles, length).to(wanted)
+        wanted[place].index_add_(1, labels_ix.to(wanted.device), touches.T)
+    number = wanted.sum(-1, keepdim=True)
+    wanted = torch.where(number > 0, wanted / number.clamp(min=1), 1 / len(texts))
+    loss = -(wanted * (cosine / temperature).log_softmax(-1)).sum(-1)
+    return loss[counted(targets, padding)].mean()

@@ -1,0 +1,147 @@
+"""What the detector is built of: positions, attention, feed-forward nets, noise and convolutions on snippets."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+CYCLES, TEMPERATURE = 64, 200.0  # fastest sine of a window, and how much slower the slowest is
+PLACES = 256  # entries of a learned table of positions: two for every half turn of the fastest sine
+SHORT = 1024  # snippets up to which the matrix of attention weights may be stored
+
+
+def sine_embedding(position: Float[Tensor, "*b"], width: int) -> Float[Tensor, "*b width"]:
+    """Sines and cosines, interleaved, of positions in [0, 1]: `CYCLES` down to `CYCLES / TEMPERATURE` over a window."""
+    pair = torch.arange(width, device=position.device) // 2
+    angle = position[..., None] * 2 * math.pi * CYCLES / TEMPERATURE ** (2 * pair / width)
+    return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)
+
+
+def place_in_window(padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
+    """The middle of each snippet as a fraction of the valid part of its window."""
+    valid = ~padding
+    return (valid.cumsum(1) - 0.5).clamp(min=0) / valid.sum(1, keepdim=True).clamp(min=1)
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers with ReLU in between."""
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose queries, keys and values come already projected.
+
+    Attention weights are not dropped: drawing that many random numbers costs a third of a step on a CPU.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        query: Float[Tensor, "b q dk"],
+        key: Float[Tensor, "b t dk"],
+        value: Float[Tensor, "b t d"],
+        padding: Bool[Tensor, "b t"] | None = None,
+    ) -> Float[Tensor, "b q d"]:
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        attend = None if padding is None else ~padding[:, None, None]
+        plain = query.device.type == "cpu" and value.dtype == torch.bfloat16 and key.shape[2] <= SHORT
+        attention = _two_products if plain else functional.scaled_dot_product_attention
+        mixed = attention(query, key, value, attend)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def _two_products(
+    query: Float[Tensor, "b h q dk"],
+    key: Float[Tensor, "b h t dk"],
+    value: Float[Tensor, "b h t d"],
+    attend: Bool[Tensor, "b 1 1 t"] | None,
+) -> Float[Tensor, "b h q d"]:
+    """Attention as two products with a softmax in between: in bfloat16 on a CPU faster than the fused kernel."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if attend is not None:
+        scores = scores.masked_fill(~attend, -torch.inf)
+    return scores.softmax(-1) @ value
+
+
+class FeedForward(nn.Module):
+    """Two linear layers, four times as wide in between, with residual and norm."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        return self.norm(x + self.net(x))
+
+
+class FeatureNoise(nn.Module):
+    """Features disturbed in training only, in standard deviations of a normalised feature.
+
+    `noise` is drawn for every snippet, `shift` once for a whole window: what stays the same all through a window, the
+    scene and with it the class, is then no longer a way to know an action by heart.
+    """
+
+    def __init__(self, noise: float, shift: float) -> None:
+        super().__init__()
+        self.noise, self.shift = noise, shift
+
+    def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        if self.training and self.noise:
+            x = x + self.noise * torch.randn_like(x)
+        if self.training and self.shift:
+            x = x + self.shift * torch.randn_like(x[:, :1])
+        return x
+
+
+class LocalConvolutions(nn.Module):
+    """Convolutions over neighbouring snippets before the encoder, blind to padding."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(layers))
+
+    def forward(self, x: Float[Tensor, "b t d"], padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x.masked_fill(padding[..., None], 0.0).transpose(1, 2)), 0.2).transpose(
+                1, 2
+            )
+        return x
+
+
+class Sines(nn.Module):
+    """Positions in [0, 1] as fixed sines."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, position: Float[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
+        return sine_embedding(position, self.width)
+
+
+class LearnedPositions(nn.Module):
+    """Positions in [0, 1] looked up between the entries of a learned table: windows of any length, no longest one.
+
+    The table starts as the sines, so that near places resemble each other from the first step on.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(sine_embedding((torch.arange(PLACES) + 0.5) / PLACES, width))
+
+    def forward(self, position: Float[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
+        place = (position * PLACES - 0.5).clamp(0, PLACES - 1)
+        below = place.detach().long().clamp(max=PLACES - 2)
+        return torch.lerp(self.table[below], self.table[below + 1], (place - below)[..., None].to(self.table.dtype))

@@ -1,0 +1,45 @@
+"""Attention in bfloat16 on a CPU, and the benchmark of the detector: the same answers, fewer seconds."""
+
+import pytest
+import torch
+
+from tadlib.detector import benchmark
+from tadlib.detector.layers import SHORT, Attention, _two_products
+from tadlib.detector.network import ConditionalDetr
+
+
+@pytest.mark.parametrize("lengths", [[7, 7], [7, 3]])
+def test_two_products_are_what_the_fused_kernel_gives(lengths):
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 3, n, d, generator=generator) for n, d in ((5, 8), (7, 8), (7, 4)))
+    attend = torch.arange(7)[None, None, None] < torch.tensor(lengths)[:, None, None, None]
+    fused = torch.nn.functional.scaled_dot_product_attention(query, key, value, attend)
+    torch.testing.assert_close(_two_products(query, key, value, attend), fused)
+    if lengths == [7, 7]:
+        torch.testing.assert_close(_two_products(query, key, value, None), fused)
+
+
+@pytest.mark.parametrize("snippets", [SHORT, SHORT + 1])
+def test_bfloat16_attends_as_full_precision_does_at_any_length(snippets):
+    attention = Attention(8, 2)
+    parts = [torch.randn(1, n, 8, generator=torch.Generator().manual_seed(n)) for n in (4, snippets, snippets)]
+    half = attention.bfloat16()(*(part.bfloat16() for part in parts))
+    torch.testing.assert_close(half.float(), attention.float()(*parts), atol=2e-2, rtol=0)
+
+
+def test_full_windows_share_positions_in_half_precision_and_answer_as_padded_ones_do():
+    torch.manual_seed(0)
+    model = ConditionalDetr(6, queries=5, width=16, heads=2, encoder_layers=1, decoder_layers=2).eval()
+    torch.nn.init.normal_(model.segment[-1].weight, std=0.3)
+    x, full = torch.randn(2, 9, 6), torch.zeros(2, 9, dtype=torch.bool)
+    longer = torch.cat([x, torch.zeros(2, 1, 6)], dim=1)
+    padded = torch.arange(10).expand(2, -1) >= 9
+    with torch.autocast("cpu", torch.bfloat16):
+        shared, own = model(x, full), model(longer, padded)
+    torch.testing.assert_close(shared.segments_cw, own.segments_cw, atol=2e-2, rtol=0)
+
+
+def test_the_benchmark_measures_time_share_and_memory():
+    row = benchmark.measure(benchmark.Size(snippets=8, batch=1, queries=4))
+    assert set(row) == {"step", "step share", "inference", "inference share", "limit", "peak"}
+    assert row["step"] > row["inference"] > 0 and 0 < row["step share"] < 1 and row["peak"] > 100

@@ -1,0 +1,176 @@
+"""Every switch of the detector is one word of a run: it trains, is saved, read again, and answers."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from tadlib.workbook import runs, steps
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps import watching
+from tadlib.workbook.steps.detector import network, recipe_of, unlabelled
+
+CLASSES = ("Diving", "HighJump", "Shotput", "LongJump")
+SMALL = {"features": "simulate", "width": 16, "heads": 2, "queries": 6, "encoder_layers": 1, "decoder_layers": 2}
+SMALL |= {"window": 32, "overlap": 0.5, "epochs": 2, "lr": 1e-3, "stride": 8, "split": 50}
+
+WORDS = {
+    "salience": {"salience": "bce"},
+    "softmax salience": {"salience": "ce", "loss_salience": 2.0},
+    "mask loss": {"salience": "mask"},
+    "rectifying": {"refine": "attention", "refine_layers": 2, "refine_residual": False},
+    "mean rectifying": {"refine": "mean"},
+    "max rectifying": {"refine": "max"},
+    "iterative": {"iterative": True},
+    "uniform centres": {"centres": "uniform"},
+    "learned positions": {"positions": "learned"},
+    "quality": {"quality": True},
+    "text fused in": {"fuse_text": True},
+    "segmentation of the memory": {"segmentation": "memory"},
+    "segmentation beside": {"segmentation": "branch", "segmentation_temperature": 1.0},
+    "distance IoU": {"overlap_loss": "diou", "cost_giou": 1.0},
+    "plain IoU": {"overlap_loss": "iou"},
+    "ignoring unseen actions": {"ignore_unseen": True},
+    "jitter": {"jitter": True},
+    "validation": {"validation": 0.3, "select": "validation"},
+    "validation with averages": {"validation": 0.3, "ema": True},
+    "curves": {"curves": True},
+    "deterministic": {"deterministic": True},
+    "classes by name": {"target": "name"},
+    "classes by number": {"target": "none", "split": 0},
+    "classes by number, rectified": {"target": "none", "split": 0, "refine": "attention", "quality": True},
+    "whole videos": {"window": 0, "overlap": 0.0},
+    "a threshold": {"filter_threshold": 0.001},
+    "negatives": {"negatives": 0.3},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Annotations of twelve videos of forty seconds with two actions each, of all classes in turn."""
+    made = tmp_path_factory.mktemp("made")
+    database = {
+        f"v{number}": {
+            "subset": "training" if number < 8 else "validation",
+            "duration": 40.0,
+            "fps": 8.0,
+            "annotations": [
+                {"segment": [3.0 + number, 9.0 + number], "label": CLASSES[number % 4]},
+                {"segment": [25.0, 31.0], "label": CLASSES[(number + 1) % 4]},
+            ],
+        }
+        for number in range(12)
+    }
+    (made / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
+    return made
+
+
+def trained(folder, tmp_path, **words):
+    """A run with these words: its parameters, data, run, model and history."""
+    params = Params.check(SMALL | {"dataset": str(folder), "run_dir": str(tmp_path / "run")} | words)
+    data = steps.gather(params)
+    run = runs.start("train", params)
+    return params, data, run, *steps.train(data, steps.training_windows(data, params), params, run)
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_a_word_trains_is_read_again_and_answers(words, folder, tmp_path):
+    params, data, run, model, history = trained(folder, tmp_path, **words)
+    assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
+    again = steps.load_detector(data, params, run)
+    answers, windows = steps.answer(again, data, params)
+    assert torch.equal(answers.scores, steps.answer(model, data, params)[0].scores)
+    proposals = steps.propose(answers, windows, params)
+    assert proposals.keys() == {video.id for video in data.scored}
+    named = steps.name(data, proposals, params)
+    assert {label for found in named.values() for label in found.labels} <= set(data.classes.unseen)
+
+
+def test_every_switch_is_tried_here():
+    from tadlib.workbook.switches import DetectorSwitches
+
+    slow_or_elsewhere = {"compile", "tensorboard", "loss_quality", "loss_segmentation", "cost_class", "cost_l1"}
+    tried = {name for words in WORDS.values() for name in words}
+    assert set(DetectorSwitches.model_fields) - tried == slow_or_elsewhere
+
+
+def test_videos_held_out_are_not_trained_on_and_are_measured(folder, tmp_path):
+    params, data, _, _, history = trained(folder, tmp_path, validation=0.3)
+    learned, held = watching.divided(data.training_videos, params)
+    assert len(held) == round(0.3 * len(data.training_videos)) and not {v.id for v in learned} & {v.id for v in held}
+    windows = steps.training_windows(data, params)
+    assert set(windows.durations) == {video.id for video in learned}
+    assert all(0 <= row[watching.SEEN] <= 1 for row in history)
+    assert {action.label for video in held for action in video.actions} <= set(data.classes.seen)
+
+
+def test_looking_at_unseen_classes_changes_no_number(folder, tmp_path):
+    plain = trained(folder, tmp_path / "a")[-2:]
+    curves = trained(folder, tmp_path / "b", curves=True)[-2:]
+    assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m, _ in (plain, curves)), strict=True))
+    assert [row["loss"] for row in plain[1]] == [row["loss"] for row in curves[1]]
+    assert watching.UNSEEN in curves[1][0] and watching.UNSEEN not in plain[1][0]
+
+
+def test_the_best_epoch_on_held_out_videos_is_kept(folder, tmp_path, monkeypatch):
+    precision = iter([0.3, 0.9, 0.1])
+    monkeypatch.setattr(watching, "agnostic", lambda *_: next(precision))
+    words = {"validation": 0.3, "epochs": 3}
+    selected = trained(folder, tmp_path / "a", select="validation", **words)[3]
+    monkeypatch.setattr(watching, "agnostic", lambda *_: 0.0)
+    last = trained(folder, tmp_path / "b", **words)[3]
+    assert not torch.equal(selected.queries, last.queries)
+    precision = iter([0.1, 0.3, 0.9])
+    monkeypatch.setattr(watching, "agnostic", lambda *_: next(precision))
+    assert torch.equal(trained(folder, tmp_path / "c", select="validation", **words)[3].queries, last.queries)
+
+
+def test_the_matches_of_one_window_are_remembered(folder, tmp_path):
+    history = trained(folder, tmp_path)[-1]
+    assert all(0 <= row["query of action 1"] < 6 for row in history)
+
+
+@pytest.mark.parametrize("words", [{}, {"fuse_text": True}, {"iterative": True, "refine": "mean"}])
+def test_attention_to_the_snippets_of_a_window_sums_to_one(words, folder, tmp_path):
+    params, data, _, model, _ = trained(folder, tmp_path, **words)
+    weights = steps.attention(model, steps.training_windows(data, params)[0], data, params)
+    assert weights.shape == (2, 6, 32)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
+
+
+def test_unseen_actions_of_training_videos_are_those_left_out(folder, tmp_path):
+    params = Params.check(SMALL | {"dataset": str(folder)})
+    data = steps.gather(params)
+    found = unlabelled(data)
+    assert {a.label for actions in found.values() for a in actions} <= set(data.classes.unseen)
+    assert sum(len(video.actions) + len(found[video.id]) for video in data.training_videos) == 2 * len(found)
+
+
+def test_only_heads_that_are_there_have_a_weight():
+    assert set(recipe_of(Params()).weights) == {"loss_class", "loss_l1", "loss_giou"}
+    on = Params(salience="ce", quality=True, segmentation="memory", overlap_loss="diou", loss_giou=7.0, width=512)
+    assert recipe_of(on).weights == {"loss_class": 3.0, "loss_l1": 5.0, "loss_diou": 7.0} | {
+        "loss_salience": 3.0,
+        "loss_quality": 4.0,
+        "loss_segmentation": 1.0,
+    }
+    assert recipe_of(on).criterion.salience == "ce"
+
+
+def test_a_one_hot_detector_has_a_number_for_each_class():
+    assert network(8, Params(target="none", split=0), classes=7).embedding.out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"target": "none"}, "target='none' knows no text: it needs split=0"),
+        ({"select": "validation"}, "select='validation' needs videos held out: give validation a share above 0, got 0"),
+        ({"salience": "bcee"}, "salience must be one of none, bce, ce, mask; got 'bcee'; did you mean 'bce'?"),
+    ],
+)
+def test_words_that_do_not_fit_together_are_named(given, message):
+    with pytest.raises(ValueError) as error:
+        Params.check(given)
+    assert str(error.value).startswith(message)

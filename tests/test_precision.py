@@ -1,0 +1,140 @@
+"""Arithmetic and speed of training: half precision, compilation, determinism, logs; and who looks on."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from test_training import QUICK, Stopped, network, parameters, some, stop_after, trained, without_clock
+
+from tadlib import devices
+from tadlib.detector import logs
+from tadlib.detector.training import Observers, Trainer, fit
+
+
+def test_half_precision_is_for_cuda():
+    with pytest.raises(ValueError, match="precision 'fp16' needs device 'cuda', got 'cpu'; use bf16 or fp32 there"):
+        devices.precision_dtype("fp16", devices.CPU)
+    assert devices.precision_dtype("fp16", torch.device("cuda")) == torch.float16
+
+
+def test_float16_trains_with_scaled_gradients_and_parameters_in_full_precision():
+    model, history = trained(dtype=torch.float16)
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_float16_resumes_with_its_scale(tmp_path):
+    straight, history = trained(dtype=torch.float16)
+    with pytest.raises(Stopped):
+        trained(dtype=torch.float16, checkpoint=tmp_path / "state.pt", progress=stop_after(2))
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["scaler"]["scale"] > 1
+    resumed, again = trained(dtype=torch.float16, checkpoint=tmp_path / "state.pt")
+    assert torch.equal(parameters(resumed), parameters(straight))
+    assert without_clock(again) == without_clock(history)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_has_the_losses_of_full_precision_within_two_per_cent(dtype):
+    half, full = (
+        [row["loss"] for row in trained(replace(QUICK, lr=1e-3), dtype=each)[1]] for each in (dtype, torch.float32)
+    )
+    assert half == pytest.approx(full, rel=0.02) and half != full
+
+
+def test_a_compiled_network_trains_the_same_parameters(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    model, _ = trained(replace(QUICK, compile=True))
+    assert compiled == [model] and torch.equal(parameters(model), parameters(trained()[0]))
+
+
+@pytest.mark.slow
+def test_what_is_compiled_learns_the_same_within_rounding():
+    compiled, plain = (trained(replace(QUICK, compile=each, lr=1e-3), number=4)[1] for each in (True, False))
+    assert [row["loss"] for row in compiled] == pytest.approx([row["loss"] for row in plain], rel=0.05)
+
+
+def test_deterministic_mode_holds_during_training_only():
+    seen = []
+    recipe = replace(QUICK, epochs=1, deterministic=True)
+    trained(recipe, progress=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
+    assert seen == [True] and not torch.are_deterministic_algorithms_enabled()
+
+
+def test_deterministic_mode_ends_with_an_error_too():
+    with pytest.raises(KeyError), devices.only_deterministic():
+        raise KeyError
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_observers_change_no_number_and_their_numbers_join_the_row():
+    rows = []
+    observers = Observers(watch=lambda model: {"queries": float(len(model.eval().queries))}, log=rows.append)
+    model, history = trained(observers=observers)
+    assert torch.equal(parameters(model), parameters(trained()[0]))
+    assert rows == history and history[0]["queries"] == 5.0
+
+
+def test_an_average_is_what_observers_see():
+    seen = []
+    model, _ = trained(replace(QUICK, ema=True), observers=Observers(lambda m: seen.append(parameters(m)) or {}))
+    assert torch.equal(seen[-1], parameters(model)) and not torch.equal(seen[-2], seen[-1])
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_the_best_epoch_is_kept_even_after_an_interruption(ema, tmp_path):
+    values = [0.1, 0.5, 0.2, 0.4, 0.3]
+    seen = []
+
+    def run(folder, **words):
+        recipe = replace(QUICK, ema=ema, select="value")
+        trainer_rows = []
+        watch = Observers(
+            lambda m: seen.append(parameters(m)) or {"value": values[len(trainer_rows)]}, trainer_rows.append
+        )
+        return trained(recipe, observers=watch, **words)[0]
+
+    best = run(tmp_path)
+    assert torch.equal(parameters(best), seen[1])
+    with pytest.raises(Stopped):
+        run(tmp_path, checkpoint=tmp_path / "state.pt", progress=stop_after(3))
+    values[:] = [0.4, 0.3]
+    assert torch.equal(parameters(run(tmp_path, checkpoint=tmp_path / "state.pt")), seen[1])
+
+
+def test_selecting_by_a_number_that_nobody_gives_is_refused():
+    with pytest.raises(ValueError, match="select='mAP' is no number of an epoch; there are .*loss"):
+        fit(network(), some(2), replace(QUICK, select="mAP"))
+
+
+def test_without_tensorboard_it_is_said_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"tensorboard=true needs TensorBoard, got none: pip install 'tadlib\[logs\]'"):
+        logs.tensorboard(tmp_path)
+
+
+def test_tensorboard_gets_every_number_of_every_epoch(monkeypatch, tmp_path):
+    class Writer:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def add_scalar(self, *what):
+            written.append(what)
+
+        def flush(self):
+            written.append("flushed")
+
+    written = []
+    module = type(sys)("torch.utils.tensorboard")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    logs.tensorboard(tmp_path)({"epoch": 3, "mAP of seen classes": 0.5})
+    assert written == [str(tmp_path), ("epoch", 3, 3), ("mAP_of_seen_classes", 0.5, 3), "flushed"]
+
+
+def test_a_scaler_is_there_for_float16_alone():
+    trainer = Trainer(network(), some(2), replace(QUICK, epochs=1), seed=0)
+    trainer.epoch(1, None, devices.CPU, torch.bfloat16)
+    assert not trainer.scaler.is_enabled()

@@ -1,0 +1,227 @@
+"""Every switch of the detector changes what it should, leaves padding without influence, and learns."""
+
+import pytest
+import torch
+from test_training import CHANNELS as WIDE
+from test_training import SNIPPETS, network, parameters, windows, without_clock
+
+from tadlib.data.batches import Cut, Extras, WindowSet
+from tadlib.detector.layers import LearnedPositions, sine_embedding
+from tadlib.detector.losses import Criterion
+from tadlib.detector.network import WIDTH_LOGIT, Switches
+from tadlib.detector.proposals import answer
+from tadlib.detector.training import Recipe, fit
+
+ON = {
+    "salience": Switches(salience="bce"),
+    "softmax salience": Switches(salience="ce"),
+    "mask": Switches(salience="mask"),
+    "rectifying": Switches(refine="attention"),
+    "two rectifying layers": Switches(refine="attention", refine_layers=2, refine_residual=False),
+    "mean rectifying": Switches(refine="mean"),
+    "max rectifying": Switches(refine="max"),
+    "iterative": Switches(iterative=True),
+    "uniform centres": Switches(centres="uniform"),
+    "learned positions": Switches(positions="learned"),
+    "quality": Switches(quality=True),
+    "text fused in": Switches(fuse_text=True),
+    "segmentation of the memory": Switches(segmentation="memory"),
+    "segmentation beside": Switches(segmentation="branch"),
+    "everything": Switches("ce", "attention", 2, False, True, "uniform", "learned", True, True, "memory"),
+}
+EACH = pytest.mark.parametrize("switches", ON.values(), ids=ON)
+TEXTS = torch.eye(WIDE)[:2]
+
+
+def switched(switches: Switches, **words):
+    """A small network whose answers depend on all its parts."""
+    model = network(switches=switches, **words).eval()
+    for last in (model.segment[-1], model.scale[-1], *([model.fuse.attention.out] if model.fuse else [])):
+        torch.nn.init.normal_(last.weight, std=0.3)
+    return model
+
+
+def features(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, WIDE, generator=torch.Generator().manual_seed(1))
+
+
+def padded(lengths: list[int]) -> torch.Tensor:
+    return torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+
+
+def valid(outputs, lengths: list[int]) -> list[torch.Tensor]:
+    """Every tensor among the outputs, of snippets only the real ones."""
+    real = ~padded(lengths)
+    whole = [part for layer in (outputs, *outputs.earlier) for part in layer[:2]]
+    of_snippets = [outputs.salience_logits, outputs.snippet_embeddings]
+    whole += [outputs.quality_logits] if outputs.quality_logits is not None else []
+    return whole + [part[:, : max(lengths)][real] for part in of_snippets if part is not None]
+
+
+@EACH
+def test_a_switch_shows_in_the_outputs_or_in_the_answers(switches):
+    x, padding = features(2, 9), padded([9, 9])
+    plain, on = switched(Switches())(x, padding), switched(switches)(x, padding, TEXTS)
+    heads = [on.salience_logits, on.quality_logits, on.snippet_embeddings]
+    shapes = [None if head is None else tuple(head.shape) for head in heads]
+    wanted = [switches.salience != "none", switches.quality, switches.segmentation != "none"]
+    assert shapes == [
+        shape if there else None for shape, there in zip([(2, 9), (2, 5), (2, 9, 6)], wanted, strict=True)
+    ]
+    assert any(wanted) or not torch.allclose(plain.segments_cw, on.segments_cw, atol=1e-4)
+
+
+@EACH
+@pytest.mark.parametrize("junk", [1.0, -1e4])
+def test_what_stands_in_the_padding_changes_no_bit(switches, junk):
+    model, lengths = switched(switches), [9, 5, 1]
+    x = features(3, 9)
+    other = torch.where(padded(lengths)[..., None], junk * features(4, 9)[1:], x)
+    both = (valid(model(each, padded(lengths), TEXTS), lengths) for each in (x, other))
+    for before, after in zip(*both, strict=True):
+        assert torch.equal(before, after)
+
+
+@EACH
+def test_more_padding_and_other_windows_change_no_answer(switches):
+    model, x = switched(switches), features(3, 9)
+    alone = valid(model(x[:1, :7], padded([7]), TEXTS), [7])
+    longer = model(torch.cat([x, features(3, 30)], 1), torch.arange(39) >= torch.tensor([7, 9, 9])[:, None], TEXTS)
+    first = [part[:1] for layer in (longer, *longer.earlier) for part in layer[:2]]
+    first += [longer.quality_logits[:1]] if longer.quality_logits is not None else []
+    first += [part[0, :7] for part in (longer.salience_logits, longer.snippet_embeddings) if part is not None]
+    for before, after in zip(alone, first, strict=True):
+        torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+
+
+@EACH
+def test_one_snippet_and_one_query_are_enough(switches):
+    outputs = switched(switches, queries=1)(features(1, 1), padded([1]), TEXTS)
+    assert all(part.isfinite().all() for part in valid(outputs, [1]))
+
+
+def recipe(switches: Switches, epochs: int, **words) -> Recipe:
+    weights = {"loss_class": 3.0, "loss_l1": 5.0, "loss_giou": 2.0}
+    weights |= {"loss_salience": 1.0} if switches.salience != "none" else {}
+    weights |= {"loss_quality": 4.0} if switches.quality else {}
+    weights |= {"loss_segmentation": 1.0} if switches.segmentation != "none" else {}
+    same = {"batch_size": 2, "lr": 2e-3, "weights": weights, "criterion": Criterion(salience=switches.salience)}
+    return Recipe(epochs=epochs, **(same | words))
+
+
+def learnable(**extras) -> WindowSet:
+    """Two windows with an action each, of two classes."""
+    plain = windows(((2, 6),), ((5, 13),), names="xy")
+    videos, store = list(plain._videos.values()), plain._shelf.store
+    return WindowSet(videos, store, 8, Cut(length=SNIPPETS), extras=Extras(names=("x", "y"), **extras))
+
+
+@EACH
+def test_two_windows_are_learned_by_heart(switches):
+    model = network(width=64, queries=10, dropout=0.0, switches=switches)
+    history = fit(model, learnable(), recipe(switches, 100), texts=TEXTS)
+    assert history[-1]["matched_tiou"] > 0.8
+    assert all(history[-1][name] < history[0][name] for name in history[0] if name.startswith("loss"))
+
+
+@EACH
+def test_resuming_with_a_switch_equals_not_having_stopped(switches, tmp_path):
+    def trained(**words):
+        model = network(switches=switches)
+        return model, fit(model, learnable(jitter=True), recipe(switches, 4, ema=True), texts=TEXTS, **words)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, total, text):
+        if done > 2:
+            raise Stopped
+
+    straight, history = trained()
+    with pytest.raises(Stopped):
+        trained(checkpoint=tmp_path / "state.pt", progress=stop)
+    torch.rand(7)
+    resumed, again = trained(checkpoint=tmp_path / "state.pt")
+    assert torch.equal(parameters(resumed), parameters(straight))
+    assert without_clock(again) == without_clock(history)
+
+
+@EACH
+def test_gradients_reach_every_parameter_that_learns(switches):
+    model = switched(switches).train()
+    fit(model, learnable(), recipe(switches, 1), texts=TEXTS)
+    outputs = model(features(2, 9), padded([9, 5]), TEXTS)
+    sum(part.square().sum() for part in valid(outputs, [9, 5])).backward()
+    missing = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert missing == ({"places"} if switches.centres == "uniform" else set())
+
+
+def test_rectifying_layers_really_stack():
+    one, two = (switched(Switches(refine="mean", refine_layers=number)) for number in (1, 2))
+    two.load_state_dict(one.state_dict() | {n: t for n, t in two.state_dict().items() if n.startswith("rectifying.1")})
+    x, padding = features(2, 9), padded([9, 9])
+    assert not torch.allclose(one(x, padding).segments_cw, two(x, padding).segments_cw, atol=1e-3)
+
+
+def test_the_coarse_answer_is_that_of_the_decoder_alone_and_comes_before_the_rectified_one():
+    model, x, padding = switched(Switches(refine="mean")), features(1, 9), padded([9])
+    first, coarse = model(x, padding).earlier
+    model.rectifying = torch.nn.ModuleList()
+    torch.testing.assert_close(model(x, padding).segments_cw, coarse.segments_cw, rtol=0, atol=0)
+    assert not torch.allclose(first.segments_cw, coarse.segments_cw)
+
+
+def test_without_the_residual_other_segments_are_found():
+    x, padding = features(1, 9), padded([9])
+    kept, dropped = (switched(Switches(refine="attention", refine_residual=keep))(x, padding) for keep in (True, False))
+    assert not torch.allclose(kept.segments_cw, dropped.segments_cw, atol=1e-3)
+
+
+def test_iterative_layers_start_from_the_segments_of_the_layer_before():
+    model = network(switches=Switches(iterative=True), decoder_layers=3).eval()
+    torch.nn.init.constant_(model.segment[-1].bias, 0.5)  # of an untrained net every layer moves by the same
+    outputs = model(features(1, 9), padded([9]))
+    widths = [layer.segments_cw[..., 1].logit() for layer in (*outputs.earlier, outputs)]
+    for number, logits in enumerate(widths, start=1):
+        torch.testing.assert_close(logits, torch.full_like(logits, WIDTH_LOGIT + 0.5 * number), atol=1e-4, rtol=0)
+
+
+def test_uniform_centres_are_even_and_stay():
+    model = network(switches=Switches(centres="uniform"), queries=4)
+    fit(model, learnable(), recipe(Switches(), 2))
+    assert model.places.sigmoid()[:, 0].tolist() == pytest.approx([0.125, 0.375, 0.625, 0.875])
+
+
+def test_learned_positions_start_as_sines_and_have_no_longest_window():
+    table, places = LearnedPositions(8), (torch.arange(256) + 0.5) / 256
+    torch.testing.assert_close(table(places), sine_embedding(places, 8))
+    long = (torch.arange(100_000) + 0.5) / 100_000
+    assert table(long).shape == (100_000, 8) and table(long).isfinite().all()
+
+
+def test_the_order_of_fused_texts_does_not_matter_but_the_texts_do():
+    model, x, padding = switched(Switches(fuse_text=True)), features(1, 9), padded([9])
+    one, other, changed = (model(x, padding, texts).segments_cw for texts in (TEXTS, TEXTS.flip(0), 3 * TEXTS))
+    torch.testing.assert_close(other, one)
+    assert not torch.allclose(changed, one, atol=1e-4)
+
+
+def test_a_detector_that_fuses_texts_asks_for_them():
+    with pytest.raises(ValueError, match="it needs `texts`, got None"):
+        switched(Switches(fuse_text=True))(features(1, 9), padded([9]))
+
+
+def test_an_untrained_fusion_of_texts_changes_nothing():
+    x, padding = features(1, 9), padded([9])
+    plain, fused = network().eval(), network(switches=Switches(fuse_text=True)).eval()
+    fused.load_state_dict(fused.state_dict() | plain.state_dict())
+    torch.testing.assert_close(fused(x, padding, TEXTS).segments_cw, plain(x, padding).segments_cw)
+
+
+def test_quality_orders_proposals_too():
+    model = network(switches=Switches(quality=True))
+    torch.nn.init.constant_(model.quality.judge[-1].weight, 0.0)
+    torch.nn.init.constant_(model.quality.judge[-1].bias, -1.0986123)  # a quarter
+    plain = answer(network(switches=Switches()), learnable())
+    model.load_state_dict(model.state_dict() | network().state_dict())
+    torch.testing.assert_close(answer(model, learnable()).scores, (0.25 * plain.scores).sqrt())
