@@ -32,7 +32,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr_backbone": 1.0e-3,
         "feature_noise": 0.5,
         "feature_shift": 1.0,
-        "epochs": 50,
+        "epochs": 40,
         "lr": 1.0e-3,
     },
 }
