@@ -32,6 +32,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr_backbone": 1.0e-3,
         "feature_noise": 0.5,
         "feature_shift": 1.0,
+        "jitter": True,
+        "negatives": 0.3,
         "epochs": 40,
         "lr": 1.0e-3,
     },

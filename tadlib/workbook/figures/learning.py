@@ -59,7 +59,9 @@ def losses(history: Sequence[Mapping[str, float]]) -> Picture:
     left.set_xlabel("epoch")
     left.set_ylabel("loss (log scale)")
     left.set_title("Losses")
-    left.legend()
+    bottom, top = left.get_ylim()
+    left.set_ylim(bottom, 6 * top)  # room for the legend above the curves
+    left.legend(loc="upper right", ncols=2)
     right.plot(epochs, [row["matched_tiou"] for row in history], color=BLUE, lw=2)
     right.set_ylim(0, 1)
     right.set_xlabel("epoch")
