@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 WIDTH = 9.0  # inches; every figure fills the column of a report
-DPI = 144
+DPI = 120
 BLACK, ORANGE, SKY, GREEN = "#222222", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999"
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
@@ -45,7 +45,7 @@ class Picture(Figure):
     def _repr_mimebundle_(self, include=None, exclude=None):
         png = io.BytesIO()
         with rc_context(SETTINGS):
-            self.savefig(png, format="png", dpi=DPI)
+            self.savefig(png, format="png", dpi=DPI, pil_kwargs={"optimize": True})
         width, height = (round(inches * 96) for inches in self.get_size_inches())
         data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": self.alt}
         return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}
