@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,11 @@ def command(*words: str) -> list[str]:
 def environment() -> dict[str, str]:
     """This process's environment without what would point a stub at the real project."""
     return {name: value for name, value in os.environ.items() if name != "TAD_ROOT"}
+
+
+def interruptible() -> None:
+    """Let Ctrl-C reach a process started by one that ignores it, as background jobs of a shell do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def outputs(source: Path) -> list[Path]:

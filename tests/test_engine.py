@@ -63,6 +63,7 @@ def test_an_interruption_is_told(number, tmp_path):
     job = subprocess.Popen(
         stubs.command("notebooks/train.ipynb", "--no-progress-bar"), cwd=tmp_path, env=stubs.environment(),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=stubs.interruptible,
     )  # fmt: skip
     for _ in range(600):
         if (tmp_path / "started").exists():

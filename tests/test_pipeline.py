@@ -98,7 +98,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tiny, tmp_path):
     before = set((ROOT / "outputs" / "unfinished").glob("*.pt"))
     job = subprocess.Popen(
         stubs.command(*words), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
+        stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=stubs.interruptible,
     )  # fmt: skip
     made: set[Path] = set()
     for _ in range(1200):
