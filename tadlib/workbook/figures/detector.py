@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from tadlib.workbook.figures.style import BLUE, CYCLE, ORANGE, SEQUENTIAL, TRUTH, Picture, bars, picture, styled
 
@@ -12,37 +13,42 @@ MATCHED = "query of action "
 
 @styled
 def curves(history: Sequence[Mapping[str, float]]) -> Picture:
-    """Class-agnostic mAP of held-out seen and of unseen classes after every epoch, and who matches the example window.
+    """Who matches the actions of the example window after every epoch, beside the class-agnostic mAP of both sides.
 
-    `history` has one row an epoch; a side that was not measured is left out, and said to be.
+    `history` has one row an epoch. mAP of held-out seen and of unseen classes is drawn only where it was measured.
     """
+    sides = {name: color for name, color in SIDES.items() if name in history[0]}
+    alt = "Matched queries over the epochs" + (" and mAP of seen and unseen classes" if sides else "")
+    figure, axes = picture(3.2, alt, ncols=2 if sides else 1)
+    _matches(axes[0, -1], history)
+    if sides:
+        _sides(axes[0, 0], history, sides)
+    return figure
+
+
+def _sides(place: Axes, history: Sequence[Mapping[str, float]], sides: Mapping[str, str]) -> None:
     epochs = [row["epoch"] for row in history]
-    figure, axes = picture(3.2, "mAP of seen and unseen classes, and matched queries, over the epochs", ncols=2)
-    left, right = axes[0]
-    for name, color in SIDES.items():
+    for name, color in sides.items():
         measured = [row.get(name, np.nan) for row in history]
-        left.plot(epochs, 100 * np.array(measured), color=color, lw=2, label=name if name in history[0] else None)
-    if any(name in history[0] for name in SIDES):
-        left.legend()
-    else:
-        said = "not measured: set validation,\nor curves, to see them"
-        left.text(0.5, 0.5, said, ha="center", transform=left.transAxes)
-        left.set_yticks([])
-        left.set_xlim(0.5, epochs[-1] + 0.5)
-    left.set_ylim(bottom=0)
-    left.set_xlabel("epoch")
-    left.set_ylabel("class-agnostic mAP (%)")
-    left.set_title("Seen and unseen classes")
+        place.plot(epochs, 100 * np.array(measured), color=color, lw=2, label=name)
+    place.legend()
+    place.set_ylim(bottom=0)
+    place.set_xlabel("epoch")
+    place.set_ylabel("class-agnostic mAP (%)")
+    place.set_title("Seen and unseen classes")
+
+
+def _matches(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    epochs = [row["epoch"] for row in history]
     actions = sorted({name for row in history for name in row if name.startswith(MATCHED)})
     for color, name in zip(CYCLE, actions, strict=False):
         queries = [row.get(name, np.nan) for row in history]
-        right.step(epochs, queries, where="mid", color=color, lw=1.6, label=name.removeprefix("query of "))
-    right.set_xlabel("epoch")
-    right.set_ylabel("query")
-    right.set_title("The query of each action of one window")
+        place.step(epochs, queries, where="mid", color=color, lw=1.6, label=name.removeprefix("query of "))
+    place.set_xlabel("epoch")
+    place.set_ylabel("query")
+    place.set_title("The query of each action of one window")
     if actions:
-        right.legend()
-    return figure
+        place.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 @styled
