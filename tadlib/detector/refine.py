@@ -5,6 +5,9 @@ with RoIAlign's linear interpolation, so they are made once for each snippet and
 of attention to (queries, bins) rows of features, at a twentieth of the multiplications.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -43,11 +46,12 @@ class AttentionFusion(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-class MeanFusion(nn.Module):
-    """Each query takes the mean of what is under its segment."""
+class PooledFusion(nn.Module):
+    """Each query takes one vector of what is under its segment, by `pool`."""
 
-    def __init__(self, channels: int, width: int, heads: int) -> None:
+    def __init__(self, channels: int, width: int, heads: int, *, pool: Callable[..., Tensor]) -> None:
         super().__init__()
+        self.pool = pool
         self.value = nn.Linear(channels, width)
 
     def forward(
@@ -57,27 +61,20 @@ class MeanFusion(nn.Module):
         segments_ix: Float[Tensor, "b q 2"],
         lengths: Int[Tensor, " b"],
     ) -> Float[Tensor, "b q d"]:
-        return roi_mean_windows(self.value(static), segments_ix, lengths, BINS)
+        return self.pool(self.value(static), segments_ix, lengths, BINS)
 
 
-class MaxFusion(nn.Module):
-    """Each query takes the largest of what is under its segment, channel by channel."""
-
-    def __init__(self, channels: int, width: int, heads: int) -> None:
-        super().__init__()
-        self.value = nn.Linear(channels, width)
-
-    def forward(
-        self,
-        x: Float[Tensor, "b q d"],
-        static: Float[Tensor, "b t c"],
-        segments_ix: Float[Tensor, "b q 2"],
-        lengths: Int[Tensor, " b"],
-    ) -> Float[Tensor, "b q d"]:
-        return roi_align_windows(self.value(static), segments_ix, lengths, BINS).amax(dim=2)
+def _roi_max(
+    features: Float[Tensor, "b t d"], segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int
+) -> Float[Tensor, "b q d"]:
+    return roi_align_windows(features, segments_ix, lengths, bins).amax(dim=2)
 
 
-FUSIONS = {"attention": AttentionFusion, "mean": MeanFusion, "max": MaxFusion}
+FUSIONS = {
+    "attention": AttentionFusion,
+    "mean": partial(PooledFusion, pool=roi_mean_windows),
+    "max": partial(PooledFusion, pool=_roi_max),
+}
 
 
 class RectifyingLayer(nn.Module):

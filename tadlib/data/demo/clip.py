@@ -16,6 +16,7 @@ from PIL import Image
 from torch.nn import functional
 
 from tadlib.data.demo.performances import CLASSES
+from tadlib.data.demo.timelines import beside
 from tadlib.data.demo.videos import sample_frames
 from tadlib.data.encoder import DEMO, load_encoder, spoken
 from tadlib.devices import seed_all
@@ -58,7 +59,7 @@ NEUTRAL = {
 
 def caption(rng: np.random.Generator, label: str, activity: str, camera: str) -> str:
     """What the web might write under a picture: now and then of a similar sport, or how it was taken as well."""
-    similar = [name for group in SIMILAR if label in group for name in group if name != label]
+    similar = beside(SIMILAR, label)
     if similar and rng.random() < MISTAKEN:
         label = similar[rng.integers(len(similar))]
     said = _said(rng, label, activity)

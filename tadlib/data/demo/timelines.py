@@ -6,6 +6,7 @@ classes in about one video of eight, every CliffDiving action labelled Diving to
 durations, between 20 and 240 s, so that two cores render the benchmark in about a minute.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,8 +107,13 @@ def sample_timeline(rng: np.random.Generator, video_id: str, subset: str, label:
     return Timeline(video_id, subset, duration, tuple(scene for scene in scenes if scene.end > scene.start))
 
 
+def beside(groups: Sequence[Sequence[str]], label: str) -> list[str]:
+    """The other classes of the groups that a class is in, in order."""
+    return [name for group in groups if label in group for name in group if name != label]
+
+
 def _second_class(rng: np.random.Generator, label: str) -> str | None:
-    partners = [name for group in PARTNERS if label in group for name in group if name != label]
+    partners = beside(PARTNERS, label)
     if label.startswith("Cricket"):
         return partners[0] if rng.random() < 0.5 else None
     if rng.random() >= SECOND_CLASS:
