@@ -8,7 +8,8 @@ import pytest
 from conftest import ROOT
 
 from tadlib.workbook.experiments import STAGES
-from tadlib.workbook.params import RECIPES, Params
+from tadlib.workbook.params import Params
+from tadlib.workbook.recipes import RECIPES
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LOGIC = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try, ast.Lambda, ast.With)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tadlib.workbook.params import RECIPES, Params, allowed
+from tadlib.workbook.params import Params, allowed
+from tadlib.workbook.recipes import RECIPES
 
 PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 1e-4\nepochs: int | None = None\n"
 

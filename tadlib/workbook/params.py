@@ -14,34 +14,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tadlib.workbook.cells import assigned
-from tadlib.workbook.switches import DetectorSwitches
+from tadlib.workbook.recipes import RECIPES
+from tadlib.workbook.switches import DetectorSwitches, NamingSwitches
 
-# What the embedded demo trains in about a minute on two cores: a narrow network on the small CLIP's 128 channels.
-RECIPES: dict[str, dict[str, Any]] = {
-    "demo": {
-        "encoder": "tad-demo",
-        "pretrained": "",
-        "stride": 4,
-        "window": 64,
-        "overlap": 0.5,
-        "queries": 24,
-        "width": 128,
-        "encoder_layers": 1,
-        "decoder_layers": 2,
-        "conv_layers": 2,
-        "lr_backbone": 1.0e-3,
-        "feature_noise": 0.5,
-        "feature_shift": 1.0,
-        "jitter": True,
-        "negatives": 0.3,
-        "epochs": 40,
-        "lr": 1.0e-3,
-    },
-}
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
 
-class Params(DetectorSwitches):
+class Params(NamingSwitches, DetectorSwitches):
     """The parameters in force; immutable, and complete: every name of the vocabulary has a checked value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -98,43 +77,6 @@ class Params(DetectorSwitches):
     loss_l1: float = Field(5.0, ge=0, description="weight of the L1 loss")
     loss_giou: float = Field(2.0, ge=0, description="weight of the gIoU loss")
 
-    text: Literal["prompt", "name", "templates", "description", "subactions"] = Field(
-        "prompt", description="what CLIP reads for a class"
-    )
-    descriptions: str = Field("", description="a JSON file of descriptions or steps of classes; empty = ours")
-    lead: Literal["none", "name", "prompt"] = Field("none", description="text of a class before its subactions")
-    pooling: Literal[
-        *("mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "sparse"),
-        *("text_attention", "ordered"),
-    ] = Field("mean", description="how features under a proposal become one; ordered: bins against subactions")
-    head: Literal["none", "mlp", "conv", "attention", "encoder", "adapter"] = Field(
-        "none", description="what is trained on true segments of seen classes, before pooling"
-    )
-    head_residual: bool = Field(True, description="a head adds to the features instead of replacing them")
-    head_loss: Literal["cross_entropy", "bce", "focal"] = Field("cross_entropy", description="loss of a head")
-    head_epochs: int = Field(20, ge=1, description="passes of a head over the segments")
-    head_lr: float = Field(1.0e-3, gt=0, description="learning rate of a head")
-    similarity_at: Literal["pooled", "bins"] = Field("pooled", description="compare after pooling, or every bin")
-    extend: float = Field(1.0, gt=0, description="length of the pooled region, in lengths of the proposal")
-    contrast: float = Field(0.0, ge=0, description="share of the similarity just outside that is taken off")
-    similarity: Literal["cosine", "dot"] = Field("cosine", description="of unit vectors, or of vectors as they are")
-    roi_bins: int = Field(16, ge=1, description="bins of RoIAlign")
-    logit_scale: Literal["exp", "raw", "none"] = Field("exp", description="factor on the cosine: exp(tau), tau or 1")
-    temperature: float = Field(1.0, gt=0, description="what logits are divided by")
-    probability: Literal["softmax", "sigmoid"] = Field("softmax", description="one class of all, or each on its own")
-    candidates: Literal["all", "unseen"] = Field(
-        "all", description="classes that compete for a proposal; only unseen ones are ever detected"
-    )
-    fusion: Literal["after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip"] = Field(
-        "after_softmax", description="how actionness meets the class scores"
-    )
-    fusion_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in a mean with actionness")
-    ensemble: Literal["none", "arithmetic", "geometric"] = Field(
-        "none", description="mean of a classifying detector's opinion and CLIP's"
-    )
-    ensemble_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in that mean")
-    reject: Literal["none", "proposal", "video"] = Field("none", description="what may be none of the classes")
-    reject_below: float = Field(0.0, description="standard deviations above background that a class must reach")
     keep: Literal["class_agnostic", "class_specific", "class_one", "class_video"] = Field(
         "class_agnostic", description="best pairs, best classes per proposal, one class per video (by all, by CLIP)"
     )

@@ -1,4 +1,4 @@
-"""The detector's switches as parameters: what others have tried on it, every one off by default."""
+"""The words of the vocabulary that switch something in the detector or in naming; `Params` has the common ones."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class DetectorSwitches(BaseModel):
-    """Words of the vocabulary that change the detector or its training; `Params` has the common ones."""
+    """What others have tried on the detector or its training, every one off by default."""
 
     salience: Literal["none", "bce", "ce", "mask"] = Field("none", description="loss that tells snippets in actions")
     refine: Literal["none", "attention", "mean", "max"] = Field(
@@ -40,3 +40,45 @@ class DetectorSwitches(BaseModel):
     deterministic: bool = Field(False, description="deterministic algorithms only, slower on CUDA")
     tensorboard: bool = Field(False, description="write the history as TensorBoard logs too")
     filter_threshold: float = Field(0.0, ge=0, lt=1, description="actionness below which a proposal is dropped")
+
+
+class NamingSwitches(BaseModel):
+    """How a proposal gets its name and its score."""
+
+    text: Literal["prompt", "name", "templates", "description", "subactions"] = Field(
+        "prompt", description="what CLIP reads for a class"
+    )
+    descriptions: str = Field("", description="a JSON file of descriptions or steps of classes; empty = ours")
+    lead: Literal["none", "name", "prompt"] = Field("none", description="text of a class before its subactions")
+    pooling: Literal[
+        *("mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "sparse"),
+        *("text_attention", "ordered"),
+    ] = Field("mean", description="how features under a proposal become one; ordered: bins against subactions")
+    head: Literal["none", "mlp", "conv", "attention", "encoder", "adapter"] = Field(
+        "none", description="what is trained on true segments of seen classes, before pooling"
+    )
+    head_residual: bool = Field(True, description="a head adds to the features instead of replacing them")
+    head_loss: Literal["cross_entropy", "bce", "focal"] = Field("cross_entropy", description="loss of a head")
+    head_epochs: int = Field(20, ge=1, description="passes of a head over the segments")
+    head_lr: float = Field(1.0e-3, gt=0, description="learning rate of a head")
+    similarity_at: Literal["pooled", "bins"] = Field("pooled", description="compare after pooling, or every bin")
+    extend: float = Field(1.0, gt=0, description="length of the pooled region, in lengths of the proposal")
+    contrast: float = Field(0.0, ge=0, description="share of the similarity just outside that is taken off")
+    similarity: Literal["cosine", "dot"] = Field("cosine", description="of unit vectors, or of vectors as they are")
+    roi_bins: int = Field(16, ge=1, description="bins of RoIAlign")
+    logit_scale: Literal["exp", "raw", "none"] = Field("exp", description="factor on the cosine: exp(tau), tau or 1")
+    temperature: float = Field(1.0, gt=0, description="what logits are divided by")
+    probability: Literal["softmax", "sigmoid"] = Field("softmax", description="one class of all, or each on its own")
+    candidates: Literal["all", "unseen"] = Field(
+        "all", description="classes that compete for a proposal; only unseen ones are ever detected"
+    )
+    fusion: Literal["after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip"] = Field(
+        "after_softmax", description="how actionness meets the class scores"
+    )
+    fusion_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in a mean with actionness")
+    ensemble: Literal["none", "arithmetic", "geometric"] = Field(
+        "none", description="mean of a classifying detector's opinion and CLIP's"
+    )
+    ensemble_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in that mean")
+    reject: Literal["none", "proposal", "video"] = Field("none", description="what may be none of the classes")
+    reject_below: float = Field(0.0, description="standard deviations above background that a class must reach")

@@ -1,0 +1,26 @@
+"""What depends on the data set: how wide and how long to train, unless a parameter says otherwise."""
+
+from typing import Any
+
+# What the embedded demo trains in about a minute on two cores: a narrow network on the small CLIP's 128 channels.
+RECIPES: dict[str, dict[str, Any]] = {
+    "demo": {
+        "encoder": "tad-demo",
+        "pretrained": "",
+        "stride": 4,
+        "window": 64,
+        "overlap": 0.5,
+        "queries": 24,
+        "width": 128,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "conv_layers": 2,
+        "lr_backbone": 1.0e-3,
+        "feature_noise": 0.5,
+        "feature_shift": 1.0,
+        "jitter": True,
+        "negatives": 0.3,
+        "epochs": 40,
+        "lr": 1.0e-3,
+    },
+}
