@@ -75,6 +75,28 @@ def test_gains_are_what_the_result_without_these_predictions_scores():
     assert gained["wrong label"] == gained["double detection"] == 0.0
 
 
+def test_empty_windows_are_those_without_an_action_of_any_class():
+    videos = [video("a", (12, 15, "Diving")), video("b")]
+    # windows of 10 s: 0-10 has nothing, 10-20 has the action, 20-30 nothing; of 5 s the action fills 10-15
+    detections = {
+        "a": found((8, 9, 0.9, "Shotput"), (11, 12, 0.8, "Diving"), (16, 18, 0.7, "Diving"), (21, 30, 0.6, "Diving")),
+        "b": found((0, 4, 0.5, "Diving")),
+    }
+    rows = compare(videos, detections, CLASSES)
+    score_order = np.argsort(-rows.predictions.scores)
+    empty = errors.in_empty_windows(rows, np.array([10.0, 10.0]))[score_order]
+    assert empty.tolist() == [True, False, False, True, True]
+    empty = errors.in_empty_windows(rows, np.array([5.0, 5.0]))[score_order]
+    assert empty.tolist() == [True, False, True, True, True]
+
+
+def test_detections_in_empty_windows_cost_what_scoring_without_them_gains():
+    videos = [video("a", (12, 15, "Diving"))]
+    rows = compare(videos, {"a": found((1, 4, 0.9, "Diving"), (12, 15, 0.8, "Diving"))}, CLASSES[:1])
+    gained = errors.gains(rows, (0.5,), np.array([10.0]))
+    assert gained["in empty windows"] == pytest.approx(0.5) and gained["in empty videos"] == 0.0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_gains_of_a_large_result_agree_with_scoring_it_without_the_predictions(seed):
     rows = simulated(videos=20, per_video=50, classes=4, actions=4, seed=seed)

@@ -5,10 +5,11 @@ import torch
 
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.splits import ClassSplit
+from tadlib.detector.proposals import Proposals
 from tadlib.naming.fusion import Detections
 from tadlib.workbook import steps
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import Data, errors
+from tadlib.workbook.steps import Data, errors, results
 
 VIDEOS = tuple(
     Video(
@@ -25,6 +26,7 @@ def data(tmp_path):
     benchmark = Benchmark("x", tmp_path, VIDEOS, classes, "val", "test", (0.3, 0.5))
     made = object.__new__(Data)
     fields = {"benchmark": benchmark, "classes": ClassSplit(50, 0, (), classes), "params": Params()}
+    fields |= {"store": None, "encoder": None, "broken": {}}
     for name, value in fields.items():
         object.__setattr__(made, name, value)
     return made
@@ -73,3 +75,20 @@ def test_numbers_are_those_of_the_protocol(data):
 
 def test_ambiguous_regions_are_found_in_the_annotations(data):
     assert len(data.ambiguous.video) == 12 and data.ambiguous.segments[0].tolist() == [80, 90]
+
+
+@pytest.mark.parametrize("named, base, novel", [((1, 0), 1.0, 1.0), ((0, 0), 0.0, 0.5)])
+def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named, base, novel):
+    object.__setattr__(data, "classes", ClassSplit(50, 0, ("Diving",), ("Shotput",)))
+    # places of a class among those that compete: 0 Shotput (unseen), 1 Diving (seen)
+    logits = {video.id: 100 * torch.nn.functional.one_hot(torch.tensor(named), 2).double() for video in VIDEOS}
+    monkeypatch.setattr(results, "class_logits", lambda *_: logits)
+    one = Proposals(torch.tensor([[0.0, 10.0], [50.0, 60.0]]), torch.tensor([0.9, 0.8]))
+    (row,) = steps.generalised(data, {video.id: one for video in VIDEOS}, data.params)
+    assert (row["mAP base"], row["mAP novel"]) == pytest.approx((base, novel))
+    assert row["mAP harmonic"] == pytest.approx(2 * base * novel / (base + novel))
+
+
+def test_a_closed_set_has_no_generalised_result(data):
+    object.__setattr__(data, "classes", ClassSplit(0, 0, ("Diving", "Shotput"), ("Diving", "Shotput")))
+    assert steps.generalised(data, {}, data.params) == []

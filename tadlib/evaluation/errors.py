@@ -77,24 +77,46 @@ def shares(
     return table
 
 
-def gains(comparison: Comparison, tious: tuple[float, ...]) -> dict[str, float]:
+def gains(
+    comparison: Comparison, tious: tuple[float, ...], window: Float[np.ndarray, " videos"] | None = None
+) -> dict[str, float]:
     """mAP (mean over tIoU) gained if all predictions of one type were not there, and `in empty videos` likewise.
 
     `in empty videos` are predictions in videos without an action of any of the classes: what detectors pay for
-    speaking up where nothing happens, and what protocols hide that leave such videos out.
+    speaking up where nothing happens, and what protocols hide that leave such videos out. With the length of a
+    `window` (seconds, of each video) also `in empty windows`, the videos' own included.
     """
     filled = np.zeros(comparison.videos, dtype=bool)
     filled[comparison.actions.video] = True
     in_filled = filled[comparison.predictions.video]
     everything = np.ones(len(in_filled), dtype=bool)
-    gained = {name: 0.0 for name in (*TYPES[1:], "in empty videos")}
+    places = {"in empty videos": in_filled}
+    if window is not None:
+        places["in empty windows"] = ~in_empty_windows(comparison, window)
+    gained = {name: 0.0 for name in (*TYPES[1:], *places)}
     for tiou in tious:
         judged = judge(comparison, tiou)
         whole = mean_precision(comparison, judged, everything)
-        kept = {name: judged.kind != TYPES.index(name) for name in TYPES[1:]} | {"in empty videos": in_filled}
+        kept = {name: judged.kind != TYPES.index(name) for name in TYPES[1:]} | places
         for name, left in kept.items():
             gained[name] += (mean_precision(comparison, judged, left) - whole) / len(tious)
     return gained
+
+
+def in_empty_windows(comparison: Comparison, window: Float[np.ndarray, " videos"]) -> Bool[np.ndarray, " n"]:
+    """Whether the window that holds a prediction's middle has no action of any class in it.
+
+    Windows stand side by side from the start of the video, each `window` seconds long.
+    """
+    predictions, actions = comparison.predictions, comparison.actions
+    length = window[predictions.video]
+    start = np.floor(predictions.segments.mean(axis=1) / length) * length
+    spans = np.column_stack([start, start + length])
+    of = candidates(predictions.video, spans, actions.video, actions.segments)
+    pairs = overlapping(spans, of, actions.segments, np.nextafter(0, 1))
+    empty = np.ones(len(start), dtype=bool)
+    empty[pairs.prediction] = False
+    return empty
 
 
 def mean_precision(comparison: Comparison, judged: Judged, kept: Bool[np.ndarray, " n"]) -> float:

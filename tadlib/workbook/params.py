@@ -153,13 +153,17 @@ class Params(NamingSwitches, DetectorSwitches):
 
     def _repr_html_(self) -> str:
         changed = self.changed()
-        cells = "".join(
-            f'<span style="display:inline-block;margin:1px 12px 1px 0" title="{html.escape(field.description or "")}">'
-            f"<code>{name}</code> = {'<b>' if name in changed else ''}"
-            f"{html.escape(repr(getattr(self, name)))}{'</b>' if name in changed else ''}</span>"
+        cells = {
+            name: '<span style="display:inline-block;margin:1px 12px 1px 0" '
+            f'title="{html.escape(field.description or "")}">'
+            f"<code>{name}</code> = {html.escape(repr(getattr(self, name)))}</span>"
             for name, field in type(self).model_fields.items()
+        }
+        rest = [cell for name, cell in cells.items() if name not in changed]
+        shown = "".join(cells[name] for name in changed) or "all parameters have their general defaults"
+        return (
+            f"<div>{shown}<details><summary>{len(rest)} more at their default</summary>{''.join(rest)}</details></div>"
         )
-        return f"<div>{cells}<br><small>bold: differs from the general default</small></div>"
 
 
 def allowed(name: str) -> str:

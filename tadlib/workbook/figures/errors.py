@@ -109,14 +109,22 @@ def confusability(found: Confusability, classes: Sequence[str], named: int = 6) 
     figure, axes = picture(3.4, "Confusion of classes against the similarity of their texts")
     place = axes[0, 0]
     place.scatter(found.cosine, 100 * found.share, color=OURS, s=22, alpha=0.7)
-    for pair in np.argsort(-found.share, kind="stable")[:named]:
-        if found.share[pair] > 0:
-            text = f" {classes[found.true[pair]]} as {classes[found.named[pair]]}"
-            place.text(found.cosine[pair], 100 * found.share[pair], text, fontsize=7.5, va="center")
+    worst = np.argsort(-found.share, kind="stable")[:named]
+    worst = worst[found.share[worst] > 0]
+    top = 108 * found.share.max(initial=0.01)
+    for rank, pair in enumerate(worst):  # names stand in a column of their own, where they cannot cover one another
+        place.annotate(
+            f"{classes[found.true[pair]]} as {classes[found.named[pair]]}",
+            (found.cosine[pair], 100 * found.share[pair]),
+            (1.02, 0.94 - 0.15 * rank),
+            textcoords="axes fraction",
+            fontsize=8,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": FLOOR, "lw": 0.7, "relpos": (0, 0.5)},
+        )
     place.set_xlabel("cosine of the two classes' texts")
     place.set_ylabel("named as the other (%)")
-    place.set_ylim(bottom=0)
-    place.margins(x=0.25)
+    place.set_ylim(0, top)
     known = "" if np.isnan(found.correlation) else f" (rank correlation {found.correlation:.2f})"
     place.set_title(f"Does similar text mean confused classes?{known}")
     return figure

@@ -35,8 +35,10 @@ class Examined:
         return errors.shares(self.rows, self.judged)
 
     def gains(self) -> dict[str, float]:
-        """mAP gained if detections of one type were not there; last, those in videos without unseen actions."""
-        return errors.gains(self.rows, self.data.benchmark.tious)
+        """mAP gained if detections of one type were not there; last, those where no unseen action is near."""
+        params = self.data.params
+        window = np.array([params.window * params.stride / video.fps for video in self.data.scored])
+        return errors.gains(self.rows, self.data.benchmark.tious, window if params.window else None)
 
     def sensitivity(self) -> dict[str, Sensitivity]:
         """Misses and normalised AP by length, coverage and number of instances."""
@@ -64,7 +66,8 @@ def examine(data: Data, detections: Mapping[str, Detections]) -> Examined:
 def verdicts(data: Data, compared: Mapping[str, tuple[str, Mapping[str, Detections]]]) -> list[dict[str, object]]:
     """This run's mAP with its interval, and a row for every other result: the difference and what may be said of it.
 
-    `compared` as `steps.compared` gives it. The ActivityNet rule, whatever the protocol: intervals resample videos.
+    `compared` as `steps.compared` gives it. Videos and actions are those of the protocol, matching and area always the
+    ActivityNet toolkit's: a resample of videos needs no new matching there.
     """
     tious, seed = data.benchmark.tious, data.params.seed
     rows = {name: examine(data, found).rows for name, (_, found) in compared.items()}

@@ -1,6 +1,6 @@
 """Proposals named as the parameters ask for it, and what CLIP makes of true segments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -27,15 +27,23 @@ def name(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict
 
 
 def fused(
-    data: Data, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "n k"]], params: Params
+    data: Data,
+    proposals: Mapping[str, Proposals],
+    logits: Mapping[str, Float[Tensor, "n k"]],
+    params: Params,
+    classes: Sequence[str] = (),
 ) -> dict[str, Detections]:
-    """Detections from proposals and their class logits, which other ways of fusing them share."""
+    """Detections from proposals and their class logits, which other ways of fusing them share.
+
+    `classes` names the first columns of the logits that may be detected; without, the unseen ones.
+    """
+    classes = classes or data.classes.unseen
     options = Naming(
         params.logit_scale, params.fusion, params.keep, params.top_k, params.fusion_weight, params.probability
     )
     whole = videos_as_wholes(data, proposals, params)
     return {
-        video_id: fusion.name(found, logits[video_id], data.classes.unseen, options, whole.get(video_id))
+        video_id: fusion.name(found, logits[video_id], classes, options, whole.get(video_id))
         for video_id, found in proposals.items()
     }
 

@@ -1,19 +1,21 @@
 """A result between its floor and its ceilings, class by class and video by video, and what metrics.json holds of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import baselines, diagnosis, metrics, protocols
+from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
 from tadlib.evaluation.rows import compare as compare_rows
 from tadlib.evaluation.scoring import recalls
 from tadlib.naming.fusion import Detections
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
-from tadlib.workbook.steps.naming import name
+from tadlib.workbook.steps.namers import not_rejected
+from tadlib.workbook.steps.naming import class_logits, fused, name
 
 
 def compare(
@@ -43,6 +45,26 @@ def compared(
         "our segments, true label": ("ceiling", diagnosis.oracle_label(data.scored, proposals)),
         "true segments, CLIP's label": ("ceiling", name(data, oracle, by_clip)),
     }
+
+
+def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
+    """mAP where seen and unseen classes compete and both count: of seen (base), of unseen (novel), harmonic mean.
+
+    Nothing for a closed set, where every class is both. Proposals keep as many detections as elsewhere.
+    """
+    if set(data.classes.seen) & set(data.classes.unseen):
+        return []
+    wide = params.model_copy(update={"candidates": "all"})
+    data = replace(data, params=wide)
+    logits = class_logits(data, proposals, wide)
+    found = fused(data, not_rejected(data, proposals, wide), logits, wide, data.competing)
+    whole = {video.id: video for video in data.benchmark.videos}
+    videos = scoring.counted(
+        [whole[video.id] for video in data.scored], found, data.competing, params.protocol, params.stride
+    )
+    numbers = metrics.generalised(videos, found, data.classes.seen, data.classes.unseen, data.benchmark.tious)
+    row = {"classes that compete": len(data.competing)}
+    return [row | {f"mAP {name}": numbers[name] for name in ("base", "novel", "harmonic")}]
 
 
 def recall_curves(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, list[float]]:
