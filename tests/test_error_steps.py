@@ -1,9 +1,13 @@
 """What the evaluation notebook asks for, on detections small enough to know the answers."""
 
+from unittest.mock import create_autospec
+
 import pytest
 import torch
 
 from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.encoder import Encoder
+from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.fusion import Detections
@@ -26,7 +30,8 @@ def data(tmp_path):
     benchmark = Benchmark("x", tmp_path, VIDEOS, classes, "val", "test", (0.3, 0.5))
     made = object.__new__(Data)
     fields = {"benchmark": benchmark, "classes": ClassSplit(50, 0, (), classes), "params": Params()}
-    fields |= {"store": None, "encoder": None, "broken": {}}
+    fields |= {"store": create_autospec(FeatureStore, instance=True), "broken": {}}
+    fields |= {"encoder": create_autospec(Encoder, instance=True)}
     for name, value in fields.items():
         object.__setattr__(made, name, value)
     return made
@@ -81,7 +86,7 @@ def test_ambiguous_regions_are_found_in_the_annotations(data):
 def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named, base, novel):
     object.__setattr__(data, "classes", ClassSplit(50, 0, ("Diving",), ("Shotput",)))
     # places of a class among those that compete: 0 Shotput (unseen), 1 Diving (seen)
-    logits = {video.id: 100 * torch.nn.functional.one_hot(torch.tensor(named), 2).double() for video in VIDEOS}
+    logits = {video.id: 1e4 * torch.nn.functional.one_hot(torch.tensor(named), 2).double() for video in VIDEOS}
     monkeypatch.setattr(results, "class_logits", lambda *_: logits)
     one = Proposals(torch.tensor([[0.0, 10.0], [50.0, 60.0]]), torch.tensor([0.9, 0.8]))
     (row,) = steps.generalised(data, {video.id: one for video in VIDEOS}, data.params)
