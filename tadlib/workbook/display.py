@@ -64,12 +64,12 @@ def _time(seconds: float) -> str:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> Styler:
-    """Rows as a table: metrics (`mAP`, `AR@...`) in per cent with one decimal, other fractions with three digits."""
+    """Rows as a table: metrics (`mAP`, `AR@...`) in per cent with one decimal, other fractions with four digits."""
     frame = pd.DataFrame(rows)
     metrics = [name for name in frame.columns if name.startswith(("mAP", "AR@"))]
     frame = frame.rename(columns={name: f"{name} (%)" for name in metrics})
     fractions = frame.select_dtypes("float").columns
     style = frame.style.hide(axis="index").format(
-        dict.fromkeys(fractions, "{:.3g}") | {f"{name} (%)": lambda value: f"{100 * value:.1f}" for name in metrics}
+        dict.fromkeys(fractions, "{:.4g}") | {f"{name} (%)": lambda value: f"{100 * value:.1f}" for name in metrics}
     )
     return style.set_table_styles([{"selector": "th, td", "props": "text-align: left; padding: 2px 10px"}])

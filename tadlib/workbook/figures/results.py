@@ -129,19 +129,19 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
             fmt=".0f",
             annot_kws={"fontsize": 7.5},
             xticklabels=classes,
-            yticklabels=[f"{label} ({int(n)})" for label, n in zip(classes, counts.sum(axis=1), strict=True)],
+            yticklabels=classes,
             cbar=place is axes[0, -1],
             cbar_kws={"label": "share of the row (%)"},
         )
-        accuracy = np.trace(counts) / max(counts.sum(), 1)
-        place.set_title(f"{title}: {accuracy:.0%} right")
+        number = int(counts.sum())
+        place.set_title(f"{title}: {np.trace(counts) / max(number, 1):.0%} of {number} right")
         place.set_xlabel("named")
         place.tick_params(axis="x", rotation=60, length=0)
         place.tick_params(axis="y", length=0)
         for label in place.get_xticklabels():
             label.set_horizontalalignment("right")
             label.set_rotation_mode("anchor")
-    axes[0, 0].set_ylabel("true (number)")
+    axes[0, 0].set_ylabel("true")
     return figure
 
 
