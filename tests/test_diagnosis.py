@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tadlib.data.annotations import Action, Video
-from tadlib.evaluation import calibration, errors, metrics, sensitivity
+from tadlib.evaluation import calibration, diagnosis, errors, metrics, sensitivity
 from tadlib.evaluation.benchmark import simulated
 from tadlib.evaluation.files import Found
 from tadlib.evaluation.rows import compare
+from tadlib.naming.fusion import Detections
 
 CLASSES = ("Diving", "Shotput")
 
@@ -73,6 +75,30 @@ def test_gains_are_what_the_result_without_these_predictions_scores():
     # Diving has AP 1/2 behind the false positive in the empty video; Shotput is missed
     assert gained["in empty videos"] == pytest.approx(0.25) and gained["background"] == pytest.approx(0.25)
     assert gained["wrong label"] == gained["double detection"] == 0.0
+
+
+def test_true_labels_keep_our_segments_and_our_order():
+    videos = [
+        video("a", (0, 10, "Diving"), (0, 10, "CliffDiving"), (50, 60, "Shotput")),
+        video("none"),
+        video("silent", (0, 1, "Diving")),
+    ]
+    detections = {
+        # one segment under two names counts once, with its best score; (20, 24) overlaps nothing: nearest is Diving
+        "a": found((1, 9, 0.9, "Shotput"), (50, 58, 0.8, "Shotput"), (20, 24, 0.5, "Shotput"), (1, 9, 0.2, "Diving")),
+        "none": found((0, 4, 0.9, "Diving")),
+    }
+    tensors = {name: Detections(*map(torch.from_numpy, each[:2]), each.labels) for name, each in detections.items()}
+    relabelled = diagnosis.oracle_label(videos, tensors)
+    assert set(relabelled) == {"a"}
+    rows = zip(relabelled["a"].segments.tolist(), relabelled["a"].scores.tolist(), relabelled["a"].labels, strict=True)
+    assert sorted((*segment, round(score, 6), label) for segment, score, label in rows) == [
+        (1, 9, 0.9, "CliffDiving"),
+        (1, 9, 0.9, "Diving"),
+        (20, 24, 0.5, "CliffDiving"),
+        (20, 24, 0.5, "Diving"),
+        (50, 58, 0.8, "Shotput"),
+    ]
 
 
 def test_empty_windows_are_those_without_an_action_of_any_class():

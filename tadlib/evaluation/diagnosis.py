@@ -17,7 +17,8 @@ from tadlib.segments import pairwise_tiou
 
 
 def _true_segments(video: Video) -> torch.Tensor:
-    return torch.tensor([[action.start, action.end] for action in video.actions]).reshape(-1, 2)
+    segments = [[action.start, action.end] for action in video.actions]
+    return torch.tensor(segments, dtype=torch.float32).reshape(-1, 2)
 
 
 def nearest_actions(video: Video, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
@@ -27,20 +28,23 @@ def nearest_actions(video: Video, proposals: Proposals) -> tuple[np.ndarray, np.
     return best.indices.numpy(), best.values.numpy()
 
 
-def oracle_label(videos: Sequence[Video], proposals: Mapping[str, Proposals]) -> dict[str, Detections]:
-    """Our segments with true labels: a proposal takes every label of the action it overlaps most.
+def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) -> dict[str, Detections]:
+    """Our segments in our order, with true labels: each takes every label of the action it overlaps most.
 
-    A proposal that overlaps no action takes the labels of the nearest one in its video; in a video without actions
-    there is no true label and nothing is detected. What is lost to perfection is lost by the segments alone.
+    A segment counts once, with the best score that any class gave it. One that overlaps no action takes the labels of
+    the nearest in its video; in a video without actions there is no true label and nothing is detected. What is lost
+    to perfection is lost by the segments and their order; what the detections lose to this, by their labels.
     """
     found = {}
     for video in videos:
-        if not video.actions or video.id not in proposals:
+        if not video.actions or video.id not in detections or not len(detections[video.id].scores):
             continue
-        proposal = proposals[video.id]
+        segments, of = torch.unique(detections[video.id].segments, dim=0, return_inverse=True)
+        scores = detections[video.id].scores
+        scores = scores.new_zeros(len(segments)).scatter_reduce(0, of, scores, "amax", include_self=False)
         true = _true_segments(video)
-        overlap = pairwise_tiou(proposal.segments.float(), true)
-        middle = (proposal.segments.float().mean(dim=1)[:, None] - true.mean(dim=1)[None]).abs()
+        overlap = pairwise_tiou(segments.float(), true)
+        middle = (segments.float().mean(dim=1)[:, None] - true.mean(dim=1)[None]).abs()
         nearest = (overlap - 1e-6 * middle / (1 + middle)).argmax(dim=1).tolist()
         rows = []
         for place, action in enumerate(nearest):
@@ -48,9 +52,7 @@ def oracle_label(videos: Sequence[Video], proposals: Mapping[str, Proposals]) ->
             same = {a.label for a in video.actions if (a.start, a.end) == (chosen.start, chosen.end)}
             rows += [(place, label) for label in sorted(same)]
         index = torch.tensor([place for place, _ in rows], dtype=torch.int64)
-        found[video.id] = Detections(
-            proposal.segments[index], proposal.scores[index], tuple(label for _, label in rows)
-        )
+        found[video.id] = Detections(segments[index], scores[index], tuple(label for _, label in rows))
     return found
 
 

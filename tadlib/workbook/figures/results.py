@@ -61,10 +61,7 @@ def headline(table: Sequence[Mapping[str, object]]) -> Picture:
 
 @styled
 def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: Mapping[str, int]) -> Picture:
-    """Average precision of each unseen class, and what the same segments reach with the true label.
-
-    The outline keeps the detector's own ranking; naming also re-ranks, and may so pass it for a class.
-    """
+    """Average precision of each unseen class, and what the same segments reach with the true label."""
     order = sorted(ours, key=lambda label: -ours[label])
     figure, axes = picture(0.3 * len(order) + 1.3, "Average precision of each unseen class, ours and with true labels")
     place = axes[0, 0]
@@ -78,7 +75,7 @@ def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: 
         color="white",
         edgecolor=CEILING,
         lw=1.4,
-        label="the same segments, in the detector's order, with the true label",
+        label="the same segments with the true label",
     )
     place.set_yticks(range(len(order)), [f"{label} ({actions[label]} actions)" for label in order])
     place.invert_yaxis()

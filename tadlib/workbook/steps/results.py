@@ -18,17 +18,15 @@ from tadlib.workbook.steps.namers import not_rejected
 from tadlib.workbook.steps.naming import class_logits, fused, name
 
 
-def compare(
-    data: Data, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
-) -> list[dict[str, object]]:
+def compare(data: Data, detections: Mapping[str, Detections], params: Params) -> list[dict[str, object]]:
     """mAP of the floor, the training-free baseline, this run and both ceilings, a row each."""
-    shown = compared(data, proposals, detections, params)
+    shown = compared(data, detections, params)
     classes = data.classes.unseen
     return diagnosis.rows(data.scored, shown, classes, data.benchmark.tious, params.protocol, data.ambiguous)
 
 
 def compared(
-    data: Data, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
+    data: Data, detections: Mapping[str, Detections], params: Params
 ) -> dict[str, tuple[str, Mapping[str, Detections]]]:
     """Role and detections of the floor, the training-free baseline, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.text(data.competing)
@@ -42,7 +40,7 @@ def compared(
         "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
         "CLIP alone, training-free": ("baseline", free),
         "this run": ("ours", detections),
-        "our segments, true label": ("ceiling", diagnosis.oracle_label(data.scored, proposals)),
+        "our segments, true label": ("ceiling", diagnosis.oracle_label(data.scored, detections)),
         "true segments, CLIP's label": ("ceiling", name(data, oracle, by_clip)),
     }
 
@@ -128,6 +126,6 @@ def _agnostic(data: Data, proposals: Mapping[str, Proposals]) -> dict[str, float
     return metrics.means(table, tious)
 
 
-def true_label_precision(data: Data, proposals: Mapping[str, Proposals]) -> dict[str, float]:
+def true_label_precision(data: Data, detections: Mapping[str, Detections]) -> dict[str, float]:
     """AP of each unseen class if our segments had their true labels."""
-    return class_precision(data, diagnosis.oracle_label(data.scored, proposals))
+    return class_precision(data, diagnosis.oracle_label(data.scored, detections))
