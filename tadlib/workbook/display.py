@@ -68,7 +68,8 @@ def table(rows: Sequence[Mapping[str, object]]) -> Styler:
     frame = pd.DataFrame(rows)
     metrics = [name for name in frame.columns if name.startswith(("mAP", "AR@"))]
     frame = frame.rename(columns={name: f"{name} (%)" for name in metrics})
+    short = dict.fromkeys(frame.select_dtypes("float"), "{:g}")  # not 7.680000
     style = frame.style.hide(axis="index").format(
-        {f"{name} (%)": lambda value: f"{100 * value:.1f}" for name in metrics}
+        short | {f"{name} (%)": lambda value: f"{100 * value:.1f}" for name in metrics}
     )
     return style.set_table_styles([{"selector": "th, td", "props": "text-align: left; padding: 2px 10px"}])

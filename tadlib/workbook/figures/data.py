@@ -21,7 +21,7 @@ from tadlib.workbook.figures.style import (
     styled,
 )
 
-MOST = 40  # classes whose names can be read beside each other in one figure
+MOST = 25  # classes whose names can be read beside each other in one figure
 
 
 @styled
@@ -78,7 +78,7 @@ def action_statistics(benchmark: Benchmark) -> Picture:
     )
     box.set_xscale("log")
     box.set_xlabel("duration of an action (s, log)")
-    box.set_title("Actions (number)" if len(order) == len(durations) else f"Actions of {len(order)} classes (number)")
+    box.set_title("Actions (number)" if len(order) == len(durations) else f"{len(order)} of {len(durations)} classes")
     inside = [_covered(video) / video.duration for video in benchmark.videos]
     for place, values, unit in (
         (axes[0, 1], [video.duration for video in benchmark.videos], "duration of a video (s)"),
