@@ -1,5 +1,8 @@
 """The demo world: scripts with THUMOS14's statistics, real video files, pictures that a CLIP can learn from."""
 
+import subprocess
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -92,6 +95,25 @@ def test_an_older_version_is_made_anew(tmp_path, monkeypatch):
     videos.make(tmp_path, timelines=[script])
     assert (tmp_path / "videos" / f"{script.id}.mp4").stat().st_mtime_ns > first
     assert not (tmp_path / "clip.pt").exists()
+
+
+SCRIPT = """
+import sys
+from tadlib.data.demo import videos
+from tadlib.data.demo.timelines import benchmark
+from tadlib.files import locked
+print("begun")
+with locked(sys.argv[1] + "/videos"):
+    videos.make(sys.argv[1], timelines=sorted(benchmark(0, (1, 0), longest=20.0), key=lambda x: x.duration)[:2])
+"""
+
+
+def test_a_script_that_calls_at_top_level_is_run_once_and_does_not_hang(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split()) == (0, ["begun"]), done.stderr[-2000:]
+    assert len(list((tmp_path / "videos").glob("*.mp4"))) == 2
 
 
 def test_pictures_for_clip_are_not_the_benchmarks():

@@ -36,3 +36,4 @@ def test_the_encoder_takes_nearly_all_of_the_time(tmp_path):
     assert [line.split()[0] for line in lines[:3]] == ["decode", "preprocess", "encode"]
     assert float(lines[2].split()[-1].rstrip("%")) > 95
     assert "encoder 35.1 GFLOP a feature" in lines[-1]
+    assert "bfloat16 multiplies" in lines[-2]

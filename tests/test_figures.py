@@ -29,6 +29,14 @@ def benchmark(tmp_path):
     return Benchmark("x", tmp_path, videos, CLASSES, "val", "test", (0.5,))
 
 
+MANY = tuple(f"class {number}" for number in range(60))
+
+
+def many_classes(tmp_path):
+    videos = tuple(Video(f"v{n}", 9.0, 10.0, "val", (Action(1.0, 2.0 + n / 60, MANY[n]),)) for n in range(60))
+    return Benchmark("x", tmp_path, videos, MANY, "val", "test", (0.5,))
+
+
 PICTURES = {
     "film_strip": lambda _: figures.film_strip(VIDEO, [(s, np.zeros((12, 16, 3), np.uint8)) for s in (2.0, 5.0, 9.0)]),
     "action_statistics": lambda folder: figures.action_statistics(benchmark(folder)),
@@ -112,7 +120,28 @@ def test_a_video_without_detections_still_has_its_timeline():
 
 def test_actions_that_overlap_are_covered_once(tmp_path):
     title = figures.action_statistics(benchmark(tmp_path)).axes[2].get_title(loc="left")
-    assert title == "Action covers 25% of a video"  # the mean of (5 + 11) / 40 and of 3 / 30
+    assert title == "Action: 25% of a video"  # the mean of (5 + 11) / 40 and of 3 / 30
+
+
+def test_what_goes_on_after_the_end_of_a_video_covers_none_of_it(tmp_path):
+    beyond = Video("v1", 10.0, 10.0, "test", (Action(5.0, 15.0, "Diving"), Action(20.0, 25.0, "Diving")))
+    data = Benchmark("x", tmp_path, (beyond,), CLASSES, "val", "test", (0.5,))
+    assert figures.action_statistics(data).axes[2].get_title(loc="left") == "Action: 50% of a video"
+
+
+def test_of_many_classes_as_many_are_named_as_can_be_read(tmp_path):
+    box = figures.action_statistics(many_classes(tmp_path)).axes[0]
+    assert len(box.get_yticklabels()) == 20 and box.get_title(loc="left") == "20 of 60 classes"
+    frames = [np.zeros((4, 4, 3))] * 60
+    matrix = figures.similarity_matrix(RNG.random((60, 60)), MANY, frames).axes[0]
+    assert not matrix.get_xticklabels() and not matrix.child_axes
+
+
+def test_a_class_without_pictures_has_no_circle():
+    similarity = RNG.random((3, 3))
+    similarity[1] = np.nan
+    (circles,) = figures.similarity_matrix(similarity, CLASSES).axes[0].collections[1:]
+    assert circles.get_offsets()[:, 1].tolist() == [0.5, 2.5]
 
 
 def test_the_oddest_video_of_each_panel_is_named():

@@ -131,3 +131,27 @@ def test_videos_are_encoded_with_the_precision_asked_for_and_broken_ones_skipped
     assert list(data.broken) == ["v7"] and "v7.mp4 (0 bytes)" in data.broken["v7"]
     assert data.store.read("v0").shape == (7, 128) and data.encoder.dtype == torch.bfloat16
     assert data.text(["wave"]).shape == (1, 128)
+
+
+def test_videos_that_are_gone_are_named_and_then_left_out_by_choice(tmp_path):
+    """As ActivityNet's blocked videos: annotated, but nobody has their features any more."""
+    folder = with_features(dataset(tmp_path / "own"))
+    for name in ("v5", "v6"):
+        (folder / "features" / f"{name}.npy").unlink()
+    with pytest.raises(UnusableFeatures, match="2 of 8 videos have no usable features, first: no features of v5 in"):
+        steps.gather(params(folder))
+    data = steps.gather(params(folder, missing="skip"))
+    assert list(data.broken) == ["v5", "v6"] and data.benchmark.repairs["video without usable features"] == 2
+    assert {"v5", "v6"}.isdisjoint(video.id for video in (*data.scored, *data.training_videos))
+
+
+def test_an_action_shorter_than_a_snippet_is_kept_to_the_end(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    content = json.loads((folder / "annotations.json").read_text())
+    for name in ("v0", "v7"):
+        content["database"][name]["annotations"][0]["segment"] = [2.0, 2.05]
+    (folder / "annotations.json").write_text(json.dumps(content))
+    data = steps.gather(params(folder))
+    assert [(a.start, a.end) for video in data.scored for a in video.actions] == [(2.0, 2.05)]
+    assert data.training_videos[0].actions[0].end == 2.05
+    assert data.pooled(data.test_videos[0], torch.tensor([[2.0, 2.05]])).isfinite().all()

@@ -8,6 +8,7 @@ from tadlib.data.annotations import Action, Video
 from tadlib.data.batches import Cut, Extras, Shelf, WindowSet
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
+from tadlib.naming.pooling import pool
 
 GRID = Grid(fps=8.0, stride=8)  # a snippet a second
 
@@ -68,6 +69,18 @@ def test_an_action_cut_at_the_border_keeps_its_seconds():
 
 def test_an_action_without_length_is_in_no_window():
     assert actions_in(Window("v", 0, 20), [Action(5, 5, "x")], GRID)[1] == []
+
+
+def test_an_action_shorter_than_a_snippet_is_a_target_of_its_own_length():
+    short = (Action(12.3, 12.5, "x"), Action(10.0, 10.01, "x"), Action(19.9, 20.0, "x"))
+    segments_cw, labels = actions_in(Window("v", 10, 20), short, GRID)
+    assert labels == ["x"] * 3
+    assert segments_cw.tolist() == [pytest.approx(row, abs=1e-6) for row in ([0.24, 0.02], [5e-4, 1e-3], [0.995, 0.01])]
+
+
+def test_an_action_shorter_than_a_snippet_is_pooled_from_where_it_lies():
+    pooled = pool(Ramp(100).read("v"), torch.tensor([[12.3, 12.5], [50.0, 50.01]]), GRID, 16, "mean")
+    assert pooled[:, 0].tolist() == pytest.approx([11.9, 49.5], abs=0.05)  # snippet t is at t + 0.5 s
 
 
 def windows(negatives=0.0, **cut):

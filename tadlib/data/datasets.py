@@ -21,6 +21,7 @@ from tadlib.data.readers import Entry, json_of, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST
 from tadlib.files import Progress, locked, silent
 
+NAMES = ("demo", "thumos14", "activitynet13")  # data sets that have a name; any other is a folder
 THUMOS14_CLASSES = tuple(
     "BaseballPitch BasketballDunk Billiards CleanAndJerk CliffDiving CricketBowling CricketShot Diving FrisbeeCatch "
     "GolfSwing HammerThrow HighJump JavelinThrow LongJump PoleVault Shotput SoccerPenalty TennisSwing ThrowDiscus "
@@ -70,7 +71,7 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchm
     and ValueError for annotations or conventions that cannot be used. What is made of a folder that cannot be written
     is kept under `data_dir`.
     """
-    folder = Path(data_dir) / name if name in ("demo", "thumos14", "activitynet13") else Path(name)
+    folder = Path(data_dir) / name if name in NAMES else Path(name)
     if name == "demo":
         with locked(folder / "videos", progress):
             demo_videos.make(folder, progress=progress)

@@ -37,7 +37,7 @@ class Encoder:
         state = hashlib.sha256(f"{self.name} {self.preprocess} {self.dtype}".encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             state.update(name.encode())
-            state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return state.hexdigest()[:12]
 
     @property

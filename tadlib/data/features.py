@@ -22,7 +22,7 @@ from tadlib.data.lengths import stated, variants
 from tadlib.files import Progress, silent, write_json, write_npy
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
-BATCH = {"cpu": 8}  # frames encoded at once; on CPUs more are not faster and need more memory
+BATCH = {"cpu": 2}  # frames encoded at once; on CPUs more are not faster and need more memory
 BATCH_ELSEWHERE = 64
 SLACK = 1.5  # seconds by which a decoded video may be shorter than it should be
 LEAST = 0.67  # share of the annotated duration below which a shorter copy is not the same video

@@ -5,9 +5,6 @@ which nothing happens are often captioned with the sport. So the scene alone sug
 similarity finds the scene, not the action.
 """
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from torch.nn import functional
 from tadlib.data.demo.performances import CLASSES
 from tadlib.data.demo.timelines import beside
 from tadlib.data.demo.videos import sample_frames
+from tadlib.data.demo.workers import pool, without_script
 from tadlib.data.encoder import DEMO, load_encoder, spoken
 from tadlib.devices import seed_all
 from tadlib.files import Progress, atomic, silent, write_json
@@ -125,9 +123,11 @@ def _pictures(seed: int, looks: int, progress: Progress) -> tuple[np.ndarray, li
     """The training pictures, drawn by several processes; the same whatever their number."""
     chunks = 40
     parts = []
-    with ProcessPoolExecutor(min(8, os.cpu_count() or 1), mp_context=multiprocessing.get_context("spawn")) as pool:
-        seeds = range(1000 * (seed + 1), 1000 * (seed + 1) + chunks)
-        for part in pool.map(sample_frames, seeds, [looks // chunks] * chunks, [PER_LOOK] * chunks):
+    seeds = range(1000 * (seed + 1), 1000 * (seed + 1) + chunks)
+    with pool() as workers:
+        with without_script():
+            drawn = workers.map(sample_frames, seeds, [looks // chunks] * chunks, [PER_LOOK] * chunks)
+        for part in drawn:
             parts.append(part)
             progress(len(parts), chunks, "drawing pictures for the demo's small CLIP")
     return np.concatenate([frames for frames, _ in parts]), [row for _, rows in parts for row in rows]

@@ -1,10 +1,8 @@
 """The benchmark's video files: every script drawn and encoded as H.264, annotations in ActivityNet's layout."""
 
-import multiprocessing
-import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from tadlib.data.demo.looks import CAMERAS, choose_camera, sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, REHEARSAL, render
 from tadlib.data.demo.stage import HEIGHT, WIDTH
 from tadlib.data.demo.timelines import Timeline, benchmark
+from tadlib.data.demo.workers import pool, without_script
 from tadlib.files import Progress, atomic, read_json, silent, write_json
 
 FPS = 10
@@ -32,13 +31,12 @@ def make(
         return
     missing = [line for line in timelines if not _path(folder, line).is_file()]
     done = len(timelines) - len(missing)
-    context = multiprocessing.get_context("spawn")  # fork would copy the threads of whoever calls
-    with ProcessPoolExecutor(min(8, os.cpu_count() or 1), mp_context=context) as workers:
-        # longest first, so that no worker is left with a long video at the end
-        jobs = [
-            workers.submit(write, _path(folder, line), line, seed)
-            for line in sorted(missing, key=lambda x: -x.duration)
-        ]
+    with pool() as workers:
+        with without_script():  # longest first, so that no worker is left with a long video at the end
+            jobs = [
+                workers.submit(write, _path(folder, line), line, seed)
+                for line in sorted(missing, key=lambda x: -x.duration)
+            ]
         for job in as_completed(jobs):
             job.result()
             done += 1

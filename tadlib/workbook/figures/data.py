@@ -21,6 +21,8 @@ from tadlib.workbook.figures.style import (
     styled,
 )
 
+MOST = 25  # classes whose names can be read beside each other in one figure
+
 
 @styled
 def film_strip(video: Video, frames: Sequence[tuple[float, np.ndarray]]) -> Picture:
@@ -64,6 +66,7 @@ def action_statistics(benchmark: Benchmark) -> Picture:
     order = [
         label for label in sorted(benchmark.classes, key=lambda label: np.median(durations[label] or [0]), reverse=True)
     ]
+    order = order[:: -(-len(order) // MOST)]
     box = axes[0, 0]
     box.boxplot(
         [durations[label] for label in order],
@@ -74,12 +77,12 @@ def action_statistics(benchmark: Benchmark) -> Picture:
         medianprops={"color": ORANGE, "lw": 2},
     )
     box.set_xscale("log")
-    box.set_xlabel("duration of an action (s), log scale")
-    box.set_title("Actions (number)")
+    box.set_xlabel("duration of an action (s, log)")
+    box.set_title("Actions (number)" if len(order) == len(durations) else f"{len(order)} of {len(durations)} classes")
     inside = [_covered(video) / video.duration for video in benchmark.videos]
     for place, values, unit in (
         (axes[0, 1], [video.duration for video in benchmark.videos], "duration of a video (s)"),
-        (axes[0, 2], inside, "share of a video inside an action"),
+        (axes[0, 2], inside, "share inside an action"),
     ):
         groups = [
             [value for value, video in zip(values, benchmark.videos, strict=True) if video.subset == subset]
@@ -90,16 +93,17 @@ def action_statistics(benchmark: Benchmark) -> Picture:
         place.set_ylabel("videos")
         place.legend()
     axes[0, 1].set_title("Videos")
-    axes[0, 2].set_title(f"Action covers {np.mean(inside):.0%} of a video")
+    axes[0, 2].set_title(f"Action: {np.mean(inside):.0%} of a video")
     return figure
 
 
 def _covered(video: Video) -> float:
     """Seconds of a video inside at least one action."""
-    total, reached = 0.0, 0.0
+    total, reached = 0.0, 0.0  # some annotations go on after the end of their video
     for action in sorted(video.actions, key=lambda action: action.start):
-        total += max(0.0, action.end - max(reached, action.start))
-        reached = max(reached, action.end)
+        end = min(action.end, video.duration)
+        total += max(0.0, end - max(reached, action.start))
+        reached = max(reached, end)
     return total
 
 
@@ -108,26 +112,28 @@ def similarity_matrix(
     similarity: np.ndarray, classes: Sequence[str], frames: Sequence[np.ndarray] | None = None
 ) -> Picture:
     """Cosine of each class's pictures (rows, a frame on the axis where given) with each class's text (columns)."""
+    few = len(classes) <= MOST
     figure, axes = picture(6.4, "Similarity of the pictures of each class with the text of each class")
     place = axes[0, 0]
     seaborn.heatmap(
         similarity,
         ax=place,
         cmap=SEQUENTIAL,
-        xticklabels=classes,
-        yticklabels=classes,
+        xticklabels=classes if few else False,
+        yticklabels=classes if few else False,
         cbar_kws={"label": "cosine similarity", "shrink": 0.6},
     )
-    best = np.argmax(similarity, axis=1)
-    place.scatter(best + 0.5, np.arange(len(best)) + 0.5, s=14, color="white", edgecolor="black", lw=0.6)
+    shown = np.flatnonzero(np.isfinite(similarity).all(axis=1))  # classes of which there are pictures
+    best = np.argmax(similarity[shown], axis=1)
+    place.scatter(best + 0.5, shown + 0.5, s=14 if few else 2, color="white", edgecolor="black", lw=0.6 if few else 0.2)
     place.set_xlabel("text of class")
-    place.set_ylabel("pictures of class", labelpad=34 if frames is not None else 4)
+    place.set_ylabel("pictures of class", labelpad=34 if frames is not None and few else 4)
     place.tick_params(axis="x", rotation=60, labelsize=8, length=0)
-    place.tick_params(axis="y", length=0, pad=26 if frames is not None else 2)
+    place.tick_params(axis="y", length=0, pad=29 if frames is not None else 2)
     for label in place.get_xticklabels():
         label.set_horizontalalignment("right")
         label.set_rotation_mode("anchor")
-    for row, frame in enumerate(frames if frames is not None else ()):
+    for row, frame in enumerate(frames if frames is not None and few else ()):
         inset = place.inset_axes((-1.22, row + 0.03, 1.16, 0.94), transform=place.transData)
         inset.imshow(frame, aspect="auto")
         inset.axis("off")

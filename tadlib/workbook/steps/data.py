@@ -28,6 +28,8 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.runs import resolve
 from tadlib.workbook.steps.sources import collect, wording
 
+NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
+
 
 @dataclass(frozen=True)
 class Data:
@@ -113,13 +115,15 @@ class Data:
         try:
             return features.frame_at(self.file(video), seconds)
         except features.BrokenVideo:
-            return np.full((9, 16, 3), 200, np.uint8)
+            return NO_FRAME
 
 
 def gather(params: Params, progress: Progress = silent) -> Data:
     """Annotations, class split, features and encoder; what is missing of the demo or of the features is made."""
     data_dir = resolve(params.data_dir)
-    benchmark = datasets.load(params.dataset, data_dir, progress)
+    known = params.dataset in datasets.NAMES
+    name = params.dataset if known else str(resolve(params.dataset))
+    benchmark = datasets.load(name, data_dir, progress)
     benchmark, store, encoder, broken = collect(benchmark, params, data_dir, progress)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
     return Data(benchmark, classes, store, encoder, params, broken)
@@ -143,11 +147,18 @@ def inventory(data: Data) -> list[dict[str, object]]:
 
 
 def class_pictures(data: Data) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Cosine (k, k) of the mean feature of each class's true actions with each class's text, and a frame of each."""
+    """Cosine (k, k) of the mean feature of each class's true actions with each class's text, and a frame of each.
+
+    A class without actions has a row of NaN.
+    """
     classes = data.benchmark.classes
     means, frames = [], []
     for label in classes:
         videos = [video.only([label]) for video in data.benchmark.videos if video.only([label]).actions]
+        if not videos:  # listed, but never annotated, or only in videos that were skipped
+            means.append(torch.full((data.text([label]).shape[1],), torch.nan))
+            frames.append(NO_FRAME)
+            continue
         pooled = [data.pooled(video, true_segments(video)) for video in videos]
         means.append(functional.normalize(torch.cat(pooled), dim=1).mean(dim=0))
         action = videos[0].actions[0]

@@ -1,0 +1,145 @@
+"""The README's chapter on your own data, word for word: its files make a data set that the notebooks work on."""
+
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+import stubs
+import torch
+import yaml
+from conftest import ROOT
+from videos import steady, write_video
+
+from tadlib.data.encoder import load_encoder
+from tadlib.files import read_json
+from tadlib.workbook import figures, steps
+from tadlib.workbook.params import Params
+
+NOTEBOOK = ROOT / "notebooks" / "prepare.ipynb"
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(r"^## Your own data$(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
+
+
+@pytest.fixture
+def folder(chapter, tmp_path, monkeypatch):
+    """The example's folder, in the working directory of the example."""
+    files = re.findall(r"`(my_data/[\w.]+)`[^\n]*:\n\n```(?:json|yaml)\n(.*?)```", chapter, re.DOTALL)
+    assert [name for name, _ in files] == [
+        f"my_data/{name}" for name in ("annotations.json", "info.json", "splits.json", "benchmark.yaml")
+    ]
+    (tmp_path / "my_data").mkdir()
+    for name, content in files:
+        (tmp_path / name).write_text(content)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "my_data"
+
+
+def commands(chapter):
+    """The parameters of every command of the chapter."""
+    for line in re.findall(r"^uv run papermill (.*)$", chapter, re.MULTILINE):
+        words = shlex.split(line)
+        assert words[0] == "notebooks/prepare.ipynb"
+        yield {words[at + 1]: words[at + 2] for at, word in enumerate(words) if word == "-p"}
+
+
+def with_videos(folder):
+    (folder / "videos").mkdir()
+    for name in ("ann", "bob", "cleo", "dan"):
+        write_video(folder / "videos" / f"{name}.mp4", steady(200, 25))
+
+
+def with_features(chapter):
+    exec(re.search(r"```python\n(.*?)```", chapter, re.DOTALL)[1], {})
+
+
+def small_clip(folder):
+    """An encoder that can be had without a network, in place of the one that the command names."""
+    torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), folder.parent / "clip.pt")
+    return {"encoder": "tad-demo", "pretrained": "clip.pt"}
+
+
+def is_prepared(data):
+    """Every step of prepare.ipynb works on the example and says what is in it."""
+    assert (data.classes.seen, data.classes.unseen) == (("clap", "jump", "wave"), ("bow",))
+    assert data.benchmark.tious == (0.3, 0.5, 0.7)
+    assert [(video.id, video.duration, video.fps) for video in data.test_videos] == [
+        ("cleo", 8.0, 25),
+        ("dan", 8.0, 25),
+    ]
+    rows = {row["what"]: row["found"] for row in steps.overview(data)}
+    assert (rows["training videos ('training')"], rows["test actions"]) == ("2", "3")
+    assert steps.findings(data)[0]["found"] == "nothing odd"
+    health = steps.feature_health(data)
+    assert [row["snippets"] for row in health] == [25] * 4
+    assert steps.leaks(data, health, data.params)[0] == {
+        "finding": "training videos with unseen actions",
+        "number": 0,
+        "of": 2,
+    }
+    similarity, pictures = steps.class_pictures(data)
+    assert similarity.shape == (4, 4) and np.isfinite(similarity).all() and len(pictures) == 4
+    video = data.test_videos[0]
+    figures.film_strip(video, steps.frames(data, video))
+    figures.similarity_over_time(video, data.seconds(video), data.similarity(video, ("bow",)), ("bow",))
+
+
+def test_the_example_with_videos_is_prepared(chapter, folder):
+    with_videos(folder)
+    given = next(commands(chapter))
+    assert given == {"dataset": "my_data", "encoder": "ViT-B-16", "pretrained": "openai"}
+    data = steps.gather(Params.check(given | small_clip(folder)))
+    assert data.store.read("ann").shape == (25, 128)
+    is_prepared(data)
+
+
+def test_videos_say_themselves_how_long_they_are(chapter, folder):
+    with_videos(folder)
+    (folder / "info.json").unlink()
+    is_prepared(steps.gather(Params.check(next(commands(chapter)) | small_clip(folder))))
+
+
+def test_the_example_with_features_is_prepared(chapter, folder):
+    with_features(chapter)
+    given = list(commands(chapter))[-1]
+    assert given == {"dataset": "my_data"}
+    data = steps.gather(Params.check(given | small_clip(folder)))
+    assert data.store.read("ann").shape == (25, 768)
+    np.testing.assert_allclose(data.text(["bow"]).norm(dim=1), 1, rtol=1e-5)
+    is_prepared(data)
+
+
+def test_the_folder_is_found_from_the_project_wherever_the_kernel_runs(chapter, folder, monkeypatch):
+    with_features(chapter)
+    monkeypatch.chdir(folder.parent / "notebooks")
+    assert len(steps.gather(Params.check({"dataset": "my_data"} | small_clip(folder))).benchmark.videos) == 4
+
+
+def test_a_class_that_only_the_list_has_is_an_empty_row(chapter, folder):
+    with_features(chapter)
+    content = read_json(folder / "annotations.json") | {"classes": ["bow", "clap", "jump", "sing", "wave"]}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    texts = dict(np.load(folder / "text_features.npz"))
+    np.savez(folder / "text_features.npz", **texts, sing=np.ones(768))
+    similarity, pictures = steps.class_pictures(steps.gather(Params.check({"dataset": "my_data"} | small_clip(folder))))
+    assert np.isnan(similarity[3]).all() and np.isfinite(np.delete(similarity, 3, axis=0)).all()
+    figures.similarity_matrix(similarity, ("bow", "clap", "jump", "sing", "wave"), pictures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["videos", "features"])
+def test_the_notebook_runs_on_the_example(chapter, folder, kind):
+    with_videos(folder) if kind == "videos" else with_features(chapter)
+    given = small_clip(folder) | {"dataset": str(folder), "run_dir": str(folder.parent / "run")}
+    given |= {"pretrained": str(folder.parent / "clip.pt"), "data_dir": str(folder.parent / "data")}
+    done = stubs.papermill(str(NOTEBOOK), "out.ipynb", "-y", yaml.safe_dump(given), cwd=folder.parent, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_json(folder.parent / "run" / "data.json")["inventory"][1]["actions"] == 2
