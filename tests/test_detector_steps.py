@@ -110,20 +110,57 @@ def test_looking_at_unseen_classes_changes_no_number(folder, tmp_path):
     curves = trained(folder, tmp_path / "b", curves=True)[-2:]
     assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m, _ in (plain, curves)), strict=True))
     assert [row["loss"] for row in plain[1]] == [row["loss"] for row in curves[1]]
-    assert watching.UNSEEN in curves[1][0] and watching.UNSEEN not in plain[1][0]
+    looked = {watching.SEEN, watching.UNSEEN, watching.NAMED}
+    looked |= {f"AR@{count} of {side} classes" for count in watching.COUNTS for side in ("seen", "unseen")}
+    assert all(curves[1][epoch].keys() - plain[1][epoch].keys() == looked for epoch in (0, 1))
+
+
+@pytest.mark.parametrize("words", [{}, {"target": "name"}, {"fuse_text": True, "ema": True}, {"protocol": "gap"}])
+def test_the_last_epoch_of_the_curves_is_the_result(words, folder, tmp_path):
+    params, data, _, model, history = trained(folder, tmp_path, curves=True, **words)
+    proposals = steps.propose(*steps.answer(model, data, params), params)
+    detections = steps.name(data, proposals, params)
+    result = steps.summarise(data, steps.compare(data, proposals, detections, params), proposals, detections, params)
+    of_curves = [history[-1][name] for name in (watching.UNSEEN, watching.NAMED, "AR@100 of unseen classes")]
+    assert of_curves == pytest.approx([result["agnostic_mAP"], result["mAP"], result["AR@100"]], abs=1e-6)
+    assert of_curves[0] > 0
+
+
+def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(folder):
+    params = Params.check(SMALL | {"dataset": str(folder), "curves": True})
+    data = steps.gather(params)
+    (look,) = watching.looked_at(data, params, None)
+    assert set(look.windows.durations) == {f"v{number}" for number in range(8, 12)}
+    labels = {
+        side: {action.label for video in videos for action in video.actions} for side, videos in look.sides.items()
+    }
+    sides = {watching.UNSEEN: data.classes.unseen, watching.SEEN: data.classes.seen}
+    assert labels == {side: set(CLASSES) & set(classes) for side, classes in sides.items()}
+
+
+@pytest.mark.parametrize(
+    ("words", "sides"),
+    [
+        ({}, []),
+        ({"validation": 0.3}, [{watching.SEEN}]),
+        ({"validation": 0.3, "curves": True}, [{watching.SEEN}, {watching.UNSEEN}]),
+        ({"split": 0, "curves": True}, [{watching.UNSEEN}]),
+    ],
+)
+def test_each_side_is_looked_at_once(words, sides, folder):
+    params = Params.check(SMALL | {"dataset": str(folder)} | words)
+    assert [set(look.sides) for look in watching.looked_at(steps.gather(params), params, None)] == sides
 
 
 def test_the_best_epoch_on_held_out_videos_is_kept(folder, tmp_path, monkeypatch):
-    precision = iter([0.3, 0.9, 0.1])
-    monkeypatch.setattr(watching, "agnostic", lambda *_: next(precision))
-    words = {"validation": 0.3, "epochs": 3}
-    selected = trained(folder, tmp_path / "a", select="validation", **words)[3]
-    monkeypatch.setattr(watching, "agnostic", lambda *_: 0.0)
-    last = trained(folder, tmp_path / "b", **words)[3]
-    assert not torch.equal(selected.queries, last.queries)
-    precision = iter([0.1, 0.3, 0.9])
-    monkeypatch.setattr(watching, "agnostic", lambda *_: next(precision))
-    assert torch.equal(trained(folder, tmp_path / "c", select="validation", **words)[3].queries, last.queries)
+    def with_precisions(*values, **words):
+        of_epochs = iter(values)
+        monkeypatch.setattr(watching, "measured", lambda *_: {watching.SEEN: next(of_epochs)})
+        return trained(folder, tmp_path / str(values), validation=0.3, epochs=3, **words)[3]
+
+    last = with_precisions(0.0, 0.0, 0.0)
+    assert not torch.equal(with_precisions(0.3, 0.9, 0.1, select="validation").queries, last.queries)
+    assert torch.equal(with_precisions(0.1, 0.3, 0.9, select="validation").queries, last.queries)
 
 
 def test_the_matches_of_one_window_are_remembered(folder, tmp_path):

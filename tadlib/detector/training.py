@@ -15,7 +15,7 @@ from torch import Tensor
 from tadlib.data.batches import Batch, WindowSet
 from tadlib.detector.losses import Criterion, detection_losses, snippet_losses
 from tadlib.detector.network import ConditionalDetr
-from tadlib.devices import CPU, only_deterministic, seed_all
+from tadlib.devices import CPU, only_deterministic, peak_memory, seed_all
 from tadlib.files import Progress, atomic, silent
 
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
@@ -163,7 +163,8 @@ class Trainer:
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
         row = {name: float(value) / len(batches) for name, value in sums.items()}
-        row |= {"epoch": number, "lr": self.schedule.get_last_lr()[0], "seconds": time.perf_counter() - started}
+        row |= {"epoch": number, "lr": self.schedule.get_last_lr()[0], "windows": len(self.windows)}
+        row |= {"seconds": time.perf_counter() - started, "memory": peak_memory(device)}
         self.history.append(row)
         return row
 
