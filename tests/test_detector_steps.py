@@ -43,6 +43,13 @@ WORDS = {
     "whole videos": {"window": 0, "overlap": 0.0},
     "a threshold": {"filter_threshold": 0.001},
     "negatives": {"negatives": 0.3},
+    "episodes": {"episodes": 0.3},
+    "episodes of a detector with texts": {
+        "episodes": 0.3,
+        "target": "name",
+        "segmentation": "branch",
+        "fuse_text": True,
+    },
 }
 
 

@@ -10,9 +10,10 @@ import torch
 
 from tadlib.data.annotations import Action, Video
 from tadlib.data.batches import Cut, WindowSet
+from tadlib.detector.averages import EMA_DECAY, Average
 from tadlib.detector.network import RARE, ConditionalDetr
 from tadlib.detector.proposals import answer
-from tadlib.detector.training import EMA_DECAY, WARM_UP, Average, NonFiniteLoss, Recipe, Trainer, fit
+from tadlib.detector.training import WARM_UP, NonFiniteLoss, Recipe, Trainer, fit
 from tadlib.segments import tiou, to_segments
 
 CHANNELS = 6

@@ -32,7 +32,7 @@ def training_windows(data: Data, params: Params) -> WindowSet:
     classes = None if params.target == "foreground" else data.classes.seen
     cut = Cut(params.window, params.overlap, params.rescale, params.integrity)
     videos, _ = divided(data.training_videos, params)
-    names = data.classes.seen if params.segmentation != "none" else None
+    names = data.classes.seen if params.segmentation != "none" or params.episodes else None
     extras = Extras(names, unlabelled(data) if params.ignore_unseen else None, params.jitter)
     return WindowSet(videos, data.store, params.stride, cut, classes, True, params.negatives, extras)
 
@@ -79,7 +79,7 @@ def train(
 def recipe_of(params: Params) -> training.Recipe:
     """How the parameters ask to train; only heads that are there have a weight."""
     same = ("epochs", "batch_size", "accumulate", "lr", "lr_backbone", "weight_decay", "clip_norm", "schedule", "ema")
-    same += ("aux_loss", "compile", "deterministic")
+    same += ("aux_loss", "compile", "deterministic", "episodes")
     weights = {"loss_class": params.loss_class, "loss_l1": params.loss_l1}
     weights[f"loss_{params.overlap_loss}"] = params.loss_giou
     heads = {"salience": params.salience != "none", "quality": params.quality}
