@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 
+from tadlib.detector.losses import Criterion
+from tadlib.detector.matching import Costs
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import watching
@@ -200,6 +202,44 @@ def test_only_heads_that_are_there_have_a_weight():
         "loss_segmentation": 1.0,
     }
     assert recipe_of(on).criterion.salience == "ce"
+
+
+def test_every_word_of_the_recipe_arrives():
+    words = {"epochs": 7, "batch_size": 3, "accumulate": 2, "lr": 0.5, "lr_backbone": 0.25, "weight_decay": 0.125}
+    words |= {"clip_norm": 3.0, "schedule": "step", "ema": True, "aux_loss": False, "compile": True}
+    words |= {"deterministic": True, "episodes": 0.5}
+    recipe = recipe_of(Params(**words, validation=0.5, select="validation"))
+    assert {name: getattr(recipe, name) for name in words} == words and recipe.select == watching.SEEN
+    assert recipe_of(Params()).select == "last"
+
+
+def test_costs_and_forms_of_losses_arrive():
+    words = {"cost_class": 1.5, "cost_l1": 2.5, "cost_giou": 3.5, "segmentation_temperature": 0.5}
+    criterion = recipe_of(Params(**words, salience="mask", overlap_loss="iou")).criterion
+    assert criterion == Criterion("iou", "mask", 0.5, Costs(1.5, 2.5, 3.5))
+
+
+def test_words_of_the_network_arrive():
+    words = {"queries": 7, "width": 48, "heads": 3, "encoder_layers": 0, "decoder_layers": 3, "conv_layers": 1}
+    model = network(8, Params(**words, dropout=0.5, feature_noise=0.25, feature_shift=0.75))
+    assert model.queries.shape == (7, 48) and model.decoder[0].heads == 3 and model.disturb.noise == 0.25
+    assert [len(model.encoder), len(model.decoder), len(model.backbone.layers)] == [0, 3, 1]
+    assert model.decoder[0].dropout.p == 0.5 and model.disturb.shift == 0.75
+
+
+def test_words_of_proposals_arrive(folder, tmp_path):
+    params, data, _, model, _ = trained(folder, tmp_path)
+    answers, windows = steps.answer(model, data, params)
+
+    def proposed(**words):
+        found = steps.propose(answers, windows, params.model_copy(update=words)).values()
+        return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
+
+    everything, most = proposed(nms="none")
+    assert proposed(nms="none", top_k=2)[1] == 2 < most
+    assert proposed(nms="none", filter_threshold=float(everything.median()))[0].min() >= everything.median()
+    assert len(proposed(nms="hard", nms_tiou=0.1)[0]) < len(proposed(nms="hard", nms_tiou=0.9)[0]) <= len(everything)
+    assert proposed(nms="soft")[0].sum() < everything.sum()
 
 
 def test_a_one_hot_detector_has_a_number_for_each_class():
