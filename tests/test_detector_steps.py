@@ -230,6 +230,8 @@ def test_words_of_the_network_arrive():
 def test_words_of_proposals_arrive(folder, tmp_path):
     params, data, _, model, _ = trained(folder, tmp_path)
     answers, windows = steps.answer(model, data, params)
+    wide = answers.segments_cw * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 0.3])  # so that neighbours overlap
+    answers = answers._replace(segments_cw=wide)
 
     def proposed(**words):
         found = steps.propose(answers, windows, params.model_copy(update=words)).values()
@@ -240,6 +242,14 @@ def test_words_of_proposals_arrive(folder, tmp_path):
     assert proposed(nms="none", filter_threshold=float(everything.median()))[0].min() >= everything.median()
     assert len(proposed(nms="hard", nms_tiou=0.1)[0]) < len(proposed(nms="hard", nms_tiou=0.9)[0]) <= len(everything)
     assert proposed(nms="soft")[0].sum() < everything.sum()
+
+
+def test_windows_of_videos_that_nobody_scores_are_not_run(folder):
+    params = Params.check(SMALL | {"dataset": str(folder), "protocol": "gap", "split_id": 1})
+    data = steps.gather(params)
+    _, windows = steps.answer(network(512, params), data, params)
+    with_unseen = {video.id for video in data.benchmark.test_videos(data.classes.unseen)}
+    assert set(windows.durations) == with_unseen < {"v8", "v9", "v10", "v11"}
 
 
 def test_a_one_hot_detector_has_a_number_for_each_class():

@@ -42,7 +42,11 @@ def windows(*actions: tuple[tuple[int, int], ...], classes: list[str] | None = N
     """One window per video, of which the actions' starts and ends are given; `names` has a letter per video."""
     videos = [
         Video(
-            str(number), SNIPPETS, 8, "val", tuple(Action(*segment, (names or "a" * len(actions))[number]) for segment in times)
+            str(number),
+            SNIPPETS,
+            8,
+            "val",
+            tuple(Action(*segment, (names or "a" * len(actions))[number]) for segment in times),
         )
         for number, times in enumerate(actions)
     ]
