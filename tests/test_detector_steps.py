@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 
+from tadlib.detector.losses import Criterion
+from tadlib.detector.matching import Costs
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import watching
@@ -43,6 +45,13 @@ WORDS = {
     "whole videos": {"window": 0, "overlap": 0.0},
     "a threshold": {"filter_threshold": 0.001},
     "negatives": {"negatives": 0.3},
+    "episodes": {"episodes": 0.3},
+    "episodes of a detector with texts": {
+        "episodes": 0.3,
+        "target": "name",
+        "segmentation": "branch",
+        "fuse_text": True,
+    },
 }
 
 
@@ -110,20 +119,57 @@ def test_looking_at_unseen_classes_changes_no_number(folder, tmp_path):
     curves = trained(folder, tmp_path / "b", curves=True)[-2:]
     assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m, _ in (plain, curves)), strict=True))
     assert [row["loss"] for row in plain[1]] == [row["loss"] for row in curves[1]]
-    assert watching.UNSEEN in curves[1][0] and watching.UNSEEN not in plain[1][0]
+    looked = {watching.SEEN, watching.UNSEEN, watching.NAMED}
+    looked |= {f"AR@{count} of {side} classes" for count in watching.COUNTS for side in ("seen", "unseen")}
+    assert all(curves[1][epoch].keys() - plain[1][epoch].keys() == looked for epoch in (0, 1))
+
+
+@pytest.mark.parametrize("words", [{}, {"target": "name"}, {"fuse_text": True, "ema": True}, {"protocol": "gap"}])
+def test_the_last_epoch_of_the_curves_is_the_result(words, folder, tmp_path):
+    params, data, _, model, history = trained(folder, tmp_path, curves=True, **words)
+    proposals = steps.propose(*steps.answer(model, data, params), params)
+    detections = steps.name(data, proposals, params)
+    result = steps.summarise(data, steps.compare(data, proposals, detections, params), proposals, detections, params)
+    of_curves = [history[-1][name] for name in (watching.UNSEEN, watching.NAMED, "AR@100 of unseen classes")]
+    assert of_curves == pytest.approx([result["agnostic_mAP"], result["mAP"], result["AR@100"]], abs=1e-6)
+    assert of_curves[0] > 0
+
+
+def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(folder):
+    params = Params.check(SMALL | {"dataset": str(folder), "curves": True})
+    data = steps.gather(params)
+    (look,) = watching.looked_at(data, params, None)
+    assert set(look.windows.durations) == {f"v{number}" for number in range(8, 12)}
+    labels = {
+        side: {action.label for video in videos for action in video.actions} for side, videos in look.sides.items()
+    }
+    sides = {watching.UNSEEN: data.classes.unseen, watching.SEEN: data.classes.seen}
+    assert labels == {side: set(CLASSES) & set(classes) for side, classes in sides.items()}
+
+
+@pytest.mark.parametrize(
+    ("words", "sides"),
+    [
+        ({}, []),
+        ({"validation": 0.3}, [{watching.SEEN}]),
+        ({"validation": 0.3, "curves": True}, [{watching.SEEN}, {watching.UNSEEN}]),
+        ({"split": 0, "curves": True}, [{watching.UNSEEN}]),
+    ],
+)
+def test_each_side_is_looked_at_once(words, sides, folder):
+    params = Params.check(SMALL | {"dataset": str(folder)} | words)
+    assert [set(look.sides) for look in watching.looked_at(steps.gather(params), params, None)] == sides
 
 
 def test_the_best_epoch_on_held_out_videos_is_kept(folder, tmp_path, monkeypatch):
-    precision = iter([0.3, 0.9, 0.1])
-    monkeypatch.setattr(watching, "agnostic", lambda *_: next(precision))
-    words = {"validation": 0.3, "epochs": 3}
-    selected = trained(folder, tmp_path / "a", select="validation", **words)[3]
-    monkeypatch.setattr(watching, "agnostic", lambda *_: 0.0)
-    last = trained(folder, tmp_path / "b", **words)[3]
-    assert not torch.equal(selected.queries, last.queries)
-    precision = iter([0.1, 0.3, 0.9])
-    monkeypatch.setattr(watching, "agnostic", lambda *_: next(precision))
-    assert torch.equal(trained(folder, tmp_path / "c", select="validation", **words)[3].queries, last.queries)
+    def with_precisions(*values, **words):
+        of_epochs = iter(values)
+        monkeypatch.setattr(watching, "measured", lambda *_: {watching.SEEN: next(of_epochs)})
+        return trained(folder, tmp_path / str(values), validation=0.3, epochs=3, **words)[3]
+
+    last = with_precisions(0.0, 0.0, 0.0)
+    assert not torch.equal(with_precisions(0.3, 0.9, 0.1, select="validation").queries, last.queries)
+    assert torch.equal(with_precisions(0.1, 0.3, 0.9, select="validation").queries, last.queries)
 
 
 def test_the_matches_of_one_window_are_remembered(folder, tmp_path):
@@ -156,6 +202,54 @@ def test_only_heads_that_are_there_have_a_weight():
         "loss_segmentation": 1.0,
     }
     assert recipe_of(on).criterion.salience == "ce"
+
+
+def test_every_word_of_the_recipe_arrives():
+    words = {"epochs": 7, "batch_size": 3, "accumulate": 2, "lr": 0.5, "lr_backbone": 0.25, "weight_decay": 0.125}
+    words |= {"clip_norm": 3.0, "schedule": "step", "ema": True, "aux_loss": False, "compile": True}
+    words |= {"deterministic": True, "episodes": 0.5}
+    recipe = recipe_of(Params(**words, validation=0.5, select="validation"))
+    assert {name: getattr(recipe, name) for name in words} == words and recipe.select == watching.SEEN
+    assert recipe_of(Params()).select == "last"
+
+
+def test_costs_and_forms_of_losses_arrive():
+    words = {"cost_class": 1.5, "cost_l1": 2.5, "cost_giou": 3.5, "segmentation_temperature": 0.5}
+    criterion = recipe_of(Params(**words, salience="mask", overlap_loss="iou")).criterion
+    assert criterion == Criterion("iou", "mask", 0.5, Costs(1.5, 2.5, 3.5))
+
+
+def test_words_of_the_network_arrive():
+    words = {"queries": 7, "width": 48, "heads": 3, "encoder_layers": 0, "decoder_layers": 3, "conv_layers": 1}
+    model = network(8, Params(**words, dropout=0.5, feature_noise=0.25, feature_shift=0.75))
+    assert model.queries.shape == (7, 48) and model.decoder[0].heads == 3 and model.disturb.noise == 0.25
+    assert [len(model.encoder), len(model.decoder), len(model.backbone.layers)] == [0, 3, 1]
+    assert model.decoder[0].dropout.p == 0.5 and model.disturb.shift == 0.75
+
+
+def test_words_of_proposals_arrive(folder, tmp_path):
+    params, data, _, model, _ = trained(folder, tmp_path)
+    answers, windows = steps.answer(model, data, params)
+    wide = answers.segments_cw * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 0.3])  # so that neighbours overlap
+    answers = answers._replace(segments_cw=wide)
+
+    def proposed(**words):
+        found = steps.propose(answers, windows, params.model_copy(update=words)).values()
+        return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
+
+    everything, most = proposed(nms="none")
+    assert proposed(nms="none", top_k=2)[1] == 2 < most
+    assert proposed(nms="none", filter_threshold=float(everything.median()))[0].min() >= everything.median()
+    assert len(proposed(nms="hard", nms_tiou=0.1)[0]) < len(proposed(nms="hard", nms_tiou=0.9)[0]) <= len(everything)
+    assert proposed(nms="soft")[0].sum() < everything.sum()
+
+
+def test_windows_of_videos_that_nobody_scores_are_not_run(folder):
+    params = Params.check(SMALL | {"dataset": str(folder), "protocol": "gap", "split_id": 1})
+    data = steps.gather(params)
+    _, windows = steps.answer(network(512, params), data, params)
+    with_unseen = {video.id for video in data.benchmark.test_videos(data.classes.unseen)}
+    assert set(windows.durations) == with_unseen < {"v8", "v9", "v10", "v11"}
 
 
 def test_a_one_hot_detector_has_a_number_for_each_class():

@@ -22,6 +22,7 @@ HEALTH = [SOUND | {"video": f"v{n}", "norm": 10.0 + n, "seconds too long": float
 HEALTH += [SOUND | {"video": "of one snippet", "neighbours": float("nan")}]
 ROW = {"mAP": 0.3, "mAP@0.3": 0.4, "mAP@0.5": 0.3, "mAP@0.7": 0.2}
 HISTORY = [{"epoch": e, "loss": 5 / e, "loss_l1": 1 / e, "lr": 1e-3 / e, "matched_tiou": 0.5} for e in range(1, 5)]
+HISTORY = [row | {"windows": 40, "seconds": 8.0, "memory": 900.0} for row in HISTORY]
 
 
 def benchmark(tmp_path):
@@ -149,12 +150,20 @@ def test_the_oddest_video_of_each_panel_is_named():
     assert said == ["oddest: v8", "", "", "oddest: v3"]
 
 
-def test_curves_show_what_was_measured_and_no_empty_panel():
-    both = [row | {"mAP of seen classes": 0.5, "mAP of unseen classes": 0.25} for row in HISTORY]
-    left = figures.curves(both).axes[0]
-    assert [line.get_ydata().tolist() for line in left.lines] == [[50.0] * 4, [25.0] * 4]
-    (only,) = figures.curves(HISTORY).axes
-    assert only.get_title(loc="left") == "The query of each action of one window"
+def test_curves_show_both_sides_side_by_side_and_what_training_cost():
+    measured = {"mAP of seen classes": 0.5, "mAP of unseen classes": 0.25, "mAP of unseen classes, named": 0.125}
+    measured |= {f"AR@{count} of {side} classes": 0.75 for count in (10, 100) for side in ("seen", "unseen")}
+    precision, recall, _, speed, memory = figures.curves([row | measured for row in HISTORY]).axes
+    assert [line.get_ydata().tolist() for line in precision.lines] == [[50.0] * 4, [25.0] * 4, [12.5] * 4]
+    assert [line.get_ydata().tolist() for line in recall.lines] == [[75.0] * 4] * 4
+    assert [speed.lines[0].get_ydata().tolist(), memory.lines[0].get_ydata().tolist()] == [[5.0] * 4, [900.0] * 4]
+
+
+def test_curves_have_no_empty_panel_where_nothing_was_measured():
+    matches, *_ = figures.curves(HISTORY).axes
+    assert matches.get_title(loc="left") == "The query of each action of one window"
+    one_side = figures.curves([row | {"mAP of seen classes": 0.5} for row in HISTORY])
+    assert [line.get_label() for line in one_side.axes[0].lines] == ["seen"] and "unseen" not in one_side.alt
 
 
 def test_attention_shows_queries_in_the_order_of_where_they_look():

@@ -6,7 +6,7 @@ from test_training import CHANNELS as WIDE
 from test_training import SNIPPETS, network, parameters, windows, without_clock
 
 from tadlib.data.batches import Cut, Extras, WindowSet
-from tadlib.detector.layers import LearnedPositions, sine_embedding
+from tadlib.detector.layers import FeatureNoise, LearnedPositions, sine_embedding
 from tadlib.detector.losses import Criterion
 from tadlib.detector.network import WIDTH_LOGIT, Switches
 from tadlib.detector.proposals import answer
@@ -216,6 +216,48 @@ def test_an_untrained_fusion_of_texts_changes_nothing():
     plain, fused = network().eval(), network(switches=Switches(fuse_text=True)).eval()
     fused.load_state_dict(fused.state_dict() | plain.state_dict())
     torch.testing.assert_close(fused(x, padding, TEXTS).segments_cw, plain(x, padding).segments_cw)
+
+
+def test_the_branch_reads_the_features_themselves_and_the_memory_what_the_encoder_made_of_them():
+    x, padding = features(1, 9), padded([9])
+    for how, depends in (("memory", True), ("branch", False)):
+        model = switched(Switches(segmentation=how))
+        before = model(x, padding).snippet_embeddings
+        torch.nn.init.zeros_(model.encoder[0].value.weight)
+        assert torch.allclose(before, model(x, padding).snippet_embeddings) != depends
+
+
+def test_the_salience_head_looks_at_neighbours_and_the_mask_head_does_not():
+    for form, local in (("bce", True), ("ce", True), ("mask", False)):
+        model = switched(Switches(salience=form))
+        memory = torch.randn(1, 9, 16, generator=torch.Generator().manual_seed(2))
+        other = memory.clone()
+        other[0, 4] += 1
+        changed = (model.salience(other, padded([9])) != model.salience(memory, padded([9])))[0]
+        assert changed.nonzero().flatten().tolist() == ([3, 4, 5] if local else [4])
+
+
+@pytest.mark.parametrize("fusion", ["attention", "mean", "max"])
+def test_rectified_queries_see_what_lies_under_their_segment_and_nothing_else(fusion):
+    model, x, lengths = switched(Switches(refine=fusion)), features(1, 16), torch.tensor([16])
+    layer, queries = model.rectifying[0], torch.randn(1, 1, 16)
+    outside, inside = x.clone(), x.clone()
+    outside[0, 10:] += 5
+    inside[0, 5] += 5
+    before, same, other = (
+        layer.fusion(queries, each, torch.tensor([[[4.0, 7.0]]]), lengths) for each in (x, outside, inside)
+    )
+    torch.testing.assert_close(same, before)
+    assert not torch.allclose(other, before, atol=1e-3)
+
+
+def test_noise_is_new_in_every_snippet_and_a_shift_the_same_all_through_a_window():
+    x = torch.zeros(3, 50, WIDE)
+    torch.manual_seed(0)
+    noisy, shifted = FeatureNoise(0.5, 0.0).train()(x), FeatureNoise(0.0, 2.0).train()(x)
+    assert noisy.std().item() == pytest.approx(0.5, rel=0.1) and noisy.unique().numel() == noisy.numel()
+    assert torch.equal(shifted, shifted[:, :1].expand_as(x)) and shifted[:, 0].unique().numel() == 3 * WIDE
+    assert torch.equal(FeatureNoise(0.5, 2.0).eval()(x), x)
 
 
 def test_quality_orders_proposals_too():

@@ -10,9 +10,10 @@ import torch
 
 from tadlib.data.annotations import Action, Video
 from tadlib.data.batches import Cut, WindowSet
+from tadlib.detector.averages import EMA_DECAY, Average
 from tadlib.detector.network import RARE, ConditionalDetr
 from tadlib.detector.proposals import answer
-from tadlib.detector.training import EMA_DECAY, WARM_UP, Average, NonFiniteLoss, Recipe, Trainer, fit
+from tadlib.detector.training import WARM_UP, NonFiniteLoss, Recipe, Trainer, fit
 from tadlib.segments import tiou, to_segments
 
 CHANNELS = 6
@@ -41,7 +42,11 @@ def windows(*actions: tuple[tuple[int, int], ...], classes: list[str] | None = N
     """One window per video, of which the actions' starts and ends are given; `names` has a letter per video."""
     videos = [
         Video(
-            str(number), SNIPPETS, 8, "val", tuple(Action(*segment, (names or "a" * 99)[number]) for segment in times)
+            str(number),
+            SNIPPETS,
+            8,
+            "val",
+            tuple(Action(*segment, (names or "a" * len(actions))[number]) for segment in times),
         )
         for number, times in enumerate(actions)
     ]
@@ -64,7 +69,7 @@ def parameters(model: torch.nn.Module) -> torch.Tensor:
 
 
 def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+    return [{name: value for name, value in row.items() if name not in ("seconds", "memory")} for row in history]
 
 
 def stop_after(epochs: int):
@@ -187,10 +192,22 @@ def test_a_checkpoint_changes_no_number(tmp_path):
 def test_a_history_row_says_what_happened():
     epochs = []
     history = trained(progress=lambda done, total, text: epochs.append((done, total, text)))[1]
-    names = {"loss_class", "loss_l1", "loss_giou", "matched_tiou", "loss", "epoch", "lr", "seconds"}
+    names = {
+        "loss_class",
+        "loss_l1",
+        "loss_giou",
+        "matched_tiou",
+        "loss",
+        "epoch",
+        "lr",
+        "windows",
+        "seconds",
+        "memory",
+    }
     assert all(row.keys() == names for row in history)
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
     assert [done[:2] for done in epochs] == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert all(row["windows"] == 5 and row["seconds"] > 0 and 50 < row["memory"] < 50_000 for row in history)
     assert epochs[0][2].startswith(f"training, loss {history[0]['loss']:.3f}")
     weighted = 3 * history[0]["loss_class"] + 5 * history[0]["loss_l1"] + 2 * history[0]["loss_giou"]
     assert history[0]["loss"] == pytest.approx(weighted, rel=1e-4)

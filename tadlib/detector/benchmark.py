@@ -6,7 +6,6 @@ that of all products of a step, as torch counts them, done at that speed. With t
 snippets, queries and windows is varied too (minutes). Rectifying and salience are on.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from tadlib.data.batches import Target
 from tadlib.detector.losses import detection_losses, snippet_losses
 from tadlib.detector.matching import match
 from tadlib.detector.network import ConditionalDetr, Switches
+from tadlib.devices import CPU, peak_memory
 
 CHANNELS = 512
 REPETITIONS = 3
@@ -100,8 +100,7 @@ def measure(size: Size) -> dict[str, float]:
     with torch.inference_mode():
         row["inference"] = cpu_seconds(answer)
     row["inference share"] = counted.get_total_flops() / speed / row["inference"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return row | {"limit": speed / 1e9, "peak": peak}
+    return row | {"limit": speed / 1e9, "peak": peak_memory(CPU)}
 
 
 def parts() -> list[tuple[str, float]]:

@@ -13,14 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tadlib.data.batches import Batch, WindowSet
+from tadlib.detector.averages import Average
+from tadlib.detector.episodes import episode
 from tadlib.detector.losses import Criterion, detection_losses, snippet_losses
 from tadlib.detector.network import ConditionalDetr
-from tadlib.devices import CPU, only_deterministic, seed_all
+from tadlib.devices import CPU, only_deterministic, peak_memory, seed_all
 from tadlib.files import Progress, atomic, silent
 
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 STEP_AT, STEP_BY = 0.4, 0.1  # the step schedule: every 0.4 of the epochs the rate falls to a tenth
-EMA_DECAY = 0.99
 FIRST_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
 
 
@@ -42,6 +43,7 @@ class Recipe:
     criterion: Criterion = Criterion()
     compile: bool = False
     deterministic: bool = False
+    episodes: float = 0.0  # share of the classes that is hidden in every batch
     select: str = "last"  # or the name of a number that `watch` returns: the epoch in which it is largest
 
 
@@ -96,23 +98,6 @@ def fit(  # noqa: PLR0913  each of them is something else
     return trainer.history
 
 
-class Average:
-    """Exponential moving average of a model's parameters."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.shadow = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-    def update(self, model: torch.nn.Module, step: int) -> None:
-        """Move towards the model; early averages forget faster, so that the start leaves no trace."""
-        decay = min(EMA_DECAY, (1 + step) / (10 + step))
-        for name, tensor in model.state_dict().items():
-            self.shadow[name].lerp_(tensor.detach(), 1 - decay)
-
-    def store(self, model: torch.nn.Module) -> None:
-        """Give the model its averaged parameters."""
-        model.load_state_dict(self.shadow)
-
-
 class Trainer:
     """What training remembers from one epoch to the next."""
 
@@ -163,18 +148,22 @@ class Trainer:
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
         row = {name: float(value) / len(batches) for name, value in sums.items()}
-        row |= {"epoch": number, "lr": self.schedule.get_last_lr()[0], "seconds": time.perf_counter() - started}
+        row |= {"epoch": number, "lr": self.schedule.get_last_lr()[0], "windows": len(self.windows)}
+        row |= {"seconds": time.perf_counter() - started, "memory": peak_memory(device)}
         self.history.append(row)
         return row
 
     def _terms(self, batch: Batch, texts: Tensor | None, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         padding, criterion = batch.padding.to(device), self.recipe.criterion
+        targets = batch.targets
+        if self.recipe.episodes:
+            targets, texts = episode(targets, texts, self.windows, self.recipe.episodes, self.generator)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             outputs = self.run(batch.features.to(device), padding, texts)
         if not self.recipe.aux_loss:
             outputs = outputs._replace(earlier=())
-        terms = detection_losses(outputs, batch.targets, texts, criterion)
-        return terms | snippet_losses(outputs, batch.targets, padding, texts, criterion)
+        terms = detection_losses(outputs, targets, texts, criterion)
+        return terms | snippet_losses(outputs, targets, padding, texts, criterion)
 
     def look(self, observers: Observers) -> None:
         """Let the observers see the model as it would be kept now, and remember it if it is the best so far."""

@@ -7,48 +7,91 @@ from matplotlib.axes import Axes
 
 from tadlib.workbook.figures.style import BLUE, CYCLE, ORANGE, SEQUENTIAL, TRUTH, Picture, bars, picture, styled
 
-SIDES = {"mAP of seen classes": BLUE, "mAP of unseen classes": ORANGE}
+SIDES = {"seen": BLUE, "unseen": ORANGE}
+NAMED = "mAP of unseen classes, named"
+COUNTS = {10: ":", 100: "-"}  # proposals a video: how their average recall is drawn
 MATCHED = "query of action "
 
 
 @styled
 def curves(history: Sequence[Mapping[str, float]]) -> Picture:
-    """Who matches the actions of the example window after every epoch, beside the class-agnostic mAP of both sides.
+    """What the detector is worth on seen and unseen classes after every epoch; who matches what; speed and memory.
 
-    `history` has one row an epoch. mAP of held-out seen and of unseen classes is drawn only where it was measured.
+    `history` has one row an epoch. The upper panels, mAP and average recall of both sides, are there only where
+    something was measured; mAP with names is of unseen classes.
     """
-    sides = {name: color for name, color in SIDES.items() if name in history[0]}
-    alt = "Matched queries over the epochs" + (" and mAP of seen and unseen classes" if sides else "")
-    figure, axes = picture(3.2, alt, ncols=2 if sides else 1)
-    _matches(axes[0, -1], history)
+    sides = {side: color for side, color in SIDES.items() if f"mAP of {side} classes" in history[0]}
+    alt = "Matched queries, speed and memory over the epochs"
     if sides:
-        _sides(axes[0, 0], history, sides)
+        alt += f", and above them mAP and average recall of {' and '.join(sides)} classes"
+    figure, axes = picture(6.0 if sides else 3.0, alt, nrows=2 if sides else 1, ncols=2)
+    if sides:
+        _precision(axes[0, 0], history, sides)
+        _recall(axes[0, 1], history, sides)
+    _matches(axes[-1, 0], history)
+    _speed(axes[-1, 1], history)
     return figure
 
 
-def _sides(place: Axes, history: Sequence[Mapping[str, float]], sides: Mapping[str, str]) -> None:
-    epochs = [row["epoch"] for row in history]
-    for name, color in sides.items():
-        measured = [row.get(name, np.nan) for row in history]
-        place.plot(epochs, 100 * np.array(measured), color=color, lw=2, label=name)
-    place.legend()
+def _measured(history: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
+    return np.array([row.get(name, np.nan) for row in history])
+
+
+def _precision(place: Axes, history: Sequence[Mapping[str, float]], sides: Mapping[str, str]) -> None:
+    epochs = _measured(history, "epoch")
+    for side, color in sides.items():
+        place.plot(epochs, 100 * _measured(history, f"mAP of {side} classes"), color=color, lw=2, label=side)
+    if NAMED in history[0]:
+        named = 100 * _measured(history, NAMED)
+        place.plot(epochs, named, color=SIDES["unseen"], lw=1.6, ls="--", label="unseen, named")
+    _percent(place, "mAP (%)", "mAP, class-agnostic and named")
+
+
+def _recall(place: Axes, history: Sequence[Mapping[str, float]], sides: Mapping[str, str]) -> None:
+    epochs = _measured(history, "epoch")
+    for side, color in sides.items():
+        for count, line in COUNTS.items():
+            recall = 100 * _measured(history, f"AR@{count} of {side} classes")
+            place.plot(epochs, recall, color=color, lw=1.6, ls=line, label=f"{side}, AR@{count}")
+    _percent(place, "average recall (%)", "Recall of 10 and of 100 proposals a video")
+
+
+def _percent(place: Axes, quantity: str, title: str) -> None:
+    place.set_ylim(bottom=0)
+    place.set_ylim(top=1.4 * place.get_ylim()[1])  # room for the legend above the curves
+    place.legend(loc="upper left", ncols=2)
+    place.set_xlabel("epoch")
+    place.set_ylabel(quantity)
+    place.set_title(title)
+
+
+def _speed(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    epochs = _measured(history, "epoch")
+    place.plot(epochs, _measured(history, "windows") / _measured(history, "seconds"), color=BLUE, lw=2)
     place.set_ylim(bottom=0)
     place.set_xlabel("epoch")
-    place.set_ylabel("class-agnostic mAP (%)")
-    place.set_title("Seen and unseen classes")
+    place.set_ylabel("windows a second", color=BLUE)
+    place.set_title("Speed of training, and memory")
+    memory = place.twinx()
+    memory.plot(epochs, _measured(history, "memory"), color=ORANGE, lw=1.2, ls="--")
+    memory.set_ylim(bottom=0)
+    memory.set_ylabel("peak memory (MB, dashed)", color=ORANGE)
+    memory.spines["right"].set_visible(True)
 
 
 def _matches(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    epochs = [row["epoch"] for row in history]
+    epochs = _measured(history, "epoch")
     actions = sorted({name for row in history for name in row if name.startswith(MATCHED)})
     for color, name in zip(CYCLE, actions, strict=False):
-        queries = [row.get(name, np.nan) for row in history]
-        place.step(epochs, queries, where="mid", color=color, lw=1.6, label=name.removeprefix("query of "))
+        place.step(
+            epochs, _measured(history, name), where="mid", color=color, lw=1.6, label=name.removeprefix("query of ")
+        )
     place.set_xlabel("epoch")
     place.set_ylabel("query")
     place.set_title("The query of each action of one window")
     if actions:
-        place.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        place.set_ylim(top=1.3 * max(1, place.get_ylim()[1]))
+        place.legend(loc="upper left", ncols=4)
 
 
 @styled

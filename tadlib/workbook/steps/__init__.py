@@ -4,16 +4,9 @@ A step takes the checked parameters apart into plain arguments and calls the roo
 nothing itself.
 """
 
+from tadlib.workbook.steps.answers import answer, propose
 from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
-from tadlib.workbook.steps.detector import (
-    answer,
-    attention,
-    load_detector,
-    propose,
-    save_proposals,
-    train,
-    training_windows,
-)
+from tadlib.workbook.steps.detector import attention, load_detector, save_proposals, train, training_windows
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
 from tadlib.workbook.steps.health import feature_health, findings, frames, leaks, overview
 from tadlib.workbook.steps.naming import best_detections, class_logits, compare_fusions, confusion, name, named_segments

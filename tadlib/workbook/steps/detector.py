@@ -1,7 +1,7 @@
-"""The detector as the parameters ask for it: its windows, its training, its answers, its proposals."""
+"""The detector as the parameters ask for it: its windows, its training, what is kept of it."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,16 +14,15 @@ from tadlib import devices
 from tadlib.data.annotations import Action
 from tadlib.data.batches import Cut, Extras, Item, WindowSet, collate
 from tadlib.detector import looking, training
-from tadlib.detector import proposals as proposing
 from tadlib.detector.logs import tensorboard
 from tadlib.detector.losses import Criterion
 from tadlib.detector.matching import Costs
 from tadlib.detector.network import ConditionalDetr, Switches
 from tadlib.detector.proposals import Proposals
 from tadlib.files import Progress, atomic, silent
-from tadlib.naming import text
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run
+from tadlib.workbook.steps.answers import training_texts
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.watching import SEEN, divided, watching
 
@@ -33,7 +32,7 @@ def training_windows(data: Data, params: Params) -> WindowSet:
     classes = None if params.target == "foreground" else data.classes.seen
     cut = Cut(params.window, params.overlap, params.rescale, params.integrity)
     videos, _ = divided(data.training_videos, params)
-    names = data.classes.seen if params.segmentation != "none" else None
+    names = data.classes.seen if params.segmentation != "none" or params.episodes else None
     extras = Extras(names, unlabelled(data) if params.ignore_unseen else None, params.jitter)
     return WindowSet(videos, data.store, params.stride, cut, classes, True, params.negatives, extras)
 
@@ -49,12 +48,6 @@ def unlabelled(data: Data) -> dict[str, tuple[Action, ...]]:
         known = {(action.start, action.end) for action in video.actions}
         found[video.id] = tuple(a for a in whole[video.id].actions if (a.start, a.end) not in known)
     return found
-
-
-def test_windows(data: Data, params: Params) -> WindowSet:
-    """Every window of the scored videos."""
-    cut = Cut(params.window, params.test_overlap, params.rescale)
-    return WindowSet(data.scored, data.store, params.stride, cut)
 
 
 def train(
@@ -86,7 +79,7 @@ def train(
 def recipe_of(params: Params) -> training.Recipe:
     """How the parameters ask to train; only heads that are there have a weight."""
     same = ("epochs", "batch_size", "accumulate", "lr", "lr_backbone", "weight_decay", "clip_norm", "schedule", "ema")
-    same += ("aux_loss", "compile", "deterministic")
+    same += ("aux_loss", "compile", "deterministic", "episodes")
     weights = {"loss_class": params.loss_class, "loss_l1": params.loss_l1}
     weights[f"loss_{params.overlap_loss}"] = params.loss_giou
     heads = {"salience": params.salience != "none", "quality": params.quality}
@@ -111,13 +104,6 @@ def network(channels: int, params: Params, classes: int = 0) -> ConditionalDetr:
     return ConditionalDetr(channels, text_dim=text_dim, switches=switches, **same)
 
 
-def training_texts(data: Data, params: Params) -> Float[Tensor, "k c"] | None:
-    """The texts of the seen classes, for a detector that does anything with text."""
-    if params.target != "foreground":
-        return target_texts(data, params)
-    return data.text(data.classes.seen) if params.fuse_text or params.segmentation != "none" else None
-
-
 def _training_parameters(params: Params) -> dict[str, object]:
     naming = {
         *("run_dir", "text", "descriptions", "lead", "candidates", "pooling", "roi_bins", "similarity_at", "extend"),
@@ -138,17 +124,6 @@ def _training_parameters(params: Params) -> dict[str, object]:
     return {name: value for name, value in params.model_dump().items() if name not in naming | {"protocol"}}
 
 
-def target_texts(data: Data, params: Params, classes: Sequence[str] | None = None) -> Float[Tensor, "k c"]:
-    """Unit-length embeddings of what a classifying detector is trained on: of the seen classes, or others.
-
-    Without text a class is its place among the seen ones: one number is 1, the others 0.
-    """
-    names = data.classes.seen if classes is None else classes
-    if params.target == "none":
-        return torch.eye(len(data.classes.seen))[[data.classes.seen.index(name) for name in names]]
-    return text.class_embeddings(data.encoder, names, params.target, data.benchmark.cache)
-
-
 def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:
     """The detector of an earlier stage; its own parameters decide its shape."""
     saved = torch.load(run.require("checkpoint.pt", "train"), map_location="cpu", weights_only=True)
@@ -158,33 +133,12 @@ def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:
     return model
 
 
-def answer(model: ConditionalDetr, data: Data, params: Params) -> tuple[proposing.Answers, WindowSet]:
-    """What every query says about every window of the scored videos."""
-    windows = test_windows(data, params)
-    device = devices.pick(params.device)
-    dtype = devices.precision_dtype(params.precision, device)
-    texts = data.text(data.competing) if model.fuse is not None else None
-    return proposing.answer(model, windows, device=device, dtype=dtype, texts=texts), windows
-
-
 def attention(model: ConditionalDetr, example: Item, data: Data, params: Params) -> Float[Tensor, "layers q t"]:
     """How much each query looks at each snippet of one window, in each decoder layer."""
     device = next(model.parameters()).device
     batch, texts = collate([example]), training_texts(data, params)
     texts = None if texts is None else texts.to(device)
     return looking.attention(model, batch.features.to(device), batch.padding.to(device), texts)[:, 0].cpu()
-
-
-def propose(answers: proposing.Answers, windows: WindowSet, params: Params) -> dict[str, Proposals]:
-    """Proposals of every scored video, merged once."""
-    return proposing.merge(
-        answers,
-        windows,
-        how=params.nms,
-        threshold=params.nms_tiou,
-        top_k=params.top_k,
-        least=params.filter_threshold,
-    )
 
 
 def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:

@@ -13,8 +13,8 @@ from tadlib.naming import fusion, similarity
 from tadlib.naming.fusion import Detections, Naming
 from tadlib.naming.similarity import probability
 from tadlib.workbook.params import Params
+from tadlib.workbook.steps.answers import target_texts
 from tadlib.workbook.steps.data import Data, true_segments
-from tadlib.workbook.steps.detector import target_texts
 from tadlib.workbook.steps.namers import comparer, not_rejected, segment_namer, videos_as_wholes
 
 FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")

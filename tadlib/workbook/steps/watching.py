@@ -1,27 +1,42 @@
-"""What is looked at after every epoch of training: seen classes held out, unseen ones, and one window's matches.
+"""What is looked at after every epoch of training: seen and unseen classes side by side, and one window's matches.
 
 Nothing here changes the training, and nothing that is kept is ever chosen by unseen classes.
 """
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tadlib.data.annotations import Video
-from tadlib.data.batches import Cut, WindowSet, collate
-from tadlib.detector import proposals as proposing
+from tadlib.data.batches import WindowSet, collate
 from tadlib.detector.losses import class_logits
 from tadlib.detector.matching import match
 from tadlib.detector.network import ConditionalDetr
-from tadlib.evaluation import metrics
+from tadlib.detector.proposals import Proposals
+from tadlib.evaluation import diagnosis, metrics, protocols
+from tadlib.evaluation.thumos import Ambiguous
 from tadlib.workbook.params import Params
+from tadlib.workbook.steps.answers import answer_about, propose, windows_of
 from tadlib.workbook.steps.data import Data
+from tadlib.workbook.steps.naming import name
 
-SEEN, UNSEEN, MATCHED = "mAP of seen classes", "mAP of unseen classes", "query of action "
+SEEN, UNSEEN = "mAP of seen classes", "mAP of unseen classes"
+NAMED = "mAP of unseen classes, named"
+MATCHED = "query of action "
+COUNTS = (10, 100)  # proposals a video of which average recall is followed
 Watch = Callable[[ConditionalDetr], Mapping[str, float]]
+
+
+class Look(NamedTuple):
+    """Windows that the detector runs over once, and the videos that each side makes of them, with their actions."""
+
+    windows: WindowSet
+    texts: Float[Tensor, "k c"] | None
+    sides: Mapping[str, Sequence[Video]]
 
 
 def divided(videos: Sequence[Video], params: Params) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
@@ -38,35 +53,59 @@ def divided(videos: Sequence[Video], params: Params) -> tuple[tuple[Video, ...],
 def watching(
     data: Data, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, device: torch.device
 ) -> Watch:
-    """What looks at the model after an epoch: class-agnostic mAP as asked for, and who matches the example window."""
-    cut = Cut(params.window, params.test_overlap, params.rescale)
-    sides = {SEEN: divided(data.training_videos, params)[1], UNSEEN: data.scored if params.curves else ()}
-    sets = {
-        name: (videos, WindowSet(videos, data.store, params.stride, cut)) for name, videos in sides.items() if videos
-    }
+    """What looks at the model after an epoch: what both sides are worth, and who matches the example window."""
+    looks = looked_at(data, params, texts)
 
     def watch(model: ConditionalDetr) -> dict[str, float]:
-        found = {
-            name: agnostic(model, videos, of_side, data.benchmark.tious, params, texts)
-            for name, (videos, of_side) in sets.items()
-        }
-        return found | matched_queries(model, windows, texts, device)
+        found = matched_queries(model, windows, texts, device)
+        for look in looks:
+            proposals = propose(answer_about(model, look.windows, params, look.texts), look.windows, params)
+            for side, videos in look.sides.items():
+                found |= measured(side, videos, proposals, data, params)
+        return found
 
     return watch
 
 
-def agnostic(
-    model: ConditionalDetr,
-    videos: Sequence[Video],
-    windows: WindowSet,
-    tious: Sequence[float],
-    params: Params,
-    texts: Float[Tensor, "k e"] | None,
-) -> float:
-    """Class-agnostic mAP of a model's proposals in some videos."""
-    answers = proposing.answer(model, windows, device=next(model.parameters()).device, texts=texts)
-    found = proposing.merge(answers, windows, how=params.nms, threshold=params.nms_tiou, top_k=params.top_k)
-    return metrics.mean_average_precision(videos, found, None, tious)["mAP"]
+def looked_at(data: Data, params: Params, texts: Float[Tensor, "k e"] | None) -> list[Look]:
+    """What the detector runs over after an epoch: the videos held out, with `curves` those of the test too.
+
+    The seen classes are measured in the videos held out, or where there are none in the test videos.
+    """
+    held, looks = divided(data.training_videos, params)[1], []
+    if held:
+        looks.append(Look(windows_of(held, data, params), texts, {SEEN: held}))
+    if params.curves:
+        sides = {UNSEEN: data.scored} | ({} if held else {SEEN: _seen_in_the_test(data)})
+        sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
+        every = {video.id: video for videos in sides.values() for video in videos}
+        competing = data.text(data.competing) if params.fuse_text else None
+        looks.append(Look(windows_of(list(every.values()), data, params), competing, sides))
+    return looks
+
+
+def _seen_in_the_test(data: Data) -> tuple[Video, ...]:
+    """The test videos that count with their actions of seen classes; nothing where all classes are seen."""
+    seen = set(data.classes.seen) - set(data.classes.unseen)
+    videos = protocols.scored_videos(data.benchmark, sorted(seen), data.params.protocol, data.params.stride)
+    return tuple(video for video in videos if video.subset == data.benchmark.test_subset) if seen else ()
+
+
+def measured(
+    side: str, videos: Sequence[Video], proposals: Mapping[str, Proposals], data: Data, params: Params
+) -> dict[str, float]:
+    """Class-agnostic mAP and average recall of a side; of unseen classes also their mAP with the names they get."""
+    tious, found = data.benchmark.tious, {video.id: proposals[video.id] for video in videos}
+
+    def precision(detections: Mapping, classes: Sequence[str] | None) -> float:
+        unclear: Ambiguous | None = data.ambiguous if side == UNSEEN else None
+        table = diagnosis.class_table(videos, detections, classes, tious, params.protocol, unclear)
+        return metrics.means(table, tious)["mAP"]
+
+    row = {side: precision(found, None)}
+    of = side.removeprefix("mAP")
+    row |= {f"{at}{of}": value for at, value in metrics.average_recall(videos, found, COUNTS).items()}
+    return row | ({NAMED: precision(name(data, found, params), data.classes.unseen)} if side == UNSEEN else {})
 
 
 @torch.inference_mode()

@@ -1,0 +1,22 @@
+"""The average of a model's parameters over the steps of its training."""
+
+import torch
+
+EMA_DECAY = 0.99
+
+
+class Average:
+    """Exponential moving average of a model's parameters."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.shadow = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    def update(self, model: torch.nn.Module, step: int) -> None:
+        """Move towards the model; early averages forget faster, so that the start leaves no trace."""
+        decay = min(EMA_DECAY, (1 + step) / (10 + step))
+        for name, tensor in model.state_dict().items():
+            self.shadow[name].lerp_(tensor.detach(), 1 - decay)
+
+    def store(self, model: torch.nn.Module) -> None:
+        """Give the model its averaged parameters."""
+        model.load_state_dict(self.shadow)

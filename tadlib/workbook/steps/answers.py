@@ -1,0 +1,69 @@
+"""What a detector answers about windows of videos, with the texts it needs, and the proposals that come of it."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tadlib import devices
+from tadlib.data.annotations import Video
+from tadlib.data.batches import Cut, WindowSet
+from tadlib.detector import proposals as proposing
+from tadlib.detector.network import ConditionalDetr
+from tadlib.detector.proposals import Proposals
+from tadlib.naming import text
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps.data import Data
+
+
+def windows_of(videos: Sequence[Video], data: Data, params: Params) -> WindowSet:
+    """Every window of some videos, cut as for the test."""
+    cut = Cut(params.window, params.test_overlap, params.rescale)
+    return WindowSet(videos, data.store, params.stride, cut)
+
+
+def answer(model: ConditionalDetr, data: Data, params: Params) -> tuple[proposing.Answers, WindowSet]:
+    """What every query says about every window of the scored videos."""
+    windows = windows_of(data.scored, data, params)
+    texts = data.text(data.competing) if model.fuse is not None else None
+    return answer_about(model, windows, params, texts), windows
+
+
+def answer_about(
+    model: ConditionalDetr, windows: WindowSet, params: Params, texts: Float[Tensor, "k c"] | None
+) -> proposing.Answers:
+    """What every query says about some windows; `texts` for a detector that fuses them in."""
+    device = devices.pick(params.device)
+    dtype = devices.precision_dtype(params.precision, device)
+    return proposing.answer(model, windows, device=device, dtype=dtype, texts=texts)
+
+
+def propose(answers: proposing.Answers, windows: WindowSet, params: Params) -> dict[str, Proposals]:
+    """Proposals of every video of the windows, merged once."""
+    return proposing.merge(
+        answers,
+        windows,
+        how=params.nms,
+        threshold=params.nms_tiou,
+        top_k=params.top_k,
+        least=params.filter_threshold,
+    )
+
+
+def training_texts(data: Data, params: Params) -> Float[Tensor, "k c"] | None:
+    """The texts of the seen classes, for a detector that does anything with text."""
+    if params.target != "foreground":
+        return target_texts(data, params)
+    return data.text(data.classes.seen) if params.fuse_text or params.segmentation != "none" else None
+
+
+def target_texts(data: Data, params: Params, classes: Sequence[str] | None = None) -> Float[Tensor, "k c"]:
+    """Unit-length embeddings of what a classifying detector is trained on: of the seen classes, or others.
+
+    Without text a class is its place among the seen ones: one number is 1, the others 0.
+    """
+    names = data.classes.seen if classes is None else classes
+    if params.target == "none":
+        return torch.eye(len(data.classes.seen))[[data.classes.seen.index(name) for name in names]]
+    return text.class_embeddings(data.encoder, names, params.target, data.benchmark.cache)

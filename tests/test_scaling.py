@@ -1,0 +1,88 @@
+"""Long windows: what training keeps of them grows as they do, and no faster; and what half precision costs in mAP."""
+
+import pytest
+import torch
+from test_switches import ON
+from test_training import CHANNELS, network, windows
+
+from tadlib.data.batches import WindowSet
+from tadlib.detector.benchmark import Size, measure
+from tadlib.detector.network import ConditionalDetr, Switches
+from tadlib.detector.proposals import answer, merge
+from tadlib.detector.training import Recipe, fit
+from tadlib.evaluation import metrics
+
+TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
+LEARNING = Recipe(epochs=40, batch_size=8, lr=2e-3)
+
+
+def kept_bytes(snippets: int, dtype: torch.dtype, switches: Switches, queries: int = 5) -> int:
+    """What a forward pass keeps for the backward one, every storage once."""
+    model, kept = network(switches=switches, width=32, queries=queries).train(), {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage
+        return tensor
+
+    features, padding = torch.randn(1, snippets, CHANNELS), torch.zeros(1, snippets, dtype=torch.bool)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            outputs = model(features, padding, torch.eye(CHANNELS)[:2])
+    assert outputs.segments_cw.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("switches", [Switches(), ON["everything"]], ids=["plain", "everything"])
+def test_what_training_keeps_of_4096_snippets_is_twice_what_it_keeps_of_2048(switches, dtype):
+    short, long = (kept_bytes(snippets, dtype, switches) for snippets in (2048, 4096))
+    assert long < 2.05 * short  # a matrix of attention weights, snippets by snippets, would make it four times
+
+
+def test_four_times_the_queries_keep_at_most_four_times_as_much():
+    few, many = (kept_bytes(256, torch.float32, Switches(), queries) for queries in (40, 160))
+    assert few < many < 4.05 * few
+
+
+@pytest.mark.slow
+def test_a_window_of_4096_snippets_trains_in_the_memory_of_the_published_measure():
+    """At full width; the published detector takes 5.9 GB there, one that stores attention weights in bf16 3.9."""
+    row = measure(Size(4096, 1, precision="bf16"))
+    assert row["peak"] < 3900 and row["step"] < 12.4
+
+
+def precision(model: ConditionalDetr, found_in: WindowSet, dtype: torch.dtype) -> float:
+    """Class-agnostic mAP of a detector that answers in some arithmetic."""
+    proposals = merge(answer(model, found_in, dtype=dtype), found_in, how="hard")
+    return metrics.mean_average_precision(list(found_in._videos.values()), proposals, None, TIOUS)["mAP"]
+
+
+def places(number: int, first: int) -> WindowSet:
+    """Windows with an action each, whose features nobody has seen in training if `first` differs."""
+    return windows(*(() for _ in range(first)), *(((1 + n % 6, 7 + (3 * n) % 8),) for n in range(number)))
+
+
+def learned(seed: int, dtype: torch.dtype) -> ConditionalDetr:
+    torch.manual_seed(seed)
+    model = ConditionalDetr(CHANNELS, queries=10, width=32, heads=2, encoder_layers=1, decoder_layers=2)
+    fit(model, places(48, 0), LEARNING, seed=seed, dtype=dtype)
+    return model
+
+
+def test_answering_in_half_precision_costs_less_than_a_third_of_a_point():
+    model, new = learned(0, torch.float32), places(150, 48)
+    whole, half = (precision(model, new, dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert whole > 0.3 and abs(whole - half) <= 0.003
+
+
+@pytest.mark.slow
+def test_training_in_half_precision_costs_no_more_than_another_seed():
+    """Three seeds: means within 0.3 points, or within what the mean of three seeds is uncertain by."""
+    new = places(150, 48)
+    whole, half = (
+        torch.tensor([precision(learned(seed, dtype), new, dtype) for seed in range(3)])
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert whole.min() > 0.3
+    assert (whole.mean() - half.mean()).abs() <= max(0.003, 2 * float(whole.std()) / 3**0.5)
