@@ -4,6 +4,7 @@ A step takes the checked parameters apart into plain arguments and calls the roo
 nothing itself.
 """
 
+from tadlib.workbook.steps.comparing import compare_runs
 from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
 from tadlib.workbook.steps.detector import (
     answer,
@@ -53,6 +54,7 @@ __all__ = [
     "compare",
     "compare_fusions",
     "compare_poolings",
+    "compare_runs",
     "compared",
     "confusion",
     "examine",
