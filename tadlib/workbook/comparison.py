@@ -162,7 +162,7 @@ def _difference(pairs: Sequence[tuple[Entry, Entry]], metric: str, by_videos: Vi
     for first, second in pairs:
         by_split.setdefault(first.key[:2], []).append(value(first, metric) - value(second, metric))
     seeds = {first.key[2] for first, _ in pairs}
-    basis = f"{_number(len(by_split), 'split')} × {_number(len(seeds), 'seed')}"
+    basis = samples(len(by_split), len(seeds))
     if len(pairs) < len(by_split) * len(seeds):
         basis += f" ({len(pairs)} pairs)"
     units = [float(np.mean(each)) for each in by_split.values()] if len(by_split) > 1 else next(iter(by_split.values()))
@@ -173,8 +173,9 @@ def _difference(pairs: Sequence[tuple[Entry, Entry]], metric: str, by_videos: Vi
     return compare_splits(units, [0.0] * len(units)), basis
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
+def samples(splits: int, seeds: int) -> str:
+    """Over how many class splits and seeds something was measured, in words."""
+    return f"{splits} split{'s' * (splits != 1)} × {seeds} seed{'s' * (seeds != 1)}"
 
 
 def unlike(first: Sequence[Entry], second: Sequence[Entry], pairs: Sequence[tuple[Entry, Entry]]) -> tuple[str, ...]:

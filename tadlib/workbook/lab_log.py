@@ -55,8 +55,12 @@ def verdict(cells: dict[str, str]) -> str:
     """What the measurements of one question allow to say, for each data set that has any."""
     words = []
     for data in DATA:
-        told = re.findall(r"\], (better|worse|cannot tell)", cells[data])
-        if told:
+        told = re.findall(r"[\]\d], (better|worse|cannot tell)", cells[data])
+        if cells[data] == NOTHING:
+            continue
+        if not told:
+            words.append(f"{data}: measured, nothing to compare")
+        else:
             counts = {word: told.count(word) for word in ("better", "worse", "cannot tell") if word in told}
             words.append(f"{data}: " + ", ".join(f"{number} {word}" for word, number in counts.items()))
     return "; ".join(words) or NOTHING

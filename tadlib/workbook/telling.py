@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tadlib.evaluation.statistics import Verdict
-from tadlib.workbook.comparison import Row
+from tadlib.workbook.comparison import Row, samples
 from tadlib.workbook.evidence import Entry
 from tadlib.workbook.experiments import STAGES
 from tadlib.workbook.runs import project_root
@@ -16,17 +16,26 @@ from tadlib.workbook.tables import Number
 
 
 def measured(rows: Sequence[Row], metric: str) -> str:
-    """What was measured of one question, in words; empty where there is nothing to compare."""
-    told = [
-        f"{row.variant}: {difference(row.difference)}, {row.difference.verdict}"
-        for row in rows
-        if row.difference is not None
-    ]
-    if not told:
+    """What was measured of one question, in words; empty where variants share no split and seed."""
+    if len(rows) == 1:
+        return f"{metric} {100 * rows[0].values.mean:.1f}{_spread(rows[0])} ({sample(rows[0])})"
+    compared = [row for row in rows if row.difference is not None]
+    if not compared:
         return ""
-    base = next(row for row in rows if row.difference is None and row.variant == row.study.baseline)
-    basis = next(row.basis for row in rows if row.difference is not None)
-    return f"{metric} {100 * base.values.mean:.1f} with {base.variant}; " + "; ".join(told) + f" ({basis})"
+    base = next(row for row in rows if row.variant == row.study.baseline)
+    told = [f"{row.variant}: {difference(row.difference)}, {row.difference.verdict}" for row in compared]
+    return f"{metric} {100 * base.values.mean:.1f} with {base.variant}; {'; '.join(told)} ({compared[0].basis})"
+
+
+def _spread(row: Row) -> str:
+    spread = row.values.deviation
+    return "" if np.isnan(spread) else f", s.d. of runs {100 * spread:.1f}"
+
+
+def sample(row: Row) -> str:
+    """Over what the runs of a variant are spread."""
+    keys = [run.key for run in row.study.variants[row.variant]]
+    return samples(len({key[:2] for key in keys}), len({key[2] for key in keys}))
 
 
 def difference(found: Verdict) -> str:
