@@ -4,7 +4,7 @@ import fabricate
 import pytest
 from conftest import ROOT
 
-from tadlib.workbook import comparison, experiments, runs, steps
+from tadlib.workbook import experiments, runs, steps, variants
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import detector
 
@@ -30,7 +30,7 @@ def swept(planned: experiments.Experiment) -> dict[str, set]:
 
 @EACH
 def test_a_file_says_what_it_asks_and_what_the_log_said(path):
-    said = comparison.story(experiments.plan(path).question)
+    said = variants.story(experiments.plan(path).question)
     assert said.question.endswith("?") and said.claim.endswith(".")
     assert said.rows and list(said.rows) == sorted(set(said.rows)) and said.rows[-1] <= LAST_ROW
 
@@ -39,9 +39,9 @@ def test_a_file_says_what_it_asks_and_what_the_log_said(path):
 def test_a_question_compares_variants_over_splits_and_seeds(path):
     found = swept(experiments.plan(path))
     if path.stem in BASES | {"seeds", "splits"}:
-        assert not set(found) - comparison.SAMPLE
+        assert not set(found) - variants.SAMPLE
         return
-    assert set(found) - comparison.SAMPLE, "nothing to compare"
+    assert set(found) - variants.SAMPLE, "nothing to compare"
     if path.stem not in FEWER_SAMPLES:
         assert len(found["split_id"]) >= 5 and len(found["seed"]) >= 2
 
@@ -52,12 +52,12 @@ def test_a_file_that_says_naming_only_needs_one_training(path):
     trainings = set()
     for given in planned.runs.values():
         trained = detector._training_parameters(Params.check(given))
-        trainings.add(repr([value for name, value in sorted(trained.items()) if name not in comparison.SAMPLE]))
+        trainings.add(repr([value for name, value in sorted(trained.items()) if name not in variants.SAMPLE]))
     assert (len(trainings) == 1) == ("Naming only." in planned.question or path.stem in BASES | {"seeds", "splits"})
 
 
 def test_every_experiment_of_the_log_has_its_file():
-    covered = {row for path in FILES for row in comparison.story(experiments.plan(path).question).rows}
+    covered = {row for path in FILES for row in variants.story(experiments.plan(path).question).rows}
     assert not NO_EXPERIMENT & NO_SWITCH
     assert covered == EXPERIMENTS, f"missing {EXPERIMENTS - covered}, too many {covered - EXPERIMENTS}"
 
@@ -83,13 +83,13 @@ def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch)
     monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path, ROOT)))
     small = {"dataset": tiny["dataset"], "encoder": "tad-demo", "pretrained": tiny["pretrained"], "features": "auto"}
     small |= {"width": 32, "epochs": 1, "head_epochs": 1, "split_id": 0, "seed": 0}
-    variants = {}
+    wanted = {}
     for label, given in experiments.plan(path).runs.items():
         given = dict(tiny) | given | small
-        key = repr(sorted((name, each) for name, each in given.items() if name not in comparison.SAMPLE))
-        variants.setdefault(key, (label, given))
+        key = repr(sorted((name, each) for name, each in given.items() if name not in variants.SAMPLE))
+        wanted.setdefault(key, (label, given))
     trained = {}
-    for label, given in variants.values():
+    for label, given in wanted.values():
         params = Params.check(given | {"run_dir": str(tmp_path / "outputs" / label)})
         run, data = runs.start("train", params), steps.gather(params)
         key = repr(detector._training_parameters(params))

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from types import SimpleNamespace
 
 import fabricate
 import pytest
@@ -11,7 +10,7 @@ from conftest import ROOT
 
 from tadlib.evaluation.statistics import Verdict, compare_splits
 from tadlib.files import read_json, write_json
-from tadlib.workbook import cli, comparison, evidence, figures, lab_log, runs, steps, tables, telling, vocabularies
+from tadlib.workbook import cli, evidence, figures, lab_log, runs, steps, tables, telling, variants, vocabularies
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.steps import comparing
 
@@ -105,6 +104,11 @@ def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
     assert study.name == "adhoc" and list(study.variants) == ["conv_layers=0", "conv_layers=2"]
 
 
+def test_stages_that_runs_share_are_no_runs(home):
+    fabricate.run(home / "outputs" / ".shared" / "train-abc", {}, 0.3)
+    assert all(".shared" not in entry.dir.parts for entry in evidence.read([home / "outputs"]).entries)
+
+
 def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
     folder = fabricate.run(home / "outputs" / "adhoc" / "a", {}, 0.3)
     record = read_json(folder / "run.json")
@@ -139,9 +143,9 @@ def test_runs_that_are_not_alike_are_marked(home, facts, mark):
 def test_a_single_pair_is_told_by_its_videos_where_they_are_known(home):
     fabricate.experiment(home / "outputs", "one", mostly_better, {"conv_layers": [0, 1], "split_id": [0], "seed": [0]})
     (study,) = compared(experiments="outputs/one").studies
-    unknown = comparison.compare(study, "mAP")[1]
+    unknown = variants.compare(study, "mAP")[1]
     assert unknown.difference.verdict == "cannot tell" and unknown.difference.low == float("-inf")
-    told = comparison.compare(study, "mAP", lambda first, second: Verdict(0.02, 0.01, 0.03, "better"))[1]
+    told = variants.compare(study, "mAP", lambda first, second: Verdict(0.02, 0.01, 0.03, "better"))[1]
     assert told.difference.verdict == "better" and told.basis == "1 split × 1 seed, over videos"
     assert telling.record(unknown, "mAP")["difference"]["low"] is None, "JSON knows no infinity"
 
@@ -175,7 +179,7 @@ def test_two_runs_are_paired_over_the_videos_of_their_data_set(tiny, tmp_path, m
 
 def test_classes_are_compared_in_pairs(home):
     (study,) = compared(experiments="outputs/backbone").studies
-    ((variant, gained),) = comparison.per_class(study).items()
+    ((variant, gained),) = variants.per_class(study).items()
     assert variant == "conv_layers=1" and list(gained) == list(fabricate.CLASSES)
     assert gained["Diving"] == pytest.approx(compared(experiments="outputs/backbone").rows[1].difference.difference)
 
@@ -230,6 +234,9 @@ def test_the_report_has_words_of_its_own():
 
 
 def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
+    shutil.rmtree(home / "outputs" / "backbone")
+    sweep = {"conv_layers": [0, 1], "split_id": [0, 1], "seed": [0]}
+    fabricate.experiment(home / "outputs", "backbone", lambda given: 0.3 + 0.02 * given["conv_layers"], sweep)
     (home / "outputs" / "README.md").write_text(f"# Mine\n\nbefore\n\n{lab_log.BEGIN}\n{lab_log.END}\n\nafter\n")
     assert cli.main(["report", "outputs/backbone"]) == 0, capsys.readouterr().err
     page = (home / "outputs" / "backbone" / "report.html").read_text()
@@ -241,7 +248,7 @@ def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
     text = (home / "outputs" / "README.md").read_text()
     assert text.startswith("# Mine\n\nbefore\n") and text.endswith("\n\nafter\n")
     (line,) = [line for line in text.splitlines() if "`backbone`" in line]
-    assert "conv_layers=1: +2." in line and "(3 splits × 2 seeds)" in line and "demo: 1 better" in line
+    assert "conv_layers=1: +2.0" in line and "(2 splits × 1 seed)" in line and "demo: 1 better" in line
     assert cli.main(["report", "outputs/backbone", "--set", "metric=mAP@05"]) == 2
     assert "did you mean 'mAP@0.5'" in capsys.readouterr().err
 
@@ -265,5 +272,5 @@ def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
     few = evidence.Evidence(tuple(entry for entry in found.entries if entry.key[1:] == (0, 0)), ())
     assert lab_log.update(home, few) == ["lab log: backbone (demo) keeps what more runs said"]
     assert (home / "outputs" / "README.md").read_text() == first
-    lab_log.update(home, SimpleNamespace(entries=()))
+    lab_log.update(home, evidence.Evidence((), ()))
     assert (home / "outputs" / "README.md").read_text() == first, "what is not measured again stays"

@@ -74,7 +74,9 @@ def _versions(folder: Path) -> list[tuple[Path, Path | None]]:
     loose = {
         path.parent.parent
         for path in folder.rglob("run.json")
-        if not any(parent in planned for parent in path.parents) and path.parent != folder
+        if path.parent != folder
+        and not any(parent in planned for parent in path.parents)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)  # shared stages are no runs
     }
     own = [(folder, None)] if (folder / "run.json").is_file() else []
     return own + [(version, version) for version in latest.values()] + [(place, None) for place in sorted(loose)]

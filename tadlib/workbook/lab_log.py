@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tadlib.files import atomic
-from tadlib.workbook import comparison, telling
-from tadlib.workbook.comparison import Row
+from tadlib.workbook import telling, variants
 from tadlib.workbook.evidence import Evidence
 from tadlib.workbook.experiments import plan
+from tadlib.workbook.variants import Row
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
@@ -68,8 +68,8 @@ def verdict(cells: dict[str, str]) -> str:
 
 def _measured(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
     """Experiment, data and cell of every study that belongs to a parameters file of the project."""
-    for study in comparison.studies(found.entries):
-        rows: Sequence[Row] = comparison.compare(study, "mAP")
+    for study in variants.studies(found.entries):
+        rows: Sequence[Row] = variants.compare(study, "mAP")
         words = telling.measured(rows, "mAP")
         if words and study.data in DATA and (root / "params" / f"{study.name}.yaml").is_file():
             folder = next(iter(study.variants.values()))[0].dir.parent
@@ -91,7 +91,7 @@ def _lines(root: Path, cells: dict[str, dict[str, str]]) -> Iterator[str]:
     yield "| " + " | ".join(HEAD) + " |"
     yield "|" + "---|" * len(HEAD)
     for path in sorted((root / "params").glob("*.yaml")):
-        said = comparison.story(plan(path).question)
+        said = variants.story(plan(path).question)
         if said.claim:
             have = cells.get(path.stem, dict.fromkeys(DATA, NOTHING))
             rows = f" (row{'s' * (len(said.rows) > 1)} {', '.join(map(str, said.rows))})" if said.rows else ""

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tadlib.evaluation.statistics import Verdict
-from tadlib.workbook.comparison import Row, samples
 from tadlib.workbook.evidence import Entry
 from tadlib.workbook.experiments import STAGES
 from tadlib.workbook.runs import project_root
 from tadlib.workbook.tables import Number
+from tadlib.workbook.variants import Row, samples
 
 
 def measured(rows: Sequence[Row], metric: str) -> str:

@@ -12,13 +12,13 @@ from tadlib.evaluation.rows import Comparison, compare
 from tadlib.evaluation.statistics import Verdict, compare_videos
 from tadlib.files import write_json
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import comparison, evidence, telling
-from tadlib.workbook.comparison import Row, Study
+from tadlib.workbook import evidence, telling, variants
 from tadlib.workbook.evidence import Entry, Evidence
 from tadlib.workbook.params import Params
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.runs import resolve
 from tadlib.workbook.tables import Links, Number, Sortable
+from tadlib.workbook.variants import Row, Study
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Compared:
     @cached_property
     def rows(self) -> list[Row]:
         """Every variant of every study."""
-        return [row for each in self.studies for row in comparison.compare(each, self.params.metric, by_videos)]
+        return [row for each in self.studies for row in variants.compare(each, self.params.metric, by_videos)]
 
     def _rows_of(self, study: Study) -> list[Row]:
         return [row for row in self.rows if row.study is study]
@@ -116,7 +116,7 @@ class Compared:
         return {
             f"{study.name}: {variant}" if several else variant: gained
             for study in self.studies
-            for variant, gained in comparison.per_class(study).items()
+            for variant, gained in variants.per_class(study).items()
         }
 
     def runs(self) -> Sortable:
@@ -128,7 +128,7 @@ class Compared:
                     "variant": variant,
                     "split": Number("/".join(map(str, run.key[:2])), float(run.key[0] or 0) + (run.key[1] or 0) / 100),
                     "seed": Number(str(run.key[2]), float(run.key[2] or 0)),
-                    self.params.metric + " (%)": telling.points(comparison.value(run, self.params.metric)),
+                    self.params.metric + " (%)": telling.points(variants.value(run, self.params.metric)),
                     "seconds": Number(f"{sum(run.seconds.values()):.0f}", sum(run.seconds.values())),
                     "device": run.facts["device"],
                     "commit": run.facts["commit"],
@@ -156,7 +156,7 @@ class Compared:
 def compare_runs(params: ReportParams) -> Compared:
     """The runs below the folders asked for, as studies; raises RunError where there are none."""
     found = evidence.read(resolve(folder) for folder in params.folders)
-    made = comparison.studies(found.entries, params.baseline, params.together)
+    made = variants.studies(found.entries, params.baseline, params.together)
     return Compared(params, found, tuple(made))
 
 
@@ -169,7 +169,7 @@ def by_videos(first: Entry, second: Entry) -> Verdict | None:
         found = compare_videos(rows[0][0], rows[1][0], rows[0][1])
     except ValueError:  # scored on other videos or classes: there is no such pair
         return None
-    whole = comparison.value(first, "mAP") - comparison.value(second, "mAP")
+    whole = variants.value(first, "mAP") - variants.value(second, "mAP")
     return found if np.isclose(found.difference, whole, atol=1e-6) else None  # another protocol than ActivityNet's
 
 
