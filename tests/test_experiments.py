@@ -9,8 +9,7 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json
-from tadlib.workbook import cli, experiments
-from tadlib.workbook.params import Params
+from tadlib.workbook import cli, experiments, vocabularies
 
 EXPERIMENTS = sorted((ROOT / "params").glob("*.yaml"))
 
@@ -135,4 +134,4 @@ def test_the_parameters_of_every_stage_are_in_the_vocabulary():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         (cell,) = [c for c in nbformat.read(path, as_version=4).cells if c.metadata.get("tags") == ["parameters"]]
         names = {line.split(":")[0] for line in cell.source.splitlines()}
-        assert names <= set(Params.model_fields)
+        assert names <= set(vocabularies.of(path.stem).model_fields)

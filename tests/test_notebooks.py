@@ -7,8 +7,8 @@ import papermill
 import pytest
 from conftest import ROOT
 
+from tadlib.workbook import vocabularies
 from tadlib.workbook.experiments import STAGES
-from tadlib.workbook.params import Params
 from tadlib.workbook.recipes import RECIPES
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -51,7 +51,7 @@ def test_cells_are_short_and_hold_no_logic(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_parameters_agree_with_the_vocabulary(path):
     for node in ast.parse(code(path)[0].source).body:
-        field = Params.model_fields[node.target.id]
+        field = vocabularies.of(path.stem).model_fields[node.target.id]
         default = ast.literal_eval(node.value)
         # None in a cell: the data set's recipe decides, which a value would beat
         recipes = any(node.target.id in recipe for recipe in RECIPES.values())

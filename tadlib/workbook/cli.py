@@ -20,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of every run")
     listing = commands.add_parser("list", help="runs below outputs/, their status and headline numbers")
     listing.add_argument("folder", nargs="?", default="outputs", help="where to look (default outputs)")
-    report = commands.add_parser("report", help="write the comparison and the HTML reports of an experiment")
-    report.add_argument("folder", help="a folder of runs, for example outputs/demo")
+    report = commands.add_parser("report", help="compare runs: an executed notebook, a page, the lab log")
+    report.add_argument("experiments", nargs="+", help="folders of runs or experiments, for example outputs/demo")
+    report.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="baseline, metric, together")
     _evaluate_options(commands.add_parser("evaluate", help="score a result file against an annotation file"))
     options = parser.parse_args(argv)
     try:
@@ -110,12 +111,14 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from tadlib.workbook import runs
+    import yaml
 
-    folder = runs.resolve(options.folder)
-    if not folder.is_dir():
-        raise ValueError(f"no folder {folder}: run an experiment first")
-    _compare(folder)
+    from tadlib.workbook import reporting
+
+    pairs = [change.partition("=") for change in options.set]
+    changes = {name: yaml.safe_load(value) for name, _, value in pairs}
+    page = reporting.report(options.experiments, changes, lambda text: print(text, flush=True))
+    print(f"report: {page}")
     return 0
 
 

@@ -50,6 +50,11 @@ def ours(notebook: str) -> bool:
         return False
 
 
+def _stage(notebook: Path) -> str:
+    """Which of the project's notebooks it is, whatever its file is called."""
+    return json.loads(notebook.read_text(encoding="utf-8"))["metadata"]["tadlib"].get("stage", "")
+
+
 def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, object]:
     """The parameters papermill will inject, by its own order: files, then -y, then -p, then -r."""
     given: dict[str, object] = {}
@@ -100,13 +105,12 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     places, options = parse(argv)
     if not places or INFORMATIVE & {name for name, _ in options} or not ours(argv[places[0]]):
         return list(argv)
-    from tadlib.workbook import runs
-    from tadlib.workbook.params import Params
+    from tadlib.workbook import runs, vocabularies
 
     source = Path(argv[places[0]])
     given = given_parameters(options)
     given.pop("sweep", None)
-    params = Params.check(given)
+    params = vocabularies.of(_stage(source)).check(given)
     if len(places) > 1:
         _refuse_to_overwrite(source, argv[places[1]])
         return list(argv)

@@ -6,6 +6,8 @@ from nbconvert.exporters import HTMLExporter
 from traitlets import default
 from traitlets.config import Config
 
+from tadlib.files import atomic
+
 
 class ReportExporter(HTMLExporter):
     """HTML with text, figures and tables, a banner with status and parameters, and no code."""
@@ -42,3 +44,12 @@ class ReportExporter(HTMLExporter):
         merged = Config(super().default_config)
         merged.merge(config)
         return merged
+
+
+def page(notebook: Path) -> Path:
+    """Write the page of an executed notebook beside it, whole or not at all; returns its path."""
+    text, _ = ReportExporter().from_filename(str(notebook))
+    path = notebook.with_suffix(".html")
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

@@ -1,5 +1,6 @@
 """Every figure of the workbook: data in, a picture out. The only place that imports matplotlib and seaborn."""
 
+from tadlib.workbook.figures.comparing import class_differences, cost, effects, learning_curves
 from tadlib.workbook.figures.data import action_statistics, film_strip, similarity_matrix, similarity_over_time
 from tadlib.workbook.figures.detector import attention, curves
 from tadlib.workbook.figures.errors import confusability, error_profile, reliability, sensitivities, verdicts
@@ -21,16 +22,20 @@ __all__ = [
     "action_statistics",
     "attention",
     "certainty",
+    "class_differences",
     "comparison",
     "confusability",
     "confusion",
+    "cost",
     "curves",
+    "effects",
     "feature_health",
     "error_profile",
     "film_strip",
     "fusion_curves",
     "headline",
     "leakage",
+    "learning_curves",
     "losses",
     "naming_by_overlap",
     "per_class",

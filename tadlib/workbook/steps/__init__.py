@@ -5,6 +5,7 @@ nothing itself.
 """
 
 from tadlib.workbook.steps.answers import answer, propose
+from tadlib.workbook.steps.comparing import compare_runs
 from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
 from tadlib.workbook.steps.detector import attention, load_detector, save_proposals, train, training_windows
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
@@ -47,6 +48,7 @@ __all__ = [
     "compare",
     "compare_fusions",
     "compare_poolings",
+    "compare_runs",
     "compared",
     "confusion",
     "examine",

@@ -1,0 +1,115 @@
+"""Runs as evidence: what was measured, with which parameters, on what, read from folders that may be of any age.
+
+Of an experiment that was executed several times its latest version counts, unless another one is asked for by name.
+Runs without an experiment file are one experiment for each folder that holds them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tadlib.files import read_json
+from tadlib.workbook.runs import RunError
+
+FACTS = ("device", "commit", "python", "platform")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished run."""
+
+    experiment: str
+    question: str  # the comment on top of the experiment's file; empty where there is none
+    dir: Path
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, Any]  # fractions
+    history: Sequence[Mapping[str, float]]  # one row an epoch
+    seconds: Mapping[str, float]  # wall time of each stage
+    memory_mb: float  # the peak of the stage that needed most
+    facts: Mapping[str, str]  # what it ran on: device, commit, versions, data
+
+    @property
+    def key(self) -> tuple[Any, Any, Any]:
+        """What makes two runs a pair: the same classes and the same seed."""
+        return tuple(self.parameters.get(name) for name in ("split", "split_id", "seed"))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The finished runs, in the order they were planned, and why others do not count."""
+
+    entries: tuple[Entry, ...]
+    left_out: tuple[Mapping[str, str], ...]  # run, why
+
+
+def read(folders: Iterable[Path]) -> Evidence:
+    """Every finished run below the folders; raises RunError for a folder that is none, or if there is no run at all."""
+    entries: list[Entry] = []
+    left_out: list[Mapping[str, str]] = []
+    seen: set[Path] = set()
+    folders = list(folders)
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"no folder {folder}: run an experiment first, like `tad run params/demo.yaml`")
+        for place, version in _versions(folder):
+            for path in _planned(place, version):
+                if path not in seen:
+                    seen.add(path)
+                    found = _entry(path, version)
+                    (entries if isinstance(found, Entry) else left_out).append(found)
+    if not entries:
+        why = f"; {len(left_out)} have not finished, first {left_out[0]['run']}" if left_out else ""
+        raise RunError(f"no finished run below {', '.join(map(str, folders))}{why}: run an experiment first")
+    return Evidence(tuple(entries), tuple(left_out))
+
+
+def _versions(folder: Path) -> list[tuple[Path, Path | None]]:
+    """Folders that hold runs, each with the experiment's version it belongs to; of several versions the latest."""
+    above = next((p for p in (folder, *folder.parents) if (p / "experiment.json").is_file()), None)
+    if above is not None:
+        return [(folder, above)]
+    latest = {path.parent.parent: path.parent for path in sorted(folder.rglob("experiment.json"))}
+    planned = {path.parent for path in folder.rglob("experiment.json")}
+    loose = {
+        path.parent.parent
+        for path in folder.rglob("run.json")
+        if path.parent != folder
+        and not any(parent in planned for parent in path.parents)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)  # shared stages are no runs
+    }
+    own = [(folder, None)] if (folder / "run.json").is_file() else []
+    return own + [(version, version) for version in latest.values()] + [(place, None) for place in sorted(loose)]
+
+
+def _planned(place: Path, version: Path | None) -> list[Path]:
+    """The folders of runs at a place: as planned where there is a plan, else by name."""
+    if version is None:
+        return [place] if (place / "run.json").is_file() else sorted(path.parent for path in place.glob("*/run.json"))
+    planned = [version / label for label in read_json(version / "experiment.json").get("runs", {})]
+    return [path for path in planned if path.is_relative_to(place) or place.is_relative_to(path)]
+
+
+def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
+    """The run in a folder, or why it does not count."""
+    name = str(folder.relative_to(folder.parents[1]))
+    if not (folder / "run.json").is_file():
+        return {"run": name, "why": "has not started"}
+    stages = read_json(folder / "run.json")
+    unfinished = [stage for stage, record in stages.items() if record.get("status") != "finished"]
+    if unfinished or not (folder / "metrics.json").is_file():
+        return {"run": name, "why": f"{', '.join(unfinished) or 'evaluate'} has not finished"}
+    trained = stages.get("train", next(iter(stages.values())))
+    last = list(stages.values())[-1]
+    versions = {f"version of {package}": number for package, number in trained.get("versions", {}).items()}
+    return Entry(
+        experiment=(version or folder).parent.name,
+        question=read_json(version / "experiment.json").get("question", "") if version else "",
+        dir=folder,
+        parameters=last["parameters"],
+        metrics=read_json(folder / "metrics.json"),
+        history=read_json(folder / "history.json") if (folder / "history.json").is_file() else [],
+        seconds={stage: record.get("seconds", 0.0) for stage, record in stages.items()},
+        memory_mb=max(record.get("peak_memory_mb", 0.0) for record in stages.values()),
+        facts={fact: str(trained.get(fact, "unknown")) for fact in FACTS} | versions | {"data": str(last.get("data"))},
+    )

@@ -1,0 +1,189 @@
+"""Pictures of runs beside each other: effects with their intervals, learning curves, cost, classes."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import seaborn
+
+from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, picture, styled
+
+BETTER, WORSE = OURS, CYCLE[5]
+COLORS = {"better": BETTER, "worse": WORSE}
+MOST_STUDIES, MOST_CLASSES, MOST_VARIANTS = 12, 20, 60  # what fits on a page
+
+
+@styled
+def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
+    """A block for each question: its variants' differences (points) with intervals, the log's claim at their right.
+
+    A question has `title`, `claim`, `baseline` and `variants`: rows of `variant`, `difference`, `low`, `high`,
+    `verdict`; all in fractions, `low` and `high` infinite where nothing is known.
+    """
+    if not questions:
+        return nothing("no two variants to compare")
+    heights = [max(1.1 + len(question["variants"]), 3.2) for question in questions]
+    figure, axes = picture(
+        0.27 * sum(heights) + 0.8,
+        f"Difference in {metric} of every variant to the baseline of its question, beside the log's claim",
+        nrows=len(questions),
+        ncols=2,
+        sharex="col",
+        width_ratios=(1.5, 1),
+        height_ratios=heights,
+    )
+    reach = 100 * max([0.01, *_finite(questions)])
+    for (place, words), question in zip(axes, questions, strict=True):
+        for row, entry in enumerate(question["variants"]):
+            _effect(place, row, entry, reach)
+        place.axvline(0, color=GREY, lw=0.9)
+        place.set_yticks(range(len(question["variants"])), [_short(each["variant"]) for each in question["variants"]])
+        place.set_ylim(len(question["variants"]) - 0.4, -0.6)
+        place.set_xlim(-1.1 * reach, 1.1 * reach)
+        place.set_title(f"{question['title']}, against {_short(question['baseline'])}", fontsize=9.5)
+        words.axis("off")
+        claim = question["claim"] or "no claim on record"
+        words.text(0, 1, textwrap.fill(f"Log: {claim}", 46), transform=words.transAxes, va="top", fontsize=8.5)
+    axes[-1, 0].set_xlabel(f"difference in {metric} (points), with its 95 % interval")
+    return figure
+
+
+def _finite(questions: Sequence[Mapping[str, object]]) -> list[float]:
+    rows = [entry for question in questions for entry in question["variants"]]
+    return [abs(entry[name]) for entry in rows for name in ("difference", "low", "high") if np.isfinite(entry[name])]
+
+
+def _effect(place, row: int, entry: Mapping[str, object], reach: float) -> None:
+    color = COLORS.get(str(entry["verdict"]), FLOOR)
+    if np.isfinite(entry["low"]):
+        place.hlines(row, 100 * entry["low"], 100 * entry["high"], color=color, lw=3, alpha=0.7)
+    place.scatter(100 * entry["difference"], row, color=color, s=38, zorder=3, marker="o")
+    left = entry["difference"] < 0
+    far = [100 * entry[name] for name in ("difference", "low", "high") if np.isfinite(entry[name])]
+    outside = max(far) if not left else min(far)
+    inside = abs(outside) > 0.55 * reach  # no room beyond: write on the other side of zero
+    where = (-0.03 if not left else 0.03) * reach if inside else outside + (0.04 if not left else -0.04) * reach
+    align = ("right" if not left else "left") if inside else ("left" if not left else "right")
+    label = f"{100 * entry['difference']:+.1f}, {entry['verdict']}"
+    place.text(where, row - (0.28 if inside else 0), label, ha=align, va="center", fontsize=8, color=color)
+
+
+@styled
+def learning_curves(studies: Mapping[str, Mapping[str, Sequence[Sequence[Mapping[str, float]]]]]) -> Picture:
+    """Loss and tIoU of matched queries by epoch: study -> variant -> histories; mean of the runs and extremes."""
+    if not studies:
+        return nothing("no run has a history")
+    shown = dict(list(studies.items())[:MOST_STUDIES])
+    figure, axes = picture(2.6 * len(shown) + 0.3, f"Learning curves of {', '.join(shown)}", nrows=len(shown), ncols=2)
+    for (left, right), (title, variants) in zip(axes, shown.items(), strict=True):
+        for place, name, unit in ((left, "loss", "training loss"), (right, "matched_tiou", "tIoU of matched queries")):
+            for number, (variant, histories) in enumerate(variants.items()):
+                color, style = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
+                _curve(
+                    place, [[row[name] for row in history] for history in histories if history], variant, color, style
+                )
+            place.set_xlabel("epoch")
+            place.xaxis.get_major_locator().set_params(integer=True)
+            place.set_ylabel(unit)
+            place.set_ylim(bottom=0)
+        left.set_title(title)
+        right.legend(fontsize=7.5, ncols=1 + (len(variants) > 6), loc="lower right")
+    return figure
+
+
+def _curve(place, curves: Sequence[Sequence[float]], label: str, color: str, style: str) -> None:
+    if not curves:
+        return
+    length = min(map(len, curves))
+    table = np.array([curve[:length] for curve in curves])
+    epochs = np.arange(1, length + 1)
+    place.plot(epochs, table.mean(axis=0), style, color=color, lw=1.6, label=_short(label))
+    place.fill_between(epochs, table.min(axis=0), table.max(axis=0), color=color, alpha=0.12, lw=0)
+
+
+@styled
+def cost(variants: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
+    """Quality against time and memory: rows of `study`, `variant`, `value` (fraction), `seconds`, `memory` (MB)."""
+    figure, axes = picture(3.4, f"{metric} against wall time and peak memory", nrows=1, ncols=2, sharey=True)
+    names = list(dict.fromkeys(str(row["study"]) for row in variants))
+    for place, name, unit, factor in (
+        (axes[0, 0], "seconds", "wall time of a run, all stages (min)", 1 / 60),
+        (axes[0, 1], "memory", "peak memory of a run (GB)", 1 / 1000),
+    ):
+        for row in variants:
+            number = names.index(str(row["study"]))
+            color, marker = CYCLE[number % len(CYCLE)], "osD^v"[number // len(CYCLE) % 5]
+            place.scatter(row[name] * factor, 100 * row["value"], color=color, marker=marker, s=34, alpha=0.85)
+            if len(variants) <= 8:
+                place.annotate(
+                    _short(str(row["variant"])),
+                    (row[name] * factor, 100 * row["value"]),
+                    xytext=(5, 4),
+                    textcoords="offset points",
+                    fontsize=7.5,
+                )
+        place.set_xlabel(unit)
+        place.set_xlim(left=0)
+        place.margins(x=0.25, y=0.15)
+    axes[0, 0].set_ylabel(f"mean {metric} (%)")
+    axes[0, 0].set_title("What does quality cost?")
+    for number, name in enumerate(names if len(names) <= MOST_STUDIES else []):
+        axes[0, 1].scatter(
+            [], [], color=CYCLE[number % len(CYCLE)], marker="osD^v"[number // len(CYCLE) % 5], label=name
+        )
+    if 1 < len(names) <= MOST_STUDIES:
+        axes[0, 1].legend(fontsize=7.5, loc="best")
+    return figure
+
+
+@styled
+def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
+    """Mean paired difference of each class's average precision (fractions): variant -> class -> difference.
+
+    Of many classes those that differ most.
+    """
+    rows = {label: each for label, each in list(gained.items())[:MOST_VARIANTS] if each}
+    most: dict[str, float] = {}
+    for each in rows.values():
+        for name, difference in each.items():
+            most[name] = max(most.get(name, 0.0), abs(difference))
+    classes = sorted(sorted(most, key=lambda name: -most[name])[:MOST_CLASSES])
+    if not rows:
+        return nothing("no pair of runs with classes in common")
+    figure, axes = picture(0.3 * len(rows) + 2.0, "Difference in average precision of each class, by variant")
+    place = axes[0, 0]
+    table = 100 * np.array([[each.get(name, np.nan) for name in classes] for each in rows.values()])
+    reach = max(float(np.nanmax(np.abs(table))), 0.1)
+    seaborn.heatmap(
+        table,
+        ax=place,
+        cmap="RdBu",
+        vmin=-reach,
+        vmax=reach,
+        annot=len(rows) <= 24,
+        fmt="+.0f",
+        annot_kws={"fontsize": 7},
+        xticklabels=classes,
+        yticklabels=[_short(label, 44) for label in rows],
+        cbar_kws={"label": "points of AP"},
+        linewidths=0.5,
+    )
+    place.tick_params(axis="x", rotation=55, length=0)
+    place.tick_params(axis="y", rotation=0, length=0)
+    for label in place.get_xticklabels():
+        label.set_horizontalalignment("right")
+        label.set_rotation_mode("anchor")
+    place.set_title("Which classes gain (blue), which lose (red)?")
+    return figure
+
+
+def nothing(why: str) -> Picture:
+    """A picture that says why there is none."""
+    figure, axes = picture(0.6, why)
+    axes[0, 0].axis("off")
+    axes[0, 0].text(0, 0.5, why, va="center")
+    return figure
+
+
+def _short(label: object, most: int = 30) -> str:
+    return textwrap.shorten(str(label), most, placeholder=" ...") if " " in str(label) else str(label)[:most]

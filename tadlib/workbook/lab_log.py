@@ -1,0 +1,100 @@
+"""The lab log's table of questions: what the log said, what was measured here, written between two marks.
+
+What stands outside the marks is nobody's but its author's. A row is one parameters file with a claim of the log; a
+cell that nothing new was measured for stays as it is, and evidence from fewer runs never replaces more.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tadlib.files import atomic
+from tadlib.workbook import telling, variants
+from tadlib.workbook.evidence import Evidence
+from tadlib.workbook.experiments import plan
+from tadlib.workbook.variants import Row
+
+BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
+DATA = ("demo", "rehearsal")
+HEAD = ("question", "the log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
+NOTHING = "not yet measured"
+SAMPLES = re.compile(r"\((\d+) splits? × (\d+) seeds?")
+
+
+def update(root: Path, found: Evidence) -> list[str]:
+    """Write what the runs say into `outputs/README.md` of a project; returns what was done, a line each."""
+    path, told = root / "outputs" / "README.md", []
+    text = path.read_text(encoding="utf-8") if path.is_file() else "# Lab log\n"
+    if BEGIN not in text or END not in text:
+        text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    cells = dict(_cells(old))
+    for name, data, cell in _measured(root, found):
+        have = cells.setdefault(name, dict.fromkeys(DATA, NOTHING))
+        if samples(cell) < samples(have[data]):
+            told.append(f"lab log: {name} ({data}) keeps what more runs said")
+        else:
+            have[data] = cell
+            told.append(f"lab log: {name} ({data}): {cell}")
+    table = "\n".join(_lines(root, cells))
+    new = f"{before}{BEGIN}\n{table}\n{END}{after}"
+    if new != text or not path.is_file():
+        with atomic(path) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+    return told
+
+
+def samples(cell: str) -> int:
+    """How many pairs of split and seed a cell of the table rests on."""
+    found = SAMPLES.search(cell)
+    return int(found[1]) * int(found[2]) if found else 0
+
+
+def verdict(cells: dict[str, str]) -> str:
+    """What the measurements of one question allow to say, for each data set that has any."""
+    words = []
+    for data in DATA:
+        told = re.findall(r"[\]\d], (better|worse|cannot tell)", cells[data])
+        if cells[data] == NOTHING:
+            continue
+        if not told:
+            words.append(f"{data}: measured, nothing to compare")
+        else:
+            counts = {word: told.count(word) for word in ("better", "worse", "cannot tell") if word in told}
+            words.append(f"{data}: " + ", ".join(f"{number} {word}" for word, number in counts.items()))
+    return "; ".join(words) or NOTHING
+
+
+def _measured(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
+    """Experiment, data and cell of every study that belongs to a parameters file of the project."""
+    for study in variants.studies(found.entries):
+        rows: Sequence[Row] = variants.compare(study, "mAP")
+        words = telling.measured(rows, "mAP")
+        if words and study.data in DATA and (root / "params" / f"{study.name}.yaml").is_file():
+            folder = next(iter(study.variants.values()))[0].dir.parent
+            commits = {run.facts["commit"] for runs in study.variants.values() for run in runs}
+            where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
+            yield study.name, study.data, f"{words}. Runs `{where}`, commit {', '.join(sorted(commits))}"
+
+
+def _cells(table: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Parameters file -> its measured cells, from the table as it stands."""
+    for line in table.splitlines():
+        parts = [part.strip() for part in line.strip().strip("|").split(" | ")]
+        name = re.search(r"params/(\w+)\.yaml", parts[-1])
+        if len(parts) == len(HEAD) and name:
+            yield name[1], dict(zip(DATA, parts[2:4], strict=True))
+
+
+def _lines(root: Path, cells: dict[str, dict[str, str]]) -> Iterator[str]:
+    yield "| " + " | ".join(HEAD) + " |"
+    yield "|" + "---|" * len(HEAD)
+    for path in sorted((root / "params").glob("*.yaml")):
+        said = variants.story(plan(path).question)
+        if said.claim:
+            have = cells.get(path.stem, dict.fromkeys(DATA, NOTHING))
+            rows = f" (row{'s' * (len(said.rows) > 1)} {', '.join(map(str, said.rows))})" if said.rows else ""
+            link = f"[`{path.stem}`](../params/{path.name})"
+            row = (said.question + rows, said.claim, *(have[data] for data in DATA), verdict(have), link)
+            yield "| " + " | ".join(cell.replace("|", "/") for cell in row) + " |"

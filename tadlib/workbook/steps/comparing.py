@@ -1,0 +1,192 @@
+"""Runs beside each other: what report.ipynb asks, one call each."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tadlib.data import datasets, splits
+from tadlib.evaluation import protocols
+from tadlib.evaluation.rows import Comparison, compare
+from tadlib.evaluation.statistics import Verdict, compare_videos
+from tadlib.files import write_json
+from tadlib.naming.fusion import read_detections
+from tadlib.workbook import evidence, telling, variants
+from tadlib.workbook.evidence import Entry, Evidence
+from tadlib.workbook.params import Params
+from tadlib.workbook.report_params import ReportParams
+from tadlib.workbook.runs import resolve
+from tadlib.workbook.tables import Links, Number, Sortable
+from tadlib.workbook.variants import Row, Study
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The runs that a report is about, and every answer it gives of them."""
+
+    params: ReportParams
+    found: Evidence
+    studies: tuple[Study, ...]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Every variant of every study."""
+        return [row for each in self.studies for row in variants.compare(each, self.params.metric, by_videos)]
+
+    def _rows_of(self, study: Study) -> list[Row]:
+        return [row for row in self.rows if row.study is study]
+
+    def overview(self) -> Sortable:
+        """What is compared: runs, variants, splits and seeds of each study."""
+        return Sortable(
+            [
+                {
+                    "experiment": study.name,
+                    "data": study.data,
+                    "question": study.story.question or "none on record",
+                    "variants": telling.count(len(study.variants)),
+                    "runs": telling.count(len(runs := [run for each in study.variants.values() for run in each])),
+                    "splits": telling.count(len({run.key[:2] for run in runs})),
+                    "seeds": telling.count(len({run.key[2] for run in runs})),
+                }
+                for study in self.studies
+            ]
+        )
+
+    def left_out(self) -> Sortable:
+        """The runs that do not count, and why."""
+        return Sortable(self.found.left_out, empty="none: every run has finished")
+
+    def questions(self) -> list[dict[str, object]]:
+        """What the effect plot shows: each study that has something to compare, the log's claim beside ours."""
+        return [
+            {
+                "title": study.title,
+                "claim": study.story.claim,
+                "baseline": study.baseline,
+                "variants": [
+                    {"variant": row.variant} | row.difference._asdict()
+                    for row in self._rows_of(study)
+                    if row.difference is not None
+                ],
+            }
+            for study in self.studies
+            if any(row.difference is not None for row in self._rows_of(study))
+        ]
+
+    def claims(self) -> Sortable:
+        """A row for each question: what the log said, and what we measured."""
+        return Sortable(
+            [
+                {
+                    "question": study.story.question or study.name,
+                    "the log said": study.story.claim or "no claim on record",
+                    "rows": ", ".join(map(str, study.story.rows)),
+                    "data": study.data,
+                    "we measured": telling.measured(self._rows_of(study), self.params.metric)
+                    or "nothing to compare with",
+                }
+                for study in self.studies
+            ]
+        )
+
+    def table(self) -> Sortable:
+        """A row for each variant: mean, spread, paired difference, verdict, cost, and what is not alike."""
+        return Sortable([telling.table_row(row, self.params.metric) for row in self.rows])
+
+    def histories(self) -> dict[str, dict[str, list]]:
+        """Study -> variant -> histories of its runs."""
+        return {
+            study.title: {variant: [run.history for run in runs] for variant, runs in study.variants.items()}
+            for study in self.studies
+            if any(run.history for runs in study.variants.values() for run in runs)
+        }
+
+    def costs(self) -> list[dict[str, object]]:
+        """Mean time and memory of each variant beside its quality."""
+        return [
+            {"study": row.study.title, "variant": row.variant, "value": row.values.mean} | telling.cost(row)
+            for row in self.rows
+        ]
+
+    def classes(self) -> dict[str, dict[str, float]]:
+        """Variant -> class -> difference in average precision; labelled with the study where there are several."""
+        several = len(self.studies) > 1
+        return {
+            f"{study.name}: {variant}" if several else variant: gained
+            for study in self.studies
+            for variant, gained in variants.per_class(study).items()
+        }
+
+    def runs(self) -> Sortable:
+        """Every run: its parameters that differ, its number, what it ran on, its executed notebooks."""
+        return Sortable(
+            [
+                {
+                    "experiment": study.title,
+                    "variant": variant,
+                    "split": Number("/".join(map(str, run.key[:2])), float(run.key[0] or 0) + (run.key[1] or 0) / 100),
+                    "seed": Number(str(run.key[2]), float(run.key[2] or 0)),
+                    self.params.metric + " (%)": telling.points(variants.value(run, self.params.metric)),
+                    "seconds": Number(f"{sum(run.seconds.values()):.0f}", sum(run.seconds.values())),
+                    "device": run.facts["device"],
+                    "commit": run.facts["commit"],
+                    "notebooks": Links(telling.notebooks(run, self.folder)),
+                }
+                for study in self.studies
+                for variant, runs in study.variants.items()
+                for run in runs
+            ]
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where the report lies, which is where its links start."""
+        return resolve(self.params.run_dir) if self.params.run_dir else Path.cwd()
+
+    def save(self) -> str:
+        """Write `report.json`: every row with full precision; says where, or that nothing is kept."""
+        if not self.params.run_dir:
+            return "nothing is kept: pass run_dir to keep report.json"
+        write_json(self.folder / "report.json", [telling.record(row, self.params.metric) for row in self.rows])
+        return f"{len(self.rows)} variants of {len(self.studies)} experiments in {self.folder.name}/report.json"
+
+
+def compare_runs(params: ReportParams) -> Compared:
+    """The runs below the folders asked for, as studies; raises RunError where there are none."""
+    found = evidence.read(resolve(folder) for folder in params.folders)
+    made = variants.studies(found.entries, params.baseline, params.together)
+    return Compared(params, found, tuple(made))
+
+
+def by_videos(first: Entry, second: Entry) -> Verdict | None:
+    """The difference of two runs with its bootstrap interval over test videos; None where their data are not here."""
+    rows = [_rows(entry) for entry in (first, second)]
+    if None in rows or first.parameters["dataset"] != second.parameters["dataset"]:
+        return None
+    try:
+        found = compare_videos(rows[0][0], rows[1][0], rows[0][1])
+    except ValueError:  # scored on other videos or classes: there is no such pair
+        return None
+    whole = variants.value(first, "mAP") - variants.value(second, "mAP")
+    return found if np.isclose(found.difference, whole, atol=1e-6) else None  # another protocol than ActivityNet's
+
+
+def _rows(entry: Entry) -> tuple[Comparison, tuple[float, ...]] | None:
+    """What a run detected, beside the actions that count, and the thresholds."""
+    params, path = Params.check(entry.parameters), entry.dir / "detections.json"
+    folder = resolve(params.data_dir) / params.dataset if params.dataset == "demo" else None
+    if not path.is_file() or (folder is not None and not (folder / "annotations.json").is_file()):
+        return None  # the demo is not made for a report
+    try:
+        benchmark = datasets.load(_place(params.dataset), resolve(params.data_dir))
+    except FileNotFoundError:
+        return None
+    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id).unseen
+    scored = protocols.scored_videos(benchmark, classes, params.protocol, params.stride)
+    return compare(scored, read_detections(path), classes), benchmark.tious
+
+
+def _place(dataset: str) -> str:
+    return dataset if dataset in ("demo", "thumos14", "activitynet13") else str(resolve(dataset))

@@ -1,0 +1,103 @@
+"""The log as parameters files: each says what it asks, what the log said and where, and can be run."""
+
+import fabricate
+import pytest
+from conftest import ROOT
+
+from tadlib.workbook import experiments, runs, steps, variants
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps import detector
+
+FILES = sorted((ROOT / "params").glob("*.yaml"))
+BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}
+BASES |= {"published_thumos14", "published_activitynet13"}
+FEWER_SAMPLES = {"closed_set", "seeds"}  # without a class split, and of one
+LAST_ROW = 85
+# Rows of the log that are no experiments: repairs, insights, decisions, facts, clean-up.
+NO_EXPERIMENT = {1, 2, 23, 27, 30, 34, 51, 61, 71, 75, 76}
+# Rows that are experiments, of which the vocabulary has no switch yet.
+NO_SWITCH = {21, 22, 35, 39, 46, 47, 53, 62, 65, 66, 68, 69}
+EXPERIMENTS = set(range(1, LAST_ROW + 1)) - NO_EXPERIMENT - NO_SWITCH
+EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+def swept(planned: experiments.Experiment) -> dict[str, set]:
+    """Parameter -> its values, of those that differ between the runs of an experiment."""
+    names = dict.fromkeys(name for given in planned.runs.values() for name in given)
+    values = {name: {repr(given.get(name)) for given in planned.runs.values()} for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
+
+
+@EACH
+def test_a_file_says_what_it_asks_and_what_the_log_said(path):
+    said = variants.story(experiments.plan(path).question)
+    assert said.question.endswith("?") and said.claim.endswith(".")
+    assert said.rows and list(said.rows) == sorted(set(said.rows)) and said.rows[-1] <= LAST_ROW
+
+
+@EACH
+def test_a_question_compares_variants_over_splits_and_seeds(path):
+    found = swept(experiments.plan(path))
+    if path.stem in BASES | {"seeds", "splits"}:
+        assert not set(found) - variants.SAMPLE
+        return
+    assert set(found) - variants.SAMPLE, "nothing to compare"
+    if path.stem not in FEWER_SAMPLES:
+        assert len(found["split_id"]) >= 5 and len(found["seed"]) >= 2
+
+
+@EACH
+def test_a_file_that_says_naming_only_needs_one_training(path):
+    planned = experiments.plan(path)
+    trainings = set()
+    for given in planned.runs.values():
+        trained = detector._training_parameters(Params.check(given))
+        trainings.add(repr([value for name, value in sorted(trained.items()) if name not in variants.SAMPLE]))
+    assert (len(trainings) == 1) == ("Naming only." in planned.question or path.stem in BASES | {"seeds", "splits"})
+
+
+def test_every_experiment_of_the_log_has_its_file():
+    covered = {row for path in FILES for row in variants.story(experiments.plan(path).question).rows}
+    assert not NO_EXPERIMENT & NO_SWITCH
+    assert covered == EXPERIMENTS, f"missing {EXPERIMENTS - covered}, too many {covered - EXPERIMENTS}"
+
+
+def test_the_published_configurations_are_those_of_the_published_commands():
+    thumos = Params.check(next(iter(experiments.plan(ROOT / "params" / "published_thumos14.yaml").runs.values())))
+    anet = Params.check(next(iter(experiments.plan(ROOT / "params" / "published_activitynet13.yaml").runs.values())))
+    assert (thumos.queries, thumos.encoder_layers, thumos.decoder_layers, thumos.stride) == (40, 2, 5, 8)
+    assert (anet.queries, anet.encoder_layers, anet.decoder_layers, anet.rescale) == (30, 2, 2, 300)
+    assert (thumos.lr, anet.lr, anet.conv_layers, anet.lr_backbone) == (1e-4, 5e-5, 1, 1e-2)
+    for params in (thumos, anet):
+        assert (params.refine, params.salience, params.schedule, params.overlap_loss) == (
+            "attention", "bce", "step", "iou",
+        )  # fmt: skip
+        assert (params.candidates, params.fusion, params.protocol, params.aux_loss) == (
+            "unseen", "after_softmax", "gap", False,
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+@EACH
+def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path, ROOT)))
+    small = {"dataset": tiny["dataset"], "encoder": "tad-demo", "pretrained": tiny["pretrained"], "features": "auto"}
+    small |= {"width": 32, "epochs": 1, "head_epochs": 1, "split_id": 0, "seed": 0}
+    wanted = {}
+    for label, given in experiments.plan(path).runs.items():
+        given = dict(tiny) | given | small
+        key = repr(sorted((name, each) for name, each in given.items() if name not in variants.SAMPLE))
+        wanted.setdefault(key, (label, given))
+    trained = {}
+    for label, given in wanted.values():
+        params = Params.check(given | {"run_dir": str(tmp_path / "outputs" / label)})
+        run, data = runs.start("train", params), steps.gather(params)
+        key = repr(detector._training_parameters(params))
+        if key not in trained:
+            trained[key] = steps.train(data, steps.training_windows(data, params), params, run)[0]
+        proposals = steps.propose(*steps.answer(trained[key], data, params), params)
+        detections = steps.name(data, proposals, params)
+        metrics = steps.summarise(
+            data, steps.compare(data, proposals, detections, params), proposals, detections, params
+        )
+        assert 0 <= metrics["mAP"] <= 1

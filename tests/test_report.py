@@ -1,0 +1,276 @@
+"""Runs compared: grouped into variants, paired, told with intervals; the page, the links, the lab log."""
+
+import re
+import shutil
+import subprocess
+
+import fabricate
+import pytest
+from conftest import ROOT
+
+from tadlib.evaluation.statistics import Verdict, compare_splits
+from tadlib.files import read_json, write_json
+from tadlib.workbook import cli, evidence, figures, lab_log, runs, steps, tables, telling, variants, vocabularies
+from tadlib.workbook.report_params import ReportParams
+from tadlib.workbook.steps import comparing
+
+
+def mostly_better(given) -> float:
+    """Two points from convolutions, splits far apart, a seed that wavers."""
+    wavers = 0.004 * ((given["split_id"] + given["seed"]) % 3)
+    return 0.3 + 0.05 * given["split_id"] + (0.02 + wavers) * (given["conv_layers"] > 0)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A project with one experiment of two variants, three splits, two seeds."""
+    fabricate.project(tmp_path, ROOT)
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    fabricate.experiment(tmp_path / "outputs", "backbone", mostly_better)
+    return tmp_path
+
+
+def compared(**given) -> comparing.Compared:
+    return steps.compare_runs(ReportParams.check(given))
+
+
+def test_runs_that_differ_in_split_and_seed_alone_are_one_variant(home):
+    (study,) = compared(experiments="outputs/backbone").studies
+    assert {label: len(each) for label, each in study.variants.items()} == {"conv_layers=0": 6, "conv_layers=1": 6}
+    assert (study.baseline, study.data, study.story.rows) == ("conv_layers=0", "demo", (12,))
+    assert study.story.claim == "really effective, later not much use."
+
+
+def test_a_difference_is_paired_and_its_interval_is_over_splits(home):
+    _, row = compared(experiments="outputs/backbone").rows
+    gains = [sum(mostly_better({"split_id": i, "seed": s, "conv_layers": 1}) for s in (0, 1)) / 2 for i in range(3)]
+    bases = [0.3 + 0.05 * i for i in range(3)]
+    assert row.difference == pytest.approx(compare_splits(gains, bases)[:3] + ("better",), abs=1e-12)
+    assert row.basis == "3 splits × 2 seeds" and row.values.number == 6
+    assert row.values.deviation > 5 * (row.difference.high - row.difference.low) / 2, "pairing takes the splits out"
+
+
+def test_only_shared_samples_are_paired(home):
+    version = next((home / "outputs" / "backbone").iterdir())
+    shutil.rmtree(version / "conv_layers-1_split_id-2_seed-1")
+    found = compared(experiments="outputs/backbone")
+    assert found.rows[1].basis == "3 splits × 2 seeds (5 pairs)"
+    assert [row["why"] for row in found.left_out().rows] == ["has not started"]
+
+
+def test_seeds_of_one_split_are_samples_too(home):
+    sweep = {"conv_layers": [0, 1], "split_id": [0], "seed": [0, 1, 2]}
+    fabricate.experiment(home / "outputs", "seeds", mostly_better, sweep)
+    _, row = compared(experiments="outputs/seeds").rows
+    assert row.basis == "1 split × 3 seeds" and row.difference.low > 0
+
+
+def test_any_variant_may_be_the_baseline_and_a_wrong_one_is_named(home):
+    rows = compared(experiments="outputs/backbone", baseline="conv_layers=1").rows
+    assert rows[1].difference is None and rows[0].difference.verdict == "worse"
+    with pytest.raises(ValueError, match="got 'conv_layer=1'; did you mean 'conv_layers=1'"):
+        compared(experiments="outputs/backbone", baseline="conv_layer=1")
+
+
+def test_a_metric_that_no_run_has_is_named(home):
+    with pytest.raises(ValueError, match="got 'mAP@05'; did you mean 'mAP@0.5'"):
+        compared(experiments="outputs/backbone", metric="mAP@05").rows  # noqa: B018
+
+
+def test_experiments_may_be_one_comparison(home):
+    fabricate.experiment(home / "outputs", "best", lambda g: 0.4 + 0.05 * g["split_id"], {"split_id": [0, 1, 2]})
+    found = compared(
+        experiments=["outputs/backbone", "outputs/best"], together=True, baseline="backbone: conv_layers=0"
+    )
+    assert [row.variant for row in found.rows] == ["backbone: conv_layers=0", "backbone: conv_layers=1", "best"]
+    assert found.rows[2].difference.difference == pytest.approx(0.1) and found.rows[2].basis == "3 splits × 1 seed"
+
+
+def test_the_latest_version_counts_and_an_older_one_if_it_is_asked_for(home):
+    base = home / "outputs" / "backbone"
+    (old,) = base.iterdir()
+    shutil.copytree(old, base / "20270101T000000Z_0000")
+    entries = evidence.read([base]).entries
+    assert len(entries) == 12 and entries[0].dir.parent.name == "20270101T000000Z_0000"
+    assert {entry.dir.parent for entry in evidence.read([old]).entries} == {old}
+    assert len(evidence.read([base, base]).entries) == 12, "nothing counts twice"
+
+
+def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
+    for name, layers in (("a", 0), ("b", 2)):
+        fabricate.run(home / "outputs" / "adhoc" / name, {"conv_layers": layers}, 0.3)
+    (study,) = compared(experiments="outputs/adhoc").studies
+    assert study.name == "adhoc" and list(study.variants) == ["conv_layers=0", "conv_layers=2"]
+
+
+def test_stages_that_runs_share_are_no_runs(home):
+    fabricate.run(home / "outputs" / ".shared" / "train-abc", {}, 0.3)
+    assert all(".shared" not in entry.dir.parts for entry in evidence.read([home / "outputs"]).entries)
+
+
+def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
+    folder = fabricate.run(home / "outputs" / "adhoc" / "a", {}, 0.3)
+    record = read_json(folder / "run.json")
+    write_json(folder / "run.json", record | {"evaluate": record["evaluate"] | {"status": "running"}})
+    with pytest.raises(runs.RunError, match=r"no finished run below .*adhoc; 1 have not finished, first adhoc/a"):
+        compared(experiments="outputs/adhoc")
+    with pytest.raises(runs.RunError, match="no folder .*nothing: run an experiment first"):
+        compared(experiments="outputs/nothing")
+
+
+@pytest.mark.parametrize(
+    ("facts", "mark"),
+    [
+        ({"device": "a GPU"}, "device"),
+        ({"commit": "def"}, "commit"),
+        ({"versions": {"torch": "2.12.0"}}, "version of torch"),
+        ({"commit": "abc+changes"}, "uncommitted changes"),
+        ({"data": "d1"}, "data"),
+    ],
+)
+def test_runs_that_are_not_alike_are_marked(home, facts, mark):
+    _, row = compared(experiments="outputs/backbone").rows
+    assert row.unlike == ()
+    version = next((home / "outputs" / "backbone").iterdir())
+    given = {"split": 50, "conv_layers": 1, "split_id": 0, "seed": 0}
+    fabricate.run(version / "conv_layers-1_split_id-0_seed-0", given, 0.3, **facts)
+    _, row = compared(experiments="outputs/backbone").rows
+    assert mark in row.unlike
+    assert mark in telling.table_row(row, "mAP")["not alike"]
+
+
+def test_a_single_pair_is_told_by_its_videos_where_they_are_known(home):
+    fabricate.experiment(home / "outputs", "one", mostly_better, {"conv_layers": [0, 1], "split_id": [0], "seed": [0]})
+    (study,) = compared(experiments="outputs/one").studies
+    unknown = variants.compare(study, "mAP")[1]
+    assert unknown.difference.verdict == "cannot tell" and unknown.difference.low == float("-inf")
+    told = variants.compare(study, "mAP", lambda first, second: Verdict(0.02, 0.01, 0.03, "better"))[1]
+    assert told.difference.verdict == "better" and told.basis == "1 split × 1 seed, over videos"
+    assert telling.record(unknown, "mAP")["difference"]["low"] is None, "JSON knows no infinity"
+
+
+def test_two_runs_are_paired_over_the_videos_of_their_data_set(tiny, tmp_path, monkeypatch):
+    fabricate.project(tmp_path, ROOT)
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    database = read_json(f"{tiny['dataset']}/annotations.json")["database"]
+    entries = []
+    for name, late in (("good", 0.0), ("bad", 30.0)):
+        given = {"dataset": str(tiny["dataset"]), "split": 0}
+        folder = fabricate.run(tmp_path / "outputs" / "adhoc" / name, given, 1.0 if not late else 0.0)
+        results = {
+            video: [
+                {
+                    "segment": [each["segment"][0] + late, each["segment"][1] + late],
+                    "score": 1.0,
+                    "label": each["label"],
+                }
+                for each in entry["annotations"]
+            ]
+            for video, entry in database.items()
+        }
+        write_json(folder / "detections.json", {"results": results})
+        entries += evidence.read([folder]).entries
+    good, bad = entries
+    assert comparing.by_videos(good, bad).verdict == "better"
+    (bad.dir / "detections.json").unlink()
+    assert comparing.by_videos(good, bad) is None
+
+
+def test_classes_are_compared_in_pairs(home):
+    (study,) = compared(experiments="outputs/backbone").studies
+    ((variant, gained),) = variants.per_class(study).items()
+    assert variant == "conv_layers=1" and list(gained) == list(fabricate.CLASSES)
+    assert gained["Diving"] == pytest.approx(compared(experiments="outputs/backbone").rows[1].difference.difference)
+
+
+def test_every_figure_is_drawn_also_of_nothing(home):
+    found = compared(experiments="outputs/backbone")
+    for picture in (
+        figures.effects(found.questions()),
+        figures.learning_curves(found.histories()),
+        figures.cost(found.costs()),
+        figures.class_differences(found.classes()),
+    ):
+        assert picture._repr_mimebundle_()[0]["image/png"] and len(picture.alt) > 20
+    words = [text.get_text() for axes in figures.effects(found.questions()).axes for text in axes.texts]
+    assert any("better" in word for word in words) and any(word.startswith("Log: really") for word in words)
+    assert figures.effects([]).alt == "no two variants to compare"
+    assert figures.learning_curves({}).alt == "no run has a history"
+    assert figures.class_differences({}).alt == "no pair of runs with classes in common"
+
+
+def test_tables_escape_and_sort_by_value():
+    rows = [{"a<b": tables.Number("+1.0", 0.01), "to": tables.Links({"train": "x/train.ipynb"}), "word": "<i>"}]
+    shown = tables.Sortable(rows)._repr_html_()
+    assert "a&lt;b" in shown and "&lt;i&gt;" in shown and 'data-by="0.01"' in shown
+    assert '<a href="x/train.ipynb">train</a>' in shown and "NAME" not in shown
+    assert "src=" not in shown and "http" not in shown, "opens without a network"
+    assert tables.Sortable([], "none")._repr_html_() == "<p>none</p>"
+
+
+def test_a_press_on_a_heading_sorts_in_a_browser(tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no browser found: expected chromium or google-chrome")
+    numbers = [3.0, -20.0, float("nan"), 100.0]
+    rows = [{"name": f"row{place}", "value": tables.Number(f"{each:.0f}", each)} for place, each in enumerate(numbers)]
+    press = "<script>var b = document.querySelectorAll('th button')[1]; b.click();PRESS</script>"
+    for again, order in (("", ["row1", "row0", "row3", "row2"]), ("b.click();", ["row3", "row0", "row1", "row2"])):
+        page = tmp_path / "page.html"
+        page.write_text("<meta charset='utf-8'>" + tables.Sortable(rows)._repr_html_() + press.replace("PRESS", again))
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=100)
+        assert re.findall(r">(row\d)<", done.stdout) == order
+
+
+def test_the_report_has_words_of_its_own():
+    assert vocabularies.of("report") is ReportParams and vocabularies.of("train").__name__ == "Params"
+    assert ReportParams.check({"experiments": ["a", "b"]}).folders == ["a", "b"]
+    with pytest.raises(ValueError, match="unknown parameter 'base'"):
+        ReportParams.check({"base": "x"})
+    with pytest.raises(ValueError, match="experiments must be text; got 7"):
+        ReportParams.check({"experiments": 7})
+
+
+def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
+    shutil.rmtree(home / "outputs" / "backbone")
+    sweep = {"conv_layers": [0, 1], "split_id": [0, 1], "seed": [0]}
+    fabricate.experiment(home / "outputs", "backbone", lambda given: 0.3 + 0.02 * given["conv_layers"], sweep)
+    (home / "outputs" / "README.md").write_text(f"# Mine\n\nbefore\n\n{lab_log.BEGIN}\n{lab_log.END}\n\nafter\n")
+    assert cli.main(["report", "outputs/backbone"]) == 0, capsys.readouterr().err
+    page = (home / "outputs" / "backbone" / "report.html").read_text()
+    version = next(path for path in (home / "outputs" / "backbone").iterdir() if path.is_dir()).name
+    assert f'href="{version}/conv_layers-0_split_id-0_seed-0/evaluate.html"' in page
+    assert (home / "outputs" / "backbone" / version / "conv_layers-0_split_id-0_seed-0" / "evaluate.html").is_file()
+    assert not re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", page), "opens without a network"
+    assert len(read_json(home / "outputs" / "backbone" / "report.json")) == 2
+    text = (home / "outputs" / "README.md").read_text()
+    assert text.startswith("# Mine\n\nbefore\n") and text.endswith("\n\nafter\n")
+    (line,) = [line for line in text.splitlines() if "`backbone`" in line]
+    assert "conv_layers=1: +2.0" in line and "(2 splits × 1 seed)" in line and "demo: 1 better" in line
+    assert cli.main(["report", "outputs/backbone", "--set", "metric=mAP@05"]) == 2
+    assert "did you mean 'mAP@0.5'" in capsys.readouterr().err
+
+
+def test_a_question_of_one_variant_is_told_with_its_spread(home):
+    fabricate.experiment(
+        home / "outputs", "seeds", mostly_better, {"conv_layers": [1], "split_id": [0], "seed": [0, 1]}
+    )
+    (row,) = compared(experiments="outputs/seeds").rows
+    assert telling.measured([row], "mAP") == "mAP 32.2, s.d. of runs 0.3 (1 split × 2 seeds)"
+    lab_log.update(home, evidence.read([home / "outputs" / "seeds"]))
+    (line,) = [line for line in (home / "outputs" / "README.md").read_text().splitlines() if "`seeds`" in line]
+    assert "demo: measured, nothing to compare" in line
+
+
+def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
+    found = evidence.read([home / "outputs" / "backbone"])
+    lab_log.update(home, found)
+    first = (home / "outputs" / "README.md").read_text()
+    assert first.count("| not yet measured | not yet measured | not yet measured |") > 40
+    few = evidence.Evidence(tuple(entry for entry in found.entries if entry.key[1:] == (0, 0)), ())
+    assert lab_log.update(home, few) == ["lab log: backbone (demo) keeps what more runs said"]
+    assert (home / "outputs" / "README.md").read_text() == first
+    lab_log.update(home, evidence.Evidence((), ()))
+    assert (home / "outputs" / "README.md").read_text() == first, "what is not measured again stays"
