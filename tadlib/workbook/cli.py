@@ -1,4 +1,4 @@
-"""`tad run | list | report | evaluate`: experiments from the command line."""
+"""`tad run | list | report | evaluate | doctor`: experiments from the command line."""
 
 import argparse
 import sys
@@ -23,9 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = commands.add_parser("report", help="write the comparison and the HTML reports of an experiment")
     report.add_argument("folder", help="a folder of runs, for example outputs/demo")
     _evaluate_options(commands.add_parser("evaluate", help="score a result file against an annotation file"))
+    commands.add_parser("doctor", help="what is installed, what computes, where data is, what is missing")
     options = parser.parse_args(argv)
     try:
-        return {"run": _run, "list": _list, "report": _report, "evaluate": _evaluate}[options.command](options)
+        return {"run": _run, "list": _list, "report": _report, "evaluate": _evaluate, "doctor": _doctor}[
+            options.command
+        ](options)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"tad: {error}", file=sys.stderr)
         return 2
@@ -75,6 +78,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, result)
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from tadlib.workbook import doctor
+
+    return doctor.main()
 
 
 def _run(options: argparse.Namespace) -> int:

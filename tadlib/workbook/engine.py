@@ -51,11 +51,11 @@ class TadEngine(NBClientEngine):
 
 def _check(nb: NotebookNode) -> None:
     """Stop on parameters outside the vocabulary, for those who call papermill from Python."""
-    from tadlib.workbook.params import Params
+    from tadlib.workbook import asking
 
     given = dict(nb.metadata.get("papermill", {}).get("parameters", {}))
     given.pop("sweep", None)
-    Params.check(given)
+    asking.check(nb.metadata.tadlib.get("stage", ""), given)
 
 
 @contextmanager

@@ -1,29 +1,23 @@
-"""The vocabulary of parameters: every name, its type, default, limits and meaning, and the check of what was given.
+"""The vocabulary of parameters: every name, its type, default, limits and meaning.
 
 Names are flat, because papermill layers files and `-p` by a shallow update. A notebook's parameters cell repeats the
 names its reader will want to change; every other name may still be passed with `-p` or `-f`. What depends on the data
 set (how wide, how long to train) has a recipe per data set; a value that is given, other than None, beats the recipe.
 """
 
-import difflib
-import html
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from tadlib.workbook.cells import assigned
+from tadlib.workbook import vocabulary
 from tadlib.workbook.recipes import RECIPES
 from tadlib.workbook.switches import DetectorSwitches, NamingSwitches
+from tadlib.workbook.vocabulary import Vocabulary
 
-IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
-
-class Params(NamingSwitches, DetectorSwitches):
+class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     """The parameters in force; immutable, and complete: every name of the vocabulary has a checked value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dataset: str = Field("demo", min_length=1, description="demo, thumos14, activitynet13, or a folder")
     split: Literal[75, 50, 0] = Field(75, description="per cent of the classes seen in training; 0 = closed set")
@@ -121,72 +115,11 @@ class Params(NamingSwitches, DetectorSwitches):
         return self
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> "Params":
-        """Parameters from what was given; the recipe of the data set and the defaults fill the rest.
-
-        Raises ValueError in one line a mistake: the name, the value, what is allowed, the nearest right name.
-        """
-        given = {name: value for name, value in given.items() if name not in IGNORED}
-        for name in given:
-            if name not in cls.model_fields:
-                raise ValueError(f"unknown parameter {name!r}{_nearest(name, cls.model_fields)}")
-        given = {name: value for name, value in given.items() if value is not None}
-        recipe = RECIPES.get(str(given.get("dataset", cls.model_fields["dataset"].default)), {})
-        try:
-            return cls(**(recipe | given))
-        except ValidationError as error:
-            raise ValueError("; ".join(_sentence(cls, problem) for problem in error.errors())) from None
-
-    @classmethod
-    def from_notebook(cls, namespace: Mapping[str, Any]) -> "Params":
-        """The parameters in force in a notebook; `namespace` is its globals().
-
-        Papermill only warns about a name that no cell declares and goes on with the default. Here every name set in
-        a cell of plain assignments (the parameters cell, and the one papermill injects) must be in the vocabulary.
-        """
-        names = assigned(namespace.get("In", [])) - IGNORED
-        return cls.check({name: namespace[name] for name in names if name in namespace})
-
-    def changed(self) -> dict[str, Any]:
-        """The parameters that differ from the vocabulary's defaults."""
-        return {name: value for name, value in self if value != type(self).model_fields[name].default}
-
-    def _repr_html_(self) -> str:
-        changed = self.changed()
-        cells = "".join(
-            f'<span style="display:inline-block;margin:1px 12px 1px 0" title="{html.escape(field.description or "")}">'
-            f"<code>{name}</code> = {'<b>' if name in changed else ''}"
-            f"{html.escape(repr(getattr(self, name)))}{'</b>' if name in changed else ''}</span>"
-            for name, field in type(self).model_fields.items()
-        )
-        return f"<div>{cells}<br><small>bold: differs from the general default</small></div>"
+    def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the data set asks for."""
+        return RECIPES.get(str(given.get("dataset", cls.model_fields["dataset"].default)), {})
 
 
 def allowed(name: str) -> str:
     """What a parameter may be, in words."""
-    field = Params.model_fields[name]
-    if typing.get_origin(field.annotation) is Literal:
-        return "one of " + ", ".join(str(value) for value in typing.get_args(field.annotation))
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    limits = [
-        f"{sign} {getattr(limit, short)}"
-        for limit in field.metadata
-        for short, sign in signs.items()
-        if hasattr(limit, short)
-    ]
-    kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[field.annotation]
-    return " ".join([kind, " and ".join(limits)]).strip()
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-
-
-def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
-    if not problem["loc"]:
-        return problem["msg"].removeprefix("Value error, ")
-    name, value = problem["loc"][0], problem["input"]
-    choices = typing.get_args(model.model_fields[name].annotation)
-    close = difflib.get_close_matches(value, [str(choice) for choice in choices], n=1) if isinstance(value, str) else []
-    return f"{name} must be {allowed(name)}; got {value!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+    return vocabulary.allowed(name, Params)

@@ -1,6 +1,7 @@
 """Every figure of the workbook: data in, a picture out. The only place that imports matplotlib and seaborn."""
 
 from tadlib.workbook.figures.data import action_statistics, film_strip, similarity_matrix, similarity_over_time
+from tadlib.workbook.figures.detect import detected, detected_frames, word_curves
 from tadlib.workbook.figures.detector import attention, curves
 from tadlib.workbook.figures.errors import confusability, error_profile, reliability, sensitivities, verdicts
 from tadlib.workbook.figures.health import feature_health, leakage
@@ -25,6 +26,8 @@ __all__ = [
     "confusability",
     "confusion",
     "curves",
+    "detected",
+    "detected_frames",
     "feature_health",
     "error_profile",
     "film_strip",
@@ -45,4 +48,5 @@ __all__ = [
     "timelines",
     "verdicts",
     "window",
+    "word_curves",
 ]

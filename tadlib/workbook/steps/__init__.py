@@ -5,6 +5,8 @@ nothing itself.
 """
 
 from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
+from tadlib.workbook.steps.detect import ask, detect
+from tadlib.workbook.steps.detected import answer_viewer, begin, finish, notes, pictures, word_curves, words_found
 from tadlib.workbook.steps.detector import (
     answer,
     attention,
@@ -43,7 +45,10 @@ __all__ = [
     "accuracy_by_text",
     "actions_per_class",
     "answer",
+    "answer_viewer",
+    "ask",
     "attention",
+    "begin",
     "best_and_worst",
     "best_detections",
     "certainties",
@@ -55,9 +60,11 @@ __all__ = [
     "compare_poolings",
     "compared",
     "confusion",
+    "detect",
     "examine",
     "feature_health",
     "findings",
+    "finish",
     "frames",
     "fusion_curves",
     "gather",
@@ -66,7 +73,9 @@ __all__ = [
     "load_detector",
     "name",
     "named_segments",
+    "notes",
     "overview",
+    "pictures",
     "propose",
     "recall_curves",
     "save_proposals",
@@ -78,4 +87,6 @@ __all__ = [
     "true_label_precision",
     "under_every_protocol",
     "verdicts",
+    "word_curves",
+    "words_found",
 ]

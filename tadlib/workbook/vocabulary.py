@@ -1,0 +1,94 @@
+"""What every vocabulary of parameters does: check what was given, say mistakes in one sentence, show itself."""
+
+import difflib
+import html
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tadlib.workbook.cells import assigned
+
+IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
+
+
+class Vocabulary(BaseModel):
+    """Parameters in force; immutable, and complete: every name has a checked value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values that beat the defaults and yield to what was given."""
+        return {}
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> "Vocabulary":
+        """Parameters from what was given; the recipe and the defaults fill the rest.
+
+        Raises ValueError in one line a mistake: the name, the value, what is allowed, the nearest right name.
+        """
+        given = {name: value for name, value in given.items() if name not in IGNORED}
+        for name in given:
+            if name not in cls.model_fields:
+                raise ValueError(f"unknown parameter {name!r}{_nearest(name, cls.model_fields)}")
+        given = {name: value for name, value in given.items() if value is not None}
+        try:
+            return cls(**(cls.recipe(given) | given))
+        except ValidationError as error:
+            raise ValueError("; ".join(_sentence(cls, problem) for problem in error.errors())) from None
+
+    @classmethod
+    def from_notebook(cls, namespace: Mapping[str, Any]) -> "Vocabulary":
+        """The parameters in force in a notebook; `namespace` is its globals().
+
+        Papermill only warns about a name that no cell declares and goes on with the default. Here every name set in
+        a cell of plain assignments (the parameters cell, and the one papermill injects) must be in the vocabulary.
+        """
+        names = assigned(namespace.get("In", [])) - IGNORED
+        return cls.check({name: namespace[name] for name in names if name in namespace})
+
+    def changed(self) -> dict[str, Any]:
+        """The parameters that differ from the vocabulary's defaults."""
+        return {name: value for name, value in self if value != type(self).model_fields[name].default}
+
+    def _repr_html_(self) -> str:
+        changed = self.changed()
+        cells = "".join(
+            f'<span style="display:inline-block;margin:1px 12px 1px 0" title="{html.escape(field.description or "")}">'
+            f"<code>{name}</code> = {'<b>' if name in changed else ''}"
+            f"{html.escape(repr(getattr(self, name)))}{'</b>' if name in changed else ''}</span>"
+            for name, field in type(self).model_fields.items()
+        )
+        return f"<div>{cells}<br><small>bold: differs from the general default</small></div>"
+
+
+def allowed(name: str, model: type[BaseModel]) -> str:
+    """What a parameter of a vocabulary may be, in words."""
+    field = model.model_fields[name]
+    if typing.get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(str(value) for value in typing.get_args(field.annotation))
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    limits = [
+        f"{sign} {getattr(limit, short)}"
+        for limit in field.metadata
+        for short, sign in signs.items()
+        if hasattr(limit, short)
+    ]
+    kind = {int: "a whole number", float: "a number", bool: "true or false"}.get(field.annotation, "text")
+    return " ".join([kind, " and ".join(limits)]).strip()
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    if not problem["loc"] or problem["type"] == "value_error":  # a sentence of our own
+        return problem["msg"].removeprefix("Value error, ")
+    name, value = problem["loc"][0], problem["input"]
+    choices = typing.get_args(model.model_fields[name].annotation)
+    close = difflib.get_close_matches(value, [str(choice) for choice in choices], n=1) if isinstance(value, str) else []
+    return f"{name} must be {allowed(name, model)}; got {value!r}" + (f"; did you mean {close[0]!r}?" if close else "")
