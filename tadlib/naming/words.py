@@ -24,7 +24,7 @@ class Word(NamedTuple):
     texts: tuple[str, ...]
 
 
-def read_words(given: str | Sequence[str] | Mapping[str, str | Sequence[str]], folder: Path | str = ".") -> list[Word]:
+def read_words(given: object, folder: Path | str = ".") -> list[Word]:
     """The words asked for, in order, each once; descriptions of the same name are joined.
 
     A path is looked for from `folder`. Raises ValueError in one sentence for what holds no word, an empty one, or
@@ -60,13 +60,13 @@ def _check(place: int, number: int, name: str, texts: Sequence[str]) -> None:
         )
 
 
-def _items(given, folder: Path) -> Iterable[tuple[str, list[str]]]:
+def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
     """Names with their descriptions, white space tidied."""
     if isinstance(given, Mapping):
         return [(_tidy(name), _several(texts)) for name, texts in given.items()]
-    if not isinstance(given, str):
+    if isinstance(given, Sequence) and not isinstance(given, str):
         return [_split(_text(item)) for item in given]
-    text = given.strip().removeprefix("\ufeff")
+    text = _text(given).strip().removeprefix("\ufeff")
     if path := _file(text, folder):
         return _items(_lines(path), folder) if path.suffix != ".json" else _json(_read(path), str(path), folder)
     if text.startswith(("[", "{")):
@@ -112,8 +112,11 @@ def _json(text: str, where: str, folder: Path) -> Iterable[tuple[str, list[str]]
     return _items(content, folder)
 
 
-def _several(texts) -> list[str]:
-    return [_tidy(_text(text)) for text in ([texts] if isinstance(texts, str) else texts)]
+def _several(texts: object) -> list[str]:
+    return [
+        _tidy(_text(text))
+        for text in (texts if isinstance(texts, Sequence) and not isinstance(texts, str) else [texts])
+    ]
 
 
 def _split(item: str) -> tuple[str, list[str]]:

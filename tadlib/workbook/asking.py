@@ -41,10 +41,6 @@ class Asking(Vocabulary):
     def _classes_are_words(cls, value: Any) -> Any:
         if isinstance(value, str) and not value.strip():
             return ""
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str | list | tuple | dict):
-            raise ValueError(f"classes must be names in a list, JSON, text or a file; got {value!r}")
         read_words(value, resolve(""))
         return value
 

@@ -124,7 +124,7 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
         raise ValueError(f"cannot write into {folder} ({error.strerror}): free space or pass an output path") from error
     say(f"writing {output}")
     # relative where that means the same to the kernel: paths are recorded in the notebook, which others may see
-    known = folder.relative_to(root) if runs.project_root() == root else folder
+    known = folder.relative_to(root) if not chosen and runs.project_root() == root else folder
     extra = [] if chosen else ["-p", name, str(known)]
     shown = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
     place = places[0] + 1

@@ -73,7 +73,9 @@ class Viewer:
         curves = {name: np.asarray(values, dtype=float).round(4).tolist() for name, values in self.curves.items()}
         data = {"duration": self.duration, "left": LEFT, "width": WIDTH - LEFT - RIGHT, "whole": WIDTH}
         mp4 = base64.b64encode(self.preview).decode() if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
-        film = f'<video muted playsinline controls src="data:video/mp4;base64,{mp4}"></video>' if mp4 else ""
+        film = (
+            f'<video muted playsinline title="click to play" src="data:video/mp4;base64,{mp4}"></video>' if mp4 else ""
+        )
         words = "".join(
             f'<label style="color:{color}"><input type="checkbox" class="word" checked value="{html.escape(name)}"> '
             f"{html.escape(_short(name))}</label>"
