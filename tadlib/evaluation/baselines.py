@@ -36,24 +36,35 @@ def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:
 
 
 def training_free(
-    video: Video, features: np.ndarray, texts: Float[Tensor, "k c"], classes: Sequence[str], grid: Grid
+    video: Video,
+    features: np.ndarray,
+    texts: Float[Tensor, "k c"],
+    classes: Sequence[str],
+    grid: Grid,
+    *,
+    background: Float[Tensor, "b c"] | None = None,
+    candidates: int = CANDIDATES,
 ) -> Detections:
     """CLIP alone, in the manner of T3AL and FreeZAD: the video's classes, then thresholds on their similarity.
 
     The classes nearest to the mean of the video are tried; for each, snippets whose smoothed cosine exceeds a level
     between its least and most in the video are grouped into segments. A segment scores its mean cosine inside less
     that just outside (outer-inner contrast), on top of the class's probability in the video. Texts beyond `classes`
-    are rivals: they may be nearest, and are then not detected.
+    are rivals: they may be nearest, and are then not detected. Texts of `background` calibrate what is an action:
+    their mean cosine is taken off each snippet, so that what resembles every text alike stands out for none.
     """
     snippets = functional.normalize(torch.from_numpy(np.array(features, dtype=np.float32)), dim=1)
     cosine = (snippets @ texts.T).numpy()
     width = max(1, round(float(grid.snippets(SMOOTHING))))
     kernel = 1 / np.convolve(np.ones(len(cosine)), np.ones(width), "same")[:, None]
-    smooth = np.stack([np.convolve(column, np.ones(width), "same") for column in cosine.T], axis=1) * kernel
+    usual = 0.0 if background is None else (snippets @ background.T).mean(dim=1, keepdim=True).numpy()
+    smooth = np.stack([np.convolve(column, np.ones(width), "same") for column in (cosine - usual).T], axis=1) * kernel
+    smooth = smooth[: len(cosine)]  # numpy gives the longer of the two: a video may be shorter than the smoothing
     overall = torch.from_numpy(cosine.mean(axis=0))
-    probability = (overall / max(1e-6, float(overall.std()))).softmax(dim=0)
+    spread = float(overall.std()) if len(overall) > 1 else 1.0
+    probability = (overall / max(1e-6, spread)).softmax(dim=0)
     segments, scores, labels = [], [], []
-    nearest = overall.topk(min(CANDIDATES, len(overall))).indices.tolist()
+    nearest = overall.topk(min(candidates, len(overall))).indices.tolist()
     for place in (place for place in nearest if place < len(classes)):
         for first, stop in _groups(smooth[:, place]):
             margin = max(1, (stop - first) // 2)

@@ -1,4 +1,4 @@
-"""`tad run | list | report | evaluate`: experiments from the command line."""
+"""`tad run | list | report | evaluate | doctor`: experiments from the command line."""
 
 import argparse
 import sys
@@ -24,9 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     report.add_argument("experiments", nargs="+", help="folders of runs or experiments, for example outputs/demo")
     report.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="baseline, metric, together")
     _evaluate_options(commands.add_parser("evaluate", help="score a result file against an annotation file"))
+    commands.add_parser("doctor", help="what is installed, what computes, where data is, what is missing")
     options = parser.parse_args(argv)
     try:
-        return {"run": _run, "list": _list, "report": _report, "evaluate": _evaluate}[options.command](options)
+        return {"run": _run, "list": _list, "report": _report, "evaluate": _evaluate, "doctor": _doctor}[
+            options.command
+        ](options)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"tad: {error}", file=sys.stderr)
         return 2
@@ -76,6 +79,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, result)
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from tadlib.workbook import doctor
+
+    return doctor.main()
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -42,17 +42,12 @@ def parse(argv: Sequence[str]) -> tuple[list[int], list[tuple[str, list[str]]]]:
     return places, options
 
 
-def ours(notebook: str) -> bool:
-    """Whether a path leads to a notebook of this project."""
+def stage_of(notebook: str) -> str | None:
+    """The stage of a notebook of this project that a path leads to; None for any other."""
     try:
-        return "tadlib" in json.loads(Path(notebook).read_text(encoding="utf-8"))["metadata"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _stage(notebook: Path) -> str:
-    """Which of the project's notebooks it is, whatever its file is called."""
-    return json.loads(notebook.read_text(encoding="utf-8"))["metadata"]["tadlib"].get("stage", "")
+        return json.loads(Path(notebook).read_text(encoding="utf-8"))["metadata"]["tadlib"].get("stage", "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, object]:
@@ -103,21 +98,23 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     overwrite the source or a finished notebook.
     """
     places, options = parse(argv)
-    if not places or INFORMATIVE & {name for name, _ in options} or not ours(argv[places[0]]):
+    if not places or INFORMATIVE & {name for name, _ in options} or (stage := stage_of(argv[places[0]])) is None:
         return list(argv)
     from tadlib.workbook import runs, vocabularies
 
     source = Path(argv[places[0]])
     given = given_parameters(options)
     given.pop("sweep", None)
-    params = vocabularies.of(_stage(source)).check(given)
+    params = vocabularies.of(stage).check(given)
+    name = params.writes_to
+    chosen = getattr(params, name)
     if len(places) > 1:
         _refuse_to_overwrite(source, argv[places[1]])
         return list(argv)
-    tag = "_".join([source.stem, *(f"{name}-{value}" for name, value in given.items() if name != "run_dir")])
+    tag = "_".join([source.stem, *(f"{word}-{value}" for word, value in given.items() if word != name)])
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)[:60]
     root = runs.project_root(source.resolve().parent)
-    folder = runs.resolve(params.run_dir) if params.run_dir else root / "outputs" / "adhoc" / runs.new_name(safe)
+    folder = runs.resolve(chosen) if chosen else root / "outputs" / "adhoc" / runs.new_name(safe)
     output = folder / source.name
     _refuse_to_overwrite(source, str(output))
     try:
@@ -128,8 +125,8 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
         raise ValueError(f"cannot write into {folder} ({error.strerror}): free space or pass an output path") from error
     say(f"writing {output}")
     # relative where that means the same to the kernel: paths are recorded in the notebook, which others may see
-    known = folder.relative_to(root) if runs.project_root() == root else folder
-    extra = [] if params.run_dir else ["-p", "run_dir", str(known)]
+    known = folder.relative_to(root) if not chosen and runs.project_root() == root else folder
+    extra = [] if chosen else ["-p", name, str(known)]
     shown = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
     place = places[0] + 1
     return [*argv[:place], str(shown), *argv[place:], *extra]
@@ -140,7 +137,9 @@ def _refuse_to_overwrite(source: Path, output: str) -> None:
         return
     if Path(output).resolve() == source.resolve():
         raise ValueError(f"the output {output} is the source notebook itself: pass another output path, or none")
-    if ours(output) and json.loads(Path(output).read_text(encoding="utf-8"))["metadata"].get("papermill"):
+    if stage_of(output) is not None and json.loads(Path(output).read_text(encoding="utf-8"))["metadata"].get(
+        "papermill"
+    ):
         raise ValueError(f"{output} exists and is never overwritten: pass another output path, or none for a new run")
 
 

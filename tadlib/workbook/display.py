@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from tadlib.workbook.viewer import show_themselves
+
 EVERY = 0.5  # seconds between updates of a shown progress
 LINE_EVERY = 20.0  # seconds between progress lines where there is no notebook
+show_themselves()  # who can show tables can show videos, detections and runs
 
 
 class Progress:

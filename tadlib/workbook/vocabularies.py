@@ -5,6 +5,7 @@ from importlib import import_module
 from tadlib.workbook.vocabulary import Vocabulary
 
 OWN = {  # notebook -> module and class
+    "detect": ("tadlib.workbook.asking", "Asking"),
     "report": ("tadlib.workbook.report_params", "ReportParams"),
 }
 

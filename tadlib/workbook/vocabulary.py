@@ -4,7 +4,7 @@ import difflib
 import html
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +17,7 @@ class Vocabulary(BaseModel):
     """Parameters in force; immutable, and complete: every name has a checked value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    writes_to: ClassVar[str] = "run_dir"  # the parameter that names the folder of what is written
 
     @classmethod
     def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from tadlib.workbook.figures.comparing import class_differences, cost, effects, learning_curves
 from tadlib.workbook.figures.data import action_statistics, film_strip, similarity_matrix, similarity_over_time
+from tadlib.workbook.figures.detect import detected, detected_frames, word_curves
 from tadlib.workbook.figures.detector import attention, curves
 from tadlib.workbook.figures.errors import confusability, error_profile, reliability, sensitivities, verdicts
 from tadlib.workbook.figures.health import feature_health, leakage
@@ -29,6 +30,8 @@ __all__ = [
     "cost",
     "curves",
     "effects",
+    "detected",
+    "detected_frames",
     "feature_health",
     "error_profile",
     "film_strip",
@@ -50,4 +53,5 @@ __all__ = [
     "timelines",
     "verdicts",
     "window",
+    "word_curves",
 ]

@@ -7,6 +7,8 @@ nothing itself.
 from tadlib.workbook.steps.answers import answer, propose
 from tadlib.workbook.steps.comparing import compare_runs
 from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
+from tadlib.workbook.steps.detect import ask, detect
+from tadlib.workbook.steps.detected import answer_viewer, begin, finish, notes, pictures, word_curves, words_found
 from tadlib.workbook.steps.detector import attention, load_detector, save_proposals, train, training_windows
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
 from tadlib.workbook.steps.health import feature_health, findings, frames, leaks, overview
@@ -38,7 +40,10 @@ __all__ = [
     "accuracy_by_text",
     "actions_per_class",
     "answer",
+    "answer_viewer",
+    "ask",
     "attention",
+    "begin",
     "best_and_worst",
     "best_detections",
     "certainties",
@@ -51,9 +56,11 @@ __all__ = [
     "compare_runs",
     "compared",
     "confusion",
+    "detect",
     "examine",
     "feature_health",
     "findings",
+    "finish",
     "frames",
     "fusion_curves",
     "gather",
@@ -63,7 +70,9 @@ __all__ = [
     "load_detector",
     "name",
     "named_segments",
+    "notes",
     "overview",
+    "pictures",
     "propose",
     "recall_curves",
     "save_proposals",
@@ -75,4 +84,6 @@ __all__ = [
     "true_label_precision",
     "under_every_protocol",
     "verdicts",
+    "word_curves",
+    "words_found",
 ]

@@ -1,6 +1,7 @@
 """The detector as the parameters ask for it: its windows, its training, what is kept of it."""
 
 import io
+import statistics
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -72,8 +73,16 @@ def train(
             observers=training.Observers(watching(data, windows, params, texts, device), log),
         )
         with atomic(run.path("checkpoint.pt")) as temporary:
-            torch.save({"model": model.state_dict(), "params": params.model_dump()}, temporary)
+            saved = {"model": model.state_dict(), "params": params.model_dump(), "about": origin(data)}
+            torch.save(saved, temporary)
     return model, history
+
+
+def origin(data: Data) -> dict[str, object]:
+    """What a checkpoint says of its training, for a video of another data set: classes, features, seconds a snippet."""
+    lasts = [data.grid(video).seconds(1) for video in data.training_videos]
+    names = {"classes": list(data.benchmark.classes), "seen": list(data.classes.seen)}
+    return names | {"features": data.store.key, "snippet_seconds": statistics.median(lasts)}
 
 
 def recipe_of(params: Params) -> training.Recipe:

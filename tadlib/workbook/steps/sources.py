@@ -37,7 +37,7 @@ def collect(benchmark: Benchmark, params: Params, data_dir: Path, progress: Prog
     folder = benchmark.folder / "features" if params.features == "auto" else resolve(params.features)
     store = FolderStore(folder, params.stride)
     if params.features != "auto" or store.files:
-        encoder = _text_encoder(benchmark, params) or _encoder(params, data_dir, progress)
+        encoder = _text_encoder(benchmark, params) or image_encoder(params, data_dir, progress)
         return _published(benchmark, store, encoder, params, data_dir)
     return _extracted(benchmark, params, data_dir, progress)
 
@@ -75,7 +75,7 @@ def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[s
 
 
 def _extracted(benchmark: Benchmark, params: Params, data_dir: Path, progress: Progress) -> Source:
-    encoder = _encoder(params, data_dir, progress)
+    encoder = image_encoder(params, data_dir, progress)
     each, count = params.frames_per_snippet, params.snippets
     store = FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, each=each, count=count))
     with locked(store.folder, progress):
@@ -131,7 +131,7 @@ def _table(name: str, vectors: Mapping[str, np.ndarray], params: Params) -> Enco
     return table_encoder(name, texts)
 
 
-def _encoder(params: Params, data_dir: Path, progress: Progress) -> Encoder:
+def image_encoder(params: Params, data_dir: Path, progress: Progress) -> Encoder:
     """The open_clip model; bfloat16 weights only where they are asked for, because the features depend on them."""
     pretrained = params.pretrained
     if params.encoder == DEMO and not pretrained:

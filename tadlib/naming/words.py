@@ -1,0 +1,137 @@
+"""The words that somebody asks a video for: class names, sentences, or names with a description, from any layout.
+
+A list, a JSON list or object, comma-separated text, lines, or a file of one of these. A name alone is read in the
+prompt; what holds a colon and a space is a name and what CLIP reads for it.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tadlib.data.encoder import spoken
+from tadlib.naming.text import PROMPT
+
+FILES = (".txt", ".json")  # endings by which text is the name of a file
+LONGEST = 1000  # characters of a name or description; CLIP reads some 300
+
+
+class Word(NamedTuple):
+    """A class that is asked for: its name as given, and the texts that stand for it."""
+
+    name: str
+    texts: tuple[str, ...]
+
+
+def read_words(given: object, folder: Path | str = ".") -> list[Word]:
+    """The words asked for, in order, each once; descriptions of the same name are joined.
+
+    A path is looked for from `folder`. Raises ValueError in one sentence for what holds no word, an empty one, or
+    none that can be read.
+    """
+    items = list(_items(given, Path(folder)))
+    if not items:
+        raise ValueError(f"classes must name at least one class, got {given!r}")
+    found: dict[str, tuple[str, list[str]]] = {}
+    for place, (name, texts) in enumerate(items, start=1):
+        _check(place, len(items), name, texts)
+        known = found.setdefault(spoken(name).casefold(), (name, []))
+        known[1].extend(text for text in texts if text not in known[1])
+    return [Word(name, tuple(texts) or (sentence(name),)) for name, texts in found.values()]
+
+
+def sentence(name: str) -> str:
+    """What CLIP reads for a name: the prompt around a word or two, a whole sentence as it is."""
+    return name if len(name.split()) > 5 or name.endswith((".", "!", "?")) else PROMPT.replace("{}", spoken(name))
+
+
+def _check(place: int, number: int, name: str, texts: Sequence[str]) -> None:
+    if not name:
+        raise ValueError(f"classes has an empty name at place {place} of {number}: leave it out or write a word")
+    if not any(letter.isalnum() for letter in name):
+        raise ValueError(f"classes has no letter in {name!r} at place {place} of {number}: write a word")
+    if any(not text for text in texts):
+        raise ValueError(f"classes has an empty description of {name!r} at place {place} of {number}")
+    longest = max(len(text) for text in (name, *texts))
+    if longest > LONGEST:
+        raise ValueError(
+            f"classes has {longest} characters at place {place} of {number} ({name[:40]!r}): at most {LONGEST}"
+        )
+
+
+def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
+    """Names with their descriptions, white space tidied."""
+    if isinstance(given, Mapping):
+        return [(_tidy(name), _several(texts)) for name, texts in given.items()]
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return [_split(_text(item)) for item in given]
+    text = _text(given).strip().removeprefix("\ufeff")
+    if path := _file(text, folder):
+        return _items(_lines(path), folder) if path.suffix != ".json" else _json(_read(path), str(path), folder)
+    if text.startswith(("[", "{")):
+        return _json(text, "classes", folder)
+    if "\n" in text:
+        return [_split(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if ": " in text:  # a description may hold commas
+        return [_split(text)]
+    return [_split(part) for part in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+def _file(text: str, folder: Path) -> Path | None:
+    """The file that text names, if it names one; raises ValueError where it is not there."""
+    if "\n" in text or not text.lower().endswith(FILES):
+        return None
+    path = folder / Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(f"classes names a file that is not there: {path}")
+    return path
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
+
+
+def _lines(path: Path) -> list[str]:
+    lines = [line for line in _read(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise ValueError(f"{path} holds no class: write one name a line")
+    return lines
+
+
+def _json(text: str, where: str, folder: Path) -> Iterable[tuple[str, list[str]]]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{where} begins like JSON and is none ({error}): quote every name with ""') from None
+    if not isinstance(content, list | dict):
+        raise ValueError(f"{where} must hold a list of names or names with descriptions, got {type(content).__name__}")
+    return _items(content, folder)
+
+
+def _several(texts: object) -> list[str]:
+    return [
+        _tidy(_text(text))
+        for text in (texts if isinstance(texts, Sequence) and not isinstance(texts, str) else [texts])
+    ]
+
+
+def _split(item: str) -> tuple[str, list[str]]:
+    """A name, and its description if it has one after a colon and a space."""
+    name, colon, said = item.partition(": ")
+    if not colon and item.rstrip().endswith(":"):
+        name, colon = item.rstrip()[:-1], ":"
+    return _tidy(name), [_tidy(said)] if colon else []
+
+
+def _text(item: object) -> str:
+    if isinstance(item, bool) or not isinstance(item, str | int | float):
+        raise ValueError(f"classes must hold names, got {item!r}")
+    return str(item)
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split())

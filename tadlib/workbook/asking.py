@@ -1,0 +1,48 @@
+"""The vocabulary of `detect.ipynb`: a video, words, and how to answer. Everything else the trained run decides."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from tadlib.naming.words import Word, read_words
+from tadlib.workbook.runs import resolve
+from tadlib.workbook.vocabulary import Vocabulary
+
+
+class Asking(Vocabulary):
+    """What is asked of a video; immutable, and complete."""
+
+    writes_to: ClassVar[str] = "output_dir"
+
+    video: str = Field("", description="a video file; empty = one of the demo that no training saw")
+    classes: Any = Field(
+        "", description="names or sentences: a list, JSON, comma-separated, lines, a file; empty = the run's classes"
+    )
+    run_dir: str = Field("", description="folder of a trained run; empty = the latest, or a new one on the demo")
+    detector: Literal["run", "none"] = Field("run", description="the run's detector, or none: CLIP without training")
+    threshold: float = Field(0.0, ge=0, le=1, description="score below which nothing is reported")
+    top_k: int = Field(20, ge=1, description="detections reported, the surest first")
+    nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
+    clips: int = Field(0, ge=0, description="detections to cut out as video files, the surest first")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live")
+    data_dir: str = Field("data", min_length=1, description="folder of the data sets and of cached features")
+    output_dir: str = Field("", description="folder of what is written; empty = a new one under outputs/")
+
+    @field_validator("video", "run_dir", "data_dir", "output_dir", mode="before")
+    @classmethod
+    def _names_are_text(cls, value: Any) -> Any:
+        """A file called 007 arrives as the number 7, which `-r video 007` prevents."""
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_words(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            return ""
+        read_words(value, resolve(""))
+        return value
+
+    @property
+    def words(self) -> list[Word]:
+        """The words asked for, in order; none where the run's classes are meant."""
+        return read_words(self.classes, resolve("")) if self.classes else []

@@ -1,0 +1,119 @@
+"""`tad doctor`: what is installed, what computes, where data is, what is missing, and one line what to do about it."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from tadlib.workbook.runs import PACKAGES, RunError, device_name, project_root, resolve
+
+PYTHONS = ((3, 11), (3, 14))  # from, and below which
+LEAST_DISK, LEAST_MEMORY = 2.0, 3.0  # GB that the demo's main job needs
+DATASETS = ("demo", "thumos14", "activitynet13")
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, what was found, and what to do where that is not well."""
+
+    what: str
+    found: str
+    advice: str = ""
+    serious: bool = False  # nothing runs before that is done
+
+
+def examine(data_dir: str = "data") -> list[Finding]:
+    """Everything that is known of this machine and this checkout."""
+    return [*_versions(), *_machine(), *_project(data_dir)]
+
+
+def as_text(findings: list[Finding]) -> Iterator[str]:
+    """The findings as lines, what to do under each, and the most urgent step at the end."""
+    width = max(len(finding.what) for finding in findings) + 2
+    for finding in findings:
+        yield f"{'!' if finding.advice else ' '} {finding.what.ljust(width)}{finding.found}"
+        if finding.advice:
+            yield f"  {''.ljust(width)}-> {finding.advice}"
+    urgent = next((finding for finding in findings if finding.serious), None)
+    yield f"next: {urgent.advice if urgent else 'papermill notebooks/train.ipynb -p split 50'}"
+
+
+def _versions() -> Iterator[Finding]:
+    right = PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]
+    advice = "" if right else "install Python 3.11 to 3.13 and make the environment anew"
+    yield Finding("python", f"{platform.python_version()} on {platform.platform()}", advice, not right)
+    for package in PACKAGES:
+        try:
+            yield Finding(package, metadata.version(package))
+        except metadata.PackageNotFoundError:
+            yield Finding(package, "missing", 'pip install -c requirements.lock -e ".[dev]"', True)
+
+
+def _machine() -> Iterator[Finding]:
+    try:
+        import torch
+    except ImportError:
+        return  # named above
+    usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    usable += ["mps"] if torch.backends.mps.is_available() else []
+    found = f"{device_name('auto')}; usable: {', '.join(usable)}"
+    blind = torch.version.cuda is not None and not torch.cuda.is_available() and shutil.which("nvidia-smi") is not None
+    yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if blind else "")
+    yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
+    memory = memory_gb()
+    if memory is not None:
+        small = memory < LEAST_MEMORY
+        yield Finding("memory", f"{memory:.1f} GB", "close other programs; the demo needs 3 GB" if small else "")
+
+
+def memory_gb() -> float | None:
+    """Memory of the machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+
+
+def _project(data_dir: str) -> Iterator[Finding]:
+    try:
+        root = project_root()
+    except RunError as error:
+        yield Finding("project", "none", str(error), True)
+        return
+    free = shutil.disk_usage(root).free / 1e9
+    full = free < LEAST_DISK
+    yield Finding("project", str(root))
+    yield Finding("free disk", f"{free:.1f} GB", "free some space: the demo needs 2 GB" if full else "", full)
+    for name in DATASETS:
+        yield _dataset(name, resolve(data_dir) / name)
+    found = sorted((root / "outputs").glob("**/checkpoint.pt"), key=lambda path: path.stat().st_mtime)
+    latest = f"{len(found)}, the latest in {found[-1].parent.relative_to(root)}" if found else "none"
+    yield Finding("trained runs", latest, "" if found else "papermill notebooks/train.ipynb -p split 50")
+
+
+def _dataset(name: str, folder: Path) -> Finding:
+    if not folder.is_dir():
+        made = name == "demo"
+        return Finding(
+            name, "made on first use" if made else f"not here (would be in {folder}; not needed for the demo)"
+        )
+    from tadlib.data.datasets import find_annotations
+
+    counts = {part: sum(1 for _ in (folder / part).rglob("*.*")) for part in ("videos", "features")}
+    found = ", ".join(f"{number} files in {part}" for part, number in counts.items())
+    try:
+        find_annotations(folder, name)
+    except FileNotFoundError as error:
+        return Finding(name, f"{found}, no annotations", "" if name == "demo" else str(error))
+    lacks = not any(counts.values())
+    return Finding(name, f"annotations, {found}", f"put videos or features into {folder}" if lacks else "")
+
+
+def main() -> int:
+    """Print what was found; 1 where nothing can run before something is done, else 0."""
+    findings = examine()
+    print(*as_text(findings), sep="\n")
+    return int(any(finding.serious for finding in findings))

@@ -1,0 +1,84 @@
+"""Pictures of an answer about one video: timeline, frames at the detections, similarity of the words over time."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tadlib.data.annotations import Video
+from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, picture, rows, styled
+
+LONGEST_NAME = 34  # letters of a word that fit beside a timeline
+
+
+@styled
+def detected(video: Video, proposals: ArrayLike, detections) -> Picture:
+    """True actions (black), proposals (n, 2) in seconds (grey), and a row of detections (blue) for each word found."""
+    found, truth = _found(detections), {}
+    for action in video.actions:
+        truth.setdefault(action.label, []).append((action.start, action.end))
+    words = list(dict.fromkeys(word for word, _, _ in found))[:12]
+    labels = [*(f"true: {label}" for label in truth), "proposals", *words]
+    text = f"Timeline of {video.duration:.0f} s: {len(found)} detections of {', '.join(words) or 'no word'}"
+    figure, axes = picture(0.9 + 0.3 * len(labels), text)
+    place = axes[0, 0]
+    for row, spans in enumerate(truth.values()):
+        bars(place, spans, row, TRUTH, height=0.5)
+    bars(place, proposals[:30], len(truth), GREY, height=0.5, alpha=0.35)
+    top = max((score for _, _, score in found), default=1.0) or 1.0
+    for word, segment, score in found:
+        if word in words:
+            row = len(truth) + 1 + words.index(word)
+            bars(place, [segment], row, OURS, height=0.6, alpha=max(0.12, score / top))
+    rows(place, [short(label) for label in labels], video.duration)
+    place.set_title("Detections, the darker the surer")
+    return figure
+
+
+@styled
+def detected_frames(pictures: Sequence[tuple[float, str, np.ndarray]]) -> Picture:
+    """The middle frame (h, w, 3) of each detection with its word and time in seconds."""
+    columns = max(1, min(4, len(pictures)))
+    lines = max(1, -(-len(pictures) // columns))
+    text = "Frames: " + ("; ".join(f"{word} at {seconds:.1f} s" for seconds, word, _ in pictures) or "none")
+    figure, axes = picture(0.3 + 1.75 * lines, text, nrows=lines, ncols=columns)
+    for place in axes.flat:
+        place.axis("off")
+    for place, (seconds, word, frame) in zip(axes.flat, pictures, strict=False):
+        place.imshow(frame[:: max(1, len(frame) // 240), :: max(1, len(frame) // 240)])
+        place.set_title(f"{seconds:.1f} s\n{short(word)}", fontsize=8.5)
+    if not pictures:
+        axes[0, 0].text(0.5, 0.5, "no detection, no frame", ha="center", va="center")
+    return figure
+
+
+@styled
+def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detections) -> Picture:
+    """Similarity (t,) of each word less that of background texts; detections are shaded in the colour of their word."""
+    found = _found(detections)
+    figure, axes = picture(3.0, "Similarity over time of " + ", ".join(curves))
+    place, colors = axes[0, 0], dict(zip(curves, CYCLE, strict=False))
+    for word, values in curves.items():
+        place.plot(
+            seconds, values, color=colors[word], lw=1.5, label=short(word), marker="o" if len(seconds) < 3 else ""
+        )
+    for word, (start, end), _ in found[:10]:
+        if word in colors:
+            place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)
+    place.axhline(0, color=GREY, lw=0.8, ls="--")
+    place.set_xlabel("time (s)")
+    place.set_ylabel("cosine above background")
+    place.set_title("What CLIP sees of each word; above the dashed line it is nearer than texts of nothing")
+    place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    return figure
+
+
+def _found(detections) -> list[tuple[str, list[float], float]]:
+    """Word, segment and score of each detection."""
+    return list(zip(detections.labels, detections.segments.tolist(), detections.scores.tolist(), strict=True))
+
+
+def short(word: str) -> str:
+    """A word as far as it fits; what matplotlib would read as mathematics is told apart."""
+    cut = word if len(word) <= LONGEST_NAME else word[: LONGEST_NAME - 1] + "…"
+    return cut.replace("$", r"\$")

@@ -1,0 +1,201 @@
+"""A video of your own, asked for your own words: the run that answers, what competes, proposals, detections."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tadlib import segments
+from tadlib.data import datasets, features, own
+from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.encoder import DEMO
+from tadlib.data.features import FeatureStore
+from tadlib.data.own import Clip
+from tadlib.data.splits import ClassSplit
+from tadlib.detector.proposals import Proposals
+from tadlib.evaluation import baselines
+from tadlib.files import Progress, silent
+from tadlib.naming.fusion import Detections
+from tadlib.naming.words import Word, sentence
+from tadlib.workbook import runs
+from tadlib.workbook.asking import Asking
+from tadlib.workbook.params import Params
+from tadlib.workbook.runs import RunError, resolve
+from tadlib.workbook.steps import answers, detector
+from tadlib.workbook.steps.asked import Asked, rivals
+from tadlib.workbook.steps.data import gather
+from tadlib.workbook.steps.naming import name
+from tadlib.workbook.steps.sources import image_encoder
+
+CACHE = "own"  # folder below data_dir for what is made from videos that belong to no data set
+TRIED = 10  # words that CLIP alone looks for in a video: those nearest to it
+CANDIDATES = 100  # proposals that compete, however few detections are asked for
+
+
+def ask(asking: Asking, progress: Progress = silent) -> Asked:
+    """Video, words, features and the run that answers; the demo is made and trained on where there is no run.
+
+    Raises ValueError for a video that cannot be used and RunError for a run that cannot answer, in one sentence.
+    """
+    clip = own.look(resolve(asking.video)) if asking.video else None
+    words = tuple(asking.words)
+    checkpoint = trained_run(asking, progress)
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint else {}
+    params, about = _as_asked(saved.get("params", {}), asking), saved.get("about", {})
+    data_dir = resolve(asking.data_dir)
+    benchmark = _known(params, data_dir)
+    clip = clip or own.look(_example(params, benchmark, asking, progress))
+    encoder = image_encoder(params, data_dir, progress)
+    lasts = float(about.get("snippet_seconds") or _lasts(benchmark, clip, params))
+    folder = data_dir / CACHE / "features" / f"{encoder.key}_{lasts:.4g}s_mean{params.frames_per_snippet}"
+    store, each = FeatureStore(folder), params.frames_per_snippet
+    duration = own.encode(clip, store, encoder, lasts, progress, each)
+    words = words or tuple(Word(label, (sentence(label),)) for label in about.get("classes") or _labels(benchmark))
+    video = Video(clip.key, duration, params.stride / lasts, "test", _truth(clip, _known(params, data_dir)))
+    names = tuple(word.name for word in words)
+    return Asked(
+        benchmark=Benchmark(
+            "own", clip.path.parent, (video,), names, "training", "test", (0.5,), made=data_dir / CACHE
+        ),
+        classes=ClassSplit(0, 0, rivals(words), names),
+        store=store,
+        encoder=encoder,
+        params=params,
+        asking=asking,
+        clip=clip,
+        words=words,
+        about=about,
+        checkpoint=checkpoint,
+    )
+
+
+def trained_run(asking: Asking, progress: Progress = silent) -> Path | None:
+    """The checkpoint that answers: of `run_dir`, else the latest below outputs/, else of a new run on the demo.
+
+    None where no detector is wanted and none was trained.
+    """
+    if asking.run_dir:
+        path = resolve(asking.run_dir) / "checkpoint.pt"
+        if not path.is_file():
+            raise RunError(
+                f"run_dir {resolve(asking.run_dir)} has no checkpoint.pt: run train.ipynb, or leave it empty"
+            )
+        return path
+    found = list((runs.project_root() / "outputs").glob("**/checkpoint.pt"))
+    if found:
+        return max(found, key=lambda path: path.stat().st_mtime)
+    return train_on_demo(asking, progress) if asking.detector == "run" else None
+
+
+def train_on_demo(asking: Asking, progress: Progress = silent) -> Path:
+    """A run of train.ipynb's steps on the demo, with its recipe; returns its checkpoint."""
+    params = Params.check({"data_dir": asking.data_dir, "device": asking.device})
+    run = runs.start("train", params)
+    data = gather(params, progress)
+    _, history = detector.train(data, detector.training_windows(data, params), params, run, progress)
+    run.save_json("history.json", history)
+    run.finish(data=data.fingerprint)
+    return run.path("checkpoint.pt")
+
+
+def detect(asked: Asked) -> tuple[Proposals, Detections]:
+    """Class-agnostic proposals and what they are called, surest first, as many and as sure as asked for."""
+    found = by_run(asked) if asked.asking.detector == "run" else without_training(asked)
+    detections = found[1]
+    kept = int((detections.scores >= asked.asking.threshold).sum())
+    kept = min(kept, asked.asking.top_k)
+    labels = detections.labels[:kept]
+    return found[0], Detections(detections.segments[:kept].double(), detections.scores[:kept].double(), labels)
+
+
+def by_run(asked: Asked) -> tuple[Proposals, Detections]:
+    """What the run's detector proposes, named by CLIP; raises RunError where the features are none it can read."""
+    saved = torch.load(asked.checkpoint, map_location="cpu", weights_only=True)
+    trained, channels = Params.check(saved["params"]), saved["model"]["project.weight"].shape[1]
+    if channels != asked.features.shape[1]:
+        raise RunError(
+            f"the detector of {asked.checkpoint.parent.name} reads features of {channels} channels, "
+            f"{asked.encoder.name} gives {asked.features.shape[1]}: "
+            "pass -p run_dir of a run on that encoder, or -p detector none"
+        )
+    model = detector.network(asked.features.shape[1], trained, len(asked.about.get("seen", ())))
+    model.load_state_dict(saved["model"])
+    proposals = answers.propose(*answers.answer(model, asked, asked.params), asked.params)
+    return proposals[asked.video.id], name(asked, proposals, asked.params)[asked.video.id]
+
+
+def without_training(asked: Asked) -> tuple[Proposals, Detections]:
+    """What CLIP alone finds: groups of similar snippets that stand out of what surrounds them and of background."""
+    classes = asked.classes.unseen
+    found = baselines.training_free(
+        asked.video,
+        asked.features,
+        asked.text(classes),
+        classes,
+        asked.grid(asked.video),
+        background=asked.text(asked.classes.seen),
+        candidates=TRIED,
+    )
+    proposals = Proposals(found.segments.float(), found.scores.clamp(0, 1).float())
+    if len(proposals.scores):
+        proposals = _thinned(proposals, asked.params)
+    return proposals, name(asked, {asked.video.id: proposals}, asked.params)[asked.video.id]
+
+
+def _thinned(found: Proposals, params: Params) -> Proposals:
+    """Proposals with overlaps thinned as the parameters ask for it, best first."""
+    one, scores = torch.zeros(len(found.scores), dtype=torch.int64), found.scores
+    if params.nms == "hard":
+        kept = segments.nms(found.segments, scores, one, params.nms_tiou)
+    else:
+        if params.nms == "soft":
+            scores = segments.soft_nms_of_groups(found.segments, scores, one, sigma=params.nms_tiou)
+        kept = scores.argsort(descending=True, stable=True)
+    kept = kept[: params.top_k]
+    return Proposals(found.segments[kept], scores[kept])
+
+
+def _as_asked(saved: Mapping[str, object], asking: Asking) -> Params:
+    """The run's parameters, without what needs its training videos or speaks of classes it knows by number."""
+    params = Params.check({**saved, "run_dir": "", "data_dir": asking.data_dir, "device": asking.device})
+    plain = {"features": "auto", "snippets": 0, "target": "foreground", "protocol": "plain", "split": 75}
+    plain |= {"text": "prompt", "lead": "none", "head": "none", "reject": "none", "candidates": "all"}
+    plain |= {"pooling": "mean"} if params.pooling == "ordered" else {}
+    limits = {"top_k": max(CANDIDATES, asking.top_k), "nms": asking.nms}
+    return params.model_copy(update=plain | limits)
+
+
+def _known(params: Params, data_dir: Path) -> Benchmark | None:
+    """The run's data set where it is here already; nothing is made for it."""
+    if params.dataset == "demo" and not (data_dir / "demo" / "annotations.json").is_file():
+        return None
+    try:
+        return datasets.load(params.dataset, data_dir)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _example(params: Params, benchmark: Benchmark | None, asking: Asking, progress: Progress) -> Path:
+    """A video that no training saw: of the run's data set, or of the demo."""
+    if benchmark is None or not (benchmark.folder / "videos").is_dir():
+        benchmark = datasets.load(DEMO.removeprefix("tad-"), resolve(asking.data_dir), progress)
+    first = next(video for video in benchmark.videos if video.subset == benchmark.test_subset)
+    return features.find_video(benchmark.folder / "videos", first.id)
+
+
+def _labels(benchmark: Benchmark | None) -> Sequence[str]:
+    return benchmark.classes if benchmark else datasets.THUMOS14_CLASSES
+
+
+def _lasts(benchmark: Benchmark | None, clip: Clip, params: Params) -> float:
+    """Seconds of a snippet where the checkpoint does not say: as in the run's data set, else by the clip's frames."""
+    fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
+    return params.stride / fps
+
+
+def _truth(clip: Clip, benchmark: Benchmark | None) -> tuple[Action, ...]:
+    """The annotated actions of a video that belongs to the run's data set."""
+    if benchmark is None or clip.path.resolve().parent != (benchmark.folder / "videos").resolve():
+        return ()
+    return next((video.actions for video in benchmark.videos if video.id == clip.path.stem), ())

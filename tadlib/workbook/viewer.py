@@ -1,0 +1,195 @@
+"""A timeline to move in: an SVG that stands on its own, and a little script that makes it live.
+
+Works in JupyterLab and in an exported page without a network; where scripts do not run the picture stays. The preview
+is a small mp4 inside the page.
+"""
+
+import base64
+import html
+import json
+import math
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from tadlib.data.annotations import Video
+from tadlib.naming.fusion import Detections
+from tadlib.workbook.runs import Run
+
+WIDTH, LEFT, RIGHT, ROW, CURVES = 900, 190, 14, 22, 110  # of the picture, in its own units
+SHOWN, NAME = 16, 26  # rows of detections, letters of a name
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")
+KINDS = {"truth": "currentColor", "proposal": "#999999", "detection": "#0072B2"}
+PREVIEW_LIMIT = 2_000_000  # bytes of mp4 beyond which a page has none
+TEMPLATE = Path(__file__).parent / "templates" / "viewer" / "viewer.html"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the timeline: segments (n, 2) in seconds, and the score of each."""
+
+    name: str
+    kind: str  # truth, proposal, detection
+    segments: Sequence[Sequence[float]]
+    scores: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A video's timeline as HTML: rows of segments, curves (t,) over the whole duration, a preview as mp4."""
+
+    duration: float  # seconds
+    rows: Sequence[Row]
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    preview: bytes = b""
+    title: str = "timeline"
+
+    def svg(self) -> str:
+        """The picture, without script."""
+        bottom = 8 + ROW * len(self.rows)
+        drawn = [self._row(place, row) for place, row in enumerate(self.rows)]
+        if self.curves:
+            drawn.append(self._curves(bottom + 6))
+            bottom += CURVES + 12
+        ticks = "".join(
+            f'<line x1="{self._x(at):.1f}" x2="{self._x(at):.1f}" y1="4" y2="{bottom}" stroke="currentColor" '
+            f'stroke-opacity=".12"/><text x="{self._x(at):.1f}" y="{bottom + 14}" text-anchor="middle">{at:g}</text>'
+            for at in _ticks(self.duration)
+        )
+        said = html.escape(f"{self.title}: " + ", ".join(row.name for row in self.rows), quote=True)
+        return (
+            f'<svg viewBox="0 0 {WIDTH} {bottom + 32}" role="img" aria-label="{said}">{ticks}{"".join(drawn)}'
+            f'<line class="cursor" y1="2" y2="{bottom}" stroke="#D55E00" stroke-width="1.5" style="display:none"/>'
+            f'<text x="{WIDTH - RIGHT}" y="{bottom + 28}" text-anchor="end">time (s)</text></svg>'
+        )
+
+    def _repr_html_(self) -> str:
+        points = max((len(values) for values in self.curves.values()), default=1)
+        curves = {name: np.asarray(values, dtype=float).round(4).tolist() for name, values in self.curves.items()}
+        data = {"duration": self.duration, "left": LEFT, "width": WIDTH - LEFT - RIGHT, "whole": WIDTH}
+        mp4 = base64.b64encode(self.preview).decode() if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
+        film = (
+            f'<video muted playsinline title="click to play" src="data:video/mp4;base64,{mp4}"></video>' if mp4 else ""
+        )
+        words = "".join(
+            f'<label style="color:{color}"><input type="checkbox" class="word" checked value="{html.escape(name)}"> '
+            f"{html.escape(_short(name))}</label>"
+            for name, color in zip(self.curves, _cycle(len(self.curves)), strict=True)
+        )
+        # a name may hold "</script>"
+        inside = json.dumps(data | {"points": points, "curves": curves}).replace("<", "\\u003c")
+        return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+            id=f"tad-{secrets.token_hex(6)}", svg=self.svg(), data=inside, video=film, words=words
+        )
+
+    def _x(self, seconds: float) -> float:
+        return LEFT + min(max(seconds / self.duration, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
+
+    def _row(self, place: int, row: Row) -> str:
+        top, high = 8 + ROW * place, max((float(score) for score in row.scores), default=1.0) or 1.0
+        name = html.escape(row.name)
+        drawn = [
+            f'<text x="{LEFT - 8}" y="{top + 13}" text-anchor="end"><title>{name}</title>'
+            f"{html.escape(_short(row.name))}</text>"
+        ]
+        for (start, end), score in zip(row.segments, row.scores, strict=True):
+            said = "" if row.kind == "truth" else f"{score:.3f}"
+            x, opacity = self._x(start), 0.85 if row.kind == "truth" else max(0.15, 0.9 * score / high)
+            if row.kind == "proposal":
+                opacity *= 0.5
+            drawn.append(
+                f'<rect class="bar {row.kind}" x="{x:.1f}" y="{top + 2}" width="{max(1.5, self._x(end) - x):.1f}" '
+                f'height="{ROW - 7}" rx="2" fill="{KINDS[row.kind]}" fill-opacity="{opacity:.2f}" '
+                f'data-start="{start:.3f}" data-end="{end:.3f}" data-score="{score:.4f}" '
+                f'data-row="{name}" data-said="{said}">'
+                f"<title>{name} {start:.1f} to {end:.1f} s {said}</title></rect>"
+            )
+        return "".join(drawn)
+
+    def _curves(self, top: float) -> str:
+        stack = np.concatenate([np.asarray(values, dtype=float) for values in self.curves.values()])
+        low, span = float(stack.min()), float(np.ptp(stack)) or 1.0
+        lines = []
+        for (name, values), color in zip(self.curves.items(), _cycle(len(self.curves)), strict=True):
+            middles = (np.arange(len(values)) + 0.5) / len(values) * self.duration
+            spots = " ".join(
+                f"{self._x(at):.1f},{top + CURVES * (1 - (value - low) / span):.1f}"
+                for at, value in zip(middles, values, strict=True)
+            )
+            lines.append(
+                f'<polyline points="{spots}" fill="none" stroke="{color}" stroke-width="1.6">'
+                f"<title>{html.escape(name)}</title></polyline>"
+            )
+        label = f'<text x="{LEFT - 8}" y="{top + CURVES / 2}" text-anchor="end">similarity of words</text>'
+        return label + "".join(lines)
+
+
+def of_video(video: Video) -> Viewer:
+    """A video with its true actions, one row a class."""
+    labels = sorted({action.label for action in video.actions})
+    spans = {label: [(a.start, a.end) for a in video.actions if a.label == label] for label in labels}
+    rows = [Row(f"true: {label}", "truth", spans[label], [1.0] * len(spans[label])) for label in labels]
+    return Viewer(video.duration, rows, title=f"{video.id}, {video.duration:.1f} s")
+
+
+def of_detections(detections: Detections, duration: float = 0.0) -> Viewer:
+    """Detections, one row a word, the best first; without a duration (s) the line ends with the last of them."""
+    names = list(dict.fromkeys(detections.labels))[:SHOWN]
+    segments, scores = detections.segments.tolist(), detections.scores.tolist()
+    rows = []
+    for name in names:
+        places = [place for place, label in enumerate(detections.labels) if label == name]
+        rows.append(Row(name, "detection", [segments[p] for p in places], [scores[p] for p in places]))
+    end = duration or max((segment[1] for segment in segments), default=1.0)
+    return Viewer(end, rows, title=f"{len(scores)} detections")
+
+
+def of_answer(  # noqa: PLR0913  each is a part of the page
+    video: Video, proposals, detections: Detections, curves: Mapping[str, np.ndarray], preview: bytes = b""
+) -> Viewer:
+    """Everything known of one video: true actions, proposals, detections, curves over its whole duration, a preview."""
+    offered = Row("proposals", "proposal", proposals.segments[:40].tolist(), proposals.scores[:40].tolist())
+    rows = [*of_video(video).rows, offered, *of_detections(detections).rows]
+    return Viewer(video.duration, rows, curves, preview, f"{video.id}, {video.duration:.1f} s")
+
+
+def of_run(run: Run) -> str:
+    """A run at work: its stage, folder and what it has written."""
+    there = ", ".join(sorted(path.name for path in run.dir.iterdir())) or "nothing yet"
+    return f"<b>{run.stage}</b> in <code>{html.escape(run.dir.name)}</code>: {html.escape(there)}"
+
+
+def show_themselves() -> None:
+    """Let videos, detections and runs be drawn where they are the last line of a cell; nothing outside IPython."""
+    if "IPython" not in sys.modules:
+        return
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return
+    formatter = shell.display_formatter.formatters["text/html"]
+    formatter.for_type(Video, lambda video: of_video(video)._repr_html_())
+    formatter.for_type(Detections, lambda found: of_detections(found)._repr_html_())
+    formatter.for_type(Run, of_run)
+
+
+def _ticks(duration: float) -> list[float]:
+    """Some eight round times from 0 to the end."""
+    rough = duration / 8
+    step = 10 ** math.floor(math.log10(rough))
+    step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= rough)
+    return [round(place * step, 6) for place in range(int(duration / step + 1e-9) + 1)]
+
+
+def _cycle(number: int) -> list[str]:
+    return [COLORS[place % len(COLORS)] for place in range(number)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else name[: NAME - 1] + "…"

@@ -1,0 +1,61 @@
+"""The vocabulary of detect.ipynb refuses as the others do, and the command line knows which notebook speaks which."""
+
+import json
+
+import pytest
+from conftest import ROOT
+
+from tadlib.workbook import command_line, vocabularies
+from tadlib.workbook.asking import Asking
+from tadlib.workbook.params import Params
+
+NOTEBOOK = str(ROOT / "notebooks" / "detect.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"vidoe": "a.mp4"}, "unknown parameter 'vidoe'; did you mean 'video'?"),
+        ({"detector": "non"}, "detector must be one of run, none; got 'non'; did you mean 'none'?"),
+        ({"threshold": 2}, "threshold must be a number >= 0 and <= 1; got 2"),
+        ({"top_k": 0}, "top_k must be a whole number >= 1; got 0"),
+        ({"classes": ["", "a"]}, "classes has an empty name at place 1 of 2: leave it out or write a word"),
+        ({"classes": True}, "classes must hold names, got True"),
+        ({"epochs": 3}, "unknown parameter 'epochs'; "),
+    ],
+)
+def test_a_mistake_is_named(given, message):
+    with pytest.raises(ValueError) as error:
+        Asking.check(given)
+    assert str(error.value).startswith(message)
+
+
+def test_what_papermill_hands_over_is_understood():
+    given = Asking.check({"classes": '["diving", "a golf swing"]', "video": 7, "threshold": "0.1"})
+    assert [word.name for word in given.words] == ["diving", "a golf swing"]
+    assert (given.video, given.threshold) == ("7", 0.1)
+    assert Asking.check({}).words == [] and Asking.check({"classes": " "}).words == []
+    assert [word.name for word in Asking.check({"classes": 100}).words] == ["100"]
+
+
+def test_every_parameter_says_what_it_means():
+    assert all(field.description for field in Asking.model_fields.values())
+    assert vocabularies.of("detect") is Asking and vocabularies.of("train") is Params
+
+
+def test_the_command_line_speaks_the_notebooks_vocabulary(tmp_path):
+    words = [NOTEBOOK, "-p", "video", "a.mp4", "-p", "output_dir", str(tmp_path / "made")]
+    completed = command_line.complete(words, lambda text: None)
+    assert completed[1] == str(tmp_path / "made" / "detect.ipynb")
+    with pytest.raises(ValueError, match="unknown parameter 'epochs'"):
+        command_line.complete([NOTEBOOK, "-p", "epochs", "3"], lambda text: None)
+
+
+def test_a_trained_run_is_read_and_never_written_into(tmp_path):
+    notebook = tmp_path / "notebooks" / "detect.ipynb"
+    notebook.parent.mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    notebook.write_text(json.dumps({"metadata": {"tadlib": {"stage": "detect"}}}), encoding="utf-8")
+    completed = command_line.complete([str(notebook), "-p", "run_dir", str(tmp_path / "run")], lambda text: None)
+    output = completed[completed.index("output_dir") + 1]
+    assert str(tmp_path / "outputs" / "adhoc") in output and completed[1].startswith(output)

@@ -1,0 +1,240 @@
+"""Any video and any words get an answer or one sentence that says why not: by a run's detector, and by CLIP alone."""
+
+import importlib
+import math
+
+import av
+import numpy as np
+import pytest
+import torch
+from videos import steady, write_sound, write_video
+
+from tadlib.data import own
+from tadlib.data.encoder import DEMO, load_encoder
+from tadlib.data.features import BrokenVideo
+from tadlib.evaluation import baselines
+from tadlib.files import read_json
+from tadlib.naming.fusion import read_detections
+from tadlib.workbook import runs, steps
+from tadlib.workbook.asking import Asking
+from tadlib.workbook.params import Params
+from tadlib.workbook.runs import RunError
+from tadlib.workbook.steps import detected, detector
+from tadlib.workbook.steps.asked import BACKGROUND
+
+SMALL = {"encoder": DEMO, "dataset": "nowhere", "stride": 4, "width": 16, "heads": 2, "queries": 6, "window": 16}
+SMALL |= {"encoder_layers": 1, "decoder_layers": 1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose detector and small CLIP have learnt nothing, with what a checkpoint says of itself."""
+    folder = tmp_path_factory.mktemp("run")
+    encoder = load_encoder(DEMO, "", torch.device("cpu"))
+    torch.save(encoder.model.state_dict(), folder / "clip.pt")
+    params = Params.check(SMALL | {"pretrained": str(folder / "clip.pt")})
+    about = {"classes": ["Diving", "GolfSwing"], "seen": ["Diving"], "snippet_seconds": 0.25}
+    about["features"] = f"{load_encoder(DEMO, params.pretrained, torch.device('cpu')).key}_stride4"
+    model = detector.network(128, params, 1)
+    torch.save({"model": model.state_dict(), "params": params.model_dump(), "about": about}, folder / "checkpoint.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Six seconds."""
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", steady(60, 10.0))
+
+
+def asked(run, video, cache, **words):
+    """What is asked of a video, cached where the run is unless told otherwise."""
+    given = {"video": str(video), "classes": ["diving", "a golf swing"], "run_dir": str(run)} | words
+    return steps.ask(Asking.check(given | {"data_dir": str(cache)}))
+
+
+def check(question, proposals, found, most=20):
+    """An answer is whole: inside the video, finite, sorted, about the words."""
+    assert len(found.scores) == len(found.labels) == len(found.segments) <= most
+    assert set(found.labels) <= {word.name for word in question.words}
+    assert torch.isfinite(found.segments).all() and ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert (found.segments[:, 0] < found.segments[:, 1]).all() and (found.scores.diff() <= 0).all()
+    assert found.segments.numel() == 0 or float(found.segments.max()) <= question.video.duration + 1e-4
+    assert len(proposals.scores) == len(proposals.segments)
+
+
+@pytest.mark.parametrize("how", ["run", "none"])
+def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_path):
+    question = asked(run, video, tmp_path, detector=how, clips=2, output_dir=str(tmp_path / "out"))
+    record = steps.begin(question)
+    proposals, found = steps.detect(question)
+    check(question, proposals, found)
+    assert len(question.features) == 24 and math.isclose(question.video.duration, 6.0, abs_tol=0.1)
+    seconds, curves = steps.word_curves(question, found)
+    assert set(curves) == {"diving", "a golf swing"} and all(len(values) == len(seconds) for values in curves.values())
+    frames = steps.pictures(question, found)
+    assert len(frames) == min(detected.SHOWN, len(found.scores)) and all(f.shape == (48, 64, 3) for *_, f in frames)
+    assert "<svg" in steps.answer_viewer(question, proposals, found)._repr_html_()
+    steps.finish(question, found, record)
+    written = read_detections(tmp_path / "out" / "detections.json")["clip"]
+    assert written.labels == found.labels
+    assert len(list((tmp_path / "out" / "clips").glob("*.mp4"))) == min(2, len(found.scores))
+    assert read_json(tmp_path / "out" / "run.json")["detect"]["status"] == "finished"
+
+
+def test_the_second_time_nothing_is_decoded_wherever_the_file_is(run, video, tmp_path, monkeypatch):
+    first = asked(run, video, tmp_path)
+    copy = tmp_path / "elsewhere" / "clip.mp4"
+    copy.parent.mkdir()
+    copy.write_bytes(video.read_bytes())
+    monkeypatch.setattr(own, "snippets", None)
+    assert np.array_equal(asked(run, copy, tmp_path).features, first.features)
+
+
+def test_threshold_and_top_k_limit_what_is_reported(run, video, tmp_path):
+    everything = steps.detect(asked(run, video, tmp_path, top_k=50))[1]
+    assert len(steps.detect(asked(run, video, tmp_path, top_k=3))[1].scores) == 3
+    middle = float(everything.scores.median())
+    surest = steps.detect(asked(run, video, tmp_path, top_k=50, threshold=middle))[1]
+    assert 0 < len(surest.scores) < len(everything.scores) and float(surest.scores.min()) >= middle
+    nothing = asked(run, video, tmp_path, threshold=1.0)
+    assert steps.words_found(nothing, steps.detect(nothing)[1]) == [{"detections": "none scores 1 or more"}]
+
+
+@pytest.mark.parametrize("how", ["run", "none"])
+@pytest.mark.parametrize(
+    "classes",
+    [["one"], [f"word {n}" for n in range(500)], ["跳水", 'the "dive"', "a\nb"], "dive: a leap, a splash", ""],
+)
+def test_any_number_of_words_in_any_alphabet(classes, how, run, video, tmp_path_factory):
+    question = asked(run, video, tmp_path_factory.getbasetemp() / "cache", classes=classes, detector=how)
+    check(question, *steps.detect(question))
+    if not classes:
+        assert [word.name for word in question.words] == ["Diving", "GolfSwing"], "the run's classes"
+
+
+def odd(kind, folder):
+    """A video that many programs stumble over."""
+    path = folder / f"{kind}.mp4"
+    if kind == "one frame":
+        return write_video(path, [0.0])
+    if kind == "portrait":
+        return write_video(path, steady(10, 10.0), (48, 96))
+    if kind == "variable":
+        return write_video(path, [0.0, 0.04, 0.5, 0.52, 1.9, 2.0, 2.04])
+    if kind == "4K":
+        return write_video(path, steady(3, 10.0), (3840, 2160))
+    if kind == "long name, with signs":
+        return write_video(folder / "my 'clip' (1) [x] ü.final.mp4", steady(10, 10.0))
+    whole = write_video(path, steady(60, 10.0)).read_bytes()
+    path.with_suffix(".ts").write_bytes(whole)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["one frame", "portrait", "variable", "4K", "long name, with signs"])
+def test_odd_videos_are_answered(kind, run, tmp_path):
+    question = asked(run, odd(kind, tmp_path), tmp_path)
+    found = steps.detect(question)
+    check(question, *found)
+    notes = {row["what"]: row["is"] for row in steps.notes(question)}
+    assert ("WARNING, short" in notes) == (kind in ("one frame", "4K"))
+    assert len(steps.pictures(question, found[1])) <= detected.SHOWN
+    assert "<svg" in steps.answer_viewer(question, *found)._repr_html_()
+    assert (
+        abs(question.video.duration - {"one frame": 0.04, "portrait": 1.0, "variable": 2.1, "4K": 0.3}.get(kind, 1))
+        < 0.25
+    )
+
+
+def test_a_file_that_breaks_off_is_used_as_far_as_it_goes_with_a_warning(run, tmp_path):
+    whole, path = write_video(tmp_path / "whole.mkv", steady(400, 10.0), (320, 240)), tmp_path / "cut.mkv"
+    content = whole.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    question = asked(run, path, tmp_path)
+    check(question, *steps.detect(question))
+    assert question.video.duration < 35 and "WARNING, length" in detected.warnings(question)
+
+
+def test_what_is_no_video_is_refused_in_one_sentence(run, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video", encoding="utf-8")
+    (tmp_path / "empty.mp4").touch()
+    sound = write_sound(tmp_path / "sound.m4a")
+    for path, message in (
+        (tmp_path / "text.mp4", r"text\.mp4 \(8 bytes\) cannot be decoded"),
+        (tmp_path / "empty.mp4", r"empty\.mp4 \(0 bytes\) cannot be decoded"),
+        (sound, r"sound\.m4a has no picture"),
+        (tmp_path / "missing.mp4", r"no video file .*missing\.mp4; the folder has empty\.mp4"),
+    ):
+        with pytest.raises(BrokenVideo, match=message):
+            asked(run, path, tmp_path)
+
+
+def test_a_video_that_was_turned_is_seen_upright(video, tmp_path):
+    clip = own.Clip(video, 6.0, 10.0, 64, 48, 1, False)
+    assert clip.upright(np.zeros((48, 64, 3), np.uint8)).shape == (64, 48, 3)
+    assert own.frames_at(clip, [0.0, 5.95, 99.0])[2].shape == (64, 48, 3)
+
+
+def test_preview_and_pieces_are_videos_that_last_as_long(video, tmp_path):
+    clip = own.look(video)
+    (tmp_path / "small.mp4").write_bytes(own.preview(clip, 6.0))
+    (piece,) = own.cut(clip, [(1.0, 3.5)], tmp_path)
+    for path, frames in ((tmp_path / "small.mp4", 60), (piece, 25)):
+        with av.open(str(path)) as container:
+            assert abs(sum(1 for _ in container.decode(video=0)) - frames) <= 1
+
+
+def test_another_encoder_is_said_and_another_width_refused(run, video, tmp_path):
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    other = saved | {"about": saved["about"] | {"features": "abc_stride4"}}
+    torch.save(other, tmp_path / "checkpoint.pt")
+    question = asked(tmp_path, video, tmp_path)
+    assert "WARNING, encoder" in detected.warnings(question)
+    assert "WARNING, encoder" not in detected.warnings(asked(run, video, tmp_path))
+    wide = detector.network(64, Params.check(saved["params"]), 1)
+    torch.save(other | {"model": wide.state_dict()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(RunError, match="reads features of 64 channels, tad-demo gives 128"):
+        steps.detect(question)
+
+
+def test_a_folder_without_a_detector_is_named(video, tmp_path):
+    with pytest.raises(RunError, match=r"has no checkpoint\.pt: run train\.ipynb, or leave it empty"):
+        asked(tmp_path, video, tmp_path)
+
+
+def test_background_competes_unless_it_was_asked_for(run, video, tmp_path):
+    assert asked(run, video, tmp_path).classes.seen == BACKGROUND
+    assert BACKGROUND[1] not in asked(run, video, tmp_path, classes=[BACKGROUND[1]]).classes.seen
+
+
+def test_calibration_takes_off_what_every_text_sees():
+    """One snippet resembles everything, the next only the word: calibrated, the word is found in the second."""
+    from tadlib.data.annotations import Video
+    from tadlib.data.grid import Grid
+
+    features = np.zeros((40, 3), np.float32)
+    features[:, 2] = 1.0
+    features[5:15] = [0.9, 0.9, 0.1]  # scene: near the word and near background
+    features[25:35] = [0.7, 0.0, 0.7]  # action
+    word, background = torch.tensor([[1.0, 0, 0]]), torch.tensor([[0.0, 1, 0]])
+    ask = (Video("v", 40.0, 1.0, "test", ()), features, word, ["word"], Grid(1.0, 1))
+    plain, calibrated = (baselines.training_free(*ask, background=given) for given in (None, background))
+    best = [found.segments[0].mean() for found in (plain, calibrated)]
+    assert 25 <= best[1] <= 35 and float(calibrated.scores[0]) > 0
+    assert any(5 <= segment.mean() <= 15 for segment in plain.segments)
+    assert not any(5 <= segment.mean() <= 15 and segment.diff() < 12 for segment in calibrated.segments[:3])
+
+
+def test_without_any_run_the_demo_is_trained_on(tmp_path, monkeypatch, run):
+    monkeypatch.setattr(runs, "project_root", lambda *_: tmp_path)
+    (tmp_path / "outputs").mkdir()
+    detect = importlib.import_module("tadlib.workbook.steps.detect")
+    called = []
+    monkeypatch.setattr(
+        detect, "gather", lambda params, progress: called.append(params) or (_ for _ in ()).throw(KeyError)
+    )
+    with pytest.raises(KeyError):
+        detect.trained_run(Asking.check({}))
+    assert called[0].dataset == "demo" and detect.trained_run(Asking.check({"detector": "none"})) is None
+    (tmp_path / "outputs" / "a").mkdir()
+    (tmp_path / "outputs" / "a" / "checkpoint.pt").touch()
+    assert detect.trained_run(Asking.check({})) == tmp_path / "outputs" / "a" / "checkpoint.pt"

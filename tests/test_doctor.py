@@ -1,0 +1,56 @@
+"""`tad doctor` says what is there, what is missing and what to do next."""
+
+import shutil
+
+import pytest
+
+from tadlib.workbook import cli, doctor, runs
+
+
+def found(findings, what):
+    """The finding about one thing."""
+    return next(finding for finding in findings if finding.what == what)
+
+
+def test_this_machine_can_work(capsys):
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "torch" in said and "device" in said and "cpu" in said and said.splitlines()[-1].startswith("next: ")
+    assert "->" not in said.splitlines()[-1]
+
+
+def test_a_missing_package_is_serious_and_says_what_to_run(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
+    assert doctor.main() == 1
+    said = capsys.readouterr().out
+    assert "! no-such-package" in said and said.splitlines()[-1].startswith("next: pip install")
+
+
+def test_a_python_that_is_too_new_is_named(monkeypatch):
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 15, 0))
+    assert found(doctor.examine(), "python").serious
+
+
+def test_data_is_counted_and_what_it_lacks_is_named(tmp_path):
+    (tmp_path / "thumos14" / "features").mkdir(parents=True)
+    finding = found(doctor.examine(str(tmp_path)), "thumos14")
+    assert "no annotations" in finding.found and "annotations.json" in finding.advice
+    (tmp_path / "thumos14" / "annotations.json").write_text('{"database": {}}', encoding="utf-8")
+    assert "put videos or features" in found(doctor.examine(str(tmp_path)), "thumos14").advice
+    (tmp_path / "thumos14" / "features" / "a.npy").touch()
+    assert found(doctor.examine(str(tmp_path)), "thumos14").advice == ""
+    assert found(doctor.examine(str(tmp_path)), "demo").found == "made on first use"
+
+
+@pytest.mark.parametrize(("free", "serious"), [(1e9, True), (50e9, False)])
+def test_a_full_disk_is_serious(free, serious, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": free}))
+    assert found(doctor.examine(), "free disk").serious == serious
+
+
+def test_outside_a_checkout_it_says_so(monkeypatch):
+    def nowhere(*_):
+        raise runs.RunError("no project found: run inside the checkout")
+
+    monkeypatch.setattr(doctor, "project_root", nowhere)
+    assert found(doctor.examine(), "project").serious

@@ -1,0 +1,100 @@
+"""The viewer is one page without a network, whole without its script, and nothing in a name can break out of it."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from tadlib.data.annotations import Action, Video
+from tadlib.naming.fusion import Detections
+from tadlib.workbook import viewer
+from tadlib.workbook.viewer import Row, Viewer
+
+VIDEO = Video("v", 20.0, 10.0, "test", (Action(1.0, 3.0, "Diving"), Action(5.0, 8.0, "Diving")))
+FOUND = Detections(torch.tensor([[1.0, 3.1], [9.0, 12.0]]), torch.tensor([0.8, 0.3]), ("diving", "golf"))
+NASTY = '</script><b onclick="x">&"quoted"'
+
+
+class Tags(HTMLParser):
+    """Counts the tags of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+
+
+def shown(name="diving", preview=b""):
+    """A page of everything."""
+    rows = [Row(name, "truth", [(1, 2)], [1.0]), Row(name, "detection", [(1, 2), (3, 4)], [0.9, 0.1])]
+    return Viewer(10.0, rows, {name: np.linspace(-0.1, 0.2, 50)}, preview, name)._repr_html_()
+
+
+def test_a_page_fetches_nothing_and_has_every_control():
+    page = shown(preview=b"mp4")
+    assert not re.search(r"""(src|href)=["']?(?!data:)\w+:|https?://|@import""", page)
+    assert page.count("<input type=") == 3 and "<video" in page and "<noscript>" in page
+    assert page.count('class="bar detection"') == 2 and "<polyline" in page and 'role="img"' in page
+
+
+def test_the_picture_stands_before_the_script():
+    page = shown()
+    assert page.index("<svg") < page.index("<script>") and "<video" not in page
+
+
+def test_a_preview_that_is_too_large_is_left_out():
+    assert "<video" not in shown(preview=b"0" * (viewer.PREVIEW_LIMIT + 1))
+
+
+def test_no_name_breaks_out_of_the_page():
+    assert sorted(Tags(shown(NASTY)).seen) == sorted(Tags(shown("diving")).seen)
+    page = shown(NASTY)
+    data = json.loads(re.search(r"data = (\{.*\});", page).group(1))
+    assert list(data["curves"]) == [NASTY] and data["points"] == 50
+
+
+def test_two_pages_do_not_share_an_id():
+    assert re.search(r'id="tad-\w+"', shown()).group() != re.search(r'id="tad-\w+"', shown()).group()
+
+
+@pytest.mark.parametrize("duration", [0.04, 1.0, 12.0, 61.0, 10800.0])
+def test_every_length_has_between_four_and_twelve_round_ticks(duration):
+    ticks = viewer._ticks(duration)
+    assert 4 <= len(ticks) <= 12 and ticks[0] == 0 and ticks[-1] <= duration + 1e-9
+
+
+def test_segments_lie_where_their_times_are():
+    drawn = Viewer(10.0, [Row("a", "truth", [(0, 10), (5, 10)], [1.0, 1.0])]).svg()
+    spans = [(float(x), float(w)) for x, w in re.findall(r'class="bar truth" x="([\d.]+)".*?width="([\d.]+)"', drawn)]
+    whole, half = spans
+    assert whole == (viewer.LEFT, viewer.WIDTH - viewer.LEFT - viewer.RIGHT)
+    assert half[1] == pytest.approx(whole[1] / 2, abs=0.1) and half[0] == pytest.approx(whole[0] + half[1], abs=0.1)
+
+
+def test_objects_show_themselves_in_ipython_and_nowhere_else(tmp_path, monkeypatch):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from tadlib.workbook import runs
+    from tadlib.workbook.params import Params
+
+    shell = InteractiveShell.instance()
+    try:
+        viewer.show_themselves()
+        formatter = shell.display_formatter.formatters["text/html"]
+        assert "true: Diving" in formatter(VIDEO) and formatter(FOUND).count('class="bar detection"') == 2
+        run = runs.Run("train", tmp_path, Params(), {})
+        assert "nothing yet" in formatter(run)
+    finally:
+        InteractiveShell.clear_instance()
+    viewer.show_themselves()
+
+
+def test_nothing_found_is_a_picture_too():
+    empty = Detections(torch.zeros(0, 2), torch.zeros(0), ())
+    assert "<svg" in viewer.of_detections(empty)._repr_html_()
