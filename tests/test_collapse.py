@@ -10,11 +10,11 @@ import pytest
 
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
+from tadlib.workbook.recipes import STEADY
 from tadlib.workbook.steps import watching
 
 LONGEST = 100.0  # seconds of a video that is rehearsed
 SMALL = {"features": "simulate", "width": 128, "encoder_layers": 1, "decoder_layers": 2, "epochs": 60, "lr": 1e-3}
-CURE = {"jitter": True, "negatives": 0.3, "feature_noise": 0.5, "feature_shift": 1.0}
 BOTH = (watching.UNSEEN, watching.NAMED)
 
 
@@ -26,7 +26,7 @@ def rehearsal(tmp_path_factory, shared_data):
     videos = content["database"].items()
     short = {name: video for name, video in videos if video["duration"] <= LONGEST and video["annotations"]}
     (folder / "annotations.json").write_text(json.dumps({"database": short}), encoding="utf-8")
-    return {"dataset": str(folder)} | SMALL | CURE
+    return {"dataset": str(folder)} | SMALL | STEADY
 
 
 def curves(tmp_path, **words) -> dict[str, list[float]]:

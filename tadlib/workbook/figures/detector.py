@@ -90,8 +90,8 @@ def _matches(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
     place.set_ylabel("query")
     place.set_title("The query of each action of one window")
     if actions:
-        place.set_ylim(top=1.3 * max(1, place.get_ylim()[1]))
-        place.legend(loc="upper left", ncols=4)
+        place.set_ylim(top=1.5 * max(1, place.get_ylim()[1]))
+        place.legend(loc="upper left", ncols=3, columnspacing=1.0)
 
 
 @styled
