@@ -5,8 +5,6 @@ What is finished is not run again; a run that fails is reported and the others g
 """
 
 import itertools
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import yaml
 
 from tadlib.files import read_json, write_json
 from tadlib.workbook import runs
+from tadlib.workbook.execution import finished
 from tadlib.workbook.params import Params
+from tadlib.workbook.sharing import obtain
+from tadlib.workbook.stages import STAGES, code_version
 
-STAGES = ("prepare", "train", "classify", "evaluate")
 Say = Callable[[str], None]
 
 
@@ -70,11 +69,11 @@ def plan(path: Path | str, changes: Mapping[str, Any] | None = None) -> Experime
 
 
 def version_dir(experiment: Experiment, new: bool = False) -> Path:
-    """The directory of this execution: the latest one if it has the same plan and commit, else a new one."""
+    """The directory of this execution: the latest one if it has the same plan and code, else a new one."""
     base = runs.project_root() / "outputs" / experiment.name
     wanted = {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
-        "commit": runs.commit(),
+        "code": code_version(*STAGES),
     }
     latest = max((path.parent for path in base.glob("*/experiment.json")), default=None)
     if latest is not None and not new:
@@ -83,7 +82,9 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
             return latest
     folder = base / runs.new_name()
     folder.mkdir(parents=True)
-    write_json(folder / "experiment.json", wanted | {"question": experiment.question, "status": {}})
+    write_json(
+        folder / "experiment.json", wanted | {"commit": runs.commit(), "question": experiment.question, "status": {}}
+    )
     return folder
 
 
@@ -111,54 +112,13 @@ def execute(experiment: Experiment, folder: Path, jobs: int = 1, say: Say = prin
 
 def _run(folder: Path, parameters: Mapping[str, Any], jobs: int, say: Say) -> str:
     for stage in STAGES:
-        target = folder / f"{stage}.ipynb"
-        if target.is_file() and failure(target) is None:
+        if finished(folder / f"{stage}.ipynb"):
             say(f"{stage} is finished already")
             continue
-        say(f"{stage} ...")
-        reason = execute_notebook(stage, target, {**parameters, "run_dir": str(folder)}, jobs)
+        reason = obtain(stage, folder, parameters, jobs, say)
         if reason is not None:
             return f"failed in {stage}: {reason}"
     return "finished"
-
-
-def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jobs: int = 1) -> str | None:
-    """Execute one notebook of the project into `target`; None, or why it failed.
-
-    An attempt writes to a file of its own, which takes the place of `target` at the end: a killed one leaves no trace
-    under that name, and an earlier failure gives way.
-    """
-    root = runs.project_root()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    attempt = target.with_name(f".{stage}-{os.getpid()}.ipynb")
-    attempt.unlink(missing_ok=True)
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    command = [sys.executable, "-m", "papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
-    command += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
-    done = subprocess.run(
-        command,
-        cwd=root,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": threads},
-    )
-    reason = failure(attempt) if attempt.is_file() else (done.stderr.strip().splitlines() or ["no output"])[-1]
-    if attempt.is_file():
-        os.replace(attempt, target)
-    return reason if done.returncode or reason else None
-
-
-def failure(path: Path) -> str | None:
-    """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return re.sub(r"\x1b\[[0-9;]*m", "", f"{output.ename}: {output.evalue}").splitlines()[0]
-    stopped = notebook.metadata.get("papermill", {}).get("stopped_by")
-    unrun = any(cell.cell_type == "code" and cell.source and cell.execution_count is None for cell in notebook.cells)
-    return stopped or ("not all cells ran" if unrun else None)
 
 
 def comparison(folder: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from tadlib.detector.network import ConditionalDetr, Switches
 from tadlib.detector.proposals import Proposals
 from tadlib.files import Progress, atomic, silent
 from tadlib.naming import text
+from tadlib.workbook import stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run
 from tadlib.workbook.steps.data import Data
@@ -64,7 +65,7 @@ def train(
     model = network(windows.channels, params, len(data.classes.seen))
     device, texts = devices.pick(params.device), training_texts(data, params)
     log = tensorboard(run.path("tensorboard")) if params.tensorboard else None
-    key = {"parameters": _training_parameters(params), "data": data.fingerprint, "torch": torch.__version__}
+    key = {"parameters": stages.read_by("train", params), "data": data.fingerprint, "torch": torch.__version__}
     with run.unfinished(key) as checkpoint:
         history = training.fit(
             model,
@@ -116,26 +117,6 @@ def training_texts(data: Data, params: Params) -> Float[Tensor, "k c"] | None:
     if params.target != "foreground":
         return target_texts(data, params)
     return data.text(data.classes.seen) if params.fuse_text or params.segmentation != "none" else None
-
-
-def _training_parameters(params: Params) -> dict[str, object]:
-    naming = {
-        *("run_dir", "text", "descriptions", "lead", "candidates", "pooling", "roi_bins", "similarity_at", "extend"),
-        *("contrast", "similarity", "logit_scale", "temperature", "probability", "fusion", "fusion_weight"),
-        *("head", "head_residual", "head_loss", "head_epochs", "head_lr"),
-        *(
-            "ensemble",
-            "ensemble_weight",
-            "reject",
-            "reject_below",
-            "keep",
-            "top_k",
-            "nms",
-            "nms_tiou",
-            "filter_threshold",
-        ),
-    }
-    return {name: value for name, value in params.model_dump().items() if name not in naming | {"protocol"}}
 
 
 def target_texts(data: Data, params: Params, classes: Sequence[str] | None = None) -> Float[Tensor, "k c"]:
