@@ -217,9 +217,7 @@ def device_name(device: str) -> str:
 def load(outputs: Path | str) -> list[dict[str, Any]]:
     """Every run below a folder: its directory, the status of each stage, its parameters and its metrics."""
     found = []
-    for path in sorted(Path(outputs).rglob("run.json")):
-        if any(part.startswith(".") for part in path.relative_to(outputs).parts):
-            continue  # a shared stage, which is part of the runs that share it
+    for path in sorted(path for path in Path(outputs).rglob("run.json") if ".shared" not in path.parts):
         stages, metrics = read_json(path), path.with_name("metrics.json")
         found.append(
             {

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,47 +20,54 @@ from nbformat.sign import NotebookNotary
 
 from tadlib.files import atomic, locked, read_json, write_json
 from tadlib.workbook import runs, stages
-from tadlib.workbook.execution import execute_notebook
+from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
 
 NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # train's own, which no run may take over
 Say = Callable[[str], None]
 
 
-def store_root() -> Path:
-    """Where finished stages are kept; it may be deleted whenever nothing runs."""
-    return runs.project_root() / "outputs" / ".shared"
+@dataclass(frozen=True)
+class Way:
+    """How runs are executed: so many at once, failed stages so often again, with stages shared or not."""
+
+    jobs: int = 1
+    retries: int = 0
+    share: bool = True
 
 
-def obtain(
-    stage: str, folder: Path, given: Mapping[str, Any], jobs: int = 1, say: Say = print, share: bool = True
-) -> str | None:
+def obtain(stage: str, folder: Path, given: Mapping[str, Any], way: Way = Way(), say: Say = print) -> str | None:
     """See that a run's folder has a stage: from the store, or made now and stored; None, or why it failed.
 
-    Of several runs that want it at once one makes it and the others wait. Without `share` it is made anew and kept
-    to the run.
+    Of several runs that want it at once one makes it and the others wait; where it fails, it fails for all of the
+    batch. Without `way.share` it is made anew and kept to the run.
     """
-    name = f"{stage}-{stages.key(stage, given, runs.device_name(Params.check(given).device))}"
-    if not share:
-        made, reason = _make(stage, name, folder, given, jobs, say)
+    key = stages.key(stage, given, runs.device_name(Params.check(given).device))
+    store = stages.stored_at(stage, key)
+    if not way.share:
+        made, reason = _make(stage, store, folder, given, way, say)
         if reason is None:
             _take(stage, made, folder, given)
         shutil.rmtree(made.parent, ignore_errors=True)
         return reason
-    store = store_root() / name
+    failed = folder.parent / ".failed" / f"{store.name}.json"
     with locked(store, lambda done, total, text: say(text)):
-        if not (store / "shared.json").is_file():
-            for stale in store_root().glob(f".{name}-*/"):  # only this lock's holder makes them: its makers are dead
-                shutil.rmtree(stale, ignore_errors=True)
-            made, reason = _make(stage, name, folder, given, jobs, say)
-            if reason is not None:
-                shutil.rmtree(made.parent, ignore_errors=True)
-                return reason
-            shutil.rmtree(store, ignore_errors=True)
-            os.rename(made, store)
-            made.parent.rmdir()
-        else:
+        if stages.stored(stage, key):
             say(f"{stage} is shared: {relative(store)}")
+        else:
+            if failed.is_file():
+                return read_json(failed)
+            for stale in store.parent.glob(f".{store.name}-*/"):  # only this lock's holder makes them: theirs are dead
+                shutil.rmtree(stale, ignore_errors=True)
+            made, reason = _make(stage, store, folder, given, way, say)
+            if reason is None:
+                shutil.rmtree(store, ignore_errors=True)
+                os.rename(made, store)
+            shutil.rmtree(made.parent, ignore_errors=True)
+            if reason is not None:
+                if failed.parent.is_dir() and INTERRUPTED not in reason:
+                    write_json(failed, f"{reason} (as in {folder.name})")
+                return reason
         _take(stage, store, folder, given)
     return None
 
@@ -71,14 +79,27 @@ def relative(path: Path) -> str:
 
 
 def _make(
-    stage: str, name: str, folder: Path, given: Mapping[str, Any], jobs: int, say: Say
+    stage: str, store: Path, folder: Path, given: Mapping[str, Any], way: Way, say: Say
+) -> tuple[Path, str | None]:
+    """Execute a stage until it succeeds or was tried often enough; the attempt's folder, and None or why it failed."""
+    for left in range(way.retries, -1, -1):
+        made, reason = _attempt(stage, store, folder, given, way.jobs, say)
+        if reason is None or INTERRUPTED in reason or not left:
+            break
+        say(f"{stage} failed, {left} more to try: {reason}")
+        shutil.rmtree(made.parent, ignore_errors=True)
+    return made, reason
+
+
+def _attempt(
+    stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs: int, say: Say
 ) -> tuple[Path, str | None]:
     """Execute a stage in a folder of its own; that folder, and None or why it failed.
 
     What the run has from earlier stages is linked there first. A failed notebook goes to the run.
     """
     say(f"{stage} ...")
-    attempt = store_root() / f".{name}-{secrets.token_hex(3)}" / folder.name
+    attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
     attempt.mkdir(parents=True)
     earlier = runs.records(folder)
     for other in stages.STAGES[: stages.STAGES.index(stage)]:
@@ -103,7 +124,7 @@ def _make(
     )
     write_json(
         attempt / "shared.json",
-        {"stage": stage, "name": name, "made_for": relative(folder)}
+        {"stage": stage, "name": store.name, "made_for": relative(folder)}
         | {"parameters": stages.read_by(stage, Params.check(given))}
         | {"record": record | {"status": "finished", "files": files}},
     )

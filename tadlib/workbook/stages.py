@@ -40,7 +40,7 @@ RUNNING |= {"progress", "command_line", "report"}
 def depends_on(stage: str, params: Params) -> frozenset[str]:
     """The names of the parameters that can change what a stage leaves behind for the later ones."""
     if stage == "prepare":
-        return DATA | WORDING | {"protocol", "window", "test_overlap"}
+        return DATA | WORDING | {"protocol", "window", "test_overlap", "pooling", "roi_bins"}
     everything = frozenset(Params.model_fields) - {"run_dir"}
     if stage != "train":
         return everything
@@ -71,6 +71,16 @@ def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
     """
     params = Params.check(given)
     return digest([stage, read_by(stage, params), code_version(stage), data_version(params), machine])
+
+
+def stored_at(stage: str, key: str) -> Path:
+    """Where the store keeps a finished stage; the store may be deleted whenever nothing runs."""
+    return runs.project_root() / "outputs" / ".shared" / f"{stage}-{key}"
+
+
+def stored(stage: str, key: str) -> bool:
+    """Whether the store has a stage."""
+    return (stored_at(stage, key) / "shared.json").is_file()
 
 
 def code_version(*stages: str) -> str:
