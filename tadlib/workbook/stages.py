@@ -33,8 +33,8 @@ KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
 
 # modules that no notebook imports: a change in them changes no result
-RUNNING = {"cli", "plans", "draws", "experiments", "execution", "sharing", "clusters", "tracking", "comparison"}
-RUNNING |= {"progress", "command_line", "report"}
+RUNNING = {"cli", "plans", "experiments", "execution", "sharing", "clusters", "tracking", "comparison"}
+RUNNING |= {"command_line", "report"}
 
 
 def depends_on(stage: str, params: Params) -> frozenset[str]:
