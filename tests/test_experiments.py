@@ -1,17 +1,23 @@
-"""Experiments: planned before anything runs, executed run by run, resumed where they stopped."""
+"""Experiments: executed run by run, shared, resumed where they stopped, whatever stops them."""
 
+import os
+import random
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 
+import instant
 import nbformat
 import pytest
 import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json
-from tadlib.workbook import cli, experiments, vocabularies
-
-EXPERIMENTS = sorted((ROOT / "params").glob("*.yaml"))
+from tadlib.workbook import cli, experiments, runs, vocabularies
+from tadlib.workbook.execution import failure
+from tadlib.workbook.params import Params
 
 
 @pytest.fixture
@@ -19,9 +25,9 @@ def home(tmp_path, monkeypatch):
     """A project whose four stages take a second each, and whose training fails for split 50 until `mended` exists."""
     source = stubs.project(tmp_path, "1 + 1")
     for stage in experiments.STAGES:
-        cells = ["import pathlib\nroot = pathlib.Path(run_dir).parents[3]\nopen(root / 'calls', 'a').write('x')"]
+        cells = ["import pathlib\nopen('calls', 'a').write('x')"]
         if stage == "train":
-            cells.append("assert split != 50 or (root / 'mended').exists(), 'not mended'")
+            cells.append("assert split != 50 or pathlib.Path('mended').exists(), 'not mended'")
         nbformat.write(stubs.notebook(*cells), source.with_name(f"{stage}.ipynb"))
     (tmp_path / "calls").touch()
     (tmp_path / "params").mkdir()
@@ -31,61 +37,6 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write(folder, text: str):
-    path = folder / "e.yaml"
-    path.write_text(text)
-    return path
-
-
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_experiment_of_the_project_can_be_planned(path):
-    planned = experiments.plan(path)
-    assert planned.runs and planned.question.endswith((".", "?"))
-
-
-def test_there_are_experiments():
-    assert EXPERIMENTS
-
-
-def test_a_sweep_becomes_one_run_per_combination(tmp_path):
-    planned = experiments.plan(write(tmp_path, "# Why?\nseed: 1\nsweep:\n  split: [50, 75]\n  split_id: [0, 1]\n"))
-    assert list(planned.runs) == [
-        "split-50_split_id-0", "split-50_split_id-1", "split-75_split_id-0", "split-75_split_id-1",
-    ]  # fmt: skip
-    assert planned.runs["split-75_split_id-1"] == {"seed": 1, "split": 75, "split_id": 1}
-    assert planned.question == "Why?"
-
-
-def test_without_a_sweep_there_is_one_run(tmp_path):
-    assert experiments.plan(write(tmp_path, "split: 50\n")).runs == {"run": {"split": 50}}
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("spilt: 50\n", "did you mean 'split'"),
-        ("sweep:\n  split_id: [0, 11]\n", "split_id must be a whole number >= 0 and <= 9; got 11"),
-        ("sweep:\n  split: 50\n", "sweep of split must be a list"),
-        ("split: [50\n", "not readable YAML"),
-        ("- 1\n", "must hold names and values"),
-    ],
-)
-def test_a_mistake_in_any_run_stops_the_plan_and_names_the_file(text, message, tmp_path):
-    with pytest.raises(ValueError, match=message) as caught:
-        experiments.plan(write(tmp_path, text))
-    assert "e.yaml" in str(caught.value)
-
-
-def test_a_missing_experiment_lists_those_there_are(tmp_path):
-    write(tmp_path, "split: 50\n")
-    with pytest.raises(ValueError, match=r"no experiment file .*other.yaml; there are: .*e.yaml"):
-        experiments.plan(tmp_path / "other.yaml")
-
-
-def test_changes_from_the_command_line_win(tmp_path):
-    assert experiments.plan(write(tmp_path, "seed: 1\n"), {"seed": 2}).runs == {"run": {"seed": 2}}
-
-
 def test_a_batch_survives_a_failing_run_and_goes_on_where_it_stopped(home, capsys):
     assert cli.main(["run", "params/two.yaml"]) == 1
     said = capsys.readouterr()
@@ -93,17 +44,18 @@ def test_a_batch_survives_a_failing_run_and_goes_on_where_it_stopped(home, capsy
     assert "split-75: finished" in said.out
     (folder,) = (home / "outputs" / "two").iterdir()
     assert read_json(folder / "experiment.json")["status"]["split-75"] == "finished"
-    assert experiments.failure(folder / "split-50" / "train.ipynb") == "AssertionError: not mended"
+    assert failure(folder / "split-50" / "train.ipynb") == "AssertionError: not mended"
     assert (home / "calls").read_text() == "x" * (2 + 4)
 
     (home / "mended").touch()
     assert cli.main(["run", "params/two.yaml"]) == 0
     assert list((home / "outputs" / "two").iterdir()) == [folder], "the same plan goes on in its folder"
     assert (home / "calls").read_text() == "x" * (2 + 4 + 3), "only what was not finished ran again"
-    assert all(experiments.failure(path) is None for path in folder.rglob("*.ipynb"))
+    assert all(failure(path) is None for path in folder.rglob("*.ipynb"))
 
     assert cli.main(["run", "params/two.yaml", "--new", "--jobs", "2"]) == 0
     assert len(list((home / "outputs" / "two").iterdir())) == 2
+    assert (home / "calls").read_text() == "x" * (2 + 4 + 3), "a new version of the same code on the same data shares"
 
 
 def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
@@ -122,9 +74,9 @@ def test_a_wrong_word_on_the_command_line_is_one_sentence(home, capsys):
 def test_attempts_that_were_killed_leave_no_notebook_under_its_name(home):
     target = home / "outputs" / "killed" / "a" / "b" / "train.ipynb"
     code = (
-        "import os, threading, pathlib; from tadlib.workbook import experiments\n"
+        "import os, threading, pathlib; from tadlib.workbook import execution\n"
         f"threading.Timer(1.5, lambda: os._exit(9)).start()\n"
-        f"experiments.execute_notebook('prepare', pathlib.Path({str(target)!r}), {{'run_dir': {str(target.parent)!r}}})"
+        f"execution.execute_notebook('prepare', pathlib.Path({str(target)!r}), {{'run_dir': {str(target.parent)!r}}})"
     )
     subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert not target.exists()
@@ -135,3 +87,141 @@ def test_the_parameters_of_every_stage_are_in_the_vocabulary():
         (cell,) = [c for c in nbformat.read(path, as_version=4).cells if c.metadata.get("tags") == ["parameters"]]
         names = {line.split(":")[0] for line in cell.source.splitlines()}
         assert names <= set(vocabularies.of(path.stem).model_fields)
+
+
+@pytest.fixture
+def quick_home(tmp_path, monkeypatch):
+    """A project whose stages take no time, executed in this process."""
+    instant.project(tmp_path)
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", instant.execute)
+    monkeypatch.setattr(runs, "device_name", lambda device: device)
+    monkeypatch.setattr(experiments, "report", lambda notebook: notebook)
+    return tmp_path
+
+
+def calls(home) -> Counter:
+    """How often each stage was executed to its end."""
+    path = home / "calls"
+    return Counter(line.split()[1] for line in path.read_text().splitlines() if line.startswith("end"))
+
+
+def experiment(home, text: str) -> str:
+    (home / "params" / "e.yaml").write_text(text)
+    return "params/e.yaml"
+
+
+TWENTY = "# Q?\nsweep:\n  top_k: [" + ", ".join(map(str, range(1, 21))) + "]\n"
+
+
+def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, capsys):
+    assert cli.main(["run", experiment(quick_home, TWENTY), "--jobs", "4"]) == 0
+    assert calls(quick_home) == {"prepare": 1, "train": 1, "classify": 20, "evaluate": 20}
+    (folder,) = (quick_home / "outputs" / "e").iterdir()
+    numbers = {run["parameters"]["top_k"]: run["metrics"]["mAP"] for run in runs.load(folder)}
+    assert numbers == {k: Params.check({}).lr + k for k in range(1, 21)}, "each has its own numbers"
+    said = capsys.readouterr().out
+    assert "(20 of 20 runs)" in said and "left)" in said and "train is shared: outputs/.shared/train-" in said
+    log = (folder / "batch.log").read_text()
+    assert "top_k-7: evaluate done in" in log and "evaluate done in" in (folder / "top_k-7" / "run.log").read_text()
+
+    assert cli.main(["run", "params/e.yaml", "--dry-run"]) == 0
+    assert "train: 1 for 20 runs, 1 of them made already" in capsys.readouterr().out
+    experiment(quick_home, TWENTY.replace("# Q?", "lr: 0.3"))
+    assert cli.main(["run", "params/e.yaml", "--dry-run", "--jobs", "2"]) == 0
+    assert "about 41 s" in capsys.readouterr().out, "a training, twenty namings and evaluations of 2 s, two at once"
+
+
+def test_a_failing_training_fails_for_all_who_share_it_and_costs_one_attempt(quick_home, capsys):
+    (quick_home / "notebooks" / "train.ipynb").write_text("fail")
+    assert cli.main(["run", experiment(quick_home, "sweep: {top_k: [1, 2, 3]}"), "--jobs", "2"]) == 1
+    said = capsys.readouterr()
+    assert calls(quick_home)["train"] == 1 and "3 of 3 runs failed" in said.err
+    assert said.err.count("failed in train: KeyError: bad") == 3 and said.err.count("(as in top_k-") == 2
+    assert cli.main(["list"]) == 0
+    assert "0 of 3 runs finished, 3 failed, no numbers yet" in capsys.readouterr().out
+
+
+def test_a_failed_stage_is_tried_again_as_often_as_asked_for(quick_home, capsys):
+    (quick_home / "notebooks" / "train.ipynb").write_text("once")
+    assert cli.main(["run", experiment(quick_home, "lr: 0.1"), "--retries", "1"]) == 0
+    assert "train failed, 1 more to try: KeyError: bad" in capsys.readouterr().out and calls(quick_home)["train"] == 2
+    assert cli.main(["list"]) == 0
+    assert "1 of 1 runs finished, 0 failed, best mAP" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_runs_failure_and_is_named(quick_home, capsys, monkeypatch):
+    def full(stage, target, parameters, jobs):
+        if parameters.get("lr") == 0.1:
+            raise OSError(28, "No space left on device", str(target))
+        return instant.execute(stage, target, parameters, jobs)
+
+    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", full)
+    assert cli.main(["run", experiment(quick_home, "sweep: {lr: [0.1, 0.2]}")]) == 1
+    said = capsys.readouterr()
+    assert "lr-0.1 failed in train: cannot write" in said.err and "No space left on device" in said.err
+    assert "lr-0.2: finished" in said.out
+
+
+def test_options_that_mean_nothing_are_refused(quick_home, capsys):
+    assert cli.main(["run", experiment(quick_home, "lr: 0.1"), "--set", "lr"]) == 2
+    assert "--set lr must be NAME=VALUE" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["run", "params/e.yaml", "--jobs", "0"])
+    assert "must be a whole number >= 1, got '0'" in capsys.readouterr().err
+
+
+def start(home, *words: str) -> subprocess.Popen:
+    """`tad run` with stages that take no time, in a process group of its own."""
+    environment = os.environ | {"TAD_ROOT": str(home), "TAD_TEST_SECONDS": "0.05"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "instant.py"), "run", *words],
+        cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=stubs.interruptible,
+    )  # fmt: skip
+
+
+def lines(home) -> int:
+    return len((home / "calls").read_text().splitlines()) if (home / "calls").is_file() else 0
+
+
+def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(tmp_path):
+    instant.project(tmp_path)
+    experiment(tmp_path, "# Q?\nsweep: {lr: [0.1, 0.2], top_k: [" + ", ".join(map(str, range(1, 11))) + "]}\n")
+    dice = random.Random(int(os.environ.get("TAD_TEST_SEED", "0")))
+    finished_before: dict[str, int] = {}
+    for _ in range(3):
+        process = start(tmp_path, "params/e.yaml", "--jobs", "3")
+        enough = lines(tmp_path) + dice.randint(5, 25)
+        while lines(tmp_path) < enough and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        for path in tmp_path.glob("outputs/e/*/*/*.ipynb"):
+            finished_before.setdefault(str(path), path.stat().st_mtime_ns)
+    assert 0 < len(finished_before) < 80, "killed in the middle"
+    process = start(tmp_path, "params/e.yaml", "--jobs", "3")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    (folder,) = (tmp_path / "outputs" / "e").iterdir()
+    found = {run["run"]: run["metrics"]["mAP"] for run in runs.load(folder)}
+    assert found == {f"lr-{lr}_top_k-{k}": lr + k for lr in (0.1, 0.2) for k in range(1, 11)}
+    assert all(failure(path) is None for path in folder.rglob("*.ipynb")) and len(list(folder.glob("*/*.ipynb"))) == 80
+    again = {path for path, when in finished_before.items() if os.stat(path).st_mtime_ns != when}
+    assert not again, "what was finished is not touched"
+    per_stage = Counter(line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("end"))
+    torn = {name: times for name, times in per_stage.items() if times > 1}
+    assert sum(torn.values()) - len(torn) <= 9, "only what was executing when it was killed was executed again"
+    assert not [path for path in (tmp_path / "outputs" / ".shared").iterdir() if path.is_dir() and path.name[0] == "."]
+
+
+def test_a_batch_that_a_scheduler_ends_says_how_it_goes_on(tmp_path):
+    instant.project(tmp_path)
+    experiment(tmp_path, TWENTY)
+    process = start(tmp_path, "params/e.yaml")
+    while lines(tmp_path) < 4 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on where it stopped" in said

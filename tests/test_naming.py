@@ -18,7 +18,7 @@ from tadlib.naming.similarity import Measure, cosine, dot, ensemble, log_probabi
 from tadlib.segments import roi_mean
 from tadlib.workbook import steps
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.detector import _training_parameters
+from tadlib.workbook.stages import read_by
 
 ACTIONNESS = torch.tensor([0.9, 0.4, 0.0])
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0], [500.0, -500.0, 0.0]])
@@ -262,5 +262,5 @@ def test_a_way_of_naming_shares_the_trained_detector():
     naming |= {"fusion": "geometric", "fusion_weight": 0.1, "reject": "video", "reject_below": 1.0, "keep": "class_one"}
     naming |= {"head": "mlp", "head_residual": False, "head_loss": "bce", "head_epochs": 3, "head_lr": 0.1}
     naming |= {"similarity_at": "bins", "probability": "sigmoid", "ensemble": "geometric", "ensemble_weight": 0.2}
-    assert _training_parameters(Params.check(naming)) == _training_parameters(Params.check({}))
-    assert _training_parameters(Params.check({"epochs": 3})) != _training_parameters(Params.check({}))
+    assert read_by("train", Params.check(naming)) == read_by("train", Params.check({}))
+    assert read_by("train", Params.check({"epochs": 3})) != read_by("train", Params.check({}))

@@ -16,7 +16,8 @@ import yaml
 from conftest import ROOT
 
 from tadlib.files import read_json
-from tadlib.workbook.experiments import STAGES, failure
+from tadlib.workbook.execution import failure
+from tadlib.workbook.stages import STAGES
 
 FIGURES = {"prepare": 5, "train": 5, "classify": 2, "evaluate": 5}  # at least so many pictures in each notebook
 ADDRESS = re.compile(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|@import|url\(\s*["']?https?:""")

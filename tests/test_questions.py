@@ -4,9 +4,8 @@ import fabricate
 import pytest
 from conftest import ROOT
 
-from tadlib.workbook import experiments, runs, steps, variants
+from tadlib.workbook import experiments, runs, stages, steps, variants
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import detector
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}
@@ -51,7 +50,7 @@ def test_a_file_that_says_naming_only_needs_one_training(path):
     planned = experiments.plan(path)
     trainings = set()
     for given in planned.runs.values():
-        trained = detector._training_parameters(Params.check(given))
+        trained = stages.read_by("train", Params.check(given))
         trainings.add(repr([value for name, value in sorted(trained.items()) if name not in variants.SAMPLE]))
     assert (len(trainings) == 1) == ("Naming only." in planned.question or path.stem in BASES | {"seeds", "splits"})
 
@@ -92,12 +91,11 @@ def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch)
     for label, given in wanted.values():
         params = Params.check(given | {"run_dir": str(tmp_path / "outputs" / label)})
         run, data = runs.start("train", params), steps.gather(params)
-        key = repr(detector._training_parameters(params))
+        key = repr(stages.read_by("train", params))
         if key not in trained:
             trained[key] = steps.train(data, steps.training_windows(data, params), params, run)[0]
         proposals = steps.propose(*steps.answer(trained[key], data, params), params)
         detections = steps.name(data, proposals, params)
-        metrics = steps.summarise(
-            data, steps.compare(data, proposals, detections, params), proposals, detections, params
-        )
+        table = steps.compare(data, detections, params)
+        metrics = steps.summarise(data, table, proposals, detections, params)
         assert 0 <= metrics["mAP"] <= 1

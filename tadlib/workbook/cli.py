@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -14,11 +15,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute every run of an experiment file, skipping what is finished")
     run.add_argument("experiment", help="a flat YAML file, for example params/demo.yaml")
-    run.add_argument("--jobs", type=int, default=1, help="runs at the same time (default 1)")
-    run.add_argument("--new", action="store_true", help="start a new version even if the latest can be continued")
-    run.add_argument("--dry-run", action="store_true", help="show the planned runs and stop")
-    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of every run")
-    listing = commands.add_parser("list", help="runs below outputs/, their status and headline numbers")
+    _run_options(run)
+    listing = commands.add_parser(
+        "list", help="experiments below outputs/, their versions, status and headline numbers"
+    )
     listing.add_argument("folder", nargs="?", default="outputs", help="where to look (default outputs)")
     report = commands.add_parser("report", help="compare runs: an executed notebook, a page, the lab log")
     report.add_argument("experiments", nargs="+", help="folders of runs or experiments, for example outputs/demo")
@@ -36,6 +36,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tad: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+
+
+def _run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--jobs", type=_at_least(1), default=1, help="runs at the same time (default 1)")
+    run.add_argument("--retries", type=_at_least(0), default=0, help="times a failed stage is tried again (default 0)")
+    run.add_argument("--new", action="store_true", help="start a new version even if the latest can be continued")
+    run.add_argument("--dry-run", action="store_true", help="show the planned runs, what they share, and stop")
+    run.add_argument("--quick", action="store_true", help="a tiny size: two epochs, one seed and one class split")
+    run.add_argument("--no-share", action="store_true", help="let every run execute all its stages itself")
+    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of every run")
+    run.add_argument("--scheduler", default="", metavar="FILE|ADDRESS", help="give the runs to a running Dask cluster")
+    run.add_argument("--gpus", type=_at_least(0), default=0, help="GPUs of a worker that one run needs (default 0)")
+    run.add_argument("--track", choices=("mlflow", "tensorboard"), help="tell a tracker about every finished run")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(word: str) -> int:
+        if not word.isdecimal() or int(word) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number >= {least}, got {word!r}")
+        return int(word)
+
+    return number
 
 
 def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
@@ -88,34 +110,51 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import signal
+    from contextlib import nullcontext
+
     import yaml
 
-    from tadlib.workbook import experiments
+    from tadlib.workbook import clusters, experiments, tracking
 
     pairs = [change.partition("=") for change in options.set]
+    for name, sign, _ in pairs:
+        if not sign:
+            raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
     changes = {name: yaml.safe_load(value) for name, _, value in pairs}
-    experiment = experiments.plan(options.experiment, changes)
+    experiment = experiments.plan(options.experiment, changes, options.quick)
     print(f"{experiment.name}: {experiment.question}\n{len(experiment.runs)} runs: {', '.join(experiment.runs)}")
     if options.dry_run:
+        print(*experiments.forecast(experiment, options.jobs), sep="\n")
         return 0
+    if options.track:
+        tracking.require(options.track)
     folder = experiments.version_dir(experiment, options.new)
-    print(f"writing {folder}", flush=True)
-    status = experiments.execute(experiment, folder, options.jobs, lambda text: print(text, flush=True))
+    print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    cluster = clusters.workers(options.scheduler, options.gpus) if options.scheduler else nullcontext((None, 0))
+    with cluster as (pool, together):
+        way = experiments.Way(max(options.jobs, together), options.retries, not options.no_share)
+        status = experiments.execute(experiment, folder, way, lambda text: print(text, flush=True), pool)
     _compare(folder)
-    failed = {label: text for label, text in status.items() if text != "finished"}
-    for label, text in failed.items():
-        print(f"tad: {label} {text}", file=sys.stderr)
+    for label, text in status.items():
+        if text != "finished":
+            print(f"tad: {label} {text}", file=sys.stderr)
+        elif options.track:
+            tracking.track(options.track, experiment.name, folder / label)
+    failed = sum(text != "finished" for text in status.values())
+    if failed:
+        print(f"tad: {failed} of {len(status)} runs failed; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _list(options: argparse.Namespace) -> int:
-    from tadlib.workbook import experiments, runs
+    from tadlib.workbook import comparison, experiments, runs
 
-    for run in runs.load(runs.resolve(options.folder)):
-        stages = ", ".join(f"{stage} {status}" for stage, status in run["stages"].items())
-        headline = f"mAP {100 * run['metrics']['mAP']:.1f} %" if run["metrics"] else "no metrics"
-        print(f"{run['dir'].relative_to(runs.project_root())}: {headline} ({stages})")
-    print(*experiments.as_text(experiments.comparison(runs.resolve(options.folder))), sep="\n")
+    folder = runs.resolve(options.folder)
+    print(*comparison.versions(folder), sep="\n")
+    print(*experiments.as_text(experiments.comparison(folder)), sep="\n")
     return 0
 
 

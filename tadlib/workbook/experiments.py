@@ -1,80 +1,41 @@
-"""Experiments: a flat YAML file becomes runs, each run its stages, each stage an executed notebook.
+"""Experiments at work: every run of a plan executed stage by stage, here or by workers elsewhere.
 
-Every notebook is executed by papermill in a process of its own, with an explicit output path and no standard input.
-What is finished is not run again; a run that fails is reported and the others go on.
+What is finished is not run again, a run that fails is reported and the others go on, and whatever ends a batch, the
+same command goes on where it stopped. Runs tell what they do in a log of their own, from which progress is read.
 """
 
-import itertools
 import os
-import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import yaml
-
 from tadlib.files import read_json, write_json
-from tadlib.workbook import runs
+from tadlib.workbook import execution, runs, stages
+from tadlib.workbook.comparison import as_text, comparison, report
+from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.params import Params
+from tadlib.workbook.plans import Experiment, plan
+from tadlib.workbook.sharing import Way, obtain
+from tadlib.workbook.stages import STAGES, code_version
 
-STAGES = ("prepare", "train", "classify", "evaluate")
+__all__ = ["Experiment", "Way", "as_text", "comparison", "execute", "plan", "report", "run_all_stages", "version_dir"]
+
+POLL = 0.5  # seconds between two looks at what runs have told
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A question and its runs: label -> parameters."""
-
-    name: str
-    question: str
-    runs: Mapping[str, Mapping[str, Any]]
-
-
-def plan(path: Path | str, changes: Mapping[str, Any] | None = None) -> Experiment:
-    """The runs of an experiment file, one per combination of its sweep; all parameters checked.
-
-    Raises ValueError naming the file and the parameter, before anything runs.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(
-            f"no experiment file {path}; there are: {', '.join(sorted(map(str, path.parent.glob('*.yaml'))))}"
-        )
-    content = path.read_text(encoding="utf-8")
-    try:
-        given = yaml.safe_load(content) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not readable YAML: {error}") from error
-    if not isinstance(given, dict):
-        raise ValueError(f"{path} must hold names and values, got {type(given).__name__}")
-    sweep = given.pop("sweep", None) or {}
-    for name, values in sweep.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{path}: sweep of {name} must be a list of values, got {values!r}")
-    given |= changes or {}
-    planned = {}
-    for combination in itertools.product(*([(name, value) for value in values] for name, values in sweep.items())):
-        parameters = given | dict(combination)
-        try:
-            Params.check(parameters)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        planned["_".join(f"{name}-{value}" for name, value in combination) or "run"] = parameters
-    question = " ".join(line.lstrip("# ") for line in content.splitlines() if line.startswith("#"))
-    return Experiment(path.stem, question, planned)
-
-
 def version_dir(experiment: Experiment, new: bool = False) -> Path:
-    """The directory of this execution: the latest one if it has the same plan and commit, else a new one."""
+    """The directory of this execution: the latest one if it has the same plan and code, else a new one."""
     base = runs.project_root() / "outputs" / experiment.name
     wanted = {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
-        "commit": runs.commit(),
+        "code": code_version(*STAGES),
     }
     latest = max((path.parent for path in base.glob("*/experiment.json")), default=None)
     if latest is not None and not new:
@@ -83,121 +44,178 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
             return latest
     folder = base / runs.new_name()
     folder.mkdir(parents=True)
-    write_json(folder / "experiment.json", wanted | {"question": experiment.question, "status": {}})
+    facts = {"commit": runs.commit(), "question": experiment.question, "status": {}}
+    write_json(folder / "experiment.json", wanted | facts)
     return folder
 
 
-def execute(experiment: Experiment, folder: Path, jobs: int = 1, say: Say = print) -> dict[str, str]:
-    """Run all stages of all runs; the status of each run: "finished", or "failed in STAGE: why"."""
-    status: dict[str, str] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = {
-            pool.submit(
-                _run, folder / label, parameters, jobs, lambda text, label=label: say(f"{label}: {text}")
-            ): label
-            for label, parameters in experiment.runs.items()
+def execute(
+    experiment: Experiment, folder: Path, way: Way | None = None, say: Say = print, pool: Executor | None = None
+) -> dict[str, str]:
+    """Run all stages of all runs; the status of each run: "finished", or "failed in STAGE: why".
+
+    `pool` is anything of the `concurrent.futures` protocol whose workers see this disk; by default threads here.
+    """
+    way = way or Way()
+    for old in (folder / ".failed").glob("*.json"):  # what failed before is tried again
+        old.unlink()
+    batch = _Batch(folder, list(experiment.runs), say)
+    with suppress(FileExistsError):
+        (folder / ".failed").mkdir()
+    own = pool is None
+    pool = pool or ThreadPoolExecutor(way.jobs)
+    root = str(runs.project_root())
+    try:
+        pending = {
+            pool.submit(run_all_stages, root, str(folder / label), dict(experiment.runs[label]), way): label
+            for label in in_order(experiment)
         }
-        try:
-            for future in as_completed(futures):
-                status[futures[future]] = future.result()
-                say(f"{futures[future]}: {status[futures[future]]} ({len(status)} of {len(futures)} runs)")
-                record = read_json(folder / "experiment.json")
-                write_json(folder / "experiment.json", record | {"status": status})
-        except KeyboardInterrupt:
+        while pending:
+            done, _ = wait(pending, timeout=POLL, return_when="FIRST_COMPLETED")
+            batch.tell()
+            for future in done:
+                batch.ended(pending.pop(future), _status(future))
+    except BaseException:
+        for future in pending:
+            future.cancel()
+        execution.stop()
+        raise
+    finally:
+        if own:
             pool.shutdown(cancel_futures=True)
-            raise
-    return status
+        batch.tell()
+    return batch.status
 
 
-def _run(folder: Path, parameters: Mapping[str, Any], jobs: int, say: Say) -> str:
-    for stage in STAGES:
-        target = folder / f"{stage}.ipynb"
-        if target.is_file() and failure(target) is None:
-            say(f"{stage} is finished already")
-            continue
-        say(f"{stage} ...")
-        reason = execute_notebook(stage, target, {**parameters, "run_dir": str(folder)}, jobs)
-        if reason is not None:
-            return f"failed in {stage}: {reason}"
+def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -> str:
+    """Execute what is not finished of one run and tell it in the run's `run.log`; its status."""
+    os.environ["TAD_ROOT"] = root  # a worker elsewhere may have been started anywhere
+    target, stage = Path(folder), STAGES[0]
+    say = _into(target / "run.log")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for stage in STAGES:
+            if finished(target / f"{stage}.ipynb"):
+                say(f"{stage} is finished already")
+                continue
+            begun = time.monotonic()
+            reason = obtain(stage, target, given, way, say)
+            if reason is not None:
+                return f"{'interrupted' if INTERRUPTED in reason else 'failed'} in {stage}: {reason}"
+            say(f"{stage} done in {time.monotonic() - begun:.0f} s")
+    except OSError as error:
+        return f"failed in {stage}: cannot write {error.filename or folder} ({error.strerror})"
     return "finished"
 
 
-def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jobs: int = 1) -> str | None:
-    """Execute one notebook of the project into `target`; None, or why it failed.
-
-    An attempt writes to a file of its own, which takes the place of `target` at the end: a killed one leaves no trace
-    under that name, and an earlier failure gives way.
-    """
-    root = runs.project_root()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    attempt = target.with_name(f".{stage}-{os.getpid()}.ipynb")
-    attempt.unlink(missing_ok=True)
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    command = [sys.executable, "-m", "papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
-    command += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
-    done = subprocess.run(
-        command,
-        cwd=root,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": threads},
-    )
-    reason = failure(attempt) if attempt.is_file() else (done.stderr.strip().splitlines() or ["no output"])[-1]
-    if attempt.is_file():
-        os.replace(attempt, target)
-    return reason if done.returncode or reason else None
+def in_order(experiment: Experiment) -> list[str]:
+    """The labels so that runs of different detectors come first: those that share one would only wait for it."""
+    place: Counter[str] = Counter()
+    ranks = {}
+    for label, given in experiment.runs.items():
+        key = stages.key("train", given)
+        ranks[label] = place[key]
+        place[key] += 1
+    return sorted(experiment.runs, key=ranks.__getitem__)
 
 
-def failure(path: Path) -> str | None:
-    """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return re.sub(r"\x1b\[[0-9;]*m", "", f"{output.ename}: {output.evalue}").splitlines()[0]
-    stopped = notebook.metadata.get("papermill", {}).get("stopped_by")
-    unrun = any(cell.cell_type == "code" and cell.source and cell.execution_count is None for cell in notebook.cells)
-    return stopped or ("not all cells ran" if unrun else None)
+def forecast(experiment: Experiment, jobs: int = 1) -> list[str]:
+    """What a plan costs, in lines: distinct stages after sharing, and the time by what earlier runs took."""
+    took = _seconds_by_stage(runs.project_root() / "outputs")
+    lines, total, known = [], 0.0, True
+    for stage in STAGES:
+        keys: dict[str, Params] = {}
+        for given in experiment.runs.values():
+            params = Params.check(given)
+            keys.setdefault(stages.key(stage, given, runs.device_name(params.device)), params)
+        todo = {key: params for key, params in keys.items() if not stages.stored(stage, key)}
+        times = [took.get((stage, params.dataset)) for params in todo.values()]
+        known = known and None not in times
+        total += sum(time or 0.0 for time in times)
+        there = f", {len(keys) - len(todo)} of them made already" if len(todo) < len(keys) else ""
+        lines.append(f"{stage}: {len(keys)} for {len(experiment.runs)} runs{there}")
+    about = f"about {duration(total / jobs)}" if known else "unknown: no earlier run of this data set took it"
+    return [*lines, f"time with {jobs} at once: {about}"]
 
 
-def comparison(folder: Path) -> list[dict[str, Any]]:
-    """One row per finished run below a folder: its numbers beside its floor, baseline and ceiling."""
-    rows = []
-    for run in runs.load(folder):
-        metrics = run["metrics"]
-        if not metrics:
-            continue
-        by_role: dict[str, float] = {}
-        for row in metrics["rows"]:  # the first row of a role counts: of the ceilings, our segments with true labels
-            by_role.setdefault(row["role"], row["mAP"])
-        rows.append(
-            {"run": run["run"], "mAP": metrics["mAP"], "mAP@0.5": metrics["mAP@0.5"], "AR@100": metrics["AR@100"]}
-            | {name: by_role[name] for name in ("floor", "baseline", "ceiling")}
-            | {"seconds": round(run["seconds"])}
-        )
-    return rows
+def duration(seconds: float) -> str:
+    """A time that people read: 40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def as_text(rows: list[Mapping[str, Any]]) -> Iterator[str]:
-    """The comparison as lines of a plain table, metrics in per cent."""
-    if not rows:
-        yield "no finished run"
-        return
-    names = list(rows[0])
-    width = max(len(str(row["run"])) for row in rows) + 2
-    yield "run".ljust(width) + "".join(name.rjust(10) for name in names[1:])
-    for row in rows:
-        cells = [f"{row[name]}" if name == "seconds" else f"{100 * row[name]:.1f}" for name in names[1:]]
-        yield str(row["run"]).ljust(width) + "".join(cell.rjust(10) for cell in cells)
+def _seconds_by_stage(outputs: Path) -> dict[tuple[str, str], float]:
+    """The median time of each stage on each data set."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for run in runs.load(outputs):
+        for stage, record in runs.records(run["dir"]).items():
+            if "seconds" in record:
+                found.setdefault((stage, run["parameters"]["dataset"]), []).append(record["seconds"])
+    return {where: sorted(times)[len(times) // 2] for where, times in found.items()}
 
 
-def report(notebook: Path) -> Path:
-    """The HTML report beside an executed notebook."""
-    subprocess.run(
-        [sys.executable, "-m", "jupyter", "nbconvert", "--to", "report", str(notebook)],
-        check=True,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-    )
-    return notebook.with_suffix(".html")
+def _status(future: Future) -> str:
+    try:
+        return future.result()
+    except Exception as error:  # a worker that died, or could not read the task: one run's failure, not the batch's
+        return f"failed: {type(error).__name__}: {error}"
+
+
+def _into(log: Path) -> Say:
+    """What appends lines with their time to a log; a disk that takes none does not end the run."""
+
+    def say(text: str) -> None:
+        with suppress(OSError), open(log, "a", encoding="utf-8") as handle:
+            handle.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {text}\n")
+
+    return say
+
+
+@dataclass
+class _Batch:
+    """What is known of a batch at work: who ended how, what was told, and how long the rest will take."""
+
+    folder: Path
+    labels: list[str]
+    say_aloud: Say
+    status: dict[str, str] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.write = _into(self.folder / "batch.log")
+        self.read = {label: self._size(label) for label in self.labels}
+        self.skipped = sum(all(finished(self.folder / label / f"{s}.ipynb") for s in STAGES) for label in self.labels)
+
+    def _size(self, label: str) -> int:
+        log = self.folder / label / "run.log"
+        return log.stat().st_size if log.is_file() else 0
+
+    def say(self, text: str) -> None:
+        self.write(text)
+        self.say_aloud(text)
+
+    def tell(self) -> None:
+        """Repeat what runs have written into their logs since the last look."""
+        for label in self.labels:
+            if self._size(label) > self.read[label]:
+                with open(self.folder / label / "run.log", encoding="utf-8") as handle:
+                    handle.seek(self.read[label])
+                    news = handle.read()
+                self.read[label] += len(news.encode())
+                for line in news.splitlines():
+                    self.say(f"{label}: {line[21:]}")
+
+    def ended(self, label: str, status: str) -> None:
+        """Keep how a run ended, and say it with the time that is left."""
+        self.status[label] = status
+        worked, left = len(self.status) - self.skipped, len(self.labels) - len(self.status)
+        rest = (time.monotonic() - self.started) / worked * left if worked > 0 else 0.0
+        about = f", about {duration(rest)} left" if worked > 0 and left else ""
+        self.say(f"{label}: {status} ({len(self.status)} of {len(self.labels)} runs{about})")
+        try:
+            record = read_json(self.folder / "experiment.json")
+            write_json(self.folder / "experiment.json", record | {"status": record.get("status", {}) | {label: status}})
+        except OSError as error:
+            self.say_aloud(f"cannot write {self.folder / 'experiment.json'} ({error.strerror}); going on")

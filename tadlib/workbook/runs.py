@@ -77,7 +77,9 @@ class Run:
         """The path of an artefact that `stage` writes; where it is missing, an error that says what to run."""
         if self.path(name).is_file():
             return self.path(name)
-        latest = max(project_root().glob(f"outputs/**/{name}"), key=lambda path: path.stat().st_mtime, default=None)
+        latest = max(
+            project_root().glob(f"outputs/[!.]*/**/{name}"), key=lambda path: path.stat().st_mtime, default=None
+        )
         hint = f" (the latest is {latest.parent})" if latest else ""
         raise RunError(
             f"{self.stage} needs {name}, which {stage}.ipynb writes, and {self.dir} has none: run {stage}.ipynb with "
@@ -157,7 +159,7 @@ def start(stage: str, params: Params) -> Run:
     folder = resolve(params.run_dir) if params.run_dir else project_root() / "outputs" / "adhoc" / new_name(stage)
     try:
         folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
-        if _records(folder).get(stage, {}).get("status") == "finished":
+        if records(folder).get(stage, {}).get("status") == "finished":
             raise RunError(
                 f"{stage} has already finished in {folder}: results are never overwritten; pass another run_dir"
             )
@@ -215,9 +217,8 @@ def device_name(device: str) -> str:
 def load(outputs: Path | str) -> list[dict[str, Any]]:
     """Every run below a folder: its directory, the status of each stage, its parameters and its metrics."""
     found = []
-    for path in sorted(Path(outputs).rglob("run.json")):
-        stages = read_json(path)
-        metrics = path.with_name("metrics.json")
+    for path in sorted(path for path in Path(outputs).rglob("run.json") if ".shared" not in path.parts):
+        stages, metrics = read_json(path), path.with_name("metrics.json")
         found.append(
             {
                 "run": path.parent.name,
@@ -231,12 +232,13 @@ def load(outputs: Path | str) -> list[dict[str, Any]]:
     return found
 
 
-def _records(folder: Path) -> dict[str, Any]:
+def records(folder: Path) -> dict[str, Any]:
+    """What the stages of a run recorded, by stage."""
     return read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
 
 
 def _write_record(folder: Path, stage: str, record: Mapping[str, Any]) -> None:
-    write_json(folder / "run.json", _records(folder) | {stage: dict(record)})
+    write_json(folder / "run.json", records(folder) | {stage: dict(record)})
 
 
 def _peak_memory_mb() -> float:

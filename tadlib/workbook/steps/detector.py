@@ -21,6 +21,7 @@ from tadlib.detector.matching import Costs
 from tadlib.detector.network import ConditionalDetr, Switches
 from tadlib.detector.proposals import Proposals
 from tadlib.files import Progress, atomic, silent
+from tadlib.workbook import stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run
 from tadlib.workbook.steps.answers import training_texts
@@ -58,7 +59,7 @@ def train(
     model = network(windows.channels, params, len(data.classes.seen))
     device, texts = devices.pick(params.device), training_texts(data, params)
     log = tensorboard(run.path("tensorboard")) if params.tensorboard else None
-    key = {"parameters": _training_parameters(params), "data": data.fingerprint, "torch": torch.__version__}
+    key = {"parameters": stages.read_by("train", params), "data": data.fingerprint, "torch": torch.__version__}
     with run.unfinished(key) as checkpoint:
         history = training.fit(
             model,
@@ -111,26 +112,6 @@ def network(channels: int, params: Params, classes: int = 0) -> ConditionalDetr:
     switches = Switches(**{each.name: getattr(params, each.name) for each in fields(Switches)})
     same = {name: getattr(params, name) for name in sizes}
     return ConditionalDetr(channels, text_dim=text_dim, switches=switches, **same)
-
-
-def _training_parameters(params: Params) -> dict[str, object]:
-    naming = {
-        *("run_dir", "text", "descriptions", "lead", "candidates", "pooling", "roi_bins", "similarity_at", "extend"),
-        *("contrast", "similarity", "logit_scale", "temperature", "probability", "fusion", "fusion_weight"),
-        *("head", "head_residual", "head_loss", "head_epochs", "head_lr"),
-        *(
-            "ensemble",
-            "ensemble_weight",
-            "reject",
-            "reject_below",
-            "keep",
-            "top_k",
-            "nms",
-            "nms_tiou",
-            "filter_threshold",
-        ),
-    }
-    return {name: value for name, value in params.model_dump().items() if name not in naming | {"protocol"}}
 
 
 def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:

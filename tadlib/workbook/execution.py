@@ -1,0 +1,92 @@
+"""One notebook executed by papermill in a process of its own, and what its outcome was."""
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from tadlib.workbook import runs
+
+INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
+_alive: set[subprocess.Popen] = set()
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jobs: int = 1) -> str | None:
+    """Execute one notebook of the project into `target`; None, or why it failed.
+
+    An attempt writes to a file of its own, which takes the place of `target` at the end: a killed one leaves no trace
+    under that name, and an earlier failure gives way. It ends with the process that started it, however that ends.
+    """
+    root = runs.project_root()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    attempt = target.with_name(f".{stage}-{os.getpid()}.ipynb")
+    attempt.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
+    command += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
+    process = subprocess.Popen(
+        command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, env=_environment(jobs), preexec_fn=_end_with_parent,
+    )  # fmt: skip
+    _alive.add(process)
+    try:
+        _, said = process.communicate()
+    finally:
+        _alive.discard(process)
+    reason = failure(attempt) if attempt.is_file() else (said.strip().splitlines() or ["no output"])[-1]
+    if attempt.is_file():
+        os.replace(attempt, target)
+    return (reason or f"papermill ended with status {process.returncode}") if process.returncode or reason else None
+
+
+def stop(patience: float = 20.0) -> None:
+    """End every notebook that this process is executing: as Ctrl-C does, and by force after `patience` seconds."""
+    for process in list(_alive):
+        process.terminate()
+    for process in list(_alive):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            continue
+        process.kill()
+
+
+def _end_with_parent() -> None:
+    """Linux tells a process that its parent has died, be it by kill -9; elsewhere it would run on to its end."""
+    if _LIBC is not None:
+        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _environment(jobs: int) -> dict[str, str]:
+    """This environment with the cores divided among `jobs`, unless it already asks for fewer threads."""
+    share = max(1, (os.cpu_count() or 1) // jobs)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = str(min(share, int(asked)) if asked.isdecimal() and int(asked) else share)
+    return os.environ | {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+def failure(path: Path) -> str | None:
+    """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
+    notebook = nbformat.read(path, as_version=4)
+    stopped = notebook.metadata.get("papermill", {}).get("stopped_by")
+    if stopped and INTERRUPTED in stopped:
+        return stopped
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return re.sub(r"\x1b\[[0-9;]*m", "", f"{output.ename}: {output.evalue}").splitlines()[0]
+    unrun = any(cell.cell_type == "code" and cell.source and cell.execution_count is None for cell in notebook.cells)
+    return stopped or ("not all cells ran" if unrun else None)
+
+
+def finished(notebook: Path) -> bool:
+    """Whether a notebook was executed from its first cell to its last."""
+    return notebook.is_file() and failure(notebook) is None

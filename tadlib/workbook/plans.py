@@ -1,0 +1,196 @@
+"""Plans: an experiment file becomes runs, every parameter of every run checked before anything starts.
+
+A file is flat YAML: what all runs have in common, the question as a comment on top, and any of
+
+    sweep: {split: [50, 75], seed: [0, 1]}        every combination
+    zip: {lr: [1.0e-3, 1.0e-4], epochs: [40, 80]} side by side
+    runs: [{fusion: clip}, {fusion: geometric, fusion_weight: 0.1}]
+    draw: {n: 20, seed: 0, lr: {log_uniform: [1.0e-4, 1.0e-2]}, queries: {uniform: [10, 60]}, nms: [hard, soft]}
+    seeds: 3                                      seeds 0, 1, 2
+
+Several of them are combined with each other, each with each.
+"""
+
+import difflib
+import itertools
+import math
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tadlib.data.checks import nearest
+from tadlib.files import digest
+from tadlib.workbook.params import Params
+
+BLOCKS = ("sweep", "zip", "runs", "draw", "seeds")
+LAWS = ("uniform", "log_uniform")
+QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
+LONGEST = 100  # letters of a label, which names a folder
+Change = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question and its runs: label -> parameters."""
+
+    name: str
+    question: str
+    runs: Mapping[str, Mapping[str, Any]]
+
+
+def plan(path: Path | str, changes: Mapping[str, Any] | None = None, quick: bool = False) -> Experiment:
+    """The runs of an experiment file, all parameters checked; `changes` beat what all runs have in common.
+
+    With `quick` every run is cut to the size of `QUICK`, and runs that differ only in seed or class split become one.
+    Raises ValueError naming the file and the parameter, before anything runs.
+    """
+    path = Path(path)
+    content, given = _read(path)
+    try:
+        blocks = _blocks(given)
+        common = {name: value for name, value in given.items() if name not in BLOCKS} | dict(changes or {})
+        planned: dict[str, Mapping[str, Any]] = {}
+        kept: set[str] = set()
+        changed: list[Change] = []
+        for chosen in itertools.product(*blocks.values()):
+            change = {name: value for part in chosen for name, value in part.items()}
+            parameters = common | change
+            params = Params.check(parameters)
+            if change in changed:
+                if "draw" in blocks:  # the dice may fall alike
+                    continue
+                raise ValueError(f"two runs are the same: {_text(change)}")
+            changed.append(change)
+            if quick:
+                parameters |= {name: size for name, size in QUICK.items() if getattr(params, name) > size}
+                Params.check(parameters)
+                alike = digest({name: value for name, value in change.items() if name not in ("seed", "split_id")})
+                if alike in kept:
+                    continue
+                kept.add(alike)
+            planned[_label(change, planned)] = parameters
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    question = " ".join(line.lstrip("# ") for line in content.splitlines() if line.startswith("#"))
+    return Experiment(path.stem + ("-quick" if quick else ""), question, planned)
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    if not path.is_file():
+        there = sorted(map(str, path.parent.glob("*.yaml")))
+        close = difflib.get_close_matches(str(path), there, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"no experiment file {path}; there are: {', '.join(there)}{hint}")
+    content = path.read_text(encoding="utf-8")
+    try:
+        given = yaml.safe_load(content) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} must hold names and values, got {type(given).__name__}")
+    return content, given
+
+
+def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
+    """The changes of every block that is there; a parameter may be in one block alone."""
+    for name in given:
+        if name not in BLOCKS and name not in Params.model_fields:
+            raise ValueError(f"unknown parameter {name!r}{nearest(str(name), [*BLOCKS, *Params.model_fields])}")
+    makers = {"sweep": _grid, "zip": _zipped, "runs": _listed, "draw": _drawn, "seeds": _seeds}
+    blocks = {name: makers[name](given[name]) for name in BLOCKS if given.get(name) is not None}
+    owner: dict[str, str] = {}
+    for block, choices in blocks.items():
+        for name in {name for change in choices for name in change}:
+            if name not in Params.model_fields:
+                raise ValueError(f"{block}: unknown parameter {name!r}{nearest(str(name), Params.model_fields)}")
+            if name in owner:
+                raise ValueError(f"{name} is varied by {owner[name]} and by {block}: keep one of them")
+            owner[name] = block
+    return blocks
+
+
+def _lists(block: str, value: Any) -> dict[str, list[Any]]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{block} must hold parameters and their lists of values, got {value!r}")
+    for name, values in value.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{block} of {name} must be a list of values, got {values!r}")
+    return value
+
+
+def _grid(value: Any) -> list[Change]:
+    lists = _lists("sweep", value)
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+
+
+def _zipped(value: Any) -> list[Change]:
+    lists = _lists("zip", value)
+    lengths = {name: len(values) for name, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"zip puts lists side by side, so all must be as long as each other: {told}")
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+
+
+def _listed(value: Any) -> list[Change]:
+    if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
+        raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
+    return value
+
+
+def _seeds(value: Any) -> list[Change]:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"seeds must be a whole number >= 1, how many seeds from 0 on; got {value!r}")
+    return [{"seed": seed} for seed in range(value)]
+
+
+def _drawn(value: Any) -> list[Change]:
+    if not isinstance(value, dict):
+        raise ValueError(f"draw must hold n, optionally seed, and what to draw from, got {value!r}")
+    number, seed = value.get("n"), value.get("seed", 0)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"draw: n must be a whole number >= 1, how many runs are drawn; got {number!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ValueError(f"draw: seed must be a whole number, the seed of the draws; got {seed!r}")
+    laws = {name: law for name, law in value.items() if name not in ("n", "seed")}
+    if not laws:
+        raise ValueError("draw has no parameter to draw: give one its list of values or its range")
+    dice = random.Random(seed)
+    return [{name: _draw(dice, name, law) for name, law in laws.items()} for _ in range(number)]
+
+
+def _draw(dice: random.Random, name: str, law: Any) -> Any:
+    if name not in Params.model_fields:
+        raise ValueError(f"draw: unknown parameter {name!r}{nearest(str(name), Params.model_fields)}")
+    if isinstance(law, list) and law:
+        return dice.choice(law)
+    if not isinstance(law, dict) or len(law) != 1:
+        raise ValueError(f"draw: {name} must be a list of values or one of {', '.join(LAWS)}: [low, high]; got {law!r}")
+    ((kind, ends),) = law.items()
+    if kind not in LAWS:
+        raise ValueError(f"draw: {name} has an unknown law {kind!r}{nearest(str(kind), LAWS)}")
+    try:
+        low, high = map(float, ends)
+    except (TypeError, ValueError):
+        raise ValueError(f"draw: {kind} of {name} must be [low, high], two numbers; got {ends!r}") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (kind == "log_uniform" and low <= 0):
+        sign = "0 < low < high" if kind == "log_uniform" else "low < high"
+        raise ValueError(f"draw: {kind} of {name} needs {sign}, got [{low:g}, {high:g}]")
+    drawn = dice.uniform(low, high) if kind == "uniform" else math.exp(dice.uniform(math.log(low), math.log(high)))
+    return round(drawn) if Params.model_fields[name].annotation is int else float(f"{drawn:.4g}")
+
+
+def _text(change: Change) -> str:
+    return "_".join(f"{name}-{value}" for name, value in change.items()) or "run"
+
+
+def _label(change: Change, taken: Iterable[str]) -> str:
+    """A name for the folder of a run: what is special about it, in letters that every disk takes."""
+    label = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _text(change))
+    if len(label) > LONGEST or label in taken:
+        label = f"{label[: LONGEST - 13]}_{digest(dict(change))}"
+    return label

@@ -1,0 +1,132 @@
+"""Which parameters, code and data a stage depends on: runs that agree in all of them share the stage.
+
+`prepare` reads the data and its texts, `train` whatever makes the detector, `classify` and `evaluate` everything.
+A parameter that is in no list here belongs to training: a new one is never shared by mistake.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import tadlib
+from tadlib.data.datasets import TEXT_LAYOUTS
+from tadlib.files import digest
+from tadlib.workbook import runs
+from tadlib.workbook.params import Params
+
+STAGES = ("prepare", "train", "classify", "evaluate")
+
+DATA = frozenset(
+    "dataset data_dir split split_id seed device precision encoder pretrained stride frames_per_snippet snippets "
+    "features text_features missing".split()
+)
+WORDING = frozenset({"text", "descriptions", "lead"})
+NAMING = frozenset(
+    "pooling head head_residual head_loss head_epochs head_lr similarity_at extend contrast similarity roi_bins "
+    "logit_scale temperature probability candidates fusion fusion_weight ensemble ensemble_weight reject "
+    "reject_below".split()
+)
+MERGING = frozenset({"nms", "nms_tiou", "top_k", "test_overlap"})
+KEEPING = frozenset({"keep", "filter_threshold"})
+NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
+
+# modules that run, ask, compare and show: a change in them changes no stage's result
+RUNNING = {"cli", "plans", "experiments", "execution", "sharing", "clusters", "tracking", "comparison"}
+RUNNING |= {
+    "command_line",
+    "report",
+    "reporting",
+    "report_params",
+    "evidence",
+    "lab_log",
+    "tables",
+    "telling",
+    "variants",
+}
+RUNNING |= {"vocabularies", "asking", "doctor", "viewer"}
+
+
+def depends_on(stage: str, params: Params) -> frozenset[str]:
+    """The names of the parameters that can change what a stage leaves behind for the later ones."""
+    if stage == "prepare":
+        return DATA | WORDING | {"protocol", "window", "test_overlap", "pooling", "roi_bins"}
+    everything = frozenset(Params.model_fields) - {"run_dir"}
+    if stage != "train":
+        return everything
+    names = everything - NOT_TRAINED
+    if params.fuse_text or params.segmentation != "none":
+        names |= WORDING
+    if params.validation:
+        names |= MERGING
+    return everything if params.curves else names
+
+
+def read_by(stage: str, params: Params) -> dict[str, Any]:
+    """The parameters that a stage depends on, with their values."""
+    names = depends_on(stage, params)
+    return {name: value for name, value in params.model_dump().items() if name in names}
+
+
+def reduced(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given for a run, without what the stage does not depend on: so every run that shares it asks alike."""
+    names = depends_on(stage, Params.check(given))
+    return {name: value for name, value in given.items() if name in names}
+
+
+def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
+    """Twelve digits that stand for all a stage depends on: parameters, code, data, and what computes.
+
+    An earlier stage's parameters are among a later one's, its notebook is not: it is the code that makes results.
+    """
+    params = Params.check(given)
+    return digest([stage, read_by(stage, params), code_version(stage), data_version(params), machine])
+
+
+def stored_at(stage: str, key: str) -> Path:
+    """Where the store keeps a finished stage; the store may be deleted whenever nothing runs."""
+    return runs.project_root() / "outputs" / ".shared" / f"{stage}-{key}"
+
+
+def stored(stage: str, key: str) -> bool:
+    """Whether the store has a stage."""
+    return (stored_at(stage, key) / "shared.json").is_file()
+
+
+def code_version(*stages: str) -> str:
+    """Twelve digits that stand for the code of the science, and for the notebooks of some stages."""
+    package = Path(tadlib.__file__).parent
+    running = {package / "workbook" / f"{name}.py" for name in RUNNING}
+    modules = [path for path in sorted(package.rglob("*.py")) if path not in running]
+    notebooks = [runs.project_root() / "notebooks" / f"{stage}.ipynb" for stage in stages]
+    return digest([_content(path, path.stat().st_mtime_ns) for path in [*modules, *notebooks]])
+
+
+def data_version(params: Params) -> str:
+    """Twelve digits that stand for the files a run starts from: names, sizes and times, so that nothing is read.
+
+    The demo is made by the code, and its version is the code's.
+    """
+    found: list[Path] = []
+    if params.dataset != "demo":
+        known = params.dataset in ("thumos14", "activitynet13")
+        folder = runs.resolve(params.data_dir) / params.dataset if known else runs.resolve(params.dataset)
+        for place in (folder, folder / "annotations", folder / "videos", folder / "features"):
+            found += _files(place.glob("*"))
+        found += [path for layout in TEXT_LAYOUTS for place in folder.glob(layout) for path in _files(place.rglob("*"))]
+    if params.features not in ("auto", "simulate"):
+        found += _files(runs.resolve(params.features).glob("*"))
+    named = (params.pretrained, params.text_features, params.descriptions)
+    found += _files(runs.resolve(name) for name in named if name)
+    stats = [(str(path), path.stat()) for path in sorted(set(found))]
+    return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    return [path for path in paths if path.is_file() and not path.name.startswith(".")]
+
+
+@lru_cache(maxsize=1024)
+def _content(path: Path, _changed: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

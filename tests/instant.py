@@ -1,0 +1,83 @@
+"""Stages that take no time: `tad run` with everything of an experiment but kernels and science.
+
+`python tests/instant.py run FILE ...` is `tad run` with such stages, in a process that can be killed.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import stubs
+
+from tadlib.files import read_json, write_json
+from tadlib.workbook import runs
+from tadlib.workbook.execution import failure
+from tadlib.workbook.params import Params
+from tadlib.workbook.stages import STAGES
+
+ROLES = [{"role": role, "mAP": 0.5} for role in ("floor", "baseline", "ceiling")]
+
+
+def project(folder: Path) -> Path:
+    """A project of such stages; the source of a notebook says what it does: "ok", or "fail"."""
+    stubs.project(folder, "1")
+    (folder / "params").mkdir()
+    for stage in STAGES:
+        (folder / "notebooks" / f"{stage}.ipynb").write_text("ok")
+    return folder
+
+
+def execute(stage: str, target: Path, parameters: dict, jobs: int) -> str | None:
+    """What a stage leaves: a notebook, its record, small files handed on; every start and end is in `calls`.
+
+    It fails while its source says "fail", and the first time only where it says "once".
+    """
+    root, folder = runs.project_root(), runs.resolve(parameters["run_dir"])
+    params = Params.check(parameters)
+    note(root, f"begin {stage} {target.parent.parent.name.split('-')[1]}")
+    source = (root / "notebooks" / f"{stage}.ipynb").read_text()
+    time.sleep(float(os.environ.get("TAD_TEST_SECONDS", "0")))
+    notebook = stubs.notebook("1")
+    for cell in notebook.cells[1:]:
+        cell.execution_count = 1
+    if source == "fail" or (source == "once" and (root / "calls").read_text().count(f"begin {stage}") == 1):
+        notebook.cells[-1].outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="bad", traceback=[])]
+    nbformat.write(notebook, target)
+    record = {"parameters": params.model_dump(), "status": "finished", "seconds": 2.0}
+    write_json(folder / "run.json", {stage: record})
+    if stage == "train":
+        write_json(folder / "checkpoint.json", params.lr)
+        write_json(folder / "metrics.json", "by default")
+    if stage == "classify":
+        write_json(folder / "detections.json", read_json(folder / "checkpoint.json") + params.top_k)
+    if stage == "evaluate":
+        value = read_json(folder / "detections.json")
+        write_json(folder / "metrics.json", {"mAP": value, "mAP@0.5": value, "AR@100": value, "rows": ROLES})
+    note(root, f"end {stage} {target.parent.parent.name.split('-')[1]}")
+    return failure(target)
+
+
+def note(root: Path, text: str) -> None:
+    """Add a line to the calls, whole even when several processes do."""
+    handle = os.open(root / "calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, f"{text}\n".encode())
+    os.close(handle)
+
+
+def install() -> None:
+    """Let this process execute such stages; nothing of it imports torch."""
+    from tadlib.workbook import comparison, sharing
+
+    sharing.execute_notebook = execute
+    runs.device_name = lambda device: device
+    comparison.report = lambda notebook: notebook.with_suffix(".html")
+
+
+if __name__ == "__main__":
+    from tadlib.workbook import cli, experiments
+
+    install()
+    experiments.report = lambda notebook: notebook.with_suffix(".html")
+    sys.exit(cli.main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""Plans: what an experiment file asks for, checked before anything runs."""
+
+import pytest
+from conftest import ROOT
+
+from tadlib.workbook.params import Params
+from tadlib.workbook.plans import QUICK, plan
+
+EXPERIMENTS = sorted((ROOT / "params").glob("*.yaml"))
+
+
+def write(folder, text: str):
+    path = folder / "e.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_of_the_project_can_be_planned(path):
+    planned = plan(path)
+    assert planned.runs and planned.question.endswith((".", "?"))
+
+
+def test_there_are_experiments():
+    assert EXPERIMENTS
+
+
+def test_a_sweep_becomes_one_run_per_combination(tmp_path):
+    planned = plan(write(tmp_path, "# Why?\nseed: 1\nsweep:\n  split: [50, 75]\n  split_id: [0, 1]\n"))
+    assert list(planned.runs) == [
+        "split-50_split_id-0", "split-50_split_id-1", "split-75_split_id-0", "split-75_split_id-1",
+    ]  # fmt: skip
+    assert planned.runs["split-75_split_id-1"] == {"seed": 1, "split": 75, "split_id": 1}
+    assert planned.question == "Why?"
+
+
+def test_without_a_sweep_there_is_one_run(tmp_path):
+    assert plan(write(tmp_path, "split: 50\n")).runs == {"run": {"split": 50}}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("spilt: 50\n", "did you mean 'split'"),
+        ("sweep:\n  split_id: [0, 11]\n", "split_id must be a whole number >= 0 and <= 9; got 11"),
+        ("sweep:\n  split: 50\n", "sweep of split must be a list"),
+        ("split: [50\n", "not readable YAML"),
+        ("- 1\n", "must hold names and values"),
+    ],
+)
+def test_a_mistake_in_any_run_stops_the_plan_and_names_the_file(text, message, tmp_path):
+    with pytest.raises(ValueError, match=message) as caught:
+        plan(write(tmp_path, text))
+    assert "e.yaml" in str(caught.value)
+
+
+def test_a_missing_experiment_lists_those_there_are(tmp_path):
+    write(tmp_path, "split: 50\n")
+    with pytest.raises(ValueError, match=r"no experiment file .*other.yaml; there are: .*e.yaml"):
+        plan(tmp_path / "other.yaml")
+
+
+def test_changes_from_the_command_line_win(tmp_path):
+    assert plan(write(tmp_path, "seed: 1\n"), {"seed": 2}).runs == {"run": {"seed": 2}}
+
+
+def runs_of(folder, text: str, **options) -> list[dict]:
+    return [dict(run) for run in plan(write(folder, text), **options).runs.values()]
+
+
+def test_lists_side_by_side_seeds_and_named_runs_are_combined(tmp_path):
+    text = "zip: {lr: [0.1, 0.2], epochs: [3, 4]}\nseeds: 2\nruns: [{fusion: clip}, {top_k: 5}]\n"
+    found = runs_of(tmp_path, text)
+    assert len(found) == 8 and {"lr": 0.1, "epochs": 3, "fusion": "clip", "seed": 1} in found
+    assert not [run for run in found if (run["lr"], run["epochs"]) == (0.1, 4)]
+
+
+def test_draws_repeat_themselves_and_stay_in_range(tmp_path):
+    text = "draw: {n: 40, seed: 3, lr: {log_uniform: [1.0e-4, 1e-2]}, queries: {uniform: [5, 9]}, nms: [hard, none]}\n"
+    found = runs_of(tmp_path, text)
+    assert found == runs_of(tmp_path, text) != runs_of(tmp_path, text.replace("seed: 3", "seed: 4"))
+    assert all(1e-4 <= run["lr"] <= 1e-2 and run["queries"] in range(5, 10) for run in found) and len(found) == 40
+    assert 8 < sum(run["lr"] < 1e-3 for run in found) < 32, "about half of the draws in each decade"
+    assert {run["nms"] for run in found} == {"hard", "none"}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("swep:\n  split: [50]\n", "unknown parameter 'swep'; did you mean 'sweep'"),
+        ("sweep: {spilt: [50]}\n", "sweep: unknown parameter 'spilt'; did you mean 'split'"),
+        ("zip: {lr: [0.1], epochs: [3, 4]}\n", "as long as each other: lr has 1, epochs has 2"),
+        ("runs: {fusion: clip}\n", "runs must be a list of runs"),
+        ("runs: [{fusion: clap}]\n", "fusion must be one of .*did you mean 'clip'"),
+        ("seeds: 0\n", "seeds must be a whole number >= 1"),
+        ("seeds: 2\nsweep: {seed: [1]}\n", "seed is varied by sweep and by seeds"),
+        ("draw: {lr: [0.1]}\n", "draw: n must be a whole number >= 1"),
+        ("draw: {n: 2}\n", "draw has no parameter"),
+        ("draw: {n: 2, rl: [1]}\n", "draw: unknown parameter 'rl'"),
+        ("draw: {n: 2, lr: {log_unifrom: [1, 2]}}\n", "unknown law 'log_unifrom'; did you mean 'log_uniform'"),
+        ("draw: {n: 2, lr: {log_uniform: [0, 1]}}\n", "log_uniform of lr needs 0 < low < high"),
+        ("draw: {n: 2, lr: {uniform: 3}}\n", "uniform of lr must be .low, high."),
+        ("runs: [{lr: 0.1}, {lr: 0.1}]\n", "two runs are the same: lr-0.1"),
+    ],
+)
+def test_a_wrong_sweep_is_named(text, message, tmp_path):
+    with pytest.raises(ValueError, match=rf"e\.yaml: .*{message}"):
+        plan(write(tmp_path, text))
+
+
+def test_labels_are_names_of_folders(tmp_path):
+    planned = plan(write(tmp_path, "sweep: {dataset: [a/b, 'c d'], pretrained: [" + "x" * 300 + "]}\n"))
+    assert all("/" not in label and " " not in label and len(label) <= 100 for label in planned.runs)
+    assert len(planned.runs) == 2
+
+
+def test_quick_cuts_every_run_and_leaves_one_of_each_question(tmp_path):
+    text = "epochs: 30\nsweep: {split_id: [0, 1], lr: [0.1, 0.2], head_epochs: [1, 5]}\nseeds: 2\n"
+    planned = plan(write(tmp_path, text), quick=True)
+    assert planned.name == "e-quick" and len(planned.runs) == 4
+    assert {(run["epochs"], run["head_epochs"]) for run in planned.runs.values()} == {
+        (QUICK["epochs"], 1), (QUICK["epochs"], QUICK["head_epochs"]),
+    }  # fmt: skip
+    assert all(Params.check(run) for run in planned.runs.values())

@@ -1,0 +1,182 @@
+"""Stages are made once for all runs that depend on the same, and every run still gets its own numbers."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import instant
+import nbformat
+import pytest
+import torch
+
+from tadlib.files import read_json
+from tadlib.workbook import runs, sharing, stages, steps
+from tadlib.workbook.execution import failure
+from tadlib.workbook.params import Params
+from tadlib.workbook.stages import STAGES
+
+NAMINGS = [{"fusion": "clip"}, {"text": "name"}, {"top_k": 7}, {"nms": "hard"}, {"roi_bins": 4}]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A project whose stages take no time."""
+    instant.project(tmp_path)
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    monkeypatch.setattr(sharing, "execute_notebook", instant.execute)
+    return tmp_path
+
+
+def obtain_all(folder, given, **options) -> list[str | None]:
+    return [sharing.obtain(stage, folder, given, say=lambda text: None, **options) for stage in STAGES]
+
+
+def executed(home) -> list[str]:
+    return [line.split()[1] for line in (home / "calls").read_text().splitlines() if line.startswith("begin")]
+
+
+def stored(home) -> list[str]:
+    return [path.name for path in (home / "outputs" / ".shared").iterdir() if path.is_dir()]
+
+
+def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
+    first, second = home / "outputs" / "e" / "v" / "a", home / "outputs" / "e" / "v" / "b"
+    assert obtain_all(first, {"top_k": 5}) == [None] * 4
+    assert obtain_all(second, {"top_k": 9}) == [None] * 4
+    assert {stage: executed(home).count(stage) for stage in STAGES} == {
+        "prepare": 1,
+        "train": 1,
+        "classify": 2,
+        "evaluate": 2,
+    }
+    lr = Params.check({}).lr
+    assert [read_json(folder / "metrics.json")["mAP"] for folder in (first, second)] == [lr + 5, lr + 9]
+    assert os.stat(first / "checkpoint.json").st_ino == os.stat(second / "checkpoint.json").st_ino, "no bytes twice"
+
+    own, taken = (nbformat.read(folder / "train.ipynb", as_version=4) for folder in (first, second))
+    assert taken.metadata.tadlib.shared["made_for"] == "outputs/e/v/a"
+    assert "Shared stage" in taken.cells[0].source and "outputs/e/v/a" in taken.cells[0].source
+    assert "Shared stage" not in own.cells[0].source and failure(second / "train.ipynb") is None
+    records = read_json(second / "run.json")
+    assert records["train"]["shared"]["made_for"] == "outputs/e/v/a" and "shared" not in records["evaluate"]
+    assert {record["parameters"]["top_k"] for record in records.values()} == {9}, "the run's own, in every record"
+    assert [run["run"] for run in runs.load(home / "outputs")] == ["a", "b"], "the store is no run"
+
+
+def test_a_run_is_whole_without_the_store_and_its_train_leaves_no_numbers_of_others(home):
+    folder = home / "outputs" / "e" / "v" / "a"
+    for stage in STAGES[:2]:
+        sharing.obtain(stage, folder, {}, say=lambda text: None)
+    assert not (folder / "metrics.json").exists(), "a run has numbers when it is evaluated"
+    for path in sorted((home / "outputs" / ".shared").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert sharing.obtain("classify", folder, {}, say=lambda text: None) is None
+    assert read_json(folder / "checkpoint.json") == Params.check({}).lr
+
+
+def test_runs_that_start_together_train_once(home):
+    folders = [home / "outputs" / "e" / "v" / str(number) for number in range(3)]
+    ready = threading.Barrier(3)
+
+    def train(folder, top_k):
+        ready.wait()
+        return sharing.obtain("train", folder, {"top_k": top_k}, say=lambda text: None)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(train, folders, (1, 2, 3))) == [None] * 3
+    assert executed(home) == ["train"]
+    assert all(failure(folder / "train.ipynb") is None for folder in folders)
+    assert len(stored(home)) == 1, "no attempt is left"
+
+
+def test_what_a_killed_attempt_left_is_swept_and_a_failure_is_the_runs_alone(home):
+    folder, source = home / "outputs" / "e" / "v" / "a", home / "notebooks" / "train.ipynb"
+    name = f"train-{stages.key('train', {'lr': 0.5}, runs.device_name('auto'))}"
+    (home / "outputs" / ".shared" / f".{name}-abcdef" / "x").mkdir(parents=True)
+    assert sharing.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) is None
+    assert stored(home) == [name]
+    source.write_text("fail")
+    assert sharing.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) == "KeyError: bad"
+    assert runs.records(folder)["train"]["status"] == "failed" and failure(folder / "train.ipynb") == "KeyError: bad"
+    assert stored(home) == [name]
+    source.write_text("mended")
+    assert sharing.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) is None
+    assert runs.records(folder)["train"]["status"] == "finished" and failure(folder / "train.ipynb") is None
+
+
+def test_a_run_may_refuse_to_share(home):
+    for name in ("a", "b"):
+        assert sharing.obtain("train", home / "outputs" / "e" / name, {}, way=sharing.Way(share=False)) is None
+    assert executed(home) == ["train", "train"]
+    assert stored(home) == []
+
+
+def test_what_a_stage_depends_on():
+    def trained(**given) -> str:
+        return stages.key("train", given)
+
+    assert len({trained(**naming) for naming in NAMINGS}) == 1
+    assert trained(run_dir="a") == trained() == trained(epochs=Params.check({}).epochs)
+    assert len({trained(), trained(lr=0.5), trained(split=50), trained(fuse_text=True), trained(curves=True)}) == 5
+    assert trained(fuse_text=True) != trained(fuse_text=True, text="name"), "a detector that reads the texts"
+    assert trained(validation=0.2) != trained(validation=0.2, nms="hard"), "an epoch that is watched by its proposals"
+    assert len({stages.key("prepare", given) for given in ({}, {"lr": 0.5}, {"top_k": 3})}) == 1
+    assert len({stages.key("classify", naming) for naming in NAMINGS}) == len(NAMINGS)
+    assert stages.key("train", {}, "cpu") != stages.key("train", {}, "cuda")
+
+
+def test_other_code_other_data_other_key(home):
+    data = home / "mine"
+    (data / "features").mkdir(parents=True)
+    (data / "annotations.json").write_text("{}")
+    given = {"dataset": str(data)}
+    keys = [stages.key("train", given)]
+    (data / "annotations.json").write_text('{"database": {}}')
+    keys.append(stages.key("train", given))
+    (data / "features" / "v.npy").write_bytes(b"1")
+    keys.append(stages.key("train", given))
+    (home / "notebooks" / "train.ipynb").write_text("changed")
+    keys.append(stages.key("train", given))
+    (home / "notebooks" / "evaluate.ipynb").write_text("changed")
+    assert len(set(keys)) == 4 and stages.key("train", given) == keys[-1]
+    (data / "features" / ".cache").write_bytes(b"1")
+    assert stages.key("train", given) == keys[-1]
+
+
+class Noting(Params):
+    """Parameters that note who is asked for."""
+
+    def __getattribute__(self, name):
+        if name in Params.model_fields:
+            NOTED.add(name)
+        return super().__getattribute__(name)
+
+
+NOTED: set[str] = set()
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [{}, {"fuse_text": True, "text": "name"}, {"curves": True, "validation": 0.3}],
+    ids=str,
+)
+def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path):
+    params = Noting.check(tiny | {"epochs": 1, "overlap": 0.0} | switches)
+    run = runs.start("train", Params.check({"run_dir": str(tmp_path / "r")}))
+    NOTED.clear()
+    data = steps.gather(params)
+    steps.train(data, steps.training_windows(data, params), params, run)
+    # windows to watch are cut with test_overlap, but without `curves` and `validation` there are no videos to cut
+    extra = NOTED - stages.depends_on("train", params) - {"test_overlap"}
+    assert not extra, f"read in training and not in its key: {sorted(extra)}"
+    assert {"epochs", "lr", "dataset"} <= NOTED
+    torch.load(run.path("checkpoint.pt"), weights_only=True)
+
+
+def test_preparing_reads_nothing_that_is_not_in_its_key(tiny):
+    params = Noting.check(tiny)
+    NOTED.clear()
+    data = steps.gather(params)
+    steps.overview(data), steps.inventory(data), steps.findings(data), data.test_videos, steps.class_pictures(data)
+    steps.leaks(data, steps.feature_health(data), params)
+    assert NOTED <= stages.depends_on("prepare", params), NOTED - stages.depends_on("prepare", params)
