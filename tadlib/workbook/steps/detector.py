@@ -26,6 +26,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.watching import SEEN, divided, watching
+from tadlib.workbook.switches import NamingSwitches
 
 
 def training_windows(data: Data, params: Params) -> WindowSet:
@@ -119,23 +120,9 @@ def training_texts(data: Data, params: Params) -> Float[Tensor, "k c"] | None:
 
 
 def _training_parameters(params: Params) -> dict[str, object]:
-    naming = {
-        *("run_dir", "text", "descriptions", "lead", "candidates", "pooling", "roi_bins", "similarity_at", "extend"),
-        *("contrast", "similarity", "logit_scale", "temperature", "probability", "fusion", "fusion_weight"),
-        *("head", "head_residual", "head_loss", "head_epochs", "head_lr"),
-        *(
-            "ensemble",
-            "ensemble_weight",
-            "reject",
-            "reject_below",
-            "keep",
-            "top_k",
-            "nms",
-            "nms_tiou",
-            "filter_threshold",
-        ),
-    }
-    return {name: value for name, value in params.model_dump().items() if name not in naming | {"protocol"}}
+    later = {"run_dir", "keep", "top_k", "nms", "nms_tiou", "filter_threshold", "protocol"}
+    naming = later | set(NamingSwitches.model_fields)
+    return {name: value for name, value in params.model_dump().items() if name not in naming}
 
 
 def target_texts(data: Data, params: Params, classes: Sequence[str] | None = None) -> Float[Tensor, "k c"]:

@@ -16,8 +16,8 @@ from tadlib.naming.pooling import HOW
 from tadlib.naming.text import STYLES, texts_of
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data
-from tadlib.workbook.steps.namers import not_rejected
 from tadlib.workbook.steps.naming import class_logits, fused, name, named_segments
+from tadlib.workbook.steps.preparing import prepared
 from tadlib.workbook.steps.sources import wording
 
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # CLIP's share
@@ -87,7 +87,7 @@ def accuracy_by_text(data: Data, params: Params) -> dict[str, dict[str, float]]:
 
 def fusion_curves(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, list[float]]:
     """mAP at every one of `WEIGHTS` (CLIP's share) for both means, and of the product for comparison."""
-    proposals = not_rejected(data, proposals, params)
+    proposals = prepared(data, proposals, params)
     logits = class_logits(data, proposals, params)
 
     def precision(how: str, weight: float) -> float:
