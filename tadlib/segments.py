@@ -117,41 +117,13 @@ def _soft_nms_side_by_side(
     return settled
 
 
-def roi_matrix(segments_ix: Float[Tensor, "n 2"], snippets: int, bins: int) -> Float[Tensor, "n bins t"]:
-    """Weights with which RoIAlign mixes snippets: linear interpolation in the middle of each of `bins` equal parts.
-
-    Positions are continuous, snippet t covers [t, t + 1) and has its value at t + 0.5; beyond the first and last
-    snippet the value stays.
-    """
-    middle = (torch.arange(bins, device=segments_ix.device, dtype=segments_ix.dtype) + 0.5) / bins
-    start, end = segments_ix[:, :1], segments_ix[:, 1:]
-    position = (start + middle * (end - start) - 0.5).clamp(0, snippets - 1)
-    below = position.floor().clamp(max=max(snippets - 2, 0))
-    share = position - below
-    place = torch.arange(snippets, device=segments_ix.device)
-    left = (place == below[..., None]) * (1 - share)[..., None]
-    right = (place == below[..., None] + 1) * share[..., None]
-    return left + right
-
-
-def roi_align(
-    features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16
-) -> Float[Tensor, "n bins c"]:
-    """Features under each segment, sampled in the middle of `bins` equal parts (exact in one dimension)."""
-    return roi_matrix(segments_ix, len(features), bins).to(features.dtype) @ features
-
-
-def roi_mean(features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16) -> Float[Tensor, "n c"]:
-    """The mean of `roi_align` over its bins, without the (n, bins, c) array: one matrix product."""
-    return roi_matrix(segments_ix, len(features), bins).mean(dim=1).to(features.dtype) @ features
-
-
 def roi_samples(
     segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int
 ) -> tuple[Int[Tensor, "b q bins"], Int[Tensor, "b q bins"], Float[Tensor, "b q bins"]]:
-    """The two snippets between which the middle of each bin lies, and the share of the later: `roi_matrix`'s weights.
+    """The two snippets between which the middle of each bin lies, and the share of the later: linear interpolation.
 
-    `lengths` are the snippets that each window really has: nothing beyond is ever mixed in.
+    Positions are continuous, snippet t covers [t, t + 1) and has its value at t + 0.5; beyond the first and last
+    snippet the value stays. `lengths` are the snippets that each window really has: nothing beyond is ever mixed in.
     """
     middle = (torch.arange(bins, device=segments_ix.device, dtype=segments_ix.dtype) + 0.5) / bins
     start, end = segments_ix[..., :1], segments_ix[..., 1:]
@@ -159,6 +131,21 @@ def roi_samples(
     position = (start + middle * (end - start) - 0.5).clamp(min=0).minimum(last.to(segments_ix.dtype))
     below = position.detach().long()
     return below, torch.minimum(below + 1, last), position - below
+
+
+def roi_align(
+    features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16
+) -> Float[Tensor, "n bins c"]:
+    """Features under each segment, sampled in the middle of `bins` equal parts (exact in one dimension)."""
+    return roi_align_windows(features[None], segments_ix[None], torch.tensor([len(features)]), bins)[0]
+
+
+def roi_mean(features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16) -> Float[Tensor, "n c"]:
+    """The mean of `roi_align` over its bins, without the (n, bins, c) array: one bag of weighted rows a segment."""
+    below, above, share = (each[0] for each in roi_samples(segments_ix[None], torch.tensor([len(features)]), bins))
+    weights = (torch.cat([1 - share, share], dim=1) / bins).to(features.dtype)
+    rows = torch.cat([below, above], dim=1)
+    return functional.embedding_bag(rows, features, per_sample_weights=weights, mode="sum")
 
 
 def roi_align_windows(

@@ -1,127 +1,231 @@
 """Trainable heads learn the labels they are given, start as what CLIP knows, and leave CLIP as it is."""
 
-import numpy as np
 import pytest
 import torch
-from test_sources import dataset, params, with_features
+from lessons import CHANNELS, LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
-from tadlib.naming.heads import KINDS, LOSSES, Head, fit, loss_of
+from tadlib.naming.heads import KINDS, TEXT_KINDS, Head, Mask, Matching, TextHead
+from tadlib.naming.losses import CLASSIFYING, classification, targets
+from tadlib.naming.maps import sines
 from tadlib.naming.similarity import cosine
-from tadlib.workbook import steps
-from tadlib.workbook.steps.heads import trained_head, true_bins
-
-LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
-
-
-def segments(seed=0):
-    """Eight segments of four bins in 16 channels, and four texts that have nothing to do with them."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(8, 4, 16, generator=generator), torch.randn(4, 16, generator=generator)
-
-
-def named(head, bins, texts):
-    with torch.inference_mode():
-        return cosine(head(bins).mean(dim=1), texts, 1.0).argmax(dim=1)
+from tadlib.naming.text import Steps, mean_of_texts
+from tadlib.naming.training import Lesson, fit, fit_mask
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("residual", [True, False])
 def test_a_head_overfits_a_handful_of_segments_with_their_own_labels(kind, residual):
-    torch.manual_seed(0)
-    bins, texts = segments()
-    head = Head(kind, 16, residual)
-    assert not torch.equal(named(head, bins, texts), LABELS)
-    history = fit(head, bins, LABELS, texts, factor=20.0, epochs=400, lr=0.01)
-    assert torch.equal(named(head, bins, texts), LABELS) and history[-1] < 0.2 < history[0]
+    semantics, examples, said = made(head=kind, head_residual=residual), segments(), texts()
+    assert not torch.equal(named(semantics, examples.bins, said), LABELS)
+    history = taught(semantics, examples, said)
+    assert torch.equal(named(semantics, examples.bins, said), LABELS) and history[-1] < 0.2 < history[0]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_text_head_overfits_the_texts_of_a_handful_of_segments(kind, residual):
+    semantics = made(text_head=kind, head_residual=residual, lead="name")
+    examples, said = segments(number=4), texts(steps=4)
+    assert not torch.equal(named(semantics, examples.bins, said), LABELS[:4])
+    taught(semantics, examples, said)
+    assert torch.equal(named(semantics, examples.bins, said), LABELS[:4])
+
+
+@pytest.mark.parametrize("loss", CLASSIFYING)
 def test_every_loss_teaches_the_right_labels(loss):
-    torch.manual_seed(0)
-    bins, texts = segments()
-    head = Head("mlp", 16)
-    fit(head, bins, LABELS, texts, factor=20.0, loss=loss, epochs=300, lr=0.01)
-    assert torch.equal(named(head, bins, texts), LABELS)
+    semantics, examples, said = made(head="mlp"), segments(), texts()
+    taught(semantics, examples, said, head_loss=loss)
+    assert torch.equal(named(semantics, examples.bins, said), LABELS)
 
 
 def test_labels_that_are_all_zero_teach_that_everything_is_the_first_class():
     """What the log ran into: its loss fell to 0 and every proposal was of the same class."""
-    torch.manual_seed(0)
-    bins, texts = segments()
-    head = Head("mlp", 16, residual=False)
-    history = fit(head, bins, torch.zeros_like(LABELS), texts, factor=20.0, epochs=100, lr=0.01)
-    assert history[-1] < 0.01 and named(head, bins, texts).tolist() == [0] * 8
+    semantics, examples, said = made(head="mlp", head_residual=False), segments(), texts()
+    history = taught(semantics, examples._replace(labels=torch.zeros_like(LABELS)), said, head_epochs=100)
+    assert history[-1] < 0.01 and named(semantics, examples.bins, said).tolist() == [0] * 8
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapter"])
 def test_a_residual_head_starts_as_the_features_themselves(kind):
-    bins, _ = segments()
-    assert torch.equal(Head(kind, 16)(bins), functional.normalize(bins, dim=-1))
+    bins = segments().bins
+    assert torch.equal(Head(kind, CHANNELS)(bins), functional.normalize(bins, dim=-1))
+
+
+@pytest.mark.parametrize("kind", TEXT_KINDS)
+@pytest.mark.parametrize("led", [True, False])
+def test_a_residual_text_head_starts_as_the_texts_themselves(kind, led):
+    steps = texts(steps=3).steps
+    if kind == "cross" and not led:
+        with pytest.raises(ValueError, match="text_head=cross asks with the name of a class: pass -p lead name"):
+            TextHead(kind, CHANNELS)
+        return
+    head = TextHead(kind, CHANNELS, led=led)
+    plain = functional.normalize(steps.embeddings[:, 0], dim=1) if led else mean_of_texts(*steps)
+    torch.testing.assert_close(head.read(head(steps), steps.padding), plain)
+
+
+@pytest.mark.parametrize("kind", TEXT_KINDS)
+def test_padding_has_no_say_in_a_text_head(kind):
+    steps, head = texts(steps=4).steps, TextHead(kind, CHANNELS, residual=False, led=True)
+    padded = Steps(functional.pad(steps.embeddings, (0, 0, 0, 2)), functional.pad(steps.padding, (0, 2), value=True))
+    torch.testing.assert_close(head(padded)[:, :4], head(steps))
+    assert head(padded)[:, 4:].count_nonzero() == 0
+    for row, real in enumerate((~steps.padding).sum(dim=1).tolist()):
+        alone = head(Steps(steps.embeddings[row : row + 1, :real], steps.padding[row : row + 1, :real]))
+        torch.testing.assert_close(alone[0], head(steps)[row, :real])
+
+
+def attended(attention, queries, keys):
+    """Multi-head attention written out, one head after the other."""
+    c, number = queries.shape[-1], attention.num_heads
+    size = c // number
+    weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
+    q, k, v = (x @ w.T + b for x, w, b in zip((queries, keys, keys), weights, biases, strict=True))
+    found = []
+    for head in range(number):
+        part = slice(head * size, (head + 1) * size)
+        found.append((q[:, part] @ k[:, part].T / size**0.5).softmax(dim=1) @ v[:, part])
+    return torch.cat(found, dim=1) @ attention.out_proj.weight.T + attention.out_proj.bias
+
+
+def test_cross_attention_asks_with_the_name_and_reads_the_steps():
+    steps, head = texts(steps=4).steps, TextHead("cross", CHANNELS, residual=False, led=True)
+    found = head.read(head(steps), steps.padding)
+    for row, real in enumerate((4, 4, 4, 3)):
+        unit = functional.normalize(steps.embeddings[row, :real], dim=1)
+        by_hand = functional.normalize(attended(head.map, unit[:1], unit[1:]), dim=1)[0]
+        torch.testing.assert_close(found[row], by_hand)
+    with pytest.raises(ValueError, match="text_head=cross needs sub-actions of every class behind its name"):
+        head(texts(steps=1).steps)
+
+
+def test_self_attention_reads_out_what_became_of_the_name():
+    steps, head = texts(steps=4).steps, TextHead("attention", CHANNELS, residual=False, led=True)
+    found = head.read(head(steps), steps.padding)
+    unit = functional.normalize(steps.embeddings[0], dim=1)
+    by_hand = attended(head.map.attention, unit, unit)[0]
+    torch.testing.assert_close(found[0], functional.normalize(by_hand, dim=0))
+
+
+def test_only_a_composition_and_a_convolution_read_an_order():
+    steps = texts(steps=4).steps
+    turned = Steps(steps.embeddings[:3, [0, 3, 2, 1]], steps.padding[:3])
+    for kind in TEXT_KINDS:
+        head = TextHead(kind, CHANNELS, residual=False, led=True)
+        first, second = (head.read(head(s), s.padding) for s in (Steps(*(f[:3] for f in steps)), turned))
+        assert torch.allclose(first, second, atol=1e-5) == (kind not in ("conv", "composition")), kind
+
+
+def test_places_are_told_by_sines_of_length_one():
+    table = sines(5, 6)
+    assert table.shape == (5, 6) and torch.allclose(table.norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(table[2, 2], torch.tensor(2 * 10_000 ** (-2 / 6)).sin() / 3**0.5)
+    assert sines(3, 5).shape == (3, 5)
 
 
 def test_an_adapter_has_few_parameters_and_keeps_most_of_the_feature():
-    bins, _ = segments()
-    adapter, unit = Head("adapter", 16), functional.normalize(bins, dim=-1)
+    bins = segments().bins
+    adapter, unit = Head("adapter", CHANNELS), functional.normalize(bins, dim=-1)
     assert sum(weight.numel() for weight in adapter.map.parameters()) == 16 * 4 + 4 + 4 * 16 + 16
-    torch.testing.assert_close(adapter(bins), 0.2 * adapter.map(unit) + 0.8 * unit)
+    torch.testing.assert_close(adapter(bins), 0.2 * adapter.map(unit, None) + 0.8 * unit)
+
+
+def test_fixed_matching_is_attention_of_texts_to_bins_written_out():
+    bins, classes = segments().bins, texts().steps.embeddings[:, 0]
+    found = Matching("matching_fixed")(bins, classes, 20.0)
+    for n, segment in enumerate(bins):
+        for k, text in enumerate(classes):
+            alike = [cosine(row[None], text[None], 20.0)[0, 0] / CHANNELS**0.5 for row in segment]
+            weights = torch.stack(alike).softmax(dim=0)
+            unit = functional.normalize(segment, dim=1)
+            res = sum(weight * row for weight, row in zip(weights, unit, strict=True))
+            assert float(found[n, k]) == pytest.approx(float(cosine(res[None], text[None], 20.0)), abs=1e-4)
+
+
+def test_learned_matching_starts_as_the_fixed_one_and_overfits():
+    semantics, examples, said = made(pooling="matching_learned"), segments(), texts()
+    classes = said.steps.embeddings[:, 0]
+    fixed = Matching("matching_fixed")(examples.bins, classes, 20.0)
+    torch.testing.assert_close(semantics.matching(examples.bins, classes, 20.0), fixed)
+    assert not torch.equal(named(semantics, examples.bins, said), LABELS)
+    taught(semantics, examples, said)
+    assert torch.equal(named(semantics, examples.bins, said), LABELS)
+
+
+def test_a_mask_learns_which_snippets_show_an_action_and_says_nothing_before():
+    snippets, mask = segments().bins.flatten(0, 1), Mask(CHANNELS)
+    inside = torch.arange(len(snippets)) % 3 == 0
+    assert mask(snippets).count_nonzero() == 0
+    history = fit_mask(mask, snippets[:12], inside[:12], epochs=150, lr=0.1)
+    assert torch.equal(mask(snippets[:12]) > 0, inside[:12]) and history[-1] < 0.2 < history[0]
 
 
 def test_losses_equal_the_formulas_written_out():
     logits, labels = torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 3.0]]), torch.tensor([0, 1])
-    p = logits.softmax(dim=1)
-    torch.testing.assert_close(loss_of(logits, labels, "cross_entropy"), -(p[0, 0].log() + p[1, 1].log()) / 2)
+    wanted, p = targets(labels, 3), logits.softmax(dim=1)
+    torch.testing.assert_close(classification(logits, wanted, "cross_entropy"), -(p[0, 0].log() + p[1, 1].log()) / 2)
     centred = torch.tensor([[1.0, -1.0, 0.0], [-1.0, -1.0, 2.0]])
     true = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     q = centred.sigmoid()
     right = torch.where(true == 1, q, 1 - q)
-    torch.testing.assert_close(loss_of(logits, labels, "bce"), -right.log().sum() / 2)
+    torch.testing.assert_close(classification(logits, wanted, "bce"), -right.log().sum() / 2)
     weight = torch.where(true == 1, 0.25, 0.75) * (1 - right) ** 2
-    torch.testing.assert_close(loss_of(logits, labels, "focal"), -(weight * right.log()).sum() / 2)
+    torch.testing.assert_close(classification(logits, wanted, "focal"), -(weight * right.log()).sum() / 2)
+
+
+def test_background_is_every_class_alike_or_a_class_of_its_own():
+    labels = torch.tensor([1, -1])
+    assert targets(labels, 4).tolist() == [[0, 1, 0, 0], [0.25, 0.25, 0.25, 0.25]]
+    assert targets(labels, 4, learned=True).tolist() == [[0, 1, 0, 0], [0, 0, 0, 1]]
+    logits = torch.tensor([[0.0, 2.0, 1.0, 0.0]])
+    soft = classification(logits, targets(labels[1:], 4), "cross_entropy")
+    torch.testing.assert_close(soft, -logits.log_softmax(dim=1).mean())
+
+
+def test_soft_background_makes_all_classes_alike_and_a_learned_one_takes_it_over():
+    examples, said = segments(), texts()
+    examples = examples._replace(labels=torch.where(torch.arange(8) < 4, LABELS, -1))
+    soft = made(head="mlp", background="soft")
+    taught(soft, examples, said)
+    with torch.no_grad():
+        likely = soft.logits(examples.bins, said.steps, 20.0).softmax(dim=1)
+    assert torch.equal(likely[:4].argmax(dim=1), LABELS[:4]) and float((likely[4:] - 0.25).abs().max()) < 0.1
+    learned = made(head="mlp", background="learned")
+    taught(learned, examples, said)
+    with torch.no_grad():
+        likely = learned.logits(examples.bins, said.steps, 20.0).softmax(dim=1)
+    assert likely.argmax(dim=1).tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+
+
+def test_a_learned_background_alone_leaves_what_classes_are_to_each_other():
+    examples, said = segments(), texts()
+    semantics = made(background="learned")
+    before = cosine(examples.bins.mean(dim=1), said.steps.embeddings[:, 0], 20.0)
+    taught(semantics, examples._replace(labels=torch.where(torch.arange(8) < 4, LABELS, -1)), said, head_epochs=50)
+    with torch.no_grad():
+        logits = semantics.logits(examples.bins, said.steps, 20.0)
+    torch.testing.assert_close(logits[:, :4], before)
+    assert logits.shape == (8, 5) and float((logits[4:, 4] - logits[:4, 4]).mean()) > 1
 
 
 def test_training_leaves_features_and_texts_to_the_bit():
-    bins, texts = segments()
-    before = bins.clone(), texts.clone()
-    fit(Head("encoder", 16), bins, LABELS, texts, factor=20.0, epochs=3)
-    assert torch.equal(bins, before[0]) and torch.equal(texts, before[1])
-    assert bins.grad is None and texts.grad is None
+    examples, said = segments(), texts(steps=3)
+    before = [field.clone() for field in (*examples, *said.steps)]
+    taught(made(head="encoder", text_head="attention", lead="name"), examples, said, head_epochs=3)
+    assert all(torch.equal(a, b) for a, b in zip(before, (*examples, *said.steps), strict=True))
+    assert examples.bins.grad is None and said.steps.embeddings.grad is None
 
 
 def test_what_cannot_be_learnt_is_refused():
-    bins, texts = segments()
+    examples, said = segments(), texts()
     with pytest.raises(ValueError, match=r"a head needs segments with labels 0\.\.3, got \[9\]"):
-        fit(Head("mlp", 16), bins, LABELS * 0 + 9, texts, factor=1.0)
+        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 + 9), said, Lesson(1.0))
+    with pytest.raises(ValueError, match=r"a head needs segments with labels 0\.\.3, got \[-1\]"):
+        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 - 1), said, Lesson(1.0))
     with pytest.raises(ValueError, match="head must be one of mlp, .*, got 'lstm'"):
         Head("lstm", 16)
+    with pytest.raises(ValueError, match="text_head must be one of mlp, .*, got 'lstm'"):
+        TextHead("lstm", 16)
     with pytest.raises(ValueError, match="head_loss must be one of cross_entropy, .*, got 'hinge'"):
-        loss_of(torch.zeros(1, 2), torch.tensor([0]), "hinge")
-
-
-def test_a_head_is_trained_once_on_seen_classes_alone_and_features_stay_as_they_are(tmp_path):
-    folder = with_features(dataset(tmp_path / "own"))
-    files = {path: path.read_bytes() for path in (folder / "features").iterdir()}
-    given = params(folder, head="mlp", head_epochs=3, head_lr=0.01)
-    data = steps.gather(given)
-    bins, labels = true_bins(data, given)
-    assert bins.shape == (3, 16, 16) and labels.tolist() == [0, 1, 2]  # clap, jump, run; never wave
-    before = data.text(["clap", "wave"])
-    first = trained_head(data, given)
-    (kept,) = (data.benchmark.cache / "heads").iterdir()
-    written = kept.stat().st_mtime_ns
-    again = trained_head(data, given)
-    assert kept.stat().st_mtime_ns == written
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
-    assert files == {path: path.read_bytes() for path in (folder / "features").iterdir()}
-    assert torch.equal(before, data.text(["clap", "wave"]))
-    assert trained_head(data, params(folder)) is None
-
-
-def test_a_trained_head_changes_how_segments_are_named(tmp_path):
-    folder = with_features(dataset(tmp_path / "own"))
-    given = params(folder, split=0, head="mlp", head_epochs=300, head_lr=0.01)
-    data = steps.gather(given)
-    bins, labels = true_bins(data, given)
-    head = trained_head(data, given)
-    assert torch.equal(named(head, bins, data.text(data.classes.seen)), labels)
-    np.testing.assert_array_equal(labels, [0, 1, 2, 3])
+        Lesson(1.0, head_loss="hinge")

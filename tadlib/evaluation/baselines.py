@@ -11,10 +11,10 @@ from torch.nn import functional
 from tadlib.data.annotations import Video
 from tadlib.data.grid import Grid
 from tadlib.naming.fusion import Detections
+from tadlib.naming.grouping import runs
 
 BLIND_LENGTH, BLIND_STEP = 4.0, 2.0  # seconds
 SMOOTHING = 2.0  # seconds over which similarity is averaged
-LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # thresholds, as shares of the range of similarity within a video
 CANDIDATES = 3  # classes tried per video
 
 
@@ -66,7 +66,7 @@ def training_free(
     segments, scores, labels = [], [], []
     nearest = overall.topk(min(candidates, len(overall))).indices.tolist()
     for place in (place for place in nearest if place < len(classes)):
-        for first, stop in _groups(smooth[:, place]):
+        for first, stop in runs(smooth[:, place]):
             margin = max(1, (stop - first) // 2)
             outside = np.r_[smooth[max(0, first - margin) : first, place], smooth[stop : stop + margin, place]]
             contrast = smooth[first:stop, place].mean() - (outside.mean() if len(outside) else 0.0)
@@ -79,14 +79,3 @@ def training_free(
         torch.tensor(scores, dtype=torch.float64)[order],
         tuple(labels[place] for place in order),
     )
-
-
-def _groups(curve: np.ndarray) -> list[tuple[int, int]]:
-    """Runs of snippets above each level, every run once."""
-    low, high = curve.min(), curve.max()
-    runs = set()
-    for level in LEVELS:
-        above = np.r_[False, curve > low + level * (high - low), False]
-        edges = np.flatnonzero(above[1:] != above[:-1])
-        runs |= {(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)}
-    return sorted(runs)

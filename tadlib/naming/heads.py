@@ -1,67 +1,23 @@
-"""Trainable heads between CLIP's features under a segment and their pooling; CLIP itself is never trained.
+"""Trainable heads between frozen CLIP and its similarity: on the bins of a segment, and on the texts of a class.
 
-A head learns from true segments of seen classes, each against its own class: in GAP's third version the label was 0
-for every segment, so that one class won and every head seemed useless. With `residual` a head starts as nothing
-(x + gate * f(x) with gate 0; ReZero, Bachlechner et al. 2021), and what CLIP knows survives a head that learns little.
-The adapter is CLIP-Adapter's (Gao et al. 2021): a bottleneck whose output is mixed with the feature.
+With `residual` a head starts as nothing (x + gate * f(x) with gate 0; ReZero, Bachlechner et al. 2021), and what CLIP
+knows survives a head that learns little. The adapter is CLIP-Adapter's (Gao et al. 2021): a bottleneck whose output is
+mixed with the feature.
 """
 
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import sigmoid_focal_loss
 
-from tadlib.files import Progress, silent
-from tadlib.naming.similarity import cosine, log_probability
+from tadlib.naming import maps
+from tadlib.naming.text import Steps, mean_of_texts
 
-KINDS = ("mlp", "conv", "attention", "encoder", "adapter")
-LOSSES = ("cross_entropy", "bce", "focal")
-BATCH = 64  # segments a step
-SQUEEZE = 4  # times fewer channels in the adapter's middle
+KINDS = (*maps.KINDS, "adapter")
+TEXT_KINDS = (*maps.KINDS, "cross")
 MIXED = 0.2  # share of the adapter's output
-
-
-class _OverTime(nn.Module):
-    """Two convolutions over the bins of a segment."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first, self.second = (nn.Conv1d(channels, channels, 3, padding=1) for _ in range(2))
-
-    def forward(self, bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
-        """Features of the bins, each from its neighbourhood."""
-        return self.second(self.first(bins.transpose(1, 2)).relu()).transpose(1, 2)
-
-
-class _Attention(nn.Module):
-    """Self-attention among the bins of a segment."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(channels, math.gcd(4, channels), batch_first=True)
-
-    def forward(self, bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
-        """Features of the bins, each from all."""
-        return self.attention(bins, bins, bins, need_weights=False)[0]
-
-
-def _map(kind: str, channels: int) -> nn.Module:
-    """The trainable part of a head."""
-    if kind == "mlp":
-        return nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels))
-    if kind == "conv":
-        return _OverTime(channels)
-    if kind == "attention":
-        return _Attention(channels)
-    if kind == "encoder":
-        return nn.TransformerEncoderLayer(channels, math.gcd(4, channels), 4 * channels, dropout=0.0, batch_first=True)
-    if kind == "adapter":
-        middle = max(1, channels // SQUEEZE)
-        return nn.Sequential(nn.Linear(channels, middle), nn.ReLU(), nn.Linear(middle, channels), nn.ReLU())
-    raise ValueError(f"head must be one of {', '.join(KINDS)}, got {kind!r}")
 
 
 class Head(nn.Module):
@@ -69,62 +25,95 @@ class Head(nn.Module):
 
     def __init__(self, kind: str, channels: int, residual: bool = True) -> None:
         super().__init__()
-        self.map, self.mixed, self.residual = _map(kind, channels), kind == "adapter", residual
+        if kind not in KINDS:
+            raise ValueError(f"head must be one of {', '.join(KINDS)}, got {kind!r}")
+        self.mixed, self.residual = kind == "adapter", residual
+        middle = max(1, channels // maps.SQUEEZE)
+        self.map = maps.Mlp(channels, middle, last=True) if self.mixed else maps.make(kind, channels)
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual and not self.mixed)
 
     def forward(self, bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
         """The bins as the head sees them."""
         unit = functional.normalize(bins, dim=-1)
         if self.mixed:
-            return MIXED * self.map(unit) + (1 - MIXED) * unit
-        return unit + self.gate * self.map(unit) if self.residual else self.map(unit)
+            return MIXED * self.map(unit, None) + (1 - MIXED) * unit
+        return unit + self.gate * self.map(unit, None) if self.residual else self.map(unit, None)
 
 
-def loss_of(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"], loss: str) -> Float[Tensor, ""]:
-    """Mean loss of class logits: of one class among all, or of each class on its own against the average class.
+class TextHead(nn.Module):
+    """The texts of each class to one embedding, and to one embedding a text.
 
-    Binary losses sum over classes; focal has alpha 0.25 and gamma 2 (Lin et al. 2017).
+    Where a name leads the sub-actions (`led`), its embedding is read out: in a map of the texts what has become of the
+    first, in `cross` the name's own attention to the sub-actions behind it. Without a name, the mean is read out.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"head_loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-    if loss == "cross_entropy":
-        return -log_probability(logits).gather(1, labels[:, None]).mean()
-    centred = logits - logits.mean(dim=1, keepdim=True)
-    true = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    if loss == "bce":
-        return functional.binary_cross_entropy_with_logits(centred, true, reduction="none").sum(dim=1).mean()
-    return sigmoid_focal_loss(centred, true, alpha=0.25, gamma=2.0, reduction="none").sum(dim=1).mean()
+
+    def __init__(self, kind: str, channels: int, residual: bool = True, led: bool = False) -> None:
+        super().__init__()
+        if kind not in TEXT_KINDS:
+            raise ValueError(f"text_head must be one of {', '.join(TEXT_KINDS)}, got {kind!r}")
+        self.crossing, self.residual, self.led = kind == "cross", residual, led
+        if self.crossing and not led:
+            raise ValueError("text_head=cross asks with the name of a class: pass -p lead name or -p lead prompt")
+        self.map = maps.Attention(channels).attention if self.crossing else maps.make(kind, channels)
+        self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual)
+
+    def forward(self, steps: Steps) -> Float[Tensor, "k s c"]:
+        """What every text of every class becomes; texts come in at length one, padding stays what it is."""
+        unit = functional.normalize(steps.embeddings, dim=-1)
+        mapped = self._crossed(unit, steps.padding) if self.crossing else self.map(unit, steps.padding)
+        found = unit + self.gate * mapped if self.residual else mapped
+        return found.masked_fill(steps.padding[..., None], 0.0)
+
+    def _crossed(self, unit: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k s c"]:
+        """The name as the query, what stands behind it as keys and values; the sub-actions themselves stay as they are.
+
+        Raises ValueError where a class has a name and nothing else.
+        """
+        if unit.shape[1] < 2 or bool(padding[:, 1].any()):
+            raise ValueError(
+                "text_head=cross needs sub-actions of every class behind its name: pass -p text subactions"
+            )
+        name, rest = unit[:, :1], unit[:, 1:]
+        asked = self.map(name, rest, rest, key_padding_mask=padding[:, 1:], need_weights=False)[0]
+        return torch.cat([asked, rest], dim=1)
+
+    def read(self, found: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
+        """One unit-length embedding a class."""
+        return functional.normalize(found[:, 0], dim=1) if self.led else mean_of_texts(found, padding)
 
 
-def fit(
-    head: Head,
-    bins: Float[Tensor, "n r c"],
-    labels: Int[Tensor, " n"],
-    texts: Float[Tensor, "k c"],
-    *,
-    factor: float,
-    loss: str = "cross_entropy",
-    epochs: int = 20,
-    lr: float = 1e-3,
-    progress: Progress = silent,
-) -> list[float]:
-    """Train a head in place on segments and their own labels; returns the mean loss of every epoch.
+class Matching(nn.Module):
+    """Texts as queries, the bins of a segment as what they look at: what a class finds there is compared with its text.
 
-    Features and texts are read, never changed. Raises ValueError where a label has no text.
+    fixed: softmax(factor * cosine / sqrt(c)) over bins, which is the attention of CLIP's vectors whatever their length
+    (GAP's third version). learned: a multi-head attention, added to what is found so, at first with gate 0.
     """
-    if not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= len(texts):
-        raise ValueError(f"a head needs segments with labels 0..{len(texts) - 1}, got {labels.unique().tolist()}")
-    optimiser = torch.optim.AdamW([weight for weight in head.parameters() if weight.requires_grad], lr=lr)
-    history = []
-    for epoch in range(epochs):
-        losses = []
-        for part in torch.randperm(len(labels)).split(BATCH):
-            logits = cosine(head(bins[part]).mean(dim=1), texts, factor)
-            value = loss_of(logits, labels[part], loss)
-            optimiser.zero_grad()
-            value.backward()
-            optimiser.step()
-            losses += [value.item()] * len(part)
-        history.append(sum(losses) / len(losses))
-        progress(epoch + 1, epochs, f"head: loss {history[-1]:.3f}")
-    return history
+
+    def __init__(self, kind: str, channels: int = 0) -> None:
+        super().__init__()
+        self.attention = maps.Attention(channels).attention if kind == "matching_learned" else None
+        self.gate = nn.Parameter(torch.zeros(())) if self.attention is not None else None
+
+    def forward(self, bins: Float[Tensor, "n r c"], texts: Float[Tensor, "k c"], factor: float) -> Float[Tensor, "n k"]:
+        """Logits of segments for classes: `factor` times the cosine of each text with what it finds."""
+        bins, texts = functional.normalize(bins, dim=-1), functional.normalize(texts, dim=-1)
+        weights = (factor / math.sqrt(bins.shape[-1]) * (texts @ bins.transpose(1, 2))).softmax(dim=2)
+        found = weights @ bins
+        if self.attention is not None:
+            asking = texts.expand(len(bins), -1, -1)
+            found = found + self.gate * self.attention(asking, bins, bins, need_weights=False)[0]
+        return factor * (functional.normalize(found, dim=-1) * texts).sum(dim=-1)
+
+
+class Mask(nn.Module):
+    """How much of an action a snippet shows, from its feature at length one: a logit, at first the same for all."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, bins: Float[Tensor, "*n c"]) -> Float[Tensor, "*n"]:
+        """Logits of bins or snippets."""
+        return self.linear(functional.normalize(bins, dim=-1))[..., 0]

@@ -34,6 +34,8 @@ class Pooling:
     extend: float = 1.0
     contrast: float = 0.0
     head: Alike | None = None  # bins (n, r, c) -> bins: what was trained, or nothing
+    mask: Alike | None = None  # bins (n, r, c) -> logits (n, r) of being part of an action, for `mask`
+    reader: Alike | None = None  # bins (n, r, c) -> logits (n, k), for poolings in which texts look at bins
 
 
 def _multi_rate(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n c"]:
@@ -146,6 +148,8 @@ def _pooled(
     """What `alike` says of the pooled features, or the pooled opinion of what it says of every bin.
 
     `text_attention`: every class attends to the bins that are most like it, in proportion to the softmax of its logits.
+    `mask`: bins count by their probability of being part of an action. In GAP the mask's logit was multiplied with the
+    feature before the cosine, which is blind to lengths: only the sign of the logit did anything.
     """
     how, whole = options.pooling, options.similarity_at == "pooled"
     if how == "centre_snippet":
@@ -154,12 +158,23 @@ def _pooled(
     if how == "mean" and whole and options.head is None:
         return alike(roi_mean(snippets, segments_ix, options.roi_bins))
     bins = _bins(snippets, segments_ix, options)
+    if options.reader is not None:
+        return options.reader(bins)
     if how == "text_attention":
         of_bins = alike(bins)
         return (of_bins.softmax(dim=1) * of_bins).sum(dim=1)
+    if how == "mask":
+        shown = options.mask(roi_align(snippets, segments_ix, options.roi_bins)).sigmoid()
+        return _weighted(bins, shown, alike) if whole else _weighted(alike(bins), shown, torch.nn.Identity())
     if how == "self_attention":
         how, bins = "mean", _attended(bins)
     return alike(SUMMARIES[how](bins)) if whole else SUMMARIES[how](alike(bins))
+
+
+def _weighted(values: Float[Tensor, "n r k"], weights: Float[Tensor, "n r"], then: Alike) -> Float[Tensor, "n j"]:
+    """The mean of bins by their weights, and what is made of it."""
+    shares = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)  # sigmoids
+    return then((shares[..., None] * values).sum(dim=1))
 
 
 def _bins(

@@ -61,15 +61,16 @@ def probability(logits: Float[Tensor, "n k"], how: str = "softmax") -> Float[Ten
     The sigmoid of 100 times a cosine of 0.2 is 1 for every class: only what is above the average of the candidates
     says something.
     """
-    return logits.softmax(dim=1) if how == "softmax" else _above_average(logits).sigmoid()
+    return logits.softmax(dim=1) if how == "softmax" else above_average(logits).sigmoid()
 
 
 def log_probability(logits: Float[Tensor, "n k"], how: str = "softmax") -> Float[Tensor, "n k"]:
     """The logarithm of `probability`, finite where that would be 0."""
-    return logits.log_softmax(dim=1) if how == "softmax" else functional.logsigmoid(_above_average(logits))
+    return logits.log_softmax(dim=1) if how == "softmax" else functional.logsigmoid(above_average(logits))
 
 
-def _above_average(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+def above_average(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """Logits less the mean over the candidates."""
     return logits - logits.mean(dim=1, keepdim=True)
 
 

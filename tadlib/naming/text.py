@@ -95,9 +95,12 @@ def step_embeddings(
 ) -> Steps:
     """The embeddings of every text of every class; all texts go through the encoder together."""
     texts = texts_of(classes, wording)
-    lengths = torch.tensor([len(several) for several in texts], dtype=torch.int64)
-    real = torch.arange(int(lengths.max())) < lengths[:, None]
-    rows = embed(encoder, [text for several in texts for text in several], cache)
+    return in_rows(embed(encoder, [text for several in texts for text in several], cache), list(map(len, texts)))
+
+
+def in_rows(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> Steps:
+    """Embeddings of all texts one after the other as those of classes with so many texts each."""
+    real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     embeddings = rows.new_zeros(*real.shape, rows.shape[1])
     embeddings[real] = rows
     return Steps(embeddings, ~real)
@@ -109,10 +112,15 @@ def class_embeddings(
     """Unit-length embeddings of classes; of several texts the normalised mean of the normalised embeddings."""
     wording = Wording(wording) if isinstance(wording, str) else wording
     steps = step_embeddings(encoder, classes, wording, cache)
-    unit = functional.normalize(steps.embeddings, dim=-1)
+    return mean_of_texts(steps.embeddings, steps.padding)
+
+
+def mean_of_texts(embeddings: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
+    """The normalised mean of the normalised embeddings of each class's texts."""
+    unit = functional.normalize(embeddings, dim=-1)
     if unit.shape[1] == 1:
         return unit[:, 0]
-    return functional.normalize(_mean(unit, steps.padding), dim=1)
+    return functional.normalize(_mean(unit, padding), dim=1)
 
 
 def raw_embeddings(steps: Steps) -> Float[Tensor, "k c"]:

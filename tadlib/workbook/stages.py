@@ -15,6 +15,7 @@ from tadlib.data.datasets import TEXT_LAYOUTS
 from tadlib.files import digest
 from tadlib.workbook import runs
 from tadlib.workbook.params import Params
+from tadlib.workbook.switches import NamingSwitches
 
 STAGES = ("prepare", "train", "classify", "evaluate")
 
@@ -23,11 +24,7 @@ DATA = frozenset(
     "features text_features missing".split()
 )
 WORDING = frozenset({"text", "descriptions", "lead"})
-NAMING = frozenset(
-    "pooling head head_residual head_loss head_epochs head_lr similarity_at extend contrast similarity roi_bins "
-    "logit_scale temperature probability candidates fusion fusion_weight ensemble ensemble_weight reject "
-    "reject_below".split()
-)
+NAMING = frozenset(NamingSwitches.model_fields)
 MERGING = frozenset({"nms", "nms_tiou", "top_k", "test_overlap"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 
 class DetectorSwitches(BaseModel):
@@ -53,15 +53,40 @@ class NamingSwitches(BaseModel):
     lead: Literal["none", "name", "prompt"] = Field("none", description="text of a class before its subactions")
     pooling: Literal[
         *("mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "sparse"),
-        *("text_attention", "ordered"),
+        *("text_attention", "matching_fixed", "matching_learned", "mask", "ordered"),
     ] = Field("mean", description="how features under a proposal become one; ordered: bins against subactions")
-    head: Literal["none", "mlp", "conv", "attention", "encoder", "adapter"] = Field(
+    head: Literal["none", "mlp", "conv", "attention", "encoder", "composition", "adapter"] = Field(
         "none", description="what is trained on true segments of seen classes, before pooling"
     )
+    text_head: Literal["none", "mlp", "conv", "attention", "encoder", "composition", "cross"] = Field(
+        "none", description="what is trained on the texts of seen classes; the name is read out where one leads"
+    )
+    context: int = Field(0, ge=0, description="vectors learned beside the words of every text")
+    context_at: Literal["before", "around"] = Field("before", description="where these vectors stand")
+    background: Literal["none", "soft", "learned"] = Field(
+        "none", description="what stretches without seen actions teach: nothing, every class alike, a text of their own"
+    )
     head_residual: bool = Field(True, description="a head adds to the features instead of replacing them")
-    head_loss: Literal["cross_entropy", "bce", "focal"] = Field("cross_entropy", description="loss of a head")
+    head_loss: Literal["cross_entropy", "bce", "focal", "contrastive", "grounding"] = Field(
+        "cross_entropy", description="loss of what is trained: on classes, on pairs, or on pairs of bins and words"
+    )
+    head_on: Literal["segments", "snippets"] = Field("segments", description="what is classified in training")
     head_epochs: int = Field(20, ge=1, description="passes of a head over the segments")
     head_lr: float = Field(1.0e-3, gt=0, description="learning rate of a head")
+    text_lr: float = Field(1.0e-3, gt=0, description="learning rate of a text head and of learned context")
+    hard_negatives: Literal["none", "order", "region", "all"] = Field(
+        "none", description="what pairs are told from: steps in a wrong order, regions beside, beside other videos"
+    )
+    rerank: float = Field(0.0, ge=0, le=1, description="share of being told from hard negatives in a proposal's score")
+    head_episodes: float = Field(
+        0.0, ge=0, lt=1, description="share of the seen classes held out in every training step"
+    )
+    transfer: Literal["none", "map", "conse"] = Field(
+        "none", description="how opinions on seen classes become opinions on all: not, by a map, by ConSE"
+    )
+    proposed_by: Literal["detector", "snippets", "both"] = Field(
+        "detector", description="where proposals come from: queries, or groups of snippets of one class"
+    )
     similarity_at: Literal["pooled", "bins"] = Field("pooled", description="compare after pooling, or every bin")
     extend: float = Field(1.0, gt=0, description="length of the pooled region, in lengths of the proposal")
     contrast: float = Field(0.0, ge=0, description="share of the similarity just outside that is taken off")
@@ -83,3 +108,44 @@ class NamingSwitches(BaseModel):
     ensemble_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in that mean")
     reject: Literal["none", "proposal", "video"] = Field("none", description="what may be none of the classes")
     reject_below: float = Field(0.0, description="standard deviations above background that a class must reach")
+
+    @model_validator(mode="after")
+    def _training_of_names_fits_together(self) -> "NamingSwitches":
+        pairs = self.head_loss in ("contrastive", "grounding")
+        if self.hard_negatives != "none" and not pairs:
+            raise ValueError(
+                f"hard_negatives={self.hard_negatives} needs head_loss=contrastive or grounding, got {self.head_loss}"
+            )
+        if self.hard_negatives in ("region", "all") and self.head_on == "snippets":
+            raise ValueError(f"hard_negatives={self.hard_negatives} lie beside segments: it needs head_on=segments")
+        if self.hard_negatives in ("order", "all") and (
+            self.text != "subactions" or self.text_head not in ("conv", "composition")
+        ):
+            raise ValueError(
+                f"hard_negatives={self.hard_negatives} needs texts in an order and a head that reads it: "
+                f"text=subactions and text_head=composition or conv, got {self.text} and {self.text_head}"
+            )
+        if self.rerank and self.hard_negatives == "none":
+            raise ValueError(f"rerank={self.rerank} tells proposals from hard negatives, got hard_negatives=none")
+        if self.text_head == "cross" and self.lead == "none":
+            raise ValueError("text_head=cross asks with the name of a class: it needs lead=name or prompt, got none")
+        if pairs and (self.head, self.text_head, self.context) == ("none", "none", 0):
+            raise ValueError(f"head_loss={self.head_loss} trains a head, a text_head or context, got none of them")
+        return self
+
+    @model_validator(mode="after")
+    def _ways_of_naming_fit_together(self) -> "NamingSwitches":
+        if self.transfer != "none" and (self.background == "learned" or self.pooling == "ordered"):
+            raise ValueError(
+                f"transfer={self.transfer} knows classes alone: it needs another pooling than ordered and another "
+                f"background than learned, got {self.pooling} and {self.background}"
+            )
+        if self.pooling.startswith("matching") and self.similarity == "dot":
+            raise ValueError(f"pooling={self.pooling} compares cosines: it needs similarity=cosine, got dot")
+        if self.proposed_by != "detector" and self.target != "foreground":
+            raise ValueError(
+                f"proposed_by={self.proposed_by} is named by CLIP alone: it needs target=foreground, got {self.target}"
+            )
+        if self.pooling == "ordered" and self.background == "learned":
+            raise ValueError("background=learned has no steps in an order: it needs another pooling than ordered")
+        return self

@@ -12,41 +12,88 @@ from torch import Tensor
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
 from tadlib.naming import pooling, rejection, text
+from tadlib.naming.heads import Matching
 from tadlib.naming.pooling import Alike, Pooling
 from tadlib.naming.similarity import Measure
+from tadlib.naming.text import Steps
+from tadlib.naming.transfer import transferred
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
-from tadlib.workbook.steps.heads import trained_head
+from tadlib.workbook.steps.heads import said, trained
 
+POOLING = ("pooling", "roi_bins", "similarity_at", "extend", "contrast")
 Namer = Callable[[Video, Tensor], Tensor]  # a video and segments (n, 2) of it in seconds -> logits (n, k)
 
 
 def segment_namer(data: Data, params: Params, classes: Sequence[str]) -> Namer:
-    """A function of a video and segments (n, 2) of it in seconds: logits (n, k) of classes by CLIP."""
+    """A function of a video and segments (n, 2) of it in seconds: logits (n, k) of classes by CLIP.
+
+    Where background is learned, its logits are a last column beyond the classes.
+    """
     data = replace(data, params=params)
-    how = ("pooling", "roi_bins", "similarity_at", "extend", "contrast")
-    options = Pooling(*(getattr(params, name) for name in how), head=trained_head(data, params))
-    alike = alike_to(data, params, classes)
+    semantics = trained(data, params)
+    options = Pooling(**{name: getattr(params, name) for name in POOLING})
+    if semantics is not None:
+        options = replace(options, head=semantics.visual, mask=semantics.mask)
+    if params.pooling.startswith("matching"):
+        reader = semantics.matching if semantics is not None else Matching(params.pooling)
+        asking = partial(reader, factor=factor_of(data, params))
+        options = replace(options, reader=carried(data, params, classes, lambda texts: partial(asking, texts=texts)))
+    alike = carried(data, params, classes, partial(comparer, data, params))
     if params.pooling != "ordered":
         ask = partial(pooling.segment_logits, alike=alike, options=options)
     else:
-        texts = data.texts(classes)
-        steps = comparer(data, params, texts.embeddings.flatten(0, 1))
-        ask = partial(pooling.ordered_logits, alike=alike, of_steps=(steps, texts.padding), options=options)
+        steps = learned_steps(data, params, classes)
+        of_steps = comparer(data, params, steps.embeddings.flatten(0, 1))
+        ask = partial(pooling.ordered_logits, alike=alike, of_steps=(of_steps, steps.padding), options=options)
     return lambda video, segments: ask(data.store.read(video.id), segments, data.grid(video))
 
 
 def alike_to(data: Data, params: Params, classes: Sequence[str]) -> Alike:
-    """A function of features (*n, c): their logits (*n, k) for classes."""
+    """A function of features (*n, c): their logits (*n, k) for classes; background is no class."""
+    alike = carried(data, params, classes, partial(comparer, data, params))
+    return lambda features: alike(features)[..., : len(classes)]
+
+
+def carried(data: Data, params: Params, classes: Sequence[str], make: Callable[[Tensor], Alike]) -> Alike:
+    """What `make` makes of the texts of classes; or of those of the seen classes, whose logits are carried over."""
+    texts = class_texts(data, params, classes)
+    if params.transfer == "none":
+        return make(texts)
+    seen = class_texts(data, params, data.classes.seen)
+    to = partial(transferred, seen=seen, texts=texts, how=params.transfer, factor=factor_of(data, params))
+    say = make(seen)
+    return lambda values: to(say(values))
+
+
+def learned_steps(data: Data, params: Params, classes: Sequence[str]) -> Steps:
+    """Embeddings of every text of classes, through what was trained for texts."""
     data = replace(data, params=params)
-    texts = data.text(classes) if params.similarity == "cosine" else text.raw_embeddings(data.texts(classes))
-    return comparer(data, params, texts)
+    semantics = trained(data, params)
+    if semantics is None:
+        return data.texts(classes)
+    steps = semantics.steps(said(data, classes))
+    return Steps(semantics.mapped(steps), steps.padding)
+
+
+def class_texts(data: Data, params: Params, classes: Sequence[str]) -> Float[Tensor, "k c"]:
+    """Embeddings of classes, through what was trained for texts; behind them that of background if it is learned."""
+    data = replace(data, params=params)
+    semantics = trained(data, params)
+    if semantics is not None and (params.text_head != "none" or params.context or params.background == "learned"):
+        return semantics.classes(semantics.steps(said(data, classes)))
+    return data.text(classes) if params.similarity == "cosine" else text.raw_embeddings(data.texts(classes))
+
+
+def factor_of(data: Data, params: Params) -> float:
+    """What stands before the similarity."""
+    return Measure(params.similarity, params.logit_scale, params.temperature).factor(data.encoder.logit_scale)
 
 
 def comparer(data: Data, params: Params, texts: Float[Tensor, "k c"]) -> Alike:
     """A function of features (*n, c): their logits (*n, k) for texts."""
     measure = Measure(params.similarity, params.logit_scale, params.temperature)
-    return partial(measure.of, texts=texts, factor=measure.factor(data.encoder.logit_scale))
+    return partial(measure.of, texts=texts, factor=factor_of(data, params))
 
 
 def videos_as_wholes(data: Data, video_ids: Iterable[str], params: Params) -> dict[str, Float[Tensor, " k"]]:
@@ -66,7 +113,7 @@ def not_rejected(data: Data, proposals: Mapping[str, Proposals], params: Params)
     usual, kept = background(data, params), {}
     for video_id, found in proposals.items():
         if params.reject == "proposal":
-            logits = say(videos[video_id], found.segments)
+            logits = say(videos[video_id], found.segments)[:, : len(data.classes.unseen)]
         else:
             logits = pooling.video_logits(data.store.read(video_id), alike).expand(len(found.scores), -1)
         rest = rejection.above(logits, usual) >= params.reject_below

@@ -15,14 +15,15 @@ from tadlib.naming.similarity import probability
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.answers import target_texts
 from tadlib.workbook.steps.data import Data, true_segments
-from tadlib.workbook.steps.namers import comparer, not_rejected, segment_namer, videos_as_wholes
+from tadlib.workbook.steps.namers import comparer, segment_namer, videos_as_wholes
+from tadlib.workbook.steps.preparing import prepared
 
 FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")
 
 
 def name(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Detections]:
     """Detections: proposals named by CLIP, or by the detector itself if it was trained to classify with text."""
-    proposals = not_rejected(data, proposals, params)
+    proposals = prepared(data, proposals, params)
     return fused(data, proposals, class_logits(data, proposals, params), params)
 
 
@@ -58,7 +59,7 @@ def class_logits(data: Data, proposals: Mapping[str, Proposals], params: Params)
         return logits
     clip = _clip_logits(data, proposals, params)
     weigh = partial(similarity.ensemble, how=params.ensemble, weight=params.ensemble_weight)
-    return {video_id: weigh(logits[video_id], clip[video_id]) for video_id in proposals}
+    return {video_id: weigh(own, clip[video_id][:, : own.shape[1]]) for video_id, own in logits.items()}
 
 
 def _clip_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:
@@ -80,7 +81,7 @@ def named_segments(data: Data, proposals: Mapping[str, Proposals] | None = None)
         nearest, tiou = np.arange(len(video.actions)), np.ones(len(video.actions))
         if proposals is not None:
             nearest, tiou = diagnosis.nearest_actions(video, proposals[video.id])
-        certainty, best = probability(say(video, segments), data.params.probability).max(dim=1)
+        certainty, best = _sure(say(video, segments), data.params, len(classes))
         for place in np.flatnonzero(tiou > 0):
             action = video.actions[nearest[place]]
             same = {a.label for a in video.actions if (a.start, a.end) == (action.start, action.end)}
@@ -93,6 +94,11 @@ def named_segments(data: Data, proposals: Mapping[str, Proposals] | None = None)
     return found | {"without": np.array(without)}
 
 
+def _sure(logits: Float[Tensor, "n k"], params: Params, classes: int) -> tuple[Tensor, Tensor]:
+    """Probability and place of the most probable class; background takes its share and is never the answer."""
+    return probability(logits, params.probability)[:, :classes].max(dim=1)
+
+
 def confusion(data: Data, verdicts: Mapping[str, np.ndarray]) -> np.ndarray:
     """Counts (true, named) of unseen classes."""
     return diagnosis.confusion(verdicts["true"], verdicts["named"], len(data.classes.unseen))
@@ -100,7 +106,7 @@ def confusion(data: Data, verdicts: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def compare_fusions(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
     """mAP of every way of fusing the detector's and CLIP's opinions, on the same proposals."""
-    proposals = not_rejected(data, proposals, params)
+    proposals = prepared(data, proposals, params)
     logits = class_logits(data, proposals, params)
     return [
         {"fusion": how}

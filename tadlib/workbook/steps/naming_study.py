@@ -16,10 +16,13 @@ from tadlib.naming.pooling import HOW
 from tadlib.naming.text import STYLES, texts_of
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data
-from tadlib.workbook.steps.namers import not_rejected
 from tadlib.workbook.steps.naming import class_logits, fused, name, named_segments
+from tadlib.workbook.steps.preparing import prepared
 from tadlib.workbook.steps.sources import wording
 
+READERS = ("text_attention", "matching_fixed", "matching_learned", "mask")  # poolings that make logits alone
+FROZEN = {"head": "none", "text_head": "none", "context": 0, "background": "none", "transfer": "none"}
+FROZEN |= {"head_loss": "cross_entropy", "hard_negatives": "none", "rerank": 0.0}  # nothing trained
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # CLIP's share
 GOOD = 0.5  # tIoU from which a proposal counts as being on its action
 
@@ -35,10 +38,11 @@ def styles(data: Data) -> tuple[str, ...]:
 def compare_poolings(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
     """Every pooling on the same segments: share named right of true ones and of good proposals, and mAP, by CLIP.
 
-    Order-aware pooling is there where every class has subactions, and reads them; the others read `text`.
+    Order-aware pooling is there where every class has subactions, and reads them; the others read `text`. Poolings
+    that learn are trained as everything else that the parameters ask for, on seen classes.
     """
-    changes = [{"pooling": how} for how in (*HOW, "text_attention")]
-    if "subactions" in styles(data):
+    changes = [{"pooling": how} for how in (*HOW, *READERS)]
+    if "subactions" in styles(data) and params.text_head != "cross" and params.background != "learned":
         changes.append({"pooling": "ordered", "text": "subactions", "lead": "none"})
     if params.pooling == "ordered":
         changes = [{"text": "subactions", "lead": "none"} | change for change in changes]
@@ -73,10 +77,10 @@ def _mean_precision(data: Data, detections: Mapping[str, Detections]) -> float:
 
 
 def accuracy_by_text(data: Data, params: Params) -> dict[str, dict[str, float]]:
-    """Share of the true segments of each unseen class that are named right, for each style of text."""
+    """Share of the true segments of each unseen class that frozen CLIP names right, for each style of text."""
     found = {}
     for style in styles(data):
-        changed = params.model_copy(update={"text": style, "lead": "none", "pooling": "mean"})
+        changed = params.model_copy(update=FROZEN | {"text": style, "lead": "none", "pooling": "mean"})
         verdicts = named_segments(replace(data, params=changed))
         right = verdicts["true"] == verdicts["named"]
         found[style] = {
@@ -87,7 +91,7 @@ def accuracy_by_text(data: Data, params: Params) -> dict[str, dict[str, float]]:
 
 def fusion_curves(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, list[float]]:
     """mAP at every one of `WEIGHTS` (CLIP's share) for both means, and of the product for comparison."""
-    proposals = not_rejected(data, proposals, params)
+    proposals = prepared(data, proposals, params)
     logits = class_logits(data, proposals, params)
 
     def precision(how: str, weight: float) -> float:

@@ -14,8 +14,8 @@ from tadlib.evaluation.scoring import recalls
 from tadlib.naming.fusion import Detections
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
-from tadlib.workbook.steps.namers import not_rejected
 from tadlib.workbook.steps.naming import class_logits, fused, name
+from tadlib.workbook.steps.preparing import prepared
 
 
 def compare(data: Data, detections: Mapping[str, Detections], params: Params) -> list[dict[str, object]]:
@@ -54,8 +54,8 @@ def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) 
         return []
     wide = params.model_copy(update={"candidates": "all"})
     data = replace(data, params=wide)
-    logits = class_logits(data, proposals, wide)
-    found = fused(data, not_rejected(data, proposals, wide), logits, wide, data.competing)
+    proposals = prepared(data, proposals, wide)
+    found = fused(data, proposals, class_logits(data, proposals, wide), wide, data.competing)
     whole = {video.id: video for video in data.benchmark.videos}
     videos = scoring.counted(
         [whole[video.id] for video in data.scored], found, data.competing, params.protocol, params.stride

@@ -1,0 +1,83 @@
+"""What naming is trained to lower, from logits of segments (rows) for classes (columns) and the right labels.
+
+Every segment is trained against its own class: in GAP's third version the label was 0 for every segment, so that one
+class won and every head seemed useless. A segment of background has the label -1.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
+
+from tadlib.naming.similarity import above_average, log_probability
+
+CLASSIFYING = ("cross_entropy", "bce", "focal")
+LOSSES = (*CLASSIFYING, "contrastive", "grounding")
+NOTHING = -1  # the label of background
+
+
+def targets(labels: Int[Tensor, " n"], columns: int, learned: bool = False) -> Float[Tensor, "n k"]:
+    """What the columns should say: 1 for the right class; for background 1 in the last column where an embedding of it
+    is learned, else every class alike (DetPro, Du et al. 2022).
+    """
+    nothing = functional.one_hot(torch.tensor(columns - 1), columns) if learned else torch.full((columns,), 1 / columns)
+    wanted = functional.one_hot(labels.clamp(min=0), columns).float()
+    return torch.where((labels == NOTHING)[:, None], nothing.to(wanted), wanted)
+
+
+def classification(logits: Float[Tensor, "n k"], wanted: Float[Tensor, "n k"], loss: str) -> Float[Tensor, ""]:
+    """Mean loss of class logits: of one class among all, or of each class on its own against the average class.
+
+    Binary losses sum over classes; focal has alpha 0.25 and gamma 2 (Lin et al. 2017).
+    """
+    if loss not in CLASSIFYING:
+        raise ValueError(f"head_loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+    if loss == "cross_entropy":
+        return -(wanted * log_probability(logits)).sum(dim=1).mean()
+    centred = above_average(logits)
+    if loss == "bce":
+        return functional.binary_cross_entropy_with_logits(centred, wanted, reduction="none").sum(dim=1).mean()
+    return sigmoid_focal_loss(centred, wanted, alpha=0.25, gamma=2.0, reduction="none").sum(dim=1).mean()
+
+
+def contrastive(
+    logits: Float[Tensor, "n k"],
+    labels: Int[Tensor, " n"],
+    wanted: Float[Tensor, "n k"],
+    orders: Float[Tensor, "n m"] | None = None,
+    regions: Float[Tensor, "n w"] | None = None,
+) -> Float[Tensor, ""]:
+    """Symmetric InfoNCE (as CLIP was trained): the right text among texts, and the right segment among segments.
+
+    Texts are the classes and, for each segment, its own text with its steps in wrong `orders`. Segments are those of
+    the batch that show another class, mostly of other videos, and the wrong `regions` beside each. Minus infinity is
+    no rival. Background is no right segment of anything, but a rival for all.
+    """
+    among_texts = logits if orders is None else torch.cat([logits, orders], dim=1)
+    share = among_texts.log_softmax(dim=1)[:, : logits.shape[1]]
+    read = -torch.where(wanted > 0, wanted * share, 0.0).sum(dim=1).mean()
+    real = labels != NOTHING
+    if not real.any():
+        return read
+    own = labels.clamp(min=0)
+    rivals = logits[:, own].T.masked_fill(labels[:, None] == labels, -torch.inf)  # row n: its class in every segment
+    right = logits.gather(1, own[:, None])
+    among_segments = torch.cat([right, rivals] if regions is None else [right, rivals, regions], dim=1)
+    seen = -among_segments.log_softmax(dim=1)[real, 0].mean()
+    return (read + seen) / 2
+
+
+def grounded(
+    bins: Float[Tensor, "n r c"], steps: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"], factor: float
+) -> Float[Tensor, "n k"]:
+    """How well the texts of each class are grounded in the bins of each segment (ODISE, Xu et al. 2023).
+
+    Each text attends to the bins most like it, and what it finds there counts: the mean over texts of the sum over
+    bins of softmax(factor * cosine) * factor * cosine.
+    """
+    bins, flat = functional.normalize(bins, dim=-1), functional.normalize(steps, dim=-1).flatten(0, 1)
+    alike = factor * bins @ flat.T
+    found = (alike.softmax(dim=1) * alike).sum(dim=1).unflatten(1, padding.shape)
+    real = (~padding).to(found.dtype)
+    return (found * real).sum(dim=2) / real.sum(dim=1)

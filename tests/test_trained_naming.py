@@ -1,0 +1,287 @@
+"""What is trained to name segments, as a run asks for it: one word each, kept once, on seen classes alone."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_sources import dataset, params, with_features
+from torch.nn import functional
+
+from tadlib.detector.proposals import Proposals
+from tadlib.naming import grouping
+from tadlib.naming.heads import Matching
+from tadlib.naming.similarity import cosine
+from tadlib.naming.transfer import transferred
+from tadlib.segments import roi_align
+from tadlib.workbook import steps
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps import preparing
+from tadlib.workbook.steps.heads import between, examples, said, trained
+from tadlib.workbook.steps.namers import segment_namer
+
+SEGMENTS = torch.tensor([[0.0, 4.0], [5.0, 9.0], [2.0, 3.0]])
+ORDERED = {"text": "subactions", "lead": "name", "text_head": "composition"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data set whose classes have steps, all of them with the embedding of their class."""
+    made = with_features(dataset(tmp_path_factory.mktemp("trained") / "own"))
+    said = {
+        label: {"Elaboration": {"Description": [f"begin {label}", f"go on {label}", f"end {label}"]}}
+        for label in ("clap", "jump", "run", "wave")
+    }
+    (made / "steps.json").write_text(json.dumps(said))
+    return made
+
+
+def asked(folder, **given):
+    """Parameters of a run on the data set, with few epochs."""
+    own = {"descriptions": str(folder / "steps.json")} if given.get("text") == "subactions" else {}
+    return params(folder, **{"head_epochs": 2} | own | given)
+
+
+def proposed(data):
+    return {video.id: Proposals(SEGMENTS, torch.tensor([0.9, 0.4, 0.2])) for video in data.scored}
+
+
+def states_alike(first, second):
+    states = (each.state_dict() for each in (first, second))
+    return all(torch.equal(a, b) for a, b in zip(*(state.values() for state in states), strict=True))
+
+
+def test_what_is_trained_is_kept_and_features_and_texts_stay_as_they_are(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    files = {path: path.read_bytes() for path in (folder / "features").iterdir()}
+    given = params(folder, head="mlp", head_epochs=3, head_lr=0.01, background="learned", pooling="matching_learned")
+    data = steps.gather(given)
+    before = data.text(["clap", "wave"])
+    weights = {name: tensor.clone() for name, tensor in data.encoder.model.state_dict().items()}
+    first = trained(data, given)
+    (kept,) = (data.benchmark.cache / "heads").iterdir()
+    written = kept.stat().st_mtime_ns
+    assert states_alike(first, trained(data, given)) and kept.stat().st_mtime_ns == written
+    assert files == {path: path.read_bytes() for path in (folder / "features").iterdir()}
+    assert torch.equal(before, data.text(["clap", "wave"]))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in data.encoder.model.state_dict().items())
+    assert trained(data, params(folder)) is None
+
+
+def test_examples_are_segments_of_seen_classes_alone_and_background_where_it_is_asked_for(folder):
+    data = steps.gather(params(folder))
+    found = examples(data, params(folder))
+    assert found.bins.shape == (3, 16, 16) and found.labels.tolist() == [0, 1, 2]  # clap, jump, run; never wave
+    snippets = torch.from_numpy(np.load(folder / "features" / "v1.npy").astype(np.float32))
+    for place, span in enumerate([[-6.25, 6.25], [18.75, 31.25]]):  # [2, 6) s at 25 / 8 snippets a second, beside it
+        span = torch.tensor([span]).clamp(0, 50)
+        torch.testing.assert_close(found.beside[1, place], roi_align(snippets, span, 16)[0])
+    assert found.there.tolist() == [[True, True]] * 3
+    with_nothing = examples(data, params(folder, background="soft"))
+    assert with_nothing.labels.tolist() == [0, -1, -1, 1, -1, -1, 2, -1, -1]
+
+
+def test_snippets_have_the_class_in_which_their_middle_lies(folder):
+    given = params(folder, head_on="snippets")
+    data = steps.gather(given)
+    found = examples(data, given)
+    assert found.bins.shape == (39, 1, 16) and found.labels.bincount().tolist() == [13, 13, 13]  # 6.5 .. 18.5 of 50
+    every = examples(data, params(folder, head_on="snippets", background="learned"))
+    assert len(every.labels) == 150 and int((every.labels == -1).sum()) == 111
+
+
+def test_stretches_between_actions_are_those_without_any():
+    spans = torch.tensor([[5.0, 9.0], [1.0, 3.0], [6.0, 7.0], [9.1, 12.0]])
+    assert between(spans, 14.0, 0.5).tolist() == [[0, 1], [3, 5], [12, 14]]
+    assert between(spans[:0], 4.0, 0.5).tolist() == [[0, 4]]
+
+
+WORDS = [
+    {"head": "composition"},
+    {"text_head": "attention"},
+    {"text_head": "cross", "text": "subactions", "lead": "prompt"},
+    {"text_head": "encoder", "text": "subactions", "lead": "name", "head_residual": False},
+    {"background": "learned"},
+    {"background": "soft", "head": "mlp", "head_loss": "focal"},
+    {"head_on": "snippets", "head": "mlp", "background": "learned", "head_loss": "bce"},
+    {"pooling": "matching_fixed"},
+    {"pooling": "matching_learned"},
+    {"pooling": "mask", "head_lr": 0.5},
+    {"pooling": "mask", "similarity_at": "bins", "head_lr": 0.5},
+    {"head": "conv", "head_loss": "contrastive"},
+    {"head": "mlp", "head_loss": "grounding"},
+    {"head_loss": "contrastive", "hard_negatives": "all", "rerank": 0.5} | ORDERED,
+    {"head": "composition", "head_loss": "grounding", "hard_negatives": "region", "rerank": 1.0},
+    {"head": "mlp", "head_episodes": 0.3},
+    {"transfer": "map"},
+    {"transfer": "conse", "head": "mlp"},
+    {"proposed_by": "snippets"},
+    {"proposed_by": "both", "background": "learned"},
+]
+
+
+@pytest.mark.parametrize("given", WORDS, ids=str)
+def test_every_word_reaches_the_detections(folder, given):
+    plain = asked(folder)
+    other = asked(folder, **{"head_lr": 0.1, "text_lr": 0.1} | given)
+    data, changed = steps.gather(plain), steps.gather(other)
+    first, second = (steps.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
+    assert set(second) == set(first) and all(found.scores.isfinite().all() for found in second.values())
+    assert all(set(found.labels) <= {"wave"} for found in second.values())
+    assert any(not torch.equal(first[v].scores, second[v].scores) for v in first)
+    verdicts = steps.named_segments(changed)
+    assert verdicts["named"].tolist() == [0], "background is never the answer"
+
+
+def test_a_trained_head_changes_how_segments_are_named(folder):
+    given = asked(folder, split=0, head="mlp", head_epochs=60, head_lr=0.03)
+    data = steps.gather(given)
+    learned, found = trained(data, given), examples(data, given)
+    with torch.no_grad():
+        logits = learned.logits(found.bins, said(data, data.classes.seen).steps, 1.0)
+    assert torch.equal(logits.argmax(dim=1), found.labels)
+    np.testing.assert_array_equal(found.labels, [0, 1, 2, 3])
+
+
+def test_one_training_serves_every_pooling_of_features_and_seeds_and_poolings_that_learn_have_their_own(folder):
+    base = {"head": "mlp", "head_epochs": 1, "head_lr": 0.02}
+    data = steps.gather(params(folder, **base))
+    kept = data.benchmark.cache / "heads"
+    trained(data, params(folder, **base))
+    before = set(kept.iterdir())
+    trained(data, params(folder, pooling="max", **base))
+    assert set(kept.iterdir()) == before
+    for change in ({"seed": 1}, {"pooling": "mask"}, {"head_episodes": 0.5}, {"head_on": "snippets"}):
+        trained(data, params(folder, **base | change))
+    assert len(set(kept.iterdir())) == len(before) + 4
+
+
+def test_mask_weighted_pooling_weighs_bins_by_their_probability(folder):
+    """In GAP only the sign of the mask did anything, and turned the similarity round where it was negative."""
+    given = asked(folder, pooling="mask", head_epochs=30, head_lr=0.3)
+    data = steps.gather(given)
+    mask, video = trained(data, given).mask, data.test_videos[0]
+    found = segment_namer(data, given, data.competing)(video, SEGMENTS)
+    bins = roi_align(torch.from_numpy(data.store.read(video.id).astype(np.float32)), SEGMENTS * 25 / 8, 16)
+    factor = np.exp(data.encoder.logit_scale)
+    for row, segment in zip(found, bins, strict=True):
+        weights = [float(mask(each[None]).sigmoid()) for each in segment]
+        mean = sum(w * each for w, each in zip(weights, segment, strict=True)) / sum(weights)
+        torch.testing.assert_close(row[None], cosine(mean[None], data.text(data.competing), float(factor)))
+    assert max(weights) > 1.5 * min(weights)
+
+
+def test_matching_is_the_same_in_a_run_as_by_itself(folder):
+    given = asked(folder, pooling="matching_fixed")
+    data = steps.gather(given)
+    video = data.test_videos[0]
+    found = segment_namer(data, given, data.competing)(video, SEGMENTS)
+    bins = roi_align(torch.from_numpy(data.store.read(video.id).astype(np.float32)), SEGMENTS * 25 / 8, 16)
+    alone = Matching("matching_fixed")(bins, data.text(data.competing), float(np.exp(data.encoder.logit_scale)))
+    torch.testing.assert_close(found, alone)
+
+
+def test_transfer_is_the_textbook_formula_written_out():
+    generator = torch.Generator().manual_seed(0)
+    logits, seen, unseen = (torch.randn(shape, generator=generator) for shape in ((2, 12), (12, 5), (3, 5)))
+    mapped, mixed = (transferred(logits, seen, unseen, how, 4.0) for how in ("map", "conse"))
+    unit = functional.normalize(seen, dim=1)
+    for n in range(2):
+        likely = logits[n].softmax(dim=0)
+        best = likely.argsort(descending=True)[:10].tolist()
+        shown = sum(likely[s] * unit[s] for s in best)
+        for k in range(3):
+            alike = torch.stack([4.0 * functional.cosine_similarity(unseen[k], seen[s], dim=0) for s in range(12)])
+            by_hand = sum(w * value for w, value in zip(alike.softmax(dim=0), logits[n], strict=True))
+            assert float(mapped[n, k]) == pytest.approx(float(by_hand), abs=1e-5)
+            by_hand = 4.0 * functional.cosine_similarity(unseen[k], shown, dim=0)
+            assert float(mixed[n, k]) == pytest.approx(float(by_hand), abs=1e-5)
+
+
+def test_a_class_that_means_a_seen_one_inherits_its_logit():
+    seen = torch.eye(4)
+    logits = torch.tensor([[1.0, 7.0, 2.0, 3.0]])
+    assert float(transferred(logits, seen, seen[1:2], "map", 100.0)) == pytest.approx(7.0)
+    assert transferred(logits, seen, seen, "conse", 100.0).argmax(dim=1).tolist() == [1]
+
+
+def test_groups_of_snippets_are_runs_above_levels_by_their_contrast(folder):
+    data = steps.gather(params(folder))
+    grid = data.grid(data.test_videos[0])
+    likely = torch.full((50, 2), 0.1)
+    likely[10:20, 0] = 0.9
+    found = grouping.grouped(likely, grid, 16.0)
+    assert found.segments[0].tolist() == pytest.approx([10 * 8 / 25, 20 * 8 / 25]) and len(found.scores) == 1
+    assert float(found.scores[0]) == pytest.approx(0.8)
+    assert len(grouping.grouped(torch.full((50, 2), 0.5), grid, 16.0).scores) == 0
+    likely[14:16, 0] = 0.5
+    runs = grouping.runs(likely[:, 0].numpy())
+    assert runs == [(10, 14), (10, 20), (16, 20)], "below the valley one group, above it two"
+
+
+def test_snippets_propose_where_their_class_is(tmp_path):
+    wave = np.zeros((50, 16), np.float16)
+    wave[:, 0] = 1.0
+    wave[6:19] = np.eye(16)[3]
+    folder = with_features(dataset(tmp_path / "own"), v7=wave)
+    given = params(folder, proposed_by="snippets")
+    data = steps.gather(given)
+    found = preparing.with_snippets(data, {"v7": Proposals(SEGMENTS, torch.ones(3))})["v7"]
+    torch.testing.assert_close(found.segments, torch.tensor([[6 * 8 / 25, 19 * 8 / 25]]))
+    both = preparing.with_snippets(
+        steps.gather(params(folder, proposed_by="both")), {"v7": Proposals(SEGMENTS, torch.ones(3))}
+    )
+    assert len(both["v7"].scores) == 4
+
+
+def test_reranking_lowers_what_is_no_better_than_what_lies_beside(tmp_path):
+    wave = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float16)
+    wave[:, :4] = 0
+    wave[6:19] = 5 * np.eye(16)[3]
+    folder = with_features(dataset(tmp_path / "own"), v7=wave)
+    given = params(folder, head="mlp", head_loss="contrastive", hard_negatives="region", rerank=1.0, head_epochs=1)
+    data = steps.gather(given)
+    spans = torch.tensor([[6 * 8 / 25, 19 * 8 / 25], [9.0, 12.0]])
+    scores = preparing.reranked(data, {"v7": Proposals(spans, torch.tensor([0.2, 0.9]))})["v7"].scores
+    assert float(scores[0]) > 0.9 > float(scores[1])
+    half = preparing.reranked(
+        steps.gather(given.model_copy(update={"rerank": 0.5})), {"v7": Proposals(spans, torch.tensor([0.2, 0.9]))}
+    )
+    torch.testing.assert_close(half["v7"].scores, (scores * torch.tensor([0.2, 0.9])).sqrt())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"hard_negatives": "region"}, "hard_negatives=region needs head_loss=contrastive or grounding, got"),
+        (
+            {"hard_negatives": "order", "head_loss": "contrastive", "head": "mlp"},
+            "hard_negatives=order needs texts in an order and a head that reads it: text=subactions and",
+        ),
+        ({"rerank": 0.5}, "rerank=0.5 tells proposals from hard negatives, got hard_negatives=none"),
+        ({"text_head": "cross"}, "text_head=cross asks with the name of a class: it needs lead=name or prompt, got"),
+        ({"head_loss": "grounding"}, "head_loss=grounding trains a head, a text_head or context, got none of them"),
+        ({"transfer": "map", "background": "learned"}, "transfer=map knows classes alone: it needs another pooling"),
+        ({"proposed_by": "both", "target": "name"}, "proposed_by=both is named by CLIP alone: it needs target="),
+        ({"similarity": "dot", "logit_scale": "none", "pooling": "matching_fixed"}, "pooling=matching_fixed compares"),
+        (
+            {"pooling": "ordered", "text": "subactions", "background": "learned"},
+            "background=learned has no steps in an order",
+        ),
+        (
+            {"hard_negatives": "region", "head_loss": "contrastive", "head": "mlp", "head_on": "snippets"},
+            "hard_negatives=region lie beside segments: it needs head_on=segments",
+        ),
+        ({"head_episodes": 1.0}, "head_episodes must be a number >= 0 and < 1; got 1.0"),
+    ],
+)
+def test_words_that_do_not_fit_together_are_refused(given, message):
+    with pytest.raises(ValueError) as error:
+        Params.check(given)
+    assert str(error.value).startswith(message)
+
+
+def test_a_context_without_a_text_tower_is_refused(folder):
+    given = params(folder, context=4)
+    with pytest.raises(ValueError, match="context=4 needs the text tower of a CLIP, got embeddings made elsewhere"):
+        trained(steps.gather(given), given)
