@@ -178,7 +178,7 @@ def start(home, *words: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "instant.py"), "run", *words],
         cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        preexec_fn=stubs.interruptible,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a background shell starts it
     )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
     folder = experiments.version_dir(experiment, options.new)
     print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _interrupt)
     cluster = clusters.workers(options.scheduler, options.gpus) if options.scheduler else nullcontext((None, 0))
     with cluster as (pool, together):
         way = experiments.Way(max(options.jobs, together), options.retries, not options.no_share)
@@ -147,6 +147,11 @@ def _run(options: argparse.Namespace) -> int:
     if failed:
         print(f"tad: {failed} of {len(status)} runs failed; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _interrupt(*_: object) -> None:
+    """End as Ctrl-C does, also where a background shell made this process deaf to Ctrl-C itself."""
+    raise KeyboardInterrupt
 
 
 def _list(options: argparse.Namespace) -> int:
