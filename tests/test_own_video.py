@@ -56,7 +56,7 @@ def test_the_command_answers_as_the_readme_says(number, tmp_path):
 
 
 # words that are not class names -> the class whose actions they should rank first, and the least area under the curve
-# (0.5 is chance). Measured on the demo's small CLIP, which has read class names in captions and little else: 0.95, 0.98,
+# (0.5 is chance). Measured on the small CLIP of the demo; it read class names in captions and little else: 0.95, 0.98,
 # 0.99, 0.97, 0.94, 0.95, 0.87, 0.85, and 0.12 and 0.00 for the two sentences without a word of the name. Of distractors
 # the most alike action is up to 0.47 above background, as much as of golf: values compare within one text alone.
 PARAPHRASES = {
