@@ -79,7 +79,7 @@ class NamingSwitches(BaseModel):
     )
     rerank: float = Field(0.0, ge=0, le=1, description="share of being told from hard negatives in a proposal's score")
     head_episodes: float = Field(
-        0.0, ge=0, lt=1, description="share of the seen classes held out in every training step"
+        0.0, ge=0, lt=1, description="share of the seen classes a head holds out in every step"
     )
     transfer: Literal["none", "map", "conse"] = Field(
         "none", description="how opinions on seen classes become opinions on all: not, by a map, by ConSE"
