@@ -1,9 +1,18 @@
 """What the tests share: where the project and, where present, the real data are."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
+# processes that test side by side share the cores, and what they start does too, instead of fighting for them
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+LONGEST = ("test_main_job", "test_pipeline", "test_detector_steps")  # files that start first, so that none ends alone
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -28,3 +37,8 @@ def tiny(tmp_path_factory) -> dict[str, object]:
     from tiny import make
 
     return make(tmp_path_factory.mktemp("tiny"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)

@@ -129,7 +129,7 @@ def test_the_last_epoch_of_the_curves_is_the_result(words, folder, tmp_path):
     params, data, _, model, history = trained(folder, tmp_path, curves=True, **words)
     proposals = steps.propose(*steps.answer(model, data, params), params)
     detections = steps.name(data, proposals, params)
-    result = steps.summarise(data, steps.compare(data, proposals, detections, params), proposals, detections, params)
+    result = steps.summarise(data, steps.compare(data, detections, params), proposals, detections, params)
     of_curves = [history[-1][name] for name in (watching.UNSEEN, watching.NAMED, "AR@100 of unseen classes")]
     assert of_curves == pytest.approx([result["agnostic_mAP"], result["mAP"], result["AR@100"]], abs=1e-6)
     assert of_curves[0] > 0

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import stubs
 
-from tadlib.workbook.experiments import failure
+from tadlib.workbook.execution import failure
 
 SLEEP = "import time\nopen('started', 'w').close()\ntime.sleep(60)"
 

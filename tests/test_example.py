@@ -4,7 +4,7 @@ import nbformat
 from conftest import ROOT
 
 from tadlib.files import read_json
-from tadlib.workbook.experiments import failure
+from tadlib.workbook.execution import failure
 
 EXAMPLE = ROOT / "outputs" / "example"
 COMMITTED = ("train.ipynb", "run.json", "history.json", "metrics.json", "headline.png")

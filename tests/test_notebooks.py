@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT
 
 from tadlib.workbook import vocabularies
-from tadlib.workbook.experiments import STAGES
 from tadlib.workbook.recipes import RECIPES
+from tadlib.workbook.stages import STAGES
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LOGIC = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try, ast.Lambda, ast.With)

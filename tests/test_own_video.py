@@ -14,7 +14,7 @@ from videos import steady, write_video
 from tadlib.naming.fusion import read_detections
 from tadlib.naming.words import read_words
 from tadlib.workbook import cli, steps
-from tadlib.workbook.experiments import failure
+from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.asked import BACKGROUND
 

@@ -77,8 +77,8 @@ def test_a_name_that_papermill_injects_but_nobody_knows_stops_the_notebook():
 
 
 def test_parameters_show_what_was_changed_and_fold_the_rest_away():
-    shown, folded = Params.check({"dataset": "thumos14", "queries": 30})._repr_html_().split("<details>")
-    assert "<code>queries</code> = 30" in shown and "<code>dataset</code> = &#x27;thumos14&#x27;" in shown
+    shown, folded = Params.check({"dataset": "activitynet13", "queries": 30})._repr_html_().split("<details>")
+    assert "<code>queries</code> = 30" in shown and "<code>dataset</code> = &#x27;activitynet13&#x27;" in shown
     assert all(f"<code>{name}</code>" in folded for name in set(Params.model_fields) - {"queries", "dataset"})
 
 

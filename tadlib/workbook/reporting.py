@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tadlib.workbook import evidence, experiments, lab_log, runs
+from tadlib.workbook import evidence, execution, lab_log, runs
 from tadlib.workbook.report import page
 from tadlib.workbook.report_params import ReportParams
 
@@ -25,7 +25,7 @@ def report(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print)
         _pages(entry.dir, say)
     target = places[0] if len(places) == 1 else root / "outputs" / "reports" / runs.new_name()
     given = params.changed() | {"experiments": params.experiments, "run_dir": _short(target, root)}
-    reason = experiments.execute_notebook("report", target / "report.ipynb", given)
+    reason = execution.execute_notebook("report", target / "report.ipynb", given)
     if reason is not None:
         raise runs.RunError(f"report.ipynb failed ({reason}): see {target / 'report.ipynb'}")
     for line in lab_log.update(root, found):

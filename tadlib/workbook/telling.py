@@ -9,8 +9,8 @@ import numpy as np
 
 from tadlib.evaluation.statistics import Verdict
 from tadlib.workbook.evidence import Entry
-from tadlib.workbook.experiments import STAGES
 from tadlib.workbook.runs import project_root
+from tadlib.workbook.stages import STAGES
 from tadlib.workbook.tables import Number
 from tadlib.workbook.variants import Row, samples
 

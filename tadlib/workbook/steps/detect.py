@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tadlib import segments
 from tadlib.data import datasets, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO
@@ -14,7 +13,6 @@ from tadlib.data.features import FeatureStore
 from tadlib.data.own import Clip
 from tadlib.data.splits import ClassSplit
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import baselines
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
@@ -27,9 +25,9 @@ from tadlib.workbook.steps.asked import Asked, rivals
 from tadlib.workbook.steps.data import gather
 from tadlib.workbook.steps.naming import name
 from tadlib.workbook.steps.sources import image_encoder
+from tadlib.workbook.steps.without_training import without_training
 
 CACHE = "own"  # folder below data_dir for what is made from videos that belong to no data set
-TRIED = 10  # words that CLIP alone looks for in a video: those nearest to it
 CANDIDATES = 100  # proposals that compete, however few detections are asked for
 
 
@@ -101,12 +99,11 @@ def train_on_demo(asking: Asking, progress: Progress = silent) -> Path:
 
 def detect(asked: Asked) -> tuple[Proposals, Detections]:
     """Class-agnostic proposals and what they are called, surest first, as many and as sure as asked for."""
-    found = by_run(asked) if asked.asking.detector == "run" else without_training(asked)
-    detections = found[1]
+    proposals, detections = by_run(asked) if asked.asking.detector == "run" else by_clip(asked)
     kept = int((detections.scores >= asked.asking.threshold).sum())
     kept = min(kept, asked.asking.top_k)
     labels = detections.labels[:kept]
-    return found[0], Detections(detections.segments[:kept].double(), detections.scores[:kept].double(), labels)
+    return proposals, Detections(detections.segments[:kept].double(), detections.scores[:kept].double(), labels)
 
 
 def by_run(asked: Asked) -> tuple[Proposals, Detections]:
@@ -125,35 +122,10 @@ def by_run(asked: Asked) -> tuple[Proposals, Detections]:
     return proposals[asked.video.id], name(asked, proposals, asked.params)[asked.video.id]
 
 
-def without_training(asked: Asked) -> tuple[Proposals, Detections]:
-    """What CLIP alone finds: groups of similar snippets that stand out of what surrounds them and of background."""
-    classes = asked.classes.unseen
-    found = baselines.training_free(
-        asked.video,
-        asked.features,
-        asked.text(classes),
-        classes,
-        asked.grid(asked.video),
-        background=asked.text(asked.classes.seen),
-        candidates=TRIED,
-    )
-    proposals = Proposals(found.segments.float(), found.scores.clamp(0, 1).float())
-    if len(proposals.scores):
-        proposals = _thinned(proposals, asked.params)
-    return proposals, name(asked, {asked.video.id: proposals}, asked.params)[asked.video.id]
-
-
-def _thinned(found: Proposals, params: Params) -> Proposals:
-    """Proposals with overlaps thinned as the parameters ask for it, best first."""
-    one, scores = torch.zeros(len(found.scores), dtype=torch.int64), found.scores
-    if params.nms == "hard":
-        kept = segments.nms(found.segments, scores, one, params.nms_tiou)
-    else:
-        if params.nms == "soft":
-            scores = segments.soft_nms_of_groups(found.segments, scores, one, sigma=params.nms_tiou)
-        kept = scores.argsort(descending=True, stable=True)
-    kept = kept[: params.top_k]
-    return Proposals(found.segments[kept], scores[kept])
+def by_clip(asked: Asked) -> tuple[Proposals, Detections]:
+    """What CLIP alone finds, without any training."""
+    proposals, detections = without_training(asked, [asked.video], asked.params, asked.classes.seen)
+    return proposals[asked.video.id], detections[asked.video.id]
 
 
 def _as_asked(saved: Mapping[str, object], asking: Asking) -> Params:

@@ -16,6 +16,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
 from tadlib.workbook.steps.naming import class_logits, fused, name
 from tadlib.workbook.steps.preparing import prepared
+from tadlib.workbook.steps.without_training import without_training
 
 
 def compare(data: Data, detections: Mapping[str, Detections], params: Params) -> list[dict[str, object]]:
@@ -30,7 +31,8 @@ def compared(
 ) -> dict[str, tuple[str, Mapping[str, Detections]]]:
     """Role and detections of the floor, the training-free baseline, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.text(data.competing)
-    by_clip = params.model_copy(update={"target": "foreground", "fusion": "clip", "reject": "none"})
+    as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0}
+    by_clip = params.model_copy(update={"target": "foreground", "fusion": "clip"} | as_they_are)
     oracle = {video.id: Proposals(true_segments(video), torch.ones(len(video.actions))) for video in data.test_videos}
     free = {
         video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
@@ -39,10 +41,16 @@ def compared(
     return {
         "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
         "CLIP alone, training-free": ("baseline", free),
+        "CLIP alone, calibrated and thinned": ("baseline", _calibrated(data, params)),
         "this run": ("ours", detections),
         "our segments, true label": ("ceiling", diagnosis.oracle_label(data.scored, detections)),
         "true segments, CLIP's label": ("ceiling", name(data, oracle, by_clip)),
     }
+
+
+def _calibrated(data: Data, params: Params) -> dict[str, Detections]:
+    """What `detector: none` of detect.ipynb finds; the texts of the seen classes stand for background."""
+    return without_training(data, data.scored, params, data.classes.seen)[1]
 
 
 def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
