@@ -81,7 +81,8 @@ def _speed(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
 
 def _matches(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
     epochs = _measured(history, "epoch")
-    actions = sorted({name for row in history for name in row if name.startswith(MATCHED)})
+    actions = {name for row in history for name in row if name.startswith(MATCHED)}
+    actions = sorted(actions, key=lambda name: int(name.rsplit(maxsplit=1)[1]))
     for color, name in zip(CYCLE, actions, strict=False):
         place.step(
             epochs, _measured(history, name), where="mid", color=color, lw=1.6, label=name.removeprefix("query of ")

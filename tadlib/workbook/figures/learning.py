@@ -86,9 +86,9 @@ def query_positions(segments_cw: np.ndarray, actionness: np.ndarray) -> Picture:
     left.vlines(range(centres.shape[1]), spread[0], spread[2], color=GREY, lw=2)
     left.scatter(range(centres.shape[1]), spread[1], s=14, color=BLUE, zorder=3)
     left.set_xlabel("query, by its mean centre")
-    left.set_ylabel("centre (fraction of the window)")
+    left.set_ylabel("centre (fraction of the window, line: 80 %)")
     left.set_ylim(0, 1)
-    left.set_title("Each query has its place (10th to 90th percentile)")
+    left.set_title("Each query has its place")
     flat = segments_cw.reshape(-1, 2)
     dots = right.scatter(
         flat[:, 0], flat[:, 1], c=actionness.ravel(), s=5, cmap=SEQUENTIAL, vmin=0, vmax=1, alpha=0.6, lw=0
@@ -96,7 +96,7 @@ def query_positions(segments_cw: np.ndarray, actionness: np.ndarray) -> Picture:
     right.set_xlabel("centre (fraction of the window)")
     right.set_ylabel("width (fraction of the window)")
     right.set_yscale("log")
-    right.set_title("Every answer, coloured by its actionness")
+    right.set_title("Every answer, by actionness")
     figure.colorbar(dots, ax=right, label="actionness")
     return figure
 
