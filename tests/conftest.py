@@ -12,7 +12,7 @@ THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
-LONGEST = ("test_main_job", "test_pipeline", "test_detector_steps")  # files that start first, so that none ends alone
+LONGEST = ("test_pipeline", "test_main_job", "test_detector_steps")  # they start first, so that none ends alone
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -41,4 +41,5 @@ def tiny(tmp_path_factory) -> dict[str, object]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))

@@ -18,7 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tadlib.data.encoder import Encoder, load_encoder
-from tadlib.data.features import BATCH, snippets
+from tadlib.data.features import BATCH_OF_LARGE, snippets
 
 STRIDE, FPS = 8, 30.0
 ALONE = 6  # frames measured one at a time
@@ -56,7 +56,7 @@ def parts(path: Path, encoder: Encoder) -> dict[str, float]:
 
 
 def _batches(prepared: Sequence[torch.Tensor]) -> Iterator[Sequence[torch.Tensor]]:
-    return (prepared[first : first + BATCH["cpu"]] for first in range(0, len(prepared), BATCH["cpu"]))
+    return (prepared[first : first + BATCH_OF_LARGE] for first in range(0, len(prepared), BATCH_OF_LARGE))
 
 
 def alone(path: Path, encoder: Encoder) -> float:
@@ -97,7 +97,7 @@ def report(path: Path, frames: int) -> list[str]:
     needs = operations(single)
     return [
         *(f"{name:<10} {1000 * ours[name]:8.1f} ms {ours[name] / total:7.1%}" for name in list(ours)[:3]),
-        f"ours: {1000 * feature:.1f} ms a feature (bfloat16 weights, batches of {BATCH['cpu']})",
+        f"ours: {1000 * feature:.1f} ms a feature (bfloat16 weights, batches of {BATCH_OF_LARGE})",
         f"one frame at a time, float32: {1000 * each:.1f} ms a feature, {each / feature:.2f} times ours",
         f"every frame of the video that way: {each * frames:.1f} s, {each * frames / total:.1f} times ours",
         f"matmul limit of float32 {plain / 1e9:.0f} GFLOP/s: bfloat16 multiplies {limit / plain:.2f} times as fast",

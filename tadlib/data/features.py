@@ -22,8 +22,8 @@ from tadlib.data.lengths import stated, variants
 from tadlib.files import Progress, silent, write_json, write_npy
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
-BATCH = {"cpu": 2}  # frames encoded at once; on CPUs more are not faster and need more memory
-BATCH_ELSEWHERE = 64
+BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames encoded at once
+LARGE, BATCH_OF_LARGE = 50_000_000, 2  # parameters from which a CPU encodes few frames at once
 SLACK = 1.5  # seconds by which a decoded video may be shorter than it should be
 LEAST = 0.67  # share of the annotated duration below which a shorter copy is not the same video
 
@@ -175,6 +175,14 @@ def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
+def batch_size(encoder: Encoder) -> int:
+    """Frames that are encoded at once: more are not faster on a CPU, and need more memory."""
+    if encoder.device.type != "cpu":
+        return BATCH_ELSEWHERE
+    large = sum(weight.numel() for weight in encoder.model.parameters()) >= LARGE
+    return BATCH_OF_LARGE if large else BATCH_ON_CPU
+
+
 def _outcome(job: Future[None], video: Video, missing: str) -> dict[str, str]:
     try:
         job.result()
@@ -189,7 +197,7 @@ def _extract_one(
     video: Video, video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int
 ) -> None:
     path = find_video(video_folder, video.id)
-    frames, size = snippets(path, stride, video.fps, each), BATCH.get(encoder.device.type, BATCH_ELSEWHERE)
+    frames, size = snippets(path, stride, video.fps, each), batch_size(encoder)
     parts = []
     while batch := [encoder.prepare(frame) for frame in itertools.islice(frames, size)]:
         parts.append(encoder.encode(torch.stack(batch)).numpy())

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tadlib.data.encoder import Encoder
-from tadlib.data.features import BATCH, BATCH_ELSEWHERE, BrokenVideo, FeatureStore, snippets
+from tadlib.data.features import BrokenVideo, FeatureStore, batch_size, snippets
 from tadlib.data.lengths import stated
 from tadlib.files import Progress, atomic, read_json, silent, write_json, write_npy
 
@@ -83,7 +83,7 @@ def encode(
     note = store.folder / f"{clip.key}.json"
     if note.is_file():
         return float(read_json(note)["duration"])
-    size = BATCH.get(encoder.device.type, BATCH_ELSEWHERE)
+    size = batch_size(encoder)
     total, parts = max(1, round(clip.duration / lasts)), []
     frames = _until_broken(snippets(clip.path, 1, 1 / lasts, each))
     while batch := [encoder.prepare(clip.upright(frame)) for frame in itertools.islice(frames, size)]:
