@@ -68,16 +68,15 @@ def note(root: Path, text: str) -> None:
 
 def install() -> None:
     """Let this process execute such stages; nothing of it imports torch."""
-    from tadlib.workbook import comparison, sharing
+    from tadlib.workbook import report, sharing
 
     sharing.execute_notebook = execute
     runs.device_name = lambda device: device
-    comparison.report = lambda notebook: notebook.with_suffix(".html")
+    report.page = lambda notebook: notebook.with_suffix(".html")
 
 
 if __name__ == "__main__":
-    from tadlib.workbook import cli, experiments
+    from tadlib.workbook import cli
 
     install()
-    experiments.report = lambda notebook: notebook.with_suffix(".html")
     sys.exit(cli.main(sys.argv[1:]))

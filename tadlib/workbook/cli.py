@@ -178,11 +178,11 @@ def _report(options: argparse.Namespace) -> int:
 def _compare(folder: Path) -> None:
     """Print the comparison of the runs below a folder, and write it and their HTML reports."""
     from tadlib.files import write_json
-    from tadlib.workbook import experiments
+    from tadlib.workbook import experiments, report
 
     rows = experiments.comparison(folder)
     print(*experiments.as_text(rows), sep="\n")
     write_json(folder / "comparison.json", rows)
     for notebook in sorted(folder.rglob("*.ipynb")):
         if not notebook.name.startswith("."):
-            print(f"report: {experiments.report(notebook)}", flush=True)
+            print(f"report: {report.page(notebook)}", flush=True)

@@ -1,7 +1,5 @@
-"""What finished runs say beside each other, as rows, as text, and as HTML reports."""
+"""What finished runs say beside each other, as rows and as text."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,14 +51,3 @@ def as_text(rows: list[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
         cells = [f"{row[name]}" if name == "seconds" else f"{100 * row[name]:.1f}" for name in names[1:]]
         yield str(row["run"]).ljust(width) + "".join(cell.rjust(10) for cell in cells)
-
-
-def report(notebook: Path) -> Path:
-    """The HTML report beside an executed notebook."""
-    subprocess.run(
-        [sys.executable, "-m", "jupyter", "nbconvert", "--to", "report", str(notebook)],
-        check=True,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-    )
-    return notebook.with_suffix(".html")
