@@ -8,9 +8,10 @@ import torch
 
 # processes that test side by side share the cores, and what they start does too, instead of fighting for them
 PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
-os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+if PROCESSES > 1:
+    THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)
+    torch.set_num_threads(THREADS)
 
 LONGEST = ("test_pipeline", "test_main_job", "test_detector_steps")  # they start first, so that none ends alone
 ROOT = Path(__file__).resolve().parents[1]
