@@ -392,3 +392,13 @@ def test_with_every_switch_off_training_gives_the_numbers_it_always_gave(words, 
     history = fit(model, some(5), Recipe(epochs=3, batch_size=2, lr=1e-3, lr_backbone=1e-3))
     assert [row["loss"] for row in history] == pytest.approx(losses, abs=2e-5)
     assert parameters(model).double().abs().sum().item() == pytest.approx(end, abs=2e-3)
+
+
+def test_the_optimiser_holds_parameters_in_the_models_order():
+    # a resumed training finds the state of each by its place: an order that differs by process mixes them up
+    model = network(conv_layers=3)
+    trainer = Trainer(model, some(2), QUICK, seed=0)
+    slow = list(model.backbone.parameters())
+    held = [parameter for group in trainer.optimiser.param_groups for parameter in group["params"]]
+    rest = [parameter for parameter in model.parameters() if not any(parameter is other for other in slow)]
+    assert len(slow) == 6 and all(one is other for one, other in zip(held, [*rest, *slow], strict=True))

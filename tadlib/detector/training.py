@@ -109,10 +109,11 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.run = torch.compile(model) if recipe.compile else model
         self.scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=False)
-        slow = set(model.backbone.parameters())
-        fast = [parameter for parameter in model.parameters() if parameter not in slow]
+        # lists in the model's order: the optimiser's state is found by place when a training is resumed
+        slow = list(model.backbone.parameters())
+        fast = [parameter for parameter in model.parameters() if not any(parameter is other for other in slow)]
         groups = [{"params": fast, "lr": recipe.lr}]
-        groups += [{"params": list(slow), "lr": recipe.lr_backbone}] if slow else []
+        groups += [{"params": slow, "lr": recipe.lr_backbone}] if slow else []
         self.optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
         batches = math.ceil(len(windows) / recipe.batch_size)
         self.steps = recipe.epochs * math.ceil(batches / recipe.accumulate)

@@ -52,13 +52,13 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], way: Way = Way(),
         return reason
     failed = folder.parent / ".failed" / f"{store.name}.json"
     with locked(store, lambda done, total, text: say(text)):
+        for stale in store.parent.glob(f".{store.name}-*/"):  # only this lock's holder makes them: theirs are dead
+            shutil.rmtree(stale, ignore_errors=True)
         if stages.stored(stage, key):
             say(f"{stage} is shared: {relative(store)}")
         else:
             if failed.is_file():
                 return read_json(failed)
-            for stale in store.parent.glob(f".{store.name}-*/"):  # only this lock's holder makes them: theirs are dead
-                shutil.rmtree(stale, ignore_errors=True)
             made, reason = _make(stage, store, folder, given, way, say)
             if reason is None:
                 shutil.rmtree(store, ignore_errors=True)
