@@ -64,15 +64,15 @@ def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, obje
             if name not in names or not values:
                 continue
             if names[0] == "-f":
-                given |= _mapping(Path(values[0]).read_text(encoding="utf-8"), values[0])
+                given |= mapping(Path(values[0]).read_text(encoding="utf-8"), values[0])
             elif names[0] == "-y":
-                given |= _mapping(values[0], name)
+                given |= mapping(values[0], name)
             else:
                 given[values[0]] = typed(values[1]) if names[0] == "-p" else values[1]
     return given
 
 
-def _mapping(text: str, where: str) -> dict[str, object]:
+def mapping(text: str, where: str) -> dict[str, object]:
     """Names and values from YAML; raises ValueError naming where the text came from."""
     try:
         content = yaml.safe_load(text) or {}

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tadlib.data.checks import nearest
 from tadlib.files import digest
+from tadlib.workbook.command_line import mapping
 from tadlib.workbook.params import Params
 
 BLOCKS = ("sweep", "zip", "runs", "draw", "seeds")
@@ -86,13 +85,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"no experiment file {path}; there are: {', '.join(there)}{hint}")
     content = path.read_text(encoding="utf-8")
-    try:
-        given = yaml.safe_load(content) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not readable YAML: {error}") from error
-    if not isinstance(given, dict):
-        raise ValueError(f"{path} must hold names and values, got {type(given).__name__}")
-    return content, given
+    return content, mapping(content, str(path))
 
 
 def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:

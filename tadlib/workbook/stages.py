@@ -30,19 +30,10 @@ KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
 
 # modules that run, ask, compare and show: a change in them changes no stage's result
-RUNNING = {"cli", "plans", "experiments", "execution", "sharing", "clusters", "tracking", "comparison"}
-RUNNING |= {
-    "command_line",
-    "report",
-    "reporting",
-    "report_params",
-    "evidence",
-    "lab_log",
-    "tables",
-    "telling",
-    "variants",
-}
-RUNNING |= {"vocabularies", "asking", "doctor", "viewer"}
+RUNNING = frozenset(
+    "cli command_line plans experiments execution sharing clusters tracking comparison report reporting report_params "
+    "evidence lab_log tables telling variants vocabularies asking doctor viewer".split()
+)
 
 
 def depends_on(stage: str, params: Params) -> frozenset[str]:

@@ -30,6 +30,7 @@ from tadlib.workbook.steps.results import (
     compared,
     generalised,
     recall_curves,
+    rows,
     summarise,
     true_label_precision,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "pictures",
     "propose",
     "recall_curves",
+    "rows",
     "save_proposals",
     "summarise",
     "token_places",

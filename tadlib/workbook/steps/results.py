@@ -18,18 +18,24 @@ from tadlib.workbook.steps.naming import class_logits, fused, name
 from tadlib.workbook.steps.preparing import prepared
 from tadlib.workbook.steps.without_training import without_training
 
+TRUE_LABELS = "our segments, true label"
+
 
 def compare(data: Data, detections: Mapping[str, Detections], params: Params) -> list[dict[str, object]]:
-    """mAP of the floor, the training-free baseline, this run and both ceilings, a row each."""
-    shown = compared(data, detections, params)
-    classes = data.classes.unseen
-    return diagnosis.rows(data.scored, shown, classes, data.benchmark.tious, params.protocol, data.ambiguous)
+    """mAP of the floor, the training-free baselines, this run and both ceilings, a row each."""
+    return rows(data, compared(data, detections, params))
+
+
+def rows(data: Data, shown: Mapping[str, tuple[str, Mapping[str, Detections]]]) -> list[dict[str, object]]:
+    """mAP of each entry of what `compared` gives, a row each."""
+    classes, protocol = data.classes.unseen, data.params.protocol
+    return diagnosis.rows(data.scored, shown, classes, data.benchmark.tious, protocol, data.ambiguous)
 
 
 def compared(
     data: Data, detections: Mapping[str, Detections], params: Params
 ) -> dict[str, tuple[str, Mapping[str, Detections]]]:
-    """Role and detections of the floor, the training-free baseline, this run and both ceilings, by name."""
+    """Role and detections of the floor, the training-free baselines, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.text(data.competing)
     as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0}
     by_clip = params.model_copy(update={"target": "foreground", "fusion": "clip"} | as_they_are)
@@ -43,7 +49,7 @@ def compared(
         "CLIP alone, training-free": ("baseline", free),
         "CLIP alone, calibrated and thinned": ("baseline", _calibrated(data, params)),
         "this run": ("ours", detections),
-        "our segments, true label": ("ceiling", diagnosis.oracle_label(data.scored, detections)),
+        TRUE_LABELS: ("ceiling", diagnosis.oracle_label(data.scored, detections)),
         "true segments, CLIP's label": ("ceiling", name(data, oracle, by_clip)),
     }
 
@@ -134,6 +140,6 @@ def _agnostic(data: Data, proposals: Mapping[str, Proposals]) -> dict[str, float
     return metrics.means(table, tious)
 
 
-def true_label_precision(data: Data, detections: Mapping[str, Detections]) -> dict[str, float]:
-    """AP of each unseen class if our segments had their true labels."""
-    return class_precision(data, diagnosis.oracle_label(data.scored, detections))
+def true_label_precision(data: Data, shown: Mapping[str, tuple[str, Mapping[str, Detections]]]) -> dict[str, float]:
+    """AP of each unseen class if our segments had their true labels, of what `compared` gives."""
+    return class_precision(data, shown[TRUE_LABELS][1])
