@@ -1,9 +1,7 @@
 """One notebook executed by papermill in a process of its own, and what its outcome was."""
 
-import ctypes
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,11 +12,10 @@ from typing import Any
 import nbformat
 import yaml
 
-from tadlib.workbook import runs
+from tadlib.workbook import runs, warm
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
-_alive: set[subprocess.Popen] = set()
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_alive: set[subprocess.Popen | warm.WarmProcess] = set()
 
 
 def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jobs: int = 1) -> str | None:
@@ -31,21 +28,35 @@ def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jo
     target.parent.mkdir(parents=True, exist_ok=True)
     attempt = target.with_name(f".{stage}-{os.getpid()}.ipynb")
     attempt.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
-    command += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
-    process = subprocess.Popen(
-        command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, env=_environment(jobs), preexec_fn=_end_with_parent,
-    )  # fmt: skip
+    said = attempt.with_suffix(".stderr")
+    arguments = ["papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
+    arguments += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
+    process = _start(arguments, environment(jobs), root, said)
     _alive.add(process)
     try:
-        _, said = process.communicate()
+        status = process.wait()
+        last = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no output"]
     finally:
         _alive.discard(process)
-    reason = failure(attempt) if attempt.is_file() else (said.strip().splitlines() or ["no output"])[-1]
+        said.unlink(missing_ok=True)
+    reason = failure(attempt) if attempt.is_file() else last[0]
     if attempt.is_file():
         os.replace(attempt, target)
-    return (reason or f"papermill ended with status {process.returncode}") if process.returncode or reason else None
+    return (reason or f"papermill ended with status {status}") if status or reason else None
+
+
+def _start(
+    arguments: list[str], environment: Mapping[str, str], folder: Path, said: Path
+) -> subprocess.Popen | warm.WarmProcess:
+    """Papermill at work in a process of its own, with everything imported already where that is possible."""
+    if warm.is_warm():
+        kernels = {"JUPYTER_DEFAULT_PROVISIONER_NAME": warm.PROVISIONER}
+        return warm.WarmProcess(arguments, environment | kernels, folder, str(said))
+    with open(said, "wb") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=stderr, env=environment, preexec_fn=warm.end_with_parent,
+        )  # fmt: skip
 
 
 def stop(patience: float = 20.0) -> None:
@@ -59,13 +70,7 @@ def stop(patience: float = 20.0) -> None:
         process.kill()
 
 
-def _end_with_parent() -> None:
-    """Linux tells a process that its parent has died, be it by kill -9; elsewhere it would run on to its end."""
-    if _LIBC is not None:
-        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def _environment(jobs: int) -> dict[str, str]:
+def environment(jobs: int) -> dict[str, str]:
     """This environment with the cores divided among `jobs`, unless it already asks for fewer threads."""
     share = max(1, (os.cpu_count() or 1) // jobs)
     asked = os.environ.get("OMP_NUM_THREADS", "")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import execution, runs, stages
+from tadlib.workbook import execution, runs, stages, warm
 from tadlib.workbook.comparison import as_text, comparison
 from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.params import Params
@@ -63,6 +63,8 @@ def execute(
     with suppress(FileExistsError):
         (folder / ".failed").mkdir()
     own = pool is None
+    if own:
+        warm.warm_up(execution.environment(way.jobs))
     pool = pool or ThreadPoolExecutor(way.jobs)
     root = str(runs.project_root())
     try:

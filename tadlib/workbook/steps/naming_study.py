@@ -43,7 +43,8 @@ def compare_poolings(data: Data, proposals: Mapping[str, Proposals], params: Par
     """
     changes = [{"pooling": how} for how in (*HOW, *READERS)]
     if "subactions" in styles(data) and params.text_head != "cross" and params.background != "learned":
-        changes.append({"pooling": "ordered", "text": "subactions", "lead": "none"})
+        bins = max(params.roi_bins, Params.model_fields["roi_bins"].default)  # no fewer than a class has steps
+        changes.append({"pooling": "ordered", "text": "subactions", "lead": "none", "roi_bins": bins})
     if params.pooling == "ordered":
         changes = [{"text": "subactions", "lead": "none"} | change for change in changes]
     rows = []
