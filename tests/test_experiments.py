@@ -62,6 +62,11 @@ def test_a_batch_survives_a_failing_run_and_goes_on_where_it_stopped(home, capsy
 def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
     assert cli.main(["run", "params/two.yaml", "--dry-run"]) == 0
     assert "2 runs: split-50, split-75" in capsys.readouterr().out
+    (home / "params" / "small.yaml").write_text("epochs: 3\n")
+    words = ["run", "params/two.yaml", "--dry-run", "--base", "params/small.yaml", "--set", "split=75"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("two-small: Does it go on?\n1 runs: split-75\nin common: epochs=3, split=75\n")
     assert not list((home / "outputs").iterdir())
 
 
@@ -168,6 +173,8 @@ def test_a_full_disk_is_one_runs_failure_and_is_named(quick_home, capsys, monkey
 def test_options_that_mean_nothing_are_refused(quick_home, capsys):
     assert cli.main(["run", experiment(quick_home, "lr: 0.1"), "--set", "lr"]) == 2
     assert "--set lr must be NAME=VALUE" in capsys.readouterr().err
+    assert cli.main(["run", "params/e.yaml", "--set", "lr=[0.1"]) == 2
+    assert "--set lr must be a value as YAML writes it, got '[0.1'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["run", "params/e.yaml", "--jobs", "0"])
     assert "must be a whole number >= 1, got '0'" in capsys.readouterr().err

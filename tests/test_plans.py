@@ -108,6 +108,80 @@ def test_a_wrong_sweep_is_named(text, message, tmp_path):
         plan(write(tmp_path, text))
 
 
+SWEPT = "sweep: {lr: [0.1, 0.2], split_id: [0, 1, 2]}\n"
+
+
+@pytest.mark.parametrize(
+    "text, changes, labels",
+    [
+        (SWEPT, {"split_id": 2}, ["lr-0.1_split_id-2", "lr-0.2_split_id-2"]),
+        ("seeds: 3\n", {"seed": 5}, ["seed-5"]),
+        ("zip: {lr: [0.1, 0.2, 0.3], epochs: [3, 4, 4]}\n", {"lr": 0.5}, ["lr-0.5_epochs-3", "lr-0.5_epochs-4"]),
+        (
+            "runs: [{fusion: clip}, {top_k: 5}]\n",
+            {"fusion": "geometric"},
+            ["fusion-geometric", "top_k-5_fusion-geometric"],
+        ),
+        ("draw: {n: 9, lr: {uniform: [0.1, 0.2]}, nms: [hard]}\n", {"lr": 0.3}, ["lr-0.3_nms-hard"]),
+        ("seeds: 2\n", {"seed": [4, 7]}, ["seed-4", "seed-7"]),
+        ("seeds: 2\n", {"seed": "4,7,4"}, ["seed-4", "seed-7"]),
+        (
+            "seeds: 2\n",
+            {"nms": "hard,none"},
+            ["seed-0_nms-hard", "seed-0_nms-none", "seed-1_nms-hard", "seed-1_nms-none"],
+        ),
+    ],
+)
+def test_a_change_beats_what_a_block_varies_and_what_becomes_alike_is_one_run(text, changes, labels, tmp_path):
+    assert list(plan(write(tmp_path, text), changes).runs) == labels
+
+
+def test_a_change_reaches_every_run(tmp_path):
+    text = "runs: [{fusion: clip}, {top_k: 5}]\nlr: 0.2\n"
+    found = runs_of(tmp_path, text, changes={"fusion": "geometric", "lr": 0.1, "features": "a,b"})
+    common = {"fusion": "geometric", "lr": 0.1, "features": "a,b"}
+    assert found == [common, common | {"top_k": 5}], "a comma in free text parts nothing"
+
+
+def test_what_is_drawn_beside_a_changed_parameter_stays(tmp_path):
+    text = "draw: {n: 5, lr: {uniform: [0.1, 0.2]}, dropout: {uniform: [0.1, 0.2]}}\n"
+    path = write(tmp_path, text)
+    before, after = ([run["dropout"] for run in plan(path, changes).runs.values()] for changes in ({}, {"lr": 0.3}))
+    assert before == after
+
+
+def test_a_base_gives_what_the_question_leaves_open_and_not_its_own_sweep(tmp_path):
+    base = tmp_path / "small.yaml"
+    base.write_text("# Base.\nepochs: 3\nsplit: 75\nlr: 0.3\nwidth: 64\nsweep: {seed: [0, 1]}\n")
+    path = write(tmp_path, "# Why?\nsplit: 50\nsweep: {lr: [0.1, 0.2]}\n")
+    planned = plan(path, {"width": 128}, base=base)
+    assert (planned.name, planned.asks, planned.question) == ("e-small", "e", "Why?")
+    common = {"epochs": 3, "split": 50, "width": 128}
+    assert list(planned.runs.values()) == [common | {"lr": 0.1}, common | {"lr": 0.2}]
+    assert planned.common == common
+    quick = plan(path, quick=True, base=base)
+    assert (quick.name, quick.asks) == ("e-small-quick", "e-quick"), "no evidence for the question itself"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("epoch: 3\n", r"small\.yaml: unknown parameter 'epoch'; did you mean 'epochs'"),
+        ("width: 100\n", r"e\.yaml with --base .*small\.yaml: width must be a multiple"),
+    ],
+)
+def test_a_mistake_in_a_base_names_it(text, message, tmp_path):
+    (tmp_path / "small.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        plan(write(tmp_path, "split: 50\n"), base=tmp_path / "small.yaml")
+
+
+def test_any_question_can_be_asked_on_any_base():
+    for path in EXPERIMENTS:
+        planned = plan(path, base=ROOT / "params" / "rehearsal.yaml")
+        assert planned.name == f"{path.stem}-rehearsal" and planned.asks == path.stem
+
+
 def test_labels_are_names_of_folders(tmp_path):
     planned = plan(write(tmp_path, "sweep: {dataset: [a/b, 'c d'], pretrained: [" + "x" * 300 + "]}\n"))
     assert all("/" not in label and " " not in label and len(label) <= 100 for label in planned.runs)

@@ -274,3 +274,23 @@ def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
     assert (home / "outputs" / "README.md").read_text() == first
     lab_log.update(home, evidence.Evidence((), ()))
     assert (home / "outputs" / "README.md").read_text() == first, "what is not measured again stays"
+
+
+def test_a_question_asked_on_another_base_stands_in_its_row_beside_the_demo(home):
+    sweep = {
+        "conv_layers": [0, 1],
+        "split_id": [0, 1, 2],
+        "dataset": ["thumos14"],
+        "features": ["simulate"],
+        "seed": [0],
+    }
+    version = fabricate.experiment(home / "outputs", "backbone-rehearsal", lambda given: 0.2, sweep)
+    record = read_json(version / "experiment.json")
+    write_json(version / "experiment.json", record | {"asks": "backbone"})
+    done = lab_log.update(home, evidence.read([home / "outputs"]))
+    assert [line.split(": mAP")[0] for line in done] == ["lab log: backbone (demo)", "lab log: backbone (rehearsal)"]
+    (line,) = [line for line in (home / "outputs" / "README.md").read_text().splitlines() if "`backbone`" in line]
+    _, _, demo, rehearsal, verdict, _ = line.strip("| ").split(" | ")
+    assert "Runs `backbone/" in demo and "conv_layers=1: +2" in demo
+    assert "Runs `backbone-rehearsal/" in rehearsal and "mAP 20.0 with conv_layers=0" in rehearsal
+    assert verdict == "demo: 1 better; rehearsal: 1 cannot tell"

@@ -115,6 +115,7 @@ WORDS = [
     {"head": "mlp", "head_episodes": 0.3},
     {"transfer": "map"},
     {"transfer": "conse", "head": "mlp"},
+    {"head": "mlp", "ensemble": "arithmetic", "ensemble_weight": 0.2},
     {"proposed_by": "snippets"},
     {"proposed_by": "both", "background": "learned"},
 ]
@@ -205,6 +206,18 @@ def test_a_class_that_means_a_seen_one_inherits_its_logit():
     assert transferred(logits, seen, seen, "conse", 100.0).argmax(dim=1).tolist() == [1]
 
 
+def test_an_ensemble_of_a_trained_head_and_frozen_clip_lies_between_them(folder):
+    given = asked(folder, head="mlp", head_lr=0.1, candidates="all", ensemble="arithmetic", ensemble_weight=0.25)
+    data = steps.gather(given)
+    found = steps.class_logits(data, proposed(data), given)["v7"].softmax(dim=1)
+    learned, clip = (
+        steps.class_logits(data, proposed(data), asked(folder, head=head, head_lr=0.1))["v7"].softmax(dim=1)
+        for head in ("mlp", "none")
+    )
+    torch.testing.assert_close(found, 0.75 * learned + 0.25 * clip)
+    assert (learned - clip).abs().max() > 0.01
+
+
 def test_groups_of_snippets_are_runs_above_levels_by_their_contrast(folder):
     data = steps.gather(params(folder))
     grid = data.grid(data.test_videos[0])
@@ -272,6 +285,7 @@ def test_reranking_lowers_what_is_no_better_than_what_lies_beside(tmp_path):
             {"hard_negatives": "region", "head_loss": "contrastive", "head": "mlp", "head_on": "snippets"},
             "hard_negatives=region lie beside segments: it needs head_on=segments",
         ),
+        ({"ensemble": "geometric"}, "ensemble=geometric is a mean of two opinions: it needs a target with classes"),
         ({"head_episodes": 1.0}, "head_episodes must be a number >= 0 and < 1; got 1.0"),
     ],
 )

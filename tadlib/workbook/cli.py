@@ -45,7 +45,14 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--dry-run", action="store_true", help="show the planned runs, what they share, and stop")
     run.add_argument("--quick", action="store_true", help="a tiny size: two epochs, one seed and one class split")
     run.add_argument("--no-share", action="store_true", help="let every run execute all its stages itself")
-    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of every run")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a parameter of every run, swept or not; several values with commas",
+    )
+    run.add_argument("--base", default="", metavar="FILE", help="ask the question on what another file holds in common")
     run.add_argument("--scheduler", default="", metavar="FILE|ADDRESS", help="give the runs to a running Dask cluster")
     run.add_argument("--gpus", type=_at_least(0), default=0, help="GPUs of a worker that one run needs (default 0)")
     run.add_argument("--track", choices=("mlflow", "tensorboard"), help="tell a tracker about every finished run")
@@ -113,18 +120,14 @@ def _run(options: argparse.Namespace) -> int:
     import signal
     from contextlib import nullcontext
 
-    import yaml
-
     from tadlib.workbook import clusters, experiments, tracking
 
-    pairs = [change.partition("=") for change in options.set]
-    for name, sign, _ in pairs:
-        if not sign:
-            raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
-    changes = {name: yaml.safe_load(value) for name, _, value in pairs}
-    experiment = experiments.plan(options.experiment, changes, options.quick)
+    experiment = experiments.plan(options.experiment, _changes(options.set), options.quick, options.base)
     print(f"{experiment.name}: {experiment.question}\n{len(experiment.runs)} runs: {', '.join(experiment.runs)}")
     if options.dry_run:
+        print(
+            "in common:", ", ".join(f"{name}={value}" for name, value in experiment.common.items()) or "nothing given"
+        )
         print(*experiments.forecast(experiment, options.jobs), sep="\n")
         return 0
     if options.track:
@@ -149,6 +152,22 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _changes(words: Sequence[str]) -> dict[str, object]:
+    """Name -> value of every `--set NAME=VALUE`, typed as YAML types it."""
+    import yaml
+
+    changes: dict[str, object] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
+        try:
+            changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"--set {name} must be a value as YAML writes it, got {value!r}") from None
+    return changes
+
+
 def _interrupt(*_: object) -> None:
     """End as Ctrl-C does, also where a background shell made this process deaf to Ctrl-C itself."""
     raise KeyboardInterrupt
@@ -164,13 +183,9 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    import yaml
-
     from tadlib.workbook import reporting
 
-    pairs = [change.partition("=") for change in options.set]
-    changes = {name: yaml.safe_load(value) for name, _, value in pairs}
-    page = reporting.report(options.experiments, changes, lambda text: print(text, flush=True))
+    page = reporting.report(options.experiments, _changes(options.set), lambda text: print(text, flush=True))
     print(f"report: {page}")
     return 0
 

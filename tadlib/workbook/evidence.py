@@ -20,6 +20,7 @@ class Entry:
     """One finished run."""
 
     experiment: str
+    asks: str  # the parameters file whose question it is, by its name; with another base not that of the experiment
     question: str  # the comment on top of the experiment's file; empty where there is none
     dir: Path
     parameters: Mapping[str, Any]
@@ -102,9 +103,12 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
     trained = stages.get("train", next(iter(stages.values())))
     last = list(stages.values())[-1]
     versions = {f"version of {package}": number for package, number in trained.get("versions", {}).items()}
+    plan = read_json(version / "experiment.json") if version else {}
+    experiment = (version or folder).parent.name
     return Entry(
-        experiment=(version or folder).parent.name,
-        question=read_json(version / "experiment.json").get("question", "") if version else "",
+        experiment=experiment,
+        asks=plan.get("asks", experiment),
+        question=plan.get("question", ""),
         dir=folder,
         parameters=last["parameters"],
         metrics=read_json(folder / "metrics.json"),

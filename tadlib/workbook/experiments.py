@@ -44,7 +44,7 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
             return latest
     folder = base / runs.new_name()
     folder.mkdir(parents=True)
-    facts = {"commit": runs.commit(), "question": experiment.question, "status": {}}
+    facts = {"commit": runs.commit(), "asks": experiment.asks, "question": experiment.question, "status": {}}
     write_json(folder / "experiment.json", wanted | facts)
     return folder
 

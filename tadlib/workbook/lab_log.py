@@ -67,15 +67,16 @@ def verdict(cells: dict[str, str]) -> str:
 
 
 def _measured(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
-    """Experiment, data and cell of every study that belongs to a parameters file of the project."""
+    """Parameters file, data and cell of every study that asks the question of one of the project's files."""
     for study in variants.studies(found.entries):
         rows: Sequence[Row] = variants.compare(study, "mAP")
         words = telling.measured(rows, "mAP")
-        if words and study.data in DATA and (root / "params" / f"{study.name}.yaml").is_file():
-            folder = next(iter(study.variants.values()))[0].dir.parent
+        first = next(iter(study.variants.values()))[0]
+        if words and study.data in DATA and (root / "params" / f"{first.asks}.yaml").is_file():
+            folder = first.dir.parent
             commits = {run.facts["commit"] for runs in study.variants.values() for run in runs}
             where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
-            yield study.name, study.data, f"{words}. Runs `{where}`, commit {', '.join(sorted(commits))}"
+            yield first.asks, study.data, f"{words}. Runs `{where}`, commit {', '.join(sorted(commits))}"
 
 
 def _cells(table: str) -> Iterator[tuple[str, dict[str, str]]]:

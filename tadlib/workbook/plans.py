@@ -8,7 +8,8 @@ A file is flat YAML: what all runs have in common, the question as a comment on 
     draw: {n: 20, seed: 0, lr: {log_uniform: [1.0e-4, 1.0e-2]}, queries: {uniform: [10, 60]}, nms: [hard, soft]}
     seeds: 3                                      seeds 0, 1, 2
 
-Several of them are combined with each other, each with each.
+Several of them are combined with each other, each with each. A base is another such file, whose common values hold
+where the question's own file says nothing: the same question on another data set, or of another size.
 """
 
 import difflib
@@ -19,6 +20,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tadlib.data.checks import nearest
 from tadlib.files import digest
@@ -37,21 +40,35 @@ class Experiment:
     """A question and its runs: label -> parameters."""
 
     name: str
+    asks: str  # the file whose question this is, by its name; with another size it is a name of its own
     question: str
     runs: Mapping[str, Mapping[str, Any]]
 
+    @property
+    def common(self) -> dict[str, Any]:
+        """The parameters that every run was given with the same value."""
+        first, *others = self.runs.values()
+        return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in others)}
 
-def plan(path: Path | str, changes: Mapping[str, Any] | None = None, quick: bool = False) -> Experiment:
-    """The runs of an experiment file, all parameters checked; `changes` beat what all runs have in common.
 
-    With `quick` every run is cut to the size of `QUICK`, and runs that differ only in seed or class split become one.
-    Raises ValueError naming the file and the parameter, before anything runs.
+def plan(
+    path: Path | str, changes: Mapping[str, Any] | None = None, quick: bool = False, base: Path | str = ""
+) -> Experiment:
+    """The runs of an experiment file, all parameters checked.
+
+    `changes` beat whatever the file says of a parameter; several values, as a list or with commas, become runs.
+    `base` is another experiment file, whose common values (not its blocks) yield to the file's own. With `quick` every
+    run is cut to the size of `QUICK`, and runs that differ only in seed or class split become one. Raises ValueError
+    naming the file and the parameter, before anything runs.
     """
     path = Path(path)
     content, given = _read(path)
+    below = _common(base) if base else {}
+    wanted = {name: _values(name, value) for name, value in (changes or {}).items()}
     try:
-        blocks = _blocks(given)
-        common = {name: value for name, value in given.items() if name not in BLOCKS} | dict(changes or {})
+        blocks = _changed(_blocks(given), wanted)
+        fixed = {name: values[0] for name, values in wanted.items() if len(values) == 1}
+        common = below | {name: value for name, value in given.items() if name not in BLOCKS} | fixed
         planned: dict[str, Mapping[str, Any]] = {}
         kept: set[str] = set()
         changed: list[Change] = []
@@ -73,9 +90,11 @@ def plan(path: Path | str, changes: Mapping[str, Any] | None = None, quick: bool
                 kept.add(alike)
             planned[_label(change, planned)] = parameters
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}{f' with --base {base}' if base else ''}: {error}") from error
     question = " ".join(line.lstrip("# ") for line in content.splitlines() if line.startswith("#"))
-    return Experiment(path.stem + ("-quick" if quick else ""), question, planned)
+    name = path.stem + (f"-{Path(base).stem}" if base else "")
+    size = "-quick" if quick else ""
+    return Experiment(name + size, path.stem + size, question, planned)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -86,6 +105,42 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"no experiment file {path}; there are: {', '.join(there)}{hint}")
     content = path.read_text(encoding="utf-8")
     return content, mapping(content, str(path))
+
+
+def _common(base: Path | str) -> dict[str, Any]:
+    """What all runs of another experiment file have in common."""
+    _, given = _read(Path(base))
+    try:
+        _blocks(given)
+    except ValueError as error:
+        raise ValueError(f"{base}: {error}") from error
+    return {name: value for name, value in given.items() if name not in BLOCKS}
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    """The values that a change asks for, each once; a comma parts numbers and words of a list, not free text."""
+    if isinstance(value, str) and "," in value and name in Params.model_fields:
+        if Params.model_fields[name].annotation is not str:
+            value = [yaml.safe_load(part) for part in value.split(",")]
+    if isinstance(value, list) and not value:
+        raise ValueError(f"--set {name} must have a value, got an empty list")
+    values = value if isinstance(value, list) else [value]
+    return [each for place, each in enumerate(values) if each not in values[:place]]
+
+
+def _changed(blocks: Mapping[str, list[Change]], wanted: Mapping[str, list[Any]]) -> dict[str, list[Change]]:
+    """The blocks with the wanted values instead of their own; what becomes alike by it is one run.
+
+    Several values of a parameter that no block varies are a block more.
+    """
+    made = dict(blocks)
+    for name, values in wanted.items():
+        owner = next((block for block, choices in blocks.items() if any(name in change for change in choices)), None)
+        if owner or len(values) > 1:
+            choices = made[owner] if owner else [{}]
+            replaced = [change | {name: value} for change in choices for value in values]
+            made[owner or name] = [change for place, change in enumerate(replaced) if change not in replaced[:place]]
+    return made
 
 
 def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:

@@ -103,7 +103,7 @@ class NamingSwitches(BaseModel):
     )
     fusion_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in a mean with actionness")
     ensemble: Literal["none", "arithmetic", "geometric"] = Field(
-        "none", description="mean of a classifying detector's opinion and CLIP's"
+        "none", description="mean of CLIP's opinion and another: a classifying detector's, or that of a trained head"
     )
     ensemble_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in that mean")
     reject: Literal["none", "proposal", "video"] = Field("none", description="what may be none of the classes")
@@ -131,6 +131,16 @@ class NamingSwitches(BaseModel):
             raise ValueError("text_head=cross asks with the name of a class: it needs lead=name or prompt, got none")
         if pairs and (self.head, self.text_head, self.context) == ("none", "none", 0):
             raise ValueError(f"head_loss={self.head_loss} trains a head, a text_head or context, got none of them")
+        return self
+
+    @model_validator(mode="after")
+    def _an_ensemble_has_two_opinions(self) -> "NamingSwitches":
+        trained = (self.head, self.text_head, self.context) != ("none", "none", 0)
+        if self.ensemble != "none" and self.target == "foreground" and not trained:
+            raise ValueError(
+                f"ensemble={self.ensemble} is a mean of two opinions: it needs a target with classes, or a head, "
+                "text_head or context that is trained; got target=foreground and none of them"
+            )
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from tadlib.workbook.steps.data import Data, true_segments
 from tadlib.workbook.steps.sources import wording
 
 SNIPPETS = 4000  # at most so many to learn from
+FROZEN = {"head": "none", "text_head": "none", "context": 0, "background": "none", "transfer": "none", "rerank": 0.0}
 
 
 def trained(data: Data, params: Params) -> Semantics | None:
@@ -41,6 +42,12 @@ def trained(data: Data, params: Params) -> Semantics | None:
         with atomic(path) as temporary:
             torch.save(semantics.state_dict(), temporary)
     return semantics.eval().requires_grad_(False)
+
+
+def untrained(params: Params) -> Params:
+    """The parameters without anything that is trained to name segments: frozen CLIP alone."""
+    pooling = "mean" if params.pooling in ("matching_learned", "mask") else params.pooling
+    return params.model_copy(update=FROZEN | {"pooling": pooling})
 
 
 def _key(data: Data, params: Params) -> str:

@@ -15,6 +15,7 @@ from tadlib.naming.similarity import probability
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.answers import target_texts
 from tadlib.workbook.steps.data import Data, true_segments
+from tadlib.workbook.steps.heads import untrained
 from tadlib.workbook.steps.namers import comparer, segment_namer, videos_as_wholes
 from tadlib.workbook.steps.preparing import prepared
 
@@ -50,16 +51,21 @@ def fused(
 
 
 def class_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:
-    """Scaled similarity of every proposal with every unseen class, then with the seen ones if they compete."""
-    if params.target == "foreground":
-        return _clip_logits(data, proposals, params)
-    own = comparer(data, params, target_texts(data, params, data.competing))
-    logits = {video_id: own(found.embeddings) for video_id, found in proposals.items()}
-    if params.ensemble == "none":
+    """Scaled similarity of every proposal with every unseen class, then with the seen ones if they compete.
+
+    An ensemble is of two opinions: a classifying detector's and CLIP's, or a trained head's and frozen CLIP's.
+    """
+    agnostic, second = params.target == "foreground", params
+    if agnostic:
+        logits, second = _clip_logits(data, proposals, params), untrained(params)
+    else:
+        own = comparer(data, params, target_texts(data, params, data.competing))
+        logits = {video_id: own(found.embeddings) for video_id, found in proposals.items()}
+    if params.ensemble == "none" or (agnostic and second == params):
         return logits
-    clip = _clip_logits(data, proposals, params)
+    clip, classes = _clip_logits(data, proposals, second), len(data.competing)
     weigh = partial(similarity.ensemble, how=params.ensemble, weight=params.ensemble_weight)
-    return {video_id: weigh(own, clip[video_id][:, : own.shape[1]]) for video_id, own in logits.items()}
+    return {video_id: weigh(own[:, :classes], clip[video_id][:, :classes]) for video_id, own in logits.items()}
 
 
 def _clip_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:

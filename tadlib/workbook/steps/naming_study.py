@@ -16,13 +16,12 @@ from tadlib.naming.pooling import HOW
 from tadlib.naming.text import STYLES, texts_of
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data
+from tadlib.workbook.steps.heads import untrained
 from tadlib.workbook.steps.naming import class_logits, fused, name, named_segments
 from tadlib.workbook.steps.preparing import prepared
 from tadlib.workbook.steps.sources import wording
 
 READERS = ("text_attention", "matching_fixed", "matching_learned", "mask")  # poolings that make logits alone
-FROZEN = {"head": "none", "text_head": "none", "context": 0, "background": "none", "transfer": "none"}
-FROZEN |= {"head_loss": "cross_entropy", "hard_negatives": "none", "rerank": 0.0}  # nothing trained
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # CLIP's share
 GOOD = 0.5  # tIoU from which a proposal counts as being on its action
 
@@ -81,7 +80,7 @@ def accuracy_by_text(data: Data, params: Params) -> dict[str, dict[str, float]]:
     """Share of the true segments of each unseen class that frozen CLIP names right, for each style of text."""
     found = {}
     for style in styles(data):
-        changed = params.model_copy(update=FROZEN | {"text": style, "lead": "none", "pooling": "mean"})
+        changed = untrained(params).model_copy(update={"text": style, "lead": "none", "pooling": "mean"})
         verdicts = named_segments(replace(data, params=changed))
         right = verdicts["true"] == verdicts["named"]
         found[style] = {

@@ -11,11 +11,11 @@ from tadlib.evaluation import baselines
 from tadlib.naming.fusion import Detections
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data
+from tadlib.workbook.steps.heads import untrained
 from tadlib.workbook.steps.naming import name
 
 TRIED = 10  # classes that CLIP alone looks for in a video: those nearest to it
-UNTRAINED = {"target": "foreground", "head": "none", "reject": "none", "proposed_by": "detector", "rerank": 0.0}
-UNTRAINED |= {"text_head": "none", "context": 0, "background": "none", "transfer": "none", "ensemble": "none"}
+ALONE = {"target": "foreground", "reject": "none", "proposed_by": "detector", "ensemble": "none"}
 
 
 def without_training(
@@ -33,8 +33,7 @@ def without_training(
             video, data.store.read(video.id), texts, classes, data.grid(video), background=usual, candidates=TRIED
         )
         proposals[video.id] = _thinned(Proposals(found.segments.float(), found.scores.clamp(0, 1).float()), params)
-    plain = UNTRAINED | ({"pooling": "mean"} if params.pooling in ("matching_learned", "mask") else {})
-    return proposals, name(data, proposals, params.model_copy(update=plain))
+    return proposals, name(data, proposals, untrained(params).model_copy(update=ALONE))
 
 
 def _thinned(found: Proposals, params: Params) -> Proposals:
