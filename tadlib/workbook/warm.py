@@ -179,7 +179,7 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str, said
     os.environ.clear()
     os.environ.update(environment)
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    sys.argv = arguments
+    sys.argv, sys.path[0] = arguments, folder
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 
