@@ -196,6 +196,33 @@ def test_another_encoder_is_said_and_another_width_refused(run, video, tmp_path)
         steps.detect(question)
 
 
+# settings that need the run's own classes or training videos, and what is said of them
+NOT_MINE = [
+    ({"text": "subactions", "pooling": "ordered"}, "text=subactions, pooling=ordered (a word is read as you write it)"),
+    ({"text_head": "mlp", "context": 2}, "text_head=mlp, context=2 (learnt on the run's classes and videos)"),
+    ({"head": "mlp", "head_loss": "contrastive", "hard_negatives": "region", "rerank": 0.5}, "head=mlp, "),
+    ({"pooling": "matching_learned"}, "pooling=matching_learned (learnt"),
+    ({"pooling": "mask", "background": "learned", "reject": "video"}, "pooling=mask (learnt"),
+    ({"transfer": "conse", "candidates": "unseen"}, "candidates=unseen (the detector says only when"),
+]
+
+
+@pytest.mark.parametrize("how", ["run", "none"])
+@pytest.mark.parametrize(("settings", "said"), NOT_MINE, ids=[next(iter(each)) for each, _ in NOT_MINE])
+def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, how, run, video, tmp_path):
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    torch.save(saved | {"params": saved["params"] | settings}, tmp_path / "checkpoint.pt")
+    question = asked(tmp_path, video, run.parent / "cache", detector=how)
+    check(question, *steps.detect(question))
+    notes = {row["what"]: row["is"] for row in steps.notes(question)}
+    assert said in notes["switched off"]
+    assert all(f"{name}=" in notes["switched off"] for name in settings if name not in ("head_loss", "hard_negatives"))
+
+
+def test_a_run_whose_settings_all_hold_has_none_switched_off(run, video, tmp_path):
+    assert "switched off" not in {row["what"] for row in steps.notes(asked(run, video, tmp_path))}
+
+
 def test_a_folder_without_a_detector_is_named(video, tmp_path):
     with pytest.raises(RunError, match=r"has no checkpoint\.pt: run train\.ipynb, or leave it empty"):
         asked(tmp_path, video, tmp_path)
