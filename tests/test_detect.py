@@ -73,7 +73,7 @@ def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_p
     assert set(curves) == {"diving", "a golf swing"} and all(len(values) == len(seconds) for values in curves.values())
     frames = steps.pictures(question, found)
     assert len(frames) == min(detected.SHOWN, len(found.scores)) and all(f.shape == (48, 64, 3) for *_, f in frames)
-    assert "<svg" in steps.answer_viewer(question, proposals, found)._repr_html_()
+    assert steps.answer_viewer(question, proposals, found).svg().startswith("<svg")
     steps.finish(question, found, record)
     written = read_detections(tmp_path / "out" / "detections.json")["clip"]
     assert written.labels == found.labels
@@ -138,7 +138,7 @@ def test_odd_videos_are_answered(kind, run, tmp_path):
     notes = {row["what"]: row["is"] for row in steps.notes(question)}
     assert ("WARNING, short" in notes) == (kind in ("one frame", "4K"))
     assert len(steps.pictures(question, found[1])) <= detected.SHOWN
-    assert "<svg" in steps.answer_viewer(question, *found)._repr_html_()
+    assert steps.answer_viewer(question, *found).svg().startswith("<svg")
     assert (
         abs(question.video.duration - {"one frame": 0.04, "portrait": 1.0, "variable": 2.1, "4K": 0.3}.get(kind, 1))
         < 0.25
