@@ -73,7 +73,7 @@ def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_p
     assert set(curves) == {"diving", "a golf swing"} and all(len(values) == len(seconds) for values in curves.values())
     frames = steps.pictures(question, found)
     assert len(frames) == min(detected.SHOWN, len(found.scores)) and all(f.shape == (48, 64, 3) for *_, f in frames)
-    assert "<svg" in steps.answer_viewer(question, proposals, found)._repr_html_()
+    assert steps.answer_viewer(question, proposals, found).svg().startswith("<svg")
     steps.finish(question, found, record)
     written = read_detections(tmp_path / "out" / "detections.json")["clip"]
     assert written.labels == found.labels
@@ -138,7 +138,7 @@ def test_odd_videos_are_answered(kind, run, tmp_path):
     notes = {row["what"]: row["is"] for row in steps.notes(question)}
     assert ("WARNING, short" in notes) == (kind in ("one frame", "4K"))
     assert len(steps.pictures(question, found[1])) <= detected.SHOWN
-    assert "<svg" in steps.answer_viewer(question, *found)._repr_html_()
+    assert steps.answer_viewer(question, *found).svg().startswith("<svg")
     assert (
         abs(question.video.duration - {"one frame": 0.04, "portrait": 1.0, "variable": 2.1, "4K": 0.3}.get(kind, 1))
         < 0.25
@@ -194,6 +194,33 @@ def test_another_encoder_is_said_and_another_width_refused(run, video, tmp_path)
     torch.save(other | {"model": wide.state_dict()}, tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match="reads features of 64 channels, tad-demo gives 128"):
         steps.detect(question)
+
+
+# settings that need the run's own classes or training videos, and what is said of them
+NOT_MINE = [
+    ({"text": "subactions", "pooling": "ordered"}, "text=subactions, pooling=ordered (a word is read as you write it)"),
+    ({"text_head": "mlp", "context": 2}, "text_head=mlp, context=2 (learnt on the run's classes and videos)"),
+    ({"head": "mlp", "head_loss": "contrastive", "hard_negatives": "region", "rerank": 0.5}, "head=mlp, "),
+    ({"pooling": "matching_learned"}, "pooling=matching_learned (learnt"),
+    ({"pooling": "mask", "background": "learned", "reject": "video"}, "pooling=mask (learnt"),
+    ({"transfer": "conse", "candidates": "unseen"}, "candidates=unseen (the detector says only when"),
+]
+
+
+@pytest.mark.parametrize("how", ["run", "none"])
+@pytest.mark.parametrize(("settings", "said"), NOT_MINE, ids=[next(iter(each)) for each, _ in NOT_MINE])
+def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, how, run, video, tmp_path):
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    torch.save(saved | {"params": saved["params"] | settings}, tmp_path / "checkpoint.pt")
+    question = asked(tmp_path, video, run.parent / "cache", detector=how)
+    check(question, *steps.detect(question))
+    notes = {row["what"]: row["is"] for row in steps.notes(question)}
+    assert said in notes["switched off"]
+    assert all(f"{name}=" in notes["switched off"] for name in settings if name not in ("head_loss", "hard_negatives"))
+
+
+def test_a_run_whose_settings_all_hold_has_none_switched_off(run, video, tmp_path):
+    assert "switched off" not in {row["what"] for row in steps.notes(asked(run, video, tmp_path))}
 
 
 def test_a_folder_without_a_detector_is_named(video, tmp_path):

@@ -1,5 +1,6 @@
 """The viewer is one page without a network, whole without its script, and nothing in a name can break out of it."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -36,27 +37,47 @@ def shown(name="diving", preview=b""):
     return Viewer(10.0, rows, {name: np.linspace(-0.1, 0.2, 50)}, preview, name)._repr_html_()
 
 
+def picture(page: str) -> str:
+    """The SVG of the image in a page."""
+    return base64.b64decode(re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', page).group(1)).decode()
+
+
+def inside(page: str) -> dict:
+    """What a page hands to its script."""
+    return json.loads(re.search(r"data = (\{.*\});", page).group(1))
+
+
 def test_a_page_fetches_nothing_and_has_every_control():
     page = shown(preview=b"mp4")
-    assert not re.search(r"""(src|href)=["']?(?!data:)\w+:|https?://|@import""", page)
-    assert page.count("<input type=") == 3 and "<video" in page and "<noscript>" in page
-    assert page.count('class="bar detection"') == 2 and "<polyline" in page and 'role="img"' in page
+    for part in (page, picture(page), inside(page)["controls"]):
+        named = part.replace("http://www.w3.org/2000/svg", "")  # a name, no address
+        assert not re.search(r"""(src|href)=["']?(?!data:)\w+:|https?://|@import""", named)
+    controls = inside(page)["controls"]
+    assert controls.count("<input type=") == 3 and "<video" in controls
+    assert picture(page).count('class="bar detection"') == 2 and "<polyline" in picture(page)
 
 
-def test_the_picture_stands_before_the_script():
-    page = shown()
-    assert page.index("<svg") < page.index("<script>") and "<video" not in page
+def test_the_picture_stands_before_the_script_and_nothing_else_does():
+    still = shown(preview=b"mp4").split("<script>")[0]
+    assert set(Tags(still).seen) == {"style", "div", "img", "small"} and 'alt="diving: diving, diving"' in still
+
+
+@pytest.mark.parametrize(("scores", "top"), [([0.02, 0.01], 0.02), ([0.9], 0.9), ([], 1.0), ([0.0], 1.0)])
+def test_the_least_score_goes_as_far_as_the_surest_detection(scores, top):
+    page = Viewer(10.0, [Row("a", "detection", [(1, 2)] * len(scores), scores)])._repr_html_()
+    found = re.search(r'class="least" max="([\d.]+)" step="([\d.]+)"', inside(page)["controls"])
+    assert [float(each) for each in found.groups()] == pytest.approx([top, top / 100])
 
 
 def test_a_preview_that_is_too_large_is_left_out():
-    assert "<video" not in shown(preview=b"0" * (viewer.PREVIEW_LIMIT + 1))
+    assert "<video" not in inside(shown(preview=b"0" * (viewer.PREVIEW_LIMIT + 1)))["controls"]
 
 
 def test_no_name_breaks_out_of_the_page():
-    assert sorted(Tags(shown(NASTY)).seen) == sorted(Tags(shown("diving")).seen)
-    page = shown(NASTY)
-    data = json.loads(re.search(r"data = (\{.*\});", page).group(1))
-    assert list(data["curves"]) == [NASTY] and data["points"] == 50
+    nasty, plain = shown(NASTY), shown("diving")
+    for part in (str, picture, lambda page: inside(page)["controls"]):
+        assert sorted(Tags(part(nasty)).seen) == sorted(Tags(part(plain)).seen)
+    assert list(inside(nasty)["curves"]) == [NASTY] and inside(nasty)["points"] == 50
 
 
 def test_two_pages_do_not_share_an_id():
@@ -87,7 +108,10 @@ def test_objects_show_themselves_in_ipython_and_nowhere_else(tmp_path, monkeypat
     try:
         viewer.show_themselves()
         formatter = shell.display_formatter.formatters["text/html"]
-        assert "true: Diving" in formatter(VIDEO) and formatter(FOUND).count('class="bar detection"') == 2
+        assert (
+            "true: Diving" in picture(formatter(VIDEO))
+            and picture(formatter(FOUND)).count('class="bar detection"') == 2
+        )
         run = runs.Run("train", tmp_path, Params(), {})
         assert "nothing yet" in formatter(run)
     finally:
@@ -97,4 +121,4 @@ def test_objects_show_themselves_in_ipython_and_nowhere_else(tmp_path, monkeypat
 
 def test_nothing_found_is_a_picture_too():
     empty = Detections(torch.zeros(0, 2), torch.zeros(0), ())
-    assert "<svg" in viewer.of_detections(empty)._repr_html_()
+    assert picture(viewer.of_detections(empty)._repr_html_()).startswith("<svg")

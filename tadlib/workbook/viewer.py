@@ -1,7 +1,7 @@
 """A timeline to move in: an SVG that stands on its own, and a little script that makes it live.
 
-Works in JupyterLab and in an exported page without a network; where scripts do not run the picture stays. The preview
-is a small mp4 inside the page.
+Works in JupyterLab and in an exported page without a network. Until the script has run the SVG is an image, which also
+a notebook that is not trusted shows; then it is part of the page. The preview is a small mp4 inside the page.
 """
 
 import base64
@@ -61,9 +61,10 @@ class Viewer:
             f'stroke-opacity=".12"/><text x="{self._x(at):.1f}" y="{bottom + 14}" text-anchor="middle">{at:g}</text>'
             for at in _ticks(self.duration)
         )
-        said = html.escape(f"{self.title}: " + ", ".join(row.name for row in self.rows), quote=True)
         return (
-            f'<svg viewBox="0 0 {WIDTH} {bottom + 32}" role="img" aria-label="{said}">{ticks}{"".join(drawn)}'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 32}" role="img" '
+            'font-family="system-ui, sans-serif" font-size="12" fill="currentColor" style="background: white" '
+            f'aria-label="{self._said()}">{ticks}{"".join(drawn)}'
             f'<line class="cursor" y1="2" y2="{bottom}" stroke="#D55E00" stroke-width="1.5" style="display:none"/>'
             f'<text x="{WIDTH - RIGHT}" y="{bottom + 28}" text-anchor="end">time (s)</text></svg>'
         )
@@ -72,19 +73,32 @@ class Viewer:
         points = max((len(values) for values in self.curves.values()), default=1)
         curves = {name: np.asarray(values, dtype=float).round(4).tolist() for name, values in self.curves.items()}
         data = {"duration": self.duration, "left": LEFT, "width": WIDTH - LEFT - RIGHT, "whole": WIDTH}
-        mp4 = base64.b64encode(self.preview).decode() if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
-        film = (
-            f'<video muted playsinline title="click to play" src="data:video/mp4;base64,{mp4}"></video>' if mp4 else ""
+        data |= {"points": points, "curves": curves, "controls": self._controls()}
+        return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+            id=f"tad-{secrets.token_hex(6)}",
+            said=self._said(),
+            svg=_base64(self.svg().encode()),
+            data=json.dumps(data).replace("<", "\\u003c"),  # a name may hold "</script>"
         )
+
+    def _said(self) -> str:
+        """The picture in words."""
+        return html.escape(f"{self.title}: " + ", ".join(row.name for row in self.rows), quote=True)
+
+    def _controls(self) -> str:
+        """The preview, a slider for the time, one for the score, a tick for each word."""
+        film = '<video muted playsinline title="click to play" src="data:video/mp4;base64,{}"></video>'
+        shown = film.format(_base64(self.preview)) if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
+        top = max((score for row in self.rows if row.kind == "detection" for score in row.scores), default=0) or 1.0
         words = "".join(
             f'<label style="color:{color}"><input type="checkbox" class="word" checked value="{html.escape(name)}"> '
             f"{html.escape(_short(name))}</label>"
             for name, color in zip(self.curves, _cycle(len(self.curves)), strict=True)
         )
-        # a name may hold "</script>"
-        inside = json.dumps(data | {"points": points, "curves": curves}).replace("<", "\\u003c")
-        return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-            id=f"tad-{secrets.token_hex(6)}", svg=self.svg(), data=inside, video=film, words=words
+        return (
+            f'<div class="controls">{shown}<label>time <input type="range" class="time" max="1000" value="0"></label>'
+            f'<label>score at least <input type="range" class="least" max="{top:.4g}" step="{top / 100:.4g}" value="0">'
+            f' <output class="least-said">0</output></label>{words}</div>'
         )
 
     def _x(self, seconds: float) -> float:
@@ -185,6 +199,10 @@ def _ticks(duration: float) -> list[float]:
     step = 10 ** math.floor(math.log10(rough))
     step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= rough)
     return [round(place * step, 6) for place in range(int(duration / step + 1e-9) + 1)]
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _cycle(number: int) -> list[str]:

@@ -31,6 +31,7 @@ class Asked(Data):
     words: tuple[Word, ...]
     about: Mapping[str, object]  # what the checkpoint says of its training; nothing where there is none
     checkpoint: Path | None
+    off: Mapping[str, object]  # settings of the run that do not hold for these words, as they are in the run
 
     @property
     def video(self) -> Video:

@@ -24,6 +24,7 @@ from tadlib.workbook.steps import answers, detector
 from tadlib.workbook.steps.asked import Asked, rivals
 from tadlib.workbook.steps.data import gather
 from tadlib.workbook.steps.naming import name
+from tadlib.workbook.steps.own_words import off_for_own_words
 from tadlib.workbook.steps.sources import image_encoder
 from tadlib.workbook.steps.without_training import without_training
 
@@ -40,7 +41,8 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
     words = tuple(asking.words)
     checkpoint = trained_run(asking, progress)
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint else {}
-    params, about = _as_asked(saved.get("params", {}), asking), saved.get("about", {})
+    of_run, about = _of_run(saved.get("params", {}), asking), saved.get("about", {})
+    params = _as_asked(of_run, asking)
     data_dir = resolve(asking.data_dir)
     benchmark = _known(params, data_dir)
     clip = clip or own.look(_example(params, benchmark, asking, progress))
@@ -65,6 +67,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
         words=words,
         about=about,
         checkpoint=checkpoint,
+        off={name: getattr(of_run, name) for name in off_for_own_words(of_run)},
     )
 
 
@@ -128,12 +131,14 @@ def by_clip(asked: Asked) -> tuple[Proposals, Detections]:
     return proposals[asked.video.id], detections[asked.video.id]
 
 
-def _as_asked(saved: Mapping[str, object], asking: Asking) -> Params:
-    """The run's parameters, without what needs its training videos or speaks of classes it knows by number."""
-    params = Params.check({**saved, "run_dir": "", "data_dir": asking.data_dir, "device": asking.device})
-    plain = {"features": "auto", "snippets": 0, "target": "foreground", "protocol": "plain", "split": 75}
-    plain |= {"text": "prompt", "lead": "none", "head": "none", "reject": "none", "candidates": "all"}
-    plain |= {"pooling": "mean"} if params.pooling == "ordered" else {}
+def _of_run(saved: Mapping[str, object], asking: Asking) -> Params:
+    """The run's parameters, here."""
+    return Params.check({**saved, "run_dir": "", "data_dir": asking.data_dir, "device": asking.device})
+
+
+def _as_asked(params: Params, asking: Asking) -> Params:
+    """The run's parameters as far as they hold for a video and words that its training never met."""
+    plain = {"features": "auto", "protocol": "plain", "split": 75} | off_for_own_words(params)
     limits = {"top_k": max(CANDIDATES, asking.top_k), "nms": asking.nms}
     return params.model_copy(update=plain | limits)
 

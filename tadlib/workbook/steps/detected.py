@@ -10,6 +10,7 @@ from tadlib.naming.fusion import Detections, write_detections
 from tadlib.workbook import runs, viewer
 from tadlib.workbook.runs import Result, Run
 from tadlib.workbook.steps.asked import Asked
+from tadlib.workbook.steps.own_words import told
 from tadlib.workbook.viewer import Viewer
 
 SHOWN = 8  # frames and words that a figure has room for
@@ -81,6 +82,8 @@ def notes(asked: Asked) -> list[dict[str, str]]:
     said["words"] = "; ".join(f"{word.name} (read as: {' / '.join(word.texts)})" for word in asked.words[:SHOWN])
     said["words"] += f"; and {len(asked.words) - SHOWN} more" if len(asked.words) > SHOWN else ""
     said["competing"] = "; ".join(asked.classes.seen) or "nothing"
+    if asked.off:
+        said["switched off"] = f"what this run does otherwise and your words cannot have: {told(asked.off)}"
     return [{"what": what, "is": text} for what, text in (said | warnings(asked)).items()]
 
 
