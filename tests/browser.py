@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import websocket
 
+PATIENCE = 300.0  # seconds: other work may share the cores
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -22,7 +23,7 @@ class Page:
     """One tab; every address that it asks for is kept in `asked`."""
 
     def __init__(self, address: str) -> None:
-        self._socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
+        self._socket = websocket.create_connection(address, timeout=PATIENCE, suppress_origin=True)
         self._number = 0
         self.asked: list[str] = []
         for domain in ("Page", "Network", "Runtime"):
@@ -48,7 +49,7 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 60.0):
+    def wait(self, script: str, seconds: float = PATIENCE):
         """The first true value of an expression."""
         return waited(lambda: self.run(script), seconds, script)
 
@@ -90,8 +91,12 @@ def started(command: list[str], **options) -> Iterator[subprocess.Popen]:
     try:
         yield process
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        process.terminate()  # the kernels of a server end with it
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -104,7 +109,7 @@ def browser(folder: Path) -> Iterator[Page]:
     command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
     with started([*command, f"--user-data-dir={profile}", "about:blank"]):
         note = profile / "DevToolsActivePort"
-        port = waited(lambda: note.is_file() and note.read_text().split("\n")[0], 60, "a browser that listens")
+        port = waited(lambda: note.is_file() and note.read_text().split("\n")[0], PATIENCE, "a browser that listens")
         page = Page(json.loads(_ask(f"http://127.0.0.1:{port}/json/new", "PUT"))["webSocketDebuggerUrl"])
         page.look()
         yield page
@@ -128,12 +133,12 @@ def lab(folder: Path, page: Page) -> Iterator[Callable[[str], None]]:
             except OSError:
                 return False
 
-        waited(ready, 120, "JupyterLab")
+        waited(ready, PATIENCE, "JupyterLab")
 
         def show(notebook: str) -> None:
             page.open(f"{home}/lab/tree/{notebook}?reset")
-            page.wait("!!window.jupyterapp && window.jupyterapp.restored.then(() => true)", 120)
-            page.wait(f"({NOTEBOOK})?.context.isReady && ({NOTEBOOK}).sessionContext.session?.kernel != null", 120)
+            page.wait("!!window.jupyterapp && window.jupyterapp.restored.then(() => true)", PATIENCE)
+            page.wait(f"({NOTEBOOK})?.context.isReady && ({NOTEBOOK}).sessionContext.session?.kernel != null", PATIENCE)
 
         yield show
 

@@ -299,3 +299,10 @@ def test_a_context_without_a_text_tower_is_refused(folder):
     given = params(folder, context=4)
     with pytest.raises(ValueError, match="context=4 needs the text tower of a CLIP, got embeddings made elsewhere"):
         trained(steps.gather(given), given)
+
+
+def test_order_aware_pooling_is_compared_with_as_many_bins_as_it_needs(folder):
+    given = asked(folder, text="subactions", roi_bins=1)  # fewer than the three steps of a class
+    data = steps.gather(given)
+    rows = steps.compare_poolings(data, proposed(data), given)
+    assert [row["pooling"] for row in rows].count("ordered") == 1

@@ -2,14 +2,16 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tadlib.workbook import warm
+from tadlib.workbook import execution, warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux alone")
 PROBE = """
@@ -75,6 +77,30 @@ def test_it_ends_when_who_asked_for_it_is_killed(environment, tmp_path):
             return
         time.sleep(0.1)
     pytest.fail(f"process {pid} goes on alone")
+
+
+def test_a_server_that_has_ended_is_named_and_notebooks_start_cold(tmp_path, monkeypatch):
+    dead = tmp_path / "dead"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(dead))
+    given = dict(os.environ) | {warm.SERVER: str(dead)}
+    with pytest.raises(OSError):
+        warm.WarmProcess(["this"], given, tmp_path)
+    monkeypatch.setattr(warm, "is_warm", lambda: True)
+    process = execution._start(["this"], given, tmp_path, tmp_path / "said")
+    assert isinstance(process, subprocess.Popen) and process.wait(60) == 0
+
+
+def test_a_server_that_ends_before_it_answers_is_named(tmp_path):
+    address = tmp_path / "mute"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        ending = threading.Thread(target=lambda: listener.accept()[0].close())
+        ending.start()
+        with pytest.raises(OSError, match=r"the server of warm processes has ended|reset|Broken pipe"):
+            warm.WarmProcess(["this"], {warm.SERVER: str(address)}, tmp_path)
+        ending.join()
 
 
 def wait_for(file: Path) -> None:

@@ -51,7 +51,8 @@ def _start(
     """Papermill at work in a process of its own, with everything imported already where that is possible."""
     if warm.is_warm():
         kernels = {"JUPYTER_DEFAULT_PROVISIONER_NAME": warm.PROVISIONER}
-        return warm.WarmProcess(arguments, environment | kernels, folder, str(said))
+        with suppress(OSError):  # its server has ended: start cold
+            return warm.WarmProcess(arguments, environment | kernels, folder, str(said))
     with open(said, "wb") as stderr:
         return subprocess.Popen(
             [sys.executable, "-m", *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

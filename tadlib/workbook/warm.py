@@ -66,14 +66,14 @@ def warm_up(environment: Mapping[str, str]) -> None:
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
                 preexec_fn=end_with_parent,
-            )  # fmt: skip
+            )
         )
 
 
-def end_with_parent(number: int = signal.SIGTERM) -> None:
+def end_with_parent() -> None:
     """Linux tells a process that its parent has died, be it by kill -9; elsewhere it would run on to its end."""
     if _LIBC is not None:
-        _LIBC.prctl(1, number)  # PR_SET_PDEATHSIG
+        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def is_warm() -> bool:
@@ -89,7 +89,10 @@ class WarmProcess:
     def __init__(
         self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path | str, said: str = os.devnull
     ):
-        """`arguments` as after `python -m`; what it says on stderr goes into the file `said`."""
+        """`arguments` as after `python -m`; what it says on stderr goes into the file `said`.
+
+        Raises OSError where the server has ended, as one does that cannot import what it should.
+        """
         self.args = list(arguments)
         self.returncode: int | None = None
         self._reading = threading.Lock()
@@ -97,7 +100,10 @@ class WarmProcess:
         self._server.connect(environment[SERVER])
         wanted = {"arguments": self.args, "environment": dict(environment), "folder": str(folder), "said": said}
         self._server.sendall(json.dumps(wanted).encode())
-        self.pid = int(self._server.recv(LONGEST))
+        number = self._server.recv(LONGEST)
+        if not number:
+            raise ConnectionError("the server of warm processes has ended")
+        self.pid = int(number)
 
     def poll(self) -> int | None:
         return self._ended(0.0)
@@ -132,7 +138,10 @@ class WarmProvisioner(LocalProvisioner):
         _, flag, *arguments = cmd
         if flag != "-m" or SERVER not in options["env"]:
             return await super().launch_kernel(cmd, **options)
-        self.process = WarmProcess(arguments, options["env"], options.get("cwd") or Path.cwd())
+        try:
+            self.process = WarmProcess(arguments, options["env"], options.get("cwd") or Path.cwd())
+        except OSError:
+            return await super().launch_kernel(cmd, **options)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.heads import FROZEN
+from tadlib.workbook.steps.heads import FROZEN, untrained
 from tadlib.workbook.steps.without_training import ALONE
 
 LEARNT = "learnt on the run's classes and videos"
@@ -17,7 +17,8 @@ def off_for_own_words(params: Params) -> dict[str, object]:
     """The settings that are not as in a run's parameters, with the values that hold instead."""
     plain = {name: value for name, value in (FROZEN | ALONE).items() if name != "proposed_by"}
     plain |= {"text": "prompt", "lead": "none", "candidates": "all", "snippets": 0}
-    plain |= {"pooling": "mean"} if params.pooling in ("ordered", "matching_learned", "mask") else {}
+    pooling = untrained(params).pooling
+    plain |= {"pooling": "mean" if pooling == "ordered" else pooling}
     return {name: value for name, value in plain.items() if getattr(params, name) != value}
 
 

@@ -15,7 +15,12 @@ from tadlib.workbook.steps.heads import untrained
 from tadlib.workbook.steps.naming import name
 
 TRIED = 10  # classes that CLIP alone looks for in a video: those nearest to it
-ALONE = {"target": "foreground", "reject": "none", "proposed_by": "detector", "ensemble": "none"}
+ALONE = {
+    "target": "foreground",
+    "reject": "none",
+    "proposed_by": "detector",
+    "ensemble": "none",
+}  # what else a run adds
 
 
 def without_training(
