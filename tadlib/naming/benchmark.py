@@ -1,0 +1,123 @@
+"""How fast proposals get their names: `python -m tadlib.naming.benchmark` names a whole simulated test set.
+
+CPU seconds of one thread. Where a summary of bins is all there is to it, a loop over proposals (bins, summary,
+similarity of one at a time, features read once a video) is measured on some of the videos in the same run.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tadlib.data.grid import Grid
+from tadlib.detector.proposals import Proposals
+from tadlib.naming.fusion import Detections, Naming, name
+from tadlib.naming.pooling import SUMMARIES, Alike, Pooling, segment_logits
+from tadlib.naming.similarity import Measure
+from tadlib.segments import roi_align
+
+CHANNELS, CLIP_TAU = 512, 4.6052  # the scale CLIP was trained to, as its logarithm
+LOOPED = 4  # videos whose proposals are also compared one at a time
+GRID = Grid(fps=30.0, stride=8)
+WAYS = {
+    "mean": Pooling(),
+    "max": Pooling("max"),
+    "mean, bins named": Pooling(similarity_at="bins"),
+    "self-attention": Pooling("self_attention"),
+    "mean, less outside": Pooling(contrast=0.5),
+}
+
+
+class Size(NamedTuple):
+    """A test set: its videos, proposals and snippets of each, and the candidates."""
+
+    videos: int
+    proposals: int
+    snippets: int
+    classes: int
+
+
+SIZES = {"THUMOS14 size": Size(213, 200, 750, 20), "with 200 classes": Size(213, 200, 750, 200)}
+
+
+class Video(NamedTuple):
+    """Simulated features of a video and proposals in it."""
+
+    features: np.ndarray
+    proposals: Proposals
+
+
+def simulated(size: Size, seed: int = 0) -> tuple[list[Video], Tensor]:
+    """Videos with proposals of all lengths, and the texts' vectors (classes, channels)."""
+    draw = np.random.default_rng(seed)
+    texts = torch.from_numpy(draw.standard_normal((size.classes, CHANNELS), dtype=np.float32))
+    features = draw.standard_normal((size.snippets, CHANNELS), dtype=np.float32)
+    videos = []
+    for _ in range(size.videos):
+        segments = np.sort(draw.uniform(0, GRID.seconds(size.snippets), (size.proposals, 2)), axis=1)
+        scores = np.sort(draw.random(size.proposals))[::-1].copy()
+        videos.append(Video(features, Proposals(torch.from_numpy(segments).float(), torch.from_numpy(scores).float())))
+    return videos, texts
+
+
+def compare(texts: Tensor) -> Alike:
+    """What compares features with the texts, scaled as CLIP was trained."""
+    return partial(Measure().of, texts=texts, factor=Measure().factor(CLIP_TAU))
+
+
+def named(videos: Sequence[Video], texts: Tensor, options: Pooling) -> list[Detections]:
+    """Detections of every video, all of its proposals at once."""
+    alike, classes = compare(texts), [str(place) for place in range(len(texts))]
+    logits = (segment_logits(video.features, video.proposals.segments, GRID, alike, options) for video in videos)
+    return [name(video.proposals, said, classes, Naming()) for video, said in zip(videos, logits, strict=True)]
+
+
+def looped(videos: Sequence[Video], texts: Tensor, how: str) -> list[list[Tensor]]:
+    """Logits of every video, one proposal at a time."""
+    alike = compare(texts)
+
+    def logits(snippets: Tensor, segment: Tensor) -> Tensor:
+        return alike(SUMMARIES[how](roi_align(snippets, GRID.snippets(segment[None]), Pooling.roi_bins)))
+
+    return [
+        [logits(snippets, segment) for segment in video.proposals.segments]
+        for video in videos
+        for snippets in [torch.from_numpy(video.features)]
+    ]
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU time of a piece of work."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def measure(size: Size) -> Iterator[str]:
+    """A line for each way of pooling."""
+    videos, texts = simulated(size)
+    for way, options in WAYS.items():
+        named(videos[:1], texts, options)  # the first call sets things up
+        ours = cpu_seconds(partial(named, videos, texts, options))
+        line = f"{way:<20} {ours:6.2f} s"
+        if options == Pooling(options.pooling) and options.pooling in SUMMARIES:
+            loop = cpu_seconds(partial(looped, videos[:LOOPED], texts, options.pooling)) * len(videos) / LOOPED
+            line += f", one at a time ~{loop:.1f} s, {loop / ours:.1f} times ours"
+        yield line
+
+
+def main() -> None:
+    """Print every measurement."""
+    torch.set_num_threads(1)
+    for title, size in SIZES.items():
+        print(f"{title}: {size.videos} videos, {size.proposals} proposals each, {size.classes} classes")
+        for line in measure(size):
+            print(f"  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
