@@ -123,6 +123,7 @@ def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
     ("facts", "mark"),
     [
         ({"device": "a GPU"}, "device"),
+        ({"threads": 2}, "threads"),
         ({"commit": "def"}, "commit"),
         ({"versions": {"torch": "2.12.0"}}, "version of torch"),
         ({"commit": "abc+changes"}, "uncommitted changes"),

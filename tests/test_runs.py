@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from tadlib.files import read_json, write_json
 from tadlib.workbook import runs
@@ -47,6 +48,7 @@ def test_a_record_says_what_is_needed_to_tell_why_two_runs_differ(home):
     assert record["status"] == "finished" and record["parameters"]["seed"] == 7 and record["data"] == "0123456789ab"
     assert set(record["versions"]) == set(runs.PACKAGES) and all(record["versions"].values())
     assert record["seconds"] >= 0 and record["peak_memory_mb"] > 10 and record["device"].startswith("cpu")
+    assert record["threads"] == torch.get_num_threads()
     assert record["commit"] == "unknown" and record["started"] <= record["finished"]
     assert read_json(run.dir / "metrics.json") == {"mAP": 0.25}
 

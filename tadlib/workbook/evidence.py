@@ -12,7 +12,7 @@ from typing import Any
 from tadlib.files import read_json
 from tadlib.workbook.runs import RunError
 
-FACTS = ("device", "commit", "python", "platform")
+FACTS = ("device", "threads", "commit", "python", "platform")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Entry:
     history: Sequence[Mapping[str, float]]  # one row an epoch
     seconds: Mapping[str, float]  # wall time of each stage
     memory_mb: float  # the peak of the stage that needed most
-    facts: Mapping[str, str]  # what it ran on: device, commit, versions, data
+    facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data
 
     @property
     def key(self) -> tuple[Any, Any, Any]:

@@ -1,8 +1,8 @@
 """Runs: the project's root, the directory of each run, what it records, and artefacts written whole.
 
 A run directory holds the executed notebooks of its stages and what they wrote. `run.json` says for every stage with
-which parameters, seed, commit, package versions and device it ran, on which data, how long and with how much memory.
-A finished stage is never run again in the same directory; nothing is overwritten.
+which parameters, seed, commit, package versions, device and threads it ran, on which data, how long and with how much
+memory. A finished stage is never run again in the same directory; nothing is overwritten.
 """
 
 import os
@@ -171,7 +171,9 @@ def start(stage: str, params: Params) -> Run:
 
 
 def provenance(params: Params) -> dict[str, Any]:
-    """What is needed to tell why two runs differ."""
+    """What is needed to tell why two runs differ; more threads add in another order, which changes last digits."""
+    import torch
+
     return {
         "parameters": params.model_dump(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -180,20 +182,16 @@ def provenance(params: Params) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device_name(params.device),
+        "threads": torch.get_num_threads(),
     }
 
 
 def commit() -> str:
     """The project's git commit, marked "+changes" where the tree differs from it; "unknown" without git."""
+    ask = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"]
+    quiet = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"],
-            cwd=project_root(),
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=True,
-        )
+        described = subprocess.run(ask, cwd=project_root(), check=True, **quiet)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return described.stdout.strip()
