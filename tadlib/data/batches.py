@@ -204,11 +204,3 @@ def collate(items: Sequence[Item]) -> Batch:
     lengths = torch.tensor([len(item.features) for item in items])
     padding = torch.arange(features.shape[1]) >= lengths[:, None]
     return Batch(features, padding, [item.target for item in items], [item.window for item in items])
-
-
-def by_video(windows: Sequence[Window]) -> Mapping[str, list[int]]:
-    """Places of the windows of each video."""
-    places: dict[str, list[int]] = {}
-    for index, window in enumerate(windows):
-        places.setdefault(window.video_id, []).append(index)
-    return places
