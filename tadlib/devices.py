@@ -2,13 +2,17 @@
 
 import os
 import random
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+try:
+    import resource
+except ImportError:  # Windows keeps no such account
+    resource = None
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -42,10 +46,16 @@ def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory this process has held so far, in MB: of a CUDA device on it, else of the whole process."""
+    """The most memory this process has held so far, in MB: of a CUDA device on it, else of the whole process.
+
+    Windows does not say: 0.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    if resource is None:
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 @contextmanager

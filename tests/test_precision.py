@@ -138,3 +138,9 @@ def test_a_scaler_is_there_for_float16_alone():
     trainer = Trainer(network(), some(2), replace(QUICK, epochs=1), seed=0)
     trainer.epoch(1, None, devices.CPU, torch.bfloat16)
     assert not trainer.scaler.is_enabled()
+
+
+def test_peak_memory_is_in_megabytes_and_zero_where_nobody_keeps_account(monkeypatch):
+    assert 50 < devices.peak_memory(devices.CPU) < 50_000
+    monkeypatch.setattr(devices, "resource", None)
+    assert devices.peak_memory(devices.CPU) == 0

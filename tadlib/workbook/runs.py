@@ -9,7 +9,6 @@ import os
 import platform
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -108,13 +107,15 @@ class Run:
 
     def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "") -> "Result":
         """Close the record of this stage; `metrics` go to metrics.json; returns what a notebook shows last."""
+        from tadlib.devices import CPU, peak_memory
+
         if metrics is not None:
             self.save_json("metrics.json", dict(metrics))
         self.record |= {
             "status": "finished",
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - self.started, 1),
-            "peak_memory_mb": _peak_memory_mb(),
+            "peak_memory_mb": round(peak_memory(CPU)),
             "data": data,
         }
         _write_record(self.dir, self.stage, self.record)
@@ -237,12 +238,3 @@ def records(folder: Path) -> dict[str, Any]:
 
 def _write_record(folder: Path, stage: str, record: Mapping[str, Any]) -> None:
     write_json(folder / "run.json", records(folder) | {stage: dict(record)})
-
-
-def _peak_memory_mb() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows keeps no such account
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 0)
