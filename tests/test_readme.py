@@ -1,0 +1,68 @@
+"""What the README tells users to type exists: notebooks, parameters and their values, commands and options, files."""
+
+import re
+import shlex
+from importlib.util import find_spec
+
+import pytest
+from conftest import ROOT
+
+from tadlib.workbook import cli, vocabularies
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", TEXT)]  # may be broken over lines
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+TYPED = [part.strip() for line in (*CODE, *LINES) for part in line.split("&&")]
+
+
+def commands(start: str) -> list[str]:
+    """What is typed after `start`, with or without the launcher."""
+    typed = [line.removeprefix("uv run ") for line in TYPED]
+    return sorted({line.split("  #")[0].removeprefix(start).strip() for line in typed if line.startswith(start)})
+
+
+def given(words: list[str]) -> dict[str, str]:
+    """The parameters that words of a command line pass, but for files of the user's own."""
+    pairs = {words[place + 1]: words[place + 2] for place, word in enumerate(words) if word == "-p"}
+    return {name: value for name, value in pairs.items() if not value.endswith(".txt")}
+
+
+@pytest.mark.parametrize("command", commands("papermill notebooks/"))
+def test_a_notebook_knows_the_parameters_it_is_given(command):
+    notebook, *words = shlex.split(command)
+    assert (ROOT / "notebooks" / notebook).is_file()
+    vocabularies.of(notebook.removesuffix(".ipynb")).check(given(words))
+
+
+@pytest.mark.parametrize("command", commands("-p "))
+def test_a_parameter_in_passing_is_one(command):
+    found = {name: value for name, value in given(["-p", *shlex.split(command), ""]).items() if name}
+    known = [vocabularies.of(notebook) for notebook in ("train", "detect", "report")]
+    for name, value in found.items():
+        (first, *_) = [each for each in known if name in each.model_fields]
+        if value and not value.endswith("..."):
+            first.check({name: value})
+
+
+@pytest.mark.parametrize("command", commands("tad "))
+def test_a_command_takes_its_options(command, monkeypatch):
+    for name in ("_run", "_list", "_report", "_evaluate", "_doctor"):
+        monkeypatch.setattr(cli, name, lambda options: 0)
+    assert cli.main(shlex.split(command)) == 0
+
+
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z][a-z-]+)", TEXT)) - {"--to"}))
+def test_an_option_in_passing_is_one_of_tad_run_or_papermill(option, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+    assert option in capsys.readouterr().out or option in {"--resources"}
+
+
+def test_benchmarks_and_files_exist():
+    for module in re.findall(r"`(\w+\.benchmark)`", TEXT):
+        assert find_spec(f"tadlib.{module}"), module
+    for path in re.findall(r"\b((?:params|notebooks|tadlib|tests)/[\w/.]+\.(?:ya?ml|ipynb|py))", TEXT):
+        assert (ROOT / path).is_file(), path
+    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TEXT):
+        assert (ROOT / picture).is_file(), picture
