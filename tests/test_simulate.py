@@ -1,6 +1,7 @@
 """Simulated features have the statistics of real CLIP features, and are the same for the same seed."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,11 @@ def timeline(number):
 VIDEOS = [timeline(number) for number in range(40)]
 
 
+def said(name, template="{}"):
+    """The embedding of a class in words."""
+    return WORLD.text(name, template.format(re.sub(r"(?<!^)([A-Z])", r" \1", name).lower()))
+
+
 def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -38,7 +44,7 @@ def features():
 
 @pytest.fixture(scope="module")
 def texts():
-    return unit(np.stack(list(WORLD.texts().values())))
+    return unit(np.stack([said(name) for name in THUMOS14_CLASSES]))
 
 
 def inside(video, snippets):
@@ -49,7 +55,7 @@ def inside(video, snippets):
 def test_norms_are_near_ten():
     norms = np.linalg.norm(WORLD.features(VIDEOS[0], STRIDE), axis=1)
     assert 9.3 < norms.min() and norms.max() < 11.8 and 10 < norms.mean() < 11
-    lengths = [np.linalg.norm(vector) for vector in WORLD.texts().values()]
+    lengths = [np.linalg.norm(said(name)) for name in THUMOS14_CLASSES]
     assert 8.1 < min(lengths) and max(lengths) < 12.5
 
 
@@ -101,6 +107,23 @@ def test_classes_that_share_a_word_are_closer_than_others(texts):
     own = unit(texts - texts.mean(axis=0))
     cosines = own @ own.T
     assert cosines[place("Diving"), place("CliffDiving")] > np.quantile(cosines[place("Diving")], 0.9)
+
+
+def test_texts_of_one_class_are_closer_than_those_of_one_template_and_their_mean_is_closer_to_the_class(texts):
+    templates = ("a video of {}", "{} seen from afar", "somebody doing {}", "{}!")
+    found = unit(np.array([[said(name, each) for each in templates] for name in THUMOS14_CLASSES]))
+    alike = np.einsum("kac,kbc->kab", found, found)[:, *np.triu_indices(4, 1)]
+    others = [found[:, place] @ found[:, place].T for place in range(4)]
+    assert 0.85 < alike.min() and alike.max() < 0.97
+    assert alike.mean() > np.mean([each[np.triu_indices(20, 1)].mean() for each in others]) + 0.05
+
+    def apart(vectors):
+        """How far texts of classes are apart, by what other templates say of the same classes."""
+        centred = vectors - vectors.mean(axis=0)
+        elsewhere = texts - texts.mean(axis=0)
+        return (unit(centred) * unit(elsewhere)).sum(axis=1).mean()
+
+    assert apart(unit(found.mean(axis=1))) > max(apart(found[:, place]) for place in range(4))
 
 
 def test_an_action_unfolds_in_phases():

@@ -3,7 +3,8 @@
 Every feature is a sum of directions of stated strength: what all pictures share (CLIP's modality gap), what a video
 shares, the class that its scene suggests before, during and after the action, the class again inside an action, the
 onset, middle and offset of an action, distractors (another class without its action), and noise that is correlated
-in time. The strengths are calibrated on real CLIP ViT-B/32 vectors: norms near 10, features 2 s apart at cosine
+in time. A text is what all texts share, its class, its template and its own wording. The strengths are calibrated on
+real CLIP ViT-B/32 vectors: norms near 10, features 2 s apart at cosine
 0.86-0.99, two features of a video at 0.78-0.90, of two videos at 0.45, class names at 0.67-0.84, a feature and a class
 name at 0.11-0.35, the true class ahead of the others by 0.05-0.1.
 """
@@ -38,7 +39,9 @@ class Strengths:
     mistaken: float = 0.16  # length along another class's direction all through a video: 0 to this, drawn per video
     phases: float = 0.20  # length along the directions of onset, middle and offset
     distractors: float = 0.5  # stretches per minute that look like another class but hold no action
-    gap: float = 0.34  # cosine of what all pictures and what all texts have in common
+    gap: float = 0.35  # cosine of what all pictures and what all texts have in common
+    template: float = 0.06  # of a text: what all texts have in common that differ only in the class
+    wording: float = 0.03  # of a text: what it shares with no other; both are a guess, no real vectors at hand say it
     norm: float = 10.5
     channels: int = 512
 
@@ -54,6 +57,11 @@ def _generator(*words: object) -> np.random.Generator:
 
 def _direction(*words: object, channels: int) -> np.ndarray:
     return _unit(_generator("direction", *words).normal(size=channels))
+
+
+def _words(name: str) -> list[str]:
+    """The words of a class name: CleanAndJerk -> Clean, And, Jerk."""
+    return re.findall(r"[A-Z]?[a-z]+", name) or [re.escape(name)]
 
 
 class World:
@@ -79,21 +87,23 @@ class World:
 
     def _class(self, name: str) -> np.ndarray:
         """The direction of a class; classes that share a word (Diving, CliffDiving) are closer to each other."""
-        words = re.findall(r"[A-Z]?[a-z]+", name) or [name]
-        parts = [self._shared(f"word {word.lower()}") for word in words] + [2 * self._shared(f"class {name}")]
+        parts = [self._shared(f"word {word.lower()}") for word in _words(name)] + [2 * self._shared(f"class {name}")]
         away = np.sum(parts, axis=0)
         return _unit(away - self._texts * (away @ self._texts))
 
-    def texts(self) -> dict[str, Float[np.ndarray, " c"]]:
-        """The embedding of every class name, of norm 8 to 12."""
-        vectors = {}
-        for name in self.classes:
-            random = _generator(self.seed, "text", name)
-            own = random.uniform(0.14, 0.38)  # squared length that is the class's alone
-            vectors[name] = random.uniform(8.1, 12.5) * (
-                math.sqrt(1 - own) * self._texts + math.sqrt(own) * self._classes[name]
-            )
-        return vectors
+    def text(self, name: str, text: str) -> Float[np.ndarray, " c"]:
+        """The embedding of a text about a class, of norm 8 to 12: two texts of a class are alike, but not the same."""
+        strengths, random = self.strengths, _generator(self.seed, "text", name, text)
+        template = re.sub(rf"\b({'|'.join(_words(name))})\b", "", text, flags=re.IGNORECASE)
+        own = _generator(self.seed, "text", name).uniform(0.11, 0.33)  # squared length that is the class's alone
+        shared = 1 - own - strengths.template - strengths.wording
+        vector = (
+            math.sqrt(shared) * self._texts
+            + math.sqrt(own) * self._classes[name]
+            + math.sqrt(strengths.template) * self._shared(f"template {' '.join(template.split())}")
+            + math.sqrt(strengths.wording) * _direction(self.seed, "wording", name, text, channels=strengths.channels)
+        )
+        return random.uniform(8.1, 12.5) * _unit(vector)
 
     def features(self, video: Video, stride: int) -> Float[np.ndarray, "t c"]:
         """The features of a video; raises KeyError for an action of a class that the world does not have."""

@@ -1,6 +1,6 @@
 """Where features and class-name embeddings come from: a store made from videos, a folder, or a simulation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Sour
     store = FeatureStore(features.store_folder(benchmark.cache, name, params.stride, count=params.snippets))
     with locked(store.folder, progress):
         simulate.make(world, benchmark.videos, store, params.stride, progress)
-    return benchmark, store, _table("simulated", world.texts(), params), {}
+    return benchmark, store, _table("simulated", benchmark.classes, world.text, params), {}
 
 
 def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params, data_dir: Path) -> Source:
@@ -110,8 +110,8 @@ def _text_encoder(benchmark: Benchmark, params: Params) -> Encoder | None:
     path = resolve(params.text_features) if params.text_features else benchmark.folder / "text_features.npz"
     if not params.text_features and not path.is_file():
         return None
-    vectors = read_text_features(path, benchmark.classes)
-    return _table(path.name, dict(zip(benchmark.classes, vectors, strict=True)), params)
+    vectors = dict(zip(benchmark.classes, read_text_features(path, benchmark.classes), strict=True))
+    return _table(path.name, benchmark.classes, lambda label, text: vectors[label], params)
 
 
 def wording(params: Params) -> Wording:
@@ -119,13 +119,13 @@ def wording(params: Params) -> Wording:
     return Wording(params.text, params.lead, str(resolve(params.descriptions)) if params.descriptions else "")
 
 
-def _table(name: str, vectors: Mapping[str, np.ndarray], params: Params) -> Encoder:
-    """An encoder that knows every text of every class, in the styles that may be asked for, by the class's vector."""
+def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.ndarray], params: Params) -> Encoder:
+    """An encoder that knows every text of every class, in the styles that may be asked for; `vector` makes them."""
     styles = [*map(Wording, STYLES), wording(params)]
     texts = {
-        text: vector
+        text: vector(label, text)
         for style in styles
-        for several, vector in zip(texts_of(list(vectors), style), vectors.values(), strict=True)
+        for label, several in zip(classes, texts_of(list(classes), style), strict=True)
         for text in several
     }
     return table_encoder(name, texts)
