@@ -53,6 +53,26 @@ def test_a_plain_checkpoint_keeps_the_architectures_own_activation(tmp_path):
     assert activations(load_encoder("tad-demo", str(tmp_path / "clip.pt"), CPU)) == {torch.nn.GELU}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_of_a_file_are_cast_as_the_model_wants_them_and_take_the_place_of_the_untrained_ones(tmp_path, dtype):
+    made = load_encoder("tad-demo", "", CPU)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in made.model.state_dict().items()}}, tmp_path / "clip.pt")
+    found, untrained = (load_encoder("tad-demo", each, CPU, dtype) for each in (str(tmp_path / "clip.pt"), ""))
+    kinds = {name: value.dtype for name, value in untrained.model.state_dict().items()}
+    assert len(set(kinds.values())) == (2 if dtype == torch.float32 else 3)  # whole counts; norms stay float32
+    for name, value in found.model.state_dict().items():
+        assert value.dtype == kinds[name] and not value.requires_grad
+        torch.testing.assert_close(value, made.model.state_dict()[name].to(kinds[name]), rtol=0, atol=0)
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_refused(tmp_path):
+    weights = load_encoder("tad-demo", "", CPU).model.state_dict()
+    weights.pop("text_projection")
+    torch.save(weights, tmp_path / "clip.pt")
+    with pytest.raises(RuntimeError, match="no weights .*clip.pt.*Error"):
+        load_encoder("tad-demo", str(tmp_path / "clip.pt"), CPU)
+
+
 @pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion2b_s34b_b88k", False)])
 def test_a_tag_says_with_which_activation_it_was_trained(monkeypatch, tag, quick):
     asked = {}

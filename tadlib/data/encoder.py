@@ -6,9 +6,9 @@ import logging
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -79,16 +79,21 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     if name not in open_clip.list_models():
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
     precision = "bf16" if dtype == torch.bfloat16 else "fp32"
+    archive, file = _is_script_archive(pretrained), _is_checkpoint(pretrained)
     try:
-        archive = _script_archive(pretrained)
-        quick = archive is not None or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
-        weights = None if archive else pretrained
-        with _silent_about_no_weights(wanted=not pretrained):
+        quick = archive or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
+        with _silent_about_no_weights(wanted=archive or file or not pretrained):
             model, _, preprocess = open_clip.create_model_and_transforms(
-                name, pretrained=weights, precision=precision, device=device, force_quick_gelu=quick
+                name,
+                pretrained=None if archive or file else pretrained,
+                precision=precision,
+                device=device,
+                force_quick_gelu=quick,
             )
         if archive:
-            model.load_state_dict(archive)
+            _fill(model, device, partial(_load_script_archive, path=pretrained))
+        elif file:
+            _fill(model, device, partial(open_clip.load_checkpoint, checkpoint_path=pretrained))
     except (OSError, RuntimeError, ValueError) as error:
         raise RuntimeError(
             f"no weights {pretrained!r} for encoder {name!r}: {type(error).__name__}: {str(error).splitlines()[0]}; "
@@ -116,15 +121,39 @@ def _silent_about_no_weights(*, wanted: bool) -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _script_archive(path: str) -> dict[str, Tensor] | None:
-    """The weights in a TorchScript archive, as OpenAI publishes CLIP; None for any other file or name."""
+def _is_script_archive(path: str) -> bool:
+    """Whether a path is a TorchScript archive, as OpenAI publishes CLIP."""
     if not Path(path).is_file() or not zipfile.is_zipfile(path):
-        return None
+        return False
     with zipfile.ZipFile(path) as content:
-        if not any(name.endswith("/constants.pkl") for name in content.namelist()):
-            return None
+        return any(name.endswith("/constants.pkl") for name in content.namelist())
+
+
+def _is_checkpoint(path: str) -> bool:
+    """Whether a path is a file of torch's or of safetensors; arrays of other libraries are left to open_clip."""
+    return Path(path).is_file() and Path(path).suffix not in (".npz", ".npy")
+
+
+def _load_script_archive(model: nn.Module, path: str) -> None:
     weights = torch.jit.load(path, map_location="cpu").state_dict()
-    return {name: w for name, w in weights.items() if name not in ("input_resolution", "context_length", "vocab_size")}
+    sizes = ("input_resolution", "context_length", "vocab_size")
+    model.load_state_dict({name: weight for name, weight in weights.items() if name not in sizes})
+
+
+def _fill(model: nn.Module, device: torch.device, load: Callable[[nn.Module], object]) -> None:
+    """Let `load` put weights in the place of the untrained ones, which go first: never two copies in memory."""
+    kinds = {name: weight.dtype for name, weight in model.state_dict().items()}
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False))
+    model.load_state_dict = partial(model.load_state_dict, assign=True)
+    try:
+        load(model)
+    finally:
+        del model.load_state_dict
+    for name, weight in (*model.named_parameters(), *model.named_buffers()):
+        if name in kinds:
+            weight.data = weight.data.to(device, kinds[name])
 
 
 def spoken(label: str) -> str:
