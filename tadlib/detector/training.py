@@ -17,6 +17,7 @@ from tadlib.detector.averages import Average
 from tadlib.detector.episodes import episode
 from tadlib.detector.losses import Criterion, detection_losses, snippet_losses
 from tadlib.detector.network import ConditionalDetr
+from tadlib.detector.parallel import ALONE, Team
 from tadlib.devices import CPU, only_deterministic, peak_memory, seed_all
 from tadlib.files import Progress, atomic, silent
 
@@ -71,24 +72,28 @@ def fit(  # noqa: PLR0913  each of them is something else
     checkpoint: Path | None = None,
     progress: Progress = silent,
     observers: Observers = Observers(),
+    team: Team = ALONE,
 ) -> list[dict[str, float]]:
     """Train `model` in place; one row of numbers per epoch.
 
     `texts` makes it a detector that classifies with text. With a `checkpoint` path the state is saved after every
     epoch, and training goes on from there when the file exists: to the same numbers as without interruption. The
     caller sees to it that the file belongs to this training. `dtype` bfloat16 or float16 runs the network under
-    autocast, float16 with scaled gradients.
+    autocast, float16 with scaled gradients. Processes of a `team` share each batch; the first observes and saves.
     """
     if not len(windows):
         raise ValueError("no training window holds an action: are there annotated videos of the seen classes?")
     seed_all(seed)
-    trainer = Trainer(model.to(device), windows, recipe, seed)
+    trainer = Trainer(model.to(device), windows, recipe, seed, team)
     if checkpoint is not None and checkpoint.is_file():
         trainer.load(checkpoint, device)
+    team.seed(seed)
     texts = None if texts is None else texts.to(device)
     with only_deterministic(recipe.deterministic):
         for epoch in range(len(trainer.history) + 1, recipe.epochs + 1):
             row = trainer.epoch(epoch, texts, device, dtype)
+            if not team.leads:
+                continue
             trainer.look(observers)
             said = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
             progress(epoch, recipe.epochs, said)
@@ -101,8 +106,10 @@ def fit(  # noqa: PLR0913  each of them is something else
 class Trainer:
     """What training remembers from one epoch to the next."""
 
-    def __init__(self, model: ConditionalDetr, windows: WindowSet, recipe: Recipe, seed: int) -> None:
-        self.model, self.windows, self.recipe = model, windows, recipe
+    def __init__(
+        self, model: ConditionalDetr, windows: WindowSet, recipe: Recipe, seed: int, team: Team = ALONE
+    ) -> None:
+        self.model, self.windows, self.recipe, self.team = model, windows, recipe, team
         self.generator = torch.Generator().manual_seed(seed)
         self.history: list[dict[str, float]] = []
         self.average = Average(model) if recipe.ema else None
@@ -160,7 +167,9 @@ class Trainer:
         if self.recipe.episodes:
             targets, texts = episode(targets, texts, self.windows, self.recipe.episodes, self.generator)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            outputs = self.run(batch.features.to(device), padding, texts)
+            features, hidden = self.team.share(batch.features, batch.padding)
+            outputs = self.run(features.to(device), hidden.to(device), texts)
+        outputs = self.team.whole(outputs, len(batch.targets))
         if not self.recipe.aux_loss:
             outputs = outputs._replace(earlier=())
         terms = detection_losses(outputs, targets, texts, criterion)
@@ -191,6 +200,7 @@ class Trainer:
             self.average.store(self.model)
 
     def _step(self) -> None:
+        self.team.add_gradients(self.model)
         self.scaler.unscale_(self.optimiser)
         if self.recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)

@@ -91,8 +91,7 @@ class Run:
 
         While another live run holds it, this run gets a path of its own. The file goes when the block succeeds.
         """
-        shared = project_root() / "outputs" / "unfinished" / f"{digest(dict(key))}.pt"
-        shared.parent.mkdir(parents=True, exist_ok=True)
+        shared = unfinished(key)
         lock = FileLock(shared.with_suffix(".lock"))
         path = shared
         try:
@@ -229,6 +228,13 @@ def load(outputs: Path | str) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def unfinished(key: Mapping[str, Any]) -> Path:
+    """Where a training that is not yet a run's leaves its checkpoint for runs with the same `key`."""
+    path = project_root() / "outputs" / "unfinished" / f"{digest(dict(key))}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def records(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import io
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tadlib.detector.logs import tensorboard
 from tadlib.detector.losses import Criterion
 from tadlib.detector.matching import Costs
 from tadlib.detector.network import ConditionalDetr, Switches
+from tadlib.detector.parallel import ALONE, Team
 from tadlib.detector.proposals import Proposals
 from tadlib.files import Progress, atomic, silent
 from tadlib.workbook import stages
@@ -56,27 +57,47 @@ def train(
     data: Data, windows: WindowSet, params: Params, run: Run, progress: Progress = silent
 ) -> tuple[ConditionalDetr, list[dict[str, float]]]:
     """A trained detector and its history; interrupted training goes on where it stopped. Writes `checkpoint.pt`."""
-    model = network(windows.channels, params, len(data.classes.seen))
-    device, texts = devices.pick(params.device), training_texts(data, params)
     log = tensorboard(run.path("tensorboard")) if params.tensorboard else None
-    key = {"parameters": stages.read_by("train", params), "data": data.fingerprint, "torch": torch.__version__}
-    with run.unfinished(key) as checkpoint:
-        history = training.fit(
-            model,
-            windows,
-            recipe_of(params),
-            texts=texts,
-            seed=params.seed,
-            device=device,
-            dtype=devices.precision_dtype(params.precision, device),
-            checkpoint=checkpoint,
-            progress=progress,
-            observers=training.Observers(watching(data, windows, params, texts, device), log),
-        )
+    with run.unfinished(key_of(data, params)) as checkpoint:
+        model, history = fit(data, windows, params, checkpoint, progress, log=log)
         with atomic(run.path("checkpoint.pt")) as temporary:
             saved = {"model": model.state_dict(), "params": params.model_dump(), "about": origin(data)}
             torch.save(saved, temporary)
     return model, history
+
+
+def fit(
+    data: Data,
+    windows: WindowSet,
+    params: Params,
+    checkpoint: Path,
+    progress: Progress = silent,
+    *,
+    log: Callable[[Mapping[str, float]], None] | None = None,
+    team: Team = ALONE,
+) -> tuple[ConditionalDetr, list[dict[str, float]]]:
+    """A detector trained from where `checkpoint` stands, alone or by a team, and its history."""
+    model = network(windows.channels, params, len(data.classes.seen))
+    device, texts = devices.pick(params.device), training_texts(data, params)
+    history = training.fit(
+        model,
+        windows,
+        recipe_of(params),
+        texts=texts,
+        seed=params.seed,
+        device=device,
+        dtype=devices.precision_dtype(params.precision, device),
+        checkpoint=checkpoint,
+        progress=progress,
+        observers=training.Observers(watching(data, windows, params, texts, device), log),
+        team=team,
+    )
+    return model, history
+
+
+def key_of(data: Data, params: Params) -> dict[str, object]:
+    """What two trainings have in common if one can go on with what the other left."""
+    return {"parameters": stages.read_by("train", params), "data": data.fingerprint, "torch": torch.__version__}
 
 
 def origin(data: Data) -> dict[str, object]:
