@@ -123,8 +123,8 @@ def cost(variants: Sequence[Mapping[str, object]], metric: str = "mAP") -> Pictu
                     fontsize=7.5,
                 )
         place.set_xlabel(unit)
-        place.set_xlim(left=0)
         place.margins(x=0.25, y=0.15)
+        place.set_xlim(left=0)
     axes[0, 0].set_ylabel(f"mean {metric} (%)")
     axes[0, 0].set_title("What does quality cost?")
     for number, name in enumerate(names if len(names) <= MOST_STUDIES else []):
