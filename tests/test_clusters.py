@@ -61,7 +61,7 @@ def test_a_batch_survives_a_worker_and_its_results_are_the_local_ones(cluster):
         capture_output=True, text=True,
     )  # fmt: skip
     assert local.returncode == 0, local.stderr
-    newest = max((home / "outputs" / "e").iterdir())
+    newest = instant.versions(home, "e")[-1]
     assert {run["run"]: run["metrics"] for run in runs.load(newest)} == remote
 
 

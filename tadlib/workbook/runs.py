@@ -184,19 +184,19 @@ def provenance(params: Params) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The project's git commit, marked "+changes" where the tree differs from it; "unknown" without git."""
+    """The git commit, marked "+changes" where more than `outputs/` differs from it; "unknown" without git."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"],
-            cwd=project_root(),
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=True,
-        )
+        known = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+        changed = _git("diff", "--name-only", "HEAD", "--", ".", ":!outputs")  # a batch's end writes the lab log there
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
+    return known + ("+changes" if changed else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.check_output(
+        ["git", *words], cwd=project_root(), text=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ).strip()
 
 
 def device_name(device: str) -> str:
