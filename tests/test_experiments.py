@@ -16,7 +16,7 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json
-from tadlib.workbook import cli, experiments, runs, vocabularies
+from tadlib.workbook import cli, execution, experiments, runs, vocabularies
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 
@@ -85,15 +85,25 @@ def test_a_wrong_word_on_the_command_line_is_one_sentence(home, capsys):
     assert "run an experiment first" in capsys.readouterr().err
 
 
-def test_attempts_that_were_killed_leave_no_notebook_under_its_name(home):
-    target = home / "outputs" / "killed" / "a" / "b" / "train.ipynb"
+def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swept_by_the_next(home):
+    target = home / "outputs" / "killed" / "a" / "b" / "prepare.ipynb"
     code = (
         "import os, threading, pathlib; from tadlib.workbook import execution\n"
-        f"threading.Timer(1.5, lambda: os._exit(9)).start()\n"
+        "def end():\n"
+        "    print(*(process.pid for process in execution._alive), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "threading.Timer(1.5, end).start()\n"
         f"execution.execute_notebook('prepare', pathlib.Path({str(target)!r}), {{'run_dir': {str(target.parent)!r}}})"
     )
-    subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
-    assert not target.exists()
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL and not target.exists()
+    for _ in range(600):
+        if not os.path.exists(f"/proc/{int(done.stdout)}"):  # it ends when it notices
+            break
+        time.sleep(0.1)
+    assert [path.name for path in target.parent.iterdir() if path.name.startswith(".prepare-")]
+    assert execution.execute_notebook("prepare", target, {"run_dir": str(target.parent)}) is None
+    assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
 
 
 def test_the_parameters_of_every_stage_are_in_the_vocabulary():
