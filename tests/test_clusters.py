@@ -14,7 +14,6 @@ from tadlib.workbook import clusters, runs
 
 pytest.importorskip("distributed")
 SWEEP = "# Q?\nsweep: {lr: [0.1, 0.2, 0.3, 0.4]}\n"
-PRELOAD = "import instant; instant.install()"
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def cluster(tmp_path):
     file = tmp_path / "scheduler.json"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "TAD_TEST_SECONDS": "0.3", "TAD_ROOT": str(tmp_path)}
     common = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
-    alone = ["--nthreads", "1", "--no-nanny", "--resources", "gpu=1", "--preload", PRELOAD]
+    alone = ["--nthreads", "1", "--no-nanny", "--resources", "gpu=1", "--preload", instant.PRELOAD]
 
     def dask(*words: str) -> subprocess.Popen:
         return subprocess.Popen(
