@@ -4,8 +4,11 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import platform
+import secrets
+import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +26,52 @@ def silent(done: int, total: int, text: str) -> None:
 def atomic(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path`; renamed onto it when the block succeeds, removed when it does not.
 
-    A reader therefore never meets half a file, whatever kills the writer. The temporary name keeps the ending of
-    `path`, because libraries choose formats by it.
+    A reader therefore never meets half a file, whatever kills the writer.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = beside(path)
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for everybody
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """A name beside `path` that no other writer has; what writers that were killed left beside it is removed.
+
+    The name keeps the ending of `path`, because libraries choose formats by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark = f".{path.stem}-{_machine()}-"
+    for name in os.listdir(path.parent):
+        if name.startswith(mark) and not _lives(name.removeprefix(mark).split("-")[0]):
+            with contextlib.suppress(OSError):  # another writer may remove it too
+                os.unlink(path.parent / name)
+    return path.with_name(f"{mark}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+
+
+@cache
+def _machine() -> str:
+    """Six digits that stand for where a process number means something: a machine, or a container on it."""
+    space = Path("/proc/self/ns/pid")
+    return digest([platform.node(), os.readlink(space) if space.exists() else ""])[:6]
+
+
+def _lives(process: str) -> bool:
+    """Whether a process of this machine is there, by its number; where asking is not harmless it counts as alive."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
 
 
 def write_json(path: Path | str, value: Any) -> None:

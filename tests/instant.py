@@ -4,8 +4,8 @@
 """
 
 import os
+import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -17,6 +17,7 @@ from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
+PRELOAD = "import instant; instant.install()"  # for a worker of Dask
 ROLES = [{"role": role, "mAP": 0.5} for role in ("floor", "baseline", "ceiling")]
 
 
@@ -29,16 +30,22 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def execute(stage: str, target: Path, parameters: dict, jobs: int) -> str | None:
+def execute(stage: str, target: Path, parameters: dict, jobs: int = 1) -> str | None:
     """What a stage leaves: a notebook, its record, small files handed on; every start and end is in `calls`.
 
     It fails while its source says "fail", and the first time only where it says "once".
     """
     root, folder = runs.project_root(), runs.resolve(parameters["run_dir"])
+    if stage == "report":
+        nbformat.write(stubs.notebook("1"), target)
+        note(root, f"report {parameters['experiments']}")
+        return None
     params = Params.check(parameters)
     note(root, f"begin {stage} {target.parent.parent.name.split('-')[1]}")
     source = (root / "notebooks" / f"{stage}.ipynb").read_text()
-    time.sleep(float(os.environ.get("TAD_TEST_SECONDS", "0")))
+    seconds = os.environ.get("TAD_TEST_SECONDS", "0")
+    if seconds != "0" and subprocess.run(["sleep", seconds]).returncode:  # a child, which what ends a job ends too
+        return "KeyboardInterrupt: terminated"
     notebook = stubs.notebook("1")
     for cell in notebook.cells[1:]:
         cell.execution_count = 1
@@ -59,6 +66,11 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int) -> str | None
     return failure(target)
 
 
+def versions(home: Path, name: str) -> list[Path]:
+    """The folders of an experiment's executions, oldest first; the report lies beside them."""
+    return sorted(path for path in (home / "outputs" / name).iterdir() if path.is_dir())
+
+
 def note(root: Path, text: str) -> None:
     """Add a line to the calls, whole even when several processes do."""
     handle = os.open(root / "calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -68,9 +80,9 @@ def note(root: Path, text: str) -> None:
 
 def install() -> None:
     """Let this process execute such stages; nothing of it imports torch."""
-    from tadlib.workbook import report, sharing
+    from tadlib.workbook import execution, report, sharing
 
-    sharing.execute_notebook = execute
+    sharing.execute_notebook = execution.execute_notebook = execute
     runs.device_name = lambda device: device
     report.page = lambda notebook: notebook.with_suffix(".html")
 

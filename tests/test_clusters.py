@@ -14,7 +14,6 @@ from tadlib.workbook import clusters, runs
 
 pytest.importorskip("distributed")
 SWEEP = "# Q?\nsweep: {lr: [0.1, 0.2, 0.3, 0.4]}\n"
-PRELOAD = "import instant; instant.install()"
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def cluster(tmp_path):
     file = tmp_path / "scheduler.json"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "TAD_TEST_SECONDS": "0.3", "TAD_ROOT": str(tmp_path)}
     common = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
-    alone = ["--nthreads", "1", "--no-nanny", "--resources", "gpu=1", "--preload", PRELOAD]
+    alone = ["--nthreads", "1", "--no-nanny", "--resources", "gpu=1", "--preload", instant.PRELOAD]
 
     def dask(*words: str) -> subprocess.Popen:
         return subprocess.Popen(
@@ -61,7 +60,7 @@ def test_a_batch_survives_a_worker_and_its_results_are_the_local_ones(cluster):
         capture_output=True, text=True,
     )  # fmt: skip
     assert local.returncode == 0, local.stderr
-    newest = max((home / "outputs" / "e").iterdir())
+    newest = instant.versions(home, "e")[-1]
     assert {run["run"]: run["metrics"] for run in runs.load(newest)} == remote
 
 

@@ -125,6 +125,41 @@ def test_words_that_mean_true_and_numbers_that_yaml_takes_for_text_are_understoo
     assert shown(*stubs.outputs(source)) == "True"
 
 
+BLOCKS = "split: 50\nlr: 0.5\nsweep: {seed: [0, 1]}\nzip: {ema: [true]}\nruns: [{queries: 9}]\ndraw: {n: 2}\nseeds: 3\n"
+
+
+@pytest.mark.parametrize("output", [(), ("out.ipynb",)], ids=["no output path", "output path"])
+def test_of_a_plan_one_run_of_what_all_have_in_common_is_made_and_that_is_said(output, tmp_path):
+    source = stubs.project(
+        tmp_path, "from tadlib.workbook.params import Params", "Params.from_notebook(globals())", SHOW
+    )
+    (tmp_path / "plan.yaml").write_text(BLOCKS)
+    done = stubs.papermill("notebooks/train.ipynb", *output, "-p", "ema", "True", "-f", "plan.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if "left out" in line]
+    assert said == (
+        "left out: sweep, zip, runs, draw, seeds; this is one run of what all have in common "
+        "(`tad run plan.yaml` makes every run)"
+    )
+    (made,) = [tmp_path / "out.ipynb"] if output else stubs.outputs(source)
+    assert shown(made) == "(50, True, 0.5)"
+    injected = nbformat.read(made, as_version=4).metadata.papermill.parameters
+    assert set(injected) - {"run_dir"} == {"split", "lr", "ema"}
+
+
+def test_layers_of_yaml_keep_their_order_without_their_blocks(tmp_path):
+    (tmp_path / "a.yaml").write_text("{split: 50, seed: 1, lr: 0.1, seeds: 2}")
+    (tmp_path / "b.yaml").write_text("{seed: 2, lr: 0.2}")
+    files = ["-f", str(tmp_path / "a.yaml"), f"--parameters_file={tmp_path / 'b.yaml'}"]
+    words = ["n.ipynb", "-y", "{lr: 0.3}", *files, "out.ipynb", "-p", "split", "75", "--no-progress-bar"]
+    left = command_line.without_blocks(words, lambda text: None)
+    assert left[:2] == ["n.ipynb", "out.ipynb"] and "--no-progress-bar" in left
+    before, after = (command_line.given_parameters(command_line.parse(each)[1]) for each in (words, left))
+    assert before == after | {"seeds": 2} and after == {"split": 75, "seed": 2, "lr": 0.3}
+    plain = ["n.ipynb", "-f", str(tmp_path / "b.yaml"), "-p", "split", "75"]
+    assert command_line.without_blocks(plain, pytest.fail) == plain, "without a block nothing is touched"
+
+
 def test_an_explicit_output_path_is_taken_as_it_is(tmp_path):
     source = stubs.project(tmp_path, SHOW)
     done = stubs.papermill("notebooks/train.ipynb", "out.ipynb", "-p", "split", "50", cwd=tmp_path)

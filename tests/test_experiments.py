@@ -1,5 +1,6 @@
 """Experiments: executed run by run, shared, resumed where they stopped, whatever stops them."""
 
+import json
 import os
 import random
 import signal
@@ -15,9 +16,11 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json
-from tadlib.workbook import cli, experiments, runs, vocabularies
+from tadlib.workbook import cli, execution, experiments, runs, vocabularies
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
+
+METRICS = {"mAP": 0.5, "mAP@0.5": 0.5, "AR@100": 0.5, "rows": instant.ROLES}
 
 
 @pytest.fixture
@@ -28,7 +31,12 @@ def home(tmp_path, monkeypatch):
         cells = ["import pathlib\nopen('calls', 'a').write('x')"]
         if stage == "train":
             cells.append("assert split != 50 or pathlib.Path('mended').exists(), 'not mended'")
+        if stage == "evaluate":
+            cells.append(f"pathlib.Path(run_dir, 'metrics.json').write_text({json.dumps(METRICS)!r})")
         nbformat.write(stubs.notebook(*cells), source.with_name(f"{stage}.ipynb"))
+    report = stubs.notebook("1 + 1")
+    report.metadata["tadlib"]["stage"] = "report"
+    nbformat.write(report, source.with_name("report.ipynb"))
     (tmp_path / "calls").touch()
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "two.yaml").write_text("# Does it go on?\nsweep:\n  split: [50, 75]\n")
@@ -43,19 +51,19 @@ def test_a_batch_survives_a_failing_run_and_goes_on_where_it_stopped(home, capsy
     said = capsys.readouterr()
     assert "split-50 failed in train: AssertionError: not mended" in said.err
     assert "split-75: finished" in said.out
-    (folder,) = (home / "outputs" / "two").iterdir()
+    (folder,) = instant.versions(home, "two")
     assert read_json(folder / "experiment.json")["status"]["split-75"] == "finished"
     assert failure(folder / "split-50" / "train.ipynb") == "AssertionError: not mended"
     assert (home / "calls").read_text() == "x" * (2 + 4)
 
     (home / "mended").touch()
     assert cli.main(["run", "params/two.yaml"]) == 0
-    assert list((home / "outputs" / "two").iterdir()) == [folder], "the same plan goes on in its folder"
+    assert instant.versions(home, "two") == [folder], "the same plan goes on in its folder"
     assert (home / "calls").read_text() == "x" * (2 + 4 + 3), "only what was not finished ran again"
     assert all(failure(path) is None for path in folder.rglob("*.ipynb"))
 
     assert cli.main(["run", "params/two.yaml", "--new", "--jobs", "2"]) == 0
-    assert len(list((home / "outputs" / "two").iterdir())) == 2
+    assert len(instant.versions(home, "two")) == 2
     assert (home / "calls").read_text() == "x" * (2 + 4 + 3), "a new version of the same code on the same data shares"
 
 
@@ -77,15 +85,25 @@ def test_a_wrong_word_on_the_command_line_is_one_sentence(home, capsys):
     assert "run an experiment first" in capsys.readouterr().err
 
 
-def test_attempts_that_were_killed_leave_no_notebook_under_its_name(home):
-    target = home / "outputs" / "killed" / "a" / "b" / "train.ipynb"
+def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swept_by_the_next(home):
+    target = home / "outputs" / "killed" / "a" / "b" / "prepare.ipynb"
     code = (
         "import os, threading, pathlib; from tadlib.workbook import execution\n"
-        f"threading.Timer(1.5, lambda: os._exit(9)).start()\n"
+        "def end():\n"
+        "    print(*(process.pid for process in execution._alive), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "threading.Timer(1.5, end).start()\n"
         f"execution.execute_notebook('prepare', pathlib.Path({str(target)!r}), {{'run_dir': {str(target.parent)!r}}})"
     )
-    subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
-    assert not target.exists()
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL and not target.exists()
+    for _ in range(600):
+        if not os.path.exists(f"/proc/{int(done.stdout)}"):  # it ends when it notices
+            break
+        time.sleep(0.1)
+    assert [path.name for path in target.parent.iterdir() if path.name.startswith(".prepare-")]
+    assert execution.execute_notebook("prepare", target, {"run_dir": str(target.parent)}) is None
+    assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
 
 
 def test_the_parameters_of_every_stage_are_in_the_vocabulary():
@@ -101,9 +119,10 @@ def quick_home(tmp_path, monkeypatch):
     instant.project(tmp_path)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", instant.execute)
+    for module in ("sharing", "execution"):
+        monkeypatch.setattr(f"tadlib.workbook.{module}.execute_notebook", instant.execute)
     monkeypatch.setattr(runs, "device_name", lambda device: device)
-    monkeypatch.setattr("tadlib.workbook.report.page", lambda notebook: notebook)
+    monkeypatch.setattr("tadlib.workbook.reporting.page", lambda notebook: notebook)
     return tmp_path
 
 
@@ -124,7 +143,7 @@ TWENTY = "# Q?\nsweep:\n  top_k: [" + ", ".join(map(str, range(1, 21))) + "]\n"
 def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, capsys):
     assert cli.main(["run", experiment(quick_home, TWENTY), "--jobs", "4"]) == 0
     assert calls(quick_home) == {"prepare": 1, "train": 1, "classify": 20, "evaluate": 20}
-    (folder,) = (quick_home / "outputs" / "e").iterdir()
+    (folder,) = instant.versions(quick_home, "e")
     numbers = {run["parameters"]["top_k"]: run["metrics"]["mAP"] for run in runs.load(folder)}
     assert numbers == {k: Params.check({}).lr + k for k in range(1, 21)}, "each has its own numbers"
     said = capsys.readouterr().out
@@ -145,6 +164,7 @@ def test_a_failing_training_fails_for_all_who_share_it_and_costs_one_attempt(qui
     said = capsys.readouterr()
     assert calls(quick_home)["train"] == 1 and "3 of 3 runs failed" in said.err
     assert said.err.count("failed in train: KeyError: bad") == 3 and said.err.count("(as in top_k-") == 2
+    assert "report" not in (quick_home / "calls").read_text(), "there is nothing to report"
     assert cli.main(["list"]) == 0
     assert "0 of 3 runs finished, 3 failed, no numbers yet" in capsys.readouterr().out
 
@@ -168,6 +188,51 @@ def test_a_full_disk_is_one_runs_failure_and_is_named(quick_home, capsys, monkey
     said = capsys.readouterr()
     assert "lr-0.1 failed in train: cannot write" in said.err and "No space left on device" in said.err
     assert "lr-0.2: finished" in said.out
+
+
+QUESTION = "# Which? Log: the first. Rows: 1.\nsweep: {lr: [0.1, 0.2]}\n"
+
+
+def test_a_batch_ends_with_its_report_and_the_lab_log_and_a_quick_one_leaves_the_log_alone(quick_home, capsys):
+    assert cli.main(["run", experiment(quick_home, QUESTION)]) == 0
+    assert "report: " in capsys.readouterr().out and (quick_home / "outputs" / "e" / "report.ipynb").is_file()
+    log = quick_home / "outputs" / "README.md"
+    (line,) = [line for line in log.read_text().splitlines() if "params/e.yaml" in line]
+    assert "| the first. | mAP 1" in line and "lr=0.2: +10.0" in line
+    before = log.read_text()
+    (quick_home / "params" / "other.yaml").write_text(QUESTION)
+    for words in (["params/e.yaml", "--quick", "--set", "lr=0.3,0.4"], ["params/other.yaml", "--quick"]):
+        assert cli.main(["run", *words]) == 0
+    reports = [line for line in (quick_home / "calls").read_text().splitlines() if line.startswith("report")]
+    assert reports == ["report outputs/e", "report outputs/e-quick", "report outputs/other-quick"]
+    assert log.read_text() == before
+
+
+def test_a_report_that_fails_is_told_and_no_run_is_lost(quick_home, capsys, monkeypatch):
+    monkeypatch.setattr("tadlib.workbook.execution.execute_notebook", lambda *words: "KeyError: bad")
+    assert cli.main(["run", experiment(quick_home, QUESTION)]) == 1
+    said = capsys.readouterr()
+    assert "`tad report outputs/e` failed (RunError: report.ipynb failed (KeyError: bad)" in said.err
+    assert said.err.count("tad: ") == 1 and "lr-0.2: finished (2 of 2 runs)" in said.out
+    assert len(runs.load(quick_home / "outputs")) == 2
+
+
+def test_a_tracker_that_fails_is_told_and_hears_of_the_other_runs(quick_home, capsys, monkeypatch):
+    heard = []
+
+    def track(tracker, name, folder):
+        if folder.name == "lr-0.1":
+            raise LookupError("no such server")
+        heard.append((tracker, name, folder.name))
+
+    monkeypatch.setattr("tadlib.workbook.tracking.require", lambda tracker: None)
+    monkeypatch.setattr("tadlib.workbook.tracking.track", track)
+    assert cli.main(["run", experiment(quick_home, QUESTION), "--track", "mlflow"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "tad: telling mlflow of lr-0.1 failed (LookupError: no such server); the runs are kept\n"
+    )
+    assert heard == [("mlflow", "e", "lr-0.2")]
 
 
 def test_options_that_mean_nothing_are_refused(quick_home, capsys):
@@ -212,7 +277,7 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
     process = start(tmp_path, "params/e.yaml", "--jobs", "3")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    (folder,) = (tmp_path / "outputs" / "e").iterdir()
+    (folder,) = instant.versions(tmp_path, "e")
     found = {run["run"]: run["metrics"]["mAP"] for run in runs.load(folder)}
     assert found == {f"lr-{lr}_top_k-{k}": lr + k for lr in (0.1, 0.2) for k in range(1, 11)}
     whole = [

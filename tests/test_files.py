@@ -1,6 +1,10 @@
 """Files are whole or absent, JSON is strict, and what several runs need at once is made by one."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +25,48 @@ def test_a_failed_write_leaves_the_old_file_untouched(tmp_path):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     assert read_json(tmp_path / "x.json") == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+WRITER = """
+import sys
+from tadlib.files import atomic
+with atomic(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(temporary.name, flush=True)
+    sys.stdin.readline()
+    temporary.write_text("whole")
+"""
+
+
+def writer(path: Path) -> tuple[subprocess.Popen, str]:
+    """A process in the middle of writing a file, and the name of its temporary."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return process, process.stdout.readline().strip()
+
+
+def test_the_next_writer_sweeps_what_a_killed_one_left_and_nobody_elses(tmp_path):
+    (killed, torn), (living, held) = (writer(tmp_path / "x.txt") for _ in range(2))
+    other_target, _ = writer(tmp_path / "y.txt")
+    for process in (killed, other_target):
+        process.kill()
+        process.communicate()
+    elsewhere = torn.replace(torn.split("-")[1], "abcdef")  # the same number on another machine
+    (tmp_path / elsewhere).touch()
+    assert {torn, held} < {path.name for path in tmp_path.iterdir()}
+    with atomic(tmp_path / "x.txt") as temporary:
+        temporary.write_text("mine")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert torn not in left and {held, elsewhere, "x.txt"} < left and len(left) == 4
+    living.communicate("go on\n")
+    assert living.returncode == 0 and (tmp_path / "x.txt").read_text() == "whole"
+
+
+def test_files_are_for_everybody_whom_the_umask_does_not_shut_out(tmp_path):
+    before = os.umask(0o027)
+    write_json(tmp_path / "x.json", 1)
+    os.umask(before)
+    assert (tmp_path / "x.json").stat().st_mode & 0o777 == 0o640
 
 
 def test_arrays_come_back_as_they_were(tmp_path):

@@ -57,11 +57,15 @@ def test_the_commit_says_whether_the_tree_differs_from_it(home):
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=home, check=True)
 
+    (home / "outputs").mkdir()
+    (home / "outputs" / "README.md").write_text("nothing measured yet")
     git("init", "-q")
     git("add", "-A")
     git("commit", "-qm", "First")
     clean = runs.commit()
     assert len(clean) == 12 and int(clean, 16)
+    (home / "outputs" / "README.md").write_text("what a batch has measured")
+    assert runs.commit() == clean
     (home / "pyproject.toml").write_text("changed")
     assert runs.commit() == f"{clean}+changes"
 

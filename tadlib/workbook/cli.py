@@ -3,7 +3,8 @@
 import argparse
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 
@@ -139,17 +140,42 @@ def _run(options: argparse.Namespace) -> int:
     cluster = clusters.workers(options.scheduler, options.gpus) if options.scheduler else nullcontext((None, 0))
     with cluster as (pool, together):
         way = experiments.Way(max(options.jobs, together), options.retries, not options.no_share)
-        status = experiments.execute(experiment, folder, way, lambda text: print(text, flush=True), pool)
-    _compare(folder)
-    for label, text in status.items():
-        if text != "finished":
-            print(f"tad: {label} {text}", file=sys.stderr)
-        elif options.track:
-            tracking.track(options.track, experiment.name, folder / label)
-    failed = sum(text != "finished" for text in status.values())
+        status = experiments.execute(experiment, folder, way, _say, pool)
+    return _conclude(experiment.name, folder, status, options.track)
+
+
+def _conclude(experiment: str, folder: Path, status: Mapping[str, str], tracker: str | None) -> int:
+    """Tell how a batch ended, bring report, lab log and tracker up to date; the exit status."""
+    from tadlib.workbook import comparison, reporting, tracking
+
+    print(*comparison.as_text(comparison.comparison(folder)), sep="\n", flush=True)
+    finished = [label for label, text in status.items() if text == "finished"]
+    failed = [label for label in status if label not in finished]
+    for label in failed:
+        print(f"tad: {label} {status[label]}", file=sys.stderr)
     if failed:
-        print(f"tad: {failed} of {len(status)} runs failed; the same command tries them again", file=sys.stderr)
-    return 1 if failed else 0
+        print(f"tad: {len(failed)} of {len(status)} runs failed; the same command tries them again", file=sys.stderr)
+    place, told = f"outputs/{experiment}", []
+    if finished:
+        told.append(_succeeds(f"`tad report {place}`", lambda: print("report:", reporting.report([place], {}, _say))))
+    for label in finished if tracker else ():
+        tell = partial(tracking.track, tracker, experiment, folder / label)
+        told.append(_succeeds(f"telling {tracker} of {label}", tell))
+    return 1 if failed or not all(told) else 0
+
+
+def _succeeds(what: str, act: Callable[[], None]) -> bool:
+    """Do what follows a batch; where it fails that is said, and the runs stay what they are."""
+    try:
+        act()
+    except Exception as error:  # a tracker raises what it likes, and the others must still be told
+        print(f"tad: {what} failed ({type(error).__name__}: {error}); the runs are kept", file=sys.stderr)
+        return False
+    return True
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _changes(words: Sequence[str]) -> dict[str, object]:
@@ -174,30 +200,16 @@ def _interrupt(*_: object) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from tadlib.workbook import comparison, experiments, runs
+    from tadlib.workbook import comparison, runs
 
     folder = runs.resolve(options.folder)
     print(*comparison.versions(folder), sep="\n")
-    print(*experiments.as_text(experiments.comparison(folder)), sep="\n")
+    print(*comparison.as_text(comparison.comparison(folder)), sep="\n")
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
     from tadlib.workbook import reporting
 
-    page = reporting.report(options.experiments, _changes(options.set), lambda text: print(text, flush=True))
-    print(f"report: {page}")
+    print("report:", reporting.report(options.experiments, _changes(options.set), _say))
     return 0
-
-
-def _compare(folder: Path) -> None:
-    """Print the comparison of the runs below a folder, and write it and their HTML reports."""
-    from tadlib.files import write_json
-    from tadlib.workbook import experiments, report
-
-    rows = experiments.comparison(folder)
-    print(*experiments.as_text(rows), sep="\n")
-    write_json(folder / "comparison.json", rows)
-    for notebook in sorted(folder.rglob("*.ipynb")):
-        if not notebook.name.startswith("."):
-            print(f"report: {report.page(notebook)}", flush=True)

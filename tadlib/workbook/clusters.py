@@ -7,10 +7,11 @@ time; with `--resources gpu=1` and `tad run --gpus 1` each run has a GPU to itse
 
 import socket
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PATIENCE = 60  # seconds to wait for the scheduler, and then for its first worker
 
@@ -48,4 +49,24 @@ def workers(scheduler: str, gpus: int = 0, patience: float = PATIENCE) -> Iterat
                 f"--gpus {gpus}: no worker at {scheduler} offers that many; start it with --resources gpu=N"
             )
         together = max(Counter(worker.get("host", socket.gethostname()) for worker in known).values())
-        yield client.get_executor(pure=False, **({"resources": {"gpu": gpus}} if gpus else {})), together
+        yield _Pool(client.get_executor(pure=False, **({"resources": {"gpu": gpus}} if gpus else {}))), together
+
+
+class _Pool(Executor):
+    """Dask's pool, in which a run that ends because its worker must end is begun again by another worker."""
+
+    def __init__(self, workers: Executor):
+        self.workers = workers
+
+    def submit(self, run: Callable[..., str], /, *words: Any) -> Future:
+        return self.workers.submit(_or_elsewhere, run, *words)
+
+
+def _or_elsewhere(run: Callable[..., str], *words: Any) -> str:
+    """Do a run; the time limit of a job reaches its notebook too, which may say so before the worker is gone."""
+    from distributed import Reschedule
+
+    status = run(*words)
+    if status.startswith("interrupted"):
+        raise Reschedule
+    return status

@@ -21,6 +21,7 @@ ONE_VALUE = {
     "--autosave-cell-every", "-k", "--kernel", "-l", "--language", "--cwd", "--stdout-file", "--stderr-file",
     "--log-level", "--start-timeout", "--start_timeout", "--execution-timeout",
 }  # fmt: skip
+LAYERS = {"-f", "--parameters_file", "-y", "--parameters_yaml"}  # what may hold the blocks of a plan
 INFORMATIVE = {"--help-notebook", "-h", "--help", "--version"}
 
 
@@ -102,9 +103,10 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
         return list(argv)
     from tadlib.workbook import runs, vocabularies
 
+    argv = without_blocks(argv, say)
+    places, options = parse(argv)
     source = Path(argv[places[0]])
     given = given_parameters(options)
-    given.pop("sweep", None)
     params = vocabularies.of(stage).check(given)
     name = params.writes_to
     chosen = getattr(params, name)
@@ -130,6 +132,29 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     shown = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
     place = places[0] + 1
     return [*argv[:place], str(shown), *argv[place:], *extra]
+
+
+def without_blocks(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    """The arguments without what a plan varies (`sweep:` and its like), which one notebook cannot: said in one line.
+
+    A file that holds such a block gives way, with all the other YAML, to one `-y` of the same parameters.
+    """
+    from tadlib.workbook.plans import BLOCKS
+
+    places, options = parse(argv)
+    layers = [option for option in options if option[0] in LAYERS]
+    given = given_parameters(layers)
+    left_out = [name for name in BLOCKS if name in given]
+    if not left_out:
+        return list(argv)
+    flat = {name: value for name, value in given.items() if name not in BLOCKS}
+    file = next((values[0] for name, values in layers if name in ("-f", "--parameters_file")), "FILE")
+    say(
+        f"left out: {', '.join(left_out)}; this is one run of what all have in common "
+        f"(`tad run {file}` makes every run)"
+    )
+    others = [word for name, values in options if name not in LAYERS for word in (name, *values)]
+    return [*(argv[place] for place in places), *others, "-y", yaml.safe_dump(flat)]
 
 
 def _refuse_to_overwrite(source: Path, output: str) -> None:

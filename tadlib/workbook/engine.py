@@ -53,8 +53,7 @@ def _check(nb: NotebookNode) -> None:
     """Stop on parameters outside the vocabulary, for those who call papermill from Python."""
     from tadlib.workbook import vocabularies
 
-    given = dict(nb.metadata.get("papermill", {}).get("parameters", {}))
-    given.pop("sweep", None)
+    given = nb.metadata.get("papermill", {}).get("parameters", {})
     vocabularies.of(nb.metadata.tadlib.get("stage", "")).check(given)
 
 

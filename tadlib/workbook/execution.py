@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 import yaml
 
+from tadlib.files import beside
 from tadlib.workbook import runs, warm
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
@@ -22,12 +23,11 @@ def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jo
     """Execute one notebook of the project into `target`; None, or why it failed.
 
     An attempt writes to a file of its own, which takes the place of `target` at the end: a killed one leaves no trace
-    under that name, and an earlier failure gives way. It ends with the process that started it, however that ends.
+    under that name and is swept away by the next; an earlier failure gives way. It ends with the process that started
+    it, however that ends.
     """
     root = runs.project_root()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    attempt = target.with_name(f".{stage}-{os.getpid()}.ipynb")
-    attempt.unlink(missing_ok=True)
+    attempt = beside(target)
     said = attempt.with_suffix(".stderr")
     arguments = ["papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
     arguments += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]

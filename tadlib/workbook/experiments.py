@@ -17,14 +17,13 @@ from typing import Any
 
 from tadlib.files import read_json, write_json
 from tadlib.workbook import execution, runs, stages, warm
-from tadlib.workbook.comparison import as_text, comparison
 from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment, plan
 from tadlib.workbook.sharing import Way, obtain
 from tadlib.workbook.stages import STAGES, code_version
 
-__all__ = ["Experiment", "Way", "as_text", "comparison", "execute", "plan", "run_all_stages", "version_dir"]
+__all__ = ["Experiment", "Way", "execute", "plan", "run_all_stages", "version_dir"]
 
 POLL = 0.5  # seconds between two looks at what runs have told
 Say = Callable[[str], None]

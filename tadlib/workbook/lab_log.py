@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tadlib.files import atomic
+from tadlib.files import atomic, locked
 from tadlib.workbook import telling, variants
 from tadlib.workbook.evidence import Evidence
 from tadlib.workbook.experiments import plan
@@ -22,15 +22,27 @@ SAMPLES = re.compile(r"\((\d+) splits? × (\d+) seeds?")
 
 
 def update(root: Path, found: Evidence) -> list[str]:
-    """Write what the runs say into `outputs/README.md` of a project; returns what was done, a line each."""
-    path, told = root / "outputs" / "README.md", []
+    """Write what the runs say into `outputs/README.md` of a project; returns what was done, a line each.
+
+    Runs that answer no question of the project, like those of `--quick`, leave the file alone.
+    """
+    path = root / "outputs" / "README.md"
+    measured = list(_measured(root, found))
+    if not measured:
+        return []
+    with locked(path):  # several batches may end at once
+        return _write(root, path, measured)
+
+
+def _write(root: Path, path: Path, measured: Sequence[tuple[str, str, str]]) -> list[str]:
+    told = []
     text = path.read_text(encoding="utf-8") if path.is_file() else "# Lab log\n"
     if BEGIN not in text or END not in text:
         text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     old, _, after = rest.partition(END)
     cells = dict(_cells(old))
-    for name, data, cell in _measured(root, found):
+    for name, data, cell in measured:
         have = cells.setdefault(name, dict.fromkeys(DATA, NOTHING))
         if samples(cell) < samples(have[data]):
             told.append(f"lab log: {name} ({data}) keeps what more runs said")
@@ -39,7 +51,7 @@ def update(root: Path, found: Evidence) -> list[str]:
             told.append(f"lab log: {name} ({data}): {cell}")
     table = "\n".join(_lines(root, cells))
     new = f"{before}{BEGIN}\n{table}\n{END}{after}"
-    if new != text or not path.is_file():
+    if new != text:
         with atomic(path) as temporary:
             temporary.write_text(new, encoding="utf-8")
     return told

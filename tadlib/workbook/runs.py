@@ -187,14 +187,19 @@ def provenance(params: Params) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The project's git commit, marked "+changes" where the tree differs from it; "unknown" without git."""
-    ask = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"]
-    quiet = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    """The git commit, marked "+changes" where more than `outputs/` differs from it; "unknown" without git."""
     try:
-        described = subprocess.run(ask, cwd=project_root(), check=True, **quiet)
+        known = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+        changed = _git("diff", "--name-only", "HEAD", "--", ".", ":!outputs")  # a batch's end writes the lab log there
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
+    return known + ("+changes" if changed else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.check_output(
+        ["git", *words], cwd=project_root(), text=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ).strip()
 
 
 def device_name(device: str) -> str:
