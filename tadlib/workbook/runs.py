@@ -91,9 +91,8 @@ class Run:
 
         While another live run holds it, this run gets a path of its own. The file goes when the block succeeds.
         """
-        shared = unfinished(key)
-        lock = FileLock(shared.with_suffix(".lock"))
-        path = shared
+        path = unfinished(key)
+        lock = FileLock(path.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -197,9 +196,8 @@ def commit() -> str:
 
 
 def _git(*words: str) -> str:
-    return subprocess.check_output(
-        ["git", *words], cwd=project_root(), text=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ).strip()
+    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.check_output(["git", *words], cwd=project_root(), text=True, **quiet).strip()
 
 
 def device_name(device: str) -> str:
