@@ -37,6 +37,7 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1) -> str | 
     """
     root, folder = runs.project_root(), runs.resolve(parameters["run_dir"])
     if stage == "report":
+        target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(stubs.notebook("1"), target)
         note(root, f"report {parameters['experiments']}")
         return None

@@ -14,6 +14,7 @@ def home(tmp_path, monkeypatch):
     instant.project(tmp_path)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", instant.execute)
+    monkeypatch.setattr("tadlib.workbook.warm.warm_up", lambda environment: None)
     monkeypatch.setattr(runs, "device_name", lambda device: device)
     return tmp_path
 

@@ -177,13 +177,19 @@ def test_a_failed_stage_is_tried_again_as_often_as_asked_for(quick_home, capsys)
     assert "1 of 1 runs finished, 0 failed, best mAP" in capsys.readouterr().out
 
 
-def test_a_full_disk_is_one_runs_failure_and_is_named(quick_home, capsys, monkeypatch):
-    def full(stage, target, parameters, jobs):
-        if parameters.get("lr") == 0.1:
+def full_at(lr: float):
+    """An execution of notebooks that finds the disk full at one learning rate."""
+
+    def execute(stage, target, parameters, jobs):
+        if parameters.get("lr") == lr:
             raise OSError(28, "No space left on device", str(target))
         return instant.execute(stage, target, parameters, jobs)
 
-    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", full)
+    return execute
+
+
+def test_a_full_disk_is_one_runs_failure_and_is_named(quick_home, capsys, monkeypatch):
+    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", full_at(0.1))
     assert cli.main(["run", experiment(quick_home, "sweep: {lr: [0.1, 0.2]}")]) == 1
     said = capsys.readouterr()
     assert "lr-0.1 failed in train: cannot write" in said.err and "No space left on device" in said.err
@@ -206,6 +212,23 @@ def test_a_batch_ends_with_its_report_and_the_lab_log_and_a_quick_one_leaves_the
     reports = [line for line in (quick_home / "calls").read_text().splitlines() if line.startswith("report")]
     assert reports == ["report outputs/e", "report outputs/e-quick", "report outputs/other-quick"]
     assert log.read_text() == before
+
+
+def test_several_files_are_one_batch_with_one_report_and_a_failure_in_one_stops_no_other(
+    quick_home, capsys, monkeypatch
+):
+    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", full_at(13))
+    experiment(quick_home, QUESTION)
+    (quick_home / "params" / "other.yaml").write_text(QUESTION.replace("0.1, 0.2", "0.3, 13"))
+    assert cli.main(["run", "params/e.yaml", "params/other.yaml", "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("2 runs: ") == 2 and not (quick_home / "outputs" / "e").exists()
+    assert cli.main(["run", "params/other.yaml", "params/e.yaml"]) == 1
+    said = capsys.readouterr()
+    assert "tad: other/lr-13 failed in train" in said.err and "tad: 1 of 4 runs failed" in said.err
+    assert [line for line in (quick_home / "calls").read_text().splitlines() if line.startswith("report")] == [
+        "report outputs/other,outputs/e"
+    ]
+    assert cli.main(["run", "params/e.yaml", "params/none.yaml"]) == 2
 
 
 def test_a_report_that_fails_is_told_and_no_run_is_lost(quick_home, capsys, monkeypatch):
@@ -271,7 +294,7 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        for path in tmp_path.glob("outputs/e/*/*/*.ipynb"):
+        for path in tmp_path.glob("outputs/e/*/*/[!.]*.ipynb"):
             finished_before.setdefault(str(path), path.stat().st_mtime_ns)
     assert 0 < len(finished_before) < 80, "killed in the middle"
     process = start(tmp_path, "params/e.yaml", "--jobs", "3")
@@ -280,9 +303,7 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
     (folder,) = instant.versions(tmp_path, "e")
     found = {run["run"]: run["metrics"]["mAP"] for run in runs.load(folder)}
     assert found == {f"lr-{lr}_top_k-{k}": lr + k for lr in (0.1, 0.2) for k in range(1, 11)}
-    whole = [
-        path for path in folder.glob("*/*.ipynb") if not path.name.startswith(".")
-    ]  # kill -9 may leave a torn .file
+    whole = list(folder.glob("*/[!.]*.ipynb"))  # kill -9 may leave a torn .file
     assert len(whole) == 80 and all(failure(path) is None for path in whole)
     again = {path for path, when in finished_before.items() if os.stat(path).st_mtime_ns != when}
     assert not again, "what was finished is not touched"

@@ -155,7 +155,8 @@ def test_a_base_gives_what_the_question_leaves_open_and_not_its_own_sweep(tmp_pa
     base.write_text("# Base.\nepochs: 3\nsplit: 75\nlr: 0.3\nwidth: 64\nsweep: {seed: [0, 1]}\n")
     path = write(tmp_path, "# Why?\nsplit: 50\nsweep: {lr: [0.1, 0.2]}\n")
     planned = plan(path, {"width": 128}, base=base)
-    assert (planned.name, planned.asks, planned.question) == ("e-small", "e", "Why?")
+    assert (planned.name, planned.asks, planned.question) == ("e-small", "e-changed", "Why?")
+    assert plan(path, base=base).asks == "e"
     common = {"epochs": 3, "split": 50, "width": 128}
     assert list(planned.runs.values()) == [common | {"lr": 0.1}, common | {"lr": 0.2}]
     assert planned.common == common
@@ -196,3 +197,12 @@ def test_quick_cuts_every_run_and_leaves_one_of_each_question(tmp_path):
         (QUICK["epochs"], 1), (QUICK["epochs"], QUICK["head_epochs"]),
     }  # fmt: skip
     assert all(Params.check(run) for run in planned.runs.values())
+
+
+def test_a_question_changed_in_what_it_does_not_vary_is_another_one(tmp_path):
+    (tmp_path / "e.yaml").write_text("# Why?\nsplit: 50\nsweep: {lr: [0.1, 0.2], split_id: [0, 1]}\n")
+    for changes in ({"lr": [0.1, 0.3]}, {"split_id": 0}, {"seed": 1}, {"device": "cpu"}, {}):
+        assert plan(tmp_path / "e.yaml", changes).asks == "e"
+    for changes in ({"epochs": 2}, {"split": 75}, {"lr": 0.1, "queries": 10}):
+        changed = plan(tmp_path / "e.yaml", changes)
+        assert (changed.name, changed.asks) == ("e", "e-changed"), "no evidence for the question itself"

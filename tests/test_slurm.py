@@ -107,21 +107,24 @@ def test_a_batch_survives_the_end_of_a_job_and_its_results_are_the_local_ones(sl
     reached = ["--scheduler-file", file, "--no-dashboard", "--host", "127.0.0.1"]
     worker = [dask, "worker", *reached, "--nthreads", "1", "--no-nanny", "--preload", f"'{instant.PRELOAD}'"]
     submit = ["sbatch", "--parsable", "--output", str(tmp_path / "worker-%j.log"), "--wrap", " ".join(worker)]
-    with subprocess.Popen([dask, "scheduler", *reached, "--port", "0"], cwd=home, env=environment) as scheduler:
-        try:
-            wait_until(Path(file).is_file, "a scheduler")
-            lost, _ = (subprocess.check_output(submit, cwd=home, env=environment, text=True).strip() for _ in range(2))
-            wait_until(lambda: said("squeue", "-h", "-t", "running", "-o", "%i").count("\n") == 1, "two jobs")
-            command = [sys.executable, str(ROOT / "tests" / "instant.py"), "run", "params/e.yaml"]
-            batch = subprocess.Popen(
-                [*command, "--scheduler", file],
-                cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
-            wait_until(lambda: at_work(home) == 2, "two stages at work")
-            said("scancel", lost)
-            told, _ = batch.communicate(timeout=600)
-        finally:
-            scheduler.terminate()
+    started = [subprocess.Popen([dask, "scheduler", *reached, "--port", "0"], cwd=home, env=environment)]
+    try:
+        wait_until(Path(file).is_file, "a scheduler")
+        lost, _ = (subprocess.check_output(submit, cwd=home, env=environment, text=True).strip() for _ in range(2))
+        wait_until(lambda: said("squeue", "-h", "-t", "running", "-o", "%i").count("\n") == 1, "two jobs")
+        command = [sys.executable, str(ROOT / "tests" / "instant.py"), "run", "params/e.yaml"]
+        batch = subprocess.Popen(
+            [*command, "--scheduler", file],
+            cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        started.append(batch)
+        wait_until(lambda: at_work(home) == 2, "two stages at work")
+        said("scancel", lost)
+        told, _ = batch.communicate(timeout=600)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
     assert batch.returncode == 0, told
     assert "JobState=CANCELLED" in said("scontrol", "show", "job", lost)
     assert at_work(home) == 1, "one stage was begun in vain"

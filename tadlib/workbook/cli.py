@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+Ended = tuple[str, Path, Mapping[str, str]]  # an experiment, the folder of its version, how each run ended
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, 1 if a run failed, 2 for what cannot be run at all."""
@@ -14,8 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tad", description="Run and compare experiments of the zero-shot TAD workbook."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="execute every run of an experiment file, skipping what is finished")
-    run.add_argument("experiment", help="a flat YAML file, for example params/demo.yaml")
+    run = commands.add_parser("run", help="execute every run of experiment files, skipping what is finished")
+    run.add_argument("experiments", nargs="+", help="flat YAML files, for example params/demo.yaml")
     _run_options(run)
     listing = commands.add_parser(
         "list", help="experiments below outputs/, their versions, status and headline numbers"
@@ -123,44 +125,52 @@ def _run(options: argparse.Namespace) -> int:
 
     from tadlib.workbook import clusters, experiments, tracking
 
-    experiment = experiments.plan(options.experiment, _changes(options.set), options.quick, options.base)
-    print(f"{experiment.name}: {experiment.question}\n{len(experiment.runs)} runs: {', '.join(experiment.runs)}")
+    changes = _changes(options.set)
+    planned = [experiments.plan(path, changes, options.quick, options.base) for path in options.experiments]
+    for each in planned:
+        print(f"{each.name}: {each.question}\n{len(each.runs)} runs: {', '.join(each.runs)}")
+        if options.dry_run:
+            common = [f"{name}={value}" for name, value in each.common.items()]
+            print("in common:", ", ".join(common) or "nothing given")
+            print(*experiments.forecast(each, options.jobs), sep="\n")
     if options.dry_run:
-        print(
-            "in common:", ", ".join(f"{name}={value}" for name, value in experiment.common.items()) or "nothing given"
-        )
-        print(*experiments.forecast(experiment, options.jobs), sep="\n")
         return 0
     if options.track:
         tracking.require(options.track)
-    folder = experiments.version_dir(experiment, options.new)
-    print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
+    ended: list[Ended] = []
     cluster = clusters.workers(options.scheduler, options.gpus) if options.scheduler else nullcontext((None, 0))
     with cluster as (pool, together):
         way = experiments.Way(max(options.jobs, together), options.retries, not options.no_share)
-        status = experiments.execute(experiment, folder, way, _say, pool)
-    return _conclude(experiment.name, folder, status, options.track)
+        for each in planned:
+            folder = experiments.version_dir(each, options.new)
+            print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
+            ended.append((each.name, folder, experiments.execute(each, folder, way, _say, pool)))
+    return _conclude(ended, options.track)
 
 
-def _conclude(experiment: str, folder: Path, status: Mapping[str, str], tracker: str | None) -> int:
-    """Tell how a batch ended, bring report, lab log and tracker up to date; the exit status."""
+def _conclude(ended: Sequence[Ended], tracker: str | None) -> int:
+    """Tell how batches ended, bring report, lab log and tracker up to date; the exit status."""
     from tadlib.workbook import comparison, reporting, tracking
 
-    print(*comparison.as_text(comparison.comparison(folder)), sep="\n", flush=True)
-    finished = [label for label, text in status.items() if text == "finished"]
-    failed = [label for label in status if label not in finished]
-    for label in failed:
-        print(f"tad: {label} {status[label]}", file=sys.stderr)
+    places, told, failed, runs = [], [], 0, 0
+    for experiment, folder, status in ended:
+        print(*comparison.as_text(comparison.comparison(folder)), sep="\n", flush=True)
+        finished = [label for label, text in status.items() if text == "finished"]
+        for label, text in status.items():
+            if text != "finished":
+                print(f"tad: {experiment}/{label} {text}", file=sys.stderr)
+        failed, runs = failed + len(status) - len(finished), runs + len(status)
+        places += [f"outputs/{experiment}"] if finished else []
+        for label in finished if tracker else ():
+            tell = partial(tracking.track, tracker, experiment, folder / label)
+            told.append(_succeeds(f"telling {tracker} of {label}", tell))
     if failed:
-        print(f"tad: {len(failed)} of {len(status)} runs failed; the same command tries them again", file=sys.stderr)
-    place, told = f"outputs/{experiment}", []
-    if finished:
-        told.append(_succeeds(f"`tad report {place}`", lambda: print("report:", reporting.report([place], {}, _say))))
-    for label in finished if tracker else ():
-        tell = partial(tracking.track, tracker, experiment, folder / label)
-        told.append(_succeeds(f"telling {tracker} of {label}", tell))
+        print(f"tad: {failed} of {runs} runs failed; the same command tries them again", file=sys.stderr)
+    if places:
+        ask = f"`tad report {' '.join(places)}`"
+        told.append(_succeeds(ask, lambda: print("report:", reporting.report(places, {}, _say))))
     return 1 if failed or not all(told) else 0
 
 

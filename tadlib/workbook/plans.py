@@ -31,6 +31,7 @@ from tadlib.workbook.params import Params
 BLOCKS = ("sweep", "zip", "runs", "draw", "seeds")
 LAWS = ("uniform", "log_uniform")
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
+HARMLESS = {"split_id", "seed", "device", "data_dir"}  # changes after which it is still the file's question
 LONGEST = 100  # letters of a label, which names a folder
 Change = Mapping[str, Any]
 
@@ -40,7 +41,7 @@ class Experiment:
     """A question and its runs: label -> parameters."""
 
     name: str
-    asks: str  # the file whose question this is, by its name; with another size it is a name of its own
+    asks: str  # the file whose question this is, by its name; at another size or changed it is a name of its own
     question: str
     runs: Mapping[str, Mapping[str, Any]]
 
@@ -93,8 +94,9 @@ def plan(
         raise ValueError(f"{path}{f' with --base {base}' if base else ''}: {error}") from error
     question = " ".join(line.lstrip("# ") for line in content.splitlines() if line.startswith("#"))
     name = path.stem + (f"-{Path(base).stem}" if base else "")
-    size = "-quick" if quick else ""
-    return Experiment(name + size, path.stem + size, question, planned)
+    varied = {name for block in _blocks(given).values() for part in block for name in part}
+    size = ("-changed" if set(wanted) - varied - HARMLESS else "") + ("-quick" if quick else "")
+    return Experiment(name + ("-quick" if quick else ""), path.stem + size, question, planned)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
