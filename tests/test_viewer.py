@@ -69,6 +69,13 @@ def test_the_least_score_goes_as_far_as_the_surest_detection(scores, top):
     assert [float(each) for each in found.groups()] == pytest.approx([top, top / 100])
 
 
+def test_one_darkness_is_one_score_whatever_the_row():
+    rows = [Row("a", "detection", [(1, 2), (3, 4)], [0.8, 0.1]), Row("b", "detection", [(5, 6)], [0.1])]
+    drawn = Viewer(10.0, [*rows, Row("all", "proposal", [(1, 2)], [0.05])]).svg()
+    sure, unsure, other, _ = map(float, re.findall(r'class="bar.*?fill-opacity="([.0-9]+)"', drawn))
+    assert sure > 0.8 and unsure == other < 0.2
+
+
 def test_a_preview_that_is_too_large_is_left_out():
     assert "<video" not in inside(shown(preview=b"0" * (viewer.PREVIEW_LIMIT + 1)))["controls"]
 

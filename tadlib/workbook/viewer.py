@@ -89,7 +89,7 @@ class Viewer:
         """The preview, a slider for the time, one for the score, a tick for each word."""
         film = '<video muted playsinline title="click to play" src="data:video/mp4;base64,{}"></video>'
         shown = film.format(_base64(self.preview)) if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
-        top = max((score for row in self.rows if row.kind == "detection" for score in row.scores), default=0) or 1.0
+        top = self._surest("detection")
         words = "".join(
             f'<label style="color:{color}"><input type="checkbox" class="word" checked value="{html.escape(name)}"> '
             f"{html.escape(_short(name))}</label>"
@@ -101,11 +101,15 @@ class Viewer:
             f' <output class="least-said">0</output></label>{words}</div>'
         )
 
+    def _surest(self, kind: str) -> float:
+        """The best score of all rows of a kind: one darkness means one score, whatever the row."""
+        return max((float(score) for row in self.rows if row.kind == kind for score in row.scores), default=0) or 1.0
+
     def _x(self, seconds: float) -> float:
         return LEFT + min(max(seconds / self.duration, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
 
     def _row(self, place: int, row: Row) -> str:
-        top, high = 8 + ROW * place, max((float(score) for score in row.scores), default=1.0) or 1.0
+        top, high = 8 + ROW * place, self._surest(row.kind)
         name = html.escape(row.name)
         drawn = [
             f'<text x="{LEFT - 8}" y="{top + 13}" text-anchor="end"><title>{name}</title>'
