@@ -2,16 +2,18 @@
 
 import importlib
 import math
+from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
 import torch
-from videos import steady, write_sound, write_video
+from videos import steady, turn, write_sound, write_video
 
 from tadlib.data import own
+from tadlib.data.annotations import Action
 from tadlib.data.encoder import DEMO, load_encoder
-from tadlib.data.features import BrokenVideo
+from tadlib.data.features import BrokenVideo, snippets
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
@@ -168,10 +170,20 @@ def test_what_is_no_video_is_refused_in_one_sentence(run, tmp_path):
             asked(run, path, tmp_path)
 
 
-def test_a_video_that_was_turned_is_seen_upright(video, tmp_path):
-    clip = own.Clip(video, 6.0, 10.0, 64, 48, 1, False)
-    assert clip.upright(np.zeros((48, 64, 3), np.uint8)).shape == (64, 48, 3)
-    assert own.frames_at(clip, [0.0, 5.95, 99.0])[2].shape == (64, 48, 3)
+def test_a_video_that_a_phone_turned_is_seen_upright(run, tmp_path):
+    """What is left in the file is on top in a player: a half turn the wrong way would show it at the bottom."""
+    path = turn(write_video(tmp_path / "turned.mp4", steady(20, 10.0), lit="left"))
+    upright = write_video(tmp_path / "upright.mp4", steady(20, 10.0), (48, 64), lit="top")
+    clip = own.look(path)
+    (tmp_path / "small.mp4").write_bytes(own.preview(clip, 2.0))
+    (piece,) = own.cut(clip, [(0.5, 1.5)], tmp_path)
+    for frame in own.frames_at(clip, [0.0, 1.95, 99.0]) + [next(snippets(tmp_path / "small.mp4", 1, 10.0))]:
+        assert frame.shape == (64, 48, 3) and frame[:20].mean() > 10 + frame[-20:].mean()
+    assert next(snippets(piece, 1, 10.0)).shape == (64, 48, 3)
+    seen, expected = (asked(run, each, tmp_path).features for each in (path, upright))
+    cosine = (seen * expected).sum(axis=1) / np.linalg.norm(seen, axis=1) / np.linalg.norm(expected, axis=1)
+    assert len(seen) == len(expected) == 8 and cosine.min() > 0.999
+    assert "turned by 270 degrees" in steps.notes(asked(run, path, tmp_path))[0]["is"]
 
 
 def test_preview_and_pieces_are_videos_that_last_as_long(video, tmp_path):
@@ -181,6 +193,14 @@ def test_preview_and_pieces_are_videos_that_last_as_long(video, tmp_path):
     for path, frames in ((tmp_path / "small.mp4", 60), (piece, 25)):
         with av.open(str(path)) as container:
             assert abs(sum(1 for _ in container.decode(video=0)) - frames) <= 1
+
+
+def test_the_small_clip_is_said_to_know_drawings_only_unless_it_is_asked_about_them(run, video, tmp_path):
+    question = asked(run, video, tmp_path)
+    assert "nothing but drawings" in detected.warnings(question)["WARNING, pictures"]
+    drawn = replace(question.video, actions=(Action(1.0, 2.0, "Diving"),))
+    question = replace(question, benchmark=replace(question.benchmark, videos=(drawn,)))
+    assert "WARNING, pictures" not in detected.warnings(question)
 
 
 def test_another_encoder_is_said_and_another_width_refused(run, video, tmp_path):

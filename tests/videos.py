@@ -1,5 +1,6 @@
 """Small videos made for tests: every frame is one shade of grey that says which frame it is."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,14 +15,19 @@ def shade(index: int) -> int:
     return 16 + STEP * (index % 55)
 
 
-def write_video(path: Path, times: Sequence[float], size: tuple[int, int] = (64, 48), rate: int = 25) -> Path:
-    """A video whose frame i is shown from `times[i]` (s)."""
+def write_video(
+    path: Path, times: Sequence[float], size: tuple[int, int] = (64, 48), rate: int = 25, lit: str = ""
+) -> Path:
+    """A video whose frame i is shown from `times[i]` (s); its left or top half may be lit, the other half is black."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "12"})
         stream.width, stream.height = size
         stream.codec_context.time_base = Fraction(1, 1000)
         for index, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), shade(index), np.uint8), format="rgb24")
+            image = np.full((size[1], size[0], 3), shade(index), np.uint8)
+            image[size[1] // 2 if lit == "top" else size[1] :] = 0
+            image[:, size[0] // 2 if lit == "left" else size[0] :] = 0
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -46,4 +52,13 @@ def write_sound(path: Path) -> Path:
             frame.sample_rate, frame.pts = 16000, start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def turn(path: Path) -> Path:
+    """Tell players of an mp4 to turn its picture clockwise by a quarter, as a phone that was held upright does."""
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44  # behind times, number, duration, layer, group, volume
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
     return path

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tadlib.data import own
+from tadlib.data.encoder import DEMO
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis
 from tadlib.naming.fusion import Detections, write_detections
@@ -95,6 +96,11 @@ def warnings(asked: Asked) -> dict[str, str]:
         found["WARNING, encoder"] = (
             f"the detector was trained on features {made or 'that its checkpoint does not name'}, this video has those "
             f"of {asked.encoder.key}: its segments mean little unless both come from one model"
+        )
+    if asked.encoder.name == DEMO and not asked.video.actions:
+        found["WARNING, pictures"] = (
+            f"{DEMO} has seen nothing but drawings of twenty sports, with captions that name them: of a filmed video, "
+            "or for words that no caption has, what it answers is a guess. Pass -p run_dir of a run on a real CLIP"
         )
     if asked.clip.duration - asked.video.duration > _slack(asked):
         found["WARNING, length"] = (
