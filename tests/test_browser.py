@@ -1,11 +1,14 @@
 """In a real browser, in JupyterLab and in an exported page: the sliders of the viewer move what they say they move."""
 
+from pathlib import Path
+
 import nbformat
 import numpy as np
 import pytest
 import stubs
-from browser import Page, browser, lab
-from nbformat.v4 import new_output
+from browser import NOTEBOOK, Page, browser, lab
+from conftest import ROOT
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from tadlib.workbook.report import page as exported
 from tadlib.workbook.viewer import Row, Viewer
@@ -13,6 +16,7 @@ from tadlib.workbook.viewer import Row, Viewer
 SHOWN = 'Viewer(10.0, [Row("dive", "detection", [(1, 2), (3, 4), (5, 6)], [0.9, 0.5, 0.1])], {"dive": np.arange(50)})'
 CELL = f"import numpy as np\nfrom tadlib.workbook.viewer import Row, Viewer\n{SHOWN}"
 SEEN = "[...document.querySelectorAll('rect.detection')].filter((bar) => bar.getClientRects().length).length"
+BANNER = "document.querySelector('.tad-banner')"
 STILL = "document.querySelector('img[src^=\"data:image/svg\"]')?.naturalWidth > 0"
 HERE = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
 
@@ -46,6 +50,8 @@ def answered(folder):
         "text/plain": "a viewer",
     }
     notebook.cells[-1].outputs = [new_output("display_data", content)]
+    notebook.cells.append(new_markdown_cell("What a run writes is in `metrics.json`."))
+    notebook.metadata["papermill"] = {"parameters": {"video": "/a/long/name/" * 9}}
     path = folder / "answered.ipynb"
     nbformat.write(notebook, path)
     return path
@@ -60,6 +66,7 @@ def test_an_exported_page_moves_without_a_network_and_fits(width, tmp_path):
         page.open(report.as_uri())
         check_sliders(page)
         assert page.run("document.documentElement.scrollWidth") <= width
+        assert page.run(f"{BANNER}.scrollWidth <= {BANNER}.clientWidth"), "no parameter is cut off"
         assert [address for address in page.asked if not address.startswith(("file:", "data:", "about:"))] == []
 
 
@@ -69,13 +76,16 @@ def test_an_exported_page_is_legible_in_the_dark_and_still_without_scripts(tmp_p
     with browser(tmp_path) as page:
         ink = "getComputedStyle(document.querySelector('.tad-view text')).fill"
         paper = "getComputedStyle(document.body).backgroundColor"
-        found = {}
+        code = "getComputedStyle(document.querySelector('.jp-RenderedMarkdown code'))"
+        asked, found = (ink, paper, f"{code}.color", f"{code}.backgroundColor"), {}
         for scheme in ("light", "dark"):
             page.look(scheme=scheme)
             page.open(report.as_uri())
             page.wait("!!document.querySelector('.tad-view.live')")
-            found[scheme] = [sum(page.run(f"{each}.match(/\\d+/g).slice(0, 3).map(Number)")) for each in (ink, paper)]
-        assert found["light"][1] - found["light"][0] > 400 and found["dark"][0] - found["dark"][1] > 400
+            found[scheme] = [sum(page.run(f"{each}.match(/\\d+/g).slice(0, 3).map(Number)")) for each in asked]
+        for place in (0, 2):  # the sum of red, green and blue
+            assert found["light"][place + 1] - found["light"][place] > 400
+            assert found["dark"][place] - found["dark"][place + 1] > 400
         page.call("Emulation.setScriptExecutionDisabled", value=True)
         page.open(report.as_uri())
         page.wait(STILL)
@@ -93,4 +103,54 @@ def test_in_jupyterlab_the_viewer_moves_and_is_a_picture_where_it_is_not_trusted
         show("asked.ipynb")
         page.run("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         check_sliders(page)
+        assert {address for address in page.asked if not address.startswith(HERE)} == set()
+
+
+STAGES = ("prepare", "train", "classify", "evaluate", "report", "detect")  # each reads what those before it wrote
+PICTURES = {"prepare": 5, "train": 5, "classify": 2, "evaluate": 5, "report": 2, "detect": 3}  # at least so many
+CODE = f"[...({NOTEBOOK}).content.model.cells].filter((cell) => cell.type === 'code')"
+ERRORS = f"{CODE}.flatMap((cell) => cell.outputs.toJSON()).filter((output) => output.output_type === 'error')"
+IDLE = f"({NOTEBOOK}).sessionContext.session.kernel.status === 'idle'"
+DONE = f"{ERRORS}.length > 0 || ({IDLE} && {CODE}.every((cell) => cell.executionCount))"
+TALL = 9000  # pixels: a window in which a whole notebook is drawn, not the part that is looked at
+TOP = f"({NOTEBOOK}).content.node.querySelector('.jp-WindowedPanel-outer').scrollTop = 0"
+DRAWN = "[...document.querySelectorAll('.jp-OutputArea-output img')].map((one) => one.naturalWidth)"
+
+
+def small_project(folder: Path, parameters: dict) -> None:
+    """The project's notebooks in a project of their own, each with a cell that says on what to run."""
+    (folder / "notebooks").mkdir()
+    (folder / "pyproject.toml").touch()
+    run = {"run_dir": "outputs/tiny"}
+    given = {stage: parameters | run for stage in STAGES}
+    given |= {"report": {"experiments": "outputs/tiny"}, "detect": run | {"classes": ["a golf swing", "diving"]}}
+    for stage in STAGES:
+        notebook = nbformat.read(ROOT / "notebooks" / f"{stage}.ipynb", as_version=4)
+        changed = "\n".join(f"{name} = {value!r}" for name, value in given[stage].items())
+        notebook.cells.insert(2, new_code_cell(changed))
+        nbformat.write(notebook, folder / "notebooks" / f"{stage}.ipynb")
+
+
+@pytest.mark.slow
+def test_every_notebook_runs_in_jupyterlab_from_top_to_bottom(tiny, tmp_path):
+    """The screenshots stay in the folder of the test, to be looked at."""
+    small_project(tmp_path, tiny)
+    with browser(tmp_path) as page, lab(tmp_path, page) as show:
+        for stage in STAGES:
+            page.look()
+            show(f"notebooks/{stage}.ipynb")
+            page.run("window.jupyterapp.commands.execute('notebook:run-all-cells') && null")
+            page.wait(DONE)
+            assert page.run(ERRORS) == [], stage
+            page.look(height=TALL)
+            page.wait(f"{DRAWN}.length >= {PICTURES[stage]} && Math.min(...{DRAWN}) > 0", 30)
+            page.wait(f"({TOP}, true)")
+            page.picture(tmp_path / f"{stage}.png")
+        page.wait("!!document.querySelector('.tad-view.live')")
+        shown, top = page.run(SEEN), page.run("Number(document.querySelector('.tad-view .least').max)")
+        moved(page, "least", top)
+        moved(page, "time", 500)
+        page.picture(tmp_path / "moved.png")
+        assert 0 < page.run(SEEN) < shown
+        assert (tmp_path / "moved.png").read_bytes() != (tmp_path / "detect.png").read_bytes()
         assert {address for address in page.asked if not address.startswith(HERE)} == set()
