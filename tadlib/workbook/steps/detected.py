@@ -7,6 +7,7 @@ from tadlib.data import own
 from tadlib.data.encoder import DEMO
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis
+from tadlib.files import atomic
 from tadlib.naming.fusion import Detections, write_detections
 from tadlib.workbook import runs, viewer
 from tadlib.workbook.runs import Result, Run
@@ -130,8 +131,16 @@ def _video(asked: Asked) -> str:
 def answer_viewer(asked: Asked, proposals: Proposals, detections: Detections) -> Viewer:
     """The whole answer on a timeline to move in, with a small copy of the video."""
     _, curves = word_curves(asked, detections)
-    small = own.preview(asked.clip, asked.video.duration)
-    return viewer.of_answer(asked.video, proposals, detections, curves, small)
+    return viewer.of_answer(asked.video, proposals, detections, curves, _preview(asked))
+
+
+def _preview(asked: Asked) -> bytes:
+    """The small copy; made once, because looking up its frames in a long video takes longer than the answer."""
+    path = asked.benchmark.cache / "previews" / f"{asked.clip.key}.mp4"
+    if not path.is_file():
+        with atomic(path) as temporary:
+            temporary.write_bytes(own.preview(asked.clip, asked.video.duration))
+    return path.read_bytes()
 
 
 def finish(asked: Asked, detections: Detections, run: Run) -> Result:
