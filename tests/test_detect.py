@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import time
 from dataclasses import replace
 
 import av
@@ -148,6 +149,25 @@ def test_odd_videos_are_answered(kind, run, tmp_path):
         abs(question.video.duration - {"one frame": 0.04, "portrait": 1.0, "variable": 2.1, "4K": 0.3}.get(kind, 1))
         < 0.25
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "most"), [(600, 5.0), (10_800, 60.0)], ids=["ten minutes", "three hours"])
+def test_a_second_question_about_a_long_video_is_quick(seconds, most, run, tmp_path, capsys):
+    """Seconds of the processor, of all cores together: other work on the machine does not change them."""
+    path, spent = write_video(tmp_path / "long.mp4", steady(2 * seconds, 2.0)), []
+    for words in (["diving"], ["golf", "a dive"]):
+        began = time.process_time()
+        question = asked(run, path, tmp_path, classes=words)
+        found = steps.detect(question)
+        steps.word_curves(question, found[1])
+        steps.pictures(question, found[1])
+        assert len(steps.answer_viewer(question, *found)._repr_html_()) < 5_000_000
+        spent.append(time.process_time() - began)
+        check(question, *found)
+    with capsys.disabled():
+        print(f"\n{seconds} s of video: first question {spent[0]:.1f} s of processor time, second {spent[1]:.1f} s")
+    assert math.isclose(question.video.duration, seconds, abs_tol=1.0) and spent[1] < most
 
 
 def test_a_file_that_breaks_off_is_used_as_far_as_it_goes_with_a_warning(run, tmp_path):
