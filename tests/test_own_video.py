@@ -1,6 +1,8 @@
 """The README's commands for a video of one's own, as they stand there; and words other than class names on the demo."""
 
+import json
 import shlex
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -11,6 +13,7 @@ from conftest import ROOT
 from torch.nn import functional
 from videos import steady, write_video
 
+from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
 from tadlib.naming.words import read_words
 from tadlib.workbook import cli, steps
@@ -53,6 +56,23 @@ def test_the_command_answers_as_the_readme_says(number, tmp_path):
         if "image/png" in output.get("data", {})
     ]
     assert len(pictures) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["run", "none"])
+@pytest.mark.parametrize("name", ["video_test_0000946", "video_validation_0000986", "v_GGSY1Qvo990"])
+def test_a_filmed_video_is_answered_and_what_spoils_the_answer_is_said(name, how, shared_data, tmp_path):
+    clips = {Path(clip["file"]).stem: clip for clip in read_json(shared_data / "clips" / "clips.json")["clips"]}
+    words = ["baseball pitch", "volleyball spiking", "clean and jerk"]
+    given = {"video": str(shared_data / "clips" / f"{name}.mp4"), "classes": json.dumps(words)}
+    given |= {"detector": how, "output_dir": str(tmp_path)}
+    flags = [each for pair in given.items() for each in ("-p", *pair)]
+    done = stubs.papermill("notebooks/detect.ipynb", *flags, cwd=ROOT, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = read_detections(tmp_path / "detections.json")[name]
+    assert len(found.scores) and set(found.labels) <= set(words)
+    assert float(found.segments.max()) <= clips[name]["duration_s"] + 0.1
+    assert "WARNING, pictures" in (tmp_path / "detect.ipynb").read_text(encoding="utf-8")
 
 
 # Words that are not class names -> the class whose actions they should rank first, and the least area under the curve
