@@ -111,6 +111,19 @@ def test_a_run_may_refuse_to_share(home):
     assert stored(home) == []
 
 
+def test_a_run_that_shares_leaves_one_alone_that_does_not(home, monkeypatch):
+    def execute(stage, target, *rest):
+        if not executed_while:
+            executed_while.append(True)
+            assert sharing.obtain(stage, home / "outputs" / "e" / "b", {}) is None
+        return instant.execute(stage, target, *rest)
+
+    executed_while: list[bool] = []
+    monkeypatch.setattr(sharing, "execute_notebook", execute)
+    assert sharing.obtain("train", home / "outputs" / "e" / "a", {}, way=sharing.Way(share=False)) is None
+    assert all((home / "outputs" / "e" / name / "train.ipynb").is_file() for name in "ab")
+
+
 def test_what_a_stage_depends_on():
     def trained(**given) -> str:
         return stages.key("train", given)

@@ -45,7 +45,8 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], way: Way = Way(),
     key = stages.key(stage, given, runs.device_name(Params.check(given).device))
     store = stages.stored_at(stage, key)
     if not way.share:
-        made, reason = _make(stage, store, folder, given, way, say)
+        own = store.with_name(f"{store.name}.own")  # a sharing run may take what has the store's name for dead
+        made, reason = _make(stage, own, folder, given, way, say)
         if reason is None:
             _take(stage, made, folder, given)
         shutil.rmtree(made.parent, ignore_errors=True)
