@@ -16,8 +16,11 @@ import yaml
 from conftest import ROOT
 
 from tadlib.files import read_json
+from tadlib.workbook import runs, steps
 from tadlib.workbook.execution import failure
+from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
+from tadlib.workbook.steps.detector import key_of
 
 FIGURES = {"prepare": 5, "train": 5, "classify": 2, "evaluate": 5}  # at least so many pictures in each notebook
 ADDRESS = re.compile(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|@import|url\(\s*["']?https?:""")
@@ -96,26 +99,23 @@ def test_training_alone_is_a_whole_experiment_and_the_same_seed_gives_the_same_n
 def test_an_interrupted_training_goes_on_where_it_stopped(tiny, tmp_path):
     parameters = tiny | {"epochs": 40, "seed": 11, "run_dir": str(tmp_path / "first")}
     words = [str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "first.ipynb"), "-y", yaml.safe_dump(parameters)]
-    before = set((ROOT / "outputs" / "unfinished").glob("*.pt"))
+    params = Params.check(parameters)
+    checkpoint = runs.unfinished(key_of(steps.gather(params), params))  # other tests train at the same time
     job = subprocess.Popen(
         stubs.command(*words), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=stubs.interruptible,
     )  # fmt: skip
-    made: set[Path] = set()
     for _ in range(1200):
-        made = set((ROOT / "outputs" / "unfinished").glob("*.pt")) - before
-        if made:
+        if checkpoint.is_file():
             break
         time.sleep(0.1)
     os.killpg(job.pid, signal.SIGINT)
-    assert job.wait(timeout=60) != 0 and made
+    assert job.wait(timeout=60) != 0 and checkpoint.is_file()
     assert "did not finish" in nbformat.read(tmp_path / "first.ipynb", as_version=4).cells[0].source
 
     assert execute("train", tmp_path / "second", tiny | {"epochs": 40, "seed": 11}).returncode == 0
     history = read_json(tmp_path / "second" / "history.json")
-    assert [row["epoch"] for row in history] == list(range(1, 41)) and not made & set(
-        (ROOT / "outputs" / "unfinished").glob("*.pt")
-    )
+    assert [row["epoch"] for row in history] == list(range(1, 41)) and not checkpoint.exists()
     shown = nbformat.read(tmp_path / "second" / "train.ipynb", as_version=4)
     progress = [
         output.data["text/plain"] for cell in shown.cells for output in cell.get("outputs", []) if "data" in output
