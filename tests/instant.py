@@ -79,6 +79,14 @@ def note(root: Path, text: str) -> None:
     os.close(handle)
 
 
+def executed_here(home: Path, command: list[str], environment: dict[str, str]) -> dict[str, object]:
+    """The metrics of every run of a command when it is executed anew on this machine, sharing nothing."""
+    quick = environment | {"TAD_TEST_SECONDS": "0"}
+    done = subprocess.run([*command, "--new", "--no-share"], cwd=home, env=quick, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {run["run"]: run["metrics"] for run in runs.load(versions(home, "e")[-1])}
+
+
 def install() -> None:
     """Let this process execute such stages; nothing of it imports torch."""
     from tadlib.workbook import execution, report, sharing

@@ -55,13 +55,7 @@ def test_a_batch_survives_a_worker_and_its_results_are_the_local_ones(cluster):
     assert batch.returncode == 0, said
     remote = {run["run"]: run["metrics"] for run in runs.load(home / "outputs")}
     assert len(remote) == 4 and "lr-0.4: finished" in said
-    local = subprocess.run(
-        [*command, "--new", "--no-share"], cwd=home, env=environment | {"TAD_TEST_SECONDS": "0"},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert local.returncode == 0, local.stderr
-    newest = instant.versions(home, "e")[-1]
-    assert {run["run"]: run["metrics"] for run in runs.load(newest)} == remote
+    assert instant.executed_here(home, command, environment) == remote
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path):

@@ -129,10 +129,4 @@ def test_a_batch_survives_the_end_of_a_job_and_its_results_are_the_local_ones(sl
     assert "JobState=CANCELLED" in said("scontrol", "show", "job", lost)
     assert at_work(home) == 1, "one stage was begun in vain"
     remote = {run["run"]: run["metrics"] for run in runs.load(home / "outputs")}
-    local = subprocess.run(
-        [*command, "--new", "--no-share"], cwd=home, env=environment | {"TAD_TEST_SECONDS": "0"},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert local.returncode == 0, local.stderr
-    newest = instant.versions(home, "e")[-1]
-    assert len(remote) == 6 and {run["run"]: run["metrics"] for run in runs.load(newest)} == remote
+    assert len(remote) == 6 and instant.executed_here(home, command, environment) == remote

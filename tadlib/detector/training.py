@@ -167,8 +167,8 @@ class Trainer:
         if self.recipe.episodes:
             targets, texts = episode(targets, texts, self.windows, self.recipe.episodes, self.generator)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            features, hidden = self.team.share(batch.features, batch.padding)
-            outputs = self.run(features.to(device), hidden.to(device), texts)
+            features, hidden = self.team.share(batch.features, padding)
+            outputs = self.run(features.to(device), hidden, texts)
         outputs = self.team.whole(outputs, len(batch.targets))
         if not self.recipe.aux_loss:
             outputs = outputs._replace(earlier=())
