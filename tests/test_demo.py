@@ -10,6 +10,7 @@ import pytest
 from tadlib.data.demo import clip, videos
 from tadlib.data.demo.looks import sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, render
+from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import COVERAGE, MEDIAN_DURATION, SHARES, benchmark
 from tadlib.data.readers import read_activitynet
 
@@ -100,6 +101,7 @@ def test_an_older_version_is_made_anew(tmp_path, monkeypatch):
 SCRIPT = """
 import sys
 from tadlib.data.demo import videos
+from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import benchmark
 from tadlib.files import locked
 print("begun")
@@ -128,7 +130,9 @@ def test_captions_name_the_sport_of_an_action_and_may_keep_silent_between():
     rng = np.random.default_rng(0)
     during = {clip.caption(rng, "GolfSwing", "action", "wide") for _ in range(50)}
     between = {clip.caption(rng, "GolfSwing", "stand", "close") for _ in range(200)}
-    assert all("golf swing" in text for text in during)
+    named = {text for text in during if "golf swing" in text}
+    assert named and during - named
+    assert all(text.startswith(SAYINGS["GolfSwing"]) for text in during - named)
     assert any("wide shot" in text for text in during) and any("close-up" in text for text in between)
     assert any("golf swing" in text for text in between) and any("golf swing" not in text for text in between)
 

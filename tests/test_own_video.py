@@ -13,7 +13,10 @@ from conftest import ROOT
 from torch.nn import functional
 from videos import steady, write_video
 
+from tadlib.data.demo.performances import CLASSES
+from tadlib.data.demo.sayings import SAYINGS
 from tadlib.files import read_json
+from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections
 from tadlib.naming.words import read_words
 from tadlib.workbook import cli, steps
@@ -75,21 +78,28 @@ def test_a_filmed_video_is_answered_and_what_spoils_the_answer_is_said(name, how
     assert "WARNING, pictures" in (tmp_path / "detect.ipynb").read_text(encoding="utf-8")
 
 
-# Words that are not class names -> the class whose actions they should rank first, and the least area under the curve
-# (0.5 is chance). Measured on the demo's small CLIP, which has read class names in captions and little else: 0.95,
-# 0.98, 0.99, 0.97, 0.94, 0.95, 0.87, 0.85, and 0.12 and 0.00 for the two sentences without a word of the name. Of
-# distractors the most alike action is up to 0.47 above background, as much as of golf: values compare within one text.
+# Sentences that no caption of the demo's small CLIP holds, for every class: another reader's words for the action.
 PARAPHRASES = {
-    "golf": ("GolfSwing", 0.9),
-    "a golf swing": ("GolfSwing", 0.9),
-    "swinging a golf club": ("GolfSwing", 0.9),
-    "an athlete throws a javelin": ("JavelinThrow", 0.9),
-    "a tennis player hits the ball": ("TennisSwing", 0.9),
-    "a person doing pole vault": ("PoleVault", 0.9),
-    "weightlifting: clean and jerk of a barbell": ("CleanAndJerk", 0.8),
-    "playing billiards": ("Billiards", 0.8),
-    "a dive from a cliff": ("CliffDiving", 0.0),
-    "somebody jumps into the water": ("Diving", 0.0),
+    "BaseballPitch": ("a pitcher hurls a baseball", "throwing a pitch at the batter"),
+    "BasketballDunk": ("a man slams the ball into the basket", "scoring at the hoop with a leap"),
+    "Billiards": ("somebody plays pool", "hitting balls on a green table with a cue"),
+    "CleanAndJerk": ("a strong woman lifts a barbell", "a man raises heavy weights over his head"),
+    "CliffDiving": ("a dive from a cliff", "somebody leaps off a rock into the sea"),
+    "CricketBowling": ("a bowler delivers the ball to the batsman", "bowling at the wicket"),
+    "CricketShot": ("a batsman swings his bat", "batting in a cricket game"),
+    "Diving": ("somebody jumps into the water", "an athlete dives from a springboard into the pool"),
+    "FrisbeeCatch": ("somebody catches a frisbee", "running after a plastic disc in the park"),
+    "GolfSwing": ("a golfer hits the ball", "playing golf with a club"),
+    "HammerThrow": ("an athlete spins and throws a hammer", "whirling a ball on a wire"),
+    "HighJump": ("jumping over a bar", "an athlete flops over the bar onto the mat"),
+    "JavelinThrow": ("an athlete throws a javelin", "a woman hurls a spear"),
+    "LongJump": ("somebody jumps into the sand", "a leap into the sand pit"),
+    "PoleVault": ("flying over the bar with a long pole", "a woman vaults with a pole"),
+    "Shotput": ("a man pushes a metal ball", "an athlete puts a heavy shot"),
+    "SoccerPenalty": ("a footballer shoots at the goal", "kicking a penalty in football"),
+    "TennisSwing": ("a tennis player hits the ball", "swinging a racket on the court"),
+    "ThrowDiscus": ("an athlete hurls a discus", "turning and flinging a round plate"),
+    "VolleyballSpiking": ("a volleyball player smashes at the net", "jumping to hit the ball over the net"),
 }
 DISTRACTORS = ("a cat sleeps", "reading a book", "cooking soup", "a train at a station")
 
@@ -109,20 +119,32 @@ def ranked(data, text: str) -> tuple[np.ndarray, list[set[str]]]:
     return np.array(values), labels
 
 
+def test_no_caption_of_the_small_clip_holds_a_sentence_of_the_table():
+    read = {saying for several in SAYINGS.values() for saying in several}
+    assert set(PARAPHRASES) == set(SAYINGS) == set(CLASSES)
+    assert not read & {said for several in PARAPHRASES.values() for said in several}
+    assert not read & {said for (said,) in described(CLASSES, "description")}
+
+
 @pytest.mark.slow
 def test_other_words_than_class_names_rank_the_right_actions_first(capsys):
-    data, lines, missed = steps.gather(Params.check({"split": 50})), [], []
-    for text, (label, least) in PARAPHRASES.items():
-        values, labels = ranked(data, text)
-        right = np.array([label in several for several in labels])
-        area = float((values[right][:, None] > values[~right][None]).mean())
-        best = float(right[np.argsort(-values)[: right.sum()]].mean())
-        lines.append(f"{text:46}{label:16}{area:6.2f}{best:8.2f}{values[right].mean():8.2f}")
-        missed += [lines[-1]] if area < least else []
+    """The area under the curve is 0.5 by chance; 0.61 on average with a CLIP that has read class names alone."""
+    data, lines = steps.gather(Params.check({"split": 50})), []
+    areas: dict[str, list[float]] = {"paraphrase": [], "description": []}
+    descriptions = described(CLASSES, "description")
+    for label, (description,) in zip(CLASSES, descriptions, strict=True):
+        for kind, said in (*(("paraphrase", said) for said in PARAPHRASES[label]), ("description", description)):
+            values, labels = ranked(data, said)
+            right = np.array([label in several for several in labels])
+            areas[kind].append(float((values[right][:, None] > values[~right][None]).mean()))
+            best = float(right[np.argsort(-values)[: right.sum()]].mean())
+            lines.append(f"{said[:60]:62}{label:18}{areas[kind][-1]:6.2f}{best:8.2f}{values[right].mean():8.2f}")
     for text in DISTRACTORS:
         values, _ = ranked(data, text)
-        lines.append(f"{text:46}{'(none)':16}{'':14}{values.max():8.2f}")
+        lines.append(f"{text:62}{'(none)':32}{values.max():8.2f}")
     with capsys.disabled():
         print("\nwords, class, area under the curve, right among the first n, mean above background (none: most)")
         print(*lines, sep="\n")
-    assert not missed
+        print({kind: (round(np.mean(several), 3), min(several)) for kind, several in areas.items()})
+    for several in areas.values():
+        assert np.mean(several) >= 0.85 and np.mean(np.array(several) > 0.7) >= 0.9

@@ -1,8 +1,8 @@
 """The demo's small CLIP: open_clip's own model, tokenizer and loss, trained on fresh drawings and captions.
 
-Like the real one it has seen all twenty actions as pictures, with captions as careless as the web's: pictures in
-which nothing happens are often captioned with the sport. So the scene alone suggests the class, and thresholding
-similarity finds the scene, not the action.
+Like the real one it has seen all twenty actions as pictures, with captions as careless as the web's: half of those of
+an action are in other words than its class's name, and pictures in which nothing happens are often captioned with the
+sport. So the scene alone suggests the class, and thresholding similarity finds the scene, not the action.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from PIL import Image
 from torch.nn import functional
 
 from tadlib.data.demo.performances import CLASSES
+from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import beside
 from tadlib.data.demo.videos import sample_frames
 from tadlib.data.demo.workers import pool, without_script
@@ -28,6 +29,8 @@ DURING = (
     "a video of a person doing {}", "a person doing {}", "action shot of {}", "in the middle of {}",
     "an athlete in action, {}", "live action: {}", "{}",
 )  # fmt: skip
+OTHER_WORDS = 0.5  # share of the captions of an action that do not name it
+LEAKS_OTHER_WORDS = 0.03  # share of captions that say so of a picture without an action
 LEAKS = ("a {} video", "a photo of {}", "{}", "{} today")
 BETWEEN = ("waiting before {}", "a break between two {}", "nothing happens yet at {}", "warming up for {}", "after {}")
 MISTAKEN = 0.3  # share of captions that name a similar sport instead
@@ -65,6 +68,8 @@ def caption(rng: np.random.Generator, label: str, activity: str, camera: str) ->
 
 
 def _said(rng: np.random.Generator, label: str, activity: str) -> str:
+    if rng.random() < (OTHER_WORDS if activity == "action" else LEAKS_OTHER_WORDS):
+        return SAYINGS[label][rng.integers(len(SAYINGS[label]))]
     if activity == "action":
         return DURING[rng.integers(len(DURING))].format(spoken(label))
     chance = rng.random()

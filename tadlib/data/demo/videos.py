@@ -17,7 +17,7 @@ from tadlib.data.demo.workers import pool, without_script
 from tadlib.files import Progress, atomic, read_json, silent, write_json
 
 FPS = 10
-VERSION = 2  # raise it when pictures, scripts or captions change: what an older version made is then made anew
+VERSION = 3  # raise it when pictures, scripts or captions change: what an older version made is then made anew
 
 
 def make(

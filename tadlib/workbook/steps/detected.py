@@ -100,7 +100,7 @@ def warnings(asked: Asked) -> dict[str, str]:
         )
     if asked.encoder.name == DEMO and not asked.video.actions:
         found["WARNING, pictures"] = (
-            f"{DEMO} has seen nothing but drawings of twenty sports, with captions that name them: of a filmed video, "
+            f"{DEMO} has seen nothing but drawings of twenty sports, with captions about them: of a filmed video, "
             "or for words that no caption has, what it answers is a guess. Pass -p run_dir of a run on a real CLIP"
         )
     if asked.clip.duration - asked.video.duration > _slack(asked):
