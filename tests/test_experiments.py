@@ -1,11 +1,13 @@
 """Experiments: executed run by run, shared, resumed where they stopped, whatever stops them."""
 
+import _thread
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -16,7 +18,7 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json
-from tadlib.workbook import cli, execution, experiments, runs, vocabularies
+from tadlib.workbook import cli, execution, experiments, runs, sharing, vocabularies
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 
@@ -104,6 +106,27 @@ def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swe
     assert [path.name for path in target.parent.iterdir() if path.name.startswith(".prepare-")]
     assert execution.execute_notebook("prepare", target, {"run_dir": str(target.parent)}) is None
     assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
+
+
+def test_a_batch_that_is_ended_while_its_notebooks_start_begins_no_other_and_tries_none_again(home, monkeypatch):
+    """A process that is killed before it can say so ends as a failed one does."""
+    begun = []
+
+    def start(arguments, environment, root, said):
+        said.write_text("")
+        begun.append(arguments[1])
+        if len(begun) == 2:
+            threading.Timer(0.5, _thread.interrupt_main).start()
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    monkeypatch.setattr(execution, "_start", start)
+    monkeypatch.setattr(experiments.warm, "warm_up", lambda environment: None)
+    planned = experiments.plan("params/two.yaml", {"split_id": [0, 1]})
+    folder = experiments.version_dir(planned)
+    with pytest.raises(KeyboardInterrupt):
+        experiments.execute(planned, folder, sharing.Way(jobs=2, retries=3), print)
+    assert len(begun) == 2 and not execution.stopping.is_set()
+    assert {stage for path in folder.glob("*/run.json") for stage in read_json(path)} == {"prepare"}
 
 
 def test_the_parameters_of_every_stage_are_in_the_vocabulary():

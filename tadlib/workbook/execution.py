@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from tadlib.files import beside
 from tadlib.workbook import runs, warm
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
+stopping = threading.Event()  # while a batch ends no notebook is started, and none tried again
 _alive: set[subprocess.Popen | warm.WarmProcess] = set()
 
 
@@ -26,6 +28,8 @@ def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jo
     under that name and is swept away by the next; an earlier failure gives way. It ends with the process that started
     it, however that ends.
     """
+    if stopping.is_set():
+        return f"{INTERRUPTED}: {stage} was not begun"
     root = runs.project_root()
     attempt = beside(target)
     said = attempt.with_suffix(".stderr")
@@ -33,6 +37,8 @@ def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jo
     arguments += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
     process = _start(arguments, environment(jobs), root, said)
     _alive.add(process)
+    if stopping.is_set():  # since it was asked for above: whoever stops may not have seen this process
+        process.terminate()
     try:
         status = process.wait()
         last = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no output"]
@@ -42,6 +48,8 @@ def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jo
     reason = failure(attempt) if attempt.is_file() else last[0]
     if attempt.is_file():
         os.replace(attempt, target)
+    if (status or reason) and stopping.is_set():
+        return f"{INTERRUPTED}: {stage} was stopped"
     return (reason or f"papermill ended with status {status}") if status or reason else None
 
 
@@ -61,7 +69,11 @@ def _start(
 
 
 def stop(patience: float = 20.0) -> None:
-    """End every notebook that this process is executing: as Ctrl-C does, and by force after `patience` seconds."""
+    """End every notebook that this process is executing: as Ctrl-C does, and by force after `patience` seconds.
+
+    None begins from here until `stopping` is cleared.
+    """
+    stopping.set()
     for process in list(_alive):
         process.terminate()
     for process in list(_alive):

@@ -84,6 +84,7 @@ def execute(
     finally:
         if own:
             pool.shutdown(cancel_futures=True)
+        execution.stopping.clear()
         batch.tell()
     return batch.status
 
