@@ -1,5 +1,6 @@
 """Pictures of an answer about one video: timeline, frames at the detections, similarity of the words over time."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from tadlib.data.annotations import Video
 from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, picture, rows, styled
 
 LONGEST_NAME = 34  # letters of a word that fit beside a timeline
+LETTERS = 27  # that fit above one of four frames, on each of two lines
 
 
 @styled
@@ -46,7 +48,7 @@ def detected_frames(pictures: Sequence[tuple[float, str, np.ndarray]]) -> Pictur
         place.axis("off")
     for place, (seconds, word, frame) in zip(axes.flat, pictures, strict=False):
         place.imshow(frame[:: max(1, len(frame) // 240), :: max(1, len(frame) // 240)])
-        place.set_title(f"{seconds:.1f} s\n{short(word)}", fontsize=8.5)
+        place.set_title(f"{seconds:.1f} s\n{textwrap.fill(short(word, 2 * LETTERS), LETTERS)}", fontsize=8.5)
     if not pictures:
         axes[0, 0].text(0.5, 0.5, "no detection, no frame", ha="center", va="center")
     return figure
@@ -78,7 +80,7 @@ def _found(detections) -> list[tuple[str, list[float], float]]:
     return list(zip(detections.labels, detections.segments.tolist(), detections.scores.tolist(), strict=True))
 
 
-def short(word: str) -> str:
+def short(word: str, most: int = LONGEST_NAME) -> str:
     """A word as far as it fits; what matplotlib would read as mathematics is told apart."""
-    cut = word if len(word) <= LONGEST_NAME else word[: LONGEST_NAME - 1] + "…"
+    cut = word if len(word) <= most else word[: most - 1] + "…"
     return cut.replace("$", r"\$")

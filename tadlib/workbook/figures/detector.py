@@ -75,6 +75,7 @@ def _speed(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
     memory = place.twinx()
     memory.plot(epochs, _measured(history, "memory"), color=ORANGE, lw=1.2, ls="--")
     memory.set_ylim(bottom=0)
+    memory.set_ylim(top=1.1 * memory.get_ylim()[1])  # what hardly changes would lie on the frame
     memory.set_ylabel("peak memory (MB, dashed)", color=ORANGE)
     memory.spines["right"].set_visible(True)
 
