@@ -53,6 +53,10 @@ def test_descriptions_of_one_word_are_joined():
 
 def test_a_sentence_is_read_as_it_is_and_a_name_in_the_prompt():
     assert sentence("a man swings a golf club hard") == "a man swings a golf club hard"
+    for whole in ("a golfer hits the ball", "somebody plays pool", "The crowd goes wild", "There is nobody"):
+        assert sentence(whole) == whole
+    for name in ("a golf swing", "playing pool with a cue", "diving", "the long jump"):
+        assert sentence(name) == PROMPT.replace("{}", name)
     assert sentence("He dives.") == "He dives." and sentence("GolfSwing") == PROMPT.replace("{}", "golf swing")
 
 

@@ -29,6 +29,7 @@ from tadlib.workbook.runs import resolve
 from tadlib.workbook.steps.sources import collect, wording
 
 NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
+LISTED = 40  # class names in a table; more would bury it
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def inventory(data: Data) -> list[dict[str, object]]:
             "videos": len(videos),
             "hours": round(sum(video.duration for video in videos) / 3600, 2),
             "actions": sum(len(video.actions) for video in videos),
-            "classes": ", ".join(names),
+            "classes": ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else ""),
         }
         for side, videos, names in (
             ("training, seen", data.training_videos, data.classes.seen),
