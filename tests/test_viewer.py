@@ -129,3 +129,10 @@ def test_objects_show_themselves_in_ipython_and_nowhere_else(tmp_path, monkeypat
 def test_nothing_found_is_a_picture_too():
     empty = Detections(torch.zeros(0, 2), torch.zeros(0), ())
     assert picture(viewer.of_detections(empty)._repr_html_()).startswith("<svg")
+
+
+def test_the_surest_detection_stays_however_high_the_least_score():
+    page = Viewer(10.0, [Row("dive", "detection", [(1, 2)], [0.039444])])._repr_html_()
+    (top,) = re.findall(r'class="least" max="([^"]+)"', inside(page)["controls"])
+    (score,) = re.findall(r'data-score="([^"]+)"', picture(page))
+    assert float(score) >= float(top)

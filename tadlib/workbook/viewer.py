@@ -123,7 +123,7 @@ class Viewer:
             drawn.append(
                 f'<rect class="bar {row.kind}" x="{x:.1f}" y="{top + 2}" width="{max(1.5, self._x(end) - x):.1f}" '
                 f'height="{ROW - 7}" rx="2" fill="{KINDS[row.kind]}" fill-opacity="{opacity:.2f}" '
-                f'data-start="{start:.3f}" data-end="{end:.3f}" data-score="{score:.4f}" '
+                f'data-start="{start:.3f}" data-end="{end:.3f}" data-score="{score:.4g}" '
                 f'data-row="{name}" data-said="{said}">'
                 f"<title>{name} {start:.1f} to {end:.1f} s {said}</title></rect>"
             )
