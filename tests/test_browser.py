@@ -86,6 +86,10 @@ def test_an_exported_page_is_legible_in_the_dark_and_still_without_scripts(tmp_p
         for place in (0, 2):  # the sum of red, green and blue
             assert found["light"][place + 1] - found["light"][place] > 400
             assert found["dark"][place] - found["dark"][place + 1] > 400
+        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+        page.call("Emulation.setEmulatedMedia", media="print", features=dark)
+        printed = [sum(page.run(f"{each}.match(/\\d+/g).slice(0, 3).map(Number)")) for each in asked]
+        assert printed == found["light"]
         page.call("Emulation.setScriptExecutionDisabled", value=True)
         page.open(report.as_uri())
         page.wait(STILL)
