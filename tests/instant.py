@@ -47,7 +47,8 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1) -> str | 
     seconds = os.environ.get("TAD_TEST_SECONDS", "0")
     if seconds != "0" and subprocess.run(["sleep", seconds]).returncode:  # a child, which what ends a job ends too
         return "KeyboardInterrupt: terminated"
-    notebook = stubs.notebook("1")
+    notebook = stubs.notebook(f"run_dir = {parameters['run_dir']!r}")
+    notebook.metadata["papermill"] = {"parameters": parameters}
     for cell in notebook.cells[1:]:
         cell.execution_count = 1
     if source == "fail" or (source == "once" and (root / "calls").read_text().count(f"begin {stage}") == 1):

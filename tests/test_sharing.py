@@ -56,6 +56,8 @@ def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
     own, taken = (nbformat.read(folder / "train.ipynb", as_version=4) for folder in (first, second))
     assert taken.metadata.tadlib.shared["made_for"] == "outputs/e/v/a"
     assert "Shared stage" in taken.cells[0].source and "outputs/e/v/a" in taken.cells[0].source
+    for notebook, folder in ((own, "outputs/e/v/a"), (taken, "outputs/e/v/b")):
+        assert notebook.cells[-1].source == f"run_dir = {folder!r}" and ".shared" not in nbformat.writes(notebook)
     assert "Shared stage" not in own.cells[0].source and failure(second / "train.ipynb") is None
     records = read_json(second / "run.json")
     assert records["train"]["shared"]["made_for"] == "outputs/e/v/a" and "shared" not in records["evaluate"]

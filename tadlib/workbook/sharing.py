@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
 
 from tadlib.files import atomic, locked, read_json, write_json
@@ -141,13 +142,19 @@ def _take(stage: str, store: Path, folder: Path, given: Mapping[str, Any]) -> No
     made_here = content["made_for"] == relative(folder)
     shared = {"name": content["name"], "made_for": content["made_for"]}
     _record(folder, stage, content["record"] | ({} if made_here else {"shared": shared}), given)
-    notebook = nbformat.read(store / f"{stage}.ipynb", as_version=4)
+    notebook = _moved(nbformat.read(store / f"{stage}.ipynb", as_version=4), relative(folder))
     notebook.metadata.setdefault("tadlib", {})["shared"] = shared
     if not made_here:
         notebook.cells.insert(0, nbformat.v4.new_markdown_cell(_banner(stage, shared)))
     with atomic(folder / f"{stage}.ipynb") as temporary:
         nbformat.write(notebook, temporary)
     NotebookNotary().sign(notebook)
+
+
+def _moved(notebook: NotebookNode, folder: str) -> NotebookNode:
+    """A notebook that names the folder of its run, not that of its attempt, which is gone: cells can be run again."""
+    attempt = notebook.metadata.get("papermill", {}).get("parameters", {}).get("run_dir")
+    return nbformat.reads(nbformat.writes(notebook).replace(attempt, folder), 4) if attempt else notebook
 
 
 def _banner(stage: str, shared: Mapping[str, str]) -> str:
