@@ -1,5 +1,6 @@
 """Arithmetic and speed of training: half precision, compilation, determinism, logs; and who looks on."""
 
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -140,7 +141,17 @@ def test_a_scaler_is_there_for_float16_alone():
     assert not trainer.scaler.is_enabled()
 
 
-def test_peak_memory_is_in_megabytes_and_zero_where_nobody_keeps_account(monkeypatch):
+def test_peak_memory_is_in_megabytes_and_zero_where_nobody_keeps_account(monkeypatch, tmp_path):
+    assert 50 < devices.peak_memory(devices.CPU) < 50_000
+    monkeypatch.setattr(devices, "_STATUS", tmp_path / "none")
     assert 50 < devices.peak_memory(devices.CPU) < 50_000
     monkeypatch.setattr(devices, "resource", None)
     assert devices.peak_memory(devices.CPU) == 0
+
+
+@pytest.mark.skipif(not devices._STATUS.is_file(), reason="elsewhere than on Linux a process inherits the peak")
+def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
+    held = torch.ones(400_000_000)
+    code = "from tadlib import devices; print(devices.peak_memory(devices.CPU))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(told) < held.nbytes / 1e6 < devices.peak_memory(devices.CPU)
