@@ -1,5 +1,6 @@
 """Where tensors live and in which precision: one word each, the same everywhere."""
 
+import ctypes
 import os
 import random
 import re
@@ -19,6 +20,7 @@ except ImportError:  # Windows keeps no such account
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CPU = torch.device("cpu")
+_MMAP_THRESHOLD = -3  # malloc.h
 _STATUS, _STATED = Path("/proc/self/status"), re.compile(r"VmHWM:\s+(\d+) kB")
 
 
@@ -61,6 +63,20 @@ def peak_memory(device: torch.device) -> float:
         return 0.0
     unit = 1 if sys.platform == "darwin" else 1024  # bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+@contextmanager
+def freed_at_once() -> Iterator[None]:
+    """Within it what is freed goes back to the system, which glibc else puts off for blocks below 32 MB."""
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_option is None:
+        yield
+        return
+    set_option(_MMAP_THRESHOLD, 2**20)
+    try:
+        yield
+    finally:
+        set_option(_MMAP_THRESHOLD, 2**25)  # where glibc itself ends up
 
 
 @contextmanager

@@ -247,6 +247,27 @@ def test_real_clips_are_encoded_by_a_vit_b_16_from_a_local_checkpoint(shared_dat
     assert store.read(clip.id).shape == (11, 512)
 
 
+LOADING = """
+import sys, torch
+from tadlib.data import encoder
+from tadlib.devices import CPU, peak_memory
+dtype = torch.bfloat16 if sys.argv[2] == "bf16" else torch.float32
+frames = [torch.zeros(480, 640, 3, dtype=torch.uint8).numpy()] * 2
+encoder.load_encoder("ViT-B-16", sys.argv[1], CPU, dtype).images(frames)
+print(peak_memory(CPU))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_vit_b_16_encodes_in_a_gibibyte_and_a_half(precision, tmp_path):
+    """Its weights are 0.6 GB in float32, the libraries 0.9 GB; whatever the length, a few frames are in memory."""
+    torch.save(load_encoder("ViT-B-16", "", CPU).model.state_dict(), tmp_path / "clip.pt")
+    command = [sys.executable, "-c", LOADING, str(tmp_path / "clip.pt"), precision]
+    megabytes = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert megabytes * 1e6 < 1.5 * 2**30
+
+
 EXTRACTION = """
 import sys
 from pathlib import Path

@@ -17,6 +17,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from tadlib.devices import freed_at_once
+
 DEMO = "tad-demo"  # the architecture of the embedded demo's small CLIP
 
 
@@ -66,6 +68,7 @@ class Encoder:
         return self.model.encode_text(tokens).float().cpu()
 
 
+@freed_at_once()
 def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
     """The open_clip architecture `name` with weights from a tag, a checkpoint file, or OpenAI's TorchScript archive.
 
