@@ -26,10 +26,14 @@ RECIPES = {
 }
 
 
+def untrained(recipe: Recipe):
+    switches = Switches(salience="bce", quality=True) if "loss_salience" in recipe.weights else Switches()
+    return network(dropout=0.0, switches=switches)
+
+
 def trained(recipe: Recipe, team: Team):
     """Parameters and history of a training without anything random but the order of windows."""
-    switches = Switches(salience="bce", quality=True) if "loss_salience" in recipe.weights else Switches()
-    model = network(dropout=0.0, switches=switches)
+    model = untrained(recipe)
     history = fit(model, windows(*ACTIONS), recipe, team=team)
     return parameters(model), without_clock(history)
 
@@ -55,7 +59,10 @@ def test_two_processes_give_the_parameters_of_one(name, members):
     (first, history), (second, _) = (found[name] for found in members)
     alone, rows = trained(RECIPES[name], ALONE)
     assert torch.equal(first, second)
-    torch.testing.assert_close(first, alone, rtol=1e-3, atol=1e-4)  # Adam's steps of 1e-2, sums in another order
+    # Adam takes whole steps where a gradient is next to nothing, so that sums in another order move single elements:
+    # the whole movement is compared
+    moved = (alone - parameters(untrained(RECIPES[name]))).norm()
+    assert (first - alone).norm() < 1e-3 * moved
     for row, other in zip(rows, history, strict=True):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-4)
 
