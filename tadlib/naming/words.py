@@ -15,7 +15,21 @@ from tadlib.naming.text import PROMPT
 
 FILES = (".txt", ".json")  # endings by which text is the name of a file
 ARTICLES = ("a", "an", "the")
-PEOPLE = ("somebody", "someone", "everybody", "nobody", "people", "he", "she", "they", "it", "i", "we", "you", "there")
+SUBJECTS = (  # with which a sentence begins, not a name
+    "somebody",
+    "someone",
+    "everybody",
+    "nobody",
+    "people",
+    "he",
+    "she",
+    "they",
+    "it",
+    "i",
+    "we",
+    "you",
+    "there",
+)
 LONGEST = 1000  # characters of a name or description; CLIP reads some 300
 
 
@@ -46,7 +60,7 @@ def read_words(given: object, folder: Path | str = ".") -> list[Word]:
 def sentence(name: str) -> str:
     """What CLIP reads for a name: the prompt around a word or two ("a golf swing"), a whole sentence as it is."""
     first, *others = name.casefold().split()
-    whole = first in PEOPLE or len(others) > (2 if first in ARTICLES else 4) or name.endswith((".", "!", "?"))
+    whole = first in SUBJECTS or len(others) > (2 if first in ARTICLES else 4) or name.endswith((".", "!", "?"))
     return name if whole else PROMPT.replace("{}", spoken(name))
 
 
