@@ -15,7 +15,8 @@ from tadlib.naming.text import PROMPT
 
 FILES = (".txt", ".json")  # endings by which text is the name of a file
 ARTICLES = ("a", "an", "the")
-SUBJECTS = (  # with which a sentence begins, not a name
+# with which a sentence begins, and hardly ever a name
+SUBJECTS = (
     "somebody",
     "someone",
     "everybody",
