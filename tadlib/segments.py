@@ -137,15 +137,19 @@ def roi_align(
     features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16
 ) -> Float[Tensor, "n bins c"]:
     """Features under each segment, sampled in the middle of `bins` equal parts (exact in one dimension)."""
-    return roi_align_windows(features[None], segments_ix[None], torch.tensor([len(features)]), bins)[0]
+    return roi_align_windows(features[None], segments_ix[None], _whole(features), bins)[0]
 
 
 def roi_mean(features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16) -> Float[Tensor, "n c"]:
     """The mean of `roi_align` over its bins, without the (n, bins, c) array: one bag of weighted rows a segment."""
-    below, above, share = (each[0] for each in roi_samples(segments_ix[None], torch.tensor([len(features)]), bins))
+    below, above, share = (each[0] for each in roi_samples(segments_ix[None], _whole(features), bins))
     weights = (torch.cat([1 - share, share], dim=1) / bins).to(features.dtype)
     rows = torch.cat([below, above], dim=1)
     return functional.embedding_bag(rows, features, per_sample_weights=weights, mode="sum")
+
+
+def _whole(features: Float[Tensor, "t c"]) -> Int[Tensor, " 1"]:
+    return torch.tensor([len(features)], device=features.device)
 
 
 def roi_align_windows(

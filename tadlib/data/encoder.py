@@ -72,16 +72,16 @@ class Encoder:
 def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
     """The open_clip architecture `name` with weights from a tag, a checkpoint file, or OpenAI's TorchScript archive.
 
-    bfloat16 means bfloat16 weights, not autocast. OpenAI's models, and tags that say so, get the QuickGELU they were
-    trained with, which open_clip leaves to the caller. Raises ValueError for an unknown architecture and RuntimeError
-    where weights cannot be had, saying what to do.
+    bfloat16 and float16 mean such weights, not autocast; norms stay in float32. OpenAI's models, and tags that say so,
+    get the QuickGELU they were trained with, which open_clip leaves to the caller. Raises ValueError for an unknown
+    architecture and RuntimeError where weights cannot be had, saying what to do.
     """
     open_clip = _open_clip()
     if name == DEMO:
         open_clip.add_model_config(Path(__file__).parent / "demo" / "tad-demo.json")
     if name not in open_clip.list_models():
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
-    precision = "bf16" if dtype == torch.bfloat16 else "fp32"
+    precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
     archive, file = _is_script_archive(pretrained), _is_checkpoint(pretrained)
     try:
         quick = archive or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)

@@ -1,12 +1,13 @@
 """How fast is it: `python -m tadlib.detector.benchmark` times a training step and inference beside the machine's limit.
 
-CPU seconds of one thread, least of a few repetitions, each row in a process of its own so that its peak memory is its
-own. The limit is what one product of matrices of the network's sizes reaches in the same process; the share of it is
-that of all products of a step, as torch counts them, done at that speed. With the word `scaling` the number of
-snippets, queries and windows is varied too (minutes). Rectifying and salience are on.
+On a CPU, seconds of processor time of one thread; with `--device cuda` (or mps) seconds until the device is done, of
+the compiled network as well and of a batch that fills the device. Each is the least of a few repetitions, each row in
+a process of its own so that its peak memory is its own. The limit is what one product of matrices reaches in the same
+process; the share of it is that of all products of a step, as torch counts them, done at that speed. With `--scaling`
+the number of snippets, queries and windows is varied too (minutes). Rectifying and salience are on.
 """
 
-import sys
+import argparse
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -21,11 +22,12 @@ from tadlib import segments
 from tadlib.data.batches import Target
 from tadlib.detector.losses import detection_losses, snippet_losses
 from tadlib.detector.matching import match
-from tadlib.detector.network import ConditionalDetr, Switches
-from tadlib.devices import CPU, peak_memory
+from tadlib.detector.network import ConditionalDetr, Outputs, Switches
+from tadlib.devices import CPU, peak_memory, pick
 
 CHANNELS = 512
-REPETITIONS = 3
+WARM_UP, REPETITIONS = 1, 3  # on a CPU
+WARM_UP_ELSEWHERE, REPETITIONS_ELSEWHERE = 3, 30  # where each takes milliseconds
 
 
 class Size(NamedTuple):
@@ -36,9 +38,17 @@ class Size(NamedTuple):
     queries: int = 40
     precision: str = "fp32"
     actions: int = 3  # in each window
+    compiled: bool = False
+    device: str = "cpu"
 
 
 REFERENCE = (Size(), Size(precision="bf16"))
+ELSEWHERE = tuple(
+    Size(batch=batch, precision=precision, compiled=compiled)
+    for batch in (16, 256)  # the reference, and what fills a GPU
+    for compiled in (False, True)
+    for precision in ("fp32", "bf16")
+)
 SCALING = (
     *(Size(snippets, batch, precision="bf16") for snippets, batch in ((512, 4), (2048, 1), (4096, 1))),
     *(Size(queries=queries, precision="bf16") for queries in (80, 160)),
@@ -46,20 +56,26 @@ SCALING = (
 )
 
 
-def cpu_seconds(work: Callable[[], object], repetitions: int = REPETITIONS) -> float:
-    """The least CPU time of some repetitions, after one that does not count."""
+def seconds(work: Callable[[], object], device: torch.device = CPU, repetitions: int = 0) -> float:
+    """The least of the times of some repetitions: of the processor, or until another device has done the work."""
+    at_rest = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type, lambda: None)
+    clock = time.process_time if device == CPU else time.perf_counter
+    warm_up, usual = (WARM_UP, REPETITIONS) if device == CPU else (WARM_UP_ELSEWHERE, REPETITIONS_ELSEWHERE)
     times = []
-    for _ in range(repetitions + 1):
-        began = time.process_time()
+    for _ in range(warm_up + (repetitions or usual)):
+        at_rest()
+        began = clock()
         work()
-        times.append(time.process_time() - began)
-    return min(times[1:])
+        at_rest()
+        times.append(clock() - began)
+    return min(times[warm_up:])
 
 
-def limit(dtype: torch.dtype) -> float:
-    """Floating-point operations a second of one product of the feed-forward nets' size."""
-    a, b = torch.randn(2048, 512, dtype=dtype), torch.randn(512, 2048, dtype=dtype)
-    return 2 * 2048 * 512 * 2048 / cpu_seconds(lambda: a @ b, 20)
+def limit(dtype: torch.dtype, device: torch.device = CPU) -> float:
+    """Floating-point operations a second of one product: of the feed-forward nets' size, or of one that fills a GPU."""
+    rows, inner, columns = (2048, 512, 2048) if device == CPU else (8192, 8192, 8192)
+    a, b = (torch.randn(*size, device=device).to(dtype) for size in ((rows, inner), (inner, columns)))
+    return 2 * rows * inner * columns / seconds(lambda: a @ b, device, 20)
 
 
 def targets(size: Size) -> list[Target]:
@@ -72,35 +88,38 @@ def measure(size: Size) -> dict[str, float]:
     """A row of the table: seconds of a step and of inference, share of the limit of each, peak memory in MB."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[size.precision]
+    device, dtype = torch.device(size.device), {"fp32": torch.float32, "bf16": torch.bfloat16}[size.precision]
     model = ConditionalDetr(CHANNELS, queries=size.queries, switches=Switches(salience="bce", refine="attention"))
+    network = torch.compile(model.to(device)) if size.compiled else model.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     features, wanted = torch.randn(size.batch, size.snippets, CHANNELS), targets(size)
     padding = torch.zeros(size.batch, size.snippets, dtype=torch.bool)
 
-    def answer():
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            return model(features, padding)
+    def answer(network: Callable[..., Outputs] = network) -> Outputs:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return network(features.to(device), padding.to(device))
 
-    def step() -> None:
-        outputs = answer()
-        terms = detection_losses(outputs, wanted) | snippet_losses(outputs, wanted, padding)
+    def step(network: Callable[..., Outputs] = network) -> None:
+        outputs = answer(network)
+        terms = detection_losses(outputs, wanted) | snippet_losses(outputs, wanted, padding.to(device))
         sum(value for name, value in terms.items() if name.startswith("loss")).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimiser.step()
         optimiser.zero_grad()
 
-    with FlopCounterMode(display=False) as counted:
-        step()
-    speed, row = limit(dtype), {"step": cpu_seconds(step)}
-    row["step share"] = counted.get_total_flops() / speed / row["step"]
-    model.eval().requires_grad_(False)  # the counter cannot look into inference mode
-    with FlopCounterMode(display=False) as counted:
-        answer()
+    with FlopCounterMode(display=False) as of_step:
+        step(model)  # the counter cannot look into what is compiled
+    row = {"step": seconds(step, device)}
+    row["peak"] = peak_memory(device)
+    model.eval().requires_grad_(False)  # nor into inference mode
+    with FlopCounterMode(display=False) as of_answer:
+        answer(model)
     with torch.inference_mode():
-        row["inference"] = cpu_seconds(answer)
-    row["inference share"] = counted.get_total_flops() / speed / row["inference"]
-    return row | {"limit": speed / 1e9, "peak": peak_memory(CPU)}
+        row["inference"] = seconds(answer, device)
+    speed = limit(dtype, device)
+    row["step share"] = of_step.get_total_flops() / speed / row["step"]
+    row["inference share"] = of_answer.get_total_flops() / speed / row["inference"]
+    return row | {"limit": speed / 1e9}
 
 
 def parts() -> list[tuple[str, float]]:
@@ -122,23 +141,33 @@ def parts() -> list[tuple[str, float]]:
         size = Size(batch=batch, queries=queries, actions=actions)
         answers = torch.rand(batch, queries, 2), torch.randn(batch, queries, 1), targets(size)
         work[f"matching, batch {batch}, {queries} queries, {actions} actions"] = lambda given=answers: match(*given)
-    return [(name, 1e3 * cpu_seconds(each, 7)) for name, each in work.items()]
+    return [(name, 1e3 * seconds(each, repetitions=7)) for name, each in work.items()]
 
 
-def main(scaling: bool) -> None:
+def main() -> None:
     """Print the tables."""
+    parser = argparse.ArgumentParser(description="How fast the detector is.")
+    parser.add_argument("--device", default="cpu", help="auto, cpu (the default), cuda, mps")
+    parser.add_argument("--scaling", action="store_true", help="other numbers of snippets, queries and windows too")
+    given = parser.parse_args()
+    device = pick(given.device)
+    if device.type == "cuda":
+        print(torch.cuda.get_device_name(device))
     print("snippets  batch  queries  precision   step (s)  of limit   inference (s, ms a window)  of limit   peak (MB)")
-    for size in REFERENCE + (SCALING if scaling else ()):
+    for size in (REFERENCE if device == CPU else ELSEWHERE) + (SCALING if given.scaling else ()):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            row = process.submit(measure, size).result()
+            row = process.submit(measure, size._replace(device=device.type)).result()
         print(
-            f"{size.snippets:8}  {size.batch:5}  {size.queries:7}  {size.precision:>9}   {row['step']:8.3f}  "
-            f"{row['step share']:8.0%}   {row['inference']:9.3f}, {1e3 * row['inference'] / size.batch:10.1f}      "
-            f"  {row['inference share']:9.0%}   {row['peak']:9.0f}     (limit {row['limit']:.0f} GFLOP/s)"
+            f"{size.snippets:8}  {size.batch:5}  {size.queries:7}  {size.precision:>9}   {row['step']:8.4f}  "
+            f"{row['step share']:8.1%}   {row['inference']:9.4f}, {1e3 * row['inference'] / size.batch:10.3f}      "
+            f"  {row['inference share']:9.1%}   {row['peak']:9.0f}     (limit {row['limit']:.0f} GFLOP/s"
+            f"{', compiled' if size.compiled else ''})",
+            flush=True,
         )
-    for name, milliseconds in parts():
-        print(f"{name:48} {milliseconds:9.2f} ms")
+    if device == CPU:
+        for name, milliseconds in parts():
+            print(f"{name:48} {milliseconds:9.2f} ms")
 
 
 if __name__ == "__main__":
-    main("scaling" in sys.argv)
+    main()

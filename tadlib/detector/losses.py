@@ -53,16 +53,15 @@ def detection_losses(
 ) -> dict[str, Tensor]:
     """The terms by name, each divided by the number of actions in the batch; `matched_tiou` is only for looking at.
 
-    With earlier layers among the outputs, each term is the mean over layers. L1 sees unclamped segments, so that what
-    lies outside the window still has a gradient.
+    With earlier layers among the outputs, each term is the mean over layers, which are matched and compared as if they
+    were windows of one batch. L1 sees unclamped segments, so that what lies outside the window still has a gradient.
     """
     layers = [outputs, *outputs.earlier]
-    number = max(1, sum(len(target.labels_ix) for target in targets))
-    terms: dict[str, Tensor] = {}
-    for layer in layers:
-        for name, value in _layer_losses(layer, targets, texts, criterion).items():
-            terms[name] = terms.get(name, 0.0) + value / (number * len(layers))
-    return terms
+    segments_cw = torch.cat([layer.segments_cw for layer in layers])
+    logits = torch.cat([class_logits(layer, texts) for layer in layers])
+    terms = _sums(segments_cw, logits, [*targets] * len(layers), criterion)
+    number = len(layers) * max(1, sum(len(target.labels_ix) for target in targets))
+    return {name: value / number for name, value in terms.items()}
 
 
 def snippet_losses(
@@ -87,11 +86,11 @@ def snippet_losses(
     return terms
 
 
-def _layer_losses(
-    outputs: Outputs, targets: Sequence[Target], texts: Float[Tensor, "k e"] | None, criterion: Criterion
+def _sums(
+    answered_cw: Float[Tensor, "b q 2"], logits: Float[Tensor, "b q k"], targets: Sequence[Target], criterion: Criterion
 ) -> dict[str, Tensor]:
-    logits = class_logits(outputs, texts)
-    pairs = match(outputs.segments_cw, logits, targets, criterion.costs)
+    """The terms of all windows, summed over their actions."""
+    pairs = match(answered_cw, logits, targets, criterion.costs)
     device = logits.device
     window_ix = torch.cat([torch.full_like(query_ix, place) for place, (query_ix, _) in enumerate(pairs)]).to(device)
     query_ix = torch.cat([query_ix for query_ix, _ in pairs]).to(device)
@@ -99,9 +98,9 @@ def _layer_losses(
     segments_cw = torch.cat([target.segments_cw[ix] for target, (_, ix) in zip(targets, pairs, strict=True)]).to(device)
     wanted = torch.zeros_like(logits)
     wanted[window_ix, query_ix, labels_ix] = 1.0
-    found_cw = outputs.segments_cw[window_ix, query_ix]
+    found_cw = answered_cw[window_ix, query_ix]
     found, true = to_segments(found_cw), to_segments(segments_cw)
-    kept = _kept(outputs.segments_cw, wanted, targets)
+    kept = _kept(answered_cw, wanted, targets)
     return {
         "loss_class": focal_loss(logits, wanted) if kept is None else focal_loss(logits[kept], wanted[kept]),
         "loss_l1": functional.l1_loss(found_cw, segments_cw, reduction="sum"),

@@ -132,12 +132,13 @@ def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.nd
 
 
 def image_encoder(params: Params, data_dir: Path, progress: Progress) -> Encoder:
-    """The open_clip model; bfloat16 weights only where they are asked for, because the features depend on them."""
+    """The open_clip model; half precision only where it is asked for, because the features depend on it."""
     pretrained = params.pretrained
     if params.encoder == DEMO and not pretrained:
         with locked(data_dir / "demo" / "clip", progress):
             pretrained = str(demo_clip.make(data_dir / "demo", progress=progress))
     elif pretrained and resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
-    dtype = torch.bfloat16 if params.precision == "bf16" else torch.float32
-    return load_encoder(params.encoder, pretrained, devices.pick(params.device), dtype)
+    device = devices.pick(params.device)
+    dtype = torch.float32 if params.precision == "auto" else devices.precision_dtype(params.precision, device)
+    return load_encoder(params.encoder, pretrained, device, dtype)
