@@ -1,10 +1,12 @@
 """What the tests share: where the project and, where present, the real data are."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import config
 
 # processes that test side by side share the cores, and what they start does too, instead of fighting for them
 PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -38,6 +40,14 @@ def tiny(tmp_path_factory) -> dict[str, object]:
     from tiny import make
 
     return make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """No checks of types and shapes, which torch's compiler cannot read."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -115,7 +115,7 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers(dtype, tmp_path):
     assert without_clock(went_on) == without_clock(history)
 
 
-def test_compiled_it_learns_the_same_within_rounding():
+def test_compiled_it_learns_the_same_within_rounding(unchecked):
     compiled, plain = (trained(replace(QUICK, compile=each, lr=1e-3), device=CUDA)[1] for each in (True, False))
     assert [row["loss"] for row in compiled] == pytest.approx([row["loss"] for row in plain], rel=0.05)
 

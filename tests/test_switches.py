@@ -100,6 +100,19 @@ def test_one_snippet_and_one_query_are_enough(switches):
     assert all(part.isfinite().all() for part in valid(outputs, [1]))
 
 
+@pytest.mark.parametrize(
+    "switches", [Switches(salience="bce", refine="attention"), ON["everything"]], ids=["log", "all"]
+)
+@pytest.mark.parametrize("lengths", [[9, 9], [9, 5]], ids=["full", "padded"])
+def test_a_network_is_compiled_in_one_piece(switches, lengths, unchecked):
+    """Where the compiler would have to stop, at a tensor that is looked into for one, is an error here."""
+    torch.compiler.reset()
+    model, given = switched(switches), (features(2, 9), padded(lengths), TEXTS)
+    whole = model.compiled(fullgraph=True, backend="eager")
+    for ours, theirs in zip(valid(whole(*given), lengths), valid(model(*given), lengths), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def recipe(switches: Switches, epochs: int, **words) -> Recipe:
     weights = {"loss_class": 3.0, "loss_l1": 5.0, "loss_giou": 2.0}
     weights |= {"loss_salience": 1.0} if switches.salience != "none" else {}

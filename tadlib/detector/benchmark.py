@@ -90,7 +90,7 @@ def measure(size: Size) -> dict[str, float]:
     torch.manual_seed(0)
     device, dtype = torch.device(size.device), {"fp32": torch.float32, "bf16": torch.bfloat16}[size.precision]
     model = ConditionalDetr(CHANNELS, queries=size.queries, switches=Switches(salience="bce", refine="attention"))
-    network = torch.compile(model.to(device)) if size.compiled else model.to(device)
+    network = model.to(device).compiled() if size.compiled else model.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     features, wanted = torch.randn(size.batch, size.snippets, CHANNELS), targets(size)
     padding = torch.zeros(size.batch, size.snippets, dtype=torch.bool)

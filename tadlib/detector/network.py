@@ -16,6 +16,7 @@ What is here is the default; `Switches` adds what others have tried, each of the
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -219,8 +220,19 @@ class ConditionalDetr(nn.Module):
         `texts`, of any classes in any order, are looked at only by a detector that fuses them in.
         """
         self._expect(features, padding)
+        return self.answers(features, padding, texts, padded=bool(padding.any()))
+
+    def answers(
+        self,
+        features: Float[Tensor, "b t c"],
+        padding: Bool[Tensor, "b t"],
+        texts: Float[Tensor, "k e"] | None,
+        *,
+        padded: bool,
+    ) -> Outputs:
+        """What can be compiled of `forward`: whether any window is padded is known, and no tensor is looked into."""
         static = self.normalise(features)
-        attended = padding if padding.any() else None  # attention without a mask is the faster one
+        attended = padding if padded else None  # attention without a mask is the faster one
         # full windows share their positions; in full precision they do not, whose numbers are kept to the last bit
         shared = attended is None and torch.is_autocast_enabled(features.device.type)
         position = self.embed(place_in_window(padding[:1] if shared else padding)).to(features.dtype)
@@ -228,15 +240,28 @@ class ConditionalDetr(nn.Module):
         answers = self._decode(memory, position, attended)
         if len(self.rectifying):
             answers.append(self._rectify(answers[-1], static, padding))
-        answer = answers[-1][2]
-        return answer._replace(
-            earlier=tuple(answer for _, _, answer in answers[:-1]),
-            salience_logits=None if self.salience is None else self.salience(memory, padding),
-            quality_logits=None if self.quality is None else self.quality(memory, answer.segments_cw, padding),
-            snippet_embeddings=None
+        segments_cw, actionness_logits, embeddings, *_ = answers[-1][2]
+        return Outputs(
+            segments_cw,
+            actionness_logits,
+            embeddings,
+            tuple(answer for _, _, answer in answers[:-1]),
+            None if self.salience is None else self.salience(memory, padding),
+            None if self.quality is None else self.quality(memory, segments_cw, padding),
+            None
             if self.snippets is None
             else self.snippets(memory if self.switches.segmentation == "memory" else static),
         )
+
+    def compiled(self, **options: object) -> Callable[..., Outputs]:
+        """`forward`, faster after some calls; `options` are those of `torch.compile`."""
+        answers = torch.compile(self.answers, **options)
+
+        def forward(features: Tensor, padding: Tensor, texts: Tensor | None = None) -> Outputs:
+            self._expect(features, padding)
+            return answers(features, padding, texts, padded=bool(padding.any()))
+
+        return forward
 
     def _expect(self, features: Tensor, padding: Tensor) -> None:
         channels = self.project.in_features

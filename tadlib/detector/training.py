@@ -114,7 +114,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.average = Average(model) if recipe.ema else None
         self.best: dict[str, Tensor] = {}
-        self.run = torch.compile(model) if recipe.compile else model
+        self.run = model.compiled() if recipe.compile else model
         self.scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=False)
         # lists in the model's order: the optimiser's state is found by place when a training is resumed
         slow = list(model.backbone.parameters())
