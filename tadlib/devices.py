@@ -5,8 +5,11 @@ import os
 import random
 import re
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +44,32 @@ def pick(name: str = "auto") -> torch.device:
 def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The arithmetic of a word: "fp32", "bf16", "fp16", or "auto" (bf16 on CUDA devices that have it, else fp32).
 
-    Raises ValueError for "fp16" on anything but CUDA, where it would be slow and its gradients would vanish.
+    Raises ValueError for "fp16" on anything but CUDA, where it would be slow and its gradients would vanish; warns of
+    "bf16" on a CPU without instructions for it.
     """
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision 'fp16' needs device 'cuda', got {device.type!r}; use bf16 or fp32 there")
+    if precision == "bf16" and device == CPU and (slower := slowdown_of_bfloat16()) > 1.5:
+        said = f"this CPU multiplies bfloat16 {slower:.0f} times slower than float32: precision 'fp32' is faster here"
+        warnings.warn(said, stacklevel=2)
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+@cache
+def slowdown_of_bfloat16() -> float:
+    """How many times as long as in float32 a product takes on this CPU: a third with instructions for it, else ten."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix, times = torch.ones(256, 256, dtype=dtype), []
+        for _ in range(4):
+            began = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
 def peak_memory(device: torch.device) -> float:

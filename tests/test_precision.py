@@ -135,6 +135,16 @@ def test_tensorboard_gets_every_number_of_every_epoch(monkeypatch, tmp_path):
     assert written == [str(tmp_path), ("epoch", 3, 3), ("mAP_of_seen_classes", 0.5, 3), "flushed"]
 
 
+def test_half_precision_is_warned_of_where_the_processor_has_no_instructions_for_it(monkeypatch, recwarn):
+    assert devices.slowdown_of_bfloat16() > 0
+    for slower in (0.3, 26.0):
+        monkeypatch.setattr(devices, "slowdown_of_bfloat16", lambda slower=slower: slower)
+        assert devices.precision_dtype("bf16", devices.CPU) == torch.bfloat16
+        devices.precision_dtype("fp32", devices.CPU)
+    (said,) = recwarn
+    assert "bfloat16 26 times slower than float32" in str(said.message)
+
+
 def test_a_scaler_is_there_for_float16_alone():
     trainer = Trainer(network(), some(2), replace(QUICK, epochs=1), seed=0)
     trainer.epoch(1, None, devices.CPU, torch.bfloat16)

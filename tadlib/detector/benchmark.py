@@ -45,8 +45,7 @@ class Size(NamedTuple):
 REFERENCE = (Size(), Size(precision="bf16"))
 ELSEWHERE = tuple(
     Size(batch=batch, precision=precision, compiled=compiled)
-    for batch in (16, 256)  # the reference, and what fills a GPU
-    for compiled in (False, True)
+    for batch, compiled in ((16, False), (256, False), (16, True))  # the reference, what fills a GPU, and compiled
     for precision in ("fp32", "bf16")
 )
 SCALING = (

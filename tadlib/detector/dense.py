@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from tadlib.data.batches import Target
 from tadlib.detector.layers import place_in_window
 from tadlib.detector.matching import ALPHA, GAMMA
-from tadlib.segments import pairwise_tiou, to_segments
+from tadlib.segments import tiou, to_segments
 
 
 def focal_terms(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -25,17 +26,21 @@ def focal_terms(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Flo
     return weight * wrong**GAMMA * loss
 
 
-def touched(segments_cw: Float[Tensor, "n 2"], middles: Float[Tensor, " t"], length: int) -> Bool[Tensor, "n t"]:
-    """Which of the snippets with these middles each segment touches, in a window of `length` snippets."""
-    start, end = to_segments(segments_cw.to(middles))[:, :, None].unbind(1)
-    half = 0.5 / length
-    return (middles + half > start) & (middles - half < end)
+def side_by_side(segments_cw: Sequence[Float[Tensor, "_ 2"]], device: torch.device) -> Float[Tensor, "b n 2"]:
+    """The segments of every window, filled up with NaN, which lies nowhere: in one piece to the device."""
+    return pad_sequence(list(segments_cw), batch_first=True, padding_value=torch.nan).to(device)
+
+
+def touched(segments_cw: Float[Tensor, "b n 2"], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b n t"]:
+    """Which snippets of its window each segment touches."""
+    start, end = to_segments(segments_cw)[..., None].unbind(-2)
+    middles, half = place_in_window(padding)[:, None], 0.5 / (~padding).sum(1)[:, None, None]
+    return (middles + half > start) & (middles - half < end) & ~padding[:, None]
 
 
 def inside(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
     """Which snippets an action touches."""
-    rows = zip(targets, place_in_window(padding), (~padding).sum(1).tolist(), strict=True)
-    return torch.stack([touched(target.segments_cw, place, length).any(0) for target, place, length in rows]) & ~padding
+    return touched(side_by_side([target.segments_cw for target in targets], padding.device), padding).any(1)
 
 
 def counted(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
@@ -87,11 +92,9 @@ def quality_loss(
 ) -> Float[Tensor, ""]:
     """Mean difference between the expected and the true tIoU of each segment with its nearest action (row 16)."""
     found = to_segments(segments_cw.detach().float())
-    wanted = torch.zeros_like(found[..., 0])
-    for place, target in enumerate(targets):
-        if len(target.segments_cw):
-            overlap = pairwise_tiou(found[place], to_segments(target.segments_cw.to(found)))
-            wanted[place] = overlap.amax(dim=1)
+    true = to_segments(side_by_side([target.segments_cw for target in targets], found.device))
+    overlap = tiou(found[:, :, None], true[:, None]).nan_to_num(0.0)
+    wanted = functional.pad(overlap, (0, 1)).amax(dim=2)  # the column more: nothing at all
     return functional.l1_loss(logits.float().sigmoid(), wanted)
 
 
@@ -104,14 +107,12 @@ def segmentation_loss(
 ) -> Float[Tensor, ""]:
     """Cross-entropy of each real snippet's class, mean over snippets; background is every class alike (rows 33, 45)."""
     cosine = functional.normalize(embeddings.float(), dim=-1) @ functional.normalize(texts.float(), dim=-1).T
-    wanted = torch.zeros_like(cosine)
-    rows = zip(targets, place_in_window(padding), (~padding).sum(1).tolist(), strict=True)
-    for place, (target, middles, length) in enumerate(rows):
-        if target.named is None:
-            raise ValueError("snippets are classified with text, but the targets name no classes: give WindowSet names")
-        segments_cw, labels_ix = target.named
-        touches = touched(segments_cw, middles, length).to(wanted)
-        wanted[place].index_add_(1, labels_ix.to(wanted.device), touches.T)
+    if any(target.named is None for target in targets):
+        raise ValueError("snippets are classified with text, but the targets name no classes: give WindowSet names")
+    segments_cw, labels_ix = zip(*(target.named for target in targets), strict=True)
+    touches = touched(side_by_side(segments_cw, padding.device), padding).to(cosine)
+    labels_ix = pad_sequence(list(labels_ix), batch_first=True).to(padding.device)
+    wanted = touches.transpose(1, 2) @ functional.one_hot(labels_ix, len(texts)).to(cosine)
     number = wanted.sum(-1, keepdim=True)
     wanted = torch.where(number > 0, wanted / number.clamp(min=1), 1 / len(texts))
     loss = -(wanted * (cosine / temperature).log_softmax(-1)).sum(-1)

@@ -91,11 +91,13 @@ def _sums(
 ) -> dict[str, Tensor]:
     """The terms of all windows, summed over their actions."""
     pairs = match(answered_cw, logits, targets, criterion.costs)
-    device = logits.device
-    window_ix = torch.cat([torch.full_like(query_ix, place) for place, (query_ix, _) in enumerate(pairs)]).to(device)
-    query_ix = torch.cat([query_ix for query_ix, _ in pairs]).to(device)
-    labels_ix = torch.cat([target.labels_ix[ix] for target, (_, ix) in zip(targets, pairs, strict=True)]).to(device)
-    segments_cw = torch.cat([target.segments_cw[ix] for target, (_, ix) in zip(targets, pairs, strict=True)]).to(device)
+    query_ix, target_ix = (torch.cat(each) for each in zip(*pairs, strict=True))
+    window_ix = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(rows) for rows, _ in pairs]))
+    sizes = torch.tensor([len(target.labels_ix) for target in targets])
+    target_ix = target_ix + (sizes.cumsum(0) - sizes)[window_ix]
+    labels_ix = torch.cat([target.labels_ix for target in targets])[target_ix]
+    segments_cw = torch.cat([target.segments_cw for target in targets])[target_ix].to(logits.device)
+    window_ix, query_ix, labels_ix = torch.stack([window_ix, query_ix, labels_ix]).to(logits.device)
     wanted = torch.zeros_like(logits)
     wanted[window_ix, query_ix, labels_ix] = 1.0
     found_cw = answered_cw[window_ix, query_ix]

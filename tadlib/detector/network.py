@@ -254,7 +254,12 @@ class ConditionalDetr(nn.Module):
         )
 
     def compiled(self, **options: object) -> Callable[..., Outputs]:
-        """`forward`, faster after some calls; `options` are those of `torch.compile`."""
+        """`forward`, faster after some calls; `options` are those of `torch.compile`.
+
+        By default what a GPU does is recorded and replayed: launching it takes most of the time at these sizes.
+        """
+        if not options and self.queries.is_cuda:
+            options = {"mode": "reduce-overhead"}
         answers = torch.compile(self.answers, **options)
 
         def forward(features: Tensor, padding: Tensor, texts: Tensor | None = None) -> Outputs:

@@ -55,6 +55,8 @@ def _versions() -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     try:
         import torch
+
+        from tadlib.devices import slowdown_of_bfloat16
     except ImportError:
         return  # named above
     usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -63,6 +65,8 @@ def _machine() -> Iterator[Finding]:
     blind = torch.version.cuda is not None and not torch.cuda.is_available() and shutil.which("nvidia-smi") is not None
     yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if blind else "")
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
+    slower = slowdown_of_bfloat16()
+    yield Finding("bf16", f"{slower:.1f} times as long as fp32", "keep -p precision fp32 here" if slower > 1 else "")
     memory = memory_gb()
     if memory is not None:
         small = memory < LEAST_MEMORY
