@@ -56,6 +56,12 @@ class Outputs(NamedTuple):
     snippet_embeddings: Float[Tensor, "b t e"] | None = None  # for comparison of snippets with class texts
 
 
+def _copied(part: Outputs | Tensor | None) -> Outputs | Tensor | None:
+    if isinstance(part, Outputs):
+        return Outputs(*(tuple(map(_copied, each)) if isinstance(each, tuple) else _copied(each) for each in part))
+    return None if part is None else part.clone()
+
+
 @dataclass(frozen=True)
 class Switches:
     """Variants of the architecture, all off; the words are those of the parameters, rows those of the method survey."""
@@ -258,13 +264,13 @@ class ConditionalDetr(nn.Module):
 
         By default what a GPU does is recorded and replayed: launching it takes most of the time at these sizes.
         """
-        if not options and self.queries.is_cuda:
-            options = {"mode": "reduce-overhead"}
-        answers = torch.compile(self.answers, **options)
+        recorded = not options and self.queries.is_cuda
+        answers = torch.compile(self.answers, **(options or ({"mode": "reduce-overhead"} if recorded else {})))
 
         def forward(features: Tensor, padding: Tensor, texts: Tensor | None = None) -> Outputs:
             self._expect(features, padding)
-            return answers(features, padding, texts, padded=bool(padding.any()))
+            outputs = answers(features, padding, texts, padded=bool(padding.any()))
+            return _copied(outputs) if recorded else outputs  # the next replay overwrites what the last one gave
 
         return forward
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from tadlib import devices
 from tadlib.data import features, simulate
@@ -140,5 +139,4 @@ def image_encoder(params: Params, data_dir: Path, progress: Progress) -> Encoder
     elif pretrained and resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
     device = devices.pick(params.device)
-    dtype = torch.float32 if params.precision == "auto" else devices.precision_dtype(params.precision, device)
-    return load_encoder(params.encoder, pretrained, device, dtype)
+    return load_encoder(params.encoder, pretrained, device, devices.precision_dtype(params.precision, device))
