@@ -104,6 +104,15 @@ def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
     assert study.name == "adhoc" and list(study.variants) == ["conv_layers=0", "conv_layers=2"]
 
 
+def test_variants_that_differ_in_many_parameters_are_still_one_each(home):
+    words = {"queries": 40, "conv_layers": 0, "schedule": "step", "jitter": False, "salience": "bce"}
+    for place, given in enumerate((words, {}, words, {})):
+        fabricate.run(home / "outputs" / "many" / f"run-{place}", given | {"split_id": place // 2}, 0.3)
+    (study,) = compared(experiments="outputs/many").studies
+    assert [len(each) for each in study.variants.values()] == [2, 2]
+    assert all(label.endswith(f"and 1 more (variant {place})") for place, label in enumerate(study.variants, start=1))
+
+
 def test_stages_that_runs_share_are_no_runs(home):
     fabricate.run(home / "outputs" / ".shared" / "train-abc", {}, 0.3)
     assert all(".shared" not in entry.dir.parts for entry in evidence.read([home / "outputs"]).entries)

@@ -103,12 +103,16 @@ def _variants(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
     names = dict.fromkeys(name for entry in entries for name in entry.parameters)
     free = [name for name in names if name not in SAMPLE | PLACE]
     varied = [name for name in free if len({repr(entry.parameters.get(name)) for entry in entries}) > 1]
-    found: dict[str, list[Entry]] = {}
+    found: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
-        values = [f"{name}={_shown(entry.parameters.get(name))}" for name in varied]
-        more = [f"and {len(values) - MOST_NAMES} more ({entry.dir.name})"] if len(values) > MOST_NAMES else []
-        found.setdefault(", ".join(values[:MOST_NAMES] + more) or "as it is", []).append(entry)
-    return {label: tuple(each) for label, each in found.items()}
+        found.setdefault(tuple(f"{name}={_shown(entry.parameters.get(name))}" for name in varied), []).append(entry)
+    return {_label(values, number): tuple(each) for number, (values, each) in enumerate(found.items(), start=1)}
+
+
+def _label(values: Sequence[str], number: int) -> str:
+    """What tells a variant from the others, in so many words that it can be read; the rest is left to its number."""
+    more = [f"and {len(values) - MOST_NAMES} more (variant {number})"] if len(values) > MOST_NAMES else []
+    return ", ".join([*values[:MOST_NAMES], *more]) or "as it is"
 
 
 def _together(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
