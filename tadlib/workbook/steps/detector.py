@@ -79,6 +79,7 @@ def fit(
     """A detector trained from where `checkpoint` stands, alone or by a team, and its history."""
     model = network(windows.channels, params, len(data.classes.seen))
     device, texts = devices.pick(params.device), training_texts(data, params)
+    texts = None if texts is None else texts.to(device)
     history = training.fit(
         model,
         windows,
