@@ -38,7 +38,8 @@ def pick(name: str = "auto") -> torch.device:
     if not available.get(name, False):
         usable = ", ".join(device for device, present in available.items() if present)
         raise ValueError(f"device {name!r} is not available here; usable: auto, {usable}")
-    return torch.device(name)
+    # with its number: in another thread "cuda" alone would be the first device, whichever this process was given
+    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def precision_dtype(precision: str, device: torch.device) -> torch.dtype:

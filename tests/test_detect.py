@@ -308,3 +308,11 @@ def test_without_any_run_the_demo_is_trained_on(tmp_path, monkeypatch, run):
     (tmp_path / "outputs" / "a").mkdir()
     (tmp_path / "outputs" / "a" / "checkpoint.pt").touch()
     assert detect.trained_run(Asking.check({})) == tmp_path / "outputs" / "a" / "checkpoint.pt"
+
+
+def test_a_run_in_float16_answers_on_a_processor_too(run, video, tmp_path):
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    saved["params"]["precision"] = "fp16"
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    question = asked(tmp_path, video, tmp_path, device="cpu")
+    check(question, *steps.detect(question))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_switches import TEXTS, learnable
 from test_training import QUICK, Stopped, network, parameters, some, stop_after, trained, without_clock
 
 from tadlib import devices
@@ -46,7 +47,7 @@ def test_half_precision_has_the_losses_of_full_precision_within_two_per_cent(dty
 
 def test_a_compiled_network_trains_the_same_parameters(monkeypatch):
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda answers: compiled.append(answers) or answers)
+    monkeypatch.setattr(torch, "compile", lambda answers, **_: compiled.append(answers) or answers)
     model, _ = trained(replace(QUICK, compile=True))
     assert compiled == [model.answers] and torch.equal(parameters(model), parameters(trained()[0]))
 
@@ -68,6 +69,54 @@ def test_deterministic_mode_ends_with_an_error_too():
     with pytest.raises(KeyError), devices.only_deterministic():
         raise KeyError
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_an_observer_that_draws_and_seeds_changes_no_number():
+    def watch(model):
+        devices.seed_all(5)
+        return {"drawn": float(torch.rand(1))}
+
+    model, _ = trained(observers=Observers(watch))
+    assert torch.equal(parameters(model), parameters(trained()[0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_detector_that_classifies_with_text_trains_in_half_precision(dtype):
+    slow = replace(QUICK, lr=1e-3)
+    rows, whole = (
+        [row["loss_class"] for row in fit(network(text_dim=6), learnable(), slow, texts=TEXTS, dtype=each)]
+        for each in (dtype, torch.float32)
+    )
+    assert rows[-1] < rows[0]
+    if dtype == torch.bfloat16:  # float16 leaves out the first steps, until its gradients are scaled as they must be
+        assert rows == pytest.approx(whole, rel=0.05)
+
+
+def test_a_training_goes_on_where_fewer_devices_are_seen(monkeypatch, tmp_path):
+    Trainer(network(), some(2), QUICK, seed=0).save(tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt")
+    torch.save(state | {"random_cuda": [torch.get_rng_state()] * 4}, tmp_path / "state.pt")
+    given = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", given.extend)
+    Trainer(network(), some(2), QUICK, seed=0).load(tmp_path / "state.pt", devices.CPU)
+    assert len(given) == 1
+
+
+def test_gradients_that_are_to_be_kept_are_not_replayed_over(monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch, "compile", lambda answers, **options: modes.append(options) or answers)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    for accumulate in (1, 2):
+        Trainer(network(), some(2), replace(QUICK, compile=True, accumulate=accumulate), seed=0)
+    assert modes == [{"mode": "reduce-overhead"}, {}]
+
+
+def test_a_device_of_cuda_has_the_number_of_this_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert devices.pick() == torch.device("cuda", 3) and devices.pick("cpu") == devices.CPU
 
 
 def test_observers_change_no_number_and_their_numbers_join_the_row():

@@ -48,8 +48,7 @@ def test_four_times_the_queries_keep_at_most_four_times_as_much():
 @pytest.mark.slow
 def test_a_window_of_4096_snippets_trains_in_the_memory_of_the_published_measure():
     """At full width; the published detector takes 5.9 GB there, one that stores attention weights in bf16 3.9."""
-    row = measure(Size(4096, 1, precision="bf16"))
-    assert row["peak"] < 3900 and row["step"] < 12.4
+    assert measure(Size(4096, 1, precision="bf16"))["peak"] < 3900
 
 
 def precision(model: ConditionalDetr, found_in: WindowSet, dtype: torch.dtype) -> float:

@@ -31,6 +31,13 @@ def side_by_side(segments_cw: Sequence[Float[Tensor, "_ 2"]], device: torch.devi
     return pad_sequence(list(segments_cw), batch_first=True, padding_value=torch.nan).to(device)
 
 
+def best_tiou(segments_cw: Float[Tensor, "b q 2"], others_cw: Float[Tensor, "b n 2"]) -> Float[Tensor, "b q"]:
+    """The tIoU of each segment with the nearest of the others of its window; 0 where there is none. No gradient."""
+    found, others = to_segments(segments_cw.detach().float()), to_segments(others_cw)
+    overlap = tiou(found[:, :, None], others[:, None]).nan_to_num(0.0)
+    return functional.pad(overlap, (0, 1)).amax(dim=2)  # the column more: nothing at all
+
+
 def touched(segments_cw: Float[Tensor, "b n 2"], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b n t"]:
     """Which snippets of its window each segment touches."""
     start, end = to_segments(segments_cw)[..., None].unbind(-2)
@@ -91,10 +98,7 @@ def quality_loss(
     logits: Float[Tensor, "b q"], segments_cw: Float[Tensor, "b q 2"], targets: Sequence[Target]
 ) -> Float[Tensor, ""]:
     """Mean difference between the expected and the true tIoU of each segment with its nearest action (row 16)."""
-    found = to_segments(segments_cw.detach().float())
-    true = to_segments(side_by_side([target.segments_cw for target in targets], found.device))
-    overlap = tiou(found[:, :, None], true[:, None]).nan_to_num(0.0)
-    wanted = functional.pad(overlap, (0, 1)).amax(dim=2)  # the column more: nothing at all
+    wanted = best_tiou(segments_cw, side_by_side([target.segments_cw for target in targets], segments_cw.device))
     return functional.l1_loss(logits.float().sigmoid(), wanted)
 
 

@@ -9,10 +9,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.batches import Target
-from tadlib.detector.dense import focal_terms, quality_loss, salience_loss, segmentation_loss
+from tadlib.detector.dense import (
+    best_tiou,
+    focal_terms,
+    quality_loss,
+    salience_loss,
+    segmentation_loss,
+    side_by_side,
+)
 from tadlib.detector.matching import Costs, match
 from tadlib.detector.network import Outputs
-from tadlib.segments import diou, giou, pairwise_tiou, tiou, to_segments
+from tadlib.segments import diou, giou, tiou, to_segments
 
 COSINE_SCALE = 20.0  # sharpness of the cosine between a query's embedding and class texts; sigmoids follow
 OVERLAPS = {"giou": giou, "diou": diou, "iou": tiou}
@@ -37,12 +44,14 @@ def focal_loss(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Floa
 def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[Tensor, "b q n"]:
     """Scores to be trained: one per query, or for a detector that classifies with text one per query and class.
 
-    The text detector's logit is the query's actionness logit plus a scaled cosine: a class must fit and be there.
+    The text detector's logit is the query's actionness logit plus a scaled cosine: a class must fit and be there. All
+    of it is in full precision, whatever the network answered in.
     """
+    actionness_logits = outputs.actionness_logits.float()[..., None]
     if texts is None or outputs.embeddings is None:
-        return outputs.actionness_logits[..., None]
-    cosine = functional.normalize(outputs.embeddings, dim=-1) @ functional.normalize(texts, dim=-1).T
-    return outputs.actionness_logits[..., None] + COSINE_SCALE * cosine
+        return actionness_logits
+    cosine = functional.normalize(outputs.embeddings.float(), dim=-1) @ functional.normalize(texts, dim=-1).T
+    return actionness_logits + COSINE_SCALE * cosine
 
 
 def detection_losses(
@@ -117,10 +126,6 @@ def _kept(
     """Queries that count: all but those that found nothing wanted but something to be ignored (B21); None for all."""
     if all(target.ignored_cw is None for target in targets):
         return None
-    kept = torch.ones_like(wanted[..., 0], dtype=torch.bool)
-    for place, target in enumerate(targets):
-        if target.ignored_cw is not None and len(target.ignored_cw):
-            ignored = to_segments(target.ignored_cw.to(segments_cw))
-            overlap = pairwise_tiou(to_segments(segments_cw[place].detach()), ignored)
-            kept[place] = overlap.amax(dim=1) < IGNORED_TIOU
-    return kept | (wanted > 0).any(-1)
+    none = torch.zeros(0, 2)
+    ignored_cw = side_by_side([none if t.ignored_cw is None else t.ignored_cw for t in targets], segments_cw.device)
+    return (best_tiou(segments_cw, ignored_cw) < IGNORED_TIOU) | (wanted > 0).any(-1)

@@ -259,13 +259,14 @@ class ConditionalDetr(nn.Module):
             else self.snippets(memory if self.switches.segmentation == "memory" else static),
         )
 
-    def compiled(self, **options: object) -> Callable[..., Outputs]:
+    def compiled(self, *, replayed: bool = True, **options: object) -> Callable[..., Outputs]:
         """`forward`, faster after some calls; `options` are those of `torch.compile`.
 
-        By default what a GPU does is recorded and replayed: launching it takes most of the time at these sizes.
+        On CUDA the work is recorded and replayed, because launching it takes most of the time at these sizes; not so
+        where gradients are to be kept from one call to the next (`replayed` false), which a replay overwrites.
         """
-        recorded = not options and self.queries.is_cuda
-        answers = torch.compile(self.answers, **(options or ({"mode": "reduce-overhead"} if recorded else {})))
+        recorded = replayed and self.queries.is_cuda
+        answers = torch.compile(self.answers, **({"mode": "reduce-overhead"} if recorded else {}) | options)
 
         def forward(features: Tensor, padding: Tensor, texts: Tensor | None = None) -> Outputs:
             self._expect(features, padding)

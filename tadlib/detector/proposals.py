@@ -50,7 +50,7 @@ def answer(
     for batch in windows.batches(batch_size):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             outputs = model(batch.features.to(device), batch.padding.to(device), texts)
-        parts.append(outputs)
+        parts.append(outputs._replace(earlier=(), salience_logits=None, snippet_embeddings=None))  # of no more use
         seen += batch.windows
     embeddings = None
     if parts[0].embeddings is not None:

@@ -114,7 +114,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.average = Average(model) if recipe.ema else None
         self.best: dict[str, Tensor] = {}
-        self.run = model.compiled() if recipe.compile else model
+        self.run = model.compiled(replayed=recipe.accumulate == 1) if recipe.compile else model
         self.scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=False)
         # lists in the model's order: the optimiser's state is found by place when a training is resumed
         slow = list(model.backbone.parameters())
@@ -142,8 +142,8 @@ class Trainer:
         if dtype == torch.float16 and not self.scaler.is_enabled():
             self.scaler = torch.amp.GradScaler(device.type, FIRST_SCALE)
         sums: dict[str, Tensor] = {}
-        batches = list(self.windows.batches(self.recipe.batch_size, self.generator))
-        for place, batch in enumerate(batches, start=1):
+        number_of_batches = math.ceil(len(self.windows) / self.recipe.batch_size)
+        for place, batch in enumerate(self.windows.batches(self.recipe.batch_size, self.generator), start=1):
             terms = self._terms(batch, texts, device, dtype)
             loss = sum(weight * terms[name] for name, weight in self.recipe.weights.items())
             terms["loss"] = loss.detach()
@@ -151,11 +151,11 @@ class Trainer:
                 values = ", ".join(f"{name}={float(value.detach()):.3g}" for name, value in terms.items())
                 raise NonFiniteLoss(f"epoch {number}: {values}; lower lr ({self.recipe.lr}) or clip_norm")
             self.scaler.scale(loss / self.recipe.accumulate).backward()
-            if place % self.recipe.accumulate == 0 or place == len(batches):
+            if place % self.recipe.accumulate == 0 or place == number_of_batches:
                 self._step()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
-        row = {name: float(value) / len(batches) for name, value in sums.items()}
+        row = {name: float(value) / number_of_batches for name, value in sums.items()}
         row |= {"epoch": number, "lr": self.schedule.get_last_lr()[0], "windows": len(self.windows)}
         row |= {"seconds": time.perf_counter() - started, "memory": peak_memory(device)}
         self.history.append(row)
@@ -182,7 +182,8 @@ class Trainer:
             seen = self.model if self.average is None else deepcopy(self.model)
             if self.average is not None:
                 self.average.store(seen)
-            row |= observers.watch(seen)
+            with torch.random.fork_rng(range(torch.cuda.device_count())):  # heads are trained to look, from a seed
+                row |= observers.watch(seen)
         if observers.log is not None:
             observers.log(row)
         if self.recipe.select != "last":
@@ -239,7 +240,8 @@ class Trainer:
         self.generator.set_state(state["shuffling"].cpu())
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([state.cpu() for state in state["random_cuda"]])
+            states = state["random_cuda"][: torch.cuda.device_count()]
+            torch.cuda.set_rng_state_all([each.cpu() for each in states])
         if self.average is not None:
             self.average.shadow = state["average"]
         self.best = state["best"]

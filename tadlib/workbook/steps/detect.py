@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tadlib import devices
 from tadlib.data import datasets, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO
@@ -132,8 +133,12 @@ def by_clip(asked: Asked) -> tuple[Proposals, Detections]:
 
 
 def _of_run(saved: Mapping[str, object], asking: Asking) -> Params:
-    """The run's parameters, here."""
-    return Params.check({**saved, "run_dir": "", "data_dir": asking.data_dir, "device": asking.device})
+    """The run's parameters, here; in full precision where the run's own is not to be had."""
+    precision = saved.get("precision", "auto")
+    if precision == "fp16" and devices.pick(asking.device).type != "cuda":
+        precision = "fp32"
+    here = {"run_dir": "", "data_dir": asking.data_dir, "device": asking.device, "precision": precision}
+    return Params.check({**saved, **here})
 
 
 def _as_asked(params: Params, asking: Asking) -> Params:
