@@ -1,6 +1,7 @@
 """The average of a model's parameters over the steps of its training."""
 
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 EMA_DECAY = 0.99
 
@@ -13,9 +14,8 @@ class Average:
 
     def update(self, model: torch.nn.Module, step: int) -> None:
         """Move towards the model; early averages forget faster, so that the start leaves no trace."""
-        decay = min(EMA_DECAY, (1 + step) / (10 + step))
-        for name, tensor in model.state_dict().items():
-            self.shadow[name].lerp_(tensor.detach(), 1 - decay)
+        average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))
+        average(list(self.shadow.values()), list(model.state_dict().values()), None)  # all at once: few launches
 
     def store(self, model: torch.nn.Module) -> None:
         """Give the model its averaged parameters."""
