@@ -108,6 +108,15 @@ def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swe
     assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C reaches this process, also where the shell that started it in the background told it not to listen."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_batch_that_is_ended_while_its_notebooks_start_begins_no_other_and_tries_none_again(home, monkeypatch):
     """A process that is killed before it can say so ends as a failed one does."""
     begun = []
