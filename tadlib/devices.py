@@ -23,6 +23,7 @@ except ImportError:  # Windows keeps no such account
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CPU = torch.device("cpu")
+NOTABLY = 1.5  # times as slow: what a busy machine alone does not make of equal speeds
 _MMAP_THRESHOLD = -3  # malloc.h
 _STATUS, _STATED = Path("/proc/self/status"), re.compile(r"VmHWM:\s+(\d+) kB")
 
@@ -52,7 +53,7 @@ def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
     """
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision 'fp16' needs device 'cuda', got {device.type!r}; use bf16 or fp32 there")
-    if precision == "bf16" and device == CPU and (slower := slowdown_of_bfloat16()) > 1.5:
+    if precision == "bf16" and device == CPU and (slower := slowdown_of_bfloat16()) > NOTABLY:
         said = f"this CPU multiplies bfloat16 {slower:.0f} times slower than float32: precision 'fp32' is faster here"
         warnings.warn(said, stacklevel=2)
     return {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

@@ -98,8 +98,7 @@ def test_losses_are_those_of_the_cpu():
 
 @pytest.mark.parametrize("words", [{"episodes": 0.3}, {"ema": True}, {"accumulate": 2}, {"aux_loss": False}], ids=str)
 def test_what_a_recipe_adds_runs_there(words):
-    texts, found_in = TEXTS, learnable()
-    history = fit(network(text_dim=6), found_in, Recipe(epochs=2, batch_size=2, **words), texts=texts, device=CUDA)
+    history = fit(network(text_dim=6), learnable(), Recipe(epochs=2, batch_size=2, **words), texts=TEXTS, device=CUDA)
     assert np.isfinite([row["loss"] for row in history]).all()
 
 

@@ -251,10 +251,10 @@ class ConditionalDetr(nn.Module):
             segments_cw,
             actionness_logits,
             embeddings,
-            tuple(answer for _, _, answer in answers[:-1]),
-            None if self.salience is None else self.salience(memory, padding),
-            None if self.quality is None else self.quality(memory, segments_cw, padding),
-            None
+            earlier=tuple(answer for _, _, answer in answers[:-1]),
+            salience_logits=None if self.salience is None else self.salience(memory, padding),
+            quality_logits=None if self.quality is None else self.quality(memory, segments_cw, padding),
+            snippet_embeddings=None
             if self.snippets is None
             else self.snippets(memory if self.switches.segmentation == "memory" else static),
         )

@@ -122,8 +122,8 @@ class Trainer:
         groups = [{"params": fast, "lr": recipe.lr}]
         groups += [{"params": slow, "lr": recipe.lr_backbone}] if slow else []
         self.optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
-        batches = math.ceil(len(windows) / recipe.batch_size)
-        self.steps = recipe.epochs * math.ceil(batches / recipe.accumulate)
+        self.batches = math.ceil(len(windows) / recipe.batch_size)  # of an epoch
+        self.steps = recipe.epochs * math.ceil(self.batches / recipe.accumulate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
 
     def _rate(self, step: int) -> float:
@@ -142,7 +142,6 @@ class Trainer:
         if dtype == torch.float16 and not self.scaler.is_enabled():
             self.scaler = torch.amp.GradScaler(device.type, FIRST_SCALE)
         sums: dict[str, Tensor] = {}
-        number_of_batches = math.ceil(len(self.windows) / self.recipe.batch_size)
         for place, batch in enumerate(self.windows.batches(self.recipe.batch_size, self.generator), start=1):
             terms = self._terms(batch, texts, device, dtype)
             loss = sum(weight * terms[name] for name, weight in self.recipe.weights.items())
@@ -151,11 +150,11 @@ class Trainer:
                 values = ", ".join(f"{name}={float(value.detach()):.3g}" for name, value in terms.items())
                 raise NonFiniteLoss(f"epoch {number}: {values}; lower lr ({self.recipe.lr}) or clip_norm")
             self.scaler.scale(loss / self.recipe.accumulate).backward()
-            if place % self.recipe.accumulate == 0 or place == number_of_batches:
+            if place % self.recipe.accumulate == 0 or place == self.batches:
                 self._step()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
-        row = {name: float(value) / number_of_batches for name, value in sums.items()}
+        row = {name: float(value) / self.batches for name, value in sums.items()}
         row |= {"epoch": number, "lr": self.schedule.get_last_lr()[0], "windows": len(self.windows)}
         row |= {"seconds": time.perf_counter() - started, "memory": peak_memory(device)}
         self.history.append(row)

@@ -56,7 +56,7 @@ def _machine() -> Iterator[Finding]:
     try:
         import torch
 
-        from tadlib.devices import slowdown_of_bfloat16
+        from tadlib.devices import NOTABLY, slowdown_of_bfloat16
     except ImportError:
         return  # named above
     usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -66,7 +66,8 @@ def _machine() -> Iterator[Finding]:
     yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if blind else "")
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
     slower = slowdown_of_bfloat16()
-    yield Finding("bf16", f"{slower:.1f} times as long as fp32", "keep -p precision fp32 here" if slower > 1 else "")
+    advice = "keep -p precision fp32 here" if slower > NOTABLY else ""
+    yield Finding("bf16", f"{slower:.1f} times as long as fp32", advice)
     memory = memory_gb()
     if memory is not None:
         small = memory < LEAST_MEMORY
