@@ -76,7 +76,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     get the QuickGELU they were trained with, which open_clip leaves to the caller. Raises ValueError for an unknown
     architecture and RuntimeError where weights cannot be had, saying what to do.
     """
-    open_clip = _open_clip()
+    open_clip = import_open_clip()
     if name == DEMO:
         open_clip.add_model_config(Path(__file__).parent / "demo" / "tad-demo.json")
     if name not in open_clip.list_models():
@@ -105,7 +105,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     return Encoder(name, model.eval().requires_grad_(False), preprocess, open_clip.get_tokenizer(name), device, dtype)
 
 
-def _open_clip():
+def import_open_clip():
     """The library, which takes seconds to import: only those who encode pay. Its remark on progress bars is no news."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")

@@ -17,7 +17,7 @@ from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import beside
 from tadlib.data.demo.videos import sample_frames
 from tadlib.data.demo.workers import pool, without_script
-from tadlib.data.encoder import DEMO, load_encoder, spoken
+from tadlib.data.encoder import DEMO, import_open_clip, load_encoder, spoken
 from tadlib.devices import seed_all
 from tadlib.files import Progress, atomic, silent, write_json
 
@@ -88,7 +88,7 @@ def make(
     if path.is_file():
         return path
     frames, shown = _pictures(seed, looks, progress)
-    import open_clip
+    open_clip = import_open_clip()
 
     seed_all(seed)
     encoder = load_encoder(DEMO, "", torch.device("cpu"))
