@@ -235,18 +235,17 @@ def test_without_windows_there_is_nothing_to_train():
         fit(network(), windows(), QUICK)
 
 
-def step_of(recipe: Recipe, found_in: WindowSet) -> torch.Tensor:
-    """What one epoch adds to the parameters; in 64 bits, as Adam makes much of rounding errors."""
-    model = network(dropout=0.0).double()
-    model.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(), inputs[1]))
+def step_of(recipe: Recipe, found_in: WindowSet, texts: torch.Tensor | None = None, **words) -> torch.Tensor:
+    """What training adds to the parameters; in 64 bits, as Adam makes much of rounding errors."""
+    model = network(dropout=0.0, **words).double()
+    model.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(), *inputs[1:]))
     before = parameters(model)
-    fit(model, found_in, recipe)
+    fit(model, found_in, recipe, texts=texts)
     return parameters(model) - before
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.1])
 def test_four_batches_of_four_step_like_one_of_sixteen(clip_norm):
-    """It holds because every window has one action, so that every batch is divided by the same number."""
     recipe = Recipe(epochs=3, batch_size=16, clip_norm=clip_norm, lr=1e-3)
     whole, parts = (step_of(replace(recipe, batch_size=size, accumulate=16 // size), some(16)) for size in (16, 4))
     assert whole.abs().max() > 1e-4

@@ -59,11 +59,16 @@ def counted(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Ten
     return ~padding & (~inside(ignored, padding) | inside(targets, padding))
 
 
+def _mean(losses: Float[Tensor, "b t"], counted: Bool[Tensor, "b t"]) -> Float[Tensor, ""]:
+    """Over the snippets that count; 0 where none does."""
+    return losses[counted].sum() / counted.sum().clamp(min=1)
+
+
 def focal_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
     """Mean focal loss of the snippets (row 79; the published one divides by padding too)."""
-    return focal_terms(logits, inside.to(logits))[counted].mean()
+    return _mean(focal_terms(logits, inside.to(logits)), counted)
 
 
 def softmax_salience(
@@ -81,7 +86,7 @@ def plain_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
     """Mean binary cross-entropy of the snippets (row 67, the mask loss)."""
-    return functional.binary_cross_entropy_with_logits(logits[counted], inside[counted].to(logits))
+    return _mean(functional.binary_cross_entropy_with_logits(logits, inside.to(logits), reduction="none"), counted)
 
 
 SALIENCE = {"bce": focal_salience, "ce": softmax_salience, "mask": plain_salience}
@@ -120,4 +125,4 @@ def segmentation_loss(
     number = wanted.sum(-1, keepdim=True)
     wanted = torch.where(number > 0, wanted / number.clamp(min=1), 1 / len(texts))
     loss = -(wanted * (cosine / temperature).log_softmax(-1)).sum(-1)
-    return loss[counted(targets, padding)].mean()
+    return _mean(loss, counted(targets, padding))

@@ -5,13 +5,29 @@ the detector is always asked for the actions of some classes among those of othe
 are hidden is drawn anew for every batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tadlib.data.batches import Target, WindowSet
+from tadlib.data.batches import Batch, Target, WindowSet
+
+
+def shown_batches(
+    windows: WindowSet,
+    batch_size: int,
+    texts: Float[Tensor, "k e"] | None,
+    hidden: float,
+    generator: torch.Generator,
+) -> Iterator[tuple[Batch, Float[Tensor, "shown e"] | None]]:
+    """The batches of one pass, each with the texts of the classes that it shows: all of them if none are hidden."""
+    for batch in windows.batches(batch_size, generator):
+        if hidden:
+            targets, shown = episode(batch.targets, texts, windows, hidden, generator)
+            yield batch._replace(targets=targets), shown
+        else:
+            yield batch, texts
 
 
 def draw(classes: int, hidden: float, generator: torch.Generator) -> Int[Tensor, " shown"]:

@@ -8,10 +8,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.data.batches import Target
+from tadlib.data.batches import Batch, Target
 from tadlib.detector.dense import (
     best_tiou,
+    counted,
     focal_terms,
+    inside,
     quality_loss,
     salience_loss,
     segmentation_loss,
@@ -23,6 +25,8 @@ from tadlib.segments import diou, giou, tiou, to_segments
 
 COSINE_SCALE = 20.0  # sharpness of the cosine between a query's embedding and class texts; sigmoids follow
 OVERLAPS = {"giou": giou, "diou": diou, "iou": tiou}
+TERMS = ("loss_class", "loss_l1", *(f"loss_{name}" for name in OVERLAPS))
+TERMS += ("loss_salience", "loss_quality", "loss_segmentation")
 IGNORED_TIOU = 0.5  # from which on a query answers an action that is to be ignored
 
 
@@ -69,7 +73,7 @@ def detection_losses(
     segments_cw = torch.cat([layer.segments_cw for layer in layers])
     logits = torch.cat([class_logits(layer, texts) for layer in layers])
     terms = _sums(segments_cw, logits, [*targets] * len(layers), criterion)
-    number = len(layers) * max(1, sum(len(target.labels_ix) for target in targets))
+    number = len(layers) * max(1, _actions(targets))
     return {name: value / number for name, value in terms.items()}
 
 
@@ -93,6 +97,32 @@ def snippet_losses(
             outputs.snippet_embeddings, texts, targets, padding, criterion.temperature
         )
     return terms
+
+
+def shares(batches: Sequence[Batch], criterion: Criterion = Criterion()) -> list[dict[str, float]]:
+    """By how much each batch's terms count for their sum to be the terms of all batches as one.
+
+    A term is a mean over actions, snippets or windows, of which a batch may have more than the next.
+    """
+    if len(batches) == 1:
+        return [dict.fromkeys(TERMS, 1.0)]
+    parts = [_amounts(batch, criterion) for batch in batches]
+    total = {name: max(1, sum(part[name] for part in parts)) for name in TERMS}
+    return [{name: max(1, part[name]) / total[name] for name in TERMS} for part in parts]
+
+
+def _amounts(batch: Batch, criterion: Criterion) -> dict[str, int]:
+    """What each term of a batch is a mean over, none of it where there is none."""
+    amounts = dict.fromkeys(TERMS, _actions(batch.targets)) | {"loss_quality": len(batch.targets)}
+    snippets = counted(batch.targets, batch.padding)
+    if criterion.salience == "ce":
+        windows = (snippets & inside(batch.targets, batch.padding)).any(1)
+        return amounts | {"loss_salience": int(windows.sum()), "loss_segmentation": int(snippets.sum())}
+    return amounts | dict.fromkeys(("loss_salience", "loss_segmentation"), int(snippets.sum()))
+
+
+def _actions(targets: Sequence[Target]) -> int:
+    return sum(len(target.labels_ix) for target in targets)
 
 
 def _sums(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from tadlib.data.batches import Batch, WindowSet
 from tadlib.detector.averages import Average
-from tadlib.detector.episodes import episode
-from tadlib.detector.losses import Criterion, detection_losses, snippet_losses
+from tadlib.detector.episodes import shown_batches
+from tadlib.detector.losses import Criterion, detection_losses, shares, snippet_losses
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.parallel import ALONE, Team
 from tadlib.devices import CPU, only_deterministic, peak_memory, seed_all
@@ -142,18 +143,20 @@ class Trainer:
         if dtype == torch.float16 and not self.scaler.is_enabled():
             self.scaler = torch.amp.GradScaler(device.type, FIRST_SCALE)
         sums: dict[str, Tensor] = {}
-        for place, batch in enumerate(self.windows.batches(self.recipe.batch_size, self.generator), start=1):
-            terms = self._terms(batch, texts, device, dtype)
-            loss = sum(weight * terms[name] for name, weight in self.recipe.weights.items())
-            terms["loss"] = loss.detach()
-            if not torch.isfinite(loss):
-                values = ", ".join(f"{name}={float(value.detach()):.3g}" for name, value in terms.items())
-                raise NonFiniteLoss(f"epoch {number}: {values}; lower lr ({self.recipe.lr}) or clip_norm")
-            self.scaler.scale(loss / self.recipe.accumulate).backward()
-            if place % self.recipe.accumulate == 0 or place == self.batches:
-                self._step()
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.detach()
+        batches = shown_batches(self.windows, self.recipe.batch_size, texts, self.recipe.episodes, self.generator)
+        while group := list(islice(batches, self.recipe.accumulate)):
+            parts = shares([batch for batch, _ in group], self.recipe.criterion)
+            for (batch, shown), share in zip(group, parts, strict=True):
+                terms = self._terms(batch, shown, device, dtype)
+                weighted = {name: weight * terms[name] for name, weight in self.recipe.weights.items()}
+                terms["loss"] = loss = sum(weighted.values()).detach()
+                if not torch.isfinite(loss):
+                    values = ", ".join(f"{name}={float(value.detach()):.3g}" for name, value in terms.items())
+                    raise NonFiniteLoss(f"epoch {number}: {values}; lower lr ({self.recipe.lr}) or clip_norm")
+                self.scaler.scale(sum(share[name] * term for name, term in weighted.items())).backward()
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach()
+            self._step()
         row = {name: float(value) / self.batches for name, value in sums.items()}
         row |= {"epoch": number, "lr": self.schedule.get_last_lr()[0], "windows": len(self.windows)}
         row |= {"seconds": time.perf_counter() - started, "memory": peak_memory(device)}
@@ -162,17 +165,14 @@ class Trainer:
 
     def _terms(self, batch: Batch, texts: Tensor | None, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         padding, criterion = batch.padding.to(device), self.recipe.criterion
-        targets = batch.targets
-        if self.recipe.episodes:
-            targets, texts = episode(targets, texts, self.windows, self.recipe.episodes, self.generator)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             features, hidden = self.team.share(batch.features, padding)
             outputs = self.run(features.to(device), hidden, texts)
         outputs = self.team.whole(outputs, len(batch.targets))
         if not self.recipe.aux_loss:
             outputs = outputs._replace(earlier=())
-        terms = detection_losses(outputs, targets, texts, criterion)
-        return terms | snippet_losses(outputs, targets, padding, texts, criterion)
+        terms = detection_losses(outputs, batch.targets, texts, criterion)
+        return terms | snippet_losses(outputs, batch.targets, padding, texts, criterion)
 
     def look(self, observers: Observers) -> None:
         """Let the observers see the model as it would be kept now, and remember it if it is the best so far."""
