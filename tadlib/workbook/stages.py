@@ -47,7 +47,7 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
     if params.fuse_text or params.segmentation != "none":
         names |= WORDING
     if params.validation:
-        names |= MERGING
+        names |= MERGING | {"filter_threshold", "protocol"}
     return everything if params.curves else names
 
 
