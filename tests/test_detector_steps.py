@@ -29,8 +29,8 @@ WORDS = {
     "learned positions": {"positions": "learned"},
     "quality": {"quality": True},
     "text fused in": {"fuse_text": True},
-    "segmentation of the memory": {"segmentation": "memory"},
-    "segmentation beside": {"segmentation": "branch", "segmentation_temperature": 1.0},
+    "segmentation": {"segmentation": "memory"},
+    "softer segmentation": {"segmentation": "memory", "segmentation_temperature": 1.0},
     "distance IoU": {"overlap_loss": "diou", "cost_giou": 1.0},
     "plain IoU": {"overlap_loss": "iou"},
     "ignoring unseen actions": {"ignore_unseen": True},
@@ -49,7 +49,7 @@ WORDS = {
     "episodes of a detector with texts": {
         "episodes": 0.3,
         "target": "name",
-        "segmentation": "branch",
+        "segmentation": "memory",
         "fuse_text": True,
     },
 }

@@ -79,5 +79,5 @@ class TextFusion(nn.Module):
 
 
 def snippet_head(width: int, text_dim: int) -> nn.Module:
-    """Snippets of the memory as embeddings to compare with class texts (rows 33, 39)."""
+    """Snippets of the memory as embeddings to compare with class texts (row 33)."""
     return mlp(width, width, text_dim)

@@ -75,7 +75,7 @@ class Switches:
     positions: str = "sine"  # learned: a table, for windows of any length
     quality: bool = False  # expected tIoU beside the actionness (16)
     fuse_text: bool = False  # snippets look at class texts before the encoder (17)
-    segmentation: str = "none"  # memory (33), branch (39, 44): snippets classified with text
+    segmentation: str = "none"  # memory (33): snippets classified with text
 
 
 class EncoderLayer(nn.Module):
@@ -189,9 +189,7 @@ class ConditionalDetr(nn.Module):
         )
         self.quality = QualityHead(width) if switches.quality else None
         self.fuse = TextFusion(width, channels, heads) if switches.fuse_text else None
-        self.snippets = None
-        if switches.segmentation != "none":
-            self.snippets = snippet_head(width if switches.segmentation == "memory" else channels, channels)
+        self.snippets = snippet_head(width, channels) if switches.segmentation == "memory" else None
 
     def _start_well(self) -> None:
         as_they_are = {id(part) for part in (self.queries, self.places, *self.embed.parameters())}
@@ -254,9 +252,7 @@ class ConditionalDetr(nn.Module):
             earlier=tuple(answer for _, _, answer in answers[:-1]),
             salience_logits=None if self.salience is None else self.salience(memory, padding),
             quality_logits=None if self.quality is None else self.quality(memory, segments_cw, padding),
-            snippet_embeddings=None
-            if self.snippets is None
-            else self.snippets(memory if self.switches.segmentation == "memory" else static),
+            snippet_embeddings=None if self.snippets is None else self.snippets(memory),
         )
 
     def compiled(self, *, replayed: bool = True, **options: object) -> Callable[..., Outputs]:

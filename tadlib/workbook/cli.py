@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace) -> int:
     changes = _changes(options.set)
     planned = [experiments.plan(path, changes, options.quick, options.base) for path in options.experiments]
     for each in planned:
-        print(f"{each.name}: {each.question}\n{len(each.runs)} runs: {', '.join(each.runs)}")
+        print(f"{each.name}: {each.question}\n{len(each.runs)} runs:", *each.runs, sep="\n  ")
         if options.dry_run:
             common = [f"{name}={value}" for name, value in each.common.items()]
             print("in common:", ", ".join(common) or "nothing given")

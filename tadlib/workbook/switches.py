@@ -19,8 +19,8 @@ class DetectorSwitches(BaseModel):
     positions: Literal["sine", "learned"] = Field("sine", description="positions in a window: sines, or learned")
     quality: bool = Field(False, description="expected tIoU of a segment beside its actionness")
     fuse_text: bool = Field(False, description="snippets look at the class texts before the encoder")
-    segmentation: Literal["none", "memory", "branch"] = Field(
-        "none", description="classify snippets with text: the encoder's, or those of a branch of their own"
+    segmentation: Literal["none", "memory"] = Field(
+        "none", description="classify the encoder's snippets with text too; for a branch of its own see head_on"
     )
     segmentation_temperature: float = Field(0.07, gt=0, description="temperature of that classification")
     overlap_loss: Literal["giou", "diou", "iou"] = Field("giou", description="form of the loss on overlap")
