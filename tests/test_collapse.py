@@ -1,51 +1,55 @@
-"""Training does not collapse: on classes it never saw the last epoch is worth nearly what the best one is.
+"""Training does not collapse: the last epoch is worth nearly what the best one is, on classes it never saw too.
 
-Each case takes minutes: the demo as its recipe trains it, and a rehearsal on simulated features of the short videos of
-THUMOS14, whose timelines are real.
+Each case takes minutes: the demo as its recipe trains it, and the rehearsal set of `params/rehearsal.yaml`.
 """
 
-import json
+import shutil
 
 import pytest
+from conftest import ROOT
 
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
-from tadlib.workbook.recipes import STEADY
+from tadlib.workbook.plans import plan
 from tadlib.workbook.steps import watching
 
-LONGEST = 100.0  # seconds of a video that is rehearsed
-SMALL = {"features": "simulate", "width": 128, "encoder_layers": 1, "decoder_layers": 2, "epochs": 60, "lr": 1e-3}
-BOTH = (watching.UNSEEN, watching.NAMED)
+SCORED = (watching.UNSEEN, watching.NAMED)  # in the closed set every class is seen, and scored
 
 
 @pytest.fixture(scope="module")
-def rehearsal(tmp_path_factory, shared_data):
-    """A data set of the annotated THUMOS14 videos that are short."""
-    folder = tmp_path_factory.mktemp("rehearsal")
-    content = json.loads((shared_data / "thumos14" / "annotations.json").read_text(encoding="utf-8"))
-    videos = content["database"].items()
-    short = {name: video for name, video in videos if video["duration"] <= LONGEST and video["annotations"]}
-    (folder / "annotations.json").write_text(json.dumps({"database": short}), encoding="utf-8")
-    return {"dataset": str(folder)} | SMALL | STEADY
+def data_dir(tmp_path_factory, shared_data):
+    """THUMOS14's annotations, where features are simulated beside them."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "thumos14").mkdir()
+    shutil.copy(shared_data / "thumos14" / "annotations.json", folder / "thumos14")
+    return str(folder)
 
 
 def curves(tmp_path, **words) -> dict[str, list[float]]:
-    """What a detector is worth on unseen classes after every epoch, class-agnostic and with names."""
-    params = Params.check({"split": 50, "curves": True, "run_dir": str(tmp_path / "run")} | words)
+    """What a detector is worth on the scored classes after every epoch, class-agnostic and with names."""
+    params = Params.check({"curves": True, "run_dir": str(tmp_path / "run")} | words)
     data = steps.gather(params)
     history = steps.train(data, steps.training_windows(data, params), params, runs.start("train", params))[1]
-    return {name: [row[name] for row in history] for name in BOTH}
+    found = {name: [row[name] for row in history] for name in SCORED}
+    for name, row in found.items():
+        print(f"{words}: {name}: last epoch {row[-1]:.3f}, best {max(row):.3f}, ratio {row[-1] / max(row):.3f}")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("split", "split_id", "seed"),
+    [(50, 1, 0), (50, 2, 0), *((split, 0, seed) for split in (0, 75, 50) for seed in (0, 1, 2))],
+)
+def test_the_last_epoch_of_the_demo_is_nearly_the_best(split, split_id, seed, tmp_path):
+    found = curves(tmp_path, split=split, split_id=split_id, seed=seed)
+    assert all(row[-1] >= 0.9 * max(row) > 0.09 for row in found.values())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split_id", [0, 1, 2])
-def test_the_last_epoch_of_the_demo_is_nearly_the_best(split_id, tmp_path):
-    assert all(row[-1] >= 0.9 * max(row) > 0.09 for row in curves(tmp_path, split_id=split_id).values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("split_id", [0, 1, 2])
-def test_the_last_epoch_of_the_rehearsal_is_nearly_the_best(split_id, rehearsal, tmp_path):
-    """What the detector answers for; with names, which CLIP gives, split 1 ended at 0.87 of its best."""
-    found = curves(tmp_path, split_id=split_id, **rehearsal)[watching.UNSEEN]
-    assert found[-1] >= 0.9 * max(found) > 0.05
+def test_the_last_epoch_of_the_rehearsal_is_nearly_the_best(split_id, data_dir, tmp_path):
+    given = plan(ROOT / "params" / "rehearsal.yaml").runs.values()
+    words = next(run for run in given if (run["split_id"], run["seed"]) == (split_id, 0))
+    found = curves(tmp_path, **words, data_dir=data_dir)
+    assert all(row[-1] >= 0.9 * max(row) > 0.18 for row in found.values())
