@@ -6,6 +6,7 @@ import torch
 
 from tadlib.data.annotations import Action, Video
 from tadlib.data.batches import Cut, Extras, Shelf, WindowSet
+from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
 from tadlib.naming.pooling import pool
@@ -129,14 +130,30 @@ def test_features_are_kept_up_to_a_number_of_bytes():
     assert store.reads == ["a", "b", "c", "b"]
 
 
-def test_memory_mapped_features_cost_no_memory(tmp_path):
-    np.save(tmp_path / "v.npy", np.zeros((100, 4), np.float32))
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_memory_mapped_features_cost_no_memory(dtype, tmp_path, monkeypatch):
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.arange(400, dtype=dtype).reshape(100, 4))
+    store, reads = FeatureStore(tmp_path), []
+    monkeypatch.setattr(
+        np, "load", lambda path, load=np.load, **words: (reads.append(path.stem), load(path, **words))[1]
+    )
+    shelf = Shelf(store, limit=10)
+    assert [shelf.read(name)[99, 3] for name in ("a", "b", "a")] == [399.0] * 3
+    assert reads == ["a", "b"]
+    (item,) = WindowSet([Video("a", 100.0, 8.0, "val", ())], store, 8, Cut(length=100))
+    assert item.features.dtype == torch.float32 and item.features[99].tolist() == [396.0, 397.0, 398.0, 399.0]
+
+
+def test_a_copy_of_memory_mapped_features_does_cost_memory(tmp_path):
+    np.save(tmp_path / "v.npy", np.zeros((100, 4), np.float16))
     store = Ramp(100)
-    store.read = lambda name: (store.reads.append(name), np.load(tmp_path / "v.npy", mmap_mode="r"))[1]
+    copied = np.load(tmp_path / "v.npy", mmap_mode="r").astype(np.float32)
+    store.read = lambda name: (store.reads.append(name), copied)[1]
     shelf = Shelf(store, limit=10)
     for name in ("a", "b", "a"):
         shelf.read(name)
-    assert store.reads == ["a", "b"]
+    assert store.reads == ["a", "b", "a"]
 
 
 def extra(**words):

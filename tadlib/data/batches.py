@@ -86,11 +86,11 @@ class Shelf:
         self._bytes = 0
 
     def read(self, video_id: str) -> np.ndarray:
-        """The features (T, C) of a video."""
+        """The features (T, C) of a video, as they are stored."""
         if video_id in self._kept:
             self._kept.move_to_end(video_id)
             return self._kept[video_id]
-        features = self._kept[video_id] = self.store.read(video_id)
+        features = self._kept[video_id] = getattr(self.store, "stored", self.store.read)(video_id)
         self._bytes += _weight(features)
         while self._bytes > self.limit and len(self._kept) > 1:
             self._bytes -= _weight(self._kept.popitem(last=False)[1])
@@ -98,7 +98,8 @@ class Shelf:
 
 
 def _weight(features: np.ndarray) -> int:
-    return 0 if isinstance(features, np.memmap) else features.nbytes
+    mapped = isinstance(features, np.memmap) and features.base is not None  # a copy of such an array is one by name
+    return 0 if mapped else features.nbytes
 
 
 class WindowSet(Sequence[Item]):

@@ -107,7 +107,11 @@ class FeatureStore:
         return self.folder.name
 
     def read(self, video_id: str) -> np.ndarray:
-        """The features (T, C) float32 of a video, memory-mapped; a missing or damaged file is named."""
+        """The features (T, C) float32 of a video; a missing or damaged file is named."""
+        return self.stored(video_id).astype(np.float32, copy=False)
+
+    def stored(self, video_id: str) -> np.ndarray:
+        """The features (T, C) of a video as they lie on disk, memory-mapped, of which only what is used is read."""
         path = self.folder / f"{video_id}.npy"
         if not path.is_file():
             raise FileNotFoundError(f"no features of {video_id}: expected {path}; run notebooks/prepare.ipynb")
@@ -117,7 +121,7 @@ class FeatureStore:
             raise ValueError(f"{path} is not a whole .npy file ({error}): delete it and run prepare again") from error
         if array.ndim != 2 or not len(array):
             raise ValueError(f"{path} must hold snippets x channels, at least one snippet; got shape {array.shape}")
-        return array.astype(np.float32, copy=False)
+        return array
 
 
 def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int = 1, count: int = 0) -> Path:

@@ -63,6 +63,10 @@ class FolderStore:
 
     def read(self, video_id: str) -> np.ndarray:
         """The features (t, c) float32 of a video; raises UnusableFeatures naming the file and what is wrong."""
+        return self.stored(video_id).astype(np.float32, copy=False)
+
+    def stored(self, video_id: str) -> np.ndarray:
+        """The same as they lie on disk, memory-mapped where the format allows it."""
         path = self.file(video_id)
         with _named(path):
             array = READERS[path.suffix](path, video_id)
@@ -73,7 +77,7 @@ class FolderStore:
         if not np.isfinite(array).all():
             first = int(np.argwhere(~np.isfinite(array).all(axis=1))[0, 0])
             raise UnusableFeatures(f"{path} has NaN or infinite values, first in snippet {first}: extract it again")
-        return array.astype(np.float32, copy=False)
+        return array
 
     def check(self, videos: Iterable[Video]) -> dict[str, str]:
         """What is wrong with the features of which videos, by video; empty where all is well."""
