@@ -8,20 +8,29 @@ the number of snippets, queries and windows is varied too (minutes). Rectifying 
 """
 
 import argparse
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torchvision
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tadlib import segments
-from tadlib.data.batches import Target
+from tadlib.data.annotations import Action, Video
+from tadlib.data.batches import Cut, Target, WindowSet, collate
+from tadlib.data.features import FeatureStore
+from tadlib.data.windows import Window
 from tadlib.detector.losses import detection_losses, snippet_losses
-from tadlib.detector.matching import match
+from tadlib.detector.matching import Costs, focal_cost, match
 from tadlib.detector.network import ConditionalDetr, Outputs, Switches
 from tadlib.devices import CPU, peak_memory, pick
 
@@ -139,8 +148,53 @@ def parts() -> list[tuple[str, float]]:
     for batch, queries, actions in ((16, 40, 3), (64, 200, 30), (128, 200, 30)):
         size = Size(batch=batch, queries=queries, actions=actions)
         answers = torch.rand(batch, queries, 2), torch.randn(batch, queries, 1), targets(size)
-        work[f"matching, batch {batch}, {queries} queries, {actions} actions"] = lambda given=answers: match(*given)
+        name = f"matching, batch {batch}, {queries} queries, {actions} actions"
+        work[f"{name}, across the batch"] = lambda given=answers: match_across(*given)
+        work[name] = lambda given=answers: match(*given)
     return [(name, 1e3 * seconds(each, repetitions=7)) for name, each in work.items()]
+
+
+def match_across(
+    segments_cw: Float[Tensor, "b q 2"], logits: Float[Tensor, "b q 1"], wanted: Sequence[Target]
+) -> list[tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]]:
+    """As published matchers do it: the cost of every query for every action of the whole batch, then each window's."""
+    costs, found, true = Costs(), segments_cw.flatten(0, 1), torch.cat([target.segments_cw for target in wanted])
+    cost = costs.classes * focal_cost(logits.flatten(0, 1)) + costs.l1 * torch.cdist(found, true, p=1)
+    cost -= costs.giou * segments.giou(segments.to_segments(found)[:, None], segments.to_segments(true))
+    parts = cost.unflatten(0, logits.shape[:2]).split([len(target.segments_cw) for target in wanted], dim=-1)
+    return [linear_sum_assignment(part[place]) for place, part in enumerate(parts)]
+
+
+def loading() -> list[tuple[str, float]]:
+    """Milliseconds of a batch of 16 windows of as many videos, read from whole files or mapped ones."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        found_in = stored(Path(folder))
+        windows = [found_in[place].window for place in places(found_in)]
+        work = {"loading, whole files": lambda: from_whole_files(windows, Path(folder))}
+        work["loading, mapped files"] = lambda: collate([found_in[place] for place in places(found_in)])
+        return [(f"{name}, batch 16", 1e3 * seconds(each, repetitions=7)) for name, each in work.items()]
+
+
+def stored(folder: Path) -> WindowSet:
+    """Windows of 16 videos of 200 s, of which a snippet is eight frames: about THUMOS14's mean."""
+    videos = [Video(f"v{number}", 200.0, 30.0, "val", (Action(40.0, 50.0, "a"),)) for number in range(16)]
+    for number, video in enumerate(videos):
+        random = np.random.default_rng(number)
+        np.save(folder / f"{video.id}.npy", random.normal(size=(750, CHANNELS)).astype(np.float32))
+    return WindowSet(videos, FeatureStore(folder), 8, Cut())
+
+
+def places(found_in: WindowSet) -> range:
+    """One window of each video."""
+    return range(1, len(found_in), len(found_in) // 16)
+
+
+def from_whole_files(windows: Sequence[Window], folder: Path) -> Float[Tensor, "b t c"]:
+    """The features of windows as published loaders read them: each from its whole video, copied as floats."""
+    whole = (np.load(folder / f"{window.video_id}.npy").astype(np.float32) for window in windows)
+    rows = [features[window.first : window.stop] for features, window in zip(whole, windows, strict=True)]
+    return torch.stack([torch.from_numpy(each) for each in rows])
 
 
 def main() -> None:
@@ -164,8 +218,8 @@ def main() -> None:
             flush=True,
         )
     if device == CPU:
-        for name, milliseconds in parts():
-            print(f"{name:48} {milliseconds:9.2f} ms")
+        for name, milliseconds in [*parts(), *loading()]:
+            print(f"{name:60} {milliseconds:9.2f} ms")
 
 
 if __name__ == "__main__":
