@@ -142,7 +142,7 @@ class WindowSet(Sequence[Item]):
 
     def _item(self, window: Window, target: Target) -> Item:
         rows = self._shelf.read(window.video_id)[window.first : window.stop]
-        features = torch.from_numpy(np.array(rows, dtype=np.float32))
+        features = torch.from_numpy(np.require(rows, np.float32, "W"))  # a copy only of what must not be written to
         if self.cut.rescale:
             features = functional.interpolate(features.T[None], size=self.cut.rescale, mode="linear")[0].T
         return Item(features, target, window)

@@ -116,7 +116,7 @@ class FeatureStore:
         if not path.is_file():
             raise FileNotFoundError(f"no features of {video_id}: expected {path}; run notebooks/prepare.ipynb")
         try:
-            array = np.load(path, mmap_mode="r")
+            array = np.load(path, mmap_mode="c")
         except ValueError as error:
             raise ValueError(f"{path} is not a whole .npy file ({error}): delete it and run prepare again") from error
         if array.ndim != 2 or not len(array):

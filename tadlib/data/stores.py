@@ -132,7 +132,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _read_npy(path: Path, video_id: str) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="c")
 
 
 def _read_npz(path: Path, video_id: str) -> np.ndarray:
