@@ -18,7 +18,7 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json
-from tadlib.workbook import cli, execution, experiments, runs, sharing, vocabularies
+from tadlib.workbook import cli, execution, experiments, forecast, runs, sharing, vocabularies
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 
@@ -71,13 +71,31 @@ def test_a_batch_survives_a_failing_run_and_goes_on_where_it_stopped(home, capsy
 
 def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
     assert cli.main(["run", "params/two.yaml", "--dry-run"]) == 0
-    assert "2 runs: split-50, split-75" in capsys.readouterr().out
+    assert "2 runs: split 50, 75\n" in capsys.readouterr().out
     (home / "params" / "small.yaml").write_text("epochs: 3\n")
     words = ["run", "params/two.yaml", "--dry-run", "--base", "params/small.yaml", "--set", "split=75"]
     assert cli.main(words) == 0
     said = capsys.readouterr().out
-    assert said.startswith("two-small: Does it go on?\n1 runs: split-75\nin common: epochs=3, split=75\n")
+    assert said.startswith("two-small: Does it go on?\n1 run: split-75\nin common: epochs=3, split=75\n")
     assert not list((home / "outputs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sweep: {window: [0, 32], seed: [0, 1]}\nema: true", "4 runs: window 0, 32 × seed 0, 1"),
+        ("sweep: {ema: [true, false]}\nruns: [{lr: 1.0e-3}, {lr: 0.1}]", "4 runs: ema true, false × lr 0.001, 0.1"),
+        ("zip: {lr: [0.1, 0.2], epochs: [3, 4]}", "2 runs:\n  lr-0.1_epochs-3\n  lr-0.2_epochs-4"),
+        ("runs: [{fusion: clip}, {}]", "2 runs:\n  fusion-clip\n  run"),
+        (
+            "zip: {lr: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], epochs: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}",
+            "10 runs:\n  " + "\n  ".join(f"lr-{n}_epochs-{n}" for n in range(1, 9)) + "\n  and 2 more",
+        ),
+    ],
+)
+def test_runs_are_listed_as_the_combinations_they_are_or_else_by_their_first_labels(text, told, tmp_path):
+    (tmp_path / "e.yaml").write_text(f"# Q?\n{text}\n")
+    assert forecast.listing(experiments.plan(tmp_path / "e.yaml")) == f"e: Q?\n{told}"
 
 
 def test_a_wrong_word_on_the_command_line_is_one_sentence(home, capsys):
@@ -184,7 +202,11 @@ def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, ca
     assert "top_k-7: evaluate done in" in log and "evaluate done in" in (folder / "top_k-7" / "run.log").read_text()
 
     assert cli.main(["run", "params/e.yaml", "--dry-run"]) == 0
-    assert "train: 1 for 20 runs, 1 of them made already" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "train: 1 for 20 runs, 1 of them made already" in said
+    assert f"goes on in outputs/e/{folder.name}: 20 of 20 runs finished already\n" in said
+    assert cli.main(["run", "params/e.yaml", "--dry-run", "--new"]) == 0
+    assert "goes on in" not in capsys.readouterr().out
     experiment(quick_home, TWENTY.replace("# Q?", "lr: 0.3"))
     assert cli.main(["run", "params/e.yaml", "--dry-run", "--jobs", "2"]) == 0
     assert "about 41 s" in capsys.readouterr().out, "a training, twenty namings and evaluations of 2 s, two at once"
@@ -253,7 +275,9 @@ def test_several_files_are_one_batch_with_one_report_and_a_failure_in_one_stops_
     experiment(quick_home, QUESTION)
     (quick_home / "params" / "other.yaml").write_text(QUESTION.replace("0.1, 0.2", "0.3, 13"))
     assert cli.main(["run", "params/e.yaml", "params/other.yaml", "--dry-run"]) == 0
-    assert capsys.readouterr().out.count("2 runs: ") == 2 and not (quick_home / "outputs" / "e").exists()
+    said = capsys.readouterr().out
+    assert said.count("2 runs: lr ") == 2 and not (quick_home / "outputs" / "e").exists()
+    assert "\nin all: 4 runs, time with 1 at once: unknown" in said
     assert cli.main(["run", "params/other.yaml", "params/e.yaml"]) == 1
     said = capsys.readouterr()
     assert "tad: other/lr-13 failed in train" in said.err and "tad: 1 of 4 runs failed" in said.err

@@ -123,18 +123,15 @@ def _run(options: argparse.Namespace) -> int:
     import signal
     from contextlib import nullcontext
 
-    from tadlib.workbook import clusters, experiments, tracking
+    from tadlib.workbook import clusters, experiments, forecast, tracking
 
     changes = _changes(options.set)
     planned = [experiments.plan(path, changes, options.quick, options.base) for path in options.experiments]
-    for each in planned:
-        print(f"{each.name}: {each.question}\n{len(each.runs)} runs:", *each.runs, sep="\n  ")
-        if options.dry_run:
-            common = [f"{name}={value}" for name, value in each.common.items()]
-            print("in common:", ", ".join(common) or "nothing given")
-            print(*experiments.forecast(each, options.jobs), sep="\n")
     if options.dry_run:
+        forecast.tell(planned, options.jobs, options.new, _say)
         return 0
+    for each in planned:
+        print(forecast.listing(each))
     if options.track:
         tracking.require(options.track)
     if threading.current_thread() is threading.main_thread():

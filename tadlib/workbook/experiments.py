@@ -18,34 +18,48 @@ from typing import Any
 from tadlib.files import read_json, write_json
 from tadlib.workbook import execution, runs, stages, warm
 from tadlib.workbook.execution import INTERRUPTED, finished
-from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment, plan
 from tadlib.workbook.sharing import Way, obtain
 from tadlib.workbook.stages import STAGES, code_version
 
-__all__ = ["Experiment", "Way", "execute", "plan", "run_all_stages", "version_dir"]
+__all__ = ["Experiment", "Way", "continued", "execute", "plan", "run_all_stages", "version_dir"]
 
 POLL = 0.5  # seconds between two looks at what runs have told
 Say = Callable[[str], None]
 
 
 def version_dir(experiment: Experiment, new: bool = False) -> Path:
-    """The directory of this execution: the latest one if it has the same plan and code, else a new one."""
-    base = runs.project_root() / "outputs" / experiment.name
-    wanted = {
-        "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
-        "code": code_version(*STAGES),
-    }
-    latest = max((path.parent for path in base.glob("*/experiment.json")), default=None)
-    if latest is not None and not new:
+    """The directory of this execution: the latest one if it can be continued, else a new one."""
+    latest = None if new else continued(experiment)
+    if latest is not None:
+        return latest
+    folder = _home(experiment) / runs.new_name()
+    folder.mkdir(parents=True)
+    facts = {"commit": runs.commit(), "asks": experiment.asks, "question": experiment.question, "status": {}}
+    write_json(folder / "experiment.json", _wanted(experiment) | facts)
+    return folder
+
+
+def continued(experiment: Experiment) -> Path | None:
+    """The latest version of an experiment if it has the same plan and code: it goes on where it stopped."""
+    latest = max((path.parent for path in _home(experiment).glob("*/experiment.json")), default=None)
+    wanted = _wanted(experiment)
+    if latest is not None:
         record = read_json(latest / "experiment.json")
         if {name: record.get(name) for name in wanted} == wanted:
             return latest
-    folder = base / runs.new_name()
-    folder.mkdir(parents=True)
-    facts = {"commit": runs.commit(), "asks": experiment.asks, "question": experiment.question, "status": {}}
-    write_json(folder / "experiment.json", wanted | facts)
-    return folder
+    return None
+
+
+def _home(experiment: Experiment) -> Path:
+    return runs.project_root() / "outputs" / experiment.name
+
+
+def _wanted(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
+        "code": code_version(*STAGES),
+    }
 
 
 def execute(
@@ -110,6 +124,11 @@ def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -
     return "finished"
 
 
+def done(folder: Path) -> bool:
+    """Whether a run has every stage."""
+    return all(finished(folder / f"{stage}.ipynb") for stage in STAGES)
+
+
 def in_order(experiment: Experiment) -> list[str]:
     """The labels so that runs of different detectors come first: those that share one would only wait for it."""
     place: Counter[str] = Counter()
@@ -121,40 +140,11 @@ def in_order(experiment: Experiment) -> list[str]:
     return sorted(experiment.runs, key=ranks.__getitem__)
 
 
-def forecast(experiment: Experiment, jobs: int = 1) -> list[str]:
-    """What a plan costs, in lines: distinct stages after sharing, and the time by what earlier runs took."""
-    took = _seconds_by_stage(runs.project_root() / "outputs")
-    lines, total, known = [], 0.0, True
-    for stage in STAGES:
-        keys: dict[str, Params] = {}
-        for given in experiment.runs.values():
-            params = Params.check(given)
-            keys.setdefault(stages.key(stage, given, runs.device_name(params.device)), params)
-        todo = {key: params for key, params in keys.items() if not stages.stored(stage, key)}
-        times = [took.get((stage, params.dataset)) for params in todo.values()]
-        known = known and None not in times
-        total += sum(time or 0.0 for time in times)
-        there = f", {len(keys) - len(todo)} of them made already" if len(todo) < len(keys) else ""
-        lines.append(f"{stage}: {len(keys)} for {len(experiment.runs)} runs{there}")
-    about = f"about {duration(total / jobs)}" if known else "unknown: no earlier run of this data set took it"
-    return [*lines, f"time with {jobs} at once: {about}"]
-
-
 def duration(seconds: float) -> str:
     """A time that people read: 40 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _seconds_by_stage(outputs: Path) -> dict[tuple[str, str], float]:
-    """The median time of each stage on each data set."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for run in runs.load(outputs):
-        for stage, record in runs.records(run["dir"]).items():
-            if "seconds" in record:
-                found.setdefault((stage, run["parameters"]["dataset"]), []).append(record["seconds"])
-    return {where: sorted(times)[len(times) // 2] for where, times in found.items()}
 
 
 def _status(future: Future) -> str:
@@ -188,7 +178,7 @@ class _Batch:
     def __post_init__(self) -> None:
         self.write = _into(self.folder / "batch.log")
         self.read = {label: self._size(label) for label in self.labels}
-        self.skipped = sum(all(finished(self.folder / label / f"{s}.ipynb") for s in STAGES) for label in self.labels)
+        self.skipped = sum(done(self.folder / label) for label in self.labels)
 
     def _size(self, label: str) -> int:
         log = self.folder / label / "run.log"

@@ -105,7 +105,7 @@ def _variants(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
     varied = [name for name in free if len({repr(entry.parameters.get(name)) for entry in entries}) > 1]
     found: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
-        found.setdefault(tuple(f"{name}={_shown(entry.parameters.get(name))}" for name in varied), []).append(entry)
+        found.setdefault(tuple(f"{name}={shown(entry.parameters.get(name))}" for name in varied), []).append(entry)
     return {_label(values, number): tuple(each) for number, (values, each) in enumerate(found.items(), start=1)}
 
 
@@ -127,7 +127,8 @@ def _together(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
     }
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """The value of a parameter as a label says it."""
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
