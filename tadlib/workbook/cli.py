@@ -128,7 +128,8 @@ def _run(options: argparse.Namespace) -> int:
     changes = _changes(options.set)
     planned = [experiments.plan(path, changes, options.quick, options.base) for path in options.experiments]
     if options.dry_run:
-        forecast.tell(planned, options.jobs, options.new, _say)
+        way = experiments.Way(options.jobs, share=not options.no_share)
+        forecast.tell(planned, way, options.new, _say)
         return 0
     for each in planned:
         print(forecast.listing(each))

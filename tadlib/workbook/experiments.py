@@ -124,11 +124,6 @@ def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -
     return "finished"
 
 
-def done(folder: Path) -> bool:
-    """Whether a run has every stage."""
-    return all(finished(folder / f"{stage}.ipynb") for stage in STAGES)
-
-
 def in_order(experiment: Experiment) -> list[str]:
     """The labels so that runs of different detectors come first: those that share one would only wait for it."""
     place: Counter[str] = Counter()
@@ -178,7 +173,7 @@ class _Batch:
     def __post_init__(self) -> None:
         self.write = _into(self.folder / "batch.log")
         self.read = {label: self._size(label) for label in self.labels}
-        self.skipped = sum(done(self.folder / label) for label in self.labels)
+        self.skipped = sum(all(finished(self.folder / label / f"{s}.ipynb") for s in STAGES) for label in self.labels)
 
     def _size(self, label: str) -> int:
         log = self.folder / label / "run.log"

@@ -1,24 +1,27 @@
 """What plans ask for, told before anything is executed: their runs, what is there already, and how long it takes."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from tadlib.workbook import runs, stages
-from tadlib.workbook.experiments import continued, done, duration
+from tadlib.workbook.execution import finished
+from tadlib.workbook.experiments import continued, duration
 from tadlib.workbook.params import Params
-from tadlib.workbook.plans import Experiment
-from tadlib.workbook.sharing import relative
+from tadlib.workbook.plans import QUICK, Experiment
+from tadlib.workbook.sharing import Way, relative
 from tadlib.workbook.stages import STAGES
 from tadlib.workbook.variants import shown
 
 LABELS = 8  # at most, of runs that are not simply every combination
 
 
-def tell(planned: Sequence[Experiment], jobs: int, new: bool, say: Callable[[str], None]) -> None:
-    """Say what executing the plans one after the other, with so many runs at once, would do and cost."""
-    cost = Forecast(jobs)
+def tell(planned: Sequence[Experiment], way: Way, new: bool, say: Callable[[str], None]) -> None:
+    """Say what executing the plans one after the other would do and cost."""
+    cost = Forecast(way)
     for each in planned:
         say(listing(each))
         common = [f"{name}={value}" for name, value in each.common.items()]
@@ -47,48 +50,85 @@ def listing(experiment: Experiment) -> str:
 
 @dataclass
 class Forecast:
-    """What plans cost that are executed one after the other, with so many runs at once."""
+    """What plans cost that are executed one after the other; a stage that several need costs the first of them."""
 
-    jobs: int
+    way: Way
     seconds: float | None = 0.0  # None where nobody knows
+    counted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.took = _seconds_by_stage(runs.project_root() / "outputs")
+        self.took = _took(runs.project_root() / "outputs")
 
     def lines(self, experiment: Experiment, folder: Path | None) -> Iterator[str]:
         """The next plan: what the version in `folder` has of it, distinct stages, time by what earlier runs took."""
+        there: set[tuple[str, str]] = set()
         if folder:
-            there = sum(done(folder / label) for label in experiment.runs)
-            yield f"goes on in {relative(folder)}: {there} of {len(experiment.runs)} runs finished already"
+            every = [(run, stage) for run in experiment.runs for stage in STAGES]
+            there = {(run, stage) for run, stage in every if finished(folder / run / f"{stage}.ipynb")}
+            done = sum(all((run, stage) in there for stage in STAGES) for run in experiment.runs)
+            yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
         total: float | None = 0.0
         for stage in STAGES:
-            keys: dict[str, Params] = {}
-            for given in experiment.runs.values():
-                params = Params.check(given)
-                keys.setdefault(stages.key(stage, given, runs.device_name(params.device)), params)
-            todo = {key: params for key, params in keys.items() if not stages.stored(stage, key)}
-            total = _sum(total, *(self.took.get((stage, params.dataset)) for params in todo.values()))
-            there = f", {len(keys) - len(todo)} of them made already" if len(todo) < len(keys) else ""
-            yield f"{stage}: {len(keys)} for {len(experiment.runs)} runs{there}"
+            wanted, todo = self._stages(stage, experiment, there)
+            above = todo.keys() & self.counted
+            total = _sum(total, *(self._seconds(stage, params) for key, params in todo.items() if key not in above))
+            self.counted |= todo.keys()
+            made = f", {wanted - len(todo)} of them made already" if len(todo) < wanted else ""
+            shared = f", {len(above)} of them by a plan above" if above else ""
+            yield f"{stage}: {wanted} for {len(experiment.runs)} runs{made}{shared}"
         self.seconds = _sum(self.seconds, total)
         yield self.time(total)
+
+    def _stages(
+        self, stage: str, experiment: Experiment, there: Container[tuple[str, str]]
+    ) -> tuple[int, dict[str, Params]]:
+        """How many distinct executions of a stage a plan needs, and those that are not there yet."""
+        wanted, todo = set(), {}
+        for label, given in experiment.runs.items():
+            params = Params.check(given)
+            key = stages.key(stage, given, runs.device_name(params.device))
+            name = f"{stage}-{key}" if self.way.share else f"{experiment.name}/{label}/{stage}"
+            wanted.add(name)
+            if (label, stage) not in there and not (self.way.share and stages.stored(stage, key)):
+                todo[name] = params
+        return len(wanted), todo
+
+    def _seconds(self, stage: str, params: Params) -> float | None:
+        where = (stage, params.dataset)
+        took = self.took.get((*where, *_size(params.model_dump())), self.took.get(where))
+        return None if took is None else took * _passes(stage, params.model_dump())
 
     def time(self, seconds: float | None) -> str:
         """How long it takes, in words."""
         unknown = "unknown: no earlier run of this data set took it"
-        about = unknown if seconds is None else f"about {duration(seconds / self.jobs)}"
-        return f"time with {self.jobs} at once: {about}"
+        about = unknown if seconds is None else f"about {duration(seconds / self.way.jobs)}"
+        return f"time with {self.way.jobs} at once: {about}"
 
 
 def _sum(*seconds: float | None) -> float | None:
     return None if None in seconds else sum(seconds)
 
 
-def _seconds_by_stage(outputs: Path) -> Mapping[tuple[str, str], float]:
-    """The median time of each stage on each data set."""
-    found: dict[tuple[str, str], list[float]] = {}
+def _took(outputs: Path) -> dict[tuple[Any, ...], float]:
+    """The median time of a stage, of training for each epoch, on each data set, and there by the size of the run too.
+
+    What a run took over from another is the other's record, and counts once.
+    """
+    found: dict[tuple[Any, ...], list[float]] = {}
     for run in runs.load(outputs):
         for stage, record in runs.records(run["dir"]).items():
-            if "seconds" in record:
-                found.setdefault((stage, run["parameters"]["dataset"]), []).append(record["seconds"])
-    return {where: sorted(times)[len(times) // 2] for where, times in found.items()}
+            if stage in STAGES and "seconds" in record and "shared" not in record:
+                given = record["parameters"]
+                where = (stage, given["dataset"])
+                for place in (where, (*where, *_size(given))):
+                    found.setdefault(place, []).append(record["seconds"] / _passes(stage, given))
+    return {place: median(times) for place, times in found.items()}
+
+
+def _size(given: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What `--quick` cuts: times of runs that agree in it are the best guess, where there are any."""
+    return tuple(given.get(name) for name in QUICK)
+
+
+def _passes(stage: str, given: Mapping[str, Any]) -> int:
+    return given["epochs"] if stage == "train" else 1
