@@ -142,10 +142,13 @@ def _run(options: argparse.Namespace) -> int:
     with cluster as (pool, together):
         way = experiments.Way(max(options.jobs, together), options.retries, not options.no_share)
         for each in planned:
-            folder = experiments.version_dir(each, options.new)
-            print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
-            ended.append((each.name, folder, experiments.execute(each, folder, way, _say, pool)))
-    return _conclude(ended, options.track)
+            try:
+                folder = experiments.version_dir(each, options.new)
+                print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
+                ended.append((each.name, folder, experiments.execute(each, folder, way, _say, pool)))
+            except OSError as error:  # a full disk, say: the other files may still have room
+                print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
+    return max(_conclude(ended, options.track), int(len(ended) < len(planned)))
 
 
 def _conclude(ended: Sequence[Ended], tracker: str | None) -> int:
