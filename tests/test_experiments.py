@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import instant
 import nbformat
@@ -154,6 +155,31 @@ def test_a_batch_that_is_ended_while_its_notebooks_start_begins_no_other_and_tri
         experiments.execute(planned, folder, sharing.Way(jobs=2, retries=3), print)
     assert len(begun) == 2 and not execution.stopping.is_set()
     assert {stage for path in folder.glob("*/run.json") for stage in read_json(path)} == {"prepare"}
+
+
+def test_workers_elsewhere_begin_no_other_stage_when_the_batch_ends_and_go_on_when_it_is_taken_up(
+    quick_home, monkeypatch
+):
+    ended = threading.Event()
+
+    def execute(stage, target, parameters, jobs):
+        assert ended.wait(60)
+        return instant.execute(stage, target, parameters, jobs)
+
+    def interrupted(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", execute)
+    planned = experiments.plan(experiment(quick_home, "lr: 0.1"))
+    folder = experiments.version_dir(planned)
+    with ThreadPoolExecutor(1) as elsewhere:
+        with pytest.raises(KeyboardInterrupt):
+            experiments.execute(planned, folder, sharing.Way(), interrupted, elsewhere)
+        ended.set()
+    assert calls(quick_home) == {"prepare": 1}, "what was begun came to its end"
+    assert (folder / "run" / "run.log").read_text().endswith("stopped before train\n")
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert experiments.execute(planned, folder, sharing.Way(), print, elsewhere) == {"run": "finished"}
 
 
 def test_the_parameters_of_every_stage_are_in_the_vocabulary():

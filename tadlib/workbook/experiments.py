@@ -25,6 +25,7 @@ from tadlib.workbook.stages import STAGES, code_version
 __all__ = ["Experiment", "Way", "continued", "execute", "plan", "run_all_stages", "version_dir"]
 
 POLL = 0.5  # seconds between two looks at what runs have told
+STOP = ".stop"  # a file of a version's folder: workers elsewhere, whom no signal reaches, begin no other stage
 Say = Callable[[str], None]
 
 
@@ -67,11 +68,13 @@ def execute(
 ) -> dict[str, str]:
     """Run all stages of all runs; the status of each run: "finished", or "failed in STAGE: why".
 
-    `pool` is anything of the `concurrent.futures` protocol whose workers see this disk; by default threads here.
+    `pool` is anything of the `concurrent.futures` protocol whose workers see this disk; by default threads here. What
+    ends this ends its runs: here at once, elsewhere before their next stage.
     """
     way = way or Way()
     for old in (folder / ".failed").glob("*.json"):  # what failed before is tried again
         old.unlink()
+    (folder / STOP).unlink(missing_ok=True)
     batch = _Batch(folder, list(experiment.runs), say)
     with suppress(FileExistsError):
         (folder / ".failed").mkdir()
@@ -91,6 +94,8 @@ def execute(
             for future in done:
                 batch.ended(pending.pop(future), _status(future))
     except BaseException:
+        with suppress(OSError):
+            (folder / STOP).touch()
         for future in pending:
             future.cancel()
         execution.stop()
@@ -114,6 +119,9 @@ def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -
             if finished(target / f"{stage}.ipynb"):
                 say(f"{stage} is finished already")
                 continue
+            if (target.parent / STOP).exists():
+                say(f"stopped before {stage}")
+                return f"stopped before {stage}"
             begun = time.monotonic()
             reason = obtain(stage, target, given, way, say)
             if reason is not None:
