@@ -33,6 +33,14 @@ def test_a_file_says_what_it_asks_and_what_the_log_said(path):
 
 
 @EACH
+def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
+    said = variants.story(experiments.plan(path).question)
+    rows = (ROOT / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [row for row in rows if row.endswith(f"| [`{path.stem}`](../params/{path.name}) |")] or [None]
+    assert not said.claim or (row and row.startswith(f"| {said.question}"))
+
+
+@EACH
 def test_a_question_compares_variants_over_splits_and_seeds(path):
     found = swept(experiments.plan(path))
     if path.stem in BASES | {"seeds", "splits"}:

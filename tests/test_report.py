@@ -280,8 +280,11 @@ def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
     first = (home / "outputs" / "README.md").read_text()
     assert first.count("| not yet measured | not yet measured | not yet measured |") > 40
     few = evidence.Evidence(tuple(entry for entry in found.entries if entry.key[1:] == (0, 0)), ())
-    assert lab_log.update(home, few) == ["lab log: backbone (demo) keeps what more runs said"]
+    assert lab_log.update(home, few) == ["lab log: backbone (demo) keeps what more runs or variants said"]
     assert (home / "outputs" / "README.md").read_text() == first
+    fewer = evidence.Evidence(tuple(entry for entry in found.entries if entry.parameters["conv_layers"] == 1), ())
+    assert lab_log.update(home, fewer) == ["lab log: backbone (demo) keeps what more runs or variants said"]
+    assert (home / "outputs" / "README.md").read_text() == first, "as many splits and seeds, but nothing compared"
     lab_log.update(home, evidence.Evidence((), ()))
     assert (home / "outputs" / "README.md").read_text() == first, "what is not measured again stays"
 

@@ -1,7 +1,7 @@
 """The lab log's table of questions: what the log said, what was measured here, written between two marks.
 
 What stands outside the marks is nobody's but its author's. A row is one parameters file with a claim of the log; a
-cell that nothing new was measured for stays as it is, and evidence from fewer runs never replaces more.
+cell that nothing new was measured for stays as it is, and evidence from fewer runs or variants never replaces more.
 """
 
 import re
@@ -19,6 +19,7 @@ DATA = ("demo", "rehearsal")
 HEAD = ("question", "the log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
 NOTHING = "not yet measured"
 SAMPLES = re.compile(r"\((\d+) splits? × (\d+) seeds?")
+VERDICTS = re.compile(r"[\]\d], (better|worse|cannot tell)")
 
 
 def update(root: Path, found: Evidence) -> list[str]:
@@ -44,8 +45,8 @@ def _write(root: Path, path: Path, measured: Sequence[tuple[str, str, str]]) -> 
     cells = dict(_cells(old))
     for name, data, cell in measured:
         have = cells.setdefault(name, dict.fromkeys(DATA, NOTHING))
-        if samples(cell) < samples(have[data]):
-            told.append(f"lab log: {name} ({data}) keeps what more runs said")
+        if samples(cell) < samples(have[data]) or compared(cell) < compared(have[data]):
+            told.append(f"lab log: {name} ({data}) keeps what more runs or variants said")
         else:
             have[data] = cell
             told.append(f"lab log: {name} ({data}): {cell}")
@@ -63,11 +64,16 @@ def samples(cell: str) -> int:
     return int(found[1]) * int(found[2]) if found else 0
 
 
+def compared(cell: str) -> int:
+    """How many variants a cell of the table compares with the first."""
+    return len(VERDICTS.findall(cell))
+
+
 def verdict(cells: dict[str, str]) -> str:
     """What the measurements of one question allow to say, for each data set that has any."""
     words = []
     for data in DATA:
-        told = re.findall(r"[\]\d], (better|worse|cannot tell)", cells[data])
+        told = VERDICTS.findall(cells[data])
         if cells[data] == NOTHING:
             continue
         if not told:
