@@ -4,6 +4,7 @@ import _thread
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -301,7 +302,7 @@ def test_a_failing_training_fails_for_all_who_share_it_and_costs_one_attempt(qui
     assert said.err.count("failed in train: KeyError: bad") == 3 and said.err.count("(as in top_k-") == 2
     assert "report" not in (quick_home / "calls").read_text(), "there is nothing to report"
     assert cli.main(["list"]) == 0
-    assert "0 of 3 runs finished, 3 failed, no numbers yet" in capsys.readouterr().out
+    assert ": of 3 runs 0 finished, 3 failed; no numbers yet\n" in capsys.readouterr().out
 
 
 def test_a_failed_stage_is_tried_again_as_often_as_asked_for(quick_home, capsys):
@@ -309,7 +310,41 @@ def test_a_failed_stage_is_tried_again_as_often_as_asked_for(quick_home, capsys)
     assert cli.main(["run", experiment(quick_home, "lr: 0.1"), "--retries", "1"]) == 0
     assert "train failed, 1 more to try: KeyError: bad" in capsys.readouterr().out and calls(quick_home)["train"] == 2
     assert cli.main(["list"]) == 0
-    assert "1 of 1 runs finished, 0 failed, best mAP" in capsys.readouterr().out
+    assert ": of 1 runs 1 finished; mean mAP" in capsys.readouterr().out
+
+
+def test_the_list_says_how_runs_ended_and_shows_single_runs_of_one_experiment_alone(quick_home, capsys):
+    assert cli.main(["run", experiment(quick_home, "sweep: {lr: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}")]) == 0
+    (folder,) = instant.versions(quick_home, "e")
+    shutil.rmtree(folder / "lr-0.3")
+    record = read_json(folder / "experiment.json")
+    told = {
+        "lr-0.3": "",
+        "lr-0.4": "failed in train: bad",
+        "lr-0.5": "interrupted in train: KeyboardInterrupt",
+        "lr-0.6": "",
+    }
+    for label in ("lr-0.4", "lr-0.5", "lr-0.6"):  # at the last nobody was there to tell
+        stages = read_json(folder / label / "run.json")
+        write_json(folder / label / "run.json", {"prepare": stages["prepare"]})
+        (folder / label / "metrics.json").unlink()
+    write_json(folder / "experiment.json", record | {"status": record["status"] | told})
+    own = quick_home / "outputs" / "adhoc" / "mine"
+    shutil.copytree(folder / "lr-0.1", own)
+    capsys.readouterr()
+    top_k = Params.check({}).top_k
+    line = (
+        f"e/{folder.name}, commit unknown: of 6 runs 2 finished, 1 failed, 2 interrupted or at work, 1 not begun; "
+        f"mean mAP {100 * (top_k + 0.15):.1f} %\n"
+    )
+    assert cli.main(["list"]) == 0
+    assert capsys.readouterr().out == line + "adhoc: 1 run of no experiment\n"
+    for place in ("outputs/e", f"outputs/e/{folder.name}"):
+        assert cli.main(["list", place]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(line) and "\nlr-0.1 " in said and "\nlr-0.2 " in said
+    assert cli.main(["list", "outputs/adhoc"]) == 0
+    assert "\nmine " in capsys.readouterr().out
 
 
 def full_at(lr: float):

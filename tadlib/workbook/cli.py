@@ -22,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     listing = commands.add_parser(
         "list", help="experiments below outputs/, their versions, status and headline numbers"
     )
-    listing.add_argument("folder", nargs="?", default="outputs", help="where to look (default outputs)")
+    listing.add_argument(
+        "folder", nargs="?", default="outputs", help="where to look (default outputs); of one experiment every run"
+    )
     report = commands.add_parser("report", help="compare runs: an executed notebook, a page, the lab log")
     report.add_argument("experiments", nargs="+", help="folders of runs or experiments, for example outputs/demo")
     report.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="baseline, metric, together")
@@ -213,9 +215,7 @@ def _interrupt(*_: object) -> None:
 def _list(options: argparse.Namespace) -> int:
     from tadlib.workbook import comparison, runs
 
-    folder = runs.resolve(options.folder)
-    print(*comparison.versions(folder), sep="\n")
-    print(*comparison.as_text(comparison.comparison(folder)), sep="\n")
+    print(*comparison.listing(runs.resolve(options.folder)), sep="\n")
     return 0
 
 

@@ -1,11 +1,16 @@
 """What finished runs say beside each other, as rows and as text."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tadlib.files import read_json
 from tadlib.workbook import runs
+from tadlib.workbook.stages import STAGES
+
+FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", "not begun")
 
 
 def comparison(folder: Path) -> list[dict[str, Any]]:
@@ -26,18 +31,38 @@ def comparison(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def versions(outputs: Path) -> Iterator[str]:
-    """One line per version of an experiment below a folder: how its runs ended, and the best of them."""
-    for path in sorted(outputs.rglob("experiment.json")):
-        record = read_json(path)
-        rows = comparison(path.parent)
-        finished = [label for label, status in record["status"].items() if status == "finished"]
-        failed = [label for label, status in record["status"].items() if status != "finished"]
-        best = max(rows, key=lambda row: row["mAP"], default=None)
-        headline = f"best mAP {100 * best['mAP']:.1f} % ({best['run']})" if best else "no numbers yet"
-        name = "/".join(path.parent.parts[-2:])
-        told = f"{len(finished)} of {len(record['runs'])} runs finished, {len(failed)} failed"
-        yield f"{name}: {told}, {headline}"
+def listing(folder: Path) -> Iterator[str]:
+    """What there is below a folder: a line for each version of an experiment and, of one experiment, for each run."""
+    versions = [path.parent for path in sorted(folder.rglob("experiment.json"))]
+    yield from map(_version, versions)
+    if not any(version.parent != folder and version != folder for version in versions):
+        yield from as_text(comparison(folder))
+        return
+    planned = set(versions)
+    loose = [run["dir"].parent.name for run in runs.load(folder) if run["metrics"] and run["dir"].parent not in planned]
+    for place, number in Counter(loose).items():
+        yield f"{place}: {number} run{'s' * (number > 1)} of no experiment"
+
+
+def _version(folder: Path) -> str:
+    """A version of an experiment: its commit, how its runs ended, and the mean of what finished ones are worth."""
+    record = read_json(folder / "experiment.json")
+    counts = Counter(_ended(folder / label, record["status"].get(label, "")) for label in record["runs"])
+    told = ", ".join(f"{counts[word]} {word}" for word in (FINISHED, *UNFINISHED) if counts[word] or word == FINISHED)
+    rows = comparison(folder)
+    worth = f"mean mAP {100 * fmean(row['mAP'] for row in rows):.1f} %" if rows else "no numbers yet"
+    where = f"{folder.parent.name}/{folder.name}, commit {record.get('commit', 'unknown')}"
+    return f"{where}: of {len(record['runs'])} runs {told}; {worth}"
+
+
+def _ended(folder: Path, told: str) -> str:
+    """How a run of a version ended, by what its batch told and what is in its folder: interrupted is not failed."""
+    records = runs.records(folder)
+    if records.get(STAGES[-1], {}).get("status") == "finished":
+        return FINISHED
+    if told.startswith("failed"):
+        return "failed"
+    return "interrupted or at work" if folder.is_dir() else "not begun"
 
 
 def as_text(rows: list[Mapping[str, Any]]) -> Iterator[str]:
