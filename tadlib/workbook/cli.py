@@ -129,8 +129,8 @@ def _run(options: argparse.Namespace) -> int:
 
     changes = _changes(options.set)
     planned = [experiments.plan(path, changes, options.quick, options.base) for path in options.experiments]
+    way = experiments.Way(options.jobs, options.retries, not options.no_share)
     if options.dry_run:
-        way = experiments.Way(options.jobs, share=not options.no_share)
         forecast.tell(planned, way, options.new, _say)
         return 0
     for each in planned:
@@ -140,9 +140,8 @@ def _run(options: argparse.Namespace) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     ended: list[Ended] = []
-    cluster = clusters.workers(options.scheduler, options.gpus) if options.scheduler else nullcontext((None, 0))
-    with cluster as (pool, together):
-        way = experiments.Way(max(options.jobs, together), options.retries, not options.no_share)
+    cluster = clusters.workers(options.scheduler, options.gpus) if options.scheduler else nullcontext()
+    with cluster as pool:
         for each in planned:
             try:
                 folder = experiments.version_dir(each, options.new)

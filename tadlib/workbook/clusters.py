@@ -2,23 +2,24 @@
 
 The workers must see this checkout and its data under the same paths. A run whose worker is lost goes to another one;
 what the lost one had begun is in a folder of its own and is swept away. `dask worker --nthreads 1` does one run at a
-time; with `--resources gpu=1` and `tad run --gpus 1` each run has a GPU to itself.
+time; with `--resources gpu=1` and `tad run --gpus 1` each run has a GPU to itself, if each worker sees another one.
 """
 
-import socket
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from tadlib.workbook.sharing import Way
 
 PATIENCE = 60  # seconds to wait for the scheduler, and then for its first worker
 
 
 @contextmanager
-def workers(scheduler: str, gpus: int = 0, patience: float = PATIENCE) -> Iterator[tuple[Executor, int]]:
-    """The pool of a cluster, by its scheduler file or address, and how many of its workers share a machine.
+def workers(scheduler: str, gpus: int = 0, patience: float = PATIENCE) -> Iterator[Executor]:
+    """The pool of a cluster, by its scheduler file or address.
 
     Raises ValueError where `distributed` is not installed or nobody answers, saying what to do.
     """
@@ -48,8 +49,7 @@ def workers(scheduler: str, gpus: int = 0, patience: float = PATIENCE) -> Iterat
             raise ValueError(
                 f"--gpus {gpus}: no worker at {scheduler} offers that many; start it with --resources gpu=N"
             )
-        together = max(Counter(worker.get("host", socket.gethostname()) for worker in known).values())
-        yield _Pool(client.get_executor(pure=False, **({"resources": {"gpu": gpus}} if gpus else {}))), together
+        yield _Pool(client.get_executor(pure=False, **({"resources": {"gpu": gpus}} if gpus else {})))
 
 
 class _Pool(Executor):
@@ -62,11 +62,20 @@ class _Pool(Executor):
         return self.workers.submit(_or_elsewhere, run, *words)
 
 
-def _or_elsewhere(run: Callable[..., str], *words: Any) -> str:
+def _or_elsewhere(run: Callable[..., str], root: str, folder: str, given: Mapping[str, Any], way: Way) -> str:
     """Do a run; the time limit of a job reaches its notebook too, which may say so before the worker is gone."""
     from distributed import Reschedule
 
-    status = run(*words)
+    status = run(root, folder, given, replace(way, jobs=_sharing_this_machine()))
     if status.startswith("interrupted"):
         raise Reschedule
     return status
+
+
+def _sharing_this_machine() -> int:
+    """How many workers share the cores of the one that asks; they come and go, so each run asks anew."""
+    from distributed import get_client, get_worker
+
+    known = get_client().scheduler_info(n_workers=-1)["workers"]
+    here = known[get_worker().address]["host"]
+    return sum(worker["host"] == here for worker in known.values())
