@@ -89,6 +89,12 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def peaks(device: torch.device) -> dict[str, int]:
+    """`peak_memory` of this process as a record keeps it, and where a CUDA device computes that of the device too."""
+    on_device = {"peak_gpu_memory_mb": round(peak_memory(device))} if device.type == "cuda" else {}
+    return {"peak_memory_mb": round(peak_memory(CPU))} | on_device
+
+
 @contextmanager
 def freed_at_once() -> Iterator[None]:
     """Within it what is freed goes back to the system, which glibc else puts off for blocks below 32 MB."""

@@ -274,6 +274,15 @@ def test_a_question_of_one_variant_is_told_with_its_spread(home):
     assert "demo: measured, nothing to compare" in line
 
 
+def test_the_cost_of_a_run_is_the_memory_of_its_gpu_where_it_had_one(home):
+    for name, facts, memory in (("on_cpu", {}, "900"), ("on_gpu", {"peak_gpu_memory_mb": 5400.0}, "5400")):
+        fabricate.experiment(
+            home / "outputs", name, mostly_better, {"conv_layers": [1], "split_id": [0], "seed": [0]}, **facts
+        )
+        (row,) = compared(experiments=f"outputs/{name}").rows
+        assert telling.table_row(row, "mAP")["memory (MB)"].shown == memory
+
+
 def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
     found = evidence.read([home / "outputs" / "backbone"])
     lab_log.update(home, found)

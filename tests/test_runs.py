@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tadlib import devices
 from tadlib.files import read_json, write_json
 from tadlib.workbook import runs
 from tadlib.workbook.params import Params
@@ -51,6 +52,17 @@ def test_a_record_says_what_is_needed_to_tell_why_two_runs_differ(home):
     assert record["threads"] == torch.get_num_threads()
     assert record["commit"] == "unknown" and record["started"] <= record["finished"]
     assert read_json(run.dir / "metrics.json") == {"mAP": 0.25}
+
+
+def test_a_record_keeps_the_peak_of_the_process_and_that_of_a_gpu_beside_it(home, monkeypatch):
+    run = begin()
+    assert set(run.finish().record) & set(runs.MEMORY) == {"peak_memory_mb"}
+    run = begin()
+    monkeypatch.setattr(devices, "pick", lambda name: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5.4e9)
+    told = run.finish()
+    assert told.record["peak_gpu_memory_mb"] == 5400 and told.record["peak_memory_mb"] > 10
+    assert "peak GPU memory 5400 MB" in told._repr_mimebundle_()["text/plain"]
 
 
 def test_the_commit_says_whether_the_tree_differs_from_it(home):

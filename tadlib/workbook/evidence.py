@@ -27,7 +27,7 @@ class Entry:
     metrics: Mapping[str, Any]  # fractions
     history: Sequence[Mapping[str, float]]  # one row an epoch
     seconds: Mapping[str, float]  # wall time of each stage
-    memory_mb: float  # the peak of the stage that needed most
+    memory_mb: float  # the peak of the stage that needed most, of the GPU's memory where one computed
     facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data
 
     @property
@@ -114,6 +114,12 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
         metrics=read_json(folder / "metrics.json"),
         history=read_json(folder / "history.json") if (folder / "history.json").is_file() else [],
         seconds={stage: record.get("seconds", 0.0) for stage, record in stages.items()},
-        memory_mb=max(record.get("peak_memory_mb", 0.0) for record in stages.values()),
+        memory_mb=_memory(stages),
         facts={fact: str(trained.get(fact, "unknown")) for fact in FACTS} | versions | {"data": str(last.get("data"))},
     )
+
+
+def _memory(stages: Mapping[str, Mapping[str, Any]]) -> float:
+    """What a run may lack first: a GPU's memory where one computed, else that of the machine."""
+    of_gpu = [record["peak_gpu_memory_mb"] for record in stages.values() if "peak_gpu_memory_mb" in record]
+    return max(of_gpu or [record.get("peak_memory_mb", 0.0) for record in stages.values()])

@@ -24,6 +24,7 @@ from tadlib.files import digest, read_json, write_json
 from tadlib.workbook.params import Params
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
+MEMORY = {"peak_memory_mb": "memory", "peak_gpu_memory_mb": "GPU memory"}
 RESULT = "application/vnd.tad.result+json"
 
 
@@ -105,7 +106,7 @@ class Run:
 
     def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "") -> "Result":
         """Close the record of this stage; `metrics` go to metrics.json; returns what a notebook shows last."""
-        from tadlib.devices import CPU, peak_memory
+        from tadlib.devices import peaks, pick
 
         if metrics is not None:
             self.save_json("metrics.json", dict(metrics))
@@ -113,7 +114,7 @@ class Run:
             "status": "finished",
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - self.started, 1),
-            "peak_memory_mb": round(peak_memory(CPU)),
+            **peaks(pick(self.params.device)),
             "data": data,
         }
         _write_record(self.dir, self.stage, self.record)
@@ -135,7 +136,7 @@ class Result:
             ("run", self.dir.name),
             *((name, f"{100 * numbers[name]:.1f} %") for name in ("mAP", "mAP@0.5", "AR@100") if name in numbers),
             ("wall time", f"{self.record['seconds']:.0f} s"),
-            ("peak memory", f"{self.record['peak_memory_mb']:.0f} MB"),
+            *((f"peak {name}", f"{self.record[key]:.0f} MB") for key, name in MEMORY.items() if key in self.record),
             ("device", self.record["device"]),
             ("commit", self.record["commit"]),
             ("seed", self.record["parameters"]["seed"]),
