@@ -252,6 +252,16 @@ def test_windows_of_videos_that_nobody_scores_are_not_run(folder):
     assert set(windows.durations) == with_unseen < {"v8", "v9", "v10", "v11"}
 
 
+@pytest.mark.parametrize(("asked", "lengths"), [(-1, {32}), (0, {40}), (20, {20})])
+def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, lengths, folder):
+    params = Params.check(SMALL | {"dataset": str(folder), "window": 32, "test_window": asked})
+    data = steps.gather(params)
+    answers, windows = steps.answer(network(512, params), data, params)
+    assert {item.window.stop - item.window.first for item in windows} == lengths
+    assert {video.id for video in data.scored} == steps.propose(answers, windows, params).keys()
+    assert {len(features) for features, *_ in steps.training_windows(data, params)} == {32}
+
+
 def test_a_one_hot_detector_has_a_number_for_each_class():
     assert network(8, Params(target="none", split=0), classes=7).embedding.out_features == 7
 

@@ -21,6 +21,10 @@ PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 1e-4\nepochs: int | 
         ({"epochs": 2.5}, "epochs must be a whole number >= 1; got 2.5"),
         ({"width": 100}, "width must be a multiple of twice heads (16), got width=100"),
         ({"rescale": 300}, "rescale=300 resamples whole videos: it needs window=0, got 64"),
+        (
+            {"rescale": 300, "window": 0, "test_window": 64},
+            "rescale=300 resamples whole videos: it needs test_window=-1 or 0, got 64",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_what_is_allowed(given, message):

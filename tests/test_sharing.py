@@ -182,8 +182,8 @@ def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path)
     NOTED.clear()
     data = steps.gather(params)
     steps.train(data, steps.training_windows(data, params), params, run)
-    # windows to watch are cut with test_overlap, but without `curves` and `validation` there are no videos to cut
-    extra = NOTED - stages.depends_on("train", params) - {"test_overlap"}
+    # windows to watch are cut with these two, but without `curves` and `validation` there are no videos to cut
+    extra = NOTED - stages.depends_on("train", params) - {"test_overlap", "test_window"}
     assert not extra, f"read in training and not in its key: {sorted(extra)}"
     assert {"epochs", "lr", "dataset"} <= NOTED
     torch.load(run.path("checkpoint.pt"), weights_only=True)

@@ -41,6 +41,9 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
 
     window: int = Field(128, ge=0, description="snippets per window; 0 = the whole video")
     overlap: float = Field(0.75, ge=0, lt=1, description="share of a training window shared with the next")
+    test_window: int = Field(
+        -1, ge=-1, description="snippets per test window; 0 = the whole video, -1 = as in training"
+    )
     test_overlap: float = Field(0.25, ge=0, lt=1, description="share of a test window shared with the next")
     rescale: int = Field(0, ge=0, description="snippets to which a whole video is resampled; 0 = not")
 
@@ -102,6 +105,10 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
             raise ValueError(f"width must be a multiple of twice heads ({2 * self.heads}), got width={self.width}")
         if self.rescale and self.window:
             raise ValueError(f"rescale={self.rescale} resamples whole videos: it needs window=0, got {self.window}")
+        if self.rescale and self.asked_window:
+            raise ValueError(
+                f"rescale={self.rescale} resamples whole videos: it needs test_window=-1 or 0, got {self.test_window}"
+            )
         if self.pooling == "ordered" and (self.text, self.lead) != ("subactions", "none"):
             raise ValueError(f"pooling=ordered needs text=subactions and lead=none, got {self.text} and {self.lead}")
         if self.lead != "none" and self.text != "subactions":
@@ -113,6 +120,11 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
         if self.select == "validation" and not self.validation:
             raise ValueError("select='validation' needs videos held out: give validation a share above 0, got 0")
         return self
+
+    @property
+    def asked_window(self) -> int:
+        """Snippets per window where the detector is asked; 0 = the whole video."""
+        return self.window if self.test_window < 0 else self.test_window
 
     @classmethod
     def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ DATA = frozenset(
 )
 WORDING = frozenset({"text", "descriptions", "lead"})
 NAMING = frozenset(NamingSwitches.model_fields)
-MERGING = frozenset({"nms", "nms_tiou", "top_k", "test_overlap"})
+MERGING = frozenset({"nms", "nms_tiou", "top_k", "test_window", "test_overlap"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
 
@@ -40,7 +40,7 @@ RUNNING = frozenset(
 def depends_on(stage: str, params: Params) -> frozenset[str]:
     """The names of the parameters that can change what a stage leaves behind for the later ones."""
     if stage == "prepare":
-        return DATA | WORDING | {"protocol", "window", "test_overlap", "pooling", "roi_bins"}
+        return DATA | WORDING | {"protocol", "window", "test_window", "test_overlap", "pooling", "roi_bins"}
     everything = frozenset(Params.model_fields) - {"run_dir"}
     if stage != "train":
         return everything

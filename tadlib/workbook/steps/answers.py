@@ -19,7 +19,7 @@ from tadlib.workbook.steps.data import Data
 
 def windows_of(videos: Sequence[Video], data: Data, params: Params) -> WindowSet:
     """Every window of some videos, cut as for the test."""
-    cut = Cut(params.window, params.test_overlap, params.rescale)
+    cut = Cut(params.asked_window, params.test_overlap, params.rescale)
     return WindowSet(videos, data.store, params.stride, cut)
 
 

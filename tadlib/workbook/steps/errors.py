@@ -37,8 +37,8 @@ class Examined:
     def gains(self) -> dict[str, float]:
         """mAP gained if detections of one type were not there; last, those where no unseen action is near."""
         params = self.data.params
-        window = np.array([params.window * params.stride / video.fps for video in self.data.scored])
-        return errors.gains(self.rows, self.data.benchmark.tious, window if params.window else None)
+        window = np.array([params.asked_window * params.stride / video.fps for video in self.data.scored])
+        return errors.gains(self.rows, self.data.benchmark.tious, window if params.asked_window else None)
 
     def sensitivity(self) -> dict[str, Sensitivity]:
         """Misses and normalised AP by length, coverage and number of instances."""

@@ -80,5 +80,5 @@ def leaks(data: Data, health: Sequence[dict[str, object]], params: Params) -> li
     """What the class split leaks; windows are those of the test videos."""
     snippets = {row["video"]: row["snippets"] for row in health}
     return leakage.report(
-        data.benchmark, data.classes, snippets, params.stride, length=params.window, overlap=params.test_overlap
+        data.benchmark, data.classes, snippets, params.stride, length=params.asked_window, overlap=params.test_overlap
     )
