@@ -24,6 +24,7 @@ WORDS = {
     "rectifying": {"refine": "attention", "refine_layers": 2, "refine_residual": False},
     "mean rectifying": {"refine": "mean"},
     "max rectifying": {"refine": "max"},
+    "joining rectifying": {"refine": "attention", "refine_join": "concat"},
     "iterative": {"iterative": True},
     "uniform centres": {"centres": "uniform"},
     "learned positions": {"positions": "learned"},

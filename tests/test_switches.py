@@ -21,6 +21,7 @@ ON = {
     "two rectifying layers": Switches(refine="attention", refine_layers=2, refine_residual=False),
     "mean rectifying": Switches(refine="mean"),
     "max rectifying": Switches(refine="max"),
+    "joining rectifying": Switches(refine="mean", refine_join="concat"),
     "iterative": Switches(iterative=True),
     "uniform centres": Switches(centres="uniform"),
     "learned positions": Switches(positions="learned"),

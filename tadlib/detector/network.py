@@ -76,6 +76,7 @@ class Switches:
     quality: bool = False  # expected tIoU beside the actionness (16)
     fuse_text: bool = False  # snippets look at class texts before the encoder (17)
     segmentation: str = "none"  # memory (33): snippets classified with text
+    refine_join: str = "sum"  # concat: what was found beside the query, in one linear layer (81)
 
 
 class EncoderLayer(nn.Module):
@@ -185,7 +186,8 @@ class ConditionalDetr(nn.Module):
             self.salience = MaskHead(width) if switches.salience == "mask" else SalienceHead(width)
         number = 0 if switches.refine == "none" else switches.refine_layers
         self.rectifying = nn.ModuleList(
-            RectifyingLayer(channels, width, heads, switches.refine, switches.refine_residual) for _ in range(number)
+            RectifyingLayer(channels, width, heads, switches.refine, switches.refine_residual, switches.refine_join)
+            for _ in range(number)
         )
         self.quality = QualityHead(width) if switches.quality else None
         self.fuse = TextFusion(width, channels, heads) if switches.fuse_text else None

@@ -81,15 +81,19 @@ class RectifyingLayer(nn.Module):
     """What lies under a query's segment is added to it, then queries are compared with each other.
 
     The norm at the end, which the published layer lacks, keeps stacked layers in scale; `residual` is that of the
-    self-attention, which the published system may drop.
+    self-attention, which the published system may drop. `join` is how what was found meets the query: in a sum, or
+    (concat) both side by side in one linear layer.
     """
 
-    def __init__(self, channels: int, width: int, heads: int, fusion: str, residual: bool) -> None:
+    def __init__(  # noqa: PLR0913  one word for each variant
+        self, channels: int, width: int, heads: int, fusion: str, residual: bool, join: str = "sum"
+    ) -> None:
         super().__init__()
         self.residual = residual
         self.fusion = FUSIONS[fusion](channels, width, heads)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attention = Attention(width, heads)
+        self.join = nn.Linear(2 * width, width) if join == "concat" else None
         self.norm = nn.LayerNorm(width)
 
     def forward(
@@ -101,4 +105,5 @@ class RectifyingLayer(nn.Module):
     ) -> Float[Tensor, "b q d"]:
         looked = x + self.fusion(x, static, segments_ix, lengths)
         compared = self.attention(*self.query_key_value(looked).chunk(3, dim=-1))
-        return self.norm(x + (looked + compared if self.residual else compared))
+        found = looked + compared if self.residual else compared
+        return self.norm(x + found if self.join is None else self.join(torch.cat([x, found], dim=-1)))

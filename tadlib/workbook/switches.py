@@ -14,6 +14,7 @@ class DetectorSwitches(BaseModel):
     )
     refine_layers: int = Field(1, ge=1, description="layers of that second look")
     refine_residual: bool = Field(True, description="keep what went into the self-attention of that second look")
+    refine_join: Literal["sum", "concat"] = Field("sum", description="how what was found there meets the query")
     iterative: bool = Field(False, description="every decoder layer moves the segments of the one before")
     centres: Literal["learned", "uniform"] = Field("learned", description="reference centres: learned, or fixed")
     positions: Literal["sine", "learned"] = Field("sine", description="positions in a window: sines, or learned")
