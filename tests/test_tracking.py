@@ -1,13 +1,23 @@
 """Trackers are told what a run was; one that is not installed is named before anything runs."""
 
 import sys
+from base64 import b64encode
 from contextlib import nullcontext
+from io import BytesIO
 from types import ModuleType
 
+import fabricate
+import nbformat
 import pytest
+from conftest import ROOT
+from PIL import Image
 
 from tadlib.files import write_json
 from tadlib.workbook import tracking
+
+buffer = BytesIO()
+Image.new("RGBA", (4, 3), "navy").save(buffer, "PNG")
+PNG = b64encode(buffer.getvalue()).decode()
 
 
 class Recorder(ModuleType):
@@ -30,7 +40,9 @@ def run(tmp_path):
     write_json(tmp_path / "run.json", {"prepare": {"parameters": {"lr": 0.1, "dataset": "demo"}}})
     write_json(tmp_path / "metrics.json", {"mAP@0.5": 0.25, "rows": []})
     write_json(tmp_path / "history.json", [{"epoch": 1, "loss": 2.0}])
-    (tmp_path / "train.ipynb").touch()
+    figure = nbformat.v4.new_output("display_data", {"image/png": PNG}, metadata={})
+    cells = [nbformat.v4.new_code_cell("draw()", outputs=[figure, figure]), nbformat.v4.new_markdown_cell("Text")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "train.ipynb")
     return tmp_path
 
 
@@ -52,6 +64,30 @@ def test_tensorboard_gets_scalars_and_the_final_numbers_of_the_parameters(run, m
     tracking.track("tensorboard", "question", run)
     assert ("add_scalar", "loss", 2.0, 1) in recorder.told
     assert ("add_hparams", {"lr": 0.1, "dataset": "demo"}, {"mAP_at_0.5": 0.25}, ".") in recorder.told
+
+
+def test_mlflow_itself_keeps_all_of_it(run, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path / "home", ROOT)))
+    tracking.track("mlflow", "question", run)
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'outputs' / 'mlflow.db'}")
+    (found,) = client.search_runs([client.get_experiment_by_name("question").experiment_id])
+    assert found.data.params["lr"] == "0.1" and found.data.metrics["mAP_at_0.5"] == 0.25
+    assert [each.value for each in client.get_metric_history(found.info.run_id, "loss")] == [2.0]
+    assert {each.path for each in client.list_artifacts(found.info.run_id)} == {"train.ipynb", "figures"}
+    pictures = {each.path for each in client.list_artifacts(found.info.run_id, "figures")}
+    assert pictures == {"figures/train_01.png", "figures/train_02.png"}
+
+
+def test_tensorboard_itself_reads_all_of_it(run):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tracking.track("tensorboard", "question", run)
+    found = reading.EventAccumulator(str(run / "tensorboard"), {reading.IMAGES: 0})
+    found.Reload()
+    assert [each.value for each in found.Scalars("loss")] == [2.0]
+    assert found.Tags()["images"] == ["train_01", "train_02"]
+    assert (found.Images("train_01")[0].width, found.Images("train_01")[0].height) == (4, 3)
 
 
 @pytest.mark.parametrize("tracker, module", [("mlflow", "mlflow"), ("tensorboard", "torch.utils.tensorboard")])

@@ -2,7 +2,14 @@
 
 import importlib
 import os
+from base64 import b64decode
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+
+import nbformat
+import numpy as np
+from PIL import Image
 
 from tadlib.files import read_json
 from tadlib.workbook import runs
@@ -21,9 +28,10 @@ def require(tracker: str) -> None:
 
 
 def track(tracker: str, experiment: str, folder: Path) -> None:
-    """Tell a tracker a run's parameters, metrics and executed notebooks.
+    """Tell a tracker a run's parameters, metrics, figures and executed notebooks.
 
-    MLflow writes where MLFLOW_TRACKING_URI says, by default under outputs/mlflow; TensorBoard's logs go to the run.
+    MLflow writes where MLFLOW_TRACKING_URI says, by default to outputs/mlflow.db with notebooks and figures under
+    outputs/mlflow; TensorBoard's logs go to the run.
     """
     records, metrics = runs.records(folder), read_json(folder / "metrics.json")
     parameters = next(iter(records.values()))["parameters"]
@@ -37,7 +45,10 @@ def _to_mlflow(experiment: str, folder: Path, parameters: dict, numbers: dict, h
     import mlflow
 
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        mlflow.set_tracking_uri((runs.project_root() / "outputs" / "mlflow").as_uri())
+        outputs = runs.project_root() / "outputs"
+        mlflow.set_tracking_uri(f"sqlite:///{outputs / 'mlflow.db'}")  # plain files MLflow takes no more
+        if mlflow.get_experiment_by_name(experiment) is None:
+            mlflow.create_experiment(experiment, artifact_location=(outputs / "mlflow" / experiment).as_uri())
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=folder.name):
         mlflow.log_params({name: str(value)[:LONGEST] for name, value in parameters.items()})
@@ -46,6 +57,8 @@ def _to_mlflow(experiment: str, folder: Path, parameters: dict, numbers: dict, h
             mlflow.log_metrics({_plain(name): float(value) for name, value in row.items()}, step=int(row["epoch"]))
         for path in sorted(folder.glob("*.ipynb")):
             mlflow.log_artifact(str(path))
+        for name, picture in figures(folder):
+            mlflow.log_image(picture, artifact_file=f"figures/{name}.png")
 
 
 def _to_tensorboard(experiment: str, folder: Path, parameters: dict, numbers: dict, history: list) -> None:
@@ -57,8 +70,20 @@ def _to_tensorboard(experiment: str, folder: Path, parameters: dict, numbers: di
         for row in history:
             for name, value in row.items():
                 writer.add_scalar(_plain(name), value, int(row["epoch"]))
+        for name, picture in figures(folder):
+            writer.add_image(name, np.asarray(picture), dataformats="HWC")
         plain = {name: value for name, value in parameters.items() if isinstance(value, int | float | str)}
         writer.add_hparams(plain, {_plain(name): value for name, value in numbers.items()}, run_name=".")
+
+
+def figures(folder: Path) -> Iterator[tuple[str, Image.Image]]:
+    """The pictures in a run's notebooks, in their order, each named by its notebook and a number."""
+    for path in sorted(folder.glob("*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+        pictures = [data["image/png"] for data in outputs if "image/png" in data]
+        for number, picture in enumerate(pictures, start=1):
+            yield f"{path.stem}_{number:02}", Image.open(BytesIO(b64decode(picture))).convert("RGB")
 
 
 def _plain(name: str) -> str:
