@@ -194,6 +194,20 @@ def test_unseen_actions_of_training_videos_are_those_left_out(folder, tmp_path):
     assert sum(len(video.actions) + len(found[video.id]) for video in data.training_videos) == 2 * len(found)
 
 
+def test_words_of_training_windows_arrive(folder):
+    def windows(**words):
+        params = Params.check(SMALL | {"dataset": str(folder), "window": 16} | words)
+        return steps.training_windows(steps.gather(params), params)
+
+    plain, more = windows(), windows(negatives=0.25)
+    actions, with_empty = ([len(item.target.labels_ix) for item in found] for found in (plain, more))
+    assert min(actions) > 0 and with_empty.count(0) == len(more) - len(plain) == round(len(plain) / 3) > 0
+    assert len(windows(integrity=1.0)) < len(plain) < len(windows(integrity=0.25))
+    assert not plain.extras.jitter and windows(jitter=True).extras.jitter
+    assert all(item.target.ignored_cw is None for item in plain)
+    assert sum(len(item.target.ignored_cw) for item in windows(ignore_unseen=True, window=64)) > 0
+
+
 def test_only_heads_that_are_there_have_a_weight():
     assert set(recipe_of(Params()).weights) == {"loss_class", "loss_l1", "loss_giou"}
     on = Params(salience="ce", quality=True, segmentation="memory", overlap_loss="diou", loss_giou=7.0, width=512)
