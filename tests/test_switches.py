@@ -1,5 +1,7 @@
 """Every switch of the detector changes what it should, leaves padding without influence, and learns."""
 
+from itertools import combinations
+
 import pytest
 import torch
 from test_training import CHANNELS as WIDE
@@ -60,16 +62,31 @@ def valid(outputs, lengths: list[int]) -> list[torch.Tensor]:
 
 
 @EACH
-def test_a_switch_shows_in_the_outputs_or_in_the_answers(switches):
-    x, padding = features(2, 9), padded([9, 9])
-    plain, on = switched(Switches())(x, padding), switched(switches)(x, padding, TEXTS)
+def test_a_head_answers_where_it_is_asked_for(switches):
+    on = switched(switches)(features(2, 9), padded([9, 9]), TEXTS)
     heads = [on.salience_logits, on.quality_logits, on.snippet_embeddings]
     shapes = [None if head is None else tuple(head.shape) for head in heads]
     wanted = [switches.salience != "none", switches.quality, switches.segmentation != "none"]
     assert shapes == [
         shape if there else None for shape, there in zip([(2, 9), (2, 5), (2, 9, 6)], wanted, strict=True)
     ]
-    assert any(wanted) or not torch.allclose(plain.segments_cw, on.segments_cw, atol=1e-4)
+
+
+def test_every_switch_changes_in_its_own_way_what_the_same_weights_learn_and_answer():
+    shared = switched(Switches(), dropout=0.0).state_dict()
+
+    def learned(switches):
+        model = switched(switches, dropout=0.0)
+        own = model.state_dict()
+        model.load_state_dict(own | {name: weights for name, weights in shared.items() if name in own})
+        fit(model, learnable(), recipe(switches, 3), texts=TEXTS)
+        found = answer(model, learnable(), texts=TEXTS)
+        return torch.cat([found.segments_cw.flatten(), found.scores.flatten()])
+
+    answers = {name: learned(switches) for name, switches in ({"none": Switches()} | ON).items()}
+    assert torch.equal(learned(Switches()), answers["none"])
+    alike = [pair for pair in combinations(answers, 2) if torch.allclose(*map(answers.get, pair), rtol=0, atol=1e-5)]
+    assert not alike
 
 
 @EACH
