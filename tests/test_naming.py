@@ -133,6 +133,27 @@ def test_one_class_a_video_by_all_proposals_or_by_the_whole_video():
         fusion.name(proposals, logits, CLASSES, Naming(keep="class_video"))
 
 
+def test_class_specific_keeps_the_five_best_classes_of_each_proposal():
+    found = fusion.select(
+        SEGMENTS,
+        torch.tensor(
+            [
+                [0.01, 0.90, 0.02, 0.70, 0.50, 0.30, 0.10],
+                [0.80, 0.03, 0.60, 0.04, 0.05, 0.06, 0.40],
+                [0.20, 0.20, 0.20, 0.20, 0.20, 0.20, 0.20],
+            ]
+        ),
+        "abcdefg",
+        Naming(keep="class_specific"),
+    )
+    kept = list(zip(found.segments[:, 0].tolist(), found.labels, found.scores.tolist(), strict=True))
+    first, second, alike = ([row[1:] for row in kept if row[0] == start] for start in SEGMENTS[:, 0].tolist())
+    assert "".join(label for label, _ in first) == "bdefg" and "".join(label for label, _ in second) == "acgfe"
+    assert [score for _, score in first] == pytest.approx([0.9, 0.7, 0.5, 0.3, 0.1])
+    assert len(set(alike)) == 5, "classes that score alike are not all kept"
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+
+
 def test_background_is_what_lacks_the_class_and_a_class_must_stand_out_from_its_own():
     logits = torch.tensor([[1.0, 10.0], [3.0, 14.0], [99.0, 12.0]])
     absent = torch.tensor([[True, True], [True, True], [False, True]])

@@ -14,7 +14,7 @@ from tadlib.detector.proposals import Proposals
 from tadlib.files import read_json, write_json
 from tadlib.naming.similarity import log_probability, probability
 
-PER_PROPOSAL = 2  # classes kept per proposal by `class_specific`
+PER_PROPOSAL = 5  # classes kept at most per proposal by `class_specific`, as in the log
 
 
 class Detections(NamedTuple):
@@ -81,8 +81,8 @@ def select(
         best = (scores.sum(dim=0) if naming.keep == "class_one" else video).argmax()
         scores = torch.where(torch.arange(scores.shape[1]) == best, scores, -1.0)
     elif naming.keep == "class_specific":
-        least = scores.topk(min(PER_PROPOSAL, scores.shape[1]), dim=1).values[:, -1:]
-        scores = torch.where(scores >= least, scores, -1.0)
+        best = scores.topk(min(PER_PROPOSAL, scores.shape[1]), dim=1)
+        scores = torch.full_like(scores, -1.0).scatter(1, best.indices, best.values)
     flat = scores.flatten()
     order = flat.argsort(descending=True, stable=True)[: naming.top_k]
     order = order[flat[order] > 0]
