@@ -8,9 +8,12 @@ import torch
 
 from tadlib.detector.losses import Criterion
 from tadlib.detector.matching import Costs
+from tadlib.detector.proposals import Proposals
+from tadlib.evaluation import baselines
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import watching
+from tadlib.workbook.steps.data import true_segments
 from tadlib.workbook.steps.detector import network, recipe_of, unlabelled
 
 CLASSES = ("Diving", "HighJump", "Shotput", "LongJump")
@@ -134,6 +137,20 @@ def test_the_last_epoch_of_the_curves_is_the_result(words, folder, tmp_path):
     of_curves = [history[-1][name] for name in (watching.UNSEEN, watching.NAMED, "AR@100 of unseen classes")]
     assert of_curves == pytest.approx([result["agnostic_mAP"], result["mAP"], result["AR@100"]], abs=1e-6)
     assert of_curves[0] > 0
+
+
+def test_where_actions_are_is_measured_beside_what_blind_windows_reach(folder):
+    params = Params.check(SMALL | {"dataset": str(folder)})
+    data = steps.gather(params)
+    blind = {name: Proposals(*found[:2]) for name, found in baselines.blind(data.test_videos, params.seed).items()}
+    true = {v.id: Proposals(true_segments(v), torch.ones(len(v.actions))) for v in data.test_videos}
+    floor, ceiling = (
+        steps.summarise(data, [{"role": "ours", "mAP": 0.0}], found, {}, params) for found in (blind, true)
+    )
+    assert ceiling["agnostic_mAP"] == pytest.approx(1.0) and ceiling["AR@100"] == pytest.approx(1.0)
+    for name in ("agnostic_mAP", "AR@100"):
+        assert floor[name] == floor[f"blind_{name}"] == ceiling[f"blind_{name}"] < 0.5, name
+    assert floor["blind_AR@100"] == pytest.approx(0.4), "4 of 6 seconds of every action: tIoU 0.5 to 0.65 of ten"
 
 
 def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(folder):
