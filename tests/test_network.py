@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tadlib.detector.layers import mlp, place_in_window, sine_embedding
-from tadlib.detector.network import RARE, ConditionalDetr
+from tadlib.detector.network import RARE, ConditionalDetr, Switches
 
 CHANNELS = 6
 HEADS_AND_CONVOLUTIONS = [{}, {"conv_layers": 2}, {"text_dim": 3}, {"conv_layers": 2, "text_dim": 3}]
@@ -197,3 +197,12 @@ def test_a_wrong_shape_is_named_with_what_was_expected(shape, padding):
     message = r"features must be \(windows, snippets, 6\) .*, got \(.*is it the encoder the detector learned from"
     with pytest.raises(ValueError, match=message):
         unchecked(network(), torch.zeros(shape), torch.zeros(padding, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("words", [{"text_dim": 4}, {"switches": Switches(fuse_text=True)}], ids=["target", "fused"])
+def test_texts_of_another_width_are_named_with_what_was_expected(words):
+    model, wide = network(**words), words.get("text_dim", CHANNELS)
+    for run in (model, model.compiled(backend="eager")):
+        with pytest.raises(ValueError, match=rf"texts must be \(classes, {wide}\), got \(2, 5\): are they this enc"):
+            run(features(1, 9), padded([9]), torch.zeros(2, 5))
+    assert model(features(1, 9), padded([9]), torch.zeros(2, wide)).segments_cw.isfinite().all()

@@ -225,7 +225,7 @@ class ConditionalDetr(nn.Module):
 
         `texts`, of any classes in any order, are looked at only by a detector that fuses them in.
         """
-        self._expect(features, padding)
+        self._expect(features, padding, texts)
         return self.answers(features, padding, texts, padded=bool(padding.any()))
 
     def answers(
@@ -267,19 +267,22 @@ class ConditionalDetr(nn.Module):
         answers = torch.compile(self.answers, **({"mode": "reduce-overhead"} if recorded else {}) | options)
 
         def forward(features: Tensor, padding: Tensor, texts: Tensor | None = None) -> Outputs:
-            self._expect(features, padding)
+            self._expect(features, padding, texts)
             outputs = answers(features, padding, texts, padded=bool(padding.any()))
             return _copied(outputs) if recorded else outputs  # the next replay overwrites what the last one gave
 
         return forward
 
-    def _expect(self, features: Tensor, padding: Tensor) -> None:
+    def _expect(self, features: Tensor, padding: Tensor, texts: Tensor | None) -> None:
         channels = self.project.in_features
         if features.dim() != 3 or features.shape[-1] != channels or padding.shape != features.shape[:2]:
             raise ValueError(
                 f"features must be (windows, snippets, {channels}) with padding (windows, snippets), "
                 f"got {tuple(features.shape)} and {tuple(padding.shape)}: is it the encoder the detector learned from?"
             )
+        wide = channels if self.embedding is None else self.embedding.out_features
+        if texts is not None and texts.shape[1:] != (wide,):
+            raise ValueError(f"texts must be (classes, {wide}), got {tuple(texts.shape)}: are they this encoder's?")
 
     def _encode(
         self,
