@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import fabricate
 import nbformat
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from browser import NOTEBOOK, Page, browser, lab
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
+from tadlib.workbook import cli
 from tadlib.workbook.report import page as exported
 from tadlib.workbook.viewer import Row, Viewer
 
@@ -108,6 +110,43 @@ def test_in_jupyterlab_the_viewer_moves_and_is_a_picture_where_it_is_not_trusted
         page.run("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         check_sliders(page)
         assert {address for address in page.asked if not address.startswith(HERE)} == set()
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """The page that `tad report` makes of a question."""
+    home = fabricate.project(tmp_path_factory.mktemp("compared") / "home", ROOT)
+
+    def worth(given):
+        return 0.3 + 0.001 * given["conv_layers"] * (10 + given["split_id"] + 2 * given["seed"])
+
+    sweep = {"conv_layers": [0, 1, 2], "split_id": [0, 1, 2, 3, 4], "seed": [0, 1]}
+    fabricate.experiment(home / "outputs", "backbone", worth, sweep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAD_ROOT", str(home))
+        assert cli.main(["report", "outputs/backbone"]) == 0
+    return home / "outputs" / "backbone" / "report.html"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [400, 1440])
+def test_a_report_fits_sorts_and_asks_nobody(width, compared, tmp_path):
+    """The screenshot stays in the folder of the test, to be looked at."""
+    with browser(tmp_path) as page:
+        page.look(width)
+        page.open(compared.as_uri())
+        page.wait("[...document.images].every((one) => one.naturalWidth > 0) && document.images.length >= 3")
+        assert page.run("document.documentElement.scrollWidth") <= width
+        table = "[...document.querySelectorAll('table:has(th button)')].find((one) => one.tBodies[0].rows.length === 3)"
+        names = f"[...{table}.tBodies[0].rows].map((row) => row.cells[1].textContent)"
+        orders = []
+        for _ in range(2):
+            page.run(f"{table}.querySelectorAll('th button')[1].click()")
+            orders.append(page.run(names))
+        assert orders[0] == orders[1][::-1] == [f"conv_layers={number}" for number in (0, 1, 2)]
+        page.look(width, height=TALL)
+        page.picture(tmp_path / "report.png")
+        assert [address for address in page.asked if not address.startswith(("file:", "data:", "about:"))] == []
 
 
 STAGES = ("prepare", "train", "classify", "evaluate", "report", "detect")  # each reads what those before it wrote
