@@ -8,6 +8,7 @@ import platform
 import secrets
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,18 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+LOG = "TAD_LOG"  # the environment variable with the log of the run that a notebook is executed for
 Progress = Callable[[int, int, str], None]  # (done, total, what is being done)
 
 
 def silent(done: int, total: int, text: str) -> None:
     """A Progress that shows nothing."""
+
+
+def note(log: Path | str, text: str) -> None:
+    """Append a line with its time to a log; a disk that takes none ends nothing."""
+    with contextlib.suppress(OSError), open(log, "a", encoding="utf-8") as handle:
+        handle.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {text}\n")
 
 
 @contextlib.contextmanager

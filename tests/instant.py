@@ -30,7 +30,7 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def execute(stage: str, target: Path, parameters: dict, jobs: int = 1) -> str | None:
+def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path | None = None) -> str | None:
     """What a stage leaves: a notebook, its record, small files handed on; every start and end is in `calls`.
 
     It fails while its source says "fail", and the first time only where it says "once".

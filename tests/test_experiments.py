@@ -49,6 +49,17 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_how_far_a_stage_is_shows_while_it_runs(home, capsys):
+    source = home / "notebooks" / "train.ipynb"
+    cells = ["from tadlib.workbook import display\nprogress = display.Progress()\nprogress(1, 3, 'training, loss 2')"]
+    nbformat.write(stubs.notebook(*cells, "progress(2, 3, 'training, loss 1')"), source)
+    assert cli.main(["run", "params/two.yaml", "--set", "split=75"]) == 0
+    (folder,) = instant.versions(home, "two")
+    log = (folder / "split-75" / "run.log").read_text()
+    assert log.count("training, loss 2: 1/3") == 1 and "loss 1" not in log, "one line in twenty seconds"
+    assert "split-75: training, loss 2: 1/3, 0 s" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_batch_survives_a_failing_run_and_goes_on_where_it_stopped(home, capsys):
     assert cli.main(["run", "params/two.yaml"]) == 1
@@ -163,9 +174,9 @@ def test_workers_elsewhere_begin_no_other_stage_when_the_batch_ends_and_go_on_wh
 ):
     ended = threading.Event()
 
-    def execute(stage, target, parameters, jobs):
+    def execute(stage, target, parameters, *rest):
         assert ended.wait(60)
-        return instant.execute(stage, target, parameters, jobs)
+        return instant.execute(stage, target, parameters, *rest)
 
     def interrupted(text):
         raise KeyboardInterrupt
@@ -350,10 +361,10 @@ def test_the_list_says_how_runs_ended_and_shows_single_runs_of_one_experiment_al
 def full_at(lr: float):
     """An execution of notebooks that finds the disk full at one learning rate."""
 
-    def execute(stage, target, parameters, jobs):
+    def execute(stage, target, parameters, *rest):
         if parameters.get("lr") == lr:
             raise OSError(28, "No space left on device", str(target))
-        return instant.execute(stage, target, parameters, jobs)
+        return instant.execute(stage, target, parameters, *rest)
 
     return execute
 

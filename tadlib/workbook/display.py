@@ -1,6 +1,7 @@
 """What a notebook shows besides figures: progress in one place, and tables."""
 
 import html
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from tadlib.files import LOG, note
 from tadlib.workbook.viewer import show_themselves
 
 EVERY = 0.5  # seconds between updates of a shown progress
@@ -16,7 +18,7 @@ show_themselves()  # who can show tables can show videos, detections and runs
 
 
 class Progress:
-    """`progress(done, total, text)`: one updating output in a notebook, now and then a line on a terminal.
+    """`progress(done, total, text)`: one updating output in a notebook, now and then a line on a terminal or in a log.
 
     Every kind of work (a text up to its comma) gets its own bar; the last state stays in the executed notebook.
     """
@@ -24,7 +26,7 @@ class Progress:
     def __init__(self) -> None:
         self._handle = None
         self._bars: dict[str, tuple[int, int, str, float, float]] = {}
-        self._shown = 0.0
+        self._shown = self._noted = 0.0
 
     def __call__(self, done: int, total: int, text: str) -> None:
         now = time.monotonic()
@@ -35,6 +37,9 @@ class Progress:
         if done < total and now - self._shown < (EVERY if in_notebook else LINE_EVERY):
             return
         self._shown = now
+        if LOG in os.environ and now - self._noted >= LINE_EVERY:
+            self._noted = now
+            note(os.environ[LOG], self._lines()[-1])
         if not in_notebook:
             print(self._lines()[-1], file=sys.stderr, flush=True)
         elif self._handle is None:

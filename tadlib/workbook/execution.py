@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from tadlib.files import beside
+from tadlib.files import LOG, beside
 from tadlib.workbook import runs, warm
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
@@ -21,8 +21,10 @@ stopping = threading.Event()  # while a batch ends no notebook is started, and n
 _alive: set[subprocess.Popen | warm.WarmProcess] = set()
 
 
-def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jobs: int = 1) -> str | None:
-    """Execute one notebook of the project into `target`; None, or why it failed.
+def execute_notebook(
+    stage: str, target: Path, parameters: Mapping[str, Any], jobs: int = 1, log: Path | None = None
+) -> str | None:
+    """Execute one notebook of the project into `target`; None, or why it failed. How far it is goes to the `log`.
 
     An attempt writes to a file of its own, which takes the place of `target` at the end: a killed one leaves no trace
     under that name and is swept away by the next; an earlier failure gives way. It ends with the process that started
@@ -35,7 +37,8 @@ def execute_notebook(stage: str, target: Path, parameters: Mapping[str, Any], jo
     said = attempt.with_suffix(".stderr")
     arguments = ["papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
     arguments += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
-    process = _start(arguments, environment(jobs), root, said)
+    told = {LOG: str(log.resolve())} if log else {}
+    process = _start(arguments, environment(jobs) | told, root, said)
     _alive.add(process)
     if stopping.is_set():  # since it was asked for above: whoever stops may not have seen this process
         process.terminate()

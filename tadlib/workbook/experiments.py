@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tadlib.files import read_json, write_json
+from tadlib.files import note, read_json, write_json
 from tadlib.workbook import execution, runs, stages, warm
 from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.plans import Experiment, plan
@@ -112,7 +112,7 @@ def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -
     """Execute what is not finished of one run and tell it in the run's `run.log`; its status."""
     os.environ["TAD_ROOT"] = root  # a worker elsewhere may have been started anywhere
     target, stage = Path(folder), STAGES[0]
-    say = _into(target / "run.log")
+    say = partial(note, target / "run.log")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for stage in STAGES:
@@ -157,16 +157,6 @@ def _status(future: Future) -> str:
         return f"failed: {type(error).__name__}: {error}"
 
 
-def _into(log: Path) -> Say:
-    """What appends lines with their time to a log; a disk that takes none does not end the run."""
-
-    def say(text: str) -> None:
-        with suppress(OSError), open(log, "a", encoding="utf-8") as handle:
-            handle.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {text}\n")
-
-    return say
-
-
 @dataclass
 class _Batch:
     """What is known of a batch at work: who ended how, what was told, and how long the rest will take."""
@@ -179,7 +169,7 @@ class _Batch:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.write = _into(self.folder / "batch.log")
+        self.write = partial(note, self.folder / "batch.log")
         self.read = {label: self._size(label) for label in self.labels}
         self.skipped = sum(all(finished(self.folder / label / f"{s}.ipynb") for s in STAGES) for label in self.labels)
 

@@ -110,7 +110,7 @@ def _attempt(
     before = {path: path.stat().st_mtime_ns for path in attempt.rglob("*") if path.is_file()}
     parameters = stages.reduced(stage, given) | {"run_dir": relative(attempt)}
     notebook = attempt / f"{stage}.ipynb"
-    reason = execute_notebook(stage, notebook, parameters, jobs)
+    reason = execute_notebook(stage, notebook, parameters, jobs, folder / "run.log")
     record = runs.records(attempt).get(stage, {})
     if reason is not None:
         folder.mkdir(parents=True, exist_ok=True)
