@@ -37,13 +37,19 @@ def curves(tmp_path, **words) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("split", "split_id", "seed"),
-    [(50, 1, 0), (50, 2, 0), *((split, 0, seed) for split in (0, 75, 50) for seed in (0, 1, 2))],
-)
-def test_the_last_epoch_of_the_demo_is_nearly_the_best(split, split_id, seed, tmp_path):
-    found = curves(tmp_path, split=split, split_id=split_id, seed=seed)
+@pytest.mark.parametrize("split_id", [0, 1, 2])
+def test_the_last_epoch_of_the_demo_is_nearly_the_best(split_id, tmp_path):
+    found = curves(tmp_path, split=50, split_id=split_id)
     assert all(row[-1] >= 0.9 * max(row) > 0.09 for row in found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("split", [0, 75, 50])
+def test_no_setting_of_the_demo_collapses(split, seed, tmp_path):
+    """What the detector answers for; with names, of five unseen classes, split 75 ends at 0.85 to 0.89."""
+    found = curves(tmp_path, split=split, seed=seed)[watching.UNSEEN]
+    assert found[-1] >= 0.9 * max(found) > 0.09
 
 
 @pytest.mark.slow
