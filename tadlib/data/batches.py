@@ -20,7 +20,7 @@ TOUCHED = 1e-3  # share of an action in a window from which on its snippets are 
 
 @runtime_checkable
 class Store(Protocol):
-    """Anything that gives the features (T, C) of a video."""
+    """Anything that gives the features (T, C) of a video; by `stored`, if it has that, as they lie on disk."""
 
     def read(self, video_id: str) -> np.ndarray: ...
 

@@ -152,10 +152,10 @@ def extract(
     should; with "skip" the others are encoded, and what is wrong comes back by video. What was finished
     before stays: the next call goes on from there.
     """
-    todo = [video for video in videos if not (store.folder / f"{video.id}.json").is_file()]
-    done, broken = len(videos) - len(todo), {}
+    left = [video for video in videos if not (store.folder / f"{video.id}.json").is_file()]
+    done, broken = len(videos) - len(left), {}
     with _one_thread_each() as pool:
-        jobs = {pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in todo}
+        jobs = {pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in left}
         for job, video in jobs.items():
             broken |= _outcome(job, video, missing)
             done += 1

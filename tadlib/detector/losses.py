@@ -113,12 +113,13 @@ def shares(batches: Sequence[Batch], criterion: Criterion = Criterion()) -> list
 
 def _amounts(batch: Batch, criterion: Criterion) -> dict[str, int]:
     """What each term of a batch is a mean over, none of it where there is none."""
-    amounts = dict.fromkeys(TERMS, _actions(batch.targets)) | {"loss_quality": len(batch.targets)}
     snippets = counted(batch.targets, batch.padding)
-    if criterion.salience == "ce":
-        windows = (snippets & inside(batch.targets, batch.padding)).any(1)
-        return amounts | {"loss_salience": int(windows.sum()), "loss_segmentation": int(snippets.sum())}
-    return amounts | dict.fromkeys(("loss_salience", "loss_segmentation"), int(snippets.sum()))
+    windows = (snippets & inside(batch.targets, batch.padding)).any(1)
+    return dict.fromkeys(TERMS, _actions(batch.targets)) | {
+        "loss_quality": len(batch.targets),
+        "loss_salience": int((windows if criterion.salience == "ce" else snippets).sum()),
+        "loss_segmentation": int(snippets.sum()),
+    }
 
 
 def _actions(targets: Sequence[Target]) -> int:

@@ -69,11 +69,11 @@ class Forecast:
             yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
         total: float | None = 0.0
         for stage in STAGES:
-            wanted, todo = self._stages(stage, experiment, there)
-            above = todo.keys() & self.counted
-            total = _sum(total, *(self._seconds(stage, params) for key, params in todo.items() if key not in above))
-            self.counted |= todo.keys()
-            made = f", {wanted - len(todo)} of them made already" if len(todo) < wanted else ""
+            wanted, missing = self._stages(stage, experiment, there)
+            above = missing.keys() & self.counted
+            total = _sum(total, *(self._seconds(stage, params) for key, params in missing.items() if key not in above))
+            self.counted |= missing.keys()
+            made = f", {wanted - len(missing)} of them made already" if len(missing) < wanted else ""
             shared = f", {len(above)} of them by a plan above" if above else ""
             yield f"{stage}: {wanted} for {len(experiment.runs)} runs{made}{shared}"
         self.seconds = _sum(self.seconds, total)
@@ -83,15 +83,15 @@ class Forecast:
         self, stage: str, experiment: Experiment, there: Container[tuple[str, str]]
     ) -> tuple[int, dict[str, Params]]:
         """How many distinct executions of a stage a plan needs, and those that are not there yet."""
-        wanted, todo = set(), {}
+        wanted, missing = set(), {}
         for label, given in experiment.runs.items():
             params = Params.check(given)
             key = stages.key(stage, given, runs.device_name(params.device))
             name = f"{stage}-{key}" if self.way.share else f"{experiment.name}/{label}/{stage}"
             wanted.add(name)
             if (label, stage) not in there and not (self.way.share and stages.stored(stage, key)):
-                todo[name] = params
-        return len(wanted), todo
+                missing[name] = params
+        return len(wanted), missing
 
     def _seconds(self, stage: str, params: Params) -> float | None:
         where = (stage, params.dataset)
