@@ -7,10 +7,18 @@ import sys
 import time
 
 import instant
+import numpy as np
 import pytest
+import test_sources
+import torch
+import yaml
 from conftest import ROOT
+from videos import steady, write_video
 
-from tadlib.workbook import clusters, runs
+from tadlib.data.encoder import load_encoder
+from tadlib.data.features import BrokenVideo
+from tadlib.workbook import clusters, experiments, extraction, runs, steps
+from tadlib.workbook.params import Params
 from tadlib.workbook.sharing import Way
 
 pytest.importorskip("distributed")
@@ -76,6 +84,44 @@ def test_a_worker_shares_its_cores_with_those_that_are_there_when_a_run_begins(c
             pool.workers._client.wait_for_workers(there, timeout=60)
             assert pool.submit(told_jobs, "", "", {}, Way(jobs=1)).result(60) == str(there)
             started.append(worker())
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_videos_are_encoded_by_the_workers_and_prepare_finds_them(cluster, monkeypatch, broken):
+    home, file, *_ = cluster
+    folder = test_sources.dataset(home / "own", videos=5, seconds=8.0)
+    (folder / "videos").mkdir()
+    for number in range(5):
+        write_video(folder / "videos" / f"v{number}.mp4", steady(200, 25.0))
+    if broken:
+        (folder / "videos" / "v3.mp4").write_bytes(b"no film")
+    torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), home / "clip.pt")
+    given = {"dataset": str(folder), "encoder": "tad-demo", "pretrained": str(home / "clip.pt"), "stride": 5}
+    given |= {"data_dir": str(home / "data"), "window": 8, "device": "cpu"}
+    (home / "own.yaml").write_text(yaml.safe_dump(given))
+    monkeypatch.setattr(extraction, "SHARE", 2)
+    said: list[str] = []
+    while not file.is_file():
+        time.sleep(0.02)
+    with clusters.workers(str(file)) as pool:
+        extraction.deal_out(experiments.plan(home / "own.yaml"), home, Way(), said.append, pool, str(ROOT))
+    assert said[0] == f"features: 5 videos of {folder} in 3 shares ..." and len(said) == 4
+    made = sorted(folder.glob("features/*/*.npy"))
+    assert [path.stem for path in made] == [f"v{number}" for number in range(5) if not broken or number != 3]
+    before = [path.stat().st_mtime_ns for path in made]
+    params = Params.check(given)
+    if broken:
+        with pytest.raises(BrokenVideo, match="v3.mp4"):
+            steps.gather(params)
+        return
+    steps.gather(params)
+    assert [path.stat().st_mtime_ns for path in made] == before, "made by the workers, not again"
+    there = [np.load(path) for path in made]
+    for path in made:
+        path.with_suffix(".json").unlink()
+    steps.gather(params)
+    for theirs, path in zip(there, made, strict=True):
+        np.testing.assert_array_equal(theirs, np.load(path))
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path):

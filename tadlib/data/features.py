@@ -106,6 +106,10 @@ class FeatureStore:
         """What stands for the features: the encoder's key and how frames were sampled."""
         return self.folder.name
 
+    def has(self, video_id: str) -> bool:
+        """Whether the features of a video are there, whole."""
+        return (self.folder / f"{video_id}.json").is_file()
+
     def read(self, video_id: str) -> np.ndarray:
         """The features (T, C) float32 of a video; a missing or damaged file is named."""
         return self.stored(video_id).astype(np.float32, copy=False)
@@ -152,7 +156,7 @@ def extract(
     should; with "skip" the others are encoded, and what is wrong comes back by video. What was finished
     before stays: the next call goes on from there.
     """
-    left = [video for video in videos if not (store.folder / f"{video.id}.json").is_file()]
+    left = [video for video in videos if not store.has(video.id)]
     done, broken = len(videos) - len(left), {}
     with _one_thread_each() as pool:
         jobs = {pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in left}

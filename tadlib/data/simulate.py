@@ -152,7 +152,7 @@ def make(
 ) -> FeatureStore:
     """Simulate the videos whose features are missing, one at a time, and write them as float16."""
     for done, video in enumerate(videos, start=1):
-        if not (store.folder / f"{video.id}.json").is_file():
+        if not store.has(video.id):
             features = world.features(video, stride).astype(np.float16)
             write_npy(store.folder / f"{video.id}.npy", features)
             write_json(

@@ -53,7 +53,8 @@ def workers(scheduler: str, gpus: int = 0, patience: float = PATIENCE) -> Iterat
 
 
 class _Pool(Executor):
-    """Dask's pool, in which a run that ends because its worker must end is begun again by another worker."""
+    """Dask's pool, in which what ends because its worker must end, be it a run or a share of the videos that lack
+    features, is begun again by another worker."""
 
     def __init__(self, workers: Executor):
         self.workers = workers
@@ -63,7 +64,7 @@ class _Pool(Executor):
 
 
 def _or_elsewhere(run: Callable[..., str], root: str, folder: str, given: Mapping[str, Any], way: Way) -> str:
-    """Do a run; the time limit of a job reaches its notebook too, which may say so before the worker is gone."""
+    """Do some work; the time limit of a job reaches its notebook too, which may say so before the worker is gone."""
     from distributed import Reschedule
 
     status = run(root, folder, given, replace(way, jobs=_sharing_this_machine()))

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.files import note, read_json, write_json
-from tadlib.workbook import execution, runs, stages, warm
+from tadlib.workbook import execution, extraction, runs, stages, warm
 from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.plans import Experiment, plan
-from tadlib.workbook.sharing import Way, obtain
+from tadlib.workbook.sharing import STOP, Way, obtain
 from tadlib.workbook.stages import STAGES, code_version
 
 __all__ = ["Experiment", "Way", "continued", "execute", "plan", "run_all_stages", "version_dir"]
 
 POLL = 0.5  # seconds between two looks at what runs have told
-STOP = ".stop"  # a file of a version's folder: workers elsewhere, whom no signal reaches, begin no other stage
 Say = Callable[[str], None]
 
 
@@ -68,8 +67,9 @@ def execute(
 ) -> dict[str, str]:
     """Run all stages of all runs; the status of each run: "finished", or "failed in STAGE: why".
 
-    `pool` is anything of the `concurrent.futures` protocol whose workers see this disk; by default threads here. What
-    ends this ends its runs: here at once, elsewhere before their next stage.
+    `pool` is anything of the `concurrent.futures` protocol whose workers see this disk, which first make the features
+    that are missing; by default threads here. What ends this ends its runs: here at once, elsewhere before their next
+    stage.
     """
     way = way or Way()
     for old in (folder / ".failed").glob("*.json"):  # what failed before is tried again
@@ -83,7 +83,10 @@ def execute(
         warm.warm_up(execution.environment(way.jobs))
     pool = pool or ThreadPoolExecutor(way.jobs)
     root = str(runs.project_root())
+    pending: dict[Future[str], str] = {}
     try:
+        if not own:
+            extraction.deal_out(experiment, folder, way, batch.say, pool, root)
         pending = {
             pool.submit(run_all_stages, root, str(folder / label), dict(experiment.runs[label]), way): label
             for label in in_order(experiment)

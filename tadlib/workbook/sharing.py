@@ -24,6 +24,7 @@ from tadlib.workbook import runs, stages
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
 
+STOP = ".stop"  # a file of a version's folder: workers elsewhere, whom no signal reaches, begin nothing more
 NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # train's own, which no run may take over
 Say = Callable[[str], None]
 

@@ -31,8 +31,8 @@ NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
 
 # modules that run, ask, compare and show: a change in them changes no stage's result
 RUNNING = frozenset(
-    "cli command_line engine warm plans experiments execution sharing clusters tracking forecast comparison report "
-    "reporting report_params evidence lab_log tables telling variants vocabularies asking doctor viewer "
+    "cli command_line engine warm plans experiments execution extraction sharing clusters tracking forecast comparison "
+    "report reporting report_params evidence lab_log tables telling variants vocabularies asking doctor viewer "
     "benchmark".split()
 )
 

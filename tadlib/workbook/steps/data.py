@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.data import datasets, features, splits
+from tadlib.data import features, splits
 from tadlib.data.annotations import Benchmark, Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
@@ -25,8 +25,7 @@ from tadlib.files import Progress, digest, silent
 from tadlib.naming import pooling, text
 from tadlib.naming.text import Steps
 from tadlib.workbook.params import Params
-from tadlib.workbook.runs import resolve
-from tadlib.workbook.steps.sources import collect, wording
+from tadlib.workbook.steps.sources import benchmark_of, collect, wording
 
 NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
 LISTED = 40  # class names in a table; more would bury it
@@ -121,11 +120,7 @@ class Data:
 
 def gather(params: Params, progress: Progress = silent) -> Data:
     """Annotations, class split, features and encoder; what is missing of the demo or of the features is made."""
-    data_dir = resolve(params.data_dir)
-    known = params.dataset in datasets.NAMES
-    name = params.dataset if known else str(resolve(params.dataset))
-    benchmark = datasets.load(name, data_dir, progress)
-    benchmark, store, encoder, broken = collect(benchmark, params, data_dir, progress)
+    benchmark, store, encoder, broken = collect(benchmark_of(params, progress), params, progress)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
     return Data(benchmark, classes, store, encoder, params, broken)
 

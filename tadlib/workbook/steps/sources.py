@@ -1,20 +1,20 @@
 """Where features and class-name embeddings come from: a store made from videos, a folder, or a simulation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tadlib import devices
-from tadlib.data import features, simulate
-from tadlib.data.annotations import Benchmark
+from tadlib.data import datasets, features, simulate
+from tadlib.data.annotations import Benchmark, Video
 from tadlib.data.demo import clip as demo_clip
 from tadlib.data.encoder import DEMO, Encoder, load_encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures, read_text_features
 from tadlib.data.texts import table_encoder
-from tadlib.files import Progress, digest, locked, read_json, write_json
+from tadlib.files import Progress, digest, locked, read_json, silent, write_json
 from tadlib.naming.text import STYLES, Wording, texts_of
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import resolve
@@ -23,22 +23,54 @@ Store = FeatureStore | FolderStore
 Source = tuple[Benchmark, Store, Encoder, Mapping[str, str]]
 
 
-def collect(benchmark: Benchmark, params: Params, data_dir: Path, progress: Progress) -> Source:
+def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
+    """Annotations and conventions of the data set, at the frame rate that `snippets` asks for; the demo is made."""
+    known = params.dataset in datasets.NAMES
+    name = params.dataset if known else str(resolve(params.dataset))
+    benchmark = datasets.load(name, resolve(params.data_dir), progress)
+    if not params.snippets:
+        return benchmark
+    counted = tuple(features.with_count(video, params.stride, params.snippets) for video in benchmark.videos)
+    return replace(benchmark, videos=counted)
+
+
+def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
     """The benchmark with the videos that can be used, their features, what reads class names, and what was broken.
 
     What is missing of the features is made. With `missing` "fail" the first unusable video stops the work.
     """
-    if params.snippets:
-        counted = tuple(features.with_count(video, params.stride, params.snippets) for video in benchmark.videos)
-        benchmark = replace(benchmark, videos=counted)
+    data_dir = resolve(params.data_dir)
     if params.features == "simulate":
         return _simulated(benchmark, params, progress)
+    given = _given(benchmark, params)
+    if given is not None:
+        encoder = _text_encoder(benchmark, params) or image_encoder(params, data_dir, progress)
+        return _published(benchmark, given, encoder, params, data_dir)
+    return _extracted(benchmark, params, data_dir, progress)
+
+
+def lacking(params: Params, progress: Progress = silent) -> list[str]:
+    """The videos that `collect` would have to encode, by name; none where features are read or simulated."""
+    benchmark = benchmark_of(params, progress)
+    if params.features == "simulate" or _given(benchmark, params) is not None:
+        return []
+    store = _store(benchmark, image_encoder(params, resolve(params.data_dir), progress), params)
+    return [video.id for video in benchmark.videos if not store.has(video.id)]
+
+
+def encode(params: Params, names: Collection[str], progress: Progress = silent) -> None:
+    """Make features of some videos; a broken one is left to `collect`, which says what is wrong with it."""
+    benchmark = benchmark_of(params, progress)
+    encoder = image_encoder(params, resolve(params.data_dir), progress)
+    videos = [video for video in benchmark.videos if video.id in names]
+    _encode(videos, benchmark, _store(benchmark, encoder, params), encoder, params, "skip", progress)
+
+
+def _given(benchmark: Benchmark, params: Params) -> FolderStore | None:
+    """Features that others made; None where ours are wanted."""
     folder = benchmark.folder / "features" if params.features == "auto" else resolve(params.features)
     store = FolderStore(folder, params.stride)
-    if params.features != "auto" or store.files:
-        encoder = _text_encoder(benchmark, params) or image_encoder(params, data_dir, progress)
-        return _published(benchmark, store, encoder, params, data_dir)
-    return _extracted(benchmark, params, data_dir, progress)
+    return store if params.features != "auto" or store.files else None
 
 
 def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
@@ -75,20 +107,28 @@ def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[s
 
 def _extracted(benchmark: Benchmark, params: Params, data_dir: Path, progress: Progress) -> Source:
     encoder = image_encoder(params, data_dir, progress)
-    each, count = params.frames_per_snippet, params.snippets
-    store = FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, each=each, count=count))
+    store = _store(benchmark, encoder, params)
     with locked(store.folder, progress):
-        broken = features.extract(
-            benchmark.videos,
-            benchmark.folder / "videos",
-            store,
-            encoder,
-            params.stride,
-            progress,
-            each=each,
-            missing=params.missing,
-        )
+        broken = _encode(benchmark.videos, benchmark, store, encoder, params, params.missing, progress)
     return _without(benchmark, broken, params.missing, store, _text_encoder(benchmark, params) or encoder)
+
+
+def _store(benchmark: Benchmark, encoder: Encoder, params: Params) -> FeatureStore:
+    sampling = {"each": params.frames_per_snippet, "count": params.snippets}
+    return FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, **sampling))
+
+
+def _encode(
+    videos: Sequence[Video],
+    benchmark: Benchmark,
+    store: FeatureStore,
+    encoder: Encoder,
+    params: Params,
+    missing: str,
+    progress: Progress,
+) -> dict[str, str]:
+    folder, each = benchmark.folder / "videos", params.frames_per_snippet
+    return features.extract(videos, folder, store, encoder, params.stride, progress, each=each, missing=missing)
 
 
 def _without(benchmark: Benchmark, broken: Mapping[str, str], missing: str, store: Store, encoder: Encoder) -> Source:

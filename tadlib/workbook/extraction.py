@@ -1,0 +1,98 @@
+"""Features made by many workers: before the runs of a batch begin, the videos that lack them are dealt out.
+
+A worker encodes its share in a process of its own, which leaves every video whole on the disk that all see: a share
+that is lost loses the videos it had in hand. What no worker could encode is left to the prepare notebook, which makes
+it or says what is wrong with it.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, as_completed
+from pathlib import Path
+from typing import Any
+
+from tadlib.workbook import execution, warm
+from tadlib.workbook.params import Params
+from tadlib.workbook.plans import Experiment
+from tadlib.workbook.sharing import STOP, Way
+
+SHARE = 32  # videos: so many that loading an encoder does not count, so few that workers end at about the same time
+MADE_FROM = "dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision features".split()
+INTERRUPTED = "interrupted"
+Say = Callable[[str], None]
+
+
+def deal_out(experiment: Experiment, folder: Path, way: Way, say: Say, pool: Executor, root: str) -> None:
+    """Let the workers of a pool make what features the runs of an experiment lack, and wait until they have.
+
+    `folder` is that of the version, where the file of the end of a batch is looked for.
+    """
+    asked: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for given in experiment.runs.values():
+        wanted = Params.check(given).model_dump(include=set(MADE_FROM))
+        asked.setdefault(tuple(wanted[name] for name in MADE_FROM), wanted)
+    for given in asked.values():
+        if given["features"] == "auto":
+            _deal_out(given, folder, way, say, pool, root)
+
+
+def _deal_out(given: Mapping[str, Any], folder: Path, way: Way, say: Say, pool: Executor, root: str) -> None:
+    told = pool.submit(work, root, str(folder), {"given": dict(given)}, way).result()
+    status, _, found = told.partition(": ")
+    if status != "lacking":
+        say(f"features: nothing is dealt out, {told}")
+        return
+    lacking = json.loads(found)
+    shares = [lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)]
+    if len(shares) < 2:  # nothing is missing, or what one worker makes as well
+        return
+    say(f"features: {len(lacking)} videos of {given['dataset']} in {len(shares)} shares ...")
+    jobs: dict[Future[str], list[str]] = {}
+    try:
+        for share in shares:
+            jobs[pool.submit(work, root, str(folder), {"given": dict(given), "videos": share}, way)] = share
+        done = 0
+        for job in as_completed(jobs):
+            done += len(jobs[job])
+            say(f"features: {done} of {len(lacking)} videos, {job.result()}")
+    except BaseException:
+        for job in jobs:
+            job.cancel()
+        raise
+
+
+def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
+    """What a worker does: encode the `videos` that are asked for, or tell which of all lack features; how it ended."""
+    if (Path(folder) / STOP).exists():
+        return "stopped before it began"
+    ended = subprocess.run(
+        [sys.executable, "-m", "tadlib.workbook.extraction"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        env=execution.environment(way.jobs) | {"TAD_ROOT": root},
+        preexec_fn=warm.end_with_parent,
+    )
+    if ended.returncode < 0:  # a signal: the time limit of a job, say
+        return f"{INTERRUPTED} by signal {-ended.returncode}"
+    said = (ended.stdout if not ended.returncode else ended.stderr).strip().splitlines() or ["no output"]
+    return said[-1] if not ended.returncode else f"failed: {said[-1]}"
+
+
+def main() -> None:
+    """The process of a worker: it is told on its input what to do."""
+    from tadlib.workbook.steps import sources
+
+    asked = json.load(sys.stdin)
+    params = Params.check(asked["given"])
+    if "videos" in asked:
+        sources.encode(params, asked["videos"])
+        print("encoded")
+    else:
+        print("lacking:", json.dumps(sources.lacking(params)))
+
+
+if __name__ == "__main__":
+    main()
