@@ -474,11 +474,11 @@ def test_options_that_mean_nothing_are_refused(quick_home, capsys):
     assert "must be a whole number >= 1, got '0'" in capsys.readouterr().err
 
 
-def start(home, *words: str) -> subprocess.Popen:
-    """`tad run` with stages that take no time, in a process group of its own."""
+def start(home, *words: str, within: tuple[str, ...] = ()) -> subprocess.Popen:
+    """`tad run` with stages that take no time, in a process group of its own; `within` starts what starts it."""
     environment = os.environ | {"TAD_ROOT": str(home), "TAD_TEST_SECONDS": "0.05"}
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "instant.py"), "run", *words],
+        [*within, sys.executable, str(ROOT / "tests" / "instant.py"), "run", *words],
         cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a background shell starts it
     )  # fmt: skip
@@ -486,6 +486,33 @@ def start(home, *words: str) -> subprocess.Popen:
 
 def lines(home) -> int:
     return len((home / "calls").read_text().splitlines()) if (home / "calls").is_file() else 0
+
+
+DISKS = {  # a disk of its own for one experiment, and what it says
+    "full": ("mount -t tmpfs -o size=48k none outputs/other", "No space left on device"),
+    "read-only": ("mount -t tmpfs -o ro none outputs/other", "Read-only file system"),
+}
+
+
+@pytest.mark.parametrize("kind", DISKS)
+def test_a_disk_that_is_full_or_read_only_is_told_and_the_rest_goes_on(tmp_path, kind):
+    instant.project(tmp_path)
+    experiment(tmp_path, "# Q?\nsweep: {lr: [0.1, 0.2]}\n")
+    (tmp_path / "params" / "other.yaml").write_text("# Q?\nsweep: {lr: [0.3, 0.4]}\n")
+    (tmp_path / "outputs" / "other").mkdir()
+    mount, reason = DISKS[kind]
+    alone = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+    if not shutil.which("unshare") or subprocess.run([*alone, mount], cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("a disk of one's own needs Linux's unshare and the right to mount")
+    within = (*alone, f'{mount} && exec "$@"', "sh")
+    process = start(tmp_path, "params/other.yaml", "params/e.yaml", within=within)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and reason in said, said
+    assert "lr-0.2: finished (2 of 2 runs)" in said and "Traceback" not in said
+    assert {run["run"] for run in runs.load(tmp_path / "outputs")} == {"lr-0.1", "lr-0.2"}
+    process = start(tmp_path, "params/other.yaml", "params/e.yaml")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and len(runs.load(tmp_path / "outputs")) == 4, said
 
 
 def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(tmp_path):
@@ -519,12 +546,20 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
     assert not [path for path in (tmp_path / "outputs" / ".shared").iterdir() if path.is_dir() and path.name[0] == "."]
 
 
-def test_a_batch_that_a_scheduler_ends_says_how_it_goes_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a scheduler"])
+def test_a_batch_that_is_ended_says_how_it_goes_on_and_does(tmp_path, number):
     instant.project(tmp_path)
     experiment(tmp_path, TWENTY)
-    process = start(tmp_path, "params/e.yaml")
-    while lines(tmp_path) < 4 and process.poll() is None:
+    ctrl_c = ("env", "--default-signal=INT") if number == signal.SIGINT else ()
+    process = start(tmp_path, "params/e.yaml", within=ctrl_c)
+    while lines(tmp_path) < 12 and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command goes on where it stopped" in said
+    whole = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/e/*/*/[!.]*.ipynb")}
+    process = start(tmp_path, "params/e.yaml", "--jobs", "2")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and whole, said
+    assert len(runs.load(tmp_path / "outputs")) == 20
+    assert all(path.stat().st_mtime_ns == when for path, when in whole.items()), "what was finished is not touched"
