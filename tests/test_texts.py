@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -167,7 +169,7 @@ def test_a_text_is_encoded_once_and_found_again_to_the_bit(encoder, tmp_path, mo
     monkeypatch.setattr(type(encoder), "texts", lambda self, texts: asked.append(texts))
     again = text.class_embeddings(encoder, ["HighJump", "Diving"], Wording("templates"), tmp_path)
     assert torch.equal(first, again.flip(0)) and asked == []
-    assert len(list((tmp_path / "embeddings").iterdir())) == 2 * len(TEMPLATES)
+    assert len(list((tmp_path / "embeddings").glob("*.npy"))) == 2 * len(TEMPLATES)
 
 
 def test_another_encoder_does_not_find_the_texts_of_the_first(encoder, tmp_path):
@@ -215,3 +217,19 @@ def test_an_encoder_without_pieces_says_so():
     encoder = table_encoder("own.npz", {"x": torch.ones(4).numpy()})
     assert token_rows(encoder, ["x"])[0]["tokens"] == explain(encoder, "x")[0]["is"]
     assert explain(encoder, "x")[0]["is"] == "read as a whole: its embedding was made elsewhere"
+
+
+def test_texts_that_several_want_at_once_are_encoded_once(encoder, tmp_path, monkeypatch):
+    encode, asked, both = type(encoder).texts, [], ["a dive", "a longer dive"]
+
+    def slowly(self, texts):
+        asked.append(list(texts))
+        time.sleep(0.3)
+        return encode(self, texts)
+
+    monkeypatch.setattr(type(encoder), "texts", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: text.embed(encoder, both, tmp_path), range(4)))
+    assert asked == [both] and all(torch.equal(each, found[0]) for each in found)
+    assert torch.equal(text.embed(encoder, ["a dive", "new"], tmp_path)[0], found[0][0])
+    assert asked[1:] == [["new"]]

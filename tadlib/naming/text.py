@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.encoder import Encoder, spoken
-from tadlib.files import digest, write_npy
+from tadlib.files import digest, locked, write_npy
 from tadlib.naming.descriptions import KINDS, described
 
 PROMPT = "a video of a person doing {}"
@@ -79,14 +79,20 @@ def _filled(templates: Sequence[str], name: str) -> tuple[str, ...]:
 
 
 def embed(encoder: Encoder, texts: Sequence[str], cache: Path | str | None = None) -> Float[Tensor, "m c"]:
-    """Embeddings of texts as the encoder gives them; with a `cache` folder each text is encoded once for ever."""
+    """Embeddings of texts as the encoder gives them; with a `cache` folder each text is encoded once for ever.
+
+    Of several processes that want the same texts one encodes them and the others wait.
+    """
     if cache is None:
         return encoder.texts(texts)
-    paths = [Path(cache) / "embeddings" / f"{digest([encoder.key, text])}.npy" for text in texts]
-    missing = {text: path for text, path in zip(texts, paths, strict=True) if not path.is_file()}
-    if missing:
-        for path, row in zip(missing.values(), encoder.texts(list(missing)).numpy(), strict=True):
-            write_npy(path, row)
+    folder = Path(cache) / "embeddings"
+    paths = [folder / f"{digest([encoder.key, text])}.npy" for text in texts]
+    if not all(path.is_file() for path in paths):
+        with locked(folder / encoder.key):
+            missing = {text: path for text, path in zip(texts, paths, strict=True) if not path.is_file()}
+            rows = encoder.texts(list(missing)).numpy() if missing else ()
+            for path, row in zip(missing.values(), rows, strict=True):
+                write_npy(path, row)
     return torch.from_numpy(np.stack([np.load(path) for path in paths]))
 
 
