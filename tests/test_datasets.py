@@ -96,6 +96,16 @@ def test_a_folder_without_text_files_is_named(tmp_path):
         read(tmp_path)
 
 
+def test_videos_of_subsets_that_nobody_uses_are_not_lost_in_silence(tmp_path):
+    table = TABLE + "a,1,2,wave,training,9,25\nb,1,2,wave,test,9,25\n"
+    folder = folder_with(tmp_path, annotations__csv=table)
+    said = "has no video of the test subset 'validation', but of 'test', 'training': say which is which by train_subset"
+    with pytest.raises(ValueError, match=said):
+        datasets.load(str(folder), tmp_path)
+    (folder / "benchmark.yaml").write_text("test_subset: test")
+    assert [video.id for video in datasets.load(str(folder), tmp_path).videos] == ["a", "b"]
+
+
 def test_a_subset_that_nothing_states_is_asked_for(tmp_path):
     table = "video,start,end,label,duration,fps\na,1,2,wave,10,25\n"
     with pytest.raises(ValueError, match="annotations.csv: video a has no field 'subset': give it there"):

@@ -209,6 +209,12 @@ def test_a_video_that_a_phone_turned_is_seen_upright(run, tmp_path):
     assert "turned by 270 degrees" in steps.notes(asked(run, path, tmp_path))[0]["is"]
 
 
+def test_a_piece_of_an_upright_clip_is_as_large_as_the_clip(tmp_path):
+    clip = own.look(write_video(tmp_path / "upright.mp4", steady(20, 10.0), (48, 64)))
+    (piece,) = own.cut(clip, [(0.0, 1.0)], tmp_path)
+    assert next(snippets(piece, 1, 10.0)).shape == (64, 48, 3)
+
+
 def test_preview_and_pieces_are_videos_that_last_as_long(video, tmp_path):
     clip = own.look(video)
     (tmp_path / "small.mp4").write_bytes(own.preview(clip, 6.0))

@@ -1,5 +1,6 @@
 """What the evaluation notebook asks for, on detections small enough to know the answers."""
 
+from dataclasses import replace
 from unittest.mock import create_autospec
 
 import pytest
@@ -68,6 +69,24 @@ def test_every_protocol_scores_the_same_detections(data):
     table = {row["protocol"]: row for row in errors.under_every_protocol(data, RIGHT)}
     assert list(table) == ["plain", "strict", "gap", "t3al", "opentad", "thumos-toolkit"]
     assert all(row["mAP"] == 1.0 and row["actions"] == 24 for row in table.values())
+
+
+def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_says_so(data):
+    more = (*VIDEOS, Video("training", 50.0, 30.0, "val", VIDEOS[0].actions), Video("empty", 50.0, 30.0, "test", ()))
+    object.__setattr__(data, "benchmark", replace(data.benchmark, videos=more))
+    object.__setattr__(data, "params", Params(protocol="gap"))
+    lacking = {row["protocol"]: row["videos not asked about"] for row in errors.under_every_protocol(data, RIGHT)}
+    assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
+
+
+@pytest.mark.parametrize(("subset", "actions"), [("test", 24), ("validation", 12)])
+def test_what_is_short_is_the_same_wherever_it_is_asked(data, subset, actions):
+    """ActivityNet's rule is a second, also where a snippet lasts half of one."""
+    short = tuple(replace(v, subset=subset, actions=(*v.actions[:1], Action(50.0, 50.8, "Shotput"))) for v in VIDEOS)
+    object.__setattr__(data, "benchmark", replace(data.benchmark, videos=short, test_subset=subset))
+    object.__setattr__(data, "params", Params(protocol="gap", stride=16))
+    row = next(row for row in errors.under_every_protocol(data, RIGHT) if row["protocol"] == "gap")
+    assert sum(len(video.actions) for video in data.scored) == row["actions"] == actions
 
 
 def test_numbers_are_those_of_the_protocol(data):

@@ -437,6 +437,22 @@ def test_a_file_whose_folder_cannot_be_written_stops_no_other(quick_home, capsys
     assert cli.main(["run", "params/other.yaml"]) == 1
 
 
+def test_a_batch_on_thresholds_of_ones_own_ends_with_its_table(quick_home, capsys, monkeypatch):
+    def execute(stage, target, parameters, *rest):
+        reason = instant.execute(stage, target, parameters, *rest)
+        path = runs.resolve(parameters["run_dir"]) / "metrics.json"
+        if stage == "evaluate":
+            numbers = read_json(path)
+            del numbers["mAP@0.5"]
+            write_json(path, numbers)
+        return reason
+
+    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", execute)
+    assert cli.main(["run", experiment(quick_home, QUESTION)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("lr-0.1 ")]
+    assert row.split()[2] == "-"
+
+
 def test_a_report_that_fails_is_told_and_no_run_is_lost(quick_home, capsys, monkeypatch):
     monkeypatch.setattr("tadlib.workbook.execution.execute_notebook", lambda *words: "KeyError: bad")
     assert cli.main(["run", experiment(quick_home, QUESTION)]) == 1

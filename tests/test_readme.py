@@ -53,9 +53,10 @@ def test_a_command_takes_its_options(command, monkeypatch):
 
 
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z][a-z-]+)", TEXT)) - {"--to"}))
-def test_an_option_in_passing_is_one_of_tad_run_or_papermill(option, capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["run", "--help"])
+def test_an_option_in_passing_is_one_of_tad_or_of_a_worker(option, capsys):
+    for command in ("run", "evaluate"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
     assert option in capsys.readouterr().out or option in {"--resources"}
 
 

@@ -158,6 +158,33 @@ def test_the_command_refuses_bad_rows_with_a_sentence(tmp_path, capsys):
     assert "1 with end before start" in capsys.readouterr().err
 
 
+def filmed(tmp_path, label, *spans):
+    """Actions of one class in a video of 30 frames per second, and a detection of it."""
+    actions = [{"segment": list(span), "label": label} for span in spans]
+    video = {"subset": "test", "duration": 50, "fps": 30, "annotations": actions}
+    (tmp_path / "truth.json").write_text(json.dumps({"database": {"a": video}}))
+    (tmp_path / "found.csv").write_text(f"video-id,t-start,t-end,label,score\na,0,10,{label},0.9\n")
+    return tmp_path / "truth.json", tmp_path / "found.csv"
+
+
+@pytest.mark.parametrize(
+    ("words", "actions"), [([], 2), (["--stride", "16"], 1), (["--stride", "4"], 3)], ids=["THUMOS14's", "16", "4"]
+)
+def test_how_long_a_snippet_lasts_may_be_said(tmp_path, capsys, words, actions):
+    first, second = filmed(tmp_path, "Diving", (0, 0.4), (10, 10.2), (20, 30))
+    asked = ["evaluate", "--annotations", str(first), "--detections", str(second), "--protocol", "gap", *words]
+    assert cli.main(asked) == 0
+    assert f"\nactions: {actions}\n" in capsys.readouterr().out
+
+
+def test_short_actions_of_other_classes_are_those_of_a_second(tmp_path):
+    truth, found = filmed(tmp_path, "wave", (0, 0.9), (10, 11.1))
+    assert evaluate(truth, found, protocol="gap")["counts"]["actions"] == 1
+    assert evaluate(truth, found, protocol="gap", stride=16)["counts"]["actions"] == 2
+    with pytest.raises(ValueError, match="stride must be a whole number of frames, at least 1; got 0"):
+        read_task(truth, stride=0)
+
+
 def test_an_unknown_protocol_names_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="protocol must be one of plain, strict, gap, t3al, opentad, thumos-toolkit"):
         evaluate(*written(tmp_path), protocol="official")

@@ -85,6 +85,7 @@ def _read(name: str, folder: Path) -> Benchmark:
     classes = _classes(name, source, entries.values())
     thumos = set(classes) == set(THUMOS14_CLASSES)
     conventions = _defaults(read_conventions(folder), {entry.subset for entry in entries.values()}, thumos)
+    _none_lost(source, conventions, {entry.subset for entry in entries.values() if entry.subset})
     subsets = (conventions.train_subset, conventions.test_subset, None)  # None: `complete` names the video
     used = {video: entry for video, entry in entries.items() if entry.subset in subsets}
     videos, repairs = check(complete(source, used, folder), classes)
@@ -104,6 +105,19 @@ def _read(name: str, folder: Path) -> Benchmark:
         source=source,
         stride=conventions.stride,
     )
+
+
+def _none_lost(source: Path, conventions: Conventions, subsets: Collection[str]) -> None:
+    """Raise ValueError where no video is of the training or of the test subset and others are of neither."""
+    neither = set(subsets) - {conventions.train_subset, conventions.test_subset}
+    for name in ("train_subset", "test_subset"):
+        wanted = getattr(conventions, name)
+        if neither and wanted not in subsets:
+            raise ValueError(
+                f"{source} has no video of the {name.replace('_', ' ')} {wanted!r}, but of "
+                f"{', '.join(map(repr, sorted(subsets)))}: say which is which by train_subset and test_subset "
+                "in benchmark.yaml beside it"
+            )
 
 
 def find_annotations(folder: Path, name: str) -> Path:

@@ -159,7 +159,7 @@ def cut(clip: Clip, segments: Sequence[Sequence[float]], folder: Path | str) -> 
         path = Path(folder) / f"{place:03d}_{start:.1f}s.mp4"
         times = np.arange(start, max(end, start + 1 / fps), 1 / fps)
         with atomic(path) as temporary:
-            _write(str(temporary), _run(clip, times), round(fps), clip.width)
+            _write(str(temporary), _run(clip, times), round(fps), max(clip.width, clip.height))
         paths.append(path)
     return paths
 
@@ -181,15 +181,15 @@ def _run(clip: Clip, times: np.ndarray) -> Iterator[np.ndarray]:
             yield clip.upright(shown.to_ndarray(format="rgb24"))
 
 
-def _write(target: io.BytesIO | str, frames: Iterable[np.ndarray], fps: int, width: int) -> None:
-    """Frames as H.264, made even and at most `width` wide."""
+def _write(target: io.BytesIO | str, frames: Iterable[np.ndarray], fps: int, longest: int) -> None:
+    """Frames as H.264, made even, the longer side at most `longest`."""
     with av.open(target, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "28"})
         stream.pix_fmt = "yuv420p"
         for place, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             if not place:
-                share = min(1.0, width / max(frame.width, frame.height))
+                share = min(1.0, longest / max(frame.width, frame.height))
                 stream.width, stream.height = (
                     max(2, round(side * share) // 2 * 2) for side in (frame.width, frame.height)
                 )

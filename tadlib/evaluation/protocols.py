@@ -55,9 +55,13 @@ def scored_videos(benchmark: Benchmark, classes: Sequence[str], protocol: str, s
     Whether a video has detections is not known yet: see `detected`.
     """
     subsets = {benchmark.test_subset} | ({benchmark.train_subset} if PROTOCOLS[protocol].training_too else set())
-    seconds = benchmark.test_subset == "validation"  # ActivityNet's short actions are those of a second or less
     videos = [video for video in benchmark.videos if video.subset in subsets]
-    return chosen(videos, classes, protocol, None if seconds else stride)
+    return chosen(videos, classes, protocol, short(benchmark, stride))
+
+
+def short(benchmark: Benchmark, stride: int) -> int | None:
+    """Frames up to which an action is short: those of a snippet; None for a second, which is ActivityNet's rule."""
+    return None if benchmark.test_subset == "validation" else stride
 
 
 def chosen(

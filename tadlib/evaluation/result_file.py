@@ -14,6 +14,8 @@ from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.rows import compare
 from tadlib.evaluation.scoring import counted, score
 
+THUMOS14_STRIDE = 8  # frames of a snippet in the published features
+
 
 class Task(NamedTuple):
     """What detections are scored against, and how."""
@@ -26,6 +28,7 @@ class Task(NamedTuple):
     tious: tuple[float, ...]
     protocol: str
     subset: str
+    stride: int | None  # frames up to which an action is short to a protocol; None for a second
     dropped: dict[str, int]  # bad rows of the annotations
 
 
@@ -37,23 +40,29 @@ def read_task(
     seen: Path | str = "",
     protocol: str = "plain",
     tious: Sequence[float] = (),
+    stride: int | None = None,
     drop_bad: bool = False,
 ) -> Task:
     """The task of an annotation file; `classes` and `seen` are files of class names.
 
-    Without `subset` all annotated videos count, without `classes` all annotated classes; without `tious` those of
-    THUMOS14 for its classes and those of ActivityNet for others. Raises ValueError naming bad rows.
+    Without `subset` all annotated videos count, without `classes` all annotated classes; without `tious` and `stride`
+    those of THUMOS14 (8 frames) for its classes and those of ActivityNet (a second instead) for others. Raises
+    ValueError naming bad rows.
     """
+    if stride is not None and stride < 1:
+        raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
     if not all(0 < tiou <= 1 for tiou in tious):
         raise ValueError(f"tIoU thresholds must be above 0 and at most 1, got {', '.join(map(str, tious))}")
     videos, dropped = read_actions(annotations, drop_bad=drop_bad)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen) if seen else ()
     chosen = read_classes(classes) if classes else tuple(label for label in annotated if label not in trained)
-    usual = THUMOS14_TIOUS if {*chosen, *trained} <= set(THUMOS14_CLASSES) else ACTIVITYNET_TIOUS
+    thumos = {*chosen, *trained} <= set(THUMOS14_CLASSES)
+    usual, usual_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
     inside = _of_subset(videos, subset, annotations)
     known = frozenset(video.id for video in videos)
-    return Task(inside, known, annotated, chosen, trained, tuple(tious) or usual, protocol, subset, dropped)
+    stride = usual_stride if stride is None else stride
+    return Task(inside, known, annotated, chosen, trained, tuple(tious) or usual, protocol, subset, stride, dropped)
 
 
 def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False) -> dict[str, object]:
@@ -62,13 +71,13 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
     With seen classes also `base`, `novel` and `harmonic`, seen and unseen competing. Raises ValueError naming bad rows.
     """
     found, read, dropped = _read(task, detections, drop_bad)
-    result = score(task.videos, found, task.classes, task.tious, task.protocol, ties=ties)
+    result = score(task.videos, found, task.classes, task.tious, task.protocol, stride=task.stride, ties=ties)
     ours = result["counts"]
     assert isinstance(ours, dict)
     ours |= {"detections_read": read, "detections_ignored": read - ours["detections"]}
     ours |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
     if task.seen:
-        videos = counted(task.videos, found.keys(), [*task.seen, *task.classes], task.protocol)
+        videos = counted(task.videos, found.keys(), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)
     return result | {"subset": task.subset}
 
@@ -79,7 +88,7 @@ def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool
     for path in (first, second):
         found, _, _ = _read(task, path, drop_bad)
         # with detections everywhere no video is left out of one run that counts in the other
-        videos = counted(task.videos, task.known, task.classes, task.protocol)
+        videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
         rows.append(compare(videos, found, task.classes))
     return statistics.compare_videos(*rows, task.tious)
 

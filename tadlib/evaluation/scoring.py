@@ -48,12 +48,13 @@ def score(
     tious: Sequence[float],
     protocol: str = "plain",
     *,
-    stride: int = 8,
+    stride: int | None = 8,
     ties: Ties = "stable",
 ) -> dict[str, object]:
     """Everything a results file holds: mAP, class-agnostic mAP, AR, AUC, AP per class, the protocol and its counts.
 
-    `videos` as annotated, ambiguous regions included; `stride` frames make a snippet where a protocol asks for it.
+    `videos` as annotated, ambiguous regions included; where a protocol removes short actions these are of at most
+    `stride` frames, or of a second (None).
     Raises ValueError if no class has an action in the videos that count.
     """
     scored = counted(videos, detections.keys(), classes, protocol, stride)
@@ -72,7 +73,7 @@ def score(
 
 
 def counted(
-    videos: Sequence[Video], found_in: Collection[str], classes: Sequence[str], protocol: str, stride: int = 8
+    videos: Sequence[Video], found_in: Collection[str], classes: Sequence[str], protocol: str, stride: int | None = 8
 ) -> tuple[Video, ...]:
     """The videos that count under a protocol for detections in `found_in`, showing the actions that count."""
     if protocol not in PROTOCOLS:

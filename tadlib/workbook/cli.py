@@ -83,6 +83,11 @@ def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
         "--protocol", default="plain", help="plain, strict, gap, t3al, opentad or thumos-toolkit (default plain)"
     )
     evaluate.add_argument("--tiou", type=float, nargs="+", default=[], help="thresholds (default: the benchmark's)")
+    evaluate.add_argument(
+        "--stride",
+        type=_at_least(1),
+        help="frames up to which protocol gap takes an action for short (default: 8 for THUMOS14, else a second)",
+    )
     evaluate.add_argument("--ties", choices=("stable", "peer"), default="stable", help="order of equal scores")
     evaluate.add_argument("--drop-bad", action="store_true", help="leave rows out that cannot be right, and count them")
     evaluate.add_argument("--json", default="", metavar="OUT", help="write every number with full precision")
@@ -99,6 +104,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         seen=options.seen,
         protocol=options.protocol,
         tious=options.tiou,
+        stride=options.stride,
         drop_bad=options.drop_bad,
     )
     result = result_file.evaluate(task, options.detections, ties=options.ties, drop_bad=options.drop_bad)

@@ -1,5 +1,6 @@
 """What finished runs say beside each other, as rows and as text."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +25,8 @@ def comparison(folder: Path) -> list[dict[str, Any]]:
         for row in metrics["rows"]:  # the first row of a role counts: of the ceilings, our segments with true labels
             by_role.setdefault(row["role"], row["mAP"])
         rows.append(
-            {"run": run["run"], "mAP": metrics["mAP"], "mAP@0.5": metrics["mAP@0.5"], "AR@100": metrics["AR@100"]}
+            {"run": run["run"]}
+            | {name: metrics.get(name, float("nan")) for name in ("mAP", "mAP@0.5", "AR@100")}  # tIoUs may be one's own
             | {name: by_role[name] for name in ("floor", "baseline", "ceiling")}
             | {"seconds": round(run["seconds"])}
         )
@@ -74,5 +76,9 @@ def as_text(rows: list[Mapping[str, Any]]) -> Iterator[str]:
     width = max(len(str(row["run"])) for row in rows) + 2
     yield "run".ljust(width) + "".join(name.rjust(10) for name in names[1:])
     for row in rows:
-        cells = [f"{row[name]}" if name == "seconds" else f"{100 * row[name]:.1f}" for name in names[1:]]
+        cells = [f"{row[name]}" if name == "seconds" else _per_cent(row[name]) for name in names[1:]]
         yield str(row["run"]).ljust(width) + "".join(cell.rjust(10) for cell in cells)
+
+
+def _per_cent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

@@ -72,16 +72,18 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     aux_loss: bool = Field(True, description="losses on every decoder layer, not on the last alone")
     loss_class: float = Field(3.0, ge=0, description="weight of the focal loss")
     loss_l1: float = Field(5.0, ge=0, description="weight of the L1 loss")
-    loss_giou: float = Field(2.0, ge=0, description="weight of the gIoU loss")
+    loss_giou: float = Field(2.0, ge=0, description="weight of the loss on overlap, gIoU or what overlap_loss says")
 
     keep: Literal["class_agnostic", "class_specific", "class_one", "class_video"] = Field(
         "class_agnostic", description="best pairs, best classes per proposal, one class per video (by all, by CLIP)"
     )
-    top_k: int = Field(100, ge=1, description="detections kept per video")
+    top_k: int = Field(100, ge=1, description="proposals, and then detections, kept per video")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
-    nms_tiou: float = Field(0.5, gt=0, le=1, description="tIoU above which proposals count as the same")
+    nms_tiou: float = Field(
+        0.5, gt=0, le=1, description="tIoU above which proposals are the same; of soft NMS the width of its Gaussian"
+    )
     protocol: Literal["strict", "plain", "gap", "t3al", "opentad", "thumos-toolkit"] = Field(
-        "strict", description="which videos, actions, candidates count"
+        "strict", description="which videos and actions count"
     )
 
     @field_validator("split", mode="before")

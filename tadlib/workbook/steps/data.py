@@ -59,6 +59,11 @@ class Data:
         return [whole[video.id].with_ambiguous() for video in self.scored]
 
     @property
+    def short(self) -> int | None:
+        """Frames up to which an action is short to a protocol; None where a second decides."""
+        return protocols.short(self.benchmark, self.params.stride)
+
+    @property
     def training_videos(self) -> tuple[Video, ...]:
         """Training videos with actions of seen classes."""
         return self.benchmark.training_videos(self.classes.seen)
@@ -74,7 +79,7 @@ class Data:
         unseen, rivals = self.classes.unseen, self.params.candidates == "all"
         return unseen + tuple(label for label in self.classes.seen if rivals and label not in unseen)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Twelve digits that stand for the annotations, the features and what reads class names."""
         videos = [asdict(video) for video in self.benchmark.videos]

@@ -9,7 +9,7 @@ import numpy as np
 from tadlib.evaluation import calibration, errors, scoring, sensitivity, statistics
 from tadlib.evaluation.calibration import Confusability, Reliability
 from tadlib.evaluation.errors import Judged
-from tadlib.evaluation.protocols import PROTOCOLS
+from tadlib.evaluation.protocols import PROTOCOLS, scored_videos
 from tadlib.evaluation.rows import Comparison, compare
 from tadlib.evaluation.sensitivity import Sensitivity
 from tadlib.naming.fusion import Detections
@@ -85,16 +85,19 @@ def verdicts(data: Data, compared: Mapping[str, tuple[str, Mapping[str, Detectio
 
 
 def under_every_protocol(data: Data, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
-    """What the same detections score under each protocol's rules, on the videos that were processed."""
-    videos = data.annotated
+    """What the same detections score under each protocol's rules, on the videos that were processed.
+
+    The last column counts the videos that a protocol would count as well, but that this run was never asked about.
+    """
+    videos, unseen, stride = data.annotated, data.classes.unseen, data.params.stride
+    asked = {video.id for video in videos}
     table = []
     for protocol in PROTOCOLS:
-        result = scoring.score(
-            videos, detections, data.classes.unseen, data.benchmark.tious, protocol, stride=data.params.stride
-        )
+        result = scoring.score(videos, detections, unseen, data.benchmark.tious, protocol, stride=data.short)
+        lacking = [v for v in scored_videos(data.benchmark, unseen, protocol, stride) if v.id not in asked]
         counts = result["counts"]
         assert isinstance(counts, dict)
         shown = {name: counts[name] for name in ("videos", "actions", "detections")}
         numbers = {"mAP": result["mAP"], "mAP without labels": result["agnostic_mAP"]}
-        table.append({"protocol": protocol} | numbers | shown)
+        table.append({"protocol": protocol} | numbers | shown | {"videos not asked about": len(lacking)})
     return table

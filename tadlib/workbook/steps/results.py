@@ -72,7 +72,7 @@ def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) 
     found = fused(data, proposals, class_logits(data, proposals, wide), wide, data.competing)
     whole = {video.id: video for video in data.benchmark.videos}
     videos = scoring.counted(
-        [whole[video.id] for video in data.scored], found, data.competing, params.protocol, params.stride
+        [whole[video.id] for video in data.scored], found, data.competing, params.protocol, data.short
     )
     numbers = metrics.generalised(videos, found, data.classes.seen, data.classes.unseen, data.benchmark.tious)
     row = {"classes that compete": len(data.competing)}
