@@ -134,6 +134,7 @@ def test_what_a_stage_depends_on():
     assert trained(run_dir="a") == trained() == trained(epochs=Params.check({}).epochs)
     assert len({trained(), trained(lr=0.5), trained(split=50), trained(fuse_text=True), trained(curves=True)}) == 5
     assert trained(fuse_text=True) != trained(fuse_text=True, text="name"), "a detector that reads the texts"
+    assert trained(agreement=0.0) == trained(agreement=0.3)
     watched = [{}, {"nms": "hard"}, {"filter_threshold": 0.1}, {"protocol": "plain"}]
     assert len({trained(validation=0.2, **each) for each in watched}) == 4, "an epoch is watched by its proposals"
     assert len({stages.key("prepare", given) for given in ({}, {"lr": 0.5}, {"top_k": 3})}) == 1

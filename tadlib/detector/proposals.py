@@ -1,5 +1,6 @@
 """The detector's answers as proposals: from windows to seconds, merged once per video."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 from tadlib.data.batches import WindowSet
 from tadlib.detector.network import ConditionalDetr, Outputs
 from tadlib.devices import CPU
-from tadlib.segments import nms, soft_nms_of_groups, to_segments
+from tadlib.segments import nms, pairwise_tiou, soft_nms_of_groups, to_segments
+
+LEAST_AGREEMENT = 1e-3  # of what nobody else proposes: such proposals keep their order
 
 
 class Proposals(NamedTuple):
@@ -79,10 +82,13 @@ def merge(
     threshold: float = 0.5,
     top_k: int = 100,
     least: float = 0.0,
+    beside: Mapping[str, Proposals] | None = None,
+    share: float = 0.0,
 ) -> dict[str, Proposals]:
     """Proposals of every video in seconds, inside the video, overlapping ones thinned once over the whole video.
 
     `how` is hard or soft NMS, or none; answers below `least` are dropped first (row 74), `top_k` proposals are kept.
+    Where somebody else's proposals are put `beside`, agreement with them has that `share` in what overlaps decide by.
     Every answer enters exactly once, so no proposal can appear twice, whatever the overlap of the windows.
     """
     places: dict[str, list[int]] = {}
@@ -92,6 +98,20 @@ def merge(
         video_id: _best(_in_seconds(answers, windows, video_id, of_video), least, 10 * top_k)
         for video_id, of_video in places.items()
     }
+    if beside is not None:
+        found = {video_id: agreeing(own, beside[video_id], share) for video_id, own in found.items()}
+    return thin(found, how=how, threshold=threshold, top_k=top_k)
+
+
+def agreeing(own: Proposals, others: Proposals, share: float) -> Proposals:
+    """Proposals scored by the geometric mean of their own score and of others' agreement: the highest tIoU x score."""
+    told = pairwise_tiou(own.segments, others.segments) * others.scores
+    told = torch.cat([told, torch.full_like(own.scores, LEAST_AGREEMENT)[:, None]], dim=1).amax(dim=1)
+    return own._replace(scores=own.scores ** (1 - share) * told**share)
+
+
+def thin(found: Mapping[str, Proposals], *, how: str, threshold: float, top_k: int) -> dict[str, Proposals]:
+    """The best `top_k` proposals of every video, overlapping ones thinned: by hard or soft NMS, or not at all."""
     numbers = [len(proposals.scores) for proposals in found.values()]
     groups = torch.repeat_interleave(torch.arange(len(numbers)), torch.tensor(numbers))
     segments = torch.cat([proposals.segments for proposals in found.values()])

@@ -13,6 +13,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "thumos14": STEADY,
     "demo": STEADY
     | {
+        "agreement": 0.5,
         "encoder": "tad-demo",
         "pretrained": "",
         "stride": 4,

@@ -42,6 +42,9 @@ class DetectorSwitches(BaseModel):
     deterministic: bool = Field(False, description="deterministic algorithms only, slower on CUDA")
     tensorboard: bool = Field(False, description="write the history as TensorBoard logs too")
     filter_threshold: float = Field(0.0, ge=0, lt=1, description="actionness below which a proposal is dropped")
+    agreement: float = Field(
+        0.0, ge=0, le=1, description="share of CLIP's own groups of snippets in a proposal's score, by their overlap"
+    )
 
 
 class NamingSwitches(BaseModel):

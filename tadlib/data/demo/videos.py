@@ -26,15 +26,19 @@ def make(
     """Write `videos/<id>.mp4` for every script and then `annotations.json`; whole videos from before are kept."""
     folder = Path(folder)
     _forget_older_versions(folder, seed)
-    timelines = benchmark(seed) if timelines is None else timelines
-    if (folder / "annotations.json").is_file() and all(_path(folder, line).is_file() for line in timelines):
+    annotations = folder / "annotations.json"
+    known = read_json(annotations)["database"] if annotations.is_file() else {}
+    if known and timelines is None and all(_path(folder, name).is_file() for name in known):
         return
-    missing = [line for line in timelines if not _path(folder, line).is_file()]
+    timelines = benchmark(seed) if timelines is None else timelines
+    if known and all(_path(folder, line.id).is_file() for line in timelines):
+        return
+    missing = [line for line in timelines if not _path(folder, line.id).is_file()]
     done = len(timelines) - len(missing)
     with pool() as workers:
         with without_script():  # longest first, so that no worker is left with a long video at the end
             jobs = [
-                workers.submit(write, _path(folder, line), line, seed)
+                workers.submit(write, _path(folder, line.id), line, seed)
                 for line in sorted(missing, key=lambda x: -x.duration)
             ]
         for job in as_completed(jobs):
@@ -52,7 +56,7 @@ def make(
         }
         for line in timelines
     }
-    write_json(folder / "annotations.json", {"version": f"demo {VERSION}", "database": database})
+    write_json(annotations, {"version": f"demo {VERSION}", "database": database})
 
 
 def _forget_older_versions(folder: Path, seed: int) -> None:
@@ -68,8 +72,8 @@ def _forget_older_versions(folder: Path, seed: int) -> None:
     write_json(stamp, made)
 
 
-def _path(folder: Path, timeline: Timeline) -> Path:
-    return folder / "videos" / f"{timeline.id}.mp4"
+def _path(folder: Path, video_id: str) -> Path:
+    return folder / "videos" / f"{video_id}.mp4"
 
 
 def write(path: Path, timeline: Timeline, seed: int) -> None:

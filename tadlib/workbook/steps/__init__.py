@@ -34,6 +34,7 @@ from tadlib.workbook.steps.results import (
     summarise,
     true_label_precision,
 )
+from tadlib.workbook.steps.without_training import groups_beside
 
 __all__ = [
     "Data",
@@ -66,6 +67,7 @@ __all__ = [
     "fusion_curves",
     "gather",
     "generalised",
+    "groups_beside",
     "inventory",
     "leaks",
     "load_detector",

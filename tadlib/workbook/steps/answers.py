@@ -1,6 +1,6 @@
 """What a detector answers about windows of videos, with the texts it needs, and the proposals that come of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -39,8 +39,10 @@ def answer_about(
     return proposing.answer(model, windows, device=device, dtype=dtype, texts=texts)
 
 
-def propose(answers: proposing.Answers, windows: WindowSet, params: Params) -> dict[str, Proposals]:
-    """Proposals of every video of the windows, merged once."""
+def propose(
+    answers: proposing.Answers, windows: WindowSet, params: Params, beside: Mapping[str, Proposals] | None = None
+) -> dict[str, Proposals]:
+    """Proposals of every video of the windows, merged once; `beside` as `without_training.groups_beside` gives it."""
     return proposing.merge(
         answers,
         windows,
@@ -48,6 +50,8 @@ def propose(answers: proposing.Answers, windows: WindowSet, params: Params) -> d
         threshold=params.nms_tiou,
         top_k=params.top_k,
         least=params.filter_threshold,
+        beside=beside,
+        share=params.agreement,
     )
 
 

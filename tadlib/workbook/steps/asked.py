@@ -16,10 +16,7 @@ from tadlib.naming import text
 from tadlib.naming.text import Steps
 from tadlib.naming.words import Word, sentence
 from tadlib.workbook.asking import Asking
-from tadlib.workbook.steps.data import Data
-
-# what a video shows when it shows nothing that was asked for: without rivals a single word would name everything
-BACKGROUND = ("an empty place", "a person standing", "a person walking", "people waiting", "nothing happens yet")
+from tadlib.workbook.steps.data import BACKGROUND, Data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +50,10 @@ class Asked(Data):
         steps = self.texts(classes)
         unit = functional.normalize(steps.embeddings, dim=-1).sum(dim=1)
         return functional.normalize(unit, dim=1)
+
+    def background(self) -> Float[Tensor, "b c"]:
+        """Unit-length embeddings of the rivals."""
+        return self.text(self.classes.seen)
 
     def file(self, video: Video) -> Path:
         """The file of the video."""

@@ -24,10 +24,13 @@ from tadlib.evaluation.thumos import Ambiguous
 from tadlib.files import Progress, digest, silent
 from tadlib.naming import pooling, text
 from tadlib.naming.text import Steps
+from tadlib.naming.tokens import has_pieces
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.sources import benchmark_of, collect, wording
 
 NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
+# what a video shows when it shows nothing that was asked for: without rivals a single word would name everything
+BACKGROUND = ("an empty place", "a person standing", "a person walking", "people waiting", "nothing happens yet")
 LISTED = 40  # class names in a table; more would bury it
 
 
@@ -96,6 +99,15 @@ class Data:
     def texts(self, classes: Sequence[str]) -> Steps:
         """Embeddings of every text of classes, not normalised."""
         return text.step_embeddings(self.encoder, classes, wording(self.params), self.benchmark.cache)
+
+    @property
+    def reads_any_text(self) -> bool:
+        """Whether the encoder embeds whatever is said, and not the texts of a table alone."""
+        return has_pieces(self.encoder)
+
+    def background(self) -> Float[Tensor, "b c"]:
+        """Unit-length embeddings of texts of what shows nothing in particular."""
+        return functional.normalize(text.embed(self.encoder, BACKGROUND, self.benchmark.cache), dim=1)
 
     def pooled(self, video: Video, segments: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
         """CLIP's features under segments of a video; a pooling that makes no feature, only logits, gives the mean."""

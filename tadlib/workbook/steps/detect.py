@@ -27,7 +27,7 @@ from tadlib.workbook.steps.data import gather
 from tadlib.workbook.steps.naming import name
 from tadlib.workbook.steps.own_words import off_for_own_words
 from tadlib.workbook.steps.sources import image_encoder
-from tadlib.workbook.steps.without_training import without_training
+from tadlib.workbook.steps.without_training import groups_beside, without_training
 
 CACHE = "own"  # folder below data_dir for what is made from videos that belong to no data set
 CANDIDATES = 100  # proposals that compete, however few detections are asked for
@@ -122,13 +122,14 @@ def by_run(asked: Asked) -> tuple[Proposals, Detections]:
         )
     model = detector.network(asked.features.shape[1], trained, len(asked.about.get("seen", ())))
     model.load_state_dict(saved["model"])
-    proposals = answers.propose(*answers.answer(model, asked, asked.params), asked.params)
+    beside = groups_beside(asked, asked.params)
+    proposals = answers.propose(*answers.answer(model, asked, asked.params), asked.params, beside)
     return proposals[asked.video.id], name(asked, proposals, asked.params)[asked.video.id]
 
 
 def by_clip(asked: Asked) -> tuple[Proposals, Detections]:
     """What CLIP alone finds, without any training."""
-    proposals, detections = without_training(asked, [asked.video], asked.params, asked.classes.seen)
+    proposals, detections = without_training(asked, [asked.video], asked.params, asked.background())
     return proposals[asked.video.id], detections[asked.video.id]
 
 

@@ -28,7 +28,7 @@ GOOD = 0.5  # tIoU from which a proposal counts as being on its action
 
 def styles(data: Data) -> tuple[str, ...]:
     """The styles of text that can be compared: those for which every class has texts and the encoder reads them."""
-    if not tokens.has_pieces(data.encoder):
+    if not data.reads_any_text:
         return (data.params.text,)
     own = wording(data.params).descriptions
     return (*STYLES, *(kind for kind in KINDS if has_all(data.benchmark.classes, kind, own)))

@@ -55,8 +55,11 @@ def compared(
 
 
 def _calibrated(data: Data, params: Params) -> dict[str, Detections]:
-    """What `detector: none` of detect.ipynb finds; the texts of the seen classes stand for background."""
-    return without_training(data, data.scored, params, data.classes.seen)[1]
+    """What `detector: none` of detect.ipynb finds; for an encoder that cannot be asked what background looks like the
+    texts of the seen classes stand for it.
+    """
+    background = data.background() if data.reads_any_text else data.text(data.classes.seen)
+    return without_training(data, data.scored, params, background)[1]
 
 
 def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:

@@ -23,6 +23,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.steps.answers import answer_about, propose, windows_of
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.naming import name
+from tadlib.workbook.steps.without_training import groups_beside
 
 SEEN, UNSEEN = "mAP of seen classes", "mAP of unseen classes"
 NAMED = "mAP of unseen classes, named"
@@ -37,6 +38,9 @@ class Look(NamedTuple):
     windows: WindowSet
     texts: Float[Tensor, "k c"] | None
     sides: Mapping[str, Sequence[Video]]
+    beside: Mapping[str, Proposals] | None = (
+        None  # CLIP's own groups, where proposals of unseen classes agree with them
+    )
 
 
 def divided(videos: Sequence[Video], params: Params) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
@@ -59,9 +63,10 @@ def watching(
     def watch(model: ConditionalDetr) -> dict[str, float]:
         found = matched_queries(model, windows, texts, device)
         for look in looks:
-            proposals = propose(answer_about(model, look.windows, params, look.texts), look.windows, params)
+            answers = answer_about(model, look.windows, params, look.texts)
             for side, videos in look.sides.items():
-                found |= measured(side, videos, proposals, data, params)
+                beside = look.beside if side == UNSEEN else None  # CLIP was asked about unseen classes
+                found |= measured(side, videos, propose(answers, look.windows, params, beside), data, params)
         return found
 
     return watch
@@ -80,7 +85,8 @@ def looked_at(data: Data, params: Params, texts: Float[Tensor, "k e"] | None) ->
         sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
         every = {video.id: video for videos in sides.values() for video in videos}
         competing = data.text(data.competing) if params.fuse_text else None
-        looks.append(Look(windows_of(list(every.values()), data, params), competing, sides))
+        videos = list(every.values())
+        looks.append(Look(windows_of(videos, data, params), competing, sides, groups_beside(data, params, videos)))
     return looks
 
 

@@ -1,0 +1,79 @@
+"""Proposals scored by how well CLIP's own groups of snippets agree: the formula, what it reaches and leaves alone."""
+
+import pytest
+import torch
+
+from tadlib.detector.proposals import LEAST_AGREEMENT, Proposals, agreeing
+from tadlib.workbook import runs, steps
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps import watching
+
+OWN = Proposals(torch.tensor([[0.0, 10.0], [10.0, 20.0], [40.0, 50.0]]), torch.tensor([0.9, 0.5, 0.4]))
+OTHERS = Proposals(torch.tensor([[0.0, 20.0], [10.0, 20.0], [12.0, 20.0]]), torch.tensor([0.8, 0.3, 0.6]))
+
+
+def test_agreement_is_the_best_overlap_times_score_and_meets_the_own_score_in_a_geometric_mean():
+    told = torch.tensor([0.5 * 0.8, 0.8 * 0.6, LEAST_AGREEMENT])  # of the second 0.5 x 0.8, 1 x 0.3 and 0.8 x 0.6
+    for share in (0.0, 0.25, 0.5, 1.0):
+        found = agreeing(OWN, OTHERS, share)
+        torch.testing.assert_close(found.scores, OWN.scores ** (1 - share) * told**share)
+        assert torch.equal(found.segments, OWN.segments)
+
+
+def test_where_nobody_else_proposes_anything_the_order_stays():
+    nothing = Proposals(torch.zeros(0, 2), torch.zeros(0))
+    found = agreeing(OWN, nothing, 0.5).scores
+    torch.testing.assert_close(found, (OWN.scores * LEAST_AGREEMENT).sqrt())
+    assert len(agreeing(nothing, OTHERS, 0.5).scores) == 0
+
+
+def test_proposals_that_agree_win_before_overlaps_are_thinned(tiny, tmp_path):
+    params = Params.check(tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1, "agreement": 0.5})
+    data = steps.gather(params)
+    model, _ = steps.train(data, steps.training_windows(data, params), params, runs.start("train", params))
+    answers, windows = steps.answer(model, data, params)
+    beside = steps.groups_beside(data, params)
+    assert beside is not None and beside.keys() == {video.id for video in data.scored}
+    many = params.model_copy(update={"nms": "none", "top_k": 10_000})
+    alone, together = (steps.propose(answers, windows, many, other) for other in (None, beside))
+    for video_id, found in together.items():
+        rescored = agreeing(alone[video_id], beside[video_id], 0.5).scores.sort(descending=True).values
+        torch.testing.assert_close(found.scores, rescored)
+    thinned = [steps.propose(answers, windows, params, other) for other in (None, beside)]
+    assert any(not torch.equal(thinned[0][v].segments, thinned[1][v].segments) for v in beside)
+    off = params.model_copy(update={"agreement": 0.0})
+    assert steps.groups_beside(data, off) is None
+
+
+def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_are_the_detectors_own(tiny, tmp_path):
+    common = tiny | {"split": 50, "epochs": 1, "curves": True}
+    histories = {}
+    for share in (0.0, 0.5):
+        given = common | {"agreement": share, "run_dir": str(tmp_path / f"run{share}")}
+        params = Params.check(given)
+        data = steps.gather(params)
+        run, windows = runs.start("train", params), steps.training_windows(data, params)
+        model, history = steps.train(data, windows, params, run)
+        proposals = steps.propose(*steps.answer(model, data, params), params, steps.groups_beside(data, params))
+        (ours,) = [
+            row for row in steps.compare(data, steps.name(data, proposals, params), params) if row["role"] == "ours"
+        ]
+        assert history[-1][watching.NAMED] == pytest.approx(ours["mAP"], abs=1e-9)
+        histories[share] = history[-1]
+    assert histories[0.0][watching.SEEN] == histories[0.5][watching.SEEN]
+
+
+def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
+    params = Params.check(tiny | {"run_dir": str(tmp_path / "run"), "features": "simulate", "agreement": 0.5})
+    data = steps.gather(params)
+    with pytest.raises(
+        ValueError, match="agreement=0.5 asks what background looks like: it needs an encoder that reads"
+    ):
+        steps.groups_beside(data, params)
+    assert len(steps.compare(data, {video.id: _none() for video in data.scored}, params)) == 6
+
+
+def _none():
+    from tadlib.naming.fusion import Detections
+
+    return Detections(torch.zeros(0, 2), torch.zeros(0), ())
