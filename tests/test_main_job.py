@@ -10,7 +10,7 @@ from tadlib.workbook.execution import failure
 
 
 def check_numbers(metrics: dict) -> None:
-    """Worth looking at: far above the floor and thresholds on CLIP, below what true labels would reach.
+    """Worth looking at: far above the floor and thresholds on CLIP, above CLIP calibrated, below what true labels reach.
 
     Without names the lead is smaller: what the detector finds of seen classes is false there, and the floor looks only
     at videos with an unseen action.
@@ -18,7 +18,7 @@ def check_numbers(metrics: dict) -> None:
     found = {row["name"]: row["mAP"] for row in metrics["rows"]}
     ours = found["this run"]
     assert ours >= 3 * found["blind windows, true label (floor)"] and ours >= 2 * found["CLIP alone, training-free"]
-    assert found["CLIP alone, calibrated and thinned"] < ours <= 0.85 * found["our segments, true label"]
+    assert found["CLIP alone, calibrated and thinned"] < ours <= found["our segments, true label"] - 0.03
     for name in ("agnostic_mAP", "AR@100"):
         assert metrics[name] >= 1.5 * metrics[f"blind_{name}"], name
 
