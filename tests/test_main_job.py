@@ -10,7 +10,7 @@ from tadlib.workbook.execution import failure
 
 
 def check_numbers(metrics: dict) -> None:
-    """Worth looking at: far above the floor and thresholds on CLIP, above CLIP calibrated, below what true labels reach.
+    """Worth looking at: far above floor and thresholds on CLIP, above CLIP calibrated, below what true labels reach.
 
     Without names the lead is smaller: what the detector finds of seen classes is false there, and the floor looks only
     at videos with an unseen action.
