@@ -27,6 +27,7 @@ MORE = {
     "queries that learn a prompt": {"target": "prompt"},
     "queries that learn a description": {"target": "description"},
     "segmentation, weighted": {"segmentation": "memory", "loss_segmentation": 0.5},
+    "CLIP's own groups, or none": {"agreement": 0.25},
     "logs": {"tensorboard": True},
 }
 SIZES = {"epochs", "lr", "lr_backbone", "queries", "width", "heads", "decoder_layers", "loss_giou"}
@@ -47,7 +48,8 @@ def test_a_word_trains_on_the_demo_and_its_run_finishes(words, tmp_path):
     data, run = steps.gather(params), runs.start("train", params)
     history = steps.train(data, steps.training_windows(data, params), params, run)[1]
     assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
-    proposals = steps.propose(*steps.answer(steps.load_detector(data, params, run), data, params), params)
+    answers = steps.answer(steps.load_detector(data, params, run), data, params)
+    proposals = steps.propose(*answers, params, steps.groups_beside(data, params))
     assert proposals.keys() == {video.id for video in data.scored}
     assert sum(len(found.scores) for found in proposals.values()) >= len(proposals)
     assert all(found.segments.isfinite().all() and found.scores.isfinite().all() for found in proposals.values())
