@@ -20,7 +20,6 @@ from tadlib.workbook.sharing import STOP, Way
 
 SHARE = 32  # videos: so many that loading an encoder does not count, so few that workers end at about the same time
 MADE_FROM = "dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision features".split()
-INTERRUPTED = "interrupted"
 Say = Callable[[str], None]
 
 
@@ -76,7 +75,7 @@ def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
         preexec_fn=warm.end_with_parent,
     )
     if ended.returncode < 0:  # a signal: the time limit of a job, say
-        return f"{INTERRUPTED} by signal {-ended.returncode}"
+        return f"interrupted by signal {-ended.returncode}"
     said = (ended.stdout if not ended.returncode else ended.stderr).strip().splitlines() or ["no output"]
     return said[-1] if not ended.returncode else f"failed: {said[-1]}"
 

@@ -28,11 +28,10 @@ def make(
     _forget_older_versions(folder, seed)
     annotations = folder / "annotations.json"
     known = read_json(annotations)["database"] if annotations.is_file() else {}
-    if known and timelines is None and all(_path(folder, name).is_file() for name in known):
+    wanted = known if timelines is None else [line.id for line in timelines]
+    if known and all(_path(folder, name).is_file() for name in wanted):
         return
     timelines = benchmark(seed) if timelines is None else timelines
-    if known and all(_path(folder, line.id).is_file() for line in timelines):
-        return
     missing = [line for line in timelines if not _path(folder, line.id).is_file()]
     done = len(timelines) - len(missing)
     with pool() as workers:

@@ -18,7 +18,8 @@ from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.splits import ClassSplit
 from tadlib.data.stores import FolderStore
-from tadlib.evaluation import protocols
+from tadlib.detector.proposals import Proposals
+from tadlib.evaluation import baselines, protocols
 from tadlib.evaluation.scoring import ambiguous_regions
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.files import Progress, digest, silent
@@ -31,6 +32,7 @@ from tadlib.workbook.steps.sources import benchmark_of, collect, wording
 NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
 # what a video shows when it shows nothing that was asked for: without rivals a single word would name everything
 BACKGROUND = ("an empty place", "a person standing", "a person walking", "people waiting", "nothing happens yet")
+TRIED = 10  # classes that CLIP alone looks for in a video: those nearest to it
 LISTED = 40  # class names in a table; more would bury it
 
 
@@ -106,8 +108,29 @@ class Data:
         return has_pieces(self.encoder)
 
     def background(self) -> Float[Tensor, "b c"]:
-        """Unit-length embeddings of texts of what shows nothing in particular."""
+        """Unit-length embeddings of texts of what shows nothing in particular; of an encoder that cannot be asked for
+        them those of the seen classes.
+        """
+        if not self.reads_any_text:
+            return self.text(self.classes.seen)
         return functional.normalize(text.embed(self.encoder, BACKGROUND, self.benchmark.cache), dim=1)
+
+    @cached_property
+    def groups(self) -> dict[str, Proposals]:
+        """CLIP's own groups in the scored videos."""
+        return self.groups_in(self.scored)
+
+    def groups_in(self, videos: Sequence[Video]) -> dict[str, Proposals]:
+        """What `baselines.training_free` proposes in videos, its similarity to texts of background taken off."""
+        classes, texts, background = self.classes.unseen, self.text(self.classes.unseen), self.background()
+        found = {}
+        for video in videos:
+            features, grid = self.store.read(video.id), self.grid(video)
+            each = baselines.training_free(
+                video, features, texts, classes, grid, background=background, candidates=TRIED
+            )
+            found[video.id] = Proposals(each.segments.float(), each.scores.clamp(0, 1).float())
+        return found
 
     def pooled(self, video: Video, segments: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
         """CLIP's features under segments of a video; a pooling that makes no feature, only logits, gives the mean."""

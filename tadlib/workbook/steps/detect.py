@@ -129,7 +129,7 @@ def by_run(asked: Asked) -> tuple[Proposals, Detections]:
 
 def by_clip(asked: Asked) -> tuple[Proposals, Detections]:
     """What CLIP alone finds, without any training."""
-    proposals, detections = without_training(asked, [asked.video], asked.params, asked.background())
+    proposals, detections = without_training(asked, asked.params)
     return proposals[asked.video.id], detections[asked.video.id]
 
 

@@ -47,19 +47,11 @@ def compared(
     return {
         "blind windows, true label (floor)": ("floor", _blind(data, params)),
         "CLIP alone, training-free": ("baseline", free),
-        "CLIP alone, calibrated and thinned": ("baseline", _calibrated(data, params)),
+        "CLIP alone, calibrated and thinned": ("baseline", without_training(data, params)[1]),
         "this run": ("ours", detections),
         TRUE_LABELS: ("ceiling", diagnosis.oracle_label(data.scored, detections)),
         "true segments, CLIP's label": ("ceiling", name(data, oracle, by_clip)),
     }
-
-
-def _calibrated(data: Data, params: Params) -> dict[str, Detections]:
-    """What `detector: none` of detect.ipynb finds; for an encoder that cannot be asked what background looks like the
-    texts of the seen classes stand for it.
-    """
-    background = data.background() if data.reads_any_text else data.text(data.classes.seen)
-    return without_training(data, data.scored, params, background)[1]
 
 
 def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
