@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -17,6 +18,22 @@ LINE_EVERY = 20.0  # seconds between progress lines where there is no notebook
 show_themselves()  # who can show tables can show videos, detections and runs
 
 
+class _Bar(NamedTuple):
+    done: int
+    total: int
+    text: str
+    now: float
+    first: int  # what was done when `begun` was noted: work that goes on has not done all of it since
+    begun: float
+
+    def line(self) -> str:
+        lasted = self.now - self.begun
+        line = f"{self.text}: {self.done}/{self.total}, {_time(lasted)}"
+        if not self.first < self.done < self.total:
+            return line
+        return line + f", about {_time(lasted / (self.done - self.first) * (self.total - self.done))} left"
+
+
 class Progress:
     """`progress(done, total, text)`: one updating output in a notebook, now and then a line on a terminal or in a log.
 
@@ -25,23 +42,23 @@ class Progress:
 
     def __init__(self) -> None:
         self._handle = None
-        self._bars: dict[str, tuple[int, int, str, float, float]] = {}
+        self._bars: dict[str, _Bar] = {}
         self._shown = self._noted = 0.0
 
     def __call__(self, done: int, total: int, text: str) -> None:
         now = time.monotonic()
         kind = text.split(",")[0]
-        begun = self._bars[kind][3] if kind in self._bars else now
-        self._bars[kind] = (done, total, text, begun, now)
+        first, begun = self._bars[kind][-2:] if kind in self._bars else (done, now)
+        bar = self._bars[kind] = _Bar(done, total, text, now, first, begun)
         in_notebook = "ipykernel" in sys.modules
         if done < total and now - self._shown < (EVERY if in_notebook else LINE_EVERY):
             return
         self._shown = now
         if LOG in os.environ and now - self._noted >= LINE_EVERY:
             self._noted = now
-            note(os.environ[LOG], self._lines()[-1])
+            note(os.environ[LOG], bar.line())
         if not in_notebook:
-            print(self._lines()[-1], file=sys.stderr, flush=True)
+            print(bar.line(), file=sys.stderr, flush=True)
         elif self._handle is None:
             from IPython.display import display
 
@@ -49,21 +66,13 @@ class Progress:
         else:
             self._handle.update(self)
 
-    def _lines(self) -> list[str]:
-        return [
-            f"{text}: {done}/{total}, {_time(now - begun)}"
-            + (f", about {_time((now - begun) / done * (total - done))} left" if 0 < done < total else "")
-            for done, total, text, begun, now in self._bars.values()
-        ]
-
     def __repr__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(bar.line() for bar in self._bars.values())
 
     def _repr_html_(self) -> str:
-        bars = zip(self._bars.values(), self._lines(), strict=True)
         return "".join(
-            f'<div><progress value="{done}" max="{total}"></progress> {html.escape(line)}</div>'
-            for (done, total, *_), line in bars
+            f'<div><progress value="{bar.done}" max="{bar.total}"></progress> {html.escape(bar.line())}</div>'
+            for bar in self._bars.values()
         )
 
 
