@@ -75,6 +75,18 @@ def test_lists_side_by_side_seeds_and_named_runs_are_combined(tmp_path):
     assert not [run for run in found if (run["lr"], run["epochs"]) == (0.1, 4)]
 
 
+def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
+    path = write(tmp_path, "seeds: 2\nruns: [{name: as published, lr: 0.1, epochs: 3}, {lr: 0.2}]\n")
+    planned = plan(path)
+    assert set(planned.runs) == {"as-published_seed-0", "as-published_seed-1", "lr-0.2_seed-0", "lr-0.2_seed-1"}
+    assert planned.names == {"as-published_seed-0": "as published", "as-published_seed-1": "as published"}
+    assert planned.runs["as-published_seed-0"] == {"seed": 0, "lr": 0.1, "epochs": 3}
+    changed = plan(path, {"lr": "0.3,0.4", "seed": 0})
+    assert len(changed.runs) == 4 and set(changed.names.values()) == {"as published"}
+    with pytest.raises(ValueError, match="unknown parameter 'name'"):
+        plan(path, {"name": "b"})
+
+
 def test_draws_repeat_themselves_and_stay_in_range(tmp_path):
     text = "draw: {n: 40, seed: 3, lr: {log_uniform: [1.0e-4, 1e-2]}, queries: {uniform: [5, 9]}, nms: [hard, none]}\n"
     found = runs_of(tmp_path, text)
@@ -101,6 +113,11 @@ def test_draws_repeat_themselves_and_stay_in_range(tmp_path):
         ("draw: {n: 2, lr: {log_uniform: [0, 1]}}\n", "log_uniform of lr needs 0 < low < high"),
         ("draw: {n: 2, lr: {uniform: 3}}\n", "uniform of lr must be .low, high."),
         ("runs: [{lr: 0.1}, {lr: 0.1}]\n", "two runs are the same: lr-0.1"),
+        ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\n", "two runs are the same: lr-0.1"),
+        ("runs: [{name: a, lr: 0.1}, {name: a, lr: 0.2}]\n", "name must be a text of 1 to 40 letters, each its own"),
+        ("runs: [{name: 3, lr: 0.1}]\n", "name must be a text of 1 to 40 letters, each its own; got 3"),
+        ("sweep: {name: [a, b]}\n", "sweep: unknown parameter 'name'"),
+        ("draw: {n: 2, name: [a, b]}\n", "draw: unknown parameter 'name'"),
     ],
 )
 def test_a_wrong_sweep_is_named(text, message, tmp_path):

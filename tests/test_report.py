@@ -51,6 +51,22 @@ def test_a_difference_is_paired_and_its_interval_is_over_splits(home):
     assert row.values.deviation > 5 * (row.difference.high - row.difference.low) / 2, "pairing takes the splits out"
 
 
+def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home):
+    version = next((home / "outputs" / "backbone").iterdir())
+    record = read_json(version / "experiment.json")
+    record["names"] = {label: "with two" for label in record["runs"] if "conv_layers-1" in label}
+    write_json(version / "experiment.json", record)
+    found = compared(experiments="outputs/backbone")
+    assert list(found.studies[0].variants) == ["conv_layers=0", "with two"]
+    assert "with two: +2." in telling.measured(found.rows, "mAP")
+    assert found.meanings().rows == [
+        {"experiment": "backbone (demo)", "variant": "with two", "stands for": "conv_layers=1"}
+    ]
+    record["names"] = dict.fromkeys(record["runs"], "one name for both")
+    write_json(version / "experiment.json", record)
+    assert list(compared(experiments="outputs/backbone").studies[0].variants) == ["conv_layers=0", "conv_layers=1"]
+
+
 def test_only_shared_samples_are_paired(home):
     version = next((home / "outputs" / "backbone").iterdir())
     shutil.rmtree(version / "conv_layers-1_split_id-2_seed-1")

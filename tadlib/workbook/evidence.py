@@ -22,6 +22,7 @@ class Entry:
     experiment: str
     asks: str  # the parameters file whose question it is, by its name; with another base not that of the experiment
     question: str  # the comment on top of the experiment's file; empty where there is none
+    name: str  # what the file calls such runs; empty where it does not
     dir: Path
     parameters: Mapping[str, Any]
     metrics: Mapping[str, Any]  # fractions
@@ -109,6 +110,7 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
         experiment=experiment,
         asks=plan.get("asks", experiment),
         question=plan.get("question", ""),
+        name=plan.get("names", {}).get(folder.name, ""),
         dir=folder,
         parameters=last["parameters"],
         metrics=read_json(folder / "metrics.json"),

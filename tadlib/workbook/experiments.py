@@ -36,6 +36,7 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
     folder = _home(experiment) / runs.new_name()
     folder.mkdir(parents=True)
     facts = {"commit": runs.commit(), "asks": experiment.asks, "question": experiment.question, "status": {}}
+    facts["names"] = dict(experiment.names)
     write_json(folder / "experiment.json", _wanted(experiment) | facts)
     return folder
 

@@ -4,20 +4,19 @@ A file is flat YAML: what all runs have in common, the question as a comment on 
 
     sweep: {split: [50, 75], seed: [0, 1]}        every combination
     zip: {lr: [1.0e-3, 1.0e-4], epochs: [40, 80]} side by side
-    runs: [{fusion: clip}, {fusion: geometric, fusion_weight: 0.1}]
+    runs: [{fusion: clip}, {name: mild, fusion: geometric, fusion_weight: 0.1}]
     draw: {n: 20, seed: 0, lr: {log_uniform: [1.0e-4, 1.0e-2]}, queries: {uniform: [10, 60]}, nms: [hard, soft]}
     seeds: 3                                      seeds 0, 1, 2
 
-Several of them are combined with each other, each with each. A base is another such file, whose common values hold
-where the question's own file says nothing: the same question on another data set, or of another size.
+Several of them are combined with each other, each with each. A run of a list may have a name, which then stands for it.
+A base is another such file, whose common values hold where the question's own file says nothing: the same question on
+another data set, or of another size.
 """
 
 import difflib
 import itertools
-import math
-import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,14 @@ import yaml
 from tadlib.data.checks import nearest
 from tadlib.files import digest
 from tadlib.workbook.command_line import mapping
+from tadlib.workbook.draws import drawn
 from tadlib.workbook.params import Params
 
 BLOCKS = ("sweep", "zip", "runs", "draw", "seeds")
-LAWS = ("uniform", "log_uniform")
+NAME = "name"  # of a run in `runs`: it stands for the parameters wherever the run is spoken of
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
 HARMLESS = {"split_id", "seed", "device", "data_dir"}  # changes after which it is still the file's question
-LONGEST = 100  # letters of a label, which names a folder
+LONGEST, LONGEST_NAME = 100, 40  # letters of a label, which names a folder; of a name in it
 Change = Mapping[str, Any]
 
 
@@ -44,6 +44,7 @@ class Experiment:
     asks: str  # the file whose question this is, by its name; at another size or changed it is a name of its own
     question: str
     runs: Mapping[str, Mapping[str, Any]]
+    names: Mapping[str, str] = field(default_factory=dict)  # label -> the name that the file gives to such runs
 
     @property
     def common(self) -> dict[str, Any]:
@@ -71,10 +72,12 @@ def plan(
         fixed = {name: values[0] for name, values in wanted.items() if len(values) == 1}
         common = below | {name: value for name, value in given.items() if name not in BLOCKS} | fixed
         planned: dict[str, Mapping[str, Any]] = {}
+        names: dict[str, str] = {}
         kept: set[str] = set()
         changed: list[Change] = []
         for chosen in itertools.product(*blocks.values()):
-            change = {name: value for part in chosen for name, value in part.items()}
+            told = {name: value for part in chosen for name, value in part.items() if name == NAME or NAME not in part}
+            change = {name: value for part in chosen for name, value in part.items() if name != NAME}
             parameters = common | change
             params = Params.check(parameters)
             if change in changed:
@@ -89,14 +92,16 @@ def plan(
                 if alike in kept:
                     continue
                 kept.add(alike)
-            planned[_label(change, planned)] = parameters
+            label = _label(told, change, planned)
+            planned[label] = parameters
+            names |= {label: told[NAME]} if NAME in told else {}
     except ValueError as error:
         raise ValueError(f"{path}{f' with --base {base}' if base else ''}: {error}") from error
     question = " ".join(line.lstrip("# ") for line in content.splitlines() if line.startswith("#"))
     name = path.stem + (f"-{Path(base).stem}" if base else "")
     varied = {name for block in _blocks(given).values() for part in block for name in part}
     size = ("-changed" if set(wanted) - varied - HARMLESS else "") + ("-quick" if quick else "")
-    return Experiment(name + ("-quick" if quick else ""), path.stem + size, question, planned)
+    return Experiment(name + ("-quick" if quick else ""), path.stem + size, question, planned, names)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -137,7 +142,9 @@ def _changed(blocks: Mapping[str, list[Change]], wanted: Mapping[str, list[Any]]
     """
     made = dict(blocks)
     for name, values in wanted.items():
-        owner = next((block for block, choices in blocks.items() if any(name in change for change in choices)), None)
+        owner = next(
+            (block for block, choices in blocks.items() if any(name in _varied(part) for part in choices)), None
+        )
         if owner or len(values) > 1:
             choices = made[owner] if owner else [{}]
             replaced = [change | {name: value} for change in choices for value in values]
@@ -150,17 +157,22 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
     for name in given:
         if name not in BLOCKS and name not in Params.model_fields:
             raise ValueError(f"unknown parameter {name!r}{nearest(str(name), [*BLOCKS, *Params.model_fields])}")
-    makers = {"sweep": _grid, "zip": _zipped, "runs": _listed, "draw": _drawn, "seeds": _seeds}
+    makers = {"sweep": _grid, "zip": _zipped, "runs": _listed, "draw": drawn, "seeds": _seeds}
     blocks = {name: makers[name](given[name]) for name in BLOCKS if given.get(name) is not None}
     owner: dict[str, str] = {}
     for block, choices in blocks.items():
-        for name in {name for change in choices for name in change}:
+        for name in {name for change in choices for name in (_varied(change) if block == "runs" else change)}:
             if name not in Params.model_fields:
                 raise ValueError(f"{block}: unknown parameter {name!r}{nearest(str(name), Params.model_fields)}")
             if name in owner:
                 raise ValueError(f"{name} is varied by {owner[name]} and by {block}: keep one of them")
             owner[name] = block
     return blocks
+
+
+def _varied(change: Change) -> set[str]:
+    """The parameters that a change changes, whatever its name is."""
+    return set(change) - {NAME}
 
 
 def _lists(block: str, value: Any) -> dict[str, list[Any]]:
@@ -189,6 +201,10 @@ def _zipped(value: Any) -> list[Change]:
 def _listed(value: Any) -> list[Change]:
     if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
         raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
+    names = [run[NAME] for run in value if NAME in run]
+    for name in names:
+        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or names.count(name) > 1:
+            raise ValueError(f"runs: name must be a text of 1 to {LONGEST_NAME} letters, each its own; got {name!r}")
     return value
 
 
@@ -198,49 +214,13 @@ def _seeds(value: Any) -> list[Change]:
     return [{"seed": seed} for seed in range(value)]
 
 
-def _drawn(value: Any) -> list[Change]:
-    if not isinstance(value, dict):
-        raise ValueError(f"draw must hold n, optionally seed, and what to draw from, got {value!r}")
-    number, seed = value.get("n"), value.get("seed", 0)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"draw: n must be a whole number >= 1, how many runs are drawn; got {number!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ValueError(f"draw: seed must be a whole number, the seed of the draws; got {seed!r}")
-    laws = {name: law for name, law in value.items() if name not in ("n", "seed")}
-    if not laws:
-        raise ValueError("draw has no parameter to draw: give one its list of values or its range")
-    dice = random.Random(seed)
-    return [{name: _draw(dice, name, law) for name, law in laws.items()} for _ in range(number)]
+def _text(told: Change) -> str:
+    return "_".join(value if name == NAME else f"{name}-{value}" for name, value in told.items()) or "run"
 
 
-def _draw(dice: random.Random, name: str, law: Any) -> Any:
-    if name not in Params.model_fields:
-        raise ValueError(f"draw: unknown parameter {name!r}{nearest(str(name), Params.model_fields)}")
-    if isinstance(law, list) and law:
-        return dice.choice(law)
-    if not isinstance(law, dict) or len(law) != 1:
-        raise ValueError(f"draw: {name} must be a list of values or one of {', '.join(LAWS)}: [low, high]; got {law!r}")
-    ((kind, ends),) = law.items()
-    if kind not in LAWS:
-        raise ValueError(f"draw: {name} has an unknown law {kind!r}{nearest(str(kind), LAWS)}")
-    try:
-        low, high = map(float, ends)
-    except (TypeError, ValueError):
-        raise ValueError(f"draw: {kind} of {name} must be [low, high], two numbers; got {ends!r}") from None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (kind == "log_uniform" and low <= 0):
-        sign = "0 < low < high" if kind == "log_uniform" else "low < high"
-        raise ValueError(f"draw: {kind} of {name} needs {sign}, got [{low:g}, {high:g}]")
-    drawn = dice.uniform(low, high) if kind == "uniform" else math.exp(dice.uniform(math.log(low), math.log(high)))
-    return round(drawn) if Params.model_fields[name].annotation is int else float(f"{drawn:.4g}")
-
-
-def _text(change: Change) -> str:
-    return "_".join(f"{name}-{value}" for name, value in change.items()) or "run"
-
-
-def _label(change: Change, taken: Iterable[str]) -> str:
+def _label(told: Change, change: Change, taken: Iterable[str]) -> str:
     """A name for the folder of a run: what is special about it, in letters that every disk takes."""
-    label = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _text(change))
+    label = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _text(told))
     if len(label) > LONGEST or label in taken:
         label = f"{label[: LONGEST - 13]}_{digest(dict(change))}"
     return label

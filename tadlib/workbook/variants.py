@@ -8,7 +8,8 @@ the test videos can be drawn again instead, if the caller knows how.
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -99,14 +100,33 @@ def data_of(entry: Entry) -> str:
 
 
 def _variants(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
-    """Label -> runs, in the order of the runs; a label holds what differs among all of them."""
+    """Label -> runs, in the order of the runs; a label is their name, or holds what differs among all of them."""
+    varied, found = _varied(entries), {}
+    for entry in entries:
+        found.setdefault((entry.name, *_values(entry, varied)), []).append(entry)
+    names = Counter(name for name, *_ in found)
+    return {
+        name if name and names[name] == 1 else _label(values, number): tuple(each)
+        for number, ((name, *values), each) in enumerate(found.items(), start=1)
+    }
+
+
+def _varied(entries: Iterable[Entry]) -> list[str]:
+    """The parameters that are not the same in all runs, but for those that draw samples or say where."""
     names = dict.fromkeys(name for entry in entries for name in entry.parameters)
     free = [name for name in names if name not in SAMPLE | PLACE]
-    varied = [name for name in free if len({repr(entry.parameters.get(name)) for entry in entries}) > 1]
-    found: dict[tuple[str, ...], list[Entry]] = {}
-    for entry in entries:
-        found.setdefault(tuple(f"{name}={shown(entry.parameters.get(name))}" for name in varied), []).append(entry)
-    return {_label(values, number): tuple(each) for number, (values, each) in enumerate(found.items(), start=1)}
+    return [name for name in free if len({repr(entry.parameters.get(name)) for entry in entries}) > 1]
+
+
+def _values(entry: Entry, names: Iterable[str]) -> list[str]:
+    return [f"{name}={shown(entry.parameters.get(name))}" for name in names]
+
+
+def meanings(study: Study) -> dict[str, str]:
+    """Variant -> everything that tells it from the others, where its label does not say that."""
+    varied = _varied([entry for runs in study.variants.values() for entry in runs])
+    told = {variant: ", ".join(_values(runs[0], varied)) for variant, runs in study.variants.items()}
+    return {variant: said for variant, said in told.items() if said and said not in variant}
 
 
 def _label(values: Sequence[str], number: int) -> str:

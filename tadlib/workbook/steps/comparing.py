@@ -95,6 +95,15 @@ class Compared:
         """A row for each variant: mean, spread, paired difference, verdict, cost, and what is not alike."""
         return Sortable([telling.table_row(row, self.params.metric) for row in self.rows])
 
+    def meanings(self) -> Sortable:
+        """What the labels of variants leave out: every parameter that tells them from the others of their study."""
+        told = [
+            {"experiment": study.title, "variant": variant, "stands for": said}
+            for study in self.studies
+            for variant, said in variants.meanings(study).items()
+        ]
+        return Sortable(told, empty="nothing: every label says all that is special about its variant")
+
     def histories(self) -> dict[str, dict[str, list]]:
         """Study -> variant -> histories of its runs."""
         return {

@@ -1,0 +1,47 @@
+"""Random draws of an experiment file: runs with values from ranges or lists, the same ones for the same seed."""
+
+import math
+import random
+from typing import Any
+
+from tadlib.data.checks import nearest
+from tadlib.workbook.params import Params
+
+LAWS = ("uniform", "log_uniform")
+
+
+def drawn(value: Any) -> list[dict[str, Any]]:
+    """The runs of a `draw:` block; raises ValueError naming what is wrong with it."""
+    if not isinstance(value, dict):
+        raise ValueError(f"draw must hold n, optionally seed, and what to draw from, got {value!r}")
+    number, seed = value.get("n"), value.get("seed", 0)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"draw: n must be a whole number >= 1, how many runs are drawn; got {number!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ValueError(f"draw: seed must be a whole number, the seed of the draws; got {seed!r}")
+    laws = {name: law for name, law in value.items() if name not in ("n", "seed")}
+    if not laws:
+        raise ValueError("draw has no parameter to draw: give one its list of values or its range")
+    dice = random.Random(seed)
+    return [{name: _draw(dice, name, law) for name, law in laws.items()} for _ in range(number)]
+
+
+def _draw(dice: random.Random, name: str, law: Any) -> Any:
+    if name not in Params.model_fields:
+        raise ValueError(f"draw: unknown parameter {name!r}{nearest(str(name), Params.model_fields)}")
+    if isinstance(law, list) and law:
+        return dice.choice(law)
+    if not isinstance(law, dict) or len(law) != 1:
+        raise ValueError(f"draw: {name} must be a list of values or one of {', '.join(LAWS)}: [low, high]; got {law!r}")
+    ((kind, ends),) = law.items()
+    if kind not in LAWS:
+        raise ValueError(f"draw: {name} has an unknown law {kind!r}{nearest(str(kind), LAWS)}")
+    try:
+        low, high = map(float, ends)
+    except (TypeError, ValueError):
+        raise ValueError(f"draw: {kind} of {name} must be [low, high], two numbers; got {ends!r}") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (kind == "log_uniform" and low <= 0):
+        sign = "0 < low < high" if kind == "log_uniform" else "low < high"
+        raise ValueError(f"draw: {kind} of {name} needs {sign}, got [{low:g}, {high:g}]")
+    drawn = dice.uniform(low, high) if kind == "uniform" else math.exp(dice.uniform(math.log(low), math.log(high)))
+    return round(drawn) if Params.model_fields[name].annotation is int else float(f"{drawn:.4g}")
