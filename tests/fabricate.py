@@ -16,17 +16,19 @@ CLASSES = ("Diving", "HighJump", "Shotput")
 Score = Callable[[Mapping[str, object]], float]  # parameters -> mAP, a fraction
 
 
-def experiment(outputs: Path, name: str, score: Score, sweep=SWEEP, comment=COMMENT, **facts) -> Path:
+def experiment(
+    outputs: Path, name: str, score: Score, sweep=SWEEP, comment=COMMENT, version="20260101T000000Z_0000", **facts
+) -> Path:
     """An experiment of finished runs, one per combination of the sweep; returns the folder of its version."""
-    version = outputs / name / "20260101T000000Z_0000"
+    folder = outputs / name / version
     names, runs = list(sweep), {}
     for values in product(*sweep.values()):
         given = {"split": 50} | dict(zip(names, values, strict=True))
         label = "_".join(f"{name}-{value}" for name, value in zip(names, values, strict=True))
         runs[label] = given
-        run(version / label, given, score(given), **facts)
-    write_json(version / "experiment.json", {"runs": runs, "commit": "abc", "question": comment, "status": {}})
-    return version
+        run(folder / label, given, score(given), **facts)
+    write_json(folder / "experiment.json", {"runs": runs, "commit": "abc", "question": comment, "status": {}})
+    return folder
 
 
 def run(folder: Path, given: Mapping[str, object], mean: float, **facts) -> Path:

@@ -357,6 +357,12 @@ def test_the_list_says_how_runs_ended_and_shows_single_runs_of_one_experiment_al
         assert said.startswith(line) and "\nlr-0.1 " in said and "\nlr-0.2 " in said
     assert cli.main(["list", "outputs/adhoc"]) == 0
     assert "\nmine " in capsys.readouterr().out
+    shutil.copytree(folder, folder.with_name("later"))
+    assert cli.main(["list", "outputs/e"]) == 0
+    said = capsys.readouterr().out
+    assert f"\n{folder.name}/lr-0.1 " in said and "\nlater/lr-0.1 " in said
+    assert cli.main(["list", "outputs/ee"]) == 2
+    assert "no folder" in capsys.readouterr().err
 
 
 def full_at(lr: float):
@@ -478,6 +484,14 @@ def test_a_tracker_that_fails_is_told_and_hears_of_the_other_runs(quick_home, ca
         == "tad: telling mlflow of lr-0.1 failed (LookupError: no such server); the runs are kept\n"
     )
     assert heard == [("mlflow", "e", "lr-0.2")]
+
+
+def test_text_on_the_command_line_stays_as_it_stands(quick_home, capsys):
+    path = experiment(quick_home, "lr: 0.1")
+    words = ["--set", "dataset=a: b #2", "--set", "pretrained=007", "--set", "encoder=['a,b', 'c']", "--set", "epochs=3"]
+    assert cli.main(["run", path, *words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "2 runs" in said and "dataset=a: b #2, pretrained=007, epochs=3" in said
 
 
 def test_options_that_mean_nothing_are_refused(quick_home, capsys):

@@ -60,6 +60,23 @@ def test_a_missing_experiment_lists_those_there_are(tmp_path):
         plan(tmp_path / "other.yaml")
 
 
+@pytest.mark.parametrize("value", ["0.1,[0.2", "0.1,", []])
+def test_a_change_without_a_value_is_named(value, tmp_path):
+    with pytest.raises(ValueError, match="--set lr must"):
+        plan(write(tmp_path, "seed: 1\n"), {"lr": value})
+
+
+def test_only_the_comment_on_top_is_the_question(tmp_path):
+    assert plan(write(tmp_path, "# Why?\n# Log: no.\nlr: 0.1\n# epochs: 7\n")).question == "Why? Log: no."
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_bytes(b"# \xff\n")
+    with pytest.raises(ValueError, match=r"e\.yaml is not text in UTF-8: .* at byte 2"):
+        plan(path)
+
+
 def test_changes_from_the_command_line_win(tmp_path):
     assert plan(write(tmp_path, "seed: 1\n"), {"seed": 2}).runs == {"run": {"seed": 2}}
 
@@ -81,8 +98,10 @@ def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
     assert set(planned.runs) == {"as-published_seed-0", "as-published_seed-1", "lr-0.2_seed-0", "lr-0.2_seed-1"}
     assert planned.names == {"as-published_seed-0": "as published", "as-published_seed-1": "as published"}
     assert planned.runs["as-published_seed-0"] == {"seed": 0, "lr": 0.1, "epochs": 3}
-    changed = plan(path, {"lr": "0.3,0.4", "seed": 0})
-    assert len(changed.runs) == 4 and set(changed.names.values()) == {"as published"}
+    assert plan(path, {"width": 128}).names == planned.names
+    assert plan(path, {"lr": 0.1, "seed": 0}).names == {"as-published_seed-0": "as published"}
+    changed = plan(path, {"lr": "0.3,0.4"})
+    assert len(changed.runs) == 8 and not changed.names, "it is not as published any more"
     with pytest.raises(ValueError, match="unknown parameter 'name'"):
         plan(path, {"name": "b"})
 
@@ -114,8 +133,16 @@ def test_draws_repeat_themselves_and_stay_in_range(tmp_path):
         ("draw: {n: 2, lr: {uniform: 3}}\n", "uniform of lr must be .low, high."),
         ("runs: [{lr: 0.1}, {lr: 0.1}]\n", "two runs are the same: lr-0.1"),
         ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\n", "two runs are the same: lr-0.1"),
-        ("runs: [{name: a, lr: 0.1}, {name: a, lr: 0.2}]\n", "name must be a text of 1 to 40 letters, each its own"),
-        ("runs: [{name: 3, lr: 0.1}]\n", "name must be a text of 1 to 40 letters, each its own; got 3"),
+        (
+            "runs: [{name: a, lr: 0.1}, {name: a, lr: 0.2}]\n",
+            "name must be 1 to 40 letters, digits, spaces or -, each its own",
+        ),
+        ("runs: [{name: 3, lr: 0.1}]\n", "name must be 1 to 40 letters, digits, spaces or -, each its own; got 3"),
+        ("runs: [{name: .., lr: 0.1}]\n", "name must be 1 to 40 letters"),
+        ('runs: [{name: "a\\nb", lr: 0.1}]\n', "name must be 1 to 40 letters"),
+        ("sweep: {lr: [1e-3, 0.001]}\n", "two runs are the same: lr-0.001"),
+        ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\ndraw: {n: 1, dropout: [0.1]}\n", "two runs are the same"),
+        ("draw: {n: 2, lr: {uniform: '12'}}\n", "uniform of lr must be .low, high."),
         ("sweep: {name: [a, b]}\n", "sweep: unknown parameter 'name'"),
         ("draw: {n: 2, name: [a, b]}\n", "draw: unknown parameter 'name'"),
     ],
@@ -172,13 +199,13 @@ def test_a_base_gives_what_the_question_leaves_open_and_not_its_own_sweep(tmp_pa
     base.write_text("# Base.\nepochs: 3\nsplit: 75\nlr: 0.3\nwidth: 64\nsweep: {seed: [0, 1]}\n")
     path = write(tmp_path, "# Why?\nsplit: 50\nsweep: {lr: [0.1, 0.2]}\n")
     planned = plan(path, {"width": 128}, base=base)
-    assert (planned.name, planned.asks, planned.question) == ("e-small", "e-changed", "Why?")
-    assert plan(path, base=base).asks == "e"
+    assert (planned.name, planned.asks, planned.question) == ("e-small", "e-small-changed", "Why?")
+    assert plan(path, base=base).asks == "e-small"
     common = {"epochs": 3, "split": 50, "width": 128}
     assert list(planned.runs.values()) == [common | {"lr": 0.1}, common | {"lr": 0.2}]
     assert planned.common == common
     quick = plan(path, quick=True, base=base)
-    assert (quick.name, quick.asks) == ("e-small-quick", "e-quick"), "no evidence for the question itself"
+    assert (quick.name, quick.asks) == ("e-small-quick", "e-small-quick"), "no evidence for the question itself"
 
 
 @pytest.mark.parametrize(
@@ -197,13 +224,15 @@ def test_a_mistake_in_a_base_names_it(text, message, tmp_path):
 def test_any_question_can_be_asked_on_any_base():
     for path in EXPERIMENTS:
         planned = plan(path, base=ROOT / "params" / "rehearsal.yaml")
-        assert planned.name == f"{path.stem}-rehearsal" and planned.asks == path.stem
+        assert planned.name == planned.asks == f"{path.stem}-rehearsal"
 
 
 def test_labels_are_names_of_folders(tmp_path):
     planned = plan(write(tmp_path, "sweep: {dataset: [a/b, 'c d'], pretrained: [" + "x" * 300 + "]}\n"))
     assert all("/" not in label and " " not in label and len(label) <= 100 for label in planned.runs)
     assert len(planned.runs) == 2
+    planned = plan(write(tmp_path, f"sweep: {{dataset: [{'漢' * 90}, b]}}\n"))
+    assert all(len(label.encode()) <= 100 for label in planned.runs)
 
 
 def test_quick_cuts_every_run_and_leaves_one_of_each_question(tmp_path):

@@ -62,9 +62,14 @@ def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home
     assert found.meanings().rows == [
         {"experiment": "backbone (demo)", "variant": "with two", "stands for": "conv_layers=1"}
     ]
-    record["names"] = dict.fromkeys(record["runs"], "one name for both")
-    write_json(version / "experiment.json", record)
-    assert list(compared(experiments="outputs/backbone").studies[0].variants) == ["conv_layers=0", "conv_layers=1"]
+    for name, labels in (
+        ("one name for both", ["one name for both, conv_layers=0", "one name for both, conv_layers=1"]),
+        ("conv_layers=0", ["conv_layers=0", "conv_layers=0 (variant 2)"]),
+    ):
+        given = [label for label in record["runs"] if "one" in name or "conv_layers-1" in label]
+        write_json(version / "experiment.json", record | {"names": dict.fromkeys(given, name)})
+        told = compared(experiments="outputs/backbone").studies[0].variants
+        assert {label: len(runs) for label, runs in told.items()} == dict.fromkeys(labels, 6), "no run is lost"
 
 
 def test_only_shared_samples_are_paired(home):
@@ -111,6 +116,56 @@ def test_the_latest_version_counts_and_an_older_one_if_it_is_asked_for(home):
     assert len(entries) == 12 and entries[0].dir.parent.name == "20270101T000000Z_0000"
     assert {entry.dir.parent for entry in evidence.read([old]).entries} == {old}
     assert len(evidence.read([base, base]).entries) == 12, "nothing counts twice"
+
+
+def test_versions_that_are_asked_for_are_variants_and_places_are_experiments(home):
+    (old,) = (home / "outputs" / "backbone").iterdir()
+    new = fabricate.experiment(home / "outputs", "backbone", lambda g: mostly_better(g) + 0.1, version="2027")
+    found = compared(experiments=f"{old},{new}")
+    assert [row.variant for row in found.rows] == [
+        f"conv_layers={layers}, version {version.name}" for version in (old, new) for layers in (0, 1)
+    ]
+    assert [round(row.difference.difference, 2) for row in found.rows[2:3]] == [0.1]
+    fabricate.experiment(home / "elsewhere", "backbone", lambda given: 0.1)
+    studies = compared(experiments="outputs/backbone,elsewhere/backbone,outputs/../outputs/backbone").studies
+    assert [study.name for study in studies] == [f"backbone in {home / place}" for place in ("outputs", "elsewhere")]
+    assert [len(runs) for study in studies for runs in study.variants.values()] == [6, 6, 6, 6]
+
+
+def test_a_run_that_was_made_twice_counts_once_and_the_report_says_so(home):
+    for name, mean in (("first", 0.1), ("second", 0.3)):
+        fabricate.run(home / "outputs" / "adhoc" / name, {}, mean)
+    found = compared(experiments="outputs/adhoc")
+    assert found.rows[0].values.mean == 0.3 and found.rows[0].values.number == 1
+    assert found.left_out().rows == [{"run": "adhoc/first", "why": "was made again later, and the last counts"}]
+
+
+def test_what_is_left_of_an_experiment_is_still_called_what_it_is(home):
+    version = next((home / "outputs" / "backbone").iterdir())
+    for folder in version.glob("conv_layers-0*"):
+        shutil.rmtree(folder)
+    (row,) = compared(experiments="outputs/backbone").rows
+    assert telling.measured([row], "mAP").startswith("mAP 37.4 with conv_layers=1, s.d.")
+
+
+def test_each_variant_says_over_what_it_was_measured_where_they_differ(home):
+    sweep = {"conv_layers": [0, 1, 2], "split_id": [0, 1, 2], "seed": [0]}
+    version = fabricate.experiment(home / "outputs", "three", mostly_better, sweep)
+    for split_id in (1, 2):
+        shutil.rmtree(version / f"conv_layers-1_split_id-{split_id}_seed-0")
+    told = telling.measured(compared(experiments="outputs/three").rows, "mAP")
+    assert "conv_layers=1: +2.0, cannot tell (1 split × 1 seed); conv_layers=2: +2.4" in told
+    assert told.endswith("better (3 splits × 1 seed)") and lab_log.samples(told) == 4
+
+
+def test_runs_of_another_age_are_compared_without_their_videos(home):
+    for name in ("a", "b"):
+        folder = fabricate.run(home / "outputs" / "adhoc" / name, {"conv_layers": int(name == "b")}, 0.3)
+        record = read_json(folder / "run.json")
+        record["evaluate"]["parameters"]["gone"] = 1
+        write_json(folder / "run.json", record)
+        write_json(folder / "detections.json", {})
+    assert compared(experiments="outputs/adhoc").rows[1].difference.verdict == "cannot tell"
 
 
 def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
@@ -312,6 +367,39 @@ def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
     assert (home / "outputs" / "README.md").read_text() == first, "as many splits and seeds, but nothing compared"
     lab_log.update(home, evidence.Evidence((), ()))
     assert (home / "outputs" / "README.md").read_text() == first, "what is not measured again stays"
+
+
+def test_the_lab_log_counts_pairs_and_takes_nothing_else_for_them():
+    cell = "mAP 30.0 with a=0; a=1: +2.0 [+1.0, +3.0], better (2 splits × 2 seeds (2 pairs))"
+    assert (lab_log.samples(cell), lab_log.compared(cell)) == (2, 1)
+    assert lab_log.samples("mAP 30.0, s.d. of runs 0.2 (5 splits × 2 seeds)") == 10
+    named = "mAP 30.0 with top 5, better boxes; a=1: +2.0 [+1.0, +3.0], worse (2 splits × 3 seeds)"
+    assert (lab_log.samples(named), lab_log.compared(named)) == (6, 1)
+
+
+def test_the_lab_log_takes_nothing_that_did_not_ask_its_question(home):
+    fabricate.run(home / "elsewhere" / "backbone" / "mine", {"conv_layers": 3}, 0.9)
+    assert not lab_log.update(home, evidence.read([home / "elsewhere"])), "runs of no experiment"
+    (version,) = (home / "outputs" / "backbone").iterdir()
+    record = read_json(version / "experiment.json")
+    for asks, taken in (("backbone-best_demo", 0), ("backbone-quick", 0), ("backbone-demo", 1), ("backbone", 1)):
+        write_json(version / "experiment.json", record | {"asks": asks})
+        assert len(lab_log.update(home, evidence.read([version]))) == taken
+
+
+def test_the_lab_log_reads_files_with_any_name_and_drafts_that_cannot_run(tmp_path, monkeypatch):
+    (tmp_path / "params").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    comment = "Does it?\n# Log: no.\n# Rows: 1.\n"
+    for name in ("my-question", "other"):
+        (tmp_path / "params" / f"{name}.yaml").write_text(f"# {comment}conv_layers: 1\n")
+        fabricate.experiment(tmp_path / "outputs", name, mostly_better, comment=" ".join(comment.split(chr(10) + "# ")))
+    (tmp_path / "params" / "draft.yaml").write_text(f"# {comment}lrr: 0.1\n")
+    for name in ("my-question", "other"):
+        assert len(lab_log.update(tmp_path, evidence.read([tmp_path / "outputs" / name]))) == 1
+    lines = (tmp_path / "outputs" / "README.md").read_text().splitlines()
+    assert ["mAP" in line for line in lines if "params/" in line] == [False, True, True]
 
 
 def test_a_question_asked_on_another_base_stands_in_its_row_beside_the_demo(home):

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -132,8 +132,9 @@ def _run(options: argparse.Namespace) -> int:
     from contextlib import nullcontext
 
     from tadlib.workbook import clusters, experiments, forecast, tracking
+    from tadlib.workbook.params import Params
 
-    changes = _changes(options.set)
+    changes = _changes(options.set, Params.free_text())
     planned = [experiments.plan(path, changes, options.quick, options.base) for path in options.experiments]
     way = experiments.Way(options.jobs, options.retries, not options.no_share)
     if options.dry_run:
@@ -196,8 +197,8 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _changes(words: Sequence[str]) -> dict[str, object]:
-    """Name -> value of every `--set NAME=VALUE`, typed as YAML types it."""
+def _changes(words: Sequence[str], free: Collection[str]) -> dict[str, object]:
+    """Name -> value of every `--set NAME=VALUE`: of `free` text as it stands, else typed as YAML types it."""
     import yaml
 
     changes: dict[str, object] = {}
@@ -205,6 +206,9 @@ def _changes(words: Sequence[str]) -> dict[str, object]:
         name, sign, value = word.partition("=")
         if not sign:
             raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
+        if name in free and value[:1] not in ("[", "'", '"'):
+            changes[name] = value
+            continue
         try:
             changes[name] = yaml.safe_load(value)
         except yaml.YAMLError:
@@ -226,6 +230,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from tadlib.workbook import reporting
+    from tadlib.workbook.report_params import ReportParams
 
-    print("report:", reporting.report(options.experiments, _changes(options.set), _say))
+    print("report:", reporting.report(options.experiments, _changes(options.set, ReportParams.free_text()), _say))
     return 0

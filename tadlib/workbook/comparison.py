@@ -16,8 +16,9 @@ FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", "not beg
 
 def comparison(folder: Path) -> list[dict[str, Any]]:
     """One row per finished run below a folder: its numbers beside its floor, baseline and ceiling."""
-    rows = []
-    for run in runs.load(folder):
+    rows, found = [], runs.load(folder)
+    several = len({run["dir"].parent for run in found}) > 1
+    for run in found:
         metrics = run["metrics"]
         if not metrics:
             continue
@@ -25,7 +26,7 @@ def comparison(folder: Path) -> list[dict[str, Any]]:
         for row in metrics["rows"]:  # the first row of a role counts: of the ceilings, our segments with true labels
             by_role.setdefault(row["role"], row["mAP"])
         rows.append(
-            {"run": run["run"]}
+            {"run": str(run["dir"].relative_to(folder)) if several else run["run"]}
             | {name: metrics.get(name, float("nan")) for name in ("mAP", "mAP@0.5", "AR@100")}  # tIoUs may be one's own
             | {name: by_role[name] for name in ("floor", "baseline", "ceiling")}
             | {"seconds": round(run["seconds"])}
@@ -34,7 +35,12 @@ def comparison(folder: Path) -> list[dict[str, Any]]:
 
 
 def listing(folder: Path) -> Iterator[str]:
-    """What there is below a folder: a line for each version of an experiment and, of one experiment, for each run."""
+    """What there is below a folder: a line for each version of an experiment and, of one experiment, for each run.
+
+    Raises RunError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise runs.RunError(f"no folder {folder}: `tad list` shows what there is under outputs/")
     versions = [path.parent for path in sorted(folder.rglob("experiment.json"))]
     yield from map(_version, versions)
     if not any(version.parent != folder and version != folder for version in versions):

@@ -11,7 +11,7 @@ LAWS = ("uniform", "log_uniform")
 
 
 def drawn(value: Any) -> list[dict[str, Any]]:
-    """The runs of a `draw:` block; raises ValueError naming what is wrong with it."""
+    """The runs of a `draw:` block, fewer where dice fall alike; raises ValueError naming what is wrong with it."""
     if not isinstance(value, dict):
         raise ValueError(f"draw must hold n, optionally seed, and what to draw from, got {value!r}")
     number, seed = value.get("n"), value.get("seed", 0)
@@ -23,7 +23,8 @@ def drawn(value: Any) -> list[dict[str, Any]]:
     if not laws:
         raise ValueError("draw has no parameter to draw: give one its list of values or its range")
     dice = random.Random(seed)
-    return [{name: _draw(dice, name, law) for name, law in laws.items()} for _ in range(number)]
+    runs = [{name: _draw(dice, name, law) for name, law in laws.items()} for _ in range(number)]
+    return [run for place, run in enumerate(runs) if run not in runs[:place]]
 
 
 def _draw(dice: random.Random, name: str, law: Any) -> Any:
@@ -37,7 +38,7 @@ def _draw(dice: random.Random, name: str, law: Any) -> Any:
     if kind not in LAWS:
         raise ValueError(f"draw: {name} has an unknown law {kind!r}{nearest(str(kind), LAWS)}")
     try:
-        low, high = map(float, ends)
+        low, high = map(float, ends if isinstance(ends, list) else ())
     except (TypeError, ValueError):
         raise ValueError(f"draw: {kind} of {name} must be [low, high], two numbers; got {ends!r}") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high) or (kind == "log_uniform" and low <= 0):

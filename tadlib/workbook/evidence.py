@@ -20,9 +20,11 @@ class Entry:
     """One finished run."""
 
     experiment: str
-    asks: str  # the parameters file whose question it is, by its name; with another base not that of the experiment
+    home: Path  # the experiment's folder, or that of runs without one
+    asks: str  # the parameters file whose question it is, by its name and its base's; empty where no file asked
     question: str  # the comment on top of the experiment's file; empty where there is none
     name: str  # what the file calls such runs; empty where it does not
+    varied: frozenset[str]  # the parameters that the file varies
     dir: Path
     parameters: Mapping[str, Any]
     metrics: Mapping[str, Any]  # fractions
@@ -56,8 +58,8 @@ def read(folders: Iterable[Path]) -> Evidence:
             raise RunError(f"no folder {folder}: run an experiment first, like `tad run params/demo.yaml`")
         for place, version in _versions(folder):
             for path in _planned(place, version):
-                if path not in seen:
-                    seen.add(path)
+                if path.resolve() not in seen:
+                    seen.add(path.resolve())
                     found = _entry(path, version)
                     (entries if isinstance(found, Entry) else left_out).append(found)
     if not entries:
@@ -105,12 +107,14 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
     last = list(stages.values())[-1]
     versions = {f"version of {package}": number for package, number in trained.get("versions", {}).items()}
     plan = read_json(version / "experiment.json") if version else {}
-    experiment = (version or folder).parent.name
+    home = (version or folder).parent
     return Entry(
-        experiment=experiment,
-        asks=plan.get("asks", experiment),
+        experiment=home.name,
+        home=home,
+        asks=plan.get("asks", home.name) if version else "",
         question=plan.get("question", ""),
         name=plan.get("names", {}).get(folder.name, ""),
+        varied=frozenset(differing(plan.get("runs", {}).values())),
         dir=folder,
         parameters=last["parameters"],
         metrics=read_json(folder / "metrics.json"),
@@ -119,6 +123,13 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
         memory_mb=_memory(stages),
         facts={fact: str(trained.get(fact, "unknown")) for fact in FACTS} | versions | {"data": str(last.get("data"))},
     )
+
+
+def differing(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of parameters that are not the same in all runs, in their order."""
+    runs = list(runs)
+    names = dict.fromkeys(name for given in runs for name in given)
+    return [name for name in names if len({repr(given.get(name)) for given in runs}) > 1]
 
 
 def _memory(stages: Mapping[str, Mapping[str, Any]]) -> float:

@@ -11,15 +11,15 @@ from pathlib import Path
 from tadlib.files import atomic, locked
 from tadlib.workbook import telling, variants
 from tadlib.workbook.evidence import Evidence
-from tadlib.workbook.experiments import plan
+from tadlib.workbook.plans import question
 from tadlib.workbook.variants import Row
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
 HEAD = ("question", "the log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
 NOTHING = "not yet measured"
-SAMPLES = re.compile(r"\((\d+) splits? × (\d+) seeds?")
-VERDICTS = re.compile(r"[\]\d], (better|worse|cannot tell)")
+SAMPLES = re.compile(r"\((\d+) splits? × (\d+) seeds?(?: \((\d+) pairs\))?")
+VERDICTS = re.compile(r": [+-][\d.]+(?: \[[^\]]*\])?, (better|worse|cannot tell)")
 
 
 def update(root: Path, found: Evidence) -> list[str]:
@@ -59,9 +59,9 @@ def _write(root: Path, path: Path, measured: Sequence[tuple[str, str, str]]) -> 
 
 
 def samples(cell: str) -> int:
-    """How many pairs of split and seed a cell of the table rests on."""
-    found = SAMPLES.search(cell)
-    return int(found[1]) * int(found[2]) if found else 0
+    """How many pairs of split and seed a cell of the table rests on, those of all its variants."""
+    found = [int(pairs) if pairs else int(splits) * int(seeds) for splits, seeds, pairs in SAMPLES.findall(cell)]
+    return sum(found) * (max(1, compared(cell)) if len(found) == 1 else 1)
 
 
 def compared(cell: str) -> int:
@@ -90,18 +90,19 @@ def _measured(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
         rows: Sequence[Row] = variants.compare(study, "mAP")
         words = telling.measured(rows, "mAP")
         first = next(iter(study.variants.values()))[0]
-        if words and study.data in DATA and (root / "params" / f"{first.asks}.yaml").is_file():
+        asked = first.asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
+        if words and study.data in DATA and study.story.claim and (root / "params" / f"{asked}.yaml").is_file():
             folder = first.dir.parent
             commits = {run.facts["commit"] for runs in study.variants.values() for run in runs}
             where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
-            yield first.asks, study.data, f"{words}. Runs `{where}`, commit {', '.join(sorted(commits))}"
+            yield asked, study.data, f"{words}. Runs `{where}`, commit {', '.join(sorted(commits))}"
 
 
 def _cells(table: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Parameters file -> its measured cells, from the table as it stands."""
     for line in table.splitlines():
         parts = [part.strip() for part in line.strip().strip("|").split(" | ")]
-        name = re.search(r"params/(\w+)\.yaml", parts[-1])
+        name = re.search(r"params/([^/]+)\.yaml", parts[-1])
         if len(parts) == len(HEAD) and name:
             yield name[1], dict(zip(DATA, parts[2:4], strict=True))
 
@@ -110,7 +111,7 @@ def _lines(root: Path, cells: dict[str, dict[str, str]]) -> Iterator[str]:
     yield "| " + " | ".join(HEAD) + " |"
     yield "|" + "---|" * len(HEAD)
     for path in sorted((root / "params").glob("*.yaml")):
-        said = variants.story(plan(path).question)
+        said = variants.story(question(path.read_text(encoding="utf-8")))
         if said.claim:
             have = cells.get(path.stem, dict.fromkeys(DATA, NOTHING))
             rows = f" (row{'s' * (len(said.rows) > 1)} {', '.join(map(str, said.rows))})" if said.rows else ""

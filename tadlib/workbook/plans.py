@@ -15,6 +15,7 @@ another data set, or of another size.
 
 import difflib
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,8 @@ BLOCKS = ("sweep", "zip", "runs", "draw", "seeds")
 NAME = "name"  # of a run in `runs`: it stands for the parameters wherever the run is spoken of
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
 HARMLESS = {"split_id", "seed", "device", "data_dir"}  # changes after which it is still the file's question
-LONGEST, LONGEST_NAME = 100, 40  # letters of a label, which names a folder; of a name in it
+LONGEST = 100  # bytes of a label, which names a folder
+PLAIN = re.compile(r"\w[\w -]{,39}")  # a name, which stands in folders, tables and figures
 Change = Mapping[str, Any]
 
 
@@ -41,7 +43,7 @@ class Experiment:
     """A question and its runs: label -> parameters."""
 
     name: str
-    asks: str  # the file whose question this is, by its name; at another size or changed it is a name of its own
+    asks: str  # the question, by the names of its file and base; at another size or changed it is one of its own
     question: str
     runs: Mapping[str, Mapping[str, Any]]
     names: Mapping[str, str] = field(default_factory=dict)  # label -> the name that the file gives to such runs
@@ -56,7 +58,7 @@ class Experiment:
 def plan(
     path: Path | str, changes: Mapping[str, Any] | None = None, quick: bool = False, base: Path | str = ""
 ) -> Experiment:
-    """The runs of an experiment file, all parameters checked.
+    """The runs of an experiment file, all parameters checked, no two alike.
 
     `changes` beat whatever the file says of a parameter; several values, as a list or with commas, become runs.
     `base` is another experiment file, whose common values (not its blocks) yield to the file's own. With `quick` every
@@ -73,35 +75,36 @@ def plan(
         common = below | {name: value for name, value in given.items() if name not in BLOCKS} | fixed
         planned: dict[str, Mapping[str, Any]] = {}
         names: dict[str, str] = {}
-        kept: set[str] = set()
-        changed: list[Change] = []
+        seen: set[str] = set()
         for chosen in itertools.product(*blocks.values()):
             told = {name: value for part in chosen for name, value in part.items() if name == NAME or NAME not in part}
             change = {name: value for part in chosen for name, value in part.items() if name != NAME}
             parameters = common | change
             params = Params.check(parameters)
-            if change in changed:
-                if "draw" in blocks:  # the dice may fall alike
-                    continue
-                raise ValueError(f"two runs are the same: {_text(change)}")
-            changed.append(change)
             if quick:
                 parameters |= {name: size for name, size in QUICK.items() if getattr(params, name) > size}
-                Params.check(parameters)
-                alike = digest({name: value for name, value in change.items() if name not in ("seed", "split_id")})
-                if alike in kept:
-                    continue
-                kept.add(alike)
+                params = Params.check(parameters)
+            one = digest(params.model_dump(exclude={"seed", "split_id"} if quick else set()))
+            if one in seen and quick:
+                continue
+            if one in seen:
+                raise ValueError(f"two runs are the same: {_text(change)}")
+            seen.add(one)
             label = _label(told, change, planned)
             planned[label] = parameters
             names |= {label: told[NAME]} if NAME in told else {}
     except ValueError as error:
         raise ValueError(f"{path}{f' with --base {base}' if base else ''}: {error}") from error
-    question = " ".join(line.lstrip("# ") for line in content.splitlines() if line.startswith("#"))
     name = path.stem + (f"-{Path(base).stem}" if base else "")
     varied = {name for block in _blocks(given).values() for part in block for name in part}
     size = ("-changed" if set(wanted) - varied - HARMLESS else "") + ("-quick" if quick else "")
-    return Experiment(name + ("-quick" if quick else ""), path.stem + size, question, planned, names)
+    return Experiment(name + ("-quick" if quick else ""), name + size, question(content), planned, names)
+
+
+def question(content: str) -> str:
+    """The comment on top of an experiment file, whose text need not be a plan that can run."""
+    top = itertools.takewhile(lambda line: line.startswith("#"), content.splitlines())
+    return " ".join(line.lstrip("# ") for line in top)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -110,7 +113,12 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         close = difflib.get_close_matches(str(path), there, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"no experiment file {path}; there are: {', '.join(there)}{hint}")
-    content = path.read_text(encoding="utf-8")
+    if "," in path.name:
+        raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
+    try:
+        content = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}") from error
     return content, mapping(content, str(path))
 
 
@@ -126,11 +134,13 @@ def _common(base: Path | str) -> dict[str, Any]:
 
 def _values(name: str, value: Any) -> list[Any]:
     """The values that a change asks for, each once; a comma parts numbers and words of a list, not free text."""
-    if isinstance(value, str) and "," in value and name in Params.model_fields:
-        if Params.model_fields[name].annotation is not str:
+    if isinstance(value, str) and "," in value and name in Params.model_fields and name not in Params.free_text():
+        try:
             value = [yaml.safe_load(part) for part in value.split(",")]
-    if isinstance(value, list) and not value:
-        raise ValueError(f"--set {name} must have a value, got an empty list")
+        except yaml.YAMLError:
+            raise ValueError(f"--set {name} must be values as YAML writes them, got {value!r}") from None
+    if isinstance(value, list) and (not value or None in value):
+        raise ValueError(f"--set {name} must have a value, and one after each comma; got {value}")
     values = value if isinstance(value, list) else [value]
     return [each for place, each in enumerate(values) if each not in values[:place]]
 
@@ -147,9 +157,16 @@ def _changed(blocks: Mapping[str, list[Change]], wanted: Mapping[str, list[Any]]
         )
         if owner or len(values) > 1:
             choices = made[owner] if owner else [{}]
-            replaced = [change | {name: value} for change in choices for value in values]
-            made[owner or name] = [change for place, change in enumerate(replaced) if change not in replaced[:place]]
+            replaced = [_replaced(change, name, value) for change in choices for value in values]
+            alone = [{word: each for word, each in change.items() if word != NAME} for change in replaced]
+            made[owner or name] = [change for place, change in enumerate(replaced) if alone[place] not in alone[:place]]
     return made
+
+
+def _replaced(change: Change, name: str, value: Any) -> Change:
+    """A change with another value; a name that stood for the old one is gone."""
+    named = change.get(name, value) == value
+    return {word: each for word, each in change.items() if named or word != NAME} | {name: value}
 
 
 def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
@@ -203,8 +220,8 @@ def _listed(value: Any) -> list[Change]:
         raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
     names = [run[NAME] for run in value if NAME in run]
     for name in names:
-        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or names.count(name) > 1:
-            raise ValueError(f"runs: name must be a text of 1 to {LONGEST_NAME} letters, each its own; got {name!r}")
+        if not isinstance(name, str) or not PLAIN.fullmatch(name) or names.count(name) > 1:
+            raise ValueError(f"runs: name must be 1 to 40 letters, digits, spaces or -, each its own; got {name!r}")
     return value
 
 
@@ -221,6 +238,6 @@ def _text(told: Change) -> str:
 def _label(told: Change, change: Change, taken: Iterable[str]) -> str:
     """A name for the folder of a run: what is special about it, in letters that every disk takes."""
     label = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _text(told))
-    if len(label) > LONGEST or label in taken:
-        label = f"{label[: LONGEST - 13]}_{digest(dict(change))}"
+    if len(label.encode()) > LONGEST or label in taken:
+        label = f"{label.encode()[: LONGEST - 13].decode(errors='ignore')}_{digest(dict(change))}"
     return label

@@ -28,9 +28,10 @@ def report(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print)
     reason = execution.execute_notebook("report", target / "report.ipynb", given)
     if reason is not None:
         raise runs.RunError(f"report.ipynb failed ({reason}): see {target / 'report.ipynb'}")
+    made = page(target / "report.ipynb")
     for line in lab_log.update(root, found):
         say(line)
-    return page(target / "report.ipynb")
+    return made
 
 
 def _pages(folder: Path, say: Say) -> None:

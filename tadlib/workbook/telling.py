@@ -17,14 +17,20 @@ from tadlib.workbook.variants import Row, samples
 
 def measured(rows: Sequence[Row], metric: str) -> str:
     """What was measured of one question, in words; empty where variants share no split and seed."""
+    base = next(row for row in rows if row.variant == row.study.baseline)
     if len(rows) == 1:
-        return f"{metric} {100 * rows[0].values.mean:.1f}{_spread(rows[0])} ({sample(rows[0])})"
+        alone = "" if base.variant == "as it is" else f" with {base.variant}"
+        return f"{metric} {100 * base.values.mean:.1f}{alone}{_spread(base)} ({sample(base)})"
     compared = [row for row in rows if row.difference is not None]
     if not compared:
         return ""
-    base = next(row for row in rows if row.variant == row.study.baseline)
-    told = [f"{row.variant}: {difference(row.difference)}, {row.difference.verdict}" for row in compared]
-    return f"{metric} {100 * base.values.mean:.1f} with {base.variant}; {'; '.join(told)} ({compared[0].basis})"
+    alike = len({row.basis for row in compared}) == 1
+    told = [
+        f"{row.variant}: {difference(row.difference)}, {row.difference.verdict}" + ("" if alike else f" ({row.basis})")
+        for row in compared
+    ]
+    common = f" ({compared[0].basis})" if alike else ""
+    return f"{metric} {100 * base.values.mean:.1f} with {base.variant}; {'; '.join(told)}{common}"
 
 
 def _spread(row: Row) -> str:

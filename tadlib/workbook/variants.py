@@ -11,12 +11,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tadlib.evaluation.statistics import Spread, Verdict, compare_splits, spread
-from tadlib.workbook.evidence import Entry
+from tadlib.workbook.evidence import Entry, differing
 
 SAMPLE = {"split", "split_id", "seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
@@ -73,17 +74,19 @@ def studies(entries: Sequence[Entry], baseline: str = "", together: bool = False
 
     Raises ValueError for a baseline that no study has, naming the nearest.
     """
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[Path | None, str], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(("all runs", "") if together else (entry.experiment, data_of(entry)), []).append(entry)
+        groups.setdefault((None, "") if together else (entry.home, data_of(entry)), []).append(entry)
+    called = _called({home for home, _ in groups if home})
     known: list[str] = []
     made = []
-    for (name, data), group in groups.items():
+    for (home, data), group in groups.items():
         variants = _together(group) if together else _variants(group)
         known += variants
         first = baseline if baseline in variants else next(iter(variants))
         said = story(group[0].question) if not together else Story("", "", ())
-        made.append(Study(name, data or ", ".join(sorted({data_of(each) for each in group})), said, variants, first))
+        on = data or ", ".join(sorted({data_of(each) for each in group}))
+        made.append(Study(called[home] if home else "all runs", on, said, variants, first))
     if baseline and baseline not in known:
         close = difflib.get_close_matches(baseline, known, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
@@ -99,23 +102,41 @@ def data_of(entry: Entry) -> str:
     return str(dataset)
 
 
+def _called(homes: Iterable[Path]) -> dict[Path, str]:
+    """What experiments are called: by their folder, and where two folders have one name by what is above them too."""
+    homes = list(homes)
+    names = Counter(home.name for home in homes)
+    return {home: home.name if names[home.name] == 1 else f"{home.name} in {home.parent}" for home in homes}
+
+
 def _variants(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
-    """Label -> runs, in the order of the runs; a label is their name, or holds what differs among all of them."""
-    varied, found = _varied(entries), {}
+    """Label -> runs, in the order of the runs, of runs made twice the last; a label is a name, or holds what differs.
+
+    Versions of one experiment are variants of their own.
+    """
+    varied = _varied(entries)
+    versions = len({entry.dir.parent for entry in entries if entry.dir.parent != entry.home})
+    found: dict[tuple[str, ...], dict[tuple, Entry]] = {}
     for entry in entries:
-        found.setdefault((entry.name, *_values(entry, varied)), []).append(entry)
-    names = Counter(name for name, *_ in found)
-    return {
-        name if name and names[name] == 1 else _label(values, number): tuple(each)
-        for number, ((name, *values), each) in enumerate(found.items(), start=1)
-    }
+        version = entry.dir.parent.name if versions > 1 else ""
+        found.setdefault((version, entry.name, *_values(entry, varied)), {})[entry.key] = entry
+    named = Counter(kind[:2] for kind in found)
+    made: dict[str, tuple[Entry, ...]] = {}
+    for number, (kind, runs) in enumerate(found.items(), start=1):
+        version, name, *values = kind
+        unnamed = not name or named[kind[:2]] > 1
+        parts = [name] * bool(name) + [_label(values, number)] * unnamed + [f"version {version}"] * bool(version)
+        label = ", ".join(parts)
+        made[f"{label} (variant {number})" if label in made else label] = tuple(runs.values())
+    return made
 
 
 def _varied(entries: Iterable[Entry]) -> list[str]:
-    """The parameters that are not the same in all runs, but for those that draw samples or say where."""
-    names = dict.fromkeys(name for entry in entries for name in entry.parameters)
-    free = [name for name in names if name not in SAMPLE | PLACE]
-    return [name for name in free if len({repr(entry.parameters.get(name)) for entry in entries}) > 1]
+    """The parameters that differ in these runs or in their plan, but for those that draw samples or say where."""
+    entries = list(entries)
+    planned = frozenset().union(*(entry.varied for entry in entries))
+    differ = {*differing(entry.parameters for entry in entries), *planned} - SAMPLE - PLACE
+    return [name for name in dict.fromkeys(name for entry in entries for name in entry.parameters) if name in differ]
 
 
 def _values(entry: Entry, names: Iterable[str]) -> list[str]:
@@ -124,7 +145,7 @@ def _values(entry: Entry, names: Iterable[str]) -> list[str]:
 
 def meanings(study: Study) -> dict[str, str]:
     """Variant -> everything that tells it from the others, where its label does not say that."""
-    varied = _varied([entry for runs in study.variants.values() for entry in runs])
+    varied = _varied(run for runs in study.variants.values() for run in runs)
     told = {variant: ", ".join(_values(runs[0], varied)) for variant, runs in study.variants.items()}
     return {variant: said for variant, said in told.items() if said and said not in variant}
 
@@ -137,12 +158,13 @@ def _label(values: Sequence[str], number: int) -> str:
 
 def _together(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
     """The variants of each experiment, side by side, named after it."""
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[Path, list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(entry.experiment, []).append(entry)
+        groups.setdefault(entry.home, []).append(entry)
+    called = _called(groups)
     return {
-        name if label == "as it is" else f"{name}: {label}": runs
-        for name, group in groups.items()
+        called[home] if label == "as it is" else f"{called[home]}: {label}": runs
+        for home, group in groups.items()
         for label, runs in _variants(group).items()
     }
 

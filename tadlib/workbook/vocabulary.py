@@ -20,6 +20,11 @@ class Vocabulary(BaseModel):
     writes_to: ClassVar[str] = "run_dir"  # the parameter that names the folder of what is written
 
     @classmethod
+    def free_text(cls) -> frozenset[str]:
+        """The names whose value may be any text."""
+        return frozenset(name for name, field in cls.model_fields.items() if field.annotation is str)
+
+    @classmethod
     def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Values that beat the defaults and yield to what was given."""
         return {}

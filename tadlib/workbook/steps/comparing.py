@@ -56,7 +56,13 @@ class Compared:
 
     def left_out(self) -> Sortable:
         """The runs that do not count, and why."""
-        return Sortable(self.found.left_out, empty="none: every run has finished")
+        counted = {run.dir for study in self.studies for runs in study.variants.values() for run in runs}
+        again = [
+            {"run": f"{entry.dir.parent.name}/{entry.dir.name}", "why": "was made again later, and the last counts"}
+            for entry in self.found.entries
+            if entry.dir not in counted
+        ]
+        return Sortable([*self.found.left_out, *again], empty="none: every run has finished, and none twice")
 
     def questions(self) -> list[dict[str, object]]:
         """What the effect plot shows: each study that has something to compare, the log's claim beside ours."""
@@ -184,7 +190,11 @@ def by_videos(first: Entry, second: Entry) -> Verdict | None:
 
 def _rows(entry: Entry) -> tuple[Comparison, tuple[float, ...]] | None:
     """What a run detected, beside the actions that count, and the thresholds."""
-    params, path = Params.check(entry.parameters), entry.dir / "detections.json"
+    path = entry.dir / "detections.json"
+    try:
+        params = Params.check(entry.parameters)
+    except ValueError:  # of another age: its words are not today's
+        return None
     folder = resolve(params.data_dir) / params.dataset if params.dataset == "demo" else None
     if not path.is_file() or (folder is not None and not (folder / "annotations.json").is_file()):
         return None  # the demo is not made for a report
