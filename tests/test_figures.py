@@ -21,7 +21,7 @@ SOUND = {"norm": 10.0, "neighbours": 0.9, "constant": 0.0, "seconds too long": 0
 HEALTH = [SOUND | {"video": f"v{n}", "norm": 10.0 + n, "seconds too long": float(n == 3)} for n in range(9)]
 HEALTH += [SOUND | {"video": "of one snippet", "neighbours": float("nan")}]
 ASKED = NAMED["v1"]
-EFFECT = {"variant": "0", "difference": -0.05, "low": -0.08, "high": -0.02, "verdict": "worse"}
+EFFECT = {"variant": r"text=$\frac$", "difference": -0.05, "low": -0.08, "high": -0.02, "verdict": "worse"}
 UNKNOWN = {"low": float("-inf"), "high": float("inf"), "verdict": "cannot tell"}
 ROW = {"mAP": 0.3, "mAP@0.3": 0.4, "mAP@0.5": 0.3, "mAP@0.7": 0.2}
 HISTORY = [{"epoch": e, "loss": 5 / e, "loss_l1": 1 / e, "lr": 1e-3 / e, "matched_tiou": 0.5} for e in range(1, 5)]

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import seaborn
 
-from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, picture, styled
+from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, picture, short, styled
 
 BETTER, WORSE = OURS, CYCLE[5]
 COLORS = {"better": BETTER, "worse": WORSE}
+LABEL = 30  # letters of a variant that fit beside a figure
 MOST_STUDIES, MOST_CLASSES, MOST_VARIANTS = 12, 20, 60  # what fits on a page
 
 
@@ -37,10 +38,12 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
         for row, entry in enumerate(question["variants"]):
             _effect(place, row, entry, reach)
         place.axvline(0, color=GREY, lw=0.9)
-        place.set_yticks(range(len(question["variants"])), [_short(each["variant"]) for each in question["variants"]])
+        place.set_yticks(
+            range(len(question["variants"])), [short(each["variant"], LABEL) for each in question["variants"]]
+        )
         place.set_ylim(len(question["variants"]) - 0.4, -0.6)
         place.set_xlim(-1.1 * reach, 1.1 * reach)
-        place.set_title(f"{question['title']}, against {_short(question['baseline'])}", fontsize=9.5)
+        place.set_title(f"{question['title']}, against {short(question['baseline'], LABEL)}", fontsize=9.5)
         words.axis("off")
         claim = question["claim"] or "no claim on record"
         words.text(0, 1, textwrap.fill(f"Log: {claim}", 46), transform=words.transAxes, va="top", fontsize=8.5)
@@ -97,7 +100,7 @@ def _curve(place, curves: Sequence[Sequence[float]], label: str, color: str, sty
     length = min(map(len, curves))
     table = np.array([curve[:length] for curve in curves])
     epochs = np.arange(1, length + 1)
-    place.plot(epochs, table.mean(axis=0), style, color=color, lw=1.6, label=_short(label))
+    place.plot(epochs, table.mean(axis=0), style, color=color, lw=1.6, label=short(label, LABEL))
     place.fill_between(epochs, table.min(axis=0), table.max(axis=0), color=color, alpha=0.12, lw=0)
 
 
@@ -116,7 +119,7 @@ def cost(variants: Sequence[Mapping[str, object]], metric: str = "mAP") -> Pictu
             place.scatter(row[name] * factor, 100 * row["value"], color=color, marker=marker, s=34, alpha=0.85)
             if len(variants) <= 8:
                 place.annotate(
-                    _short(str(row["variant"])),
+                    short(row["variant"], LABEL),
                     (row[name] * factor, 100 * row["value"]),
                     xytext=(5, 4),
                     textcoords="offset points",
@@ -164,7 +167,7 @@ def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
         fmt="+.0f",
         annot_kws={"fontsize": 7},
         xticklabels=classes,
-        yticklabels=[_short(label, 44) for label in rows],
+        yticklabels=[short(label, 44) for label in rows],
         cbar_kws={"label": "points of AP"},
         linewidths=0.5,
     )
@@ -183,7 +186,3 @@ def nothing(why: str) -> Picture:
     axes[0, 0].axis("off")
     axes[0, 0].text(0, 0.5, why, va="center")
     return figure
-
-
-def _short(label: object, most: int = 30) -> str:
-    return textwrap.shorten(str(label), most, placeholder=" ...") if " " in str(label) else str(label)[:most]

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tadlib.data.annotations import Video
-from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, picture, rows, styled
+from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, picture, rows, short, styled
 
-LONGEST_NAME = 34  # letters of a word that fit beside a timeline
+BESIDE = 34  # letters of a word that fit beside a timeline
 LETTERS = 27  # that fit above one of four frames, on each of two lines
 
 
@@ -32,7 +32,7 @@ def detected(video: Video, proposals: ArrayLike, detections) -> Picture:
         if word in words:
             row = len(truth) + 1 + words.index(word)
             bars(place, [segment], row, OURS, height=0.6, alpha=max(0.12, score / top))
-    rows(place, [short(label) for label in labels], video.duration)
+    rows(place, [short(label, BESIDE) for label in labels], video.duration)
     place.set_title("Detections, the darker the surer")
     return figure
 
@@ -62,7 +62,12 @@ def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detection
     place, colors = axes[0, 0], dict(zip(curves, CYCLE, strict=False))
     for word, values in curves.items():
         place.plot(
-            seconds, values, color=colors[word], lw=1.5, label=short(word), marker="o" if len(seconds) < 3 else ""
+            seconds,
+            values,
+            color=colors[word],
+            lw=1.5,
+            label=short(word, BESIDE),
+            marker="o" if len(seconds) < 3 else "",
         )
     for word, (start, end), _ in found[:10]:
         if word in colors:
@@ -78,9 +83,3 @@ def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detection
 def _found(detections) -> list[tuple[str, list[float], float]]:
     """Word, segment and score of each detection."""
     return list(zip(detections.labels, detections.segments.tolist(), detections.scores.tolist(), strict=True))
-
-
-def short(word: str, most: int = LONGEST_NAME) -> str:
-    """A word as far as it fits; what matplotlib would read as mathematics is told apart."""
-    cut = word if len(word) <= most else word[: most - 1] + "…"
-    return cut.replace("$", r"\$")

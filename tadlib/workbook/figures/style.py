@@ -75,3 +75,9 @@ def rows(axes: Axes, labels: Sequence[str], duration: float) -> None:
     axes.set_xlim(0, duration)
     axes.set_xlabel("time (s)")
     axes.tick_params(axis="y", length=0)
+
+
+def short(text: object, most: int) -> str:
+    """A text as far as it fits; what matplotlib would read as mathematics is told apart."""
+    whole = str(text)
+    return (whole if len(whole) <= most else whole[: most - 1] + "…").replace("$", r"\$")
