@@ -104,15 +104,20 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
-    """Hold an inter-process lock beside `path`, so that what several runs need at once is made by one of them."""
+    """Hold an inter-process lock beside `path`, so that what several runs need at once is made by one of them.
+
+    `progress` is told once a second that it waits, and may end that by raising.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress(0, 1, f"waiting for another run that is making {path.name}")
-        lock.acquire()
+    patience = 0
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=patience)
+        except Timeout:
+            progress(0, 1, f"waiting for another run that is making {path.name}")
+            patience = 1
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import cli, execution, experiments, forecast, runs, sharing, vocabularies
+from tadlib.workbook import cli, execution, experiments, forecast, runs, sharing, stages, vocabularies
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 
@@ -139,6 +139,97 @@ def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swe
     assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
 
 
+def test_a_torn_notebook_is_not_finished_and_what_tore_it_is_told(home, monkeypatch):
+    target = home / "outputs" / "torn" / "prepare.ipynb"
+    target.parent.mkdir(parents=True)
+    for content in ("", '{"cells": [', "[]"):
+        target.write_text(content)
+        assert not execution.finished(target) and execution.failure(target) == "it is no whole notebook"
+
+    def start(arguments, environment, root, said):
+        open(arguments[2], "w").close()
+        said.write_text("Traceback\nOSError: [Errno 28] No space left on device\n")
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+
+    monkeypatch.setattr(execution, "_start", start)
+    assert execution.execute_notebook("prepare", target, {}) == "OSError: [Errno 28] No space left on device"
+    assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
+
+
+def test_a_notebook_that_was_ended_by_a_signal_was_interrupted_and_has_not_failed(home, monkeypatch):
+    for number, told in ((signal.SIGTERM, execution.INTERRUPTED), (signal.SIGKILL, "no output")):
+
+        def start(arguments, environment, root, said, number=number):
+            said.write_text("")
+            return subprocess.Popen(["sh", "-c", f"kill -{int(number)} $$"])
+
+        monkeypatch.setattr(execution, "_start", start)
+        assert told in execution.execute_notebook("prepare", home / "prepare.ipynb", {})
+
+
+def test_processes_that_have_imported_other_code_are_not_used(home, monkeypatch):
+    def copied(*words):
+        raise AssertionError("old code would run")
+
+    monkeypatch.setattr(execution.warm, "is_warm", lambda: True)
+    monkeypatch.setattr(execution.warm, "WarmProcess", copied)
+    monkeypatch.setattr(execution, "_imported", ["of another time"])
+    process = execution._start(["this", "x"], dict(os.environ), home, home / "said")
+    assert process.wait() == 0 and isinstance(process, subprocess.Popen)
+    monkeypatch.setattr(execution, "_imported", [stages.code_version()])
+    with pytest.raises(AssertionError, match="old code"):
+        execution._start(["this", "x"], dict(os.environ), home, home / "said")
+
+
+def test_a_second_batch_of_the_same_plan_is_refused_while_the_first_is_at_work(quick_home, monkeypatch, capsys):
+    path = experiment(quick_home, "lr: 0.1")
+    planned = experiments.plan(path)
+    folder = experiments.version_dir(planned)
+
+    def execute(stage, target, *rest):
+        if stage == "prepare":
+            assert cli.main(["run", path]) == 1
+        return instant.execute(stage, target, *rest)
+
+    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", execute)
+    assert experiments.execute(planned, folder) == {"run": "finished"}
+    assert "another `tad run` is at work" in capsys.readouterr().err
+    assert not (folder / ".stop").exists() and cli.main(["run", path]) == 0
+
+
+def test_data_that_have_changed_are_another_version(quick_home):
+    data = quick_home / "mine"
+    data.mkdir()
+    (data / "annotations.json").write_text("{}")
+    planned = experiments.plan(experiment(quick_home, f"dataset: {data}"))
+    folder = experiments.version_dir(planned)
+    assert experiments.version_dir(planned) == folder
+    (data / "annotations.json").write_text('{"database": {}}')
+    assert experiments.version_dir(planned) != folder
+
+
+def test_time_left_is_told_by_the_runs_that_were_made_now(quick_home, monkeypatch):
+    planned = experiments.plan(experiment(quick_home, "sweep: {lr: [0.1, 0.2, 0.3, 0.4, 0.5]}"))
+    folder, said = experiments.version_dir(planned), []
+    experiments.execute(experiments.plan("params/e.yaml", {"lr": [0.1, 0.3]}), folder, say=said.append)
+    batch = experiments._Batch(folder, list(planned.runs), said.append)
+    monkeypatch.setattr(experiments.time, "monotonic", lambda: batch.started + 60)
+    batch.ended("lr-0.1", "finished")
+    assert said[-1] == "lr-0.1: finished (1 of 5 runs)", "it says nothing of how long one takes"
+    batch.ended("lr-0.2", "finished")
+    assert said[-1] == "lr-0.2: finished (2 of 5 runs, about 2 min left)"
+
+
+def test_what_cannot_be_said_aloud_ends_no_batch(quick_home):
+    def say(text):
+        raise OSError(28, "No space left on device")
+
+    planned = experiments.plan(experiment(quick_home, "lr: 0.1"))
+    folder = experiments.version_dir(planned)
+    assert experiments.execute(planned, folder, say=say) == {"run": "finished"}
+    assert "run: finished" in (folder / "batch.log").read_text()
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C reaches this process, also where the shell that started it in the background told it not to listen."""
@@ -160,7 +251,7 @@ def test_a_batch_that_is_ended_while_its_notebooks_start_begins_no_other_and_tri
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
     monkeypatch.setattr(execution, "_start", start)
-    monkeypatch.setattr(experiments.warm, "warm_up", lambda environment: None)
+    monkeypatch.setattr(execution, "warm_up", lambda jobs: None)
     planned = experiments.plan("params/two.yaml", {"split_id": [0, 1]})
     folder = experiments.version_dir(planned)
     with pytest.raises(KeyboardInterrupt):
@@ -488,7 +579,8 @@ def test_a_tracker_that_fails_is_told_and_hears_of_the_other_runs(quick_home, ca
 
 def test_text_on_the_command_line_stays_as_it_stands(quick_home, capsys):
     path = experiment(quick_home, "lr: 0.1")
-    words = ["--set", "dataset=a: b #2", "--set", "pretrained=007", "--set", "encoder=['a,b', 'c']", "--set", "epochs=3"]
+    changes = ("dataset=a: b #2", "pretrained=007", "encoder=['a,b', 'c']", "epochs=3")
+    words = [word for change in changes for word in ("--set", change)]
     assert cli.main(["run", path, *words, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "2 runs" in said and "dataset=a: b #2, pretrained=007, epochs=3" in said

@@ -100,3 +100,5 @@ def test_a_worker_says_in_one_line_why_it_failed_and_whether_it_was_interrupted(
     os.chmod(dying, 0o755)
     monkeypatch.setattr(extraction.sys, "executable", str(dying))
     assert extraction.work(root, str(tmp_path), {"given": {}}, Way()) == "interrupted by signal 15"
+    dying.write_text("#!/bin/sh\nkill -SEGV $$\n")  # a video that breaks the decoder breaks it everywhere
+    assert extraction.work(root, str(tmp_path), {"given": {}}, Way()) == "failed: ended by signal 11"

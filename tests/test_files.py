@@ -100,3 +100,18 @@ def test_of_two_makers_one_waits_and_says_so(tmp_path):
     with locked(tmp_path / "thing", notice):
         thread.join(10)
     assert said == ["waiting for another run that is making thing"]
+
+
+def test_who_waits_may_give_up(tmp_path):
+    def enough(done, total, text):
+        if len(told) == 2:
+            raise KeyboardInterrupt
+        told.append(text)
+
+    told: list[str] = []
+    with locked(tmp_path / "thing"), pytest.raises(KeyboardInterrupt):
+        with locked(tmp_path / "thing", enough):
+            pass
+    assert len(told) == 2
+    with locked(tmp_path / "thing"):
+        pass

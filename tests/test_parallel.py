@@ -16,6 +16,7 @@ from tadlib.detector.parallel import ALONE, Team
 from tadlib.detector.training import Recipe, fit
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
+from tadlib.workbook.steps.detector import key_of
 
 ACTIONS = (((1, 8),), ((2, 9), (11, 14)), (), ((3, 7),), ((5, 12),))  # the last batch has a window for one of two
 HEADS = {"loss_salience": 1.0, "loss_quality": 1.0}
@@ -85,6 +86,17 @@ def test_what_torchrun_trains_is_taken_up_by_the_notebooks_training(tiny, tmp_pa
     )
     assert not epochs and [row["epoch"] for row in history] == [1, 2]
     assert (tmp_path / "run" / "checkpoint.pt").is_file() and torch.isfinite(parameters(model)).all()
+
+
+def test_a_team_does_not_wait_for_another_run_of_the_same_training(tiny, tmp_path, monkeypatch, capsys):
+    from tadlib.workbook import parallel
+
+    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path, ROOT)))
+    params = Params.check(tiny)
+    with runs.start("train", params).unfinished(key_of(steps.gather(params), params)):
+        words = [word for name, value in tiny.items() for word in ("-p", name, str(value))]
+        assert parallel.main(words) == 2
+    assert "another run trains with these parameters" in capsys.readouterr().err
 
 
 def test_a_misspelt_parameter_stops_before_anything(capsys):

@@ -9,9 +9,9 @@ import nbformat
 import pytest
 import torch
 
-from tadlib.files import read_json
+from tadlib.files import locked, read_json
 from tadlib.workbook import runs, sharing, stages, steps
-from tadlib.workbook.execution import failure
+from tadlib.workbook.execution import INTERRUPTED, failure
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
@@ -106,11 +106,34 @@ def test_what_a_killed_attempt_left_is_swept_and_a_failure_is_the_runs_alone(hom
     assert runs.records(folder)["train"]["status"] == "finished" and failure(folder / "train.ipynb") is None
 
 
+def test_a_run_that_waits_for_another_batch_gives_up_with_its_own(home):
+    folder, said = home / "outputs" / "e" / "v" / "a", []
+    folder.parent.mkdir(parents=True)
+    name = f"train-{stages.key('train', {}, runs.device_name('auto'))}"
+    with locked(home / "outputs" / ".shared" / name):
+        threading.Timer(1.5, (folder.parent / sharing.STOP).touch).start()
+        assert INTERRUPTED in sharing.obtain("train", folder, {}, say=said.append)
+    assert said == [f"waiting for another run that is making {name}"] and not (home / "calls").is_file()
+
+
 def test_a_run_may_refuse_to_share(home):
     for name in ("a", "b"):
         assert sharing.obtain("train", home / "outputs" / "e" / name, {}, way=sharing.Way(share=False)) is None
     assert executed(home) == ["train", "train"]
     assert stored(home) == []
+
+
+def test_what_a_killed_attempt_left_that_refused_to_share_is_swept_by_the_next(home, monkeypatch):
+    def killed(stage, target, *rest):
+        raise KeyboardInterrupt
+
+    folder, alone = home / "outputs" / "e" / "a", sharing.Way(share=False)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(sharing, "execute_notebook", killed)
+        sharing.obtain("train", folder, {}, way=alone)
+    assert len(list((home / "outputs" / ".shared").glob(".train-*/"))) == 1
+    assert sharing.obtain("train", folder, {}, way=alone) is None
+    assert not list((home / "outputs" / ".shared").glob(".train-*/"))
 
 
 def test_a_run_that_shares_leaves_one_alone_that_does_not(home, monkeypatch):
@@ -158,6 +181,30 @@ def test_other_code_other_data_other_key(home):
     assert len(set(keys)) == 4 and stages.key("train", given) == keys[-1]
     (data / "features" / ".cache").write_bytes(b"1")
     assert stages.key("train", given) == keys[-1]
+
+
+def test_texts_and_libraries_are_part_of_the_code_and_what_an_editor_leaves_is_not(tmp_path, monkeypatch):
+    package = tmp_path / "tadlib"
+    (package / "naming").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / ".#losses.py").symlink_to("nobody@nowhere")
+    texts = package / "naming" / "texts.json"
+    texts.write_text("{}")
+    monkeypatch.setattr(stages.tadlib, "__file__", str(package / "__init__.py"))
+    versions = [stages.code_version()]
+    texts.write_text('{"a": "b"}')
+    versions.append(stages.code_version())
+    monkeypatch.setattr(stages, "_libraries", lambda: ["torch of tomorrow"])
+    versions.append(stages.code_version())
+    assert len(set(versions)) == 3
+
+
+def test_files_of_descriptions_are_read_by_naming_alone(tmp_path):
+    path, keys = tmp_path / "mine.json", []
+    for text in ("{}", '{"a": "b"}'):
+        path.write_text(text)
+        keys += [stages.key(stage, {"descriptions": str(path)}) for stage in ("train", "classify")]
+    assert keys[0] == keys[2] and keys[1] != keys[3]
 
 
 class Noting(Params):

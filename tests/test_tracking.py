@@ -58,6 +58,14 @@ def test_mlflow_gets_parameters_metrics_curves_and_notebooks(run, monkeypatch):
     assert ("log_artifact", str(run / "train.ipynb")) in recorder.told
 
 
+def test_a_run_is_told_once(run, monkeypatch):
+    told = []
+    monkeypatch.setattr(tracking, "track", lambda *words: told.append(words))
+    for tracker in ("mlflow", "mlflow", "tensorboard"):
+        tracking.track_once(tracker, "e", run)
+    assert [tracker for tracker, *_ in told] == ["mlflow", "tensorboard"]
+
+
 def test_tensorboard_gets_scalars_and_the_final_numbers_of_the_parameters(run, monkeypatch):
     recorder = Recorder()
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", recorder)

@@ -173,7 +173,7 @@ def _conclude(ended: Sequence[Ended], tracker: str | None) -> int:
         failed, runs = failed + len(status) - len(finished), runs + len(status)
         places += [f"outputs/{experiment}"] if finished else []
         for label in finished if tracker else ():
-            tell = partial(tracking.track, tracker, experiment, folder / label)
+            tell = partial(tracking.track_once, tracker, experiment, folder / label)
             told.append(_succeeds(f"telling {tracker} of {label}", tell))
     if failed:
         print(f"tad: {failed} of {runs} runs failed; the same command tries them again", file=sys.stderr)

@@ -74,9 +74,9 @@ def _or_elsewhere(run: Callable[..., str], root: str, folder: str, given: Mappin
 
 
 def _sharing_this_machine() -> int:
-    """How many workers share the cores of the one that asks; they come and go, so each run asks anew."""
+    """How many runs share the cores of the worker that asks; workers come and go, so each run asks anew."""
     from distributed import get_client, get_worker
 
     known = get_client().scheduler_info(n_workers=-1)["workers"]
     here = known[get_worker().address]["host"]
-    return sum(worker["host"] == here for worker in known.values())
+    return sum(worker["nthreads"] for worker in known.values() if worker["host"] == here)

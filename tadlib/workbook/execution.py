@@ -2,10 +2,12 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ import nbformat
 import yaml
 
 from tadlib.files import LOG, beside
-from tadlib.workbook import runs, warm
+from tadlib.workbook import runs, stages, warm
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
+UNREADABLE = "it is no whole notebook"
 stopping = threading.Event()  # while a batch ends no notebook is started, and none tried again
 _alive: set[subprocess.Popen | warm.WarmProcess] = set()
+_imported = [""]  # the version of the code that warm processes have
 
 
 def execute_notebook(
@@ -49,18 +53,28 @@ def execute_notebook(
         _alive.discard(process)
         said.unlink(missing_ok=True)
     reason = failure(attempt) if attempt.is_file() else last[0]
+    if reason == UNREADABLE:
+        attempt.unlink()
+        reason = last[0]
     if attempt.is_file():
         os.replace(attempt, target)
-    if (status or reason) and stopping.is_set():
+    if stopping.is_set() and (status or reason) or status in (-signal.SIGTERM, -signal.SIGINT):
         return f"{INTERRUPTED}: {stage} was stopped"
     return (reason or f"papermill ended with status {status}") if status or reason else None
+
+
+def warm_up(jobs: int) -> None:
+    """Have processes ready that have imported everything, with the threads of one of `jobs`."""
+    if not warm.is_warm():
+        _imported[0] = stages.code_version()
+    warm.warm_up(environment(jobs))
 
 
 def _start(
     arguments: list[str], environment: Mapping[str, str], folder: Path, said: Path
 ) -> subprocess.Popen | warm.WarmProcess:
     """Papermill at work in a process of its own, with everything imported already where that is possible."""
-    if warm.is_warm():
+    if warm.is_warm() and stages.code_version() == _imported[0]:  # else what is on the disk now would not be run
         kernels = {"JUPYTER_DEFAULT_PROVISIONER_NAME": warm.PROVISIONER}
         with suppress(OSError):  # its server has ended: start cold
             return warm.WarmProcess(arguments, environment | kernels, folder, str(said))
@@ -88,15 +102,31 @@ def stop(patience: float = 20.0) -> None:
 
 def environment(jobs: int) -> dict[str, str]:
     """This environment with the cores divided among `jobs`, unless it already asks for fewer threads."""
-    share = max(1, (os.cpu_count() or 1) // jobs)
+    share = max(1, cores() // jobs)
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = str(min(share, int(asked)) if asked.isdecimal() and int(asked) else share)
     return os.environ | {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
+def cores() -> int:
+    """The cores that this process may use, which on a shared machine may be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def outcome(future: Future[str]) -> str:
+    """What some work says of its end, or that it has failed and why."""
+    try:
+        return future.result()
+    except Exception as error:  # a worker that died, or could not read the task: one run's failure, not the batch's
+        return f"failed: {type(error).__name__}: {error}"
+
+
 def failure(path: Path) -> str | None:
     """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError):  # torn by a full disk or a power cut
+        return UNREADABLE
     stopped = notebook.metadata.get("papermill", {}).get("stopped_by")
     if stopped and INTERRUPTED in stopped:
         return stopped

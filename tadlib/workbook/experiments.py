@@ -7,20 +7,23 @@ same command goes on where it stopped. Runs tell what they do in a log of their 
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from tadlib.files import note, read_json, write_json
-from tadlib.workbook import execution, extraction, runs, stages, warm
+from tadlib.workbook import execution, extraction, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, finished
+from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment, plan
 from tadlib.workbook.sharing import STOP, Way, obtain
-from tadlib.workbook.stages import STAGES, code_version
+from tadlib.workbook.stages import STAGES, code_version, data_version
 
 __all__ = ["Experiment", "Way", "continued", "execute", "plan", "run_all_stages", "version_dir"]
 
@@ -60,6 +63,7 @@ def _wanted(experiment: Experiment) -> dict[str, Any]:
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
         "code": code_version(*STAGES),
+        "data": sorted({data_version(Params.check(parameters)) for parameters in experiment.runs.values()}),
     }
 
 
@@ -70,9 +74,29 @@ def execute(
 
     `pool` is anything of the `concurrent.futures` protocol whose workers see this disk, which first make the features
     that are missing; by default threads here. What ends this ends its runs: here at once, elsewhere before their next
-    stage.
+    stage. Raises OSError where another batch is at work in the folder.
     """
-    way = way or Way()
+    with _alone(folder):
+        return _execute(experiment, folder, way or Way(), say, pool)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """A version's folder held by one batch; where no lock can be written, its runs will say what is wrong."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OSError(f"another `tad run` is at work in {folder}: wait for it, or start a version with --new") from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _execute(experiment: Experiment, folder: Path, way: Way, say: Say, pool: Executor | None) -> dict[str, str]:
     for old in (folder / ".failed").glob("*.json"):  # what failed before is tried again
         old.unlink()
     (folder / STOP).unlink(missing_ok=True)
@@ -81,7 +105,7 @@ def execute(
         (folder / ".failed").mkdir()
     own = pool is None
     if own:
-        warm.warm_up(execution.environment(way.jobs))
+        execution.warm_up(way.jobs)
     pool = pool or ThreadPoolExecutor(way.jobs)
     root = str(runs.project_root())
     pending: dict[Future[str], str] = {}
@@ -96,7 +120,7 @@ def execute(
             done, _ = wait(pending, timeout=POLL, return_when="FIRST_COMPLETED")
             batch.tell()
             for future in done:
-                batch.ended(pending.pop(future), _status(future))
+                batch.ended(pending.pop(future), execution.outcome(future))
     except BaseException:
         with suppress(OSError):
             (folder / STOP).touch()
@@ -154,13 +178,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _status(future: Future) -> str:
-    try:
-        return future.result()
-    except Exception as error:  # a worker that died, or could not read the task: one run's failure, not the batch's
-        return f"failed: {type(error).__name__}: {error}"
-
-
 @dataclass
 class _Batch:
     """What is known of a batch at work: who ended how, what was told, and how long the rest will take."""
@@ -175,7 +192,9 @@ class _Batch:
     def __post_init__(self) -> None:
         self.write = partial(note, self.folder / "batch.log")
         self.read = {label: self._size(label) for label in self.labels}
-        self.skipped = sum(all(finished(self.folder / label / f"{s}.ipynb") for s in STAGES) for label in self.labels)
+        self.skipped = {
+            label for label in self.labels if all(finished(self.folder / label / f"{s}.ipynb") for s in STAGES)
+        }
 
     def _size(self, label: str) -> int:
         log = self.folder / label / "run.log"
@@ -183,7 +202,8 @@ class _Batch:
 
     def say(self, text: str) -> None:
         self.write(text)
-        self.say_aloud(text)
+        with suppress(OSError):  # what is said may go to the disk that is full
+            self.say_aloud(text)
 
     def tell(self) -> None:
         """Repeat what runs have written into their logs since the last look."""
@@ -199,7 +219,8 @@ class _Batch:
     def ended(self, label: str, status: str) -> None:
         """Keep how a run ended, and say it with the time that is left."""
         self.status[label] = status
-        worked, left = len(self.status) - self.skipped, len(self.labels) - len(self.status)
+        worked = len(self.status.keys() - self.skipped)
+        left = len(set(self.labels) - self.skipped - self.status.keys())
         rest = (time.monotonic() - self.started) / worked * left if worked > 0 else 0.0
         about = f", about {duration(rest)} left" if worked > 0 and left else ""
         self.say(f"{label}: {status} ({len(self.status)} of {len(self.labels)} runs{about})")
@@ -207,4 +228,4 @@ class _Batch:
             record = read_json(self.folder / "experiment.json")
             write_json(self.folder / "experiment.json", record | {"status": record.get("status", {}) | {label: status}})
         except OSError as error:
-            self.say_aloud(f"cannot write {self.folder / 'experiment.json'} ({error.strerror}); going on")
+            self.say(f"cannot write {self.folder / 'experiment.json'} ({error.strerror}); going on")

@@ -6,6 +6,7 @@ it or says what is wrong with it.
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -38,7 +39,7 @@ def deal_out(experiment: Experiment, folder: Path, way: Way, say: Say, pool: Exe
 
 
 def _deal_out(given: Mapping[str, Any], folder: Path, way: Way, say: Say, pool: Executor, root: str) -> None:
-    told = pool.submit(work, root, str(folder), {"given": dict(given)}, way).result()
+    told = execution.outcome(pool.submit(work, root, str(folder), {"given": dict(given)}, way))
     status, _, found = told.partition(": ")
     if status != "lacking":
         say(f"features: nothing is dealt out, {told}")
@@ -55,7 +56,7 @@ def _deal_out(given: Mapping[str, Any], folder: Path, way: Way, say: Say, pool: 
         done = 0
         for job in as_completed(jobs):
             done += len(jobs[job])
-            say(f"features: {done} of {len(lacking)} videos, {job.result()}")
+            say(f"features: {done} of {len(lacking)} videos, {execution.outcome(job)}")
     except BaseException:
         for job in jobs:
             job.cancel()
@@ -74,8 +75,10 @@ def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
         env=execution.environment(way.jobs) | {"TAD_ROOT": root},
         preexec_fn=warm.end_with_parent,
     )
-    if ended.returncode < 0:  # a signal: the time limit of a job, say
+    if ended.returncode in (-signal.SIGTERM, -signal.SIGINT):  # the time limit of a job, say
         return f"interrupted by signal {-ended.returncode}"
+    if ended.returncode < 0:  # a video that breaks the decoder, or too little memory: another worker fares no better
+        return f"failed: ended by signal {-ended.returncode}"
     said = (ended.stdout if not ended.returncode else ended.stderr).strip().splitlines() or ["no output"]
     return said[-1] if not ended.returncode else f"failed: {said[-1]}"
 

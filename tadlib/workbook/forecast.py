@@ -68,21 +68,25 @@ class Forecast:
             done = sum(all((run, stage) in there for stage in STAGES) for run in experiment.runs)
             yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
         total: float | None = 0.0
+        alone = dict.fromkeys(experiment.runs, 0.0)  # seconds of each run: no number of jobs makes one shorter
         for stage in STAGES:
             wanted, missing = self._stages(stage, experiment, there)
             above = missing.keys() & self.counted
-            total = _sum(total, *(self._seconds(stage, params) for key, params in missing.items() if key not in above))
+            for label in (label for name, label in missing.items() if name not in above):
+                took = self._seconds(stage, Params.check(experiment.runs[label]))
+                total, alone[label] = _sum(total, took), alone[label] + (took or 0.0)
             self.counted |= missing.keys()
             made = f", {wanted - len(missing)} of them made already" if len(missing) < wanted else ""
             shared = f", {len(above)} of them by a plan above" if above else ""
             yield f"{stage}: {wanted} for {len(experiment.runs)} runs{made}{shared}"
-        self.seconds = _sum(self.seconds, total)
-        yield self.time(total)
+        lasts = None if total is None else max(total / self.way.jobs, *alone.values())
+        self.seconds = _sum(self.seconds, lasts)
+        yield self.time(lasts)
 
     def _stages(
         self, stage: str, experiment: Experiment, there: Container[tuple[str, str]]
-    ) -> tuple[int, dict[str, Params]]:
-        """How many distinct executions of a stage a plan needs, and those that are not there yet."""
+    ) -> tuple[int, dict[str, str]]:
+        """How many distinct executions of a stage a plan needs; those not there yet, each with a run that needs it."""
         wanted, missing = set(), {}
         for label, given in experiment.runs.items():
             params = Params.check(given)
@@ -90,7 +94,7 @@ class Forecast:
             name = f"{stage}-{key}" if self.way.share else f"{experiment.name}/{label}/{stage}"
             wanted.add(name)
             if (label, stage) not in there and not (self.way.share and stages.stored(stage, key)):
-                missing[name] = params
+                missing.setdefault(name, label)
         return len(wanted), missing
 
     def _seconds(self, stage: str, params: Params) -> float | None:
@@ -101,7 +105,7 @@ class Forecast:
     def time(self, seconds: float | None) -> str:
         """How long it takes, in words."""
         unknown = "unknown: no earlier run of this data set took it"
-        about = unknown if seconds is None else f"about {duration(seconds / self.way.jobs)}"
+        about = unknown if seconds is None else f"about {duration(seconds)}"
         return f"time with {self.way.jobs} at once: {about}"
 
 

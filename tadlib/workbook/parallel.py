@@ -7,10 +7,9 @@ notebook, given the same parameters, takes it up and goes on with figures and re
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import distributed
 
 from tadlib import devices
@@ -46,12 +45,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(params: Params, team: Team) -> int:
     data = gather(params)  # what is missing is made by one process while the others wait
     path = runs.unfinished(key_of(data, params))
-    held = FileLock(path.with_suffix(".lock")) if team.leads else nullcontext()
-    with held:
+    lock = FileLock(path.with_suffix(".lock"))
+    if not _all_hear(team, _held(lock) if team.leads else None):
+        if team.leads:
+            print(f"tadlib.workbook.parallel: another run trains with these parameters, into {path}", file=sys.stderr)
+        return 2
+    try:
         history = fit(data, training_windows(data, params), params, path, _said(team), team=team)[1]
+    finally:
+        lock.release()
     if team.leads:
         print(f"trained {len(history)} epochs; train.ipynb with the same parameters goes on from {path}", flush=True)
     return 0
+
+
+def _held(lock: FileLock) -> bool:
+    """Whether the training is this team's now: one that another run holds would keep all members waiting."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+def _all_hear(team: Team, word: bool | None) -> bool:
+    """What the first process says; none goes on before it has spoken."""
+    words = [word]
+    if team.size > 1:
+        distributed.broadcast_object_list(words, src=0)
+    return bool(words[0])
 
 
 def _said(team: Team) -> Progress:

@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -63,6 +63,8 @@ class Run:
     params: Params
     record: dict[str, Any]
     started: float = field(default_factory=time.time)
+    earlier: float = 0.0  # seconds that an interrupted attempt spent on what this one goes on with
+    _done: list[Path] = field(default_factory=list)  # trainings that what fails after them must not cost
 
     def path(self, name: str) -> Path:
         """Where an artefact of this run is, or will be."""
@@ -77,9 +79,8 @@ class Run:
         """The path of an artefact that `stage` writes; where it is missing, an error that says what to run."""
         if self.path(name).is_file():
             return self.path(name)
-        latest = max(
-            project_root().glob(f"outputs/[!.]*/**/{name}"), key=lambda path: path.stat().st_mtime, default=None
-        )
+        places = project_root().glob(f"outputs/[!.]*/**/{name}")
+        latest = max(places, key=lambda path: path.stat().st_mtime, default=None)
         hint = f" (the latest is {latest.parent})" if latest else ""
         raise RunError(
             f"{self.stage} needs {name}, which {stage}.ipynb writes, and {self.dir} has none: run {stage}.ipynb with "
@@ -90,17 +91,15 @@ class Run:
     def unfinished(self, key: Mapping[str, Any]) -> Iterator[Path]:
         """A checkpoint path that every run with the same `key` shares, so that an interrupted training resumes.
 
-        While another live run holds it, this run gets a path of its own. The file goes when the block succeeds.
+        While another live run holds it, this run gets a path of its own. The file goes when the stage is finished.
         """
-        path = unfinished(key)
-        lock = FileLock(path.with_suffix(".lock"))
-        try:
+        lock = FileLock(unfinished(key).with_suffix(".lock"))
+        with suppress(Timeout):
             lock.acquire(timeout=0)
-        except Timeout:
-            path = self.path("unfinished.pt")
+        path = unfinished(key) if lock.is_locked else self.path("unfinished.pt")
         try:
             yield path
-            path.unlink(missing_ok=True)
+            self._done.append(path)
         finally:
             lock.release()
 
@@ -113,11 +112,13 @@ class Run:
         self.record |= {
             "status": "finished",
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.time() - self.started, 1),
+            "seconds": round(time.time() - self.started + self.earlier, 1),
             **peaks(pick(self.params.device)),
             "data": data,
         }
         _write_record(self.dir, self.stage, self.record)
+        for path in self._done:
+            path.unlink(missing_ok=True)
         return Result(self.stage, self.dir, self.record, dict(metrics or {}))
 
 
@@ -217,7 +218,7 @@ def device_name(device: str) -> str:
 
 
 def load(outputs: Path | str) -> list[dict[str, Any]]:
-    """Every run below a folder: its directory, the status of each stage, its parameters and its metrics."""
+    """Every run below a folder: its directory, its parameters, how long it took and its metrics."""
     found = []
     for path in sorted(path for path in Path(outputs).rglob("run.json") if ".shared" not in path.parts):
         stages, metrics = read_json(path), path.with_name("metrics.json")
@@ -225,7 +226,6 @@ def load(outputs: Path | str) -> list[dict[str, Any]]:
             {
                 "run": path.parent.name,
                 "dir": path.parent,
-                "stages": {stage: record["status"] for stage, record in stages.items()},
                 "parameters": next(iter(stages.values()))["parameters"],
                 "seconds": sum(record.get("seconds", 0.0) for record in stages.values()),
                 "metrics": read_json(metrics) if metrics.is_file() else {},

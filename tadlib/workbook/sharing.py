@@ -19,8 +19,8 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
 
-from tadlib.files import atomic, locked, read_json, write_json
-from tadlib.workbook import runs, stages
+from tadlib.files import Progress, atomic, digest, locked, read_json, write_json
+from tadlib.workbook import execution, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
 
@@ -46,33 +46,60 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], way: Way = Way(),
     """
     key = stages.key(stage, given, runs.device_name(Params.check(given).device))
     store = stages.stored_at(stage, key)
+    if not way.share:  # under a name of its own: what has the store's a sharing run may take for dead
+        store = store.with_name(f"{store.name}.own{digest(relative(folder))}")
+    try:
+        with locked(store, _patience(folder, say)):
+            for stale in store.parent.glob(f".{store.name}-*/"):  # only this lock's holder makes them: theirs are dead
+                shutil.rmtree(stale, ignore_errors=True)
+            return _obtain(stage, store, folder, given, way, say)
+    except _Stopped:
+        return f"{INTERRUPTED}: {stage} was not begun"
+
+
+class _Stopped(Exception):
+    """The batch ends while one of its runs waits for what another batch is making."""
+
+
+def _patience(folder: Path, say: Say) -> Progress:
+    """Waiting that says so once, and ends with its batch."""
+    said = []
+
+    def wait(done: int, total: int, text: str) -> None:
+        if execution.stopping.is_set() or (folder.parent / STOP).exists():
+            raise _Stopped
+        if not said:
+            say(text)
+            said.append(text)
+
+    return wait
+
+
+def _obtain(stage: str, store: Path, folder: Path, given: Mapping[str, Any], way: Way, say: Say) -> str | None:
+    """See to it while nobody else does."""
     if not way.share:
-        own = store.with_name(f"{store.name}.own")  # a sharing run may take what has the store's name for dead
-        made, reason = _make(stage, own, folder, given, way, say)
+        made, reason = _make(stage, store, folder, given, way, say)
         if reason is None:
             _take(stage, made, folder, given)
         shutil.rmtree(made.parent, ignore_errors=True)
         return reason
-    failed = folder.parent / ".failed" / f"{store.name}.json"
-    with locked(store, lambda done, total, text: say(text)):
-        for stale in store.parent.glob(f".{store.name}-*/"):  # only this lock's holder makes them: theirs are dead
-            shutil.rmtree(stale, ignore_errors=True)
-        if stages.stored(stage, key):
-            say(f"{stage} is shared: {relative(store)}")
-        else:
-            if failed.is_file():
-                return read_json(failed)
-            made, reason = _make(stage, store, folder, given, way, say)
-            if reason is None:
-                shutil.rmtree(store, ignore_errors=True)
-                os.rename(made, store)
-            shutil.rmtree(made.parent, ignore_errors=True)
-            if reason is not None:
-                if failed.parent.is_dir() and INTERRUPTED not in reason:
-                    write_json(failed, f"{reason} (as in {folder.name})")
-                return reason
+    if (store / "shared.json").is_file():
+        say(f"{stage} is shared: {relative(store)}")
         _take(stage, store, folder, given)
-    return None
+        return None
+    failed = folder.parent / ".failed" / f"{store.name}.json"
+    if failed.is_file():
+        return read_json(failed)
+    made, reason = _make(stage, store, folder, given, way, say)
+    if reason is None:
+        shutil.rmtree(store, ignore_errors=True)
+        os.rename(made, store)
+    shutil.rmtree(made.parent, ignore_errors=True)
+    if reason is None:
+        _take(stage, store, folder, given)
+    elif failed.parent.is_dir() and INTERRUPTED not in reason:
+        write_json(failed, f"{reason} (as in {folder.name})")
+    return reason
 
 
 def relative(path: Path) -> str:

@@ -6,7 +6,8 @@ A parameter that is in no list here belongs to training: a new one is never shar
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
     An earlier stage's parameters are among a later one's, its notebook is not: it is the code that makes results.
     """
     params = Params.check(given)
-    return digest([stage, read_by(stage, params), code_version(stage), data_version(params), machine])
+    return digest([stage, read_by(stage, params), code_version(stage), data_version(params, stage), machine])
 
 
 def stored_at(stage: str, key: str) -> Path:
@@ -84,16 +85,24 @@ def stored(stage: str, key: str) -> bool:
 
 
 def code_version(*stages: str) -> str:
-    """Twelve digits that stand for the code of the science, and for the notebooks of some stages."""
+    """Twelve digits that stand for the code of the science, its texts and libraries, and for notebooks of some stages.
+
+    Not for the number of threads, whose last digits differ: runs that share a stage take it as it was made.
+    """
     package = Path(tadlib.__file__).parent
     running = {package / "workbook" / f"{name}.py" for name in RUNNING}
-    modules = [path for path in sorted(package.rglob("*.py")) if path not in running]
+    modules = [path for path in sorted(package.rglob("*")) if path.suffix in (".py", ".json") and path not in running]
     notebooks = [runs.project_root() / "notebooks" / f"{stage}.ipynb" for stage in stages]
-    return digest([_content(path, path.stat().st_mtime_ns) for path in [*modules, *notebooks]])
+    return digest([_libraries(), *(_content(path, path.stat().st_mtime_ns) for path in _files([*modules, *notebooks]))])
 
 
-def data_version(params: Params) -> str:
-    """Twelve digits that stand for the files a run starts from: names, sizes and times, so that nothing is read.
+@cache
+def _libraries() -> list[str]:
+    return [metadata.version(name) for name in ("torch", "torchvision", "open_clip_torch", "numpy", "scipy")]
+
+
+def data_version(params: Params, stage: str = STAGES[-1]) -> str:
+    """Twelve digits that stand for the files a stage starts from: names, sizes and times, so that nothing is read.
 
     The demo is made by the code, and its version is the code's.
     """
@@ -106,8 +115,8 @@ def data_version(params: Params) -> str:
         found += [path for layout in TEXT_LAYOUTS for place in folder.glob(layout) for path in _files(place.rglob("*"))]
     if params.features not in ("auto", "simulate"):
         found += _files(runs.resolve(params.features).glob("*"))
-    named = (params.pretrained, params.text_features, params.descriptions)
-    found += _files(runs.resolve(name) for name in named if name)
+    named = {"pretrained", "text_features", "descriptions"} & depends_on(stage, params)
+    found += _files(runs.resolve(getattr(params, name)) for name in named if getattr(params, name))
     stats = [(str(path), path.stat()) for path in sorted(set(found))]
     return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
 

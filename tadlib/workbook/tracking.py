@@ -27,6 +27,14 @@ def require(tracker: str) -> None:
         raise ValueError(f"--track {tracker} needs {module}, got none: pip install 'tadlib[{extra}]'") from None
 
 
+def track_once(tracker: str, experiment: str, folder: Path) -> None:
+    """Tell a tracker of a run unless it was told before: a command that is repeated doubles nothing."""
+    told = folder / f".told-{tracker}"
+    if not told.is_file():
+        track(tracker, experiment, folder)
+        told.touch()
+
+
 def track(tracker: str, experiment: str, folder: Path) -> None:
     """Tell a tracker a run's parameters, metrics, figures and executed notebooks.
 

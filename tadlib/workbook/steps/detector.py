@@ -2,6 +2,7 @@
 
 import io
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -59,7 +60,9 @@ def train(
     """A trained detector and its history; interrupted training goes on where it stopped. Writes `checkpoint.pt`."""
     log = tensorboard(run.path("tensorboard")) if params.tensorboard else None
     with run.unfinished(key_of(data, params)) as checkpoint:
+        begun = time.monotonic()
         model, history = fit(data, windows, params, checkpoint, progress, log=log)
+        run.earlier = max(0.0, sum(row["seconds"] for row in history) - (time.monotonic() - begun))
         with atomic(run.path("checkpoint.pt")) as temporary:
             saved = {"model": model.state_dict(), "params": params.model_dump(), "about": origin(data)}
             torch.save(saved, temporary)
@@ -98,7 +101,8 @@ def fit(
 
 def key_of(data: Data, params: Params) -> dict[str, object]:
     """What two trainings have in common if one can go on with what the other left."""
-    return {"parameters": stages.read_by("train", params), "data": data.fingerprint, "torch": torch.__version__}
+    made = {"code": stages.code_version(), "files": stages.data_version(params, "train"), "data": data.fingerprint}
+    return {"parameters": stages.read_by("train", params), **made, "torch": torch.__version__}
 
 
 def origin(data: Data) -> dict[str, object]:

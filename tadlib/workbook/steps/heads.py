@@ -18,6 +18,7 @@ from tadlib.naming.similarity import scale_of
 from tadlib.naming.text import texts_of
 from tadlib.naming.training import Examples, Lesson
 from tadlib.segments import roi_align
+from tadlib.workbook import stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
 from tadlib.workbook.steps.sources import wording
@@ -56,7 +57,9 @@ def _key(data: Data, params: Params) -> str:
     wanted = {name: getattr(params, name) for name in names}
     if not params.pooling.startswith("matching") and params.pooling != "mask":
         del wanted["pooling"]  # one training serves every pooling of frozen CLIP
-    return digest([wanted, data.fingerprint, data.classes.seen, torch.__version__])
+    texts = texts_of(data.classes.seen, wording(params))
+    made = [stages.code_version(), stages.data_version(params), torch.__version__]
+    return digest([wanted, data.fingerprint, data.classes.seen, texts, *made])
 
 
 def said(data: Data, classes: Sequence[str]) -> Said:
