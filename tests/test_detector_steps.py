@@ -214,7 +214,8 @@ def test_unseen_actions_of_training_videos_are_those_left_out(folder, tmp_path):
 
 def test_words_of_training_windows_arrive(folder):
     def windows(**words):
-        params = Params.check(SMALL | {"dataset": str(folder), "window": 16} | words)
+        plain = {"dataset": str(folder), "window": 16, "negatives": 0.0, "jitter": False}
+        params = Params.check(SMALL | plain | words)
         return steps.training_windows(steps.gather(params), params)
 
     plain, more = windows(), windows(negatives=0.25)

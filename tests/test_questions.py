@@ -9,7 +9,7 @@ from tadlib.workbook.params import Params
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}
-BASES |= {"published_thumos14", "published_activitynet13"}
+BASES |= {"published_thumos14", "published_activitynet13", "best_demo", "best_rehearsal"}
 FEWER_SAMPLES = {"closed_set", "seeds"}  # without a class split, and of one
 LAST_ROW = 85
 # Rows of the log that are no experiments: repairs, insights, decisions, facts, clean-up.
@@ -81,6 +81,19 @@ def test_the_published_configurations_are_those_of_the_published_commands():
         assert (params.candidates, params.fusion, params.protocol, params.aux_loss) == (
             "unseen", "after_softmax", "gap", False,
         )  # fmt: skip
+
+
+def test_the_configuration_that_was_found_is_the_default_and_the_best():
+    planned = experiments.plan(ROOT / "params" / "tuning.yaml")
+    label = next(label for label, name in planned.names.items() if name == "found")
+    found = {name: value for name, value in planned.runs[label].items() if name not in variants.SAMPLE}
+    assert len(found) > 12
+    for where in ("demo", "thumos14", "activitynet13", "my/own"):
+        params = Params.check({"dataset": where}).model_dump()
+        assert {name: params[name] for name in found} == found, where
+    for name in ("best_demo", "best_rehearsal"):
+        common = experiments.plan(ROOT / "params" / f"{name}.yaml").common
+        assert common | found == common, "said there, whatever the default is"
 
 
 @pytest.mark.slow

@@ -34,7 +34,6 @@ class DetectorSwitches(BaseModel):
 
     ignore_unseen: bool = Field(False, description="unlabelled actions of unseen classes are not called background")
     episodes: float = Field(0.0, ge=0, lt=1, description="share of the seen classes that every batch hides")
-    jitter: bool = Field(False, description="draw the starts of training windows anew in every epoch")
     validation: float = Field(0.0, ge=0, lt=1, description="share of the training videos held out, seen classes only")
     select: Literal["last", "validation"] = Field("last", description="epoch that is kept: the last, or the best there")
     curves: bool = Field(False, description="seen and unseen classes after every epoch, only to look at")
