@@ -84,7 +84,9 @@ def trained(folder, tmp_path, **words):
     params = Params.check(SMALL | {"dataset": str(folder), "run_dir": str(tmp_path / "run")} | words)
     data = steps.gather(params)
     run = runs.start("train", params)
-    return params, data, run, *steps.train(data, steps.training_windows(data, params), params, run)
+    model, history = steps.train(data, steps.training_windows(data, params), params, run)
+    run.finish()  # else the next training alike would take this one up
+    return params, data, run, model, history
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
