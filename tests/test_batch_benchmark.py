@@ -3,7 +3,8 @@
 import instant
 import pytest
 
-from tadlib.workbook import benchmark, execution, runs
+from tadlib import machine
+from tadlib.workbook import benchmark, runs
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_a_run_that_fails_ends_the_benchmark_and_is_named(home):
 
 
 def test_the_cores_are_divided_among_the_runs(monkeypatch):
-    monkeypatch.setattr(execution, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert benchmark.told(2, 50.0, 85.0) == "4 runs, 2 at a time, threads each: 4: 50.0 s, 1.70 times as fast"
     assert "threads each: 8: 85.0 s, 1.00 times" in benchmark.told(1, 85.0, 85.0)

@@ -15,10 +15,12 @@ from typing import Any
 import nbformat
 import yaml
 
+from tadlib import machine
 from tadlib.files import LOG, beside
 from tadlib.workbook import runs, stages, warm
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
+ENDED = (-signal.SIGTERM, -signal.SIGINT)  # the status of a process that was asked to end, by a job's time limit, say
 UNREADABLE = "it is no whole notebook"
 stopping = threading.Event()  # while a batch ends no notebook is started, and none tried again
 _alive: set[subprocess.Popen | warm.WarmProcess] = set()
@@ -58,7 +60,7 @@ def execute_notebook(
         reason = last[0]
     if attempt.is_file():
         os.replace(attempt, target)
-    if stopping.is_set() and (status or reason) or status in (-signal.SIGTERM, -signal.SIGINT):
+    if stopping.is_set() and (status or reason) or status in ENDED:
         return f"{INTERRUPTED}: {stage} was stopped"
     return (reason or f"papermill ended with status {status}") if status or reason else None
 
@@ -102,15 +104,10 @@ def stop(patience: float = 20.0) -> None:
 
 def environment(jobs: int) -> dict[str, str]:
     """This environment with the cores divided among `jobs`, unless it already asks for fewer threads."""
-    share = max(1, cores() // jobs)
+    share = max(1, machine.cores() // jobs)
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = str(min(share, int(asked)) if asked.isdecimal() and int(asked) else share)
     return os.environ | {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-
-
-def cores() -> int:
-    """The cores that this process may use, which on a shared machine may be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def outcome(future: Future[str]) -> str:

@@ -6,7 +6,6 @@ it or says what is wrong with it.
 """
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -75,7 +74,7 @@ def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
         env=execution.environment(way.jobs) | {"TAD_ROOT": root},
         preexec_fn=warm.end_with_parent,
     )
-    if ended.returncode in (-signal.SIGTERM, -signal.SIGINT):  # the time limit of a job, say
+    if ended.returncode in execution.ENDED:
         return f"interrupted by signal {-ended.returncode}"
     if ended.returncode < 0:  # a video that breaks the decoder, or too little memory: another worker fares no better
         return f"failed: ended by signal {-ended.returncode}"

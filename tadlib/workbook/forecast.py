@@ -93,7 +93,7 @@ class Forecast:
             key = stages.key(stage, given, runs.device_name(params.device))
             name = f"{stage}-{key}" if self.way.share else f"{experiment.name}/{label}/{stage}"
             wanted.add(name)
-            if (label, stage) not in there and not (self.way.share and stages.stored(stage, key)):
+            if (label, stage) not in there and not (self.way.share and stages.stored(stages.stored_at(stage, key))):
                 missing.setdefault(name, label)
         return len(wanted), missing
 

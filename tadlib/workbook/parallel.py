@@ -7,6 +7,7 @@ notebook, given the same parameters, takes it up and goes on with figures and re
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from filelock import FileLock, Timeout
@@ -46,7 +47,10 @@ def _train(params: Params, team: Team) -> int:
     data = gather(params)  # what is missing is made by one process while the others wait
     path = runs.unfinished(key_of(data, params))
     lock = FileLock(path.with_suffix(".lock"))
-    if not _all_hear(team, _held(lock) if team.leads else None):
+    with suppress(Timeout):
+        if team.leads:
+            lock.acquire(timeout=0)
+    if not _all_hear(team, lock.is_locked):
         if team.leads:
             print(f"tadlib.workbook.parallel: another run trains with these parameters, into {path}", file=sys.stderr)
         return 2
@@ -59,21 +63,12 @@ def _train(params: Params, team: Team) -> int:
     return 0
 
 
-def _held(lock: FileLock) -> bool:
-    """Whether the training is this team's now: one that another run holds would keep all members waiting."""
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
-
-
-def _all_hear(team: Team, word: bool | None) -> bool:
+def _all_hear(team: Team, word: bool) -> bool:
     """What the first process says; none goes on before it has spoken."""
     words = [word]
     if team.size > 1:
         distributed.broadcast_object_list(words, src=0)
-    return bool(words[0])
+    return words[0]
 
 
 def _said(team: Team) -> Progress:

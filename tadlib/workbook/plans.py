@@ -70,7 +70,8 @@ def plan(
     below = _common(base) if base else {}
     wanted = {name: _values(name, value) for name, value in (changes or {}).items()}
     try:
-        blocks = _changed(_blocks(given), wanted)
+        own = _blocks(given)
+        blocks = _changed(own, wanted)
         fixed = {name: values[0] for name, values in wanted.items() if len(values) == 1}
         common = below | {name: value for name, value in given.items() if name not in BLOCKS} | fixed
         planned: dict[str, Mapping[str, Any]] = {}
@@ -96,7 +97,7 @@ def plan(
     except ValueError as error:
         raise ValueError(f"{path}{f' with --base {base}' if base else ''}: {error}") from error
     name = path.stem + (f"-{Path(base).stem}" if base else "")
-    varied = {name for block in _blocks(given).values() for part in block for name in part}
+    varied = {name for block in own.values() for part in block for name in part}
     size = ("-changed" if set(wanted) - varied - HARMLESS else "") + ("-quick" if quick else "")
     return Experiment(name + ("-quick" if quick else ""), name + size, question(content), planned, names)
 

@@ -83,7 +83,7 @@ def _obtain(stage: str, store: Path, folder: Path, given: Mapping[str, Any], way
             _take(stage, made, folder, given)
         shutil.rmtree(made.parent, ignore_errors=True)
         return reason
-    if (store / "shared.json").is_file():
+    if stages.stored(store):
         say(f"{stage} is shared: {relative(store)}")
         _take(stage, store, folder, given)
         return None

@@ -79,15 +79,15 @@ def stored_at(stage: str, key: str) -> Path:
     return runs.project_root() / "outputs" / ".shared" / f"{stage}-{key}"
 
 
-def stored(stage: str, key: str) -> bool:
-    """Whether the store has a stage."""
-    return (stored_at(stage, key) / "shared.json").is_file()
+def stored(store: Path) -> bool:
+    """Whether a place of the store has its stage."""
+    return (store / "shared.json").is_file()
 
 
 def code_version(*stages: str) -> str:
     """Twelve digits that stand for the code of the science, its texts and libraries, and for notebooks of some stages.
 
-    Not for the number of threads, whose last digits differ: runs that share a stage take it as it was made.
+    The number of threads, which changes last digits, is no part of it: who shares a stage takes it as it was made.
     """
     package = Path(tadlib.__file__).parent
     running = {package / "workbook" / f"{name}.py" for name in RUNNING}

@@ -1,18 +1,19 @@
 """Processes that draw: what they are started with knows nothing of the script that asked for them."""
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from types import ModuleType
 
+from tadlib import machine
+
 
 def pool() -> ProcessPoolExecutor:
     """Up to eight fresh processes; fork would copy the threads of whoever calls."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(min(8, os.cpu_count() or 1), mp_context=context)
+    return ProcessPoolExecutor(min(8, machine.cores()), mp_context=context)
 
 
 @contextmanager

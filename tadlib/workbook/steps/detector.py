@@ -102,7 +102,7 @@ def fit(
 def key_of(data: Data, params: Params) -> dict[str, object]:
     """What two trainings have in common if one can go on with what the other left."""
     made = {"code": stages.code_version(), "files": stages.data_version(params, "train"), "data": data.fingerprint}
-    return {"parameters": stages.read_by("train", params), **made, "torch": torch.__version__}
+    return {"parameters": stages.read_by("train", params)} | made
 
 
 def origin(data: Data) -> dict[str, object]:

@@ -53,13 +53,13 @@ def untrained(params: Params) -> Params:
 
 def _key(data: Data, params: Params) -> str:
     names = {*(each.name for each in fields(Parts)), *(each.name for each in fields(Lesson)), "head_on"} - {"factor"}
-    names |= {"roi_bins", "seed", "logit_scale", "text", "descriptions"}
+    names |= {"roi_bins", "seed", "logit_scale"}
     wanted = {name: getattr(params, name) for name in names}
     if not params.pooling.startswith("matching") and params.pooling != "mask":
         del wanted["pooling"]  # one training serves every pooling of frozen CLIP
     texts = texts_of(data.classes.seen, wording(params))
-    made = [stages.code_version(), stages.data_version(params), torch.__version__]
-    return digest([wanted, data.fingerprint, data.classes.seen, texts, *made])
+    made = [stages.code_version(), stages.data_version(params, "train"), data.fingerprint]
+    return digest([wanted, data.classes.seen, texts, *made])
 
 
 def said(data: Data, classes: Sequence[str]) -> Said:
