@@ -84,6 +84,23 @@ def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_p
     assert read_json(tmp_path / "out" / "run.json")["detect"]["status"] == "finished"
 
 
+@pytest.mark.parametrize("words", [{"target": "name"}, {"target": "none", "split": 0}, {"fuse_text": True}])
+def test_a_run_that_reads_texts_answers_with_its_classes_and_the_words(words, run, video, tmp_path):
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    params = Params.check(saved["params"] | words)
+    saved |= {"params": params.model_dump(), "model": detector.network(128, params, 1).state_dict()}
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    words = [f"word {n}" for n in range(50)]
+    few, many = (
+        steps.detect(asked(tmp_path, video, run, classes=some, top_k=50))[0].scores for some in (words[:1], words)
+    )
+    assert len(few) == len(many) > 0
+    if params.target == "name":
+        assert float(many.max()) > float(few.max()), "the surest of more words"
+    if params.target == "none":
+        assert torch.equal(few, many), "a detector without text reads no words"
+
+
 def test_the_second_time_nothing_is_decoded_wherever_the_file_is(run, video, tmp_path, monkeypatch):
     first = asked(run, video, tmp_path)
     shown = steps.answer_viewer(first, *steps.detect(first)).preview

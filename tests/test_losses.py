@@ -159,6 +159,12 @@ def test_with_texts_the_logit_is_actionness_plus_scaled_cosine():
     assert logits[0, 1].tolist() == pytest.approx([0, -COSINE_SCALE, -half])
 
 
+def test_queries_that_are_classified_with_text_need_texts():
+    outputs = answers([[0.5, 0.5]], [0.0], embeddings=torch.ones(1, 1, 2))
+    with pytest.raises(ValueError, match="queries are classified with text"):
+        class_logits(outputs, None)
+
+
 def test_with_texts_the_right_class_is_rewarded():
     embeddings = torch.tensor([[[1.0, 0.0]]])
     outputs = answers([[0.5, 0.5]], [0.0], embeddings=embeddings)

@@ -8,11 +8,13 @@ from tadlib import devices
 from tadlib.data.annotations import Video
 from tadlib.data.batches import Cut, WindowSet
 from tadlib.data.windows import Window
+from tadlib.detector.losses import class_logits
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Answers, answer, merge
 from tadlib.segments import pairwise_tiou, soft_nms
 
 CHANNELS = 6
+TEXTS = torch.eye(3)
 CPU = torch.device("cpu")
 
 
@@ -182,7 +184,7 @@ def test_the_other_videos_do_not_matter():
 def test_batch_size_does_not_matter():
     windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3, c=1)
     model = network(text_dim=3, conv_layers=1)
-    one, many = (answer(model, windows, batch_size=size) for size in (1, 100))
+    one, many = (answer(model, windows, batch_size=size, texts=TEXTS) for size in (1, 100))
     assert one.windows == many.windows
     for single, together in zip(one[:3], many[:3], strict=True):
         torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-5)
@@ -207,9 +209,21 @@ def test_answers_belong_to_their_windows():
         torch.testing.assert_close(scores, logits[0].sigmoid(), atol=1e-5, rtol=0)
 
 
+def test_a_detector_that_classifies_with_text_is_ranked_by_the_surest_class_of_its_loss():
+    windows = window_set(Cut(length=8, overlap=0.5), v=20)
+    model = network(text_dim=3).eval()
+    found = answer(model, windows, texts=TEXTS)
+    features = {item.window: item.features for item in windows}
+    for window, scores in zip(found.windows, found.scores, strict=True):
+        x = features[window][None]
+        logits = class_logits(model(x, torch.zeros(x.shape[:2], dtype=torch.bool), TEXTS), TEXTS)
+        torch.testing.assert_close(scores, logits[0].amax(dim=1).sigmoid(), atol=1e-5, rtol=0)
+
+
 def test_embeddings_stay_with_their_proposals():
     windows = window_set(Cut(length=8, overlap=0.5), v=20)
-    given = answer(network(text_dim=3), windows)
+    given = answer(network(text_dim=3), windows, texts=TEXTS)
+    given = given._replace(scores=torch.rand_like(given.scores))  # no two alike
     found = merge(given, windows, how="none", top_k=10)["v"]
     assert found.embeddings.shape == (10, 3)
     for score, embedding in zip(found.scores, found.embeddings, strict=True):
@@ -225,7 +239,7 @@ def test_dropout_is_off_when_answering():
 def test_answers_in_bfloat16_are_full_precision_and_close():
     windows = window_set(Cut(length=8), v=8)
     model = network(text_dim=3)
-    half, whole = answer(model, windows, dtype=torch.bfloat16), answer(model, windows)
+    half, whole = (answer(model, windows, dtype=dtype, texts=TEXTS) for dtype in (torch.bfloat16, torch.float32))
     assert {half.segments_cw.dtype, half.scores.dtype, half.embeddings.dtype} == {torch.float32}
     torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)
 

@@ -57,6 +57,8 @@ def test_t3al_counts_training_videos_too_and_only_where_something_was_detected(t
     result = scoring.score(videos, {"a": found((0, 10, 0.9, "Diving"))}, ["Diving"], [0.5], "t3al")
     assert result["mAP"] == 1.0 and result["counts"]["videos"] == 1
     assert scoring.score(videos, {"a": found((0, 10, 0.9, "Diving"))}, ["Diving"], [0.5], "plain")["mAP"] == 0.5
+    empty = {"a": found((0, 10, 0.9, "Diving")), "b": found()}
+    assert scoring.score(videos, empty, ["Diving"], [0.5], "t3al")["mAP"] == 1.0, "an empty list is no detection"
 
 
 def test_t3al_rounds_each_class_to_a_tenth_of_a_point():

@@ -122,7 +122,9 @@ def test_convolutions_and_a_text_head_learn_too():
     model = network(width=32, dropout=0.0, conv_layers=1, text_dim=4)
     history = fit(model, found_in, Recipe(epochs=100, batch_size=2, lr=2e-3, lr_backbone=1e-3), texts=texts)
     assert history[-1]["loss"] < history[0]["loss"] / 5
-    answers = answer(model, found_in)
+    answers = answer(model, found_in, texts=texts)
+    best, others = answers.scores.topk(2, dim=1).values.T
+    assert best.min() > 0.5 > others.max()  # what training told apart
     for place in range(2):
         best = answers.scores[place].argmax()
         assert (texts @ answers.embeddings[place, best]).argmax() == place
@@ -220,6 +222,14 @@ def test_a_non_finite_loss_is_named(value):
     message = r"epoch 1: loss_class=[\d.]+, loss_l1=[\d.]+, .*loss=(inf|nan); lower lr \(0.01\) or clip_norm"
     with pytest.raises(NonFiniteLoss, match=message):
         trained(recipe)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_network_that_is_not_finite_is_named(value):
+    model = network()
+    torch.nn.init.constant_(model.actionness.bias, value)
+    with pytest.raises(NonFiniteLoss, match=r"epoch 1: the network's answers are NaN or infinite; lower lr \(0.01\)"):
+        fit(model, some(5), QUICK)
 
 
 def test_a_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path):

@@ -46,14 +46,16 @@ def focal_loss(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Floa
 
 
 def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[Tensor, "b q n"]:
-    """Scores to be trained: one per query, or for a detector that classifies with text one per query and class.
+    """Logits that are trained and ranked by: one per query, of a detector that classifies with text one per class too.
 
     The text detector's logit is the query's actionness logit plus a scaled cosine: a class must fit and be there. All
-    of it is in full precision, whatever the network answered in.
+    of it is in full precision, whatever the network answered in. Raises ValueError for such a detector without texts.
     """
     actionness_logits = outputs.actionness_logits.float()[..., None]
-    if texts is None or outputs.embeddings is None:
+    if outputs.embeddings is None:
         return actionness_logits
+    if texts is None:
+        raise ValueError("queries are classified with text: give the texts of the classes, got None")
     cosine = functional.normalize(outputs.embeddings.float(), dim=-1) @ functional.normalize(texts, dim=-1).T
     return actionness_logits + COSINE_SCALE * cosine
 

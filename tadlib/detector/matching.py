@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
@@ -41,7 +42,7 @@ def match(
     """For each window the matched queries and, in the same order, the targets they are matched to.
 
     Costs are computed for each window against its own targets, padded to the most of any window, on the device of
-    the outputs; they travel to the host once.
+    the outputs; they travel to the host once. Raises FloatingPointError for outputs that are not finite.
     """
     most = max((len(target.labels_ix) for target in targets), default=0)
     if most == 0:
@@ -54,8 +55,10 @@ def match(
     cost = costs.classes * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
     cost += costs.l1 * (segments_cw[:, :, None] - wanted[:, None]).abs().sum(-1)
     cost -= costs.giou * giou(to_segments(segments_cw)[:, :, None], to_segments(wanted)[:, None])
-    pairs = []
-    for rows, target in zip(cost.cpu().numpy(), targets, strict=True):
+    pairs, cost = [], cost.cpu().numpy()
+    if not np.isfinite(cost).all():
+        raise FloatingPointError("the network's answers are NaN or infinite")
+    for rows, target in zip(cost, targets, strict=True):
         query_ix, target_ix = linear_sum_assignment(rows[:, : len(target.labels_ix)])
         pairs.append((torch.from_numpy(query_ix), torch.from_numpy(target_ix)))
     return pairs

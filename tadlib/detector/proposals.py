@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tadlib.data.batches import WindowSet
+from tadlib.detector.losses import class_logits
 from tadlib.detector.network import ConditionalDetr, Outputs
 from tadlib.devices import CPU
 from tadlib.segments import nms, pairwise_tiou, soft_nms_of_groups, to_segments
@@ -19,7 +20,7 @@ class Proposals(NamedTuple):
     """Class-agnostic proposals of one video, best first."""
 
     segments: Float[Tensor, "n 2"]  # start, end; seconds
-    scores: Float[Tensor, " n"]  # actionness, a probability
+    scores: Float[Tensor, " n"]  # that it is an action, a probability
     embeddings: Float[Tensor, "n e"] | None = None  # of a detector that classifies with text
 
 
@@ -44,8 +45,8 @@ def answer(
 ) -> Answers:
     """Run the detector over all windows; windows of similar length share a batch.
 
-    `texts` are those of the classes that compete, for a detector that fuses them in. One that expects a tIoU of its
-    segments is scored by the geometric mean of that and actionness.
+    `texts` are those of the classes that compete, for a detector that classifies with text or fuses it in; raises
+    ValueError where a classifying one gets none.
     """
     model.to(device).eval()
     texts = None if texts is None else texts.to(device)
@@ -60,18 +61,22 @@ def answer(
         embeddings = torch.cat([part.embeddings.float().cpu() for part in parts])
     return Answers(
         torch.cat([part.segments_cw.float().cpu() for part in parts]),
-        torch.cat([scores(part).cpu() for part in parts]),
+        torch.cat([scores(part, texts).cpu() for part in parts]),
         embeddings,
         seen,
     )
 
 
-def scores(outputs: Outputs) -> Float[Tensor, "b q"]:
-    """How sure the detector is of each query's segment, a probability."""
-    actionness = outputs.actionness_logits.float().sigmoid()
+def scores(outputs: Outputs, texts: Float[Tensor, "k e"] | None = None) -> Float[Tensor, "b q"]:
+    """How sure the detector is of each query's segment, a probability.
+
+    It is what training lowers the loss of: actionness, or of a detector that classifies with text its surest class. One
+    that expects a tIoU of its segments is scored by the geometric mean of both.
+    """
+    action = class_logits(outputs, texts).amax(dim=-1).sigmoid()
     if outputs.quality_logits is None:
-        return actionness
-    return (actionness * outputs.quality_logits.float().sigmoid()).sqrt()
+        return action
+    return (action * outputs.quality_logits.float().sigmoid()).sqrt()
 
 
 def merge(

@@ -58,7 +58,7 @@ class Observers:
 
 
 class NonFiniteLoss(RuntimeError):
-    """A loss became NaN or infinite; the message names the terms."""
+    """A loss or an answer became NaN or infinite; the message names the terms."""
 
 
 def fit(  # noqa: PLR0913  each of them is something else
@@ -92,7 +92,10 @@ def fit(  # noqa: PLR0913  each of them is something else
     texts = None if texts is None else texts.to(device)
     with only_deterministic(recipe.deterministic):
         for epoch in range(len(trainer.history) + 1, recipe.epochs + 1):
-            row = trainer.epoch(epoch, texts, device, dtype)
+            try:
+                row = trainer.epoch(epoch, texts, device, dtype)
+            except FloatingPointError as error:
+                raise NonFiniteLoss(f"epoch {epoch}: {error}; lower lr ({recipe.lr}) or clip_norm") from error
             if not team.leads:
                 continue
             trainer.look(observers)
@@ -151,8 +154,7 @@ class Trainer:
                 weighted = {name: weight * terms[name] for name, weight in self.recipe.weights.items()}
                 terms["loss"] = loss = sum(weighted.values()).detach()
                 if not torch.isfinite(loss):
-                    values = ", ".join(f"{name}={float(value.detach()):.3g}" for name, value in terms.items())
-                    raise NonFiniteLoss(f"epoch {number}: {values}; lower lr ({self.recipe.lr}) or clip_norm")
+                    raise FloatingPointError(", ".join(f"{name}={term.item():.3g}" for name, term in terms.items()))
                 self.scaler.scale(sum(share[name] * term for name, term in weighted.items())).backward()
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach()
@@ -239,8 +241,7 @@ class Trainer:
         self.generator.set_state(state["shuffling"].cpu())
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] and torch.cuda.is_available():
-            states = state["random_cuda"][: torch.cuda.device_count()]
-            torch.cuda.set_rng_state_all([each.cpu() for each in states])
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["random_cuda"][: torch.cuda.device_count()]])
         if self.average is not None:
             self.average.shadow = state["average"]
         self.best = state["best"]

@@ -1,6 +1,7 @@
 """Floors: what no look at the video reaches, and what needs no training."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from tadlib.data.annotations import Video
 from tadlib.data.grid import Grid
 from tadlib.naming.fusion import Detections
 from tadlib.naming.grouping import runs
+from tadlib.segments import pairwise_tiou
 
 BLIND_LENGTH, BLIND_STEP = 4.0, 2.0  # seconds
+ANCHORS, GRID = 20, 20  # anchors that are chosen, edges of their grid
 SMOOTHING = 2.0  # seconds over which similarity is averaged
 CANDIDATES = 3  # classes tried per video
 
@@ -32,6 +35,45 @@ def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:
         segments = np.repeat(windows, len(labels), axis=0)
         scores = rng.random(len(segments))
         found[video.id] = Detections(torch.from_numpy(segments), torch.from_numpy(scores), tuple(labels) * len(windows))
+    return found
+
+
+class Anchors(NamedTuple):
+    """Segments that fit actions of any video, best first."""
+
+    fractions: Float[Tensor, "n 2"]  # start, end; of the video's duration
+    scores: Float[Tensor, " n"]  # share of actions that none of those before covers
+
+
+def anchors(videos: Sequence[Video], tious: Sequence[float], number: int = ANCHORS) -> Anchors:
+    """The segments that cover most actions of some videos, chosen one by one from all on a grid of twentieths.
+
+    An action is covered as often as there are `tious` that it reaches with one that was chosen; of those that cover as
+    many the one nearest to all actions is taken. Nothing of a video is looked at but how long it is: what a detector
+    must find beyond a habit of where actions lie.
+    """
+    actions = [(a.start / video.duration, a.end / video.duration) for video in videos for a in video.actions]
+    edges = torch.arange(GRID + 1, dtype=torch.float64) / GRID
+    grid = torch.stack([edges[side] for side in torch.triu_indices(GRID + 1, GRID + 1, offset=1)], dim=1)
+    reached = pairwise_tiou(grid, torch.tensor(actions, dtype=torch.float64).reshape(-1, 2))
+    near = reached.sum(dim=1) / max(1, len(actions))  # at most one, and so decides between equals alone
+    open_, chosen, scores = (reached[..., None] >= torch.tensor(tious)).flatten(1), [], []
+    for _ in range(number):
+        covers = open_.sum(dim=1)
+        best = int((covers + near).argmax())
+        chosen.append(best)
+        scores.append(float(covers[best]) / max(1, open_.shape[1]))
+        open_ = open_ & ~open_[best]
+    return Anchors(grid[chosen], torch.tensor(scores, dtype=torch.float64))
+
+
+def anchored(videos: Sequence[Video], anchors: Anchors) -> dict[str, Detections]:
+    """Anchors with the TRUE labels of their video: what knowing the classes and a habit of their places are worth."""
+    found = {}
+    for video in videos:
+        labels = sorted({action.label for action in video.actions})
+        segments, scores = (each.repeat_interleave(len(labels), dim=0) for each in anchors)
+        found[video.id] = Detections(segments * video.duration, scores, tuple(labels) * len(anchors.scores))
     return found
 
 

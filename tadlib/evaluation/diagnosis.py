@@ -8,7 +8,7 @@ import torch
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation.metrics import average_precision, means
-from tadlib.evaluation.protocols import detected
+from tadlib.evaluation.protocols import detected, with_any
 from tadlib.evaluation.rows import Scored, compare
 from tadlib.evaluation.scoring import ambiguous_regions, table_of
 from tadlib.evaluation.thumos import Ambiguous
@@ -88,7 +88,7 @@ def class_table(
 
     `classes` None ignores labels.
     """
-    counted = detected(videos, found.keys(), protocol)
+    counted = detected(videos, with_any(found), protocol)
     return table_of(compare(counted, found, classes), tious, protocol, ambiguous or ambiguous_regions(counted))
 
 

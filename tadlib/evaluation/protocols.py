@@ -3,10 +3,11 @@
 Each protocol is one row of choices. What is not a choice here is the ActivityNet toolkit's rule (see `metrics`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Benchmark, Video
+from tadlib.evaluation.rows import Scored
 
 LEAST_SECONDS = 1.0  # actions of this length or less are "short" where no frame rate says how long a snippet is
 SAME = 0.001  # seconds within which OpenTAD takes two actions of one class for the same
@@ -99,11 +100,16 @@ def _once(actions: Sequence[Action]) -> tuple[Action, ...]:
     return tuple(kept)
 
 
-def detected(videos: Sequence[Video], detections: Collection[str], protocol: str) -> tuple[Video, ...]:
-    """Of the videos that count those that still do, once it is known which have detections."""
+def with_any(detections: Mapping[str, Scored]) -> set[str]:
+    """The videos in which something was detected; one with an empty list is as one that is not there."""
+    return {video_id for video_id, found in detections.items() if len(found.scores)}
+
+
+def detected(videos: Sequence[Video], found_in: Collection[str], protocol: str) -> tuple[Video, ...]:
+    """Of the videos that count those that still do, once it is known in which something was found."""
     if not PROTOCOLS[protocol].detected_only:
         return tuple(videos)
-    return tuple(video for video in videos if video.id in detections)
+    return tuple(video for video in videos if video.id in found_in)
 
 
 def merged(videos: Sequence[Video]) -> tuple[Video, ...]:

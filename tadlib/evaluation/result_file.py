@@ -9,6 +9,7 @@ from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_CLASSES, THUMOS14_T
 from tadlib.evaluation import statistics
 from tadlib.evaluation.files import Found, read_actions, read_classes, read_found
 from tadlib.evaluation.metrics import generalised
+from tadlib.evaluation.protocols import with_any
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.rows import compare
@@ -77,7 +78,7 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
     ours |= {"detections_read": read, "detections_ignored": read - ours["detections"]}
     ours |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
     if task.seen:
-        videos = counted(task.videos, found.keys(), [*task.seen, *task.classes], task.protocol, task.stride)
+        videos = counted(task.videos, with_any(found), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)
     return result | {"subset": task.subset}
 

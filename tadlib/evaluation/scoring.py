@@ -8,7 +8,7 @@ from jaxtyping import Float
 from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.evaluation import thumos
 from tadlib.evaluation.metrics import means, precision_table
-from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged
+from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged, with_any
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, area, recall_table
 from tadlib.evaluation.rows import Comparison, Predictions, Scored, compare, without_labels
@@ -57,7 +57,7 @@ def score(
     `stride` frames, or of a second (None).
     Raises ValueError if no class has an action in the videos that count.
     """
-    scored = counted(videos, detections.keys(), classes, protocol, stride)
+    scored = counted(videos, with_any(detections), classes, protocol, stride)
     rows = compare(scored, detections, classes)
     as_read = {video.id: video for video in videos}
     ambiguous = ambiguous_regions([as_read[video.id] for video in scored])

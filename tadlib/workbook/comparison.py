@@ -15,20 +15,21 @@ FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", "not beg
 
 
 def comparison(folder: Path) -> list[dict[str, Any]]:
-    """One row per finished run below a folder: its numbers beside its floor, baseline and ceiling."""
+    """One row per finished run below a folder: its numbers beside its best floor and baseline and its ceiling."""
     rows, found = [], runs.load(folder)
     several = len({run["dir"].parent for run in found}) > 1
     for run in found:
         metrics = run["metrics"]
         if not metrics:
             continue
-        by_role: dict[str, float] = {}
-        for row in metrics["rows"]:  # the first row of a role counts: of the ceilings, our segments with true labels
-            by_role.setdefault(row["role"], row["mAP"])
+        worth: dict[str, list[float]] = {}
+        for row in metrics["rows"]:
+            worth.setdefault(row["role"], []).append(row["mAP"])
         rows.append(
             {"run": str(run["dir"].relative_to(folder)) if several else run["run"]}
             | {name: metrics.get(name, float("nan")) for name in ("mAP", "mAP@0.5", "AR@100")}  # tIoUs may be one's own
-            | {name: by_role[name] for name in ("floor", "baseline", "ceiling")}
+            | {role: max(worth[role]) for role in ("floor", "baseline")}
+            | {"ceiling": worth["ceiling"][0]}  # our segments with true labels
             | {"seconds": round(run["seconds"])}
         )
     return rows

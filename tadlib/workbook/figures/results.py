@@ -1,6 +1,7 @@
 """Pictures of the results: the headline between floor and ceiling, classes, recall, confusion, timelines."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import seaborn
@@ -21,41 +22,39 @@ from tadlib.workbook.figures.style import (
     styled,
 )
 
+MARKERS = "osD^vPX*"
 ROLES = {"ours": OURS, "floor": FLOOR, "baseline": CYCLE[1], "ceiling": CEILING}
 
 
 @styled
 def headline(table: Sequence[Mapping[str, object]]) -> Picture:
-    """mAP of each row (`name`, `role`, `mAP`, `mAP@...`): mean over tIoU as bars, each tIoU as a line."""
-    figure, axes = picture(0.42 * len(table) + 1.6, "mAP of floor, baseline, this run and ceilings", nrows=1, ncols=2)
+    """mAP of each row (`name`, `role`, `mAP`, `mAP@...`): mean over tIoU as bars, each tIoU as a line.
+
+    A row has its own marker at the end of its bar and on its line.
+    """
+    figure, axes = picture(0.42 * len(table) + 1.6, "mAP of floors, baselines, this run and ceilings", nrows=1, ncols=2)
     left, right = axes[0]
-    for row, entry in enumerate(table):
-        color = ROLES[entry["role"]]
-        left.barh(row, 100 * entry["mAP"], color=color, height=0.65)
-        left.text(100 * entry["mAP"] + 0.8, row, f"{100 * entry['mAP']:.1f}", va="center", fontsize=9)
+    highest = max(100 * entry["mAP"] for entry in table)
+    for row, (entry, marker) in enumerate(zip(table, cycle(MARKERS), strict=False)):
+        color, value = ROLES[entry["role"]], 100 * entry["mAP"]
+        left.barh(row, value, color=color, height=0.65)
+        left.plot(value, row, marker=marker, color=color, ms=9, mec="white", clip_on=False)
+        left.text(value + 0.04 * highest, row, f"{value:.1f}", va="center", fontsize=9)
     left.set_yticks(range(len(table)), [entry["name"] for entry in table])
     left.invert_yaxis()
-    left.set_xlim(0, 1.15 * max(100 * entry["mAP"] for entry in table) + 3)
+    left.set_xlim(0, 1.18 * highest + 3)
     left.set_xlabel("mAP, mean over tIoU (%)")
     left.set_title("Between floor and ceiling")
     tious = sorted(float(name.split("@")[1]) for name in table[0] if name.startswith("mAP@"))
-    for entry, style in zip(table, ("-", "--", "-.", ":", (0, (1, 3)), (0, (5, 1, 1, 1))), strict=False):
+    for entry, marker in zip(table, cycle(MARKERS), strict=False):
         values = [100 * entry[f"mAP@{tiou:g}"] for tiou in tious]
-        ours = entry["role"] == "ours"
-        right.plot(
-            tious,
-            values,
-            ls="-" if ours else style,
-            color=ROLES[entry["role"]],
-            lw=2.6 if ours else 1.4,
-            marker="o",
-            ms=3,
-        )
+        width = 2.6 if entry["role"] == "ours" else 1.4
+        right.plot(tious, values, color=ROLES[entry["role"]], lw=width, marker=marker, ms=7, mec="white", clip_on=False)
     right.set_xticks(tious)
     right.set_xlabel("tIoU threshold")
     right.set_ylabel("mAP (%)")
     right.set_ylim(bottom=0)
-    right.set_title("By tIoU, in the colours of the bars")
+    right.set_title("By tIoU, marked as left")
     return figure
 
 
@@ -218,7 +217,7 @@ def comparison(table: Sequence[Mapping[str, object]], metric: str = "mAP") -> Pi
     place.set_yticks(range(len(table)), [str(entry["run"]) for entry in table])
     place.invert_yaxis()
     place.set_xlim(left=0)
-    place.set_xlabel(f"{metric} (%): dot = this run, orange = training-free, grey = from blind floor to true labels")
+    place.set_xlabel(f"{metric} (%): dot = this run, orange = training-free, grey = from floor to true labels")
     place.set_title("Runs")
     place.axvline(0, color=GREY, lw=0.8)
     return figure

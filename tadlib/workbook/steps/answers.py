@@ -26,14 +26,13 @@ def windows_of(videos: Sequence[Video], data: Data, params: Params) -> WindowSet
 def answer(model: ConditionalDetr, data: Data, params: Params) -> tuple[proposing.Answers, WindowSet]:
     """What every query says about every window of the scored videos."""
     windows = windows_of(data.scored, data, params)
-    texts = data.text(data.competing) if model.fuse is not None else None
-    return answer_about(model, windows, params, texts), windows
+    return answer_about(model, windows, params, texts_read(data, params, data.competing)), windows
 
 
 def answer_about(
     model: ConditionalDetr, windows: WindowSet, params: Params, texts: Float[Tensor, "k c"] | None
 ) -> proposing.Answers:
-    """What every query says about some windows; `texts` for a detector that fuses them in."""
+    """What every query says about some windows; `texts` as `texts_read` gives them."""
     device = devices.pick(params.device)
     dtype = devices.precision_dtype(params.precision, device)
     return proposing.answer(model, windows, device=device, dtype=dtype, texts=texts)
@@ -55,19 +54,21 @@ def propose(
     )
 
 
-def training_texts(data: Data, params: Params) -> Float[Tensor, "k c"] | None:
-    """The texts of the seen classes, for a detector that does anything with text."""
+def texts_read(data: Data, params: Params, classes: Sequence[str]) -> Float[Tensor, "k c"] | None:
+    """The texts of classes as the detector reads them: the seen ones in training, then those that compete.
+
+    None for a detector that does nothing with text.
+    """
     if params.target != "foreground":
-        return target_texts(data, params)
-    return data.text(data.classes.seen) if params.fuse_text or params.segmentation != "none" else None
+        return target_texts(data, params, classes)
+    return data.text(classes) if params.fuse_text or params.segmentation != "none" else None
 
 
-def target_texts(data: Data, params: Params, classes: Sequence[str] | None = None) -> Float[Tensor, "k c"]:
-    """Unit-length embeddings of what a classifying detector is trained on: of the seen classes, or others.
+def target_texts(data: Data, params: Params, classes: Sequence[str]) -> Float[Tensor, "k c"]:
+    """Unit-length embeddings of classes, of the kind that a classifying detector is trained on.
 
     Without text a class is its place among the seen ones: one number is 1, the others 0.
     """
-    names = data.classes.seen if classes is None else classes
     if params.target == "none":
-        return torch.eye(len(data.classes.seen))[[data.classes.seen.index(name) for name in names]]
-    return text.class_embeddings(data.encoder, names, params.target, data.benchmark.cache)
+        return torch.eye(len(data.classes.seen))[[data.classes.seen.index(name) for name in classes]]
+    return text.class_embeddings(data.encoder, classes, params.target, data.benchmark.cache)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from tadlib import devices
 from tadlib.data import datasets, features, own
@@ -122,9 +124,22 @@ def by_run(asked: Asked) -> tuple[Proposals, Detections]:
         )
     model = detector.network(asked.features.shape[1], trained, len(asked.about.get("seen", ())))
     model.load_state_dict(saved["model"])
-    beside = groups_beside(asked, asked.params)
-    proposals = answers.propose(*answers.answer(model, asked, asked.params), asked.params, beside)
+    beside, windows = groups_beside(asked, asked.params), answers.windows_of(asked.scored, asked, asked.params)
+    found = answers.answer_about(model, windows, asked.params, _read_by(trained, asked))
+    proposals = answers.propose(found, windows, asked.params, beside)
     return proposals[asked.video.id], name(asked, proposals, asked.params)[asked.video.id]
+
+
+def _read_by(trained: Params, asked: Asked) -> Float[Tensor, "k c"] | None:
+    """The texts that the run's detector reads; one that classifies tells an action by the classes that it learned, and
+    where these are texts by the words as well.
+    """
+    if trained.target == "foreground":
+        return answers.texts_read(asked, trained, asked.competing)
+    seen = tuple(asked.about["seen"])
+    if trained.target == "none":
+        return torch.eye(len(seen))
+    return torch.cat([answers.target_texts(asked, trained, seen), asked.text(asked.classes.unseen)])
 
 
 def by_clip(asked: Asked) -> tuple[Proposals, Detections]:

@@ -26,7 +26,7 @@ from tadlib.files import Progress, atomic, silent
 from tadlib.workbook import stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run
-from tadlib.workbook.steps.answers import training_texts
+from tadlib.workbook.steps.answers import texts_read
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.watching import SEEN, divided, watching
 
@@ -81,7 +81,7 @@ def fit(
 ) -> tuple[ConditionalDetr, list[dict[str, float]]]:
     """A detector trained from where `checkpoint` stands, alone or by a team, and its history."""
     model = network(windows.channels, params, len(data.classes.seen))
-    device, texts = devices.pick(params.device), training_texts(data, params)
+    device, texts = devices.pick(params.device), texts_read(data, params, data.classes.seen)
     texts = None if texts is None else texts.to(device)
     history = training.fit(
         model,
@@ -152,7 +152,7 @@ def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:
 def attention(model: ConditionalDetr, example: Item, data: Data, params: Params) -> Float[Tensor, "layers q t"]:
     """How much each query looks at each snippet of one window, in each decoder layer."""
     device = next(model.parameters()).device
-    batch, texts = collate([example]), training_texts(data, params)
+    batch, texts = collate([example]), texts_read(data, params, data.classes.seen)
     texts = None if texts is None else texts.to(device)
     return looking.attention(model, batch.features.to(device), batch.padding.to(device), texts)[:, 0].cpu()
 

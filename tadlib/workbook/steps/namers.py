@@ -98,8 +98,11 @@ def comparer(data: Data, params: Params, texts: Float[Tensor, "k c"]) -> Alike:
 
 def videos_as_wholes(data: Data, video_ids: Iterable[str], params: Params) -> dict[str, Float[Tensor, " k"]]:
     """Logits of whole videos where they decide, else nothing."""
-    if params.keep != "class_video":
-        return {}
+    return whole_videos(data, video_ids, params) if params.keep == "class_video" else {}
+
+
+def whole_videos(data: Data, video_ids: Iterable[str], params: Params) -> dict[str, Float[Tensor, " k"]]:
+    """Logits of whole videos for the classes that compete."""
     alike = alike_to(data, params, data.competing)
     return {video_id: pooling.video_logits(data.store.read(video_id), alike) for video_id in video_ids}
 

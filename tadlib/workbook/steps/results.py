@@ -11,9 +11,11 @@ from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
 from tadlib.evaluation.rows import compare as compare_rows
 from tadlib.evaluation.scoring import recalls
-from tadlib.naming.fusion import Detections
+from tadlib.naming.fusion import Detections, Naming, select
+from tadlib.naming.similarity import probability
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data, true_segments
+from tadlib.workbook.steps.namers import whole_videos
 from tadlib.workbook.steps.naming import class_logits, fused, name
 from tadlib.workbook.steps.preparing import prepared
 from tadlib.workbook.steps.without_training import without_training
@@ -22,7 +24,7 @@ TRUE_LABELS = "our segments, true label"
 
 
 def compare(data: Data, detections: Mapping[str, Detections], params: Params) -> list[dict[str, object]]:
-    """mAP of the floor, the training-free baselines, this run and both ceilings, a row each."""
+    """mAP of the floors, the training-free baselines, this run and both ceilings, a row each."""
     return rows(data, compared(data, detections, params))
 
 
@@ -35,23 +37,44 @@ def rows(data: Data, shown: Mapping[str, tuple[str, Mapping[str, Detections]]]) 
 def compared(
     data: Data, detections: Mapping[str, Detections], params: Params
 ) -> dict[str, tuple[str, Mapping[str, Detections]]]:
-    """Role and detections of the floor, the training-free baselines, this run and both ceilings, by name."""
+    """Role and detections of the floors, the training-free baselines, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.text(data.competing)
     as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0}
     by_clip = params.model_copy(update={"target": "foreground", "fusion": "clip"} | as_they_are)
-    oracle = {video.id: Proposals(true_segments(video), torch.ones(len(video.actions))) for video in data.test_videos}
+    places = baselines.anchors(data.training_videos, data.benchmark.tious)
     free = {
         video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
         for video in data.scored
     }
     return {
         "blind windows, true label (floor)": ("floor", _blind(data, params)),
+        "seen anchors, true label (floor)": ("floor", baselines.anchored(data.test_videos, places)),
+        "seen anchors, CLIP's label (floor)": ("floor", _anchors_by_clip(data, places, by_clip)),
         "CLIP alone, training-free": ("baseline", free),
         "CLIP alone, calibrated and thinned": ("baseline", without_training(data, params)[1]),
         "this run": ("ours", detections),
         TRUE_LABELS: ("ceiling", diagnosis.oracle_label(data.scored, detections)),
-        "true segments, CLIP's label": ("ceiling", name(data, oracle, by_clip)),
+        "true segments, CLIP's label": ("ceiling", _truth_by_clip(data, by_clip)),
     }
+
+
+def _truth_by_clip(data: Data, params: Params) -> dict[str, Detections]:
+    """True segments, each once and however many there are, with the names that CLIP gives them."""
+    segments = {video.id: true_segments(video).unique(dim=0) for video in data.test_videos}
+    found = {video_id: Proposals(each, torch.ones(len(each))) for video_id, each in segments.items()}
+    most = max([params.top_k, *map(len, segments.values())])
+    return name(data, found, params.model_copy(update={"top_k": most}))
+
+
+def _anchors_by_clip(data: Data, anchors: baselines.Anchors, params: Params) -> dict[str, Detections]:
+    """Anchors with the names that CLIP gives whole videos: nobody looks for when something happens."""
+    classes, found = data.classes.unseen, {}
+    wholes = whole_videos(data, [video.id for video in data.scored], params)
+    for video in data.scored:
+        certain = probability(wholes[video.id][None], params.probability)[0, : len(classes)]
+        scores = anchors.scores[:, None] * certain
+        found[video.id] = select(anchors.fractions * video.duration, scores, classes, Naming(top_k=params.top_k))
+    return found
 
 
 def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
@@ -66,9 +89,8 @@ def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) 
     proposals = prepared(data, proposals, wide)
     found = fused(data, proposals, class_logits(data, proposals, wide), wide, data.competing)
     whole = {video.id: video for video in data.benchmark.videos}
-    videos = scoring.counted(
-        [whole[video.id] for video in data.scored], found, data.competing, params.protocol, data.short
-    )
+    scored, found_in = [whole[video.id] for video in data.scored], protocols.with_any(found)
+    videos = scoring.counted(scored, found_in, data.competing, params.protocol, data.short)
     numbers = metrics.generalised(videos, found, data.classes.seen, data.classes.unseen, data.benchmark.tious)
     row = {"classes that compete": len(data.competing)}
     return [row | {f"mAP {name}": numbers[name] for name in ("base", "novel", "harmonic")}]
@@ -129,7 +151,7 @@ def summarise(
         "per_class": class_precision(data, detections),
         "rows": [dict(row) for row in table],
         "protocol": params.protocol,
-        "counts": protocols.counts(data.scored, list(detections)),
+        "counts": protocols.counts(data.scored, protocols.with_any(detections)),
         "unseen": list(data.classes.unseen),
     }
 

@@ -20,7 +20,7 @@ from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis, metrics, protocols
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.answers import answer_about, propose, windows_of
+from tadlib.workbook.steps.answers import answer_about, propose, texts_read, windows_of
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.naming import name
 from tadlib.workbook.steps.without_training import groups_beside
@@ -84,7 +84,7 @@ def looked_at(data: Data, params: Params, texts: Float[Tensor, "k e"] | None) ->
         sides = {UNSEEN: data.scored} | ({} if held else {SEEN: _seen_in_the_test(data)})
         sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
         every = {video.id: video for videos in sides.values() for video in videos}
-        competing = data.text(data.competing) if params.fuse_text else None
+        competing = texts_read(data, params, data.competing)
         videos = list(every.values())
         looks.append(Look(windows_of(videos, data, params), competing, sides, groups_beside(data, params, videos)))
     return looks

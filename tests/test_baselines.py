@@ -1,0 +1,69 @@
+"""What no look at a video reaches: segments that fit actions of any video."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tadlib.data import datasets
+from tadlib.data.annotations import Action, Video
+from tadlib.data.splits import class_split
+from tadlib.evaluation.baselines import Anchors, anchored, anchors
+from tadlib.evaluation.metrics import mean_average_precision
+from tadlib.files import read_json
+
+TIOUS = (0.5, 0.75)
+WHOLE = Anchors(torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+
+
+def video(name, duration, *actions):
+    return Video(name, duration, 30.0, "training", tuple(Action(*action) for action in actions))
+
+
+VIDEOS = (
+    video("a", 100.0, (0.0, 50.0, "x"), (60.0, 80.0, "x")),
+    video("b", 10.0, (0.0, 5.0, "y")),
+    video("c", 40.0, (36.0, 40.0, "y"), (36.0, 40.0, "x")),
+)
+
+
+def test_the_first_anchor_covers_most_and_each_further_one_most_of_the_rest():
+    first, second, third = anchors(VIDEOS, TIOUS, number=3).fractions
+    assert first.tolist() in ([0.0, 0.5], [0.9, 1.0])  # two actions each
+    assert {tuple(first.tolist()), tuple(second.tolist())} == {(0.0, 0.5), (0.9, 1.0)}
+    assert (third - torch.tensor([0.6, 0.8])).abs().max() < 0.06
+
+
+def test_an_anchor_scores_the_share_of_actions_that_it_is_the_first_to_cover():
+    assert anchors(VIDEOS, TIOUS, number=4).scores.tolist() == pytest.approx([0.4, 0.4, 0.2, 0.0])
+
+
+def test_anchors_carry_the_true_labels_of_their_video_and_its_seconds():
+    found = anchored(VIDEOS[2:], anchors(VIDEOS, TIOUS, number=2))["c"]
+    assert sorted(zip(found.segments.tolist(), found.labels, strict=True)) == [
+        ([0.0, 20.0], "x"),
+        ([0.0, 20.0], "y"),
+        ([36.0, 40.0], "x"),
+        ([36.0, 40.0], "y"),
+    ]
+
+
+def test_without_actions_there_are_anchors_without_worth():
+    assert anchors([], TIOUS).scores.tolist() == [0.0] * 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("split", "whole", "twenty"), [(75, 20.3, 26.8), (50, 20.6, 27.2)])
+def test_activitynet13_by_habit_alone_is_as_good_as_published_detectors(split, whole, twenty, shared_data):
+    """Points of mAP over the ten official splits, true labels given, against an independent measurement of the same."""
+    benchmark, found = datasets.load(str(shared_data / "activitynet13"), shared_data), []
+    blocked = set(read_json(shared_data / "activitynet13" / "blocked_videos.json"))
+    benchmark = replace(benchmark, videos=tuple(video for video in benchmark.videos if video.id not in blocked))
+    for split_id in range(10):
+        classes = class_split(benchmark.classes, split, split_id)
+        videos = benchmark.test_videos(classes.unseen)
+        chosen = anchors(benchmark.training_videos(classes.seen), benchmark.tious)
+        rows = (anchored(videos, places) for places in (WHOLE, chosen))
+        found.append([mean_average_precision(videos, row, classes.unseen, benchmark.tious)["mAP"] for row in rows])
+    ours = 100 * torch.tensor(found, dtype=torch.float64).mean(dim=0)
+    assert ours.tolist() == pytest.approx([whole, twenty], abs=0.3)
