@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tadlib.detector.proposals import LEAST_AGREEMENT, Proposals, agreeing
+from tadlib.segments import pairwise_tiou
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import watching
@@ -45,6 +46,29 @@ def test_proposals_that_agree_win_before_overlaps_are_thinned(tiny, tmp_path):
     assert steps.groups_beside(data, off) is None
 
 
+def test_proposals_may_be_thinned_class_by_class_once_they_have_names(tiny, tmp_path):
+    given = tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1, "nms": "hard", "nms_tiou": 0.3}
+    params = Params.check(given)
+    data = steps.gather(params)
+    model, _ = steps.train(data, steps.training_windows(data, params), params, runs.start("train", params))
+    answers, windows = steps.answer(model, data, params)
+    by_class = params.model_copy(update={"nms_per": "class"})
+    among_all, each = (steps.name(data, steps.propose(answers, windows, how, None), how) for how in (params, by_class))
+    crowded = 0
+    for found in each.values():
+        for label in set(found.labels):
+            of_class = found.segments[[place for place, other in enumerate(found.labels) if other == label]]
+            assert pairwise_tiou(of_class, of_class).fill_diagonal_(0).max() <= 0.3
+        crowded += int(pairwise_tiou(found.segments, found.segments).fill_diagonal_(0).max() > 0.3)
+        assert len(found.labels) <= params.top_k and (found.scores.diff() <= 0).all()
+    assert crowded, "other classes may lie there too"
+    rows = [
+        {row["name"]: row["mAP"] for row in steps.compare(data, found, how)}
+        for found, how in ((among_all, params), (each, by_class))
+    ]
+    assert all(rows[0][name] == rows[1][name] for name in rows[0] if name.startswith(("CLIP", "true", "seen", "blind")))
+
+
 def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_are_the_detectors_own(tiny, tmp_path):
     common = tiny | {"split": 50, "epochs": 1, "curves": True}
     histories = {}
@@ -70,7 +94,7 @@ def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
         ValueError, match="agreement=0.5 asks what background looks like: it needs an encoder that reads"
     ):
         steps.groups_beside(data, params)
-    assert len(steps.compare(data, {video.id: _none() for video in data.scored}, params)) == 6
+    assert len(steps.compare(data, {video.id: _none() for video in data.scored}, params)) == 8
 
 
 def _none():

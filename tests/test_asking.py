@@ -22,6 +22,8 @@ NOTEBOOK = str(ROOT / "notebooks" / "detect.ipynb")
         ({"classes": ["", "a"]}, "classes has an empty name at place 1 of 2: leave it out or write a word"),
         ({"classes": True}, "classes must hold names, got True"),
         ({"epochs": 3}, "unknown parameter 'epochs'; "),
+        ({"encoder": "ViT-B-16"}, "encoder and pretrained belong together"),
+        ({"pretrained": "openai"}, "encoder and pretrained belong together"),
     ],
 )
 def test_a_mistake_is_named(given, message):

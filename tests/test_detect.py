@@ -204,7 +204,7 @@ def test_what_is_no_video_is_refused_in_one_sentence(run, tmp_path):
         (tmp_path / "text.mp4", r"text\.mp4 \(8 bytes\) cannot be decoded"),
         (tmp_path / "empty.mp4", r"empty\.mp4 \(0 bytes\) cannot be decoded"),
         (sound, r"sound\.m4a has no picture"),
-        (tmp_path / "missing.mp4", r"no video file .*missing\.mp4; the folder has empty\.mp4"),
+        (tmp_path / "missing.mp4", r"no video file .*missing\.mp4; known: empty\.mp4, text\.mp4"),
     ):
         with pytest.raises(BrokenVideo, match=message):
             asked(run, path, tmp_path)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals
 from tadlib.naming import fusion, rejection
-from tadlib.naming.fusion import Naming, fuse
+from tadlib.naming.fusion import Detections, Naming, fuse, thin
 from tadlib.naming.similarity import Measure, cosine, dot, ensemble, log_probability, probability, scale_of
 from tadlib.segments import roi_mean
 from tadlib.workbook import steps
@@ -285,3 +285,36 @@ def test_a_way_of_naming_shares_the_trained_detector():
     naming |= {"similarity_at": "bins", "probability": "sigmoid", "ensemble": "geometric", "ensemble_weight": 0.2}
     assert read_by("train", Params.check(naming)) == read_by("train", Params.check({}))
     assert read_by("train", Params.check({"epochs": 3})) != read_by("train", Params.check({}))
+
+
+def alike(*rows):
+    """Detections at the same place or elsewhere, best first: (start, end, score, label)."""
+    segments = torch.tensor([row[:2] for row in rows], dtype=torch.float32)
+    return Detections(segments, torch.tensor([row[2] for row in rows]), tuple(row[3] for row in rows))
+
+
+SAME_PLACE = {
+    "v": alike((0, 10, 0.9, "a"), (0, 10, 0.8, "b"), (0, 9, 0.7, "a"), (20, 30, 0.6, "a")),
+    "w": alike((0, 10, 0.5, "a")),
+    "nothing": alike(),
+}
+
+
+def test_detections_are_thinned_among_those_of_their_class_and_video():
+    found = thin(SAME_PLACE, how="hard", threshold=0.4, top_k=100)
+    assert found["v"].labels == ("a", "b", "a") and found["v"].segments.tolist() == [[0, 10], [0, 10], [20, 30]]
+    assert found["w"].segments.tolist() == [[0, 10]] and found["nothing"].labels == ()
+
+
+def test_soft_thinning_lowers_the_double_of_a_class_alone_and_the_best_are_kept():
+    found = thin(SAME_PLACE, how="soft", threshold=0.5, top_k=3)["v"]
+    assert found.labels == ("a", "b", "a") and found.segments[2].tolist() == [20, 30]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
+    last = thin(SAME_PLACE, how="soft", threshold=0.5, top_k=4)["v"]
+    assert float(last.scores[3]) == pytest.approx(0.7 * math.exp(-(0.9**2) / 0.5), rel=1e-5)
+
+
+def test_without_nms_detections_stay_as_they_are():
+    found = thin(SAME_PLACE, how="none", threshold=0.5, top_k=100)
+    for video_id, each in SAME_PLACE.items():
+        assert torch.equal(found[video_id].scores, each.scores) and found[video_id].labels == each.labels

@@ -9,8 +9,8 @@ from tadlib.workbook.plans import QUICK, plan
 EXPERIMENTS = sorted((ROOT / "params").glob("*.yaml"))
 
 
-def write(folder, text: str):
-    path = folder / "e.yaml"
+def write(folder, text: str, name: str = "e.yaml"):
+    path = folder / name
     path.write_text(text)
     return path
 
@@ -58,6 +58,17 @@ def test_a_missing_experiment_lists_those_there_are(tmp_path):
     write(tmp_path, "split: 50\n")
     with pytest.raises(ValueError, match=r"no experiment file .*other.yaml; there are: .*e.yaml"):
         plan(tmp_path / "other.yaml")
+    with pytest.raises(ValueError, match=r"no experiment file .*ee.yaml; did you mean .*e.yaml\?$"):
+        plan(tmp_path / "ee.yaml")
+
+
+def test_a_question_about_one_dataset_is_not_asked_of_another(tmp_path):
+    base = write(tmp_path, "dataset: thumos14\nfeatures: simulate\n", "base.yaml")
+    own = write(tmp_path, "dataset: demo\nsplit: 50\n")
+    with pytest.raises(ValueError, match=r"e.yaml asks about dataset demo, --base .*base.yaml is about thumos14"):
+        plan(own, base=base)
+    (run,) = plan(write(tmp_path, "dataset: thumos14\nsplit: 75\n"), base=base).runs.values()
+    assert (run["split"], run["features"]) == (75, "simulate")
 
 
 @pytest.mark.parametrize("value", ["0.1,[0.2", "0.1,", []])
@@ -221,8 +232,8 @@ def test_a_mistake_in_a_base_names_it(text, message, tmp_path):
         plan(write(tmp_path, "split: 50\n"), base=tmp_path / "small.yaml")
 
 
-def test_any_question_can_be_asked_on_any_base():
-    for path in EXPERIMENTS:
+def test_any_question_that_names_no_dataset_can_be_asked_on_any_base():
+    for path in (path for path in EXPERIMENTS if "\ndataset: " not in path.read_text()):
         planned = plan(path, base=ROOT / "params" / "rehearsal.yaml")
         assert planned.name == planned.asks == f"{path.stem}-rehearsal"
 

@@ -118,7 +118,7 @@ def test_a_missing_file_is_named_with_what_was_looked_for(tmp_path):
 def test_text_features_come_in_the_order_of_the_classes(tmp_path):
     np.savez(tmp_path / "t.npz", wave=np.ones(4), clap=np.zeros((1, 4)))
     np.testing.assert_array_equal(read_text_features(tmp_path / "t.npz", ["clap", "wave"]), [[0] * 4, [1] * 4])
-    with pytest.raises(ValueError, match="t.npz has no vector of 1 classes, first 'run'; it has 2"):
+    with pytest.raises(ValueError, match="t.npz has no vector of 1 of 2 classes, first 'run'; known: wave, clap"):
         read_text_features(tmp_path / "t.npz", ["clap", "run"])
     np.savez(tmp_path / "t.npz", wave=np.ones(4), clap=np.zeros(5))
     with pytest.raises(ValueError, match=r"vectors must be finite and of one width, got widths \[4, 5\]"):

@@ -14,8 +14,9 @@ import av
 import numpy as np
 import torch
 
+from tadlib.data.checks import nearest
 from tadlib.data.encoder import Encoder
-from tadlib.data.features import BrokenVideo, FeatureStore, batch_size, snippets
+from tadlib.data.features import SUFFIXES, BrokenVideo, FeatureStore, batch_size, snippets
 from tadlib.data.lengths import stated
 from tadlib.files import Progress, atomic, read_json, silent, write_json, write_npy
 
@@ -55,8 +56,8 @@ def look(path: Path | str) -> Clip:
     """What a video file is; raises BrokenVideo naming the file for what is missing, is no video or has no picture."""
     path = Path(path)
     if not path.is_file():
-        there = sorted(other.name for other in path.parent.glob("*.*"))[:5] if path.parent.is_dir() else []
-        raise BrokenVideo(f"no video file {path}" + (f"; the folder has {', '.join(there)}" if there else ""))
+        there = sorted(each.name for each in path.parent.glob("*.*") if each.suffix.lower() in SUFFIXES)
+        raise BrokenVideo(f"no video file {path}" + (nearest(path.name, there[:20]) if there else ""))
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

@@ -15,6 +15,7 @@ from typing import Any
 from tadlib.data.checks import nearest
 from tadlib.files import read_json
 
+RATIOS = (75, 50)  # per cent of the classes seen
 ACTIVITYNET_DIGEST = "696d49925655"
 OFFICIAL = {  # digest of the sorted class names -> {per cent seen: masks of split_id 0..9}
     "7c15088a951c": {  # THUMOS14, 20 classes
@@ -65,7 +66,7 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
     Raises ValueError for a split other than 75, 50 and 0, or a split_id outside 0..9.
     """
     names = sorted(classes)
-    if split not in (75, 50, 0) or not 0 <= split_id <= 9:
+    if split not in (*RATIOS, 0) or not 0 <= split_id <= 9:
         raise ValueError(f"split must be 75, 50 or 0 and split_id 0..9, got split={split}, split_id={split_id}")
     if split == 0:
         return ClassSplit(split, split_id, tuple(names), tuple(names))
@@ -90,11 +91,14 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
     content = read_json(path) if path.is_file() and split else {}
     if not isinstance(content, dict) or not all(isinstance(draws, list) for draws in content.values()):
         raise ValueError(f'{path} must be {{"75": [{{"unseen": [names]}}, ...]}}: per cent seen, then a list of splits')
+    if odd := sorted(set(content) - {str(ratio) for ratio in RATIOS}):
+        raise ValueError(f"{path}: {odd[0]!r} must be one of {', '.join(map(repr, map(str, RATIOS)))}: per cent seen")
     draws = content.get(str(split))
     if draws is None:
         return class_split(classes, split, split_id)
     if not 0 <= split_id < len(draws):
-        raise ValueError(f"{path} has {len(draws)} splits of {split} per cent: split_id must be below, got {split_id}")
+        told = "no splits" if not draws else f"splits 0 to {len(draws) - 1}"
+        raise ValueError(f"{path} has {told} of {split} per cent seen, got split_id {split_id}")
     return _own(f"{path}, split {split}, split_id {split_id}", sorted(classes), draws[split_id], (split, split_id))
 
 

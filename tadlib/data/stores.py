@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from tadlib.data.annotations import Video
+from tadlib.data.checks import nearest
 from tadlib.data.lengths import variants
 from tadlib.files import digest
 
@@ -188,7 +189,10 @@ def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
         vectors = {name: np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
     missing = [name for name in classes if name not in vectors]
     if missing:
-        raise ValueError(f"{path} has no vector of {len(missing)} classes, first {missing[0]!r}; it has {len(vectors)}")
+        raise ValueError(
+            f"{path} has no vector of {len(missing)} of {len(list(classes))} classes, first {missing[0]!r}"
+            f"{nearest(missing[0], vectors)}"
+        )
     widths = {len(vectors[name]) for name in classes}
     if len(widths) > 1 or not all(np.isfinite(vectors[name]).all() for name in classes):
         raise ValueError(f"{path}: vectors must be finite and of one width, got widths {sorted(widths)}")

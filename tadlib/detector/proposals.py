@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tadlib.data.batches import WindowSet
@@ -13,6 +13,7 @@ from tadlib.detector.network import ConditionalDetr, Outputs
 from tadlib.devices import CPU
 from tadlib.segments import nms, pairwise_tiou, soft_nms_of_groups, to_segments
 
+SPARE = 10  # times as many as are kept: what is thinned
 LEAST_AGREEMENT = 1e-3  # of what nobody else proposes: such proposals keep their order
 
 
@@ -100,7 +101,7 @@ def merge(
     for place, window in enumerate(answers.windows):
         places.setdefault(window.video_id, []).append(place)
     found = {
-        video_id: _best(_in_seconds(answers, windows, video_id, of_video), least, 10 * top_k)
+        video_id: _best(_in_seconds(answers, windows, video_id, of_video), least, SPARE * top_k)
         for video_id, of_video in places.items()
     }
     if beside is not None:
@@ -121,16 +122,24 @@ def thin(found: Mapping[str, Proposals], *, how: str, threshold: float, top_k: i
     groups = torch.repeat_interleave(torch.arange(len(numbers)), torch.tensor(numbers))
     segments = torch.cat([proposals.segments for proposals in found.values()])
     scores = torch.cat([proposals.scores for proposals in found.values()])
+    scores, kept = thinned(segments, scores, groups, how, threshold)
+    each = zip(found.items(), scores.split(numbers), kept.split(numbers), strict=True)
+    return {
+        video_id: _best(_chosen(proposals._replace(scores=lowered), stay), 0.0, top_k)
+        for (video_id, proposals), lowered, stay in each
+    }
+
+
+def thinned(
+    segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], how: str, threshold: float
+) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Scores, and which stay, where overlapping segments of a group are thinned by hard or soft NMS, or not at all."""
     kept = torch.ones_like(scores, dtype=torch.bool)
     if how == "hard":
         kept = torch.zeros_like(kept).index_fill(0, nms(segments, scores, groups, threshold), True)
     elif how == "soft":
         scores = soft_nms_of_groups(segments, scores, groups, sigma=threshold)
-    thinned = zip(found.items(), scores.split(numbers), kept.split(numbers), strict=True)
-    return {
-        video_id: _best(_chosen(proposals._replace(scores=lowered), stay), 0.0, top_k)
-        for (video_id, proposals), lowered, stay in thinned
-    }
+    return scores, kept
 
 
 def _in_seconds(answers: Answers, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:

@@ -9,7 +9,7 @@ from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_CLASSES, THUMOS14_T
 from tadlib.evaluation import statistics
 from tadlib.evaluation.files import Found, read_actions, read_classes, read_found
 from tadlib.evaluation.metrics import generalised
-from tadlib.evaluation.protocols import with_any
+from tadlib.evaluation.protocols import TWINS, with_any
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.rows import compare
@@ -116,7 +116,7 @@ def as_text(result: dict[str, object]) -> list[str]:
     width = max(24, *(len(label) for label in classes))
     lines = [f"{'AP (%) at tIoU':{width}}" + "".join(f"{tiou:>8g}" for tiou in tious) + f"{'mean':>8}"]
     lines += [_line(label, [*row, sum(row) / len(row)], width) for label, row in classes.items()]
-    for name, prefix in (("mAP", ""), ("without labels", "agnostic_"), ("twins merged", "merged_")):
+    for name, prefix in (("mAP", ""), ("without labels", "agnostic_"), (" = ".join(TWINS), "merged_")):
         if f"{prefix}mAP" in result:
             lines.append(_line(name, [result[f"{prefix}mAP@{t:g}"] for t in tious] + [result[f"{prefix}mAP"]], width))
     if "harmonic" in result:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.detector.proposals import Proposals
+from tadlib.detector.proposals import Proposals, thinned
 from tadlib.files import read_json, write_json
 from tadlib.naming.similarity import log_probability, probability
 
@@ -104,6 +104,22 @@ def name(
     scores = fuse(proposals.scores, logits, naming.fusion, naming.fusion_weight, naming.probability)
     whole = None if video is None else video[: len(classes)]
     return select(proposals.segments, scores[:, : len(classes)], classes, naming, whole)
+
+
+def thin(found: Mapping[str, Detections], *, how: str, threshold: float, top_k: int) -> dict[str, Detections]:
+    """The best `top_k` detections of every video, overlapping ones of one class thinned: by hard or soft NMS."""
+    of = [(video_id, label) for video_id, each in found.items() for label in each.labels]
+    places = {pair: place for place, pair in enumerate(dict.fromkeys(of))}
+    groups = torch.tensor([places[pair] for pair in of], dtype=torch.int64)
+    numbers = [len(each.labels) for each in found.values()]
+    segments, scores = (torch.cat([each[field] for each in found.values()]) for field in (0, 1))
+    scores, kept = thinned(segments, scores, groups, how, threshold)
+    best = {}
+    for (video_id, each), lowered, stay in zip(found.items(), scores.split(numbers), kept.split(numbers), strict=True):
+        order = lowered.argsort(descending=True, stable=True)
+        order = order[stay[order]][:top_k]
+        best[video_id] = Detections(each.segments[order], lowered[order], tuple(each.labels[row] for row in order))
+    return best
 
 
 def write_detections(path: Path | str, detections: Mapping[str, Detections]) -> None:

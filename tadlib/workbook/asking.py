@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tadlib.naming.words import Word, read_words
 from tadlib.workbook.runs import resolve
@@ -20,6 +20,8 @@ class Asking(Vocabulary):
     )
     run_dir: str = Field("", description="folder of a trained run; empty = the latest, or a new one on the demo")
     detector: Literal["run", "none"] = Field("run", description="the run's detector, or none: CLIP without training")
+    encoder: str = Field("", description="open_clip architecture; empty = the run's")
+    pretrained: str = Field("", description="open_clip tag or local checkpoint of that encoder")
     threshold: float = Field(0.0, ge=0, le=1, description="score below which nothing is reported")
     top_k: int = Field(20, ge=1, description="detections reported, the surest first")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
@@ -28,7 +30,7 @@ class Asking(Vocabulary):
     data_dir: str = Field("data", min_length=1, description="folder of the data sets and of cached features")
     output_dir: str = Field("", description="folder of what is written; empty = a new one under outputs/")
 
-    @field_validator("video", "run_dir", "data_dir", "output_dir", mode="before")
+    @field_validator("video", "run_dir", "encoder", "pretrained", "data_dir", "output_dir", mode="before")
     @classmethod
     def _names_are_text(cls, value: Any) -> Any:
         """A file called 007 arrives as the number 7, which `-r video 007` prevents."""
@@ -41,6 +43,15 @@ class Asking(Vocabulary):
             return ""
         read_words(value, resolve(""))
         return value
+
+    @model_validator(mode="after")
+    def _an_encoder_has_weights(self) -> "Asking":
+        if bool(self.encoder) != bool(self.pretrained):
+            raise ValueError(
+                f"encoder and pretrained belong together, as -p encoder ViT-B-16 -p pretrained openai; "
+                f"got encoder={self.encoder!r}, pretrained={self.pretrained!r}"
+            )
+        return self
 
     @property
     def words(self) -> list[Word]:

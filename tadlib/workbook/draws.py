@@ -6,6 +6,7 @@ from typing import Any
 
 from tadlib.data.checks import nearest
 from tadlib.workbook.params import Params
+from tadlib.workbook.vocabulary import meant
 
 LAWS = ("uniform", "log_uniform")
 
@@ -29,7 +30,7 @@ def drawn(value: Any) -> list[dict[str, Any]]:
 
 def _draw(dice: random.Random, name: str, law: Any) -> Any:
     if name not in Params.model_fields:
-        raise ValueError(f"draw: unknown parameter {name!r}{nearest(str(name), Params.model_fields)}")
+        raise ValueError(f"draw: unknown parameter {name!r}{meant(str(name), Params)}")
     if isinstance(law, list) and law:
         return dice.choice(law)
     if not isinstance(law, dict) or len(law) != 1:

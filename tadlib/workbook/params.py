@@ -83,6 +83,9 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     )
     top_k: int = Field(100, ge=1, description="proposals, and then detections, kept per video")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
+    nms_per: Literal["video", "class"] = Field(
+        "video", description="what thins each other: all proposals of a video, or once they are named those of a class"
+    )
     nms_tiou: float = Field(
         0.5, gt=0, le=1, description="tIoU above which proposals are the same; of soft NMS the width of its Gaussian"
     )

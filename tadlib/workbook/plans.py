@@ -23,11 +23,11 @@ from typing import Any
 
 import yaml
 
-from tadlib.data.checks import nearest
 from tadlib.files import digest
 from tadlib.workbook.command_line import mapping
 from tadlib.workbook.draws import drawn
 from tadlib.workbook.params import Params
+from tadlib.workbook.vocabulary import meant
 
 BLOCKS = ("sweep", "zip", "runs", "draw", "seeds")
 NAME = "name"  # of a run in `runs`: it stands for the parameters wherever the run is spoken of
@@ -68,6 +68,8 @@ def plan(
     path = Path(path)
     content, given = _read(path)
     below = _common(base) if base else {}
+    if base and "dataset" in given and below.get("dataset", given["dataset"]) != given["dataset"]:
+        raise ValueError(f"{path} asks about dataset {given['dataset']}, --base {base} is about {below['dataset']}")
     wanted = {name: _values(name, value) for name, value in (changes or {}).items()}
     try:
         own = _blocks(given)
@@ -110,10 +112,10 @@ def question(content: str) -> str:
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     if not path.is_file():
-        there = sorted(map(str, path.parent.glob("*.yaml")))
-        close = difflib.get_close_matches(str(path), there, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"no experiment file {path}; there are: {', '.join(there)}{hint}")
+        there = sorted(other.name for other in path.parent.glob("*.yaml"))
+        close = difflib.get_close_matches(path.name, there, n=1)
+        hint = f"did you mean {path.parent / close[0]}?" if close else f"there are: {', '.join(there) or 'none'}"
+        raise ValueError(f"no experiment file {path}; {hint}")
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
     try:
@@ -174,14 +176,14 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
     """The changes of every block that is there; a parameter may be in one block alone."""
     for name in given:
         if name not in BLOCKS and name not in Params.model_fields:
-            raise ValueError(f"unknown parameter {name!r}{nearest(str(name), [*BLOCKS, *Params.model_fields])}")
+            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, BLOCKS)}")
     makers = {"sweep": _grid, "zip": _zipped, "runs": _listed, "draw": drawn, "seeds": _seeds}
     blocks = {name: makers[name](given[name]) for name in BLOCKS if given.get(name) is not None}
     owner: dict[str, str] = {}
     for block, choices in blocks.items():
         for name in {name for change in choices for name in (_varied(change) if block == "runs" else change)}:
             if name not in Params.model_fields:
-                raise ValueError(f"{block}: unknown parameter {name!r}{nearest(str(name), Params.model_fields)}")
+                raise ValueError(f"{block}: unknown parameter {name!r}{meant(str(name), Params)}")
             if name in owner:
                 raise ValueError(f"{name} is varied by {owner[name]} and by {block}: keep one of them")
             owner[name] = block

@@ -26,7 +26,7 @@ DATA = frozenset(
 )
 WORDING = frozenset({"text", "descriptions", "lead"})
 NAMING = frozenset(NamingSwitches.model_fields)
-MERGING = frozenset({"nms", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
+MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tadlib.data.checks import nearest
 from tadlib.workbook.cells import assigned
 
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
@@ -38,7 +39,7 @@ class Vocabulary(BaseModel):
         given = {name: value for name, value in given.items() if name not in IGNORED}
         for name in given:
             if name not in cls.model_fields:
-                raise ValueError(f"unknown parameter {name!r}{_nearest(name, cls.model_fields)}")
+                raise ValueError(f"unknown parameter {name!r}{meant(name, cls)}")
         given = {name: value for name, value in given.items() if value is not None}
         try:
             return cls(**(cls.recipe(given) | given))
@@ -89,9 +90,17 @@ def allowed(name: str, model: type[BaseModel]) -> str:
     return " ".join([kind, " and ".join(limits)]).strip()
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+def meant(word: str, model: type[BaseModel], others: Iterable[str] = ()) -> str:
+    """A hint at the names that an unknown one may stand for: the nearest, or those described in its words."""
+    known, words = [*others, *model.model_fields], set(word.lower().replace("_", " ").split())
+    described = [name for name, field in model.model_fields.items() if words <= _words(field.description)]
+    if described and not difflib.get_close_matches(word, known, n=1):
+        return f"; did you mean {' or '.join(map(repr, sorted(described, key=len)[:3]))}?"
+    return nearest(word, known)
+
+
+def _words(description: str | None) -> set[str]:
+    return set((description or "").lower().replace(",", " ").replace(";", " ").split())
 
 
 def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:

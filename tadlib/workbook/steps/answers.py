@@ -41,13 +41,17 @@ def answer_about(
 def propose(
     answers: proposing.Answers, windows: WindowSet, params: Params, beside: Mapping[str, Proposals] | None = None
 ) -> dict[str, Proposals]:
-    """Proposals of every video of the windows, merged once; `beside` as `without_training.groups_beside` gives it."""
+    """Proposals of every video of the windows, merged once; `beside` as `without_training.groups_beside` gives it.
+
+    Where overlaps are thinned class by class these are more, and thinned when they have names.
+    """
+    by_class = params.nms_per == "class"
     return proposing.merge(
         answers,
         windows,
-        how=params.nms,
+        how="none" if by_class else params.nms,
         threshold=params.nms_tiou,
-        top_k=params.top_k,
+        top_k=proposing.SPARE * params.top_k if by_class else params.top_k,
         least=params.filter_threshold,
         beside=beside,
         share=params.agreement,

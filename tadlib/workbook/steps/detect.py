@@ -154,6 +154,8 @@ def _of_run(saved: Mapping[str, object], asking: Asking) -> Params:
     if precision == "fp16" and devices.pick(asking.device).type != "cuda":
         precision = "fp32"
     here = {"run_dir": "", "data_dir": asking.data_dir, "device": asking.device, "precision": precision}
+    if asking.encoder:
+        here |= {"encoder": asking.encoder, "pretrained": asking.pretrained}
     return Params.check({**saved, **here})
 
 

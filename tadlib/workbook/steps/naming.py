@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from tadlib.detector.proposals import Proposals
+from tadlib.detector.proposals import SPARE, Proposals
 from tadlib.evaluation import diagnosis, metrics
 from tadlib.naming import fusion, similarity
 from tadlib.naming.fusion import Detections, Naming
@@ -39,15 +39,17 @@ def fused(
 
     `classes` names the first columns of the logits that may be detected; without, the unseen ones.
     """
-    classes = classes or data.classes.unseen
-    options = Naming(
-        params.logit_scale, params.fusion, params.keep, params.top_k, params.fusion_weight, params.probability
-    )
+    classes, by_class = classes or data.classes.unseen, params.nms_per == "class"
+    most = SPARE * params.top_k if by_class else params.top_k
+    options = Naming(params.logit_scale, params.fusion, params.keep, most, params.fusion_weight, params.probability)
     whole = videos_as_wholes(data, proposals, params)
-    return {
+    named = {
         video_id: fusion.name(found, logits[video_id], classes, options, whole.get(video_id))
         for video_id, found in proposals.items()
     }
+    if not by_class:
+        return named
+    return fusion.thin(named, how=params.nms, threshold=params.nms_tiou, top_k=params.top_k)
 
 
 def class_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:

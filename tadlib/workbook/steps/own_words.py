@@ -10,6 +10,7 @@ LEARNT = "learnt on the run's classes and videos"
 READ = "a word is read as you write it"
 WHEN = "the detector says only when, CLIP says what, and background competes"
 WHY = {"text": READ, "lead": READ, "pooling=ordered": READ, "target": WHEN, "ensemble": WHEN, "candidates": WHEN}
+WHY |= {"nms_per": "overlaps are thinned before anything has a name"}
 WHY |= {"snippets": "a clip has as many snippets as its length asks for"}
 
 

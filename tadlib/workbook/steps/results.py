@@ -39,7 +39,7 @@ def compared(
 ) -> dict[str, tuple[str, Mapping[str, Detections]]]:
     """Role and detections of the floors, the training-free baselines, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.text(data.competing)
-    as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0}
+    as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
     by_clip = params.model_copy(update={"target": "foreground", "fusion": "clip"} | as_they_are)
     places = baselines.anchors(data.training_videos, data.benchmark.tious)
     free = {

@@ -15,6 +15,7 @@ ALONE = {
     "reject": "none",
     "proposed_by": "detector",
     "ensemble": "none",
+    "nms_per": "video",
 }  # what else a run adds
 
 
