@@ -112,9 +112,10 @@ def question(content: str) -> str:
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     if not path.is_file():
-        there = sorted(other.name for other in path.parent.glob("*.yaml"))
-        close = difflib.get_close_matches(path.name, there, n=1)
-        hint = f"did you mean {path.parent / close[0]}?" if close else f"there are: {', '.join(there) or 'none'}"
+        there = sorted(other.stem for other in path.parent.glob("*.yaml"))
+        close = difflib.get_close_matches(path.stem, there, n=1)
+        files = [str(path.parent / f"{stem}.yaml") for stem in close or there]
+        hint = f"did you mean {files[0]}?" if close else f"there are: {', '.join(files) or 'none'}"
         raise ValueError(f"no experiment file {path}; {hint}")
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
