@@ -11,13 +11,16 @@ from pathlib import Path
 from tadlib.files import atomic, locked
 from tadlib.workbook import telling, variants
 from tadlib.workbook.evidence import Evidence
-from tadlib.workbook.plans import question
-from tadlib.workbook.variants import Row
+from tadlib.workbook.params import Params
+from tadlib.workbook.plans import plan, question
+from tadlib.workbook.variants import Row, Study
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
 HEAD = ("question", "the log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
 NOTHING = "not yet measured"
+UNMEASURED = dict.fromkeys(DATA, NOTHING)
+OTHERWISE = " (not all of them the file's values)"
 SAMPLES = re.compile(r"\((\d+) splits? × (\d+) seeds?(?: \((\d+) pairs\))?")
 VERDICTS = re.compile(r": [+-][\d.]+(?: \[[^\]]*\])?, (better|worse|cannot tell)")
 
@@ -44,7 +47,7 @@ def _write(root: Path, path: Path, measured: Sequence[tuple[str, str, str]]) -> 
     old, _, after = rest.partition(END)
     cells = dict(_cells(old))
     for name, data, cell in measured:
-        have = cells.setdefault(name, dict.fromkeys(DATA, NOTHING))
+        have = cells.setdefault(name, dict(UNMEASURED))
         if samples(cell) < samples(have[data]) or compared(cell) < compared(have[data]):
             told.append(f"lab log: {name} ({data}) keeps what more runs or variants said")
         else:
@@ -91,11 +94,27 @@ def _measured(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
         words = telling.measured(rows, "mAP")
         first = next(iter(study.variants.values()))[0]
         asked = first.asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
-        if words and study.data in DATA and study.story.claim and (root / "params" / f"{asked}.yaml").is_file():
+        path = root / "params" / f"{asked}.yaml"
+        if words and study.data in DATA and study.story.claim and path.is_file():
             folder = first.dir.parent
             commits = {run.facts["commit"] for runs in study.variants.values() for run in runs}
             where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
+            words += "" if _asked_by(study, path) else OTHERWISE
             yield asked, study.data, f"{words}. Runs `{where}`, commit {', '.join(sorted(commits))}"
+
+
+def _asked_by(study: Study, path: Path) -> bool:
+    """Whether every variant is one that the file, as it stands, asks about, and none of `--set`."""
+    try:
+        planned = plan(path)
+    except ValueError:
+        return False
+    others, wanted = variants.SAMPLE | variants.PLACE, []
+    for given in planned.runs.values():
+        checked = Params.check(given).model_dump()
+        wanted.append({name: checked[name] for name in given if name not in others})
+    every = [run.parameters for runs in study.variants.values() for run in runs]
+    return all(any(each.items() <= run.items() for each in wanted) for run in every)
 
 
 def _cells(table: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -110,10 +129,12 @@ def _cells(table: str) -> Iterator[tuple[str, dict[str, str]]]:
 def _lines(root: Path, cells: dict[str, dict[str, str]]) -> Iterator[str]:
     yield "| " + " | ".join(HEAD) + " |"
     yield "|" + "---|" * len(HEAD)
-    for path in sorted((root / "params").glob("*.yaml")):
+    paths = sorted((root / "params").glob("*.yaml"))
+    # what is measured comes first
+    for path in sorted(paths, key=lambda path: verdict(cells.get(path.stem, UNMEASURED)) == NOTHING):
         said = variants.story(question(path.read_text(encoding="utf-8")))
         if said.claim:
-            have = cells.get(path.stem, dict.fromkeys(DATA, NOTHING))
+            have = cells.get(path.stem, UNMEASURED)
             rows = f" (row{'s' * (len(said.rows) > 1)} {', '.join(map(str, said.rows))})" if said.rows else ""
             link = f"[`{path.stem}`](../params/{path.name})"
             row = (said.question + rows, said.claim, *(have[data] for data in DATA), verdict(have), link)

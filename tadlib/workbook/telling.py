@@ -46,8 +46,14 @@ def sample(row: Row) -> str:
 
 def difference(found: Verdict) -> str:
     """A difference in points, with its interval where that is known."""
-    interval = f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]" if np.isfinite(found.low) else ""
-    return f"{100 * found.difference:+.1f}{interval}"
+    interval = f" [{_signed(found.low)}, {_signed(found.high)}]" if np.isfinite(found.low) else ""
+    return f"{_signed(found.difference)}{interval}"
+
+
+def _signed(fraction: float) -> str:
+    """Points with their sign; with a digit more where one would hide on which side of zero they are."""
+    short = f"{100 * fraction:+.1f}"
+    return f"{100 * fraction:+.2g}" if float(short) == 0 and fraction else short
 
 
 def table_row(row: Row, metric: str) -> dict[str, object]:
