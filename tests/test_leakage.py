@@ -33,6 +33,11 @@ def test_unseen_classes_that_train_under_another_name_are_found(benchmark):
     ]
 
 
+def test_unseen_classes_that_train_under_another_name_are_told(benchmark):
+    assert leakage.renamed(benchmark, SPLIT) == ["CliffDiving is Diving"]
+    assert leakage.renamed(benchmark, ClassSplit(0, 0, benchmark.classes, benchmark.classes)) == []
+
+
 def test_unseen_actions_in_training_videos_are_counted(benchmark):
     assert leakage.unlabelled(benchmark, SPLIT) == {
         "training videos": 2,
@@ -87,6 +92,9 @@ def test_the_splits_that_separate_the_pair_are_found(thumos14, split, cliff_divi
             if {row["unseen"], row["seen"]} == set(found):
                 found[row["unseen"]].add(split_id)
     assert found == {"CliffDiving": cliff_diving_unseen, "Diving": diving_unseen}
+    splits = [class_split(thumos14.classes, split, split_id) for split_id in range(10)]
+    told = {each.split_id for each in splits if leakage.renamed(thumos14, each)}
+    assert told == cliff_diving_unseen | diving_unseen, "one action that coincides by chance is none of them"
 
 
 @pytest.mark.parametrize(("split", "least", "most"), [(75, 0, 31), (50, 2, 34)])

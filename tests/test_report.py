@@ -72,6 +72,17 @@ def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home
         assert {label: len(runs) for label, runs in told.items()} == dict.fromkeys(labels, 6), "no run is lost"
 
 
+def test_what_is_left_without_splits_that_train_unseen_classes_under_a_seen_name_is_told(home):
+    version = next((home / "outputs" / "backbone").iterdir())
+    assert compared(experiments="outputs/backbone").renamed().rows == []
+    for folder in version.glob("*split_id-2*"):
+        record = read_json(folder / "metrics.json") | {"renamed": ["CliffDiving is Diving"]}
+        write_json(folder / "metrics.json", record)
+    first, second = compared(experiments="outputs/backbone").renamed().rows
+    assert (first["splits"], first["because"], second["variant"]) == ("50/2", "CliffDiving is Diving", "conv_layers=1")
+    assert (first["mean mAP (%)"].shown, first["without them (%)"].shown) == ("35.0", "32.5")
+
+
 def test_only_shared_samples_are_paired(home):
     version = next((home / "outputs" / "backbone").iterdir())
     shutil.rmtree(version / "conv_layers-1_split_id-2_seed-1")

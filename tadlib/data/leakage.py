@@ -5,7 +5,8 @@ learnt under the other's name (THUMOS14's CliffDiving is always annotated as Div
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from tadlib.data.windows import actions_in, cover
 from tadlib.segments import pairwise_tiou
 
 COINCIDES = 0.9
+OFTEN = 0.1  # share of a class's actions that are no coincidence
 
 
 def coinciding(videos: Iterable[Video]) -> Counter[tuple[str, str]]:
@@ -42,16 +44,23 @@ def _segments(actions: Sequence[Action]) -> torch.Tensor:
 def across(benchmark: Benchmark, split: ClassSplit) -> list[dict[str, object]]:
     """Pairs of classes on different sides of the split whose actions coincide, a row each and subset."""
     return [
-        {"subset": subset, "unseen": unseen, "seen": seen, "coincide": number, "of": _number(videos, unseen)}
-        for subset, videos in _subsets(benchmark)
-        for (unseen, seen), number in sorted(coinciding(videos).items())
-        if unseen in split.unseen and seen in split.seen and split.split
+        row for subset in (benchmark.train_subset, benchmark.test_subset) for row in _across(benchmark, split, subset)
     ]
 
 
-def _subsets(benchmark: Benchmark) -> Iterator[tuple[str, list[Video]]]:
-    for subset in (benchmark.train_subset, benchmark.test_subset):
-        yield subset, [video for video in benchmark.videos if video.subset == subset]
+def renamed(benchmark: Benchmark, split: ClassSplit) -> list[str]:
+    """Unseen classes that training learns under the name of a seen one: a tenth of their actions and more coincide."""
+    rows = _across(benchmark, split, benchmark.train_subset)
+    return [f"{row['unseen']} is {row['seen']}" for row in rows if row["coincide"] >= OFTEN * row["of"]]
+
+
+def _across(benchmark: Benchmark, split: ClassSplit, subset: str) -> list[dict[str, Any]]:
+    videos = [video for video in benchmark.videos if video.subset == subset]
+    return [
+        {"subset": subset, "unseen": unseen, "seen": seen, "coincide": number, "of": _number(videos, unseen)}
+        for (unseen, seen), number in sorted(coinciding(videos).items())
+        if unseen in split.unseen and seen in split.seen and split.split
+    ]
 
 
 def _number(videos: Iterable[Video], label: str) -> int:

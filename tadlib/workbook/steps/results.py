@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from tadlib.data import leakage
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
@@ -138,7 +139,8 @@ def summarise(
 ) -> dict[str, object]:
     """What metrics.json holds: flat names and fractions, the rows compared with, the protocol and its counts.
 
-    `blind_` names what the blind windows of the floor reach, whatever the label.
+    `blind_` names what the blind windows of the floor reach, whatever the label; `renamed` are the unseen classes that
+    training knows under a seen name.
     """
     ours = next(row for row in table if row["role"] == "ours")
     flat = {name: value for name, value in ours.items() if name.startswith("mAP")}
@@ -153,6 +155,7 @@ def summarise(
         "protocol": params.protocol,
         "counts": protocols.counts(data.scored, protocols.with_any(detections)),
         "unseen": list(data.classes.unseen),
+        "renamed": leakage.renamed(data.benchmark, data.classes),
     }
 
 
