@@ -256,3 +256,17 @@ def test_published_detections_as_shipped_score_the_same(shared_data, split):
         assert result["recall"][tiou] == pytest.approx(value, rel=0, abs=golden.TOLERANCE)
     # T3AL's protocol rounds each class: its authors' script differs from the unrounded value by less than 0.05 points
     assert evaluate(*files_of, protocol="t3al")["mAP"] == pytest.approx(result["mAP"], rel=0, abs=5e-4)
+
+
+@pytest.mark.parametrize("option", ["annotations", "detections", "classes", "seen", "against"])
+def test_a_file_that_is_not_there_is_named_with_its_option(option, tmp_path, capsys):
+    truth, found = written(tmp_path)
+    given = {"annotations": str(truth), "detections": str(found)} | {option: str(tmp_path / "nope")}
+    assert cli.main(["evaluate", *(word for name, value in given.items() for word in (f"--{name}", value))]) == 2
+    assert f"tad: --{option} must be a file, there is none at '{tmp_path / 'nope'}'" in capsys.readouterr().err
+
+
+def test_a_misspelt_protocol_is_named_before_anything_is_read(tmp_path, capsys):
+    truth, found = written(tmp_path)
+    assert cli.main(["evaluate", f"--annotations={truth}", f"--detections={found}", "--protocol", "strct"]) == 2
+    assert "--protocol is unknown: 'strct'; did you mean 'strict'?" in capsys.readouterr().err

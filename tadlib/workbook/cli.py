@@ -1,6 +1,7 @@
 """`tad run | list | report | evaluate | doctor`: experiments from the command line."""
 
 import argparse
+import os
 import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return {"run": _run, "list": _list, "report": _report, "evaluate": _evaluate, "doctor": _doctor}[
             options.command
         ](options)
+    except BrokenPipeError:  # who reads it, like `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, RuntimeError, OSError) as error:
         print(f"tad: {error}", file=sys.stderr)
         return 2
@@ -94,9 +98,17 @@ def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from tadlib.data.checks import nearest
     from tadlib.evaluation import result_file
+    from tadlib.evaluation.protocols import PROTOCOLS
     from tadlib.files import write_json
 
+    for name in ("annotations", "detections", "classes", "seen", "against"):
+        file = getattr(options, name)
+        if file and not Path(file).is_file():
+            raise ValueError(f"--{name} must be a file, there is none at {file!r}")
+    if options.protocol not in PROTOCOLS:
+        raise ValueError(f"--protocol is unknown: {options.protocol!r}{nearest(options.protocol, PROTOCOLS)}")
     task = result_file.read_task(
         options.annotations,
         subset=options.subset,
