@@ -32,6 +32,10 @@ def test_a_mistake_is_named(given, message):
     assert str(error.value).startswith(message)
 
 
+def test_the_demos_encoder_makes_its_own_weights():
+    assert Asking.check({"encoder": "tad-demo"}).pretrained == ""
+
+
 def test_what_papermill_hands_over_is_understood():
     given = Asking.check({"classes": '["diving", "a golf swing"]', "video": 7, "threshold": "0.1"})
     assert [word.name for word in given.words] == ["diving", "a golf swing"]

@@ -13,7 +13,7 @@ from tadlib.data.batches import Cut, WindowSet
 from tadlib.detector.averages import EMA_DECAY, Average
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import answer, merge
-from tadlib.detector.training import WARM_UP, NonFiniteLoss, Recipe, Trainer, fit
+from tadlib.detector.training import WARM_UP, NonFiniteLoss, Observers, Recipe, Trainer, fit
 from tadlib.evaluation.metrics import mean_average_precision
 
 CHANNELS = 6
@@ -230,6 +230,14 @@ def test_a_network_that_is_not_finite_is_named(value):
     torch.nn.init.constant_(model.actionness.bias, value)
     with pytest.raises(NonFiniteLoss, match=r"epoch 1: the network's answers are NaN or infinite; lower lr \(0.01\)"):
         fit(model, some(5), QUICK)
+
+
+def test_a_network_that_diverges_in_the_last_step_of_an_epoch_is_named_too():
+    def look(model):
+        raise FloatingPointError("the network's answers are NaN or infinite")
+
+    with pytest.raises(NonFiniteLoss, match="epoch 1: the network's answers are NaN or infinite"):
+        trained(observers=Observers(watch=look))
 
 
 def test_a_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path):

@@ -28,6 +28,7 @@ KINDS = {  # what is found -> (what training does, what evaluation does)
 }
 # THUMOS14: most actions of the first lie after its end; the label of the second is doubted by everybody who looked
 BELIEVED_WRONG = frozenset({"video_test_0000270", "video_test_0001496"})
+LISTED = 40  # names in a message; more would bury it
 FATAL = (
     "duration is not positive",
     "fps is not positive",
@@ -135,10 +136,11 @@ def _sentences(fatal: Sequence[Finding], classes: Sequence[str]) -> Iterator[str
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the most similar of the known names, or at all of them."""
+    """A hint at the most similar of the known names, or at the first of them."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known[:LISTED])}{more}"
 
 
 def table(repairs: dict[str, int]) -> list[dict[str, object]]:

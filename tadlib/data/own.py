@@ -57,7 +57,7 @@ def look(path: Path | str) -> Clip:
     path = Path(path)
     if not path.is_file():
         there = sorted(each.name for each in path.parent.glob("*.*") if each.suffix.lower() in SUFFIXES)
-        raise BrokenVideo(f"no video file {path}" + (nearest(path.name, there[:20]) if there else ""))
+        raise BrokenVideo(f"no video file {path}" + (nearest(path.name, there) if there else ""))
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

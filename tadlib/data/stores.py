@@ -185,12 +185,13 @@ READERS: dict[str, Callable[[Path, str], np.ndarray]] = {
 
 def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
     """The vectors (k, c) float32 of classes from an `.npz` of class name -> vector; raises ValueError naming it."""
+    classes = list(classes)
     with _named(Path(path)), np.load(path) as content:
         vectors = {name: np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
     missing = [name for name in classes if name not in vectors]
     if missing:
         raise ValueError(
-            f"{path} has no vector of {len(missing)} of {len(list(classes))} classes, first {missing[0]!r}"
+            f"{path} has no vector of {len(missing)} of {len(classes)} classes, first {missing[0]!r}"
             f"{nearest(missing[0], vectors)}"
         )
     widths = {len(vectors[name]) for name in classes}

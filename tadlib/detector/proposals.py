@@ -1,10 +1,10 @@
 """The detector's answers as proposals: from windows to seconds, merged once per video."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tadlib.data.batches import WindowSet
@@ -23,6 +23,14 @@ class Proposals(NamedTuple):
     segments: Float[Tensor, "n 2"]  # start, end; seconds
     scores: Float[Tensor, " n"]  # that it is an action, a probability
     embeddings: Float[Tensor, "n e"] | None = None  # of a detector that classifies with text
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """Proposals, or detections, of one video."""
+
+    segments: Tensor
+    scores: Tensor
 
 
 class Answers(NamedTuple):
@@ -118,28 +126,31 @@ def agreeing(own: Proposals, others: Proposals, share: float) -> Proposals:
 
 def thin(found: Mapping[str, Proposals], *, how: str, threshold: float, top_k: int) -> dict[str, Proposals]:
     """The best `top_k` proposals of every video, overlapping ones thinned: by hard or soft NMS, or not at all."""
-    numbers = [len(proposals.scores) for proposals in found.values()]
-    groups = torch.repeat_interleave(torch.arange(len(numbers)), torch.tensor(numbers))
-    segments = torch.cat([proposals.segments for proposals in found.values()])
-    scores = torch.cat([proposals.scores for proposals in found.values()])
-    scores, kept = thinned(segments, scores, groups, how, threshold)
-    each = zip(found.items(), scores.split(numbers), kept.split(numbers), strict=True)
-    return {
-        video_id: _best(_chosen(proposals._replace(scores=lowered), stay), 0.0, top_k)
-        for (video_id, proposals), lowered, stay in each
-    }
+    if not found:
+        return {}
+    groups = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each.scores) for each in found.values()]))
+    stays = zip(found.items(), thinned(found.values(), groups, how, threshold), strict=True)
+    return {video_id: _chosen(each._replace(scores=scores), rows[:top_k]) for (video_id, each), (scores, rows) in stays}
 
 
 def thinned(
-    segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], how: str, threshold: float
-) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
-    """Scores, and which stay, where overlapping segments of a group are thinned by hard or soft NMS, or not at all."""
+    found: Iterable[Scored], groups: Int[Tensor, " n"], how: str, threshold: float
+) -> Iterator[tuple[Float[Tensor, " n"], Int[Tensor, " k"]]]:
+    """Of each video the scores and the rows that stay, best first, where overlapping segments of a group are thinned.
+
+    `groups` number the segments of all videos, one after the other.
+    """
+    found = list(found)
+    segments, scores = torch.cat([each.segments for each in found]), torch.cat([each.scores for each in found])
     kept = torch.ones_like(scores, dtype=torch.bool)
     if how == "hard":
         kept = torch.zeros_like(kept).index_fill(0, nms(segments, scores, groups, threshold), True)
     elif how == "soft":
         scores = soft_nms_of_groups(segments, scores, groups, sigma=threshold)
-    return scores, kept
+    numbers = [len(each.scores) for each in found]
+    for lowered, stay in zip(scores.split(numbers), kept.split(numbers), strict=True):
+        order = lowered.argsort(descending=True, stable=True)
+        yield lowered, order[stay[order]]
 
 
 def _in_seconds(answers: Answers, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:

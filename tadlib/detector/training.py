@@ -94,14 +94,14 @@ def fit(  # noqa: PLR0913  each of them is something else
         for epoch in range(len(trainer.history) + 1, recipe.epochs + 1):
             try:
                 row = trainer.epoch(epoch, texts, device, dtype)
+                if team.leads:
+                    trainer.look(observers)
             except FloatingPointError as error:
                 raise NonFiniteLoss(f"epoch {epoch}: {error}; lower lr ({recipe.lr}) or clip_norm") from error
-            if not team.leads:
-                continue
-            trainer.look(observers)
-            said = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
-            progress(epoch, recipe.epochs, said)
-            if checkpoint is not None:
+            if team.leads:
+                said = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
+                progress(epoch, recipe.epochs, said)
+            if team.leads and checkpoint is not None:
                 trainer.save(checkpoint)
     trainer.store()
     return trainer.history

@@ -108,17 +108,17 @@ def name(
 
 def thin(found: Mapping[str, Detections], *, how: str, threshold: float, top_k: int) -> dict[str, Detections]:
     """The best `top_k` detections of every video, overlapping ones of one class thinned: by hard or soft NMS."""
+    if not found:
+        return {}
     of = [(video_id, label) for video_id, each in found.items() for label in each.labels]
     places = {pair: place for place, pair in enumerate(dict.fromkeys(of))}
     groups = torch.tensor([places[pair] for pair in of], dtype=torch.int64)
-    numbers = [len(each.labels) for each in found.values()]
-    segments, scores = (torch.cat([each[field] for each in found.values()]) for field in (0, 1))
-    scores, kept = thinned(segments, scores, groups, how, threshold)
     best = {}
-    for (video_id, each), lowered, stay in zip(found.items(), scores.split(numbers), kept.split(numbers), strict=True):
-        order = lowered.argsort(descending=True, stable=True)
-        order = order[stay[order]][:top_k]
-        best[video_id] = Detections(each.segments[order], lowered[order], tuple(each.labels[row] for row in order))
+    for (video_id, each), (scores, rows) in zip(
+        found.items(), thinned(found.values(), groups, how, threshold), strict=True
+    ):
+        rows = rows[:top_k]
+        best[video_id] = Detections(each.segments[rows], scores[rows], tuple(each.labels[row] for row in rows))
     return best
 
 

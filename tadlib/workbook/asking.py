@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tadlib.data.encoder import DEMO
 from tadlib.naming.words import Word, read_words
 from tadlib.workbook.runs import resolve
 from tadlib.workbook.vocabulary import Vocabulary
@@ -46,7 +47,7 @@ class Asking(Vocabulary):
 
     @model_validator(mode="after")
     def _an_encoder_has_weights(self) -> "Asking":
-        if bool(self.encoder) != bool(self.pretrained):
+        if bool(self.encoder) != bool(self.pretrained) and self.encoder != DEMO:
             raise ValueError(
                 f"encoder and pretrained belong together, as -p encoder ViT-B-16 -p pretrained openai; "
                 f"got encoder={self.encoder!r}, pretrained={self.pretrained!r}"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ](options)
     except BrokenPipeError:  # who reads it, like `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 128 + signal.SIGPIPE if options.command == "run" else 0  # a batch is cut short
     except (ValueError, RuntimeError, OSError) as error:
         print(f"tad: {error}", file=sys.stderr)
         return 2
@@ -105,7 +106,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     for name in ("annotations", "detections", "classes", "seen", "against"):
         file = getattr(options, name)
-        if file and not Path(file).is_file():
+        if file and (not Path(file).exists() or Path(file).is_dir()):
             raise ValueError(f"--{name} must be a file, there is none at {file!r}")
     if options.protocol not in PROTOCOLS:
         raise ValueError(f"--protocol is unknown: {options.protocol!r}{nearest(options.protocol, PROTOCOLS)}")
@@ -124,10 +125,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.against:
         told = result_file.against(task, options.detections, options.against, drop_bad=options.drop_bad)
         result["against"] = told._asdict()
-        low, high = 100 * told.low, 100 * told.high
-        print(
-            f"against {options.against}: {100 * told.difference:+.2f} points [{low:+.2f}, {high:+.2f}], {told.verdict}"
-        )
+        span = f"[{100 * told.low:+.2f}, {100 * told.high:+.2f}]"
+        print(f"against {options.against}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
     if options.json:
         write_json(options.json, result)
     return 0
@@ -166,6 +165,8 @@ def _run(options: argparse.Namespace) -> int:
                 folder = experiments.version_dir(each, options.new)
                 print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
                 ended.append((each.name, folder, experiments.execute(each, folder, way, _say, pool)))
+            except BrokenPipeError:
+                raise
             except OSError as error:  # a full disk, say: the other files may still have room
                 print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
     return max(_conclude(ended, options.track), int(len(ended) < len(planned)))

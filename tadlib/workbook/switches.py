@@ -40,7 +40,7 @@ class DetectorSwitches(BaseModel):
     compile: bool = Field(False, description="compile the network before training")
     deterministic: bool = Field(False, description="deterministic algorithms only, slower on CUDA")
     tensorboard: bool = Field(False, description="write the history as TensorBoard logs too")
-    filter_threshold: float = Field(0.0, ge=0, lt=1, description="actionness below which a proposal is dropped")
+    filter_threshold: float = Field(0.0, ge=0, lt=1, description="score below which a proposal is dropped")
     agreement: float = Field(
         0.0, ge=0, le=1, description="share of CLIP's own groups of snippets in a proposal's score, by their overlap"
     )

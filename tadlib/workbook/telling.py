@@ -51,22 +51,22 @@ def difference(found: Verdict) -> str:
 
 
 def _signed(fraction: float) -> str:
-    """Points with their sign; with a digit more where one would hide on which side of zero they are."""
-    short = f"{100 * fraction:+.1f}"
-    return f"{100 * fraction:+.2g}" if float(short) == 0 and fraction else short
+    """Points with their sign; with more digits where one would hide on which side of zero they are."""
+    told = (f"{100 * fraction:+.{digits}f}" for digits in (1, 2, 3))
+    return next((each for each in told if float(each)), f"{100 * fraction:+.1f}")
 
 
 def table_row(row: Row, metric: str) -> dict[str, object]:
     """A variant beside the baseline, as a row of a table."""
     spent, found = cost(row), row.difference
-    spread = row.values.deviation
+    spread, gained = row.values.deviation, float("nan") if found is None else found.difference
     return {
         "experiment": row.study.title,
         "variant": row.variant,
         f"mean {metric} (%)": points(row.values.mean),
         "s.d.": Number("" if np.isnan(spread) else f"{100 * spread:.1f}", spread),
         "runs": count(row.values.number),
-        "difference (points)": Number("", float("nan")) if found is None else points(found.difference, "+.1f"),
+        "difference (points)": Number("" if np.isnan(gained) else _signed(gained), gained),
         "95 % interval": "" if found is None or np.isinf(found.low) else difference(found).split(" ", 1)[1],
         "verdict": "baseline" if row.variant == row.study.baseline else "no pair" if found is None else found.verdict,
         "over": row.basis,
@@ -83,9 +83,9 @@ def cost(row: Row) -> dict[str, float]:
     return {"seconds": float(np.mean(spent)), "memory": float(np.mean([run.memory_mb for run in runs]))}
 
 
-def points(fraction: float, how: str = ".1f") -> Number:
-    """A fraction in per cent, or a difference in points."""
-    return Number(format(100 * fraction, how), fraction)
+def points(fraction: float) -> Number:
+    """A fraction in per cent."""
+    return Number(f"{100 * fraction:.1f}", fraction)
 
 
 def count(number: int) -> Number:

@@ -92,8 +92,9 @@ def allowed(name: str, model: type[BaseModel]) -> str:
 
 def meant(word: str, model: type[BaseModel], others: Iterable[str] = ()) -> str:
     """A hint at the names that an unknown one may stand for: the nearest, or those described in its words."""
-    known, words = [*others, *model.model_fields], set(word.lower().replace("_", " ").split())
-    described = [name for name, field in model.model_fields.items() if words <= _words(field.description)]
+    known, words = [*others, *model.model_fields], {part for part in word.lower().split("_") if len(part) > 3}
+    fields = model.model_fields.items()
+    described = [name for name, field in fields if words and words <= _words(field.description)]
     if described and not difflib.get_close_matches(word, known, n=1):
         return f"; did you mean {' or '.join(map(repr, sorted(described, key=len)[:3]))}?"
     return nearest(word, known)

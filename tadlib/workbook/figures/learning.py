@@ -79,8 +79,8 @@ def losses(history: Sequence[Mapping[str, float]]) -> Picture:
 
 
 @styled
-def query_positions(segments_cw: np.ndarray, actionness: np.ndarray) -> Picture:
-    """Where each query (q) answers over many windows (b): its segments (b, q, 2) as centre and width, by actionness."""
+def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
+    """Where each query (q) answers over many windows (b): its segments (b, q, 2) as centre and width, by score."""
     figure, axes = picture(3.4, "Centres and widths that the queries predict over many windows", nrows=1, ncols=2)
     left, right = axes[0]
     order = np.argsort(segments_cw[..., 0].mean(axis=0))
@@ -92,15 +92,15 @@ def query_positions(segments_cw: np.ndarray, actionness: np.ndarray) -> Picture:
     left.set_ylabel("centre (fraction of the window, line: 80 %)")
     left.set_ylim(0, 1)
     left.set_title("Each query has its place")
-    step = math.ceil(actionness.size / DOTS)
-    ranked = actionness.ravel().argsort()[::-step][::-1]  # the surest lie on top
-    flat, sureness = segments_cw.reshape(-1, 2)[ranked], actionness.ravel()[ranked]
+    step = math.ceil(scores.size / DOTS)
+    ranked = scores.ravel().argsort()[::-step][::-1]  # the surest lie on top
+    flat, sureness = segments_cw.reshape(-1, 2)[ranked], scores.ravel()[ranked]
     dots = right.scatter(flat[:, 0], flat[:, 1], c=sureness, s=4, cmap=SEQUENTIAL, vmin=0, vmax=1, lw=0)
     right.set_xlabel("centre (fraction of the window)")
     right.set_ylabel("width (fraction of the window)")
     right.set_yscale("log")
-    right.set_title("Every answer, by actionness" if step == 1 else f"One answer in {step}, by actionness")
-    figure.colorbar(dots, ax=right, label="actionness")
+    right.set_title("Every answer, by score" if step == 1 else f"One answer in {step}, by score")
+    figure.colorbar(dots, ax=right, label="score")
     return figure
 
 

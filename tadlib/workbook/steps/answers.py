@@ -43,7 +43,7 @@ def propose(
 ) -> dict[str, Proposals]:
     """Proposals of every video of the windows, merged once; `beside` as `without_training.groups_beside` gives it.
 
-    Where overlaps are thinned class by class these are more, and thinned when they have names.
+    Where overlaps are thinned class by class these are more, and thinned when they have names: see `without_names`.
     """
     by_class = params.nms_per == "class"
     return proposing.merge(
@@ -56,6 +56,13 @@ def propose(
         beside=beside,
         share=params.agreement,
     )
+
+
+def without_names(proposals: Mapping[str, Proposals], params: Params) -> Mapping[str, Proposals]:
+    """The proposals that count where nobody looks at names: overlaps thinned, as many as are kept."""
+    if params.nms_per == "video":
+        return proposals
+    return proposing.thin(proposals, how=params.nms, threshold=params.nms_tiou, top_k=params.top_k)
 
 
 def texts_read(data: Data, params: Params, classes: Sequence[str]) -> Float[Tensor, "k c"] | None:

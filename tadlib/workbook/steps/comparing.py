@@ -132,6 +132,9 @@ class Compared:
                         "without them (%)": telling.points(float(np.mean(rest))) if rest else "no other split",
                     }
                 )
+        every = [run for row in self.rows for run in row.study.variants[row.variant]]
+        if any("renamed" not in run.metrics for run in every):
+            return Sortable(told, empty="not recorded by runs as old as these")
         return Sortable(told, empty="none: on no split is an unseen class a seen one under another name")
 
     def histories(self) -> dict[str, dict[str, list]]:

@@ -136,7 +136,7 @@ def _read_by(trained: Params, asked: Asked) -> Float[Tensor, "k c"] | None:
     """
     if trained.target == "foreground":
         return answers.texts_read(asked, trained, asked.competing)
-    seen = tuple(asked.about["seen"])
+    seen = tuple(asked.about.get("seen", ()))  # a checkpoint of long ago does not say
     if trained.target == "none":
         return torch.eye(len(seen))
     return torch.cat([answers.target_texts(asked, trained, seen), asked.text(asked.classes.unseen)])

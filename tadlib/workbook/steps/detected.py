@@ -101,7 +101,8 @@ def warnings(asked: Asked) -> dict[str, str]:
     if asked.encoder.name == DEMO and not asked.video.actions:
         found["WARNING, pictures"] = (
             f"{DEMO} has seen nothing but drawings of twenty sports, with captions about them: of a filmed video, "
-            "or for words that no caption has, what it answers is a guess. Pass -p run_dir of a run on a real CLIP"
+            "or for words that no caption has, what it answers is a guess. Pass -p run_dir of a run on a real CLIP, or "
+            "-p detector none -p encoder ViT-B-16 -p pretrained openai"
         )
     if asked.clip.duration - asked.video.duration > _slack(asked):
         found["WARNING, length"] = (

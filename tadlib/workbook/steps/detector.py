@@ -25,7 +25,7 @@ from tadlib.detector.proposals import Proposals
 from tadlib.files import Progress, atomic, silent
 from tadlib.workbook import stages
 from tadlib.workbook.params import Params
-from tadlib.workbook.runs import Run
+from tadlib.workbook.runs import Run, RunError
 from tadlib.workbook.steps.answers import texts_read
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.watching import SEEN, divided, watching
@@ -141,9 +141,16 @@ def network(channels: int, params: Params, classes: int = 0) -> ConditionalDetr:
 
 
 def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:
-    """The detector of an earlier stage; its own parameters decide its shape."""
+    """The detector of an earlier stage; its own parameters decide its shape.
+
+    Raises RunError for one that reads other texts than the parameters say.
+    """
     saved = torch.load(run.require("checkpoint.pt", "train"), map_location="cpu", weights_only=True)
     trained = Params.check(saved["params"])
+    for name in ("target", "fuse_text"):
+        was, now = getattr(trained, name), getattr(params, name)
+        if was != now:
+            raise RunError(f"{name} must be that of the training in {run.dir}, got {now}: pass -p {name} {was}")
     model = network(data.store.read(data.scored[0].id).shape[1], trained, len(data.classes.seen))
     model.load_state_dict(saved["model"])
     return model

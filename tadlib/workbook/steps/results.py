@@ -15,6 +15,7 @@ from tadlib.evaluation.scoring import recalls
 from tadlib.naming.fusion import Detections, Naming, select
 from tadlib.naming.similarity import probability
 from tadlib.workbook.params import Params
+from tadlib.workbook.steps.answers import without_names
 from tadlib.workbook.steps.data import Data, true_segments
 from tadlib.workbook.steps.namers import whole_videos
 from tadlib.workbook.steps.naming import class_logits, fused, name
@@ -101,7 +102,7 @@ def recall_curves(data: Data, proposals: Mapping[str, Proposals], params: Params
     """AR@AN of this run's proposals and of blind windows."""
     return {
         name: list(metrics.average_recall(data.test_videos, found).values())
-        for name, found in (("proposals", proposals), ("blind windows", _blind(data, params)))
+        for name, found in (("proposals", without_names(proposals, params)), ("blind windows", _blind(data, params)))
     }
 
 
@@ -144,8 +145,9 @@ def summarise(
     """
     ours = next(row for row in table if row["role"] == "ours")
     flat = {name: value for name, value in ours.items() if name.startswith("mAP")}
-    flat |= {f"agnostic_{name}": value for name, value in _agnostic(data, proposals).items()}
-    flat |= recalls(compare_rows(data.test_videos, proposals))
+    apart = without_names(proposals, params)
+    flat |= {f"agnostic_{name}": value for name, value in _agnostic(data, apart).items()}
+    flat |= recalls(compare_rows(data.test_videos, apart))
     blind = _blind(data, params)
     flat["blind_agnostic_mAP"] = _agnostic(data, blind)["mAP"]
     flat["blind_AR@100"] = recalls(compare_rows(data.test_videos, blind))["AR@100"]

@@ -20,7 +20,7 @@ from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis, metrics, protocols
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.answers import answer_about, propose, texts_read, windows_of
+from tadlib.workbook.steps.answers import answer_about, propose, texts_read, windows_of, without_names
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.naming import name
 from tadlib.workbook.steps.without_training import groups_beside
@@ -108,9 +108,10 @@ def measured(
         table = diagnosis.class_table(videos, detections, classes, tious, params.protocol, unclear)
         return metrics.means(table, tious)["mAP"]
 
-    row = {side: precision(found, None)}
+    apart = without_names(found, params)
+    row = {side: precision(apart, None)}
     of = side.removeprefix("mAP")
-    row |= {f"{at}{of}": value for at, value in metrics.average_recall(videos, found, COUNTS).items()}
+    row |= {f"{at}{of}": value for at, value in metrics.average_recall(videos, apart, COUNTS).items()}
     return row | ({NAMED: precision(name(data, found, params), data.classes.unseen)} if side == UNSEEN else {})
 
 
