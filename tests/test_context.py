@@ -6,7 +6,7 @@ from lessons import LABELS, named, taught
 from torch.nn import functional
 
 from tadlib.data.encoder import load_encoder
-from tadlib.naming.context import Context
+from tadlib.naming.context import Context, fits
 from tadlib.naming.semantics import Parts, Said, Semantics
 from tadlib.naming.text import Steps, in_rows
 from tadlib.naming.training import Examples
@@ -91,3 +91,13 @@ def test_a_handful_of_segments_is_learned_by_heart(encoder, where):
 def test_a_text_that_leaves_no_room_is_named(encoder):
     with pytest.raises(ValueError, match=r"context=30 leaves no room for 'jump': 33 of 32 tokens; pass fewer vectors"):
         Context(encoder, 30)([("jump",)])
+
+
+def test_vectors_fit_where_every_text_leaves_room_for_them(encoder):
+    texts = [("jump", "a long jump"), ("x",)]
+    longest = len(encoder.tokenizer.encode("a long jump"))
+    most = encoder.tokenizer.context_length - 2 - longest
+    assert fits(encoder, most, texts) and not fits(encoder, most + 1, texts) and fits(encoder, 0, texts)
+    Context(encoder, most)(texts)
+    with pytest.raises(ValueError, match="leaves no room for 'a long jump'"):
+        Context(encoder, most + 1)(texts)

@@ -4,7 +4,7 @@ The tower's weights stay as they are: gradients reach nothing but the vectors. T
 so that the tower's own code reads the text, whatever open_clip architecture it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Int
@@ -14,7 +14,16 @@ from tadlib.data.encoder import Encoder
 from tadlib.naming.text import Steps, in_rows
 from tadlib.naming.tokens import has_pieces
 
+ENDS = 2  # tokens that say where a text begins and ends
 STAND_IN = "x"  # its embedding is never read
+
+
+def fits(encoder: Encoder, number: int, texts: Iterable[Sequence[str]]) -> bool:
+    """Whether so many vectors leave room for every text of some classes; any text fits where there are none."""
+    if not number:
+        return True
+    longest = max(len(encoder.tokenizer.encode(text)) for several in texts for text in several)
+    return longest + number + ENDS <= encoder.tokenizer.context_length
 
 
 class Context(nn.Module):

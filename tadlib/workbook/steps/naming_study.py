@@ -10,6 +10,7 @@ from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import calibration, metrics
 from tadlib.evaluation.calibration import Reliability
 from tadlib.naming import tokens
+from tadlib.naming.context import fits
 from tadlib.naming.descriptions import KINDS, has_all
 from tadlib.naming.fusion import Detections
 from tadlib.naming.pooling import HOW
@@ -37,13 +38,15 @@ def styles(data: Data) -> tuple[str, ...]:
 def compare_poolings(data: Data, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
     """Every pooling on the same segments: share named right of true ones and of good proposals, and mAP, by CLIP.
 
-    Order-aware pooling is there where every class has subactions, and reads them; the others read `text`. Poolings
-    that learn are trained as everything else that the parameters ask for, on seen classes.
+    Order-aware pooling is there where every class has subactions that leave room for `context`, and reads them; the
+    others read `text`. Poolings that learn are trained as everything else that the parameters ask for, on seen classes.
     """
     changes = [{"pooling": how} for how in (*HOW, *READERS)]
     if "subactions" in styles(data) and params.text_head != "cross" and params.background != "learned":
         bins = max(params.roi_bins, Params.model_fields["roi_bins"].default)  # no fewer than a class has steps
-        changes.append({"pooling": "ordered", "text": "subactions", "lead": "none", "roi_bins": bins})
+        ordered = {"pooling": "ordered", "text": "subactions", "lead": "none", "roi_bins": bins}
+        steps = texts_of(data.benchmark.classes, wording(params.model_copy(update=ordered)))
+        changes += [ordered] if fits(data.encoder, params.context, steps) else []
     if params.pooling == "ordered":
         changes = [{"text": "subactions", "lead": "none"} | change for change in changes]
     rows = []
