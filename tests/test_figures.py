@@ -186,9 +186,9 @@ def test_attention_shows_queries_in_the_order_of_where_they_look():
 
 @pytest.mark.parametrize(("windows", "step"), [(1, 1), (50, 1), (51, 2), (200, 4)])
 def test_of_too_many_answers_some_are_drawn_the_surest_last(windows, step):
-    actionness = RNG.random((windows, 80))
-    axes = figures.query_positions(RNG.random((windows, 80, 2)), actionness).axes[1]
+    scores = RNG.random((windows, 80))
+    axes = figures.query_positions(RNG.random((windows, 80, 2)), scores).axes[1]
     drawn = axes.collections[0].get_array()
-    assert len(drawn) == actionness.size // step and (np.diff(drawn) >= 0).all()
-    assert drawn[-1] == actionness.max()
-    assert axes.get_title(loc="left") == ("Every answer" if step == 1 else f"One answer in {step}") + ", by actionness"
+    assert len(drawn) == scores.size // step and (np.diff(drawn) >= 0).all()
+    assert drawn[-1] == scores.max()
+    assert axes.get_title(loc="left") == ("Every answer" if step == 1 else f"One answer in {step}") + ", by score"

@@ -22,7 +22,7 @@ from tadlib.workbook.figures.style import (
     styled,
 )
 
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPXp"
 ROLES = {"ours": OURS, "floor": FLOOR, "baseline": CYCLE[1], "ceiling": CEILING}
 
 
