@@ -1,7 +1,7 @@
 """The detector's answers as proposals: from windows to seconds, merged once per video."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -23,14 +23,6 @@ class Proposals(NamedTuple):
     segments: Float[Tensor, "n 2"]  # start, end; seconds
     scores: Float[Tensor, " n"]  # that it is an action, a probability
     embeddings: Float[Tensor, "n e"] | None = None  # of a detector that classifies with text
-
-
-@runtime_checkable
-class Scored(Protocol):
-    """Proposals, or detections, of one video."""
-
-    segments: Tensor
-    scores: Tensor
 
 
 class Answers(NamedTuple):
@@ -128,27 +120,29 @@ def thin(found: Mapping[str, Proposals], *, how: str, threshold: float, top_k: i
     """The best `top_k` proposals of every video, overlapping ones thinned: by hard or soft NMS, or not at all."""
     if not found:
         return {}
-    groups = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each.scores) for each in found.values()]))
-    stays = zip(found.items(), thinned(found.values(), groups, how, threshold), strict=True)
-    return {video_id: _chosen(each._replace(scores=scores), rows[:top_k]) for (video_id, each), (scores, rows) in stays}
+    segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
+    groups = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each) for each in scores]))
+    stays = zip(found.items(), thinned(segments, scores, groups, how, threshold), strict=True)
+    return {
+        video_id: _chosen(each._replace(scores=lowered), rows[:top_k]) for (video_id, each), (lowered, rows) in stays
+    }
 
 
 def thinned(
-    found: Iterable[Scored], groups: Int[Tensor, " n"], how: str, threshold: float
-) -> Iterator[tuple[Float[Tensor, " n"], Int[Tensor, " k"]]]:
-    """Of each video the scores and the rows that stay, best first, where overlapping segments of a group are thinned.
+    segments: Sequence[Tensor], scores: Sequence[Tensor], groups: Int[Tensor, " n"], how: str, threshold: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each video the scores (m,) and the rows (k,) that stay, best first, where segments of a group are thinned.
 
-    `groups` number the segments of all videos, one after the other.
+    `segments` (m, 2) in seconds and `scores` (m,) are one entry a video; `groups` number the segments of all videos,
+    one after the other. Overlaps are thinned by hard or soft NMS, or not at all.
     """
-    found = list(found)
-    segments, scores = torch.cat([each.segments for each in found]), torch.cat([each.scores for each in found])
-    kept = torch.ones_like(scores, dtype=torch.bool)
+    numbers, spans, worth = [len(each) for each in scores], torch.cat(list(segments)), torch.cat(list(scores))
+    kept = torch.ones_like(worth, dtype=torch.bool)
     if how == "hard":
-        kept = torch.zeros_like(kept).index_fill(0, nms(segments, scores, groups, threshold), True)
+        kept = torch.zeros_like(kept).index_fill(0, nms(spans, worth, groups, threshold), True)
     elif how == "soft":
-        scores = soft_nms_of_groups(segments, scores, groups, sigma=threshold)
-    numbers = [len(each.scores) for each in found]
-    for lowered, stay in zip(scores.split(numbers), kept.split(numbers), strict=True):
+        worth = soft_nms_of_groups(spans, worth, groups, sigma=threshold)
+    for lowered, stay in zip(worth.split(numbers), kept.split(numbers), strict=True):
         order = lowered.argsort(descending=True, stable=True)
         yield lowered, order[stay[order]]
 

@@ -101,8 +101,8 @@ def fit(  # noqa: PLR0913  each of them is something else
             if team.leads:
                 said = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
                 progress(epoch, recipe.epochs, said)
-            if team.leads and checkpoint is not None:
-                trainer.save(checkpoint)
+                if checkpoint is not None:
+                    trainer.save(checkpoint)
     trainer.store()
     return trainer.history
 

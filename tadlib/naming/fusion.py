@@ -113,12 +113,12 @@ def thin(found: Mapping[str, Detections], *, how: str, threshold: float, top_k: 
     of = [(video_id, label) for video_id, each in found.items() for label in each.labels]
     places = {pair: place for place, pair in enumerate(dict.fromkeys(of))}
     groups = torch.tensor([places[pair] for pair in of], dtype=torch.int64)
+    segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     best = {}
-    for (video_id, each), (scores, rows) in zip(
-        found.items(), thinned(found.values(), groups, how, threshold), strict=True
-    ):
+    stays = zip(found.items(), thinned(segments, scores, groups, how, threshold), strict=True)
+    for (video_id, each), (lowered, rows) in stays:
         rows = rows[:top_k]
-        best[video_id] = Detections(each.segments[rows], scores[rows], tuple(each.labels[row] for row in rows))
+        best[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[row] for row in rows))
     return best
 
 
