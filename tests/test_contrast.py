@@ -9,7 +9,7 @@ from lessons import LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
 from tadlib.naming.losses import contrastive, grounded, targets
-from tadlib.naming.negatives import beside, has_order, shuffled
+from tadlib.naming.negatives import beside, has_order, repeated, shuffled
 from tadlib.naming.semantics import Parts, Semantics, score_of
 from tadlib.naming.text import Steps
 from tadlib.naming.training import Lesson, learn, loss_of, wrong_orders, wrong_regions
@@ -86,6 +86,11 @@ def test_what_lies_beside_a_segment_is_as_long_and_in_the_video():
     assert regions[0].tolist() == [[6, 10], [14, 18]] and regions[1].tolist() == [[0, 1], [5, 9]]
     assert regions[2].tolist() == [[10, 16], [22, 25]]
     assert there.tolist() == [[True, True], [False, True], [True, True], [False, False]]
+
+
+def test_a_stretch_with_an_action_of_the_same_class_is_known():
+    spans, labels = torch.tensor([[10.0, 14.0], [15.0, 18.0], [6.0, 9.9], [30.0, 33.0]]), torch.tensor([0, 0, 1, 0])
+    assert repeated(spans, labels, 40.0).tolist() == [[False, True], [True, False], [False, False], [False, False]]
 
 
 def test_wrong_pairs_are_scored_for_the_right_class():

@@ -119,6 +119,14 @@ def test_a_query_on_an_ignored_action_is_no_mistake():
     assert spared == pytest.approx(only) and blamed > 10 * spared
 
 
+def test_a_query_whose_nearest_action_is_ignored_is_expected_to_be_worth_nothing_in_particular():
+    segments_cw, logits = torch.tensor([[[0.25, 0.5], [0.75, 0.4]]]), torch.tensor([[9.0, 9.0]])
+    blamed, spared = (
+        dense.quality_loss(logits, segments_cw, [wanted]).item() for wanted in (FIRST_HALF, ignoring((0.75, 0.5)))
+    )
+    assert spared < 1e-3 and blamed == pytest.approx(0.5, abs=1e-3)
+
+
 def test_a_query_that_hardly_touches_an_ignored_action_is_a_mistake():
     outputs = answers([[0.25, 0.5], [0.75, 0.3]], [3.0, 2.0])
     blamed, same = (

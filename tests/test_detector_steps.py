@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from tadlib.data.windows import cover
 from tadlib.detector.losses import Criterion
 from tadlib.detector.matching import Costs
 from tadlib.detector.proposals import Proposals
@@ -14,7 +15,7 @@ from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import watching
 from tadlib.workbook.steps.data import true_segments
-from tadlib.workbook.steps.detector import network, recipe_of, unlabelled
+from tadlib.workbook.steps.detector import network, recipe_of
 
 CLASSES = ("Diving", "HighJump", "Shotput", "LongJump")
 SMALL = {"features": "simulate", "width": 16, "heads": 2, "queries": 6, "encoder_layers": 1, "decoder_layers": 2}
@@ -37,7 +38,7 @@ WORDS = {
     "softer segmentation": {"segmentation": "memory", "segmentation_temperature": 1.0},
     "distance IoU": {"overlap_loss": "diou", "cost_giou": 1.0},
     "plain IoU": {"overlap_loss": "iou"},
-    "ignoring unseen actions": {"ignore_unseen": True},
+    "ignoring unseen actions": {"ignore_unseen": "everywhere"},
     "jitter": {"jitter": True},
     "validation": {"validation": 0.3, "select": "validation"},
     "validation with averages": {"validation": 0.3, "ema": True},
@@ -217,24 +218,64 @@ def test_attention_to_the_snippets_of_a_window_sums_to_one(words, folder, tmp_pa
 def test_unseen_actions_of_training_videos_are_those_left_out(folder, tmp_path):
     params = Params.check(SMALL | {"dataset": str(folder)})
     data = steps.gather(params)
-    found = unlabelled(data)
+    found = data.hidden
     assert {a.label for actions in found.values() for a in actions} <= set(data.classes.unseen)
     assert sum(len(video.actions) + len(found[video.id]) for video in data.training_videos) == 2 * len(found)
 
 
+def negatives_of(folder, **words):
+    """Windows without anything to find, as five epochs draw them: seconds of each, and what is annotated there."""
+    params = Params.check(SMALL | {"dataset": str(folder), "window": 8, "negatives": 0.6} | words)
+    data = steps.gather(params)
+    windows, whole = steps.training_windows(data, params), {video.id: video for video in data.benchmark.videos}
+    generator, held = torch.Generator().manual_seed(0), []
+    for _ in range(5):
+        for batch in windows.batches(4, generator):
+            for window, target in zip(batch.windows, batch.targets, strict=True):
+                if len(target.labels_ix):
+                    continue
+                start, end = data.grid(whole[window.video_id]).seconds(torch.tensor([window.first, window.stop]))
+                held.append([a for a in whole[window.video_id].actions if a.start < end and a.end > start])
+    return data, windows, held
+
+
+@pytest.mark.parametrize("jitter", [False, True])
+def test_windows_that_teach_background_hold_nothing_that_is_annotated(jitter, folder):
+    held = negatives_of(folder, jitter=jitter)[2]
+    assert len(held) > 20 and not any(held)
+
+
+def test_training_can_know_nothing_of_unseen_classes_and_then_learns_background_from_them(folder):
+    data, windows, held = negatives_of(folder, ignore_unseen="nowhere", jitter=False)
+    assert windows.left_out == 0
+    assert any(action.label in data.classes.unseen for actions in held for action in actions)
+
+
+def test_windows_that_are_left_out_are_counted(folder):
+    for length, mixes in ((8, False), (32, True)):
+        data, windows, _ = negatives_of(folder, negatives=0.95, jitter=False, window=length)
+        with_seen, mixed, empty, left_out = (row["number"] for row in steps.window_counts(data, windows))
+        assert with_seen + empty == len(windows) and (mixed > 0) == mixes and mixed < with_seen
+        assert with_seen + empty + left_out == sum(len(cover(v.id, 40, length, 0.5)) for v in data.training_videos)
+
+
+def test_true_and_false_of_old_checkpoints_are_read():
+    assert [Params.check({"ignore_unseen": old}).ignore_unseen for old in (True, False)] == ["everywhere", "nowhere"]
+
+
 def test_words_of_training_windows_arrive(folder):
     def windows(**words):
-        plain = {"dataset": str(folder), "window": 16, "negatives": 0.0, "jitter": False}
+        plain = {"dataset": str(folder), "window": 12, "negatives": 0.0, "jitter": False}
         params = Params.check(SMALL | plain | words)
         return steps.training_windows(steps.gather(params), params)
 
-    plain, more = windows(), windows(negatives=0.25)
+    plain, more = windows(), windows(negatives=0.125)
     actions, with_empty = ([len(item.target.labels_ix) for item in found] for found in (plain, more))
-    assert min(actions) > 0 and with_empty.count(0) == len(more) - len(plain) == round(len(plain) / 3) > 0
+    assert min(actions) > 0 and with_empty.count(0) == len(more) - len(plain) == round(len(plain) / 7) > 0
     assert len(windows(integrity=1.0)) < len(plain) < len(windows(integrity=0.25))
     assert not plain.extras.jitter and windows(jitter=True).extras.jitter
     assert all(item.target.ignored_cw is None for item in plain)
-    assert sum(len(item.target.ignored_cw) for item in windows(ignore_unseen=True, window=64)) > 0
+    assert sum(len(item.target.ignored_cw) for item in windows(ignore_unseen="everywhere", window=64)) > 0
 
 
 def test_only_heads_that_are_there_have_a_weight():

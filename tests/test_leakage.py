@@ -47,6 +47,19 @@ def test_unseen_actions_in_training_videos_are_counted(benchmark):
     }
 
 
+def test_what_no_label_says_is_in_training_videos_is_listed(tmp_path):
+    actions = (
+        Action(1, 9, "Diving"),
+        Action(1, 9.2, "CliffDiving"),
+        Action(20, 50, "HighJump"),
+        Action(30, 45, "Shotput"),
+    )
+    videos = (Video("a", 40.0, 10.0, "val", (*actions, Action(30, 60, "CliffDiving"))), *VIDEOS[1:])
+    classes = ("CliffDiving", "Diving", "HighJump", "Shotput")
+    found = leakage.hidden(Benchmark("x", tmp_path, videos, classes, "val", "test", (0.5,)), SPLIT)
+    assert found == {"a": (Action(20, 40, "HighJump"),), "b": ()}, "cut to the video, without doubles of seen actions"
+
+
 def test_a_closed_set_leaks_nothing(benchmark):
     split = ClassSplit(0, 0, benchmark.classes, benchmark.classes)
     assert leakage.across(benchmark, split) == []

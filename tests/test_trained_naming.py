@@ -9,14 +9,14 @@ from test_sources import dataset, params, with_features
 from torch.nn import functional
 
 from tadlib.detector.proposals import Proposals
-from tadlib.naming import grouping
+from tadlib.naming import grouping, rejection, training
 from tadlib.naming.heads import Matching
 from tadlib.naming.similarity import cosine
 from tadlib.naming.transfer import transferred
 from tadlib.segments import roi_align
 from tadlib.workbook import steps
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import preparing
+from tadlib.workbook.steps import namers, preparing
 from tadlib.workbook.steps.heads import between, examples, said, trained
 from tadlib.workbook.steps.namers import segment_namer
 
@@ -88,6 +88,62 @@ def test_snippets_have_the_class_in_which_their_middle_lies(folder):
     assert found.bins.shape == (39, 1, 16) and found.labels.bincount().tolist() == [13, 13, 13]  # 6.5 .. 18.5 of 50
     every = examples(data, params(folder, head_on="snippets", background="learned"))
     assert len(every.labels) == 150 and int((every.labels == -1).sum()) == 111
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """The same data set; in its training videos something unseen happens from 9 to 12 s."""
+    made = with_features(dataset(tmp_path_factory.mktemp("mixed") / "own"))
+    content = json.loads((made / "annotations.json").read_text())
+    for video in content["database"].values():
+        video["annotations"].append({"segment": [9, 12], "label": "wave"})
+    (made / "annotations.json").write_text(json.dumps(content))
+    return made
+
+
+def test_background_is_where_nothing_happens_whatever_it_is(mixed):
+    asked_for = {"head": "mlp", "background": "soft"}
+    data, pure = (steps.gather(params(mixed, **asked_for | more)) for more in ({}, {"ignore_unseen": "nowhere"}))
+    gaps = [int((examples(each, each.params).labels == -1).sum()) for each in (data, pure)]
+    assert gaps == [9, 6]  # [0, 2], [6, 9] and [12, 16] s of three videos; or [0, 2] and [6, 16]
+    of_snippets = {"head_on": "snippets", "head": "mlp", "background": "learned"}
+    data, pure = (steps.gather(params(mixed, **of_snippets | more)) for more in ({}, {"ignore_unseen": "nowhere"}))
+    found = [examples(each, each.params).labels for each in (data, pure)]
+    assert [int((labels == -1).sum()) for labels in found] == [111 - 3 * 9, 111]  # middles 28.5 .. 36.5 of 50
+    assert torch.equal(found[0][found[0] >= 0].bincount(), found[1][found[1] >= 0].bincount())
+
+
+def test_a_mask_is_not_taught_that_unseen_actions_are_none(mixed, monkeypatch):
+    taught = []
+    monkeypatch.setattr(training, "fit_mask", lambda mask, snippets, inside, *_: taught.append(inside))
+    for more in ({}, {"ignore_unseen": "nowhere"}):
+        given = params(mixed, pooling="mask", **more)
+        trained(steps.gather(given), given)
+    assert [(int(inside.sum()), len(inside)) for inside in taught] == [(39, 150 - 27), (39, 150)]
+
+
+def test_what_is_rejected_is_measured_against_snippets_in_which_nothing_happens(mixed):
+    data, pure = (steps.gather(params(mixed, reject="proposal", **w)) for w in ({}, {"ignore_unseen": "nowhere"}))
+    kept = [2, 6, 9, 12]
+    for each, spans in ((data, [kept[:2], kept[2:]]), (pure, [kept[:2]])):
+        outside = rejection.outside(50, torch.tensor(spans) * 25 / 8)
+        features = torch.cat([torch.from_numpy(data.store.read(f"v{n}").astype(np.float32))[outside] for n in range(3)])
+        logits = cosine(features, data.text(["wave"]), float(np.exp(data.encoder.logit_scale)))
+        torch.testing.assert_close(namers.background(each, each.params).mean, logits.mean(0))
+    nowhere = params(mixed, reject="video")
+    with pytest.raises(ValueError, match="nothing unseen in them: pass -p reject none"):
+        namers.background(steps.gather(nowhere), nowhere)
+
+
+def test_a_region_with_the_same_class_again_is_no_wrong_region(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    content = json.loads((folder / "annotations.json").read_text())
+    content["database"]["v0"]["annotations"].append({"segment": [8, 12], "label": "clap"})
+    content["database"]["v1"]["annotations"].append({"segment": [8, 12], "label": "run"})
+    (folder / "annotations.json").write_text(json.dumps(content))
+    given = params(folder, head="mlp", head_loss="contrastive", hard_negatives="region")
+    there = examples(steps.gather(given), given).there
+    assert there.tolist() == [[True, False], [False, True], [True, True], [True, True], [True, True]]
 
 
 def test_stretches_between_actions_are_those_without_any():

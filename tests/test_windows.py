@@ -178,6 +178,21 @@ def test_what_is_ignored_is_cut_to_the_window():
     assert item.target.ignored_cw.tolist() == [pytest.approx([0.75, 0.5])]
 
 
+def test_windows_without_actions_keep_clear_of_what_is_occupied():
+    video = Video("v", 100.0, 8.0, "val", (Action(12.0, 18.0, "x"),))
+    extras = Extras(occupied={"v": (*video.actions, Action(35.0, 45.0, "y"), Action(59.99, 70.0, "z"))})
+    found = WindowSet([video], Ramp(100), 8, Cut(length=10, overlap=0.0), None, True, 0.95, extras)
+    assert [item.window.first for item in found] == [
+        0,
+        10,
+        20,
+        70,
+        80,
+        90,
+    ]  # what ends where a window starts is outside
+    assert found.left_out == 4
+
+
 def test_jitter_moves_windows_by_half_a_step_and_their_actions_with_them():
     jittered, firsts = extra(jitter=True), set()
     generator = torch.Generator().manual_seed(0)

@@ -1,7 +1,7 @@
 """Windows of videos as batches: features padded to the longest, what to find in each."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -68,12 +68,14 @@ class Cut:
 class Extras:
     """What training may want beside windows and actions, all off.
 
-    `names` are the classes of `Target.named`; `ignored` the actions of each video that count neither way; with
-    `jitter` every pass over the windows draws their starts anew, within half a step of where they lie.
+    `names` are the classes of `Target.named`; `ignored` the actions of each video that count neither way; `occupied`
+    whatever is annotated in each video, which windows without anything to find keep clear of; with `jitter` every pass
+    over the windows draws their starts anew, within half a step of where they lie.
     """
 
     names: Sequence[str] | None = None
     ignored: Mapping[str, Sequence[Action]] | None = None
+    occupied: Mapping[str, Sequence[Action]] | None = None
     jitter: bool = False
 
 
@@ -106,7 +108,8 @@ class WindowSet(Sequence[Item]):
     """Every window of some videos; with `only_with_actions`, those in which there is something to find.
 
     `classes` are the labels of the targets; None makes them class-agnostic, and actions annotated twice with the
-    same times under two names one. `negatives` is the share of windows without actions that is added to those with.
+    same times under two names one. `negatives` is the share of windows without actions that is added to those with:
+    of windows that touch nothing `occupied`; `left_out` is the number of those that do.
     """
 
     def __init__(
@@ -131,8 +134,9 @@ class WindowSet(Sequence[Item]):
             self.channels = features.shape[1]  # width of the features, the same for all
             for window in cover(video.id, len(features), cut.length, cut.overlap):
                 self._items.append((window, self._target(window)))
+        self.left_out = 0
         if only_with_actions:
-            self._items = _with_negatives(self._items, negatives)
+            self._items = self._with_negatives(negatives)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -165,7 +169,31 @@ class WindowSet(Sequence[Item]):
         step = max(1, int(length * (1 - self.cut.overlap)))
         first = min(max(window.first + round((share - 0.5) * step), 0), len(self._shelf.read(window.video_id)) - length)
         moved = Window(window.video_id, first, first + length)
-        return self._item(moved, self._target(moved))
+        target = self._target(moved)
+        if not len(target.labels_ix) and self._occupied(moved):
+            return self[index]  # where it lies there is something to find, or nothing at all
+        return self._item(moved, target)
+
+    def _occupied(self, window: Window) -> bool:
+        """Whether any part of what negatives keep clear of lies in a window."""
+        return self.touches(window, (self.extras.occupied or {}).get(window.video_id, ()))
+
+    def touches(self, window: Window, actions: Iterable[Action]) -> bool:
+        """Whether any part of any of the actions lies in a window."""
+        start, end = map(self.grids[window.video_id].seconds, (window.first, window.stop))
+        return any(action.start < end and action.end > start for action in actions)
+
+    def _with_negatives(self, share: float) -> list[tuple[Window, Target]]:
+        """The windows with actions and, spread evenly over the videos, so many without that they are `share` of all."""
+        if not 0 <= share < 1:
+            raise ValueError(f"negatives must be a share in [0, 1), got {share}")
+        items = self._items
+        empty = [place for place, (_, target) in enumerate(items) if not len(target.labels_ix)]
+        clear = [place for place in empty if not self._occupied(items[place][0])]
+        self.left_out = len(empty) - len(clear)
+        wanted = min(len(clear), round((len(items) - len(empty)) * share / (1 - share)))
+        added = {clear[int((number + 0.5) * len(clear) / wanted)] for number in range(wanted)}
+        return [item for place, item in enumerate(items) if len(item[1].labels_ix) or place in added]
 
     def _target(self, window: Window) -> Target:
         """What is to be found in a window, and what the extras ask for."""
@@ -177,16 +205,6 @@ class WindowSet(Sequence[Item]):
             ignored, _ = actions_in(window, self.extras.ignored.get(video.id, ()), grid, TOUCHED)
             target = target._replace(ignored_cw=ignored)
         return target
-
-
-def _with_negatives(items: Sequence[tuple[Window, Target]], share: float) -> list[tuple[Window, Target]]:
-    """The windows with actions and, spread evenly over the videos, so many without that they are `share` of all."""
-    if not 0 <= share < 1:
-        raise ValueError(f"negatives must be a share in [0, 1), got {share}")
-    empty = [place for place, (_, target) in enumerate(items) if not len(target.labels_ix)]
-    wanted = min(len(empty), round((len(items) - len(empty)) * share / (1 - share)))
-    added = {empty[int((number + 0.5) * len(empty) / wanted)] for number in range(wanted)}
-    return [item for place, item in enumerate(items) if len(item[1].labels_ix) or place in added]
 
 
 def _target(

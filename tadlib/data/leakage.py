@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.annotations import Action, Benchmark, Video, repaired
 from tadlib.data.grid import Grid
 from tadlib.data.splits import ClassSplit
 from tadlib.data.windows import actions_in, cover
@@ -73,13 +73,25 @@ def unlabelled(benchmark: Benchmark, split: ClassSplit) -> dict[str, int]:
     Hidden ones coincide with no seen action: the detector is taught that they are background.
     """
     videos = {video.id: video for video in benchmark.videos}
+    beside = hidden(benchmark, split)
     found = {"training videos": 0, "with unseen actions": 0, "unseen actions": 0, "taught as background": 0}
     for training in benchmark.training_videos(split.seen):
         unseen = videos[training.id].only(set(split.unseen) - set(split.seen)).actions
         found["training videos"] += 1
         found["with unseen actions"] += bool(unseen)
         found["unseen actions"] += len(unseen)
-        found["taught as background"] += sum(not row for row in _coincide(unseen, training.actions))
+        found["taught as background"] += len(beside[training.id])
+    return found
+
+
+def hidden(benchmark: Benchmark, split: ClassSplit) -> dict[str, tuple[Action, ...]]:
+    """The actions of unseen classes in each video that trains, but for those that coincide with a seen one."""
+    videos = {video.id: repaired(video) for video in benchmark.videos if video.subset == benchmark.train_subset}
+    found = {}
+    for training in benchmark.training_videos(split.seen):
+        unseen = videos[training.id].only(set(split.unseen) - set(split.seen)).actions
+        alike = _coincide(unseen, training.actions)
+        found[training.id] = tuple(action for action, row in zip(unseen, alike, strict=True) if not row)
     return found
 
 

@@ -38,6 +38,11 @@ def best_tiou(segments_cw: Float[Tensor, "b q 2"], others_cw: Float[Tensor, "b n
     return functional.pad(overlap, (0, 1)).amax(dim=2)  # the column more: nothing at all
 
 
+def ignored(targets: Sequence[Target], device: torch.device) -> Float[Tensor, "b n 2"]:
+    """What is to be ignored in every window."""
+    return side_by_side([t.segments_cw[:0] if t.ignored_cw is None else t.ignored_cw for t in targets], device)
+
+
 def touched(segments_cw: Float[Tensor, "b n 2"], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b n t"]:
     """Which snippets of its window each segment touches."""
     start, end = to_segments(segments_cw)[..., None].unbind(-2)
@@ -54,9 +59,8 @@ def counted(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Ten
     """Which snippets are real and not inside what is to be ignored; inside an action they always count."""
     if all(target.ignored_cw is None for target in targets):
         return ~padding
-    rest = [target._replace(segments_cw=target.segments_cw[:0]) for target in targets]
-    ignored = [each._replace(segments_cw=each.ignored_cw) if each.ignored_cw is not None else each for each in rest]
-    return ~padding & (~inside(ignored, padding) | inside(targets, padding))
+    neither = touched(ignored(targets, padding.device), padding).any(1)
+    return ~padding & (~neither | inside(targets, padding))
 
 
 def _mean(losses: Float[Tensor, "b t"], counted: Bool[Tensor, "b t"]) -> Float[Tensor, ""]:
@@ -102,9 +106,15 @@ def salience_loss(
 def quality_loss(
     logits: Float[Tensor, "b q"], segments_cw: Float[Tensor, "b q 2"], targets: Sequence[Target]
 ) -> Float[Tensor, ""]:
-    """Mean difference between the expected and the true tIoU of each segment with its nearest action (row 16)."""
+    """Mean difference between the expected and the true tIoU of each segment with its nearest action (row 16).
+
+    Where the nearest is to be ignored, there is none: nobody knows what it is worth.
+    """
     wanted = best_tiou(segments_cw, side_by_side([target.segments_cw for target in targets], segments_cw.device))
-    return functional.l1_loss(logits.float().sigmoid(), wanted)
+    missed = (logits.float().sigmoid() - wanted).abs()
+    if any(target.ignored_cw is not None for target in targets):
+        missed = missed.masked_fill(best_tiou(segments_cw, ignored(targets, segments_cw.device)) > wanted, 0.0)
+    return missed.mean()
 
 
 def segmentation_loss(

@@ -13,11 +13,11 @@ from tadlib.detector.dense import (
     best_tiou,
     counted,
     focal_terms,
+    ignored,
     inside,
     quality_loss,
     salience_loss,
     segmentation_loss,
-    side_by_side,
 )
 from tadlib.detector.matching import Costs, match
 from tadlib.detector.network import Outputs
@@ -159,6 +159,4 @@ def _kept(
     """Queries that count: all but those that found nothing wanted but something to be ignored (B21); None for all."""
     if all(target.ignored_cw is None for target in targets):
         return None
-    none = torch.zeros(0, 2)
-    ignored_cw = side_by_side([none if t.ignored_cw is None else t.ignored_cw for t in targets], segments_cw.device)
-    return (best_tiou(segments_cw, ignored_cw) < IGNORED_TIOU) | (wanted > 0).any(-1)
+    return (best_tiou(segments_cw, ignored(targets, segments_cw.device)) < IGNORED_TIOU) | (wanted > 0).any(-1)

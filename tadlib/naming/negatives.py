@@ -1,7 +1,7 @@
 """What is almost right: a class's steps in a wrong order, and the stretches just beside a segment."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tadlib.naming.text import Steps
@@ -32,7 +32,7 @@ def has_order(steps: Steps, led: bool) -> Bool[Tensor, " k"]:
     return (~steps.padding).sum(dim=1) - int(led) > 1
 
 
-def beside(segments_ix: Float[Tensor, "n 2"], length: int) -> tuple[Float[Tensor, "n 2 2"], Bool[Tensor, "n 2"]]:
+def beside(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tensor, "n 2 2"], Bool[Tensor, "n 2"]]:
     """The stretch as long as each segment before it and that behind it, cut to a video of `length` snippets, and
     whether at least half of it is in the video.
     """
@@ -41,3 +41,10 @@ def beside(segments_ix: Float[Tensor, "n 2"], length: int) -> tuple[Float[Tensor
     regions = torch.stack([torch.stack([start - whole, start], 1), torch.stack([end, end + whole], 1)], dim=1)
     cut = regions.clamp(0, length)
     return cut, (cut[..., 1] - cut[..., 0] >= whole[:, None] / 2) & (whole[:, None] > 0)
+
+
+def repeated(segments: Float[Tensor, "n 2"], labels: Int[Tensor, " n"], length: float) -> Bool[Tensor, "n 2"]:
+    """Whether any part of another segment of the same label lies in the stretch before each and in that behind it."""
+    start, end = beside(segments, length)[0].unbind(dim=2)
+    touched = (start[..., None] < segments[:, 1]) & (end[..., None] > segments[:, 0])
+    return (touched & (labels[:, None] == labels)[:, None]).any(dim=2)

@@ -1,8 +1,8 @@
 """The words of the vocabulary that switch something in the detector or in naming; `Params` has the common ones."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 
 class DetectorSwitches(BaseModel):
@@ -32,7 +32,9 @@ class DetectorSwitches(BaseModel):
     cost_l1: float = Field(5.0, ge=0, description="weight of the L1 cost in matching")
     cost_giou: float = Field(2.0, ge=0, description="weight of the gIoU cost in matching")
 
-    ignore_unseen: bool = Field(False, description="unlabelled actions of unseen classes are not called background")
+    ignore_unseen: Literal["nowhere", "negatives", "everywhere"] = Field(
+        "negatives", description="where what is annotated, but no seen class, is not called background"
+    )
     episodes: float = Field(0.0, ge=0, lt=1, description="share of the seen classes that every batch hides")
     validation: float = Field(0.0, ge=0, lt=1, description="share of the training videos held out, seen classes only")
     select: Literal["last", "validation"] = Field("last", description="epoch that is kept: the last, or the best there")
@@ -44,6 +46,12 @@ class DetectorSwitches(BaseModel):
     agreement: float = Field(
         0.0, ge=0, le=1, description="share of CLIP's own groups of snippets in a proposal's score, by their overlap"
     )
+
+    @field_validator("ignore_unseen", mode="before")
+    @classmethod
+    def _true_is_everywhere(cls, value: Any) -> Any:
+        """Checkpoints of long ago say true or false."""
+        return {False: "nowhere", True: "everywhere"}[value] if isinstance(value, bool) else value
 
 
 class NamingSwitches(BaseModel):

@@ -9,7 +9,14 @@ from tadlib.workbook.steps.comparing import compare_runs
 from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
 from tadlib.workbook.steps.detect import ask, detect
 from tadlib.workbook.steps.detected import answer_viewer, begin, finish, notes, pictures, word_curves, words_found
-from tadlib.workbook.steps.detector import attention, load_detector, save_proposals, train, training_windows
+from tadlib.workbook.steps.detector import (
+    attention,
+    load_detector,
+    save_proposals,
+    train,
+    training_windows,
+    window_counts,
+)
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
 from tadlib.workbook.steps.health import feature_health, findings, frames, leaks, overview
 from tadlib.workbook.steps.naming import best_detections, class_logits, compare_fusions, confusion, name, named_segments
@@ -88,6 +95,7 @@ __all__ = [
     "true_label_precision",
     "under_every_protocol",
     "verdicts",
+    "window_counts",
     "word_curves",
     "words_found",
 ]

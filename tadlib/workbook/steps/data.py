@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.data import features, splits
-from tadlib.data.annotations import Benchmark, Video
+from tadlib.data import features, leakage, splits
+from tadlib.data.annotations import Action, Benchmark, Video, repaired
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
@@ -72,6 +72,23 @@ class Data:
     def training_videos(self) -> tuple[Video, ...]:
         """Training videos with actions of seen classes."""
         return self.benchmark.training_videos(self.classes.seen)
+
+    @cached_property
+    def hidden(self) -> dict[str, tuple[Action, ...]]:
+        """The actions in each training video that have no label: of unseen classes, and no doubles of seen ones."""
+        return leakage.hidden(self.benchmark, self.classes)
+
+    @cached_property
+    def occupied(self) -> dict[str, tuple[Action, ...]]:
+        """What background keeps clear of in each training video: all that is annotated, whatever it is called, moments
+        called ambiguous too. Training knows by it where nothing happens, and never a class.
+
+        With `ignore_unseen` nowhere it knows nothing of other classes: the actions of seen ones alone.
+        """
+        if self.params.ignore_unseen == "nowhere":
+            return {video.id: video.actions for video in self.training_videos}
+        whole = {video.id: video for video in self.benchmark.videos}
+        return {video.id: repaired(whole[video.id]).with_ambiguous().actions for video in self.training_videos}
 
     @property
     def test_videos(self) -> tuple[Video, ...]:
@@ -204,4 +221,9 @@ def class_pictures(data: Data) -> tuple[np.ndarray, list[np.ndarray]]:
 
 def true_segments(video: Video) -> Float[Tensor, "n 2"]:
     """The actions of a video (start, end) in seconds."""
-    return torch.tensor([[action.start, action.end] for action in video.actions], dtype=torch.float32)
+    return spans(video.actions)
+
+
+def spans(actions: Sequence[Action]) -> Float[Tensor, "n 2"]:
+    """Actions (start, end) in seconds."""
+    return torch.tensor([[action.start, action.end] for action in actions], dtype=torch.float32).reshape(-1, 2)

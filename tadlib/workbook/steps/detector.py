@@ -4,7 +4,7 @@ import io
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tadlib import devices
-from tadlib.data.annotations import Action
 from tadlib.data.batches import Cut, Extras, Item, WindowSet, collate
 from tadlib.detector import looking, training
 from tadlib.detector.logs import tensorboard
@@ -32,26 +31,33 @@ from tadlib.workbook.steps.watching import SEEN, divided, watching
 
 
 def training_windows(data: Data, params: Params) -> WindowSet:
-    """The windows the detector learns from: those with an action of a seen class, and `negatives` without."""
+    """The windows the detector learns from: those with an action of a seen class, and `negatives` without anything.
+
+    With `ignore_unseen` negatives or everywhere, no part of anything that is annotated lies in the latter; everywhere,
+    the losses of the former leave out what is annotated there of unseen classes, which else is background.
+    """
     classes = None if params.target == "foreground" else data.classes.seen
     cut = Cut(params.window, params.overlap, params.rescale, params.integrity)
     videos, _ = divided(data.training_videos, params)
     names = data.classes.seen if params.segmentation != "none" or params.episodes else None
-    extras = Extras(names, unlabelled(data) if params.ignore_unseen else None, params.jitter)
+    data = replace(data, params=params)
+    ignored = data.hidden if params.ignore_unseen == "everywhere" else None
+    occupied = None if params.ignore_unseen == "nowhere" else data.occupied
+    extras = Extras(names, ignored, occupied, params.jitter)
     return WindowSet(videos, data.store, params.stride, cut, classes, True, params.negatives, extras)
 
 
-def unlabelled(data: Data) -> dict[str, tuple[Action, ...]]:
-    """The actions of unseen classes in each training video: that they are there is known, their classes are not used.
-
-    A double of a seen action (CliffDiving is Diving) is none of them.
-    """
-    whole = {video.id: video for video in data.benchmark.videos}
-    found = {}
-    for video in data.training_videos:
-        known = {(action.start, action.end) for action in video.actions}
-        found[video.id] = tuple(a for a in whole[video.id].actions if (a.start, a.end) not in known)
-    return found
+def window_counts(data: Data, windows: WindowSet) -> list[dict[str, object]]:
+    """How many training windows hold what."""
+    of = [item.window for item in windows if len(item.target.labels_ix)]
+    mixed = sum(windows.touches(window, data.hidden[window.video_id]) for window in of)
+    rows = [
+        ("windows with an action of a seen class", len(of)),
+        ("of them, with part of an action of an unseen class too", mixed),
+        ("windows without anything (`negatives`)", len(windows) - len(of)),
+        ("windows left out: nothing to find, but part of something annotated", windows.left_out),
+    ]
+    return [{"training": name, "number": number} for name, number in rows]
 
 
 def train(

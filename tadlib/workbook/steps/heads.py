@@ -20,7 +20,7 @@ from tadlib.naming.training import Examples, Lesson
 from tadlib.segments import roi_align
 from tadlib.workbook import stages
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.data import Data, true_segments
+from tadlib.workbook.steps.data import Data, spans, true_segments
 from tadlib.workbook.steps.sources import wording
 
 SNIPPETS = 4000  # at most so many to learn from
@@ -53,7 +53,7 @@ def untrained(params: Params) -> Params:
 
 def _key(data: Data, params: Params) -> str:
     names = {*(each.name for each in fields(Parts)), *(each.name for each in fields(Lesson)), "head_on"} - {"factor"}
-    names |= {"roi_bins", "seed", "logit_scale"}
+    names |= {"roi_bins", "seed", "logit_scale", "ignore_unseen"}
     wanted = {name: getattr(params, name) for name in names}
     if not params.pooling.startswith("matching") and params.pooling != "mask":
         del wanted["pooling"]  # one training serves every pooling of frozen CLIP
@@ -84,7 +84,7 @@ def _train(semantics: Semantics, data: Data, params: Params) -> None:
 def examples(data: Data, params: Params) -> Examples:
     """Bins under every true segment of a seen class in the training videos, or snippets; background if it is asked for.
 
-    Background is what no seen class happens in: whatever else happens there, nobody has looked.
+    Background is where nothing happens that is annotated; with `ignore_unseen` nowhere, nothing of a seen class.
     """
     if params.head_on == "snippets":
         snippets, labels = _snippets(data)
@@ -98,9 +98,10 @@ def examples(data: Data, params: Params) -> Examples:
         segments = true_segments(video)
         labels = [places[action.label] for action in video.actions]
         if params.background != "none":
-            gaps = between(segments, video.duration, 1 / float(data.grid(video).snippets(1.0)))
+            gaps = between(spans(data.occupied[video.id]), video.duration, 1 / float(data.grid(video).snippets(1.0)))
             segments, labels = torch.cat([segments, gaps]), labels + [NOTHING] * len(gaps)
         bins, beside, there = bins_beside(data, video, segments, params.roi_bins)
+        there &= ~negatives.repeated(segments, torch.tensor(labels), video.duration)
         parts.append(Examples(bins, torch.tensor(labels), beside, there))
     return Examples(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
@@ -126,7 +127,10 @@ def between(segments: Float[Tensor, "n 2"], duration: float, least: float) -> Fl
 
 
 def _snippets(data: Data) -> tuple[Float[Tensor, "t c"], Tensor]:
-    """The snippets of all training videos, and the place of the seen class in which the middle of each lies."""
+    """The snippets of all training videos, and the place of the seen class in which the middle of each lies.
+
+    Those in anything else that `data.occupied` knows of are neither of a seen class nor background, and left out.
+    """
     features, labels, places = [], [], {label: place for place, label in enumerate(data.classes.seen)}
     for video in data.training_videos:
         features.append(torch.from_numpy(np.array(data.store.read(video.id), dtype=np.float32)))
@@ -134,5 +138,9 @@ def _snippets(data: Data) -> tuple[Float[Tensor, "t c"], Tensor]:
         spans_ix = data.grid(video).snippets(true_segments(video))
         for span_ix, action in zip(spans_ix, video.actions, strict=True):
             own[~rejection.outside(len(own), span_ix[None])] = places[action.label]
-        labels.append(own)
+        known = (own != NOTHING) | rejection.outside(
+            len(own), data.grid(video).snippets(spans(data.occupied[video.id]))
+        )
+        features[-1] = features[-1][known]
+        labels.append(own[known])
     return torch.cat(features), torch.cat(labels)

@@ -18,7 +18,7 @@ from tadlib.naming.similarity import Measure
 from tadlib.naming.text import Steps
 from tadlib.naming.transfer import transferred
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.data import Data, true_segments
+from tadlib.workbook.steps.data import Data, spans
 from tadlib.workbook.steps.heads import said, trained
 
 POOLING = ("pooling", "roi_bins", "similarity_at", "extend", "contrast")
@@ -125,19 +125,24 @@ def not_rejected(data: Data, proposals: Mapping[str, Proposals], params: Params)
 
 
 def background(data: Data, params: Params) -> rejection.Background:
-    """How alike background is to the unseen classes, in the training videos as far as their seen actions tell.
+    """How alike background is to the unseen classes, in the training videos.
 
-    Of proposals: snippets outside every seen action. Of videos: whole videos, for each class those without it.
+    Of proposals: snippets outside all that `data.occupied` knows of. Of videos: whole videos with seen actions alone;
+    with `ignore_unseen` nowhere all, but for classes that training knows. Raises ValueError where there is none.
     """
     alike, rows, absent = alike_to(data, params, data.classes.unseen), [], []
     for video in data.training_videos:
         features = data.store.read(video.id)
         if params.reject == "video":
             labels = {action.label for action in video.actions}
+            if params.ignore_unseen != "nowhere" and data.hidden[video.id]:
+                continue  # of which classes is not known
             rows.append(pooling.video_logits(features, alike)[None])
             absent.append(torch.tensor([[label not in labels for label in data.classes.unseen]]))
         else:
-            spans_ix = data.grid(video).snippets(true_segments(video))
+            spans_ix = data.grid(video).snippets(spans(data.occupied[video.id]))
             rows.append(alike(torch.from_numpy(np.array(features, dtype=np.float32))))
             absent.append(rejection.outside(len(features), spans_ix)[:, None].expand(-1, len(data.classes.unseen)))
+    if not rows:
+        raise ValueError("reject=video needs training videos with nothing unseen in them: pass -p reject none")
     return rejection.background(torch.cat(rows), torch.cat(absent))
