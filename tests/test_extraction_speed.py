@@ -1,5 +1,7 @@
 """The benchmark of extraction measures what it says."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -25,8 +27,9 @@ def test_the_made_clip_moves(tmp_path):
 
 
 def test_cpu_seconds_are_those_of_the_work():
+    idle, _ = benchmark.timed(lambda: time.sleep(0.5))
     seconds, total = benchmark.timed(lambda: sum(range(2_000_000)))
-    assert total == 1999999000000 and 0.005 < seconds < 5
+    assert total == 1999999000000 and seconds > idle, "who sleeps does not work"
 
 
 @pytest.mark.slow

@@ -4,23 +4,26 @@ import pytest
 import stubs
 from conftest import ROOT
 
+from tadlib.evaluation.statistics import spread
 from tadlib.files import read_json
 from tadlib.workbook import cli
 from tadlib.workbook.execution import failure
 
 
-def check_numbers(metrics: dict) -> None:
-    """Worth looking at: far above floor and thresholds on CLIP, above CLIP calibrated, below what true labels reach.
+def check_numbers(metrics: dict) -> float:
+    """Worth looking at: far above floor and thresholds on CLIP, below what true labels reach; the lead over CLIP alone.
 
-    Without names the lead is smaller: what the detector finds of seen classes is false there, and the floor looks only
-    at videos with an unseen action.
+    The margins are far wider than the two points by which machines differ. The lead over CLIP alone, calibrated, is
+    not, and is for several runs to show. Without names the lead over the floor is smaller: what the detector finds of
+    seen classes is false there, and the floor looks only at videos with an unseen action.
     """
     found = {row["name"]: row["mAP"] for row in metrics["rows"]}
     ours = found["this run"]
     assert ours >= 3 * found["blind windows, true label (floor)"] and ours >= 2 * found["CLIP alone, training-free"]
-    assert found["CLIP alone, calibrated and thinned"] < ours <= found["our segments, true label"] - 0.03
+    assert ours <= found["our segments, true label"] - 0.03
     for name in ("agnostic_mAP", "AR@100"):
         assert metrics[name] >= 1.5 * metrics[f"blind_{name}"], name
+    return ours - found["CLIP alone, calibrated and thinned"]
 
 
 def test_the_literal_command_runs_and_its_result_lies_between_floor_and_ceiling():
@@ -38,5 +41,5 @@ def test_every_run_of_the_demo_experiment_lies_between_floor_and_ceiling():
     version = max((ROOT / "outputs" / "demo").glob("2*"))
     found = sorted(version.glob("*/metrics.json"))
     assert len(found) == 6 and len(list(version.rglob("*.html"))) == 24
-    for path in found:
-        check_numbers(read_json(path))
+    lead = spread([check_numbers(read_json(path)) for path in found])
+    assert lead.mean > 2 * lead.error, "above CLIP alone, on average over class splits"
