@@ -131,8 +131,8 @@ def test_two_segments_of_no_length_at_one_place_hit_each_other_but_are_not_recal
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ((1, 5, float("nan"), "Diving"), "video a has a segment or score that is no finite number"),
-        ((1, float("inf"), 0.5, "Diving"), "video a has a segment or score that is no finite number"),
+        ((1, 5, float("nan"), "Diving"), "video a has a segment that is not finite, or a score that is no number"),
+        ((1, float("inf"), 0.5, "Diving"), "video a has a segment that is not finite, or a score that is no number"),
         ((5, 1, 0.5, "Diving"), "video a has a segment that ends before it starts"),
     ],
 )

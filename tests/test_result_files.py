@@ -6,7 +6,7 @@ import json
 import golden
 import pytest
 
-from tadlib.evaluation import files
+from tadlib.evaluation import files, reference
 from tadlib.evaluation.result_file import against, read_task
 from tadlib.evaluation.result_file import evaluate as evaluate_task
 from tadlib.workbook import cli
@@ -85,9 +85,11 @@ def test_only_the_named_classes_count(tmp_path):
         ("a,10,0,Diving,0.5", "end before start"),
         ("a,nan,1,Diving,0.5", "time is no finite number"),
         ("a,,1,Diving,0.5", "time is no finite number"),
-        ("a,0,1,Diving,nan", "score is no finite number"),
-        ("a,0,1,Diving,high", "score is no finite number"),
-        ("a,-1,1,Diving,0.5", "negative time"),
+        ("a,0,inf,Diving,0.5", "time is no finite number"),
+        ("a,0,1,Diving,nan", "score is no number"),
+        ("a,0,1,Diving,high", "score is no number"),
+        ("a,0,1,Diving,", "score is no number"),
+        ("a,-1,-2,Diving,0.5", "end before start"),
         ("a,0,1,Dving,0.5", "unknown class"),
         ("z,0,1,Diving,0.5", "unknown video"),
     ],
@@ -105,6 +107,100 @@ def test_a_bad_action_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_pa
     with pytest.raises(ValueError, match=r"1 with end before start \(row 4: video b \[9, 3\] 'Diving'\)"):
         evaluate(*paths)
     assert evaluate(*paths, drop_bad=True)["counts"]["dropped_actions"] == {"end before start": 1}
+
+
+# Rows that published scorers take: the row more, AP of Diving where two actions are to be found, and why.
+TAKEN = {
+    "starts before 0": ("a,-0.2,10,Diving,0.95", 0.5, "a second hit on an action found already is a false positive"),
+    "starts and ends before 0": ("a,-5,-1,Diving,0.95", 0.25, "a false positive before the hit"),
+    "ends after the video": ("b,0,10.5,Diving,0.2", (1 + 2 / 3) / 2, "a hit at rank 3"),
+    "starts after the video": ("b,90,95,Diving,0.95", 0.25, "a false positive before the hit"),
+    "no length": ("b,5,5,Diving,0.95", 0.25, "a false positive before the hit"),
+    "a score above 1": ("b,0,10,Diving,17", 1.0, "of scores the order alone counts"),
+    "an infinite score": ("b,0,10,Diving,inf", 1.0, "of scores the order alone counts"),
+    "a score below 0": ("b,0,10,Diving,-3", (1 + 2 / 3) / 2, "a hit at rank 3"),
+    "minus infinity": ("b,0,10,Diving,-inf", (1 + 2 / 3) / 2, "a hit at rank 3"),
+    "the same row twice": ("a,0,10,Diving,0.9", 0.5, "a second hit on an action found already is a false positive"),
+    "whole numbers": ("b,0,10,Diving,1", 1.0, "as any others"),
+    "spaces": (" b , 0 , 10 , Diving , 1 ", 1.0, "as any others"),
+}
+
+
+def as_results(found):
+    """The rows of a table in ActivityNet's layout, with its numbers as they are written: text."""
+    results = {}
+    for row in found.splitlines()[1:]:
+        video, start, end, label, score = (cell.strip() for cell in row.split(","))
+        results.setdefault(video, []).append({"segment": [start, end], "label": label, "score": score})
+    return json.dumps({"version": "1.3", "results": results, "external_data": {}})
+
+
+def timed(tmp_path):
+    """The annotations of the tables above, with how long each video lasts."""
+    database = {
+        "a": [{"segment": [0, 10], "label": "Diving"}, {"segment": [20, 30], "label": "Shotput"}],
+        "b": [{"segment": [0, 10], "label": "Diving"}],
+    }
+    content = {video: {"subset": "test", "duration": d, "annotations": database[video]} for video, d in DURATIONS}
+    (tmp_path / "truth.json").write_text(json.dumps({"database": content}))
+    return tmp_path / "truth.json"
+
+
+DURATIONS = (("a", 40.0), ("b", 60.0))
+
+
+@pytest.mark.parametrize("drop_bad", [False, True])
+@pytest.mark.parametrize("layout", [str, as_results], ids=["CSV", "JSON"])
+@pytest.mark.parametrize(("row", "diving", "why"), TAKEN.values(), ids=TAKEN)
+def test_what_published_scorers_take_is_scored_as_they_score_it(tmp_path, row, diving, why, layout, drop_bad):
+    (tmp_path / "found").write_text(layout(FOUND + row + "\n"))
+    result = evaluate(timed(tmp_path), tmp_path / "found", drop_bad=drop_bad, tious=(0.5,))
+    assert result["per_class"] == {"Diving": [pytest.approx(diving)], "Shotput": [1.0]}, why
+    assert result["counts"]["dropped_detections"] == {}
+    assert result["counts"]["detections"] == result["counts"]["detections_read"] == 4
+    table = [each.split(",") for each in (FOUND + row).splitlines()[1:]]
+    predictions = [(v.strip(), float(s), float(e), label.strip(), float(score)) for v, s, e, label, score in table]
+    actions = [("a", 0, 10, "Diving"), ("a", 20, 30, "Shotput"), ("b", 0, 10, "Diving")]
+    plainly = reference.precision_table(golden.comparison(actions, predictions), (0.5,))
+    assert [each for (each,) in plainly] == pytest.approx([diving, 1.0]), "as the published algorithm, in slow loops"
+
+
+def test_detections_outside_their_videos_are_counted_and_told_and_so_are_actions(tmp_path, capsys):
+    rows = "b,-0.2,9.9,Diving,0.95\nb,55,61,Diving,0.1\nb,-1,100,Diving,0.1\na,30,40,Shotput,0.1\n"
+    (tmp_path / "found.csv").write_text(FOUND + rows)
+    found = str(tmp_path / "found.csv")
+    (tmp_path / "truth.json").write_text(timed(tmp_path).read_text().replace("[20, 30]", "[-0.5, 41.5]"))
+    for words in ([], ["--drop-bad"]):
+        assert cli.main(["evaluate", "--annotations", str(tmp_path / "truth.json"), "--detections", found, *words]) == 0
+        told = capsys.readouterr().out
+        assert "\ndetections outside video: 2 with start before 0, 2 with end after the video\n" in told
+        assert "\nactions outside video: 1 with start before 0, 1 with end after the video\n" in told
+    counts = evaluate(written(tmp_path)[0], tmp_path / "found.csv")["counts"]
+    assert counts["detections_outside_video"] == {}, "a table does not say how long a video lasts"
+
+
+def test_a_detection_that_starts_slightly_before_0_is_worth_what_it_overlaps(tmp_path):
+    truth = "video-id,t-start,t-end,label\na,0,4,dive\na,10,14,jump\n"
+    rows = "video-id,t-start,t-end,label,score\na,-0.2,3.9,dive,0.9\na,10,14,jump,0.8\n"
+    for drop_bad in (False, True):
+        result = evaluate(*written(tmp_path, truth, rows), drop_bad=drop_bad)
+        assert result["mAP"] == pytest.approx(0.95), "tIoU 0.93 reaches nine of ten thresholds"
+        assert result["counts"]["detections_outside_video"] == {"start before 0": 1}
+    told = against(read_task(tmp_path / "truth.csv"), tmp_path / "found.csv", tmp_path / "found.csv")
+    assert told.difference == 0.0
+
+
+@pytest.mark.parametrize("segment", [[0], [0, 10, 1], [[0, 10]], "ab", None, {"start": 0, "end": 10}])
+@pytest.mark.parametrize("every", [False, True], ids=["one", "every"])
+def test_a_segment_that_is_no_pair_is_named(tmp_path, segment, every):
+    rows = [{"segment": segment if every or not place else [0, 10], "label": "Diving"} for place in range(2)]
+    scored = [row | {"score": 0.5} for row in rows]
+    (tmp_path / "truth.json").write_text(json.dumps({"database": {"a": {"annotations": rows}}}))
+    (tmp_path / "found.json").write_text(json.dumps({"results": {"a": scored}}))
+    truth, _ = written(tmp_path)
+    for words in ((truth, tmp_path / "found.json"), (tmp_path / "truth.json", tmp_path / "found.csv")):
+        with pytest.raises(ValueError, match=r"time is no finite number \(row 1: video a|video a cannot be read"):
+            evaluate(*words)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +235,12 @@ def test_no_detections_score_zero(tmp_path, found):
     result = evaluate(*written(tmp_path, found=found))
     assert (result["mAP"], result["AR@100"], result["AUC"]) == (0.0, 0.0, 0.0)
     assert result["counts"]["videos_without_detections"] == 2
+
+
+def test_rows_come_in_any_order(tmp_path):
+    header, *rows = FOUND.splitlines()
+    found = "\n".join([header, *rows[::-1]]) + "\n"
+    assert evaluate(*written(tmp_path))["per_class"] == evaluate(*written(tmp_path, found=found))["per_class"]
 
 
 def test_the_command_prints_a_table_and_writes_every_number(tmp_path, capsys):

@@ -3,7 +3,8 @@
 JSON: `database: {video: {subset, annotations: [{segment, label}]}}` (or that mapping alone) and `results: {video:
 [{segment, score, label}]}` (or that mapping alone). CSV: columns by name, `video-id, t-start, t-end, label[, score,
 subset]`, in any order. Times in seconds. Rows that cannot be right are counted by kind and named, and are an error
-unless the caller drops them.
+unless the caller drops them. Other rows are taken as they are, as published scorers take them: times before 0 or after
+the end of the video, segments of no length, scores of any size, infinite ones too, and the same row twice.
 """
 
 import csv
@@ -65,7 +66,7 @@ def read_actions(path: Path | str, *, drop_bad: bool = False) -> tuple[tuple[Vid
     Frame rate and duration are 0 where the file does not say. Raises ValueError naming the bad rows.
     """
     table = _read(path, "database")
-    segments = _numbers(table.segment).reshape(-1, 2)
+    segments = _times(table.segment)
     bad = _bad_times(segments)
     faults = _faults(bad, table, segments)
     _refuse(path, faults, drop_bad)
@@ -94,13 +95,12 @@ def read_found(
     """
     table = _read(path, "results")
     names = {name: _known_as(name, videos) for name in set(table.video)}
-    segments = _numbers(table.segment).reshape(-1, 2)
-    scores = _numbers(table.score)
+    segments, scores = _times(table.segment), _numbers(table.score)
     if len(scores) != len(segments):
         raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")
     known = frozenset(classes) - {AMBIGUOUS}
     bad = _bad_times(segments) | {
-        "score is no finite number": ~np.isfinite(scores),
+        "score is no number": np.isnan(scores),
         "unknown video": np.array([names[name] is None for name in table.video], dtype=bool),
         "unknown class": np.array([label not in known for label in table.label], dtype=bool),
     }
@@ -194,17 +194,18 @@ def _from_csv(path: Path | str, text: str) -> Table:
     )
 
 
-def _numbers(values: Sequence) -> Float[np.ndarray, "..."]:
+def _times(values: Sequence[tuple]) -> Float[np.ndarray, "n 2"]:
+    """Segments as floats, NaN for what is no number and for what is no pair."""
+    pairs = [value if len(value) == 2 else (None, None) for value in values]
+    return _numbers([each for pair in pairs for each in pair]).reshape(-1, 2)
+
+
+def _numbers(values: Sequence) -> Float[np.ndarray, " n"]:
     """Values as floats, NaN for those that are none."""
-    try:
-        return np.array(values, dtype=np.float64)
-    except (ValueError, TypeError):
-        return np.array([_number(value) for value in values], dtype=np.float64)
+    return np.array([_number(value) for value in values], dtype=np.float64)
 
 
-def _number(value: object) -> float | list[float]:
-    if isinstance(value, tuple | list):
-        return [_number(each) for each in value[:2]] if len(value) == 2 else [np.nan, np.nan]
+def _number(value: object) -> float:
     try:
         return float(value)
     except (ValueError, TypeError):
@@ -215,7 +216,6 @@ def _bad_times(segments: Float[np.ndarray, "n 2"]) -> dict[str, Bool[np.ndarray,
     return {
         "time is no finite number": ~np.isfinite(segments).all(axis=1),
         "end before start": segments[:, 1] < segments[:, 0],
-        "negative time": (segments < 0).any(axis=1),
     }
 
 

@@ -15,6 +15,9 @@ Differences from published scorers, and which way each moves the number:
   actions that a prediction overlaps equally the last annotated is taken, as theirs do for up to some forty actions;
 - two segments of no length (0/0) at the same place: a hit here as in the toolkit, a miss in recall as in the toolkit;
   at different places: a hit in the toolkit and with `ties="peer"`, a miss here: lower or equal;
+- a segment that ends before it starts is a false positive in the toolkit, and a hit where it is as long as the action
+  (0/0); a time that is NaN is a hit there, a score that is NaN comes first. All three are refused here, and left out of
+  a file only if that is asked for: ours is higher or equal for the first, either way for the others;
 - a label that no action has: an error in the toolkit, ignored here unless it is among `classes` (then AP is NaN);
 - predictions in videos that are not given: false positives in the toolkit, ignored here: ours is higher or equal. Give
   every video that was processed, with or without actions, and they count;

@@ -1,8 +1,11 @@
 """`tad evaluate`: a result file against an annotation file, as numbers and as a table."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_CLASSES, THUMOS14_TIOUS
@@ -77,6 +80,9 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
     assert isinstance(ours, dict)
     ours |= {"detections_read": read, "detections_ignored": read - ours["detections"]}
     ours |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
+    annotated = {video.id: np.array([(a.start, a.end) for a in video.actions]).reshape(-1, 2) for video in task.videos}
+    ours["actions_outside_video"] = _outside(task.videos, annotated)
+    ours["detections_outside_video"] = _outside(task.videos, {video: each.segments for video, each in found.items()})
     if task.seen:
         videos = counted(task.videos, with_any(found), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)
@@ -101,6 +107,16 @@ def _read(task: Task, path: Path | str, drop_bad: bool) -> tuple[dict[str, Found
     names = {video.id for video in task.videos}
     own = {video: each for video, each in found.items() if video in names}
     return own, sum(len(each.scores) for each in found.values()), dropped
+
+
+def _outside(videos: Sequence[Video], segments: Mapping[str, Float[np.ndarray, "n 2"]]) -> dict[str, int]:
+    """How many segments lie partly outside their video, which published scorers take as they are."""
+    own = [(segments[video.id], video.duration or np.inf) for video in videos if video.id in segments]
+    counts = {
+        "start before 0": sum(int((rows[:, 0] < 0).sum()) for rows, _ in own),
+        "end after the video": sum(int((rows[:, 1] > duration).sum()) for rows, duration in own),
+    }
+    return {kind: number for kind, number in counts.items() if number}
 
 
 def _of_subset(videos: Sequence[Video], subset: str, path: Path | str) -> tuple[Video, ...]:

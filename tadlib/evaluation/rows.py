@@ -50,7 +50,7 @@ def compare(videos: Sequence[Video], found: Mapping[str, Scored], classes: Seque
     """Flat rows of `videos` and `classes`; `classes` None ignores labels.
 
     Every video given counts, with or without predictions; predictions of other videos and classes do not. Raises
-    ValueError naming the video with a segment or score that is no finite number, or with a reversed segment.
+    ValueError naming the video with a segment that is not finite or reversed, or with a score that is NaN.
     """
     video_of = {video.id: place for place, video in enumerate(videos)}
     class_of = None if classes is None else {label: place for place, label in enumerate(classes)}
@@ -101,9 +101,9 @@ def _predictions(
 
 
 def _check(videos: Sequence[Video], predictions: Predictions) -> None:
-    finite = np.isfinite(predictions.segments).all(axis=1) & np.isfinite(predictions.scores)
+    numbers = np.isfinite(predictions.segments).all(axis=1) & ~np.isnan(predictions.scores)
     for right, fault in (
-        (finite, "has a segment or score that is no finite number"),
+        (numbers, "has a segment that is not finite, or a score that is no number"),
         (~(predictions.segments[:, 1] < predictions.segments[:, 0]), "has a segment that ends before it starts"),
     ):
         if not right.all():
