@@ -1,19 +1,28 @@
-"""Files as every part of the workbook writes them: whole or not at all, made once, named by what is in them."""
+"""Files as every part of the workbook reads and writes them.
 
+Text comes as people save it: UTF-8 with or without a byte order mark, or UTF-16 with its mark, plain or gzip. Files
+are written whole or not at all, made once, and known again by what is in them.
+"""
+
+import codecs
 import contextlib
+import gzip
 import hashlib
 import json
 import os
 import platform
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+import unicodedata
+import zlib
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from filelock import FileLock, Timeout
 
 LOG = "TAD_LOG"  # the environment variable with the log of the run that a notebook is executed for
@@ -88,12 +97,93 @@ def write_json(path: Path | str, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path | str) -> Any:
-    """The value in a JSON file; a file that is no JSON raises ValueError naming it."""
+def text_of(path: Path | str) -> str:
+    """The text of a file; raises ValueError naming a file that is damaged or in another encoding."""
+    content = Path(path).read_bytes()
+    if content.startswith(b"\x1f\x8b") or str(path).endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} cannot be unpacked ({error}): copy or download it again") from error
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable JSON ({error}): delete it or restore it") from error
+        text = content.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
+    if "\0" in text:  # UTF-16 without its mark, or no text at all
+        raise ValueError(f"{path} is not UTF-8 text (it holds zero bytes): save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+BROKEN_JSON = "is not readable JSON ({}): delete it or restore it"
+
+
+def json_in(text: str, where: Path | str, told: str = BROKEN_JSON) -> Any:
+    """The value of JSON text; raises ValueError naming `where` it stands and a key that stands twice in one object.
+
+    `told` is what is said of text that is no JSON, with {} for the reason.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """An object, if each of its keys stands once."""
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            _each_once((name for name, _ in pairs), where)
+        return content
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{where} {told.format(error)}") from error
+
+
+def read_json(path: Path | str) -> Any:
+    """The value in a JSON file, plain or gzip; raises ValueError naming a file that is no JSON or has a key twice."""
+    return json_in(text_of(path), path)
+
+
+def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
+    """Names and values of YAML text; raises ValueError naming `where` it stands for anything else, or a name twice."""
+    try:
+        content = yaml.load(text, _EachNameOnce) or {}
+    except _Twice as error:
+        raise ValueError(f"{where}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{where} must hold names and values, one a line, like 'split: 50'; got {content!r}")
+    return content
+
+
+class _Twice(ValueError):
+    """A name that stands twice."""
+
+
+class _EachNameOnce(yaml.SafeLoader):
+    """YAML in which a name that stands twice in one mapping is an error: PyYAML would take the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping, if each of its names stands once."""
+        seen = set()
+        for name in (key.value for key, _ in node.value if isinstance(key.value, str) and key.value != "<<"):
+            if name in seen:
+                raise _Twice(f"{name!r} stands twice{node.start_mark}")
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _each_once(names: Iterable[str], where: Path | str) -> None:
+    """Raise ValueError naming the first name that comes twice."""
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{where}: key {name!r} stands twice: keep one of them")
+        seen.add(name)
+
+
+def tidy(name: object) -> str:
+    """A name as it is compared: composed letters (NFC), so that "é" is one thing, and no white space around it."""
+    return unicodedata.normalize("NFC", str(name)).strip()
 
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:

@@ -84,7 +84,7 @@ def test_only_the_comment_on_top_is_the_question(tmp_path):
 def test_a_file_that_is_no_text_is_named(tmp_path):
     path = tmp_path / "e.yaml"
     path.write_bytes(b"# \xff\n")
-    with pytest.raises(ValueError, match=r"e\.yaml is not text in UTF-8: .* at byte 2"):
+    with pytest.raises(ValueError, match=r"e\.yaml is not UTF-8 text \(.* at byte 2\): save it as UTF-8"):
         plan(path)
 
 

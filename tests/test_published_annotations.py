@@ -14,10 +14,11 @@ from tadlib.data.annotations import Action
 from tadlib.data.checks import find, overlap
 from tadlib.data.grid import Grid
 from tadlib.data.lengths import other_lengths, read_lengths
-from tadlib.data.readers import json_of, read
+from tadlib.data.readers import read
 from tadlib.data.splits import class_split
 from tadlib.data.windows import Window, actions_in
 from tadlib.evaluation.protocols import scored_videos
+from tadlib.files import read_json
 
 # Counts of methods.md 3.2: test videos, actions and share of empty windows (%) of split_id 0..9, unseen classes
 VIDEOS = {
@@ -218,7 +219,7 @@ def test_videos_and_actions_of_every_split_are_the_published_numbers(thumos14, s
 @pytest.mark.parametrize("stride", [8, 16])
 def test_the_share_of_empty_windows_of_every_split_is_the_published_one(shared_data, thumos14, stride):
     """As GAP cuts: the last window is short, and a window ends where its last snippet starts."""
-    lengths = json_of(shared_data / "thumos14" / f"video_info_stride{stride}.json")
+    lengths = read_json(shared_data / "thumos14" / f"video_info_stride{stride}.json")
     shares = []
     for split_id in range(10):
         unseen = class_split(thumos14.classes, 75, split_id).unseen
@@ -306,7 +307,7 @@ def test_videos_and_actions_of_activitynet_splits_are_the_published_ranges(
 
 def test_the_validation_videos_that_are_blocked_are_known(shared_data, activitynet13):
     """The official scorer left out 986 videos that can no longer be had; 7,220 validation actions are then left."""
-    blocked = set(json_of(shared_data / "activitynet13" / "blocked_videos.json"))
+    blocked = set(read_json(shared_data / "activitynet13" / "blocked_videos.json"))
     validation = [video for video in activitynet13.videos if video.subset == "validation"]
     left = [video for video in validation if video.id not in blocked]
     assert (len(blocked), len(validation) - len(left)) == (986, 246)

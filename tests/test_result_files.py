@@ -6,6 +6,7 @@ import json
 import golden
 import pytest
 
+from tadlib.data.datasets import THUMOS14_TIOUS
 from tadlib.evaluation import files, reference
 from tadlib.evaluation.result_file import against, read_task
 from tadlib.evaluation.result_file import evaluate as evaluate_task
@@ -17,7 +18,8 @@ FOUND = "video-id,t-start,t-end,label,score\na,0,10,Diving,0.9\na,20,30,Shotput,
 
 def evaluate(truth, found, *, drop_bad=False, **options):
     """Numbers of a result file against an annotation file, as the command computes them."""
-    return evaluate_task(read_task(truth, drop_bad=drop_bad, **options), found, drop_bad=drop_bad)
+    task = read_task(truth, drop_bad=drop_bad, **{"tious": THUMOS14_TIOUS} | options)
+    return evaluate_task(task, found, drop_bad=drop_bad)
 
 
 def written(tmp_path, truth=TRUTH, found=FOUND):
@@ -183,7 +185,7 @@ def test_a_detection_that_starts_slightly_before_0_is_worth_what_it_overlaps(tmp
     truth = "video-id,t-start,t-end,label\na,0,4,dive\na,10,14,jump\n"
     rows = "video-id,t-start,t-end,label,score\na,-0.2,3.9,dive,0.9\na,10,14,jump,0.8\n"
     for drop_bad in (False, True):
-        result = evaluate(*written(tmp_path, truth, rows), drop_bad=drop_bad)
+        result = evaluate(*written(tmp_path, truth, rows), drop_bad=drop_bad, tious=())
         assert result["mAP"] == pytest.approx(0.95), "tIoU 0.93 reaches nine of ten thresholds"
         assert result["counts"]["detections_outside_video"] == {"start before 0": 1}
     told = against(read_task(tmp_path / "truth.csv"), tmp_path / "found.csv", tmp_path / "found.csv")
@@ -211,7 +213,7 @@ def test_a_segment_that_is_no_pair_is_named(tmp_path, segment, every):
         ("[1, 2]", "has no 'results'"),
         ('{"results": {"a": [{"segment": [0, 1]}]}}', "video a cannot be read"),
         ('{"results": {"a": 3}}', "video a cannot be read"),
-        ("video-id,t-start,t-end\n", "has no column label"),
+        ("video-id,t-start,t-end\n", "has no column 'label'"),
         ("video-id,t-start,t-end,label,score\na,1,2\n", "line 2 has 3 fields, the header 5"),
         ("video-id,t-start,t-end,label\na,0,1,Diving\n", "need a score each"),
     ],
@@ -226,7 +228,7 @@ def test_a_file_that_is_no_result_says_so(tmp_path, content, words):
 def test_a_broken_gzip_file_says_so(tmp_path):
     truth, _ = written(tmp_path)
     (tmp_path / "broken.gz").write_bytes(gzip.compress(b"x" * 1000)[:20])
-    with pytest.raises(ValueError, match="cannot be read: expected JSON or CSV"):
+    with pytest.raises(ValueError, match="broken.gz cannot be unpacked"):
         evaluate(truth, tmp_path / "broken.gz")
 
 
@@ -264,8 +266,9 @@ def filmed(tmp_path, label, *spans):
     """Actions of one class in a video of 30 frames per second, and a detection of it."""
     actions = [{"segment": list(span), "label": label} for span in spans]
     video = {"subset": "test", "duration": 50, "fps": 30, "annotations": actions}
-    (tmp_path / "truth.json").write_text(json.dumps({"database": {"a": video}}))
-    (tmp_path / "found.csv").write_text(f"video-id,t-start,t-end,label,score\na,0,10,{label},0.9\n")
+    (tmp_path / "truth.json").write_text(json.dumps({"database": {"video_test_0000001": video}}))
+    row = f"video_test_0000001,0,10,{label},0.9"
+    (tmp_path / "found.csv").write_text(f"video-id,t-start,t-end,label,score\n{row}\n")
     return tmp_path / "truth.json", tmp_path / "found.csv"
 
 

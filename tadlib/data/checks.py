@@ -25,6 +25,8 @@ KINDS = {  # what is found -> (what training does, what evaluation does)
     "video without actions": ("not used", "kept"),
     "video of another subset": ("not used", "not used"),
     "video without usable features": ("not used", "not used"),
+    "name with white space or decomposed letters": ("tidied", "tidied"),
+    "video named with the ending of its file": ("taken off", "taken off"),
 }
 # THUMOS14: most actions of the first lie after its end; the label of the second is doubted by everybody who looked
 BELIEVED_WRONG = frozenset({"video_test_0000270", "video_test_0001496"})

@@ -4,22 +4,19 @@ A data set folder holds annotations in any layout that `readers` knows, `videos/
 `info.json` (lengths), `splits.json`, `text_features.npz` and `benchmark.yaml` (conventions).
 """
 
-import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tadlib.data.annotations import AMBIGUOUS, Benchmark
 from tadlib.data.checks import check, nearest
 from tadlib.data.demo import videos as demo_videos
 from tadlib.data.lengths import complete, other_lengths
-from tadlib.data.readers import Entry, json_of, read
-from tadlib.data.splits import ACTIVITYNET_DIGEST
-from tadlib.files import Progress, locked, silent
+from tadlib.data.readers import THUMOS_ID, Entry, Names, read
+from tadlib.data.splits import ACTIVITYNET_DIGEST, digest_of
+from tadlib.files import Progress, locked, read_json, silent, text_of, tidy, yaml_in
 
 NAMES = ("demo", "thumos14", "activitynet13")  # data sets that have a name; any other is a folder
 THUMOS14_CLASSES = tuple(
@@ -29,7 +26,7 @@ THUMOS14_CLASSES = tuple(
 )
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-SUBSETS = (  # (training, test) as repositories call them; the first pair of which both exist is meant
+SUBSETS = (  # (training, test) as repositories call them; the first pair of which most exists is meant
     ("training", "validation"),
     ("val", "test"),
     ("Validation", "Test"),
@@ -62,6 +59,7 @@ class Conventions:
     test_subset: str | None = None
     tious: tuple[float, ...] | None = None
     stride: int | None = None
+    benchmark: str | None = None  # thumos14 or activitynet13: a copy, or a part, of that benchmark
 
 
 def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchmark:
@@ -80,11 +78,13 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchm
 
 
 def _read(name: str, folder: Path) -> Benchmark:
-    source = find_annotations(folder, name)
-    entries = read(source)
-    classes = _classes(name, source, entries.values())
-    thumos = set(classes) == set(THUMOS14_CLASSES)
-    conventions = _defaults(read_conventions(folder), {entry.subset for entry in entries.values()}, thumos)
+    source, names = find_annotations(folder, name), Names()
+    entries = read(source, names)
+    stated = read_conventions(folder)
+    known = stated.benchmark or ("thumos14" if name == "demo" else name)
+    classes = _classes(known, source, entries)
+    thumos = classes == THUMOS14_CLASSES
+    conventions = _defaults(stated, {entry.subset for entry in entries.values()}, thumos)
     _none_lost(source, conventions, {entry.subset for entry in entries.values() if entry.subset})
     subsets = (conventions.train_subset, conventions.test_subset, None)  # None: `complete` names the video
     used = {video: entry for video, entry in entries.items() if entry.subset in subsets}
@@ -101,7 +101,7 @@ def _read(name: str, folder: Path) -> Benchmark:
         train_subset=conventions.train_subset,
         test_subset=conventions.test_subset,
         tious=conventions.tious,
-        repairs=repairs | {kind: number for kind, number in others.items() if number},
+        repairs=repairs | {kind: number for kind, number in others.items() if number} | dict(names.changed),
         source=source,
         stride=conventions.stride,
     )
@@ -136,33 +136,31 @@ def find_annotations(folder: Path, name: str) -> Path:
     )
 
 
-def _classes(name: str, source: Path, entries: Collection[Entry]) -> tuple[str, ...]:
-    """The class names: the benchmark's own where it is a known one, those the file lists, or those that occur."""
-    labels = {action.label for entry in entries for action in entry.actions} - {AMBIGUOUS}
-    if name == "thumos14" or labels <= set(THUMOS14_CLASSES):
+def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
+    """The class names: the benchmark's own where the data set is a `known` one, those the file lists, or that occur."""
+    labels = {action.label for entry in entries.values() for action in entry.actions} - {AMBIGUOUS}
+    if known == "thumos14" or is_thumos14(labels, entries):
         return THUMOS14_CLASSES
-    if name == "activitynet13":
-        found = hashlib.sha256("\n".join(sorted(labels)).encode()).hexdigest()[:12]
-        if found != ACTIVITYNET_DIGEST:
-            raise ValueError(
-                f"{source} has {len(labels)} classes, not ActivityNet-1.3's 200 (spelt as published, 'Plataform "
-                "diving' included): is the file complete and unedited? For a data set of your own pass dataset=FOLDER"
-            )
-    listed = json_of(source).get("classes") if source.suffix in (".json", ".gz") and source.is_file() else None
-    return tuple(sorted(listed or labels))
+    if known == "activitynet13" and digest_of(labels) != ACTIVITYNET_DIGEST:
+        raise ValueError(
+            f"{source} has {len(labels)} classes, not ActivityNet-1.3's 200 (spelt as published, 'Plataform "
+            "diving' included): is the file complete and unedited? For a data set of your own pass dataset=FOLDER"
+        )
+    listed = read_json(source).get("classes") if source.suffix in (".json", ".gz") and source.is_file() else None
+    return tuple(sorted({tidy(name) for name in listed} if listed else labels))
+
+
+def is_thumos14(labels: Collection[str], videos: Collection[str]) -> bool:
+    """Whether annotations are THUMOS14's: they have all of its classes, or some, and its ids on every video."""
+    if set(labels) == set(THUMOS14_CLASSES):
+        return True
+    return bool(labels) and set(labels) <= set(THUMOS14_CLASSES) and all(map(THUMOS_ID.fullmatch, videos))
 
 
 def read_conventions(folder: Path) -> Conventions:
     """The conventions that a folder's `benchmark.yaml` states; raises ValueError naming a wrong name or value."""
     path = folder / "benchmark.yaml"
-    if not path.is_file():
-        return Conventions()
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not readable YAML ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold names and values, one a line, like 'test_subset: test'; got {content!r}")
+    content = yaml_in(text_of(path), path) if path.is_file() else {}
     for name in content:
         if name not in Conventions.__dataclass_fields__:
             raise ValueError(f"{path}: unknown name {name!r}{nearest(str(name), Conventions.__dataclass_fields__)}")
@@ -170,7 +168,9 @@ def read_conventions(folder: Path) -> Conventions:
 
 
 def _convention(path: Path, name: str, value: Any) -> Any:
-    if name in ("train_subset", "test_subset") and isinstance(value, str) and value:
+    if name in ("train_subset", "test_subset") and isinstance(value, str) and value.strip():
+        return tidy(value)
+    if name == "benchmark" and value in NAMES[1:]:
         return value
     if name == "stride" and type(value) is int and value >= 1:
         return value
@@ -178,6 +178,7 @@ def _convention(path: Path, name: str, value: Any) -> Any:
         if all(isinstance(tiou, int | float) and 0 < tiou <= 1 for tiou in value):
             return tuple(float(tiou) for tiou in value)
     kind = {"tious": "a list of numbers in (0, 1]", "stride": "a whole number of frames, at least 1"}
+    kind["benchmark"] = " or ".join(NAMES[1:])
     raise ValueError(f"{path}: {name} must be {kind.get(name, 'the name of a subset')}, got {value!r}")
 
 
@@ -189,8 +190,8 @@ def _defaults(stated: Conventions, subsets: set[str | None], thumos: bool) -> Co
             raise ValueError(
                 f"benchmark.yaml: no video has {name} {value!r}{nearest(value, sorted(filter(None, subsets)))}"
             )
-    usual = ("val", "test") if thumos else ("training", "validation")
-    train, test = next((pair for pair in SUBSETS if set(pair) <= subsets), usual)
+    usual = ("val", "test")  # of THUMOS14
+    train, test = max(([usual] if thumos else []) + list(SUBSETS), key=lambda pair: len(subsets & set(pair)))
     return replace(
         stated,
         train_subset=stated.train_subset or train,

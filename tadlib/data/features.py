@@ -19,9 +19,9 @@ import torch
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.lengths import stated, variants
+from tadlib.data.readers import SUFFIXES
 from tadlib.files import Progress, silent, write_json, write_npy
 
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
 BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames encoded at once
 LARGE, BATCH_OF_LARGE = 50_000_000, 2  # parameters from which a CPU encodes few frames at once
 SLACK = 1.5  # seconds by which a decoded video may be shorter than it should be

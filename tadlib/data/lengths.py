@@ -3,6 +3,7 @@
 import csv
 import glob
 import io
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import av
 
 from tadlib.data.annotations import Video
-from tadlib.data.readers import Entry, json_of, text_of, whole
+from tadlib.data.readers import Entry, Names, seconds, whole
+from tadlib.files import read_json, text_of
 
 PATTERNS = ("info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz")
 NAMES = {  # what a field of an info file may be called
@@ -35,22 +37,25 @@ def read_lengths(folder: Path | str) -> dict[str, Length]:
     Read are `info.json`, GAP's `video_info_stride*.json`, BMN's `video_info*.csv`, and THUMOS14's `durations_*.txt`.
     """
     found: dict[str, Length] = {}
+    names = Names()
     for path in reversed([path for pattern in PATTERNS for path in sorted(Path(folder).glob(pattern))]):
         for name, fields in _rows(path):
-            found[name] = _length(path, name, fields)
+            found[names.video(name)] = _length(path, name, fields)
     for path in sorted(Path(folder).glob("durations_*.txt")):
         words = text_of(path).split()
-        for name, seconds in zip(words[::2], words[1::2], strict=True):
-            found.setdefault(Path(name).stem, Length(float(seconds)))
+        for name, lasts in zip(words[::2], words[1::2], strict=True):
+            found.setdefault(names.video(name), Length(float(lasts)))
     return found
 
 
 def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     if ".csv" in path.suffixes:
         # BMN's nominal `fps` is rounded; `rfps` is what was measured
-        table = csv.DictReader(io.StringIO(text_of(path)))
+        table = csv.DictReader(io.StringIO(text_of(path)), skipinitialspace=True)
+        if "video" not in (table.fieldnames or ()):
+            raise ValueError(f"{path} has no column 'video'; its columns: {', '.join(table.fieldnames or ())}")
         return [(row["video"], row | {"fps": row.get("rfps") or row.get("fps")}) for row in table]
-    content = json_of(path)
+    content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(fields, dict) for fields in content.values()):
         raise ValueError(f"{path} must map every video to its fields (frames, fps, duration)")
     return content.items()
@@ -59,7 +64,7 @@ def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
 def _length(path: Path, name: str, fields: Mapping[str, Any]) -> Length:
     value = {ours: next((fields[n] for n in names if fields.get(n)), None) for ours, names in NAMES.items()}
     try:
-        duration, fps, frames = (None if v is None else float(v) for v in value.values())
+        duration, fps, frames = (None if v is None else seconds(v) for v in value.values())
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: video {name} cannot be read: {error}") from error
     if frames and fps and not duration:
@@ -68,8 +73,11 @@ def _length(path: Path, name: str, fields: Mapping[str, Any]) -> Length:
 
 
 def variants(video_id: str) -> tuple[str, ...]:
-    """A video's id and its other spellings: many repositories put `v_` before ActivityNet's, some of which have it."""
-    return tuple(dict.fromkeys((video_id, f"v_{video_id}", video_id.removeprefix("v_"))))
+    """A video's id and its other spellings: many repositories put `v_` before ActivityNet's, some of which have it, and
+    files copied from a Mac have their letters decomposed ("é" is two).
+    """
+    spellings = (video_id, f"v_{video_id}", video_id.removeprefix("v_"))
+    return tuple(dict.fromkeys((*spellings, *(unicodedata.normalize("NFD", name) for name in spellings))))
 
 
 def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[Video, ...]:

@@ -1,32 +1,36 @@
 """Readers of annotations as others publish them, into entries that may still lack duration and frame rate.
 
 ActivityNet-style JSON, plain or gzip, as ActivityNet itself, OpenTAD, ActionFormer, TadTR and GAP write it, and
-T3AL's, which has no `database` and no subset; THUMOS14's official text files; CSV tables with named columns.
-Times are seconds. Frame counts serve to find the frame rate; T3AL's `duration_frame` does not: its frames are at 10
-frames per second, whatever the video's rate.
+T3AL's, which has no `database` and no subset; THUMOS14's official text files; tables with named columns, as
+annotators export them. Times are seconds, or minutes:seconds. Frame counts serve to find the frame rate; T3AL's
+`duration_frame` does not: its frames are at 10 frames per second, whatever the video's rate.
 """
 
 import csv
-import gzip
 import io
-import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
 
 from tadlib.data.annotations import Action, Video
+from tadlib.files import read_json, text_of, tidy
 
-COLUMNS = {  # what a column of a CSV table may be called
-    "video": ("video-id", "video_id", "video", "video-name", "filename"),
-    "start": ("t-start", "t_start", "start"),
-    "end": ("t-end", "t_end", "end"),
+SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
+COLUMNS = {  # what a column of a table may be called, in any case, with - or _ or a space
+    "video": ("video-id", "video", "video-name", "filename"),
+    "start": ("t-start", "start"),
+    "end": ("t-end", "end"),
     "label": ("label", "class", "label-name"),
+    "score": ("score",),
     "subset": ("subset",),
     "duration": ("duration", "video-duration", "seconds"),
     "fps": ("fps", "video-fps"),
 }
+CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:[.,]\d*)?)")  # hours:minutes:seconds
+Value = TypeVar("Value")
 THUMOS_ID = re.compile(r"video_(validation|test)_\d{7}")
 
 
@@ -40,62 +44,98 @@ class Entry:
     actions: tuple[Action, ...]
 
 
-def text_of(path: Path | str) -> str:
-    """The text of a file, unpacked where its name ends in .gz; raises ValueError naming a damaged one."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be unpacked as text ({error}): copy or download it again") from error
+@dataclass
+class Names:
+    """Names as a file has them, made tidy (`files.tidy`; videos without the ending of a file); what was changed is
+    counted, by the kinds of `checks.KINDS`.
+    """
+
+    changed: Counter[str] = field(default_factory=Counter)
+    _known: dict[tuple[bool, object], tuple[str, str]] = field(default_factory=dict)
+
+    def label(self, name: object) -> str:
+        """A class or a subset."""
+        return self._of(name, False)
+
+    def video(self, name: object) -> str:
+        """A video's id: "ann.mp4" is the file of "ann"."""
+        return self._of(name, True)
+
+    def _of(self, name: object, video: bool) -> str:
+        if (video, name) not in self._known:  # the same names come with every row
+            found, kind = tidy(name), ""
+            if found != str(name):
+                kind = "name with white space or decomposed letters"
+            if video and PurePath(found).suffix.lower() in SUFFIXES:
+                found, kind = found[: -len(PurePath(found).suffix)], "video named with the ending of its file"
+            self._known[video, name] = found, kind
+        found, kind = self._known[video, name]
+        if kind:
+            self.changed[kind] += 1
+        return found
+
+    def videos(self, content: Mapping[str, Value], path: Path | str) -> dict[str, Value]:
+        """The content of a JSON object by video; raises ValueError where two of its keys mean one video."""
+        spelt: dict[str, str] = {}
+        for key in content:
+            name = self.video(key)
+            if name in spelt:
+                raise ValueError(f"{path}: keys {spelt[name]!r} and {key!r} are both video {name!r}: keep one of them")
+            spelt[name] = key
+        return {name: content[key] for name, key in spelt.items()}
 
 
-def json_of(path: Path | str) -> Any:
-    """The value in a JSON file, plain or gzip; a file that is no JSON raises ValueError naming it."""
-    try:
-        return json.loads(text_of(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not readable JSON ({error}): delete it or restore it") from error
+def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
+    """The entries of an annotation file, or of a folder of THUMOS14's text files, by video.
 
-
-def read(path: Path | str) -> dict[str, Entry]:
-    """The entries of an annotation file, or of a folder of THUMOS14's text files, by video."""
-    path = Path(path)
+    `names` counts which of them had to be changed.
+    """
+    path, names = Path(path), names or Names()
     if path.is_dir():
-        return read_thumos_text(path)
-    return read_csv(path) if ".csv" in path.suffixes else read_json_entries(path)
+        return read_thumos_text(path, names)
+    return read_csv(path, names) if ".csv" in path.suffixes else read_json_entries(path, names)
 
 
-def read_json_entries(path: Path | str) -> dict[str, Entry]:
+def read_json_entries(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
     """The entries of an ActivityNet-style JSON file; raises ValueError naming file, video and field."""
-    content = json_of(path)
+    content, names = read_json(path), names or Names()
     database = content.get("database", content) if isinstance(content, dict) else None
     if not isinstance(database, dict) or not all(
         isinstance(entry, dict) and "annotations" in entry for entry in database.values()
     ):
         raise ValueError(f"{path} has no 'database' of videos with 'annotations': expected ActivityNet's layout")
-    return {name: _entry(path, name, entry) for name, entry in database.items()}
+    return {name: _entry(path, name, entry, names) for name, entry in names.videos(database, path).items()}
 
 
-def _entry(path: Path | str, name: str, entry: Mapping[str, Any]) -> Entry:
+def _entry(path: Path | str, name: str, entry: Mapping[str, Any], names: Names) -> Entry:
     try:
         actions = tuple(
-            Action(float(row["segment"][0]), float(row["segment"][1]), str(row["label"]).strip())
+            Action(seconds(row["segment"][0]), seconds(row["segment"][1]), names.label(row["label"]))
             for row in entry["annotations"]
         )
         duration = _number(entry.get("duration", entry.get("duration_second")))
         fps, frames = _number(entry.get("fps")), _number(entry.get("frame"))
         if fps is None and frames and duration:
             fps = frames / duration
-        return Entry(entry.get("subset") or _subset_of(name), duration, fps, actions)
+        return Entry(names.label(entry.get("subset") or "") or _subset_of(name), duration, fps, actions)
     except KeyError as missing:
         raise ValueError(f"{path}: video {name} has no field {missing}") from missing
     except (TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path}: video {name} cannot be read: {error}") from error
 
 
+def seconds(value: Any) -> float:
+    """A time in seconds: a number, or hours:minutes:seconds, with a comma or a point; raises ValueError for others."""
+    if not isinstance(value, str):
+        return float(value)
+    if clock := CLOCK.fullmatch(value.strip()):
+        hours, minutes, rest = clock.groups()
+        return 3600 * float(hours or 0) + 60 * float(minutes) + float(rest.replace(",", "."))
+    return float(value.replace(",", ".") if value.count(",") == 1 and "." not in value else value)
+
+
 def _number(value: Any) -> float | None:
-    return None if value is None or value == "" else float(value)
+    return None if value is None or value == "" else seconds(value)
 
 
 def _subset_of(name: str) -> str | None:
@@ -111,24 +151,26 @@ def read_activitynet(path: Path | str) -> tuple[Video, ...]:
 
 def whole(path: Path | str, name: str, entry: Entry) -> Video:
     """The video of a complete entry; raises ValueError naming file, video and the field that is missing."""
-    for field in ("subset", "duration", "fps"):
-        if getattr(entry, field) is None:
+    for missing in ("subset", "duration", "fps"):
+        if getattr(entry, missing) is None:
             raise ValueError(
-                f"{path}: video {name} has no field '{field}': give it there, or in info.json beside it as "
-                f'{{"{name}": {{"{field}": ...}}}}'
+                f"{path}: video {name} has no field '{missing}': give it there, or in info.json beside it as "
+                f'{{"{name}": {{"{missing}": ...}}}}'
             )
     return Video(name, entry.duration, entry.fps, entry.subset, entry.actions)
 
 
-def read_thumos_text(folder: Path | str) -> dict[str, Entry]:
+def read_thumos_text(folder: Path | str, names: Names | None = None) -> dict[str, Entry]:
     """The entries of THUMOS14's official text files, `<Class>_val.txt` and `<Class>_test.txt`, at any depth.
 
     A line is `video start end` in seconds; `Ambiguous_*.txt` holds moments that are no class.
     """
     entries: dict[str, Entry] = {}
+    names = names or Names()
     for suffix in ("val", "test"):
         for path in sorted(Path(folder).rglob(f"*_{suffix}.txt")):
-            for name, action in _lines(path, path.name.removesuffix(f"_{suffix}.txt")):
+            for spelt, action in _lines(path, names.label(path.name.removesuffix(f"_{suffix}.txt"))):
+                name = names.video(spelt)
                 entry = entries.setdefault(name, Entry(suffix, None, None, ()))
                 entries[name] = replace(entry, actions=(*entry.actions, action))
     if not entries:
@@ -149,26 +191,52 @@ def _lines(path: Path, label: str) -> Iterator[tuple[str, Action]]:
             raise ValueError(f"{path}, line {number}: expected 'video start end' in seconds, got {line!r}")
 
 
-def read_csv(path: Path | str) -> dict[str, Entry]:
-    """The entries of a CSV table, one action a row; columns are found by name (`video-id, t-start, t-end, label`)."""
-    rows = csv.DictReader(io.StringIO(text_of(path)), skipinitialspace=True)
-    columns = {
-        ours: next((name for name in names if name in (rows.fieldnames or ())), None) for ours, names in COLUMNS.items()
-    }
-    for ours in ("video", "start", "end", "label"):
-        if columns[ours] is None:
-            raise ValueError(
-                f"{path} has no column {COLUMNS[ours][0]!r}; its columns: {', '.join(rows.fieldnames or ())}"
-            )
-    entries: dict[str, Entry] = {}
-    for number, row in enumerate(rows, start=2):
-        value = {ours: row[name] if name else None for ours, name in columns.items()}
+def read_csv(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
+    """The entries of a table, one action a row; columns are found by name (`video-id, t-start, t-end, label`)."""
+    names, entries = names or Names(), {}
+    columns = columns_of(path, text_of(path), ("video", "start", "end", "label"))
+    for number, values in enumerate(zip(*columns.values(), strict=True), start=2):
+        value = dict(zip(columns, values, strict=True))
         try:
-            action = Action(float(value["start"]), float(value["end"]), value["label"].strip())
-            name, subset = value["video"], value["subset"] or _subset_of(value["video"])
-            fresh = Entry(subset, _number(value["duration"]), _number(value["fps"]), ())
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: {dict(row)} cannot be read: {error}") from error
+            action = Action(seconds(value["start"]), seconds(value["end"]), names.label(value["label"]))
+            name = names.video(value["video"])
+            subset = names.label(value.get("subset", "")) or _subset_of(name)
+            fresh = Entry(subset, _number(value.get("duration")), _number(value.get("fps")), ())
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {value} cannot be read: {error}") from error
         entry = entries.setdefault(name, fresh)
         entries[name] = replace(entry, actions=(*entry.actions, action))
     return entries
+
+
+def columns_of(path: Path | str, text: str, needed: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The columns of a table that have one of the names of `COLUMNS`, by our name, each value as it is written.
+
+    Fields are parted by what parts the header: comma, semicolon or tab. Raises ValueError naming the file for a
+    `needed` column that is not there, and for a line that has more or fewer fields than the header.
+    """
+    first, _, _ = text.lstrip().partition("\n")
+    mark = max(",;\t", key=first.count)  # the first of them where there is none
+    header, *rows = [
+        row for row in csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True) if any(row)
+    ] or [[]]
+    place = _places(header)
+    if missing := [COLUMNS[name][0] for name in needed if name not in place]:
+        raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}; its columns: {', '.join(header)}")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(
+                f"{path}: line {number} has {len(row)} fields, the header {len(header)}: put a field that holds "
+                f"{mark!r} between quotes"
+            )
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    return {name: columns[at] for name, at in place.items()}
+
+
+def _places(header: Sequence[str]) -> dict[str, int]:
+    """Where in a header our columns are."""
+    spelt = [re.sub(r"[\s_]+", "-", name.strip().lower()) for name in header]
+    found = {
+        ours: next((spelt.index(name) for name in known if name in spelt), None) for ours, known in COLUMNS.items()
+    }
+    return {ours: at for ours, at in found.items() if at is not None}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.data.checks import nearest
-from tadlib.files import read_json
+from tadlib.files import read_json, tidy
 
 RATIOS = (75, 50)  # per cent of the classes seen
 ACTIVITYNET_DIGEST = "696d49925655"
@@ -70,7 +70,12 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
         raise ValueError(f"split must be 75, 50 or 0 and split_id 0..9, got split={split}, split_id={split_id}")
     if split == 0:
         return ClassSplit(split, split_id, tuple(names), tuple(names))
-    official = OFFICIAL.get(hashlib.sha256("\n".join(names).encode()).hexdigest()[:12])
+    if len(names) < 2:
+        raise ValueError(
+            f"split {split} needs two classes, one to be seen and one unseen; the data set has "
+            f"{', '.join(map(repr, names)) or 'none'}: pass -p split 0, which trains and measures on all classes"
+        )
+    official = OFFICIAL.get(digest_of(names))
     if official:
         mask = int(official[split].split()[split_id], 16)
         unseen = {name for place, name in enumerate(names) if mask >> place & 1}
@@ -80,6 +85,11 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
     return ClassSplit(
         split, split_id, tuple(n for n in names if n not in unseen), tuple(n for n in names if n in unseen)
     )
+
+
+def digest_of(classes: Iterable[str]) -> str:
+    """Twelve digits that stand for a list of class names in any order."""
+    return hashlib.sha256("\n".join(sorted(classes)).encode()).hexdigest()[:12]
 
 
 def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: int) -> ClassSplit:
@@ -105,11 +115,12 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
 def _own(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) -> ClassSplit:
     if not isinstance(draw, dict) or not draw.get("unseen") or set(draw) - {"seen", "unseen"}:
         raise ValueError(f"{place} must name its classes as 'unseen' (and 'seen', else all others), got {draw!r}")
-    seen = draw.get("seen", [name for name in names if name not in draw["unseen"]])
-    for name in (*seen, *draw["unseen"]):
+    unseen = [tidy(name) for name in draw["unseen"]]
+    seen = [tidy(name) for name in draw.get("seen", [name for name in names if name not in unseen])]
+    for name in (*seen, *unseen):
         if name not in names:
-            raise ValueError(f"{place}: unknown class {name!r}{nearest(str(name), names)}")
-    both = set(seen) & set(draw["unseen"])
+            raise ValueError(f"{place}: unknown class {name!r}{nearest(name, names)}")
+    both = set(seen) & set(unseen)
     if both or not seen:
         raise ValueError(f"{place}: every class must be seen or unseen and some seen; on both sides: {sorted(both)}")
-    return ClassSplit(*key, tuple(sorted(seen)), tuple(sorted(draw["unseen"])))
+    return ClassSplit(*key, tuple(sorted(seen)), tuple(sorted(unseen)))

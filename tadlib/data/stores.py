@@ -20,7 +20,7 @@ import torch
 from tadlib.data.annotations import Video
 from tadlib.data.checks import nearest
 from tadlib.data.lengths import variants
-from tadlib.files import digest
+from tadlib.files import digest, tidy
 
 FIT = 1.5  # features may last this many times as long as their video, or the video as they; more is another stride
 NAMES = ("features", "feats", "feat", "feature")  # what an array may be called in a file that holds several
@@ -187,7 +187,7 @@ def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
     """The vectors (k, c) float32 of classes from an `.npz` of class name -> vector; raises ValueError naming it."""
     classes = list(classes)
     with _named(Path(path)), np.load(path) as content:
-        vectors = {name: np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
+        vectors = {tidy(name): np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
     missing = [name for name in classes if name not in vectors]
     if missing:
         raise ValueError(

@@ -7,11 +7,6 @@ unless the caller drops them. Other rows are taken as they are, as published sco
 the end of the video, segments of no length, scores of any size, infinite ones too, and the same row twice.
 """
 
-import csv
-import gzip
-import io
-import json
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,15 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Video
+from tadlib.data.readers import Names, columns_of, seconds
+from tadlib.files import json_in, text_of, tidy
 
-NAMES = {
-    "video": ("video-id", "video", "video-name"),
-    "start": ("t-start", "start"),
-    "end": ("t-end", "end"),
-    "label": ("label", "class"),
-    "score": ("score",),
-    "subset": ("subset",),
-}
 SHOWN = 3  # bad rows of a kind named in a message
 
 
@@ -60,12 +49,15 @@ class Faults(NamedTuple):
     examples: dict[str, list[str]]
 
 
-def read_actions(path: Path | str, *, drop_bad: bool = False) -> tuple[tuple[Video, ...], dict[str, int]]:
+def read_actions(
+    path: Path | str, *, drop_bad: bool = False, names: Names | None = None
+) -> tuple[tuple[Video, ...], dict[str, int]]:
     """Videos with their actions, ambiguous regions included, and how many bad rows of each kind were dropped.
 
-    Frame rate and duration are 0 where the file does not say. Raises ValueError naming the bad rows.
+    Frame rate and duration are 0 where the file does not say; `names` counts names that were tidied. Raises
+    ValueError naming the bad rows.
     """
-    table = _read(path, "database")
+    table = _read(path, "database", names or Names())
     segments = _times(table.segment)
     bad = _bad_times(segments)
     faults = _faults(bad, table, segments)
@@ -86,22 +78,27 @@ def read_actions(path: Path | str, *, drop_bad: bool = False) -> tuple[tuple[Vid
 
 
 def read_found(
-    path: Path | str, videos: Collection[str], classes: Collection[str], *, drop_bad: bool = False
+    path: Path | str,
+    videos: Collection[str],
+    classes: Collection[str],
+    *,
+    drop_bad: bool = False,
+    names: Names | None = None,
 ) -> tuple[dict[str, Found], dict[str, int]]:
     """Detections of each video, and how many bad rows of each kind were dropped.
 
     Rows of videos and classes that are not among the given are bad; a `v_` before an id on one side only is no
     difference. Raises ValueError naming the bad rows.
     """
-    table = _read(path, "results")
-    names = {name: _known_as(name, videos) for name in set(table.video)}
+    table = _read(path, "results", names or Names())
+    known_as = {name: _known_as(name, videos) for name in set(table.video)}
     segments, scores = _times(table.segment), _numbers(table.score)
     if len(scores) != len(segments):
         raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")
     known = frozenset(classes) - {AMBIGUOUS}
     bad = _bad_times(segments) | {
         "score is no number": np.isnan(scores),
-        "unknown video": np.array([names[name] is None for name in table.video], dtype=bool),
+        "unknown video": np.array([known_as[name] is None for name in table.video], dtype=bool),
         "unknown class": np.array([label not in known for label in table.label], dtype=bool),
     }
     faults = _faults(bad, table, segments, scores)
@@ -109,7 +106,7 @@ def read_found(
     right = np.flatnonzero(~np.any(list(bad.values()), axis=0))
     rows: dict[str, list[int]] = {}
     for row in right.tolist():
-        rows.setdefault(names[table.video[row]], []).append(row)
+        rows.setdefault(known_as[table.video[row]], []).append(row)
     return {
         video: Found(segments[own], scores[own], tuple(table.label[row] for row in own)) for video, own in rows.items()
     }, faults.counts
@@ -117,9 +114,10 @@ def read_found(
 
 def read_classes(path: Path | str) -> tuple[str, ...]:
     """Class names, one a line; raises ValueError if there are none or one comes twice."""
-    names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+    names = tuple(name for line in text_of(path).splitlines() if (name := tidy(line)))
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"{path} must name each class once, one a line; got {len(names)} lines")
+        twice = next((f", {name!r} twice" for place, name in enumerate(names) if name in names[:place]), "")
+        raise ValueError(f"{path} must name each class once, one a line; got {len(names)} lines{twice}")
     return names
 
 
@@ -128,39 +126,32 @@ def _known_as(name: str, videos: Collection[str]) -> str | None:
     return name if name in videos else other if other in videos else None
 
 
-def _read(path: Path | str, key: str) -> Table:
+def _read(path: Path | str, key: str, names: Names) -> Table:
     """The rows of a file; `key` is where ActivityNet's layout keeps them."""
-    content = Path(path).read_bytes()
-    try:
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig").strip()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: expected JSON or CSV, plain or gzip ({error})") from error
+    text = text_of(path).strip()
     if not text:
         raise ValueError(f"{path} is empty: expected JSON in ActivityNet's layout or CSV with a header")
     if text[0] not in "{[":
-        return _from_csv(path, text)
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not readable JSON ({error})") from error
+        return _from_csv(path, text, names)
+    content = json_in(text, path)
     inner = content.get(key, content) if isinstance(content, dict) else None
     if not isinstance(inner, dict):
         raise ValueError(f"{path} has no {key!r}: expected ActivityNet's layout, a mapping from video to its rows")
-    return _from_json(path, inner, key)
+    return _from_json(path, names.videos(inner, path), key, names)
 
 
-def _from_json(path: Path | str, videos: Mapping, key: str) -> Table:
+def _from_json(path: Path | str, videos: Mapping, key: str, names: Names) -> Table:
     table = Table()
     for video, entry in videos.items():
         try:
             rows = entry.get("annotations", []) if key == "database" else entry
-            table.video += [str(video)] * len(rows)
+            table.video += [video] * len(rows)
             table.segment += [tuple(row["segment"]) for row in rows]
-            table.label += [str(row["label"]).strip() for row in rows]
+            table.label += [names.label(row["label"]) for row in rows]
             if key == "results":
                 table.score += [row["score"] for row in rows]
             else:
-                table.about[str(video)] = entry
+                table.about[video] = entry | {"subset": names.label(entry.get("subset") or "")}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path}: video {video} cannot be read ({error!r}): expected rows with 'segment' and 'label'"
@@ -169,28 +160,14 @@ def _from_json(path: Path | str, videos: Mapping, key: str) -> Table:
     return table
 
 
-def _from_csv(path: Path | str, text: str) -> Table:
-    reader = csv.reader(io.StringIO(text))
-    header = [name.strip().lower().replace("_", "-") for name in next(reader)]
-    place = {
-        field_name: next((header.index(name) for name in names if name in header), None)
-        for field_name, names in NAMES.items()
-    }
-    missing = [NAMES[name][0] for name in ("video", "start", "end", "label") if place[name] is None]
-    if missing:
-        raise ValueError(f"{path} has no column {', '.join(missing)}: its header is {', '.join(header)}")
-    rows = [row for row in reader if row]
-    short = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
-    if short is not None:
-        raise ValueError(f"{path}: line {short} has {len(rows[short - 2])} fields, the header {len(header)}")
-    columns = list(zip(*rows, strict=True)) or [()] * len(header)
-    column = {name: [] if at is None else [text.strip() for text in columns[at]] for name, at in place.items()}
+def _from_csv(path: Path | str, text: str, names: Names) -> Table:
+    column = columns_of(path, text, ("video", "start", "end", "label"))
     return Table(
-        column["video"],
+        list(map(names.video, column["video"])),
         list(zip(column["start"], column["end"], strict=True)),
-        column["label"],
-        column["score"],
-        column["subset"],
+        list(map(names.label, column["label"])),
+        list(column.get("score", ())),
+        list(map(names.label, column.get("subset", ()))),
     )
 
 
@@ -207,7 +184,7 @@ def _numbers(values: Sequence) -> Float[np.ndarray, " n"]:
 
 def _number(value: object) -> float:
     try:
-        return float(value)
+        return seconds(value)
     except (ValueError, TypeError):
         return np.nan
 

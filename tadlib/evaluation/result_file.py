@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Video
-from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_CLASSES, THUMOS14_TIOUS
+from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14, read_conventions
+from tadlib.data.readers import Names
 from tadlib.evaluation import statistics
 from tadlib.evaluation.files import Found, read_actions, read_classes, read_found
 from tadlib.evaluation.metrics import generalised
@@ -34,6 +35,7 @@ class Task(NamedTuple):
     subset: str
     stride: int | None  # frames up to which an action is short to a protocol; None for a second
     dropped: dict[str, int]  # bad rows of the annotations
+    changed: dict[str, int] = {}  # names of the annotations that were tidied
 
 
 def read_task(
@@ -49,24 +51,28 @@ def read_task(
 ) -> Task:
     """The task of an annotation file; `classes` and `seen` are files of class names.
 
-    Without `subset` all annotated videos count, without `classes` all annotated classes; without `tious` and `stride`
-    those of THUMOS14 (8 frames) for its classes and those of ActivityNet (a second instead) for others. Raises
-    ValueError naming bad rows.
+    Without `subset` all annotated videos count, without `classes` all annotated classes; without `tious` those of
+    `benchmark.yaml` beside the annotations; without that, and without `stride`, those of THUMOS14 (8 frames) for its
+    annotations and those of ActivityNet (a second instead) for others. Raises ValueError naming bad rows.
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
     if not all(0 < tiou <= 1 for tiou in tious):
         raise ValueError(f"tIoU thresholds must be above 0 and at most 1, got {', '.join(map(str, tious))}")
-    videos, dropped = read_actions(annotations, drop_bad=drop_bad)
+    names = Names()
+    videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen) if seen else ()
     chosen = read_classes(classes) if classes else tuple(label for label in annotated if label not in trained)
-    thumos = {*chosen, *trained} <= set(THUMOS14_CLASSES)
+    stated = read_conventions(Path(annotations).parent)
+    thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
     usual, usual_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
+    tious = tuple(tious) or stated.tious or usual
     inside = _of_subset(videos, subset, annotations)
     known = frozenset(video.id for video in videos)
     stride = usual_stride if stride is None else stride
-    return Task(inside, known, annotated, chosen, trained, tuple(tious) or usual, protocol, subset, stride, dropped)
+    changed = dict(names.changed)
+    return Task(inside, known, annotated, chosen, trained, tious, protocol, subset, stride, dropped, changed)
 
 
 def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False) -> dict[str, object]:
@@ -74,7 +80,8 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
 
     With seen classes also `base`, `novel` and `harmonic`, seen and unseen competing. Raises ValueError naming bad rows.
     """
-    found, read, dropped = _read(task, detections, drop_bad)
+    names = Names()
+    found, read, dropped = _read(task, detections, drop_bad, names)
     result = score(task.videos, found, task.classes, task.tious, task.protocol, stride=task.stride, ties=ties)
     ours = result["counts"]
     assert isinstance(ours, dict)
@@ -83,6 +90,7 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
     annotated = {video.id: np.array([(a.start, a.end) for a in video.actions]).reshape(-1, 2) for video in task.videos}
     ours["actions_outside_video"] = _outside(task.videos, annotated)
     ours["detections_outside_video"] = _outside(task.videos, {video: each.segments for video, each in found.items()})
+    ours |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
     if task.seen:
         videos = counted(task.videos, with_any(found), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)
@@ -93,19 +101,19 @@ def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool
     """Whether the first result is better than the second, by mAP under the ActivityNet rule, paired over videos."""
     rows = []
     for path in (first, second):
-        found, _, _ = _read(task, path, drop_bad)
+        found, _, _ = _read(task, path, drop_bad, Names())
         # with detections everywhere no video is left out of one run that counts in the other
         videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
         rows.append(compare(videos, found, task.classes))
     return statistics.compare_videos(*rows, task.tious)
 
 
-def _read(task: Task, path: Path | str, drop_bad: bool) -> tuple[dict[str, Found], int, dict[str, int]]:
+def _read(task: Task, path: Path | str, drop_bad: bool, names: Names) -> tuple[dict[str, Found], int, dict[str, int]]:
     """Detections of the task's videos, how many rows the file has, and how many were dropped."""
     classes = {*task.annotated, *task.classes, *task.seen}
-    found, dropped = read_found(path, task.known, classes, drop_bad=drop_bad)
-    names = {video.id for video in task.videos}
-    own = {video: each for video, each in found.items() if video in names}
+    found, dropped = read_found(path, task.known, classes, drop_bad=drop_bad, names=names)
+    inside = {video.id for video in task.videos}
+    own = {video: each for video, each in found.items() if video in inside}
     return own, sum(len(each.scores) for each in found.values()), dropped
 
 

@@ -5,12 +5,12 @@ prompt; what holds a colon and a space is a name and what CLIP reads for it.
 """
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tadlib.data.encoder import spoken
+from tadlib.files import json_in, text_of, tidy
 from tadlib.naming.text import PROMPT
 
 FILES = (".txt", ".json")  # endings by which text is the name of a file
@@ -87,7 +87,7 @@ def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
         return [_split(_text(item)) for item in given]
     text = _text(given).strip().removeprefix("\ufeff")
     if path := _file(text, folder):
-        return _items(_lines(path), folder) if path.suffix != ".json" else _json(_read(path), str(path), folder)
+        return _items(_lines(path), folder) if path.suffix != ".json" else _json(text_of(path), str(path), folder)
     if text.startswith(("[", "{")):
         return _json(text, "classes", folder)
     if "\n" in text:
@@ -107,25 +107,15 @@ def _file(text: str, folder: Path) -> Path | None:
     return path
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-
-
 def _lines(path: Path) -> list[str]:
-    lines = [line for line in _read(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in text_of(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise ValueError(f"{path} holds no class: write one name a line")
     return lines
 
 
 def _json(text: str, where: str, folder: Path) -> Iterable[tuple[str, list[str]]]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f'{where} begins like JSON and is none ({error}): quote every name with ""') from None
+    content = json_in(text, where, 'begins like JSON and is none ({}): quote every name with ""')
     if not isinstance(content, list | dict):
         raise ValueError(f"{where} must hold a list of names or names with descriptions, got {type(content).__name__}")
     return _items(content, folder)
@@ -153,4 +143,4 @@ def _text(item: object) -> str:
 
 
 def _tidy(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(tidy(text).split())

@@ -22,6 +22,7 @@ ONE_VALUE = {
     "--log-level", "--start-timeout", "--start_timeout", "--execution-timeout",
 }  # fmt: skip
 LAYERS = {"-f", "--parameters_file", "-y", "--parameters_yaml"}  # what may hold the blocks of a plan
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how a file begins that papermill, which reads UTF-8 alone, cannot read itself
 INFORMATIVE = {"--help-notebook", "-h", "--help", "--version"}
 
 
@@ -53,6 +54,8 @@ def stage_of(notebook: str) -> str | None:
 
 def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, object]:
     """The parameters papermill will inject, by its own order: files, then -y, then -p, then -r."""
+    from tadlib.files import text_of, yaml_in  # numpy comes with it, which no process needs that only looks around
+
     given: dict[str, object] = {}
     ranks = (
         ("-f", "--parameters_file"),
@@ -65,23 +68,12 @@ def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, obje
             if name not in names or not values:
                 continue
             if names[0] == "-f":
-                given |= mapping(Path(values[0]).read_text(encoding="utf-8"), values[0])
+                given |= yaml_in(text_of(values[0]), values[0])
             elif names[0] == "-y":
-                given |= mapping(values[0], name)
+                given |= yaml_in(values[0], name)
             else:
                 given[values[0]] = typed(values[1]) if names[0] == "-p" else values[1]
     return given
-
-
-def mapping(text: str, where: str) -> dict[str, object]:
-    """Names and values from YAML; raises ValueError naming where the text came from."""
-    try:
-        content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{where} must hold names and values, got {type(content).__name__}")
-    return content
 
 
 def typed(word: str) -> object:
@@ -145,14 +137,15 @@ def without_blocks(argv: Sequence[str], say: Callable[[str], None]) -> list[str]
     layers = [option for option in options if option[0] in LAYERS]
     given = given_parameters(layers)
     left_out = [name for name in BLOCKS if name in given]
-    if not left_out:
+    files = [values[0] for name, values in layers if name in ("-f", "--parameters_file")]
+    if not left_out and not any(Path(file).read_bytes()[:2] in UTF16 for file in files):
         return list(argv)
     flat = {name: value for name, value in given.items() if name not in BLOCKS}
-    file = next((values[0] for name, values in layers if name in ("-f", "--parameters_file")), "FILE")
-    say(
-        f"left out: {', '.join(left_out)}; this is one run of what all have in common "
-        f"(`tad run {file}` makes every run)"
-    )
+    if left_out:
+        say(
+            f"left out: {', '.join(left_out)}; this is one run of what all have in common "
+            f"(`tad run {(*files, 'FILE')[0]}` makes every run)"
+        )
     others = [word for name, values in options if name not in LAYERS for word in (name, *values)]
     return [*(argv[place] for place in places), *others, "-y", yaml.safe_dump(flat)]
 

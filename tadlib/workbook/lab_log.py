@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tadlib.files import atomic, locked
+from tadlib.files import atomic, locked, text_of
 from tadlib.workbook import telling, variants
 from tadlib.workbook.evidence import Evidence
 from tadlib.workbook.params import Params
@@ -132,7 +132,7 @@ def _lines(root: Path, cells: dict[str, dict[str, str]]) -> Iterator[str]:
     paths = sorted((root / "params").glob("*.yaml"))
     # what is measured comes first
     for path in sorted(paths, key=lambda path: verdict(cells.get(path.stem, UNMEASURED)) == NOTHING):
-        said = variants.story(question(path.read_text(encoding="utf-8")))
+        said = variants.story(question(text_of(path)))
         if said.claim:
             have = cells.get(path.stem, UNMEASURED)
             rows = f" (row{'s' * (len(said.rows) > 1)} {', '.join(map(str, said.rows))})" if said.rows else ""

@@ -23,8 +23,7 @@ from typing import Any
 
 import yaml
 
-from tadlib.files import digest
-from tadlib.workbook.command_line import mapping
+from tadlib.files import digest, text_of, yaml_in
 from tadlib.workbook.draws import drawn
 from tadlib.workbook.params import Params
 from tadlib.workbook.vocabulary import meant
@@ -119,11 +118,8 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"no experiment file {path}; {hint}")
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
-    try:
-        content = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}") from error
-    return content, mapping(content, str(path))
+    content = text_of(path)
+    return content, yaml_in(content, path)
 
 
 def _common(base: Path | str) -> dict[str, Any]:

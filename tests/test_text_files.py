@@ -1,0 +1,194 @@
+"""Files as people save them: byte order marks, UTF-16, letters of a Mac, white space, endings, clocks, semicolons."""
+
+import json
+import unicodedata
+
+import numpy as np
+import pytest
+import yaml
+
+from tadlib.data import datasets
+from tadlib.data.features import find_video
+from tadlib.data.lengths import read_lengths
+from tadlib.data.readers import Names, read, read_csv
+from tadlib.data.splits import of_folder
+from tadlib.data.stores import FolderStore, read_text_features
+from tadlib.evaluation.files import read_classes
+from tadlib.evaluation.result_file import as_text, evaluate, read_task
+from tadlib.naming.descriptions import described
+from tadlib.naming.words import read_words
+from tadlib.workbook import command_line, plans
+
+ENCODINGS = {"plain": "utf-8", "mark": "utf-8-sig", "two bytes": "utf-16"}
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+DESCRIPTIONS = {name: {"Elaboration": {"Description": f"people {name}"}} for name in (DECOMPOSED, "dive")}
+
+
+def database(label="dive", name="a", **more):
+    row = {"subset": "test", "duration": 9, "fps": 5, "annotations": [{"segment": [1, 2], "label": label}]}
+    return {"database": {name: row | more}}
+
+
+def save(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def scored(tmp_path, **options):
+    """The result of one hit on one of two classes."""
+    table = "video-id,t-start,t-end,label\na,0,4,dive\na,5,9,jump\n"
+    save(tmp_path / "truth.csv", table)
+    save(tmp_path / "found.csv", "video-id,t-start,t-end,label,score\na,5,9,jump,0.9\n")
+    return evaluate(read_task(tmp_path / "truth.csv", **options), tmp_path / "found.csv")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
+def test_a_class_list_means_the_same_however_it_was_saved(tmp_path, encoding):
+    path = save(tmp_path / "classes.txt", "dive\r\njump\r\n", encoding)
+    assert read_classes(path) == ("dive", "jump")
+    assert scored(tmp_path, classes=path)["mAP"] == 0.5
+    assert scored(tmp_path, seen=save(path, "dive\r\n", encoding))["per_class"].keys() == {"jump"}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize(
+    ("name", "content", "read_it", "expected"),
+    [
+        ("annotations.json", json.dumps(database()), lambda path: list(read(path)), ["a"]),
+        ("annotations.csv", "video,start,end,label\r\na,1,2,dive\r\n", lambda path: list(read(path)), ["a"]),
+        ("info.json", '{"a": {"fps": 5}}', lambda path: read_lengths(path.parent)["a"].fps, 5.0),
+        ("video_info.csv", "video,fps\r\na,5\r\n", lambda path: read_lengths(path.parent)["a"].fps, 5.0),
+        ("durations_test.txt", "a.mp4\r\n5.0\r\n", lambda path: read_lengths(path.parent)["a"].duration, 5.0),
+        (
+            "splits.json",
+            '{"50": [{"unseen": ["dive"]}]}',
+            lambda path: of_folder(path.parent, ["dive", "jump"], 50, 0).unseen,
+            ("dive",),
+        ),
+        ("benchmark.yaml", "stride: 4\r\n", lambda path: datasets.read_conventions(path.parent).stride, 4),
+        (
+            "texts.json",
+            json.dumps(DESCRIPTIONS),
+            lambda path: described(["dive"], "description", path),
+            [("people dive",)],
+        ),
+        ("words.txt", "dive\r\njump\r\n", lambda path: [w.name for w in read_words(str(path))], ["dive", "jump"]),
+        ("words.json", '["dive", "jump"]', lambda path: [w.name for w in read_words(str(path))], ["dive", "jump"]),
+        ("params.yaml", "epochs: 3\r\n", lambda path: plans.plan(path).common["epochs"], 3),
+        (
+            "given.yaml",
+            "epochs: 3\r\n",
+            lambda path: command_line.given_parameters([("-f", [str(path)])])["epochs"],
+            3,
+        ),
+    ],
+)
+def test_every_text_file_is_read_however_it_was_saved(tmp_path, name, content, read_it, expected, encoding):
+    path = save(tmp_path / name, content, encoding)
+    assert read_it(path) == expected
+    path.write_bytes(content.encode() + "é".encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"{name} is not UTF-8 text.*save it as UTF-8"):
+        read_it(path)
+
+
+def test_a_parameter_file_of_two_bytes_a_letter_reaches_the_notebook(tmp_path):
+    path = save(tmp_path / "given.yaml", "epochs: 3\nsplit: 50\n", "utf-16")
+    words = command_line.without_blocks(["papermill", "in.ipynb", "out.ipynb", "-f", str(path)], print)
+    assert "-f" not in words and yaml.safe_load(words[words.index("-y") + 1]) == {"epochs": 3, "split": 50}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read_it"),
+    [
+        ("annotations.json", '{"database": {"a": {"annotations": []}, "a": {"annotations": []}}}', read),
+        ("info.json", '{"a": {"fps": 5, "fps": 6}}', lambda path: read_lengths(path.parent)),
+        ("splits.json", '{"50": [], "50": []}', lambda path: of_folder(path.parent, ["a", "b"], 50, 0)),
+        ("texts.json", '{"a": 1, "a": 2}', lambda path: described(["a"], "description", path)),
+        ("words.json", '{"a": "one", "a": "two"}', lambda path: read_words(str(path))),
+        ("found.json", '{"results": {"a": [], "a": []}}', lambda path: evaluate(truth_of(path), path)),
+        ("benchmark.yaml", "a: 4\na: 8\n", lambda path: datasets.read_conventions(path.parent)),
+        ("params.yaml", "a: 4\na: 8\n", plans.plan),
+    ],
+)
+def test_a_key_that_stands_twice_is_named_with_its_file(tmp_path, name, content, read_it):
+    with pytest.raises(ValueError, match=rf"{name}.*stands twice") as error:
+        read_it(save(tmp_path / name, content))
+    assert any(f"'{key}'" in str(error.value) for key in ("a", "fps", "50"))
+
+
+def truth_of(path):
+    return read_task(save(path.with_name("truth.json"), json.dumps(database())))
+
+
+def test_two_keys_that_mean_one_video_are_named(tmp_path):
+    content = {"database": database(name="a")["database"] | database(name="a.mp4 ")["database"]}
+    with pytest.raises(ValueError, match=r"annotations.json: keys 'a' and 'a.mp4 ' are both video 'a'"):
+        read(save(tmp_path / "annotations.json", json.dumps(content)))
+
+
+def test_letters_that_a_mac_decomposes_are_the_same_letters(tmp_path):
+    (tmp_path / "features").mkdir()
+    content = database(label=DECOMPOSED, name=DECOMPOSED, subset="validation")
+    content["database"]["b"] = content["database"][DECOMPOSED] | {"subset": "training"}
+    save(tmp_path / "annotations.json", json.dumps(content, ensure_ascii=False))
+    benchmark = datasets.load(str(tmp_path), tmp_path)
+    assert benchmark.classes == (COMPOSED,) and benchmark.videos[0].id == COMPOSED
+    assert benchmark.repairs["name with white space or decomposed letters"] == 3
+    save(tmp_path / "splits.json", json.dumps({"50": [{"unseen": [DECOMPOSED]}]}))
+    assert of_folder(tmp_path, [COMPOSED, "dive"], 50, 0).unseen == (COMPOSED,)
+    texts = save(tmp_path / "texts.json", json.dumps(DESCRIPTIONS))
+    assert described([COMPOSED], "description", texts) == [(f"people {DECOMPOSED}",)]
+    assert read_classes(save(tmp_path / "classes.txt", DECOMPOSED)) == (COMPOSED,)
+    assert read_words([DECOMPOSED])[0].name == COMPOSED
+    np.savez(tmp_path / "text_features.npz", **{DECOMPOSED: np.ones(4)})
+    assert read_text_features(tmp_path / "text_features.npz", [COMPOSED]).shape == (1, 4)
+    np.save(tmp_path / "features" / f"{DECOMPOSED}.npy", np.ones((9, 4), np.float32))
+    assert FolderStore(tmp_path / "features", 5).read(COMPOSED).shape == (9, 4)
+    (tmp_path / f"{DECOMPOSED}.mp4").touch()
+    assert find_video(tmp_path, COMPOSED).is_file()
+
+
+def test_a_result_with_decomposed_letters_scores_as_one_with_composed_ones(tmp_path):
+    truth = save(tmp_path / "truth.json", json.dumps(database(label=COMPOSED)))
+    row = {"segment": [1, 2], "label": f" {DECOMPOSED} ", "score": 1.0}
+    found = save(tmp_path / "found.json", json.dumps({"results": {"a.mp4": [row]}}))
+    result = evaluate(read_task(truth), found)
+    assert result["mAP"] == 1.0
+    tidied = "name with white space or decomposed letters"
+    assert result["counts"]["tidied_detections"] == {tidied: 1, "video named with the ending of its file": 1}
+    assert any(line.startswith("tidied detections: ") and tidied in line for line in as_text(result))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "Video ID,Start,End,Label,Subset\nann.mp4,00:01.5,1:02,wave ,train \n ann,3.0,4.0,wave,train\n",
+        "Video_ID;Start;End;Label;Subset\nann.MP4;1,5;62,0;wave;train\nann;3,0;4,0;wave;train\n",
+        "filename\tT-Start\tT-END\tClass\tSUBSET\nann\t0:00:01,5\t62\twave\ttrain\nann\t3\t4\twave\ttrain\n",
+    ],
+    ids=["capitals and clocks", "semicolons and decimal commas", "tabs"],
+)
+def test_a_table_is_read_as_annotators_export_it(tmp_path, table):
+    path = save(tmp_path / "annotations.csv", table, "utf-8-sig")
+    (name, entry), *others = read_csv(path).items()
+    assert (name, entry.subset, others) == ("ann", "train", [])
+    assert [(action.start, action.end, action.label) for action in entry.actions] == [(1.5, 62, "wave"), (3, 4, "wave")]
+    found = save(tmp_path / "found.csv", "video;t-start;t-end;label;score\nann.mp4;0:01,5;62;wave;0,9\n")
+    result = evaluate(read_task(path), found)
+    assert result["counts"]["actions"] == 2 and result["per_class"]["wave"][0] == 0.5
+
+
+def test_what_was_changed_in_names_is_counted(tmp_path):
+    names = Names()
+    read(save(tmp_path / "a.csv", "video,start,end,label\nann.mp4,1,2,wave \nann ,3,4,wave\n"), names)
+    assert names.changed == {
+        "name with white space or decomposed letters": 2,
+        "video named with the ending of its file": 1,
+    }
+
+
+@pytest.mark.parametrize("time", ["later", "1:75", "1,2,3", ""])
+def test_a_time_that_is_none_is_named_with_its_line(tmp_path, time):
+    path = save(tmp_path / "a.csv", f'video,start,end,label\na,1,2,wave\na,"{time}",9,wave\n')
+    with pytest.raises(ValueError, match=r"a.csv, line 3: .* cannot be read"):
+        read(path)
