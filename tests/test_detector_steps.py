@@ -14,6 +14,7 @@ from tadlib.evaluation import baselines
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import watching
+from tadlib.workbook.steps.answers import without_names
 from tadlib.workbook.steps.data import true_segments
 from tadlib.workbook.steps.detector import network, recipe_of
 
@@ -323,10 +324,34 @@ def test_words_of_proposals_arrive(folder, tmp_path):
         return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
 
     everything, most = proposed(nms="none")
-    assert proposed(nms="none", top_k=2)[1] == 2 < most
+    assert {len(cover(video.id, 40, 32, 0.25)) for video in data.scored} == {2}
+    assert proposed(nms="none", top_k=2)[1] == 2 * 2 < most
     assert proposed(nms="none", filter_threshold=float(everything.median()))[0].min() >= everything.median()
     assert len(proposed(nms="hard", nms_tiou=0.1)[0]) < len(proposed(nms="hard", nms_tiou=0.9)[0]) <= len(everything)
     assert proposed(nms="soft")[0].sum() < everything.sum()
+
+
+def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
+    video, places = {"duration": 600.0, "fps": 8.0}, [[4.0 * n, 4.0 * n + 2] for n in range(150)]
+    labels = {"training": "Shotput", "validation": "HighJump"}
+    database = {
+        name: {"subset": name, "annotations": [{"segment": place, "label": label} for place in places]} | video
+        for name, label in labels.items()
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
+    params = Params.check(SMALL | {"dataset": str(tmp_path)})
+    data = steps.gather(params)
+    (rich,) = data.test_videos
+    found = {rich.id: Proposals(true_segments(rich), torch.linspace(1.0, 0.5, 150))}
+    assert len(rich.actions) == 150 > params.top_k
+    for how in ({}, {"nms_per": "class"}):
+        params = params.model_copy(update=how)
+        named = steps.name(data, found, params)[rich.id]
+        assert {(start, end) for start, end in named.segments.tolist()} == {(a.start, a.end) for a in rich.actions}
+        answers, windows = steps.answer(network(512, params), data, params)
+        assert len(without_names(data, steps.propose(answers, windows, params), params)[rich.id].scores) > 100
+    few = params.model_copy(update={"nms_per": "video", "top_k": 2})
+    assert len(steps.name(data, found, few)[rich.id].labels) == 2 * len(windows) == 2 * len(cover("v", 600, 32, 0.25))
 
 
 def test_windows_of_videos_that_nobody_scores_are_not_run(folder):

@@ -13,7 +13,7 @@ from tadlib.detector.network import ConditionalDetr, Outputs
 from tadlib.devices import CPU
 from tadlib.segments import nms, pairwise_tiou, soft_nms_of_groups, to_segments
 
-SPARE = 10  # times as many as are kept: what is thinned
+SPARE = 10  # times as many as are kept: what is thinned where it has names
 LEAST_AGREEMENT = 1e-3  # of what nobody else proposes: such proposals keep their order
 
 
@@ -93,7 +93,8 @@ def merge(
 ) -> dict[str, Proposals]:
     """Proposals of every video in seconds, inside the video, overlapping ones thinned once over the whole video.
 
-    `how` is hard or soft NMS, or none; answers below `least` are dropped first (row 74), `top_k` proposals are kept.
+    `how` is hard or soft NMS, or none; answers below `least` are dropped first (row 74). `top_k` proposals are kept for
+    each window of a video, the best of the whole video: one number for every video would cut off those of the richest.
     Where somebody else's proposals are put `beside`, agreement with them has that `share` in what overlaps decide by.
     Every answer enters exactly once, so no proposal can appear twice, whatever the overlap of the windows.
     """
@@ -101,12 +102,13 @@ def merge(
     for place, window in enumerate(answers.windows):
         places.setdefault(window.video_id, []).append(place)
     found = {
-        video_id: _best(_in_seconds(answers, windows, video_id, of_video), least, SPARE * top_k)
+        video_id: _best(_in_seconds(answers, windows, video_id, of_video), least)
         for video_id, of_video in places.items()
     }
     if beside is not None:
         found = {video_id: agreeing(own, beside[video_id], share) for video_id, own in found.items()}
-    return thin(found, how=how, threshold=threshold, top_k=top_k)
+    most = {video_id: top_k * len(of_video) for video_id, of_video in places.items()}
+    return thin(found, how=how, threshold=threshold, most=most)
 
 
 def agreeing(own: Proposals, others: Proposals, share: float) -> Proposals:
@@ -116,15 +118,18 @@ def agreeing(own: Proposals, others: Proposals, share: float) -> Proposals:
     return own._replace(scores=own.scores ** (1 - share) * told**share)
 
 
-def thin(found: Mapping[str, Proposals], *, how: str, threshold: float, top_k: int) -> dict[str, Proposals]:
-    """The best `top_k` proposals of every video, overlapping ones thinned: by hard or soft NMS, or not at all."""
+def thin(
+    found: Mapping[str, Proposals], *, how: str, threshold: float, most: Mapping[str, int]
+) -> dict[str, Proposals]:
+    """The best proposals of every video, at most so many, overlapping ones thinned: by hard or soft NMS, or not."""
     if not found:
         return {}
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     groups = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each) for each in scores]))
     stays = zip(found.items(), thinned(segments, scores, groups, how, threshold), strict=True)
     return {
-        video_id: _chosen(each._replace(scores=lowered), rows[:top_k]) for (video_id, each), (lowered, rows) in stays
+        video_id: _chosen(each._replace(scores=lowered), rows[: most[video_id]])
+        for (video_id, each), (lowered, rows) in stays
     }
 
 
@@ -165,7 +170,7 @@ def _chosen(proposals: Proposals, rows: Tensor) -> Proposals:
     return Proposals(proposals.segments[rows], proposals.scores[rows], embeddings)
 
 
-def _best(proposals: Proposals, least: float, most: int) -> Proposals:
-    """At most so many proposals with a score of at least `least`, best first."""
-    order = proposals.scores.argsort(descending=True, stable=True)[:most]
+def _best(proposals: Proposals, least: float) -> Proposals:
+    """The proposals with a score of at least `least`, best first."""
+    order = proposals.scores.argsort(descending=True, stable=True)
     return _chosen(proposals, order[proposals.scores[order] >= least])

@@ -106,8 +106,10 @@ def name(
     return select(proposals.segments, scores[:, : len(classes)], classes, naming, whole)
 
 
-def thin(found: Mapping[str, Detections], *, how: str, threshold: float, top_k: int) -> dict[str, Detections]:
-    """The best `top_k` detections of every video, overlapping ones of one class thinned: by hard or soft NMS."""
+def thin(
+    found: Mapping[str, Detections], *, how: str, threshold: float, most: Mapping[str, int]
+) -> dict[str, Detections]:
+    """The best detections of every video, at most so many, overlapping ones of a class thinned by hard or soft NMS."""
     if not found:
         return {}
     of = [(video_id, label) for video_id, each in found.items() for label in each.labels]
@@ -117,7 +119,7 @@ def thin(found: Mapping[str, Detections], *, how: str, threshold: float, top_k: 
     best = {}
     stays = zip(found.items(), thinned(segments, scores, groups, how, threshold), strict=True)
     for (video_id, each), (lowered, rows) in stays:
-        rows = rows[:top_k]
+        rows = rows[: most[video_id]]
         best[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[row] for row in rows))
     return best
 

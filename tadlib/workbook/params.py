@@ -81,7 +81,7 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     keep: Literal["class_agnostic", "class_specific", "class_one", "class_video"] = Field(
         "class_agnostic", description="best pairs, best classes per proposal, one class per video (by all, by CLIP)"
     )
-    top_k: int = Field(100, ge=1, description="proposals, and then detections, kept per video")
+    top_k: int = Field(100, ge=1, description="proposals, and then detections, kept per test window of a video")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
     nms_per: Literal["video", "class"] = Field(
         "video", description="what thins each other: all proposals of a video, or once they are named those of a class"

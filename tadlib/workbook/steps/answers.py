@@ -1,6 +1,6 @@
 """What a detector answers about windows of videos, with the texts it needs, and the proposals that come of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tadlib import devices
 from tadlib.data.annotations import Video
-from tadlib.data.batches import Cut, WindowSet
+from tadlib.data.batches import Cut, Shelf, WindowSet
+from tadlib.data.windows import cover
 from tadlib.detector import proposals as proposing
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Proposals
@@ -58,11 +59,22 @@ def propose(
     )
 
 
-def without_names(proposals: Mapping[str, Proposals], params: Params) -> Mapping[str, Proposals]:
+def kept(data: Data, params: Params, video_ids: Iterable[str]) -> dict[str, int]:
+    """How many proposals, and then detections, are kept of each video: `top_k` for each of its test windows."""
+    shelf = Shelf(data.store)
+    lengths = {video_id: len(shelf.read(video_id)) for video_id in video_ids}
+    return {
+        video_id: params.top_k * len(cover(video_id, length, params.asked_window, params.test_overlap))
+        for video_id, length in lengths.items()
+    }
+
+
+def without_names(data: Data, proposals: Mapping[str, Proposals], params: Params) -> Mapping[str, Proposals]:
     """The proposals that count where nobody looks at names: overlaps thinned, as many as are kept."""
     if params.nms_per == "video":
         return proposals
-    return proposing.thin(proposals, how=params.nms, threshold=params.nms_tiou, top_k=params.top_k)
+    most = kept(data, params, proposals)
+    return proposing.thin(proposals, how=params.nms, threshold=params.nms_tiou, most=most)
 
 
 def texts_read(data: Data, params: Params, classes: Sequence[str]) -> Float[Tensor, "k c"] | None:

@@ -1,6 +1,7 @@
 """Proposals named as the parameters ask for it, and what CLIP makes of true segments."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from tadlib.naming import fusion, similarity
 from tadlib.naming.fusion import Detections, Naming
 from tadlib.naming.similarity import probability
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.answers import target_texts
+from tadlib.workbook.steps.answers import kept, target_texts
 from tadlib.workbook.steps.data import Data, true_segments
 from tadlib.workbook.steps.heads import untrained
 from tadlib.workbook.steps.namers import comparer, segment_namer, videos_as_wholes
@@ -40,16 +41,20 @@ def fused(
     `classes` names the first columns of the logits that may be detected; without, the unseen ones.
     """
     classes, by_class = classes or data.classes.unseen, params.nms_per == "class"
-    most = SPARE * params.top_k if by_class else params.top_k
-    options = Naming(params.logit_scale, params.fusion, params.keep, most, params.fusion_weight, params.probability)
+    most, spare = kept(data, params, proposals), SPARE if by_class else 1
+    options = Naming(
+        params.logit_scale, params.fusion, params.keep, params.top_k, params.fusion_weight, params.probability
+    )
     whole = videos_as_wholes(data, proposals, params)
     named = {
-        video_id: fusion.name(found, logits[video_id], classes, options, whole.get(video_id))
+        video_id: fusion.name(
+            found, logits[video_id], classes, replace(options, top_k=spare * most[video_id]), whole.get(video_id)
+        )
         for video_id, found in proposals.items()
     }
     if not by_class:
         return named
-    return fusion.thin(named, how=params.nms, threshold=params.nms_tiou, top_k=params.top_k)
+    return fusion.thin(named, how=params.nms, threshold=params.nms_tiou, most=most)
 
 
 def class_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:

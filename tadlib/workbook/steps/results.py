@@ -15,7 +15,7 @@ from tadlib.evaluation.scoring import recalls
 from tadlib.naming.fusion import Detections, Naming, select
 from tadlib.naming.similarity import probability
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.answers import without_names
+from tadlib.workbook.steps.answers import kept, without_names
 from tadlib.workbook.steps.data import Data, true_segments
 from tadlib.workbook.steps.namers import whole_videos
 from tadlib.workbook.steps.naming import class_logits, fused, name
@@ -72,10 +72,11 @@ def _anchors_by_clip(data: Data, anchors: baselines.Anchors, params: Params) -> 
     """Anchors with the names that CLIP gives whole videos: nobody looks for when something happens."""
     classes, found = data.classes.unseen, {}
     wholes = whole_videos(data, [video.id for video in data.scored], params)
+    most = kept(data, params, wholes)
     for video in data.scored:
         certain = probability(wholes[video.id][None], params.probability)[0, : len(classes)]
         scores = anchors.scores[:, None] * certain
-        found[video.id] = select(anchors.fractions * video.duration, scores, classes, Naming(top_k=params.top_k))
+        found[video.id] = select(anchors.fractions * video.duration, scores, classes, Naming(top_k=most[video.id]))
     return found
 
 
@@ -102,7 +103,10 @@ def recall_curves(data: Data, proposals: Mapping[str, Proposals], params: Params
     """AR@AN of this run's proposals and of blind windows."""
     return {
         name: list(metrics.average_recall(data.test_videos, found).values())
-        for name, found in (("proposals", without_names(proposals, params)), ("blind windows", _blind(data, params)))
+        for name, found in (
+            ("proposals", without_names(data, proposals, params)),
+            ("blind windows", _blind(data, params)),
+        )
     }
 
 
@@ -145,7 +149,7 @@ def summarise(
     """
     ours = next(row for row in table if row["role"] == "ours")
     flat = {name: value for name, value in ours.items() if name.startswith("mAP")}
-    apart = without_names(proposals, params)
+    apart = without_names(data, proposals, params)
     flat |= {f"agnostic_{name}": value for name, value in _agnostic(data, apart).items()}
     flat |= recalls(compare_rows(data.test_videos, apart))
     blind = _blind(data, params)

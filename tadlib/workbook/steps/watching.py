@@ -108,7 +108,7 @@ def measured(
         table = diagnosis.class_table(videos, detections, classes, tious, params.protocol, unclear)
         return metrics.means(table, tious)["mAP"]
 
-    apart = without_names(found, params)
+    apart = without_names(data, found, params)
     row = {side: precision(apart, None)}
     of = side.removeprefix("mAP")
     row |= {f"{at}{of}": value for at, value in metrics.average_recall(videos, apart, COUNTS).items()}

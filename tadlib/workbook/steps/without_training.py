@@ -6,6 +6,7 @@ from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals, thin
 from tadlib.naming.fusion import Detections
 from tadlib.workbook.params import Params
+from tadlib.workbook.steps.answers import kept
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.heads import untrained
 from tadlib.workbook.steps.naming import name
@@ -39,5 +40,6 @@ def without_training(data: Data, params: Params) -> tuple[dict[str, Proposals], 
 
     CLIP's groups with overlaps thinned, and segments named by the parameters, as the proposals of a detector are.
     """
-    proposals = thin(data.groups, how=params.nms, threshold=params.nms_tiou, top_k=params.top_k)
+    most = kept(data, params, data.groups)
+    proposals = thin(data.groups, how=params.nms, threshold=params.nms_tiou, most=most)
     return proposals, name(data, proposals, untrained(params).model_copy(update=ALONE))
