@@ -139,6 +139,8 @@ def find_annotations(folder: Path, name: str) -> Path:
 def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
     """The class names: the benchmark's own where the data set is a `known` one, those the file lists, or that occur."""
     labels = {action.label for entry in entries.values() for action in entry.actions} - {AMBIGUOUS}
+    if not labels:
+        raise ValueError(f"{source} has no action with a label in {len(entries)} videos: annotate them first")
     if known == "thumos14" or is_thumos14(labels, entries):
         return THUMOS14_CLASSES
     if known == "activitynet13" and digest_of(labels) != ACTIVITYNET_DIGEST:

@@ -92,6 +92,17 @@ def digest_of(classes: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(classes)).encode()).hexdigest()[:12]
 
 
+def all_of_folder(folder: Path | str, classes: Sequence[str], split: int) -> list[ClassSplit]:
+    """Every split of a data set at a ratio, by `split_id`."""
+    found = []
+    for split_id in range(10):
+        try:
+            found.append(of_folder(folder, classes, split, split_id))
+        except ValueError:  # its own list is shorter
+            break
+    return found
+
+
 def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: int) -> ClassSplit:
     """The split of a data set: its own where its `splits.json` has `split`, else that of `class_split`.
 

@@ -18,8 +18,8 @@ from tadlib.detector.parallel import Team
 from tadlib.files import Progress, silent
 from tadlib.workbook import command_line, runs
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.data import gather
 from tadlib.workbook.steps.detector import fit, key_of, training_windows
+from tadlib.workbook.steps.gathering import gather
 
 
 def main(argv: Sequence[str] | None = None) -> int:

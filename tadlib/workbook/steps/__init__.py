@@ -6,7 +6,7 @@ nothing itself.
 
 from tadlib.workbook.steps.answers import answer, propose
 from tadlib.workbook.steps.comparing import compare_runs
-from tadlib.workbook.steps.data import Data, class_pictures, gather, inventory
+from tadlib.workbook.steps.data import Data, class_pictures, inventory
 from tadlib.workbook.steps.detect import ask, detect
 from tadlib.workbook.steps.detected import answer_viewer, begin, finish, notes, pictures, word_curves, words_found
 from tadlib.workbook.steps.detector import (
@@ -18,6 +18,7 @@ from tadlib.workbook.steps.detector import (
     window_counts,
 )
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
+from tadlib.workbook.steps.gathering import gather
 from tadlib.workbook.steps.health import feature_health, findings, frames, leaks, overview
 from tadlib.workbook.steps.naming import best_detections, class_logits, compare_fusions, confusion, name, named_segments
 from tadlib.workbook.steps.naming_study import (

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.data import features, leakage, splits
+from tadlib.data import features, leakage
 from tadlib.data.annotations import Action, Benchmark, Video, repaired
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
@@ -22,12 +22,12 @@ from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, protocols
 from tadlib.evaluation.scoring import ambiguous_regions
 from tadlib.evaluation.thumos import Ambiguous
-from tadlib.files import Progress, digest, silent
+from tadlib.files import digest
 from tadlib.naming import pooling, text
 from tadlib.naming.text import Steps
 from tadlib.naming.tokens import has_pieces
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.sources import benchmark_of, collect, wording
+from tadlib.workbook.steps.sources import wording
 
 NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
 # what a video shows when it shows nothing that was asked for: without rivals a single word would name everything
@@ -173,13 +173,6 @@ class Data:
             return features.frame_at(self.file(video), seconds)
         except features.BrokenVideo:
             return NO_FRAME
-
-
-def gather(params: Params, progress: Progress = silent) -> Data:
-    """Annotations, class split, features and encoder; what is missing of the demo or of the features is made."""
-    benchmark, store, encoder, broken = collect(benchmark_of(params, progress), params, progress)
-    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
-    return Data(benchmark, classes, store, encoder, params, broken)
 
 
 def inventory(data: Data) -> list[dict[str, object]]:

@@ -25,7 +25,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError, resolve
 from tadlib.workbook.steps import answers, detector
 from tadlib.workbook.steps.asked import Asked, rivals
-from tadlib.workbook.steps.data import gather
+from tadlib.workbook.steps.gathering import gather
 from tadlib.workbook.steps.naming import name
 from tadlib.workbook.steps.own_words import off_for_own_words
 from tadlib.workbook.steps.sources import image_encoder
