@@ -49,6 +49,7 @@ BY_HAND = {
     "max": lambda bins: torch.stack([column.max() for column in bins.T]),
     "centre_bin": lambda bins: bins[4],
     "multi_rate": lambda bins: (rate_of(bins, 1) + rate_of(bins, 2) + rate_of(bins, 4)) / 3,
+    "slow_fast": lambda bins: (sum(bins) / 8 + (bins[0] + bins[2] + bins[4] + bins[6]) / 4) / 2,
     "sparse": lambda bins: (bins[0] + bins[2] + bins[4] + bins[6]) / 4,
     "self_attention": attended,
 }

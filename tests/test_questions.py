@@ -78,9 +78,39 @@ def test_the_published_configurations_are_those_of_the_published_commands():
         assert (params.refine, params.salience, params.schedule, params.overlap_loss) == (
             "attention", "bce", "step", "iou",
         )  # fmt: skip
+        assert (params.system, params.refine_residual, params.refine_join, params.centres, params.warm_up) == (
+            "published", False, "sum", "learned", 0.0,
+        )  # fmt: skip
         assert (params.candidates, params.fusion, params.protocol, params.aux_loss) == (
             "unseen", "after_softmax", "gap", False,
         )  # fmt: skip
+
+
+def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings():
+    planned = experiments.plan(ROOT / "params" / "tuning.yaml")
+    by_sample: dict[tuple, list[tuple[str, Params]]] = {}
+    for label, given in planned.runs.items():
+        sample = (given["split_id"], given["seed"])
+        by_sample.setdefault(sample, []).append((planned.names[label], Params.check(given)))
+    assert len(by_sample) == 10
+    for four in by_sample.values():
+        scored = {(name, params.protocol, params.candidates) for name, params in four}
+        assert scored == {
+            (name, *way) for name in ("published", "found") for way in (("strict", "all"), ("gap", "unseen"))
+        }
+        assert len({repr(stages.read_by("train", params)) for _, params in four}) == 2
+
+
+def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_share():
+    shared = {"dataset", "split", "split_id", "seed", "stride", "window", "width", "epochs", "lr", "lr_backbone"}
+    shared |= {"encoder", "pretrained", "protocol", "candidates", "sweep", "top_k"}
+    published = experiments.plan(ROOT / "params" / "published_thumos14.yaml").common
+    planned = experiments.plan(ROOT / "params" / "tuning.yaml")
+    ours = next(Params.check(planned.runs[label]) for label, name in planned.names.items() if name == "published")
+    theirs = Params.check(published)
+    assert {n: getattr(ours, n) for n in Params.model_fields if n not in shared} == {
+        n: getattr(theirs, n) for n in Params.model_fields if n not in shared
+    }
 
 
 def test_the_configuration_that_was_found_is_the_default_and_the_best():

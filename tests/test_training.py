@@ -15,7 +15,7 @@ from tadlib.detector.layers import place_in_window, sine_embedding
 from tadlib.detector.losses import detection_losses
 from tadlib.detector.network import ConditionalDetr, Outputs
 from tadlib.detector.proposals import answer, merge
-from tadlib.detector.training import WARM_UP, NonFiniteLoss, Observers, Recipe, Trainer, fit
+from tadlib.detector.training import NonFiniteLoss, Observers, Recipe, Trainer, fit
 from tadlib.evaluation.metrics import mean_average_precision
 
 CHANNELS = 6
@@ -293,7 +293,7 @@ def rates(recipe: Recipe, number: int) -> list[float]:
 def test_the_cosine_schedule_rises_then_falls_to_nothing():
     found = rates(Recipe(epochs=100, batch_size=4, lr=1.0), 4)
     assert len(found) == 100
-    warm = int(WARM_UP * 100)
+    warm = 5
     assert found[:warm] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
     assert found[warm] == 1.0
     assert found[warm:] == sorted(found[warm:], reverse=True)
@@ -304,6 +304,14 @@ def test_the_cosine_schedule_rises_then_falls_to_nothing():
 def test_the_step_schedule_falls_to_a_tenth_every_two_fifths():
     found = rates(Recipe(epochs=100, batch_size=4, lr=1.0, schedule="step"), 4)
     assert [found[step] for step in (5, 39, 40, 79, 80, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step"])
+def test_without_warming_up_the_first_step_is_the_largest(schedule):
+    found = rates(Recipe(epochs=100, batch_size=4, lr=1.0, schedule=schedule, warm_up=0.0), 4)
+    assert found[0] == 1.0 and found == sorted(found, reverse=True)
+    late = rates(Recipe(epochs=100, batch_size=4, lr=1.0, schedule=schedule, warm_up=0.5), 4)
+    assert late.index(max(late)) in (49, 50)
 
 
 @pytest.mark.parametrize(("size", "accumulate", "steps"), [(1, 1, 10), (2, 1, 6), (2, 2, 4), (1, 3, 4), (9, 9, 2)])

@@ -71,8 +71,20 @@ def _mean(losses: Float[Tensor, "b t"], counted: Bool[Tensor, "b t"]) -> Float[T
 def focal_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
-    """Mean focal loss of the snippets (row 79; the published one divides by padding too)."""
+    """Mean focal loss of the snippets (row 79)."""
     return _mean(focal_terms(logits, inside.to(logits)), counted)
+
+
+def published_salience(
+    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+) -> Float[Tensor, " b"]:
+    """Focal loss as a mean over the snippets of each window, where the snippet after an action is one of it (row 79).
+
+    The published mean is over padding too, which is none of it here.
+    """
+    after = functional.pad(inside[:, :-1], (1, 0))
+    losses = focal_terms(logits, (inside | after).to(logits)).masked_fill(~counted, 0.0)
+    return losses.sum(1) / counted.sum(1).clamp(min=1)
 
 
 def softmax_salience(
@@ -99,8 +111,12 @@ SALIENCE = {"bce": focal_salience, "ce": softmax_salience, "mask": plain_salienc
 def salience_loss(
     logits: Float[Tensor, "b t"], targets: Sequence[Target], padding: Bool[Tensor, "b t"], form: str
 ) -> Float[Tensor, ""]:
-    """How badly snippets are told to be inside an action; `form` is bce, ce or mask."""
-    return SALIENCE[form](logits.float(), inside(targets, padding), counted(targets, padding))
+    """How badly snippets are told to be inside an action; `form` is bce, ce, mask or (per action, of bce) published."""
+    masks = inside(targets, padding), counted(targets, padding)
+    if form == "published":
+        number = sum(len(target.labels_ix) for target in targets)
+        return published_salience(logits.float(), *masks).sum() / max(1, number)
+    return SALIENCE[form](logits.float(), *masks)
 
 
 def quality_loss(

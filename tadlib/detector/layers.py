@@ -8,21 +8,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CYCLES, TEMPERATURE = 64, 200.0  # fastest sine of a window, and how much slower the slowest is
+PUBLISHED_SINES = (1, 10000.0)  # those of DETR and Conditional DETR
 PLACES = 256  # entries of a learned table of positions: two for every half turn of the fastest sine
 SHORT = 1024  # snippets up to which the matrix of attention weights may be stored
 
 
-def sine_embedding(position: Float[Tensor, "*b"], width: int) -> Float[Tensor, "*b width"]:
-    """Sines and cosines, interleaved, of positions in [0, 1]: `CYCLES` down to `CYCLES / TEMPERATURE` over a window."""
+def sine_embedding(
+    position: Float[Tensor, "*b"], width: int, cycles: int = CYCLES, temperature: float = TEMPERATURE
+) -> Float[Tensor, "*b width"]:
+    """Sines and cosines, interleaved, of positions in [0, 1]: `cycles` down to `cycles / temperature` over a window."""
     pair = torch.arange(width, device=position.device) // 2
-    angle = position[..., None] * 2 * math.pi * CYCLES / TEMPERATURE ** (2 * pair / width)
+    angle = position[..., None] * 2 * math.pi * cycles / temperature ** (2 * pair / width)
     return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)
 
 
-def place_in_window(padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
-    """The middle of each snippet as a fraction of the valid part of its window."""
+def place_in_window(padding: Bool[Tensor, "b t"], within: float = 0.5) -> Float[Tensor, "b t"]:
+    """The middle (`within` 1: the end) of each snippet as a fraction of the valid part of its window."""
     valid = ~padding
-    return (valid.cumsum(1) - 0.5).clamp(min=0) / valid.sum(1, keepdim=True).clamp(min=1)
+    return (valid.cumsum(1) - (1 - within)).clamp(min=0) / valid.sum(1, keepdim=True).clamp(min=1)
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -36,12 +39,13 @@ def mlp(*widths: int) -> nn.Sequential:
 class Attention(nn.Module):
     """Multi-head attention whose queries, keys and values come already projected.
 
-    Attention weights are not dropped: drawing that many random numbers costs a third of a step on a CPU.
+    Attention weights are dropped where the published system is asked for, and not by default: drawing that many random
+    numbers costs a third of a step on a CPU.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.out = nn.Linear(width, width)
 
     def forward(
@@ -53,9 +57,12 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b q d"]:
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         attend = None if padding is None else ~padding[:, None, None]
+        dropped = self.dropout if self.training else 0.0
         plain = query.device.type == "cpu" and value.dtype == torch.bfloat16 and key.shape[2] <= SHORT
-        attention = _two_products if plain else functional.scaled_dot_product_attention
-        mixed = attention(query, key, value, attend)
+        if plain and not dropped:
+            mixed = _two_products(query, key, value, attend)
+        else:
+            mixed = functional.scaled_dot_product_attention(query, key, value, attend, dropped)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -73,12 +80,13 @@ def _two_products(
 
 
 class FeedForward(nn.Module):
-    """Two linear layers, four times as wide in between, with residual and norm."""
+    """Two linear layers, four times as wide in between, with residual and norm; `inside` is dropout between the two."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, inside: float = 0.0) -> None:
         super().__init__()
+        between = [nn.Dropout(inside)] if inside else []
         self.net = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
+            nn.Linear(width, 4 * width), nn.ReLU(), *between, nn.Linear(4 * width, width), nn.Dropout(dropout)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -87,21 +95,24 @@ class FeedForward(nn.Module):
 
 
 class FeatureNoise(nn.Module):
-    """Features disturbed in training only, in standard deviations of a normalised feature.
+    """Features disturbed in training only, in standard deviations of a feature: 1 where snippets are normalised.
 
     `noise` is drawn for every snippet, `shift` once for a whole window: what stays the same all through a window, the
     scene and with it the class, is then no longer a way to know an action by heart.
     """
 
-    def __init__(self, noise: float, shift: float) -> None:
+    def __init__(self, noise: float, shift: float, normalised: bool = True) -> None:
         super().__init__()
-        self.noise, self.shift = noise, shift
+        self.noise, self.shift, self.normalised = noise, shift, normalised
 
     def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
-        if self.training and self.noise:
-            x = x + self.noise * torch.randn_like(x)
-        if self.training and self.shift:
-            x = x + self.shift * torch.randn_like(x[:, :1])
+        if not self.training or not (self.noise or self.shift):
+            return x
+        unit = 1.0 if self.normalised else x.std(dim=-1, keepdim=True)  # of each snippet
+        if self.noise:
+            x = x + self.noise * unit * torch.randn_like(x)
+        if self.shift:
+            x = x + self.shift * unit * torch.randn_like(x[:, :1])
         return x
 
 
@@ -123,12 +134,12 @@ class LocalConvolutions(nn.Module):
 class Sines(nn.Module):
     """Positions in [0, 1] as fixed sines."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, cycles: int = CYCLES, temperature: float = TEMPERATURE) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.cycles, self.temperature = width, cycles, temperature
 
     def forward(self, position: Float[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
-        return sine_embedding(position, self.width)
+        return sine_embedding(position, self.width, self.cycles, self.temperature)
 
 
 class LearnedPositions(nn.Module):

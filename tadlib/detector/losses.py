@@ -38,6 +38,12 @@ class Criterion:
     salience: str = "bce"  # ce, mask
     temperature: float = 0.07  # of the softmax over classes in snippet segmentation (row 45)
     costs: Costs = Costs()
+    published: bool = False  # overlap of what lies inside the window; salience per action, not per snippet
+
+    @property
+    def per_action(self) -> bool:
+        """Whether salience is divided by the number of actions, as the published focal form is."""
+        return self.published and self.salience == "bce"
 
 
 def focal_loss(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Float[Tensor, ""]:
@@ -89,7 +95,8 @@ def snippet_losses(
     """The terms of the heads that the detector has beside its queries; nothing for one that has none."""
     terms: dict[str, Tensor] = {}
     if outputs.salience_logits is not None:
-        terms["loss_salience"] = salience_loss(outputs.salience_logits, targets, padding, criterion.salience)
+        form = "published" if criterion.per_action else criterion.salience
+        terms["loss_salience"] = salience_loss(outputs.salience_logits, targets, padding, form)
     if outputs.quality_logits is not None:
         terms["loss_quality"] = quality_loss(outputs.quality_logits, outputs.segments_cw, targets)
     if outputs.snippet_embeddings is not None:
@@ -117,11 +124,11 @@ def _amounts(batch: Batch, criterion: Criterion) -> dict[str, int]:
     """What each term of a batch is a mean over, none of it where there is none."""
     snippets = counted(batch.targets, batch.padding)
     windows = (snippets & inside(batch.targets, batch.padding)).any(1)
-    return dict.fromkeys(TERMS, _actions(batch.targets)) | {
-        "loss_quality": len(batch.targets),
-        "loss_salience": int((windows if criterion.salience == "ce" else snippets).sum()),
-        "loss_segmentation": int(snippets.sum()),
-    }
+    amounts = dict.fromkeys(TERMS, _actions(batch.targets))
+    amounts |= {"loss_quality": len(batch.targets), "loss_segmentation": int(snippets.sum())}
+    if not criterion.per_action:
+        amounts["loss_salience"] = int((windows if criterion.salience == "ce" else snippets).sum())
+    return amounts
 
 
 def _actions(targets: Sequence[Target]) -> int:
@@ -144,11 +151,12 @@ def _sums(
     wanted[window_ix, query_ix, labels_ix] = 1.0
     found_cw = answered_cw[window_ix, query_ix]
     found, true = to_segments(found_cw), to_segments(segments_cw)
+    judged = found.clamp(0, 1) if criterion.published else found
     kept = _kept(answered_cw, wanted, targets)
     return {
         "loss_class": focal_loss(logits, wanted) if kept is None else focal_loss(logits[kept], wanted[kept]),
         "loss_l1": functional.l1_loss(found_cw, segments_cw, reduction="sum"),
-        f"loss_{criterion.overlap}": (1 - OVERLAPS[criterion.overlap](found, true)).sum(),
+        f"loss_{criterion.overlap}": (1 - OVERLAPS[criterion.overlap](judged, true)).sum(),
         "matched_tiou": tiou(found, true).detach().sum(),
     }
 

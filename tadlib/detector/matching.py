@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from tadlib.data.batches import Target
-from tadlib.segments import giou, to_segments
+from tadlib.segments import giou, tiou, to_segments
 
 ALPHA, GAMMA = 0.25, 2.0  # focal loss, Lin et al. 2017
 
@@ -22,6 +22,7 @@ class Costs:
     classes: float = 2.0
     l1: float = 5.0
     giou: float = 2.0
+    published: bool = False  # tIoU of what lies inside the window, instead of gIoU
 
 
 def focal_cost(logits: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -54,7 +55,8 @@ def match(
     segments_cw, logits = segments_cw.float(), logits.float()
     cost = costs.classes * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
     cost += costs.l1 * (segments_cw[:, :, None] - wanted[:, None]).abs().sum(-1)
-    cost -= costs.giou * giou(to_segments(segments_cw)[:, :, None], to_segments(wanted)[:, None])
+    found, true = to_segments(segments_cw)[:, :, None], to_segments(wanted)[:, None]
+    cost -= costs.giou * (tiou(found.clamp(0, 1), true.clamp(0, 1)) if costs.published else giou(found, true))
     pairs, cost = [], cost.cpu().numpy()
     if not np.isfinite(cost).all():
         raise FloatingPointError("the network's answers are NaN or infinite")

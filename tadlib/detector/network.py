@@ -12,10 +12,10 @@ What is unusual about it:
   is compared with class texts;
 - every decoder layer answers, so that every layer can be trained.
 
-What is here is the default; `Switches` adds what others have tried, each of them one word.
+What is here is the default; `Switches` adds what others have tried, each of them one word. With `system` published the
+detector is that of GAP (Du et al. 2024), layer for layer; what is unusual above, noise on features apart, is then not.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,9 +26,8 @@ from torch import Tensor, nn
 
 from tadlib.detector.heads import MaskHead, QualityHead, SalienceHead, TextFusion, snippet_head
 from tadlib.detector.layers import (
-    Attention,
+    PUBLISHED_SINES,
     FeatureNoise,
-    FeedForward,
     LearnedPositions,
     LocalConvolutions,
     Sines,
@@ -36,11 +35,10 @@ from tadlib.detector.layers import (
     place_in_window,
 )
 from tadlib.detector.refine import RectifyingLayer
+from tadlib.detector.transformer import DecoderLayer, EncoderLayer, PublishedDecoderLayer
+from tadlib.detector.weights import WIDTH_LOGIT, start_as_published, start_well
 from tadlib.segments import to_segments
 
-SHARPNESS = 2.0  # gain of the first projections of positions: how narrowly an untrained query looks
-RARE = 0.01  # probability of an action that untrained queries answer, as focal loss wants it (Lin et al. 2017)
-WIDTH_LOGIT = -2.5  # an action fills about a twelfth of a window
 SURELY = 1e-4  # segments this near to 0 or 1 are refined from there: a logit must be finite
 
 
@@ -71,73 +69,13 @@ class Switches:
     refine_layers: int = 1
     refine_residual: bool = True  # of the self-attention among rectified queries
     iterative: bool = False  # each layer moves the segments of the one before (Deformable DETR, Zhu et al. 2021)
-    centres: str = "learned"  # uniform: fixed reference centres (82)
+    centres: str = "learned"  # drawn: fixed references, and queries that know nothing else (82, posPrior)
     positions: str = "sine"  # learned: a table, for windows of any length
     quality: bool = False  # expected tIoU beside the actionness (16)
     fuse_text: bool = False  # snippets look at class texts before the encoder (17)
     segmentation: str = "none"  # memory (33): snippets classified with text
-    refine_join: str = "sum"  # concat: what was found beside the query, in one linear layer (81)
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention over snippets and a feed-forward net, each followed by a norm (post-norm, as in DETR)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.query_key = nn.Linear(width, 2 * width)
-        self.value = nn.Linear(width, width)
-        self.attention = Attention(width, heads)
-        self.feedforward = FeedForward(width, dropout)
-        self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self, x: Float[Tensor, "b t d"], position: Float[Tensor, "#b t d"], padding: Bool[Tensor, "b t"] | None
-    ) -> Float[Tensor, "b t d"]:
-        query, key = self.query_key(x + position).chunk(2, dim=-1)
-        x = self.norm(x + self.dropout(self.attention(query, key, self.value(x), padding)))
-        return self.feedforward(x)
-
-
-class DecoderLayer(nn.Module):
-    """Self-attention among queries, conditional cross-attention to the snippets, feed-forward."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.self_query_key = nn.Linear(width, 2 * width)
-        self.self_value = nn.Linear(width, width)
-        self.self_attention = Attention(width, heads)
-        self.query = nn.Linear(width, width)
-        self.query_position = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.key_position = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.attention = Attention(width, heads)
-        self.feedforward = FeedForward(width, dropout)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self,
-        x: Float[Tensor, "b q d"],
-        query_embedding: Float[Tensor, "q d"],
-        reference: Float[Tensor, "b q d"],
-        memory: Float[Tensor, "b t d"],
-        position: Float[Tensor, "#b t d"],
-        padding: Bool[Tensor, "b t"] | None,
-    ) -> Float[Tensor, "b q d"]:
-        query, key = self.self_query_key(x + query_embedding).chunk(2, dim=-1)
-        x = self.norms[0](x + self.dropout(self.self_attention(query, key, self.self_value(x))))
-        query = self._beside(self.query(x), self.query_position(reference))
-        key = self._beside(self.key(memory), self.key_position(position))
-        x = self.norms[1](x + self.dropout(self.attention(query, key, self.value(memory), padding)))
-        return self.feedforward(x)
-
-    def _beside(self, content: Float[Tensor, "b n d"], place: Float[Tensor, "#b n d"]) -> Float[Tensor, "b n e"]:
-        """Content and position side by side within each head, so that their products add."""
-        parts = (each.unflatten(-1, (self.heads, -1)) for each in (content, place.expand_as(content)))
-        return torch.cat(list(parts), dim=-1).flatten(-2)
+    refine_join: str = "sum"  # first_half, projected, alone (81)
+    system: str = "ours"  # published: layers, positions and first weights of GAP
 
 
 class ConditionalDetr(nn.Module):
@@ -161,59 +99,61 @@ class ConditionalDetr(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.switches = width, switches
-        self.normalise = nn.LayerNorm(channels)
-        self.disturb = FeatureNoise(feature_noise, feature_shift)
+        self.published = switches.system == "published"
+        self.normalise = nn.Identity() if self.published else nn.LayerNorm(channels)
+        self.disturb = FeatureNoise(feature_noise, feature_shift, normalised=not self.published)
         self.project = nn.Linear(channels, width)
-        self.backbone = LocalConvolutions(width, conv_layers)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(decoder_layers))
-        self.queries = nn.Parameter(torch.randn(queries, width))
-        self.places = nn.Parameter(torch.logit((torch.arange(queries) + 0.5) / queries)[:, None])
-        self.centre = mlp(width, width, 1) if switches.centres == "learned" else None
+        self.backbone = LocalConvolutions(channels if self.published else width, conv_layers)
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout, self.published) for _ in range(encoder_layers))
+        self.decoder = nn.ModuleList(
+            PublishedDecoderLayer(width, heads, dropout, first=number == 0)
+            if self.published
+            else DecoderLayer(width, heads, dropout)
+            for number in range(decoder_layers)
+        )
+        self.norm = nn.LayerNorm(width) if self.published else nn.Identity()
+        self._add_queries(queries)
         self.scale = mlp(width, width, width)
         self.segment = mlp(width, width, width, 2)
         self.actionness = nn.Linear(width, 1)
         self.embedding = nn.Linear(width, text_dim) if text_dim is not None else None
         self._add_switched(channels, heads)
-        self._start_well()
+        (start_as_published if self.published else start_well)(self)
+
+    def _add_queries(self, number: int) -> None:
+        """Queries with references of their own, or (drawn) fixed references from which all of a query is computed."""
+        width, drawn = self.width, self.switches.centres == "drawn"
+        self.queries = None if drawn else nn.Parameter(torch.randn(number, width))
+        self.content = mlp(width, width, width) if drawn else None
+        self.centre = None if drawn else mlp(width, width, 1)
+        even = torch.full((number,), 0.5) if self.published else (torch.arange(number) + 0.5) / number
+        places = torch.logit(torch.rand(number) if drawn else even, eps=SURELY)[:, None]
+        self.places = nn.Parameter(places, requires_grad=not (drawn or self.published))
 
     def _add_switched(self, channels: int, heads: int) -> None:
         """What switches add; when all are off, nothing is there and no random number is drawn for it."""
         switches, width = self.switches, self.width
-        self.embed = Sines(width) if switches.positions == "sine" else LearnedPositions(width)
+        sines = Sines(width, *(PUBLISHED_SINES if self.published else ()))
+        self.embed = sines if switches.positions == "sine" else LearnedPositions(width)
         self.salience = None
         if switches.salience != "none":
             self.salience = MaskHead(width) if switches.salience == "mask" else SalienceHead(width)
         number = 0 if switches.refine == "none" else switches.refine_layers
         self.rectifying = nn.ModuleList(
-            RectifyingLayer(channels, width, heads, switches.refine, switches.refine_residual, switches.refine_join)
+            RectifyingLayer(
+                channels,
+                width,
+                heads,
+                switches.refine,
+                residual=switches.refine_residual,
+                join=switches.refine_join,
+                published=self.published,
+            )
             for _ in range(number)
         )
         self.quality = QualityHead(width) if switches.quality else None
         self.fuse = TextFusion(width, channels, heads) if switches.fuse_text else None
         self.snippets = snippet_head(width, channels) if switches.segmentation == "memory" else None
-
-    def _start_well(self) -> None:
-        as_they_are = {id(part) for part in (self.queries, self.places, *self.embed.parameters())}
-        for parameter in self.parameters():
-            if parameter.dim() > 1 and id(parameter) not in as_they_are:
-                nn.init.xavier_uniform_(parameter)
-        for layer in self.decoder:
-            nn.init.orthogonal_(layer.query_position.weight, SHARPNESS)
-            layer.key_position.load_state_dict(layer.query_position.state_dict())
-        for last in (self.segment[-1], self.scale[-1]):
-            nn.init.zeros_(last.weight)
-        if self.centre is None:
-            self.places.requires_grad_(False)
-        else:
-            nn.init.zeros_(self.centre[-1].weight)
-            nn.init.zeros_(self.centre[-1].bias)
-        if self.fuse is not None:
-            nn.init.zeros_(self.fuse.attention.out.weight)
-        nn.init.ones_(self.scale[-1].bias)
-        with torch.no_grad():
-            self.segment[-1].bias.copy_(torch.tensor([0.0, 0.0 if self.switches.iterative else WIDTH_LOGIT]))
-            nn.init.constant_(self.actionness.bias, -math.log((1 - RARE) / RARE))
 
     def forward(
         self,
@@ -241,7 +181,8 @@ class ConditionalDetr(nn.Module):
         attended = padding if padded else None  # attention without a mask is the faster one
         # full windows share their positions; in full precision they do not, whose numbers are kept to the last bit
         shared = attended is None and torch.is_autocast_enabled(features.device.type)
-        position = self.embed(place_in_window(padding[:1] if shared else padding)).to(features.dtype)
+        within = 1.0 if self.published else 0.5
+        position = self.embed(place_in_window(padding[:1] if shared else padding, within)).to(features.dtype)
         memory = self._encode(self.disturb(static), padding, position, attended, texts)
         answers = self._decode(memory, position, attended)
         if len(self.rectifying):
@@ -263,7 +204,7 @@ class ConditionalDetr(nn.Module):
         On CUDA the work is recorded and replayed, because launching it takes most of the time at these sizes; not so
         where gradients are to be kept from one call to the next (`replayed` false), which a replay overwrites.
         """
-        recorded = replayed and self.queries.is_cuda
+        recorded = replayed and self.places.is_cuda
         answers = torch.compile(self.answers, **({"mode": "reduce-overhead"} if recorded else {}) | options)
 
         def forward(features: Tensor, padding: Tensor, texts: Tensor | None = None) -> Outputs:
@@ -292,7 +233,10 @@ class ConditionalDetr(nn.Module):
         attended: Bool[Tensor, "b t"] | None,
         texts: Float[Tensor, "k e"] | None,
     ) -> Float[Tensor, "b t d"]:
-        memory = self.backbone(self.project(features), padding)
+        if self.published:
+            memory = self.project(self.backbone(features, padding))
+        else:
+            memory = self.backbone(self.project(features), padding)
         if self.fuse is not None:
             if texts is None:
                 raise ValueError("this detector fuses class texts in: it needs `texts`, got None")
@@ -310,12 +254,14 @@ class ConditionalDetr(nn.Module):
         """Of every decoder layer its queries, the logits its segments start from, and its answer."""
         base = self._start()
         sine = self.embed(base[:, 0].sigmoid()).to(position.dtype)
-        x = torch.zeros(len(memory), *self.queries.shape, dtype=memory.dtype, device=memory.device)
+        queries = self.queries if self.content is None else self.content(sine)
+        x = torch.zeros(len(memory), *queries.shape, dtype=memory.dtype, device=memory.device)
         answers: list[tuple[Tensor, Tensor, Outputs]] = []
         for number, layer in enumerate(self.decoder):
             reference = sine.expand_as(x) if number == 0 else sine * self.scale(x)
-            x = layer(x, self.queries, reference, memory, position, attended)
-            answers.append((x, base, self._answer(x, base)))
+            x = layer(x, queries, reference, memory, position, attended)
+            found = self.norm(x)
+            answers.append((found, base, self._answer(found, base)))
             if self.switches.iterative:
                 base = torch.logit(answers[-1][2].segments_cw.detach(), eps=SURELY)
                 sine = self.embed(base[..., 0].sigmoid()).to(position.dtype)

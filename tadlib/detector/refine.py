@@ -21,7 +21,7 @@ BINS = 16  # samples under each segment
 class AttentionFusion(nn.Module):
     """Each query attends to the samples under its segment."""
 
-    def __init__(self, channels: int, width: int, heads: int) -> None:
+    def __init__(self, channels: int, width: int, heads: int, published: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(width, width)
@@ -47,12 +47,19 @@ class AttentionFusion(nn.Module):
 
 
 class PooledFusion(nn.Module):
-    """Each query takes one vector of what is under its segment, by `pool`."""
+    """Each query takes one vector of what is under its segment, by `pool`; (published) of the features themselves."""
 
-    def __init__(self, channels: int, width: int, heads: int, *, pool: Callable[..., Tensor]) -> None:
+    def __init__(
+        self, channels: int, width: int, heads: int, published: bool = False, *, pool: Callable[..., Tensor]
+    ) -> None:
         super().__init__()
+        if published and channels != width:
+            raise ValueError(
+                f"the published system adds the mean or maximum of features to queries as it is: width must be "
+                f"{channels}, that of the features, got {width}"
+            )
         self.pool = pool
-        self.value = nn.Linear(channels, width)
+        self.value = nn.Identity() if published else nn.Linear(channels, width)
 
     def forward(
         self,
@@ -78,23 +85,36 @@ FUSIONS = {
 
 
 class RectifyingLayer(nn.Module):
-    """What lies under a query's segment is added to it, then queries are compared with each other.
+    """What lies under a query's segment is added to it, queries are compared with each other, and that is added again.
 
-    The norm at the end, which the published layer lacks, keeps stacked layers in scale; `residual` is that of the
-    self-attention, which the published system may drop. `join` is how what was found meets the query: in a sum, or
-    (concat) both side by side in one linear layer.
+    `residual` is that of the self-attention, which the published system drops. `join` is how what was found meets the
+    query: `sum`; `first_half`, side by side in a self-attention twice as wide, of whose answer the first half counts;
+    `projected`, side by side in one linear layer; `alone`, what was found and nothing else. The last two compare no
+    queries, and only a sum can keep the residual. The norm at the end keeps stacked layers in scale; the `published`
+    layer has none.
     """
 
     def __init__(  # noqa: PLR0913  one word for each variant
-        self, channels: int, width: int, heads: int, fusion: str, residual: bool, join: str = "sum"
+        self,
+        channels: int,
+        width: int,
+        heads: int,
+        fusion: str,
+        *,
+        residual: bool = True,
+        join: str = "sum",
+        published: bool = False,
     ) -> None:
         super().__init__()
-        self.residual = residual
-        self.fusion = FUSIONS[fusion](channels, width, heads)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.attention = Attention(width, heads)
-        self.join = nn.Linear(2 * width, width) if join == "concat" else None
-        self.norm = nn.LayerNorm(width)
+        if residual and join != "sum":
+            raise ValueError(f"join={join!r} leaves no residual of the self-attention: it needs residual=False")
+        self.width, self.residual, self.join = width, residual, join
+        self.fusion = FUSIONS[fusion](channels, width, heads, published)
+        wide, compared = (2 * width if join == "first_half" else width), join in ("sum", "first_half")
+        self.query_key_value = nn.Linear(wide, 3 * wide) if compared else None
+        self.attention = Attention(wide, heads) if compared else None
+        self.projected = nn.Linear(2 * width, width) if join == "projected" else None
+        self.norm = nn.Identity() if published else nn.LayerNorm(width)
 
     def forward(
         self,
@@ -103,7 +123,13 @@ class RectifyingLayer(nn.Module):
         segments_ix: Float[Tensor, "b q 2"],
         lengths: Int[Tensor, " b"],
     ) -> Float[Tensor, "b q d"]:
-        looked = x + self.fusion(x, static, segments_ix, lengths)
-        compared = self.attention(*self.query_key_value(looked).chunk(3, dim=-1))
-        found = looked + compared if self.residual else compared
-        return self.norm(x + found if self.join is None else self.join(torch.cat([x, found], dim=-1)))
+        return self.norm(x + self._joined(x, self.fusion(x, static, segments_ix, lengths)))
+
+    def _joined(self, x: Float[Tensor, "b q d"], found: Float[Tensor, "b q d"]) -> Float[Tensor, "b q d"]:
+        if self.join == "alone":
+            return found
+        looked = x + found if self.join == "sum" else torch.cat([x, found], dim=-1)
+        if self.projected is not None:
+            return self.projected(looked)
+        compared = self.attention(*self.query_key_value(looked).chunk(3, dim=-1))[..., : self.width]
+        return looked + compared if self.residual else compared

@@ -22,7 +22,6 @@ from tadlib.detector.parallel import ALONE, Team
 from tadlib.devices import CPU, only_deterministic, peak_memory, seed_all
 from tadlib.files import Progress, atomic, silent
 
-WARM_UP = 0.05  # share of the steps in which the learning rate rises
 STEP_AT, STEP_BY = 0.4, 0.1  # the step schedule: every 0.4 of the epochs the rate falls to a tenth
 FIRST_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
 
@@ -39,6 +38,7 @@ class Recipe:
     weight_decay: float = 1e-4
     clip_norm: float = 0.1
     schedule: str = "cosine"
+    warm_up: float = 0.05  # share of the steps in which the learning rate rises
     ema: bool = False
     aux_loss: bool = True
     weights: Mapping[str, float] = field(default_factory=lambda: {"loss_class": 3.0, "loss_l1": 5.0, "loss_giou": 2.0})
@@ -132,12 +132,12 @@ class Trainer:
 
     def _rate(self, step: int) -> float:
         """The learning rate as a share of its peak."""
-        done = step / self.steps
-        if done < WARM_UP:
-            return (step + 1) / (WARM_UP * self.steps + 1)
+        done, rising = step / self.steps, self.recipe.warm_up
+        if done < rising:
+            return (step + 1) / (rising * self.steps + 1)
         if self.recipe.schedule == "step":
             return STEP_BY ** int(done / STEP_AT)
-        return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+        return 0.5 * (1 + math.cos(math.pi * (done - rising) / (1 - rising)))
 
     def epoch(self, number: int, texts: Tensor | None, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
         """One pass over the windows; returns (and remembers) its row of the history."""

@@ -1,7 +1,8 @@
 """CLIP's features under a proposal as one vector, or as one logit per class; the features themselves stay untouched.
 
 Sources: outer-inner contrast, AutoLoc (Shou et al. 2018); self-attention without projections, softmax(S S^T) S, and
-the middle bin, the middle snippet and every fourth bin, GAP (Du et al. 2024).
+the middle bin, the middle snippet, every fourth bin, and the mean of all bins and of every fourth (`slow_fast`), GAP
+(Du et al. 2024).
 """
 
 from collections.abc import Callable
@@ -50,12 +51,18 @@ def _attended(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
     return (bins @ bins.transpose(1, 2)).softmax(dim=2) @ bins
 
 
+def _sparse(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n c"]:
+    """The mean of every fourth of 16 bins, of four bins whatever their number."""
+    return bins[:, :: max(1, bins.shape[1] // SPARSE)].mean(dim=1)
+
+
 SUMMARIES: dict[str, Callable[[Tensor], Tensor]] = {  # (n, bins, c) -> (n, c), of features or of logits
     "mean": lambda bins: bins.mean(dim=1),
     "max": lambda bins: bins.amax(dim=1),
     "centre_bin": lambda bins: bins[:, bins.shape[1] // 2],
     "multi_rate": _multi_rate,
-    "sparse": lambda bins: bins[:, :: max(1, bins.shape[1] // SPARSE)].mean(dim=1),
+    "slow_fast": lambda bins: (bins.mean(dim=1) + _sparse(bins)) / 2,
+    "sparse": _sparse,
 }
 HOW = (*SUMMARIES, "centre_snippet", "self_attention")  # those that make a feature
 

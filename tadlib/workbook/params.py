@@ -72,6 +72,7 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     weight_decay: float = Field(1.0e-4, ge=0, description="AdamW's weight decay")
     clip_norm: float = Field(0.1, ge=0, description="largest gradient norm; 0 = no clipping")
     schedule: Literal["cosine", "step"] = Field("cosine", description="how the learning rate falls")
+    warm_up: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     ema: bool = Field(False, description="report an exponential moving average of the weights")
     aux_loss: bool = Field(True, description="losses on every decoder layer, not on the last alone")
     loss_class: float = Field(3.0, ge=0, description="weight of the focal loss")

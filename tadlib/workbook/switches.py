@@ -8,15 +8,22 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 class DetectorSwitches(BaseModel):
     """What others have tried on the detector or its training, every one off by default."""
 
+    system: Literal["ours", "published"] = Field(
+        "ours", description="layers, positions, first weights, and forms of cost and loss: ours, or GAP's as published"
+    )
     salience: Literal["none", "bce", "ce", "mask"] = Field("none", description="loss that tells snippets in actions")
     refine: Literal["none", "attention", "mean", "max"] = Field(
         "none", description="how queries look again at the features under their segments"
     )
     refine_layers: int = Field(1, ge=1, description="layers of that second look")
     refine_residual: bool = Field(True, description="keep what went into the self-attention of that second look")
-    refine_join: Literal["sum", "concat"] = Field("sum", description="how what was found there meets the query")
+    refine_join: Literal["sum", "first_half", "projected", "alone"] = Field(
+        "sum", description="how what was found there meets the query: added, side by side in two ways, or not"
+    )
     iterative: bool = Field(False, description="every decoder layer moves the segments of the one before")
-    centres: Literal["learned", "uniform"] = Field("learned", description="reference centres: learned, or fixed")
+    centres: Literal["learned", "drawn"] = Field(
+        "learned", description="reference centres: learned, or drawn once, of which all of a query is computed"
+    )
     positions: Literal["sine", "learned"] = Field("sine", description="positions in a window: sines, or learned")
     quality: bool = Field(False, description="expected tIoU of a segment beside its actionness")
     fuse_text: bool = Field(False, description="snippets look at the class texts before the encoder")
@@ -30,7 +37,7 @@ class DetectorSwitches(BaseModel):
     loss_segmentation: float = Field(1.0, ge=0, description="weight of the loss on the classes of snippets")
     cost_class: float = Field(2.0, ge=0, description="weight of the focal cost in matching")
     cost_l1: float = Field(5.0, ge=0, description="weight of the L1 cost in matching")
-    cost_giou: float = Field(2.0, ge=0, description="weight of the gIoU cost in matching")
+    cost_giou: float = Field(2.0, ge=0, description="weight of the overlap cost in matching")
 
     ignore_unseen: Literal["nowhere", "negatives", "everywhere"] = Field(
         "negatives", description="where what is annotated, but no seen class, is not called background"
@@ -53,6 +60,15 @@ class DetectorSwitches(BaseModel):
         """Checkpoints of long ago say true or false."""
         return {False: "nowhere", True: "everywhere"}[value] if isinstance(value, bool) else value
 
+    @model_validator(mode="after")
+    def _only_a_sum_keeps_the_residual(self) -> "DetectorSwitches":
+        if self.refine_residual and self.refine_join != "sum":
+            raise ValueError(
+                f"refine_join={self.refine_join} leaves no residual of the self-attention: it needs "
+                "refine_residual=false, got true"
+            )
+        return self
+
 
 class NamingSwitches(BaseModel):
     """How a proposal gets its name and its score."""
@@ -63,7 +79,7 @@ class NamingSwitches(BaseModel):
     descriptions: str = Field("", description="a JSON file of descriptions or steps of classes; empty = ours")
     lead: Literal["none", "name", "prompt"] = Field("none", description="text of a class before its subactions")
     pooling: Literal[
-        *("mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "sparse"),
+        *("mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "slow_fast", "sparse"),
         *("text_attention", "matching_fixed", "matching_learned", "mask", "ordered"),
     ] = Field("mean", description="how features under a proposal become one; ordered: bins against subactions")
     head: Literal["none", "mlp", "conv", "attention", "encoder", "composition", "adapter"] = Field(

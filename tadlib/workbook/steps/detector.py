@@ -121,14 +121,15 @@ def origin(data: Data) -> dict[str, object]:
 def recipe_of(params: Params) -> training.Recipe:
     """How the parameters ask to train; only heads that are there have a weight."""
     same = ("epochs", "batch_size", "accumulate", "lr", "lr_backbone", "weight_decay", "clip_norm", "schedule", "ema")
-    same += ("aux_loss", "compile", "deterministic", "episodes")
+    same += ("warm_up", "aux_loss", "compile", "deterministic", "episodes")
     weights = {"loss_class": params.loss_class, "loss_l1": params.loss_l1}
     weights[f"loss_{params.overlap_loss}"] = params.loss_giou
     heads = {"salience": params.salience != "none", "quality": params.quality}
     heads["segmentation"] = params.segmentation != "none"
     weights |= {f"loss_{name}": getattr(params, f"loss_{name}") for name, there in heads.items() if there}
-    costs = Costs(params.cost_class, params.cost_l1, params.cost_giou)
-    criterion = Criterion(params.overlap_loss, params.salience, params.segmentation_temperature, costs)
+    published = params.system == "published"
+    costs = Costs(params.cost_class, params.cost_l1, params.cost_giou, published)
+    criterion = Criterion(params.overlap_loss, params.salience, params.segmentation_temperature, costs, published)
     select = SEEN if params.select == "validation" else "last"
     return training.Recipe(
         **{name: getattr(params, name) for name in same}, weights=weights, criterion=criterion, select=select
