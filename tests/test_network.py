@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tadlib.detector.layers import mlp, place_in_window, sine_embedding
-from tadlib.detector.network import RARE, ConditionalDetr, Switches
+from tadlib.detector.network import ConditionalDetr, Switches
+from tadlib.detector.weights import RARE
 
 CHANNELS = 6
 HEADS_AND_CONVOLUTIONS = [{}, {"conv_layers": 2}, {"text_dim": 3}, {"conv_layers": 2, "text_dim": 3}]

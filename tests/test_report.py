@@ -51,6 +51,29 @@ def test_a_difference_is_paired_and_its_interval_is_over_splits(home):
     assert row.values.deviation > 5 * (row.difference.high - row.difference.low) / 2, "pairing takes the splits out"
 
 
+def test_what_was_scored_under_another_protocol_is_never_compared(home):
+    def score(given) -> float:
+        return mostly_better(given) + 0.2 * (given["protocol"] == "gap")
+
+    sweep = {"protocol": ["strict", "gap"]} | fabricate.SWEEP
+    fabricate.experiment(home / "outputs", "both", score, sweep)
+    found = compared(experiments="outputs/both")
+    assert [study.title for study in found.studies] == ["both (demo)", "both (demo, protocol gap)"]
+    assert [list(study.variants) for study in found.studies] == [["conv_layers=0", "conv_layers=1"]] * 2
+    gained = [row.difference.difference for row in found.rows if row.difference]
+    assert gained == pytest.approx([gained[0]] * 2) and gained[0] < 0.03, "no gap between protocols among them"
+    assert len(compared(experiments="outputs/both", together=True).studies) == 2
+
+
+def test_both_protocols_stand_in_the_cell_of_the_lab_log(home):
+    sweep = {"protocol": ["strict", "gap"]} | fabricate.SWEEP
+    fabricate.experiment(home / "outputs", "backbone", mostly_better, sweep, version="20260102T000000Z_0000")
+    lab_log.update(home, evidence.read([home / "outputs" / "backbone"]))
+    rows = (home / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
+    (row,) = (row for row in rows if row.endswith("(../params/backbone.yaml) |"))
+    assert row.count("3 splits × 2 seeds") == 2 and row.count("protocol gap: mAP") == 1 and "2 better" in row
+
+
 def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home):
     version = next((home / "outputs" / "backbone").iterdir())
     record = read_json(version / "experiment.json")

@@ -431,8 +431,12 @@ def plain_training(model: ConditionalDetr, found_in: WindowSet, recipe: Recipe, 
     for epoch in range(recipe.epochs):
         losses = []
         for place, batch in enumerate(found_in.batches(recipe.batch_size, shuffling)):
-            done = (epoch * batches + place) / steps - WARM_UP
-            rate = 0.5 * (1 + math.cos(math.pi * done / (1 - WARM_UP))) if done >= 0 else 1 / (WARM_UP * steps + 1)
+            done = (epoch * batches + place) / steps - recipe.warm_up
+            rate = (
+                0.5 * (1 + math.cos(math.pi * done / (1 - recipe.warm_up)))
+                if done >= 0
+                else 1 / (recipe.warm_up * steps + 1)
+            )
             optimiser.param_groups[0]["lr"] = recipe.lr * rate  # of so few steps the first alone is in the warm-up
             terms = detection_losses(plain_answers(model, batch, disturbed), batch.targets)
             loss = sum(weight * terms[name] for name, weight in recipe.weights.items())

@@ -125,6 +125,14 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
     )
 
 
+def data_of(entry: Entry) -> str:
+    """What a run was measured on, in a word."""
+    dataset, features = entry.parameters.get("dataset", "demo"), entry.parameters.get("features")
+    if features == "simulate":
+        return "rehearsal" if dataset == "thumos14" else f"{dataset}, simulated"
+    return str(dataset)
+
+
 def differing(runs: Iterable[Mapping[str, Any]]) -> list[str]:
     """The names of parameters that are not the same in all runs, in their order."""
     runs = list(runs)

@@ -88,7 +88,15 @@ def verdict(cells: dict[str, str]) -> str:
 
 
 def _measured(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
-    """Parameters file, data and cell of every study that asks the question of one of the project's files."""
+    """Parameters file, data and cell of whatever asks the question of one of the project's files."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    for name, data, cell in _studied(root, found):
+        cells.setdefault((name, data), []).append(cell)
+    yield from ((*asked, "; ".join(told)) for asked, told in cells.items())
+
+
+def _studied(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
+    """Parameters file, data and what was measured, of every study."""
     for study in variants.studies(found.entries):
         rows: Sequence[Row] = variants.compare(study, "mAP")
         words = telling.measured(rows, "mAP")
@@ -100,6 +108,7 @@ def _measured(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
             commits = {run.facts["commit"] for runs in study.variants.values() for run in runs}
             where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
             words += "" if _asked_by(study, path) else OTHERWISE
+            words = words if study.protocol == "strict" else f"protocol {study.protocol}: {words}"
             yield asked, study.data, f"{words}. Runs `{where}`, commit {', '.join(sorted(commits))}"
 
 

@@ -114,6 +114,7 @@ def record(row: Row, metric: str) -> dict[str, Any]:
     return {
         "experiment": row.study.name,
         "data": row.study.data,
+        "protocol": row.study.protocol,
         "variant": row.variant,
         "baseline": row.study.baseline,
         "metric": metric,

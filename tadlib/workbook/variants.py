@@ -3,7 +3,8 @@
 Runs of one question that differ in their class split and seed alone are one variant. Two variants are compared on the
 (split, seed) they share: the seeds of a class split are averaged first, because what a split makes easy is easy for
 all of them, and the interval is Student's over class splits; with one class split it is over seeds. With a single pair
-the test videos can be drawn again instead, if the caller knows how.
+the test videos can be drawn again instead, if the caller knows how. What was scored under different protocols is never
+compared: each protocol is a study of its own.
 """
 
 import difflib
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tadlib.evaluation.statistics import Spread, Verdict, compare_splits, spread
-from tadlib.workbook.evidence import Entry, differing
+from tadlib.workbook.evidence import Entry, data_of, differing
 
 SAMPLE = {"split", "split_id", "seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
@@ -43,11 +44,17 @@ class Study:
     story: Story
     variants: Mapping[str, tuple[Entry, ...]]
     baseline: str
+    protocol: str = "strict"
+
+    @property
+    def on(self) -> str:
+        """The data, and the protocol where it is not the usual one."""
+        return self.data + ("" if self.protocol == "strict" else f", protocol {self.protocol}")
 
     @property
     def title(self) -> str:
         """Name and data."""
-        return f"{self.name} ({self.data})"
+        return f"{self.name} ({self.on})"
 
 
 class Row(NamedTuple):
@@ -70,36 +77,29 @@ def story(comment: str) -> Story:
 
 
 def studies(entries: Sequence[Entry], baseline: str = "", together: bool = False) -> list[Study]:
-    """One study for each experiment and data set, or a single one of all runs.
+    """One study for each experiment, data set and protocol, or a single one of all runs under a protocol.
 
     Raises ValueError for a baseline that no study has, naming the nearest.
     """
-    groups: dict[tuple[Path | None, str], list[Entry]] = {}
+    groups: dict[tuple[Path | None, str, str], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault((None, "") if together else (entry.home, data_of(entry)), []).append(entry)
-    called = _called({home for home, _ in groups if home})
+        key = (None, "") if together else (entry.home, data_of(entry))
+        groups.setdefault((*key, entry.parameters.get("protocol", "strict")), []).append(entry)
+    called = _called({home for home, *_ in groups if home})
     known: list[str] = []
     made = []
-    for (home, data), group in groups.items():
+    for (home, data, protocol), group in groups.items():
         variants = _together(group) if together else _variants(group)
         known += variants
         first = baseline if baseline in variants else next(iter(variants))
         said = story(group[0].question) if not together else Story("", "", ())
         on = data or ", ".join(sorted({data_of(each) for each in group}))
-        made.append(Study(called[home] if home else "all runs", on, said, variants, first))
+        made.append(Study(called[home] if home else "all runs", on, said, variants, first, protocol))
     if baseline and baseline not in known:
         close = difflib.get_close_matches(baseline, known, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
         raise ValueError(f"baseline must be the label of a variant; got {baseline!r}; {hint}")
     return made
-
-
-def data_of(entry: Entry) -> str:
-    """What a run was measured on, in a word."""
-    dataset, features = entry.parameters.get("dataset", "demo"), entry.parameters.get("features")
-    if features == "simulate":
-        return "rehearsal" if dataset == "thumos14" else f"{dataset}, simulated"
-    return str(dataset)
 
 
 def _called(homes: Iterable[Path]) -> dict[Path, str]:
@@ -135,7 +135,7 @@ def _varied(entries: Iterable[Entry]) -> list[str]:
     """The parameters that differ in these runs or in their plan, but for those that draw samples or say where."""
     entries = list(entries)
     planned = frozenset().union(*(entry.varied for entry in entries))
-    differ = {*differing(entry.parameters for entry in entries), *planned} - SAMPLE - PLACE
+    differ = {*differing(entry.parameters for entry in entries), *planned} - SAMPLE - PLACE - {"protocol"}
     return [name for name in dict.fromkeys(name for entry in entries for name in entry.parameters) if name in differ]
 
 

@@ -43,7 +43,7 @@ class Compared:
             [
                 {
                     "experiment": study.name,
-                    "data": study.data,
+                    "data": study.on,
                     "question": study.story.question or "none on record",
                     "variants": telling.count(len(study.variants)),
                     "runs": telling.count(len(runs := [run for each in study.variants.values() for run in each])),
@@ -89,7 +89,7 @@ class Compared:
                     "question": study.story.question or study.name,
                     "the log said": study.story.claim or "no claim on record",
                     "rows": ", ".join(map(str, study.story.rows)),
-                    "data": study.data,
+                    "data": study.on,
                     "we measured": telling.measured(self._rows_of(study), self.params.metric)
                     or "nothing to compare with",
                 }
