@@ -16,7 +16,7 @@ from conftest import ROOT
 from videos import steady, write_video
 
 from tadlib.data.encoder import load_encoder
-from tadlib.data.features import BrokenVideo
+from tadlib.data.streams import BrokenVideo
 from tadlib.workbook import clusters, experiments, extraction, runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.sharing import Way

@@ -11,10 +11,11 @@ import pytest
 import torch
 from videos import steady, turn, write_sound, write_video
 
-from tadlib.data import own
+from tadlib.data import features, own
 from tadlib.data.annotations import Action
 from tadlib.data.encoder import DEMO, load_encoder
-from tadlib.data.features import BrokenVideo, snippets
+from tadlib.data.streams import BrokenVideo
+from tadlib.data.video import frames_at, look, snippets
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
@@ -107,7 +108,7 @@ def test_the_second_time_nothing_is_decoded_wherever_the_file_is(run, video, tmp
     copy = tmp_path / "elsewhere" / "clip.mp4"
     copy.parent.mkdir()
     copy.write_bytes(video.read_bytes())
-    monkeypatch.setattr(own, "snippets", None)
+    monkeypatch.setattr(features, "snippets", None)
     again = asked(run, copy, tmp_path)
     assert np.array_equal(again.features, first.features)
     assert steps.answer_viewer(again, *steps.detect(again)).preview == shown and len(shown) > 500
@@ -214,10 +215,10 @@ def test_a_video_that_a_phone_turned_is_seen_upright(run, tmp_path):
     """What is left in the file is on top in a player: a half turn the wrong way would show it at the bottom."""
     path = turn(write_video(tmp_path / "turned.mp4", steady(20, 10.0), lit="left"))
     upright = write_video(tmp_path / "upright.mp4", steady(20, 10.0), (48, 64), lit="top")
-    clip = own.look(path)
+    clip = look(path)
     (tmp_path / "small.mp4").write_bytes(own.preview(clip, 2.0))
     (piece,) = own.cut(clip, [(0.5, 1.5)], tmp_path)
-    for frame in own.frames_at(clip, [0.0, 1.95, 99.0]) + [next(snippets(tmp_path / "small.mp4", 1, 10.0))]:
+    for frame in [*frames_at(clip.path, [0.0, 1.95, 99.0]), next(snippets(tmp_path / "small.mp4", 1, 10.0))]:
         assert frame.shape == (64, 48, 3) and frame[:20].mean() > 10 + frame[-20:].mean()
     assert next(snippets(piece, 1, 10.0)).shape == (64, 48, 3)
     seen, expected = (asked(run, each, tmp_path).features for each in (path, upright))
@@ -227,13 +228,13 @@ def test_a_video_that_a_phone_turned_is_seen_upright(run, tmp_path):
 
 
 def test_a_piece_of_an_upright_clip_is_as_large_as_the_clip(tmp_path):
-    clip = own.look(write_video(tmp_path / "upright.mp4", steady(20, 10.0), (48, 64)))
+    clip = look(write_video(tmp_path / "upright.mp4", steady(20, 10.0), (48, 64)))
     (piece,) = own.cut(clip, [(0.0, 1.0)], tmp_path)
     assert next(snippets(piece, 1, 10.0)).shape == (64, 48, 3)
 
 
 def test_preview_and_pieces_are_videos_that_last_as_long(video, tmp_path):
-    clip = own.look(video)
+    clip = look(video)
     (tmp_path / "small.mp4").write_bytes(own.preview(clip, 6.0))
     (piece,) = own.cut(clip, [(1.0, 3.5)], tmp_path)
     for path, frames in ((tmp_path / "small.mp4", 60), (piece, 25)):

@@ -9,7 +9,7 @@ from test_features import Grey, to_tensor
 
 from tadlib.data import benchmark
 from tadlib.data.encoder import Encoder
-from tadlib.data.features import snippets
+from tadlib.data.video import snippets
 
 
 def test_every_part_is_measured_on_every_wanted_frame(tmp_path):

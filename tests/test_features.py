@@ -14,7 +14,9 @@ from videos import index_of, shade, steady, write_sound, write_video
 
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder, load_encoder
-from tadlib.data.features import BrokenVideo, FeatureStore, extract, find_video, snippets, store_folder, with_count
+from tadlib.data.features import FeatureStore, extract, find_video, store_folder, with_count
+from tadlib.data.streams import BrokenVideo
+from tadlib.data.video import snippets
 
 CPU = torch.device("cpu")
 
@@ -151,7 +153,7 @@ def damaged(folder):
         "truncated": r"truncated.mp4 \(\d+ bytes\) cannot be decoded",
         "text": r"text.mp4 \(16 bytes\) cannot be decoded",
         "wrong": "no video file for wrong in .*; found only wrong.txt",
-        "sound": "sound.mp4 has no video stream",
+        "sound": "sound.mp4 has no picture, only sound",
         "part": r"part.mkv ends after [3-5].\d s, it should last 8.0 s: truncated?",
         "absent": "no video file for absent in .*: expected absent with one of .mp4",
     }

@@ -62,3 +62,54 @@ def turn(path: Path) -> Path:
     content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     return path
+
+
+def write_streams(  # noqa: PLR0913 - what a file may be
+    path: Path,
+    times: Sequence[float],
+    *,
+    sound: float | None = None,
+    lasts: float = 4.0,
+    cover: str = "",
+    rate: int = 25,
+    size: tuple[int, int] = (64, 48),
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    shape: Fraction | None = None,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """A film as cameras and programs make them: frame i from `times[i]`, with B-frames, `lasts` seconds of sound from
+    `sound` on, a `cover` of one frame that stands "before" it or is "attached", pixels of any format and shape.
+    """
+    with av.open(str(path), "w") as container:
+        still = container.add_stream("mjpeg", rate=1) if cover else None
+        stream = container.add_stream(codec, rate=rate, options=options or {}) if times else None
+        noise = container.add_stream("aac", rate=16000) if sound is not None else None
+        if still:
+            still.width = still.height = 96
+            still.pix_fmt = "yuvj420p"
+            if cover == "attached":
+                still.disposition = av.stream.Disposition.attached_pic
+            picture = av.VideoFrame.from_ndarray(np.full((96, 96, 3), 250, np.uint8), format="rgb24")
+            picture.pts = 0
+            packets = [*still.encode(picture), *still.encode(None)]
+        if stream:
+            stream.width, stream.height, stream.pix_fmt = *size, pixels
+            stream.codec_context.time_base = Fraction(1, 1000)
+            if shape:
+                stream.codec_context.sample_aspect_ratio = shape
+        if still:
+            container.mux(packets)
+        if noise:
+            for start in range(0, int(16000 * lasts), 1024):
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 16000, int(16000 * sound) + start, Fraction(1, 16000)
+                container.mux(noise.encode(frame))
+            container.mux(noise.encode(None))
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), shade(index), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        if stream:
+            container.mux(stream.encode(None))
+    return path

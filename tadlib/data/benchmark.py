@@ -18,7 +18,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tadlib.data.encoder import Encoder, load_encoder
-from tadlib.data.features import BATCH_OF_LARGE, snippets
+from tadlib.data.features import BATCH_OF_LARGE
+from tadlib.data.video import snippets
 
 STRIDE, FPS = 8, 30.0
 ALONE = 6  # frames measured one at a time

@@ -1,35 +1,32 @@
 """Snippet features: videos decoded frame by frame, encoded by CLIP, stored as one (T, C) array per video.
 
 Snippet t covers the half-open stretch [t, t + 1) strides and is represented by the frame shown at its middle, or by
-the mean of several; timestamps come from the stream, whatever its frame rate does. No video is ever whole in memory.
+the mean of several.
 """
 
 import glob
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
-from tadlib.data.lengths import stated, variants
+from tadlib.data.lengths import variants
 from tadlib.data.readers import SUFFIXES
-from tadlib.files import Progress, silent, write_json, write_npy
+from tadlib.data.streams import SLACK, BrokenVideo, Found
+from tadlib.data.video import Clip, look, snippets
+from tadlib.files import Progress, read_json, silent, write_json, write_npy
 
 BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames encoded at once
 LARGE, BATCH_OF_LARGE = 50_000_000, 2  # parameters from which a CPU encodes few frames at once
-SLACK = 1.5  # seconds by which a decoded video may be shorter than it should be
+STILL = 32  # frames alike after which a picture stands still and is encoded no more; a held frame at once
 LEAST = 0.67  # share of the annotated duration below which a shorter copy is not the same video
-
-
-class BrokenVideo(ValueError):
-    """A video file that cannot be used; the message names the file and what is wrong with it."""
 
 
 def find_video(folder: Path | str, video_id: str) -> Path:
@@ -46,55 +43,6 @@ def find_video(folder: Path | str, video_id: str) -> Path:
     )
 
 
-def snippets(path: Path | str, stride: int, fps: float, each: int = 1) -> Iterator[np.ndarray]:
-    """The frames (height, width, 3) uint8 shown at `each` evenly spread moments of every snippet, in order.
-
-    Raises BrokenVideo for a file that is no video, has no picture, or breaks off.
-    """
-    path = Path(path)
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise BrokenVideo(f"{path} has no video stream: replace the file")
-            yield from _shown(container, stride / fps, each)
-    except (av.error.FFmpegError, OSError) as error:
-        size = path.stat().st_size if path.exists() else 0
-        raise BrokenVideo(f"{path} ({size} bytes) cannot be decoded ({error}): copy or download it again") from error
-
-
-def _shown(container: av.container.InputContainer, lasts: float, each: int) -> Iterator[np.ndarray]:
-    """The frames shown at (number + 0.5) / each snippets; a frame is shown until the next one's time."""
-    stream = container.streams.video[0]
-    number, image, frame, first = 0, None, None, None
-    for following in container.decode(stream):
-        if following.time is None:
-            raise BrokenVideo(f"{container.name} has frames without a time: remux it (ffmpeg -i IN -c copy OUT)")
-        first = following.time if first is None else first
-        period = float(1 / (stream.average_rate or 25))
-        # a quarter of a frame of grace: time stamps are rounded
-        while frame is not None and (number + 0.5) / each * lasts < following.time - first - period / 4:
-            image = frame.to_ndarray(format="rgb24") if image is None else image
-            number += 1
-            yield image
-        frame, image = following, None
-    if frame is None:
-        raise BrokenVideo(f"{container.name} has no frames: replace the file")
-    end = frame.time - first + period
-    while number // each * lasts < end - period / 2:  # the last snippet may be cut off before its middle
-        number += 1
-        yield frame.to_ndarray(format="rgb24")
-
-
-def sample(path: Path | str, count: int) -> list[tuple[float, np.ndarray]]:
-    """`count` frames spread evenly over a video, each with its time in seconds."""
-    with av.open(str(path)) as container:
-        fps = float(container.streams.video[0].average_rate)
-    frames = enumerate(snippets(path, 1, fps))
-    total = sum(1 for _ in snippets(path, max(1, round(fps)), fps)) * max(1, round(fps))
-    wanted = {round((place + 0.5) * total / count) for place in range(count)}
-    return [(index / fps, image) for index, image in frames if index in wanted]
-
-
 @dataclass(frozen=True)
 class FeatureStore:
     """Features on disk, per video: `<id>.npy` (T, C), float32 or float16, and `<id>.json` (fps, stride, snippets)."""
@@ -109,6 +57,11 @@ class FeatureStore:
     def has(self, video_id: str) -> bool:
         """Whether the features of a video are there, whole."""
         return (self.folder / f"{video_id}.json").is_file()
+
+    def remarks(self, video_id: str) -> list[str]:
+        """What was unusual about the file of a video, or repaired in it."""
+        note = self.folder / f"{video_id}.json"
+        return read_json(note).get("remarks", []) if note.is_file() else []
 
     def read(self, video_id: str) -> np.ndarray:
         """The features (T, C) float32 of a video; a missing or damaged file is named."""
@@ -204,33 +157,56 @@ def _outcome(job: Future[None], video: Video, missing: str) -> dict[str, str]:
 def _extract_one(
     video: Video, video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int
 ) -> None:
-    path = find_video(video_folder, video.id)
-    frames, size = snippets(path, stride, video.fps, each), batch_size(encoder)
-    parts = []
-    while batch := [encoder.prepare(frame) for frame in itertools.islice(frames, size)]:
-        parts.append(encoder.encode(torch.stack(batch)).numpy())
-    features = np.concatenate(parts)
-    features = features.reshape(-1, each, features.shape[1]).mean(axis=1)
-    seconds, expected = len(features) * stride / video.fps, _expected(path, video)
+    clip = look(find_video(video_folder, video.id))
+    features, found = embedded(clip, stride, video.fps, encoder, each)
+    seconds, expected = len(features) * stride / video.fps, _expected(clip, video)
     if expected - seconds > SLACK:
-        raise BrokenVideo(f"{path} ends after {seconds:.1f} s, it should last {expected:.1f} s: truncated?")
-    if not np.isfinite(features).all():
-        raise ValueError(f"{path}: encoder {encoder.name} gave NaN or infinite features")
+        why = f" ({found.cut})" if found.cut else ""
+        raise BrokenVideo(f"{clip.path} ends after {seconds:.1f} s, it should last {expected:.1f} s{why}: truncated?")
+    if found.holes:
+        raise BrokenVideo(f"{clip.path}: {found.holes[0]}: copy or download it again")
     write_npy(store.folder / f"{video.id}.npy", features)
-    write_json(store.folder / f"{video.id}.json", {"fps": video.fps, "stride": stride, "snippets": len(features)})
+    note = {"fps": video.fps, "stride": stride, "snippets": len(features)}
+    remarks = [*clip.remarks, *found.remarks]
+    write_json(store.folder / f"{video.id}.json", note | ({"remarks": remarks} if remarks else {}))
 
 
-def _expected(path: Path, video: Video) -> float:
+def embedded(
+    clip: Clip,
+    stride: int,
+    fps: float,
+    encoder: Encoder,
+    each: int = 1,
+    tell: Callable[[int], None] = lambda done: None,
+) -> tuple[Float[np.ndarray, "t c"], Found]:
+    """Features of the snippets of a video, and what decoding met; a picture that stands still is encoded once.
+
+    `tell` hears how many snippets are done. Raises ValueError where the encoder gives no numbers.
+    """
+    found, size = Found(), batch_size(encoder)
+    parts, batch, times, last, still = [], [], [], None, 0
+    for frame in snippets(clip.path, stride, fps, each, found):
+        alike = frame is last or (last is not None and np.array_equal(frame, last))
+        still = still + 1 if alike else 0
+        if frame is last or still > STILL:
+            times[-1] += 1
+            continue
+        if len(batch) == size:
+            parts.append(encoder.encode(torch.stack(batch)).numpy())
+            batch = []
+            tell(sum(times) // each)
+        batch.append(encoder.prepare(frame))
+        times.append(1)
+        last = frame
+    parts.append(encoder.encode(torch.stack(batch)).numpy())
+    features = np.concatenate(parts).repeat(times, axis=0)
+    features = features.reshape(-1, each, features.shape[1]).mean(axis=1)
+    if not np.isfinite(features).all():
+        raise ValueError(f"{clip.path}: encoder {encoder.name} gave NaN or infinite features")
+    return features, found
+
+
+def _expected(clip: Clip, video: Video) -> float:
     """Seconds that a whole file lasts: as annotated, or, for a copy that was cut a little, as its header states."""
-    with av.open(str(path)) as container:
-        copy = stated(container).duration or video.duration
+    copy = clip.duration or video.duration
     return min(copy, video.duration) if copy > LEAST * video.duration else video.duration
-
-
-def frame_at(path: Path | str, seconds: float) -> np.ndarray:
-    """The frame (height, width, 3) uint8 shown at a time of a video, or its last one."""
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            if frame.time >= seconds:
-                break
-        return frame.to_ndarray(format="rgb24")

@@ -5,14 +5,15 @@ import glob
 import io
 import unicodedata
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import av
-
 from tadlib.data.annotations import Video
 from tadlib.data.readers import Entry, Names, seconds, whole
+from tadlib.data.streams import BrokenVideo
+from tadlib.data.video import look
 from tadlib.files import read_json, text_of
 
 PATTERNS = ("info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz")
@@ -115,22 +116,10 @@ def _filled(entry: Entry, length: Length) -> Entry:
 
 
 def measure(folder: Path | str, video_id: str) -> Length:
-    """Duration and mean frame rate of a video by the header of its file; empty where there is no readable one."""
+    """Duration and mean frame rate of a video by its file; empty where there is no readable one."""
     for name in variants(video_id):
         for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
-            try:
-                with av.open(str(path)) as container:
-                    return stated(container)
-            except (av.error.FFmpegError, OSError, IndexError):
-                continue  # a file that is no video says nothing; extraction names it
+            with suppress(BrokenVideo):  # a file that is no video says nothing; extraction names it
+                clip = look(path)
+                return Length(clip.duration or None, clip.fps)
     return Length()
-
-
-def stated(container: av.container.InputContainer) -> Length:
-    """Duration and mean frame rate that the header of an open video states; not every format knows its duration."""
-    stream = container.streams.video[0]
-    if stream.duration:
-        duration = float(stream.duration * stream.time_base)
-    else:  # a container lasts as long as its longest stream, which may be the sound
-        duration = container.duration / av.time_base if container.duration else None
-    return Length(duration, float(stream.average_rate) if stream.average_rate else None)

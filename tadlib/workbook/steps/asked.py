@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.annotations import Video
-from tadlib.data.own import Clip
+from tadlib.data.video import Clip
 from tadlib.naming import text
 from tadlib.naming.text import Steps
 from tadlib.naming.words import Word, sentence

@@ -18,6 +18,8 @@ from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.splits import ClassSplit
 from tadlib.data.stores import FolderStore
+from tadlib.data.streams import BrokenVideo
+from tadlib.data.video import frame_at
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, protocols
 from tadlib.evaluation.scoring import ambiguous_regions
@@ -170,8 +172,8 @@ class Data:
     def frame(self, video: Video, seconds: float) -> np.ndarray:
         """The frame (h, w, 3) shown at a time of a video; a grey one where there are features but no video."""
         try:
-            return features.frame_at(self.file(video), seconds)
-        except features.BrokenVideo:
+            return frame_at(self.file(video), seconds)
+        except BrokenVideo:
             return NO_FRAME
 
 

@@ -13,8 +13,8 @@ from tadlib.data import datasets, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO
 from tadlib.data.features import FeatureStore
-from tadlib.data.own import Clip
 from tadlib.data.splits import ClassSplit
+from tadlib.data.video import Clip, look
 from tadlib.detector.proposals import Proposals
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
@@ -40,7 +40,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
 
     Raises ValueError for a video that cannot be used and RunError for a run that cannot answer, in one sentence.
     """
-    clip = own.look(resolve(asking.video)) if asking.video else None
+    clip = look(resolve(asking.video)) if asking.video else None
     words = tuple(asking.words)
     checkpoint = trained_run(asking, progress)
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint else {}
@@ -48,7 +48,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
     params = _as_asked(of_run, asking)
     data_dir = resolve(asking.data_dir)
     benchmark = _known(params, data_dir)
-    clip = clip or own.look(_example(params, benchmark, asking, progress))
+    clip = clip or look(_example(params, benchmark, asking, progress))
     encoder = image_encoder(params, data_dir, progress)
     lasts = float(about.get("snippet_seconds") or _lasts(benchmark, clip, params))
     folder = data_dir / CACHE / "features" / f"{encoder.key}_{lasts:.4g}s_mean{params.frames_per_snippet}"

@@ -5,6 +5,7 @@ from jaxtyping import Float
 
 from tadlib.data import own
 from tadlib.data.encoder import DEMO
+from tadlib.data.video import frames_at
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis
 from tadlib.files import atomic
@@ -49,7 +50,7 @@ def words_found(asked: Asked, detections: Detections) -> list[dict[str, object]]
 def pictures(asked: Asked, detections: Detections) -> list[tuple[float, str, np.ndarray]]:
     """The middle of each of the surest detections: seconds, word, frame (h, w, 3)."""
     middles = detections.segments[:SHOWN].mean(dim=1).tolist()
-    frames = own.frames_at(asked.clip, middles)
+    frames = frames_at(asked.clip.path, middles)
     return list(zip(middles, detections.labels[:SHOWN], frames, strict=True))
 
 
@@ -109,6 +110,8 @@ def warnings(asked: Asked) -> dict[str, str]:
             f"the file says that it lasts {asked.clip.duration:.1f} s and could be decoded for "
             f"{asked.video.duration:.1f} s"
         )
+    if remarks := asked.store.remarks(asked.clip.key):
+        found["WARNING, damage"] = "; ".join(remarks)
     if len(asked.features) < 4:
         found["WARNING, short"] = f"{len(asked.features)} snippets are too few to tell an action from what surrounds it"
     unusual = [word.name for word in asked.words if not all(text.isascii() for text in word.texts)]
@@ -125,8 +128,9 @@ def _slack(asked: Asked) -> float:
 def _video(asked: Asked) -> str:
     clip = asked.clip
     sound = "with" if clip.sound else "without"
-    size = f"{clip.width} x {clip.height}" + (f", turned by {90 * clip.turn} degrees" if clip.turn else "")
-    return f"{clip.path.name}: {asked.video.duration:.1f} s, {size}, {clip.fps:.4g} frames/s, {sound} sound"
+    size = f"{clip.width} x {clip.height}"
+    said = f"{clip.path.name}: {asked.video.duration:.1f} s, {size}, {clip.fps:.4g} frames/s, {sound} sound"
+    return "; ".join((said, *clip.remarks))
 
 
 def answer_viewer(asked: Asked, proposals: Proposals, detections: Detections) -> Viewer:

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tadlib.data import checks, features, leakage, stores
+from tadlib.data import checks, leakage, stores
 from tadlib.data.annotations import Video
+from tadlib.data.features import FeatureStore
+from tadlib.data.streams import BrokenVideo
+from tadlib.data.video import frames_at
 from tadlib.files import Progress, silent
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data
@@ -14,6 +17,7 @@ PUBLISHED = {  # videos and actions of the training and the test subset
     "thumos14": {"training": (200, 3007), "test": (213, 3358)},
     "activitynet13": {"training": (10024, 15410), "test": (4926, 7654)},
 }
+NAMED = 5  # videos in a table of what is wrong
 ORIGINS = {  # where a benchmark comes from, and what it may be used for
     "demo": "rendered here; free",
     "thumos14": "crcv.ucf.edu/THUMOS14; videos belong to who uploaded them, research only",
@@ -34,8 +38,18 @@ def overview(data: Data) -> list[dict[str, object]]:
     files = sum(_has_file(data, video) for video in benchmark.videos)
     rows.append(_row("video files", f"{files} of {len(benchmark.videos)}", "not needed where there are features"))
     rows.append(_row("features", f"{len(benchmark.videos)} videos, {data.store.key}", ""))
-    rows += [_row(f"skipped: {name}", reason, "") for name, reason in list(data.broken.items())[:5]]
-    return rows
+    rows += [_row(f"skipped: {name}", reason, "") for name, reason in list(data.broken.items())[:NAMED]]
+    return rows + _unusual(data)
+
+
+def _unusual(data: Data) -> list[dict[str, object]]:
+    """What was unusual about video files, and repaired where that was possible: how many there are, the first named."""
+    if not isinstance(data.store, FeatureStore):
+        return []
+    said = {video.id: data.store.remarks(video.id) for video in data.benchmark.videos}
+    said = {name: remarks for name, remarks in said.items() if remarks}
+    rows = [_row("unusual video files", f"{len(said)} of {len(data.benchmark.videos)}", "")] if said else []
+    return rows + [_row(f"unusual: {name}", "; ".join(remarks), "") for name, remarks in list(said.items())[:NAMED]]
 
 
 def _row(what: str, found: object, published: object) -> dict[str, object]:
@@ -49,7 +63,7 @@ def _short(path) -> str:
 def _has_file(data: Data, video: Video) -> bool:
     try:
         return data.file(video).is_file()
-    except features.BrokenVideo:
+    except BrokenVideo:
         return False
 
 
@@ -61,10 +75,11 @@ def findings(data: Data) -> list[dict[str, object]]:
 
 def frames(data: Data, video: Video, count: int = 9) -> list[tuple[float, np.ndarray]]:
     """Frames spread over a video, each with its time in seconds; grey ones where there are features but no video."""
+    times = [(place + 0.5) * video.duration / count for place in range(count)]
     if _has_file(data, video):
-        return features.sample(data.file(video), count=count)
+        return list(zip(times, frames_at(data.file(video), times), strict=True))
     grey = np.full((9, 16, 3), 200, np.uint8)
-    return [((place + 0.5) * video.duration / count, grey) for place in range(count)]
+    return [(time, grey) for time in times]
 
 
 def feature_health(data: Data, progress: Progress = silent) -> list[dict[str, object]]:
