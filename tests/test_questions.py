@@ -1,11 +1,17 @@
 """The log as parameters files: each says what it asks, what the log said and where, and can be run."""
 
+import json
+import math
+
 import fabricate
 import pytest
 from conftest import ROOT
 
+from tadlib.data.demo import timelines
 from tadlib.workbook import experiments, runs, stages, steps, variants
 from tadlib.workbook.params import Params
+from tadlib.workbook.recipes import RECIPES
+from tadlib.workbook.steps import answers
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}
@@ -124,6 +130,26 @@ def test_the_configuration_that_was_found_is_the_default_and_the_best():
     for name in ("best_demo", "best_rehearsal"):
         common = experiments.plan(ROOT / "params" / f"{name}.yaml").common
         assert common | found == common, "said there, whatever the default is"
+
+
+def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_path):
+    database = {
+        line.id: {"subset": line.subset, "duration": line.duration, "fps": 10.0}
+        | {"annotations": [{"segment": [a.start, a.end], "label": a.label} for a in line.actions()]}
+        for line in timelines.benchmark()
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
+    shape = {"dataset": str(tmp_path), "features": "simulate"} | {n: RECIPES["demo"][n] for n in ("stride", "epochs", "queries")}
+    planned, steps_of, data = experiments.plan(ROOT / "params" / "windows.yaml"), {}, None
+    for label, given in planned.runs.items():
+        if (given["split_id"], given["seed"]) == (0, 0):
+            params = Params.check(shape | given)
+            data = data or steps.gather(params)
+            windows, asked = steps.training_windows(data, params), answers.windows_of(data.scored, data, params)
+            most = max(len(item.target.labels_ix) for each in (windows, asked) for item in each)
+            assert params.queries > 1.5 * most and params.top_k >= 2 * most, label
+            steps_of[params.window] = params.epochs * math.ceil(len(windows) / params.batch_size)
+    assert set(steps_of) == {0, 32, 64, 128} and max(steps_of.values()) < 1.15 * min(steps_of.values()), steps_of
 
 
 @pytest.mark.slow

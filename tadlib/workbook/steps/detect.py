@@ -32,7 +32,7 @@ from tadlib.workbook.steps.sources import image_encoder
 from tadlib.workbook.steps.without_training import groups_beside, without_training
 
 CACHE = "own"  # folder below data_dir for what is made from videos that belong to no data set
-CANDIDATES = 100  # proposals that compete, however few detections are asked for
+CANDIDATES = 100  # proposals of a window that compete, however few detections are asked for
 
 
 def ask(asking: Asking, progress: Progress = silent) -> Asked:
