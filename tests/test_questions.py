@@ -139,7 +139,8 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
         for line in timelines.benchmark()
     }
     (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
-    shape = {"dataset": str(tmp_path), "features": "simulate"} | {n: RECIPES["demo"][n] for n in ("stride", "epochs", "queries")}
+    shape = {name: RECIPES["demo"][name] for name in ("stride", "epochs", "queries")}
+    shape |= {"dataset": str(tmp_path), "features": "simulate"}
     planned, steps_of, data = experiments.plan(ROOT / "params" / "windows.yaml"), {}, None
     for label, given in planned.runs.items():
         if (given["split_id"], given["seed"]) == (0, 0):
@@ -150,6 +151,15 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
             assert params.queries > 1.5 * most and params.top_k >= 2 * most, label
             steps_of[params.window] = params.epochs * math.ceil(len(windows) / params.batch_size)
     assert set(steps_of) == {0, 32, 64, 128} and max(steps_of.values()) < 1.15 * min(steps_of.values()), steps_of
+
+
+def test_no_whole_video_of_the_demo_lacks_queries_or_detections():
+    most = max(len(line.actions()) for line in timelines.benchmark())
+    planned = [(path.stem, Params.check(given)) for path in FILES for given in experiments.plan(path).runs.values()]
+    for stem, params in planned:
+        if params.dataset == "demo":
+            assert params.window or params.queries > most, stem
+            assert params.asked_window or params.top_k > most, stem
 
 
 @pytest.mark.slow
