@@ -68,19 +68,19 @@ def _number(videos: Iterable[Video], label: str) -> int:
 
 
 def unlabelled(benchmark: Benchmark, split: ClassSplit) -> dict[str, int]:
-    """Unseen actions in the videos that train: how many videos hold some, how many actions, how many hidden.
+    """Unseen actions in the videos that train: how many videos hold some, how many actions, how many have no label.
 
-    Hidden ones coincide with no seen action: the detector is taught that they are background.
+    These coincide with no seen action: in a window with a seen one the detector is taught that they are background.
     """
     videos = {video.id: video for video in benchmark.videos}
     beside = hidden(benchmark, split)
-    found = {"training videos": 0, "with unseen actions": 0, "unseen actions": 0, "taught as background": 0}
+    found = {"training videos": 0, "with unseen actions": 0, "unseen actions": 0, "without a label": 0}
     for training in benchmark.training_videos(split.seen):
         unseen = videos[training.id].only(set(split.unseen) - set(split.seen)).actions
         found["training videos"] += 1
         found["with unseen actions"] += bool(unseen)
         found["unseen actions"] += len(unseen)
-        found["taught as background"] += len(beside[training.id])
+        found["without a label"] += len(beside[training.id])
     return found
 
 
@@ -117,7 +117,7 @@ def report(
     benchmark: Benchmark, split: ClassSplit, snippets: Mapping[str, int], stride: int, length: int, overlap: float
 ) -> list[dict[str, object]]:
     """The leakage of a class split in rows of a finding, its number and what it is a part of."""
-    hidden = unlabelled(benchmark, split)
+    beside = unlabelled(benchmark, split)
     test = [video for video in benchmark.videos if video.subset == benchmark.test_subset]
     unseen = benchmark.test_videos(split.unseen)
     empty, total = empty_windows(unseen, snippets, stride, length, overlap)
@@ -127,8 +127,8 @@ def report(
     ]
     return [
         *pairs,
-        _row("training videos with unseen actions", hidden["with unseen actions"], hidden["training videos"]),
-        _row("unseen actions taught as background", hidden["taught as background"], hidden["unseen actions"]),
+        _row("training videos with unseen actions", beside["with unseen actions"], beside["training videos"]),
+        _row("unseen actions without a label in training", beside["without a label"], beside["unseen actions"]),
         _row("test videos that hold seen actions too", shared_test_videos(test, split), len(unseen)),
         _row("test windows without an unseen action", empty, total),
     ]
