@@ -340,3 +340,18 @@ def test_a_run_in_float16_answers_on_a_processor_too(run, video, tmp_path):
     torch.save(saved, tmp_path / "checkpoint.pt")
     question = asked(tmp_path, video, tmp_path, device="cpu")
     check(question, *steps.detect(question))
+
+
+@pytest.mark.parametrize("how", ["run", "none"])
+def test_a_description_that_is_not_read_to_its_end_says_where_it_is_cut(how, run, video, tmp_path):
+    same = " ".join(f"somebody in shirt number {n}" for n in range(20))
+    words = {"walk": f"{same} slowly", "run": f"{same} fast", "dive": "a leap into water"}
+    found = detected.warnings(asked(run, video, tmp_path, classes=words, detector=how))["beware, cut"]
+    assert "slowly" not in found.split("not ")[0] and found.count("read up to") == 2
+    assert "beware, cut" not in detected.warnings(asked(run, video, tmp_path, detector=how))
+
+
+def test_words_that_are_spoken_alike_are_one_and_say_so(run, video, tmp_path):
+    question = asked(run, video, tmp_path, classes=["golf_swing", "GolfSwing", "diving"])
+    assert [word.name for word in question.words] == ["golf_swing", "diving"]
+    assert "'GolfSwing' as 'golf_swing'" in detected.warnings(question)["beware, read alike"]

@@ -1,10 +1,12 @@
 """A CLIP model is loaded as it was trained: from a tag, a checkpoint, or OpenAI's own file."""
 
+import importlib.util
+
 import open_clip
 import pytest
 import torch
 
-from tadlib.data.encoder import load_encoder
+from tadlib.data.encoder import load_encoder, spoken
 from tadlib.data.texts import table_encoder
 
 CPU = torch.device("cpu")
@@ -107,3 +109,47 @@ def test_tables_of_other_names_or_vectors_have_other_keys():
         table_encoder("t", {"a": torch.zeros(4).numpy()}).key,
     }
     assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("CleanAndJerk", "clean and jerk"),
+        ("golf_swing", "golf swing"),
+        ("Rock_Climbing", "rock climbing"),
+        ("__pole__vault_", "pole vault"),
+        ("brush-hair", "brush hair"),
+        ("Carving jack-o-lanterns", "Carving jack o lanterns"),
+        ("saut-à-la-perche", "saut à la perche"),
+        ("BMX", "BMX"),
+        ("BMX_Racing", "BMX racing"),
+        ("TVShow", "TV show"),
+        ("walk-2", "walk-2"),
+        ("take_-_off", "take - off"),
+        ("ICE FISHING", "ICE FISHING"),
+        ("跳水", "跳水"),
+        ("___", "___"),
+    ],
+)
+def test_a_name_is_read_as_people_say_it(label, said):
+    assert spoken(label) == said
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "xlm-roberta-base-ViT-B-32"])
+def test_what_reads_texts_is_asked_for_before_anything_is_fetched(monkeypatch, name):
+    def fetched(*_, **__):
+        raise AssertionError("weights were asked for")
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", fetched)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(RuntimeError, match=f"encoder '{name}' reads texts by .*: pip install transformers$"):
+        load_encoder(name, "webli", CPU)
+
+
+def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):
+    def missing(*_, **__):
+        raise OSError("no network here")
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", missing)
+    with pytest.raises(RuntimeError, match="no tokenizer for encoder 'tad-demo': OSError: no network here"):
+        load_encoder("tad-demo", "", CPU)

@@ -1,5 +1,6 @@
 """What the naming notebook compares, on features planted so that the answers are known."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +88,21 @@ def test_tokens_are_shown_with_one_text_that_does_not_fit(data):
     assert [row["text"] for row in rows[:2]] == ["a video of a person doing clap", "a video of a person doing run"]
     assert [bool(row["not read"]) for row in rows] == [False, False, True]
     assert steps.token_places(clip, "run")[-2]["piece"] == "run"
+
+
+def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
+    clip = replace(data, encoder=load_encoder("tad-demo", "", torch.device("cpu")))
+    said = {label: f"{'somebody in a shirt ' * 9}who likes to {label}" for label in clip.benchmark.classes}
+    (tmp_path / "own.json").write_text(
+        json.dumps({label: {"Elaboration": {"Description": text}} for label, text in said.items()})
+    )
+    params = {"text": "description", "descriptions": str(tmp_path / "own.json")}
+    clip = replace(clip, params=clip.params.model_copy(update=params))
+    cut = {row["text"]: row["not read"] for row in steps.token_table(clip, clip.competing[:1])}
+    assert {said[label] for label in clip.competing} <= set(cut)
+    assert all(cut[said[label]].endswith(f"who likes to {label}") for label in clip.competing)
+    rows = [row for row in steps.overview(clip) if "cut" in row["what"]]
+    assert rows[0]["found"] == f"{len(said)} of {len(said)}" and "read up to" in rows[1]["found"]
 
 
 def test_embeddings_made_elsewhere_have_no_tokens_and_say_so(data):

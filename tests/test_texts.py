@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from tadlib.data.texts import table_encoder
 from tadlib.naming import text
 from tadlib.naming.descriptions import described, read_descriptions
 from tadlib.naming.text import TEMPLATES, Wording
-from tadlib.naming.tokens import explain, token_rows
+from tadlib.naming.tokens import cut_texts, explain, not_read, reads_any_text, token_rows, told_cut
 
 CPU = torch.device("cpu")
 OWN = {
@@ -233,3 +234,46 @@ def test_texts_that_several_want_at_once_are_encoded_once(encoder, tmp_path, mon
     assert asked == [both] and all(torch.equal(each, found[0]) for each in found)
     assert torch.equal(text.embed(encoder, ["a dive", "new"], tmp_path)[0], found[0][0])
     assert asked[1:] == [["new"]]
+
+
+class Words:
+    """A tokenizer of somebody else's: a number a word of which it reads eight, and no way to ask for its pieces."""
+
+    def __call__(self, texts):
+        rows = [["".join(filter(str.isalnum, word)) for word in text.split()] for text in texts]
+        numbers = [[sum(word.encode()) for word in row if word][:8] for row in rows]
+        return torch.tensor([row + [0] * (8 - len(row)) for row in numbers])
+
+
+LONG = "one two three four five six seven eight nine ten."
+
+
+def test_whatever_the_tokenizer_the_place_where_a_text_is_cut_is_found(encoder):
+    other = replace(encoder, tokenizer=Words())
+    assert not_read(other, LONG) == "nine ten."
+    assert not_read(other, LONG.removesuffix(" nine ten.") + "!") == "" == not_read(other, "dive")
+    assert cut_texts(other, ["dive", LONG, LONG]) == {LONG: "nine ten."}
+    assert token_rows(other, [LONG])[0]["not read"] == "nine ten."
+    assert "made elsewhere" not in token_rows(other, [LONG])[0]["tokens"] + explain(other, LONG)[0]["is"]
+    assert told_cut(LONG, "nine ten.") == "read up to 'one two three four five six seven eight', not 'nine ten.'"
+
+
+def test_what_is_not_read_changes_nothing_and_what_is_read_does(encoder):
+    text = "somebody in a yellow shirt " * 8 + "jumps"
+    rest = not_read(encoder, text)
+    read = text.removesuffix(rest)
+    assert rest.endswith("jumps") and len(read) > 50
+    same, less, whole = encoder.texts([read + " sleeps", read[: len(read) // 2], text])
+    torch.testing.assert_close(same, whole)
+    assert not torch.allclose(less, whole)
+    assert not_read(encoder, "跳" * 40) and not not_read(encoder, "跳水")
+
+
+def test_an_encoder_that_reads_any_text_is_not_taken_for_a_table(encoder):
+    assert reads_any_text(encoder) and reads_any_text(replace(encoder, tokenizer=Words()))
+    assert not reads_any_text(table_encoder("own.npz", {"x": torch.ones(4).numpy()}))
+
+
+def test_names_that_are_spoken_alike_are_told():
+    names = ["golf_swing", "GolfSwing", "dive", "Golf swing", "diving"]
+    assert text.spoken_alike(names) == [("golf_swing", "GolfSwing", "Golf swing")]

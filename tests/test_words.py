@@ -101,3 +101,9 @@ def test_a_file_that_is_no_text_or_empty_is_named(tmp_path):
         read_words("bad.txt", tmp_path)
     with pytest.raises(ValueError, match=r"none\.txt holds no class"):
         read_words("none.txt", tmp_path)
+
+
+def test_other_spellings_of_one_word_are_kept_to_be_told():
+    (word,) = read_words(["golf_swing", "GolfSwing", "Golf_Swing", "golf swing"])
+    assert word == Word("golf_swing", (PROMPT.replace("{}", "golf swing"),), ("GolfSwing", "golf swing"))
+    assert sentence("a_man_swings_a_golf_club") == "a man swings a golf club"

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import logging
 import re
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -82,7 +84,9 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     if name not in open_clip.list_models():
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
+    _readable(name, open_clip)
     archive, file = _is_script_archive(pretrained), _is_checkpoint(pretrained)
+    what = f"weights {pretrained!r}"
     try:
         quick = archive or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
         with _silent_about_no_weights(wanted=archive or file or not pretrained):
@@ -97,12 +101,14 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
             _fill(model, device, partial(_load_script_archive, path=pretrained))
         elif file:
             _fill(model, device, partial(open_clip.load_checkpoint, checkpoint_path=pretrained))
+        what = "tokenizer"
+        tokenizer = open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError) as error:
         raise RuntimeError(
-            f"no weights {pretrained!r} for encoder {name!r}: {type(error).__name__}: {str(error).splitlines()[0]}; "
+            f"no {what} for encoder {name!r}: {type(error).__name__}: {str(error).splitlines()[0]}; "
             "pass -p pretrained PATH of a checkpoint file, or run once where the tag can be downloaded"
         ) from error
-    return Encoder(name, model.eval().requires_grad_(False), preprocess, open_clip.get_tokenizer(name), device, dtype)
+    return Encoder(name, model.eval().requires_grad_(False), preprocess, tokenizer, device, dtype)
 
 
 def import_open_clip():
@@ -160,5 +166,21 @@ def _fill(model: nn.Module, device: torch.device, load: Callable[[nn.Module], ob
 
 
 def spoken(label: str) -> str:
-    """A class name as people say it: "CleanAndJerk" -> "clean and jerk"; names with spaces stay as they are."""
-    return label if " " in label else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
+    """A class name as people say it: "CleanAndJerk" -> "clean and jerk", "brush-hair" -> "brush hair", "BMX" -> "BMX".
+
+    Underscores, and hyphens between letters, are spaces. A name of several words keeps its capitals; of one that is
+    written together those of acronyms stay.
+    """
+    said = " ".join(re.sub(r"_|(?<=[^\W\d_])-(?=[^\W\d_])", " ", label).split()) or label
+    if " " in label:
+        return said
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", said).split(" ")
+    return " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)
+
+
+def _readable(name: str, open_clip: ModuleType) -> None:
+    """Raises RuntimeError where what reads an architecture's texts is not installed, before anything is fetched."""
+    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    wants = text.get("hf_tokenizer_name") or text.get("hf_model_name")
+    if wants and importlib.util.find_spec("transformers") is None:
+        raise RuntimeError(f"encoder {name!r} reads texts by {wants} of Hugging Face: pip install transformers")

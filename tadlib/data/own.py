@@ -23,8 +23,8 @@ def encode(
     What was encoded before is taken from the store. A file that breaks off is used as far as it goes.
     """
     note = store.folder / f"{clip.key}.json"
-    if note.is_file():
-        return float(read_json(note)["duration"])
+    if note.is_file() and "remarks" in (made := read_json(note)):  # a note without them is of an older decoder
+        return float(made["duration"])
     total = max(1, round(clip.duration / lasts))
 
     def tell(done: int) -> None:

@@ -22,6 +22,8 @@ def fits(encoder: Encoder, number: int, texts: Iterable[Sequence[str]]) -> bool:
     """Whether so many vectors leave room for every text of some classes; any text fits where there are none."""
     if not number:
         return True
+    if not has_pieces(encoder):
+        return False
     longest = max(len(encoder.tokenizer.encode(text)) for several in texts for text in several)
     return longest + number + ENDS <= encoder.tokenizer.context_length
 
@@ -32,7 +34,7 @@ class Context(nn.Module):
     def __init__(self, encoder: Encoder, number: int, where: str = "before") -> None:
         super().__init__()
         if not has_pieces(encoder):
-            raise ValueError(f"context={number} needs the text tower of a CLIP, got embeddings made elsewhere")
+            raise ValueError(f"context={number} needs CLIP's own tokenizer and text tower, got those of {encoder.name}")
         self.read = encoder  # no module of torch: its weights are no part of the state
         self.behind = number // 2 if where == "around" else 0
         tower = getattr(encoder.model, "text", encoder.model)

@@ -73,6 +73,14 @@ def texts_of(classes: Sequence[str], wording: Wording) -> list[tuple[str, ...]]:
     return [_filled(LEADS[wording.lead], name) + steps for name, steps in zip(classes, said, strict=True)]
 
 
+def spoken_alike(classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """The class names that cannot be told apart when they are spoken, by what is said."""
+    said: dict[str, list[str]] = {}
+    for name in dict.fromkeys(classes):
+        said.setdefault(spoken(name).casefold(), []).append(name)
+    return [tuple(names) for names in said.values() if len(names) > 1]
+
+
 def _filled(templates: Sequence[str], name: str) -> tuple[str, ...]:
     # replace, not format: a class name may hold braces
     return tuple(template.replace("{}", spoken(name)) for template in templates)

@@ -39,6 +39,7 @@ class Word(NamedTuple):
 
     name: str
     texts: tuple[str, ...]
+    also: tuple[str, ...] = ()  # other spellings of the name, which are spoken alike
 
 
 def read_words(given: object, folder: Path | str = ".") -> list[Word]:
@@ -50,19 +51,22 @@ def read_words(given: object, folder: Path | str = ".") -> list[Word]:
     items = list(_items(given, Path(folder)))
     if not items:
         raise ValueError(f"classes must name at least one class, got {given!r}")
-    found: dict[str, tuple[str, list[str]]] = {}
+    found: dict[str, tuple[str, list[str], list[str]]] = {}
     for place, (name, texts) in enumerate(items, start=1):
         _check(place, len(items), name, texts)
-        known = found.setdefault(spoken(name).casefold(), (name, []))
+        known = found.setdefault(spoken(name).casefold(), (name, [], []))
         known[1].extend(text for text in texts if text not in known[1])
-    return [Word(name, tuple(texts) or (sentence(name),)) for name, texts in found.values()]
+        if name.casefold() not in {said.casefold() for said in (known[0], *known[2])}:
+            known[2].append(name)
+    return [Word(name, tuple(texts) or (sentence(name),), tuple(also)) for name, texts, also in found.values()]
 
 
 def sentence(name: str) -> str:
     """What CLIP reads for a name: the prompt around a word or two ("a golf swing"), a whole sentence as it is."""
-    first, *others = name.casefold().split()
+    said = name if " " in name else spoken(name)
+    first, *others = said.casefold().split()
     whole = first in SUBJECTS or len(others) > (2 if first in ARTICLES else 4) or name.endswith((".", "!", "?"))
-    return name if whole else PROMPT.replace("{}", spoken(name))
+    return said if whole else PROMPT.replace("{}", spoken(name))
 
 
 def _check(place: int, number: int, name: str, texts: Sequence[str]) -> None:

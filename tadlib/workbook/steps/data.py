@@ -25,9 +25,8 @@ from tadlib.evaluation import baselines, protocols
 from tadlib.evaluation.scoring import ambiguous_regions
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.files import digest
-from tadlib.naming import pooling, text
+from tadlib.naming import pooling, text, tokens
 from tadlib.naming.text import Steps
-from tadlib.naming.tokens import has_pieces
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.sources import wording
 
@@ -124,7 +123,7 @@ class Data:
     @property
     def reads_any_text(self) -> bool:
         """Whether the encoder embeds whatever is said, and not the texts of a table alone."""
-        return has_pieces(self.encoder)
+        return tokens.reads_any_text(self.encoder)
 
     def background(self) -> Float[Tensor, "b c"]:
         """Unit-length embeddings of texts of what shows nothing in particular; of an encoder that cannot be asked for

@@ -9,6 +9,7 @@ from tadlib.data.video import frames_at
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis
 from tadlib.files import atomic
+from tadlib.naming import tokens
 from tadlib.naming.fusion import Detections, write_detections
 from tadlib.workbook import runs, viewer
 from tadlib.workbook.runs import Result, Run
@@ -114,6 +115,13 @@ def warnings(asked: Asked) -> dict[str, str]:
         found["WARNING, damage"] = "; ".join(remarks)
     if len(asked.features) < 4:
         found["WARNING, short"] = f"{len(asked.features)} snippets are too few to tell an action from what surrounds it"
+    cut = tokens.cut_texts(asked.encoder, [text for word in asked.words for text in word.texts])
+    if cut:
+        found["beware, cut"] = "; ".join(tokens.told_cut(*each) for each in list(cut.items())[:SHOWN])
+        found["beware, cut"] += f"; and {len(cut) - SHOWN} more" if len(cut) > SHOWN else ""
+    joined = [f"{', '.join(map(repr, word.also))} as {word.name!r}" for word in asked.words if word.also]
+    if joined:
+        found["beware, read alike"] = f"one word, because they are spoken alike: {'; '.join(joined)}"
     unusual = [word.name for word in asked.words if not all(text.isascii() for text in word.texts)]
     if unusual:
         found["beware, alphabet"] = f"CLIP was trained on English; what it makes of {unusual[0]!r} is a guess"

@@ -10,8 +10,11 @@ from tadlib.data.features import FeatureStore
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import frames_at
 from tadlib.files import Progress, silent
+from tadlib.naming import tokens
+from tadlib.naming.text import spoken_alike, texts_of
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data
+from tadlib.workbook.steps.sources import wording
 
 PUBLISHED = {  # videos and actions of the training and the test subset
     "thumos14": {"training": (200, 3007), "test": (213, 3358)},
@@ -39,7 +42,17 @@ def overview(data: Data) -> list[dict[str, object]]:
     rows.append(_row("video files", f"{files} of {len(benchmark.videos)}", "not needed where there are features"))
     rows.append(_row("features", f"{len(benchmark.videos)} videos, {data.store.key}", ""))
     rows += [_row(f"skipped: {name}", reason, "") for name, reason in list(data.broken.items())[:NAMED]]
-    return rows + _unusual(data)
+    return rows + _unusual(data) + _misread(data)
+
+
+def _misread(data: Data) -> list[dict[str, object]]:
+    """The texts of classes that the encoder does not read to their end, and classes that it cannot tell apart."""
+    texts = [text for several in texts_of(data.benchmark.classes, wording(data.params)) for text in several]
+    cut = tokens.cut_texts(data.encoder, texts)
+    rows = [_row("texts that are cut", f"{len(cut)} of {len(texts)}", "")] if cut else []
+    rows += [_row("beware, cut", tokens.told_cut(*each), "") for each in list(cut.items())[:NAMED]]
+    alike = spoken_alike(data.benchmark.classes)
+    return rows + [_row("beware, read alike", ", ".join(map(repr, names)), "") for names in alike]
 
 
 def _unusual(data: Data) -> list[dict[str, object]]:

@@ -116,9 +116,13 @@ def certainties(verdicts: Mapping[str, Mapping[str, Num[np.ndarray, "..."]]]) ->
 
 
 def token_table(data: Data, classes: Sequence[str]) -> list[dict[str, object]]:
-    """How the texts of classes are read, and what happens to one that is too long: the first, again and again."""
+    """How the texts of classes are read, and those of all competing ones that are cut; last what happens to one that
+    is too long: the first, again and again.
+    """
     texts = [text for several in texts_of(classes, wording(data.params)) for text in several]
-    return tokens.token_rows(data.encoder, [*texts, tokens.too_long(data.encoder, texts[0])])
+    every = [text for several in texts_of(data.competing, wording(data.params)) for text in several]
+    cut = [text for text in tokens.cut_texts(data.encoder, every) if text not in texts]
+    return tokens.token_rows(data.encoder, [*texts, *cut, tokens.too_long(data.encoder, texts[0])])
 
 
 def token_places(data: Data, label: str) -> list[dict[str, object]]:
