@@ -12,7 +12,8 @@ from tadlib.data.features import find_video
 from tadlib.data.lengths import read_lengths
 from tadlib.data.readers import Names, read, read_csv
 from tadlib.data.splits import of_folder
-from tadlib.data.stores import FolderStore, read_text_features
+from tadlib.data.stores import FolderStore
+from tadlib.data.texts import read_text_features
 from tadlib.evaluation.files import read_classes
 from tadlib.evaluation.result_file import as_text, evaluate, read_task
 from tadlib.naming.descriptions import described

@@ -5,27 +5,31 @@ the mean of several.
 """
 
 import glob
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
+from tadlib.data import records
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.lengths import variants
 from tadlib.data.readers import SUFFIXES
+from tadlib.data.records import FeatureStore
 from tadlib.data.streams import SLACK, BrokenVideo, Found
 from tadlib.data.video import Clip, look, snippets
-from tadlib.files import Progress, read_json, silent, write_json, write_npy
+from tadlib.files import Progress, silent
 
 BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames encoded at once
 LARGE, BATCH_OF_LARGE = 50_000_000, 2  # parameters from which a CPU encodes few frames at once
 STILL = 32  # frames alike after which a picture stands still and is encoded no more; a held frame at once
+TOLD = 5  # videos named in a warning
 LEAST = 0.67  # share of the annotated duration below which a shorter copy is not the same video
 
 
@@ -43,42 +47,12 @@ def find_video(folder: Path | str, video_id: str) -> Path:
     )
 
 
-@dataclass(frozen=True)
-class FeatureStore:
-    """Features on disk, per video: `<id>.npy` (T, C), float32 or float16, and `<id>.json` (fps, stride, snippets)."""
-
-    folder: Path
-
-    @property
-    def key(self) -> str:
-        """What stands for the features: the encoder's key and how frames were sampled."""
-        return self.folder.name
-
-    def has(self, video_id: str) -> bool:
-        """Whether the features of a video are there, whole."""
-        return (self.folder / f"{video_id}.json").is_file()
-
-    def remarks(self, video_id: str) -> list[str]:
-        """What was unusual about the file of a video, or repaired in it."""
-        note = self.folder / f"{video_id}.json"
-        return read_json(note).get("remarks", []) if note.is_file() else []
-
-    def read(self, video_id: str) -> np.ndarray:
-        """The features (T, C) float32 of a video; a missing or damaged file is named."""
-        return self.stored(video_id).astype(np.float32, copy=False)
-
-    def stored(self, video_id: str) -> np.ndarray:
-        """The features (T, C) of a video as they lie on disk, memory-mapped, of which only what is used is read."""
-        path = self.folder / f"{video_id}.npy"
-        if not path.is_file():
-            raise FileNotFoundError(f"no features of {video_id}: expected {path}; run notebooks/prepare.ipynb")
-        try:
-            array = np.load(path, mmap_mode="c")
-        except ValueError as error:
-            raise ValueError(f"{path} is not a whole .npy file ({error}): delete it and run prepare again") from error
-        if array.ndim != 2 or not len(array):
-            raise ValueError(f"{path} must hold snippets x channels, at least one snippet; got shape {array.shape}")
-        return array
+def video_of(folder: Path | str, video_id: str) -> Path | None:
+    """The file of a video; None where it is gone."""
+    try:
+        return find_video(folder, video_id)
+    except BrokenVideo:
+        return None
 
 
 def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int = 1, count: int = 0) -> Path:
@@ -90,6 +64,32 @@ def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int =
 def with_count(video: Video, stride: int, count: int) -> Video:
     """The video on a frame rate at which `count` snippets of `stride` frames last exactly as long as it does."""
     return replace(video, fps=count * stride / video.duration)
+
+
+def to_encode(
+    videos: Sequence[Video], video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int = 1
+) -> dict[str, str]:
+    """The videos whose features have to be made, with why those that are there no longer hold (else empty)."""
+    found = {}
+    for video in videos:
+        if not store.has(video.id):
+            found[video.id] = ""
+            continue
+        if told := store.changed(video.id, _made(video, encoder, stride, each), video_of(video_folder, video.id)):
+            found[video.id] = told
+    return found
+
+
+def _made(video: Video, encoder: Encoder, stride: int, each: int) -> dict[str, object]:
+    """What makes features, beside the file."""
+    return {
+        "fps": float(video.fps),
+        "duration": float(video.duration),
+        "stride": stride,
+        "frames_per_snippet": each,
+        "encoder": encoder.key,
+        "decoder": records.DECODER,
+    }
 
 
 def extract(
@@ -105,11 +105,18 @@ def extract(
 ) -> dict[str, str]:
     """Encode the videos whose features are missing, several at a time, each batch by batch; `each` frames a snippet.
 
+    Features that were made from another file, at another rate or by other means count as missing, and a warning says
+    which.
+
     With `missing` "fail" BrokenVideo names the first file that cannot be decoded or ends more than 1.5 s before it
     should; with "skip" the others are encoded, and what is wrong comes back by video. What was finished
     before stays: the next call goes on from there.
     """
-    left = [video for video in videos if not store.has(video.id)]
+    reasons = to_encode(videos, video_folder, store, encoder, stride, each)
+    left = [video for video in videos if video.id in reasons]
+    if anew := [f"{name} ({why})" for name, why in reasons.items() if why]:
+        more = f", and {len(anew) - TOLD} more" if len(anew) > TOLD else ""
+        warnings.warn(f"features made anew of {len(anew)} videos: {', '.join(anew[:TOLD])}{more}", stacklevel=2)
     done, broken = len(videos) - len(left), {}
     with _one_thread_each() as pool:
         jobs = {pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in left}
@@ -158,6 +165,7 @@ def _extract_one(
     video: Video, video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int
 ) -> None:
     clip = look(find_video(video_folder, video.id))
+    source = records.source(clip.path)  # before it is read: one that changes meanwhile is another at the next use
     features, found = embedded(clip, stride, video.fps, encoder, each)
     seconds, expected = len(features) * stride / video.fps, _expected(clip, video)
     if expected - seconds > SLACK:
@@ -165,10 +173,9 @@ def _extract_one(
         raise BrokenVideo(f"{clip.path} ends after {seconds:.1f} s, it should last {expected:.1f} s{why}: truncated?")
     if found.holes:
         raise BrokenVideo(f"{clip.path}: {found.holes[0]}: copy or download it again")
-    write_npy(store.folder / f"{video.id}.npy", features)
-    note = {"fps": video.fps, "stride": stride, "snippets": len(features)}
     remarks = [*clip.remarks, *found.remarks]
-    write_json(store.folder / f"{video.id}.json", note | ({"remarks": remarks} if remarks else {}))
+    made = _made(video, encoder, stride, each) | {"source": source} | ({"remarks": remarks} if remarks else {})
+    store.write(video.id, features, made)
 
 
 def embedded(

@@ -22,7 +22,7 @@ from scipy.signal import lfilter
 from tadlib.data.annotations import Action, Video
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
-from tadlib.files import Progress, digest, silent, write_json, write_npy
+from tadlib.files import Progress, digest, silent
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,6 @@ def make(
     for done, video in enumerate(videos, start=1):
         if not store.has(video.id):
             features = world.features(video, stride).astype(np.float16)
-            write_npy(store.folder / f"{video.id}.npy", features)
-            write_json(
-                store.folder / f"{video.id}.json", {"fps": video.fps, "stride": stride, "snippets": len(features)}
-            )
+            store.write(video.id, features, {"fps": video.fps, "stride": stride})
         progress(done, len(videos), "simulating features")
     return store

@@ -4,6 +4,7 @@ Features are (snippets, channels) of any width, float32 or float16, read as floa
 another width or length, or not a number is an error that names the file.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +18,15 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
+from tadlib.data import records
 from tadlib.data.annotations import Video
-from tadlib.data.checks import nearest
+from tadlib.data.features import video_of
 from tadlib.data.lengths import variants
-from tadlib.files import digest, tidy
+from tadlib.data.records import FeatureStore
+from tadlib.files import digest, read_json
 
 FIT = 1.5  # features may last this many times as long as their video, or the video as they; more is another stride
+ROWS = 16  # snippets at the start and at the end of an array in an .h5 file that stand for the rest
 NAMES = ("features", "feats", "feat", "feature")  # what an array may be called in a file that holds several
 
 
@@ -40,6 +44,7 @@ class FolderStore:
     folder: Path
     stride: int
     width: int | None = None  # channels the features must have; None = any, but all the same
+    videos: Path | None = None  # where the videos are, for features whose record says of which file they were made
 
     @cached_property
     def files(self) -> dict[str, Path]:
@@ -47,10 +52,14 @@ class FolderStore:
         single = {path.stem: path for suffix in reversed(READERS) for path in _whole_files(self.folder, suffix)}
         return {name: path for path in _whole_files(self.folder, ".h5") for name in _names_in(path)} | single
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Twelve digits that stand for the files: their names and sizes."""
-        return digest(sorted((name, path.stat().st_size) for name, path in self.files.items()))
+        """Twelve digits that stand for what is in the files: of each array its size, head and tail."""
+        return digest(sorted((name, _ends(path, name)) for name, path in self.files.items()))
+
+    def version(self, video_ids: Iterable[str]) -> str:
+        """Twelve digits that stand for the features of some videos: here of all that are in the folder."""
+        return self.key
 
     def file(self, video_id: str) -> Path:
         """The file with the features of a video; raises UnusableFeatures naming what was looked for."""
@@ -69,7 +78,7 @@ class FolderStore:
     def stored(self, video_id: str) -> np.ndarray:
         """The same as they lie on disk, memory-mapped where the format allows it."""
         path = self.file(video_id)
-        with _named(path):
+        with named(path):
             array = READERS[path.suffix](path, video_id)
         if array.ndim != 2 or not array.size or array.dtype.kind != "f":
             raise UnusableFeatures(
@@ -94,6 +103,21 @@ class FolderStore:
             except UnusableFeatures as error:
                 problems[video.id] = str(error)
         return problems
+
+    def outdated(self, videos: Iterable[Video]) -> dict[str, str]:
+        """Which features that this project made, as a record beside them tells, are not those of their videos now."""
+        found = {}
+        for video in videos:
+            path = next((self.files[name] for name in variants(video.id) if name in self.files), None)
+            record = path and path.with_suffix(".json")
+            if not record or not record.is_file() or "decoder" not in read_json(record):  # made by others
+                continue
+            now = {"fps": float(video.fps), "duration": float(video.duration), "stride": self.stride}
+            if told := FeatureStore(path.parent).changed(
+                path.stem, now, self.videos and video_of(self.videos, video.id)
+            ):
+                found[video.id] = f"{path}: {told}: extract it again, or pass what it was made with"
+        return found
 
 
 def _whole_files(folder: Path, suffix: str) -> list[Path]:
@@ -121,7 +145,7 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None)
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Whatever a reader finds wrong with a file, said of that file."""
     try:
         yield
@@ -130,6 +154,19 @@ def _named(path: Path) -> Iterator[None]:
     except DAMAGE as error:
         size = path.stat().st_size if path.exists() else 0
         raise UnusableFeatures(f"{path} ({size} bytes) is damaged or of another layout ({error})") from error
+
+
+def _ends(path: Path, name: str) -> str:
+    """What stands for the content of a video's features, of which one file may hold many."""
+    if path.suffix != ".h5":
+        return records.ends(path)
+    with named(path), _opened(path) as content:
+        try:
+            array = _array_in(content, name)
+        except KeyError:  # the name is that of the file, which holds those of many
+            return records.ends(path)
+        ends = array[:ROWS].tobytes() + array[-ROWS:].tobytes()
+        return hashlib.sha256(f"{array.shape}".encode() + ends).hexdigest()[:12]
 
 
 def _read_npy(path: Path, video_id: str) -> np.ndarray:
@@ -150,11 +187,20 @@ def _read_pt(path: Path, video_id: str) -> np.ndarray:
 
 
 def _read_h5(path: Path, video_id: str) -> np.ndarray:
+    with _opened(path) as content:
+        return np.asarray(_array_in(content, video_id))
+
+
+def _opened(path: Path) -> Any:
     import h5py  # an optional extra: only those who have such files need it
 
-    with h5py.File(path) as content:
-        found = _one_of(content, video_id)
-        return np.asarray(_one_of(found, video_id) if isinstance(found, h5py.Group) else found)
+    return h5py.File(path)
+
+
+def _array_in(content: Mapping[str, Any], video_id: str) -> Any:
+    """The array of a video in an open .h5 file, which may lie in a group of its own."""
+    found = _one_of(content, video_id)
+    return _one_of(found, video_id) if isinstance(found, Mapping) else found
 
 
 def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
@@ -168,11 +214,8 @@ def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
 
 
 def _names_in(path: Path) -> list[str]:
-    with _named(path):
-        import h5py  # an optional extra: only those who have such files need it
-
-        with h5py.File(path) as content:
-            return list(content)
+    with named(path), _opened(path) as content:
+        return list(content)
 
 
 READERS: dict[str, Callable[[Path, str], np.ndarray]] = {
@@ -181,23 +224,6 @@ READERS: dict[str, Callable[[Path, str], np.ndarray]] = {
     ".npz": _read_npz,
     ".h5": _read_h5,
 }
-
-
-def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
-    """The vectors (k, c) float32 of classes from an `.npz` of class name -> vector; raises ValueError naming it."""
-    classes = list(classes)
-    with _named(Path(path)), np.load(path) as content:
-        vectors = {tidy(name): np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
-    missing = [name for name in classes if name not in vectors]
-    if missing:
-        raise ValueError(
-            f"{path} has no vector of {len(missing)} of {len(classes)} classes, first {missing[0]!r}"
-            f"{nearest(missing[0], vectors)}"
-        )
-    widths = {len(vectors[name]) for name in classes}
-    if len(widths) > 1 or not all(np.isfinite(vectors[name]).all() for name in classes):
-        raise ValueError(f"{path}: vectors must be finite and of one width, got widths {sorted(widths)}")
-    return np.stack([vectors[name] for name in classes])
 
 
 def constant(features: np.ndarray) -> float:

@@ -1,15 +1,18 @@
 """Text embeddings that were made elsewhere, behind the interface of an encoder."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tadlib.data.checks import nearest
 from tadlib.data.encoder import Encoder
-from tadlib.files import digest
+from tadlib.data.stores import named
+from tadlib.files import digest, tidy
 
 
 class TextTable(nn.Module):
@@ -42,3 +45,20 @@ def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: flo
     table = TextTable(torch.from_numpy(np.stack([np.asarray(v, np.float32) for v in vectors.values()])), logit_scale)
     named = f"{name} {digest(list(vectors))}"
     return Encoder(named, table.eval(), "none", look_up, torch.device("cpu"), torch.float32)
+
+
+def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
+    """The vectors (k, c) float32 of classes from an `.npz` of class name -> vector; raises ValueError naming it."""
+    classes = list(classes)
+    with named(Path(path)), np.load(path) as content:
+        vectors = {tidy(name): np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
+    missing = [name for name in classes if name not in vectors]
+    if missing:
+        raise ValueError(
+            f"{path} has no vector of {len(missing)} of {len(classes)} classes, first {missing[0]!r}"
+            f"{nearest(missing[0], vectors)}"
+        )
+    widths = {len(vectors[name]) for name in classes}
+    if len(widths) > 1 or not all(np.isfinite(vectors[name]).all() for name in classes):
+        raise ValueError(f"{path}: vectors must be finite and of one width, got widths {sorted(widths)}")
+    return np.stack([vectors[name] for name in classes])

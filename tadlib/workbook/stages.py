@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tadlib
+from tadlib.data import records
 from tadlib.data.datasets import TEXT_LAYOUTS
 from tadlib.files import digest
 from tadlib.workbook import runs
@@ -102,7 +103,7 @@ def _libraries() -> list[str]:
 
 
 def data_version(params: Params, stage: str = STAGES[-1]) -> str:
-    """Twelve digits that stand for the files a stage starts from: names, sizes and times, so that nothing is read.
+    """Twelve digits that stand for the files a stage starts from: names, sizes, times, heads and tails.
 
     The demo is made by the code, and its version is the code's.
     """
@@ -118,7 +119,13 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
     named = {"pretrained", "text_features", "descriptions"} & depends_on(stage, params)
     found += _files(runs.resolve(getattr(params, name)) for name in named if getattr(params, name))
     stats = [(str(path), path.stat()) for path in sorted(set(found))]
-    return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    return digest([(name, stat.st_mtime_ns, _ends(name, stat.st_mtime_ns, stat.st_ctime_ns)) for name, stat in stats])
+
+
+@lru_cache(maxsize=2**16)
+def _ends(path: str, _changed: int, _touched: int) -> str:
+    """What `records.ends` says, asked once as long as a file stays as it is: every run of a batch wants to know."""
+    return records.ends(path)
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:

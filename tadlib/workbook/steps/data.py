@@ -106,7 +106,8 @@ class Data:
     def fingerprint(self) -> str:
         """Twelve digits that stand for the annotations, the features and what reads class names."""
         videos = [asdict(video) for video in self.benchmark.videos]
-        return digest([videos, self.store.key, self.encoder.key, self.params.stride])
+        made = self.store.version(video.id for video in self.benchmark.videos)
+        return digest([videos, made, self.encoder.key, self.params.stride])
 
     def grid(self, video: Video) -> Grid:
         """Seconds and snippets of a video."""

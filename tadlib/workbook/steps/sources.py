@@ -12,8 +12,8 @@ from tadlib.data.annotations import Benchmark, Video
 from tadlib.data.demo import clip as demo_clip
 from tadlib.data.encoder import DEMO, Encoder, load_encoder
 from tadlib.data.features import FeatureStore
-from tadlib.data.stores import FolderStore, UnusableFeatures, read_text_features
-from tadlib.data.texts import table_encoder
+from tadlib.data.stores import FolderStore, UnusableFeatures
+from tadlib.data.texts import read_text_features, table_encoder
 from tadlib.files import Progress, digest, locked, read_json, silent, write_json
 from tadlib.naming.text import STYLES, Wording, texts_of
 from tadlib.workbook.params import Params
@@ -54,8 +54,9 @@ def lacking(params: Params, progress: Progress = silent) -> list[str]:
     benchmark = benchmark_of(params, progress)
     if params.features == "simulate" or _given(benchmark, params) is not None:
         return []
-    store = _store(benchmark, image_encoder(params, resolve(params.data_dir), progress), params)
-    return [video.id for video in benchmark.videos if not store.has(video.id)]
+    encoder = image_encoder(params, resolve(params.data_dir), progress)
+    how = (benchmark.folder / "videos", _store(benchmark, encoder, params), encoder, params.stride)
+    return list(features.to_encode(benchmark.videos, *how, params.frames_per_snippet))
 
 
 def encode(params: Params, names: Collection[str], progress: Progress = silent) -> None:
@@ -69,7 +70,7 @@ def encode(params: Params, names: Collection[str], progress: Progress = silent) 
 def _given(benchmark: Benchmark, params: Params) -> FolderStore | None:
     """Features that others made; None where ours are wanted."""
     folder = benchmark.folder / "features" if params.features == "auto" else resolve(params.features)
-    store = FolderStore(folder, params.stride)
+    store = FolderStore(folder, params.stride, videos=benchmark.folder / "videos")
     return store if params.features != "auto" or store.files else None
 
 
@@ -92,14 +93,14 @@ def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, param
         raise UnusableFeatures(f"no features in {store.folder}: expected <video id>.npy, .pt, .npz or .h5 files there")
     (first, *_), *_ = texts_of(benchmark.classes[:1], wording(params))
     store = replace(store, width=encoder.texts([first]).shape[1])
-    return _without(benchmark, _checked(benchmark, store, data_dir), params.missing, store, encoder)
+    wrong = _checked(benchmark, store, data_dir) | store.outdated(benchmark.videos)
+    return _without(benchmark, wrong, params.missing, store, encoder)
 
 
 def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[str, str]:
     """What is wrong with features, by video; every file is read for it, so the answer is kept until one changes."""
-    times = sorted((str(path), path.stat().st_mtime_ns) for path in set(store.files.values()))
     videos = [(video.id, video.duration, video.fps) for video in benchmark.videos]
-    path = data_dir / "checked" / f"{digest([times, videos, store.stride, store.width])}.json"
+    path = data_dir / "checked" / f"{digest([str(store.folder), store.key, videos, store.stride, store.width])}.json"
     if not path.is_file():
         write_json(path, store.check(benchmark.videos))
     return read_json(path)
