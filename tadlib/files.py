@@ -63,12 +63,18 @@ def beside(path: Path) -> Path:
     The name keeps the ending of `path`, because libraries choose formats by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark = f".{path.stem}-{_machine()}-"
+    mark = f".{shortened(path.stem)}-{_machine()}-"
     for name in os.listdir(path.parent):
         if name.startswith(mark) and not _lives(name.removeprefix(mark).split("-")[0]):
             with contextlib.suppress(OSError):  # another writer may remove it too
                 os.unlink(path.parent / name)
     return path.with_name(f"{mark}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+
+
+def shortened(name: str, most: int = 200) -> str:
+    """A name that leaves room for an ending: file systems take 255 bytes, of which a letter may need four."""
+    whole = name.encode()
+    return name if len(whole) <= most else whole[: most - 13].decode(errors="ignore") + "_" + digest(name)
 
 
 @cache

@@ -12,10 +12,11 @@ from test_features import Grey, encoder, to_tensor, video  # noqa: F401
 from test_sources import CLASSES, dataset, params, with_features
 from videos import shade, steady, write_video
 
-from tadlib.data import records
+from tadlib.data import features, own, records
 from tadlib.data.encoder import Encoder, load_encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.data.stores import FolderStore, UnusableFeatures
+from tadlib.data.video import look
 from tadlib.workbook import stages, steps
 from tadlib.workbook.params import Params
 
@@ -135,6 +136,28 @@ def test_our_own_features_taken_for_another_data_set_are_refused(tmp_path, filme
     write_video(folder / "videos" / "v1.mp4", [time for time in steady(50, 25) if time != 0.04])
     with pytest.raises(UnusableFeatures, match=r"v1.npy: .*v1.mp4 is another file than it was made from: extract it"):
         steps.gather(params(folder, **given))
+
+
+@pytest.mark.parametrize("name", ["\u8a66" * 78, "\u8a66" * 83, "\u0436" * 125], ids=["78 CJK", "83 CJK", "Cyrillic"])
+def test_a_long_name_of_many_bytes_a_letter_is_encoded(tmp_path, encoder, name):  # noqa: F811
+    path = write_video(tmp_path / "v.mp4", steady(50, 25)).rename(tmp_path / f"{name}.mp4")
+    store = FeatureStore(tmp_path / "store")
+    extract([video(name)], tmp_path, store, encoder, 8)
+    assert store.read(name).shape == (7, 2) and not features.to_encode([video(name)], tmp_path, store, encoder, 8)
+    clip = look(path)
+    assert own.encode(clip, FeatureStore(tmp_path / "own"), encoder, 0.32) == pytest.approx(2.0)
+    assert FeatureStore(tmp_path / "own").read(clip.key).shape == (7, 2)
+
+
+def test_an_own_video_is_encoded_anew_by_another_decoder(tmp_path, encoder, made, monkeypatch):  # noqa: F811
+    clip, store = look(made), FeatureStore(tmp_path / "own")
+    own.encode(clip, store, encoder, 0.32)
+    written = (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino
+    own.encode(clip, store, encoder, 0.32)
+    assert (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino == written
+    monkeypatch.setattr(records, "DECODER", records.DECODER + 1)
+    own.encode(clip, store, encoder, 0.32)
+    assert (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino != written
 
 
 def save_h5(path, array):

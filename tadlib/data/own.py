@@ -7,10 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 
+from tadlib.data import records
 from tadlib.data.encoder import Encoder
-from tadlib.data.features import FeatureStore, embedded
+from tadlib.data.features import embedded
+from tadlib.data.records import FeatureStore
 from tadlib.data.video import Clip, frames_at
-from tadlib.files import Progress, atomic, read_json, silent, write_json, write_npy
+from tadlib.files import Progress, atomic, silent
 
 PREVIEW_FPS, PREVIEW_WIDTH, PREVIEW_FRAMES = 10, 160, 240
 
@@ -22,9 +24,10 @@ def encode(
 
     What was encoded before is taken from the store. A file that breaks off is used as far as it goes.
     """
-    note = store.folder / f"{clip.key}.json"
-    if note.is_file() and "remarks" in (made := read_json(note)):  # a note without them is of an older decoder
-        return float(made["duration"])
+    how = {"snippet_seconds": lasts, "frames_per_snippet": each, "encoder": encoder.key, "decoder": records.DECODER}
+    if store.has(clip.key) and not store.changed(clip.key, how, clip.path):
+        return float(store.record(clip.key)["duration"])
+    source = records.source(clip.path)
     total = max(1, round(clip.duration / lasts))
 
     def tell(done: int) -> None:
@@ -35,9 +38,8 @@ def encode(
     seconds = len(features) * lasts
     # the header is right where it agrees with the frames; else they are
     duration = clip.duration if 0 <= seconds - clip.duration < lasts else seconds
-    write_npy(store.folder / f"{clip.key}.npy", features)
-    made = {"duration": duration, "stated": clip.duration, "snippet_seconds": lasts}
-    write_json(note, made | {"remarks": found.remarks})
+    made = how | {"duration": duration, "stated": clip.duration, "source": source, "remarks": found.remarks}
+    store.write(clip.key, features, made)
     return duration
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tadlib.files import digest, file_digest, read_json, write_json, write_npy
+from tadlib.files import digest, file_digest, read_json, shortened, write_json, write_npy
 
 ENDS = 2**16  # bytes at the start and at the end of a file that stand for the rest
 DECODER = 2  # raise it when the same file would give other frames: what was made before is then made anew
@@ -69,13 +69,16 @@ class FeatureStore:
         """What stands for the features: the encoder's key and how frames were sampled."""
         return self.folder.name
 
+    def _path(self, video_id: str, suffix: str) -> Path:
+        return self.folder / f"{shortened(video_id)}{suffix}"
+
     def has(self, video_id: str) -> bool:
         """Whether the features of a video are there, whole."""
-        return (self.folder / f"{video_id}.json").is_file()
+        return (self._path(video_id, ".json")).is_file()
 
     def record(self, video_id: str) -> dict[str, object]:
         """What is written down of the features of a video."""
-        return read_json(self.folder / f"{video_id}.json")
+        return read_json(self._path(video_id, ".json"))
 
     def remarks(self, video_id: str) -> list[str]:
         """What was unusual about the file of a video, or repaired in it."""
@@ -91,7 +94,7 @@ class FeatureStore:
 
     def write(self, video_id: str, features: np.ndarray, made: Mapping[str, object]) -> None:
         """Keep the features (T, C) of a video and what made them."""
-        path = self.folder / f"{video_id}.npy"
+        path = self._path(video_id, ".npy")
         path.with_suffix(".json").unlink(missing_ok=True)  # of features that go now
         write_npy(path, features)
         write_json(path.with_suffix(".json"), {**made, "snippets": len(features), "features": ends(path)})
@@ -101,7 +104,7 @@ class FeatureStore:
 
         Without the file, which may be deleted once it is encoded, the rest is compared.
         """
-        record, path = self.record(video_id), self.folder / f"{video_id}.npy"
+        record, path = self.record(video_id), self._path(video_id, ".npy")
         if told := difference(record, made):
             return told
         if file is not None and not is_same(file, record["source"]):
@@ -116,7 +119,7 @@ class FeatureStore:
 
     def stored(self, video_id: str) -> np.ndarray:
         """The features (T, C) of a video as they lie on disk, memory-mapped, of which only what is used is read."""
-        path = self.folder / f"{video_id}.npy"
+        path = self._path(video_id, ".npy")
         if not path.is_file():
             raise FileNotFoundError(f"no features of {video_id}: expected {path}; run notebooks/prepare.ipynb")
         try:

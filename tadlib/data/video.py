@@ -5,7 +5,6 @@ next one's time. Where the picture begins after the sound its first frame is hel
 shows them: upright, and as wide as their pixels are meant to be. No video is ever whole in memory.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ from av.video.stream import VideoStream
 
 from tadlib.data.checks import nearest
 from tadlib.data.readers import SUFFIXES
+from tadlib.data.records import ends
 from tadlib.data.streams import BrokenVideo, Found, first, opened, rate, rises, timed
+from tadlib.files import shortened
 
-ENDS = 2**20  # bytes at the start and at the end of a file that stand for the whole
 GRACE = 0.01  # seconds by which a frame may be due too late, a quarter of it at most: time stamps are rounded
 NOTED = 0.1  # seconds of a picture's late start that are told
 SQUARE = 0.02  # share of their height by which pixels may be wider or narrower and count as squares
@@ -41,13 +41,8 @@ class Clip:
 
     @property
     def key(self) -> str:
-        """The file's name and twelve digits that stand for its content: a copy elsewhere has the same."""
-        size = self.path.stat().st_size
-        with open(self.path, "rb") as handle:
-            state = hashlib.sha256(f"{size}".encode() + handle.read(ENDS))
-            handle.seek(max(0, size - ENDS))
-            state.update(handle.read(ENDS))
-        return f"{self.path.stem}_{state.hexdigest()[:12]}"
+        """The file's name, cut where it is long, and twelve digits for its content: a copy elsewhere has the same."""
+        return f"{shortened(self.path.stem, 150)}_{ends(self.path)}"
 
 
 def look(path: Path | str) -> Clip:
