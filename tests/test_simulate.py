@@ -150,8 +150,12 @@ def test_simulated_features_are_written_once(tmp_path):
     make(WORLD, VIDEOS[:3], store, STRIDE, lambda done, total, text: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)] and (tmp_path / "v0.npy").stat().st_mtime_ns == written
     assert store.read("v2").shape == (375, 512) and store.read("v2").dtype == np.float32
-    assert json.loads((tmp_path / "v2.json").read_text()) == {"fps": 30.0, "stride": 8, "snippets": 375}
+    record = json.loads((tmp_path / "v2.json").read_text())
+    assert (record["fps"], record["stride"], record["snippets"]) == (30.0, 8, 375)
     np.testing.assert_allclose(store.read("v2"), WORLD.features(VIDEOS[2], STRIDE), rtol=1e-3, atol=1e-3)
+    np.save(tmp_path / "v2.npy", np.zeros((375, 512), np.float16))
+    make(WORLD, VIDEOS[:3], store, STRIDE)
+    assert store.read("v2").any(), "what somebody overwrote is simulated anew"
 
 
 WRITER = """

@@ -99,7 +99,7 @@ class FeatureStore:
         write_npy(path, features)
         write_json(path.with_suffix(".json"), {**made, "snippets": len(features), "features": ends(path)})
 
-    def changed(self, video_id: str, made: Mapping[str, object], file: Path | None) -> str:
+    def changed(self, video_id: str, made: Mapping[str, object], file: Path | None = None) -> str:
         """Why the features of a video are not what would be `made` of its `file` now; empty where they are.
 
         Without the file, which may be deleted once it is encoded, the rest is compared.
@@ -107,9 +107,9 @@ class FeatureStore:
         record, path = self.record(video_id), self._path(video_id, ".npy")
         if told := difference(record, made):
             return told
-        if file is not None and not is_same(file, record["source"]):
+        if file is not None and not is_same(file, record.get("source", {})):
             return f"{file} is another file than it was made from"
-        if not path.is_file() or ends(path) != record["features"]:
+        if not path.is_file() or ends(path) != record.get("features"):
             return f"{path} is not the file that was written"
         return ""
 

@@ -152,8 +152,9 @@ def make(
 ) -> FeatureStore:
     """Simulate the videos whose features are missing, one at a time, and write them as float16."""
     for done, video in enumerate(videos, start=1):
-        if not store.has(video.id):
+        made = {"fps": video.fps, "stride": stride}
+        if not store.has(video.id) or store.changed(video.id, made):
             features = world.features(video, stride).astype(np.float16)
-            store.write(video.id, features, {"fps": video.fps, "stride": stride})
+            store.write(video.id, features, made)
         progress(done, len(videos), "simulating features")
     return store

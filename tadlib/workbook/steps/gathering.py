@@ -18,9 +18,14 @@ def gather(params: Params, progress: Progress = silent) -> Data:
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
     benchmark, store, encoder, broken = collect(benchmark, params, progress)
     data = Data(benchmark, classes, store, encoder, params, broken)
-    if not (data.training_videos and data.test_videos):
+    if not _has_both(data):
         raise ValueError(_one_sided(data))
     return data
+
+
+def _has_both(data: Data) -> bool:
+    """Whether there are videos to train on and videos to test; which of these a protocol counts is its own matter."""
+    return bool(data.training_videos and data.benchmark.test_videos(data.classes.unseen))
 
 
 def _one_sided(data: Data) -> str:
@@ -32,14 +37,14 @@ def _one_sided(data: Data) -> str:
     told = f"split {split}, split_id {split_id}" if split else "the data set"
     kind = f"{kind} class" if split else "class"
     listed = ", ".join(names[:LISTED])
-    said = f"{told} has no {side} video (subset {subset!r}) with an action of any {kind} that counts ({listed})"
+    said = f"{told} has no {side} video (subset {subset!r}) with an action of any {kind} ({listed})"
     if not split:
         return f"{said}: annotate some, or say by train_subset and test_subset in benchmark.yaml which is which"
     others = [
         replace(data, classes=classes)
         for classes in splits.all_of_folder(data.benchmark.folder, data.benchmark.classes, split)
     ]
-    work = [str(each.classes.split_id) for each in others if each.training_videos and each.test_videos]
+    work = [str(each.classes.split_id) for each in others if _has_both(each)]
     if work:
         return f"{said}; both sides have videos with -p split_id {', '.join(work)}"
     return f"{said}, and no other split_id has both sides: pass another split, or write one into splits.json"
