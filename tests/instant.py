@@ -12,9 +12,12 @@ import nbformat
 import stubs
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import runs
+from tadlib.workbook import evidence, runs, variants
+from tadlib.workbook.differences import compare
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
+from tadlib.workbook.records import records
+from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.stages import STAGES
 
 PRELOAD = "import instant; instant.install()"  # for a worker of Dask
@@ -39,6 +42,9 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
     if stage == "report":
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(stubs.notebook("1"), target)
+        found = evidence.read(map(runs.resolve, ReportParams.check(parameters).folders))
+        rows = [row for study in variants.studies(found.entries) for row in records(compare(study, "mAP"), "mAP")]
+        write_json(folder / "report.json", rows)
         note(root, f"report {parameters['experiments']}")
         return None
     params = Params.check(parameters)

@@ -10,7 +10,19 @@ from conftest import ROOT
 
 from tadlib.evaluation.statistics import Verdict, compare_splits
 from tadlib.files import read_json, write_json
-from tadlib.workbook import cli, evidence, figures, lab_log, runs, steps, tables, telling, variants, vocabularies
+from tadlib.workbook import (
+    cli,
+    differences,
+    evidence,
+    figures,
+    lab_log,
+    records,
+    runs,
+    steps,
+    tables,
+    telling,
+    vocabularies,
+)
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.steps import comparing
 
@@ -33,6 +45,18 @@ def home(tmp_path, monkeypatch):
 
 def compared(**given) -> comparing.Compared:
     return steps.compare_runs(ReportParams.check(given))
+
+
+def told_of(rows) -> str:
+    """What is said of the rows of one question."""
+    return telling.measured(records.records(rows, "mAP"))
+
+
+def logged(home, *folders, **given) -> list[str]:
+    """What is done to the lab log when a report of some folders has been made."""
+    found = compared(experiments=[str(folder) for folder in folders], run_dir=str(home), **given)
+    found.save()
+    return lab_log.update(home, read_json(home / "report.json"))
 
 
 def test_runs_that_differ_in_split_and_seed_alone_are_one_variant(home):
@@ -68,7 +92,7 @@ def test_what_was_scored_under_another_protocol_is_never_compared(home):
 def test_both_protocols_stand_in_the_cell_of_the_lab_log(home):
     sweep = {"protocol": ["strict", "gap"]} | fabricate.SWEEP
     fabricate.experiment(home / "outputs", "backbone", mostly_better, sweep, version="20260102T000000Z_0000")
-    lab_log.update(home, evidence.read([home / "outputs" / "backbone"]))
+    logged(home, "outputs/backbone")
     rows = (home / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
     (row,) = (row for row in rows if row.endswith("(../params/backbone.yaml) |"))
     assert row.count("3 splits × 2 seeds") == 2 and row.count("protocol gap: mAP") == 1 and "2 better" in row
@@ -81,7 +105,7 @@ def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home
     write_json(version / "experiment.json", record)
     found = compared(experiments="outputs/backbone")
     assert list(found.studies[0].variants) == ["conv_layers=0", "with two"]
-    assert "with two: +2." in telling.measured(found.rows, "mAP")
+    assert "with two: +2." in told_of(found.rows)
     assert found.meanings().rows == [
         {"experiment": "backbone (demo)", "variant": "with two", "stands for": "conv_layers=1"}
     ]
@@ -140,7 +164,7 @@ def test_experiments_may_be_one_comparison(home):
         experiments=["outputs/backbone", "outputs/best"], together=True, baseline="backbone: conv_layers=0"
     )
     assert [row.variant for row in found.rows] == ["backbone: conv_layers=0", "backbone: conv_layers=1", "best"]
-    assert found.rows[2].difference.difference == pytest.approx(0.1) and found.rows[2].basis == "3 splits × 1 seed"
+    assert found.rows[2].whole.difference == pytest.approx(0.1) and found.rows[2].whole_basis == "3 splits × 1 seed"
 
 
 def test_the_latest_version_counts_and_an_older_one_if_it_is_asked_for(home):
@@ -180,17 +204,18 @@ def test_what_is_left_of_an_experiment_is_still_called_what_it_is(home):
     for folder in version.glob("conv_layers-0*"):
         shutil.rmtree(folder)
     (row,) = compared(experiments="outputs/backbone").rows
-    assert telling.measured([row], "mAP").startswith("mAP 37.4 with conv_layers=1, s.d.")
+    assert told_of([row]).startswith("mAP 37.4 with conv_layers=1, s.d.")
 
 
 def test_each_variant_says_over_what_it_was_measured_where_they_differ(home):
-    sweep = {"conv_layers": [0, 1, 2], "split_id": [0, 1, 2], "seed": [0]}
+    sweep = {"conv_layers": [0, 1, 3], "split_id": [0, 1, 2], "seed": [0]}
     version = fabricate.experiment(home / "outputs", "three", mostly_better, sweep)
     for split_id in (1, 2):
         shutil.rmtree(version / f"conv_layers-1_split_id-{split_id}_seed-0")
-    told = telling.measured(compared(experiments="outputs/three").rows, "mAP")
-    assert "conv_layers=1: +2.0, cannot tell (1 split × 1 seed); conv_layers=2: +2.4" in told
-    assert told.endswith("better (3 splits × 1 seed)") and lab_log.samples(told) == 4
+    found = compared(experiments="outputs/three")
+    told = told_of(found.rows)
+    assert "conv_layers=1: +2.0, cannot tell (1 split × 1 seed); conv_layers=3: +2.4" in told
+    assert told.endswith("better (3 splits × 1 seed)") and lab_log.samples(found.records) == 4
 
 
 def test_runs_of_another_age_are_compared_without_their_videos(home):
@@ -259,11 +284,11 @@ def test_runs_that_are_not_alike_are_marked(home, facts, mark):
 def test_a_single_pair_is_told_by_its_videos_where_they_are_known(home):
     fabricate.experiment(home / "outputs", "one", mostly_better, {"conv_layers": [0, 1], "split_id": [0], "seed": [0]})
     (study,) = compared(experiments="outputs/one").studies
-    unknown = variants.compare(study, "mAP")[1]
+    unknown = differences.compare(study, "mAP")[1]
     assert unknown.difference.verdict == "cannot tell" and unknown.difference.low == float("-inf")
-    told = variants.compare(study, "mAP", lambda first, second: Verdict(0.02, 0.01, 0.03, "better"))[1]
+    told = differences.compare(study, "mAP", lambda first, second: Verdict(0.02, 0.01, 0.03, "better"))[1]
     assert told.difference.verdict == "better" and told.basis == "1 split × 1 seed, over videos"
-    assert telling.record(unknown, "mAP")["difference"]["low"] is None, "JSON knows no infinity"
+    assert records.record(unknown, "mAP")["difference"]["low"] is None, "JSON knows no infinity"
 
 
 def test_two_runs_are_paired_over_the_videos_of_their_data_set(tiny, tmp_path, monkeypatch):
@@ -295,7 +320,7 @@ def test_two_runs_are_paired_over_the_videos_of_their_data_set(tiny, tmp_path, m
 
 def test_classes_are_compared_in_pairs(home):
     (study,) = compared(experiments="outputs/backbone").studies
-    ((variant, gained),) = variants.per_class(study).items()
+    ((variant, gained),) = differences.per_class(study).items()
     assert variant == "conv_layers=1" and list(gained) == list(fabricate.CLASSES)
     assert gained["Diving"] == pytest.approx(compared(experiments="outputs/backbone").rows[1].difference.difference)
 
@@ -371,11 +396,11 @@ def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
 
 def test_a_question_of_one_variant_is_told_with_its_spread(home):
     fabricate.experiment(
-        home / "outputs", "seeds", mostly_better, {"conv_layers": [1], "split_id": [0], "seed": [0, 1]}
+        home / "outputs", "seeds", mostly_better, {"conv_layers": [1], "split_id": [4], "seed": [0, 1]}
     )
     (row,) = compared(experiments="outputs/seeds").rows
-    assert telling.measured([row], "mAP") == "mAP 32.2, s.d. of runs 0.3 (1 split × 2 seeds)"
-    lab_log.update(home, evidence.read([home / "outputs" / "seeds"]))
+    assert told_of([row]) == "mAP 52.6, s.d. of runs 0.3 (1 split × 2 seeds)"
+    logged(home, "outputs/seeds")
     (line,) = [line for line in (home / "outputs" / "README.md").read_text().splitlines() if "`seeds`" in line]
     assert "demo: measured, nothing to compare" in line
 
@@ -390,40 +415,55 @@ def test_the_cost_of_a_run_is_the_memory_of_its_gpu_where_it_had_one(home):
 
 
 def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
-    found = evidence.read([home / "outputs" / "backbone"])
-    lab_log.update(home, found)
-    first = (home / "outputs" / "README.md").read_text()
+    (version,) = (home / "outputs" / "backbone").iterdir()
+    logged(home, version)
+    first, data = ((home / "outputs" / name).read_text() for name in ("README.md", "lab_log.json"))
     assert first.count("| not yet measured | not yet measured | not yet measured |") > 40
-    few = evidence.Evidence(tuple(entry for entry in found.entries if entry.key[1:] == (0, 0)), ())
-    assert lab_log.update(home, few) == ["lab log: backbone (demo) keeps what more runs or variants said"]
-    assert (home / "outputs" / "README.md").read_text() == first
-    fewer = evidence.Evidence(tuple(entry for entry in found.entries if entry.parameters["conv_layers"] == 1), ())
-    assert lab_log.update(home, fewer) == ["lab log: backbone (demo) keeps what more runs or variants said"]
-    assert (home / "outputs" / "README.md").read_text() == first, "as many splits and seeds, but nothing compared"
-    lab_log.update(home, evidence.Evidence((), ()))
+    few = sorted(version.glob("*split_id-0_seed-0"))
+    fewer = sorted(version.glob("conv_layers-1*"))
+    for folders in (few, fewer):  # fewer splits and seeds; as many, but nothing compared
+        assert logged(home, *folders) == ["lab log: backbone (demo) keeps what more runs or variants said"]
+        assert (home / "outputs" / "README.md").read_text() == first
+    for given in ({"metric": "AR@100"}, {"baseline": "conv_layers=1"}):
+        (line,) = logged(home, version, **given)
+        assert line == "lab log: backbone (demo) stays as it is: it holds mAP, against the first variant"
+    assert lab_log.update(home, []) == []
     assert (home / "outputs" / "README.md").read_text() == first, "what is not measured again stays"
+    assert (home / "outputs" / "lab_log.json").read_text() == data
 
 
-def test_the_lab_log_counts_pairs_and_takes_nothing_else_for_them():
-    cell = "mAP 30.0 with a=0; a=1: +2.0 [+1.0, +3.0], better (2 splits × 2 seeds (2 pairs))"
-    assert (lab_log.samples(cell), lab_log.compared(cell)) == (2, 1)
-    assert lab_log.samples("mAP 30.0, s.d. of runs 0.2 (5 splits × 2 seeds)") == 10
-    named = "mAP 30.0 with top 5, better boxes; a=1: +2.0 [+1.0, +3.0], worse (2 splits × 3 seeds)"
-    assert (lab_log.samples(named), lab_log.compared(named)) == (6, 1)
+def test_the_lab_log_is_data_of_which_the_table_is_made(home):
+    """Words like a verdict in the name of a variant are no verdict."""
+    (version,) = (home / "outputs" / "backbone").iterdir()
+    record = read_json(version / "experiment.json")
+    record["names"] = {label: "x, +1, worse - 5" for label in record["runs"] if "conv_layers-1" in label}
+    write_json(version / "experiment.json", record)
+    logged(home, version)
+    first, second = read_json(home / "outputs" / "lab_log.json")["backbone"]["demo"]
+    assert (second["variant"], second["difference"]["verdict"], second["pairs"]) == ("x, +1, worse - 5", "better", 6)
+    assert (second["splits"], second["seeds"], second["commits"]) == (["50/0", "50/1", "50/2"], [0, 1], ["abc"])
+    assert first["difference"] is None and "runs" not in second and second["where"] == f"backbone/{version.name}"
+    (line,) = [line for line in (home / "outputs" / "README.md").read_text().splitlines() if "`backbone`" in line]
+    assert line.split(" | ")[4] == "demo: 1 better"
+    path = home / "outputs" / "README.md"
+    path.write_text(path.read_text().replace("1 better", "9 worse"))
+    logged(home, version)
+    assert "9 worse" not in path.read_text(), "what is written over the table is no evidence"
 
 
 def test_the_lab_log_takes_nothing_that_did_not_ask_its_question(home):
     fabricate.run(home / "elsewhere" / "backbone" / "mine", {"conv_layers": 3}, 0.9)
-    assert not lab_log.update(home, evidence.read([home / "elsewhere"])), "runs of no experiment"
+    assert not logged(home, "elsewhere"), "runs of no experiment"
     (version,) = (home / "outputs" / "backbone").iterdir()
     record = read_json(version / "experiment.json")
     for asks, taken in (("backbone-best_demo", 0), ("backbone-quick", 0), ("backbone-demo", 1), ("backbone", 1)):
         write_json(version / "experiment.json", record | {"asks": asks})
-        assert len(lab_log.update(home, evidence.read([version]))) == taken
+        assert len(logged(home, version)) == taken
 
 
 def test_the_lab_log_reads_files_with_any_name_and_drafts_that_cannot_run(tmp_path, monkeypatch):
-    (tmp_path / "params").mkdir(parents=True)
+    for name in ("params", "notebooks"):
+        (tmp_path / name).mkdir()
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     comment = "Does it?\n# Log: no.\n# Rows: 1.\n"
@@ -432,7 +472,7 @@ def test_the_lab_log_reads_files_with_any_name_and_drafts_that_cannot_run(tmp_pa
         fabricate.experiment(tmp_path / "outputs", name, mostly_better, comment=" ".join(comment.split(chr(10) + "# ")))
     (tmp_path / "params" / "draft.yaml").write_text(f"# {comment}lrr: 0.1\n")
     for name in ("my-question", "other"):
-        assert len(lab_log.update(tmp_path, evidence.read([tmp_path / "outputs" / name]))) == 1
+        assert len(logged(tmp_path, tmp_path / "outputs" / name)) == 1
     lines = (tmp_path / "outputs" / "README.md").read_text().splitlines()
     assert ["mAP" in line for line in lines if "params/" in line] == [True, True, False], "measured first"
     assert lab_log.OTHERWISE in lines[-3], "the file asks about no variants"
@@ -449,7 +489,7 @@ def test_a_question_asked_on_another_base_stands_in_its_row_beside_the_demo(home
     version = fabricate.experiment(home / "outputs", "backbone-rehearsal", lambda given: 0.2, sweep)
     record = read_json(version / "experiment.json")
     write_json(version / "experiment.json", record | {"asks": "backbone"})
-    done = lab_log.update(home, evidence.read([home / "outputs"]))
+    done = logged(home, "outputs")
     assert [line.split(": mAP")[0] for line in done] == ["lab log: backbone (demo)", "lab log: backbone (rehearsal)"]
     (line,) = [line for line in (home / "outputs" / "README.md").read_text().splitlines() if "`backbone`" in line]
     _, _, demo, rehearsal, verdict, _ = line.strip("| ").split(" | ")

@@ -1,5 +1,9 @@
-"""Random draws of an experiment file: runs with values from ranges or lists, the same ones for the same seed."""
+"""The blocks of an experiment file that make many runs: every combination, side by side, seeds, and random draws.
 
+Draws take values from ranges or lists, the same ones for the same seed.
+"""
+
+import itertools
 import math
 import random
 from typing import Any
@@ -47,3 +51,35 @@ def _draw(dice: random.Random, name: str, law: Any) -> Any:
         raise ValueError(f"draw: {kind} of {name} needs {sign}, got [{low:g}, {high:g}]")
     drawn = dice.uniform(low, high) if kind == "uniform" else math.exp(dice.uniform(math.log(low), math.log(high)))
     return round(drawn) if Params.model_fields[name].annotation is int else float(f"{drawn:.4g}")
+
+
+def _lists(block: str, value: Any) -> dict[str, list[Any]]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{block} must hold parameters and their lists of values, got {value!r}")
+    for name, values in value.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{block} of {name} must be a list of values, got {values!r}")
+    return value
+
+
+def grid(value: Any) -> list[dict[str, Any]]:
+    """The runs of a `sweep:` block: every combination of the values."""
+    lists = _lists("sweep", value)
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+
+
+def zipped(value: Any) -> list[dict[str, Any]]:
+    """The runs of a `zip:` block: values side by side."""
+    lists = _lists("zip", value)
+    lengths = {name: len(values) for name, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"zip puts lists side by side, so all must be as long as each other: {told}")
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+
+
+def seeds(value: Any) -> list[dict[str, Any]]:
+    """The runs of a `seeds:` number: so many seeds from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"seeds must be a whole number >= 1, how many seeds from 0 on; got {value!r}")
+    return [{"seed": seed} for seed in range(value)]

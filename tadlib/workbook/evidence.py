@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.files import read_json
+from tadlib.workbook.choices import Choice
 from tadlib.workbook.runs import RunError
 
 FACTS = ("device", "threads", "commit", "python", "platform")
@@ -32,6 +33,7 @@ class Entry:
     seconds: Mapping[str, float]  # wall time of each stage
     memory_mb: float  # the peak of the stage that needed most, of the GPU's memory where one computed
     facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data
+    chosen: Sequence[Choice] = ()  # what its experiment's file said was chosen by looking at results
 
     @property
     def key(self) -> tuple[Any, Any, Any]:
@@ -122,6 +124,7 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
         seconds={stage: record.get("seconds", 0.0) for stage, record in stages.items()},
         memory_mb=_memory(stages),
         facts={fact: str(trained.get(fact, "unknown")) for fact in FACTS} | versions | {"data": str(last.get("data"))},
+        chosen=[Choice(**each) for each in plan.get("chosen", [])],
     )
 
 

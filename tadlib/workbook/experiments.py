@@ -39,7 +39,7 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
     folder = _home(experiment) / runs.new_name()
     folder.mkdir(parents=True)
     facts = {"commit": runs.commit(), "asks": experiment.asks, "question": experiment.question, "status": {}}
-    facts["names"] = dict(experiment.names)
+    facts |= {"names": dict(experiment.names), "chosen": [choice._asdict() for choice in experiment.chosen]}
     write_json(folder / "experiment.json", _wanted(experiment) | facts)
     return folder
 

@@ -1,150 +1,157 @@
 """The lab log's table of questions: what the log said, what was measured here, written between two marks.
 
-What stands outside the marks is nobody's but its author's. A row is one parameters file with a claim of the log; a
-cell that nothing new was measured for stays as it is, and evidence from fewer runs or variants never replaces more.
+What was measured is data, in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The
+table in `outputs/README.md` is made of it; what stands outside the marks is nobody's but its author's. A row is one
+parameters file with a claim of the log; what nothing new was measured for stays as it is, and evidence from fewer runs
+or variants never replaces more.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from tadlib.files import atomic, locked, text_of
+from tadlib.files import atomic, locked, read_json, text_of
 from tadlib.workbook import telling, variants
-from tadlib.workbook.evidence import Evidence
-from tadlib.workbook.params import Params
-from tadlib.workbook.plans import plan, question
-from tadlib.workbook.variants import Row, Study
+from tadlib.workbook.plans import question
+from tadlib.workbook.records import Record
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
 HEAD = ("question", "the log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
 NOTHING = "not yet measured"
-UNMEASURED = dict.fromkeys(DATA, NOTHING)
 OTHERWISE = " (not all of them the file's values)"
-SAMPLES = re.compile(r"\((\d+) splits? × (\d+) seeds?(?: \((\d+) pairs\))?")
-VERDICTS = re.compile(r": [+-][\d.]+(?: \[[^\]]*\])?, (better|worse|cannot tell)")
+METRIC = "mAP"
+
+Measured = dict[str, list[Record]]  # data set -> records of a question
 
 
-def update(root: Path, found: Evidence) -> list[str]:
-    """Write what the runs say into `outputs/README.md` of a project; returns what was done, a line each.
+def update(root: Path, found: Sequence[Record]) -> list[str]:
+    """Write what a report found into the lab log of a project; returns what was done, a line each.
 
-    Runs that answer no question of the project, like those of `--quick`, leave the file alone.
+    Runs that answer no question of the project, like those of `--quick`, leave it alone.
     """
+    answers: dict[tuple[str, str], list[Record]] = {}
+    for each in found:
+        if each["asks"] and each["data"] in DATA:
+            answers.setdefault((each["asks"], each["data"]), []).append(each)
+    with locked(root / "outputs" / "README.md"):  # several batches may end at once
+        kept = read(root)
+        told = [_replace(kept, *asked, records) for asked, records in answers.items()]
+        if told:
+            _write(root / "outputs" / "lab_log.json", _as_json(kept))
+            write_table(root, kept)
+    return [line for line in told if line]
+
+
+def read(root: Path) -> dict[str, Measured]:
+    """What was measured of every question of a project so far."""
+    path = root / "outputs" / "lab_log.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _replace(kept: dict[str, Measured], name: str, data: str, found: list[Record]) -> str:
+    """Put what was found into what is kept, unless that says more; returns what was done."""
+    asked = f"lab log: {name} ({data})"
+    if any(each[0]["metric"] != METRIC or each[0]["baseline"] != each[0]["variant"] for each in by_protocol(found)):
+        return f"{asked} stays as it is: it holds {METRIC}, against the first variant"
+    found = [each for several in by_protocol(found) if telling.measured(several) for each in several]
+    if not found:
+        return ""
+    have = kept.setdefault(name, {})
+    if samples(found) < samples(have.get(data, [])) or compared(found) < compared(have.get(data, [])):
+        return f"{asked} keeps what more runs or variants said"
+    have[data] = [{field: each for field, each in record.items() if field != "runs"} for record in found]
+    return f"{asked}: {cell(found)}"
+
+
+def samples(found: Sequence[Record]) -> int:
+    """How many pairs of split and seed records rest on, those of all variants; the runs where nothing is compared."""
+    pairs = sum(each["pairs"] for each in found)
+    return pairs or sum(each["values"]["number"] for each in found)
+
+
+def compared(found: Sequence[Record]) -> int:
+    """How many variants are compared with the first."""
+    return sum(each["difference"] is not None for each in found)
+
+
+def by_protocol(found: Sequence[Record]) -> list[list[Record]]:
+    """The records of a question, those scored under one protocol together."""
+    groups: dict[str, list[Record]] = {}
+    for each in found:
+        groups.setdefault(each["protocol"], []).append(each)
+    return list(groups.values())
+
+
+def cell(found: Sequence[Record]) -> str:
+    """What the table says of the records of a question on one data set."""
+    words = []
+    for several in by_protocol(found):
+        first, commits = several[0], sorted({commit for each in several for commit in each["commits"]})
+        under = "" if first["protocol"] == "strict" else f"protocol {first['protocol']}: "
+        otherwise = "" if first["as the file asks"] else OTHERWISE
+        measured = f"{under}{telling.measured(several)}{otherwise}"
+        words.append(f"{measured}. Runs `{first['where']}`, commit {', '.join(commits)}")
+    return "; ".join(words)
+
+
+def verdict(measured: Measured) -> str:
+    """What the measurements of one question allow to say, for each data set that has any."""
+    words = []
+    for data, found in measured.items():
+        told = Counter(
+            each["difference"]["verdict"] + ("" if each["held out"] else " (not held out)")
+            for each in found
+            if each["difference"]
+        )
+        counts = [f"{told[word]} {word}" for word in sorted(told, key=ORDER.index)]
+        words.append(f"{data}: {', '.join(counts) or 'measured, nothing to compare'}")
+    return "; ".join(words) or NOTHING
+
+
+ORDER = [word + held for held in ("", " (not held out)") for word in ("better", "worse", "cannot tell")]
+
+
+def _as_json(kept: Mapping[str, Measured]) -> str:
+    """A line for each record, so that one can see in a history what changed."""
+    questions = []
+    for name, measured in sorted(kept.items()):
+        rows = {data: map(partial(json.dumps, allow_nan=False), found) for data, found in measured.items()}
+        inner = (f"  {json.dumps(data)}: [\n   " + ",\n   ".join(each) + "\n  ]" for data, each in rows.items())
+        questions.append(f" {json.dumps(name)}: {{\n" + ",\n".join(inner) + "\n }")
+    return "{\n" + ",\n".join(questions) + "\n}\n"
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
+    """Make the table anew between its marks, which are added to a log without them."""
     path = root / "outputs" / "README.md"
-    measured = list(_measured(root, found))
-    if not measured:
-        return []
-    with locked(path):  # several batches may end at once
-        return _write(root, path, measured)
-
-
-def _write(root: Path, path: Path, measured: Sequence[tuple[str, str, str]]) -> list[str]:
-    told = []
     text = path.read_text(encoding="utf-8") if path.is_file() else "# Lab log\n"
     if BEGIN not in text or END not in text:
         text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
-    old, _, after = rest.partition(END)
-    cells = dict(_cells(old))
-    for name, data, cell in measured:
-        have = cells.setdefault(name, dict(UNMEASURED))
-        if samples(cell) < samples(have[data]) or compared(cell) < compared(have[data]):
-            told.append(f"lab log: {name} ({data}) keeps what more runs or variants said")
-        else:
-            have[data] = cell
-            told.append(f"lab log: {name} ({data}): {cell}")
-    table = "\n".join(_lines(root, cells))
-    new = f"{before}{BEGIN}\n{table}\n{END}{after}"
+    table = "\n".join(_lines(root, kept))
+    new = f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
     if new != text:
-        with atomic(path) as temporary:
-            temporary.write_text(new, encoding="utf-8")
-    return told
+        _write(path, new)
 
 
-def samples(cell: str) -> int:
-    """How many pairs of split and seed a cell of the table rests on, those of all its variants."""
-    found = [int(pairs) if pairs else int(splits) * int(seeds) for splits, seeds, pairs in SAMPLES.findall(cell)]
-    return sum(found) * (max(1, compared(cell)) if len(found) == 1 else 1)
-
-
-def compared(cell: str) -> int:
-    """How many variants a cell of the table compares with the first."""
-    return len(VERDICTS.findall(cell))
-
-
-def verdict(cells: dict[str, str]) -> str:
-    """What the measurements of one question allow to say, for each data set that has any."""
-    words = []
-    for data in DATA:
-        told = VERDICTS.findall(cells[data])
-        if cells[data] == NOTHING:
-            continue
-        if not told:
-            words.append(f"{data}: measured, nothing to compare")
-        else:
-            counts = {word: told.count(word) for word in ("better", "worse", "cannot tell") if word in told}
-            words.append(f"{data}: " + ", ".join(f"{number} {word}" for word, number in counts.items()))
-    return "; ".join(words) or NOTHING
-
-
-def _measured(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
-    """Parameters file, data and cell of whatever asks the question of one of the project's files."""
-    cells: dict[tuple[str, str], list[str]] = {}
-    for name, data, cell in _studied(root, found):
-        cells.setdefault((name, data), []).append(cell)
-    yield from ((*asked, "; ".join(told)) for asked, told in cells.items())
-
-
-def _studied(root: Path, found: Evidence) -> Iterator[tuple[str, str, str]]:
-    """Parameters file, data and what was measured, of every study."""
-    for study in variants.studies(found.entries):
-        rows: Sequence[Row] = variants.compare(study, "mAP")
-        words = telling.measured(rows, "mAP")
-        first = next(iter(study.variants.values()))[0]
-        asked = first.asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
-        path = root / "params" / f"{asked}.yaml"
-        if words and study.data in DATA and study.story.claim and path.is_file():
-            folder = first.dir.parent
-            commits = {run.facts["commit"] for runs in study.variants.values() for run in runs}
-            where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
-            words += "" if _asked_by(study, path) else OTHERWISE
-            words = words if study.protocol == "strict" else f"protocol {study.protocol}: {words}"
-            yield asked, study.data, f"{words}. Runs `{where}`, commit {', '.join(sorted(commits))}"
-
-
-def _asked_by(study: Study, path: Path) -> bool:
-    """Whether every variant is one that the file, as it stands, asks about, and none of `--set`."""
-    try:
-        planned = plan(path)
-    except ValueError:
-        return False
-    others, wanted = variants.SAMPLE | variants.PLACE, []
-    for given in planned.runs.values():
-        checked = Params.check(given).model_dump()
-        wanted.append({name: checked[name] for name in given if name not in others})
-    every = [run.parameters for runs in study.variants.values() for run in runs]
-    return all(any(each.items() <= run.items() for each in wanted) for run in every)
-
-
-def _cells(table: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Parameters file -> its measured cells, from the table as it stands."""
-    for line in table.splitlines():
-        parts = [part.strip() for part in line.strip().strip("|").split(" | ")]
-        name = re.search(r"params/([^/]+)\.yaml", parts[-1])
-        if len(parts) == len(HEAD) and name:
-            yield name[1], dict(zip(DATA, parts[2:4], strict=True))
-
-
-def _lines(root: Path, cells: dict[str, dict[str, str]]) -> Iterator[str]:
+def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
     yield "| " + " | ".join(HEAD) + " |"
     yield "|" + "---|" * len(HEAD)
-    paths = sorted((root / "params").glob("*.yaml"))
     # what is measured comes first
-    for path in sorted(paths, key=lambda path: verdict(cells.get(path.stem, UNMEASURED)) == NOTHING):
+    for path in sorted(sorted((root / "params").glob("*.yaml")), key=lambda path: not kept.get(path.stem)):
         said = variants.story(question(text_of(path)))
         if said.claim:
-            have = cells.get(path.stem, UNMEASURED)
+            have = {data: found for data in DATA if (found := kept.get(path.stem, {}).get(data))}
             rows = f" (row{'s' * (len(said.rows) > 1)} {', '.join(map(str, said.rows))})" if said.rows else ""
             link = f"[`{path.stem}`](../params/{path.name})"
-            row = (said.question + rows, said.claim, *(have[data] for data in DATA), verdict(have), link)
-            yield "| " + " | ".join(cell.replace("|", "/") for cell in row) + " |"
+            cells = (cell(have[data]) if data in have else NOTHING for data in DATA)
+            row = (said.question + rows, said.claim, *cells, verdict(have), link)
+            yield "| " + " | ".join(each.replace("|", "/") for each in row) + " |"

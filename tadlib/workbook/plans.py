@@ -9,6 +9,7 @@ A file is flat YAML: what all runs have in common, the question as a comment on 
     seeds: 3                                      seeds 0, 1, 2
 
 Several of them are combined with each other, each with each. A run of a list may have a name, which then stands for it.
+What was chosen by looking at results says where, under `chosen_on` (see `choices`): there it is not held out.
 A base is another such file, whose common values hold where the question's own file says nothing: the same question on
 another data set, or of another size.
 """
@@ -24,7 +25,8 @@ from typing import Any
 import yaml
 
 from tadlib.files import digest, text_of, yaml_in
-from tadlib.workbook.draws import drawn
+from tadlib.workbook.choices import CHOSEN_ON, Choice, declared
+from tadlib.workbook.draws import drawn, grid, seeds, zipped
 from tadlib.workbook.params import Params
 from tadlib.workbook.vocabulary import meant
 
@@ -46,6 +48,7 @@ class Experiment:
     question: str
     runs: Mapping[str, Mapping[str, Any]]
     names: Mapping[str, str] = field(default_factory=dict)  # label -> the name that the file gives to such runs
+    chosen: tuple[Choice, ...] = ()  # what the file and its base say was chosen by looking at results
 
     @property
     def common(self) -> dict[str, Any]:
@@ -65,8 +68,8 @@ def plan(
     naming the file and the parameter, before anything runs.
     """
     path = Path(path)
-    content, given = _read(path)
-    below = _common(base) if base else {}
+    content, given, choices = _read(path)
+    below, below_choices = _common(base) if base else ({}, [])
     if base and "dataset" in given and below.get("dataset", given["dataset"]) != given["dataset"]:
         raise ValueError(f"{path} asks about dataset {given['dataset']}, --base {base} is about {below['dataset']}")
     wanted = {name: _values(name, value) for name, value in (changes or {}).items()}
@@ -100,7 +103,13 @@ def plan(
     name = path.stem + (f"-{Path(base).stem}" if base else "")
     varied = {name for block in own.values() for part in block for name in part}
     size = ("-changed" if set(wanted) - varied - HARMLESS else "") + ("-quick" if quick else "")
-    return Experiment(name + ("-quick" if quick else ""), name + size, question(content), planned, names)
+    choices = (*choices, *below_choices)
+    return Experiment(name + ("-quick" if quick else ""), name + size, question(content), planned, names, choices)
+
+
+def choices_of(path: Path) -> list[Choice]:
+    """What an experiment file says was chosen, and where; raises ValueError naming the file and the field."""
+    return _read(path)[2] if CHOSEN_ON in text_of(path) else []
 
 
 def question(content: str) -> str:
@@ -109,7 +118,8 @@ def question(content: str) -> str:
     return " ".join(line.lstrip("# ") for line in top)
 
 
-def _read(path: Path) -> tuple[str, dict[str, Any]]:
+def _read(path: Path) -> tuple[str, dict[str, Any], list[Choice]]:
+    """The text of a file, the parameters and blocks in it, and what it says was chosen."""
     if not path.is_file():
         there = sorted(other.stem for other in path.parent.glob("*.yaml"))
         close = difflib.get_close_matches(path.stem, there, n=1)
@@ -119,17 +129,24 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
     content = text_of(path)
-    return content, yaml_in(content, path)
+    given = yaml_in(content, path)
+    if CHOSEN_ON not in given:
+        return content, given, []
+    try:
+        block = given.pop(CHOSEN_ON)
+        return content, given, declared(block, {name: each for name, each in given.items() if name not in BLOCKS})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def _common(base: Path | str) -> dict[str, Any]:
-    """What all runs of another experiment file have in common."""
-    _, given = _read(Path(base))
+def _common(base: Path | str) -> tuple[dict[str, Any], list[Choice]]:
+    """What all runs of another experiment file have in common, and what it says was chosen."""
+    _, given, choices = _read(Path(base))
     try:
         _blocks(given)
     except ValueError as error:
         raise ValueError(f"{base}: {error}") from error
-    return {name: value for name, value in given.items() if name not in BLOCKS}
+    return {name: value for name, value in given.items() if name not in BLOCKS}, choices
 
 
 def _values(name: str, value: Any) -> list[Any]:
@@ -173,8 +190,8 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
     """The changes of every block that is there; a parameter may be in one block alone."""
     for name in given:
         if name not in BLOCKS and name not in Params.model_fields:
-            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, BLOCKS)}")
-    makers = {"sweep": _grid, "zip": _zipped, "runs": _listed, "draw": drawn, "seeds": _seeds}
+            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, (*BLOCKS, CHOSEN_ON))}")
+    makers = {"sweep": grid, "zip": zipped, "runs": _listed, "draw": drawn, "seeds": seeds}
     blocks = {name: makers[name](given[name]) for name in BLOCKS if given.get(name) is not None}
     owner: dict[str, str] = {}
     for block, choices in blocks.items():
@@ -192,29 +209,6 @@ def _varied(change: Change) -> set[str]:
     return set(change) - {NAME}
 
 
-def _lists(block: str, value: Any) -> dict[str, list[Any]]:
-    if not isinstance(value, dict) or not value:
-        raise ValueError(f"{block} must hold parameters and their lists of values, got {value!r}")
-    for name, values in value.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{block} of {name} must be a list of values, got {values!r}")
-    return value
-
-
-def _grid(value: Any) -> list[Change]:
-    lists = _lists("sweep", value)
-    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
-
-
-def _zipped(value: Any) -> list[Change]:
-    lists = _lists("zip", value)
-    lengths = {name: len(values) for name, values in lists.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise ValueError(f"zip puts lists side by side, so all must be as long as each other: {told}")
-    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-
-
 def _listed(value: Any) -> list[Change]:
     if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
         raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
@@ -223,12 +217,6 @@ def _listed(value: Any) -> list[Change]:
         if not isinstance(name, str) or not PLAIN.fullmatch(name) or names.count(name) > 1:
             raise ValueError(f"runs: name must be 1 to 40 letters, digits, spaces or -, each its own; got {name!r}")
     return value
-
-
-def _seeds(value: Any) -> list[Change]:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"seeds must be a whole number >= 1, how many seeds from 0 on; got {value!r}")
-    return [{"seed": seed} for seed in range(value)]
 
 
 def _text(told: Change) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tadlib.files import read_json
 from tadlib.workbook import evidence, execution, lab_log, runs
 from tadlib.workbook.report import page
 from tadlib.workbook.report_params import ReportParams
@@ -29,7 +30,8 @@ def report(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print)
     if reason is not None:
         raise runs.RunError(f"report.ipynb failed ({reason}): see {target / 'report.ipynb'}")
     made = page(target / "report.ipynb")
-    for line in lab_log.update(root, found):
+    kept = target / "report.json"
+    for line in lab_log.update(root, read_json(kept)) if kept.is_file() else ():
         say(line)
     return made
 

@@ -33,9 +33,9 @@ NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
 
 # modules that run, ask, compare and show: a change in them changes no stage's result
 RUNNING = frozenset(
-    "cli command_line engine warm plans draws experiments execution extraction sharing clusters tracking forecast "
-    "comparison report reporting report_params evidence lab_log tables telling variants vocabularies asking "
-    "doctor viewer benchmark".split()
+    "cli command_line engine warm plans draws choices experiments execution extraction sharing clusters tracking "
+    "forecast comparison report reporting report_params evidence lab_log tables telling variants differences records "
+    "vocabularies asking doctor viewer benchmark".split()
 )
 
 

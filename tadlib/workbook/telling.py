@@ -1,53 +1,81 @@
-"""How a comparison is told: rows of a table, one line for each question, and what is kept as JSON."""
+"""How a comparison is told: rows of a table, and one line for each question."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tadlib.evaluation.statistics import Verdict
+from tadlib.workbook.differences import Row, samples
 from tadlib.workbook.evidence import Entry
-from tadlib.workbook.runs import project_root
+from tadlib.workbook.records import Record, record
 from tadlib.workbook.stages import STAGES
 from tadlib.workbook.tables import Number
-from tadlib.workbook.variants import Row, samples
 
 
-def measured(rows: Sequence[Row], metric: str) -> str:
-    """What was measured of one question, in words; empty where variants share no split and seed."""
-    base = next(row for row in rows if row.variant == row.study.baseline)
-    if len(rows) == 1:
-        alone = "" if base.variant == "as it is" else f" with {base.variant}"
-        return f"{metric} {100 * base.values.mean:.1f}{alone}{_spread(base)} ({sample(base)})"
-    compared = [row for row in rows if row.difference is not None]
+def measured(told: Sequence[Record]) -> str:
+    """What was measured of one question, in words, from its records; empty where variants share no split and seed."""
+    base = next(each for each in told if each["variant"] == each["baseline"])
+    if len(told) == 1:
+        return _alone(base)
+    compared = [each for each in told if each["difference"]]
     if not compared:
         return ""
-    alike = len({row.basis for row in compared}) == 1
-    told = [
-        f"{row.variant}: {difference(row.difference)}, {row.difference.verdict}" + ("" if alike else f" ({row.basis})")
-        for row in compared
+    alike = len({each["basis"] for each in compared}) == 1 and not any(each["apart"] for each in compared)
+    rows = [
+        f"{each['variant']}: {difference(each['difference'])}, {each['difference']['verdict']}"
+        + ("" if alike else f" ({each['basis']}{_beside(each)})")
+        for each in compared
     ]
-    common = f" ({compared[0].basis})" if alike else ""
-    return f"{metric} {100 * base.values.mean:.1f} with {base.variant}; {'; '.join(told)}{common}"
+    common = f" ({compared[0]['basis']})" if alike else ""
+    seen = ", not held out" if base["chosen on"] else ""
+    mean = 100 * base["values"]["mean"]
+    return f"{base['metric']} {mean:.1f} with {base['variant']}{seen}; {'; '.join(rows)}{common}"
 
 
-def _spread(row: Row) -> str:
-    spread = row.values.deviation
-    return "" if np.isnan(spread) else f", s.d. of runs {100 * spread:.1f}"
+def _alone(told: Record) -> str:
+    """What the runs of a question with a single variant came to, those that had part in a choice beside the others."""
+    alone = "" if told["variant"] == "as it is" else f" with {told['variant']}"
+    whole = f"{told['metric']} {100 * told['values']['mean']:.1f}{alone}{_spread(told['values'])}"
+    basis = samples(len(told["splits"]), len(told["seeds"]))
+    if not told["chosen on"]:
+        return f"{whole} ({basis})"
+    names = listed(told["chosen on"]["parameters"])
+    rest = told["chosen on"]["rest"]
+    if rest is None:
+        return f"{whole} ({basis}), not held out: {names} chosen on {listed(told['chosen on']['splits'], 5)}"
+    held = f"{told['metric']} {100 * rest['mean']:.1f}{alone}{_spread(rest)} ({told['chosen on']['basis']}"
+    over = f"over all {basis} {100 * told['values']['mean']:.1f}{_spread(told['values'])}, not held out"
+    return f"{held} that had no part in choosing {names}; {over})"
 
 
-def sample(row: Row) -> str:
-    """Over what the runs of a variant are spread."""
-    keys = [run.key for run in row.study.variants[row.variant]]
-    return samples(len({key[:2] for key in keys}), len({key[2] for key in keys}))
+def _beside(told: Record) -> str:
+    """What stands beside the basis of a difference where some pairs had part in choosing what tells the two apart."""
+    if not told["apart"]:
+        return ""
+    names, whole = listed(told["apart"]), told["over all"]
+    if whole is None:
+        return f", not held out: some had part in choosing {names}"
+    return f" that had no part in choosing {names}; over all {whole['basis']} {difference(whole)}, not held out"
 
 
-def difference(found: Verdict) -> str:
-    """A difference in points, with its interval where that is known."""
-    interval = f" [{_signed(found.low)}, {_signed(found.high)}]" if np.isfinite(found.low) else ""
-    return f"{_signed(found.difference)}{interval}"
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Names, each once, the last of many as their number."""
+    names = sorted(set(names))
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    *first, last = [*names[:most], *more]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _spread(values: Mapping[str, Any]) -> str:
+    return "" if values["deviation"] is None else f", s.d. of runs {100 * values['deviation']:.1f}"
+
+
+def difference(found: Mapping[str, Any]) -> str:
+    """A difference of a record in points, with its interval where that is known."""
+    interval = f" [{_signed(found['low'])}, {_signed(found['high'])}]" if found["low"] is not None else ""
+    return f"{_signed(found['difference'])}{interval}"
 
 
 def _signed(fraction: float) -> str:
@@ -58,22 +86,34 @@ def _signed(fraction: float) -> str:
 
 def table_row(row: Row, metric: str) -> dict[str, object]:
     """A variant beside the baseline, as a row of a table."""
-    spent, found = cost(row), row.difference
-    spread, gained = row.values.deviation, float("nan") if found is None else found.difference
+    spent, told = cost(row), record(row, metric)
+    found, rest = told["difference"], row.chosen and row.chosen.rest
+    spread, gained = row.values.deviation, float("nan") if found is None else found["difference"]
     return {
         "experiment": row.study.title,
         "variant": row.variant,
         f"mean {metric} (%)": points(row.values.mean),
         "s.d.": Number("" if np.isnan(spread) else f"{100 * spread:.1f}", spread),
         "runs": count(row.values.number),
+        "held out (%)": Number("none", float("nan")) if row.chosen and not rest else points((rest or row.values).mean),
         "difference (points)": Number("" if np.isnan(gained) else _signed(gained), gained),
-        "95 % interval": "" if found is None or np.isinf(found.low) else difference(found).split(" ", 1)[1],
-        "verdict": "baseline" if row.variant == row.study.baseline else "no pair" if found is None else found.verdict,
-        "over": row.basis,
+        "95 % interval": "" if found is None or found["low"] is None else difference(found).split(" ", 1)[1],
+        "verdict": verdict(row),
+        "over": row.basis + _beside(told),
+        "chosen on": "; ".join(
+            f"{split}: {listed(names)}" for split, names in (row.chosen.splits if row.chosen else {}).items()
+        ),
         "time (s)": Number(f"{spent['seconds']:.0f}", spent["seconds"]),
         "memory (MB)": Number(f"{spent['memory']:.0f}", spent["memory"]),
         "not alike": ", ".join(row.unlike),
     }
+
+
+def verdict(row: Row) -> str:
+    """What may be said of a variant, and whether on class splits that were held out."""
+    if row.difference is None:
+        return "baseline" if row.variant == row.study.baseline else "no pair"
+    return row.difference.verdict + ("" if row.held_out else ", not held out")
 
 
 def cost(row: Row) -> dict[str, float]:
@@ -102,25 +142,3 @@ def notebooks(run: Entry, folder: Path) -> dict[str, str]:
                 found[stage] = Path(os.path.relpath(path, folder)).as_posix()
                 break
     return found
-
-
-def record(row: Row, metric: str) -> dict[str, Any]:
-    """A row as JSON, in fractions; an interval that nobody knows is null."""
-    found: Mapping[str, Any] = row.difference._asdict() if row.difference else {}
-    known = {name: None if isinstance(each, float) and not np.isfinite(each) else each for name, each in found.items()}
-    spreads = {name: None if each != each else each for name, each in row.values._asdict().items()}
-    runs = [run.dir for run in row.study.variants[row.variant]]
-    root = project_root()
-    return {
-        "experiment": row.study.name,
-        "data": row.study.data,
-        "protocol": row.study.protocol,
-        "variant": row.variant,
-        "baseline": row.study.baseline,
-        "metric": metric,
-        "values": spreads,
-        "difference": known or None,
-        "basis": row.basis,
-        "not alike": list(row.unlike),
-        "runs": [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in runs],
-    }

@@ -1,30 +1,22 @@
-"""Which variant is better, and is the difference real? Runs become variants, variants become paired differences.
+"""Runs become variants of a question.
 
-Runs of one question that differ in their class split and seed alone are one variant. Two variants are compared on the
-(split, seed) they share: the seeds of a class split are averaged first, because what a split makes easy is easy for
-all of them, and the interval is Student's over class splits; with one class split it is over seeds. With a single pair
-the test videos can be drawn again instead, if the caller knows how. What was scored under different protocols is never
-compared: each protocol is a study of its own.
+Runs of one question that differ in their class split and seed alone are one variant; `differences` compares them. What
+was scored under different protocols is never compared: each protocol is a study of its own.
 """
 
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from tadlib.evaluation.statistics import Spread, Verdict, compare_splits, spread
 from tadlib.workbook.evidence import Entry, data_of, differing
 
 SAMPLE = {"split", "split_id", "seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
 MOST_NAMES = 4  # parameters that a label of a variant spells out
-
-Videos = Callable[[Entry, Entry], Verdict | None]  # two runs -> their difference with an interval over videos
 
 
 class Story(NamedTuple):
@@ -55,17 +47,6 @@ class Study:
     def title(self) -> str:
         """Name and data."""
         return f"{self.name} ({self.on})"
-
-
-class Row(NamedTuple):
-    """One variant beside the baseline."""
-
-    study: Study
-    variant: str
-    values: Spread  # of the metric, over all runs of the variant
-    difference: Verdict | None  # variant minus baseline; None for the baseline itself, or without a pair
-    basis: str  # what the interval is over
-    unlike: tuple[str, ...]  # what differs between the runs compared, besides their parameters
 
 
 def story(comment: str) -> Story:
@@ -182,69 +163,3 @@ def value(entry: Entry, metric: str) -> float:
         hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(numbers)}"
         raise ValueError(f"metric must be a number of {entry.dir / 'metrics.json'}; got {metric!r}; {hint}")
     return float(entry.metrics[metric])
-
-
-def compare(study: Study, metric: str, by_videos: Videos = lambda first, second: None) -> list[Row]:
-    """A row for each variant: the metric's mean and spread, and its paired difference to the baseline."""
-    base = study.variants[study.baseline]
-    rows = []
-    for variant, runs in study.variants.items():
-        pairs = [] if variant == study.baseline else pairs_of(runs, base)
-        difference, basis = _difference(pairs, metric, by_videos)
-        spreads = spread([value(run, metric) for run in runs])
-        rows.append(Row(study, variant, spreads, difference, basis, unlike(runs, base, pairs)))
-    return rows
-
-
-def pairs_of(first: Sequence[Entry], second: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """Runs of two variants on the same class split and seed; of runs made twice the last counts."""
-    ours, theirs = ({run.key: run for run in runs} for runs in (first, second))
-    return [(ours[key], theirs[key]) for key in ours if key in theirs]
-
-
-def _difference(pairs: Sequence[tuple[Entry, Entry]], metric: str, by_videos: Videos) -> tuple[Verdict | None, str]:
-    if not pairs:
-        return None, ""
-    by_split: dict[tuple, list[float]] = {}
-    for first, second in pairs:
-        by_split.setdefault(first.key[:2], []).append(value(first, metric) - value(second, metric))
-    seeds = {first.key[2] for first, _ in pairs}
-    basis = samples(len(by_split), len(seeds))
-    if len(pairs) < len(by_split) * len(seeds):
-        basis += f" ({len(pairs)} pairs)"
-    units = [float(np.mean(each)) for each in by_split.values()] if len(by_split) > 1 else next(iter(by_split.values()))
-    if len(units) == 1 and metric == "mAP":
-        found = by_videos(*pairs[0])
-        if found is not None:
-            return found, f"{basis}, over videos"
-    return compare_splits(units, [0.0] * len(units)), basis
-
-
-def samples(splits: int, seeds: int) -> str:
-    """Over how many class splits and seeds something was measured, in words."""
-    return f"{splits} split{'s' * (splits != 1)} × {seeds} seed{'s' * (seeds != 1)}"
-
-
-def unlike(first: Sequence[Entry], second: Sequence[Entry], pairs: Sequence[tuple[Entry, Entry]]) -> tuple[str, ...]:
-    """What the runs compared do not have in common, and whether their code was committed."""
-    runs = (*first, *second)
-    facts = dict.fromkeys(name for run in runs for name in run.facts if name != "data")
-    found = [name for name in facts if len({run.facts.get(name) for run in runs}) > 1]
-    found += ["data"] if any(a.facts.get("data") != b.facts.get("data") for a, b in pairs) else []
-    changed = any("+changes" in run.facts.get("commit", "") for run in runs)
-    return tuple(found + (["uncommitted changes"] if changed else []))
-
-
-def per_class(study: Study) -> dict[str, dict[str, float]]:
-    """Variant -> class -> mean paired difference of its average precision to the baseline, where both have it."""
-    base, found = study.variants[study.baseline], {}
-    for variant, runs in study.variants.items():
-        if variant == study.baseline:
-            continue
-        gained: dict[str, list[float]] = {}
-        for ours, theirs in pairs_of(runs, base):
-            own, other = ours.metrics.get("per_class", {}), theirs.metrics.get("per_class", {})
-            for label in own.keys() & other.keys():
-                gained.setdefault(label, []).append(own[label] - other[label])
-        found[variant] = {label: float(np.mean(each)) for label, each in sorted(gained.items())}
-    return found

@@ -12,13 +12,16 @@ from tadlib.evaluation.rows import Comparison, compare
 from tadlib.evaluation.statistics import Verdict, compare_videos
 from tadlib.files import write_json
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import evidence, telling, variants
+from tadlib.workbook import differences, evidence, plans, telling, variants
+from tadlib.workbook.choices import Choice
+from tadlib.workbook.differences import Row
 from tadlib.workbook.evidence import Entry, Evidence
 from tadlib.workbook.params import Params
+from tadlib.workbook.records import Record, records
 from tadlib.workbook.report_params import ReportParams
-from tadlib.workbook.runs import resolve
+from tadlib.workbook.runs import project_root, resolve
 from tadlib.workbook.tables import Links, Number, Sortable
-from tadlib.workbook.variants import Row, Study
+from tadlib.workbook.variants import Study
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,18 @@ class Compared:
     params: ReportParams
     found: Evidence
     studies: tuple[Study, ...]
+    choices: tuple[Choice, ...] = ()  # what the project's parameters files say was chosen by looking at results
 
     @cached_property
     def rows(self) -> list[Row]:
         """Every variant of every study."""
-        return [row for each in self.studies for row in variants.compare(each, self.params.metric, by_videos)]
+        asked = self.params.metric, by_videos, self.choices
+        return [row for each in self.studies for row in differences.compare(each, *asked)]
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """Every variant of every study as data, as `report.json` keeps it."""
+        return [each for study in self.studies for each in records(self._rows_of(study), self.params.metric)]
 
     def _rows_of(self, study: Study) -> list[Row]:
         return [row for row in self.rows if row.study is study]
@@ -72,7 +82,7 @@ class Compared:
                 "claim": study.story.claim,
                 "baseline": study.baseline,
                 "variants": [
-                    {"variant": row.variant} | row.difference._asdict()
+                    {"variant": row.variant} | row.difference._asdict() | {"verdict": telling.verdict(row)}
                     for row in self._rows_of(study)
                     if row.difference is not None
                 ],
@@ -90,7 +100,7 @@ class Compared:
                     "the log said": study.story.claim or "no claim on record",
                     "rows": ", ".join(map(str, study.story.rows)),
                     "data": study.on,
-                    "we measured": telling.measured(self._rows_of(study), self.params.metric)
+                    "we measured": telling.measured(records(self._rows_of(study), self.params.metric))
                     or "nothing to compare with",
                 }
                 for study in self.studies
@@ -158,7 +168,7 @@ class Compared:
         return {
             f"{study.name}: {variant}" if several else variant: gained
             for study in self.studies
-            for variant, gained in variants.per_class(study).items()
+            for variant, gained in differences.per_class(study).items()
         }
 
     def runs(self) -> Sortable:
@@ -191,7 +201,7 @@ class Compared:
         """Write `report.json`: every row with full precision; says where, or that nothing is kept."""
         if not self.params.run_dir:
             return "nothing is kept: pass run_dir to keep report.json"
-        write_json(self.folder / "report.json", [telling.record(row, self.params.metric) for row in self.rows])
+        write_json(self.folder / "report.json", self.records)
         return f"{len(self.rows)} variants of {len(self.studies)} experiments in {self.folder.name}/report.json"
 
 
@@ -199,7 +209,8 @@ def compare_runs(params: ReportParams) -> Compared:
     """The runs below the folders asked for, as studies; raises RunError where there are none."""
     found = evidence.read(resolve(folder) for folder in params.folders)
     made = variants.studies(found.entries, params.baseline, params.together)
-    return Compared(params, found, tuple(made))
+    files = sorted((project_root() / "params").glob("*.yaml"))
+    return Compared(params, found, tuple(made), tuple(each for path in files for each in plans.choices_of(path)))
 
 
 def by_videos(first: Entry, second: Entry) -> Verdict | None:
