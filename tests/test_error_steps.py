@@ -3,6 +3,7 @@
 from dataclasses import replace
 from unittest.mock import create_autospec
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,13 +27,14 @@ VIDEOS = tuple(
 
 @pytest.fixture
 def data(tmp_path):
-    """Annotations and classes; no features, which these steps do not read."""
+    """Annotations and classes; features of nothing, of which these steps read the length alone."""
     classes = ("Diving", "Shotput")
     benchmark = Benchmark("x", tmp_path, VIDEOS, classes, "val", "test", (0.3, 0.5))
     made = object.__new__(Data)
     fields = {"benchmark": benchmark, "classes": ClassSplit(50, 0, (), classes), "params": Params()}
     fields |= {"store": create_autospec(FeatureStore, instance=True), "broken": {}}
     fields |= {"encoder": create_autospec(Encoder, instance=True)}
+    fields["store"].stored.return_value = np.zeros((375, 4), np.float32)  # 100 s of 8 frames of 30 a second
     for name, value in fields.items():
         object.__setattr__(made, name, value)
     return made
