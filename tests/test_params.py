@@ -1,6 +1,7 @@
 """The vocabulary refuses what is misspelt or impossible, and says what would be right."""
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from tadlib.workbook.params import Params, allowed
 from tadlib.workbook.recipes import RECIPES
@@ -74,6 +75,85 @@ def test_notebook_parameters_come_from_the_cells_that_only_assign():
     params = Params.from_notebook(namespace)
     assert (params.split, params.queries, params.lr, params.window) == (50, 30, 1e-4, 64)
     assert params.epochs == RECIPES["demo"]["epochs"]
+
+
+TAGGED = "split: int = 75  # per cent\nlr: float = None\nepochs: int = None  # passes\nseed: int = 0\n"
+
+
+def ran(*cells: str) -> dict:
+    """The names of a notebook after its cells ran one after the other, as a kernel has them."""
+    shell = InteractiveShell()
+    for cell in cells:
+        shell.run_cell(cell, store_history=True)
+    return shell.user_ns
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "epochs = 2 * 10",
+        "epochs: int = 2 * 10",
+        "import math\nepochs = int(math.sqrt(400))",
+        "%precision 3\nepochs = 20",
+        "%%time\nepochs = 20",
+        "%time epochs = 20",
+        "print('mine')\nepochs = 20",
+        "if True:\n    epochs = 20\nelse:\n    epochs = 3",
+        "epochs = (\n    20\n)",
+        "epochs, seed = 20, 0",
+        "epochs = seed = 20",
+        "epochs = 10\nepochs *= 2",
+        "base = 10\nepochs = base * 2",
+        "_mine = 10\nepochs = 20",
+        "def twice(k):\n    lr = 2 * k\n    return lr\n\nepochs = twice(10)",
+        "for k in range(21):\n    epochs = k",
+        "with open('/dev/null') as f:\n    epochs = 20",
+        "epochs = len([lr for lr in range(20)])",
+        "!true\nepochs = 20",
+    ],
+)
+def test_a_parameters_cell_sets_what_it_leaves_whatever_is_written_in_it(cell):
+    for tagged in (cell, f"{TAGGED}{cell}" if not cell.startswith("%%") else cell):
+        assert Params.from_notebook(ran("k = 5", tagged, "k = 6", "lr = None")).epochs == 20
+
+
+def test_the_readers_other_cells_set_nothing_and_stop_nothing():
+    scratch = (
+        "k = 5",
+        "window = object()",
+        "split = 'mine'",
+        "epochs: list = [3]",
+        "# Notes\nheads = 3",
+        "x =",
+        "x: int = 2",
+    )
+    namespace = ran("k = 5", "seed = 'early'", TAGGED, "# Parameters\nqueries = 30\nlr = 0.5\n", *scratch)
+    assert Params.from_notebook(namespace) == Params.check({"queries": 30, "lr": 0.5})
+
+
+def test_a_parameter_that_another_cell_overwrote_is_not_guessed():
+    namespace = ran(f"{TAGGED}queries = 2 * 10", "queries = 3")
+    with pytest.raises(ValueError, match="queries of the parameters cell was set again .* reads 3: run the parameters"):
+        Params.from_notebook(namespace)
+
+
+def test_of_a_cell_that_was_edited_and_run_again_the_last_version_counts():
+    first = f"{TAGGED}spilt = 50\nqueries = 9\n"
+    assert Params.from_notebook(ran(first, "k = 5", TAGGED.replace("75", "50"))) == Params.check({"split": 50})
+    injected = "# Parameters\nqueries = 30\nwidth = 64\n"
+    again = Params.from_notebook(ran(injected, TAGGED, injected.replace("30", "31")))
+    assert again == Params.check({"queries": 31, "width": 64})
+
+
+def test_given_is_what_papermill_passes_or_the_reader_changes():
+    namespace = ran(TAGGED.replace("None  # passes", "2 * 5"), "# Parameters\nsplit = 75\nwidth = None\n", "heads = 3")
+    assert Params.given_in(namespace) == {"epochs": 10, "split": 75}
+
+
+@pytest.mark.parametrize("cell", [f"{TAGGED}spilt = 2 * 25", f"{TAGGED}print(1)\nspilt: int = 50"])
+def test_a_misspelt_name_in_the_parameters_cell_stops_the_notebook(cell):
+    with pytest.raises(ValueError, match="unknown parameter 'spilt'; did you mean 'split'?"):
+        Params.from_notebook(ran(cell))
 
 
 def test_a_name_that_papermill_injects_but_nobody_knows_stops_the_notebook():

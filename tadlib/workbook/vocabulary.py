@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tadlib.data.checks import nearest
-from tadlib.workbook.cells import assigned
+from tadlib.workbook import cells
 
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
@@ -51,10 +51,27 @@ class Vocabulary(BaseModel):
         """The parameters in force in a notebook; `namespace` is its globals().
 
         Papermill only warns about a name that no cell declares and goes on with the default. Here every name set in
-        a cell of plain assignments (the parameters cell, and the one papermill injects) must be in the vocabulary.
+        the parameters cell, and in the one papermill injects, must be in the vocabulary.
         """
-        names = assigned(namespace.get("In", [])) - IGNORED
-        return cls.check({name: namespace[name] for name in names if name in namespace})
+        return cls.check(cls.set_in(namespace))
+
+    @classmethod
+    def set_in(cls, namespace: Mapping[str, Any]) -> dict[str, Any]:
+        """What the parameter cells of a notebook set, unchecked."""
+        return cells.values(namespace, cls.model_fields)
+
+    @classmethod
+    def given_in(cls, namespace: Mapping[str, Any]) -> dict[str, Any]:
+        """What was really given, unchecked: what papermill injects, and what differs from the default of its cell.
+
+        A parameters cell repeats the vocabulary's defaults, so a value equal to its default asks for nothing.
+        """
+        injected, fields = cells.injected(namespace, cls.model_fields), cls.model_fields
+        return {
+            name: value
+            for name, value in cls.set_in(namespace).items()
+            if value is not None and (name in injected or name not in fields or value != fields[name].default)
+        }
 
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from the vocabulary's defaults."""
