@@ -23,7 +23,7 @@ def dataset(folder, videos=8, seconds=16.0):
             "subset": "training" if number < videos / 2 else "validation",
             "duration": seconds,
             "fps": 25,
-            "annotations": [{"segment": [1, 6], "label": CLASSES[number % 4]}],
+            "annotations": [{"segment": [min(2, seconds / 2), 6], "label": CLASSES[number % 4]}],
         }
         for number in range(videos)
     }
