@@ -132,7 +132,7 @@ def test_a_report_opens_without_a_network_and_without_code(stage, run, tmp_path)
     page = (tmp_path / f"{stage}.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") >= FIGURES[stage]
     assert not ADDRESS.findall(page), "nothing is fetched"
-    assert "Params.from_notebook" not in page and 'class="tad-banner"' in page
+    assert "globals()" not in page and 'class="tad-banner"' in page
     assert page.count("alt=") >= FIGURES[stage]
 
 

@@ -99,7 +99,7 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     places, options = parse(argv)
     source = Path(argv[places[0]])
     given = given_parameters(options)
-    params = vocabularies.of(stage).check(given)
+    params = vocabularies.check(stage, given)
     name = params.writes_to
     chosen = getattr(params, name)
     if len(places) > 1:
@@ -168,6 +168,6 @@ def install() -> None:
         return
     try:
         sys.argv[1:] = complete(sys.argv[1:], lambda text: print(text, file=sys.stderr, flush=True))
-    except (ValueError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"papermill: {error}", file=sys.stderr)
         raise SystemExit(2) from None

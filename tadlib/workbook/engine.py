@@ -54,7 +54,7 @@ def _check(nb: NotebookNode) -> None:
     from tadlib.workbook import vocabularies
 
     given = nb.metadata.get("papermill", {}).get("parameters", {})
-    vocabularies.of(nb.metadata.tadlib.get("stage", "")).check(given)
+    vocabularies.check(nb.metadata.tadlib.get("stage", ""), given)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from tadlib.workbook.params import Params
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
 MEMORY = {"peak_memory_mb": "memory", "peak_gpu_memory_mb": "GPU memory"}
+OUTDATED = {"detections.json": ("metrics.json",)}  # what describes an artefact, and no other one
 RESULT = "application/vnd.tad.result+json"
 
 
@@ -70,10 +71,37 @@ class Run:
         """Where an artefact of this run is, or will be."""
         return self.dir / name
 
+    def target(self, name: str) -> Path:
+        """Where this stage may write an artefact.
+
+        What another stage wrote under that name is kept with its stage in the name: train's metrics.json becomes
+        metrics.train.json. With new detections the metrics of the earlier ones are set aside too.
+        """
+        own = self.record.setdefault("files", [])
+        for each in (name, *OUTDATED.get(name, ())):
+            if self.path(each).exists() and each not in own:
+                self._set_aside(each)
+        if name not in own:
+            own.append(name)
+            _write_record(self.dir, self.stage, self.record)
+        return self.path(name)
+
+    def _set_aside(self, name: str) -> None:
+        others = {stage: record for stage, record in records(self.dir).items() if stage != self.stage}
+        owner = next((stage for stage, record in others.items() if name in record.get("files", [])), "earlier")
+        kept = self.path(name).with_name(f"{Path(name).stem}.{owner}{Path(name).suffix}")
+        if kept.exists():
+            raise RunError(f"{self.dir} has {name} and {kept.name}: move one away, results are never overwritten")
+        os.replace(self.path(name), kept)
+        if owner in others:
+            files = [kept.name if file == name else file for file in others[owner]["files"]]
+            _write_record(self.dir, owner, others[owner] | {"files": files})
+
     def save_json(self, name: str, value: Any) -> Path:
         """Write an artefact as JSON, whole or not at all."""
-        write_json(self.path(name), value)
-        return self.path(name)
+        path = self.target(name)
+        write_json(path, value)
+        return path
 
     def require(self, name: str, stage: str) -> Path:
         """The path of an artefact that `stage` writes; where it is missing, an error that says what to run."""
@@ -160,11 +188,12 @@ def start(stage: str, params: Params) -> Run:
     folder = resolve(params.run_dir) if params.run_dir else project_root() / "outputs" / "adhoc" / new_name(stage)
     try:
         folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
-        if records(folder).get(stage, {}).get("status") == "finished":
+        before = records(folder).get(stage, {})
+        if before.get("status") == "finished":
             raise RunError(
                 f"{stage} has already finished in {folder}: results are never overwritten; pass another run_dir"
             )
-        record = provenance(params) | {"status": "running"}
+        record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
         _write_record(folder, stage, record)
     except OSError as error:
         raise RunError(f"cannot write into {folder} ({error.strerror}): free space or pass another run_dir") from error

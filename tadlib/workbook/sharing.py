@@ -126,7 +126,7 @@ def _attempt(
 ) -> tuple[Path, str | None]:
     """Execute a stage in a folder of its own; that folder, and None or why it failed.
 
-    What the run has from earlier stages is linked there first. A failed notebook goes to the run.
+    What the run has from earlier stages is linked there first, with their records. A failed notebook goes to the run.
     """
     say(f"{stage} ...")
     attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
@@ -135,6 +135,8 @@ def _attempt(
     for other in stages.STAGES[: stages.STAGES.index(stage)]:
         for file in earlier.get(other, {}).get("files", []):
             _link(folder / file, attempt / file)
+    if earlier:
+        write_json(attempt / "run.json", earlier)
     before = {path: path.stat().st_mtime_ns for path in attempt.rglob("*") if path.is_file()}
     parameters = stages.reduced(stage, given) | {"run_dir": relative(attempt)}
     notebook = attempt / f"{stage}.ipynb"

@@ -38,6 +38,9 @@ RUNNING = frozenset(
     "vocabularies asking doctor viewer benchmark".split()
 )
 
+COUNTING = frozenset({"protocol"})  # what evaluate reads for itself
+MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
+
 
 def depends_on(stage: str, params: Params) -> frozenset[str]:
     """The names of the parameters that can change what a stage leaves behind for the later ones."""
@@ -52,6 +55,19 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
     if params.validation:
         names |= MERGING | {"filter_threshold", "protocol"}
     return everything if params.curves else names
+
+
+def settled(stage: str, params: Params) -> frozenset[str]:
+    """The parameters that a finished stage, which had these, leaves no later one to change.
+
+    What was prepared can be trained on in any way, what was trained be named in any way, and what was named be counted
+    in any way; `curves` are only looked at.
+    """
+    if stage == "prepare":
+        return DATA - MACHINE
+    if stage == "train":
+        return depends_on("train", params.model_copy(update={"curves": False})) - MACHINE
+    return depends_on(stage, params) - COUNTING - MACHINE
 
 
 def read_by(stage: str, params: Params) -> dict[str, Any]:

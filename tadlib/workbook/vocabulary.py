@@ -4,9 +4,10 @@ import difflib
 import html
 import typing
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tadlib.data.checks import nearest
 from tadlib.workbook import cells
@@ -72,6 +73,13 @@ class Vocabulary(BaseModel):
             for name, value in cls.set_in(namespace).items()
             if value is not None and (name in injected or name not in fields or value != fields[name].default)
         }
+
+    @classmethod
+    def same(cls, name: str, value: Any, other: Any) -> bool:
+        """Whether two values of a parameter are one, in whatever type they arrived."""
+        with suppress(ValidationError):
+            value = TypeAdapter(cls.model_fields[name].annotation).validate_python(value)
+        return value == other or str(value) == str(other)
 
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from the vocabulary's defaults."""

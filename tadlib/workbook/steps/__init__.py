@@ -1,7 +1,7 @@
 """Where parameters meet the science: each step of the pipeline as one call of a notebook.
 
-A step takes the checked parameters apart into plain arguments and calls the rooms of the science wing; it computes
-nothing itself.
+A step takes the checked parameters apart into plain arguments, calls the rooms of the science wing, and puts together
+what they answer: the rows of a table, the floors and ceilings beside a run, the record of a run.
 """
 
 from tadlib.workbook.steps.answers import answer, propose
@@ -12,6 +12,7 @@ from tadlib.workbook.steps.detected import answer_viewer, begin, finish, notes, 
 from tadlib.workbook.steps.detector import (
     attention,
     load_detector,
+    load_proposals,
     save_proposals,
     train,
     training_windows,
@@ -79,6 +80,7 @@ __all__ = [
     "inventory",
     "leaks",
     "load_detector",
+    "load_proposals",
     "name",
     "named_segments",
     "notes",

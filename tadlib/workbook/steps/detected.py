@@ -158,7 +158,7 @@ def _preview(asked: Asked) -> bytes:
 
 def finish(asked: Asked, detections: Detections, run: Run) -> Result:
     """Write `detections.json` and the clips that were asked for; close the record."""
-    write_detections(run.path("detections.json"), {asked.clip.path.stem: detections})
+    write_detections(run.target("detections.json"), {asked.clip.path.stem: detections})
     wanted = detections.segments[: asked.asking.clips].tolist()
     if wanted:
         own.cut(asked.clip, wanted, run.path("clips"))

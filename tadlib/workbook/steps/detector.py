@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -21,8 +23,9 @@ from tadlib.detector.matching import Costs
 from tadlib.detector.network import ConditionalDetr, Switches
 from tadlib.detector.parallel import ALONE, Team
 from tadlib.detector.proposals import Proposals
-from tadlib.files import Progress, atomic, silent
+from tadlib.files import Progress, atomic, read_json, silent
 from tadlib.workbook import stages
+from tadlib.workbook.inheritance import agrees
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run, RunError
 from tadlib.workbook.steps.answers import texts_read
@@ -69,7 +72,7 @@ def train(
         begun = time.monotonic()
         model, history = fit(data, windows, params, checkpoint, progress, log=log)
         run.earlier = max(0.0, sum(row["seconds"] for row in history) - (time.monotonic() - begun))
-        with atomic(run.path("checkpoint.pt")) as temporary:
+        with atomic(run.target("checkpoint.pt")) as temporary:
             saved = {"model": model.state_dict(), "params": params.model_dump(), "about": origin(data)}
             torch.save(saved, temporary)
     return model, history
@@ -150,17 +153,30 @@ def network(channels: int, params: Params, classes: int = 0) -> ConditionalDetr:
 def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:
     """The detector of an earlier stage; its own parameters decide its shape.
 
-    Raises RunError for one that reads other texts than the parameters say.
+    Raises RunError where the parameters or the seen classes are not those of its training.
     """
-    saved = torch.load(run.require("checkpoint.pt", "train"), map_location="cpu", weights_only=True)
+    saved = trained_here(data, params, run)
     trained = Params.check(saved["params"])
-    for name in ("target", "fuse_text"):
-        was, now = getattr(trained, name), getattr(params, name)
-        if was != now:
-            raise RunError(f"{name} must be that of the training in {run.dir}, got {now}: pass -p {name} {was}")
     model = network(data.store.read(data.scored[0].id).shape[1], trained, len(data.classes.seen))
     model.load_state_dict(saved["model"])
     return model
+
+
+def trained_here(data: Data, params: Params, run: Run) -> dict[str, Any]:
+    """What the checkpoint of a run holds: `model`, `params` and `about`.
+
+    Raises RunError where the parameters or the seen classes are not those of its training.
+    """
+    saved = torch.load(run.require("checkpoint.pt", "train"), map_location="cpu", weights_only=True)
+    trained = Params.check(saved["params"])
+    agrees(run.stage, "train", stages.settled("train", trained), trained, params.model_dump(), run.dir)
+    knew, now = saved["about"]["seen"], list(data.classes.seen)
+    if sorted(knew) != sorted(now):
+        raise RunError(
+            f"the detector in {run.dir} was trained on the classes {', '.join(knew)}; the class split of "
+            f"{data.params.dataset} now calls these seen: {', '.join(now)}. Its unseen classes are not those asked for"
+        )
+    return saved
 
 
 def attention(model: ConditionalDetr, example: Item, data: Data, params: Params) -> Float[Tensor, "layers q t"]:
@@ -172,14 +188,43 @@ def attention(model: ConditionalDetr, example: Item, data: Data, params: Params)
 
 
 def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:
-    """Proposals as a parquet table: video, start, end (s), score."""
+    """Proposals as a parquet table: video, start, end (s), score, and the embedding of a detector that classifies."""
     frame = pd.concat(
         pd.DataFrame(found.segments.numpy(), columns=["start", "end"]).assign(
-            video=video_id, score=found.scores.numpy()
+            video=video_id,
+            score=found.scores.numpy(),
+            **({} if found.embeddings is None else {"embedding": list(found.embeddings.numpy())}),
         )
         for video_id, found in proposals.items()
     )
+    columns = ["video", "start", "end", "score", *(["embedding"] if "embedding" in frame else [])]
     content = io.BytesIO()
-    frame[["video", "start", "end", "score"]].to_parquet(content, index=False)
+    frame[columns].to_parquet(content, index=False)
     with atomic(path) as temporary:
         temporary.write_bytes(content.getvalue())
+
+
+def load_proposals(data: Data, params: Params, run: Run) -> dict[str, Proposals]:
+    """The proposals of a run whose detections are there, of every scored video.
+
+    Raises RunError where the detector was trained otherwise, and where videos that count were never asked about.
+    """
+    trained_here(data, params, run)
+    frame = pd.read_parquet(run.require("proposals.parquet", "classify"))
+    rows, asked = dict(list(frame.groupby("video"))), read_json(run.require("detections.json", "classify"))["results"]
+    lacking = [video.id for video in data.scored if video.id not in asked]
+    if lacking:
+        raise RunError(
+            f"{len(lacking)} videos that count under protocol={params.protocol} are not in detections.json of "
+            f"{run.dir}, first {lacking[0]}: pass -p protocol {params.protocol} to classify too"
+        )
+    return {video.id: _proposals(rows.get(video.id, frame[:0]), frame) for video in data.scored}
+
+
+def _proposals(rows: pd.DataFrame, frame: pd.DataFrame) -> Proposals:
+    segments = torch.from_numpy(rows[["start", "end"]].to_numpy(np.float32))
+    embeddings = None
+    if "embedding" in rows and len(frame):
+        width = len(frame["embedding"].iloc[0])
+        embeddings = torch.tensor(rows["embedding"].tolist(), dtype=torch.float32).reshape(-1, width)
+    return Proposals(segments, torch.from_numpy(rows["score"].to_numpy(np.float32)), embeddings)

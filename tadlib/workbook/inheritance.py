@@ -1,0 +1,65 @@
+"""The parameters of a stage: what was given, and everything else from the run that it goes on with.
+
+What an earlier stage settled, like the classes that training saw, a later one cannot change.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from tadlib.workbook import runs, stages
+from tadlib.workbook.params import Params
+from tadlib.workbook.runs import RunError
+from tadlib.workbook.stages import STAGES
+
+
+def parameters(stage: str, namespace: Mapping[str, Any]) -> Params:
+    """The parameters in force in the notebook of a stage; `namespace` is its globals()."""
+    return complete(stage, Params.given_in(namespace))
+
+
+def complete(stage: str, given: Mapping[str, Any]) -> Params:
+    """What was given to a stage, with all else as the run in `run_dir` has it, as its latest finished stage had it.
+
+    Without a run there the recipe and the defaults fill the rest. Raises RunError for a value that an earlier stage
+    settled otherwise, and ValueError as `Params.check` does.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None
+    had = earlier(stage, folder) if folder else {}
+    if not had:
+        return Params.check(given)
+    for other, params in had.items():
+        agrees(stage, other, stages.settled(other, params), params, given, folder)
+    latest = list(had)[-1]
+    if stage == "evaluate":  # whoever named last wrote the detections
+        agrees(stage, latest, stages.settled("classify", had[latest]), had[latest], given, folder)
+    return Params.check(had[latest].model_dump() | given)
+
+
+def earlier(stage: str, folder: Path) -> dict[str, Params]:
+    """The parameters of the finished stages of a run that come before another, in their order; of all for `prepare`.
+
+    A checkpoint without a record, which was brought from elsewhere, knows those of its training.
+    """
+    records, found = runs.records(folder), {}
+    for other in STAGES[: STAGES.index(stage)] or STAGES[1:]:
+        if records.get(other, {}).get("status") == "finished":
+            found[other] = Params.check(records[other]["parameters"])
+        elif other == "train" and (folder / "checkpoint.pt").is_file():
+            import torch
+
+            saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+            found[other] = Params.check(saved["params"])
+    return found
+
+
+def agrees(stage: str, other: str, names: Collection[str], had: Params, given: Mapping[str, Any], folder: Path) -> None:
+    """Raise RunError for a value given to a stage under one of `names` that another stage of the run had otherwise."""
+    for name in sorted(given.keys() & names):
+        was, now = getattr(had, name), given[name]
+        if not Params.same(name, now, was):
+            raise RunError(
+                f"{name} of {other} in {folder} is {was!r}, {stage} was given {now!r}: leave {name} out, or pass "
+                "another run_dir"
+            )
