@@ -441,7 +441,7 @@ def test_the_list_says_how_runs_ended_and_shows_single_runs_of_one_experiment_al
         f"mean mAP {100 * (top_k + 0.15):.1f} %\n"
     )
     assert cli.main(["list"]) == 0
-    assert capsys.readouterr().out == line + "adhoc: 1 run of no experiment\n"
+    assert capsys.readouterr().out == line + "adhoc: 1 run of no experiment, 1 finished\n"
     for place in ("outputs/e", f"outputs/e/{folder.name}"):
         assert cli.main(["list", place]) == 0
         said = capsys.readouterr().out

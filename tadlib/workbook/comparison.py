@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from tadlib.files import read_json
-from tadlib.workbook import runs
+from tadlib.workbook import execution, runs
 from tadlib.workbook.stages import STAGES
 
 FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", "not begun")
@@ -48,9 +48,22 @@ def listing(folder: Path) -> Iterator[str]:
         yield from as_text(comparison(folder))
         return
     planned = set(versions)
-    loose = [run["dir"].parent.name for run in runs.load(folder) if run["metrics"] and run["dir"].parent not in planned]
-    for place, number in Counter(loose).items():
-        yield f"{place}: {number} run{'s' * (number > 1)} of no experiment"
+    loose: dict[str, Counter[str]] = {}
+    for run in runs.load(folder):
+        if run["dir"].parent not in planned:
+            loose.setdefault(run["dir"].parent.name, Counter())[_loose(run["dir"])] += 1
+    for place, counts in loose.items():
+        told = ", ".join(f"{counts[word]} {word}" for word in (FINISHED, *UNFINISHED) if counts[word])
+        yield f"{place}: {counts.total()} run{'s' * (counts.total() > 1)} of no experiment, {told}"
+
+
+def _loose(folder: Path) -> str:
+    """How a run of no experiment ended, by its records and, where a stage has no end, by its notebook."""
+    open_ends = [stage for stage, record in runs.records(folder).items() if record.get("status") != "finished"]
+    notebooks = [folder / f"{stage}.ipynb" for stage in open_ends]
+    if any(path.is_file() and execution.has_failed(path) for path in notebooks):
+        return "failed"
+    return UNFINISHED[1] if open_ends else FINISHED
 
 
 def _version(folder: Path) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import yaml
@@ -21,6 +21,7 @@ from tadlib.workbook import runs, stages, warm
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
 ENDED = (-signal.SIGTERM, -signal.SIGINT)  # the status of a process that was asked to end, by a job's time limit, say
+STATUSES = EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "Never executed"
 UNREADABLE = "it is no whole notebook"
 stopping = threading.Event()  # while a batch ends no notebook is started, and none tried again
 _alive: set[subprocess.Popen | warm.WarmProcess] = set()
@@ -118,21 +119,57 @@ def outcome(future: Future[str]) -> str:
         return f"failed: {type(error).__name__}: {error}"
 
 
+class Status(NamedTuple):
+    """What happened to a notebook: in a word or two, why, and the code cells without a finished execution."""
+
+    word: str  # one of STATUSES
+    reason: str
+    missing: tuple[str, ...]  # "8 (Learning)": the place among code cells and the heading above
+
+
+def status(notebook: nbformat.NotebookNode) -> Status:
+    """What happened to a notebook, read from its cells: what papermill says of the whole may be older."""
+    missing, cut_off, ran, error, heading, place = [], [], 0, "", "", 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("#"):
+            heading = cell.source.splitlines()[0].lstrip("# ")
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        place += 1
+        named = f"{place} ({heading})" if heading else str(place)
+        if cell.execution_count is None:
+            missing.append(named)
+        else:  # a number is given when a cell begins: the one at work when all was killed has one too
+            cut_off = [] if cell.metadata.get("papermill", {}).get("status") != "running" else [named]
+            ran += 1
+        for output in cell.get("outputs", []):
+            if output.output_type == "error" and not error:
+                error = re.sub(r"\x1b\[[0-9;]*m", "", f"{output.ename}: {output.evalue}").splitlines()[0]
+    missing = cut_off + missing
+    stopped = notebook.metadata.get("papermill", {}).get("stopped_by", "")
+    if stopped and (INTERRUPTED in stopped or not error):
+        return Status(UNFINISHED, stopped, tuple(missing))
+    if error:
+        return Status(FAILED, error, tuple(missing))
+    if missing:
+        return Status(UNFINISHED if ran else NEVER, "not all cells ran", tuple(missing))
+    return Status(EXECUTED, "", ())
+
+
 def failure(path: Path) -> str | None:
     """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
     try:
-        notebook = nbformat.read(path, as_version=4)
+        return status(nbformat.read(path, as_version=4)).reason or None
     except (ValueError, AttributeError):  # torn by a full disk or a power cut
         return UNREADABLE
-    stopped = notebook.metadata.get("papermill", {}).get("stopped_by")
-    if stopped and INTERRUPTED in stopped:
-        return stopped
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return re.sub(r"\x1b\[[0-9;]*m", "", f"{output.ename}: {output.evalue}").splitlines()[0]
-    unrun = any(cell.cell_type == "code" and cell.source and cell.execution_count is None for cell in notebook.cells)
-    return stopped or ("not all cells ran" if unrun else None)
+
+
+def has_failed(path: Path) -> bool:
+    """Whether an error ended a notebook, not what stopped it from outside."""
+    try:
+        return status(nbformat.read(path, as_version=4)).word == FAILED
+    except (ValueError, AttributeError):
+        return False
 
 
 def finished(notebook: Path) -> bool:

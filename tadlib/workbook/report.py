@@ -7,10 +7,11 @@ from traitlets import default
 from traitlets.config import Config
 
 from tadlib.files import atomic
+from tadlib.workbook import execution
 
 
 class ReportExporter(HTMLExporter):
-    """HTML with text, figures and tables, a banner with status and parameters, and no code."""
+    """HTML with text, figures and tables, a banner with what happened and the parameters, and no code."""
 
     export_from_notebook = "Report (no code)"
 
@@ -44,6 +45,10 @@ class ReportExporter(HTMLExporter):
         merged = Config(super().default_config)
         merged.merge(config)
         return merged
+
+    def from_notebook_node(self, nb, resources=None, **kwargs):
+        """The page of a notebook, with what happened to it."""
+        return super().from_notebook_node(nb, {**(resources or {}), "status": execution.status(nb)}, **kwargs)
 
 
 def page(notebook: Path) -> Path:

@@ -1,0 +1,92 @@
+"""What a page and `tad list` say of a notebook is what happened to it."""
+
+import signal
+
+import nbformat
+import pytest
+import stubs
+from nbformat.v4 import new_output
+
+from tadlib.files import write_json
+from tadlib.workbook import comparison, execution
+from tadlib.workbook.report import ReportExporter
+
+KILLED = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
+
+
+def made(ran: int, at_work: str = "", **papermill) -> nbformat.NotebookNode:
+    """A notebook of the parameters cell and three more, of which the first ones have run."""
+    notebook = stubs.notebook("1", "2", "3")
+    notebook.cells.insert(3, nbformat.v4.new_markdown_cell("## Learning"))
+    for number, cell in enumerate([cell for cell in notebook.cells if cell.cell_type == "code"][:ran]):
+        cell.execution_count = number + 1
+        cell.metadata["papermill"] = {"status": "completed"}
+    if at_work:
+        [cell for cell in notebook.cells if cell.cell_type == "code"][ran - 1].metadata["papermill"]["status"] = at_work
+    notebook.metadata["papermill"] = {"start_time": "2026-01-01T00:00:00", "parameters": {"split": 50}} | papermill
+    return notebook
+
+
+def banner(notebook: nbformat.NotebookNode) -> str:
+    """What the page of a notebook says on top."""
+    text, _ = ReportExporter().from_notebook_node(notebook)
+    return text[text.index('<div class="tad-banner') :].split("</div>")[0]
+
+
+def test_a_page_says_executed_of_a_notebook_that_ran_to_its_end_alone():
+    done = banner(made(4, duration=12.0))
+    assert "<b>Executed</b>" in done and "12 s" in done and "failed" not in done and "split = 50" in done
+
+
+@pytest.mark.parametrize("record", [{}, {"exception": None, "duration": 3.0}, {"start_time": None}])
+def test_a_page_says_that_a_notebook_was_never_run(record):
+    shown = banner(made(0, **record))
+    assert "Never executed" in shown and "failed" in shown and "<b>Executed" not in shown
+    shown = banner(stubs.notebook("1"))  # a source, which papermill has never touched
+    assert "Never executed" in shown
+
+
+@pytest.mark.parametrize(
+    "ran, at_work, missing", [(2, "", ["3 (Learning)", "4 (Learning)"]), (4, "running", ["4 (Le"])]
+)
+def test_a_page_names_the_cells_that_a_killed_notebook_lacks(ran, at_work, missing):
+    shown = banner(made(ran, at_work))
+    assert "Did not finish" in shown and "<b>Executed" not in shown and all(name in shown for name in missing)
+
+
+def test_a_page_says_why_a_notebook_failed_or_was_stopped():
+    notebook = made(2, exception=True)
+    failing = [cell for cell in notebook.cells if cell.cell_type == "code"][1]
+    failing.outputs = [new_output("error", ename="KeyError", evalue="<lr>", traceback=[])]
+    shown = banner(notebook)
+    assert "<b>Failed</b>" in shown and "KeyError: &lt;lr&gt;" in shown and "3 (Learning)" in shown
+    assert "time-out" in banner(made(2, exception=True, stopped_by="time-out"))
+
+
+def test_a_notebook_that_was_run_again_by_hand_to_its_end_is_executed():
+    notebook = made(4)
+    notebook.cells[2].metadata["papermill"] = {"status": "running"}  # where papermill was killed once
+    assert execution.status(notebook).word == execution.EXECUTED
+
+
+def test_what_kill_9_and_prepare_only_leave_is_told(tmp_path):
+    source = stubs.project(tmp_path, "1", KILLED, "2")
+    done = stubs.papermill(str(source), str(tmp_path / "killed.ipynb"), cwd=tmp_path)
+    assert done.returncode == -signal.SIGKILL
+    assert not execution.finished(tmp_path / "killed.ipynb")
+    killed = nbformat.read(tmp_path / "killed.ipynb", as_version=4)
+    assert execution.status(killed).word == "Did not finish" and "Did not finish" in banner(killed)
+    stubs.papermill(str(source), str(tmp_path / "only.ipynb"), "--prepare-only", cwd=tmp_path)
+    assert "Never executed" in banner(nbformat.read(tmp_path / "only.ipynb", as_version=4))
+
+
+def test_the_list_counts_runs_of_no_experiment_by_how_they_ended(tmp_path):
+    for name, status in (("a", "finished"), ("b", "running"), ("c", "running")):
+        write_json(tmp_path / "adhoc" / name / "run.json", {"train": {"status": status, "parameters": {}}})
+    failed = made(2)
+    failed.cells[2].outputs = [new_output("error", ename="KeyError", evalue="lr", traceback=[])]
+    nbformat.write(failed, tmp_path / "adhoc" / "c" / "train.ipynb")
+    write_json(tmp_path / "e" / "v" / "experiment.json", {"runs": {}, "status": {}})
+    assert list(comparison.listing(tmp_path))[-1] == (
+        "adhoc: 3 runs of no experiment, 1 finished, 1 failed, 1 interrupted or at work"
+    )
