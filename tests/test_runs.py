@@ -8,7 +8,7 @@ import torch
 
 from tadlib import devices
 from tadlib.files import read_json, write_json
-from tadlib.workbook import runs
+from tadlib.workbook import result, runs
 from tadlib.workbook.params import Params
 
 
@@ -56,7 +56,7 @@ def test_a_record_says_what_is_needed_to_tell_why_two_runs_differ(home):
 
 def test_a_record_keeps_the_peak_of_the_process_and_that_of_a_gpu_beside_it(home, monkeypatch):
     run = begin()
-    assert set(run.finish().record) & set(runs.MEMORY) == {"peak_memory_mb"}
+    assert set(run.finish().record) & set(result.MEMORY) == {"peak_memory_mb"}
     run = begin()
     monkeypatch.setattr(devices, "pick", lambda name: torch.device("cuda", 0))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5.4e9)
@@ -142,7 +142,7 @@ def test_runs_below_a_folder_are_found_with_status_and_metrics(home):
 def test_a_result_shows_its_numbers_to_readers_and_to_programs(home):
     shown = begin().finish({"mAP": 0.3141, "rows": []})._repr_mimebundle_()
     assert "mAP 31.4 %" in shown["text/plain"] and "<table>" in shown["text/html"]
-    assert shown[runs.RESULT]["metrics"] == {"mAP": 0.3141}
+    assert shown[result.RESULT]["metrics"] == {"mAP": 0.3141}
 
 
 def test_a_damaged_record_is_named(home):

@@ -22,11 +22,10 @@ from filelock import FileLock, Timeout
 
 from tadlib.files import digest, read_json, write_json
 from tadlib.workbook.params import Params
+from tadlib.workbook.result import Result
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
-MEMORY = {"peak_memory_mb": "memory", "peak_gpu_memory_mb": "GPU memory"}
 OUTDATED = {"detections.json": ("metrics.json",)}  # what describes an artefact, and no other one
-RESULT = "application/vnd.tad.result+json"
 
 
 class RunError(RuntimeError):
@@ -131,7 +130,7 @@ class Run:
         finally:
             lock.release()
 
-    def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "") -> "Result":
+    def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "") -> Result:
         """Close the record of this stage; `metrics` go to metrics.json; returns what a notebook shows last."""
         from tadlib.devices import peaks, pick
 
@@ -148,36 +147,6 @@ class Run:
         for path in self._done:
             path.unlink(missing_ok=True)
         return Result(self.stage, self.dir, self.record, dict(metrics or {}))
-
-
-@dataclass(frozen=True)
-class Result:
-    """The end of a stage, for readers and for programs."""
-
-    stage: str
-    dir: Path
-    record: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        numbers = {name: value for name, value in self.metrics.items() if isinstance(value, int | float)}
-        facts = [
-            ("run", self.dir.name),
-            *((name, f"{100 * numbers[name]:.1f} %") for name in ("mAP", "mAP@0.5", "AR@100") if name in numbers),
-            ("wall time", f"{self.record['seconds']:.0f} s"),
-            *((f"peak {name}", f"{self.record[key]:.0f} MB") for key, name in MEMORY.items() if key in self.record),
-            ("device", self.record["device"]),
-            ("commit", self.record["commit"]),
-            ("seed", self.record["parameters"]["seed"]),
-            ("data", self.record["data"]),
-        ]
-        text = f"{self.stage} finished: " + ", ".join(f"{name} {value}" for name, value in facts)
-        table = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in facts)
-        return {
-            "text/plain": text,
-            "text/html": f"<b>{self.stage} finished</b><table>{table}</table>",
-            RESULT: {"stage": self.stage, "run": self.dir.name, "metrics": numbers},
-        }
 
 
 def start(stage: str, params: Params) -> Run:

@@ -1,0 +1,39 @@
+"""The end of a stage as a notebook shows it last, for readers and for programs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MEMORY = {"peak_memory_mb": "memory", "peak_gpu_memory_mb": "GPU memory"}
+RESULT = "application/vnd.tad.result+json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a stage, for readers and for programs."""
+
+    stage: str
+    dir: Path
+    record: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        numbers = {name: value for name, value in self.metrics.items() if isinstance(value, int | float)}
+        facts = [
+            ("run", self.dir.name),
+            *((name, f"{100 * numbers[name]:.1f} %") for name in ("mAP", "mAP@0.5", "AR@100") if name in numbers),
+            ("wall time", f"{self.record['seconds']:.0f} s"),
+            *((f"peak {name}", f"{self.record[key]:.0f} MB") for key, name in MEMORY.items() if key in self.record),
+            ("device", self.record["device"]),
+            ("commit", self.record["commit"]),
+            ("seed", self.record["parameters"]["seed"]),
+            ("data", self.record["data"]),
+        ]
+        text = f"{self.stage} finished: " + ", ".join(f"{name} {value}" for name, value in facts)
+        table = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in facts)
+        return {
+            "text/plain": text,
+            "text/html": f"<b>{self.stage} finished</b><table>{table}</table>",
+            RESULT: {"stage": self.stage, "run": self.dir.name, "metrics": numbers},
+        }
