@@ -150,7 +150,7 @@ def test_the_last_epoch_of_the_curves_is_the_result(words, folder, tmp_path):
 def test_a_detector_is_asked_with_the_texts_it_was_trained_on(name, value, folder, tmp_path):
     params, data, run, *_ = trained(folder, tmp_path, **{name: value})
     other = params.model_copy(update={name: Params.model_fields[name].default if name == "target" else False})
-    with pytest.raises(runs.RunError, match=f"{name} must be that of the training in .*: pass -p {name} {value}"):
+    with pytest.raises(runs.RunError, match=f"{name} of train in .* is {value!r}, train was given"):
         steps.load_detector(data, other, run)
 
 
