@@ -129,3 +129,16 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within it everything random starts at `seed`; behind it all generators go on as if nothing had been drawn."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        seed_all(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

@@ -34,14 +34,14 @@ def trained(data: Data, params: Params) -> Semantics | None:
         return None
     path = data.benchmark.cache / "heads" / f"{_key(data, params)}.pt"
     channels = data.store.read(data.training_videos[0].id).shape[1]
-    devices.seed_all(params.seed)
-    semantics = Semantics(parts, channels, data.encoder)
-    if path.is_file():
-        semantics.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    else:
-        _train(semantics, replace(data, params=params), params)
-        with atomic(path) as temporary:
-            torch.save(semantics.state_dict(), temporary)
+    with devices.seeded(params.seed):
+        semantics = Semantics(parts, channels, data.encoder)
+        if path.is_file():
+            semantics.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        else:
+            _train(semantics, replace(data, params=params), params)
+            with atomic(path) as temporary:
+                torch.save(semantics.state_dict(), temporary)
     return semantics.eval().requires_grad_(False)
 
 
