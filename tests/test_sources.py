@@ -95,10 +95,22 @@ def test_another_stride_than_the_data_set_states_is_named(tmp_path):
 
 def test_a_benchmark_is_rehearsed_without_videos_and_weights(tmp_path):
     data = steps.gather(params(dataset(tmp_path / "own"), features="simulate"))
+    other = steps.gather(params(tmp_path / "own", features="simulate", world_seed=1))
+    assert data.fingerprint != other.fingerprint and data.store.folder != other.store.folder
+
+
+def test_the_seed_of_training_draws_no_other_features(tmp_path):
+    data = steps.gather(params(dataset(tmp_path / "own"), features="simulate"))
     again = steps.gather(params(tmp_path / "own", features="simulate", seed=1))
+    assert data.fingerprint == again.fingerprint and data.store.folder == again.store.folder
+    with pytest.raises(ValueError, match="world_seed=1 simulates features: it needs features=simulate, got auto"):
+        params(tmp_path / "own", world_seed=1)
+
+
+def test_simulated_features_have_as_many_snippets_as_the_video(tmp_path):
+    data = steps.gather(params(dataset(tmp_path / "own"), features="simulate"))
     assert data.store.read("v0").shape == (50, 512)
     assert data.similarity(data.test_videos[0], CLASSES).shape == (50, 4)
-    assert data.fingerprint != again.fingerprint and data.store.folder != again.store.folder
 
 
 def test_a_folder_that_cannot_be_written_is_only_read(tmp_path, monkeypatch):

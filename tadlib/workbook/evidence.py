@@ -36,9 +36,11 @@ class Entry:
     chosen: Sequence[Choice] = ()  # what its experiment's file said was chosen by looking at results
 
     @property
-    def key(self) -> tuple[Any, Any, Any]:
-        """What makes two runs a pair: the same classes and the same seed."""
-        return tuple(self.parameters.get(name) for name in ("split", "split_id", "seed"))
+    def key(self) -> tuple[Any, Any, Any, Any]:
+        """What makes two runs a pair: the same classes, the same seed and the same simulated world."""
+        return *(self.parameters.get(name) for name in ("split", "split_id", "seed")), self.parameters.get(
+            "world_seed", 0
+        )
 
 
 @dataclass(frozen=True)

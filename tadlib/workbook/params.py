@@ -22,7 +22,8 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     dataset: str = Field("demo", min_length=1, description="demo, thumos14, activitynet13, or a folder")
     split: Literal[75, 50, 0] = Field(75, description="per cent of the classes seen in training; 0 = closed set")
     split_id: int = Field(0, ge=0, le=9, description="which of the ten class splits")
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    seed: int = Field(0, ge=0, description="seed of training and of all that is drawn to measure; not of the data")
+    world_seed: int = Field(0, ge=0, description="seed of features that are simulated")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the networks")
     data_dir: str = Field("data", min_length=1, description="folder of the data sets")
@@ -127,8 +128,26 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
             raise ValueError(f"similarity=dot needs logit_scale=none: {self.logit_scale} is a factor on cosines")
         if self.target == "none" and (self.split or self.fuse_text or self.segmentation != "none"):
             raise ValueError("target='none' knows no text: it needs split=0, fuse_text=false and segmentation='none'")
+        if self.world_seed and self.features != "simulate":
+            raise ValueError(
+                f"world_seed={self.world_seed} simulates features: it needs features=simulate, got {self.features}"
+            )
         if self.select == "validation" and not self.validation:
             raise ValueError("select='validation' needs videos held out: give validation a share above 0, got 0")
+        return self
+
+    @model_validator(mode="after")
+    def _names_fit_what_queries_learn(self) -> "Params":
+        trained = (self.head, self.text_head, self.context) != ("none", "none", 0)
+        if self.ensemble != "none" and self.target == "foreground" and not trained:
+            raise ValueError(
+                f"ensemble={self.ensemble} is a mean of two opinions: it needs a target with classes, or a head, "
+                "text_head or context that is trained; got target=foreground and none of them"
+            )
+        if self.proposed_by != "detector" and self.target != "foreground":
+            raise ValueError(
+                f"proposed_by={self.proposed_by} is named by CLIP alone: it needs target=foreground, got {self.target}"
+            )
         return self
 
     @property

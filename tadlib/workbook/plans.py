@@ -33,7 +33,13 @@ from tadlib.workbook.vocabulary import meant
 BLOCKS = ("sweep", "zip", "runs", "draw", "seeds")
 NAME = "name"  # of a run in `runs`: it stands for the parameters wherever the run is spoken of
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
-HARMLESS = {"split_id", "seed", "device", "data_dir"}  # changes after which it is still the file's question
+HARMLESS = {
+    "split_id",
+    "seed",
+    "world_seed",
+    "device",
+    "data_dir",
+}  # changes after which it is still the file's question
 LONGEST = 100  # bytes of a label, which names a folder
 PLAIN = re.compile(r"\w[\w -]{,39}")  # a name, which stands in folders, tables and figures
 Change = Mapping[str, Any]

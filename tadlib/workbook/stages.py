@@ -22,7 +22,7 @@ from tadlib.workbook.switches import NamingSwitches
 STAGES = ("prepare", "train", "classify", "evaluate")
 
 DATA = frozenset(
-    "dataset data_dir split split_id seed device precision encoder pretrained stride frames_per_snippet snippets "
+    "dataset data_dir split split_id world_seed device precision encoder pretrained stride frames_per_snippet snippets "
     "features text_features missing".split()
 )
 WORDING = frozenset({"text", "descriptions", "lead"})

@@ -161,16 +161,6 @@ class NamingSwitches(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _an_ensemble_has_two_opinions(self) -> "NamingSwitches":
-        trained = (self.head, self.text_head, self.context) != ("none", "none", 0)
-        if self.ensemble != "none" and self.target == "foreground" and not trained:
-            raise ValueError(
-                f"ensemble={self.ensemble} is a mean of two opinions: it needs a target with classes, or a head, "
-                "text_head or context that is trained; got target=foreground and none of them"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _ways_of_naming_fit_together(self) -> "NamingSwitches":
         if self.transfer != "none" and (self.background == "learned" or self.pooling == "ordered"):
             raise ValueError(
@@ -179,10 +169,6 @@ class NamingSwitches(BaseModel):
             )
         if self.pooling.startswith("matching") and self.similarity == "dot":
             raise ValueError(f"pooling={self.pooling} compares cosines: it needs similarity=cosine, got dot")
-        if self.proposed_by != "detector" and self.target != "foreground":
-            raise ValueError(
-                f"proposed_by={self.proposed_by} is named by CLIP alone: it needs target=foreground, got {self.target}"
-            )
         if self.pooling == "ordered" and self.background == "learned":
             raise ValueError("background=learned has no steps in an order: it needs another pooling than ordered")
         return self

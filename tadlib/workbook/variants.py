@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tadlib.workbook.evidence import Entry, data_of, differing
 
-SAMPLE = {"split", "split_id", "seed"}  # what samples are drawn by
+SAMPLE = {"split", "split_id", "seed", "world_seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
 MOST_NAMES = 4  # parameters that a label of a variant spells out
 

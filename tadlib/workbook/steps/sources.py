@@ -75,7 +75,7 @@ def _given(benchmark: Benchmark, params: Params) -> FolderStore | None:
 
 
 def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
-    world = simulate.World(benchmark.classes, params.seed)
+    world = simulate.World(benchmark.classes, params.world_seed)
     name = f"simulated_{digest([world.key, repr(benchmark.videos)])}"
     store = FeatureStore(features.store_folder(benchmark.cache, name, params.stride, count=params.snippets))
     with locked(store.folder, progress):
