@@ -18,7 +18,7 @@ MORE = {
     "no convolutions": {"conv_layers": 0},
     "no encoder": {"encoder_layers": 0},
     "nothing disturbed": {"feature_noise": 0.0, "feature_shift": 0.0, "dropout": 0.0},
-    "learning rate in steps": {"schedule": "step"},
+    "learning rate in steps, at once": {"schedule": "step", "warm_up": 0.0},
     "gradients as they are": {"clip_norm": 0.0, "weight_decay": 0.0},
     "other weights of losses": {"quality": True, "loss_quality": 1.0, "loss_class": 1.0, "loss_l1": 1.0},
     "other costs": {"cost_class": 1.0, "cost_l1": 1.0},
@@ -30,7 +30,7 @@ MORE = {
     "CLIP's own groups, or none": {"agreement": 0.25},
     "logs": {"tensorboard": True},
 }
-SIZES = {"epochs", "lr", "lr_backbone", "queries", "width", "heads", "decoder_layers", "loss_giou"}
+SIZES = {"seed", "epochs", "lr", "lr_backbone", "queries", "width", "heads", "decoder_layers", "loss_giou"}
 
 
 def test_every_word_of_training_is_among_them_and_so_is_every_switch():
