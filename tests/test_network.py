@@ -16,7 +16,8 @@ IDLE = {"decoder.0.self_value.weight", "decoder.0.self_query_key.weight", "decod
 def network(**words) -> ConditionalDetr:
     """A small network whose answers depend on all its parts, unlike those of an untrained one."""
     torch.manual_seed(0)
-    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2}
+    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
+    small |= {"feature_noise": 0.0, "feature_shift": 0.0}
     model = ConditionalDetr(CHANNELS, **(small | words)).eval()
     for last in (model.segment[-1], model.scale[-1], model.centre[-1]):
         torch.nn.init.normal_(last.weight, std=0.3)

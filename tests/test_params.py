@@ -1,8 +1,15 @@
 """The vocabulary refuses what is misspelt or impossible, and says what would be right."""
 
+import inspect
+
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from tadlib.data.batches import Cut
+from tadlib.detector.network import ConditionalDetr, Switches
+from tadlib.detector.training import Recipe
+from tadlib.naming.fusion import Naming
+from tadlib.naming.text import Wording
 from tadlib.workbook.params import Params, allowed
 from tadlib.workbook.recipes import RECIPES
 
@@ -171,3 +178,14 @@ def test_parameters_show_what_was_changed_and_fold_the_rest_away():
 def test_every_parameter_says_what_it_means_and_what_it_may_be(name):
     assert Params.model_fields[name].description
     assert allowed(name)
+
+
+@pytest.mark.parametrize("told", [Recipe, Cut, ConditionalDetr, Switches, Naming, Wording])
+def test_arguments_called_like_parameters_have_their_defaults(told):
+    fields, same = Params.model_fields, inspect.signature(told).parameters
+    ours = {name: given.default for name, given in same.items() if name in fields and given.default is not given.empty}
+    assert ours and ours == {name: fields[name].default for name in ours} | {
+        name: value
+        for name, value in ours.items()
+        if name == "descriptions"  # read from the file of that name
+    }

@@ -44,7 +44,8 @@ def answers(windows: list[Window], segments_cw: list, scores: list) -> Answers:
 
 def network(**words) -> ConditionalDetr:
     torch.manual_seed(0)
-    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2}
+    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
+    small |= {"feature_noise": 0.0, "feature_shift": 0.0}
     model = ConditionalDetr(CHANNELS, **(small | words))
     torch.nn.init.normal_(model.segment[-1].weight)
     torch.nn.init.normal_(model.actionness.weight)

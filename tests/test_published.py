@@ -28,6 +28,7 @@ def detector(switches: Switches = PUBLISHED, **words) -> ConditionalDetr:
     """A small network in 64 bits with no weight at a value that hides it."""
     torch.manual_seed(0)
     small = {"queries": 5, "width": WIDTH, "heads": HEADS, "encoder_layers": 2, "decoder_layers": 3, "conv_layers": 1}
+    small |= {"feature_noise": 0.0, "feature_shift": 0.0}
     model = ConditionalDetr(CHANNELS, **(small | words), switches=switches).double().eval()
     for name, parameter in model.named_parameters():
         if name != "places" and (parameter.dim() == 1 or name.startswith("segment")):

@@ -64,7 +64,8 @@ def places(number: int, first: int) -> WindowSet:
 
 def learned(seed: int, dtype: torch.dtype) -> ConditionalDetr:
     torch.manual_seed(seed)
-    model = ConditionalDetr(CHANNELS, queries=10, width=32, heads=2, encoder_layers=1, decoder_layers=2)
+    small = {"queries": 10, "width": 32, "heads": 2, "conv_layers": 0, "feature_noise": 0.0, "feature_shift": 0.0}
+    model = ConditionalDetr(CHANNELS, **small)
     fit(model, places(48, 0), LEARNING, seed=seed, dtype=dtype)
     return model
 

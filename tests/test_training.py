@@ -62,7 +62,8 @@ def some(number: int) -> WindowSet:
 
 def network(**words) -> ConditionalDetr:
     torch.manual_seed(0)
-    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2}
+    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
+    small |= {"feature_noise": 0.0, "feature_shift": 0.0}
     return ConditionalDetr(CHANNELS, **(small | words))
 
 

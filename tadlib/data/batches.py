@@ -59,7 +59,7 @@ class Cut:
     """
 
     length: int = 128
-    overlap: float = 0.75
+    overlap: float = 0.5
     rescale: int = 0
     integrity: float = 0.75
 

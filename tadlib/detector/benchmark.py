@@ -97,7 +97,9 @@ def measure(size: Size) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     device, dtype = torch.device(size.device), {"fp32": torch.float32, "bf16": torch.bfloat16}[size.precision]
-    model = ConditionalDetr(CHANNELS, queries=size.queries, switches=Switches(salience="bce", refine="attention"))
+    sizes = {"queries": size.queries, "encoder_layers": 2, "decoder_layers": 5, "conv_layers": 0}
+    switches = Switches(salience="bce", refine="attention")
+    model = ConditionalDetr(CHANNELS, **sizes, feature_noise=0.0, feature_shift=0.0, switches=switches)
     network = model.to(device).compiled() if size.compiled else model.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     features, wanted = torch.randn(size.batch, size.snippets, CHANNELS), targets(size)
@@ -182,7 +184,7 @@ def stored(folder: Path) -> WindowSet:
     for number, video in enumerate(videos):
         random = np.random.default_rng(number)
         np.save(folder / f"{video.id}.npy", random.normal(size=(750, CHANNELS)).astype(np.float32))
-    return WindowSet(videos, FeatureStore(folder), 8, Cut())
+    return WindowSet(videos, FeatureStore(folder), 8, Cut(overlap=0.75))
 
 
 def places(found_in: WindowSet) -> range:

@@ -34,7 +34,7 @@ class Recipe:
     batch_size: int = 16
     accumulate: int = 1
     lr: float = 1e-4
-    lr_backbone: float = 1e-5
+    lr_backbone: float = 1e-4
     weight_decay: float = 1e-4
     clip_norm: float = 0.1
     schedule: str = "cosine"
