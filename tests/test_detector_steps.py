@@ -341,7 +341,7 @@ def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
         for name, label in labels.items()
     }
     (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
-    params = Params.check(SMALL | {"dataset": str(tmp_path)})
+    params = Params.check(SMALL | {"dataset": str(tmp_path), "split_id": 1})
     data = steps.gather(params)
     (rich,) = data.test_videos
     found = {rich.id: Proposals(true_segments(rich), torch.linspace(1.0, 0.5, 150))}

@@ -222,9 +222,9 @@ def load_proposals(data: Data, params: Params, run: Run) -> dict[str, Proposals]
 
 
 def _proposals(rows: pd.DataFrame, frame: pd.DataFrame) -> Proposals:
-    segments = torch.from_numpy(rows[["start", "end"]].to_numpy(np.float32))
+    segments = torch.tensor(rows[["start", "end"]].to_numpy(np.float32))
     embeddings = None
     if "embedding" in rows and len(frame):
         width = len(frame["embedding"].iloc[0])
         embeddings = torch.tensor(rows["embedding"].tolist(), dtype=torch.float32).reshape(-1, width)
-    return Proposals(segments, torch.from_numpy(rows["score"].to_numpy(np.float32)), embeddings)
+    return Proposals(segments, torch.tensor(rows["score"].to_numpy(np.float32)), embeddings)
