@@ -366,7 +366,9 @@ def test_words_that_do_not_fit_together_are_refused(given, message):
 
 def test_a_context_without_a_text_tower_is_refused(folder):
     given = params(folder, context=4)
-    with pytest.raises(ValueError, match="context=4 needs CLIP's own tokenizer and text tower, got those of text_features.npz"):
+    with pytest.raises(
+        ValueError, match="context=4 needs CLIP's own tokenizer and text tower, got those of text_features.npz"
+    ):
         trained(steps.gather(given), given)
 
 
