@@ -7,10 +7,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from tadlib.data import datasets
 from tadlib.workbook import runs, stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
+
+# parameters that may be a path, with their values that never are; a tag of weights is one where no file has its name
+PATHS = {"dataset": datasets.NAMES, "features": ("auto", "simulate"), "text_features": (), "descriptions": ()}
+PATHS |= {"pretrained": ()}
 
 
 def parameters(stage: str, namespace: Mapping[str, Any]) -> Params:
@@ -58,8 +63,17 @@ def agrees(stage: str, other: str, names: Collection[str], had: Params, given: M
     """Raise RunError for a value given to a stage under one of `names` that another stage of the run had otherwise."""
     for name in sorted(given.keys() & names):
         was, now = getattr(had, name), given[name]
-        if not Params.same(name, now, was):
+        if not Params.same(name, now, was) and _place(name, now) != _place(name, was):
             raise RunError(
                 f"{name} of {other} in {folder} is {was!r}, {stage} was given {now!r}: leave {name} out, or pass "
                 "another run_dir"
             )
+
+
+def _place(name: str, value: Any) -> str:
+    """The absolute path that a parameter names, however it is written; a value that is no path as it is."""
+    text = str(value)
+    if name not in PATHS or not text or text in PATHS[name]:
+        return text
+    path = runs.resolve(text).resolve()
+    return text if name == "pretrained" and not path.is_file() else str(path)
