@@ -81,6 +81,14 @@ def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_sa
     assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
 
 
+def test_a_protocol_under_which_nothing_counts_has_a_row_that_says_so(data):
+    short = tuple(replace(v, actions=(Action(0.0, 0.2, "Diving"), Action(50.0, 50.1, "Shotput"))) for v in VIDEOS)
+    object.__setattr__(data, "benchmark", replace(data.benchmark, videos=short))
+    rows = errors.under_every_protocol(data, RIGHT)
+    assert [row["protocol"] for row in rows if not row["actions"]] == ["gap: no action counts"]
+    assert all(row["mAP"] == 0 for row in rows if row["actions"])
+
+
 @pytest.mark.parametrize(("subset", "actions"), [("test", 24), ("validation", 12)])
 def test_what_is_short_is_the_same_wherever_it_is_asked(data, subset, actions):
     """ActivityNet's rule is a second, also where a snippet lasts half of one."""

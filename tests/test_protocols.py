@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tadlib.data.annotations import Action, Benchmark, Video
-from tadlib.evaluation import protocols, scoring
+from tadlib.evaluation import diagnosis, protocols, scoring
 from tadlib.evaluation.files import Found
 
 NAMES = ("video_test_0000270", "video_test_0000504", "video_test_0000001", "video_test_0000002")
@@ -110,3 +110,11 @@ def test_what_was_counted_is_said():
         "classes": 1,
         "classes_without_actions": ["PoleVault"],
     }
+
+
+def test_a_protocol_that_counts_nothing_is_named_with_the_number_of_videos():
+    short = (video("a", (0, 0.1, "Diving")), video("b", (5, 5.2, "Diving")))
+    with pytest.raises(ValueError, match="protocol=gap counts 0 of 2 videos and no action of the 1 classes"):
+        scoring.score(short, {"a": found((0, 10, 0.9, "Diving"))}, ["Diving"], [0.5], "gap")
+    with pytest.raises(ValueError, match="protocol=t3al counts only videos with detections, and none of 2 has any"):
+        diagnosis.rows(short, {"this run": ("ours", {})}, ["Diving"], [0.5], "t3al")

@@ -167,3 +167,14 @@ def test_an_action_shorter_than_a_snippet_is_kept_to_the_end(tmp_path):
     assert [(a.start, a.end) for video in data.scored for a in video.actions] == [(2.0, 2.05)]
     assert data.training_videos[0].actions[0].end == 2.05
     assert data.pooled(data.test_videos[0], torch.tensor([[2.0, 2.05]])).isfinite().all()
+
+
+def test_a_protocol_that_counts_no_test_video_stops_the_work_at_once(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    content = json.loads((folder / "annotations.json").read_text())
+    content["database"]["v7"]["annotations"][0]["segment"] = [2.0, 2.2]
+    (folder / "annotations.json").write_text(json.dumps(content))
+    assert [video.id for video in steps.gather(params(folder)).test_videos] == ["v7"]
+    told = r"protocol=gap counts no action of an unseen class in the 1 test videos .*: pass -p protocol plain, strict,"
+    with pytest.raises(ValueError, match=told):
+        steps.gather(params(folder, protocol="gap"))

@@ -86,9 +86,14 @@ def class_table(
 ) -> np.ndarray:
     """AP (k, number of tIoUs) of each class under a protocol; `ambiguous` for the one that forgives such regions.
 
-    `classes` None ignores labels.
+    `classes` None ignores labels. Raises ValueError where the protocol counts no video.
     """
     counted = detected(videos, with_any(found), protocol)
+    if not counted:
+        raise ValueError(
+            f"protocol={protocol} counts only videos with detections, and none of {len(videos)} has any: nothing can "
+            "be measured; choose another protocol"
+        )
     return table_of(compare(counted, found, classes), tious, protocol, ambiguous or ambiguous_regions(counted))
 
 

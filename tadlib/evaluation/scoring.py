@@ -55,9 +55,14 @@ def score(
 
     `videos` as annotated, ambiguous regions included; where a protocol removes short actions these are of at most
     `stride` frames, or of a second (None).
-    Raises ValueError if no class has an action in the videos that count.
+    Raises ValueError naming the protocol if no class has an action in the videos that count.
     """
     scored = counted(videos, with_any(detections), classes, protocol, stride)
+    if not any(video.actions for video in scored):
+        raise ValueError(
+            f"protocol={protocol} counts {len(scored)} of {len(videos)} videos and no action of the "
+            f"{len(classes)} classes in them: nothing can be measured; choose another protocol"
+        )
     rows = compare(scored, detections, classes)
     as_read = {video.id: video for video in videos}
     ambiguous = ambiguous_regions([as_read[video.id] for video in scored])

@@ -9,7 +9,7 @@ import numpy as np
 from tadlib.evaluation import calibration, errors, scoring, sensitivity, statistics
 from tadlib.evaluation.calibration import Confusability, Reliability
 from tadlib.evaluation.errors import Judged
-from tadlib.evaluation.protocols import PROTOCOLS, scored_videos
+from tadlib.evaluation.protocols import PROTOCOLS, scored_videos, with_any
 from tadlib.evaluation.rows import Comparison, compare
 from tadlib.evaluation.sensitivity import Sensitivity
 from tadlib.naming.fusion import Detections
@@ -87,17 +87,23 @@ def verdicts(data: Data, compared: Mapping[str, tuple[str, Mapping[str, Detectio
 def under_every_protocol(data: Data, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
     """What the same detections score under each protocol's rules, on the videos that were processed.
 
-    The last column counts the videos that a protocol would count as well, but that this run was never asked about.
+    The last column counts the videos that a protocol would count as well, but that this run was never asked about. A
+    protocol under which no action counts has a row that says so.
     """
     videos, unseen, stride = data.annotated, data.classes.unseen, data.params.stride
-    asked = {video.id for video in videos}
+    asked, found_in = {video.id for video in videos}, with_any(detections)
     table = []
     for protocol in PROTOCOLS:
-        result = scoring.score(videos, detections, unseen, data.benchmark.tious, protocol, stride=data.short)
         lacking = [v for v in scored_videos(data.benchmark, unseen, protocol, stride) if v.id not in asked]
-        counts = result["counts"]
-        assert isinstance(counts, dict)
-        shown = {name: counts[name] for name in ("videos", "actions", "detections")}
-        numbers = {"mAP": result["mAP"], "mAP without labels": result["agnostic_mAP"]}
-        table.append({"protocol": protocol} | numbers | shown | {"videos not asked about": len(lacking)})
+        counted = scoring.counted(videos, found_in, unseen, protocol, data.short)
+        if any(video.actions for video in counted):
+            result = scoring.score(videos, detections, unseen, data.benchmark.tious, protocol, stride=data.short)
+            counts = result["counts"]
+            assert isinstance(counts, dict)
+            row = {"protocol": protocol, "mAP": result["mAP"], "mAP without labels": result["agnostic_mAP"]}
+            row |= {name: counts[name] for name in ("videos", "actions", "detections")}
+        else:
+            row = {"protocol": f"{protocol}: no action counts", "mAP": np.nan, "mAP without labels": np.nan}
+            row |= {"videos": len(counted), "actions": 0, "detections": 0}
+        table.append(row | {"videos not asked about": len(lacking)})
     return table

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from tadlib.data import splits
+from tadlib.evaluation.protocols import PROTOCOLS, scored_videos
 from tadlib.files import Progress, silent
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import LISTED, Data
@@ -12,7 +13,8 @@ from tadlib.workbook.steps.sources import benchmark_of, collect
 def gather(params: Params, progress: Progress = silent) -> Data:
     """Annotations, class split, features and encoder; what is missing of the demo or of the features is made.
 
-    Raises ValueError for a class split that leaves no video to train or none to test.
+    Raises ValueError for a class split that leaves no video to train or none to test, and for a protocol under which
+    no action of the test videos counts.
     """
     benchmark = benchmark_of(params, progress)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
@@ -20,11 +22,13 @@ def gather(params: Params, progress: Progress = silent) -> Data:
     data = Data(benchmark, classes, store, encoder, params, broken)
     if not _has_both(data):
         raise ValueError(_one_sided(data))
+    if not data.test_videos:
+        raise ValueError(_uncounted(data))
     return data
 
 
 def _has_both(data: Data) -> bool:
-    """Whether there are videos to train on and videos to test; which of these a protocol counts is its own matter."""
+    """Whether there are videos to train on and videos to test; whether or not the protocol counts them."""
     return bool(data.training_videos and data.benchmark.test_videos(data.classes.unseen))
 
 
@@ -48,3 +52,20 @@ def _one_sided(data: Data) -> str:
     if work:
         return f"{said}; both sides have videos with -p split_id {', '.join(work)}"
     return f"{said}, and no other split_id has both sides: pass another split, or write one into splits.json"
+
+
+def _uncounted(data: Data) -> str:
+    """How many test videos a protocol leaves out where it leaves out all, and which protocols do not."""
+    number, name = len(data.benchmark.test_videos(data.classes.unseen)), data.params.protocol
+    rules, stride = PROTOCOLS[name], data.params.stride
+    others = [
+        other
+        for other in PROTOCOLS
+        if any(video.actions for video in scored_videos(data.benchmark, data.classes.unseen, other, stride))
+    ]
+    why = [f"{len(rules.excluded)} videos of THUMOS14"] if rules.excluded else []
+    why += ["actions of one snippet or less"] if rules.longer_than_a_snippet else []
+    why += ["actions of no length"] if rules.once else []
+    reason = f", because it leaves out {' and '.join(why)}" if why else ""
+    said = f"protocol={name} counts no action of an unseen class in the {number} test videos that have one{reason}"
+    return f"{said}: pass -p protocol {', '.join(others)}" if others else said
