@@ -15,11 +15,11 @@ import secrets
 import sys
 import unicodedata
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 LOG = "TAD_LOG"  # the environment variable with the log of the run that a notebook is executed for
 Progress = Callable[[int, int, str], None]  # (done, total, what is being done)
+Value = TypeVar("Value")
 
 
 def silent(done: int, total: int, text: str) -> None:
@@ -185,6 +186,12 @@ def _each_once(names: Iterable[str], where: Path | str) -> None:
         if name in seen:
             raise ValueError(f"{where}: key {name!r} stands twice: keep one of them")
         seen.add(name)
+
+
+def by_tidy_name(content: Mapping[str, Value], where: Path | str) -> dict[str, Value]:
+    """A mapping by tidy names; raises ValueError where two of them are one."""
+    _each_once(map(tidy, content), where)
+    return {tidy(name): value for name, value in content.items()}
 
 
 def tidy(name: object) -> str:

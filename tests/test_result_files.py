@@ -94,6 +94,7 @@ def test_only_the_named_classes_count(tmp_path):
         ("a,-1,-2,Diving,0.5", "end before start"),
         ("a,0,1,Dving,0.5", "unknown class"),
         ("z,0,1,Diving,0.5", "unknown video"),
+        ("a,0,1,Diving,1:30", "score is no number"),
     ],
 )
 def test_a_bad_detection_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_path, row, kind):
@@ -192,7 +193,9 @@ def test_a_detection_that_starts_slightly_before_0_is_worth_what_it_overlaps(tmp
     assert told.difference == 0.0
 
 
-@pytest.mark.parametrize("segment", [[0], [0, 10, 1], [[0, 10]], "ab", None, {"start": 0, "end": 10}])
+@pytest.mark.parametrize(
+    "segment", [[0], [0, 10, 1], [[0, 10]], "ab", "28", [False, True], None, {"start": 0, "end": 10}]
+)
 @pytest.mark.parametrize("every", [False, True], ids=["one", "every"])
 def test_a_segment_that_is_no_pair_is_named(tmp_path, segment, every):
     rows = [{"segment": segment if every or not place else [0, 10], "label": "Diving"} for place in range(2)]
@@ -230,6 +233,38 @@ def test_a_broken_gzip_file_says_so(tmp_path):
     (tmp_path / "broken.gz").write_bytes(gzip.compress(b"x" * 1000)[:20])
     with pytest.raises(ValueError, match="broken.gz cannot be unpacked"):
         evaluate(truth, tmp_path / "broken.gz")
+
+
+@pytest.mark.parametrize("duration", ["long", True, float("nan"), -3])
+def test_a_duration_that_is_none_is_named_with_its_video(tmp_path, duration):
+    entry = {"subset": "test", "duration": duration, "annotations": [{"segment": [0, 10], "label": "Diving"}]}
+    (tmp_path / "truth.json").write_text(json.dumps({"database": {"a": entry}}))
+    with pytest.raises(ValueError, match=rf"truth.json: video a has duration {duration!r}: expected a positive number"):
+        read_task(tmp_path / "truth.json")
+    entry["duration"] = "1:30"
+    (tmp_path / "truth.json").write_text(json.dumps({"database": {"a": entry}}))
+    assert read_task(tmp_path / "truth.json").videos[0].duration == 90.0
+
+
+def test_an_action_without_a_label_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"1 with no label \(row 4: video b \[3, 9\] ''\)"):
+        evaluate(*written(tmp_path, truth=TRUTH + "b,3,9,\n"))
+
+
+def test_seen_classes_that_are_annotated_nowhere_and_classes_that_differ_in_spelling_are_told(tmp_path, capsys):
+    truth, found = written(tmp_path, truth=TRUTH + "b,3,9,diving\n")
+    (tmp_path / "seen.txt").write_text("Shotput\nBilliards\n")
+    words = ["--annotations", str(truth), "--detections", str(found), "--seen", str(tmp_path / "seen.txt")]
+    assert cli.main(["evaluate", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "seen classes without actions: Billiards" in printed
+    assert "classes read alike: 'Diving' = 'diving'" in printed
+
+
+def test_a_threshold_counts_once(tmp_path):
+    truth, _ = written(tmp_path)
+    with pytest.raises(ValueError, match="each once, got 0.5, 0.5"):
+        read_task(truth, tious=[0.5, 0.5])
 
 
 @pytest.mark.parametrize("found", ["video-id,t-start,t-end,label,score\n", '{"results": {}}'])

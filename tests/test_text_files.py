@@ -127,6 +127,80 @@ def test_two_keys_that_mean_one_video_are_named(tmp_path):
         read(save(tmp_path / "annotations.json", json.dumps(content)))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "read_it", "told"),
+    [
+        (
+            "info.json",
+            '{"a": {"fps": 5}, "a.mp4": {"fps": 6}}',
+            lambda path: read_lengths(path.parent),
+            "both video 'a'",
+        ),
+        (
+            "splits.json",
+            '{"50": [{"unseen": ["a", "a "]}]}',
+            lambda path: of_folder(path.parent, ["a", "b"], 50, 0),
+            "'a' stands twice",
+        ),
+        (
+            "texts.json",
+            json.dumps(DESCRIPTIONS | {"dive ": {"Elaboration": {"Description": "people fall"}}}),
+            lambda path: described(["dive"], "description", path),
+            "'dive' stands twice",
+        ),
+        (
+            "benchmark.yaml",
+            "tious: [0.5, 0.5]",
+            lambda path: datasets.read_conventions(path.parent),
+            r"each once, got \[0.5, 0.5\]",
+        ),
+    ],
+)
+def test_two_spellings_of_one_thing_are_named_and_none_of_them_is_taken(tmp_path, name, content, read_it, told):
+    with pytest.raises(ValueError, match=f"{name}.*{told}"):
+        read_it(save(tmp_path / name, content))
+
+
+def test_two_vectors_of_one_class_and_two_files_of_one_video_are_named(tmp_path):
+    np.savez(tmp_path / "texts.npz", **{"dive": np.ones(4), "dive ": -np.ones(4)})
+    with pytest.raises(ValueError, match=r"texts.npz: key 'dive' stands twice"):
+        read_text_features(tmp_path / "texts.npz", ["dive"])
+    np.save(tmp_path / "a.npy", np.ones((2, 4), np.float32))
+    np.savez(tmp_path / "a.npz", features=np.zeros((2, 4), np.float32))
+    with pytest.raises(ValueError, match=r"a.npy and .*a.npz are both features of a: keep one"):
+        FolderStore(tmp_path, 8).read("a")
+
+
+def test_a_file_of_conventions_that_would_not_be_read_is_named(tmp_path):
+    save(tmp_path / "benchmark.yml", "tious: [0.5]")
+    with pytest.raises(ValueError, match=r"benchmark.yml is not read: rename it to benchmark.yaml"):
+        datasets.read_conventions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("subset", ("test", "train")), ("duration", ("9", "8")), ("fps", ("5", "6"))]
+)
+def test_rows_of_a_table_that_disagree_about_their_video_are_named(tmp_path, column, values):
+    first, second = values
+    path = save(tmp_path / "truth.csv", f"video,start,end,label,{column}\na,1,2,dive,{first}\na,3,4,dive,\n")
+    assert len(read(path)["a"].actions) == 2, "a row need not repeat what another says"
+    path = save(path, f"video,start,end,label,{column}\na,1,2,dive,{first}\na,3,4,dive,{second}\n")
+    with pytest.raises(ValueError, match=rf"truth.csv, line 3: video a has {column} .*in an earlier row"):
+        read(path)
+
+
+def test_a_video_of_two_subsets_is_named(tmp_path):
+    for subset in ("val", "test"):
+        save(tmp_path / f"Diving_{subset}.txt", "a 1 2\n")
+    with pytest.raises(ValueError, match=r"Diving_test.txt: video a has subset 'test', in an earlier row 'val'"):
+        read(tmp_path)
+    table = save(tmp_path / "truth.csv", "video,start,end,label,subset\na,1,2,dive,test\na,3,4,dive,train\n")
+    with pytest.raises(
+        ValueError, match=r"truth.csv, row 2: video a is of subset 'train', in an earlier row of 'test'"
+    ):
+        read_task(table, subset="test")
+
+
 def test_letters_that_a_mac_decomposes_are_the_same_letters(tmp_path):
     (tmp_path / "features").mkdir()
     content = database(label=DECOMPOSED, name=DECOMPOSED, subset="validation")

@@ -161,7 +161,9 @@ def is_thumos14(labels: Collection[str], videos: Collection[str]) -> bool:
 
 def read_conventions(folder: Path) -> Conventions:
     """The conventions that a folder's `benchmark.yaml` states; raises ValueError naming a wrong name or value."""
-    path = folder / "benchmark.yaml"
+    path, other = folder / "benchmark.yaml", folder / "benchmark.yml"
+    if other.is_file():
+        raise ValueError(f"{other} is not read: rename it to {path.name}, or move it away")
     content = yaml_in(text_of(path), path) if path.is_file() else {}
     for name in content:
         if name not in Conventions.__dataclass_fields__:
@@ -177,9 +179,10 @@ def _convention(path: Path, name: str, value: Any) -> Any:
     if name == "stride" and type(value) is int and value >= 1:
         return value
     if name == "tious" and isinstance(value, list) and value:
-        if all(isinstance(tiou, int | float) and 0 < tiou <= 1 for tiou in value):
+        numbers = all(type(tiou) in (int, float) and 0 < tiou <= 1 for tiou in value)
+        if numbers and len(set(value)) == len(value):
             return tuple(float(tiou) for tiou in value)
-    kind = {"tious": "a list of numbers in (0, 1]", "stride": "a whole number of frames, at least 1"}
+    kind = {"tious": "a list of numbers in (0, 1], each once", "stride": "a whole number of frames, at least 1"}
     kind["benchmark"] = " or ".join(NAMES[1:])
     raise ValueError(f"{path}: {name} must be {kind.get(name, 'the name of a subset')}, got {value!r}")
 

@@ -40,8 +40,8 @@ def read_lengths(folder: Path | str) -> dict[str, Length]:
     found: dict[str, Length] = {}
     names = Names()
     for path in reversed([path for pattern in PATTERNS for path in sorted(Path(folder).glob(pattern))]):
-        for name, fields in _rows(path):
-            found[names.video(name)] = _length(path, name, fields)
+        for name, fields in names.videos(dict(_rows(path)), path).items():
+            found[name] = _length(path, name, fields)
     for path in sorted(Path(folder).glob("durations_*.txt")):
         words = text_of(path).split()
         for name, lasts in zip(words[::2], words[1::2], strict=True):

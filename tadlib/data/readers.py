@@ -171,8 +171,7 @@ def read_thumos_text(folder: Path | str, names: Names | None = None) -> dict[str
         for path in sorted(Path(folder).rglob(f"*_{suffix}.txt")):
             for spelt, action in _lines(path, names.label(path.name.removesuffix(f"_{suffix}.txt"))):
                 name = names.video(spelt)
-                entry = entries.setdefault(name, Entry(suffix, None, None, ()))
-                entries[name] = replace(entry, actions=(*entry.actions, action))
+                entries[name] = _with(entries.get(name), Entry(suffix, None, None, (action,)), f"{path}: video {name}")
     if not entries:
         raise ValueError(f"{folder} holds no annotations: expected files like Diving_val.txt and Diving_test.txt")
     return entries
@@ -201,12 +200,22 @@ def read_csv(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
             action = Action(seconds(value["start"]), seconds(value["end"]), names.label(value["label"]))
             name = names.video(value["video"])
             subset = names.label(value.get("subset", "")) or _subset_of(name)
-            fresh = Entry(subset, _number(value.get("duration")), _number(value.get("fps")), ())
+            fresh = Entry(subset, _number(value.get("duration")), _number(value.get("fps")), (action,))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {value} cannot be read: {error}") from error
-        entry = entries.setdefault(name, fresh)
-        entries[name] = replace(entry, actions=(*entry.actions, action))
+        entries[name] = _with(entries.get(name), fresh, f"{path}, line {number}: video {name}")
     return entries
+
+
+def _with(entry: Entry | None, row: Entry, place: str) -> Entry:
+    """An entry with the actions of another row of its video; raises ValueError where the two disagree."""
+    entry, known = entry or replace(row, actions=()), {}
+    for name in ("subset", "duration", "fps"):
+        was, now = getattr(entry, name), getattr(row, name)
+        if None not in (was, now) and was != now:
+            raise ValueError(f"{place} has {name} {now!r}, in an earlier row {was!r}: a video has one {name}")
+        known[name] = now if was is None else was
+    return replace(entry, actions=entry.actions + row.actions, **known)
 
 
 def columns_of(path: Path | str, text: str, needed: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -217,9 +226,8 @@ def columns_of(path: Path | str, text: str, needed: Sequence[str]) -> dict[str, 
     """
     first, _, _ = text.lstrip().partition("\n")
     mark = max(",;\t", key=first.count)  # the first of them where there is none
-    header, *rows = [
-        row for row in csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True) if any(row)
-    ] or [[]]
+    table = csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True)
+    header, *rows = [row for row in table if any(row)] or [[]]
     place = _places(header)
     if missing := [COLUMNS[name][0] for name in needed if name not in place]:
         raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}; its columns: {', '.join(header)}")

@@ -131,6 +131,8 @@ def _own(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) -> C
     for name in (*seen, *unseen):
         if name not in names:
             raise ValueError(f"{place}: unknown class {name!r}{nearest(name, names)}")
+    if twice := next((name for group in (seen, unseen) for name in group if group.count(name) > 1), ""):
+        raise ValueError(f"{place}: class {twice!r} stands twice: keep one of them")
     both = set(seen) & set(unseen)
     if both or not seen:
         raise ValueError(f"{place}: every class must be seen or unseen and some seen; on both sides: {sorted(both)}")

@@ -28,8 +28,6 @@ from tadlib.files import digest, read_json
 FIT = 1.5  # features may last this many times as long as their video, or the video as they; more is another stride
 ROWS = 16  # snippets at the start and at the end of an array in an .h5 file that stand for the rest
 NAMES = ("features", "feats", "feat", "feature")  # what an array may be called in a file that holds several
-
-
 DAMAGE = (OSError, ValueError, LookupError, EOFError, RuntimeError, TypeError, UnpicklingError, BadZipFile)
 
 
@@ -48,8 +46,11 @@ class FolderStore:
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """The feature files by video; where one file holds all, that file for each video in it."""
-        single = {path.stem: path for suffix in reversed(READERS) for path in _whole_files(self.folder, suffix)}
+        """The feature files by video; where one file holds all, that file for each; two of one video are refused."""
+        single: dict[str, Path] = {}
+        for path in (path for suffix in READERS for path in _whole_files(self.folder, suffix)):
+            if (other := single.setdefault(path.stem, path)) != path:
+                raise UnusableFeatures(f"{other} and {path} are both features of {path.stem}: keep one of them")
         return {name: path for path in _whole_files(self.folder, ".h5") for name in _names_in(path)} | single
 
     @cached_property

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tadlib.data.checks import nearest
 from tadlib.data.encoder import Encoder
 from tadlib.data.stores import named
-from tadlib.files import digest, tidy
+from tadlib.files import by_tidy_name, digest
 
 
 class TextTable(nn.Module):
@@ -51,7 +51,8 @@ def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
     """The vectors (k, c) float32 of classes from an `.npz` of class name -> vector; raises ValueError naming it."""
     classes = list(classes)
     with named(Path(path)), np.load(path) as content:
-        vectors = {tidy(name): np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
+        vectors = {name: np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
+    vectors = by_tidy_name(vectors, path)
     missing = [name for name in classes if name not in vectors]
     if missing:
         raise ValueError(

@@ -59,7 +59,7 @@ def read_actions(
     """
     table = _read(path, "database", names or Names())
     segments = _times(table.segment)
-    bad = _bad_times(segments)
+    bad = _bad_rows(table, segments)
     faults = _faults(bad, table, segments)
     _refuse(path, faults, drop_bad)
     actions: dict[str, list[Action]] = {video: [] for video in table.about}
@@ -68,11 +68,15 @@ def read_actions(
     for row in np.flatnonzero(~wrong).tolist():
         video = table.video[row]
         actions.setdefault(video, []).append(Action(*segments[row].tolist(), table.label[row]))
-        subsets.setdefault(video, table.subset[row] if table.subset else "")
+        subset = table.subset[row] if table.subset else ""
+        if subsets.setdefault(video, subset) != subset and table.subset:
+            raise ValueError(
+                f"{path}, row {row + 1}: video {video} is of subset {subset!r}, in an earlier row of "
+                f"{subsets[video]!r}: a video has one subset"
+            )
     videos = []
     for video, own in actions.items():
-        entry = table.about.get(video, {})
-        duration, fps = (float(entry.get(name) or 0.0) for name in ("duration", "fps"))
+        duration, fps = (_length(path, video, name, table.about.get(video, {})) for name in ("duration", "fps"))
         videos.append(Video(video, duration, fps, subsets[video], tuple(own)))
     return tuple(videos), faults.counts
 
@@ -92,11 +96,11 @@ def read_found(
     """
     table = _read(path, "results", names or Names())
     known_as = {name: _known_as(name, videos) for name in set(table.video)}
-    segments, scores = _times(table.segment), _numbers(table.score)
+    segments, scores = _times(table.segment), _numbers([_no_clock(score) for score in table.score])
     if len(scores) != len(segments):
         raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")
     known = frozenset(classes) - {AMBIGUOUS}
-    bad = _bad_times(segments) | {
+    bad = _bad_rows(table, segments) | {
         "score is no number": np.isnan(scores),
         "unknown video": np.array([known_as[name] is None for name in table.video], dtype=bool),
         "unknown class": np.array([label not in known for label in table.label], dtype=bool),
@@ -146,7 +150,7 @@ def _from_json(path: Path | str, videos: Mapping, key: str, names: Names) -> Tab
         try:
             rows = entry.get("annotations", []) if key == "database" else entry
             table.video += [video] * len(rows)
-            table.segment += [tuple(row["segment"]) for row in rows]
+            table.segment += [() if isinstance(row["segment"], str) else tuple(row["segment"]) for row in rows]
             table.label += [names.label(row["label"]) for row in rows]
             if key == "results":
                 table.score += [row["score"] for row in rows]
@@ -184,13 +188,28 @@ def _numbers(values: Sequence) -> Float[np.ndarray, " n"]:
 
 def _number(value: object) -> float:
     try:
-        return seconds(value)
+        return np.nan if isinstance(value, bool) else seconds(value)
     except (ValueError, TypeError):
         return np.nan
 
 
-def _bad_times(segments: Float[np.ndarray, "n 2"]) -> dict[str, Bool[np.ndarray, " n"]]:
+def _no_clock(score: object) -> object:
+    """A score as it is written, but for one that is minutes:seconds, which a time may be."""
+    return None if isinstance(score, str) and ":" in score else score
+
+
+def _length(path: Path | str, video: str, name: str, entry: Mapping[str, object]) -> float:
+    """What annotations say of a video, 0 where they say nothing; raises ValueError for what is no length."""
+    value = entry.get(name)
+    number = 0.0 if value is None or value == "" else _number(value)
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{path}: video {video} has {name} {value!r}: expected a positive number")
+    return number
+
+
+def _bad_rows(table: Table, segments: Float[np.ndarray, "n 2"]) -> dict[str, Bool[np.ndarray, " n"]]:
     return {
+        "no label": np.array([not label for label in table.label], dtype=bool),
         "time is no finite number": ~np.isfinite(segments).all(axis=1),
         "end before start": segments[:, 1] < segments[:, 0],
     }

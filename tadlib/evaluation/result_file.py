@@ -18,6 +18,7 @@ from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.rows import compare
 from tadlib.evaluation.scoring import counted, score
+from tadlib.naming.text import spoken_alike
 
 THUMOS14_STRIDE = 8  # frames of a snippet in the published features
 
@@ -57,8 +58,8 @@ def read_task(
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
-    if not all(0 < tiou <= 1 for tiou in tious):
-        raise ValueError(f"tIoU thresholds must be above 0 and at most 1, got {', '.join(map(str, tious))}")
+    if not all(0 < tiou <= 1 for tiou in tious) or len(set(tious)) < len(tious):
+        raise ValueError(f"tIoU thresholds must be above 0, at most 1 and each once, got {', '.join(map(str, tious))}")
     names = Names()
     videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
@@ -91,6 +92,8 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
     ours["actions_outside_video"] = _outside(task.videos, annotated)
     ours["detections_outside_video"] = _outside(task.videos, {video: each.segments for video, each in found.items()})
     ours |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
+    ours["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
+    ours["classes_read_alike"] = [" = ".join(map(repr, names)) for names in spoken_alike((*task.annotated, *task.seen))]
     if task.seen:
         videos = counted(task.videos, with_any(found), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)

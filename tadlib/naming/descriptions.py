@@ -11,7 +11,7 @@ from typing import Any
 
 from tadlib.data.checks import nearest
 from tadlib.data.encoder import spoken
-from tadlib.files import read_json, tidy
+from tadlib.files import by_tidy_name, read_json
 
 KINDS = ("description", "subactions")
 OURS = Path(__file__).parent / "descriptions"
@@ -22,7 +22,7 @@ def read_descriptions(path: Path | str) -> dict[str, tuple[str, ...]]:
     content = read_json(path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} must map class names to descriptions, got {type(content).__name__}")
-    return {tidy(label): _texts(path, label, entry) for label, entry in content.items()}
+    return {label: _texts(path, label, entry) for label, entry in by_tidy_name(content, path).items()}
 
 
 def _texts(path: Path | str, label: str, entry: Any) -> tuple[str, ...]:
