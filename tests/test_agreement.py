@@ -95,7 +95,7 @@ def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_a
 
 
 def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
-    params = Params.check(tiny | {"run_dir": str(tmp_path / "run"), "features": "simulate", "agreement": 0.5})
+    params = Params.read(tiny | {"run_dir": str(tmp_path / "run"), "features": "simulate", "agreement": 0.5})
     data = steps.gather(params)
     with pytest.raises(
         ValueError, match="agreement=0.5 asks what background looks like: it needs an encoder that reads"

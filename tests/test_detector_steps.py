@@ -49,7 +49,7 @@ WORDS = {
     "classes by name": {"target": "name"},
     "classes by number": {"target": "none", "split": 0},
     "classes by number, rectified": {"target": "none", "split": 0, "refine": "attention", "quality": True},
-    "whole videos": {"window": 0, "overlap": 0.0},
+    "whole videos": {"window": 0},
     "a threshold": {"filter_threshold": 0.001},
     "negatives": {"negatives": 0.3},
     "episodes": {"episodes": 0.3},

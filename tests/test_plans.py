@@ -247,7 +247,7 @@ def test_labels_are_names_of_folders(tmp_path):
 
 
 def test_quick_cuts_every_run_and_leaves_one_of_each_question(tmp_path):
-    text = "epochs: 30\nsweep: {split_id: [0, 1], lr: [0.1, 0.2], head_epochs: [1, 5]}\nseeds: 2\n"
+    text = "epochs: 30\nhead: mlp\nsweep: {split_id: [0, 1], lr: [0.1, 0.2], head_epochs: [1, 5]}\nseeds: 2\n"
     planned = plan(write(tmp_path, text), quick=True)
     assert planned.name == "e-quick" and len(planned.runs) == 4
     assert {(run["epochs"], run["head_epochs"]) for run in planned.runs.values()} == {

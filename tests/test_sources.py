@@ -43,7 +43,7 @@ def with_features(folder, **changes):
 
 
 def params(folder, **given):
-    return Params.check({"dataset": str(folder), "data_dir": str(folder.parent), "stride": 8} | given)
+    return Params.read({"dataset": str(folder), "data_dir": str(folder.parent), "stride": 8} | given)
 
 
 def test_a_folder_with_features_and_text_features_is_a_data_set(tmp_path):

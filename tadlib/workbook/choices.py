@@ -61,7 +61,7 @@ def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:
         if name in NEVER:
             raise ValueError(f"{name} says what a run is about, it is no value that is chosen")
     for place in product(*where.values()):
-        checked = Params.check(shared | values | dict(zip(where, place, strict=True))).model_dump()
+        checked = Params.read(shared | values | dict(zip(where, place, strict=True))).model_dump()
     return Choice({name: checked[name] for name in values}, where)
 
 

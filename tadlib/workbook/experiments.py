@@ -63,7 +63,7 @@ def _wanted(experiment: Experiment) -> dict[str, Any]:
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
         "code": code_version(*STAGES),
-        "data": sorted({data_version(Params.check(parameters)) for parameters in experiment.runs.values()}),
+        "data": sorted({data_version(Params.read(parameters)) for parameters in experiment.runs.values()}),
     }
 
 

@@ -30,7 +30,7 @@ def deal_out(experiment: Experiment, folder: Path, way: Way, say: Say, pool: Exe
     """
     asked: dict[tuple[Any, ...], dict[str, Any]] = {}
     for given in experiment.runs.values():
-        wanted = Params.check(given).model_dump(include=set(MADE_FROM))
+        wanted = Params.read(given).model_dump(include=set(MADE_FROM))
         asked.setdefault(tuple(wanted[name] for name in MADE_FROM), wanted)
     for given in asked.values():
         if given["features"] == "auto":
@@ -87,7 +87,7 @@ def main() -> None:
     from tadlib.workbook.steps import sources
 
     asked = json.load(sys.stdin)
-    params = Params.check(asked["given"])
+    params = Params.read(asked["given"])
     if "videos" in asked:
         sources.encode(params, asked["videos"])
         print("encoded")

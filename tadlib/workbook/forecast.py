@@ -73,7 +73,7 @@ class Forecast:
             wanted, missing = self._stages(stage, experiment, there)
             above = missing.keys() & self.counted
             for label in (label for name, label in missing.items() if name not in above):
-                took = self._seconds(stage, Params.check(experiment.runs[label]))
+                took = self._seconds(stage, Params.read(experiment.runs[label]))
                 total, alone[label] = _sum(total, took), alone[label] + (took or 0.0)
             self.counted |= missing.keys()
             made = f", {wanted - len(missing)} of them made already" if len(missing) < wanted else ""
@@ -89,7 +89,7 @@ class Forecast:
         """How many distinct executions of a stage a plan needs; those not there yet, each with a run that needs it."""
         wanted, missing = set(), {}
         for label, given in experiment.runs.items():
-            params = Params.check(given)
+            params = Params.read(given)
             key = stages.key(stage, given, runs.device_name(params.device))
             name = f"{stage}-{key}" if self.way.share else f"{experiment.name}/{label}/{stage}"
             wanted.add(name)

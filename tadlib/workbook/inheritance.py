@@ -39,7 +39,7 @@ def complete(stage: str, given: Mapping[str, Any]) -> Params:
     latest = list(had)[-1]
     if stage == "evaluate":  # whoever named last wrote the detections
         agrees(stage, latest, stages.settled("classify", had[latest]), had[latest], given, folder)
-    return Params.check(had[latest].model_dump() | given)
+    return Params.check(given, had[latest].model_dump())
 
 
 def earlier(stage: str, folder: Path) -> dict[str, Params]:
@@ -50,12 +50,12 @@ def earlier(stage: str, folder: Path) -> dict[str, Params]:
     records, found = runs.records(folder), {}
     for other in STAGES[: STAGES.index(stage)] or STAGES[1:]:
         if records.get(other, {}).get("status") == "finished":
-            found[other] = Params.check(records[other]["parameters"])
+            found[other] = Params.read(records[other]["parameters"])
         elif other == "train" and (folder / "checkpoint.pt").is_file():
             import torch
 
             saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-            found[other] = Params.check(saved["params"])
+            found[other] = Params.read(saved["params"])
     return found
 
 

@@ -6,18 +6,21 @@ set (how wide, how long to train) has a recipe per data set; a value that is giv
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from tadlib.workbook import vocabulary
+from tadlib.workbook.effects import EFFECTS
 from tadlib.workbook.recipes import RECIPES
 from tadlib.workbook.switches import DetectorSwitches, NamingSwitches
-from tadlib.workbook.vocabulary import Vocabulary
+from tadlib.workbook.vocabulary import Need, Vocabulary
 
 
 class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     """The parameters in force; immutable, and complete: every name of the vocabulary has a checked value."""
+
+    effects: ClassVar[tuple[Need, ...]] = EFFECTS
 
     dataset: str = Field("demo", min_length=1, description="demo, thumos14, activitynet13, or a folder")
     split: Literal[75, 50, 0] = Field(75, description="per cent of the classes seen in training; 0 = closed set")
@@ -128,22 +131,12 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
             raise ValueError(f"similarity=dot needs logit_scale=none: {self.logit_scale} is a factor on cosines")
         if self.target == "none" and (self.split or self.fuse_text or self.segmentation != "none"):
             raise ValueError("target='none' knows no text: it needs split=0, fuse_text=false and segmentation='none'")
-        if self.world_seed and self.features != "simulate":
-            raise ValueError(
-                f"world_seed={self.world_seed} simulates features: it needs features=simulate, got {self.features}"
-            )
         if self.select == "validation" and not self.validation:
             raise ValueError("select='validation' needs videos held out: give validation a share above 0, got 0")
         return self
 
     @model_validator(mode="after")
     def _names_fit_what_queries_learn(self) -> "Params":
-        trained = (self.head, self.text_head, self.context) != ("none", "none", 0)
-        if self.ensemble != "none" and self.target == "foreground" and not trained:
-            raise ValueError(
-                f"ensemble={self.ensemble} is a mean of two opinions: it needs a target with classes, or a head, "
-                "text_head or context that is trained; got target=foreground and none of them"
-            )
         if self.proposed_by != "detector" and self.target != "foreground":
             raise ValueError(
                 f"proposed_by={self.proposed_by} is named by CLIP alone: it needs target=foreground, got {self.target}"

@@ -69,6 +69,7 @@ def plan(
     """The runs of an experiment file, all parameters checked, no two alike.
 
     `changes` beat whatever the file says of a parameter; several values, as a list or with commas, become runs.
+    What all runs have in common is left out of those in which it can have no effect, but must have one in some.
     `base` is another experiment file, whose common values (not its blocks) yield to the file's own. With `quick` every
     run is cut to the size of `QUICK`, and runs that differ only in seed or class split become one. Raises ValueError
     naming the file and the parameter, before anything runs.
@@ -86,15 +87,19 @@ def plan(
         common = below | {name: value for name, value in given.items() if name not in BLOCKS} | fixed
         planned: dict[str, Mapping[str, Any]] = {}
         names: dict[str, str] = {}
+        never: dict[str, str] = {}  # why what is common has no effect in any run so far
         seen: set[str] = set()
         for chosen in itertools.product(*blocks.values()):
             told = {name: value for part in chosen for name, value in part.items() if name == NAME or NAME not in part}
             change = {name: value for part in chosen for name, value in part.items() if name != NAME}
             parameters = common | change
-            params = Params.check(parameters)
             if quick:
+                params = Params.read(parameters)
                 parameters |= {name: size for name, size in QUICK.items() if getattr(params, name) > size}
-                params = Params.check(parameters)
+            idle = {name: why for name, why in Params.idle(parameters).items() if name not in change}
+            never = idle if not planned else {name: why for name, why in never.items() if name in idle}
+            parameters = {name: value for name, value in parameters.items() if name not in idle}
+            params = Params.check(parameters)
             one = digest(params.model_dump(exclude={"seed", "split_id"} if quick else set()))
             if one in seen and quick:
                 continue
@@ -104,6 +109,8 @@ def plan(
             label = _label(told, change, planned)
             planned[label] = parameters
             names |= {label: told[NAME]} if NAME in told else {}
+        if refused := [why for name, why in never.items() if name in given or name in fixed]:
+            raise ValueError("; ".join(refused))
     except ValueError as error:
         raise ValueError(f"{path}{f' with --base {base}' if base else ''}: {error}") from error
     name = path.stem + (f"-{Path(base).stem}" if base else "")

@@ -85,7 +85,7 @@ def _as_asked(study: Study, asks: str) -> bool:
         return False
     wanted: list[Mapping[str, Any]] = []
     for given in planned.runs.values():
-        checked = Params.check(given).model_dump()
+        checked = Params.read(given).model_dump()
         wanted.append({name: checked[name] for name in given if name not in SAMPLE | PLACE})
     every = [run.parameters for runs in study.variants.values() for run in runs]
     return all(any(each.items() <= run.items() for each in wanted) for run in every)

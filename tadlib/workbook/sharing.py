@@ -44,7 +44,7 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], way: Way = Way(),
     Of several runs that want it at once one makes it and the others wait; where it fails, it fails for all of the
     batch. Without `way.share` it is made anew and kept to the run.
     """
-    key = stages.key(stage, given, runs.device_name(Params.check(given).device))
+    key = stages.key(stage, given, runs.device_name(Params.read(given).device))
     store = stages.stored_at(stage, key)
     if not way.share:  # under a name of its own: what has the store's a sharing run may take for dead
         store = store.with_name(f"{store.name}.own{digest(relative(folder))}")
@@ -157,7 +157,7 @@ def _attempt(
     write_json(
         attempt / "shared.json",
         {"stage": stage, "name": store.name, "made_for": relative(folder)}
-        | {"parameters": stages.read_by(stage, Params.check(given))}
+        | {"parameters": stages.read_by(stage, Params.read(given))}
         | {"record": record | {"status": "finished", "files": files}},
     )
     return attempt, None
@@ -198,7 +198,7 @@ def _banner(stage: str, shared: Mapping[str, str]) -> str:
 
 def _record(folder: Path, stage: str, record: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Keep a stage's record with the run's own parameters, those that the stage does not depend on included."""
-    parameters = Params.check(given | {"run_dir": relative(folder)}).model_dump()
+    parameters = Params.read(given | {"run_dir": relative(folder)}).model_dump()
     write_json(folder / "run.json", runs.records(folder) | {stage: {**record, "parameters": parameters}})
 
 

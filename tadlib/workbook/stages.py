@@ -35,7 +35,7 @@ NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
 RUNNING = frozenset(
     "cli command_line engine warm plans draws choices experiments execution extraction sharing clusters tracking "
     "forecast comparison report reporting report_params evidence lab_log tables telling variants differences records "
-    "vocabularies asking doctor viewer benchmark".split()
+    "vocabularies effects asking doctor viewer benchmark".split()
 )
 
 COUNTING = frozenset({"protocol"})  # what evaluate reads for itself
@@ -52,6 +52,8 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
     names = everything - NOT_TRAINED
     if params.fuse_text or params.segmentation != "none":
         names |= WORDING
+    if params.target == "description":
+        names |= {"descriptions"}
     if params.validation:
         names |= MERGING | {"filter_threshold", "protocol"}
     return everything if params.curves else names
@@ -66,7 +68,7 @@ def settled(stage: str, params: Params) -> frozenset[str]:
     if stage == "prepare":
         return DATA - MACHINE
     if stage == "train":
-        return depends_on("train", params.model_copy(update={"curves": False})) - MACHINE
+        return depends_on("train", params.but(curves=False)) - MACHINE
     return depends_on(stage, params) - COUNTING - MACHINE
 
 
@@ -77,9 +79,13 @@ def read_by(stage: str, params: Params) -> dict[str, Any]:
 
 
 def reduced(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given for a run, without what the stage does not depend on: so every run that shares it asks alike."""
-    names = depends_on(stage, Params.check(given))
-    return {name: value for name, value in given.items() if name in names}
+    """What was given for a run, without what the stage does not depend on: so every run that shares it asks alike.
+
+    What a later stage alone makes use of is left out as well, else this one refused it.
+    """
+    names = depends_on(stage, Params.read(given))
+    kept = {name: value for name, value in given.items() if name in names}
+    return {name: value for name, value in kept.items() if name not in Params.idle(kept)}
 
 
 def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
@@ -87,7 +93,7 @@ def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
 
     An earlier stage's parameters are among a later one's, its notebook is not: it is the code that makes results.
     """
-    params = Params.check(given)
+    params = Params.read(given)
     return digest([stage, read_by(stage, params), code_version(stage), data_version(params, stage), machine])
 
 

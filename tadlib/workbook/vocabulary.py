@@ -3,9 +3,9 @@
 import difflib
 import html
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -15,11 +15,25 @@ from tadlib.workbook import cells
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
 
+class Need(NamedTuple):
+    """What some parameters need of the others to have an effect."""
+
+    names: str  # the parameters, parted by blanks
+    why: str  # the rest of the sentence that begins with one of them and its value; {p} are the parameters in force
+    holds: Callable[[Any], object]  # whether the parameters in force have what is needed
+
+    def refusal(self, name: str, params: "Vocabulary") -> str:
+        """Why a value has no effect with the others."""
+        value = getattr(params, name)
+        return f"{name}={str(value).lower() if isinstance(value, bool) else value} {self.why.format(p=params)}"
+
+
 class Vocabulary(BaseModel):
     """Parameters in force; immutable, and complete: every name has a checked value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     writes_to: ClassVar[str] = "run_dir"  # the parameter that names the folder of what is written
+    effects: ClassVar[tuple[Need, ...]] = ()  # what is refused because nothing can come of it
 
     @classmethod
     def free_text(cls) -> frozenset[str]:
@@ -32,20 +46,53 @@ class Vocabulary(BaseModel):
         return {}
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> "Vocabulary":
-        """Parameters from what was given; the recipe and the defaults fill the rest.
+    def check(cls, given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> "Vocabulary":
+        """Parameters from what was given; what is known of a run, the recipe and the defaults fill the rest.
 
-        Raises ValueError in one line a mistake: the name, the value, what is allowed, the nearest right name.
+        Raises ValueError in one line a mistake: the name, the value, what is allowed, the nearest right name; and why
+        a given value that asks for something else can have no effect with the others in force.
         """
-        given = {name: value for name, value in given.items() if name not in IGNORED}
-        for name in given:
+        params, idle = cls._checked(given, known or {})
+        if idle:
+            raise ValueError("; ".join(idle.values()))
+        return params
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> "Vocabulary":
+        """Parameters that are in force already, of a run, a checkpoint or a plan: nothing is refused as idle."""
+        return cls._checked({}, values)[0]
+
+    def but(self, **changes: Any) -> "Vocabulary":
+        """These parameters with other values of some, checked again; nothing is refused as idle."""
+        return self.read(dict(self) | changes)
+
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> dict[str, str]:
+        """The given parameters that can have no effect with the others in force, and why."""
+        return cls._checked(given, {})[1]
+
+    @classmethod
+    def _checked(cls, given: Mapping[str, Any], known: Mapping[str, Any]) -> tuple["Vocabulary", dict[str, str]]:
+        for name in (known | given).keys() - IGNORED:
             if name not in cls.model_fields:
                 raise ValueError(f"unknown parameter {name!r}{meant(name, cls)}")
-        given = {name: value for name, value in given.items() if value is not None}
+        given, known = (
+            {name: value for name, value in values.items() if name not in IGNORED and value is not None}
+            for values in (given, known)
+        )
+        without = cls.recipe(known | given) | known
         try:
-            return cls(**(cls.recipe(given) | given))
+            params = cls(**(without | given))
         except ValidationError as error:
             raise ValueError("; ".join(_sentence(cls, problem) for problem in error.errors())) from None
+        rest = {name: without.get(name, cls.model_fields[name].default) for name in given}
+        asking = [name for name, value in rest.items() if getattr(params, name) != value]
+        idle = {}
+        for need in cls.effects:
+            if not need.holds(params):
+                for name in set(asking) & set(need.names.split()):
+                    idle.setdefault(name, need.refusal(name, params))
+        return params, idle
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any]) -> "Vocabulary":

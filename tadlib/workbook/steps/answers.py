@@ -16,6 +16,7 @@ from tadlib.detector.proposals import Proposals
 from tadlib.naming import text
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.data import Data
+from tadlib.workbook.steps.sources import target_wording
 
 
 def windows_of(videos: Sequence[Video], data: Data, params: Params) -> WindowSet:
@@ -94,4 +95,4 @@ def target_texts(data: Data, params: Params, classes: Sequence[str]) -> Float[Te
     """
     if params.target == "none":
         return torch.eye(len(data.classes.seen))[[data.classes.seen.index(name) for name in classes]]
-    return text.class_embeddings(data.encoder, classes, params.target, data.benchmark.cache)
+    return text.class_embeddings(data.encoder, classes, target_wording(params), data.benchmark.cache)

@@ -26,6 +26,7 @@ from tadlib.workbook.runs import RunError, resolve
 from tadlib.workbook.steps import answers, detector
 from tadlib.workbook.steps.asked import Asked, rivals
 from tadlib.workbook.steps.gathering import gather
+from tadlib.workbook.steps.heads import untrained
 from tadlib.workbook.steps.naming import name
 from tadlib.workbook.steps.own_words import off_for_own_words
 from tadlib.workbook.steps.sources import image_encoder
@@ -115,7 +116,7 @@ def detect(asked: Asked) -> tuple[Proposals, Detections]:
 def by_run(asked: Asked) -> tuple[Proposals, Detections]:
     """What the run's detector proposes, named by CLIP; raises RunError where the features are none it can read."""
     saved = torch.load(asked.checkpoint, map_location="cpu", weights_only=True)
-    trained, channels = Params.check(saved["params"]), saved["model"]["project.weight"].shape[1]
+    trained, channels = Params.read(saved["params"]), saved["model"]["project.weight"].shape[1]
     if channels != asked.features.shape[1]:
         raise RunError(
             f"the detector of {asked.checkpoint.parent.name} reads features of {channels} channels, "
@@ -156,14 +157,14 @@ def _of_run(saved: Mapping[str, object], asking: Asking) -> Params:
     here = {"run_dir": "", "data_dir": asking.data_dir, "device": asking.device, "precision": precision}
     if asking.encoder:
         here |= {"encoder": asking.encoder, "pretrained": asking.pretrained}
-    return Params.check({**saved, **here})
+    return Params.read({**saved, **here})
 
 
 def _as_asked(params: Params, asking: Asking) -> Params:
     """The run's parameters as far as they hold for a video and words that its training never met."""
     plain = {"features": "auto", "protocol": "plain", "split": 75} | off_for_own_words(params)
     limits = {"top_k": max(CANDIDATES, asking.top_k), "nms": asking.nms}
-    return params.model_copy(update=plain | limits)
+    return untrained(params).but(**plain, **limits)
 
 
 def _known(params: Params, data_dir: Path) -> Benchmark | None:

@@ -23,7 +23,7 @@ POINTS = 600  # of a curve: more are not seen
 
 def begin(asked: Asked) -> Run:
     """The folder of what is written and its record: the run's parameters, and what was asked of it."""
-    run = runs.start("detect", asked.params.model_copy(update={"run_dir": asked.asking.output_dir}))
+    run = runs.start("detect", asked.params.but(run_dir=asked.asking.output_dir))
     run.record["asked"] = asked.asking.model_dump() | {"words": [word._asdict() for word in asked.words]}
     return run
 

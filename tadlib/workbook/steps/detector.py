@@ -156,7 +156,7 @@ def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:
     Raises RunError where the parameters or the seen classes are not those of its training.
     """
     saved = trained_here(data, params, run)
-    trained = Params.check(saved["params"])
+    trained = Params.read(saved["params"])
     model = network(data.store.read(data.scored[0].id).shape[1], trained, len(data.classes.seen))
     model.load_state_dict(saved["model"])
     return model
@@ -168,7 +168,7 @@ def trained_here(data: Data, params: Params, run: Run) -> dict[str, Any]:
     Raises RunError where the parameters or the seen classes are not those of its training.
     """
     saved = torch.load(run.require("checkpoint.pt", "train"), map_location="cpu", weights_only=True)
-    trained = Params.check(saved["params"])
+    trained = Params.read(saved["params"])
     agrees(run.stage, "train", stages.settled("train", trained), trained, params.model_dump(), run.dir)
     knew, now = saved["about"]["seen"], list(data.classes.seen)
     if sorted(knew) != sorted(now):

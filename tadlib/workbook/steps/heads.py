@@ -48,7 +48,8 @@ def trained(data: Data, params: Params) -> Semantics | None:
 def untrained(params: Params) -> Params:
     """The parameters without anything that is trained to name segments: frozen CLIP alone."""
     pooling = "mean" if params.pooling in ("matching_learned", "mask") else params.pooling
-    return params.model_copy(update=FROZEN | {"pooling": pooling})
+    lesson = {"head_loss": "cross_entropy", "hard_negatives": "none"}  # no pairs without what is trained on them
+    return params.but(**FROZEN, **lesson, pooling=pooling)
 
 
 def _key(data: Data, params: Params) -> str:

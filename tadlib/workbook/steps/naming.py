@@ -125,7 +125,7 @@ def compare_fusions(data: Data, proposals: Mapping[str, Proposals], params: Para
         {"fusion": how}
         | metrics.mean_average_precision(
             data.scored,
-            fused(data, proposals, logits, params.model_copy(update={"fusion": how})),
+            fused(data, proposals, logits, params.but(fusion=how)),
             data.classes.unseen,
             data.benchmark.tious,
         )

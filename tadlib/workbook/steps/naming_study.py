@@ -41,17 +41,19 @@ def compare_poolings(data: Data, proposals: Mapping[str, Proposals], params: Par
     Order-aware pooling is there where every class has subactions that leave room for `context`, and reads them; the
     others read `text`. Poolings that learn are trained as everything else that the parameters ask for, on seen classes.
     """
-    changes = [{"pooling": how} for how in (*HOW, *READERS)]
-    if "subactions" in styles(data) and params.text_head != "cross" and params.background != "learned":
+    cosines = params.similarity == "cosine"
+    changes = [{"pooling": how} for how in (*HOW, *READERS) if cosines or not how.startswith("matching")]
+    orders = params.text_head != "cross" and params.background != "learned" and params.transfer == "none"
+    if orders and "subactions" in styles(data):
         bins = max(params.roi_bins, Params.model_fields["roi_bins"].default)  # no fewer than a class has steps
         ordered = {"pooling": "ordered", "text": "subactions", "lead": "none", "roi_bins": bins}
-        steps = texts_of(data.benchmark.classes, wording(params.model_copy(update=ordered)))
+        steps = texts_of(data.benchmark.classes, wording(params.but(**ordered)))
         changes += [ordered] if fits(data.encoder, params.context, steps) else []
     if params.pooling == "ordered":
         changes = [{"text": "subactions", "lead": "none"} | change for change in changes]
     rows = []
     for change in changes:
-        changed = params.model_copy(update={"target": "foreground"} | change)
+        changed = params.but(**{"target": "foreground"} | change)
         now = replace(data, params=changed)
         rows.append(
             {"pooling": changed.pooling, "text": changed.text}
@@ -83,7 +85,7 @@ def accuracy_by_text(data: Data, params: Params) -> dict[str, dict[str, float]]:
     """Share of the true segments of each unseen class that frozen CLIP names right, for each style of text."""
     found = {}
     for style in styles(data):
-        changed = untrained(params).model_copy(update={"text": style, "lead": "none", "pooling": "mean"})
+        changed = untrained(params).but(text=style, lead="none", pooling="mean")
         verdicts = named_segments(replace(data, params=changed))
         right = verdicts["true"] == verdicts["named"]
         found[style] = {
@@ -99,7 +101,7 @@ def fusion_curves(data: Data, proposals: Mapping[str, Proposals], params: Params
 
     def precision(how: str, weight: float) -> float:
         """mAP of one way of fusing the same logits."""
-        changed = params.model_copy(update={"fusion": how, "fusion_weight": weight})
+        changed = params.but(fusion=how, fusion_weight=weight)
         return _mean_precision(data, fused(data, proposals, logits, changed))
 
     curves = {how: [precision(how, weight) for weight in WEIGHTS] for how in ("geometric", "arithmetic")}

@@ -42,7 +42,7 @@ def compared(
     """Role and detections of the floors, the training-free baselines, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.text(data.competing)
     as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
-    by_clip = params.model_copy(update={"target": "foreground", "fusion": "clip"} | as_they_are)
+    by_clip = params.but(target="foreground", fusion="clip", **as_they_are)
     places = baselines.anchors(data.training_videos, data.benchmark.tious)
     free = {
         video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
@@ -65,7 +65,7 @@ def _truth_by_clip(data: Data, params: Params) -> dict[str, Detections]:
     segments = {video.id: true_segments(video).unique(dim=0) for video in data.test_videos}
     found = {video_id: Proposals(each, torch.ones(len(each))) for video_id, each in segments.items()}
     most = max([params.top_k, *map(len, segments.values())])
-    return name(data, found, params.model_copy(update={"top_k": most}))
+    return name(data, found, params.but(top_k=most))
 
 
 def _anchors_by_clip(data: Data, anchors: baselines.Anchors, params: Params) -> dict[str, Detections]:
@@ -87,7 +87,7 @@ def generalised(data: Data, proposals: Mapping[str, Proposals], params: Params) 
     """
     if set(data.classes.seen) & set(data.classes.unseen):
         return []
-    wide = params.model_copy(update={"candidates": "all"})
+    wide = params.but(candidates="all")
     data = replace(data, params=wide)
     proposals = prepared(data, proposals, wide)
     found = fused(data, proposals, class_logits(data, proposals, wide), wide, data.competing)

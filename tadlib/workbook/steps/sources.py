@@ -84,7 +84,7 @@ def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Sour
 
 
 def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params, data_dir: Path) -> Source:
-    if benchmark.stride and benchmark.stride != params.stride:
+    if benchmark.stride and benchmark.stride != params.stride and not params.snippets:
         raise ValueError(
             f"{benchmark.folder / 'benchmark.yaml'} says that features have a stride of {benchmark.stride} frames, "
             f"the parameters {params.stride}: pass -p stride {benchmark.stride}"
@@ -159,9 +159,15 @@ def wording(params: Params) -> Wording:
     return Wording(params.text, params.lead, str(resolve(params.descriptions)) if params.descriptions else "")
 
 
+def target_wording(params: Params) -> Wording:
+    """Which texts a detector that classifies with text is trained on."""
+    return replace(wording(params), text=params.target, lead="none")
+
+
 def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.ndarray], params: Params) -> Encoder:
     """An encoder that knows every text of every class, in the styles that may be asked for; `vector` makes them."""
     styles = [*map(Wording, STYLES), wording(params)]
+    styles += [target_wording(params)] if params.target == "description" else []
     texts = {
         text: vector(label, text)
         for style in styles

@@ -42,4 +42,4 @@ def without_training(data: Data, params: Params) -> tuple[dict[str, Proposals], 
     """
     most = kept(data, params, data.groups)
     proposals = thin(data.groups, how=params.nms, threshold=params.nms_tiou, most=most)
-    return proposals, name(data, proposals, untrained(params).model_copy(update=ALONE))
+    return proposals, name(data, proposals, untrained(params).but(**ALONE))
