@@ -2,17 +2,26 @@
 
 import functools
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT
 from test_detector_steps import SMALL, folder  # noqa: F401  the same twelve simulated videos
 
+from tadlib.data.batches import Target
+from tadlib.data.datasets import THUMOS14_CLASSES
+from tadlib.detector.losses import detection_losses
+from tadlib.detector.network import Outputs
 from tadlib.detector.proposals import Answers, Proposals
 from tadlib.workbook import steps
+from tadlib.workbook.effects import EFFECTS
 from tadlib.workbook.params import Params
+from tadlib.workbook.plans import plan
+from tadlib.workbook.stages import NAMING, STAGES, read_by, reduced
 from tadlib.workbook.steps.answers import target_texts, windows_of, without_names
-from tadlib.workbook.steps.detector import fit, network
+from tadlib.workbook.steps.detector import fit, network, recipe_of
 
 BASE = SMALL | {"epochs": 1, "feature_noise": 0.0, "feature_shift": 0.0, "dropout": 0.0, "top_k": 50}
 SEGMENTS = torch.tensor([[3.0, 9.0], [4.0, 11.0], [25.0, 31.0], [0.0, 40.0], [12.0, 14.0], [26.0, 30.0]])
@@ -44,10 +53,21 @@ def answered(params):
     return found.segments_cw, found.scores
 
 
-def trained(params, place):
+def lost(params):
+    """The losses of the same answers to the same actions."""
+    draw = torch.Generator().manual_seed(0)
+    targets = [Target(torch.rand(3, 2, generator=draw), torch.zeros(3, dtype=torch.int64)) for _ in range(2)]
+    outputs = Outputs(torch.rand(2, 20, 2, generator=draw), torch.randn(2, 20, generator=draw), None)
+    return detection_losses(outputs, targets, criterion=recipe_of(params).criterion)
+
+
+def trained(params):
     """The weights after an epoch."""
     data = steps.gather(params)
-    return fit(data, steps.training_windows(data, params), params, place / "none.pt")[0].state_dict()
+    with tempfile.TemporaryDirectory() as place:
+        windows = steps.training_windows(data, params)
+        model, _ = fit(data, windows, params, Path(place) / "unfinished.pt")
+    return {name: weight.double().abs().sum() for name, weight in model.state_dict().items()}
 
 
 def proposed(params):
@@ -57,7 +77,7 @@ def proposed(params):
     cw = torch.rand(len(windows), 60, 2, generator=draw) * torch.tensor([1.0, 0.4])
     answers = Answers(cw, torch.rand(len(windows), 60, generator=draw), None, [item.window for item in windows])
     proposals = steps.propose(answers, windows, params)
-    return [(each.segments, each.scores) for each in (proposals | without_names(data, proposals, params)).values()]
+    return list(proposals.values()), list(without_names(data, proposals, params).values())
 
 
 def named(params):
@@ -68,17 +88,11 @@ def named(params):
     return list(steps.name(data, proposals, params).values())
 
 
-def read(params):
-    """The texts that a classifying detector is trained on."""
-    data = steps.gather(params)
-    return target_texts(data, params, data.classes.seen)
-
-
-TEXTS, OTHER = {"text": "subactions"}, {"split": 75}
+TEXTS = {"text": "subactions"}
 MLP, PAIRS = {"head": "mlp", "head_lr": 0.1}, {"head": "mlp", "head_lr": 0.1, "head_loss": "contrastive"}
 STEPS = {"text": "subactions", "text_head": "mlp", "text_lr": 0.1}
 MATTERS = {  # parameter -> (another value, what shows it, the other words it is given with)
-    "split": (75, gathered, {}),
+    "split": (75, gathered, {"split_id": 1}),
     "split_id": (1, gathered, {}),
     "world_seed": (1, gathered, {}),
     "stride": (16, gathered, {}),
@@ -122,10 +136,10 @@ MATTERS = {  # parameter -> (another value, what shows it, the other words it is
     "loss_class": (1.0, trained, {}),
     "loss_l1": (1.0, trained, {}),
     "loss_giou": (20.0, trained, {}),
-    "overlap_loss": ("iou", trained, {}),
-    "cost_class": (200.0, trained, {}),
-    "cost_l1": (500.0, trained, {}),
-    "cost_giou": (500.0, trained, {}),
+    "overlap_loss": ("iou", lost, {}),
+    "cost_class": (200.0, lost, {}),
+    "cost_l1": (0.0, lost, {}),
+    "cost_giou": (500.0, lost, {}),
     "aux_loss": (False, trained, {}),
     "dropout": (0.5, trained, {}),
     "feature_noise": (1.0, trained, {}),
@@ -167,7 +181,7 @@ MATTERS = {  # parameter -> (another value, what shows it, the other words it is
     "ensemble": ("geometric", named, MLP),
     "ensemble_weight": (0.1, named, MLP | {"ensemble": "geometric"}),
     "head": ("mlp", named, {}),
-    "text_head": ("mlp", named, {"text": "subactions"}),
+    "text_head": ("mlp", named, TEXTS),
     "background": ("learned", named, {}),
     "head_residual": (False, named, MLP),
     "head_loss": ("focal", named, MLP),
@@ -185,7 +199,7 @@ ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not
     "text_features": ("test_sources.py", "a file"),
     "encoder": ("test_encoder.py", "needs a CLIP"),
     "pretrained": ("test_encoder.py", "needs a CLIP"),
-    "frames_per_snippet": ("test_extraction.py", "needs videos"),
+    "frames_per_snippet": ("test_sources_change.py", "needs videos"),
     "missing": ("test_sources.py", "needs broken videos"),
     "context": ("test_context.py", "needs a text tower"),
     "context_at": ("test_context.py", "needs a text tower"),
@@ -197,7 +211,7 @@ ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not
     "precision": ("test_precision.py", "how a run computes"),
     "compile": ("test_precision.py", "the same numbers, faster"),
     "deterministic": ("test_detector_steps.py", "the same numbers on a CPU"),
-    "tensorboard": ("test_training.py", "logs beside the result"),
+    "tensorboard": ("test_tracking.py", "logs beside the result"),
     "data_dir": ("test_sources.py", "a place"),
     "run_dir": ("test_runs.py", "a place"),
 }
@@ -210,7 +224,7 @@ def look(folder):  # noqa: F811
     @functools.cache
     def shown(how, words):
         params = Params.read(BASE | {"dataset": str(folder)} | json.loads(words))
-        found = how(params, folder) if how is trained else how(params)
+        found = how(params)
         torch.set_printoptions(threshold=10**9, precision=9)
         try:
             return repr(found)
@@ -229,5 +243,148 @@ def test_every_parameter_is_varied_or_says_where():
 @pytest.mark.parametrize("name", MATTERS)
 def test_a_parameter_changes_something_where_it_is_allowed(name, look):
     value, how, words = MATTERS[name]
-    Params.check(words | {name: value})
+    Params.check(BASE | {"dataset": "my/own"} | words | {name: value})
     assert look(how, words | {name: value}) != look(how, words)
+
+
+PROMPT = {"target": "prompt", "agreement": 0.0}
+ENSEMBLE = PROMPT | {"ensemble": "geometric"}
+SIMULATED, CLOSED, WHOLE = {"features": "simulate"}, {"split": 0}, {"window": 0}
+LESSON = {"head_loss": "focal", "head_on": "snippets", "head_episodes": 0.3, "head_epochs": 3}
+READ_BY_NAMING = (NAMING | {"target", "agreement"}) - {"context", "descriptions"}
+PLAIN = {"head_epochs": 2}
+IDLE = [  # words, others with which they can have no effect, others with which they can
+    ({"split_id": 3, "candidates": "unseen", "ignore_unseen": "everywhere"}, CLOSED, {"split": 50}),
+    ({"world_seed": 3}, {}, SIMULATED),
+    ({"encoder": "ViT-B-32", "pretrained": "openai", "frames_per_snippet": 2, "missing": "skip"}, SIMULATED, {}),
+    ({"text_features": "x.npz"}, SIMULATED, {"features": "folder"}),
+    ({"stride": 8}, {"snippets": 64}, {}),
+    ({"overlap": 0.75, "jitter": False, "negatives": 0.0}, WHOLE, {"test_window": 0}),
+    ({"test_overlap": 0.5}, WHOLE, WHOLE | {"test_window": 64}),
+    ({"test_overlap": 0.5}, {"test_window": 0}, {}),
+    ({"refine_layers": 2, "refine_residual": False, "refine_join": "alone"}, {}, {"refine": "mean"}),
+    ({"lr_backbone": 0.5}, {"conv_layers": 0}, {}),
+    ({"aux_loss": False}, {"decoder_layers": 1}, {"decoder_layers": 1, "refine": "max"}),
+    ({"overlap_loss": "iou"}, {"loss_giou": 0.0}, {}),
+    ({"loss_salience": 1.0}, {}, {"salience": "ce"}),
+    ({"salience": "ce"}, {"loss_salience": 0.0}, {}),
+    ({"loss_quality": 1.0}, {}, {"quality": True}),
+    ({"loss_segmentation": 2.0, "segmentation_temperature": 1.0}, {}, {"segmentation": "memory"}),
+    ({"segmentation": "memory", "segmentation_temperature": 1.0}, {"loss_segmentation": 0.0}, {}),
+    ({"select": "validation"}, {"validation": 0.2, "epochs": 1}, {"validation": 0.2}),
+    ({"nms_tiou": 0.1}, {"nms": "none"}, {"nms": "hard"}),
+    ({"nms_per": "class"}, {"nms": "none"}, {"nms": "none", "top_k": 5}),
+    ({"pooling": "max", "similarity_at": "bins", "extend": 2.0, "contrast": 0.5}, PROMPT, ENSEMBLE),
+    ({"pooling": "max", "extend": 2.0}, PROMPT, PROMPT | {"reject": "proposal"}),
+    ({"pooling": "matching_fixed"}, PROMPT, PROMPT | {"keep": "class_video", "context": 4}),
+    ({"roi_bins": 4}, PROMPT, ENSEMBLE),
+    ({"transfer": "map"}, PROMPT, PROMPT | {"keep": "class_video"}),
+    ({"head": "mlp", "background": "learned"}, PROMPT, ENSEMBLE),
+    ({"head": "mlp"} | LESSON, PROMPT | {"keep": "class_video"}, ENSEMBLE),
+    ({"head_lr": 0.1, "head_residual": False} | LESSON, PROMPT | {"head": "mlp"}, ENSEMBLE | {"head": "mlp"}),
+    ({"text_head": "mlp", "context": 4}, PROMPT, PROMPT | {"reject": "video"}),
+    ({"text_lr": 0.1}, PROMPT | {"text_head": "mlp"}, PROMPT | {"text_head": "mlp", "keep": "class_video"}),
+    (
+        {"hard_negatives": "region"},
+        PROMPT | {"head": "mlp", "head_loss": "contrastive"},
+        PROMPT | {"head": "mlp", "head_loss": "contrastive", "rerank": 0.5},
+    ),
+    ({"text": "name"}, PROMPT, PROMPT | {"fuse_text": True}),
+    ({"text": "name"}, PROMPT, {"target": "prompt", "agreement": 0.5}),
+    ({"text": "name"}, ENSEMBLE | {"ensemble_weight": 0.0}, ENSEMBLE),
+    ({"text": "subactions", "lead": "name"}, PROMPT, PROMPT | {"segmentation": "memory"}),
+    ({"descriptions": "x.json"}, {}, {"text": "description"}),
+    ({"descriptions": "x.json"}, PROMPT, {"target": "description"}),
+    ({"text": "name"}, {"text_features": "x.npz"}, {"text_features": "x.npz", "text_head": "mlp"}),
+    ({"text": "subactions", "lead": "name", "descriptions": "x.json"}, {"text_features": "x.npz"}, {}),
+    ({"ensemble": "arithmetic"}, {}, {"background": "learned"}),
+    ({"ensemble_weight": 0.1}, {}, ENSEMBLE),
+    ({"pooling": "max"}, {"roi_bins": 1}, {"roi_bins": 2}),
+    ({"pooling": "sparse"}, {"roi_bins": 4}, {"roi_bins": 8}),
+    ({"roi_bins": 4}, {"pooling": "centre_snippet"}, {"pooling": "centre_snippet", "contrast": 0.5}),
+    ({"similarity_at": "bins"}, {"pooling": "text_attention"}, {"pooling": "max"}),
+    ({"similarity_at": "bins"}, {"similarity": "dot", "logit_scale": "none"}, {"roi_bins": 2}),
+    ({"extend": 2.0}, {"pooling": "centre_snippet"}, {"pooling": "centre_snippet", "contrast": 0.5}),
+    (LESSON | {"background": "soft", "head_lr": 0.1}, {}, {"head": "mlp"}),
+    ({"head_lr": 0.1}, {"text_head": "mlp"}, {"pooling": "mask"}),
+    ({"text_lr": 0.1}, {"head": "mlp"}, {"context": 4}),
+    ({"head_residual": False}, {"head": "adapter"}, {"text_head": "mlp"}),
+    ({"context_at": "around"}, {"context": 1}, {"context": 2}),
+    ({"fusion_weight": 0.7}, {}, {"fusion": "geometric"}),
+    ({"rerank": 0.5}, PAIRS | {"hard_negatives": "region", "fusion": "clip"}, PAIRS | {"hard_negatives": "region"}),
+    ({"probability": "sigmoid"}, {"fusion": "detector"}, {"fusion": "detector", "proposed_by": "both"}),
+    ({"temperature": 2.0, "logit_scale": "none"}, {"fusion": "detector"}, {"fusion": "detector", "transfer": "map"}),
+    ({"reject_below": 1.0}, {}, {"reject": "video"}),
+]
+EACH = pytest.mark.parametrize(("words", "without", "with_it"), IDLE, ids=str)
+
+
+@EACH
+def test_a_word_is_refused_where_it_can_have_no_effect_and_there_alone(words, without, with_it):
+    with pytest.raises(ValueError) as error:
+        Params.check(words | without)
+    told = str(error.value).split("; ")
+    assert {name for name in words if any(each.startswith(f"{name}=") for each in told)} == words.keys()
+    assert all(": it needs " in each for each in told)
+    Params.check(words | with_it)
+
+
+def test_every_need_has_a_case_that_it_alone_refuses():
+    every = [Params.read(words | without) for words, without, _ in IDLE]
+    for need in EFFECTS:
+        for name in need.names.split():
+            cases = zip(every, IDLE, strict=True)
+            assert any(name in words and not need.holds(params) for params, (words, *_) in cases), (name, need.why)
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (words, without)
+        for words, without, _ in IDLE
+        if words.keys() | without.keys() <= READ_BY_NAMING and without.get("similarity") != "dot"  # it has, in rounding
+    ],
+    ids=str,
+)
+def test_a_word_that_is_refused_has_no_effect_on_detections(words, without, look):
+    assert look(named, PLAIN | without | words) == look(named, PLAIN | without)
+
+
+@EACH
+def test_what_a_run_has_already_is_not_refused(words, without, with_it):
+    params = Params.read(words | without)
+    assert Params.check({"protocol": "plain"}, params.model_dump()).protocol == "plain"
+    assert Params.check(words | without, params.model_dump()) == params
+    for stage in STAGES:
+        Params.check(reduced(stage, words | with_it))
+    kept = Params.read(reduced("train", words | with_it))
+    assert read_by("train", kept) == read_by("train", Params.read(words | with_it)), "as a later stage will expect it"
+
+
+def test_defaults_and_recipes_are_not_refused_and_repeating_them_asks_for_nothing():
+    for words, without, _ in IDLE:
+        assert not words.keys() & Params.idle(
+            without | {name: Params.read(without).model_dump()[name] for name in words}
+        )
+
+
+def test_a_plan_leaves_a_common_word_out_of_the_runs_in_which_it_has_no_effect(tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text("# Why?\nhead_residual: false\nsweep: {head: [none, mlp]}\n")
+    none, mlp = plan(path).runs.values()
+    assert none == {"head": "none"} and mlp == {"head": "mlp", "head_residual": False}
+    path.write_text("# Why?\nhead_residual: false\nsweep: {head: [none, adapter]}\n")
+    with pytest.raises(ValueError, match="e.yaml: head_residual=false is of heads that add: it needs another head"):
+        plan(path)
+
+
+def test_a_detector_of_descriptions_reads_those_of_your_file(folder, tmp_path):  # noqa: F811
+    said = {name: {"Elaboration": {"Description": f"my words for {name}"}} for name in THUMOS14_CLASSES}
+    (tmp_path / "own.json").write_text(json.dumps(said))
+    found = []
+    for given in ({}, {"descriptions": str(tmp_path / "own.json")}):
+        params = Params.check(BASE | {"dataset": str(folder), "target": "description"} | given)
+        data = steps.gather(params)
+        found.append(target_texts(data, params, data.classes.seen))
+        assert ("descriptions" in read_by("train", params)) and "descriptions" not in read_by("train", Params.check({}))
+    assert found[0].shape == found[1].shape and not torch.allclose(*found)
