@@ -104,7 +104,7 @@ def test_the_seed_of_training_draws_no_other_features(tmp_path):
     again = steps.gather(params(tmp_path / "own", features="simulate", seed=1))
     assert data.fingerprint == again.fingerprint and data.store.folder == again.store.folder
     with pytest.raises(ValueError, match="world_seed=1 simulates features: it needs features=simulate, got auto"):
-        params(tmp_path / "own", world_seed=1)
+        Params.check({"world_seed": 1})
 
 
 def test_simulated_features_have_as_many_snippets_as_the_video(tmp_path):
