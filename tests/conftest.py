@@ -43,6 +43,16 @@ def tiny(tmp_path_factory) -> dict[str, object]:
 
 
 @pytest.fixture
+def encoder():
+    """An encoder that sees the mean of a picture and its square."""
+    from standins import Grey, to_tensor
+
+    from tadlib.data.encoder import Encoder
+
+    return Encoder("grey", Grey(), to_tensor, None, torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture
 def unchecked() -> Iterator[None]:
     """No checks of types and shapes, which torch's compiler cannot read."""
     config.update("jaxtyping_disable", True)

@@ -9,7 +9,7 @@ import time
 import instant
 import numpy as np
 import pytest
-import test_sources
+import standins
 import torch
 import yaml
 from conftest import ROOT
@@ -89,7 +89,7 @@ def test_a_worker_shares_its_cores_with_those_that_are_there_when_a_run_begins(c
 @pytest.mark.parametrize("broken", [False, True])
 def test_videos_are_encoded_by_the_workers_and_prepare_finds_them(cluster, monkeypatch, broken):
     home, file, *_ = cluster
-    folder = test_sources.dataset(home / "own", videos=5, seconds=8.0)
+    folder = standins.dataset(home / "own", videos=5, seconds=8.0)
     (folder / "videos").mkdir()
     for number in range(5):
         write_video(folder / "videos" / f"v{number}.mp4", steady(200, 25.0))

@@ -5,9 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_pipeline import execute
-from test_switches import EACH, TEXTS, features, learnable, padded, recipe, switched, valid
-from test_training import QUICK, Stopped, network, parameters, some, stop_after, trained, without_clock
+from standins import (
+    EACH,
+    QUICK,
+    TEXTS,
+    Stopped,
+    execute,
+    features,
+    learnable,
+    network,
+    padded,
+    parameters,
+    recipe,
+    some,
+    stop_after,
+    switched,
+    trained,
+    valid,
+    without_clock,
+)
 from videos import steady, write_video
 
 from tadlib import segments

@@ -4,7 +4,7 @@ import importlib.util
 import math
 
 import pytest
-from test_detector_steps import WORDS
+from standins import WORDS
 
 from tadlib.workbook import runs, stages, steps
 from tadlib.workbook.params import Params

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_losses import answers, target
+from standins import answers, target
 
 from tadlib.detector import dense
 from tadlib.detector.losses import Criterion, detection_losses, snippet_losses

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from evaluation_speed import simulated
 
 from tadlib.data.annotations import Action, Video
 from tadlib.evaluation import calibration, diagnosis, errors, metrics, sensitivity
-from tadlib.evaluation.benchmark import simulated
 from tadlib.evaluation.files import Found
 from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections

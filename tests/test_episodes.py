@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_switches import learnable
-from test_training import QUICK, Stopped, network, parameters, some, stop_after, without_clock
+from standins import QUICK, Stopped, learnable, network, parameters, some, stop_after, without_clock
 
 from tadlib.data.batches import Target
 from tadlib.detector.episodes import draw, episode, hide

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from standins import Grey, to_tensor, video
 from videos import index_of, shade, steady, write_sound, write_video
 
 from tadlib.data.annotations import Video
@@ -19,27 +20,6 @@ from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import snippets
 
 CPU = torch.device("cpu")
-
-
-class Grey(torch.nn.Module):
-    """Stands for CLIP's image tower: the mean of a picture, and its square."""
-
-    def encode_image(self, prepared):
-        mean = prepared.mean(dim=(1, 2, 3))
-        return torch.stack([mean, mean**2], dim=1)
-
-
-def to_tensor(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-
-
-@pytest.fixture
-def encoder():
-    return Encoder("grey", Grey(), to_tensor, None, CPU, torch.float32)
-
-
-def video(name="v", seconds=2.0, fps=25.0):
-    return Video(name, seconds, fps, "val", ())
 
 
 def shown(path, stride, fps, each=1):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_sources import dataset, params, with_features
+from standins import dataset, params, with_features
 from videos import steady, write_video
 
 from tadlib.workbook import steps

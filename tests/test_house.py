@@ -66,6 +66,13 @@ def test_only_one_place_knows_a_library(library, allowed):
     assert users and all(user.startswith(allowed) for user in users), users
 
 
+def test_no_test_imports_another():
+    shared = {"test_published.py": {"test_matching"}}  # golden, and left as it is
+    for path in (ROOT / "tests").glob("test_*.py"):
+        others = {name for name in imports(path) if name.startswith("test_") and "." not in name}
+        assert others <= shared.get(path.name, set()), path.name
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_has_one_responsibility_and_is_short(path):
     text = path.read_text(encoding="utf-8")

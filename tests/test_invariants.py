@@ -5,10 +5,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tadlib.evaluation import metrics, reference
+from tadlib.evaluation import metrics
 from tadlib.evaluation.matching import match
 from tadlib.evaluation.recall import RECALL_TIOUS, area, recall_table
 from tadlib.evaluation.rows import Actions, Comparison, Predictions

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from standins import answers, target
 
 from tadlib.data.batches import Target
 from tadlib.detector.losses import COSINE_SCALE, class_logits, detection_losses, focal_loss
@@ -11,17 +12,6 @@ from tadlib.detector.network import Outputs
 
 SURE = 30.0  # a logit whose sigmoid is 1
 TERMS = {"loss_class", "loss_l1", "loss_giou", "matched_tiou"}
-
-
-def target(*rows: tuple[float, float], labels: tuple[int, ...] | None = None) -> Target:
-    """Actions given as (centre, width)."""
-    labels = (0,) * len(rows) if labels is None else labels
-    return Target(torch.tensor(rows, dtype=torch.float32).reshape(-1, 2), torch.tensor(labels, dtype=torch.int64))
-
-
-def answers(segments_cw: list, logits: list, **words) -> Outputs:
-    """Outputs for one window."""
-    return Outputs(torch.tensor([segments_cw]), torch.tensor([logits]), words.pop("embeddings", None), **words)
 
 
 def random_outputs(windows: int, queries: int, seed: int = 0) -> Outputs:

@@ -5,26 +5,10 @@ import math
 
 import pytest
 import torch
+from standins import random_case, target
 
 from tadlib.data.batches import Target
 from tadlib.detector.matching import focal_cost, match
-
-
-def target(*rows: tuple[float, float], labels: tuple[int, ...] | None = None) -> Target:
-    """Actions given as (centre, width)."""
-    labels = (0,) * len(rows) if labels is None else labels
-    return Target(torch.tensor(rows, dtype=torch.float32).reshape(-1, 2), torch.tensor(labels, dtype=torch.int64))
-
-
-def random_case(queries: int, actions: list[int], classes: int, seed: int):
-    generator = torch.Generator().manual_seed(seed)
-    segments_cw = torch.rand(len(actions), queries, 2, generator=generator)
-    logits = 3 * torch.randn(len(actions), queries, classes, generator=generator)
-    targets = [
-        Target(torch.rand(number, 2, generator=generator), torch.randint(classes, (number,), generator=generator))
-        for number in actions
-    ]
-    return segments_cw, logits, targets
 
 
 def pair_cost(segment_cw: list[float], logit: float, wanted_cw: list[float]) -> float:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import reference
 
 from tadlib.data.annotations import Action, Video
-from tadlib.evaluation import metrics, reference
+from tadlib.evaluation import metrics
 from tadlib.evaluation.matching import greedy
 from tadlib.evaluation.recall import RECALL_TIOUS, area, recall_table
 from tadlib.evaluation.rows import Actions, Comparison, Predictions, compare

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_sources import dataset, params, with_features
+from standins import dataset, params, with_features
 from torch.nn import functional
 
 from tadlib.data.encoder import load_encoder

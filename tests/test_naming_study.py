@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_sources import CLASSES, dataset, params, with_features
+from standins import CLASSES, dataset, params, with_features
 
 from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals

@@ -8,7 +8,7 @@ import fabricate
 import pytest
 import torch
 from conftest import ROOT
-from test_training import network, parameters, windows, without_clock
+from standins import network, parameters, windows, without_clock
 from torch import distributed, multiprocessing
 
 from tadlib.detector.network import Switches

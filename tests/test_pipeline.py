@@ -14,6 +14,7 @@ import pytest
 import stubs
 import yaml
 from conftest import ROOT
+from standins import execute
 
 from tadlib.files import read_json
 from tadlib.workbook import runs, steps
@@ -24,16 +25,6 @@ from tadlib.workbook.steps.detector import key_of
 
 FIGURES = {"prepare": 5, "train": 5, "classify": 2, "evaluate": 5}  # at least so many pictures in each notebook
 ADDRESS = re.compile(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|@import|url\(\s*["']?https?:""")
-
-
-def execute(stage: str, folder: Path, parameters: dict) -> subprocess.CompletedProcess:
-    """One notebook of the project by papermill, into a run directory."""
-    folder.mkdir(parents=True, exist_ok=True)
-    given = yaml.safe_dump(parameters | {"run_dir": str(folder)})
-    return stubs.papermill(
-        str(ROOT / "notebooks" / f"{stage}.ipynb"), str(folder / f"{stage}.ipynb"), "-y", given, "--no-progress-bar",
-        cwd=ROOT, timeout=600,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@
 
 from functools import partial
 
+import detector_speed
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from tadlib.data.grid import Grid
-from tadlib.detector import benchmark
 from tadlib.naming import pooling
 from tadlib.naming.pooling import HOW, Pooling, in_order, pool, segment_logits, video_logits
 from tadlib.naming.similarity import cosine
@@ -188,6 +188,6 @@ def test_pooling_costs_what_lies_under_the_proposals_not_the_length_of_the_video
     def seconds(length):
         features = np.ones((length, 64), np.float32)
         torch.testing.assert_close(pool(features, segments, SECONDS), torch.ones(20_000, 64))
-        return benchmark.seconds(lambda: pool(features, segments, SECONDS), repetitions=5)
+        return detector_speed.seconds(lambda: pool(features, segments, SECONDS), repetitions=5)
 
     assert seconds(6000) < 4 * seconds(600)

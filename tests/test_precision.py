@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_switches import TEXTS, learnable
-from test_training import QUICK, Stopped, network, parameters, some, stop_after, trained, without_clock
+from standins import QUICK, TEXTS, Stopped, learnable, network, parameters, some, stop_after, trained, without_clock
 
 from tadlib import devices
 from tadlib.detector import logs

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from importlib.util import find_spec
 
 import pytest
 from conftest import ROOT
@@ -61,8 +60,8 @@ def test_an_option_in_passing_is_one_of_tad_or_of_a_worker(option, capsys):
 
 
 def test_benchmarks_and_files_exist():
-    for module in re.findall(r"`(\w+\.benchmark)`", TEXT):
-        assert find_spec(f"tadlib.{module}"), module
+    for benchmark in re.findall(r"`(\w+_speed.py)`", TEXT):
+        assert (ROOT / "tests" / "benchmarks" / benchmark).is_file(), benchmark
     for path in re.findall(r"\b((?:params|notebooks|tadlib|tests)/[\w/.]+\.(?:ya?ml|ipynb|py))", TEXT):
         assert (ROOT / path).is_file(), path
     for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TEXT):

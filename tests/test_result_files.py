@@ -5,9 +5,10 @@ import json
 
 import golden
 import pytest
+import reference
 
 from tadlib.data.datasets import THUMOS14_TIOUS
-from tadlib.evaluation import files, reference
+from tadlib.evaluation import files
 from tadlib.evaluation.result_file import against, read_task
 from tadlib.evaluation.result_file import evaluate as evaluate_task
 from tadlib.workbook import cli

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from test_switches import ON
-from test_training import CHANNELS, network, windows
+from detector_speed import Size, measure
+from standins import CHANNELS, ON, network, windows
 
 from tadlib.data.batches import WindowSet
-from tadlib.detector.benchmark import Size, measure
 from tadlib.detector.network import ConditionalDetr, Switches
 from tadlib.detector.proposals import answer, merge
 from tadlib.detector.training import Recipe, fit

@@ -8,8 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from test_features import Grey, encoder, to_tensor, video  # noqa: F401
-from test_sources import CLASSES, dataset, params, with_features
+from standins import CLASSES, Grey, dataset, params, to_tensor, video, with_features
 from videos import shade, steady, write_video
 
 from tadlib.data import features, own, records
@@ -21,7 +20,7 @@ from tadlib.workbook import stages, steps
 from tadlib.workbook.params import Params
 
 
-def anew(folder, given, encoder, stride=8, **more):  # noqa: F811
+def anew(folder, given, encoder, stride=8, **more):
     """Whether features are made anew, which a warning says; the store."""
     store = FeatureStore(folder / "store")
     path = store.folder / f"{given.id}.npy"
@@ -31,14 +30,14 @@ def anew(folder, given, encoder, stride=8, **more):  # noqa: F811
 
 
 @pytest.fixture
-def made(tmp_path, encoder):  # noqa: F811
+def made(tmp_path, encoder):
     """A video and its features."""
     path = write_video(tmp_path / "v.mp4", steady(50, 25))
     extract([video()], tmp_path, FeatureStore(tmp_path / "store"), encoder, 8)
     return path
 
 
-def test_a_replaced_video_is_encoded_anew_and_that_is_said(tmp_path, encoder, made):  # noqa: F811
+def test_a_replaced_video_is_encoded_anew_and_that_is_said(tmp_path, encoder, made):
     assert not anew(tmp_path, video(), encoder)
     before = FeatureStore(tmp_path / "store").read("v").copy()
     write_video(made, [time for time in steady(50, 25) if time != 0.04])
@@ -48,7 +47,7 @@ def test_a_replaced_video_is_encoded_anew_and_that_is_said(tmp_path, encoder, ma
     assert not anew(tmp_path, video(), encoder)
 
 
-def test_the_same_size_and_time_do_not_hide_another_content(tmp_path, encoder, made):  # noqa: F811
+def test_the_same_size_and_time_do_not_hide_another_content(tmp_path, encoder, made):
     stat = made.stat()
     content = bytearray(made.read_bytes())
     content[-20] ^= 1
@@ -58,7 +57,7 @@ def test_the_same_size_and_time_do_not_hide_another_content(tmp_path, encoder, m
         assert anew(tmp_path, video(), encoder)
 
 
-def test_a_copy_under_another_time_is_the_same_video(tmp_path, encoder, made):  # noqa: F811
+def test_a_copy_under_another_time_is_the_same_video(tmp_path, encoder, made):
     os.utime(made, (1, 1))
     assert not anew(tmp_path, video(), encoder)
     made.unlink()
@@ -74,12 +73,12 @@ def test_a_copy_under_another_time_is_the_same_video(tmp_path, encoder, made):  
         (video(), 8, {"each": 2}, "frames_per_snippet was 1, now 2"),
     ],
 )
-def test_what_made_features_is_compared_at_every_use(tmp_path, encoder, made, given, stride, more, told):  # noqa: F811
+def test_what_made_features_is_compared_at_every_use(tmp_path, encoder, made, given, stride, more, told):
     with pytest.warns(UserWarning, match=told):
         assert anew(tmp_path, given, encoder, stride, **more)
 
 
-def test_another_encoder_or_decoder_makes_anew(tmp_path, encoder, made, monkeypatch):  # noqa: F811
+def test_another_encoder_or_decoder_makes_anew(tmp_path, encoder, made, monkeypatch):
     other = Encoder("other", Grey(), to_tensor, None, torch.device("cpu"), torch.float32)
     with pytest.warns(UserWarning, match="encoder was"):
         assert anew(tmp_path, video(), other)
@@ -88,7 +87,7 @@ def test_another_encoder_or_decoder_makes_anew(tmp_path, encoder, made, monkeypa
         assert anew(tmp_path, video(), other)
 
 
-def test_features_of_an_older_version_or_overwritten_by_somebody_are_made_anew(tmp_path, encoder, made):  # noqa: F811
+def test_features_of_an_older_version_or_overwritten_by_somebody_are_made_anew(tmp_path, encoder, made):
     note = tmp_path / "store" / "v.json"
     note.write_text('{"fps": 25.0, "stride": 8, "snippets": 7}')
     with pytest.warns(UserWarning, match="its record does not say"):
@@ -139,7 +138,7 @@ def test_our_own_features_taken_for_another_data_set_are_refused(tmp_path, filme
 
 
 @pytest.mark.parametrize("name", ["\u8a66" * 78, "\u8a66" * 83, "\u0436" * 125], ids=["78 CJK", "83 CJK", "Cyrillic"])
-def test_a_long_name_of_many_bytes_a_letter_is_encoded(tmp_path, encoder, name):  # noqa: F811
+def test_a_long_name_of_many_bytes_a_letter_is_encoded(tmp_path, encoder, name):
     path = write_video(tmp_path / "v.mp4", steady(50, 25)).rename(tmp_path / f"{name}.mp4")
     store = FeatureStore(tmp_path / "store")
     extract([video(name)], tmp_path, store, encoder, 8)
@@ -149,7 +148,7 @@ def test_a_long_name_of_many_bytes_a_letter_is_encoded(tmp_path, encoder, name):
     assert FeatureStore(tmp_path / "own").read(clip.key).shape == (7, 2)
 
 
-def test_an_own_video_is_encoded_anew_by_another_decoder(tmp_path, encoder, made, monkeypatch):  # noqa: F811
+def test_an_own_video_is_encoded_anew_by_another_decoder(tmp_path, encoder, made, monkeypatch):
     clip, store = look(made), FeatureStore(tmp_path / "own")
     own.encode(clip, store, encoder, 0.32)
     written = (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino

@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 import pytest
+from evaluation_speed import SIZES, TIOUS, simulated
 
 from tadlib.evaluation import metrics, statistics
-from tadlib.evaluation.benchmark import SIZES, TIOUS, simulated
 from tadlib.evaluation.rows import Actions, Comparison, Predictions
 
 THRESHOLDS = (0.3, 0.5)

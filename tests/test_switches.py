@@ -4,66 +4,31 @@ from itertools import combinations
 
 import pytest
 import torch
-from test_training import CHANNELS as WIDE
-from test_training import SNIPPETS, network, parameters, step_of, windows, without_clock
+from standins import (
+    CHANNELS,
+    EACH,
+    ON,
+    SNIPPETS,
+    TEXTS,
+    features,
+    learnable,
+    network,
+    padded,
+    parameters,
+    recipe,
+    step_of,
+    switched,
+    valid,
+    windows,
+    without_clock,
+)
 
 from tadlib.data.annotations import Action
 from tadlib.data.batches import Cut, Extras, WindowSet
 from tadlib.detector.layers import FeatureNoise, LearnedPositions, sine_embedding
-from tadlib.detector.losses import Criterion
 from tadlib.detector.network import WIDTH_LOGIT, Switches
 from tadlib.detector.proposals import answer
-from tadlib.detector.training import Recipe, fit
-
-ON = {
-    "salience": Switches(salience="bce"),
-    "softmax salience": Switches(salience="ce"),
-    "mask": Switches(salience="mask"),
-    "rectifying": Switches(refine="attention"),
-    "two rectifying layers": Switches(refine="attention", refine_layers=2, refine_residual=False),
-    "mean rectifying": Switches(refine="mean"),
-    "max rectifying": Switches(refine="max"),
-    "joining rectifying": Switches(refine="mean", refine_residual=False, refine_join="first_half"),
-    "projecting rectifying": Switches(refine="mean", refine_residual=False, refine_join="projected"),
-    "rectifying alone": Switches(refine="mean", refine_residual=False, refine_join="alone"),
-    "iterative": Switches(iterative=True),
-    "drawn centres": Switches(centres="drawn"),
-    "published": Switches(system="published"),
-    "published, rectified": Switches(system="published", refine="attention", refine_residual=False, salience="bce"),
-    "published, drawn centres": Switches(system="published", centres="drawn"),
-    "learned positions": Switches(positions="learned"),
-    "quality": Switches(quality=True),
-    "text fused in": Switches(fuse_text=True),
-    "segmentation of the memory": Switches(segmentation="memory"),
-    "everything": Switches("ce", "attention", 2, False, True, "drawn", "learned", True, True, "memory"),
-}
-EACH = pytest.mark.parametrize("switches", ON.values(), ids=ON)
-TEXTS = torch.eye(WIDE)[:2]
-
-
-def switched(switches: Switches, **words):
-    """A small network whose answers depend on all its parts."""
-    model = network(switches=switches, **words).eval()
-    for last in (model.segment[-1], model.scale[-1], *([model.fuse.attention.out] if model.fuse else [])):
-        torch.nn.init.normal_(last.weight, std=0.3)
-    return model
-
-
-def features(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, WIDE, generator=torch.Generator().manual_seed(1))
-
-
-def padded(lengths: list[int]) -> torch.Tensor:
-    return torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
-
-
-def valid(outputs, lengths: list[int]) -> list[torch.Tensor]:
-    """Every tensor among the outputs, of snippets only the real ones."""
-    real = ~padded(lengths)
-    whole = [part for layer in (outputs, *outputs.earlier) for part in layer[:2]]
-    of_snippets = [outputs.salience_logits, outputs.snippet_embeddings]
-    whole += [outputs.quality_logits] if outputs.quality_logits is not None else []
-    return whole + [part[:, : max(lengths)][real] for part in of_snippets if part is not None]
+from tadlib.detector.training import fit
 
 
 @EACH
@@ -134,22 +99,6 @@ def test_a_network_is_compiled_in_one_piece(switches, lengths, unchecked):
     whole = model.compiled(fullgraph=True, backend="eager")
     for ours, theirs in zip(valid(whole(*given), lengths), valid(model(*given), lengths), strict=True):
         torch.testing.assert_close(ours, theirs)
-
-
-def recipe(switches: Switches, epochs: int, **words) -> Recipe:
-    weights = {"loss_class": 3.0, "loss_l1": 5.0, "loss_giou": 2.0}
-    weights |= {"loss_salience": 1.0} if switches.salience != "none" else {}
-    weights |= {"loss_quality": 4.0} if switches.quality else {}
-    weights |= {"loss_segmentation": 1.0} if switches.segmentation != "none" else {}
-    same = {"batch_size": 2, "lr": 2e-3, "weights": weights, "criterion": Criterion(salience=switches.salience)}
-    return Recipe(epochs=epochs, **(same | words))
-
-
-def learnable(**extras) -> WindowSet:
-    """Two windows with an action each, of two classes."""
-    plain = windows(((2, 6),), ((5, 13),), names="xy")
-    videos, store = list(plain._videos.values()), plain._shelf.store
-    return WindowSet(videos, store, 8, Cut(length=SNIPPETS), extras=Extras(names=("x", "y"), **extras))
 
 
 @EACH
@@ -296,11 +245,11 @@ def test_rectified_queries_see_what_lies_under_their_segment_and_nothing_else(fu
 
 
 def test_noise_is_new_in_every_snippet_and_a_shift_the_same_all_through_a_window():
-    x = torch.zeros(3, 50, WIDE)
+    x = torch.zeros(3, 50, CHANNELS)
     torch.manual_seed(0)
     noisy, shifted = FeatureNoise(0.5, 0.0).train()(x), FeatureNoise(0.0, 2.0).train()(x)
     assert noisy.std().item() == pytest.approx(0.5, rel=0.1) and noisy.unique().numel() == noisy.numel()
-    assert torch.equal(shifted, shifted[:, :1].expand_as(x)) and shifted[:, 0].unique().numel() == 3 * WIDE
+    assert torch.equal(shifted, shifted[:, :1].expand_as(x)) and shifted[:, 0].unique().numel() == 3 * CHANNELS
     assert torch.equal(FeatureNoise(0.5, 2.0).eval()(x), x)
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from test_sources import dataset, params, with_features
+from standins import dataset, params, with_features
 from torch.nn import functional
 
 from tadlib.detector.proposals import Proposals

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from standins import QUICK, Stopped, network, parameters, some, step_of, stop_after, trained, windows, without_clock
 
-from tadlib.data.annotations import Action, Video
-from tadlib.data.batches import Batch, Cut, WindowSet
+from tadlib.data.batches import Batch, WindowSet
 from tadlib.detector.averages import EMA_DECAY, Average
 from tadlib.detector.layers import place_in_window, sine_embedding
 from tadlib.detector.losses import detection_losses
@@ -17,79 +17,6 @@ from tadlib.detector.network import ConditionalDetr, Outputs
 from tadlib.detector.proposals import answer, merge
 from tadlib.detector.training import NonFiniteLoss, Observers, Recipe, Trainer, fit
 from tadlib.evaluation.metrics import mean_average_precision
-
-CHANNELS = 6
-SNIPPETS = 16  # of one second each
-QUICK = Recipe(epochs=5, batch_size=2, lr=1e-2)
-
-
-class Stopped(Exception):
-    """What stands in for a power cut."""
-
-
-class Shining:
-    """Features that are large where something happens."""
-
-    def __init__(self, videos: list[Video]) -> None:
-        self.actions = {video.id: video.actions for video in videos}
-
-    def read(self, video_id: str) -> np.ndarray:
-        features = np.random.default_rng(int(video_id)).normal(size=(SNIPPETS, CHANNELS)).astype(np.float32)
-        for action in self.actions[video_id]:
-            features[int(action.start) : int(action.end)] += 4 * np.arange(CHANNELS) - 8
-        return features
-
-
-def windows(*actions: tuple[tuple[int, int], ...], classes: list[str] | None = None, names: str = "") -> WindowSet:
-    """One window per video, of which the actions' starts and ends are given; `names` has a letter per video."""
-    videos = [
-        Video(
-            str(number),
-            SNIPPETS,
-            8,
-            "val",
-            tuple(Action(*segment, (names or "a" * len(actions))[number]) for segment in times),
-        )
-        for number, times in enumerate(actions)
-    ]
-    return WindowSet(videos, Shining(videos), 8, Cut(length=SNIPPETS), classes)
-
-
-def some(number: int) -> WindowSet:
-    """Windows with one action each."""
-    return windows(*(((1 + place % 6, 8 + place % 7),) for place in range(number)))
-
-
-def network(**words) -> ConditionalDetr:
-    torch.manual_seed(0)
-    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
-    small |= {"feature_noise": 0.0, "feature_shift": 0.0}
-    return ConditionalDetr(CHANNELS, **(small | words))
-
-
-def parameters(model: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([tensor.detach().flatten() for tensor in model.state_dict().values()])
-
-
-def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name not in ("seconds", "memory")} for row in history]
-
-
-def stop_after(epochs: int):
-    """A Progress that lets so many epochs be saved."""
-
-    def progress(done: int, total: int, text: str) -> None:
-        if done > epochs:
-            raise Stopped
-
-    return progress
-
-
-def trained(recipe: Recipe = QUICK, number: int = 5, seed: int = 0, **words):
-    """A network, trained, and its history."""
-    model = network()
-    history = fit(model, some(number), recipe, seed=seed, **words)
-    return model, history
 
 
 def test_two_windows_are_learned_by_heart_in_140_steps():
@@ -255,15 +182,6 @@ def test_a_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path):
 def test_without_windows_there_is_nothing_to_train():
     with pytest.raises(ValueError, match="no training window holds an action"):
         fit(network(), windows(), QUICK)
-
-
-def step_of(recipe: Recipe, found_in: WindowSet, texts: torch.Tensor | None = None, **words) -> torch.Tensor:
-    """What training adds to the parameters; in 64 bits, as Adam makes much of rounding errors."""
-    model = network(dropout=0.0, **words).double()
-    model.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(), *inputs[1:]))
-    before = parameters(model)
-    fit(model, found_in, recipe, texts=texts)
-    return parameters(model) - before
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.1])

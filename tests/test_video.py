@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from test_features import Grey, to_tensor
+from standins import Grey, to_tensor
 from videos import index_of, steady, turn, write_sound, write_streams, write_video
 
 from tadlib.data import datasets, own, streams

@@ -1,4 +1,4 @@
-"""How fast videos become features, and where the time goes: `python -m tadlib.data.benchmark [VIDEO]`.
+"""How fast videos become features, and where the time goes: `python tests/benchmarks/extraction_speed.py [VIDEO]`.
 
 Our way (only wanted frames, bfloat16 weights, batches) is measured beside one frame at a time in float32, in the same
 run on one thread, with an untrained ViT-B-16: speed does not depend on what the weights are. The matmul limits are the

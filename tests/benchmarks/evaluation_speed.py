@@ -1,4 +1,4 @@
-"""How fast is it: `python -m tadlib.evaluation.benchmark` times the measures beside plain loops, in one run.
+"""How fast is it: `python tests/benchmarks/evaluation_speed.py` times the measures beside plain loops, in one run.
 
 CPU seconds of one process, best of a few repetitions; a result of THUMOS14's size and one of ActivityNet's. Two
 peers: data frames, a prediction at a time, which is how the published scorers are written and what they cost; and
@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import reference
 import torch
 
 from tadlib import segments as geometry
-from tadlib.evaluation import metrics, reference
+from tadlib.evaluation import metrics
 from tadlib.evaluation.ranking import best_first, ranks
 from tadlib.evaluation.recall import RECALL_TIOUS, recall_table
 from tadlib.evaluation.rows import Actions, Comparison, Predictions

@@ -1,4 +1,4 @@
-"""How fast is it: `python -m tadlib.detector.benchmark` times a training step and inference beside the machine's limit.
+"""`python tests/benchmarks/detector_speed.py` times the detector: training and inference beside its limits.
 
 On a CPU, seconds of processor time of one thread; with `--device cuda` (or mps) seconds until the device is done, of
 the compiled network as well and of a batch that fills the device. Each is the least of a few repetitions, each row in

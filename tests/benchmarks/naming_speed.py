@@ -1,4 +1,4 @@
-"""How fast proposals get their names: `python -m tadlib.naming.benchmark` names a whole simulated test set.
+"""How fast proposals get their names: `python tests/benchmarks/naming_speed.py` names a whole simulated test set.
 
 CPU seconds of one thread. Where a summary of bins is all there is to it, a loop over proposals (bins, summary,
 similarity of one at a time, features read once a video) is measured on some of the videos in the same run.

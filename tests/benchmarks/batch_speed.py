@@ -1,4 +1,4 @@
-"""What running two at a time gains: `python -m tadlib.workbook.benchmark [NAME=VALUE ...]`.
+"""What running two at a time gains: `python tests/benchmarks/batch_speed.py [NAME=VALUE ...]`.
 
 The same small runs are executed one after the other and then two at a time, with all notebooks, nothing shared and
 the cores divided among them. Each batch has a process of its own, as `tad run` has: libraries settle how many threads
