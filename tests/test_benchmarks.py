@@ -117,7 +117,6 @@ def test_a_batch_executes_every_stage_of_every_run_shares_nothing_and_names_the_
     instant.project(tmp_path)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", instant.execute)
-    monkeypatch.setattr("tadlib.workbook.warm.warm_up", lambda environment: None)
     monkeypatch.setattr(runs, "device_name", lambda device: device)
     for jobs in (1, 2):
         (tmp_path / "calls").unlink(missing_ok=True)

@@ -125,7 +125,7 @@ def test_words_that_mean_true_and_numbers_that_yaml_takes_for_text_are_understoo
     assert shown(*stubs.outputs(source)) == "True"
 
 
-BLOCKS = "split: 50\nlr: 0.5\nsweep: {seed: [0, 1]}\nzip: {ema: [true]}\nruns: [{queries: 9}]\ndraw: {n: 2}\nseeds: 3\n"
+BLOCKS = "split: 50\nlr: 0.5\nsweep: {seed: [0, 1]}\nzip: {ema: [true]}\nruns: [{queries: 9}]\nseeds: 3\n"
 
 
 @pytest.mark.parametrize("output", [(), ("out.ipynb",)], ids=["no output path", "output path"])
@@ -138,7 +138,7 @@ def test_of_a_plan_one_run_of_what_all_have_in_common_is_made_and_that_is_said(o
     assert done.returncode == 0, done.stderr
     (said,) = [line for line in done.stderr.splitlines() if "left out" in line]
     assert said == (
-        "left out: sweep, zip, runs, draw, seeds; this is one run of what all have in common "
+        "left out: sweep, zip, runs, seeds; this is one run of what all have in common "
         "(`tad run plan.yaml` makes every run)"
     )
     (made,) = [tmp_path / "out.ipynb"] if output else stubs.outputs(source)

@@ -20,7 +20,7 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import cli, execution, experiments, forecast, runs, sharing, stages, vocabularies
+from tadlib.workbook import cli, execution, experiments, plans, runs, sharing, vocabularies
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 
@@ -108,7 +108,7 @@ def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
 )
 def test_runs_are_listed_as_the_combinations_they_are_or_else_by_their_first_labels(text, told, tmp_path):
     (tmp_path / "e.yaml").write_text(f"# Q?\n{text}\n")
-    assert forecast.listing(experiments.plan(tmp_path / "e.yaml")) == f"e: Q?\n{told}"
+    assert plans.listing(experiments.plan(tmp_path / "e.yaml")) == f"e: Q?\n{told}"
 
 
 def test_a_wrong_word_on_the_command_line_is_one_sentence(home, capsys):
@@ -165,20 +165,6 @@ def test_a_notebook_that_was_ended_by_a_signal_was_interrupted_and_has_not_faile
 
         monkeypatch.setattr(execution, "_start", start)
         assert told in execution.execute_notebook("prepare", home / "prepare.ipynb", {})
-
-
-def test_processes_that_have_imported_other_code_are_not_used(home, monkeypatch):
-    def copied(*words):
-        raise AssertionError("old code would run")
-
-    monkeypatch.setattr(execution.warm, "is_warm", lambda: True)
-    monkeypatch.setattr(execution.warm, "WarmProcess", copied)
-    monkeypatch.setattr(execution, "_imported", ["of another time"])
-    process = execution._start(["this", "x"], dict(os.environ), home, home / "said")
-    assert process.wait() == 0 and isinstance(process, subprocess.Popen)
-    monkeypatch.setattr(execution, "_imported", [stages.code_version()])
-    with pytest.raises(AssertionError, match="old code"):
-        execution._start(["this", "x"], dict(os.environ), home, home / "said")
 
 
 def test_a_second_batch_of_the_same_plan_is_refused_while_the_first_is_at_work(quick_home, monkeypatch, capsys):
@@ -251,7 +237,6 @@ def test_a_batch_that_is_ended_while_its_notebooks_start_begins_no_other_and_tri
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
     monkeypatch.setattr(execution, "_start", start)
-    monkeypatch.setattr(execution, "warm_up", lambda jobs: None)
     planned = experiments.plan("params/two.yaml", {"split_id": [0, 1]})
     folder = experiments.version_dir(planned)
     with pytest.raises(KeyboardInterrupt):
@@ -337,64 +322,6 @@ def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, ca
     assert f"goes on in outputs/e/{folder.name}: 20 of 20 runs finished already\n" in said
     assert cli.main(["run", "params/e.yaml", "--dry-run", "--new"]) == 0
     assert "goes on in" not in capsys.readouterr().out
-    experiment(quick_home, TWENTY.replace("# Q?", "lr: 0.3"))
-    assert cli.main(["run", "params/e.yaml", "--dry-run", "--jobs", "2"]) == 0
-    assert "about 41 s" in capsys.readouterr().out, "a training, twenty namings and evaluations of 2 s, two at once"
-
-
-def record(home, name: str, stage: str, seconds: float, **given) -> None:
-    """A finished run of one stage that took so long; `shared` as a run that took it over."""
-    shared = {"shared": {}} if given.pop("shared", False) else {}
-    parameters = Params.check(given).model_dump()
-    write_json(
-        home / "outputs" / name / "run.json",
-        {stage: {"parameters": parameters, "status": "finished", "seconds": seconds} | shared},
-    )
-
-
-def time_told(capsys, *words: str) -> list[str]:
-    """The times that a dry run tells, one for each file and one for all."""
-    assert cli.main(["run", *words, "--dry-run"]) == 0
-    return [line.split("at once: ")[1] for line in capsys.readouterr().out.splitlines() if "at once: " in line]
-
-
-def test_a_forecast_goes_by_runs_of_the_same_size_and_by_their_epochs(quick_home, capsys):
-    for stage in ("prepare", "classify", "evaluate"):
-        record(quick_home, f"adhoc/{stage}", stage, 0.0)
-    path = experiment(quick_home, "epochs: 30\nsweep: {top_k: [1, 2]}")
-    assert time_told(capsys, path) == ["unknown: no earlier run of this data set took it"]
-    for number in range(3):  # a quick run has hardly begun when it ends
-        record(quick_home, f"adhoc/quick{number}", "train", 8.0, epochs=2, width=128)
-        record(quick_home, f"adhoc/taken{number}", "train", 9000.0, epochs=100, shared=True)
-    assert time_told(capsys, path) == ["about 2 min"], "30 epochs of 4 s, until something better is known"
-    for number in range(4):
-        record(quick_home, f"adhoc/long{number}", "train", 100.0, epochs=100)
-    assert time_told(capsys, path) == ["about 30 s"], "the median epoch of all takes a second"
-    record(quick_home, "adhoc/same", "train", 60.0, epochs=30)
-    assert time_told(capsys, path) == ["about 60 s"], "the same size knows best"
-
-
-def test_a_forecast_counts_what_files_share_once_and_all_of_it_where_nothing_is_shared(quick_home, capsys):
-    for stage, seconds in (("prepare", 0.0), ("train", 10.0), ("classify", 1.0), ("evaluate", 0.0)):
-        record(quick_home, f"adhoc/{stage}", stage, seconds, epochs=100)
-    files = [experiment(quick_home, "epochs: 100\nsweep: {top_k: [1, 2]}"), "params/other.yaml"]
-    (quick_home / "params" / "other.yaml").write_text("epochs: 100\nsweep: {top_k: [2, 3]}")
-    assert cli.main(["run", *files, "--dry-run"]) == 0
-    assert "train: 1 for 2 runs, 1 of them by a plan above\n" in capsys.readouterr().out
-    assert time_told(capsys, *files) == ["about 12 s", "about 1 s", "about 13 s"]
-    assert time_told(capsys, *files, "--no-share") == ["about 22 s", "about 22 s", "about 44 s"]
-
-
-def test_a_forecast_leaves_out_what_finished_runs_have_done(quick_home, capsys):
-    assert cli.main(["run", experiment(quick_home, "sweep: {top_k: [1, 2]}"), "--no-share"]) == 0
-    (folder,) = instant.versions(quick_home, "e")
-    assert time_told(capsys, "params/e.yaml", "--no-share") == ["about 0 s"]
-    (folder / "top_k-2" / "evaluate.ipynb").unlink()
-    assert cli.main(["run", "params/e.yaml", "--no-share", "--dry-run"]) == 0
-    said = capsys.readouterr().out
-    assert "1 of 2 runs finished already\n" in said and "evaluate: 2 for 2 runs, 1 of them made already" in said
-    assert "train: 2 for 2 runs, 2 of them made already" in said and "at once: about 2 s" in said
-    assert time_told(capsys, "params/e.yaml", "--no-share", "--new") == ["about 16 s"]
 
 
 def test_a_failing_training_fails_for_all_who_share_it_and_costs_one_attempt(quick_home, capsys):
@@ -502,7 +429,6 @@ def test_several_files_are_one_batch_with_one_report_and_a_failure_in_one_stops_
     assert cli.main(["run", "params/e.yaml", "params/other.yaml", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert said.count("2 runs: lr ") == 2 and not (quick_home / "outputs" / "e").exists()
-    assert "\nin all: 4 runs, time with 1 at once: unknown" in said
     assert cli.main(["run", "params/other.yaml", "params/e.yaml"]) == 1
     said = capsys.readouterr()
     assert "tad: other/lr-13 failed in train" in said.err and "tad: 1 of 4 runs failed" in said.err

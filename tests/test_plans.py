@@ -117,15 +117,6 @@ def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
         plan(path, {"name": "b"})
 
 
-def test_draws_repeat_themselves_and_stay_in_range(tmp_path):
-    text = "draw: {n: 40, seed: 3, lr: {log_uniform: [1.0e-4, 1e-2]}, queries: {uniform: [5, 9]}, nms: [hard, none]}\n"
-    found = runs_of(tmp_path, text)
-    assert found == runs_of(tmp_path, text) != runs_of(tmp_path, text.replace("seed: 3", "seed: 4"))
-    assert all(1e-4 <= run["lr"] <= 1e-2 and run["queries"] in range(5, 10) for run in found) and len(found) == 40
-    assert 8 < sum(run["lr"] < 1e-3 for run in found) < 32, "about half of the draws in each decade"
-    assert {run["nms"] for run in found} == {"hard", "none"}
-
-
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -136,12 +127,6 @@ def test_draws_repeat_themselves_and_stay_in_range(tmp_path):
         ("runs: [{fusion: clap}]\n", "fusion must be one of .*did you mean 'clip'"),
         ("seeds: 0\n", "seeds must be a whole number >= 1"),
         ("seeds: 2\nsweep: {seed: [1]}\n", "seed is varied by sweep and by seeds"),
-        ("draw: {lr: [0.1]}\n", "draw: n must be a whole number >= 1"),
-        ("draw: {n: 2}\n", "draw has no parameter"),
-        ("draw: {n: 2, rl: [1]}\n", "draw: unknown parameter 'rl'"),
-        ("draw: {n: 2, lr: {log_unifrom: [1, 2]}}\n", "unknown law 'log_unifrom'; did you mean 'log_uniform'"),
-        ("draw: {n: 2, lr: {log_uniform: [0, 1]}}\n", "log_uniform of lr needs 0 < low < high"),
-        ("draw: {n: 2, lr: {uniform: 3}}\n", "uniform of lr must be .low, high."),
         ("runs: [{lr: 0.1}, {lr: 0.1}]\n", "two runs are the same: lr-0.1"),
         ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\n", "two runs are the same: lr-0.1"),
         (
@@ -152,10 +137,8 @@ def test_draws_repeat_themselves_and_stay_in_range(tmp_path):
         ("runs: [{name: .., lr: 0.1}]\n", "name must be 1 to 40 letters"),
         ('runs: [{name: "a\\nb", lr: 0.1}]\n', "name must be 1 to 40 letters"),
         ("sweep: {lr: [1e-3, 0.001]}\n", "two runs are the same: lr-0.001"),
-        ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\ndraw: {n: 1, dropout: [0.1]}\n", "two runs are the same"),
-        ("draw: {n: 2, lr: {uniform: '12'}}\n", "uniform of lr must be .low, high."),
+        ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\nsweep: {dropout: [0.1]}\n", "two runs are the same"),
         ("sweep: {name: [a, b]}\n", "sweep: unknown parameter 'name'"),
-        ("draw: {n: 2, name: [a, b]}\n", "draw: unknown parameter 'name'"),
     ],
 )
 def test_a_wrong_sweep_is_named(text, message, tmp_path):
@@ -177,7 +160,6 @@ SWEPT = "sweep: {lr: [0.1, 0.2], split_id: [0, 1, 2]}\n"
             {"fusion": "geometric"},
             ["fusion-geometric", "top_k-5_fusion-geometric"],
         ),
-        ("draw: {n: 9, lr: {uniform: [0.1, 0.2]}, nms: [hard]}\n", {"lr": 0.3}, ["lr-0.3_nms-hard"]),
         ("seeds: 2\n", {"seed": [4, 7]}, ["seed-4", "seed-7"]),
         ("seeds: 2\n", {"seed": "4,7,4"}, ["seed-4", "seed-7"]),
         (
@@ -196,13 +178,6 @@ def test_a_change_reaches_every_run(tmp_path):
     found = runs_of(tmp_path, text, changes={"fusion": "geometric", "lr": 0.1, "features": "a,b"})
     common = {"fusion": "geometric", "lr": 0.1, "features": "a,b"}
     assert found == [common, common | {"top_k": 5}], "a comma in free text parts nothing"
-
-
-def test_what_is_drawn_beside_a_changed_parameter_stays(tmp_path):
-    text = "draw: {n: 5, lr: {uniform: [0.1, 0.2]}, dropout: {uniform: [0.1, 0.2]}}\n"
-    path = write(tmp_path, text)
-    before, after = ([run["dropout"] for run in plan(path, changes).runs.values()] for changes in ({}, {"lr": 0.3}))
-    assert before == after
 
 
 def test_a_base_gives_what_the_question_leaves_open_and_not_its_own_sweep(tmp_path):

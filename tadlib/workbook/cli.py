@@ -142,17 +142,18 @@ def _run(options: argparse.Namespace) -> int:
     import signal
     from contextlib import nullcontext
 
-    from tadlib.workbook import clusters, experiments, forecast, tracking
+    from tadlib.workbook import clusters, experiments, plans, tracking
     from tadlib.workbook.params import Params
 
     changes = _changes(options.set, Params.free_text())
     planned = [experiments.plan(path, changes, options.quick, options.base) for path in options.experiments]
     way = experiments.Way(options.jobs, options.retries, not options.no_share)
-    if options.dry_run:
-        forecast.tell(planned, way, options.new, _say)
-        return 0
     for each in planned:
-        print(forecast.listing(each))
+        print(plans.listing(each))
+        if options.dry_run:
+            print(*experiments.outlook(each, way, None if options.new else experiments.continued(each)), sep="\n")
+    if options.dry_run:
+        return 0
     if options.track:
         tracking.require(options.track)
     if threading.current_thread() is threading.main_thread():

@@ -131,7 +131,7 @@ def without_blocks(argv: Sequence[str], say: Callable[[str], None]) -> list[str]
 
     A file that holds such a block gives way, with all the other YAML, to one `-y` of the same parameters.
     """
-    from tadlib.workbook.plans import BLOCKS
+    from tadlib.workbook.blocks import BLOCKS
 
     places, options = parse(argv)
     layers = [option for option in options if option[0] in LAYERS]

@@ -1,5 +1,6 @@
 """One notebook executed by papermill in a process of its own, and what its outcome was."""
 
+import ctypes
 import os
 import re
 import signal
@@ -17,15 +18,15 @@ import yaml
 
 from tadlib import machine
 from tadlib.files import LOG, beside
-from tadlib.workbook import runs, stages, warm
+from tadlib.workbook import runs
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
 ENDED = (-signal.SIGTERM, -signal.SIGINT)  # the status of a process that was asked to end, by a job's time limit, say
 STATUSES = EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "Never executed"
 UNREADABLE = "it is no whole notebook"
 stopping = threading.Event()  # while a batch ends no notebook is started, and none tried again
-_alive: set[subprocess.Popen | warm.WarmProcess] = set()
-_imported = [""]  # the version of the code that warm processes have
+_alive: set[subprocess.Popen] = set()
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def execute_notebook(
@@ -66,26 +67,19 @@ def execute_notebook(
     return (reason or f"papermill ended with status {status}") if status or reason else None
 
 
-def warm_up(jobs: int) -> None:
-    """Have processes ready that have imported everything, with the threads of one of `jobs`."""
-    if not warm.is_warm():
-        _imported[0] = stages.code_version()
-    warm.warm_up(environment(jobs))
-
-
-def _start(
-    arguments: list[str], environment: Mapping[str, str], folder: Path, said: Path
-) -> subprocess.Popen | warm.WarmProcess:
-    """Papermill at work in a process of its own, with everything imported already where that is possible."""
-    if warm.is_warm() and stages.code_version() == _imported[0]:  # else what is on the disk now would not be run
-        kernels = {"JUPYTER_DEFAULT_PROVISIONER_NAME": warm.PROVISIONER}
-        with suppress(OSError):  # its server has ended: start cold
-            return warm.WarmProcess(arguments, environment | kernels, folder, str(said))
+def _start(arguments: list[str], environment: Mapping[str, str], folder: Path, said: Path) -> subprocess.Popen:
+    """Papermill at work in a process of its own."""
     with open(said, "wb") as stderr:
         return subprocess.Popen(
             [sys.executable, "-m", *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=stderr, env=environment, preexec_fn=warm.end_with_parent,
+            stderr=stderr, env=environment, preexec_fn=end_with_parent, start_new_session=True,
         )  # fmt: skip
+
+
+def end_with_parent() -> None:
+    """Linux tells a process that its parent has died, even by kill -9; elsewhere it would run on to its end."""
+    if _LIBC is not None:
+        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def stop(patience: float = 20.0) -> None:

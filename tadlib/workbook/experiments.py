@@ -22,7 +22,7 @@ from tadlib.workbook import execution, extraction, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment, plan
-from tadlib.workbook.sharing import STOP, Way, obtain
+from tadlib.workbook.sharing import STOP, Way, obtain, relative
 from tadlib.workbook.stages import STAGES, code_version, data_version
 
 __all__ = ["Experiment", "Way", "continued", "execute", "plan", "run_all_stages", "version_dir"]
@@ -104,8 +104,6 @@ def _execute(experiment: Experiment, folder: Path, way: Way, say: Say, pool: Exe
     with suppress(FileExistsError):
         (folder / ".failed").mkdir()
     own = pool is None
-    if own:
-        execution.warm_up(way.jobs)
     pool = pool or ThreadPoolExecutor(way.jobs)
     root = str(runs.project_root())
     pending: dict[Future[str], str] = {}
@@ -169,6 +167,27 @@ def in_order(experiment: Experiment) -> list[str]:
         ranks[label] = place[key]
         place[key] += 1
     return sorted(experiment.runs, key=ranks.__getitem__)
+
+
+def outlook(experiment: Experiment, way: Way, folder: Path | None) -> Iterator[str]:
+    """What executing a plan, going on in `folder`, would find there and have to make, in lines."""
+    yield "in common: " + (", ".join(f"{name}={value}" for name, value in experiment.common.items()) or "nothing given")
+    if folder:
+        done = sum(all(finished(folder / label / f"{stage}.ipynb") for stage in STAGES) for label in experiment.runs)
+        yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
+    for stage in STAGES:
+        there = {label for label in experiment.runs if folder and finished(folder / label / f"{stage}.ipynb")}
+        names, made = set(experiment.runs), len(there)
+        if way.share:
+            each = [stages.key(stage, given, machine_of(given)) for given in experiment.runs.values()]
+            names = set(each)
+            made = sum(stages.stored(stages.stored_at(stage, key)) for key in names)
+        yield f"{stage}: {len(names)} for {len(experiment.runs)} runs" + f", {made} of them made already" * bool(made)
+
+
+def machine_of(given: Mapping[str, Any]) -> str:
+    """What computes a run."""
+    return runs.device_name(Params.read(given).device)
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
 from typing import Any
 
-from tadlib.workbook import execution, warm
+from tadlib.workbook import execution
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
 from tadlib.workbook.sharing import STOP, Way
@@ -72,7 +72,7 @@ def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
         capture_output=True,
         text=True,
         env=execution.environment(way.jobs) | {"TAD_ROOT": root},
-        preexec_fn=warm.end_with_parent,
+        preexec_fn=execution.end_with_parent,
     )
     if ended.returncode in execution.ENDED:
         return f"interrupted by signal {-ended.returncode}"

@@ -5,7 +5,6 @@ A file is flat YAML: what all runs have in common, the question as a comment on 
     sweep: {split: [50, 75], seed: [0, 1]}        every combination
     zip: {lr: [1.0e-3, 1.0e-4], epochs: [40, 80]} side by side
     runs: [{fusion: clip}, {name: mild, fusion: geometric, fusion_weight: 0.1}]
-    draw: {n: 20, seed: 0, lr: {log_uniform: [1.0e-4, 1.0e-2]}, queries: {uniform: [10, 60]}, nms: [hard, soft]}
     seeds: 3                                      seeds 0, 1, 2
 
 Several of them are combined with each other, each with each. A run of a list may have a name, which then stands for it.
@@ -16,7 +15,7 @@ another data set, or of another size.
 
 import difflib
 import itertools
-import re
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,24 +24,14 @@ from typing import Any
 import yaml
 
 from tadlib.files import digest, text_of, yaml_in
+from tadlib.workbook.blocks import NAME, Change, blocks_in, changed, common
 from tadlib.workbook.choices import CHOSEN_ON, Choice, declared
-from tadlib.workbook.draws import drawn, grid, seeds, zipped
 from tadlib.workbook.params import Params
-from tadlib.workbook.vocabulary import meant
 
-BLOCKS = ("sweep", "zip", "runs", "draw", "seeds")
-NAME = "name"  # of a run in `runs`: it stands for the parameters wherever the run is spoken of
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
-HARMLESS = {
-    "split_id",
-    "seed",
-    "world_seed",
-    "device",
-    "data_dir",
-}  # changes after which it is still the file's question
+SAME_QUESTION = {"split_id", "seed", "world_seed", "device", "data_dir"}  # changes that leave the file's question
 LONGEST = 100  # bytes of a label, which names a folder
-PLAIN = re.compile(r"\w[\w -]{,39}")  # a name, which stands in folders, tables and figures
-Change = Mapping[str, Any]
+LISTED = 8  # labels of runs at most, where they are not simply every combination
 
 
 @dataclass(frozen=True)
@@ -81,10 +70,10 @@ def plan(
         raise ValueError(f"{path} asks about dataset {given['dataset']}, --base {base} is about {below['dataset']}")
     wanted = {name: _values(name, value) for name, value in (changes or {}).items()}
     try:
-        own = _blocks(given)
-        blocks = _changed(own, wanted)
+        own = blocks_in(given)
+        blocks = changed(own, wanted)
         fixed = {name: values[0] for name, values in wanted.items() if len(values) == 1}
-        common = below | {name: value for name, value in given.items() if name not in BLOCKS} | fixed
+        shared = below | common(given) | fixed
         planned: dict[str, Mapping[str, Any]] = {}
         names: dict[str, str] = {}
         never: dict[str, str] = {}  # why what is common has no effect in any run so far
@@ -92,7 +81,7 @@ def plan(
         for chosen in itertools.product(*blocks.values()):
             told = {name: value for part in chosen for name, value in part.items() if name == NAME or NAME not in part}
             change = {name: value for part in chosen for name, value in part.items() if name != NAME}
-            parameters = common | change
+            parameters = shared | change
             if quick:
                 params = Params.read(parameters)
                 parameters |= {name: size for name, size in QUICK.items() if getattr(params, name) > size}
@@ -115,7 +104,7 @@ def plan(
         raise ValueError(f"{path}{f' with --base {base}' if base else ''}: {error}") from error
     name = path.stem + (f"-{Path(base).stem}" if base else "")
     varied = {name for block in own.values() for part in block for name in part}
-    size = ("-changed" if set(wanted) - varied - HARMLESS else "") + ("-quick" if quick else "")
+    size = ("-changed" if set(wanted) - varied - SAME_QUESTION else "") + ("-quick" if quick else "")
     choices = (*choices, *below_choices)
     return Experiment(name + ("-quick" if quick else ""), name + size, question(content), planned, names, choices)
 
@@ -147,7 +136,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any], list[Choice]]:
         return content, given, []
     try:
         block = given.pop(CHOSEN_ON)
-        return content, given, declared(block, {name: each for name, each in given.items() if name not in BLOCKS})
+        return content, given, declared(block, common(given))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -156,10 +145,10 @@ def _common(base: Path | str) -> tuple[dict[str, Any], list[Choice]]:
     """What all runs of another experiment file have in common, and what it says was chosen."""
     _, given, choices = _read(Path(base))
     try:
-        _blocks(given)
+        blocks_in(given)
     except ValueError as error:
         raise ValueError(f"{base}: {error}") from error
-    return {name: value for name, value in given.items() if name not in BLOCKS}, choices
+    return common(given), choices
 
 
 def _values(name: str, value: Any) -> list[Any]:
@@ -175,63 +164,6 @@ def _values(name: str, value: Any) -> list[Any]:
     return [each for place, each in enumerate(values) if each not in values[:place]]
 
 
-def _changed(blocks: Mapping[str, list[Change]], wanted: Mapping[str, list[Any]]) -> dict[str, list[Change]]:
-    """The blocks with the wanted values instead of their own; what becomes alike by it is one run.
-
-    Several values of a parameter that no block varies are a block more.
-    """
-    made = dict(blocks)
-    for name, values in wanted.items():
-        owner = next(
-            (block for block, choices in blocks.items() if any(name in _varied(part) for part in choices)), None
-        )
-        if owner or len(values) > 1:
-            choices = made[owner] if owner else [{}]
-            replaced = [_replaced(change, name, value) for change in choices for value in values]
-            alone = [{word: each for word, each in change.items() if word != NAME} for change in replaced]
-            made[owner or name] = [change for place, change in enumerate(replaced) if alone[place] not in alone[:place]]
-    return made
-
-
-def _replaced(change: Change, name: str, value: Any) -> Change:
-    """A change with another value; a name that stood for the old one is gone."""
-    named = change.get(name, value) == value
-    return {word: each for word, each in change.items() if named or word != NAME} | {name: value}
-
-
-def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
-    """The changes of every block that is there; a parameter may be in one block alone."""
-    for name in given:
-        if name not in BLOCKS and name not in Params.model_fields:
-            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, (*BLOCKS, CHOSEN_ON))}")
-    makers = {"sweep": grid, "zip": zipped, "runs": _listed, "draw": drawn, "seeds": seeds}
-    blocks = {name: makers[name](given[name]) for name in BLOCKS if given.get(name) is not None}
-    owner: dict[str, str] = {}
-    for block, choices in blocks.items():
-        for name in {name for change in choices for name in (_varied(change) if block == "runs" else change)}:
-            if name not in Params.model_fields:
-                raise ValueError(f"{block}: unknown parameter {name!r}{meant(str(name), Params)}")
-            if name in owner:
-                raise ValueError(f"{name} is varied by {owner[name]} and by {block}: keep one of them")
-            owner[name] = block
-    return blocks
-
-
-def _varied(change: Change) -> set[str]:
-    """The parameters that a change changes, whatever its name is."""
-    return set(change) - {NAME}
-
-
-def _listed(value: Any) -> list[Change]:
-    if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
-        raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
-    names = [run[NAME] for run in value if NAME in run]
-    for name in names:
-        if not isinstance(name, str) or not PLAIN.fullmatch(name) or names.count(name) > 1:
-            raise ValueError(f"runs: name must be 1 to 40 letters, digits, spaces or -, each its own; got {name!r}")
-    return value
-
-
 def _text(told: Change) -> str:
     return "_".join(value if name == NAME else f"{name}-{value}" for name, value in told.items()) or "run"
 
@@ -242,3 +174,23 @@ def _label(told: Change, change: Change, taken: Iterable[str]) -> str:
     if len(label.encode()) > LONGEST or label in taken:
         label = f"{label.encode()[: LONGEST - 13].decode(errors='ignore')}_{digest(dict(change))}"
     return label
+
+
+def shown(value: Any) -> str:
+    """The value of a parameter as a label says it."""
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def listing(experiment: Experiment) -> str:
+    """A plan's question and its runs: all combinations of what varies, or else the first labels."""
+    labels, given = list(experiment.runs), experiment.runs.values()
+    names = dict.fromkeys(name for run in given for name in run if name not in experiment.common)
+    values = {name: dict.fromkeys(shown(run[name]) for run in given if name in run) for name in names}
+    said = f"{experiment.name}: {experiment.question}\n{len(labels)} run{'s' * (len(labels) > 1)}:"
+    if len(labels) == 1:
+        return f"{said} {labels[0]}"
+    everywhere = all(name in run for run in given for name in names)
+    if everywhere and math.prod(map(len, values.values())) == len(labels):
+        return f"{said} " + " × ".join(f"{name} {', '.join(each)}" for name, each in values.items())
+    more = [f"and {len(labels) - LISTED} more"] if len(labels) > LISTED else []
+    return "\n  ".join([said, *labels[:LISTED], *more])

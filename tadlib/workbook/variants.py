@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tadlib.workbook.evidence import Entry, data_of, differing
+from tadlib.workbook.plans import shown
 
 SAMPLE = {"split", "split_id", "seed", "world_seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
@@ -148,11 +149,6 @@ def _together(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
         for home, group in groups.items()
         for label, runs in _variants(group).items()
     }
-
-
-def shown(value: Any) -> str:
-    """The value of a parameter as a label says it."""
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def value(entry: Entry, metric: str) -> float:
