@@ -42,6 +42,14 @@ def tiny(tmp_path_factory) -> dict[str, object]:
     return make(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture(scope="module")
+def simulated_folder(tmp_path_factory) -> Path:
+    """A folder of twelve annotated videos, for simulated features."""
+    from standins import simulated
+
+    return simulated(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture
 def encoder():
     """An encoder that sees the mean of a picture and its square."""

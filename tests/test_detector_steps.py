@@ -1,5 +1,329 @@
 """Every switch of the detector is one word of a run: it trains, is saved, read again, and answers."""
 
-CLASSES = ("Diving", "HighJump", "Shotput", "LongJump")
-SMALL = {"features": "simulate", "width": 16, "heads": 2, "queries": 6, "encoder_layers": 1, "decoder_layers": 2}
-SMALL |= {"window": 32, "overlap": 0.5, "epochs": 2, "lr": 1e-3, "stride": 8, "split": 50}
+import json
+import math
+
+import pytest
+import torch
+from standins import SIMULATED_CLASSES, SMALL, WORDS
+
+from tadlib.data.windows import cover
+from tadlib.detector.losses import Criterion
+from tadlib.detector.matching import Costs
+from tadlib.detector.proposals import Proposals
+from tadlib.evaluation import baselines
+from tadlib.workbook import runs, steps
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps import watching
+from tadlib.workbook.steps.answers import without_names
+from tadlib.workbook.steps.data import true_segments
+from tadlib.workbook.steps.detector import network, recipe_of
+
+
+def trained(simulated_folder, tmp_path, **words):
+    """A run with these words: its parameters, data, run, model and history."""
+    params = Params.check(SMALL | {"dataset": str(simulated_folder), "run_dir": str(tmp_path / "run")} | words)
+    data = steps.gather(params)
+    run = runs.start("train", params)
+    model, history = steps.train(data, steps.training_windows(data, params), params, run)
+    run.finish()  # else the next training alike would take this one up
+    return params, data, run, model, history
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_a_word_trains_is_read_again_and_answers(words, simulated_folder, tmp_path):
+    params, data, run, model, history = trained(simulated_folder, tmp_path, **words)
+    assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
+    again = steps.load_detector(data, params, run)
+    answers, windows = steps.answer(again, data, params)
+    assert torch.equal(answers.scores, steps.answer(model, data, params)[0].scores)
+    proposals = steps.propose(answers, windows, params)
+    assert proposals.keys() == {video.id for video in data.scored}
+    named = steps.name(data, proposals, params)
+    assert {label for found in named.values() for label in found.labels} <= set(data.classes.unseen)
+
+
+def test_every_switch_is_tried_here():
+    from tadlib.workbook.switches import DetectorSwitches
+
+    slow_or_elsewhere = {"compile", "tensorboard", "loss_quality", "loss_segmentation", "cost_class", "cost_l1"}
+    slow_or_elsewhere |= {"agreement"}  # needs an encoder that reads any text: test_agreement
+    tried = {name for words in WORDS.values() for name in words}
+    assert set(DetectorSwitches.model_fields) - tried == slow_or_elsewhere
+
+
+def test_videos_held_out_are_not_trained_on_and_are_measured(simulated_folder, tmp_path):
+    params, data, _, _, history = trained(simulated_folder, tmp_path, validation=0.3)
+    learned, held = watching.divided(data.training_videos, params)
+    assert len(held) == round(0.3 * len(data.training_videos)) and not {v.id for v in learned} & {v.id for v in held}
+    windows = steps.training_windows(data, params)
+    assert set(windows.durations) == {video.id for video in learned}
+    assert all(0 <= row[watching.SEEN] <= 1 for row in history)
+    assert {action.label for video in held for action in video.actions} <= set(data.classes.seen)
+
+
+def test_looking_at_unseen_classes_changes_no_number(simulated_folder, tmp_path):
+    plain = trained(simulated_folder, tmp_path / "a")[-2:]
+    curves = trained(simulated_folder, tmp_path / "b", curves=True)[-2:]
+    assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m, _ in (plain, curves)), strict=True))
+    assert [row["loss"] for row in plain[1]] == [row["loss"] for row in curves[1]]
+    looked = {watching.SEEN, watching.UNSEEN, watching.NAMED}
+    looked |= {f"AR@{count} of {side} classes" for count in watching.COUNTS for side in ("seen", "unseen")}
+    assert all(curves[1][epoch].keys() - plain[1][epoch].keys() == looked for epoch in (0, 1))
+
+
+@pytest.mark.parametrize("words", [{}, {"target": "name"}, {"fuse_text": True, "ema": True}, {"protocol": "gap"}])
+def test_the_last_epoch_of_the_curves_is_the_result(words, simulated_folder, tmp_path):
+    params, data, _, model, history = trained(simulated_folder, tmp_path, curves=True, **words)
+    proposals = steps.propose(*steps.answer(model, data, params), params)
+    detections = steps.name(data, proposals, params)
+    result = steps.summarise(data, steps.compare(data, detections, params), proposals, detections, params)
+    of_curves = [history[-1][name] for name in (watching.UNSEEN, watching.NAMED, "AR@100 of unseen classes")]
+    assert of_curves == pytest.approx([result["agnostic_mAP"], result["mAP"], result["AR@100"]], abs=1e-6)
+    assert of_curves[0] > 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("target", "name"), ("fuse_text", True)])
+def test_a_detector_is_asked_with_the_texts_it_was_trained_on(name, value, simulated_folder, tmp_path):
+    params, data, run, *_ = trained(simulated_folder, tmp_path, **{name: value})
+    other = params.model_copy(update={name: Params.model_fields[name].default if name == "target" else False})
+    with pytest.raises(runs.RunError, match=f"{name} of train in .* is {value!r}, train was given"):
+        steps.load_detector(data, other, run)
+
+
+def test_where_actions_are_is_measured_beside_what_blind_windows_reach(simulated_folder):
+    params = Params.check(SMALL | {"dataset": str(simulated_folder)})
+    data = steps.gather(params)
+    blind = {name: Proposals(*found[:2]) for name, found in baselines.blind(data.test_videos, params.seed).items()}
+    true = {v.id: Proposals(true_segments(v), torch.ones(len(v.actions))) for v in data.test_videos}
+    floor, ceiling = (
+        steps.summarise(data, [{"role": "ours", "mAP": 0.0}], found, {}, params) for found in (blind, true)
+    )
+    assert ceiling["agnostic_mAP"] == pytest.approx(1.0) and ceiling["AR@100"] == pytest.approx(1.0)
+    for name in ("agnostic_mAP", "AR@100"):
+        assert floor[name] == floor[f"blind_{name}"] == ceiling[f"blind_{name}"] < 0.5, name
+    assert floor["blind_AR@100"] == pytest.approx(0.4), "4 of 6 seconds of every action: tIoU 0.5 to 0.65 of ten"
+
+
+def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_folder):
+    params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
+    data = steps.gather(params)
+    (look,) = watching.looked_at(data, params, None)
+    assert set(look.windows.durations) == {f"v{number}" for number in range(8, 12)}
+    labels = {
+        side: {action.label for video in videos for action in video.actions} for side, videos in look.sides.items()
+    }
+    sides = {watching.UNSEEN: data.classes.unseen, watching.SEEN: data.classes.seen}
+    assert labels == {side: set(SIMULATED_CLASSES) & set(classes) for side, classes in sides.items()}
+
+
+@pytest.mark.parametrize(
+    ("words", "sides"),
+    [
+        ({}, []),
+        ({"validation": 0.3}, [{watching.SEEN}]),
+        ({"validation": 0.3, "curves": True}, [{watching.SEEN}, {watching.UNSEEN}]),
+        ({"split": 0, "curves": True}, [{watching.UNSEEN}]),
+    ],
+)
+def test_each_side_is_looked_at_once(words, sides, simulated_folder):
+    params = Params.check(SMALL | {"dataset": str(simulated_folder)} | words)
+    assert [set(look.sides) for look in watching.looked_at(steps.gather(params), params, None)] == sides
+
+
+def test_the_best_epoch_on_held_out_videos_is_kept(simulated_folder, tmp_path, monkeypatch):
+    def with_precisions(*values, **words):
+        of_epochs = iter(values)
+        monkeypatch.setattr(watching, "measured", lambda *_: {watching.SEEN: next(of_epochs)})
+        return trained(simulated_folder, tmp_path / str(values), validation=0.3, epochs=3, **words)[3]
+
+    last = with_precisions(0.0, 0.0, 0.0)
+    assert not torch.equal(with_precisions(0.3, 0.9, 0.1, select="validation").queries, last.queries)
+    assert torch.equal(with_precisions(0.1, 0.3, 0.9, select="validation").queries, last.queries)
+
+
+def test_the_matches_of_one_window_are_remembered(simulated_folder, tmp_path):
+    history = trained(simulated_folder, tmp_path)[-1]
+    assert all(0 <= row["query of action 1"] < 6 for row in history)
+
+
+@pytest.mark.parametrize("words", [{}, {"fuse_text": True}, {"iterative": True, "refine": "mean"}])
+def test_attention_to_the_snippets_of_a_window_sums_to_one(words, simulated_folder, tmp_path):
+    params, data, _, model, _ = trained(simulated_folder, tmp_path, **words)
+    weights = steps.attention(model, steps.training_windows(data, params)[0], data, params)
+    assert weights.shape == (2, 6, 32)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
+
+
+def test_unseen_actions_of_training_videos_are_those_left_out(simulated_folder, tmp_path):
+    params = Params.check(SMALL | {"dataset": str(simulated_folder)})
+    data = steps.gather(params)
+    found = data.hidden
+    assert {a.label for actions in found.values() for a in actions} <= set(data.classes.unseen)
+    assert sum(len(video.actions) + len(found[video.id]) for video in data.training_videos) == 2 * len(found)
+
+
+def negatives_of(simulated_folder, **words):
+    """Windows without anything to find, as five epochs draw them: seconds of each, and what is annotated there."""
+    params = Params.check(SMALL | {"dataset": str(simulated_folder), "window": 8, "negatives": 0.6} | words)
+    data = steps.gather(params)
+    windows, whole = steps.training_windows(data, params), {video.id: video for video in data.benchmark.videos}
+    generator, held = torch.Generator().manual_seed(0), []
+    for _ in range(5):
+        for batch in windows.batches(4, generator):
+            for window, target in zip(batch.windows, batch.targets, strict=True):
+                if len(target.labels_ix):
+                    continue
+                start, end = data.grid(whole[window.video_id]).seconds(torch.tensor([window.first, window.stop]))
+                held.append([a for a in whole[window.video_id].actions if a.start < end and a.end > start])
+    return data, windows, held
+
+
+@pytest.mark.parametrize("jitter", [False, True])
+def test_windows_that_teach_background_hold_nothing_that_is_annotated(jitter, simulated_folder):
+    held = negatives_of(simulated_folder, jitter=jitter)[2]
+    assert len(held) > 20 and not any(held)
+
+
+def test_training_can_know_nothing_of_unseen_classes_and_then_learns_background_from_them(simulated_folder):
+    data, windows, held = negatives_of(simulated_folder, ignore_unseen="nowhere", jitter=False)
+    assert windows.left_out == 0
+    assert any(action.label in data.classes.unseen for actions in held for action in actions)
+
+
+def test_windows_that_are_left_out_are_counted(simulated_folder):
+    for length, mixes in ((8, False), (32, True)):
+        data, windows, _ = negatives_of(simulated_folder, negatives=0.95, jitter=False, window=length)
+        with_seen, mixed, empty, left_out = (row["number"] for row in steps.window_counts(data, windows))
+        assert with_seen + empty == len(windows) and (mixed > 0) == mixes and mixed < with_seen
+        assert with_seen + empty + left_out == sum(len(cover(v.id, 40, length, 0.5)) for v in data.training_videos)
+
+
+def test_true_and_false_of_old_checkpoints_are_read():
+    assert [Params.check({"ignore_unseen": old}).ignore_unseen for old in (True, False)] == ["everywhere", "nowhere"]
+
+
+def test_words_of_training_windows_arrive(simulated_folder):
+    def windows(**words):
+        plain = {"dataset": str(simulated_folder), "window": 12, "negatives": 0.0, "jitter": False}
+        params = Params.check(SMALL | plain | words)
+        return steps.training_windows(steps.gather(params), params)
+
+    plain, more = windows(), windows(negatives=0.125)
+    actions, with_empty = ([len(item.target.labels_ix) for item in found] for found in (plain, more))
+    assert min(actions) > 0 and with_empty.count(0) == len(more) - len(plain) == round(len(plain) / 7) > 0
+    assert len(windows(integrity=1.0)) < len(plain) < len(windows(integrity=0.25))
+    assert not plain.extras.jitter and windows(jitter=True).extras.jitter
+    assert all(item.target.ignored_cw is None for item in plain)
+    assert sum(len(item.target.ignored_cw) for item in windows(ignore_unseen="everywhere", window=64)) > 0
+
+
+def test_only_heads_that_are_there_have_a_weight():
+    assert set(recipe_of(Params()).weights) == {"loss_class", "loss_l1", "loss_giou"}
+    on = Params(salience="ce", quality=True, segmentation="memory", overlap_loss="diou", loss_giou=7.0, width=512)
+    assert recipe_of(on).weights == {"loss_class": 3.0, "loss_l1": 5.0, "loss_diou": 7.0} | {
+        "loss_salience": 3.0,
+        "loss_quality": 4.0,
+        "loss_segmentation": 1.0,
+    }
+    assert recipe_of(on).criterion.salience == "ce"
+
+
+def test_every_word_of_the_recipe_arrives():
+    words = {"epochs": 7, "batch_size": 3, "accumulate": 2, "lr": 0.5, "lr_backbone": 0.25, "weight_decay": 0.125}
+    words |= {"clip_norm": 3.0, "schedule": "step", "ema": True, "aux_loss": False, "compile": True}
+    words |= {"deterministic": True, "episodes": 0.5}
+    recipe = recipe_of(Params(**words, validation=0.5, select="validation"))
+    assert {name: getattr(recipe, name) for name in words} == words and recipe.select == watching.SEEN
+    assert recipe_of(Params()).select == "last"
+
+
+def test_costs_and_forms_of_losses_arrive():
+    words = {"cost_class": 1.5, "cost_l1": 2.5, "cost_giou": 3.5, "segmentation_temperature": 0.5}
+    criterion = recipe_of(Params(**words, salience="mask", overlap_loss="iou")).criterion
+    assert criterion == Criterion("iou", "mask", 0.5, Costs(1.5, 2.5, 3.5))
+
+
+def test_words_of_the_network_arrive():
+    words = {"queries": 7, "width": 48, "heads": 3, "encoder_layers": 0, "decoder_layers": 3, "conv_layers": 1}
+    model = network(8, Params(**words, dropout=0.5, feature_noise=0.25, feature_shift=0.75))
+    assert model.queries.shape == (7, 48) and model.decoder[0].heads == 3 and model.disturb.noise == 0.25
+    assert [len(model.encoder), len(model.decoder), len(model.backbone.layers)] == [0, 3, 1]
+    assert model.decoder[0].dropout.p == 0.5 and model.disturb.shift == 0.75
+
+
+def test_words_of_proposals_arrive(simulated_folder, tmp_path):
+    params, data, _, model, _ = trained(simulated_folder, tmp_path)
+    answers, windows = steps.answer(model, data, params)
+    wide = answers.segments_cw * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 0.3])  # so that neighbours overlap
+    answers = answers._replace(segments_cw=wide)
+
+    def proposed(**words):
+        found = steps.propose(answers, windows, params.model_copy(update=words)).values()
+        return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
+
+    everything, most = proposed(nms="none")
+    assert {len(cover(video.id, 40, 32, 0.25)) for video in data.scored} == {2}
+    assert proposed(nms="none", top_k=2)[1] == 2 * 2 < most
+    assert proposed(nms="none", filter_threshold=float(everything.median()))[0].min() >= everything.median()
+    assert len(proposed(nms="hard", nms_tiou=0.1)[0]) < len(proposed(nms="hard", nms_tiou=0.9)[0]) <= len(everything)
+    assert proposed(nms="soft")[0].sum() < everything.sum()
+
+
+def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
+    video, places = {"duration": 600.0, "fps": 8.0}, [[4.0 * n, 4.0 * n + 2] for n in range(150)]
+    labels = {"training": "Shotput", "validation": "HighJump"}
+    database = {
+        name: {"subset": name, "annotations": [{"segment": place, "label": label} for place in places]} | video
+        for name, label in labels.items()
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
+    params = Params.check(SMALL | {"dataset": str(tmp_path), "split_id": 1})
+    data = steps.gather(params)
+    (rich,) = data.test_videos
+    found = {rich.id: Proposals(true_segments(rich), torch.linspace(1.0, 0.5, 150))}
+    assert len(rich.actions) == 150 > params.top_k
+    for how in ({}, {"nms_per": "class"}):
+        params = params.model_copy(update=how)
+        named = steps.name(data, found, params)[rich.id]
+        assert {(start, end) for start, end in named.segments.tolist()} == {(a.start, a.end) for a in rich.actions}
+        answers, windows = steps.answer(network(512, params), data, params)
+        assert len(without_names(data, steps.propose(answers, windows, params), params)[rich.id].scores) > 100
+    few = params.model_copy(update={"nms_per": "video", "top_k": 2})
+    assert len(steps.name(data, found, few)[rich.id].labels) == 2 * len(windows) == 2 * len(cover("v", 600, 32, 0.25))
+
+
+def test_windows_of_videos_that_nobody_scores_are_not_run(simulated_folder):
+    params = Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": "gap", "split_id": 1})
+    data = steps.gather(params)
+    _, windows = steps.answer(network(512, params), data, params)
+    with_unseen = {video.id for video in data.benchmark.test_videos(data.classes.unseen)}
+    assert set(windows.durations) == with_unseen < {"v8", "v9", "v10", "v11"}
+
+
+@pytest.mark.parametrize(("asked", "lengths"), [(-1, {32}), (0, {40}), (20, {20})])
+def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, lengths, simulated_folder):
+    params = Params.check(SMALL | {"dataset": str(simulated_folder), "window": 32, "test_window": asked})
+    data = steps.gather(params)
+    answers, windows = steps.answer(network(512, params), data, params)
+    assert {item.window.stop - item.window.first for item in windows} == lengths
+    assert {video.id for video in data.scored} == steps.propose(answers, windows, params).keys()
+    assert {len(features) for features, *_ in steps.training_windows(data, params)} == {32}
+
+
+def test_a_one_hot_detector_has_a_number_for_each_class():
+    assert network(8, Params(target="none", split=0), classes=7).embedding.out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"target": "none"}, "target='none' knows no text: it needs split=0"),
+        ({"select": "validation"}, "select='validation' needs videos held out: give validation a share above 0, got 0"),
+        ({"salience": "bcee"}, "salience must be one of none, bce, ce, mask; got 'bcee'; did you mean 'bce'?"),
+    ],
+)
+def test_words_that_do_not_fit_together_are_named(given, message):
+    with pytest.raises(ValueError) as error:
+        Params.check(given)
+    assert str(error.value).startswith(message)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from test_detector_steps import SMALL, folder  # noqa: F401  the same twelve simulated videos
+from standins import SMALL
 
 from tadlib.data.batches import Target
 from tadlib.data.datasets import THUMOS14_CLASSES
@@ -218,12 +218,12 @@ ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not
 
 
 @pytest.fixture(scope="module")
-def look(folder):  # noqa: F811
+def look(simulated_folder):
     """What shows parameters as text, every number of it; each asked once."""
 
     @functools.cache
     def shown(how, words):
-        params = Params.read(BASE | {"dataset": str(folder)} | json.loads(words))
+        params = Params.read(BASE | {"dataset": str(simulated_folder)} | json.loads(words))
         found = how(params)
         torch.set_printoptions(threshold=10**9, precision=9)
         try:
@@ -378,12 +378,12 @@ def test_a_plan_leaves_a_common_word_out_of_the_runs_in_which_it_has_no_effect(t
         plan(path)
 
 
-def test_a_detector_of_descriptions_reads_those_of_your_file(folder, tmp_path):  # noqa: F811
+def test_a_detector_of_descriptions_reads_those_of_your_file(simulated_folder, tmp_path):
     said = {name: {"Elaboration": {"Description": f"my words for {name}"}} for name in THUMOS14_CLASSES}
     (tmp_path / "own.json").write_text(json.dumps(said))
     found = []
     for given in ({}, {"descriptions": str(tmp_path / "own.json")}):
-        params = Params.check(BASE | {"dataset": str(folder), "target": "description"} | given)
+        params = Params.check(BASE | {"dataset": str(simulated_folder), "target": "description"} | given)
         data = steps.gather(params)
         found.append(target_texts(data, params, data.classes.seen))
         assert ("descriptions" in read_by("train", params)) and "descriptions" not in read_by("train", Params.check({}))
