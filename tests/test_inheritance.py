@@ -167,3 +167,11 @@ def test_recall_is_that_of_the_segments_that_were_named(copy):
     assert done.returncode == 0, done.stderr[-3000:]
     metrics = read_json(copy / "metrics.json")
     assert metrics["AR@100"] == 0 and metrics["agnostic_mAP"] == 0
+
+
+def test_detections_that_name_what_is_no_unseen_class_are_refused(copy):
+    found = read_json(copy / "detections.json")
+    next(rows for rows in found["results"].values() if rows)[0]["label"] = "Juggling"
+    write_json(copy / "detections.json", found)
+    done = execute("evaluate", copy)
+    assert done.returncode and "detections.json of" in done.stderr and "names 'Juggling'" in done.stderr

@@ -83,6 +83,11 @@ def test_the_report_has_a_row_for_every_leak(benchmark):
     ]
 
 
+def test_classes_that_a_split_leaves_out_are_told(benchmark):
+    rows = leakage.report(benchmark, ClassSplit(50, 0, ("Diving",), ("HighJump",)), {"c": 40, "d": 40}, 10, 16, 0.25)
+    assert {"finding": "classes that are neither seen nor unseen", "number": 2, "of": 4} in rows
+
+
 def test_every_cliff_diving_of_thumos14_is_diving(thumos14):
     for subset, number in (("val", 143), ("test", 217)):
         pairs = leakage.coinciding(video for video in thumos14.videos if video.subset == subset)

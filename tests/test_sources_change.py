@@ -194,6 +194,22 @@ def test_the_fingerprint_and_the_check_follow_other_features_of_the_same_shape(t
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("benchmark.yaml", "tious: [0.3]"),
+        ("benchmark.yaml", "train_subset: validation\ntest_subset: training"),
+        ("splits.json", '{"75": [{"unseen": ["jump"]}]}'),
+        ("splits.json", '{"75": [{"seen": ["run", "clap"], "unseen": ["wave"]}]}'),
+    ],
+)
+def test_the_fingerprint_follows_what_is_measured_and_on_what(tmp_path, name, content):
+    folder = with_features(dataset(tmp_path / "own"))
+    before = steps.gather(params(folder)).fingerprint
+    (folder / name).write_text(content)
+    assert steps.gather(params(folder)).fingerprint != before
+
+
+@pytest.mark.parametrize(
     "name", ["text_features.npz", "splits.json", "benchmark.yaml", "annotations.json", "said.json", "info.json"]
 )
 def test_an_edit_of_the_same_length_at_the_same_time_changes_the_stages_that_read_it(tmp_path, name):

@@ -125,8 +125,11 @@ def report(
         {"finding": f"{row['unseen']} (unseen) is {row['seen']} (seen), {row['subset']}", **_part(row)}
         for row in across(benchmark, split)
     ]
+    neither = len(set(benchmark.classes) - {*split.seen, *split.unseen})
+    out = [_row("classes that are neither seen nor unseen", neither, len(benchmark.classes))] if neither else []
     return [
         *pairs,
+        *out,
         _row("training videos with unseen actions", beside["with unseen actions"], beside["training videos"]),
         _row("unseen actions without a label in training", beside["without a label"], beside["unseen actions"]),
         _row("test videos that hold seen actions too", shared_test_videos(test, split), len(unseen)),

@@ -104,10 +104,12 @@ class Data:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve digits that stand for the annotations, the features and what reads class names."""
+        """Twelve digits that stand for the annotations, what of them trains and measures at which tIoUs, the features
+        and what reads class names."""
         videos = [asdict(video) for video in self.benchmark.videos]
+        sides = [self.benchmark.train_subset, self.benchmark.test_subset, self.classes.seen, self.classes.unseen]
         made = self.store.version(video.id for video in self.benchmark.videos)
-        return digest([videos, made, self.encoder.key, self.params.stride])
+        return digest([videos, sides, self.benchmark.tious, made, self.encoder.key, self.params.stride])
 
     def grid(self, video: Video) -> Grid:
         """Seconds and snippets of a video."""

@@ -207,7 +207,8 @@ def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:
 def load_proposals(data: Data, params: Params, run: Run) -> dict[str, Proposals]:
     """The proposals of a run whose detections are there, of every scored video.
 
-    Raises RunError where the detector was trained otherwise, and where videos that count were never asked about.
+    Raises RunError where the detector was trained otherwise, where videos that count were never asked about, and where
+    what was found there has names that are none of the unseen classes.
     """
     trained_here(data, params, run)
     frame = pd.read_parquet(run.require("proposals.parquet", "classify"))
@@ -217,6 +218,12 @@ def load_proposals(data: Data, params: Params, run: Run) -> dict[str, Proposals]
         raise RunError(
             f"{len(lacking)} videos that count under protocol={params.protocol} are not in detections.json of "
             f"{run.dir}, first {lacking[0]}: pass -p protocol {params.protocol} to classify too"
+        )
+    if others := {row["label"] for found in asked.values() for row in found} - set(data.classes.unseen):
+        raise RunError(
+            f"detections.json of {run.dir} names {', '.join(map(repr, sorted(others)))}, which the class split of "
+            f"{params.dataset} does not have as unseen now ({', '.join(data.classes.unseen)}): run classify again, "
+            "with another run_dir if it has finished there"
         )
     return {video.id: _proposals(rows.get(video.id, frame[:0]), frame) for video in data.scored}
 
