@@ -1,5 +1,6 @@
 """The main job's command line, in every way a shell, a scheduler or a program may call it."""
 
+import base64
 import os
 import pty
 import subprocess
@@ -223,6 +224,16 @@ def test_what_is_given_is_layered_as_papermill_layers_it(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"split": 50, "seed": 1}))
     _, options = command_line.parse(["n.ipynb", "-p", "seed", "3", "-f", str(tmp_path / "a.yaml"), "-y", "{seed: 2}"])
     assert command_line.given_parameters(options) == {"split": 50, "seed": 3}
+
+
+def test_parameters_in_base64_and_values_right_behind_their_letter_count(tmp_path):
+    source = stubs.project(tmp_path, SHOW)
+    (tmp_path / "a.yaml").write_text("split: 50\nlr: 0.5\n")
+    wanted = tmp_path / "wanted"
+    hidden = base64.b64encode(f"run_dir: {wanted}\nsplit: 0\nema: true\n".encode()).decode()
+    done = stubs.papermill("notebooks/train.ipynb", "-b", hidden, "-fa.yaml", "-plr", "0.25", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert shown(wanted / "train.ipynb") == "(50, True, 0.25)" and not stubs.outputs(source)
 
 
 @pytest.mark.parametrize("word, value", [("50", 50), ("1e-4", 1e-4), ("True", True), ("true", "true"), ("a", "a")])

@@ -6,6 +6,7 @@ for the output. For notebooks of this project (`metadata.tadlib`) the arguments 
 output and the artefacts go into one new run directory. With an explicit output path nothing is added.
 """
 
+import base64
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -38,9 +39,11 @@ def parse(argv: Sequence[str]) -> tuple[list[int], list[tuple[str, list[str]]]]:
             place += 1
             continue
         name, _, joined = word.partition("=")
-        count = 2 if name in TWO_VALUES else int(name in ONE_VALUE and not joined)
-        options.append((name, [joined] if joined else list(argv[place + 1 : place + 1 + count])))
-        place += 1 + count
+        if not word.startswith("--"):  # the value may stand right behind the letter: -fbase.yaml
+            name, joined = word[:2], word[2:]
+        count = (2 if name in TWO_VALUES else int(name in ONE_VALUE)) - bool(joined)
+        options.append((name, [joined] * bool(joined) + list(argv[place + 1 : place + 1 + max(count, 0)])))
+        place += 1 + max(count, 0)
     return places, options
 
 
@@ -53,11 +56,12 @@ def stage_of(notebook: str) -> str | None:
 
 
 def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, object]:
-    """The parameters papermill will inject, by its own order: files, then -y, then -p, then -r."""
+    """The parameters papermill will inject, by its own order: -b, then files, then -y, then -p, then -r."""
     from tadlib.files import text_of, yaml_in  # numpy comes with it, which no process needs that only looks around
 
     given: dict[str, object] = {}
     ranks = (
+        ("-b", "--parameters_base64"),
         ("-f", "--parameters_file"),
         ("-y", "--parameters_yaml"),
         ("-p", "--parameters"),
@@ -69,8 +73,8 @@ def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, obje
                 continue
             if names[0] == "-f":
                 given |= yaml_in(text_of(values[0]), values[0])
-            elif names[0] == "-y":
-                given |= yaml_in(values[0], name)
+            elif names[0] in ("-y", "-b"):
+                given |= yaml_in(values[0] if names[0] == "-y" else base64.b64decode(values[0]).decode(), name)
             else:
                 given[values[0]] = typed(values[1]) if names[0] == "-p" else values[1]
     return given
