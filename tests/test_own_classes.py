@@ -76,6 +76,10 @@ def test_own_thresholds_hold_in_training_and_in_the_command(tmp_path):
     assert datasets.load(str(folder), tmp_path).tious == (0.3, 0.5)
     assert read_task(folder / "annotations.json").tious == (0.3, 0.5)
     assert read_task(folder / "annotations.json", tious=[0.4]).tious == (0.4,)
+    (folder / "annotations").mkdir()
+    (folder / "annotations.json").rename(folder / "annotations" / "annotations.json")
+    assert datasets.load(str(folder), tmp_path).tious == (0.3, 0.5)
+    assert read_task(folder / "annotations" / "annotations.json").tious == (0.3, 0.5)
 
 
 def test_a_part_of_activitynet_is_not_called_activitynet(tmp_path):

@@ -69,6 +69,23 @@ def test_a_notebook_that_was_run_again_by_hand_to_its_end_is_executed():
     assert execution.status(notebook).word == execution.EXECUTED
 
 
+def test_a_page_names_the_cells_that_were_executed_after_those_that_follow_them():
+    notebook = made(4)
+    [cell for cell in notebook.cells if cell.cell_type == "code"][1].execution_count = 9
+    shown = banner(notebook)
+    assert "executed again, after those that follow them: 2 (Stub)" in shown
+    assert "again" not in banner(made(4))
+
+
+def test_a_page_shows_the_parameters_of_the_cell_as_it_stands():
+    notebook = made(4)
+    cell = nbformat.v4.new_code_cell("# Parameters\nsplit = 75\nlr = -1e-3\n", execution_count=2)
+    cell.metadata["tags"] = ["injected-parameters"]
+    notebook.cells.insert(2, cell)
+    shown = banner(notebook)
+    assert "split = 75" in shown and "split = 50" not in shown and "lr = -0.001" in shown
+
+
 def test_what_kill_9_and_prepare_only_leave_is_told(tmp_path):
     source = stubs.project(tmp_path, "1", KILLED, "2")
     done = stubs.papermill(str(source), str(tmp_path / "killed.ipynb"), cwd=tmp_path)

@@ -65,7 +65,8 @@ def read_task(
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen) if seen else ()
     chosen = read_classes(classes) if classes else tuple(label for label in annotated if label not in trained)
-    stated = read_conventions(Path(annotations).parent)
+    folder = Path(annotations).resolve().parent
+    stated = read_conventions(folder.parent if folder.name == "annotations" else folder)
     thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
     usual, usual_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
     tious = tuple(tious) or stated.tious or usual

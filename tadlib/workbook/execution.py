@@ -1,5 +1,6 @@
 """One notebook executed by papermill in a process of its own, and what its outcome was."""
 
+import ast
 import ctypes
 import os
 import re
@@ -114,16 +115,18 @@ def outcome(future: Future[str]) -> str:
 
 
 class Status(NamedTuple):
-    """What happened to a notebook: in a word or two, why, and the code cells without a finished execution."""
+    """What happened to a notebook: in a word or two, why, and which code cells did not run, or not in their order."""
 
     word: str  # one of STATUSES
     reason: str
     missing: tuple[str, ...]  # "8 (Learning)": the place among code cells and the heading above
+    again: tuple[str, ...] = ()  # those that were executed after a later one: its outputs may be of other values
 
 
 def status(notebook: nbformat.NotebookNode) -> Status:
     """What happened to a notebook, read from its cells: what papermill says of the whole may be older."""
     missing, cut_off, ran, error, heading, place = [], [], 0, "", "", 0
+    order: list[tuple[int, str]] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("#"):
             heading = cell.source.splitlines()[0].lstrip("# ")
@@ -135,6 +138,7 @@ def status(notebook: nbformat.NotebookNode) -> Status:
             missing.append(named)
         else:  # a number is given when a cell begins: the one at work when all was killed has one too
             cut_off = [] if cell.metadata.get("papermill", {}).get("status") != "running" else [named]
+            order.append((cell.execution_count, named))
             ran += 1
         for output in cell.get("outputs", []):
             if output.output_type == "error" and not error:
@@ -147,7 +151,25 @@ def status(notebook: nbformat.NotebookNode) -> Status:
         return Status(FAILED, error, tuple(missing))
     if missing:
         return Status(UNFINISHED if ran else NEVER, "not all cells ran", tuple(missing))
-    return Status(EXECUTED, "", ())
+    again = [named for at, (count, named) in enumerate(order) if any(count >= later for later, _ in order[at + 1 :])]
+    return Status(EXECUTED, "", (), tuple(again))
+
+
+def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """What papermill's cell sets, as it stands: papermill's own record is older where somebody has edited the cell."""
+    cells = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", ())]
+    if not cells:
+        return notebook.metadata.get("papermill", {}).get("parameters", {})
+    with suppress(SyntaxError):
+        statements = ast.parse(cells[-1].source).body
+        return {
+            target.id: each.value.value if isinstance(each.value, ast.Constant) else ast.unparse(each.value)
+            for each in statements
+            if isinstance(each, ast.Assign)
+            for target in each.targets
+            if isinstance(target, ast.Name)
+        }
+    return {}
 
 
 def failure(path: Path) -> str | None:

@@ -48,7 +48,8 @@ class ReportExporter(HTMLExporter):
 
     def from_notebook_node(self, nb, resources=None, **kwargs):
         """The page of a notebook, with what happened to it."""
-        return super().from_notebook_node(nb, {**(resources or {}), "status": execution.status(nb)}, **kwargs)
+        told = {"status": execution.status(nb), "parameters": execution.parameters_of(nb)}
+        return super().from_notebook_node(nb, {**(resources or {}), **told}, **kwargs)
 
 
 def page(notebook: Path) -> Path:
