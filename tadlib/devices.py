@@ -20,8 +20,6 @@ try:
 except ImportError:  # Windows keeps no such account
     resource = None
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CPU = torch.device("cpu")
 NOTABLY = 1.5  # times as slow: what a busy machine alone does not make of equal speeds
 _MMAP_THRESHOLD = -3  # malloc.h

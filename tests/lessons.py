@@ -2,9 +2,9 @@
 
 import torch
 
+from tadlib.naming.head_training import Examples, Lesson, fit
 from tadlib.naming.semantics import Parts, Said, Semantics
 from tadlib.naming.text import Steps
-from tadlib.naming.training import Examples, Lesson, fit
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
 CHANNELS = 16

@@ -7,7 +7,12 @@ import pytest
 from tadlib.data import datasets
 from tadlib.data.annotations import Action, Benchmark, Video, repaired
 from tadlib.data.checks import FATAL, KINDS, check, find, table
-from tadlib.data.readers import read_activitynet
+from tadlib.data.readers import read_json_entries, whole
+
+
+def read(path):
+    """Videos of a JSON file that says everything itself."""
+    return tuple(whole(path, name, entry) for name, entry in read_json_entries(path).items())
 
 
 def written(folder, **changes):
@@ -18,26 +23,26 @@ def written(folder, **changes):
 
 
 def test_a_video_and_its_actions_are_read_in_seconds(tmp_path):
-    (video,) = read_activitynet(written(tmp_path))
+    (video,) = read(written(tmp_path))
     assert video == Video("v1", 20.0, 30.0, "test", (Action(1.0, 2.5, "Diving"),))
 
 
 @pytest.mark.parametrize("missing", ["subset", "duration", "fps"])
 def test_a_missing_field_is_named_with_file_and_video(tmp_path, missing):
     with pytest.raises(ValueError, match=f"annotations.json: video v1 has no field '{missing}'"):
-        read_activitynet(written(tmp_path, **{missing: None}))
+        read(written(tmp_path, **{missing: None}))
 
 
 def test_a_segment_without_an_end_is_named(tmp_path):
     with pytest.raises(ValueError, match="annotations.json: video v1 cannot be read"):
-        read_activitynet(written(tmp_path, annotations=[{"segment": [1], "label": "Diving"}]))
+        read(written(tmp_path, annotations=[{"segment": [1], "label": "Diving"}]))
 
 
 def test_a_truncated_file_is_named(tmp_path):
     path = written(tmp_path)
     path.write_text(path.read_text()[:40])
     with pytest.raises(ValueError, match="annotations.json is not readable JSON"):
-        read_activitynet(path)
+        read(path)
 
 
 @pytest.mark.parametrize(

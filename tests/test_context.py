@@ -7,9 +7,9 @@ from torch.nn import functional
 
 from tadlib.data.encoder import load_encoder
 from tadlib.naming.context import Context, fits
+from tadlib.naming.head_training import Examples
 from tadlib.naming.semantics import Parts, Said, Semantics
 from tadlib.naming.text import Steps, in_rows
-from tadlib.naming.training import Examples
 
 NAMES = [("jump",), ("throw far",), ("swim", "dive into water"), ("run",)]
 

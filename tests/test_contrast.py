@@ -8,11 +8,11 @@ import torch
 from lessons import LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
-from tadlib.naming.losses import contrastive, grounded, targets
+from tadlib.naming.head_losses import contrastive, grounded, targets
+from tadlib.naming.head_training import Lesson, learn, loss_of, wrong_orders, wrong_regions
 from tadlib.naming.negatives import beside, has_order, repeated, shuffled
 from tadlib.naming.semantics import Parts, Semantics, score_of
 from tadlib.naming.text import Steps
-from tadlib.naming.training import Lesson, learn, loss_of, wrong_orders, wrong_regions
 
 
 def info_nce(right, rivals):

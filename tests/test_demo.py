@@ -12,7 +12,7 @@ from tadlib.data.demo.looks import sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, render
 from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import COVERAGE, MEDIAN_DURATION, SHARES, benchmark
-from tadlib.data.readers import read_activitynet
+from tadlib.data.readers import read_json_entries, whole
 
 TIMELINES = benchmark()
 TEST = [line for line in TIMELINES if line.subset == "test"]
@@ -78,7 +78,8 @@ def test_an_action_looks_different_from_start_to_end(label):
 
 def test_videos_are_real_files_whose_frames_are_as_long_as_the_script_says(tiny, tmp_path):
     folder = tmp_path.__class__(tiny["dataset"])
-    for video in read_activitynet(folder / "annotations.json")[:5]:
+    path = folder / "annotations.json"
+    for video in [whole(path, *row) for row in read_json_entries(path).items()][:5]:
         with av.open(str(folder / "videos" / f"{video.id}.mp4")) as container:
             stream = container.streams.video[0]
             assert stream.codec_context.name == "h264"

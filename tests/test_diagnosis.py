@@ -7,7 +7,7 @@ from evaluation_speed import simulated
 
 from tadlib.data.annotations import Action, Video
 from tadlib.evaluation import calibration, diagnosis, errors, metrics, sensitivity
-from tadlib.evaluation.files import Found
+from tadlib.evaluation.result_rows import Found
 from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections
 

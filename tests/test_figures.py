@@ -94,9 +94,6 @@ PICTURES = {
             {"what": "this run minus b", "mAP": 0.01, "mAP from": -0.1, "mAP to": 0.1, "this run is": "cannot tell"},
         ]
     ),
-    "comparison": lambda _: figures.comparison(
-        [{"run": "a", "mAP": 0.3, "floor": 0.1, "baseline": 0.15, "ceiling": 0.5}]
-    ),
     "effects": lambda _: figures.effects(
         [{"title": "windows?", "claim": "better", "baseline": "64", "variants": [EFFECT, EFFECT | UNKNOWN]}]
     ),

@@ -5,12 +5,12 @@ import torch
 from lessons import CHANNELS, LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
-from tadlib.naming.heads import KINDS, TEXT_KINDS, Head, Mask, Matching, TextHead
-from tadlib.naming.losses import CLASSIFYING, classification, targets
+from tadlib.naming.clip_heads import KINDS, TEXT_KINDS, Head, Mask, Matching, TextHead
+from tadlib.naming.head_losses import CLASSIFYING, classification, targets
+from tadlib.naming.head_training import Lesson, fit, fit_mask
 from tadlib.naming.maps import sines
 from tadlib.naming.similarity import cosine
 from tadlib.naming.text import Steps, mean_of_texts
-from tadlib.naming.training import Lesson, fit, fit_mask
 
 
 @pytest.mark.parametrize("kind", KINDS)

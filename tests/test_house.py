@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from conftest import ROOT
 # from the ground up: a room may import from rooms above its own line, a module from its own room
 ROOMS = ("files", "devices", "segments", "data", "detector", "naming", "evaluation", "workbook")
 MODULES = sorted((ROOT / "tadlib").rglob("*.py"))
+SHARED = {"matching", "errors", "heads", "parallel"}  # names of two modules; the last three are to go
 LONGEST = {"network.py": 300, "performances.py": 260, "scenes.py": 290}  # a network, and two tables of drawings
 
 
@@ -45,6 +48,19 @@ def test_imports_point_one_way(path):
     below = {name for name in imports(path) if name.startswith("tadlib.") and room(name) in ROOMS}
     late = {name for name in below if ROOMS.index(room(name)) > ROOMS.index(own)}
     assert not late, f"{own} must not know {late}"
+
+
+def test_no_imports_go_in_circles():
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    order = TopologicalSorter({name: imports(path) & set(names) for name, path in names.items()})
+    assert len(list(order.static_order())) >= len(names)  # raises CycleError, which names the circle
+
+
+def test_no_two_modules_share_a_name():
+    """But for figures, named for what they draw, and the two matchings: of queries to actions, of results to truth."""
+    plain = [path for path in MODULES if path.stem != "__init__" and path.parent.name != "figures"]
+    counts = Counter(path.stem for path in plain)
+    assert {name for name, number in counts.items() if number > 1} <= SHARED
 
 
 @pytest.mark.parametrize(

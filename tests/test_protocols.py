@@ -5,7 +5,7 @@ import pytest
 
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.evaluation import diagnosis, protocols, scoring
-from tadlib.evaluation.files import Found
+from tadlib.evaluation.result_rows import Found
 
 NAMES = ("video_test_0000270", "video_test_0000504", "video_test_0000001", "video_test_0000002")
 

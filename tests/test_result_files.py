@@ -8,7 +8,7 @@ import pytest
 import reference
 
 from tadlib.data.datasets import THUMOS14_TIOUS
-from tadlib.evaluation import files
+from tadlib.evaluation import result_rows
 from tadlib.evaluation.result_file import against, read_task
 from tadlib.evaluation.result_file import evaluate as evaluate_task
 from tadlib.workbook import cli
@@ -359,7 +359,7 @@ def test_published_detections_score_the_same_from_the_files_alone(shared_data, n
 def test_class_names_come_once_each(tmp_path):
     (tmp_path / "classes.txt").write_text("Diving\nDiving\n")
     with pytest.raises(ValueError, match="must name each class once"):
-        files.read_classes(tmp_path / "classes.txt")
+        result_rows.read_classes(tmp_path / "classes.txt")
 
 
 def test_seen_and_unseen_classes_compete(tmp_path):

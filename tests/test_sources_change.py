@@ -11,7 +11,7 @@ import torch
 from standins import CLASSES, Grey, dataset, params, to_tensor, video, with_features
 from videos import shade, steady, write_video
 
-from tadlib.data import features, own, records
+from tadlib.data import features, fingerprints, own
 from tadlib.data.encoder import Encoder, load_encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.data.stores import FolderStore, UnusableFeatures
@@ -82,7 +82,7 @@ def test_another_encoder_or_decoder_makes_anew(tmp_path, encoder, made, monkeypa
     other = Encoder("other", Grey(), to_tensor, None, torch.device("cpu"), torch.float32)
     with pytest.warns(UserWarning, match="encoder was"):
         assert anew(tmp_path, video(), other)
-    monkeypatch.setattr(records, "DECODER", records.DECODER + 1)
+    monkeypatch.setattr(fingerprints, "DECODER", fingerprints.DECODER + 1)
     with pytest.warns(UserWarning, match="decoder was"):
         assert anew(tmp_path, video(), other)
 
@@ -154,7 +154,7 @@ def test_an_own_video_is_encoded_anew_by_another_decoder(tmp_path, encoder, made
     written = (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino
     own.encode(clip, store, encoder, 0.32)
     assert (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino == written
-    monkeypatch.setattr(records, "DECODER", records.DECODER + 1)
+    monkeypatch.setattr(fingerprints, "DECODER", fingerprints.DECODER + 1)
     own.encode(clip, store, encoder, 0.32)
     assert (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino != written
 

@@ -127,17 +127,6 @@ def test_splits_are_compared_in_pairs():
     assert statistics.compare_splits([0.9], [0.1]).verdict == "cannot tell"
 
 
-def test_results_of_several_splits_are_compared_together():
-    splits = [simulated(videos=20, per_video=20, classes=2, actions=3, seed=seed) for seed in range(4)]
-    clear = statistics.compare_results([(rows, worse(rows, 0.6)) for rows in splits], THRESHOLDS, resamples=300)
-    each = [statistics.compare_videos(rows, worse(rows, 0.6), THRESHOLDS, resamples=2).difference for rows in splits]
-    assert clear.verdict == "better" and clear.difference == pytest.approx(np.mean(each))
-    mixed = [(splits[0], worse(splits[0], 0.6)), (worse(splits[1], 0.6), splits[1])]
-    assert statistics.compare_results(mixed, THRESHOLDS, resamples=300).verdict == "cannot tell"
-    with pytest.raises(ValueError, match="got none"):
-        statistics.compare_results([], THRESHOLDS)
-
-
 def test_the_spread_over_splits_is_that_of_the_mean():
     result = statistics.spread([0.1, 0.2, 0.3])
     assert (result.mean, result.number) == (pytest.approx(0.2), 3)

@@ -14,8 +14,8 @@ from tadlib.data.readers import Names, read, read_csv
 from tadlib.data.splits import of_folder
 from tadlib.data.stores import FolderStore
 from tadlib.data.texts import read_text_features
-from tadlib.evaluation.files import read_classes
 from tadlib.evaluation.result_file import as_text, evaluate, read_task
+from tadlib.evaluation.result_rows import read_classes
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words
 from tadlib.workbook import command_line, plans

@@ -9,8 +9,8 @@ from standins import dataset, params, with_features
 from torch.nn import functional
 
 from tadlib.detector.proposals import Proposals
-from tadlib.naming import grouping, rejection, training
-from tadlib.naming.heads import Matching
+from tadlib.naming import grouping, head_training, rejection
+from tadlib.naming.clip_heads import Matching
 from tadlib.naming.similarity import cosine
 from tadlib.naming.transfer import transferred
 from tadlib.segments import roi_align
@@ -128,7 +128,7 @@ def test_background_is_where_nothing_happens_whatever_it_is(mixed):
 
 def test_a_mask_is_not_taught_that_unseen_actions_are_none(mixed, monkeypatch):
     taught = []
-    monkeypatch.setattr(training, "fit_mask", lambda mask, snippets, inside, *_: taught.append(inside))
+    monkeypatch.setattr(head_training, "fit_mask", lambda mask, snippets, inside, *_: taught.append(inside))
     for more in ({}, {"ignore_unseen": "nowhere"}):
         given = params(mixed, pooling="mask", **more)
         trained(steps.gather(given), given)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from tadlib.data import records
+from tadlib.data import fingerprints
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
+from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import variants
 from tadlib.data.readers import SUFFIXES
-from tadlib.data.records import FeatureStore
 from tadlib.data.streams import SLACK, BrokenVideo, Found
 from tadlib.data.video import Clip, look, snippets
 from tadlib.files import Progress, silent
@@ -88,7 +88,7 @@ def _made(video: Video, encoder: Encoder, stride: int, each: int) -> dict[str, o
         "stride": stride,
         "frames_per_snippet": each,
         "encoder": encoder.key,
-        "decoder": records.DECODER,
+        "decoder": fingerprints.DECODER,
     }
 
 
@@ -165,7 +165,7 @@ def _extract_one(
     video: Video, video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int
 ) -> None:
     clip = look(find_video(video_folder, video.id))
-    source = records.source(clip.path)  # before it is read: one that changes meanwhile is another at the next use
+    source = fingerprints.source(clip.path)  # before it is read: one that changes meanwhile is another at the next use
     features, found = embedded(clip, stride, video.fps, encoder, each)
     seconds, expected = len(features) * stride / video.fps, _expected(clip, video)
     if expected - seconds > SLACK:

@@ -7,10 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tadlib.data import records
+from tadlib.data import fingerprints
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import embedded
-from tadlib.data.records import FeatureStore
+from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.video import Clip, frames_at
 from tadlib.files import Progress, atomic, silent
 
@@ -24,10 +24,15 @@ def encode(
 
     What was encoded before is taken from the store. A file that breaks off is used as far as it goes.
     """
-    how = {"snippet_seconds": lasts, "frames_per_snippet": each, "encoder": encoder.key, "decoder": records.DECODER}
+    how = {
+        "snippet_seconds": lasts,
+        "frames_per_snippet": each,
+        "encoder": encoder.key,
+        "decoder": fingerprints.DECODER,
+    }
     if store.has(clip.key) and not store.changed(clip.key, how, clip.path):
         return float(store.record(clip.key)["duration"])
-    source = records.source(clip.path)
+    source = fingerprints.source(clip.path)
     total = max(1, round(clip.duration / lasts))
 
     def tell(done: int) -> None:

@@ -144,11 +144,6 @@ def _subset_of(name: str) -> str | None:
     return {"validation": "val", "test": "test"}[match[1]] if match else None
 
 
-def read_activitynet(path: Path | str) -> tuple[Video, ...]:
-    """Videos of a JSON file that says everything itself: `database: {id: {subset, duration, fps, annotations}}`."""
-    return tuple(whole(path, name, entry) for name, entry in read_json_entries(path).items())
-
-
 def whole(path: Path | str, name: str, entry: Entry) -> Video:
     """The video of a complete entry; raises ValueError naming file, video and the field that is missing."""
     for missing in ("subset", "duration", "fps"):

@@ -18,11 +18,11 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from tadlib.data import records
+from tadlib.data import fingerprints
 from tadlib.data.annotations import Video
 from tadlib.data.features import video_of
+from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import variants
-from tadlib.data.records import FeatureStore
 from tadlib.files import digest, read_json
 
 FIT = 1.5  # features may last this many times as long as their video, or the video as they; more is another stride
@@ -160,12 +160,12 @@ def named(path: Path) -> Iterator[None]:
 def _ends(path: Path, name: str) -> str:
     """What stands for the content of a video's features, of which one file may hold many."""
     if path.suffix != ".h5":
-        return records.ends(path)
+        return fingerprints.ends(path)
     with named(path), _opened(path) as content:
         try:
             array = _array_in(content, name)
         except KeyError:  # the name is that of the file, which holds those of many
-            return records.ends(path)
+            return fingerprints.ends(path)
         ends = array[:ROWS].tobytes() + array[-ROWS:].tobytes()
         return hashlib.sha256(f"{array.shape}".encode() + ends).hexdigest()[:12]
 

@@ -15,8 +15,8 @@ from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
 from tadlib.data.checks import nearest
+from tadlib.data.fingerprints import ends
 from tadlib.data.readers import SUFFIXES
-from tadlib.data.records import ends
 from tadlib.data.streams import BrokenVideo, Found, first, opened, rate, rises, timed
 from tadlib.files import shortened
 

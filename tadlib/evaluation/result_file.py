@@ -11,11 +11,11 @@ from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14, read_conventions
 from tadlib.data.readers import Names
 from tadlib.evaluation import statistics
-from tadlib.evaluation.files import Found, read_actions, read_classes, read_found
 from tadlib.evaluation.metrics import generalised
 from tadlib.evaluation.protocols import TWINS, with_any
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
+from tadlib.evaluation.result_rows import Found, read_actions, read_classes, read_found
 from tadlib.evaluation.rows import compare
 from tadlib.evaluation.scoring import counted, score
 from tadlib.naming.text import spoken_alike

@@ -163,24 +163,6 @@ def compare_videos(
     return verdict(whole, *interval(values, whole, level))
 
 
-def compare_results(
-    pairs: Sequence[tuple[Comparison, Comparison]],
-    tious: Sequence[float],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> Verdict:
-    """The mean difference over class splits of two runs, with its bootstrap interval over splits and their videos."""
-    if not pairs:
-        raise ValueError("expected a pair of results for each class split, got none")
-    differences = [_differences(*pair, tious, resamples, seed + place) for place, pair in enumerate(pairs)]
-    whole = float(np.mean([each for each, _ in differences]))
-    values = np.stack([each for _, each in differences])
-    chosen = np.random.default_rng(seed).integers(0, len(pairs), (len(pairs), resamples))
-    return verdict(whole, *interval(values[chosen, np.arange(resamples)].mean(axis=0), whole, level))
-
-
 def _differences(
     first: Comparison, second: Comparison, tious: Sequence[float], resamples: int, seed: int
 ) -> tuple[float, Float[np.ndarray, " r"]]:

@@ -29,7 +29,6 @@ class Detections(NamedTuple):
 class Naming:
     """How CLIP's and the detector's opinions become detections; words and defaults are those of the parameters."""
 
-    logit_scale: str = "exp"
     fusion: str = "after_softmax"
     keep: str = "class_agnostic"
     top_k: int = 100

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 KINDS = ("mlp", "conv", "attention", "encoder", "composition")
-IN_ORDER = ("conv", "composition")  # those to which another order is another sequence
 SQUEEZE = 4  # times fewer channels in the adapter's middle
 
 

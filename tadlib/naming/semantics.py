@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadlib.data.encoder import Encoder
+from tadlib.naming.clip_heads import Head, Mask, Matching, TextHead
 from tadlib.naming.context import Context
-from tadlib.naming.heads import Head, Mask, Matching, TextHead
-from tadlib.naming.losses import grounded
+from tadlib.naming.head_losses import grounded
 from tadlib.naming.similarity import cosine
 from tadlib.naming.text import Steps, mean_of_texts
 

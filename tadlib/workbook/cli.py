@@ -139,7 +139,6 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    import signal
     from contextlib import nullcontext
 
     from tadlib.workbook import clusters, experiments, plans, tracking

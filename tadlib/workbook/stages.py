@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tadlib
-from tadlib.data import records
+from tadlib.data import fingerprints
 from tadlib.data.datasets import TEXT_LAYOUTS
 from tadlib.files import digest
 from tadlib.workbook import runs
@@ -146,8 +146,8 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
 
 @lru_cache(maxsize=2**16)
 def _ends(path: str, _changed: int, _touched: int) -> str:
-    """What `records.ends` says, asked once as long as a file stays as it is: every run of a batch wants to know."""
-    return records.ends(path)
+    """`fingerprints.ends`, computed once while a file stays as it is: every run of a batch asks for it."""
+    return fingerprints.ends(path)
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:

@@ -9,7 +9,6 @@ from tadlib.workbook.figures.health import feature_health, leakage
 from tadlib.workbook.figures.learning import losses, proposals, query_positions, window
 from tadlib.workbook.figures.naming import accuracy_by_text, certainty, fusion_curves, pooling_comparison
 from tadlib.workbook.figures.results import (
-    comparison,
     confusion,
     headline,
     naming_by_overlap,
@@ -24,7 +23,6 @@ __all__ = [
     "attention",
     "certainty",
     "class_differences",
-    "comparison",
     "confusability",
     "confusion",
     "cost",

@@ -11,7 +11,6 @@ from tadlib.workbook.figures.style import (
     CEILING,
     CYCLE,
     FLOOR,
-    GREY,
     OURS,
     SEQUENTIAL,
     TRUTH,
@@ -202,22 +201,3 @@ def _class_rows(video: Video, detections, best: int) -> tuple[list[str], list[tu
         weight[label] = weight.get(label, 0) + score
     others = [label for label in sorted(weight, key=lambda label: -weight[label]) if label not in true]
     return true + others[:3], kept
-
-
-@styled
-def comparison(table: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
-    """One row a run: its metric (dot) between the floor and the ceiling of the same run (grey line), in per cent."""
-    figure, axes = picture(0.34 * len(table) + 1.2, f"{metric} of {len(table)} runs between floor and ceiling")
-    place = axes[0, 0]
-    for row, entry in enumerate(table):
-        place.hlines(row, 100 * entry["floor"], 100 * entry["ceiling"], color="#cccccc", lw=6)
-        place.scatter(100 * entry["baseline"], row, color=CYCLE[1], marker="|", s=90, lw=2.5, zorder=3)
-        place.scatter(100 * entry[metric], row, color=OURS, s=46, zorder=4)
-        place.text(100 * entry["ceiling"] + 1, row, f"{100 * entry[metric]:.1f}", va="center", fontsize=9, color=OURS)
-    place.set_yticks(range(len(table)), [str(entry["run"]) for entry in table])
-    place.invert_yaxis()
-    place.set_xlim(left=0)
-    place.set_xlabel(f"{metric} (%): dot = this run, orange = training-free, grey = from floor to true labels")
-    place.set_title("Runs")
-    place.axvline(0, color=GREY, lw=0.8)
-    return figure

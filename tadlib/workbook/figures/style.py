@@ -17,7 +17,7 @@ BLACK, ORANGE, SKY, GREEN = "#222222", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999"
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
 TRUTH, OURS, FLOOR, CEILING = BLACK, BLUE, GREY, GREEN  # the same role, the same colour, in every figure
-SEQUENTIAL, GREYS = "viridis", "Greys"
+SEQUENTIAL = "viridis"
 
 SETTINGS = {
     "font.size": 9.5,

@@ -11,12 +11,12 @@ from torch import Tensor
 from tadlib import devices
 from tadlib.data.annotations import Video
 from tadlib.files import atomic, digest
-from tadlib.naming import negatives, rejection, training
-from tadlib.naming.losses import NOTHING
+from tadlib.naming import head_training, negatives, rejection
+from tadlib.naming.head_losses import NOTHING
+from tadlib.naming.head_training import Examples, Lesson
 from tadlib.naming.semantics import Parts, Said, Semantics
 from tadlib.naming.similarity import scale_of
 from tadlib.naming.text import texts_of
-from tadlib.naming.training import Examples, Lesson
 from tadlib.segments import roi_align
 from tadlib.workbook import stages
 from tadlib.workbook.params import Params
@@ -77,9 +77,9 @@ def lesson_of(data: Data, params: Params) -> Lesson:
 def _train(semantics: Semantics, data: Data, params: Params) -> None:
     if semantics.mask is not None:
         snippets, labels = _snippets(data)
-        training.fit_mask(semantics.mask, snippets, labels != NOTHING, params.head_epochs, params.head_lr)
+        head_training.fit_mask(semantics.mask, snippets, labels != NOTHING, params.head_epochs, params.head_lr)
     if any(not name.startswith("mask.") for name, weight in semantics.named_parameters() if weight.requires_grad):
-        training.fit(semantics, examples(data, params), said(data, data.classes.seen), lesson_of(data, params))
+        head_training.fit(semantics, examples(data, params), said(data, data.classes.seen), lesson_of(data, params))
 
 
 def examples(data: Data, params: Params) -> Examples:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
 from tadlib.naming import pooling, rejection, text
-from tadlib.naming.heads import Matching
+from tadlib.naming.clip_heads import Matching
 from tadlib.naming.pooling import Alike, Pooling
 from tadlib.naming.similarity import Measure
 from tadlib.naming.text import Steps

@@ -42,9 +42,7 @@ def fused(
     """
     classes, by_class = classes or data.classes.unseen, params.nms_per == "class"
     most, spare = kept(data, params, proposals), SPARE if by_class else 1
-    options = Naming(
-        params.logit_scale, params.fusion, params.keep, params.top_k, params.fusion_weight, params.probability
-    )
+    options = Naming(params.fusion, params.keep, params.top_k, params.fusion_weight, params.probability)
     whole = videos_as_wholes(data, proposals, params)
     named = {
         video_id: fusion.name(

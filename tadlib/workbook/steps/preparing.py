@@ -11,7 +11,7 @@ from torch import Tensor
 from tadlib import devices
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
-from tadlib.naming import training
+from tadlib.naming import head_training
 from tadlib.naming.grouping import grouped
 from tadlib.naming.semantics import score_of
 from tadlib.naming.similarity import probability
@@ -70,7 +70,7 @@ def told_apart(data: Data, video: Video, segments: Float[Tensor, "n 2"]) -> Floa
     rivals = [right]
     devices.seed_all(params.seed)  # the wrong orders of one run are those of another
     if params.hard_negatives in ("order", "all"):
-        rivals.append(training.wrong_orders(say, bins, own, steps, semantics.led))
+        rivals.append(head_training.wrong_orders(say, bins, own, steps, semantics.led))
     if params.hard_negatives in ("region", "all"):
-        rivals.append(training.wrong_regions(say, beside, there, own, steps))
+        rivals.append(head_training.wrong_regions(say, beside, there, own, steps))
     return torch.cat(rivals, dim=1).softmax(dim=1)[:, 0]

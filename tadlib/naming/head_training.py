@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadlib.files import Progress, silent
-from tadlib.naming.heads import Mask
-from tadlib.naming.losses import CLASSIFYING, LOSSES, NOTHING, classification, contrastive, targets
+from tadlib.naming.clip_heads import Mask
+from tadlib.naming.head_losses import CLASSIFYING, LOSSES, NOTHING, classification, contrastive, targets
 from tadlib.naming.negatives import ORDERS, has_order, shuffled
 from tadlib.naming.semantics import Said, Score, Semantics, score_of
 from tadlib.naming.text import Steps
