@@ -85,6 +85,23 @@ def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_p
     assert read_json(tmp_path / "out" / "run.json")["detect"]["status"] == "finished"
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda saved: saved.pop("params"), "has no params"),
+        (lambda saved: saved.pop("model"), "has no model"),
+        (lambda saved: saved["params"].update(spilt=3), "holds parameters .*unknown parameter 'spilt'"),
+        (lambda saved: saved["model"].pop("project.weight"), "has weights of another network .*project.weight"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_named_with_what_to_do(change, told, run, video, tmp_path):
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    change(saved)
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    with pytest.raises(RunError, match=f"checkpoint.pt {told}.*: train again in another run_dir, or go on with"):
+        steps.detect(asked(tmp_path, video, run))
+
+
 @pytest.mark.parametrize("words", [{"target": "name"}, {"target": "none", "split": 0}, {"fuse_text": True}])
 def test_a_run_that_reads_texts_answers_with_its_classes_and_the_words(words, run, video, tmp_path):
     saved = torch.load(run / "checkpoint.pt", weights_only=True)

@@ -17,6 +17,8 @@ from tadlib.files import digest, file_digest, read_json, shortened, write_json, 
 ENDS = 2**16  # bytes at the start and at the end of a file that stand for the rest
 DECODER = 2  # raise it when the same file would give other frames: what was made before is then made anew
 
+MADE_BY = ("encoder", "decoder", "frames_per_snippet")  # what a record of features names beside the video
+
 
 def ends(path: Path | str) -> str:
     """Twelve digits that stand for a file's size, head and tail."""
@@ -91,6 +93,13 @@ class FeatureStore:
             if "source" in record:
                 record["source"] = record["source"]["content"]
         return digest([self.key, known])
+
+    def facts(self, video_ids: Iterable[str]) -> dict[str, str]:
+        """Digests of what made the features of some videos, by name: the same whichever machine encoded them."""
+        known = [(video_id, self.record(video_id)) for video_id in video_ids]
+        files = [(video_id, record.get("source", {}).get("content")) for video_id, record in known]
+        made = {name: digest([(video_id, record.get(name)) for video_id, record in known]) for name in MADE_BY}
+        return {"features": digest(files)} | {f"{name} of the features": value for name, value in made.items()}
 
     def write(self, video_id: str, features: np.ndarray, made: Mapping[str, object]) -> None:
         """Keep the features (T, C) of a video and what made them."""

@@ -56,11 +56,17 @@ class FolderStore:
     @cached_property
     def key(self) -> str:
         """Twelve digits that stand for what is in the files: of each array its size, head and tail."""
-        return digest(sorted((name, _ends(path, name)) for name, path in self.files.items()))
+        return digest(sorted(self.ends.items()))
+
+    @cached_property
+    def ends(self) -> dict[str, str]:
+        """What stands for the content of each video's features."""
+        return {name: _ends(path, name) for name, path in self.files.items()}
 
     def version(self, video_ids: Iterable[str]) -> str:
-        """Twelve digits that stand for the features of some videos: here of all that are in the folder."""
-        return self.key
+        """Twelve digits that stand for the features of some videos; others in the folder may change."""
+        names = [next((name for name in variants(each) if name in self.files), each) for each in video_ids]
+        return digest([[name, self.ends.get(name)] for name in names])
 
     def file(self, video_id: str) -> Path:
         """The file with the features of a video; raises UnusableFeatures naming what was looked for."""
@@ -92,13 +98,11 @@ class FolderStore:
 
     def check(self, videos: Iterable[Video]) -> dict[str, str]:
         """What is wrong with the features of which videos, by video; empty where all is well."""
-        problems = {}
-        width = self.width
+        problems, width = {}, self.width
         for video in videos:
             try:
                 shape = self.read(video.id).shape
-                problem = misfit(shape, video, self.stride, width)
-                if problem:
+                if problem := misfit(shape, video, self.stride, width):
                     raise UnusableFeatures(f"{self.file(video.id)}: {problem}")
                 width = width or shape[1]
             except UnusableFeatures as error:
@@ -114,9 +118,8 @@ class FolderStore:
             if not record or not record.is_file() or "decoder" not in read_json(record):  # made by others
                 continue
             now = {"fps": float(video.fps), "duration": float(video.duration), "stride": self.stride}
-            if told := FeatureStore(path.parent).changed(
-                path.stem, now, self.videos and video_of(self.videos, video.id)
-            ):
+            file = self.videos and video_of(self.videos, video.id)
+            if told := FeatureStore(path.parent).changed(path.stem, now, file):
                 found[video.id] = f"{path}: {told}: extract it again, or pass what it was made with"
         return found
 
@@ -181,9 +184,7 @@ def _read_npz(path: Path, video_id: str) -> np.ndarray:
 
 def _read_pt(path: Path, video_id: str) -> np.ndarray:
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(content, Mapping):
-        content = _one_of(content, video_id)
-    content = torch.as_tensor(content)
+    content = torch.as_tensor(_one_of(content, video_id) if isinstance(content, Mapping) else content)
     return (content.float() if content.dtype == torch.bfloat16 else content).numpy()
 
 

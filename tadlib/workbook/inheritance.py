@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.data import datasets
-from tadlib.workbook import runs, stages
+from tadlib.workbook import checkpoints, runs, stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
@@ -50,12 +50,10 @@ def earlier(stage: str, folder: Path) -> dict[str, Params]:
     records, found = runs.records(folder), {}
     for other in STAGES[: STAGES.index(stage)] or STAGES[1:]:
         if records.get(other, {}).get("status") == "finished":
-            found[other] = Params.read(records[other]["parameters"])
+            found[other] = checkpoints.parameters(records[other]["parameters"], folder / "run.json")
         elif other == "train" and (folder / "checkpoint.pt").is_file():
-            import torch
-
-            saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-            found[other] = Params.read(saved["params"])
+            path = folder / "checkpoint.pt"
+            found[other] = checkpoints.parameters(checkpoints.read(path, ("params",))["params"], path)
     return found
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tadlib.files import digest, read_json, write_json
+from tadlib.workbook.command_line import command
 from tadlib.workbook.params import Params
 from tadlib.workbook.result import Result
 
@@ -110,8 +111,8 @@ class Run:
         latest = max(places, key=lambda path: path.stat().st_mtime, default=None)
         hint = f" (the latest is {latest.parent})" if latest else ""
         raise RunError(
-            f"{self.stage} needs {name}, which {stage}.ipynb writes, and {self.dir} has none: run {stage}.ipynb with "
-            f"the same run_dir first, or pass -p run_dir DIR of a run that has it{hint}"
+            f"{self.stage} needs {name}, which {stage}.ipynb writes, and {self.dir} has none: run "
+            f"`{command(stage, self.dir)}` first, or pass -p run_dir DIR of a run that has it{hint}"
         )
 
     @contextmanager

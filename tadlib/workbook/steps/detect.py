@@ -19,7 +19,7 @@ from tadlib.detector.proposals import Proposals
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
-from tadlib.workbook import runs
+from tadlib.workbook import checkpoints, runs
 from tadlib.workbook.asking import Asking
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError, resolve
@@ -44,7 +44,9 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
     clip = look(resolve(asking.video)) if asking.video else None
     words = tuple(asking.words)
     checkpoint = trained_run(asking, progress)
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint else {}
+    saved = checkpoints.read(checkpoint, ("model", "params")) if checkpoint else {}
+    if checkpoint:
+        checkpoints.parameters(saved["params"], checkpoint)
     of_run, about = _of_run(saved.get("params", {}), asking), saved.get("about", {})
     params = _as_asked(of_run, asking)
     data_dir = resolve(asking.data_dir)
@@ -115,16 +117,16 @@ def detect(asked: Asked) -> tuple[Proposals, Detections]:
 
 def by_run(asked: Asked) -> tuple[Proposals, Detections]:
     """What the run's detector proposes, named by CLIP; raises RunError where the features are none it can read."""
-    saved = torch.load(asked.checkpoint, map_location="cpu", weights_only=True)
-    trained, channels = Params.read(saved["params"]), saved["model"]["project.weight"].shape[1]
-    if channels != asked.features.shape[1]:
+    saved = checkpoints.read(asked.checkpoint, ("model", "params"))
+    trained, first = Params.read(saved["params"]), saved["model"].get("project.weight")
+    if first is not None and first.shape[1] != asked.features.shape[1]:
         raise RunError(
-            f"the detector of {asked.checkpoint.parent.name} reads features of {channels} channels, "
+            f"the detector of {asked.checkpoint.parent.name} reads features of {first.shape[1]} channels, "
             f"{asked.encoder.name} gives {asked.features.shape[1]}: "
             "pass -p run_dir of a run on that encoder, or -p detector none"
         )
     model = detector.network(asked.features.shape[1], trained, len(asked.about.get("seen", ())))
-    model.load_state_dict(saved["model"])
+    checkpoints.restore(model, saved, asked.checkpoint)
     beside, windows = groups_beside(asked, asked.params), answers.windows_of(asked.scored, asked, asked.params)
     found = answers.answer_about(model, windows, asked.params, _read_by(trained, asked))
     proposals = answers.propose(found, windows, asked.params, beside)

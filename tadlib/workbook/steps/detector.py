@@ -24,10 +24,11 @@ from tadlib.detector.network import ConditionalDetr, Switches
 from tadlib.detector.parallel import ALONE, Team
 from tadlib.detector.proposals import Proposals
 from tadlib.files import Progress, atomic, read_json, silent
-from tadlib.workbook import stages
+from tadlib.workbook import checkpoints, stages
 from tadlib.workbook.inheritance import agrees
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run, RunError
+from tadlib.workbook.steps import changes
 from tadlib.workbook.steps.answers import texts_read
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.watching import SEEN, divided, watching
@@ -68,12 +69,14 @@ def train(
 ) -> tuple[ConditionalDetr, list[dict[str, float]]]:
     """A trained detector and its history; interrupted training goes on where it stopped. Writes `checkpoint.pt`."""
     log = tensorboard(run.path("tensorboard")) if params.tensorboard else None
+    about = origin(data)
+    run.record["made_from"] = changes.of_test(data)
     with run.unfinished(key_of(data, params)) as checkpoint:
         begun = time.monotonic()
         model, history = fit(data, windows, params, checkpoint, progress, log=log)
         run.earlier = max(0.0, sum(row["seconds"] for row in history) - (time.monotonic() - begun))
         with atomic(run.target("checkpoint.pt")) as temporary:
-            saved = {"model": model.state_dict(), "params": params.model_dump(), "about": origin(data)}
+            saved = {"model": model.state_dict(), "params": params.model_dump(), "about": about}
             torch.save(saved, temporary)
     return model, history
 
@@ -115,10 +118,11 @@ def key_of(data: Data, params: Params) -> dict[str, object]:
 
 
 def origin(data: Data) -> dict[str, object]:
-    """What a checkpoint says of its training, for a video of another data set: classes, features, seconds a snippet."""
+    """What a checkpoint says of its training: classes, features, seconds a snippet, and facts about what it saw."""
     lasts = [data.grid(video).seconds(1) for video in data.training_videos]
     names = {"classes": list(data.benchmark.classes), "seen": list(data.classes.seen)}
-    return names | {"features": data.store.key, "snippet_seconds": statistics.median(lasts)}
+    features = {"features": data.store.key, "snippet_seconds": statistics.median(lasts)}
+    return names | features | {"trained_on": changes.of_training(data)}
 
 
 def recipe_of(params: Params) -> training.Recipe:
@@ -153,22 +157,24 @@ def network(channels: int, params: Params, classes: int = 0) -> ConditionalDetr:
 def load_detector(data: Data, params: Params, run: Run) -> ConditionalDetr:
     """The detector of an earlier stage; its own parameters decide its shape.
 
-    Raises RunError where the parameters or the seen classes are not those of its training.
+    Raises RunError where the parameters, the seen classes or the training videos are not those of its training.
     """
     saved = trained_here(data, params, run)
+    run.record["made_from"] = changes.of_test(data)
     trained = Params.read(saved["params"])
     model = network(data.store.read(data.scored[0].id).shape[1], trained, len(data.classes.seen))
-    model.load_state_dict(saved["model"])
+    checkpoints.restore(model, saved, run.path("checkpoint.pt"))
     return model
 
 
 def trained_here(data: Data, params: Params, run: Run) -> dict[str, Any]:
     """What the checkpoint of a run holds: `model`, `params` and `about`.
 
-    Raises RunError where the parameters or the seen classes are not those of its training.
+    Raises RunError where the parameters, the seen classes or the training videos are not those of its training.
     """
-    saved = torch.load(run.require("checkpoint.pt", "train"), map_location="cpu", weights_only=True)
-    trained = Params.read(saved["params"])
+    path = run.require("checkpoint.pt", "train")
+    saved = checkpoints.read(path)
+    trained = checkpoints.parameters(saved["params"], path)
     agrees(run.stage, "train", stages.settled("train", trained), trained, params.model_dump(), run.dir)
     knew, now = saved["about"]["seen"], list(data.classes.seen)
     if sorted(knew) != sorted(now):
@@ -176,6 +182,7 @@ def trained_here(data: Data, params: Params, run: Run) -> dict[str, Any]:
             f"the detector in {run.dir} was trained on the classes {', '.join(knew)}; the class split of "
             f"{data.params.dataset} now calls these seen: {', '.join(now)}. Its unseen classes are not those asked for"
         )
+    changes.check_training(data, saved["about"], run)
     return saved
 
 
@@ -208,7 +215,7 @@ def load_proposals(data: Data, params: Params, run: Run) -> dict[str, Proposals]
     """The proposals of a run whose detections are there, of every scored video.
 
     Raises RunError where the detector was trained otherwise, where videos that count were never asked about, and where
-    what was found there has names that are none of the unseen classes.
+    what was found there has names that are none of the unseen classes or comes from test videos that changed since.
     """
     trained_here(data, params, run)
     frame = pd.read_parquet(run.require("proposals.parquet", "classify"))
@@ -225,6 +232,7 @@ def load_proposals(data: Data, params: Params, run: Run) -> dict[str, Proposals]
             f"{params.dataset} does not have as unseen now ({', '.join(data.classes.unseen)}): run classify again, "
             "with another run_dir if it has finished there"
         )
+    changes.check_detections(data, run)
     return {video.id: _proposals(rows.get(video.id, frame[:0]), frame) for video in data.scored}
 
 
