@@ -134,7 +134,8 @@ def test_a_path_may_be_written_in_another_way(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TAD_ROOT", str(root))
     for place in ("own", "other"):
         (root / place).touch()
-    record = {"status": "finished", "parameters": Params.check({name: "own", "text": "description"}).model_dump()}
+    read = {"text": "description"} if name == "descriptions" else {}
+    record = {"status": "finished", "parameters": Params.check(read | {name: "own"}).model_dump()}
     write_json(root / "run" / "run.json", {"train": record, "classify": record})
     for other in ("own", "./own", str(root / "own"), "own/", "other/../own"):
         assert getattr(passed("evaluate", root / "run", {name: other}), name) == other
