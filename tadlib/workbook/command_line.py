@@ -8,7 +8,6 @@ output and the artefacts go into one new run directory. With an explicit output 
 
 import base64
 import json
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -153,25 +152,6 @@ def without_blocks(argv: Sequence[str], say: Callable[[str], None]) -> list[str]
         )
     others = [word for name, values in options if name not in LAYERS for word in (name, *values)]
     return [*(argv[place] for place in places), *others, "-y", yaml.safe_dump(flat)]
-
-
-def command(stage: str, folder: Path) -> str:
-    """The command that executes a stage in a run's folder.
-
-    Where it has finished there, it is executed in a new folder, on the same checkpoint and with its own parameters.
-    """
-    from tadlib.workbook import runs
-
-    records = runs.records(folder)
-    words = ["papermill", f"notebooks/{stage}.ipynb", "-p", "run_dir"]
-    if records.get(stage, {}).get("status") != "finished":
-        return shlex.join([*words, str(folder)])
-    anew, own = f"{folder}_{stage}", records[stage]["parameters"]
-    trained = records.get("train", records[stage])["parameters"]
-    given = {name: value for name, value in own.items() if name != "run_dir" and value != trained.get(name, value)}
-    copy = f"{shlex.join(['mkdir', anew])} && {shlex.join(['cp', str(folder / 'checkpoint.pt'), anew])}"
-    more = [word for name, value in given.items() for word in ("-p", name, str(value))]
-    return f"{copy} && {shlex.join([*words, anew, *more])}"
 
 
 def _refuse_to_overwrite(source: Path, output: str) -> None:

@@ -21,8 +21,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tadlib.files import digest, read_json, write_json
-from tadlib.workbook.command_line import command
 from tadlib.workbook.params import Params
+from tadlib.workbook.rerun import command
 from tadlib.workbook.result import Result
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")

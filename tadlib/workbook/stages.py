@@ -33,7 +33,7 @@ NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
 
 # modules that run, ask, compare and show: a change in them changes no stage's result
 RUNNING = frozenset(
-    "cli command_line engine plans blocks choices experiments execution extraction sharing clusters tracking "
+    "cli command_line rerun engine plans blocks choices experiments execution extraction sharing clusters tracking "
     "comparison report reporting report_params evidence lab_log tables telling variants differences records "
     "vocabularies effects asking doctor viewer benchmark".split()
 )

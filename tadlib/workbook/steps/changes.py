@@ -13,7 +13,7 @@ from tadlib.data.stores import FolderStore
 from tadlib.files import digest
 from tadlib.naming.text import Wording, texts_of
 from tadlib.workbook import runs
-from tadlib.workbook.command_line import command
+from tadlib.workbook.rerun import command
 from tadlib.workbook.runs import Run, RunError
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.sources import target_wording, wording
