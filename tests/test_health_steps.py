@@ -1,5 +1,7 @@
 """What prepare.ipynb says about a data set is what is there."""
 
+import json
+
 import numpy as np
 import pytest
 from standins import dataset, params, with_features
@@ -23,6 +25,14 @@ def test_the_overview_counts_what_is_there_and_names_what_was_skipped(data):
     assert rows["training videos ('training')"] == "3" and rows["test actions"] == "4"
     assert rows["video files"] == "1 of 7" and rows["features"].startswith("7 videos, ")
     assert "v1.npy: shape (16, 50) is transposed" in rows["skipped: v1"]
+
+
+def test_classes_of_which_the_same_is_said_are_told(tmp_path):
+    folder, said = with_features(dataset(tmp_path / "own")), tmp_path / "said.json"
+    texts = {"clap": "hands meet", "jump": "feet leave the floor", "run": "fast steps", "wave": "hands meet"}
+    said.write_text(json.dumps({name: {"Elaboration": {"Description": text}} for name, text in texts.items()}))
+    rows = health.overview(steps.gather(params(folder, text="description", descriptions=str(said))))
+    assert [row["found"] for row in rows if row["what"] == "beware, read alike"] == ["'clap', 'wave'"]
 
 
 def test_published_numbers_stand_beside_those_of_the_known_benchmarks():

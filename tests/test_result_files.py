@@ -247,6 +247,15 @@ def test_a_duration_that_is_none_is_named_with_its_video(tmp_path, duration):
     assert read_task(tmp_path / "truth.json").videos[0].duration == 90.0
 
 
+@pytest.mark.parametrize("name", ["v_a", "a.mp4"])
+def test_two_spellings_of_a_video_among_detections_are_named(tmp_path, name):
+    truth, _ = written(tmp_path)
+    rows = {video: [{"segment": [0, 10], "label": "Diving", "score": 0.9}] for video in (name, "a")}
+    (tmp_path / "found.json").write_text(json.dumps({"results": rows}))
+    with pytest.raises(ValueError, match=rf"found.json: .*{name}.* both video 'a'"):
+        evaluate(truth, tmp_path / "found.json")
+
+
 def test_an_action_without_a_label_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"1 with no label \(row 4: video b \[3, 9\] ''\)"):
         evaluate(*written(tmp_path, truth=TRUTH + "b,3,9,\n"))

@@ -95,7 +95,10 @@ def read_found(
     difference. Raises ValueError naming the bad rows.
     """
     table = _read(path, "results", names or Names())
-    known_as = {name: _known_as(name, videos) for name in set(table.video)}
+    known_as = {name: _known_as(name, videos) for name in dict.fromkeys(table.video)}
+    for name, video in known_as.items():
+        if video != name and known_as.get(video):
+            raise ValueError(f"{path}: {name!r} and {video!r} are both video {video!r}: keep one of them")
     segments, scores = _times(table.segment), _numbers([_no_clock(score) for score in table.score])
     if len(scores) != len(segments):
         raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")

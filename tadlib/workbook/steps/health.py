@@ -47,11 +47,14 @@ def overview(data: Data) -> list[dict[str, object]]:
 
 def _misread(data: Data) -> list[dict[str, object]]:
     """The texts of classes that the encoder does not read to their end, and classes that it cannot tell apart."""
-    texts = [text for several in texts_of(data.benchmark.classes, wording(data.params)) for text in several]
+    classes = data.benchmark.classes
+    said = dict(zip(classes, texts_of(classes, wording(data.params)), strict=True))
+    texts = [text for several in said.values() for text in several]
     cut = tokens.cut_texts(data.encoder, texts)
     rows = [_row("texts that are cut", f"{len(cut)} of {len(texts)}", "")] if cut else []
     rows += [_row("beware, cut", tokens.told_cut(*each), "") for each in list(cut.items())[:NAMED]]
-    alike = spoken_alike(data.benchmark.classes)
+    same = {tuple(name for name in classes if said[name] == several) for several in said.values()}
+    alike = sorted({*spoken_alike(classes), *(names for names in same if len(names) > 1)})
     return rows + [_row("beware, read alike", ", ".join(map(repr, names)), "") for names in alike]
 
 
