@@ -1,4 +1,4 @@
-"""The README's chapter on your own data, word for word: its files make a data set that the notebooks work on."""
+"""Your own data, as the README of the notebooks tells it, word for word: its files make a usable data set."""
 
 import json
 import re
@@ -22,7 +22,7 @@ NOTEBOOK = ROOT / "notebooks" / "prepare.ipynb"
 
 @pytest.fixture(scope="module")
 def chapter():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
     return re.search(r"^## Your own data$(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
 
 

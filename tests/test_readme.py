@@ -1,4 +1,4 @@
-"""What the README tells users to type exists: notebooks, parameters and their values, commands and options, files."""
+"""What the READMEs tell users to type exists: notebooks, parameters and their values, commands and options, files."""
 
 import re
 import shlex
@@ -8,7 +8,8 @@ from conftest import ROOT
 
 from tadlib.workbook import cli, vocabularies
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+FOLDERS = ("", "notebooks", "params", "tadlib", "tests")
+TEXT = "\n".join((ROOT / folder / "README.md").read_text(encoding="utf-8") for folder in FOLDERS)
 CODE = [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", TEXT)]  # may be broken over lines
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
@@ -57,6 +58,13 @@ def test_an_option_in_passing_is_one_of_tad_or_of_a_worker(option, capsys):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
     assert option in capsys.readouterr().out or option in {"--resources"}
+
+
+def test_the_first_readme_is_short_and_its_links_lead_somewhere():
+    first = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(first.split()) <= 1500 and first.index("## Install and run") < 1500
+    for link in re.findall(r"\]\(([\w/.]+)\)", first):
+        assert (ROOT / link).is_file(), link
 
 
 def test_benchmarks_and_files_exist():
