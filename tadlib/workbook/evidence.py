@@ -20,7 +20,6 @@ FACTS = ("device", "threads", "commit", "python", "platform")
 class Entry:
     """One finished run."""
 
-    experiment: str
     home: Path  # the experiment's folder, or that of runs without one
     asks: str  # the parameters file whose question it is, by its name and its base's; empty where no file asked
     question: str  # the comment on top of the experiment's file; empty where there is none
@@ -113,7 +112,6 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
     plan = read_json(version / "experiment.json") if version else {}
     home = (version or folder).parent
     return Entry(
-        experiment=home.name,
         home=home,
         asks=plan.get("asks", home.name) if version else "",
         question=plan.get("question", ""),

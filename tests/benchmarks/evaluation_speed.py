@@ -185,7 +185,7 @@ def _group_at_a_time(rows: Comparison) -> float:
     segments, scores, groups = _groups(rows)
     order = groups.argsort(stable=True)
     parts = [order[place] for place in _runs(groups[order].numpy())[: PATIENCE // 20]]
-    seconds = cpu_seconds(lambda: [geometry.soft_nms(segments[part], scores[part]) for part in parts], 1)
+    seconds = cpu_seconds(lambda: [reference.soft_nms(segments[part], scores[part]) for part in parts], 1)
     return seconds * len(order) / sum(len(part) for part in parts)
 
 

@@ -96,7 +96,6 @@ class Joints:
     hand: Point  # near
     other_hand: Point
     elbow: Point
-    foot: Point
 
 
 def _step(start: Point, angle: float, length: float) -> Point:
@@ -135,4 +134,4 @@ def draw_body(stage: Stage, outfit: Outfit, x: float, values: np.ndarray, size: 
     stage.ball(outfit.skin, (head[0] + 1.2 * size, head[1] + 1.0 * size), HEAD * 0.72 * size)
     stage.limb(outfit.shirt, 3.6 * size, limb[1], limb[2])
     stage.limb(outfit.skin, 3.0 * size, limb[2], limb[3])
-    return Joints(head=head, hand=limb[3], other_hand=far_limb[3], elbow=limb[2], foot=leg[3])
+    return Joints(head=head, hand=limb[3], other_hand=far_limb[3], elbow=limb[2])
