@@ -1,6 +1,9 @@
 """The benchmarks compare things that give the same numbers, and measure what they say."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import batch_speed
 import detector_speed
@@ -23,7 +26,14 @@ from tadlib.evaluation import metrics
 from tadlib.naming.pooling import SUMMARIES, Pooling, segment_logits
 from tadlib.workbook import runs
 
+FOLDER = Path(batch_speed.__file__).parent
 SMALL = naming_speed.Size(videos=2, proposals=7, snippets=40, classes=3)
+
+
+def test_benchmarks_need_nothing_of_the_tests():
+    names = ", ".join(path.stem for path in FOLDER.glob("*_speed.py"))
+    code = f"import sys; sys.path[:0] = [{str(FOLDER)!r}, {str(FOLDER.parents[1])!r}]; import {names}"
+    subprocess.run([sys.executable, "-c", code], cwd=FOLDER, check=True)
 
 
 def test_matching_across_the_batch_finds_the_same_pairs():
