@@ -48,7 +48,7 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
         note(root, f"report {parameters['experiments']}")
         return None
     params = Params.check(parameters)
-    note(root, f"begin {stage} {target.parent.parent.name.split('-')[1]}")
+    note(root, f"begin {stage} {target.parent.name.split('-')[1]}")
     source = (root / "notebooks" / f"{stage}.ipynb").read_text()
     seconds = os.environ.get("TAD_TEST_SECONDS", "0")
     if seconds != "0" and subprocess.run(["sleep", seconds]).returncode:  # a child, which what ends a job ends too
@@ -70,7 +70,7 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
     if stage == "evaluate":
         value = read_json(folder / "detections.json")
         write_json(folder / "metrics.json", {"mAP": value, "mAP@0.5": value, "AR@100": value, "rows": ROLES})
-    note(root, f"end {stage} {target.parent.parent.name.split('-')[1]}")
+    note(root, f"end {stage} {target.parent.name.split('-')[1]}")
     return failure(target)
 
 
@@ -101,9 +101,9 @@ def nothing_lacks(root: str, folder: str, asked: dict, way: object) -> str:
 
 def install() -> None:
     """Let this process execute such stages; nothing of it imports torch."""
-    from tadlib.workbook import execution, report, sharing
+    from tadlib.workbook import execution, report, stage_store
 
-    sharing.execute_notebook = execution.execute_notebook = execute
+    stage_store.execute_notebook = execution.execute_notebook = execute
     runs.device_name = lambda device: device
     report.page = lambda notebook: notebook.with_suffix(".html")
 

@@ -126,7 +126,7 @@ def test_the_encoder_takes_nearly_all_of_the_time(tmp_path):
 def test_a_batch_executes_every_stage_of_every_run_shares_nothing_and_names_the_run_that_fails(tmp_path, monkeypatch):
     instant.project(tmp_path)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", instant.execute)
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", instant.execute)
     monkeypatch.setattr(runs, "device_name", lambda device: device)
     for jobs in (1, 2):
         (tmp_path / "calls").unlink(missing_ok=True)

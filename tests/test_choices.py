@@ -6,7 +6,7 @@ from conftest import ROOT
 
 from tadlib.evaluation.statistics import compare_splits
 from tadlib.files import read_json
-from tadlib.workbook import experiments, lab_log, steps, telling
+from tadlib.workbook import batch, lab_log, steps, telling
 from tadlib.workbook.choices import Choice, had_part
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import choices_of, plan
@@ -120,7 +120,7 @@ def test_an_experiment_remembers_what_its_file_and_its_base_declared(home):
         Choice({"top_k": 50}, {"dataset": ["demo"], "split": [50], "split_id": [0, 1]}),
     )
     assert all("chosen_on" not in given for given in planned.runs.values())
-    folder = experiments.version_dir(planned)
+    folder = batch.version_dir(planned)
     kept = read_json(folder / "experiment.json")["chosen"]
     assert kept[0] == {"values": {"lr": 0.1}, "where": {"dataset": ["demo"], "split_id": [3]}}
     label, given = next(iter(planned.runs.items()))

@@ -17,9 +17,9 @@ from videos import steady, write_video
 
 from tadlib.data.encoder import load_encoder
 from tadlib.data.streams import BrokenVideo
-from tadlib.workbook import clusters, experiments, extraction, runs, steps
+from tadlib.workbook import executors, extraction, plans, runs, steps
 from tadlib.workbook.params import Params
-from tadlib.workbook.sharing import Way
+from tadlib.workbook.stage_store import Way
 
 pytest.importorskip("distributed")
 SWEEP = "# Q?\nsweep: {lr: [0.1, 0.2, 0.3, 0.4]}\n"
@@ -70,20 +70,14 @@ def test_a_batch_survives_a_worker_and_its_results_are_the_local_ones(cluster):
     assert instant.executed_here(home, command, environment) == remote
 
 
-def told_jobs(root: str, folder: str, given: dict, way: Way) -> str:
-    """A run that says with how many others it is to share the cores."""
-    return str(way.jobs)
-
-
-def test_a_worker_shares_its_cores_with_those_that_are_there_when_a_run_begins(cluster):
-    _, file, started, _, worker = cluster
+def test_the_workers_of_one_machine_share_its_cores(cluster):
+    _, file, *_ = cluster
     while not file.is_file():
         time.sleep(0.02)
-    with clusters.workers(str(file)) as pool:
-        for there in (2, 3):
-            pool.workers._client.wait_for_workers(there, timeout=60)
-            assert pool.submit(told_jobs, "", "", {}, Way(jobs=1)).result(60) == str(there)
-            started.append(worker())
+    with executors.dask(str(file)) as machines:
+        machines.executor._client.wait_for_workers(2, timeout=60)
+    with executors.dask(str(file)) as machines:
+        assert machines.jobs == 2 and machines.elsewhere
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -103,8 +97,8 @@ def test_videos_are_encoded_by_the_workers_and_prepare_finds_them(cluster, monke
     said: list[str] = []
     while not file.is_file():
         time.sleep(0.02)
-    with clusters.workers(str(file)) as pool:
-        extraction.deal_out(experiments.plan(home / "own.yaml"), home, Way(), said.append, pool, str(ROOT))
+    with executors.dask(str(file)) as machines:
+        extraction.deal_out(plans.plan(home / "own.yaml"), home, Way(), said.append, machines.executor)
     assert said[0] == f"features: 5 videos of {folder} in 3 shares ..." and len(said) == 4
     made = sorted(folder.glob("features/*/*.npy"))
     assert [path.stem for path in made] == [f"v{number}" for number in range(5) if not broken or number != 3]
@@ -125,8 +119,8 @@ def test_videos_are_encoded_by_the_workers_and_prepare_finds_them(cluster, monke
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match="must be a scheduler file or an address"), clusters.workers("nowhere"):
+    with pytest.raises(ValueError, match="must be a scheduler file or an address"), executors.dask("nowhere"):
         pass
     with pytest.raises(ValueError, match="no scheduler answers at tcp://127.0.0.1:9 within 1 s"):
-        with clusters.workers("tcp://127.0.0.1:9", patience=1):
+        with executors.dask("tcp://127.0.0.1:9", patience=1):
             pass

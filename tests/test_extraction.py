@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tadlib.workbook import extraction, plans
-from tadlib.workbook.sharing import STOP, Way
+from tadlib.workbook.stage_store import STOP, Way
 
 LACKING = "lacking: " + json.dumps([f"v{number}" for number in range(5)])
 
@@ -33,7 +33,7 @@ def deal_out(folder: Path, *lines: str, pool=None) -> list[str]:
     path.write_text("\n".join(lines) + "\n")
     said: list[str] = []
     with ThreadPoolExecutor(1) as threads:
-        extraction.deal_out(plans.plan(path), folder, Way(), said.append, pool or threads, str(folder))
+        extraction.deal_out(plans.plan(path), folder, Way(), said.append, pool or threads)
     return said
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from tadlib.data.demo import timelines
-from tadlib.workbook import experiments, runs, stages, steps, variants
+from tadlib.workbook import plans, runs, stages, steps, variants
 from tadlib.workbook.params import Params
 from tadlib.workbook.recipes import RECIPES
 from tadlib.workbook.steps import answers
@@ -24,7 +24,7 @@ EXPERIMENTS = set(range(1, LAST_ROW + 1)) - NO_EXPERIMENT
 EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
-def swept(planned: experiments.Experiment) -> dict[str, set]:
+def swept(planned: plans.Experiment) -> dict[str, set]:
     """Parameter -> its values, of those that differ between the runs of an experiment."""
     names = dict.fromkeys(name for given in planned.runs.values() for name in given)
     values = {name: {repr(given.get(name)) for given in planned.runs.values()} for name in names}
@@ -33,14 +33,14 @@ def swept(planned: experiments.Experiment) -> dict[str, set]:
 
 @EACH
 def test_a_file_says_what_it_asks_and_what_the_log_said(path):
-    said = variants.story(experiments.plan(path).question)
+    said = variants.story(plans.plan(path).question)
     assert said.question.endswith("?") and said.claim.endswith(".")
     assert said.rows and list(said.rows) == sorted(set(said.rows)) and said.rows[-1] <= LAST_ROW
 
 
 @EACH
 def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
-    said = variants.story(experiments.plan(path).question)
+    said = variants.story(plans.plan(path).question)
     rows = (ROOT / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
     (row,) = [row for row in rows if row.endswith(f"| [`{path.stem}`](../params/{path.name}) |")] or [None]
     assert not said.claim or (row and row.startswith(f"| {said.question}"))
@@ -48,7 +48,7 @@ def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
 
 @EACH
 def test_a_question_compares_variants_over_splits_and_seeds(path):
-    found = swept(experiments.plan(path))
+    found = swept(plans.plan(path))
     if path.stem in BASES | {"seeds", "splits"}:
         assert not set(found) - variants.SAMPLE
         return
@@ -59,7 +59,7 @@ def test_a_question_compares_variants_over_splits_and_seeds(path):
 
 @EACH
 def test_a_file_that_says_naming_only_needs_one_training(path):
-    planned = experiments.plan(path)
+    planned = plans.plan(path)
     trainings = set()
     for given in planned.runs.values():
         trained = stages.read_by("train", Params.check(given))
@@ -69,13 +69,13 @@ def test_a_file_that_says_naming_only_needs_one_training(path):
 
 
 def test_every_experiment_of_the_log_has_its_file():
-    covered = {row for path in FILES for row in variants.story(experiments.plan(path).question).rows}
+    covered = {row for path in FILES for row in variants.story(plans.plan(path).question).rows}
     assert covered == EXPERIMENTS, f"missing {EXPERIMENTS - covered}, too many {covered - EXPERIMENTS}"
 
 
 def test_the_published_configurations_are_those_of_the_published_commands():
-    thumos = Params.check(next(iter(experiments.plan(ROOT / "params" / "published_thumos14.yaml").runs.values())))
-    anet = Params.check(next(iter(experiments.plan(ROOT / "params" / "published_activitynet13.yaml").runs.values())))
+    thumos = Params.check(next(iter(plans.plan(ROOT / "params" / "published_thumos14.yaml").runs.values())))
+    anet = Params.check(next(iter(plans.plan(ROOT / "params" / "published_activitynet13.yaml").runs.values())))
     assert (thumos.queries, thumos.encoder_layers, thumos.decoder_layers, thumos.stride) == (40, 2, 5, 8)
     assert (anet.queries, anet.encoder_layers, anet.decoder_layers, anet.rescale) == (30, 2, 2, 300)
     assert (thumos.lr, anet.lr, anet.conv_layers, anet.lr_backbone) == (1e-4, 5e-5, 1, 1e-2)
@@ -94,7 +94,7 @@ def test_the_published_configurations_are_those_of_the_published_commands():
 
 
 def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings():
-    planned = experiments.plan(ROOT / "params" / "tuning.yaml")
+    planned = plans.plan(ROOT / "params" / "tuning.yaml")
     by_sample: dict[tuple, list[tuple[str, Params]]] = {}
     for label, given in planned.runs.items():
         sample = (given["split_id"], given["seed"])
@@ -111,8 +111,8 @@ def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings(
 def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_share():
     shared = {"dataset", "split", "split_id", "seed", "stride", "window", "width", "epochs", "lr", "lr_backbone"}
     shared |= {"encoder", "pretrained", "protocol", "candidates", "sweep", "top_k"}
-    published = experiments.plan(ROOT / "params" / "published_thumos14.yaml").common
-    planned = experiments.plan(ROOT / "params" / "tuning.yaml")
+    published = plans.plan(ROOT / "params" / "published_thumos14.yaml").common
+    planned = plans.plan(ROOT / "params" / "tuning.yaml")
     ours = next(Params.check(planned.runs[label]) for label, name in planned.names.items() if name == "published")
     theirs = Params.check(published)
     assert {n: getattr(ours, n) for n in Params.model_fields if n not in shared} == {
@@ -121,7 +121,7 @@ def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_
 
 
 def test_the_configuration_that_was_found_is_the_default_and_the_best():
-    planned = experiments.plan(ROOT / "params" / "tuning.yaml")
+    planned = plans.plan(ROOT / "params" / "tuning.yaml")
     label = next(label for label, name in planned.names.items() if name == "found")
     found = {name: value for name, value in planned.runs[label].items() if name not in variants.SAMPLE}
     assert len(found) > 12
@@ -129,7 +129,7 @@ def test_the_configuration_that_was_found_is_the_default_and_the_best():
         params = Params.check({"dataset": where}).model_dump()
         assert {name: params[name] for name in found} == found, where
     for name in ("best_demo", "best_rehearsal"):
-        common = experiments.plan(ROOT / "params" / f"{name}.yaml").common
+        common = plans.plan(ROOT / "params" / f"{name}.yaml").common
         assert common | found == common, "said there, whatever the default is"
 
 
@@ -142,7 +142,7 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
     (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
     shape = {name: RECIPES["demo"][name] for name in ("stride", "epochs", "queries")}
     shape |= {"dataset": str(tmp_path), "features": "simulate"}
-    planned, steps_of, data = experiments.plan(ROOT / "params" / "windows.yaml"), {}, None
+    planned, steps_of, data = plans.plan(ROOT / "params" / "windows.yaml"), {}, None
     for label, given in planned.runs.items():
         if (given["split_id"], given["seed"]) == (0, 0):
             params = Params.check(shape | given)
@@ -156,7 +156,7 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
 
 def test_no_whole_video_of_the_demo_lacks_queries_or_detections():
     most = max(len(line.actions()) for line in timelines.benchmark())
-    planned = [(path.stem, Params.check(given)) for path in FILES for given in experiments.plan(path).runs.values()]
+    planned = [(path.stem, Params.check(given)) for path in FILES for given in plans.plan(path).runs.values()]
     for stem, params in planned:
         if params.dataset == "demo":
             assert params.window or params.queries > most, stem
@@ -170,7 +170,7 @@ def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch)
     small = {"dataset": tiny["dataset"], "encoder": "tad-demo", "pretrained": tiny["pretrained"], "features": "auto"}
     small |= {"width": 32, "epochs": 1, "head_epochs": 1, "split_id": 0, "seed": 0}
     wanted = {}
-    for label, given in experiments.plan(path).runs.items():
+    for label, given in plans.plan(path).runs.items():
         given = dict(tiny) | given | small
         key = repr(sorted((name, each) for name, each in given.items() if name not in variants.SAMPLE))
         wanted.setdefault(key, (label, given))

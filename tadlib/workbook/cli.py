@@ -5,11 +5,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-
-Ended = tuple[str, Path, Mapping[str, str]]  # an experiment, the folder of its version, how each run ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +62,10 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--base", default="", metavar="FILE", help="ask the question on what another file holds in common")
     run.add_argument("--scheduler", default="", metavar="FILE|ADDRESS", help="give the runs to a running Dask cluster")
-    run.add_argument("--gpus", type=_at_least(0), default=0, help="GPUs of a worker that one run needs (default 0)")
+    run.add_argument(
+        "--slurm", nargs="+", metavar="OPTION", help="make each run a job of SLURM: partition=long time=60"
+    )
+    run.add_argument("--gpus", type=_at_least(0), default=0, help="GPUs elsewhere that one run needs (default 0)")
     run.add_argument("--track", choices=("mlflow", "tensorboard"), help="tell a tracker about every finished run")
 
 
@@ -139,71 +140,42 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from contextlib import nullcontext
-
-    from tadlib.workbook import clusters, experiments, plans, tracking
+    from tadlib.workbook import batch, plans, reporting, tracking
     from tadlib.workbook.params import Params
 
     changes = _changes(options.set, Params.free_text())
-    planned = [experiments.plan(path, changes, options.quick, options.base) for path in options.experiments]
-    way = experiments.Way(options.jobs, options.retries, not options.no_share)
+    planned = [plans.plan(path, changes, options.quick, options.base) for path in options.experiments]
+    way = batch.Way(options.jobs, options.retries, not options.no_share)
     for each in planned:
         print(plans.listing(each))
         if options.dry_run:
-            print(*experiments.outlook(each, way, None if options.new else experiments.continued(each)), sep="\n")
+            print(*batch.outlook(each, way, None if options.new else batch.continued(each)), sep="\n")
     if options.dry_run:
         return 0
     if options.track:
         tracking.require(options.track)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
-    ended: list[Ended] = []
-    cluster = clusters.workers(options.scheduler, options.gpus) if options.scheduler else nullcontext()
-    with cluster as pool:
+    ended: list[reporting.Ended] = []
+    with _machines(options) as machines:
         for each in planned:
             try:
-                folder = experiments.version_dir(each, options.new)
+                folder = batch.version_dir(each, options.new)
                 print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
-                ended.append((each.name, folder, experiments.execute(each, folder, way, _say, pool)))
+                ended.append((each.name, folder, batch.execute(each, folder, way, _say, machines)))
             except BrokenPipeError:
                 raise
             except OSError as error:  # a full disk, say: the other files may still have room
                 print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
-    return max(_conclude(ended, options.track), int(len(ended) < len(planned)))
+    return max(reporting.conclude(ended, options.track, _say), int(len(ended) < len(planned)))
 
 
-def _conclude(ended: Sequence[Ended], tracker: str | None) -> int:
-    """Tell how batches ended, bring report, lab log and tracker up to date; the exit status."""
-    from tadlib.workbook import comparison, reporting, tracking
+def _machines(options: argparse.Namespace) -> AbstractContextManager:
+    from tadlib.workbook import executors
 
-    places, told, failed, runs = [], [], 0, 0
-    for experiment, folder, status in ended:
-        print(*comparison.as_text(comparison.comparison(folder)), sep="\n", flush=True)
-        finished = [label for label, text in status.items() if text == "finished"]
-        for label, text in status.items():
-            if text != "finished":
-                print(f"tad: {experiment}/{label} {text}", file=sys.stderr)
-        failed, runs = failed + len(status) - len(finished), runs + len(status)
-        places += [f"outputs/{experiment}"] if finished else []
-        for label in finished if tracker else ():
-            tell = partial(tracking.track_once, tracker, experiment, folder / label)
-            told.append(_succeeds(f"telling {tracker} of {label}", tell))
-    if failed:
-        print(f"tad: {failed} of {runs} runs failed; the same command tries them again", file=sys.stderr)
-    if places:
-        ask = f"`tad report {' '.join(places)}`"
-        told.append(_succeeds(ask, lambda: print("report:", reporting.report(places, {}, _say))))
-    return 1 if failed or not all(told) else 0
-
-
-def _succeeds(what: str, act: Callable[[], None]) -> bool:
-    """Do what follows a batch; where it fails that is said, and the runs stay what they are."""
-    try:
-        act()
-    except Exception as error:  # a tracker raises what it likes, and the others must still be told
-        print(f"tad: {what} failed ({type(error).__name__}: {error}); the runs are kept", file=sys.stderr)
-        return False
-    return True
+    if options.scheduler:
+        return executors.dask(options.scheduler, options.gpus)
+    return executors.slurm(options.slurm, options.gpus) if options.slurm else executors.here(options.jobs)
 
 
 def _say(text: str) -> None:

@@ -59,7 +59,11 @@ def _check(nb: NotebookNode) -> None:
 
 @contextmanager
 def _own_sockets() -> Iterator[Config | None]:
-    """Kernel channels as sockets in a folder of this run: no open port, no two kernels on one; not on Windows."""
+    """Kernel channels as sockets in a folder of this run; not on Windows.
+
+    Of TCP ports a free one is chosen here and bound later by the kernel: of several notebooks that start at once two
+    may choose the same, and one kernel dies.
+    """
     if sys.platform == "win32":
         yield None
         return

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,14 +103,6 @@ def environment(jobs: int) -> dict[str, str]:
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = str(min(share, int(asked)) if asked.isdecimal() and int(asked) else share)
     return os.environ | {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-
-
-def outcome(future: Future[str]) -> str:
-    """What some work says of its end, or that it has failed and why."""
-    try:
-        return future.result()
-    except Exception as error:  # a worker that died, or could not read the task: one run's failure, not the batch's
-        return f"failed: {type(error).__name__}: {error}"
 
 
 class Status(NamedTuple):

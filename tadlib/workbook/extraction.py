@@ -9,57 +9,52 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Executor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tadlib.workbook import execution
+from tadlib.workbook import execution, executors, runs
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
-from tadlib.workbook.sharing import STOP, Way
+from tadlib.workbook.stage_store import STOP, Way
 
 SHARE = 32  # videos: so many that loading an encoder does not count, so few that workers end at about the same time
-MADE_FROM = "dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision features".split()
+MADE_FROM = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
 Say = Callable[[str], None]
 
 
-def deal_out(experiment: Experiment, folder: Path, way: Way, say: Say, pool: Executor, root: str) -> None:
-    """Let the workers of a pool make what features the runs of an experiment lack, and wait until they have.
+def deal_out(experiment: Experiment, folder: Path, way: Way, say: Say, executor: Executor) -> None:
+    """Let the workers of an executor make what features the runs of an experiment lack, and wait until they have.
 
     `folder` is that of the version, where the file of the end of a batch is looked for.
     """
-    asked: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for given in experiment.runs.values():
-        wanted = Params.read(given).model_dump(include=set(MADE_FROM))
-        asked.setdefault(tuple(wanted[name] for name in MADE_FROM), wanted)
-    for given in asked.values():
-        if given["features"] == "auto":
-            _deal_out(given, folder, way, say, pool, root)
+    every = [Params.read(given) for given in experiment.runs.values()]
+    wanted = [params.model_dump(include=MADE_FROM) for params in every if params.features == "auto"]
+    for given in {json.dumps(each, sort_keys=True): each for each in wanted}.values():
+        _deal_out(given, str(folder), way, say, executor)
 
 
-def _deal_out(given: Mapping[str, Any], folder: Path, way: Way, say: Say, pool: Executor, root: str) -> None:
-    told = execution.outcome(pool.submit(work, root, str(folder), {"given": dict(given)}, way))
+def _deal_out(given: Mapping[str, Any], folder: str, way: Way, say: Say, executor: Executor) -> None:
+    asked = {"given": dict(given)}
+    words = (str(runs.project_root()), folder)
+    with closing(executors.results(executor, work, {"lacking": (*words, asked, way)})) as answers:
+        (told,) = [answer for label, answer in answers if label]
     status, _, found = told.partition(": ")
     if status != "lacking":
         say(f"features: nothing is dealt out, {told}")
         return
     lacking = json.loads(found)
-    shares = [lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)]
+    shares = {str(start): lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)}
     if len(shares) < 2:  # nothing is missing, or what one worker makes as well
         return
     say(f"features: {len(lacking)} videos of {given['dataset']} in {len(shares)} shares ...")
-    jobs: dict[Future[str], list[str]] = {}
-    try:
-        for share in shares:
-            jobs[pool.submit(work, root, str(folder), {"given": dict(given), "videos": share}, way)] = share
-        done = 0
-        for job in as_completed(jobs):
-            done += len(jobs[job])
-            say(f"features: {done} of {len(lacking)} videos, {execution.outcome(job)}")
-    except BaseException:
-        for job in jobs:
-            job.cancel()
-        raise
+    done, calls = 0, {start: (*words, asked | {"videos": videos}, way) for start, videos in shares.items()}
+    with closing(executors.results(executor, work, calls)) as answers:
+        for start, answer in answers:
+            if start:
+                done += len(shares[start])
+                say(f"features: {done} of {len(lacking)} videos, {answer}")
 
 
 def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
@@ -75,7 +70,7 @@ def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
         preexec_fn=execution.end_with_parent,
     )
     if ended.returncode in execution.ENDED:
-        return f"interrupted by signal {-ended.returncode}"
+        return f"{executors.LOST} by signal {-ended.returncode}"
     if ended.returncode < 0:  # a video that breaks the decoder, or too little memory: another worker fares no better
         return f"failed: ended by signal {-ended.returncode}"
     said = (ended.stdout if not ended.returncode else ended.stderr).strip().splitlines() or ["no output"]

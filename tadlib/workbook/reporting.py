@@ -1,15 +1,50 @@
-"""`tad report`: the comparison of any runs as an executed notebook and a page, and the lab log brought up to date."""
+"""The end of a batch, and `tad report`: any runs compared in an executed notebook and its page, the lab log updated."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tadlib.files import read_json
-from tadlib.workbook import evidence, execution, lab_log, runs
+from tadlib.workbook import comparison, evidence, execution, lab_log, runs, tracking
 from tadlib.workbook.report import page
 from tadlib.workbook.report_params import ReportParams
 
 Say = Callable[[str], None]
+Ended = tuple[str, Path, Mapping[str, str]]  # an experiment, the folder of its version, how each run ended
+
+
+def conclude(ended: Sequence[Ended], tracker: str | None, say: Say = print) -> int:
+    """Tell how batches ended, bring report, lab log and tracker up to date; the exit status."""
+    places, told, failed, every = [], [], 0, 0
+    for experiment, folder, status in ended:
+        say("\n".join(comparison.as_text(comparison.comparison(folder))))
+        finished = [label for label, text in status.items() if text == "finished"]
+        for label, text in status.items():
+            if text != "finished":
+                print(f"tad: {experiment}/{label} {text}", file=sys.stderr)
+        failed, every = failed + len(status) - len(finished), every + len(status)
+        places += [f"outputs/{experiment}"] if finished else []
+        for label in finished if tracker else ():
+            tell = partial(tracking.track_once, tracker, experiment, folder / label)
+            told.append(_succeeds(f"telling {tracker} of {label}", tell))
+    if failed:
+        print(f"tad: {failed} of {every} runs failed; the same command tries them again", file=sys.stderr)
+    if places:
+        ask = f"`tad report {' '.join(places)}`"
+        told.append(_succeeds(ask, lambda: say(f"report: {report(places, {}, say)}")))
+    return 1 if failed or not all(told) else 0
+
+
+def _succeeds(what: str, act: Callable[[], None]) -> bool:
+    """Do what follows a batch; where it fails that is said, and the runs stay what they are."""
+    try:
+        act()
+    except Exception as error:  # a tracker raises what it likes, and the others must still be told
+        print(f"tad: {what} failed ({type(error).__name__}: {error}); the runs are kept", file=sys.stderr)
+        return False
+    return True
 
 
 def report(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print) -> Path:

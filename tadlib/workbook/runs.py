@@ -219,7 +219,7 @@ def device_name(device: str) -> str:
 def load(outputs: Path | str) -> list[dict[str, Any]]:
     """Every run below a folder: its directory, its parameters, how long it took and its metrics."""
     found = []
-    for path in sorted(path for path in Path(outputs).rglob("run.json") if ".shared" not in path.parts):
+    for path in sorted(path for path in Path(outputs).rglob("run.json") if ".stages" not in path.parts):
         stages, metrics = read_json(path), path.with_name("metrics.json")
         found.append(
             {

@@ -4,22 +4,21 @@
 A parameter that is in no list here belongs to training: a new one is never shared by mistake.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tadlib
 from tadlib.data import fingerprints
 from tadlib.data.datasets import TEXT_LAYOUTS
 from tadlib.files import digest
-from tadlib.workbook import runs
+from tadlib.workbook import imported_code, runs
 from tadlib.workbook.params import Params
 from tadlib.workbook.switches import NamingSwitches
 
 STAGES = ("prepare", "train", "classify", "evaluate")
+GOES_ON_WITH = {"prepare": (), "train": (), "classify": ("train",), "evaluate": ("train", "classify")}
 
 DATA = frozenset(
     "dataset data_dir split split_id world_seed device precision encoder pretrained stride frames_per_snippet snippets "
@@ -30,13 +29,6 @@ NAMING = frozenset(NamingSwitches.model_fields)
 MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
-
-# modules that run, ask, compare and show: a change in them changes no stage's result
-RUNNING = frozenset(
-    "cli command_line rerun engine plans blocks choices experiments execution extraction sharing clusters tracking "
-    "comparison report reporting report_params evidence lab_log tables telling variants differences records "
-    "vocabularies effects asking doctor viewer benchmark".split()
-)
 
 COUNTING = frozenset({"protocol"})  # what evaluate reads for itself
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
@@ -89,34 +81,18 @@ def reduced(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
-    """Twelve digits that stand for all a stage depends on: parameters, code, data, and what computes.
-
-    An earlier stage's parameters are among a later one's, its notebook is not: it is the code that makes results.
-    """
+    """Twelve digits that stand for all a stage depends on: parameters, code, data, and what computes."""
     params = Params.read(given)
     return digest([stage, read_by(stage, params), code_version(stage), data_version(params, stage), machine])
 
 
-def stored_at(stage: str, key: str) -> Path:
-    """Where the store keeps a finished stage; the store may be deleted whenever nothing runs."""
-    return runs.project_root() / "outputs" / ".shared" / f"{stage}-{key}"
-
-
-def stored(store: Path) -> bool:
-    """Whether a place of the store has its stage."""
-    return (store / "shared.json").is_file()
-
-
-def code_version(*stages: str) -> str:
-    """Twelve digits that stand for the code of the science, its texts and libraries, and for notebooks of some stages.
+def code_version(stage: str = "train") -> str:
+    """Twelve digits that stand for the code of a stage, of those whose results it goes on with, and of the libraries.
 
     The number of threads, which changes last digits, is no part of it: who shares a stage takes it as it was made.
     """
-    package = Path(tadlib.__file__).parent
-    running = {package / "workbook" / f"{name}.py" for name in RUNNING}
-    modules = [path for path in sorted(package.rglob("*")) if path.suffix in (".py", ".json") and path not in running]
-    notebooks = [runs.project_root() / "notebooks" / f"{stage}.ipynb" for stage in stages]
-    return digest([_libraries(), *(_content(path, path.stat().st_mtime_ns) for path in _files([*modules, *notebooks]))])
+    notebooks = [runs.project_root() / "notebooks" / f"{each}.ipynb" for each in (*GOES_ON_WITH[stage], stage)]
+    return digest([_libraries(), *map(imported_code.version, notebooks)])
 
 
 @cache
@@ -152,8 +128,3 @@ def _ends(path: str, _changed: int, _touched: int) -> str:
 
 def _files(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.is_file() and not path.name.startswith(".")]
-
-
-@lru_cache(maxsize=1024)
-def _content(path: Path, _changed: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

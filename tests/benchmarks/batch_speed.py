@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from tadlib.workbook import execution, experiments
+from tadlib.workbook import batch as batches
+from tadlib.workbook import execution
 from tadlib.workbook.command_line import typed
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
@@ -29,9 +30,9 @@ def batch(runs: int, jobs: int, given: Mapping[str, Any]) -> float:
     for parameters in planned.values():
         Params.check(parameters)
     experiment = Experiment("benchmark", "benchmark", "What does running several at a time gain?", planned)
-    folder = experiments.version_dir(experiment, new=True)
+    folder = batches.version_dir(experiment, new=True)
     started = time.perf_counter()
-    status = experiments.execute(experiment, folder, experiments.Way(jobs, share=False), say=lambda text: None)
+    status = batches.execute(experiment, folder, batches.Way(jobs, share=False), say=lambda text: None)
     seconds = time.perf_counter() - started
     for label, text in status.items():
         if text != "finished":

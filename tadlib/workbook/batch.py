@@ -1,16 +1,16 @@
-"""Experiments at work: every run of a plan executed stage by stage, here or by workers elsewhere.
+"""Batches: every run of a plan executed stage by stage, here or by workers elsewhere.
 
 What is finished is not run again, a run that fails is reported and the others go on, and whatever ends a batch, the
 same command goes on where it stopped. Runs tell what they do in a log of their own, from which progress is read.
 """
 
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tadlib.files import note, read_json, write_json
-from tadlib.workbook import execution, extraction, runs, stages
+from tadlib.workbook import execution, executors, extraction, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, finished
+from tadlib.workbook.executors import LOST, Machines
 from tadlib.workbook.params import Params
-from tadlib.workbook.plans import Experiment, plan
-from tadlib.workbook.sharing import STOP, Way, obtain, relative
-from tadlib.workbook.stages import STAGES, code_version, data_version
+from tadlib.workbook.plans import Experiment
+from tadlib.workbook.stage_store import FAILED, STOP, Way, obtain, place, relative
+from tadlib.workbook.stages import STAGES
 
-__all__ = ["Experiment", "Way", "continued", "execute", "plan", "run_all_stages", "version_dir"]
-
-POLL = 0.5  # seconds between two looks at what runs have told
 Say = Callable[[str], None]
 
 
@@ -45,7 +43,7 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
 
 
 def continued(experiment: Experiment) -> Path | None:
-    """The latest version of an experiment if it has the same plan and code: it goes on where it stopped."""
+    """The latest version of an experiment if it has the same plan, code and data: it goes on where it stopped."""
     latest = max((path.parent for path in _home(experiment).glob("*/experiment.json")), default=None)
     wanted = _wanted(experiment)
     if latest is not None:
@@ -62,22 +60,61 @@ def _home(experiment: Experiment) -> Path:
 def _wanted(experiment: Experiment) -> dict[str, Any]:
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
-        "code": code_version(*STAGES),
-        "data": sorted({data_version(Params.read(parameters)) for parameters in experiment.runs.values()}),
+        "code": [stages.code_version(stage) for stage in STAGES],
+        "data": sorted({stages.data_version(Params.read(parameters)) for parameters in experiment.runs.values()}),
     }
 
 
+def outlook(experiment: Experiment, way: Way, folder: Path | None) -> Iterator[str]:
+    """What executing a plan, going on in `folder`, would find there and have to make, in lines."""
+    yield "in common: " + (", ".join(f"{name}={value}" for name, value in experiment.common.items()) or "nothing given")
+    if folder:
+        done = sum(_is_finished(folder / label) for label in experiment.runs)
+        yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
+    for stage in STAGES:
+        new = _home(experiment) / "new"
+        places = {place(stage, (folder or new) / label, given, way.share) for label, given in experiment.runs.items()}
+        made = sum(each.is_dir() for each in places)
+        yield f"{stage}: {len(places)} for {len(experiment.runs)} runs" + f", {made} of them made already" * bool(made)
+
+
 def execute(
-    experiment: Experiment, folder: Path, way: Way | None = None, say: Say = print, pool: Executor | None = None
+    experiment: Experiment, folder: Path, way: Way, say: Say = print, machines: Machines | None = None
 ) -> dict[str, str]:
     """Run all stages of all runs; the status of each run: "finished", or "failed in STAGE: why".
 
-    `pool` is anything of the `concurrent.futures` protocol whose workers see this disk, which first make the features
-    that are missing; by default threads here. What ends this ends its runs: here at once, elsewhere before their next
-    stage. Raises OSError where another batch is at work in the folder.
+    `machines` elsewhere must see this disk; they first make the features that are missing. What ends this ends its
+    runs: here at once, elsewhere before their next stage. Raises OSError where another batch is at work in the folder.
     """
+    if machines is None:
+        with executors.here(way.jobs) as machines:
+            return execute(experiment, folder, way, say, machines)
+    way = replace(way, jobs=machines.jobs)
     with _alone(folder):
-        return _execute(experiment, folder, way or Way(), say, pool)
+        (folder / STOP).unlink(missing_ok=True)
+        shutil.rmtree(folder / FAILED, ignore_errors=True)  # what failed before is tried again
+        batch = _Batch(folder, list(experiment.runs), say)
+        with suppress(OSError):
+            (folder / FAILED).mkdir()
+        try:
+            if machines.elsewhere:
+                extraction.deal_out(experiment, folder, way, batch.say, machines.executor)
+            root = str(runs.project_root())
+            calls = {label: (root, str(folder / label), experiment.runs[label], way) for label in in_order(experiment)}
+            with closing(executors.results(machines.executor, run_all_stages, calls)) as results:
+                for label, status in results:
+                    batch.tell()
+                    if label:
+                        batch.ended(label, status)
+        except BaseException:
+            with suppress(OSError):
+                (folder / STOP).touch()
+            execution.stop()
+            raise
+        finally:
+            execution.stopping.clear()
+            batch.tell()
+        return batch.status
 
 
 @contextmanager
@@ -94,44 +131,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _execute(experiment: Experiment, folder: Path, way: Way, say: Say, pool: Executor | None) -> dict[str, str]:
-    for old in (folder / ".failed").glob("*.json"):  # what failed before is tried again
-        old.unlink()
-    (folder / STOP).unlink(missing_ok=True)
-    batch = _Batch(folder, list(experiment.runs), say)
-    with suppress(FileExistsError):
-        (folder / ".failed").mkdir()
-    own = pool is None
-    pool = pool or ThreadPoolExecutor(way.jobs)
-    root = str(runs.project_root())
-    pending: dict[Future[str], str] = {}
-    try:
-        if not own:
-            extraction.deal_out(experiment, folder, way, batch.say, pool, root)
-        pending = {
-            pool.submit(run_all_stages, root, str(folder / label), dict(experiment.runs[label]), way): label
-            for label in in_order(experiment)
-        }
-        while pending:
-            done, _ = wait(pending, timeout=POLL, return_when="FIRST_COMPLETED")
-            batch.tell()
-            for future in done:
-                batch.ended(pending.pop(future), execution.outcome(future))
-    except BaseException:
-        with suppress(OSError):
-            (folder / STOP).touch()
-        for future in pending:
-            future.cancel()
-        execution.stop()
-        raise
-    finally:
-        if own:
-            pool.shutdown(cancel_futures=True)
-        execution.stopping.clear()
-        batch.tell()
-    return batch.status
 
 
 def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -> str:
@@ -151,7 +150,7 @@ def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -
             begun = time.monotonic()
             reason = obtain(stage, target, given, way, say)
             if reason is not None:
-                return f"{'interrupted' if INTERRUPTED in reason else 'failed'} in {stage}: {reason}"
+                return f"{LOST if INTERRUPTED in reason else 'failed'} in {stage}: {reason}"
             say(f"{stage} done in {time.monotonic() - begun:.0f} s")
     except OSError as error:
         return f"failed in {stage}: cannot write {error.filename or folder} ({error.strerror})"
@@ -160,34 +159,17 @@ def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -
 
 def in_order(experiment: Experiment) -> list[str]:
     """The labels so that runs of different detectors come first: those that share one would only wait for it."""
-    place: Counter[str] = Counter()
+    sharing: Counter[str] = Counter()
     ranks = {}
     for label, given in experiment.runs.items():
         key = stages.key("train", given)
-        ranks[label] = place[key]
-        place[key] += 1
+        ranks[label] = sharing[key]
+        sharing[key] += 1
     return sorted(experiment.runs, key=ranks.__getitem__)
 
 
-def outlook(experiment: Experiment, way: Way, folder: Path | None) -> Iterator[str]:
-    """What executing a plan, going on in `folder`, would find there and have to make, in lines."""
-    yield "in common: " + (", ".join(f"{name}={value}" for name, value in experiment.common.items()) or "nothing given")
-    if folder:
-        done = sum(all(finished(folder / label / f"{stage}.ipynb") for stage in STAGES) for label in experiment.runs)
-        yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
-    for stage in STAGES:
-        there = {label for label in experiment.runs if folder and finished(folder / label / f"{stage}.ipynb")}
-        names, made = set(experiment.runs), len(there)
-        if way.share:
-            each = [stages.key(stage, given, machine_of(given)) for given in experiment.runs.values()]
-            names = set(each)
-            made = sum(stages.stored(stages.stored_at(stage, key)) for key in names)
-        yield f"{stage}: {len(names)} for {len(experiment.runs)} runs" + f", {made} of them made already" * bool(made)
-
-
-def machine_of(given: Mapping[str, Any]) -> str:
-    """What computes a run."""
-    return runs.device_name(Params.read(given).device)
+def _is_finished(run: Path) -> bool:
+    return all(finished(run / f"{stage}.ipynb") for stage in STAGES)
 
 
 def duration(seconds: float) -> str:
@@ -205,22 +187,18 @@ class _Batch:
     labels: list[str]
     say_aloud: Say
     status: dict[str, str] = field(default_factory=dict)
-    read: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.write = partial(note, self.folder / "batch.log")
         self.read = {label: self._size(label) for label in self.labels}
-        self.skipped = {
-            label for label in self.labels if all(finished(self.folder / label / f"{s}.ipynb") for s in STAGES)
-        }
+        self.skipped = {label for label in self.labels if _is_finished(self.folder / label)}
 
     def _size(self, label: str) -> int:
         log = self.folder / label / "run.log"
         return log.stat().st_size if log.is_file() else 0
 
     def say(self, text: str) -> None:
-        self.write(text)
+        note(self.folder / "batch.log", text)
         with suppress(OSError):  # what is said may go to the disk that is full
             self.say_aloud(text)
 
@@ -238,11 +216,10 @@ class _Batch:
     def ended(self, label: str, status: str) -> None:
         """Keep how a run ended, and say it with the time that is left."""
         self.status[label] = status
-        worked = len(self.status.keys() - self.skipped)
-        left = len(set(self.labels) - self.skipped - self.status.keys())
-        rest = (time.monotonic() - self.started) / worked * left if worked > 0 else 0.0
-        about = f", about {duration(rest)} left" if worked > 0 and left else ""
-        self.say(f"{label}: {status} ({len(self.status)} of {len(self.labels)} runs{about})")
+        worked, left = len(self.status.keys() - self.skipped), len(set(self.labels) - self.skipped - set(self.status))
+        about = (time.monotonic() - self.started) / max(worked, 1) * left
+        rest = f", about {duration(about)} left" if worked and left else ""
+        self.say(f"{label}: {status} ({len(self.status)} of {len(self.labels)} runs{rest})")
         try:
             record = read_json(self.folder / "experiment.json")
             write_json(self.folder / "experiment.json", record | {"status": record.get("status", {}) | {label: status}})

@@ -20,9 +20,11 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import cli, execution, experiments, plans, runs, sharing, vocabularies
+from tadlib.workbook import batch, cli, execution, plans, runs, vocabularies
 from tadlib.workbook.execution import failure
+from tadlib.workbook.executors import Machines
 from tadlib.workbook.params import Params
+from tadlib.workbook.stages import STAGES
 
 METRICS = {"mAP": 0.5, "mAP@0.5": 0.5, "AR@100": 0.5, "rows": instant.ROLES}
 
@@ -31,7 +33,7 @@ METRICS = {"mAP": 0.5, "mAP@0.5": 0.5, "AR@100": 0.5, "rows": instant.ROLES}
 def home(tmp_path, monkeypatch):
     """A project whose four stages take a second each, and whose training fails for split 50 until `mended` exists."""
     source = stubs.project(tmp_path, "1 + 1")
-    for stage in experiments.STAGES:
+    for stage in STAGES:
         cells = ["import pathlib\nopen('calls', 'a').write('x')"]
         if stage == "train":
             cells.append("assert split != 50 or pathlib.Path('mended').exists(), 'not mended'")
@@ -108,7 +110,7 @@ def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
 )
 def test_runs_are_listed_as_the_combinations_they_are_or_else_by_their_first_labels(text, told, tmp_path):
     (tmp_path / "e.yaml").write_text(f"# Q?\n{text}\n")
-    assert plans.listing(experiments.plan(tmp_path / "e.yaml")) == f"e: Q?\n{told}"
+    assert plans.listing(plans.plan(tmp_path / "e.yaml")) == f"e: Q?\n{told}"
 
 
 def test_a_wrong_word_on_the_command_line_is_one_sentence(home, capsys):
@@ -169,16 +171,16 @@ def test_a_notebook_that_was_ended_by_a_signal_was_interrupted_and_has_not_faile
 
 def test_a_second_batch_of_the_same_plan_is_refused_while_the_first_is_at_work(quick_home, monkeypatch, capsys):
     path = experiment(quick_home, "lr: 0.1")
-    planned = experiments.plan(path)
-    folder = experiments.version_dir(planned)
+    planned = plans.plan(path)
+    folder = batch.version_dir(planned)
 
     def execute(stage, target, *rest):
         if stage == "prepare":
             assert cli.main(["run", path]) == 1
         return instant.execute(stage, target, *rest)
 
-    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", execute)
-    assert experiments.execute(planned, folder) == {"run": "finished"}
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
+    assert batch.execute(planned, folder, batch.Way()) == {"run": "finished"}
     assert "another `tad run` is at work" in capsys.readouterr().err
     assert not (folder / ".stop").exists() and cli.main(["run", path]) == 0
 
@@ -187,22 +189,22 @@ def test_data_that_have_changed_are_another_version(quick_home):
     data = quick_home / "mine"
     data.mkdir()
     (data / "annotations.json").write_text("{}")
-    planned = experiments.plan(experiment(quick_home, f"dataset: {data}"))
-    folder = experiments.version_dir(planned)
-    assert experiments.version_dir(planned) == folder
+    planned = plans.plan(experiment(quick_home, f"dataset: {data}"))
+    folder = batch.version_dir(planned)
+    assert batch.version_dir(planned) == folder
     (data / "annotations.json").write_text('{"database": {}}')
-    assert experiments.version_dir(planned) != folder
+    assert batch.version_dir(planned) != folder
 
 
 def test_time_left_is_told_by_the_runs_that_were_made_now(quick_home, monkeypatch):
-    planned = experiments.plan(experiment(quick_home, "sweep: {lr: [0.1, 0.2, 0.3, 0.4, 0.5]}"))
-    folder, said = experiments.version_dir(planned), []
-    experiments.execute(experiments.plan("params/e.yaml", {"lr": [0.1, 0.3]}), folder, say=said.append)
-    batch = experiments._Batch(folder, list(planned.runs), said.append)
-    monkeypatch.setattr(experiments.time, "monotonic", lambda: batch.started + 60)
-    batch.ended("lr-0.1", "finished")
+    planned = plans.plan(experiment(quick_home, "sweep: {lr: [0.1, 0.2, 0.3, 0.4, 0.5]}"))
+    folder, said = batch.version_dir(planned), []
+    batch.execute(plans.plan("params/e.yaml", {"lr": [0.1, 0.3]}), folder, batch.Way(), said.append)
+    told = batch._Batch(folder, list(planned.runs), said.append)
+    monkeypatch.setattr(batch.time, "monotonic", lambda: told.started + 60)
+    told.ended("lr-0.1", "finished")
     assert said[-1] == "lr-0.1: finished (1 of 5 runs)", "it says nothing of how long one takes"
-    batch.ended("lr-0.2", "finished")
+    told.ended("lr-0.2", "finished")
     assert said[-1] == "lr-0.2: finished (2 of 5 runs, about 2 min left)"
 
 
@@ -210,9 +212,9 @@ def test_what_cannot_be_said_aloud_ends_no_batch(quick_home):
     def say(text):
         raise OSError(28, "No space left on device")
 
-    planned = experiments.plan(experiment(quick_home, "lr: 0.1"))
-    folder = experiments.version_dir(planned)
-    assert experiments.execute(planned, folder, say=say) == {"run": "finished"}
+    planned = plans.plan(experiment(quick_home, "lr: 0.1"))
+    folder = batch.version_dir(planned)
+    assert batch.execute(planned, folder, batch.Way(), say) == {"run": "finished"}
     assert "run: finished" in (folder / "batch.log").read_text()
 
 
@@ -237,10 +239,10 @@ def test_a_batch_that_is_ended_while_its_notebooks_start_begins_no_other_and_tri
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
     monkeypatch.setattr(execution, "_start", start)
-    planned = experiments.plan("params/two.yaml", {"split_id": [0, 1]})
-    folder = experiments.version_dir(planned)
+    planned = plans.plan("params/two.yaml", {"split_id": [0, 1]})
+    folder = batch.version_dir(planned)
     with pytest.raises(KeyboardInterrupt):
-        experiments.execute(planned, folder, sharing.Way(jobs=2, retries=3), print)
+        batch.execute(planned, folder, batch.Way(jobs=2, retries=3), print)
     assert len(begun) == 2 and not execution.stopping.is_set()
     assert {stage for path in folder.glob("*/run.json") for stage in read_json(path)} == {"prepare"}
 
@@ -257,18 +259,18 @@ def test_workers_elsewhere_begin_no_other_stage_when_the_batch_ends_and_go_on_wh
     def interrupted(text):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", execute)
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
     monkeypatch.setattr("tadlib.workbook.extraction.work", instant.nothing_lacks)
-    planned = experiments.plan(experiment(quick_home, "lr: 0.1"))
-    folder = experiments.version_dir(planned)
-    with ThreadPoolExecutor(1) as elsewhere:
+    planned = plans.plan(experiment(quick_home, "lr: 0.1"))
+    folder = batch.version_dir(planned)
+    with ThreadPoolExecutor(1) as executor:
         with pytest.raises(KeyboardInterrupt):
-            experiments.execute(planned, folder, sharing.Way(), interrupted, elsewhere)
+            batch.execute(planned, folder, batch.Way(), interrupted, Machines(executor))
         ended.set()
     assert calls(quick_home) == {"prepare": 1}, "what was begun came to its end"
     assert (folder / "run" / "run.log").read_text().endswith("stopped before train\n")
-    with ThreadPoolExecutor(1) as elsewhere:
-        assert experiments.execute(planned, folder, sharing.Way(), print, elsewhere) == {"run": "finished"}
+    with ThreadPoolExecutor(1) as executor:
+        assert batch.execute(planned, folder, batch.Way(), print, Machines(executor)) == {"run": "finished"}
 
 
 def test_the_parameters_of_every_stage_are_in_the_vocabulary():
@@ -284,7 +286,7 @@ def quick_home(tmp_path, monkeypatch):
     instant.project(tmp_path)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    for module in ("sharing", "execution"):
+    for module in ("stage_store", "execution"):
         monkeypatch.setattr(f"tadlib.workbook.{module}.execute_notebook", instant.execute)
     monkeypatch.setattr(runs, "device_name", lambda device: device)
     monkeypatch.setattr("tadlib.workbook.reporting.page", lambda notebook: notebook)
@@ -312,7 +314,7 @@ def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, ca
     numbers = {run["parameters"]["top_k"]: run["metrics"]["mAP"] for run in runs.load(folder)}
     assert numbers == {k: Params.check({}).lr + k for k in range(1, 21)}, "each has its own numbers"
     said = capsys.readouterr().out
-    assert "(20 of 20 runs)" in said and "left)" in said and "train is shared: outputs/.shared/train-" in said
+    assert "(20 of 20 runs)" in said and "left)" in said and "train is shared: outputs/.stages/train-" in said
     log = (folder / "batch.log").read_text()
     assert "top_k-7: evaluate done in" in log and "evaluate done in" in (folder / "top_k-7" / "run.log").read_text()
 
@@ -395,7 +397,7 @@ def full_at(lr: float):
 
 
 def test_a_full_disk_is_one_runs_failure_and_is_named(quick_home, capsys, monkeypatch):
-    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", full_at(0.1))
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", full_at(0.1))
     assert cli.main(["run", experiment(quick_home, "sweep: {lr: [0.1, 0.2]}")]) == 1
     said = capsys.readouterr()
     assert "lr-0.1 failed in train: cannot write" in said.err and "No space left on device" in said.err
@@ -423,7 +425,7 @@ def test_a_batch_ends_with_its_report_and_the_lab_log_and_a_quick_one_leaves_the
 def test_several_files_are_one_batch_with_one_report_and_a_failure_in_one_stops_no_other(
     quick_home, capsys, monkeypatch
 ):
-    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", full_at(13))
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", full_at(13))
     experiment(quick_home, QUESTION)
     (quick_home / "params" / "other.yaml").write_text(QUESTION.replace("0.1, 0.2", "0.3, 13"))
     assert cli.main(["run", "params/e.yaml", "params/other.yaml", "--dry-run"]) == 0
@@ -440,7 +442,7 @@ def test_several_files_are_one_batch_with_one_report_and_a_failure_in_one_stops_
 
 @pytest.mark.parametrize("what", ["a file is in the way", "the disk fills up"])
 def test_a_file_whose_folder_cannot_be_written_stops_no_other(quick_home, capsys, monkeypatch, what):
-    execute = experiments.execute
+    execute = batch.execute
 
     def full(planned, folder, *words):
         if planned.name == "other":
@@ -452,7 +454,7 @@ def test_a_file_whose_folder_cannot_be_written_stops_no_other(quick_home, capsys
     if what == "a file is in the way":
         (quick_home / "outputs" / "other").touch()
     else:
-        monkeypatch.setattr(experiments, "execute", full)
+        monkeypatch.setattr(batch, "execute", full)
     assert cli.main(["run", "params/other.yaml", "params/e.yaml"]) == 1
     said = capsys.readouterr()
     assert said.err.startswith("tad: other was not executed to its end ([Errno ") and said.err.count("tad: ") == 1
@@ -470,7 +472,7 @@ def test_a_batch_on_thresholds_of_ones_own_ends_with_its_table(quick_home, capsy
             write_json(path, numbers)
         return reason
 
-    monkeypatch.setattr("tadlib.workbook.sharing.execute_notebook", execute)
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
     assert cli.main(["run", experiment(quick_home, QUESTION)]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("lr-0.1 ")]
     assert row.split()[2] == "-"
@@ -591,7 +593,7 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
     per_stage = Counter(line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("end"))
     torn = {name: times for name, times in per_stage.items() if times > 1}
     assert sum(torn.values()) - len(torn) <= 9, "only what was executing when it was killed was executed again"
-    assert not [path for path in (tmp_path / "outputs" / ".shared").iterdir() if path.is_dir() and path.name[0] == "."]
+    assert not [path for path in (tmp_path / "outputs" / ".stages").iterdir() if path.is_dir() and path.name[0] == "."]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a scheduler"])

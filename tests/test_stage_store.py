@@ -1,17 +1,17 @@
 """Stages are made once for all runs that depend on the same, and every run still gets its own numbers."""
 
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import instant
-import nbformat
 import pytest
 import torch
 
 from tadlib.files import locked, read_json
-from tadlib.workbook import runs, sharing, stages, steps
-from tadlib.workbook.execution import INTERRUPTED, failure
+from tadlib.workbook import runs, stage_store, stages, steps
+from tadlib.workbook.execution import INTERRUPTED, failure, finished
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
@@ -23,12 +23,12 @@ def home(tmp_path, monkeypatch):
     """A project whose stages take no time."""
     instant.project(tmp_path)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    monkeypatch.setattr(sharing, "execute_notebook", instant.execute)
+    monkeypatch.setattr(stage_store, "execute_notebook", instant.execute)
     return tmp_path
 
 
 def obtain_all(folder, given, **options) -> list[str | None]:
-    return [sharing.obtain(stage, folder, given, say=lambda text: None, **options) for stage in STAGES]
+    return [stage_store.obtain(stage, folder, given, say=lambda text: None, **options) for stage in STAGES]
 
 
 def executed(home) -> list[str]:
@@ -36,7 +36,7 @@ def executed(home) -> list[str]:
 
 
 def stored(home) -> list[str]:
-    return [path.name for path in (home / "outputs" / ".shared").iterdir() if path.is_dir()]
+    return [path.name for path in (home / "outputs" / ".stages").iterdir() if path.is_dir()]
 
 
 def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
@@ -51,29 +51,39 @@ def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
     }
     lr = Params.check({}).lr
     assert [read_json(folder / "metrics.json")["mAP"] for folder in (first, second)] == [lr + 5, lr + 9]
-    assert os.stat(first / "checkpoint.json").st_ino == os.stat(second / "checkpoint.json").st_ino, "no bytes twice"
-
-    own, taken = (nbformat.read(folder / "train.ipynb", as_version=4) for folder in (first, second))
-    assert taken.metadata.tadlib.shared["made_for"] == "outputs/e/v/a"
-    assert "Shared stage" in taken.cells[0].source and "outputs/e/v/a" in taken.cells[0].source
-    for notebook, folder in ((own, "outputs/e/v/a"), (taken, "outputs/e/v/b")):
-        assert notebook.cells[-1].source == f"run_dir = {folder!r}" and ".shared" not in nbformat.writes(notebook)
-    assert "Shared stage" not in own.cells[0].source and failure(second / "train.ipynb") is None
+    for name in ("checkpoint.json", "train.ipynb"):
+        link = (second / name).readlink()
+        assert not link.is_absolute() and link.parts[-3] == ".stages" and link.parts[-2].startswith("train-")
+        assert os.path.samefile(first / name, second / name), "no bytes twice"
+    assert failure(second / "train.ipynb") is None
     records = read_json(second / "run.json")
-    assert records["train"]["shared"]["made_for"] == "outputs/e/v/a" and "shared" not in records["evaluate"]
+    assert records["train"]["made_in"] == read_json(first / "run.json")["train"]["made_in"]
     assert {record["parameters"]["top_k"] for record in records.values()} == {9}, "the run's own, in every record"
     assert [run["run"] for run in runs.load(home / "outputs")] == ["a", "b"], "the store is no run"
 
 
-def test_a_run_is_whole_without_the_store_and_its_train_leaves_no_numbers_of_others(home):
+def test_what_is_deleted_from_the_store_is_made_again_and_train_leaves_no_numbers_of_others(home):
     folder = home / "outputs" / "e" / "v" / "a"
     for stage in STAGES[:2]:
-        sharing.obtain(stage, folder, {}, say=lambda text: None)
+        stage_store.obtain(stage, folder, {}, say=lambda text: None)
     assert not (folder / "metrics.json").exists(), "a run has numbers when it is evaluated"
-    for path in sorted((home / "outputs" / ".shared").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    assert sharing.obtain("classify", folder, {}, say=lambda text: None) is None
-    assert read_json(folder / "checkpoint.json") == Params.check({}).lr
+    shutil.rmtree(home / "outputs" / ".stages")
+    assert not finished(folder / "train.ipynb")
+    assert obtain_all(folder, {}) == [None] * 4
+    assert read_json(folder / "checkpoint.json") == Params.check({}).lr and finished(folder / "train.ipynb")
+
+
+def test_where_the_disk_has_no_links_a_run_has_copies(home, monkeypatch):
+    def symlink(*words):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(stage_store.os, "symlink", symlink)
+    first, second = home / "outputs" / "e" / "v" / "a", home / "outputs" / "e" / "v" / "b"
+    assert obtain_all(first, {"top_k": 5}) == obtain_all(second, {"top_k": 9}) == [None] * 4
+    assert not any(path.is_symlink() for path in (home / "outputs").rglob("*"))
+    assert read_json(second / "metrics.json")["mAP"] == Params.check({}).lr + 9
+    records = runs.records(second)
+    assert [records[stage]["files"] for stage in ("train", "classify")] == [["checkpoint.json"], ["detections.json"]]
 
 
 def test_runs_that_start_together_train_once(home):
@@ -82,7 +92,7 @@ def test_runs_that_start_together_train_once(home):
 
     def train(folder, top_k):
         ready.wait()
-        return sharing.obtain("train", folder, {"top_k": top_k}, say=lambda text: None)
+        return stage_store.obtain("train", folder, {"top_k": top_k}, say=lambda text: None)
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(train, folders, (1, 2, 3))) == [None] * 3
@@ -94,15 +104,15 @@ def test_runs_that_start_together_train_once(home):
 def test_what_a_killed_attempt_left_is_swept_and_a_failure_is_the_runs_alone(home):
     folder, source = home / "outputs" / "e" / "v" / "a", home / "notebooks" / "train.ipynb"
     name = f"train-{stages.key('train', {'lr': 0.5}, runs.device_name('auto'))}"
-    (home / "outputs" / ".shared" / f".{name}-abcdef" / "x").mkdir(parents=True)
-    assert sharing.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) is None
+    (home / "outputs" / ".stages" / f".{name}-abcdef" / "x").mkdir(parents=True)
+    assert stage_store.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) is None
     assert stored(home) == [name]
     source.write_text("fail")
-    assert sharing.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) == "KeyError: bad"
+    assert stage_store.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) == "KeyError: bad"
     assert runs.records(folder)["train"]["status"] == "failed" and failure(folder / "train.ipynb") == "KeyError: bad"
     assert stored(home) == [name]
     source.write_text("mended")
-    assert sharing.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) is None
+    assert stage_store.obtain("train", folder, {"lr": 0.5}, say=lambda text: None) is None
     assert runs.records(folder)["train"]["status"] == "finished" and failure(folder / "train.ipynb") is None
 
 
@@ -110,42 +120,28 @@ def test_a_run_that_waits_for_another_batch_gives_up_with_its_own(home):
     folder, said = home / "outputs" / "e" / "v" / "a", []
     folder.parent.mkdir(parents=True)
     name = f"train-{stages.key('train', {}, runs.device_name('auto'))}"
-    with locked(home / "outputs" / ".shared" / name):
-        threading.Timer(1.5, (folder.parent / sharing.STOP).touch).start()
-        assert INTERRUPTED in sharing.obtain("train", folder, {}, say=said.append)
+    with locked(home / "outputs" / ".stages" / name):
+        threading.Timer(1.5, (folder.parent / stage_store.STOP).touch).start()
+        assert INTERRUPTED in stage_store.obtain("train", folder, {}, say=said.append)
     assert said == [f"waiting for another run that is making {name}"] and not (home / "calls").is_file()
 
 
 def test_a_run_may_refuse_to_share(home):
     for name in ("a", "b"):
-        assert sharing.obtain("train", home / "outputs" / "e" / name, {}, way=sharing.Way(share=False)) is None
-    assert executed(home) == ["train", "train"]
-    assert stored(home) == []
-
-
-def test_what_a_killed_attempt_left_that_refused_to_share_is_swept_by_the_next(home, monkeypatch):
-    def killed(stage, target, *rest):
-        raise KeyboardInterrupt
-
-    folder, alone = home / "outputs" / "e" / "a", sharing.Way(share=False)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(sharing, "execute_notebook", killed)
-        sharing.obtain("train", folder, {}, way=alone)
-    assert len(list((home / "outputs" / ".shared").glob(".train-*/"))) == 1
-    assert sharing.obtain("train", folder, {}, way=alone) is None
-    assert not list((home / "outputs" / ".shared").glob(".train-*/"))
+        assert stage_store.obtain("train", home / "outputs" / "e" / name, {}, way=stage_store.Way(share=False)) is None
+    assert executed(home) == ["train", "train"] and len(stored(home)) == 2
 
 
 def test_a_run_that_shares_leaves_one_alone_that_does_not(home, monkeypatch):
     def execute(stage, target, *rest):
         if not executed_while:
             executed_while.append(True)
-            assert sharing.obtain(stage, home / "outputs" / "e" / "b", {}) is None
+            assert stage_store.obtain(stage, home / "outputs" / "e" / "b", {}) is None
         return instant.execute(stage, target, *rest)
 
     executed_while: list[bool] = []
-    monkeypatch.setattr(sharing, "execute_notebook", execute)
-    assert sharing.obtain("train", home / "outputs" / "e" / "a", {}, way=sharing.Way(share=False)) is None
+    monkeypatch.setattr(stage_store, "execute_notebook", execute)
+    assert stage_store.obtain("train", home / "outputs" / "e" / "a", {}, way=stage_store.Way(share=False)) is None
     assert all((home / "outputs" / "e" / name / "train.ipynb").is_file() for name in "ab")
 
 
@@ -183,22 +179,6 @@ def test_other_code_other_data_other_key(home):
     assert stages.key("train", given) == keys[-1]
 
 
-def test_texts_and_libraries_are_part_of_the_code_and_what_an_editor_leaves_is_not(tmp_path, monkeypatch):
-    package = tmp_path / "tadlib"
-    (package / "naming").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / ".#losses.py").symlink_to("nobody@nowhere")
-    texts = package / "naming" / "texts.json"
-    texts.write_text("{}")
-    monkeypatch.setattr(stages.tadlib, "__file__", str(package / "__init__.py"))
-    versions = [stages.code_version()]
-    texts.write_text('{"a": "b"}')
-    versions.append(stages.code_version())
-    monkeypatch.setattr(stages, "_libraries", lambda: ["torch of tomorrow"])
-    versions.append(stages.code_version())
-    assert len(set(versions)) == 3
-
-
 def test_files_of_descriptions_are_read_by_naming_alone(tmp_path):
     path, keys = tmp_path / "mine.json", []
     for text in ("{}", '{"a": "b"}'):
@@ -224,14 +204,16 @@ NOTED: set[str] = set()
     [{}, {"fuse_text": True, "text": "name"}, {"curves": True, "validation": 0.3}],
     ids=str,
 )
-def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path):
+def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path, monkeypatch):
+    monkeypatch.setattr("tadlib.workbook.steps.changes.of_test", lambda data: {})  # recorded of the default naming
     params = Noting.check(tiny | {"epochs": 1, "overlap": 0.0} | switches)
     run = runs.start("train", Params.check({"run_dir": str(tmp_path / "r")}))
     NOTED.clear()
     data = steps.gather(params)
     steps.train(data, steps.training_windows(data, params), params, run)
-    # windows to watch are cut with these two, but without `curves` and `validation` there are no videos to cut
-    extra = NOTED - stages.depends_on("train", params) - {"test_overlap", "test_window"}
+    # windows to watch are cut with these two, but without `curves` and `validation` there are no videos to cut; a
+    # protocol under which nothing counts is refused
+    extra = NOTED - stages.depends_on("train", params) - {"test_overlap", "test_window", "protocol"}
     assert not extra, f"read in training and not in its key: {sorted(extra)}"
     assert {"epochs", "lr", "dataset"} <= NOTED
     torch.load(run.path("checkpoint.pt"), weights_only=True)

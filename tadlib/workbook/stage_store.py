@@ -1,0 +1,162 @@
+"""Stages made once: `outputs/.stages/STAGE-KEY/`, to which the folder of every run that needs the stage refers.
+
+A stage is executed under a file lock in a temporary folder beside its place and renamed into it, so that a folder of
+that name is whole, whatever kills its maker. Runs refer to its files by relative links, or have copies where the disk
+has no links; a stage that was deleted is made again when one of its runs goes on.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tadlib.files import Progress, beside, digest, locked, read_json, write_json
+from tadlib.workbook import execution, runs, stages
+from tadlib.workbook.execution import INTERRUPTED, execute_notebook
+from tadlib.workbook.params import Params
+
+STOP = ".stop"  # a file of a version's folder: workers elsewhere, whom no signal reaches, begin nothing more
+FAILED = ".failed"  # a folder of a version: the shared stages that failed, each of which fails all runs that need it
+NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # train's own, which no run may take over
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How runs are executed: so many at once, failed stages so often again, with stages shared or not."""
+
+    jobs: int = 1
+    retries: int = 0
+    share: bool = True
+
+
+def place(stage: str, folder: Path, given: Mapping[str, Any], share: bool = True) -> Path:
+    """Where the stage of a run lies, or will lie; a run that shares nothing has places of its own."""
+    key = stages.key(stage, given, runs.device_name(Params.read(given).device))
+    own = "" if share else f".{digest(relative(folder))}"
+    return runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}{own}"
+
+
+def obtain(stage: str, folder: Path, given: Mapping[str, Any], way: Way = Way(), say: Say = print) -> str | None:
+    """See that a run's folder has a stage, which is there or is made now; None, or why it failed.
+
+    Of several runs that want it at once one makes it and the others wait.
+    """
+    store = place(stage, folder, given, way.share)
+    failed = folder.parent / FAILED / f"{store.name}.json"
+    try:
+        with locked(store, _patience(folder, say)):
+            if store.is_dir():
+                say(f"{stage} is shared: {relative(store)}")
+            elif failed.is_file():
+                return read_json(failed)
+            elif (reason := _make(stage, store, folder, given, way, say)) is not None:
+                if failed.parent.is_dir() and INTERRUPTED not in reason:
+                    write_json(failed, f"{reason} (as in {folder.name})")
+                return reason
+    except _Stopped:
+        return f"{INTERRUPTED}: {stage} was not begun"
+    _take(stage, store, folder, given)
+    return None
+
+
+class _Stopped(Exception):
+    """The batch ends while one of its runs waits for what another batch is making."""
+
+
+def _patience(folder: Path, say: Say) -> Progress:
+    """Waiting that says so once, and ends with its batch."""
+    said = []
+
+    def wait(done: int, total: int, text: str) -> None:
+        if execution.stopping.is_set() or (folder.parent / STOP).exists():
+            raise _Stopped
+        if not said:
+            say(text)
+            said.append(text)
+
+    return wait
+
+
+def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], way: Way, say: Say) -> str | None:
+    """Execute a stage until it succeeds or was tried often enough; None, or why it failed."""
+    for left in range(way.retries, -1, -1):
+        for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
+            shutil.rmtree(stale, ignore_errors=True)
+        attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}")  # a dying maker may still write into its own
+        say(f"{stage} ...")
+        try:
+            reason = _attempt(stage, attempt, folder, given, way.jobs)
+            if reason is None:
+                os.rename(attempt, store)
+                return None
+        finally:
+            shutil.rmtree(attempt, ignore_errors=True)
+        if INTERRUPTED in reason or not left:
+            break
+        say(f"{stage} failed, {left} more to try: {reason}")
+    return reason
+
+
+def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], jobs: int) -> str | None:
+    """Execute a stage in a folder of its own, beside what the run has from earlier stages; None, or why it failed.
+
+    A failed notebook and its record go to the run.
+    """
+    attempt.mkdir(parents=True)
+    earlier = runs.records(folder)
+    for other in stages.STAGES[: stages.STAGES.index(stage)]:
+        for file in earlier.get(other, {}).get("files", []):
+            refer(folder / file, attempt / file)
+    if earlier:
+        write_json(attempt / "run.json", earlier)
+    before = {path: path.stat().st_mtime_ns for path in attempt.rglob("*") if path.is_file()}
+    notebook = attempt / f"{stage}.ipynb"
+    parameters = stages.reduced(stage, given) | {"run_dir": relative(attempt)}
+    reason = execute_notebook(stage, notebook, parameters, jobs, folder / "run.log")
+    record = runs.records(attempt).get(stage, {})
+    if reason is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if notebook.is_file():
+            os.replace(notebook, folder / notebook.name)
+        _record(folder, stage, record | {"status": "failed", "reason": reason, "files": []}, given)
+        return reason
+    left = {"run.json", notebook.name} | (NAMED_BY_DEFAULT if stage == "train" else set())
+    made = (path for path in attempt.rglob("*") if path.is_file() and before.get(path) != path.stat().st_mtime_ns)
+    files = sorted(str(path.relative_to(attempt)) for path in made if path.name not in left)
+    write_json(attempt / "run.json", earlier | {stage: record | {"status": "finished", "files": files}})
+    return None
+
+
+def _take(stage: str, store: Path, folder: Path, given: Mapping[str, Any]) -> None:
+    """Give a run a finished stage: files, record, and last of all the notebook, which says that it is there."""
+    record = runs.records(store)[stage]
+    for file in record["files"]:
+        refer(store / file, folder / file)
+    _record(folder, stage, record | {"made_in": relative(store)}, given)
+    refer(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")
+
+
+def refer(source: Path, target: Path) -> None:
+    """Put a relative link to a file, or a copy where the disk has no links, in place of what was there."""
+    temporary = beside(target)
+    try:
+        os.symlink(os.path.relpath(source.resolve(), target.parent.resolve()), temporary)
+    except OSError:
+        shutil.copy2(source, temporary)
+    os.replace(temporary, target)
+
+
+def _record(folder: Path, stage: str, record: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Keep a stage's record with the run's own parameters, those that the stage does not depend on included."""
+    parameters = Params.read(given | {"run_dir": relative(folder)}).model_dump()
+    write_json(folder / "run.json", runs.records(folder) | {stage: {**record, "parameters": parameters}})
+
+
+def relative(path: Path) -> str:
+    """A path as it is recorded: from the project's root where it is below it."""
+    root = runs.project_root()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)

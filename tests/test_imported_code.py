@@ -1,0 +1,131 @@
+"""The version of a notebook's code changes with what it runs, and with nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from tadlib.workbook import imported_code, stages
+
+FILES = {
+    "__init__.py": '"""The package."""',
+    "detector/__init__.py": "",
+    "detector/network.py": "from tadlib.detector import layers\n\ndef forward(x):\n    return layers.add(x)\n",
+    "detector/layers.py": "def add(x):\n    return x + 1\n",
+    "detector/other.py": "ONE = 1\n",
+    "ideas/__init__.py": "from importlib import import_module\ndef asked(name):\n    return import_module(name)\n",
+    "ideas/salience.py": "ONE = 1\n",
+    "naming/text.py": "ONE = 1\n",
+    "naming/texts.json": "{}",
+    "workbook/__init__.py": "",
+    "workbook/cli.py": "ONE = 1\n",
+    "workbook/display.py": "ONE = 1\n",
+    "workbook/figures/__init__.py": "from tadlib.workbook.figures import bars\n",
+    "workbook/figures/bars.py": "ONE = 1\n",
+    "workbook/steps/__init__.py": "\n".join(
+        f"from tadlib.workbook.steps.{module} import {name}" for module, name in (("train", "fit"), ("tell", "say"))
+    ),
+    "workbook/steps/train.py": 'def fit():\n    """Fit."""\n    from tadlib.detector.network import forward\n',
+    "workbook/steps/tell.py": "from tadlib.naming.text import ONE\ndef say():\n    return ONE\n",
+}
+CELLS = ["# Train.\nfrom tadlib import ideas\nfrom tadlib.workbook import display, figures, steps", "steps.fit()"]
+CELLS += ["ideas.asked('x')"]
+
+
+def write(path: Path, *cells: str, title: str = "# Train") -> None:
+    made = [{"cell_type": "markdown", "source": title}, *({"cell_type": "code", "source": each} for each in cells)]
+    path.write_text(json.dumps({"cells": made}))
+
+
+@pytest.fixture
+def notebook(tmp_path, monkeypatch):
+    """A notebook that imports from a small package beside it."""
+    for name, text in FILES.items():
+        path = tmp_path / "tadlib" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(imported_code.tadlib, "__file__", str(tmp_path / "tadlib" / "__init__.py"))
+    path = tmp_path / "train.ipynb"
+    write(path, *CELLS)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("detector/layers.py", "def add(x):\n    return x + 2\n"),
+        ("detector/network.py", FILES["detector/network.py"].replace("layers.add(x)", "x")),
+        ("ideas/salience.py", "ONE = 2\n"),
+        ("naming/texts.json", '{"a": "b"}'),
+        ("workbook/steps/train.py", "def fit():\n    pass\n"),
+    ],
+)
+def test_what_is_imported_counts(notebook, name, text):
+    before = imported_code.version(notebook)
+    (notebook.parent / "tadlib" / name).write_text(text)
+    assert imported_code.version(notebook) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("detector/layers.py", '"""Layers."""\n\n\ndef add(x):\n    """One more."""\n    return x + 1  # why\n'),
+        ("detector/other.py", "ONE = 2\n"),
+        ("naming/text.py", "ONE = 2\n"),
+        ("workbook/cli.py", "ONE = 2\n"),
+        ("workbook/display.py", "ONE = 2\n"),
+        ("workbook/figures/bars.py", "ONE = 2\n"),
+        ("workbook/steps/tell.py", "ONE = 2\n"),
+        ("detector/.#layers.py", "what an editor leaves"),
+    ],
+)
+def test_what_is_not_imported_shows_or_explains_does_not_count(notebook, name, text):
+    before = imported_code.version(notebook)
+    (notebook.parent / "tadlib" / name).write_text(text)
+    assert imported_code.version(notebook) == before
+
+
+def test_cells_count_and_their_comments_and_texts_do_not(notebook):
+    before = imported_code.version(notebook)
+    write(notebook, *CELLS[:2], CELLS[2] + "  # why", title="# Other words")
+    assert imported_code.version(notebook) == before
+    write(notebook, *CELLS, "steps.say()")
+    assert imported_code.version(notebook) != before
+    write(notebook, *CELLS, "%matplotlib inline")
+    assert imported_code.version(notebook) != before
+
+
+def test_training_knows_its_network_and_no_figure_command_or_report(monkeypatch):
+    read = []
+    code = imported_code._code
+    monkeypatch.setattr(imported_code, "_code", lambda path, changed: read.append(path) or code(path, changed))
+    imported_code.version(ROOT / "notebooks" / "train.ipynb")
+    names = {path.relative_to(ROOT / "tadlib").as_posix() for path in read if path.is_relative_to(ROOT / "tadlib")}
+    assert {"detector/network.py", "detector/losses.py", "data/windows.py", "segments.py"} <= names
+    shows = (
+        "figures",
+        "cli",
+        "report",
+        "comparison",
+        "batch",
+        "plans",
+        "display",
+        "steps/detect.py",
+        "steps/comparing",
+    )
+    assert not [name for name in names if name.startswith(tuple(f"workbook/{each}" for each in shows))]
+
+
+def test_libraries_and_the_stages_before_are_part_of_a_version(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    for stage in stages.STAGES:
+        write(tmp_path / "notebooks" / f"{stage}.ipynb", "1")
+    before = {stage: stages.code_version(stage) for stage in stages.STAGES}
+    write(tmp_path / "notebooks" / "train.ipynb", "2")
+    assert [stages.code_version(stage) != before[stage] for stage in stages.STAGES] == [False, True, True, True]
+    before = stages.code_version("prepare")
+    monkeypatch.setattr(stages, "_libraries", lambda: ["torch of tomorrow"])
+    assert stages.code_version("prepare") != before
