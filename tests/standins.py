@@ -5,17 +5,12 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import pytest
 import stubs
 import torch
 import yaml
 from conftest import ROOT
 
-from tadlib.data.annotations import Action, Video
-from tadlib.data.batches import Cut, Extras, Target, WindowSet
-from tadlib.detector.losses import Criterion
-from tadlib.detector.network import ConditionalDetr, Outputs, Switches
-from tadlib.detector.training import Recipe, fit
+from tadlib.data.annotations import Video
 from tadlib.workbook.params import Params
 
 
@@ -68,193 +63,13 @@ def params(folder, **given):
     return Params.read({"dataset": str(folder), "data_dir": str(folder.parent), "stride": 8} | given)
 
 
-CHANNELS = 6
-
-
-SNIPPETS = 16  # of one second each
-
-
-QUICK = Recipe(epochs=5, batch_size=2, lr=1e-2)
-
-
-class Stopped(Exception):
-    """What stands in for a power cut."""
-
-
-class Shining:
-    """Features that are large where something happens."""
-
-    def __init__(self, videos: list[Video]) -> None:
-        self.actions = {video.id: video.actions for video in videos}
-
-    def read(self, video_id: str) -> np.ndarray:
-        features = np.random.default_rng(int(video_id)).normal(size=(SNIPPETS, CHANNELS)).astype(np.float32)
-        for action in self.actions[video_id]:
-            features[int(action.start) : int(action.end)] += 4 * np.arange(CHANNELS) - 8
-        return features
-
-
-def windows(*actions: tuple[tuple[int, int], ...], classes: list[str] | None = None, names: str = "") -> WindowSet:
-    """One window per video, of which the actions' starts and ends are given; `names` has a letter per video."""
-    videos = [
-        Video(
-            str(number),
-            SNIPPETS,
-            8,
-            "val",
-            tuple(Action(*segment, (names or "a" * len(actions))[number]) for segment in times),
-        )
-        for number, times in enumerate(actions)
-    ]
-    return WindowSet(videos, Shining(videos), 8, Cut(length=SNIPPETS), classes)
-
-
-def some(number: int) -> WindowSet:
-    """Windows with one action each."""
-    return windows(*(((1 + place % 6, 8 + place % 7),) for place in range(number)))
-
-
-def network(**words) -> ConditionalDetr:
-    torch.manual_seed(0)
-    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
-    small |= {"feature_noise": 0.0, "feature_shift": 0.0}
-    return ConditionalDetr(CHANNELS, **(small | words))
-
-
-def parameters(model: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([tensor.detach().flatten() for tensor in model.state_dict().values()])
-
-
-def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name not in ("seconds", "memory")} for row in history]
-
-
-def stop_after(epochs: int):
-    """A Progress that lets so many epochs be saved."""
-
-    def progress(done: int, total: int, text: str) -> None:
-        if done > epochs:
-            raise Stopped
-
-    return progress
-
-
-def trained(recipe: Recipe = QUICK, number: int = 5, seed: int = 0, **words):
-    """A network, trained, and its history."""
-    model = network()
-    history = fit(model, some(number), recipe, seed=seed, **words)
-    return model, history
-
-
-def step_of(recipe: Recipe, found_in: WindowSet, texts: torch.Tensor | None = None, **words) -> torch.Tensor:
-    """What training adds to the parameters; in 64 bits, as Adam makes much of rounding errors."""
-    model = network(dropout=0.0, **words).double()
-    model.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(), *inputs[1:]))
-    before = parameters(model)
-    fit(model, found_in, recipe, texts=texts)
-    return parameters(model) - before
-
-
-ON = {
-    "salience": Switches(salience="bce"),
-    "softmax salience": Switches(salience="ce"),
-    "mask": Switches(salience="mask"),
-    "rectifying": Switches(refine="attention"),
-    "two rectifying layers": Switches(refine="attention", refine_layers=2, refine_residual=False),
-    "mean rectifying": Switches(refine="mean"),
-    "max rectifying": Switches(refine="max"),
-    "joining rectifying": Switches(refine="mean", refine_residual=False, refine_join="first_half"),
-    "projecting rectifying": Switches(refine="mean", refine_residual=False, refine_join="projected"),
-    "rectifying alone": Switches(refine="mean", refine_residual=False, refine_join="alone"),
-    "iterative": Switches(iterative=True),
-    "drawn centres": Switches(centres="drawn"),
-    "published": Switches(system="published"),
-    "published, rectified": Switches(system="published", refine="attention", refine_residual=False, salience="bce"),
-    "published, drawn centres": Switches(system="published", centres="drawn"),
-    "learned positions": Switches(positions="learned"),
-    "quality": Switches(quality=True),
-    "text fused in": Switches(fuse_text=True),
-    "segmentation of the memory": Switches(segmentation="memory"),
-    "everything": Switches("ce", "attention", 2, False, True, "drawn", "learned", True, True, "memory"),
-}
-
-
-EACH = pytest.mark.parametrize("switches", ON.values(), ids=ON)
-
-
-TEXTS = torch.eye(CHANNELS)[:2]
-
-
-def switched(switches: Switches, **words):
-    """A small network whose answers depend on all its parts."""
-    model = network(switches=switches, **words).eval()
-    for last in (model.segment[-1], model.scale[-1], *([model.fuse.attention.out] if model.fuse else [])):
-        torch.nn.init.normal_(last.weight, std=0.3)
-    return model
-
-
-def features(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, CHANNELS, generator=torch.Generator().manual_seed(1))
-
-
-def padded(lengths: list[int]) -> torch.Tensor:
-    return torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
-
-
-def valid(outputs, lengths: list[int]) -> list[torch.Tensor]:
-    """Every tensor among the outputs, of snippets only the real ones."""
-    real = ~padded(lengths)
-    whole = [part for layer in (outputs, *outputs.earlier) for part in layer[:2]]
-    of_snippets = [outputs.salience_logits, outputs.snippet_embeddings]
-    whole += [outputs.quality_logits] if outputs.quality_logits is not None else []
-    return whole + [part[:, : max(lengths)][real] for part in of_snippets if part is not None]
-
-
-def recipe(switches: Switches, epochs: int, **words) -> Recipe:
-    weights = {"loss_class": 3.0, "loss_l1": 5.0, "loss_giou": 2.0}
-    weights |= {"loss_salience": 1.0} if switches.salience != "none" else {}
-    weights |= {"loss_quality": 4.0} if switches.quality else {}
-    weights |= {"loss_segmentation": 1.0} if switches.segmentation != "none" else {}
-    same = {"batch_size": 2, "lr": 2e-3, "weights": weights, "criterion": Criterion(salience=switches.salience)}
-    return Recipe(epochs=epochs, **(same | words))
-
-
-def learnable(**extras) -> WindowSet:
-    """Two windows with an action each, of two classes."""
-    plain = windows(((2, 6),), ((5, 13),), names="xy")
-    videos, store = list(plain._videos.values()), plain._shelf.store
-    return WindowSet(videos, store, 8, Cut(length=SNIPPETS), extras=Extras(names=("x", "y"), **extras))
-
-
-def target(*rows: tuple[float, float], labels: tuple[int, ...] | None = None) -> Target:
-    """Actions given as (centre, width)."""
-    labels = (0,) * len(rows) if labels is None else labels
-    return Target(torch.tensor(rows, dtype=torch.float32).reshape(-1, 2), torch.tensor(labels, dtype=torch.int64))
-
-
-def answers(segments_cw: list, logits: list, **words) -> Outputs:
-    """Outputs for one window."""
-    return Outputs(torch.tensor([segments_cw]), torch.tensor([logits]), words.pop("embeddings", None), **words)
-
-
-def random_case(queries: int, actions: list[int], classes: int, seed: int):
-    generator = torch.Generator().manual_seed(seed)
-    segments_cw = torch.rand(len(actions), queries, 2, generator=generator)
-    logits = 3 * torch.randn(len(actions), queries, classes, generator=generator)
-    targets = [
-        Target(torch.rand(number, 2, generator=generator), torch.randint(classes, (number,), generator=generator))
-        for number in actions
-    ]
-    return segments_cw, logits, targets
-
-
-def execute(stage: str, folder: Path, parameters: dict) -> subprocess.CompletedProcess:
+def execute(stage: str, folder: Path, parameters: dict, project: Path = ROOT) -> subprocess.CompletedProcess:
     """One notebook of the project by papermill, into a run directory."""
     folder.mkdir(parents=True, exist_ok=True)
     given = yaml.safe_dump(parameters | {"run_dir": str(folder)})
     return stubs.papermill(
         str(ROOT / "notebooks" / f"{stage}.ipynb"), str(folder / f"{stage}.ipynb"), "-y", given, "--no-progress-bar",
-        cwd=ROOT, timeout=600,
+        cwd=project, timeout=600,
     )  # fmt: skip
 
 

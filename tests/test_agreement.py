@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from notebook import run_cells
 
 from tadlib.detector.proposals import LEAST_AGREEMENT, Proposals, agreeing
 from tadlib.segments import pairwise_tiou
-from tadlib.workbook import runs, steps
+from tadlib.workbook import steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import watching
 from tadlib.workbook.steps.answers import kept
@@ -30,10 +31,9 @@ def test_where_nobody_else_proposes_anything_the_order_stays():
 
 
 def test_proposals_that_agree_win_before_overlaps_are_thinned(tiny, tmp_path):
-    params = Params.check(tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1, "agreement": 0.5})
-    data = steps.gather(params)
-    model, _ = steps.train(data, steps.training_windows(data, params), params, runs.start("train", params))
-    answers, windows = steps.answer(model, data, params)
+    given = tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1, "agreement": 0.5}
+    made = run_cells("train", "answers = answer", **given)
+    params, data, answers, windows = made.params, made.data, made.answers, made.test_windows
     beside = steps.groups_beside(data, params)
     assert beside is not None and beside.keys() == {video.id for video in data.scored}
     many = params.model_copy(update={"nms": "none", "top_k": 10_000})
@@ -49,10 +49,8 @@ def test_proposals_that_agree_win_before_overlaps_are_thinned(tiny, tmp_path):
 
 def test_proposals_may_be_thinned_class_by_class_once_they_have_names(tiny, tmp_path):
     given = tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1, "nms": "hard", "nms_tiou": 0.3}
-    params = Params.check(given)
-    data = steps.gather(params)
-    model, _ = steps.train(data, steps.training_windows(data, params), params, runs.start("train", params))
-    answers, windows = steps.answer(model, data, params)
+    made = run_cells("train", "answers = answer", **given)
+    params, data, answers, windows = made.params, made.data, made.answers, made.test_windows
     by_class = params.model_copy(update={"nms_per": "class"})
     among_all, each = (steps.name(data, steps.propose(answers, windows, how, None), how) for how in (params, by_class))
     crowded = 0
@@ -81,14 +79,8 @@ def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_a
     histories = {}
     for share in (0.0, 0.5):
         given = common | {"agreement": share, "run_dir": str(tmp_path / f"run{share}")}
-        params = Params.check(given)
-        data = steps.gather(params)
-        run, windows = runs.start("train", params), steps.training_windows(data, params)
-        model, history = steps.train(data, windows, params, run)
-        proposals = steps.propose(*steps.answer(model, data, params), params, steps.groups_beside(data, params))
-        (ours,) = [
-            row for row in steps.compare(data, steps.name(data, proposals, params), params) if row["role"] == "ours"
-        ]
+        made = run_cells("train", "table = ", **given)
+        history, (ours,) = made.trainer.history, [row for row in made.table if row["role"] == "ours"]
         assert history[-1][watching.NAMED] == pytest.approx(ours["mAP"], abs=1e-9)
         histories[share] = history[-1]
     assert histories[0.0][watching.SEEN] == histories[0.5][watching.SEEN]

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from detectors import features, lively, padded
 
 from tadlib.detector.layers import SHORT, Attention, _two_products
-from tadlib.detector.network import ConditionalDetr
 
 
 @pytest.mark.parametrize("lengths", [[7, 7], [7, 3]])
@@ -27,12 +27,8 @@ def test_bfloat16_attends_as_full_precision_does_at_any_length(snippets):
 
 
 def test_full_windows_share_positions_in_half_precision_and_answer_as_padded_ones_do():
-    torch.manual_seed(0)
-    model = ConditionalDetr(6, queries=5, width=16, heads=2, encoder_layers=1, decoder_layers=2).eval()
-    torch.nn.init.normal_(model.segment[-1].weight, std=0.3)
-    x, full = torch.randn(2, 9, 6), torch.zeros(2, 9, dtype=torch.bool)
-    longer = torch.cat([x, torch.zeros(2, 1, 6)], dim=1)
-    padded = torch.arange(10).expand(2, -1) >= 9
-    with torch.autocast("cpu", torch.bfloat16):
-        shared, own = model(x, full), model(longer, padded)
+    model, x = lively(), features(2, 9)
+    model.dtype = torch.bfloat16
+    shared = model(x, padded([9, 9]))
+    own = model(torch.cat([x, torch.zeros_like(x[:, :1])], dim=1), torch.arange(10).expand(2, -1) >= 9)
     torch.testing.assert_close(shared.segments_cw, own.segments_cw, atol=2e-2, rtol=0)

@@ -9,10 +9,9 @@ import shutil
 
 import pytest
 from conftest import ROOT
+from notebook import run_cells
 
 from tadlib.evaluation.statistics import spread
-from tadlib.workbook import runs, steps
-from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
 from tadlib.workbook.steps import watching
 
@@ -30,9 +29,8 @@ def data_dir(tmp_path_factory, shared_data):
 
 def curves(tmp_path, **words) -> dict[str, list[float]]:
     """What a detector is worth on the scored classes after every epoch, class-agnostic and with names."""
-    params = Params.check({"curves": True, "run_dir": str(tmp_path / "run")} | words)
-    data = steps.gather(params)
-    history = steps.train(data, steps.training_windows(data, params), params, runs.start("train", params))[1]
+    words = {"curves": True, "run_dir": str(tmp_path / "run")} | words
+    history = run_cells("train", "trainer.epochs()", **words).trainer.history
     found = {name: [row[name] for row in history] for name in SCORED}
     for name, row in found.items():
         print(f"{words}: {name}: last epoch {row[-1]:.3f}, best {max(row):.3f}, ratio {row[-1] / max(row):.3f}")

@@ -1,41 +1,40 @@
 """On a CUDA device: the numbers of the CPU, every switch, both half precisions, resuming, and the notebooks."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
-from standins import (
+from detectors import (
+    CHANNELS,
     EACH,
     QUICK,
     TEXTS,
     Stopped,
-    execute,
     features,
     learnable,
+    lively,
     network,
     padded,
     parameters,
-    recipe,
     some,
     stop_after,
-    switched,
     trained,
     valid,
     without_clock,
 )
+from standins import execute
 from videos import steady, write_video
 
 from tadlib import segments
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import load_encoder
 from tadlib.data.features import FeatureStore, extract
+from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.matching import match
-from tadlib.detector.network import Outputs, Switches
 from tadlib.detector.proposals import answer
-from tadlib.detector.training import Recipe, fit
+from tadlib.detector.training import fit
 from tadlib.devices import CPU
 from tadlib.files import read_json
+from tadlib.ideas.episodes import each_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 CUDA = torch.device("cuda")
@@ -47,14 +46,6 @@ def on(device: torch.device, *tensors: torch.Tensor) -> list[torch.Tensor]:
 
 def agree(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(ours.cpu(), theirs.cpu(), atol=tolerance, rtol=tolerance)
-
-
-def back(outputs: Outputs) -> Outputs:
-    """The same answers on the CPU."""
-    there = {name: value for name, value in outputs._asdict().items() if value is not None}
-    return outputs._replace(
-        **{name: tuple(map(back, value)) if name == "earlier" else value.cpu() for name, value in there.items()}
-    )
 
 
 @pytest.mark.parametrize("name", ["roi_align", "roi_mean"])
@@ -87,70 +78,78 @@ def test_matching_is_that_of_the_cpu():
 
 
 @EACH
-def test_a_network_answers_as_on_the_cpu(switches):
-    model, x, lengths = switched(switches), features(3, 9), [9, 5, 1]
+def test_a_network_answers_as_on_the_cpu(words):
+    model, x, lengths = lively(**words), features(3, 9), [9, 5, 1]
     with torch.no_grad():
         theirs = valid(model(x, padded(lengths), TEXTS), lengths)
-        there = model.to(CUDA)(*on(CUDA, x, padded(lengths), TEXTS))
-    for ours, other in zip(valid(back(there), lengths), theirs, strict=True):
+        there = valid(model.to(CUDA)(*on(CUDA, x, padded(lengths), TEXTS)), lengths)
+    for ours, other in zip(there, theirs, strict=True):
         agree(ours, other, 1e-4)
 
 
 @EACH
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_two_windows_are_learned_in_every_precision(switches, dtype):
-    model = network(width=64, queries=10, dropout=0.0, switches=switches)
-    history = fit(model, learnable(), recipe(switches, 60), texts=TEXTS, device=CUDA, dtype=dtype)
+def test_two_windows_are_learned_in_every_precision(words, dtype):
+    model = network(**({"width": 64, "queries": 10, "dropout": 0.0} | words))
+    history = fit(model, learnable(), epochs=60, batch_size=2, lr=2e-3, texts=TEXTS, device=CUDA, dtype=dtype)
     assert history[-1]["loss"] < history[0]["loss"] / 1.5 and history[-1]["memory"] > 0
 
 
 def test_losses_are_those_of_the_cpu():
-    same = Recipe(epochs=3, batch_size=2, lr=1e-3)
-    rows = [fit(network(dropout=0.0), some(5), same, device=device) for device in (CPU, CUDA)]
+    same = {"epochs": 3, "batch_size": 2, "lr": 1e-3}
+    rows = [fit(network(dropout=0.0), some(5), **same, device=device) for device in (CPU, CUDA)]
     for theirs, ours in zip(*rows, strict=True):
         for name in ("loss", "loss_class", "loss_l1", "loss_giou", "matched_tiou"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
 
 
-@pytest.mark.parametrize("words", [{"episodes": 0.3}, {"ema": True}, {"accumulate": 2}, {"aux_loss": False}], ids=str)
-def test_what_a_recipe_adds_runs_there(words):
-    history = fit(network(text_dim=6), learnable(), Recipe(epochs=2, batch_size=2, **words), texts=TEXTS, device=CUDA)
+WORDS = {
+    "episodes": {"each_batch": each_batch(learnable(), 0.5)},
+    "average": {"ema": True},
+    "accumulated": {"accumulate": 2},
+    "the last layer alone": {"criterion": DetectionLoss(aux_loss=False)},
+}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_what_can_be_asked_of_a_training_runs_there(words):
+    same = {"epochs": 2, "batch_size": 2, "texts": TEXTS, "device": CUDA}
+    history = fit(network(embedding_dim=CHANNELS), learnable(), **same, **words)
     assert np.isfinite([row["loss"] for row in history]).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_what_was_interrupted_goes_on_to_the_same_numbers(dtype, tmp_path):
-    words = {"device": CUDA, "dtype": dtype, "checkpoint": tmp_path / "state.pt"}
-    exact = replace(QUICK, deterministic=True)
-    whole, history = trained(exact, device=CUDA, dtype=dtype)
+    words = {"device": CUDA, "dtype": dtype, "deterministic": True}
+    whole, history = trained(**words)
     with pytest.raises(Stopped):
-        trained(exact, progress=stop_after(2), **words)
-    resumed, went_on = trained(exact, **words)
+        trained(**words, checkpoint=tmp_path / "state.pt", progress=stop_after(2))
+    resumed, went_on = trained(**words, checkpoint=tmp_path / "state.pt")
     assert torch.equal(parameters(whole), parameters(resumed))
     assert without_clock(went_on) == without_clock(history)
 
 
 def test_compiled_it_learns_the_same_within_rounding(unchecked):
     def losses(compiled: bool) -> list[float]:
-        recipe = replace(QUICK, compile=compiled, lr=1e-3)
-        return [row["loss"] for row in fit(network(dropout=0.0), some(5), recipe, device=CUDA)]
+        words = QUICK | {"compile": compiled, "lr": 1e-3, "device": CUDA}
+        return [row["loss"] for row in fit(network(dropout=0.0), some(5), **words)]
 
     assert losses(True) == pytest.approx(losses(False), rel=0.01)
 
 
 def test_what_a_recorded_network_answered_stays(unchecked):
-    model, given = switched(Switches()).to(CUDA), on(CUDA, features(2, 9), padded([9, 9]))
-    compiled = model.compiled()
+    model, given = lively(dropout=0.0).to(CUDA).train(), on(CUDA, features(2, 9), padded([9, 9]))
+    model.compile_training()
     with torch.no_grad():
-        first = compiled(*given)
+        first = model(*given)
         before = first.segments_cw.clone()
-        compiled(given[0] + 1, given[1])
+        model(given[0] + 1, given[1])
     assert torch.equal(first.segments_cw, before)
 
 
 def test_answers_come_back_as_those_of_the_cpu():
     model, _ = trained()
-    theirs, ours = (answer(model, some(5), device=device) for device in (CPU, CUDA))
+    theirs, ours = (answer(model.to(device), some(5)) for device in (CPU, CUDA))
     agree(ours.segments_cw, theirs.segments_cw, 1e-4)
     agree(ours.scores, theirs.scores, 1e-4)
 

@@ -4,8 +4,11 @@ import importlib.util
 import math
 
 import pytest
+import torch
+from notebook import run_cells
 from standins import WORDS
 
+from tadlib.detector.proposals import answer
 from tadlib.workbook import runs, stages, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.switches import DetectorSwitches
@@ -44,12 +47,13 @@ def test_every_word_of_training_is_among_them_and_so_is_every_switch():
 def test_a_word_trains_on_the_demo_and_its_run_finishes(words, tmp_path):
     if words.get("tensorboard") and not importlib.util.find_spec("tensorboard"):
         pytest.skip("tensorboard is not installed")
-    params = Params.check({"dataset": "demo", "split": 50, "epochs": 2, "run_dir": str(tmp_path / "run")} | words)
-    data, run = steps.gather(params), runs.start("train", params)
-    history = steps.train(data, steps.training_windows(data, params), params, run)[1]
+    words = {"dataset": "demo", "split": 50, "epochs": 2, "run_dir": str(tmp_path / "run")} | words
+    made = run_cells("train", "proposals = merge", **words)
+    params, data, run, history, proposals = made.params, made.data, made.run, made.trainer.history, made.proposals
     assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
-    answers = steps.answer(steps.load_detector(data, params, run), data, params)
-    proposals = steps.propose(*answers, params, steps.groups_beside(data, params))
+    texts = steps.texts_read(data, params, data.competing)
+    again = answer(steps.load_detector(data, params, run), made.test_windows, texts=texts)
+    assert torch.equal(again.scores, made.answers.scores)
     assert proposals.keys() == {video.id for video in data.scored}
     assert sum(len(found.scores) for found in proposals.values()) >= len(proposals)
     assert all(found.segments.isfinite().all() and found.scores.isfinite().all() for found in proposals.values())
@@ -57,4 +61,4 @@ def test_a_word_trains_on_the_demo_and_its_run_finishes(words, tmp_path):
     result = steps.summarise(data, steps.compare(data, detections, params), proposals, detections, params)
     assert all(math.isfinite(value) for value in result.values() if isinstance(value, float)) and result["AR@100"] > 0
     run.finish(result, data=data.fingerprint)
-    assert [each["stages"] for each in runs.load(tmp_path)] == [{"train": "finished"}]
+    assert runs.records(tmp_path / "run")["train"]["status"] == "finished"

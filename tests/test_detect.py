@@ -11,11 +11,13 @@ import pytest
 import torch
 from videos import steady, turn, write_sound, write_video
 
+from tadlib import ideas
 from tadlib.data import features, own
 from tadlib.data.annotations import Action
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import frames_at, look, snippets
+from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
@@ -23,11 +25,19 @@ from tadlib.workbook import runs, steps
 from tadlib.workbook.asking import Asking
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
-from tadlib.workbook.steps import detected, detector
+from tadlib.workbook.steps import detected
 from tadlib.workbook.steps.asked import BACKGROUND
 
 SMALL = {"encoder": DEMO, "dataset": "nowhere", "stride": 4, "width": 16, "heads": 2, "queries": 6, "window": 16}
 SMALL |= {"encoder_layers": 1, "decoder_layers": 1}
+
+
+def network(params, channels=128):
+    """An untrained detector of one seen class."""
+    embedding_dim = {"foreground": None, "none": 1}.get(params.target, channels)
+    sizes = ("width", "heads", "queries", "encoder_layers", "decoder_layers")
+    sizes = {name: getattr(params, name) for name in sizes}
+    return ConditionalDETR(channels, embedding_dim=embedding_dim, additions=ideas.additions(params), **sizes)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +49,8 @@ def run(tmp_path_factory):
     params = Params.check(SMALL | {"pretrained": str(folder / "clip.pt")})
     about = {"classes": ["Diving", "GolfSwing"], "seen": ["Diving"], "snippet_seconds": 0.25}
     about["features"] = f"{load_encoder(DEMO, params.pretrained, torch.device('cpu')).key}_stride4"
-    model = detector.network(128, params, 1)
-    torch.save({"model": model.state_dict(), "params": params.model_dump(), "about": about}, folder / "checkpoint.pt")
+    model = network(params)
+    torch.save({"network": model.saved(), "params": params.model_dump(), "about": about}, folder / "checkpoint.pt")
     return folder
 
 
@@ -89,9 +99,9 @@ def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_p
     ("change", "told"),
     [
         (lambda saved: saved.pop("params"), "has no params"),
-        (lambda saved: saved.pop("model"), "has no model"),
+        (lambda saved: saved.pop("network"), "has no network"),
         (lambda saved: saved["params"].update(spilt=3), "holds parameters .*unknown parameter 'spilt'"),
-        (lambda saved: saved["model"].pop("project.weight"), "has weights of another network .*project.weight"),
+        (lambda saved: saved["network"]["weights"].pop("project.weight"), "holds another network .*project.weight"),
     ],
 )
 def test_a_checkpoint_that_lacks_something_is_named_with_what_to_do(change, told, run, video, tmp_path):
@@ -106,7 +116,7 @@ def test_a_checkpoint_that_lacks_something_is_named_with_what_to_do(change, told
 def test_a_run_that_reads_texts_answers_with_its_classes_and_the_words(words, run, video, tmp_path):
     saved = torch.load(run / "checkpoint.pt", weights_only=True)
     params = Params.check(saved["params"] | words)
-    saved |= {"params": params.model_dump(), "model": detector.network(128, params, 1).state_dict()}
+    saved |= {"params": params.model_dump(), "network": network(params).saved()}
     torch.save(saved, tmp_path / "checkpoint.pt")
     words = [f"word {n}" for n in range(50)]
     few, many = (
@@ -274,8 +284,8 @@ def test_another_encoder_is_said_and_another_width_refused(run, video, tmp_path)
     question = asked(tmp_path, video, tmp_path)
     assert "WARNING, encoder" in detected.warnings(question)
     assert "WARNING, encoder" not in detected.warnings(asked(run, video, tmp_path))
-    wide = detector.network(64, Params.check(saved["params"]), 1)
-    torch.save(other | {"model": wide.state_dict()}, tmp_path / "checkpoint.pt")
+    wide = network(Params.check(saved["params"]), 64)
+    torch.save(other | {"network": wide.saved()}, tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match="reads features of 64 channels, tad-demo gives 128"):
         steps.detect(question)
 
@@ -340,12 +350,10 @@ def test_without_any_run_the_demo_is_trained_on(tmp_path, monkeypatch, run):
     (tmp_path / "outputs").mkdir()
     detect = importlib.import_module("tadlib.workbook.steps.detect")
     called = []
-    monkeypatch.setattr(
-        detect, "gather", lambda params, progress: called.append(params) or (_ for _ in ()).throw(KeyError)
-    )
-    with pytest.raises(KeyError):
+    monkeypatch.setattr(detect, "execute_notebook", lambda stage, *_: called.append(stage) or "no time")
+    with pytest.raises(RunError, match="training on the demo failed in .*train.ipynb: no time"):
         detect.trained_run(Asking.check({}))
-    assert called[0].dataset == "demo" and detect.trained_run(Asking.check({"detector": "none"})) is None
+    assert called == ["train"] and detect.trained_run(Asking.check({"detector": "none"})) is None
     (tmp_path / "outputs" / "a").mkdir()
     (tmp_path / "outputs" / "a" / "checkpoint.pt").touch()
     assert detect.trained_run(Asking.check({})) == tmp_path / "outputs" / "a" / "checkpoint.pt"

@@ -5,29 +5,36 @@ import math
 
 import pytest
 import torch
+from notebook import run_cells
 from standins import SIMULATED_CLASSES, SMALL, WORDS
 
 from tadlib.data.windows import cover
-from tadlib.detector.losses import Criterion
-from tadlib.detector.matching import Costs
-from tadlib.detector.proposals import Proposals
+from tadlib.detector.network import ConditionalDETR
+from tadlib.detector.proposals import Proposals, answer
 from tadlib.evaluation import baselines
 from tadlib.workbook import runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import watching
-from tadlib.workbook.steps.answers import without_names
+from tadlib.workbook.steps.answers import texts_read, windows_of, without_names
 from tadlib.workbook.steps.data import true_segments
-from tadlib.workbook.steps.detector import network, recipe_of
+
+
+def cells(simulated_folder, until, **words):
+    """What the cells of train.ipynb define up to one with a text."""
+    return run_cells("train", until, **(SMALL | {"dataset": str(simulated_folder)} | words))
 
 
 def trained(simulated_folder, tmp_path, **words):
     """A run with these words: its parameters, data, run, model and history."""
-    params = Params.check(SMALL | {"dataset": str(simulated_folder), "run_dir": str(tmp_path / "run")} | words)
-    data = steps.gather(params)
-    run = runs.start("train", params)
-    model, history = steps.train(data, steps.training_windows(data, params), params, run)
-    run.finish()  # else the next training alike would take this one up
-    return params, data, run, model, history
+    made = cells(simulated_folder, "trainer.epochs()", run_dir=str(tmp_path / "run"), **words)
+    made.run.finish()  # else the next training alike would take this one up
+    return made.params, made.data, made.run, made.model, made.trainer.history
+
+
+def answered(model, data, params):
+    """Answers and windows of the scored videos."""
+    windows = windows_of(data.scored, data, params)
+    return answer(model, windows, texts=texts_read(data, params, data.competing)), windows
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
@@ -35,8 +42,8 @@ def test_a_word_trains_is_read_again_and_answers(words, simulated_folder, tmp_pa
     params, data, run, model, history = trained(simulated_folder, tmp_path, **words)
     assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
     again = steps.load_detector(data, params, run)
-    answers, windows = steps.answer(again, data, params)
-    assert torch.equal(answers.scores, steps.answer(model, data, params)[0].scores)
+    answers, windows = answered(again, data, params)
+    assert torch.equal(answers.scores, answered(model, data, params)[0].scores)
     proposals = steps.propose(answers, windows, params)
     assert proposals.keys() == {video.id for video in data.scored}
     named = steps.name(data, proposals, params)
@@ -56,7 +63,7 @@ def test_videos_held_out_are_not_trained_on_and_are_measured(simulated_folder, t
     params, data, _, _, history = trained(simulated_folder, tmp_path, validation=0.3)
     learned, held = watching.divided(data.training_videos, params)
     assert len(held) == round(0.3 * len(data.training_videos)) and not {v.id for v in learned} & {v.id for v in held}
-    windows = steps.training_windows(data, params)
+    windows = cells(simulated_folder, "data.training_windows", validation=0.3).windows
     assert set(windows.durations) == {video.id for video in learned}
     assert all(0 <= row[watching.SEEN] <= 1 for row in history)
     assert {action.label for video in held for action in video.actions} <= set(data.classes.seen)
@@ -75,7 +82,7 @@ def test_looking_at_unseen_classes_changes_no_number(simulated_folder, tmp_path)
 @pytest.mark.parametrize("words", [{}, {"target": "name"}, {"fuse_text": True, "ema": True}, {"protocol": "gap"}])
 def test_the_last_epoch_of_the_curves_is_the_result(words, simulated_folder, tmp_path):
     params, data, _, model, history = trained(simulated_folder, tmp_path, curves=True, **words)
-    proposals = steps.propose(*steps.answer(model, data, params), params)
+    proposals = steps.propose(*answered(model, data, params), params)
     detections = steps.name(data, proposals, params)
     result = steps.summarise(data, steps.compare(data, detections, params), proposals, detections, params)
     of_curves = [history[-1][name] for name in (watching.UNSEEN, watching.NAMED, "AR@100 of unseen classes")]
@@ -138,8 +145,10 @@ def test_the_best_epoch_on_held_out_videos_is_kept(simulated_folder, tmp_path, m
         return trained(simulated_folder, tmp_path / str(values), validation=0.3, epochs=3, **words)[3]
 
     last = with_precisions(0.0, 0.0, 0.0)
-    assert not torch.equal(with_precisions(0.3, 0.9, 0.1, select="validation").queries, last.queries)
-    assert torch.equal(with_precisions(0.1, 0.3, 0.9, select="validation").queries, last.queries)
+    assert not torch.equal(
+        with_precisions(0.3, 0.9, 0.1, select="validation").queries.embedding, last.queries.embedding
+    )
+    assert torch.equal(with_precisions(0.1, 0.3, 0.9, select="validation").queries.embedding, last.queries.embedding)
 
 
 def test_the_matches_of_one_window_are_remembered(simulated_folder, tmp_path):
@@ -150,7 +159,7 @@ def test_the_matches_of_one_window_are_remembered(simulated_folder, tmp_path):
 @pytest.mark.parametrize("words", [{}, {"fuse_text": True}, {"iterative": True, "refine": "mean"}])
 def test_attention_to_the_snippets_of_a_window_sums_to_one(words, simulated_folder, tmp_path):
     params, data, _, model, _ = trained(simulated_folder, tmp_path, **words)
-    weights = steps.attention(model, steps.training_windows(data, params)[0], data, params)
+    weights = steps.attention(model, cells(simulated_folder, "data.training_windows").windows[0], data, params)
     assert weights.shape == (2, 6, 32)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
 
@@ -165,9 +174,8 @@ def test_unseen_actions_of_training_videos_are_those_left_out(simulated_folder, 
 
 def negatives_of(simulated_folder, **words):
     """Windows without anything to find, as five epochs draw them: seconds of each, and what is annotated there."""
-    params = Params.check(SMALL | {"dataset": str(simulated_folder), "window": 8, "negatives": 0.6} | words)
-    data = steps.gather(params)
-    windows, whole = steps.training_windows(data, params), {video.id: video for video in data.benchmark.videos}
+    made = cells(simulated_folder, "data.training_windows", **({"window": 8, "negatives": 0.6} | words))
+    data, windows, whole = made.data, made.windows, {video.id: video for video in made.data.benchmark.videos}
     generator, held = torch.Generator().manual_seed(0), []
     for _ in range(5):
         for batch in windows.batches(4, generator):
@@ -205,9 +213,8 @@ def test_true_and_false_of_old_checkpoints_are_read():
 
 def test_words_of_training_windows_arrive(simulated_folder):
     def windows(**words):
-        plain = {"dataset": str(simulated_folder), "window": 12, "negatives": 0.0, "jitter": False}
-        params = Params.check(SMALL | plain | words)
-        return steps.training_windows(steps.gather(params), params)
+        plain = {"window": 12, "negatives": 0.0, "jitter": False}
+        return cells(simulated_folder, "data.training_windows", **(plain | words)).windows
 
     plain, more = windows(), windows(negatives=0.125)
     actions, with_empty = ([len(item.target.labels_ix) for item in found] for found in (plain, more))
@@ -218,43 +225,63 @@ def test_words_of_training_windows_arrive(simulated_folder):
     assert sum(len(item.target.ignored_cw) for item in windows(ignore_unseen="everywhere", window=64)) > 0
 
 
-def test_only_heads_that_are_there_have_a_weight():
-    assert set(recipe_of(Params()).weights) == {"loss_class", "loss_l1", "loss_giou"}
-    on = Params(salience="ce", quality=True, segmentation="memory", overlap_loss="diou", loss_giou=7.0, width=512)
-    assert recipe_of(on).weights == {"loss_class": 3.0, "loss_l1": 5.0, "loss_diou": 7.0} | {
-        "loss_salience": 3.0,
-        "loss_quality": 4.0,
-        "loss_segmentation": 1.0,
-    }
-    assert recipe_of(on).criterion.salience == "ce"
+def test_only_heads_that_are_there_have_terms(simulated_folder, tmp_path):
+    def terms(**words):
+        return {
+            name
+            for name in trained(simulated_folder, tmp_path / str(words), **words)[-1][0]
+            if name.startswith("loss_")
+        }
+
+    assert terms() == {"loss_class", "loss_l1", "loss_giou"}
+    on = {"salience": "ce", "quality": True, "segmentation": "memory", "overlap_loss": "diou"}
+    assert terms(**on) == {"loss_class", "loss_l1", "loss_diou", "loss_salience", "loss_quality", "loss_segmentation"}
 
 
-def test_every_word_of_the_recipe_arrives():
-    words = {"epochs": 7, "batch_size": 3, "accumulate": 2, "lr": 0.5, "lr_backbone": 0.25, "weight_decay": 0.125}
-    words |= {"clip_norm": 3.0, "schedule": "step", "ema": True, "aux_loss": False, "compile": True}
-    words |= {"deterministic": True, "episodes": 0.5}
-    recipe = recipe_of(Params(**words, validation=0.5, select="validation"))
-    assert {name: getattr(recipe, name) for name in words} == words and recipe.select == watching.SEEN
-    assert recipe_of(Params()).select == "last"
+def test_every_word_of_the_training_arrives(simulated_folder):
+    words = {"batch_size": 3, "accumulate": 2, "clip_norm": 3.0, "schedule": "step", "warm_up": 0.125, "seed": 5}
+    words |= {"lr": 0.0005, "deterministic": True}
+    more = {"lr_backbone": 0.00025, "weight_decay": 0.125, "ema": True, "episodes": 0.5, "conv_layers": 1}
+    more |= {"validation": 0.5, "select": "validation"}
+    made = cells(simulated_folder, "trainer.epochs()", epochs=1, **words, **more)
+    made.run.finish()
+    trainer = made.trainer
+    assert {name: getattr(trainer, name) for name in words} == words and trainer.number_of_epochs == 1
+    groups = trainer.optimiser.param_groups
+    assert [group["initial_lr"] for group in groups] == [0.0005, 0.00025]
+    assert {group["weight_decay"] for group in groups} == {0.125}
+    assert trainer.average is not None and trainer.each_batch.episodes == 0.5 and trainer.select == watching.SEEN
 
 
-def test_costs_and_forms_of_losses_arrive():
-    words = {"cost_class": 1.5, "cost_l1": 2.5, "cost_giou": 3.5, "segmentation_temperature": 0.5}
-    criterion = recipe_of(Params(**words, salience="mask", overlap_loss="iou")).criterion
-    assert criterion == Criterion("iou", "mask", 0.5, Costs(1.5, 2.5, 3.5))
+def test_weights_and_forms_of_losses_arrive(simulated_folder):
+    words = {"loss_class": 1.5, "loss_l1": 2.5, "loss_giou": 3.5, "overlap_loss": "iou", "aux_loss": False}
+    costs = {"cost_class": 4.5, "cost_l1": 5.5, "cost_giou": 6.5}
+    heads = {"salience": "mask", "loss_salience": 7.5, "quality": True, "loss_quality": 8.5, "segmentation": "memory"}
+    heads |= {"loss_segmentation": 9.5, "segmentation_temperature": 0.5}
+    criterion = cells(simulated_folder, "criterion =", **words, **costs, **heads).criterion
+    assert criterion.weights == {"loss_class": 1.5, "loss_l1": 2.5, "loss_iou": 3.5} and not criterion.aux_loss
+    assert criterion.match.keywords["cost"].keywords == costs
+    made = [addition.words for addition in criterion.additions]
+    assert made == [
+        {"salience": "mask", "loss_salience": 7.5, "published": False},
+        {"loss_quality": 8.5},
+        {"loss_segmentation": 9.5, "segmentation_temperature": 0.5},
+    ]
 
 
-def test_words_of_the_network_arrive():
+def test_words_of_the_network_arrive(simulated_folder):
     words = {"queries": 7, "width": 48, "heads": 3, "encoder_layers": 0, "decoder_layers": 3, "conv_layers": 1}
-    model = network(8, Params(**words, dropout=0.5, feature_noise=0.25, feature_shift=0.75))
-    assert model.queries.shape == (7, 48) and model.decoder[0].heads == 3 and model.disturb.noise == 0.25
+    model = cells(
+        simulated_folder, "criterion =", **(SMALL | words), dropout=0.5, feature_noise=0.25, feature_shift=0.75
+    ).model
+    assert model.queries.embedding.shape == (7, 48) and model.decoder[0].heads == 3
     assert [len(model.encoder), len(model.decoder), len(model.backbone.layers)] == [0, 3, 1]
-    assert model.decoder[0].dropout.p == 0.5 and model.disturb.shift == 0.75
+    assert (model.decoder[0].dropout.p, model.disturb.noise, model.disturb.shift) == (0.5, 0.25, 0.75)
 
 
 def test_words_of_proposals_arrive(simulated_folder, tmp_path):
     params, data, _, model, _ = trained(simulated_folder, tmp_path)
-    answers, windows = steps.answer(model, data, params)
+    answers, windows = answered(model, data, params)
     wide = answers.segments_cw * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 0.3])  # so that neighbours overlap
     answers = answers._replace(segments_cw=wide)
 
@@ -287,7 +314,7 @@ def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
         params = params.model_copy(update=how)
         named = steps.name(data, found, params)[rich.id]
         assert {(start, end) for start, end in named.segments.tolist()} == {(a.start, a.end) for a in rich.actions}
-        answers, windows = steps.answer(network(512, params), data, params)
+        answers, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
         assert len(without_names(data, steps.propose(answers, windows, params), params)[rich.id].scores) > 100
     few = params.model_copy(update={"nms_per": "video", "top_k": 2})
     assert len(steps.name(data, found, few)[rich.id].labels) == 2 * len(windows) == 2 * len(cover("v", 600, 32, 0.25))
@@ -296,7 +323,7 @@ def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
 def test_windows_of_videos_that_nobody_scores_are_not_run(simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": "gap", "split_id": 1})
     data = steps.gather(params)
-    _, windows = steps.answer(network(512, params), data, params)
+    _, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
     with_unseen = {video.id for video in data.benchmark.test_videos(data.classes.unseen)}
     assert set(windows.durations) == with_unseen < {"v8", "v9", "v10", "v11"}
 
@@ -305,14 +332,16 @@ def test_windows_of_videos_that_nobody_scores_are_not_run(simulated_folder):
 def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, lengths, simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "window": 32, "test_window": asked})
     data = steps.gather(params)
-    answers, windows = steps.answer(network(512, params), data, params)
+    answers, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
     assert {item.window.stop - item.window.first for item in windows} == lengths
     assert {video.id for video in data.scored} == steps.propose(answers, windows, params).keys()
-    assert {len(features) for features, *_ in steps.training_windows(data, params)} == {32}
+    windows = cells(simulated_folder, "data.training_windows", window=32, test_window=asked).windows
+    assert {len(features) for features, *_ in windows} == {32}
 
 
-def test_a_one_hot_detector_has_a_number_for_each_class():
-    assert network(8, Params(target="none", split=0), classes=7).embedding.out_features == 7
+def test_a_one_hot_detector_has_a_number_for_each_class(simulated_folder):
+    made = cells(simulated_folder, "criterion =", target="none", split=0)
+    assert made.model.embedding.out_features == len(made.data.classes.seen)
 
 
 @pytest.mark.parametrize(

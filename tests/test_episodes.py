@@ -1,16 +1,13 @@
 """Training in episodes: what hides, what stays, and that hidden actions teach nothing."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from standins import QUICK, Stopped, learnable, network, parameters, some, stop_after, without_clock
+from detectors import QUICK, Stopped, batch, learnable, losses, network, parameters, some, stop_after, without_clock
 
 from tadlib.data.batches import Target
-from tadlib.detector.episodes import draw, episode, hide
-from tadlib.detector.losses import detection_losses
-from tadlib.detector.network import Outputs
+from tadlib.detector.additions import Outputs
 from tadlib.detector.training import fit
+from tadlib.ideas.episodes import Episodes, draw, each_batch, hide
 
 SEGMENTS = torch.tensor([[0.2, 0.1], [0.5, 0.1], [0.8, 0.1]])
 A, B, C = 0, 1, 2
@@ -64,25 +61,26 @@ def test_what_a_window_cuts_off_and_what_was_ignored_before_is_ignored_too():
 
 
 def test_nothing_is_learned_from_a_hidden_action():
-    outputs = Outputs(SEGMENTS[None, :2].clone().requires_grad_(), torch.zeros(1, 2, requires_grad=True), None)
+    outputs = Outputs(SEGMENTS[None, :2].clone().requires_grad_(), torch.zeros(1, 2, requires_grad=True))
     hidden, none = hide(target(A, B), ONLY_A_AND_C, True), target(A)
-    terms = detection_losses(outputs, [hidden])
-    sum(terms.values()).backward()
+    terms = losses(outputs, hidden)
+    terms["loss"].backward()
     assert outputs.segments_cw.grad[0, 1].abs().sum() == 0 and outputs.actionness_logits.grad[0, 1] == 0
     assert outputs.actionness_logits.grad[0, 0] != 0
-    assert terms["loss_class"] < detection_losses(outputs, [none])["loss_class"]  # there the second is background
+    assert terms["loss_class"] < losses(outputs, none)["loss_class"]  # there the second is background
 
 
 def test_texts_of_hidden_classes_are_not_there():
-    windows, texts = learnable(), torch.eye(2)
-    targets, shown = episode([windows[0].target], texts, windows, 0.5, torch.Generator().manual_seed(0))
-    assert shown.shape == (1, 2) and len(targets[0].segments_cw) + len(targets[0].ignored_cw) == 1
+    given = batch([learnable()[0].target], texts=torch.eye(2))
+    shown = Episodes(0.5, 2, agnostic=True)(given, torch.Generator().manual_seed(0))
+    (found,) = shown.targets
+    assert shown.texts.shape == (1, 2) and len(found.segments_cw) + len(found.ignored_cw) == 1
 
 
 def test_episodes_change_the_training_and_resume_to_the_same_numbers(tmp_path):
     def trained(episodes=0.5, **words):
-        model = network()
-        return model, fit(model, learnable(), replace(QUICK, episodes=episodes, batch_size=1), **words)
+        model, map_of = network(), each_batch(learnable(), episodes)
+        return model, fit(model, learnable(), **QUICK | {"batch_size": 1}, each_batch=map_of, **words)
 
     straight, history = trained()
     assert not torch.equal(parameters(straight), parameters(trained(0.0)[0]))
@@ -95,4 +93,4 @@ def test_episodes_change_the_training_and_resume_to_the_same_numbers(tmp_path):
 
 def test_windows_without_names_are_refused():
     with pytest.raises(ValueError, match=r"episodes=0.5 hides actions by class, but the windows name none"):
-        fit(network(), some(2), replace(QUICK, episodes=0.5))
+        fit(network(), some(2), each_batch=each_batch(some(2), 0.5))

@@ -4,20 +4,25 @@ import math
 
 import pytest
 import torch
-from standins import answers, target
+from detectors import answered, batch, losses, target
 
 from tadlib.data.batches import Target
-from tadlib.detector.losses import COSINE_SCALE, class_logits, detection_losses, focal_loss
-from tadlib.detector.network import Outputs
+from tadlib.detector.additions import Outputs
+from tadlib.detector.losses import COSINE_SCALE, DetectionLoss, class_logits
+from tadlib.detector.matching import detection_cost
+from tadlib.detector.targets import counted, focal_terms, inside
 
 SURE = 30.0  # a logit whose sigmoid is 1
-TERMS = {"loss_class", "loss_l1", "loss_giou", "matched_tiou"}
+TERMS = {"loss_class", "loss_l1", "loss_giou", "matched_tiou", "loss"}
+ONLY_L1, ONLY_GIOU = ({"loss_class": 0.0, "loss_l1": l1, "loss_giou": 1.0 - l1} for l1 in (1.0, 0.0))
+FOUR_AND_TWO = torch.tensor([[False] * 4, [False, False, True, True]])
+FIRST_HALF = target((0.25, 0.5))
 
 
 def random_outputs(windows: int, queries: int, seed: int = 0) -> Outputs:
     generator = torch.Generator().manual_seed(seed)
     segments_cw = torch.rand(windows, queries, 2, generator=generator)
-    return Outputs(segments_cw, torch.randn(windows, queries, generator=generator), None)
+    return Outputs(segments_cw, torch.randn(windows, queries, generator=generator))
 
 
 def numbers(terms: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -25,29 +30,24 @@ def numbers(terms: dict[str, torch.Tensor]) -> dict[str, float]:
 
 
 def test_the_focal_loss_of_a_coin_flip_is_known():
-    logits = torch.zeros(1)
-    assert focal_loss(logits, torch.ones(1)).item() == pytest.approx(0.25 * 0.25 * math.log(2))  # 0.0433
-    assert focal_loss(logits, torch.zeros(1)).item() == pytest.approx(0.75 * 0.25 * math.log(2))  # 0.1300
-
-
-def test_the_focal_loss_is_a_sum():
-    assert focal_loss(torch.zeros(2, 3), torch.ones(2, 3)).item() == pytest.approx(6 * 0.25 * 0.25 * math.log(2))
+    terms = focal_terms(torch.zeros(2), torch.tensor([1.0, 0.0]))
+    assert terms.tolist() == pytest.approx([0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)])  # 0.0433, 0.1300
 
 
 def test_what_is_already_right_hardly_counts():
-    right, wrong = focal_loss(torch.tensor([4.0]), torch.ones(1)), focal_loss(torch.tensor([-4.0]), torch.ones(1))
+    right, wrong = focal_terms(torch.tensor([4.0, -4.0]), torch.ones(2))
     assert wrong / right > 1e5  # 221 times as much without the focus
 
 
 def test_a_perfect_answer_costs_nothing():
-    outputs = answers([[0.2, 0.1], [0.7, 0.4], [0.5, 0.3]], [SURE, SURE, -SURE])
-    terms = numbers(detection_losses(outputs, [target((0.7, 0.4), (0.2, 0.1))]))
-    expected = {"loss_class": 0.0, "loss_l1": 0.0, "loss_giou": 0.0, "matched_tiou": 1.0}
+    outputs = answered([[0.2, 0.1], [0.7, 0.4], [0.5, 0.3]], [SURE, SURE, -SURE])
+    terms = numbers(losses(outputs, target((0.7, 0.4), (0.2, 0.1))))
+    expected = {"loss_class": 0.0, "loss_l1": 0.0, "loss_giou": 0.0, "loss": 0.0, "matched_tiou": 1.0}
     assert terms == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_disjoint_answer_costs_one_plus_gap_over_hull():
-    terms = detection_losses(answers([[0.1, 0.2]], [0.0]), [target((0.9, 0.2))])  # [0, 0.2] and [0.8, 1]
+    terms = losses(answered([[0.1, 0.2]], [0.0]), target((0.9, 0.2)))  # [0, 0.2] and [0.8, 1]
     assert float(terms["loss_giou"]) == pytest.approx(1 + 0.6)
     assert float(terms["loss_l1"]) == pytest.approx(0.8)
     assert float(terms["matched_tiou"]) == 0
@@ -55,36 +55,34 @@ def test_a_disjoint_answer_costs_one_plus_gap_over_hull():
 
 def test_a_disjoint_answer_still_learns_where_to_go():
     segments_cw = torch.tensor([[[0.1, 0.2]]], requires_grad=True)
-    outputs = Outputs(segments_cw, torch.zeros(1, 1), None)
-    detection_losses(outputs, [target((0.9, 0.2))])["loss_giou"].backward()
+    losses(Outputs(segments_cw, torch.zeros(1, 1)), target((0.9, 0.2)), **ONLY_GIOU)["loss"].backward()
     assert segments_cw.grad[0, 0, 0] < 0  # a centre further right costs less
 
 
 def test_a_half_overlapping_answer_costs_what_tiou_lacks():
-    terms = detection_losses(answers([[0.2, 0.4]], [0.0]), [target((0.4, 0.4))])  # [0, 0.4] and [0.2, 0.6]
+    terms = losses(answered([[0.2, 0.4]], [0.0]), target((0.4, 0.4)))  # [0, 0.4] and [0.2, 0.6]
     assert float(terms["loss_giou"]) == pytest.approx(1 - 0.2 / 0.6)
     assert float(terms["matched_tiou"]) == pytest.approx(0.2 / 0.6)
 
 
 def test_what_lies_outside_the_window_has_a_gradient():
     segments_cw = torch.tensor([[[0.95, 0.4]]], requires_grad=True)  # ends at 1.15
-    detection_losses(Outputs(segments_cw, torch.zeros(1, 1), None), [target((0.9, 0.2))])["loss_l1"].backward()
+    losses(Outputs(segments_cw, torch.zeros(1, 1)), target((0.9, 0.2)), **ONLY_L1)["loss"].backward()
     assert segments_cw.grad.tolist() == [[[1.0, 1.0]]]
 
 
 def test_the_class_loss_of_known_answers_is_known():
-    outputs = answers([[0.5, 0.2], [0.9, 0.1]], [0.0, 0.0])
-    terms = detection_losses(outputs, [target((0.5, 0.2))])
+    outputs = answered([[0.5, 0.2], [0.9, 0.1]], [0.0, 0.0])
+    terms = losses(outputs, target((0.5, 0.2)))
     assert float(terms["loss_class"]) == pytest.approx(0.25 * math.log(2))  # one positive 0.25, one negative 0.75
 
 
 def test_a_window_without_actions_only_lowers_scores():
-    outputs = Outputs(torch.full((1, 2, 2), 0.5, requires_grad=True), torch.zeros(1, 2, requires_grad=True), None)
-    terms = detection_losses(outputs, [target()])
-    assert numbers(terms) == pytest.approx(
-        {"loss_class": 2 * 0.75 * 0.25 * math.log(2), "loss_l1": 0.0, "loss_giou": 0.0, "matched_tiou": 0.0}
-    )
-    sum(terms[name] for name in ("loss_class", "loss_l1", "loss_giou")).backward()
+    outputs = Outputs(torch.full((1, 2, 2), 0.5, requires_grad=True), torch.zeros(1, 2, requires_grad=True))
+    terms = losses(outputs, target())
+    expected = {"loss_class": 2 * 0.75 * 0.25 * math.log(2), "loss_l1": 0.0, "loss_giou": 0.0, "matched_tiou": 0.0}
+    assert numbers(terms) == pytest.approx(expected | {"loss": 3 * expected["loss_class"]})
+    terms["loss"].backward()
     assert outputs.actionness_logits.grad.min() > 0
     assert outputs.segments_cw.grad is None or outputs.segments_cw.grad.abs().max() == 0
 
@@ -93,56 +91,91 @@ def test_a_window_without_actions_only_lowers_scores():
 def test_a_hundred_actions_give_finite_losses(queries):
     generator = torch.Generator().manual_seed(1)
     wanted = Target(torch.rand(100, 2, generator=generator), torch.zeros(100, dtype=torch.int64))
-    terms = detection_losses(random_outputs(1, queries), [wanted])
+    terms = losses(random_outputs(1, queries), wanted)
     assert terms.keys() == TERMS and all(value.isfinite() for value in terms.values())
 
 
 def test_one_query_and_one_action_of_no_length_give_finite_losses_and_gradients():
     segments_cw = torch.tensor([[[0.5, 0.0]]], requires_grad=True)
-    terms = detection_losses(Outputs(segments_cw, torch.zeros(1, 1), None), [target((0.5, 0.0))])
-    (terms["loss_l1"] + terms["loss_giou"]).backward()
+    terms = losses(Outputs(segments_cw, torch.zeros(1, 1)), target((0.5, 0.0)))
+    terms["loss"].backward()
     assert all(value.isfinite() for value in terms.values()) and segments_cw.grad.isfinite().all()
 
 
 def test_terms_are_divided_by_the_actions_of_the_whole_batch():
     outputs = random_outputs(3, 4)
     targets = [target((0.2, 0.1), (0.6, 0.3)), target(), target((0.5, 0.5))]
-    together = numbers(detection_losses(outputs, targets))
+    together = numbers(losses(outputs, *targets))
     each = [
-        numbers(detection_losses(Outputs(outputs[0][one], outputs[1][one], None), targets[one]))
-        for one in (slice(0, 1), slice(1, 2), slice(2, 3))
+        numbers(losses(Outputs(outputs[0][n : n + 1], outputs[1][n : n + 1]), wanted))
+        for n, wanted in enumerate(targets)
     ]
     assert together == pytest.approx({name: (2 * each[0][name] + each[1][name] + each[2][name]) / 3 for name in TERMS})
+    # and of all batches of an optimiser step, of which each adds its part
+    parts = [batch(targets[:1]), batch(targets[1:])]
+    found = [Outputs(outputs[0][:1], outputs[1][:1]), Outputs(outputs[0][1:], outputs[1][1:])]
+    criterion = DetectionLoss()
+    steps = [
+        numbers(criterion(*pair)) for pair in zip(found, (p._replace(step=tuple(parts)) for p in parts), strict=True)
+    ]
+    assert together == pytest.approx({name: steps[0][name] + steps[1][name] for name in TERMS})
 
 
-def test_terms_are_means_over_layers():
+def test_terms_are_means_over_layers_unless_only_the_last_is_asked_for():
     layers, targets = [random_outputs(2, 4, seed) for seed in range(3)], [target((0.2, 0.1)), target((0.5, 0.5))]
-    together = numbers(detection_losses(layers[0]._replace(earlier=tuple(layers[1:])), targets))
-    each = [numbers(detection_losses(layer, targets)) for layer in layers]
-    assert together == pytest.approx({name: sum(terms[name] for terms in each) / 3 for name in TERMS})
+    outputs = layers[0]._replace(earlier=tuple(layers[1:]))
+    each = [numbers(losses(layer, *targets)) for layer in layers]
+    mean = {name: sum(terms[name] for terms in each) / 3 for name in TERMS}
+    assert numbers(losses(outputs, *targets)) == pytest.approx(mean)
+    assert numbers(losses(outputs, *targets, aux_loss=False)) == pytest.approx(each[0])
+    assert each[0]["loss"] != pytest.approx(mean["loss"])
 
 
 def test_the_order_of_actions_does_not_matter():
     rows = [(0.2, 0.1), (0.5, 0.5), (0.8, 0.2)]
-    one, other = (
-        numbers(detection_losses(random_outputs(1, 4), [target(*order)])) for order in (rows, list(reversed(rows)))
-    )
+    one, other = (numbers(losses(random_outputs(1, 4), target(*order))) for order in (rows, list(reversed(rows))))
     assert one == pytest.approx(other)
 
 
-def test_the_matched_tiou_is_only_for_looking_at():
-    outputs = Outputs(torch.full((1, 2, 2), 0.5, requires_grad=True), torch.zeros(1, 2), None)
-    terms = detection_losses(outputs, [target((0.5, 0.4))])
-    assert not terms["matched_tiou"].requires_grad and terms["loss_giou"].requires_grad
+def test_the_loss_is_the_weighted_sum_of_its_terms_which_are_only_for_looking_at():
+    outputs, weights = random_outputs(1, 4), {"loss_class": 0.5, "loss_l1": 3.0, "loss_giou": 7.0}
+    outputs.segments_cw.requires_grad_()
+    terms = losses(outputs, target((0.5, 0.4)), **weights)
+    assert [name for name, term in terms.items() if term.requires_grad] == ["loss"]
+    assert terms["loss"].item() == pytest.approx(sum(weight * terms[name].item() for name, weight in weights.items()))
+
+
+def test_another_cost_matches_other_queries_and_weighs_the_same_terms():
+    outputs = answered([[0.2, 0.1], [0.7, 0.4]], [SURE, SURE])
+    calls = []
+
+    def worst(segments_cw, logits, wanted_cw, labels_ix):
+        calls.append((segments_cw.shape, logits.shape, wanted_cw.shape, labels_ix.shape))
+        return -detection_cost(segments_cw, logits, wanted_cw, labels_ix)
+
+    near, far = (losses(outputs, target((0.2, 0.1)), **words) for words in ({}, {"cost": worst}))
+    assert float(near["loss_l1"]) == 0 and float(far["loss_l1"]) == pytest.approx(0.5 + 0.3)
+    assert calls == [((1, 2, 2), (1, 2, 1), (1, 1, 2), (1, 1))]
+
+
+@pytest.mark.parametrize("weighted", ["cost_class", "cost_l1", "cost_giou"])
+def test_every_part_of_the_cost_has_a_weight(weighted):
+    # the surest query, the nearest centre and width, and the best overlap are three different ones
+    segments_cw = [[0.9, 0.2], [0.30, 0.02], [0.33, 0.38]]
+    outputs = answered(segments_cw, [4.0, 0.0, 0.0])
+    weights = dict.fromkeys(("cost_class", "cost_l1", "cost_giou"), 0.0) | {weighted: 1.0}
+    l1 = {"cost_class": 0.6, "cost_l1": 0.18, "cost_giou": 0.21}  # of that query
+    found = losses(outputs, target((0.3, 0.2)), **weights)["loss_l1"]
+    assert float(found) == pytest.approx(l1[weighted], abs=1e-6)
 
 
 def test_without_texts_the_logit_is_the_actionness():
-    assert class_logits(answers([[0.5, 0.5]] * 2, [1.0, -2.0]), None).tolist() == [[[1.0], [-2.0]]]
+    assert class_logits(answered([[0.5, 0.5]] * 2, [1.0, -2.0]), None).tolist() == [[[1.0], [-2.0]]]
 
 
 def test_with_texts_the_logit_is_actionness_plus_scaled_cosine():
     embeddings = torch.tensor([[[3.0, 0.0], [0.0, -2.0]]])
-    outputs = answers([[0.5, 0.5]] * 2, [1.0, 0.0], embeddings=embeddings)
+    outputs = answered([[0.5, 0.5]] * 2, [1.0, 0.0], embeddings=embeddings)
     logits = class_logits(outputs, torch.tensor([[5.0, 0.0], [0.0, 7.0], [1.0, 1.0]]))
     half = COSINE_SCALE * math.sqrt(0.5)
     assert logits[0, 0].tolist() == pytest.approx([1 + COSINE_SCALE, 1, 1 + half])
@@ -150,17 +183,16 @@ def test_with_texts_the_logit_is_actionness_plus_scaled_cosine():
 
 
 def test_queries_that_are_classified_with_text_need_texts():
-    outputs = answers([[0.5, 0.5]], [0.0], embeddings=torch.ones(1, 1, 2))
+    outputs = answered([[0.5, 0.5]], [0.0], embeddings=torch.ones(1, 1, 2))
     with pytest.raises(ValueError, match="queries are classified with text"):
         class_logits(outputs, None)
 
 
 def test_with_texts_the_right_class_is_rewarded():
-    embeddings = torch.tensor([[[1.0, 0.0]]])
-    outputs = answers([[0.5, 0.5]], [0.0], embeddings=embeddings)
-    texts = torch.eye(2)
+    outputs = answered([[0.5, 0.5]], [0.0], embeddings=torch.tensor([[[1.0, 0.0]]]))
     right, wrong = (
-        float(detection_losses(outputs, [target((0.5, 0.5), labels=(label,))], texts)["loss_class"]) for label in (0, 1)
+        float(losses(outputs, target((0.5, 0.5), labels=(label,)), texts=torch.eye(2))["loss_class"])
+        for label in (0, 1)
     )
     assert right < 0.2 and wrong > 5
 
@@ -171,8 +203,50 @@ def test_with_texts_gradients_reach_embeddings_and_actionness():
         torch.randn(2, 4, requires_grad=True),
         torch.randn(2, 4, 3, requires_grad=True),
     )
-    terms = detection_losses(outputs, [target((0.5, 0.4), labels=(2,)), target()], torch.randn(3, 3))
-    sum(terms[name] for name in ("loss_class", "loss_l1", "loss_giou")).backward()
+    losses(outputs, target((0.5, 0.4), labels=(2,)), target(), texts=torch.randn(3, 3))["loss"].backward()
     for part in outputs[1:3]:
         assert part.grad.isfinite().all() and (part.grad.abs().flatten(1).sum(dim=1) > 0).all()
     assert (outputs.segments_cw.grad.abs().sum(-1) > 0).sum() == 1  # only the matched query moves
+
+
+@pytest.mark.parametrize(("overlap", "cost"), [("giou", 1.6), ("diou", 1.64), ("iou", 1.0)])
+def test_the_form_of_the_overlap_loss_is_one_word(overlap, cost):
+    # [0, 0.2] and [0.8, 1]: a gap of 0.6 and centres 0.8 apart in a hull of 1
+    terms = losses(answered([[0.1, 0.2]], [0.0]), target((0.9, 0.2)), overlap_loss=overlap)
+    assert float(terms[f"loss_{overlap}"]) == pytest.approx(cost)
+
+
+def ignoring(*rows: tuple[float, float]) -> Target:
+    """The first half is to be found, these segments are to be ignored."""
+    return FIRST_HALF._replace(ignored_cw=torch.tensor(rows).reshape(-1, 2))
+
+
+def test_a_query_on_an_ignored_action_is_no_mistake_unless_it_hardly_touches_it():
+    outputs = answered([[0.25, 0.5], [0.75, 0.3]], [3.0, 2.0])
+    blamed, spared, same = (
+        losses(outputs, wanted)["loss_class"].item()
+        for wanted in (FIRST_HALF, ignoring((0.75, 0.4)), ignoring((0.95, 0.1)))
+    )
+    only = losses(answered([[0.25, 0.5]], [3.0]), FIRST_HALF)["loss_class"].item()
+    assert spared == pytest.approx(only) and blamed > 10 * spared and same == blamed
+
+
+def test_a_matched_query_counts_even_on_an_ignored_action():
+    outputs = answered([[0.25, 0.5]], [-3.0])
+    plain, same = (losses(outputs, wanted)["loss_class"].item() for wanted in (FIRST_HALF, ignoring((0.25, 0.5))))
+    assert same == plain
+
+
+def test_snippets_that_an_action_touches_are_inside():
+    # of four snippets [0.3, 0.6] touches the second and third; of two both
+    wanted = [target((0.45, 0.3)), target((0.45, 0.3))]
+    assert inside(wanted, FOUR_AND_TWO).tolist() == [[False, True, True, False], [True, True, False, False]]
+
+
+def test_an_action_that_ends_where_a_snippet_starts_does_not_touch_it():
+    assert inside([FIRST_HALF, target()], FOUR_AND_TWO).tolist() == [[True, True, False, False], [False] * 4]
+
+
+def test_ignored_snippets_count_neither_way_unless_an_action_is_there_too():
+    wanted = [ignoring((0.9, 0.2), (0.1, 0.2)), ignoring()]
+    assert counted(wanted, FOUR_AND_TWO).tolist() == [[True, True, True, False], [True, True, False, False]]

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from standins import random_case, target
+from detectors import random_case, target
 
 from tadlib.data.batches import Target
 from tadlib.detector.matching import focal_cost, match
@@ -123,6 +123,23 @@ def test_half_precision_answers_are_matched_like_whole_ones():
 def test_segments_without_length_are_matched():
     ((query_ix, target_ix),) = match(torch.tensor([[[0.5, 0.0]]]), torch.zeros(1, 1, 1), [target((0.5, 0.0))])
     assert (query_ix.tolist(), target_ix.tolist()) == ([0], [0])
+
+
+def test_another_cost_finds_other_pairs():
+    segments_cw, logits, targets = random_case(4, [4, 2], 1, seed=0)
+    wanted = [[(3, 0), (2, 1), (1, 2), (0, 3)], [(3, 0), (2, 1)]]
+
+    def backwards(segments_cw, logits, wanted_cw, labels_ix):
+        queries, actions = torch.arange(4)[:, None], torch.arange(wanted_cw.shape[1])
+        return (queries + actions - 3).abs().expand(len(segments_cw), -1, -1).float()
+
+    assert [as_set(pair) for pair in match(segments_cw, logits, targets, backwards)] == list(map(set, wanted))
+
+
+def test_answers_that_are_not_finite_are_refused():
+    segments_cw, logits, targets = random_case(4, [2], 1, seed=0)
+    with pytest.raises(FloatingPointError, match="the network's answers are NaN or infinite"):
+        match(segments_cw, logits * torch.nan, targets)
 
 
 def test_matching_leaves_no_trace_for_gradients():

@@ -2,32 +2,22 @@
 
 import pytest
 import torch
-from standins import CHANNELS, features, padded
+from detectors import CHANNELS, ON, TEXTS, features, lively, network, of_window, padded, valid
 
-from tadlib.detector.layers import mlp, place_in_window, sine_embedding
-from tadlib.detector.network import ConditionalDetr, Switches
-from tadlib.detector.weights import RARE
+from tadlib.detector.layers import FeatureNoise, mlp, place_in_window, sine_embedding
+from tadlib.detector.network import RARE, WIDTH_LOGIT, ConditionalDETR
+from tadlib.ideas.text_fusion import TextFusion
 
-HEADS_AND_CONVOLUTIONS = [{}, {"conv_layers": 2}, {"text_dim": 3}, {"conv_layers": 2, "text_dim": 3}]
+PLAIN = {
+    "plain": {},
+    "convolutions": {"conv_layers": 2},
+    "embeddings": {"embedding_dim": CHANNELS},
+    "both": {"conv_layers": 2, "embedding_dim": CHANNELS},
+}
+EACH_PLAIN = pytest.mark.parametrize("words", PLAIN.values(), ids=PLAIN)
+EACH = pytest.mark.parametrize("words", (PLAIN | ON).values(), ids=PLAIN | ON)
 # The first decoder layer starts from zeros: its self-attention mixes identical values, whatever they are made of.
 IDLE = {"decoder.0.self_value.weight", "decoder.0.self_query_key.weight", "decoder.0.self_query_key.bias"}
-
-
-def network(**words) -> ConditionalDetr:
-    """A small network whose answers depend on all its parts, unlike those of an untrained one."""
-    torch.manual_seed(0)
-    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
-    small |= {"feature_noise": 0.0, "feature_shift": 0.0}
-    model = ConditionalDetr(CHANNELS, **(small | words)).eval()
-    for last in (model.segment[-1], model.scale[-1], model.centre[-1]):
-        torch.nn.init.normal_(last.weight, std=0.3)
-    return model
-
-
-def tensors(outputs) -> list[torch.Tensor]:
-    """Every tensor among the outputs, those of earlier layers too."""
-    answers = (outputs, *outputs.earlier)
-    return [part for answer in answers for part in answer[:3] if part is not None]
 
 
 def test_sines_of_a_quarter_turn_are_known():
@@ -49,111 +39,122 @@ def test_an_mlp_has_no_relu_at_its_end():
 
 
 def test_answers_have_the_shapes_of_windows_and_queries():
-    outputs = network(decoder_layers=3, text_dim=7)(features(2, 9), padded([9, 9]))
+    outputs = lively(decoder_layers=3, embedding_dim=7)(features(2, 9), padded([9, 9]))
     assert outputs.segments_cw.shape == (2, 5, 2)
     assert outputs.actionness_logits.shape == (2, 5)
     assert outputs.embeddings.shape == (2, 5, 7)
     assert len(outputs.earlier) == 2
 
 
-def test_without_text_dim_there_are_no_embeddings():
-    outputs = network()(features(1, 9), padded([9]))
+def test_without_embedding_dim_there_are_no_embeddings():
+    outputs = lively()(features(1, 9), padded([9]))
     assert outputs.embeddings is None and all(layer.embeddings is None for layer in outputs.earlier)
 
 
 def test_segments_are_fractions_of_the_window():
-    segments_cw = network()(100 * features(4, 9), padded([9] * 4)).segments_cw
+    segments_cw = lively()(100 * features(4, 9), padded([9] * 4)).segments_cw
     assert 0 <= segments_cw.min() and segments_cw.max() <= 1
 
 
 def test_an_untrained_network_answers_short_segments_that_are_rarely_actions():
-    torch.manual_seed(0)
-    model = ConditionalDetr(CHANNELS, queries=50, width=16, heads=2, encoder_layers=1, decoder_layers=1).eval()
+    model = network(queries=50, decoder_layers=1).eval()
     outputs = model(features(4, 9), padded([9] * 4))
     assert outputs.segments_cw[..., 1].unique().tolist() == pytest.approx([1 / (1 + 2.718281828**2.5)])  # 0.076
     assert RARE / 10 < outputs.actionness_logits.sigmoid().median() < 10 * RARE
 
 
 def test_answers_depend_on_the_features():
-    model = network()
+    model = lively()
     x, padding = features(1, 9), padded([9])
     assert not torch.equal(model(x, padding).segments_cw, model(x + features(2, 9)[1:], padding).segments_cw)
 
 
 def test_answers_depend_on_the_order_of_snippets():
-    model = network()
+    model = lively()
     x, padding = features(1, 9), padded([9])
     assert not torch.allclose(model(x, padding).segments_cw, model(x.flip(1), padding).segments_cw, atol=1e-3)
 
 
-@pytest.mark.parametrize("words", HEADS_AND_CONVOLUTIONS)
+@EACH
 @pytest.mark.parametrize("junk", [1.0, -1e4])
 def test_what_stands_in_the_padding_changes_no_bit(words, junk):
-    model, padding = network(**words), padded([9, 5, 1])
+    model, lengths = lively(**words), [9, 5, 1]
     x = features(3, 9)
-    other = torch.where(padding[..., None], junk * features(4, 9)[1:], x)
-    for before, after in zip(tensors(model(x, padding)), tensors(model(other, padding)), strict=True):
+    other = torch.where(padded(lengths)[..., None], junk * features(4, 9)[1:], x)
+    both = (valid(model(each, padded(lengths), TEXTS), lengths) for each in (x, other))
+    for before, after in zip(*both, strict=True):
         assert torch.equal(before, after)
 
 
-@pytest.mark.parametrize("words", HEADS_AND_CONVOLUTIONS)
+@EACH_PLAIN
 def test_no_gradient_flows_into_padding(words):
-    model, padding = network(**words), padded([9, 5])
+    model, lengths = lively(**words), [9, 5]
     x = features(2, 9).requires_grad_()
-    sum(part.sum() for part in tensors(model(x, padding))).backward()
+    sum(part.sum() for part in valid(model(x, padded(lengths)), lengths)).backward()
     assert x.grad[1, 5:].abs().max() == 0
     assert x.grad[1, :5].abs().sum(dim=1).min() > 0
 
 
-@pytest.mark.parametrize("words", HEADS_AND_CONVOLUTIONS)
+@EACH
+@pytest.mark.parametrize("more", [1, 30])
+def test_more_padding_changes_no_answer(words, more):
+    model = lively(**words)
+    x = features(1, 7)
+    longer = torch.cat([x, features(1, more)], dim=1)
+    alone, beside = model(x, padded([7]), TEXTS), model(longer, torch.arange(7 + more)[None] >= 7, TEXTS)
+    for before, after in zip(of_window(alone, 0, 7), of_window(beside, 0, 7), strict=True):
+        torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+
+
+@EACH
 def test_a_window_gets_the_same_answer_in_any_batch(words):
-    model, lengths = network(**words), [9, 4, 1, 9]
+    model, lengths = lively(**words), [9, 4, 1, 9]
     x = features(4, 9)
-    together = tensors(model(x, padded(lengths)))
-    backwards = tensors(model(x.flip(0), padded(lengths[::-1])))
+    together = model(x, padded(lengths), TEXTS)
+    backwards = model(x.flip(0), padded(lengths[::-1]), TEXTS)
     for place, length in enumerate(lengths):
-        alone = tensors(model(x[place : place + 1, :length], padded([length])))
-        for one, all_, reverse in zip(alone, together, backwards, strict=True):
-            torch.testing.assert_close(all_[place], one[0], atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(reverse[len(lengths) - 1 - place], one[0], atol=1e-5, rtol=1e-5)
+        alone = of_window(model(x[place : place + 1, :length], padded([length]), TEXTS), 0, length)
+        for outputs, there in ((together, place), (backwards, len(lengths) - 1 - place)):
+            for one, same in zip(alone, of_window(outputs, there, length), strict=True):
+                torch.testing.assert_close(same, one, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("words", HEADS_AND_CONVOLUTIONS)
+@EACH
 def test_one_snippet_and_one_query_are_enough(words):
-    outputs = network(queries=1, **words)(features(1, 1), padded([1]))
+    outputs = lively(queries=1, **words)(features(1, 1), padded([1]), TEXTS)
     assert outputs.segments_cw.shape == (1, 1, 2)
-    assert all(part.isfinite().all() for part in tensors(outputs))
+    assert all(part.isfinite().all() for part in valid(outputs, [1]))
 
 
 def test_a_single_decoder_layer_has_no_earlier_answers():
-    assert network(decoder_layers=1)(features(1, 9), padded([9])).earlier == ()
+    assert lively(decoder_layers=1)(features(1, 9), padded([9])).earlier == ()
 
 
 def test_an_encoder_is_not_required():
-    model = network(encoder_layers=0)
+    model = lively(encoder_layers=0)
     assert len(model.encoder) == 0
     assert model(features(1, 9), padded([9])).segments_cw.shape == (1, 5, 2)
 
 
 def test_features_of_any_magnitude_give_the_same_answer():
-    model = network()
+    model = lively()
     before, after = (model(factor * features(1, 9), padded([9])).segments_cw for factor in (1, 100))
     torch.testing.assert_close(after, before, atol=1e-3, rtol=0)  # each snippet is normalised first
 
 
 def test_dropout_changes_answers_in_training_only():
-    model, x, padding = network(dropout=0.5), features(1, 9), padded([9])
+    model, x, padding = lively(dropout=0.5), features(1, 9), padded([9])
     assert torch.equal(model(x, padding).segments_cw, model(x, padding).segments_cw)
     model.train()
     assert not torch.equal(model(x, padding).segments_cw, model(x, padding).segments_cw)
 
 
-@pytest.mark.parametrize("words", HEADS_AND_CONVOLUTIONS)
+@EACH_PLAIN
 def test_gradients_reach_every_parameter(words):
-    model = network(**words).double()  # where a gradient is zero, 64 bits leave no doubt
+    model = lively(**words).double()  # where a gradient is zero, 64 bits leave no doubt
     outputs = model(features(2, 9).double(), padded([9, 5]))
     generator = torch.Generator().manual_seed(2)
-    sum((part * torch.randn(part.shape, generator=generator)).sum() for part in tensors(outputs)).backward()
+    sum((part * torch.randn(part.shape, generator=generator)).sum() for part in valid(outputs, [9, 5])).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     assert [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
     still = {name for name, gradient in gradients.items() if gradient.abs().max() < 1e-12}
@@ -161,9 +162,9 @@ def test_gradients_reach_every_parameter(words):
     assert still == IDLE | {name for name in gradients if name.endswith((".key.bias", ".key_position.bias"))}
 
 
-@pytest.mark.parametrize("words", HEADS_AND_CONVOLUTIONS)
+@EACH_PLAIN
 def test_the_last_layer_alone_trains_all_layers_below_it(words):
-    model = network(**words)
+    model = lively(**words)
     outputs = model(features(2, 9), padded([9, 5]))
     sum(part.sum() for part in outputs[:3] if part is not None).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
@@ -176,16 +177,36 @@ def test_the_same_seed_makes_the_same_network():
 
 @pytest.mark.parametrize(("shape", "padding"), [((2, 9, 7), (2, 9)), ((2, 9, 6), (2, 8)), ((9, 6), (9,))])
 def test_a_wrong_shape_is_named_with_what_was_expected(shape, padding):
-    unchecked = getattr(ConditionalDetr.forward, "__wrapped__", ConditionalDetr.forward)
+    unchecked = getattr(ConditionalDETR.forward, "__wrapped__", ConditionalDETR.forward)
     message = r"features must be \(windows, snippets, 6\) .*, got \(.*is it the encoder the detector learned from"
     with pytest.raises(ValueError, match=message):
         unchecked(network(), torch.zeros(shape), torch.zeros(padding, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("words", [{"text_dim": 4}, {"switches": Switches(fuse_text=True)}], ids=["target", "fused"])
-def test_texts_of_another_width_are_named_with_what_was_expected(words):
-    model, wide = network(**words), words.get("text_dim", CHANNELS)
-    for run in (model, model.compiled(backend="eager")):
-        with pytest.raises(ValueError, match=rf"texts must be \(classes, {wide}\), got \(2, 5\): are they this enc"):
-            run(features(1, 9), padded([9]), torch.zeros(2, 5))
-    assert model(features(1, 9), padded([9]), torch.zeros(2, wide)).segments_cw.isfinite().all()
+@pytest.mark.parametrize("words", [{"embedding_dim": 4}, {"additions": [TextFusion()]}], ids=["target", "fused"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_texts_of_another_width_are_named_with_what_was_expected(words, compiled):
+    model, wide = network(**words), words.get("embedding_dim", CHANNELS)
+    if compiled:
+        model.compile_training(backend="eager")
+    with pytest.raises(ValueError, match=rf"texts must be \(classes, {wide}\), got \(2, 5\): are they this enc"):
+        model(features(1, 9), padded([9]), torch.zeros(2, 5))
+    assert model.eval()(features(1, 9), padded([9]), torch.zeros(2, wide)).segments_cw.isfinite().all()
+
+
+def test_iterative_layers_start_from_the_segments_of_the_layer_before():
+    model = network(iterative=True, decoder_layers=3).eval()
+    torch.nn.init.constant_(model.segment[-1].bias, 0.5)  # of an untrained net every layer moves by the same
+    outputs = model(features(1, 9), padded([9]))
+    widths = [layer.segments_cw[..., 1].logit() for layer in (*outputs.earlier, outputs)]
+    for number, logits in enumerate(widths, start=1):
+        torch.testing.assert_close(logits, torch.full_like(logits, WIDTH_LOGIT + 0.5 * number), atol=1e-4, rtol=0)
+
+
+def test_noise_is_new_in_every_snippet_and_a_shift_the_same_all_through_a_window():
+    x = torch.zeros(3, 50, CHANNELS)
+    torch.manual_seed(0)
+    noisy, shifted = FeatureNoise(0.5, 0.0).train()(x), FeatureNoise(0.0, 2.0).train()(x)
+    assert noisy.std().item() == pytest.approx(0.5, rel=0.1) and noisy.unique().numel() == noisy.numel()
+    assert torch.equal(shifted, shifted[:, :1].expand_as(x)) and shifted[:, 0].unique().numel() == 3 * CHANNELS
+    assert torch.equal(FeatureNoise(0.5, 2.0).eval()(x), x)

@@ -3,25 +3,23 @@
 import functools
 import json
 import tempfile
-from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT
+from notebook import run_cells
 from standins import SMALL
 
-from tadlib.data.batches import Target
+from tadlib.data.batches import Batch, Target
 from tadlib.data.datasets import THUMOS14_CLASSES
-from tadlib.detector.losses import detection_losses
-from tadlib.detector.network import Outputs
-from tadlib.detector.proposals import Answers, Proposals
+from tadlib.detector.additions import Outputs
+from tadlib.detector.proposals import Answers, Proposals, answer
 from tadlib.workbook import steps
 from tadlib.workbook.effects import EFFECTS
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
 from tadlib.workbook.stages import NAMING, STAGES, read_by, reduced
-from tadlib.workbook.steps.answers import target_texts, windows_of, without_names
-from tadlib.workbook.steps.detector import fit, network, recipe_of
+from tadlib.workbook.steps.answers import target_texts, texts_read, windows_of, without_names
 
 BASE = SMALL | {"epochs": 1, "feature_noise": 0.0, "feature_shift": 0.0, "dropout": 0.0, "top_k": 50}
 SEGMENTS = torch.tensor([[3.0, 9.0], [4.0, 11.0], [25.0, 31.0], [0.0, 40.0], [12.0, 14.0], [26.0, 30.0]])
@@ -33,9 +31,17 @@ def gathered(params):
     return data.scored, data.classes, [data.store.read(video.id).sum() for video in data.scored]
 
 
+def cells(params, until):
+    """What the cells of train.ipynb define up to one with a text."""
+    with tempfile.TemporaryDirectory() as place:
+        made = run_cells("train", until, **(params.model_dump() | {"run_dir": place}))
+        made.run.finish()
+    return made
+
+
 def cut(params):
     """Batches of training windows."""
-    windows = steps.training_windows(steps.gather(params), params)
+    windows = cells(params, "data.training_windows").windows
     batches = list(windows.batches(3, torch.Generator().manual_seed(0)))
     return [(batch.windows, batch.targets, batch.features.shape) for batch in batches]
 
@@ -48,25 +54,23 @@ def asked(params):
 
 def answered(params):
     """What an untrained network says."""
-    data = steps.gather(params)
-    found, _ = steps.answer(network(512, params, len(data.classes.seen)).eval(), data, params)
+    made = cells(params, "criterion =")
+    windows = windows_of(made.data.scored, made.data, params)
+    found = answer(made.model, windows, texts=texts_read(made.data, params, made.data.competing))
     return found.segments_cw, found.scores
 
 
 def lost(params):
     """The losses of the same answers to the same actions."""
-    draw = torch.Generator().manual_seed(0)
+    draw, padding = torch.Generator().manual_seed(0), torch.zeros(2, 4, dtype=torch.bool)
     targets = [Target(torch.rand(3, 2, generator=draw), torch.zeros(3, dtype=torch.int64)) for _ in range(2)]
-    outputs = Outputs(torch.rand(2, 20, 2, generator=draw), torch.randn(2, 20, generator=draw), None)
-    return detection_losses(outputs, targets, criterion=recipe_of(params).criterion)
+    outputs = Outputs(torch.rand(2, 20, 2, generator=draw), torch.randn(2, 20, generator=draw))
+    return cells(params, "criterion =").criterion(outputs, Batch(torch.zeros(2, 4, 1), padding, targets, []))
 
 
 def trained(params):
     """The weights after an epoch."""
-    data = steps.gather(params)
-    with tempfile.TemporaryDirectory() as place:
-        windows = steps.training_windows(data, params)
-        model, _ = fit(data, windows, params, Path(place) / "unfinished.pt")
+    model = cells(params, "trainer.epochs()").model
     return {name: weight.double().abs().sum() for name, weight in model.state_dict().items()}
 
 
@@ -212,7 +216,7 @@ ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not
     "compile": ("test_precision.py", "the same numbers, faster"),
     "deterministic": ("test_detector_steps.py", "the same numbers on a CPU"),
     "tensorboard": ("test_tracking.py", "logs beside the result"),
-    "data_dir": ("test_sources.py", "a place"),
+    "data_dir": ("test_own_data.py", "a place"),
     "run_dir": ("test_runs.py", "a place"),
 }
 

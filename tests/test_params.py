@@ -6,8 +6,13 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from tadlib.data.batches import Cut
-from tadlib.detector.network import ConditionalDetr, Switches
-from tadlib.detector.training import Recipe
+from tadlib.detector.losses import DetectionLoss
+from tadlib.detector.matching import detection_cost
+from tadlib.detector.network import ConditionalDETR
+from tadlib.detector.proposals import merge
+from tadlib.detector.training import Trainer
+from tadlib.ideas.quality import Quality
+from tadlib.ideas.segmentation import Segmentation
 from tadlib.naming.fusion import Naming
 from tadlib.naming.text import Wording
 from tadlib.workbook.params import Params, allowed
@@ -180,12 +185,15 @@ def test_every_parameter_says_what_it_means_and_what_it_may_be(name):
     assert allowed(name)
 
 
-@pytest.mark.parametrize("told", [Recipe, Cut, ConditionalDetr, Switches, Naming, Wording])
+@pytest.mark.parametrize(
+    "told",
+    [Trainer, DetectionLoss, detection_cost, Cut, ConditionalDETR, Quality, Segmentation, merge, Naming, Wording],
+)
 def test_arguments_called_like_parameters_have_their_defaults(told):
     fields, same = Params.model_fields, inspect.signature(told).parameters
     ours = {name: given.default for name, given in same.items() if name in fields and given.default is not given.empty}
     assert ours and ours == {name: fields[name].default for name in ours} | {
         name: value
         for name, value in ours.items()
-        if name == "descriptions"  # read from the file of that name
+        if name in ("descriptions", "device")  # a file that is read, a word that is resolved
     }

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import fabricate
 import nbformat
 import pytest
 import stubs
@@ -17,11 +18,8 @@ from conftest import ROOT
 from standins import execute
 
 from tadlib.files import read_json
-from tadlib.workbook import runs, steps
 from tadlib.workbook.execution import failure
-from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
-from tadlib.workbook.steps.detector import key_of
 
 FIGURES = {"prepare": 5, "train": 5, "classify": 2, "evaluate": 5}  # at least so many pictures in each notebook
 ADDRESS = re.compile(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|@import|url\(\s*["']?https?:""")
@@ -91,23 +89,23 @@ def test_training_alone_is_a_whole_experiment_and_the_same_seed_gives_the_same_n
 def test_an_interrupted_training_goes_on_where_it_stopped(tiny, tmp_path):
     parameters = tiny | {"epochs": 40, "seed": 11, "run_dir": str(tmp_path / "first")}
     words = [str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "first.ipynb"), "-y", yaml.safe_dump(parameters)]
-    params = Params.check(parameters)
-    checkpoint = runs.unfinished(key_of(steps.gather(params), params))  # other tests train at the same time
+    project = fabricate.project(tmp_path / "project", ROOT)  # other tests train in this one at the same time
     job = subprocess.Popen(
-        stubs.command(*words), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=stubs.interruptible,
+        stubs.command(*words), cwd=project, env=stubs.environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=stubs.interruptible,
     )  # fmt: skip
+    unfinished = project / "outputs" / "unfinished"
     for _ in range(1200):
-        if checkpoint.is_file():
+        if any(unfinished.glob("[!.]*.pt")):
             break
         time.sleep(0.1)
     os.killpg(job.pid, signal.SIGINT)
-    assert job.wait(timeout=60) != 0 and checkpoint.is_file()
+    assert job.wait(timeout=60) != 0 and len(list(unfinished.glob("[!.]*.pt"))) == 1
     assert "did not finish" in nbformat.read(tmp_path / "first.ipynb", as_version=4).cells[0].source
 
-    assert execute("train", tmp_path / "second", tiny | {"epochs": 40, "seed": 11}).returncode == 0
+    assert execute("train", tmp_path / "second", tiny | {"epochs": 40, "seed": 11}, project).returncode == 0
     history = read_json(tmp_path / "second" / "history.json")
-    assert [row["epoch"] for row in history] == list(range(1, 41)) and not checkpoint.exists()
+    assert [row["epoch"] for row in history] == list(range(1, 41)) and not any(unfinished.glob("[!.]*.pt"))
     shown = nbformat.read(tmp_path / "second" / "train.ipynb", as_version=4)
     progress = [
         output.data["text/plain"] for cell in shown.cells for output in cell.get("outputs", []) if "data" in output

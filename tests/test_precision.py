@@ -2,15 +2,28 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from standins import QUICK, TEXTS, Stopped, learnable, network, parameters, some, stop_after, trained, without_clock
+from detectors import (
+    CHANNELS,
+    QUICK,
+    TEXTS,
+    Stopped,
+    learnable,
+    network,
+    parameters,
+    some,
+    stop_after,
+    trained,
+    without_clock,
+)
 
 from tadlib import devices
-from tadlib.detector import logs
-from tadlib.detector.training import Observers, Trainer, fit
+from tadlib.detector.training import Trainer, fit
+from tadlib.workbook.runs import Run
 
 
 def test_half_precision_is_for_cuda():
@@ -38,29 +51,27 @@ def test_float16_resumes_with_its_scale(tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_has_the_losses_of_full_precision_within_two_per_cent(dtype):
-    half, full = (
-        [row["loss"] for row in trained(replace(QUICK, lr=1e-3), dtype=each)[1]] for each in (dtype, torch.float32)
-    )
+    half, full = ([row["loss"] for row in trained(lr=1e-3, dtype=each)[1]] for each in (dtype, torch.float32))
     assert half == pytest.approx(full, rel=0.02) and half != full
 
 
 def test_a_compiled_network_trains_the_same_parameters(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda answers, **_: compiled.append(answers) or answers)
-    model, _ = trained(replace(QUICK, compile=True))
+    model, _ = trained(compile=True)
     assert compiled == [model.answers] and torch.equal(parameters(model), parameters(trained()[0]))
 
 
 @pytest.mark.slow
 def test_what_is_compiled_learns_the_same_within_rounding(unchecked):
-    compiled, plain = (trained(replace(QUICK, compile=each, lr=1e-3), number=4)[1] for each in (True, False))
+    compiled, plain = (trained(4, compile=each, lr=1e-3)[1] for each in (True, False))
     assert [row["loss"] for row in compiled] == pytest.approx([row["loss"] for row in plain], rel=0.05)
 
 
 def test_deterministic_mode_holds_during_training_only():
     seen = []
-    recipe = replace(QUICK, epochs=1, deterministic=True)
-    trained(recipe, progress=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
+    look = lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())  # noqa: E731
+    trained(epochs=1, deterministic=True, progress=look)
     assert seen == [True] and not torch.are_deterministic_algorithms_enabled()
 
 
@@ -75,15 +86,15 @@ def test_an_observer_that_draws_and_seeds_changes_no_number():
         devices.seed_all(5)
         return {"drawn": float(torch.rand(1))}
 
-    model, _ = trained(observers=Observers(watch))
+    model, _ = trained(watch=watch)
     assert torch.equal(parameters(model), parameters(trained()[0]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_a_detector_that_classifies_with_text_trains_in_half_precision(dtype):
-    slow = replace(QUICK, lr=1e-3)
+    slow = QUICK | {"lr": 1e-3, "texts": TEXTS}
     rows, whole = (
-        [row["loss_class"] for row in fit(network(text_dim=6), learnable(), slow, texts=TEXTS, dtype=each)]
+        [row["loss_class"] for row in fit(network(embedding_dim=CHANNELS), learnable(), **slow, dtype=each)]
         for each in (dtype, torch.float32)
     )
     assert rows[-1] < rows[0]
@@ -92,15 +103,16 @@ def test_a_detector_that_classifies_with_text_trains_in_half_precision(dtype):
 
 
 def test_a_training_goes_on_where_fewer_devices_are_seen(monkeypatch, tmp_path):
-    Trainer(network(), some(2), QUICK, seed=0).save(tmp_path / "state.pt")
+    words = {"epochs": 1, "checkpoint": tmp_path / "state.pt"}
+    model, _ = trained(**words)
     state = torch.load(tmp_path / "state.pt")
     torch.save(state | {"random_cuda": [torch.get_rng_state()] * 4}, tmp_path / "state.pt")
     given = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_rng_state_all", given.extend)
-    Trainer(network(), some(2), QUICK, seed=0).load(tmp_path / "state.pt", devices.CPU)
-    assert len(given) == 1
+    again, _ = trained(**words)
+    assert len(given) == 1 and torch.equal(parameters(again), parameters(model))
 
 
 def test_gradients_that_are_to_be_kept_are_not_replayed_over(monkeypatch):
@@ -108,7 +120,7 @@ def test_gradients_that_are_to_be_kept_are_not_replayed_over(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda answers, **options: modes.append(options) or answers)
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
     for accumulate in (1, 2):
-        Trainer(network(), some(2), replace(QUICK, compile=True, accumulate=accumulate), seed=0)
+        Trainer(network(), some(2), compile=True, accumulate=accumulate)
     assert modes == [{"mode": "reduce-overhead"}, {}]
 
 
@@ -120,15 +132,15 @@ def test_a_device_of_cuda_has_the_number_of_this_process(monkeypatch):
 
 def test_observers_change_no_number_and_their_numbers_join_the_row():
     rows = []
-    observers = Observers(watch=lambda model: {"queries": float(len(model.eval().queries))}, log=rows.append)
-    model, history = trained(observers=observers)
+    watch = lambda model: {"queries": float(len(model.eval().queries.embedding))}  # noqa: E731
+    model, history = trained(watch=watch, log=rows.append)
     assert torch.equal(parameters(model), parameters(trained()[0]))
     assert rows == history and history[0]["queries"] == 5.0
 
 
 def test_an_average_is_what_observers_see():
     seen = []
-    model, _ = trained(replace(QUICK, ema=True), observers=Observers(lambda m: seen.append(parameters(m)) or {}))
+    model, _ = trained(ema=True, watch=lambda m: seen.append(parameters(m)) or {})
     assert torch.equal(seen[-1], parameters(model)) and not torch.equal(seen[-2], seen[-1])
 
 
@@ -137,31 +149,33 @@ def test_the_best_epoch_is_kept_even_after_an_interruption(ema, tmp_path):
     values = [0.1, 0.5, 0.2, 0.4, 0.3]
     seen = []
 
-    def run(folder, **words):
-        recipe = replace(QUICK, ema=ema, select="value")
-        trainer_rows = []
-        watch = Observers(
-            lambda m: seen.append(parameters(m)) or {"value": values[len(trainer_rows)]}, trainer_rows.append
-        )
-        return trained(recipe, observers=watch, **words)[0]
+    def run(**words):
+        rows = []
+        watch = lambda m: seen.append(parameters(m)) or {"value": values[len(rows)]}  # noqa: E731
+        return trained(ema=ema, select="value", watch=watch, log=rows.append, **words)[0]
 
-    best = run(tmp_path)
+    best = run()
     assert torch.equal(parameters(best), seen[1])
     with pytest.raises(Stopped):
-        run(tmp_path, checkpoint=tmp_path / "state.pt", progress=stop_after(3))
+        run(checkpoint=tmp_path / "state.pt", progress=stop_after(3))
     values[:] = [0.4, 0.3]
-    assert torch.equal(parameters(run(tmp_path, checkpoint=tmp_path / "state.pt")), seen[1])
+    assert torch.equal(parameters(run(checkpoint=tmp_path / "state.pt")), seen[1])
 
 
 def test_selecting_by_a_number_that_nobody_gives_is_refused():
     with pytest.raises(ValueError, match="select='mAP' is no number of an epoch; there are .*loss"):
-        fit(network(), some(2), replace(QUICK, select="mAP"))
+        fit(network(), some(2), select="mAP")
+
+
+def logs(folder: Path):
+    """What writes the TensorBoard logs of a run into this folder."""
+    return Run.tensorboard(SimpleNamespace(path=folder.joinpath))
 
 
 def test_without_tensorboard_it_is_said_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ValueError, match=r"tensorboard=true needs TensorBoard, got none: pip install 'tadlib\[logs\]'"):
-        logs.tensorboard(tmp_path)
+        logs(tmp_path)
 
 
 def test_tensorboard_gets_every_number_of_every_epoch(monkeypatch, tmp_path):
@@ -179,8 +193,8 @@ def test_tensorboard_gets_every_number_of_every_epoch(monkeypatch, tmp_path):
     module = type(sys)("torch.utils.tensorboard")
     module.SummaryWriter = Writer
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    logs.tensorboard(tmp_path)({"epoch": 3, "mAP of seen classes": 0.5})
-    assert written == [str(tmp_path), ("epoch", 3, 3), ("mAP_of_seen_classes", 0.5, 3), "flushed"]
+    logs(tmp_path)({"epoch": 3, "mAP of seen classes": 0.5})
+    assert written == [str(tmp_path / "tensorboard"), ("epoch", 3, 3), ("mAP_of_seen_classes", 0.5, 3), "flushed"]
 
 
 def test_half_precision_is_warned_of_where_the_processor_has_no_instructions_for_it(monkeypatch, recwarn):
@@ -194,9 +208,11 @@ def test_half_precision_is_warned_of_where_the_processor_has_no_instructions_for
 
 
 def test_a_scaler_is_there_for_float16_alone():
-    trainer = Trainer(network(), some(2), replace(QUICK, epochs=1), seed=0)
-    trainer.epoch(1, None, devices.CPU, torch.bfloat16)
-    assert not trainer.scaler.is_enabled()
+    scaled = {
+        dtype: Trainer(network(), some(2), dtype=dtype).scaler.is_enabled()
+        for dtype in (torch.float32, torch.bfloat16, torch.float16)
+    }
+    assert scaled == {torch.float32: False, torch.bfloat16: False, torch.float16: True}
 
 
 def test_peak_memory_is_in_megabytes_and_zero_where_nobody_keeps_account(monkeypatch, tmp_path):

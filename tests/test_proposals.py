@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from detectors import CHANNELS
+from detectors import lively as network
 from reference import soft_nms
 
 from tadlib import devices
@@ -10,11 +12,9 @@ from tadlib.data.annotations import Video
 from tadlib.data.batches import Cut, WindowSet
 from tadlib.data.windows import Window
 from tadlib.detector.losses import class_logits
-from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Answers, answer, merge
 from tadlib.segments import pairwise_tiou
 
-CHANNELS = 6
 TEXTS = torch.eye(3)
 CPU = torch.device("cpu")
 
@@ -43,20 +43,10 @@ def answers(windows: list[Window], segments_cw: list, scores: list) -> Answers:
     return Answers(torch.tensor(segments_cw), torch.tensor(scores), None, windows)
 
 
-def network(**words) -> ConditionalDetr:
-    torch.manual_seed(0)
-    small = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
-    small |= {"feature_noise": 0.0, "feature_shift": 0.0}
-    model = ConditionalDetr(CHANNELS, **(small | words))
-    torch.nn.init.normal_(model.segment[-1].weight)
-    torch.nn.init.normal_(model.actionness.weight)
-    return model
-
-
 def test_fractions_of_a_window_become_seconds_of_the_video():
     windows = window_set(Cut(length=8, overlap=0.5), v=16)  # 8 s
     given = answers([Window("v", 4, 12)], [[[0.5, 0.25], [0.25, 0.5]]], [[0.9, 0.4]])
-    found = merge(given, windows, how="none")["v"]
+    found = merge(given, windows, nms="none")["v"]
     # snippets 7 to 9 and 4 to 8, of half a second each
     assert found.segments.tolist() == [[3.5, 4.5], [2.0, 4.0]]
     assert found.scores.tolist() == pytest.approx([0.9, 0.4])
@@ -89,18 +79,18 @@ def test_what_lies_outside_the_video_is_no_proposal():
     assert found.scores.tolist() == pytest.approx([0.8])
 
 
-@pytest.mark.parametrize("how", ["none", "soft", "hard"])
-def test_all_proposals_lie_inside_the_video(how):
+@pytest.mark.parametrize("nms", ["none", "soft", "hard"])
+def test_all_proposals_lie_inside_the_video(nms):
     windows = window_set(Cut(length=8, overlap=0.5), duration=9.7, v=20)
-    found = merge(answer(network(queries=30), windows), windows, how=how)["v"]
+    found = merge(answer(network(queries=30), windows), windows, nms=nms)["v"]
     start, end = found.segments.unbind(-1)
     assert len(start) and start.min() >= 0 and end.max() <= 9.7 and (end > start).all()
 
 
-@pytest.mark.parametrize("how", ["none", "soft", "hard"])
-def test_proposals_come_best_first(how):
+@pytest.mark.parametrize("nms", ["none", "soft", "hard"])
+def test_proposals_come_best_first(nms):
     windows = window_set(Cut(length=8, overlap=0.5), v=20)
-    scores = merge(answer(network(queries=30), windows), windows, how=how)["v"].scores
+    scores = merge(answer(network(queries=30), windows), windows, nms=nms)["v"].scores
     assert (scores.diff() <= 0).all()
 
 
@@ -111,7 +101,7 @@ def test_no_answer_becomes_two_proposals_under_any_overlap(length, overlap):
     number, queries = len(windows), 3
     marks = torch.arange(number * queries).reshape(number, queries) / (number * queries)  # a score for each answer
     given = Answers(torch.full((number, queries, 2), 0.5), marks, None, [item.window for item in windows])
-    found = merge(given, windows, how="none", top_k=1000)["v"]
+    found = merge(given, windows, nms="none", top_k=1000)["v"]
     assert len(found.scores) == number * queries
     assert torch.equal(found.scores.sort().values, marks.flatten())
 
@@ -122,13 +112,13 @@ def test_hard_nms_leaves_no_doubles_of_overlapping_windows(overlap):
     places = [item.window for item in windows]
     # every window sees the stretch of snippets 9 to 11, wherever in the window that is
     segments_cw = [[[(10 - window.first) / 8, 2 / 8]] for window in places]
-    found = merge(answers(places, segments_cw, [[0.5]] * len(places)), windows, how="hard")["v"]
+    found = merge(answers(places, segments_cw, [[0.5]] * len(places)), windows, nms="hard")["v"]
     assert found.segments.tolist() == [[4.5, 5.5]]
 
 
 def test_hard_nms_thins_the_whole_video_at_once():
     windows = window_set(Cut(length=8, overlap=0.5), v=20)
-    found = merge(answer(network(queries=30), windows), windows, how="hard", threshold=0.3)["v"]
+    found = merge(answer(network(queries=30), windows), windows, nms="hard", nms_tiou=0.3)["v"]
     overlaps = pairwise_tiou(found.segments, found.segments).fill_diagonal_(0)
     assert len(found.scores) > 1 and overlaps.max() <= 0.3
 
@@ -136,7 +126,7 @@ def test_hard_nms_thins_the_whole_video_at_once():
 def test_soft_nms_lowers_the_double_and_spares_the_rest():
     windows = window_set(Cut(length=8), v=8)
     given = answers([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.5]])
-    found = merge(given, windows, how="soft", threshold=0.5)["v"]
+    found = merge(given, windows, nms="soft", nms_tiou=0.5)["v"]
     assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.8 * 0.135335], abs=1e-5)  # exp(-1 / 0.5)
     assert found.segments.tolist() == [[0.5, 1.5], [2.5, 3.5], [0.5, 1.5]]
 
@@ -150,12 +140,12 @@ def test_merging_leaves_the_answers_alone():
     assert torch.equal(first.segments, second.segments) and torch.equal(first.scores, second.scores)
 
 
-@pytest.mark.parametrize("how", ["none", "soft", "hard"])
+@pytest.mark.parametrize("nms", ["none", "soft", "hard"])
 @pytest.mark.parametrize("top_k", [1, 3, 1000])
-def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(how, top_k):
+def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(nms, top_k):
     windows = window_set(Cut(length=8, overlap=0.5), v=20)
     given = answer(network(queries=30), windows)
-    few, all_ = (merge(given, windows, how=how, top_k=number)["v"].scores for number in (top_k, 1000))
+    few, all_ = (merge(given, windows, nms=nms, top_k=number)["v"].scores for number in (top_k, 1000))
     assert len(few) == min(top_k * len(windows), len(all_))
     assert few[0] == all_[0] == given.scores.max()
     if top_k == 1000:
@@ -165,7 +155,7 @@ def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(how, top_k):
 def test_without_nms_top_k_are_the_best_of_all():
     windows = window_set(Cut(length=8, overlap=0.5), v=20)
     given = answer(network(queries=30), windows)
-    few, all_ = (merge(given, windows, how="none", top_k=number)["v"].scores for number in (7, 1000))
+    few, all_ = (merge(given, windows, nms="none", top_k=number)["v"].scores for number in (7, 1000))
     assert len(windows) == 4 and torch.equal(few, all_[: 7 * 4])
 
 
@@ -185,7 +175,7 @@ def test_the_other_videos_do_not_matter():
 
 def test_batch_size_does_not_matter():
     windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3, c=1)
-    model = network(text_dim=3, conv_layers=1)
+    model = network(embedding_dim=3, conv_layers=1)
     one, many = (answer(model, windows, batch_size=size, texts=TEXTS) for size in (1, 100))
     assert one.windows == many.windows
     for single, together in zip(one[:3], many[:3], strict=True):
@@ -213,7 +203,7 @@ def test_answers_belong_to_their_windows():
 
 def test_a_detector_that_classifies_with_text_is_ranked_by_the_surest_class_of_its_loss():
     windows = window_set(Cut(length=8, overlap=0.5), v=20)
-    model = network(text_dim=3).eval()
+    model = network(embedding_dim=3).eval()
     found = answer(model, windows, texts=TEXTS)
     features = {item.window: item.features for item in windows}
     for window, scores in zip(found.windows, found.scores, strict=True):
@@ -224,9 +214,9 @@ def test_a_detector_that_classifies_with_text_is_ranked_by_the_surest_class_of_i
 
 def test_embeddings_stay_with_their_proposals():
     windows = window_set(Cut(length=8, overlap=0.5), v=20)
-    given = answer(network(text_dim=3), windows, texts=TEXTS)
+    given = answer(network(embedding_dim=3), windows, texts=TEXTS)
     given = given._replace(scores=torch.rand_like(given.scores))  # no two alike
-    found = merge(given, windows, how="none", top_k=2)["v"]
+    found = merge(given, windows, nms="none", top_k=2)["v"]
     assert found.embeddings.shape == (2 * 4, 3)
     for score, embedding in zip(found.scores, found.embeddings, strict=True):
         assert torch.equal(given.embeddings[given.scores == score][0], embedding)
@@ -240,8 +230,9 @@ def test_dropout_is_off_when_answering():
 
 def test_answers_in_bfloat16_are_full_precision_and_close():
     windows = window_set(Cut(length=8), v=8)
-    model = network(text_dim=3)
-    half, whole = (answer(model, windows, dtype=dtype, texts=TEXTS) for dtype in (torch.bfloat16, torch.float32))
+    model = network(embedding_dim=3)
+    whole, model.dtype = answer(model, windows, texts=TEXTS), torch.bfloat16
+    half = answer(model, windows, texts=TEXTS)
     assert {half.segments_cw.dtype, half.scores.dtype, half.embeddings.dtype} == {torch.float32}
     torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)
 
@@ -255,20 +246,22 @@ def test_one_snippet_and_one_query_give_one_proposal():
 def test_answers_below_the_threshold_are_dropped_before_overlaps_are_thinned():
     windows = window_set(Cut(length=8), v=8)
     given = answers([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.1]])
-    assert merge(given, windows, how="soft", least=0.5)["v"].scores.tolist() == pytest.approx([0.9, 0.8 * 0.1353353])
-    assert len(merge(given, windows, how="none", least=0.95)["v"].scores) == 0
+    assert merge(given, windows, nms="soft", filter_threshold=0.5)["v"].scores.tolist() == pytest.approx(
+        [0.9, 0.8 * 0.1353353]
+    )
+    assert len(merge(given, windows, nms="none", filter_threshold=0.95)["v"].scores) == 0
 
 
-@pytest.mark.parametrize("how", ["none", "soft", "hard"])
-def test_videos_are_thinned_together_as_each_alone(how):
+@pytest.mark.parametrize("nms", ["none", "soft", "hard"])
+def test_videos_are_thinned_together_as_each_alone(nms):
     lengths = {"a": 40, "b": 3, "c": 9}
     windows = window_set(Cut(length=8, overlap=0.5), **lengths)
     given = answer(network(queries=30), windows)
-    together = merge(given, windows, how=how)
+    together = merge(given, windows, nms=nms)
     for name, found in together.items():
         own = [place for place, window in enumerate(given.windows) if window.video_id == name]
         rows = Answers(given.segments_cw[own], given.scores[own], None, [given.windows[place] for place in own])
-        alone = merge(rows, windows, how=how)[name]
+        alone = merge(rows, windows, nms=nms)[name]
         torch.testing.assert_close(found.segments, alone.segments, rtol=0, atol=0)
         torch.testing.assert_close(found.scores, alone.scores, rtol=0, atol=1e-7)
 
@@ -276,8 +269,8 @@ def test_videos_are_thinned_together_as_each_alone(how):
 def test_soft_nms_of_all_videos_gives_what_one_loop_for_each_gives():
     windows = window_set(Cut(length=8, overlap=0.5), a=40, b=12)
     given = answer(network(queries=30), windows)
-    for name, found in merge(given, windows, how="soft", top_k=1000).items():
-        plain = merge(given, windows, how="none", top_k=1000)[name]
+    for name, found in merge(given, windows, nms="soft", top_k=1000).items():
+        plain = merge(given, windows, nms="none", top_k=1000)[name]
         scores = soft_nms(plain.segments, plain.scores)
         torch.testing.assert_close(found.scores, scores.sort(descending=True).values, rtol=0, atol=1e-6)
 
@@ -293,7 +286,7 @@ def test_a_whole_video_is_one_window():
 def test_a_video_of_three_hours_is_answered_to_its_end(length):
     windows = window_set(Cut(length=length, overlap=0.25), a=21_600)  # half a second each
     before = devices.peak_memory(CPU)
-    found = merge(answer(network(decoder_layers=1), windows), windows, how="soft")["a"]
+    found = merge(answer(network(decoder_layers=1), windows), windows, nms="soft")["a"]
     assert devices.peak_memory(CPU) - before < 1000  # who looks at whom would be 21,600 squared numbers a head
     assert len(found.scores) == 5 * len(windows) and found.scores.isfinite().all()
     assert windows[len(windows) - 1].window.stop == 21_600 and found.segments.max() <= 10_800

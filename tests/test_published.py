@@ -6,32 +6,34 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from test_matching import random_case
+from detectors import batch, random_case
 from torch import nn
 
-from tadlib.data.batches import Batch, Target
-from tadlib.detector.dense import salience_loss
-from tadlib.detector.losses import Criterion, detection_losses, shares, snippet_losses
-from tadlib.detector.matching import Costs, match
-from tadlib.detector.network import ConditionalDetr, Outputs, Switches
-from tadlib.detector.refine import BINS, RectifyingLayer
+from tadlib import ideas
+from tadlib.data.batches import Target
+from tadlib.detector.additions import Outputs
+from tadlib.detector.losses import DetectionLoss
+from tadlib.detector.matching import match
+from tadlib.detector.network import ConditionalDETR
+from tadlib.ideas.drawn_centres import DrawnQueries
+from tadlib.ideas.published import PublishedDETR, PublishedLoss, published_cost
+from tadlib.ideas.rectifying import BINS, Rectifying, RectifyingLayer
+from tadlib.ideas.salience import Salience
 from tadlib.segments import roi_align
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.detector import network, recipe_of
 
 CHANNELS, WIDTH, HEADS = 8, 8, 2
 LENGTH = 7
-PUBLISHED = Switches(system="published")
 
 
-def detector(switches: Switches = PUBLISHED, **words) -> ConditionalDetr:
+def detector(of: type[ConditionalDETR] = PublishedDETR, **words) -> ConditionalDETR:
     """A small network in 64 bits with no weight at a value that hides it."""
     torch.manual_seed(0)
     small = {"queries": 5, "width": WIDTH, "heads": HEADS, "encoder_layers": 2, "decoder_layers": 3, "conv_layers": 1}
     small |= {"feature_noise": 0.0, "feature_shift": 0.0}
-    model = ConditionalDetr(CHANNELS, **(small | words), switches=switches).double().eval()
+    model = of(CHANNELS, **(small | words)).double().eval()
     for name, parameter in model.named_parameters():
-        if name != "places" and (parameter.dim() == 1 or name.startswith("segment")):
+        if name != "queries.places" and (parameter.dim() == 1 or name.startswith("segment")):
             nn.init.normal_(parameter, std=0.5)
     return model
 
@@ -78,7 +80,8 @@ def by_hand(model, x, query_embedding=None, reference=None):
         x = fed(layer.feedforward, x)
     memory, hidden = x, []
     if query_embedding is None:
-        query_embedding, reference = model.queries, model.centre(model.queries)
+        query_embedding = model.queries.embedding
+        reference = model.queries.centre(query_embedding)
     start = sines(reference.sigmoid())
     x = torch.zeros_like(query_embedding)
     for number, layer in enumerate(model.decoder):
@@ -128,30 +131,31 @@ def test_a_padded_window_answers_what_the_formulas_say_of_its_own_snippets():
 
 def test_what_a_query_is_counts_in_the_first_look_at_the_snippets_as_it_does_not_in_ours():
     x, padding = windows(), torch.zeros(1, LENGTH, dtype=torch.bool)
-    for system, differs in (("published", True), ("ours", False)):
-        model = detector(Switches(system=system))
+    for of, differs in ((PublishedDETR, True), (ConditionalDETR, False)):
+        model = detector(of)
         layer, asked = model.decoder[0], []
         layer.attention.register_forward_pre_hook(lambda _, given, asked=asked: asked.append(given[0]))
         with torch.no_grad():
-            for part in (model.centre[-1].weight, model.centre[-1].bias, model.places):
+            for part in (*model.queries.centre[-1].parameters(), model.queries.places):
                 part.zero_()  # every query stands in the middle
             model(x, padding)
         assert bool(asked[0].std(dim=1).max() > 1e-6) == differs
 
 
 def test_prior_places_are_drawn_evenly_stay_and_make_all_of_a_query():
-    model = ConditionalDetr(CHANNELS, queries=4000, width=WIDTH, heads=HEADS, switches=Switches(centres="drawn"))
-    places = np.sort(model.places.sigmoid().flatten().numpy())
+    model = ConditionalDETR(CHANNELS, queries=4000, width=WIDTH, heads=HEADS, queries_from=DrawnQueries)
+    places = np.sort(model.queries.places.sigmoid().flatten().numpy())
     assert np.abs(places - (np.arange(4000) + 0.5) / 4000).max() < 0.03  # Kolmogorov's bound of one in 800
     assert np.diff(places).max() > 2 / 4000  # drawn, and not laid out
-    assert not model.places.requires_grad and model.queries is None
+    assert not model.queries.places.requires_grad and not hasattr(model.queries, "embedding")
     x, padding = windows(), torch.zeros(1, LENGTH, dtype=torch.bool)
-    small = detector(Switches(system="published", centres="drawn"))
-    content = small.content[-1](small.content[0](sines(small.places.sigmoid())).relu())
-    hidden, reference = by_hand(small, x[0], content, small.places)
+    small = detector(queries_from=DrawnQueries)
+    places, layers = small.queries.places, small.queries.content
+    content = layers[-1](layers[0](sines(places.sigmoid())).relu())
+    hidden, reference = by_hand(small, x[0], content, places)
     torch.testing.assert_close(small(x, padding).segments_cw[0], boxes(small, hidden[-1], reference), atol=1e-6, rtol=0)
     with torch.no_grad():
-        small.places[1] = small.places[0]
+        places[1] = places[0]
     found = small(x, padding).segments_cw[0]
     torch.testing.assert_close(found[0], found[1])
 
@@ -195,11 +199,12 @@ def test_a_second_look_is_what_was_published(fusion, join, residual):
 
 
 def test_the_second_look_reads_features_as_they_are_and_the_same_heads_answer():
-    model, x = detector(Switches("none", "mean", 1, False, system="published")), windows()
+    second = Rectifying(refine="mean", refine_residual=False, published=True)
+    model, x = detector(additions=[second]), windows()
     hidden, reference = by_hand(model, x[0])
     start, end = (boxes(model, hidden[-1], reference) @ torch.tensor([[1.0, 1.0], [-0.5, 0.5]]).double() * LENGTH).T
     found = roi_align(x[0], torch.stack([start, end], 1).detach(), BINS).mean(1)
-    layer = model.rectifying[0]
+    (layer,) = second.layers
     seen = (hidden[-1] + found)[None]
     out = multihead(layer.attention.out, (layer.query_key_value,), seen, seen)[0]
     outputs = model(x, torch.zeros(1, LENGTH, dtype=torch.bool))
@@ -212,8 +217,8 @@ def test_a_mean_of_features_of_another_width_is_refused():
 
 
 def test_dropout_is_inside_the_feed_forward_net_and_on_attention_weights_too():
-    for system, inside, weights in (("published", 2, True), ("ours", 1, False)):
-        model = detector(Switches(system=system), dropout=0.5)
+    for of, inside, weights in ((PublishedDETR, 2, True), (ConditionalDETR, 1, False)):
+        model = detector(of, dropout=0.5)
         for layer in (*model.encoder, *model.decoder):
             assert sum(isinstance(part, nn.Dropout) for part in layer.feedforward.net) == inside
         for module in model.modules():
@@ -226,13 +231,13 @@ def test_dropout_is_inside_the_feed_forward_net_and_on_attention_weights_too():
 
 def test_first_weights_follow_the_published_rules():
     torch.manual_seed(0)
-    switches = Switches(system="published", refine="attention", refine_residual=False)
-    model = ConditionalDetr(64, width=64, heads=4, conv_layers=1, switches=switches)
+    looking = Rectifying(refine_residual=False, published=True)
+    model = PublishedDETR(64, width=64, heads=4, conv_layers=1, additions=[looking])
 
     def reach(linear, bound):
         assert 0.97 * bound < linear.weight.abs().max() <= bound
 
-    encoder, decoder, second = model.encoder[0], model.decoder[0], model.rectifying[0]
+    encoder, decoder, second = model.encoder[0], model.decoder[0], looking.layers[0]
     for linear in (encoder.query_key, encoder.value, second.query_key_value, second.fusion.key_value):
         reach(linear, math.sqrt(6 / (64 + 3 * 64)))  # one matrix of three
         assert linear.bias.abs().max() == 0
@@ -270,11 +275,10 @@ def test_matching_and_overlap_loss_are_of_what_lies_inside_the_window(seed):
             found, true = segments_cw[0, q].tolist(), targets[0].segments_cw[t].tolist()
             l1 = abs(found[0] - true[0]) + abs(found[1] - true[1])
             costs[q, t] = 2 * focal + 5 * l1 - 2 * clipped_tiou(found, true)
-    ((query_ix, target_ix),) = match(segments_cw, logits, targets, Costs(published=True))
+    ((query_ix, target_ix),) = match(segments_cw, logits, targets, published_cost)
     best = min(permutations(range(4), 3), key=lambda rows: sum(costs[q, t] for t, q in enumerate(rows)))
     assert dict(zip(target_ix.tolist(), query_ix.tolist(), strict=True)) == dict(enumerate(best))
-    criterion = Criterion("iou", costs=Costs(published=True), published=True)
-    terms = detection_losses(Outputs(segments_cw, logits[..., 0], None), targets, None, criterion)
+    terms = PublishedLoss(overlap_loss="iou")(Outputs(segments_cw, logits[..., 0]), batch(targets))
     lost = sum(
         1 - clipped_tiou(segments_cw[0, q].tolist(), targets[0].segments_cw[t].tolist()) for t, q in enumerate(best)
     )
@@ -300,40 +304,31 @@ def test_salience_is_a_mean_of_each_window_over_the_number_of_actions_and_an_act
             p = 1 / (1 + math.exp(-logit))
             losses.append(0.25 * (1 - p) ** 2 * -math.log(p) if y else 0.75 * p**2 * -math.log(1 - p))
         total += sum(losses) / len(losses)
-    assert float(salience_loss(logits, targets, padding, "published")) == pytest.approx(total / 3, abs=1e-6)
-    outputs = Outputs(torch.rand(2, 4, 2), torch.zeros(2, 4), None, salience_logits=logits)
-    whole = snippet_losses(outputs, targets, padding, None, Criterion(published=True))["loss_salience"]
-    assert float(whole) == pytest.approx(total / 3, abs=1e-6)
-    batches = [
-        Batch(torch.zeros(1, 8, CHANNELS), padding[place : place + 1], targets[place : place + 1], [None])
-        for place in range(2)
-    ]
-    parts = shares(batches, Criterion(published=True))
-    summed = sum(
-        part["loss_salience"] * salience_loss(logits[n : n + 1], targets[n : n + 1], padding[n : n + 1], "published")
-        for n, part in enumerate(parts)
-    )
-    assert float(summed) == pytest.approx(total / 3, abs=1e-6), "in two batches that step as one"
+    head = Salience(published=True)
+
+    def salience(rows: slice, step: tuple = ()) -> float:
+        outputs = Outputs(torch.rand(2, 4, 2)[rows], torch.zeros(2, 4)[rows], added={"salience": logits[rows]})
+        given = batch(targets[rows], padding[rows])._replace(step=step)
+        return float(DetectionLoss(additions=[head])(outputs, given)["loss_salience"])
+
+    assert salience(slice(None)) == pytest.approx(total / 3, abs=1e-6)
+    rows = slice(0, 1), slice(1, 2)
+    step = tuple(batch(targets[each], padding[each]) for each in rows)
+    summed = sum(salience(each, step) for each in rows)
+    assert summed == pytest.approx(total / 3, abs=1e-6), "in two batches that step as one"
 
 
-def test_ours_is_the_default_and_the_same_to_the_bit_with_its_words_given():
-    given = {"system": "ours", "centres": "learned", "refine_join": "sum", "refine_residual": True, "warm_up": 0.05}
-    x, padding = windows().float(), torch.zeros(1, LENGTH, dtype=torch.bool)
-    answers = []
-    for words in ({}, given):
-        params = Params.check({"width": 16, "heads": 2, "refine": "attention", "salience": "bce"} | words)
-        model = network(CHANNELS, params).eval()
-        answers.append((model.state_dict(), model(x, padding), recipe_of(params)))
-    (first, one, recipe), (second, other, same) = answers
-    assert list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
-    assert torch.equal(one.segments_cw, other.segments_cw) and recipe == same
-
-
-def test_the_word_changes_the_network_the_matching_and_the_losses():
-    ours, published = (Params.check({"system": system}) for system in ("ours", "published"))
-    assert not recipe_of(ours).criterion.published and not recipe_of(ours).criterion.costs.published
-    assert recipe_of(published).criterion.published and recipe_of(published).criterion.costs.published
-    assert network(CHANNELS, published).switches.system == "published"
+def test_ours_is_the_default_and_the_parameters_ask_for_every_part_of_the_published_one():
+    heads = {"refine": "attention", "salience": "bce"}
+    given = {"system": "ours", "centres": "learned", "refine_join": "sum", "refine_residual": True}
+    for words in (heads, heads | given):
+        params = Params.check(words)
+        assert not any(ideas.asked(hook, params) for hook in ("network", "loss", "parts"))
+        (salience,), (second,) = ideas.asked("additions", params)
+        assert salience.words == Salience().words and second.words == Rectifying().words
+    params = Params.check(heads | {"system": "published"})
+    assert ideas.asked("network", params) == [PublishedDETR] and ideas.asked("loss", params) == [PublishedLoss]
+    assert all(addition.words["published"] for (addition,) in ideas.asked("additions", params))
 
 
 @pytest.mark.parametrize("join", ["first_half", "projected", "alone"])

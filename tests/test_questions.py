@@ -6,9 +6,11 @@ import math
 import fabricate
 import pytest
 from conftest import ROOT
+from notebook import run_cells
 
 from tadlib.data.demo import timelines
-from tadlib.workbook import plans, runs, stages, steps, variants
+from tadlib.detector.proposals import answer
+from tadlib.workbook import plans, stages, steps, variants
 from tadlib.workbook.params import Params
 from tadlib.workbook.recipes import RECIPES
 from tadlib.workbook.steps import answers
@@ -147,7 +149,9 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
         if (given["split_id"], given["seed"]) == (0, 0):
             params = Params.check(shape | given)
             data = data or steps.gather(params)
-            windows, asked = steps.training_windows(data, params), answers.windows_of(data.scored, data, params)
+            given = shape | given | {"run_dir": str(tmp_path / label)}
+            windows = run_cells("train", "data.training_windows", **given).windows
+            asked = answers.windows_of(data.scored, data, params)
             most = max(len(item.target.labels_ix) for each in (windows, asked) for item in each)
             assert params.queries > 1.5 * most and params.top_k >= 2 * most, label
             steps_of[params.window] = params.epochs * math.ceil(len(windows) / params.batch_size)
@@ -177,11 +181,12 @@ def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch)
     trained = {}
     for label, given in wanted.values():
         params = Params.check(given | {"run_dir": str(tmp_path / "outputs" / label)})
-        run, data = runs.start("train", params), steps.gather(params)
-        key = repr(stages.read_by("train", params))
+        data, key = steps.gather(params), repr(stages.read_by("train", params))
         if key not in trained:
-            trained[key] = steps.train(data, steps.training_windows(data, params), params, run)[0]
-        proposals = steps.propose(*steps.answer(trained[key], data, params), params)
+            trained[key] = run_cells("train", "trainer.epochs()", **params.model_dump()).model
+        windows = answers.windows_of(data.scored, data, params)
+        answered = answer(trained[key], windows, texts=steps.texts_read(data, params, data.competing))
+        proposals = steps.propose(answered, windows, params)
         detections = steps.name(data, proposals, params)
         table = steps.compare(data, detections, params)
         metrics = steps.summarise(data, table, proposals, detections, params)

@@ -3,21 +3,22 @@
 import pytest
 import torch
 from detector_speed import Size, measure
-from standins import CHANNELS, ON, network, windows
+from detectors import CHANNELS, ON, SMALL, TEXTS, network, windows
 
 from tadlib.data.batches import WindowSet
-from tadlib.detector.network import ConditionalDetr, Switches
+from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import answer, merge
-from tadlib.detector.training import Recipe, fit
+from tadlib.detector.training import fit
 from tadlib.evaluation import metrics
 
 TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
-LEARNING = Recipe(epochs=40, batch_size=8, lr=2e-3)
+LEARNING = {"epochs": 40, "batch_size": 8, "lr": 2e-3}
 
 
-def kept_bytes(snippets: int, dtype: torch.dtype, switches: Switches, queries: int = 5) -> int:
+def kept_bytes(snippets: int, dtype: torch.dtype = torch.float32, **words) -> int:
     """What a forward pass keeps for the backward one, every storage once."""
-    model, kept = network(switches=switches, width=32, queries=queries).train(), {}
+    model, kept = network(**{"width": 32} | words).train(), {}
+    model.dtype = dtype
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -26,21 +27,20 @@ def kept_bytes(snippets: int, dtype: torch.dtype, switches: Switches, queries: i
 
     features, padding = torch.randn(1, snippets, CHANNELS), torch.zeros(1, snippets, dtype=torch.bool)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            outputs = model(features, padding, torch.eye(CHANNELS)[:2])
+        outputs = model(features, padding, TEXTS)
     assert outputs.segments_cw.requires_grad
     return sum(storage.nbytes() for storage in kept.values())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("switches", [Switches(), ON["everything"]], ids=["plain", "everything"])
-def test_what_training_keeps_of_4096_snippets_is_twice_what_it_keeps_of_2048(switches, dtype):
-    short, long = (kept_bytes(snippets, dtype, switches) for snippets in (2048, 4096))
+@pytest.mark.parametrize("words", [{}, ON["everything"]], ids=["plain", "everything"])
+def test_what_training_keeps_of_4096_snippets_is_twice_what_it_keeps_of_2048(words, dtype):
+    short, long = (kept_bytes(snippets, dtype, **words) for snippets in (2048, 4096))
     assert long < 2.05 * short  # a matrix of attention weights, snippets by snippets, would make it four times
 
 
 def test_four_times_the_queries_keep_at_most_four_times_as_much():
-    few, many = (kept_bytes(256, torch.float32, Switches(), queries) for queries in (40, 160))
+    few, many = (kept_bytes(256, queries=queries) for queries in (40, 160))
     assert few < many < 4.05 * few
 
 
@@ -50,9 +50,10 @@ def test_a_window_of_4096_snippets_trains_in_the_memory_of_the_published_measure
     assert measure(Size(4096, 1, precision="bf16"))["peak"] < 3900
 
 
-def precision(model: ConditionalDetr, found_in: WindowSet, dtype: torch.dtype) -> float:
+def precision(model: ConditionalDETR, found_in: WindowSet, dtype: torch.dtype) -> float:
     """Class-agnostic mAP of a detector that answers in some arithmetic."""
-    proposals = merge(answer(model, found_in, dtype=dtype), found_in, how="hard")
+    model.dtype = dtype
+    proposals = merge(answer(model, found_in), found_in, nms="hard")
     return metrics.mean_average_precision(list(found_in._videos.values()), proposals, None, TIOUS)["mAP"]
 
 
@@ -61,11 +62,10 @@ def places(number: int, first: int) -> WindowSet:
     return windows(*(() for _ in range(first)), *(((1 + n % 6, 7 + (3 * n) % 8),) for n in range(number)))
 
 
-def learned(seed: int, dtype: torch.dtype) -> ConditionalDetr:
+def learned(seed: int, dtype: torch.dtype) -> ConditionalDETR:
     torch.manual_seed(seed)
-    small = {"queries": 10, "width": 32, "heads": 2, "conv_layers": 0, "feature_noise": 0.0, "feature_shift": 0.0}
-    model = ConditionalDetr(CHANNELS, **small)
-    fit(model, places(48, 0), LEARNING, seed=seed, dtype=dtype)
+    model = ConditionalDETR(CHANNELS, **SMALL | {"queries": 10, "width": 32})
+    fit(model, places(48, 0), **LEARNING, seed=seed, dtype=dtype)
     return model
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import instant
 import pytest
 import torch
+from notebook import run_cells
 
 from tadlib.files import locked, read_json
 from tadlib.workbook import runs, stage_store, stages, steps
@@ -206,11 +207,9 @@ NOTED: set[str] = set()
 )
 def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path, monkeypatch):
     monkeypatch.setattr("tadlib.workbook.steps.changes.of_test", lambda data: {})  # recorded of the default naming
-    params = Noting.check(tiny | {"epochs": 1, "overlap": 0.0} | switches)
-    run = runs.start("train", Params.check({"run_dir": str(tmp_path / "r")}))
-    NOTED.clear()
-    data = steps.gather(params)
-    steps.train(data, steps.training_windows(data, params), params, run)
+    params = Noting.check(tiny | {"epochs": 1, "overlap": 0.0, "run_dir": str(tmp_path / "r")} | switches)
+    taken = (('parameters("train", globals())', "NOTING"), ("params)\nparams", "params)\nNOTED.clear()"))
+    run = run_cells("train", "trainer.epochs()", taken, {"NOTING": params, "NOTED": NOTED}).run
     # windows to watch are cut with these two, but without `curves` and `validation` there are no videos to cut; a
     # protocol under which nothing counts is refused
     extra = NOTED - stages.depends_on("train", params) - {"test_overlap", "test_window", "protocol"}

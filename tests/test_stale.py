@@ -7,13 +7,16 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from notebook import run_cells
 from standins import CLASSES, dataset, params, with_features
 
+from tadlib.detector.proposals import answer
 from tadlib.files import read_json, write_json
 from tadlib.naming.fusion import write_detections
 from tadlib.workbook import runs, steps
 from tadlib.workbook.inheritance import complete
 from tadlib.workbook.runs import RunError
+from tadlib.workbook.steps.answers import windows_of
 
 SMALL = {"width": 16, "heads": 2, "queries": 4, "encoder_layers": 1, "decoder_layers": 1, "conv_layers": 0}
 SMALL |= {"window": 32, "epochs": 1}
@@ -27,10 +30,7 @@ def first(tmp_path_factory):
     with_features(dataset(home / "own"))
     write_json(home / "said.json", said)
     given = params(home / "own", **SMALL, text="description", descriptions=str(home / "said.json"))
-    run = runs.start("train", given.model_copy(update={"run_dir": str(home / "trained")}))
-    data = steps.gather(given)
-    steps.train(data, steps.training_windows(data, given), given, run)
-    run.finish()
+    run_cells("train", "trainer.epochs()", **(given.model_dump() | {"run_dir": str(home / "trained")})).run.finish()
     shutil.copytree(home / "trained", home / "named")
     name(home, "named")
     return home
@@ -60,7 +60,8 @@ def name(home, run):
     """What classify.ipynb does."""
     data, given, run = at("classify", home, run)
     model = steps.load_detector(data, given, run)
-    proposals = steps.propose(*steps.answer(model, data, given), given)
+    windows = windows_of(data.scored, data, given)
+    proposals = steps.propose(answer(model, windows), windows, given)
     steps.save_proposals(run.target("proposals.parquet"), proposals)
     write_detections(run.target("detections.json"), steps.name(data, proposals, given))
     return run.finish()
@@ -183,9 +184,9 @@ def test_a_run_of_an_earlier_version_goes_on_with_a_warning(home):
     [
         (lambda saved: saved.pop("about"), "has no about and no seen"),
         (lambda saved: saved["about"].pop("seen"), "has no seen"),
-        (lambda saved: saved.pop("model"), "has no model"),
+        (lambda saved: saved.pop("network"), "has no network"),
         (lambda saved: saved["params"].update(spilt=3), "holds parameters .*unknown parameter 'spilt'"),
-        (lambda saved: saved["model"].pop("project.weight"), "has weights of another network .*project.weight"),
+        (lambda saved: saved["network"]["weights"].pop("project.weight"), "holds another network .*project.weight"),
     ],
 )
 def test_a_checkpoint_that_lacks_something_is_named_with_what_to_do(change, told, home):

@@ -1,7 +1,7 @@
 """Windows of videos as batches: features padded to the longest, what to find in each."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -49,6 +49,17 @@ class Batch(NamedTuple):
     padding: Bool[Tensor, "b t"]
     targets: list[Target]
     windows: list[Window]
+    texts: Float[Tensor, "k e"] | None = None  # of the classes, for a detector that reads them
+    step: tuple["Batch", ...] = ()  # all batches of the optimiser step this one is part of
+
+    def share(self, amount: "Callable[[Batch], int]") -> float:
+        """By how much a mean over `amount` things of this batch counts in the mean over the whole optimiser step.
+
+        A term is a mean over actions, snippets or windows, of which a batch may have more than the next.
+        """
+        if len(self.step) < 2:
+            return 1.0
+        return max(1, amount(self)) / max(1, sum(amount(batch) for batch in self.step))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from torch.nn import functional
 # Fastest sine of a window, and how much slower the slowest is; the same for every window, so that neighbours are told
 # apart less well in a longer one: a cosine of .54 among 64 snippets, .69 among 128, .99 among 1,000 of a whole video.
 CYCLES, TEMPERATURE = 64, 200.0
-PUBLISHED_SINES = (1, 10000.0)  # those of DETR and Conditional DETR: a cosine of .9997 among 64 snippets
-PLACES = 256  # entries of a learned table of positions: two for every half turn of the fastest sine
 SHORT = 1024  # snippets up to which the matrix of attention weights may be stored
 
 
@@ -144,17 +142,113 @@ class Sines(nn.Module):
         return sine_embedding(position, self.width, self.cycles, self.temperature)
 
 
-class LearnedPositions(nn.Module):
-    """Positions in [0, 1] looked up between the entries of a learned table: windows of any length, no longest one.
+class EncoderLayer(nn.Module):
+    """Self-attention over snippets and a feed-forward net, each followed by a norm (post-norm, as in DETR)."""
 
-    The table starts as the sines, so that near places resemble each other from the first step on.
+    def __init__(self, width: int, heads: int, dropout: float, inner_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.query_key = nn.Linear(width, 2 * width)
+        self.value = nn.Linear(width, width)
+        self.attention = Attention(width, heads, inner_dropout)
+        self.feedforward = FeedForward(width, dropout, inner_dropout)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "b t d"], position: Float[Tensor, "#b t d"], padding: Bool[Tensor, "b t"] | None
+    ) -> Float[Tensor, "b t d"]:
+        query, key = self.query_key(x + position).chunk(2, dim=-1)
+        x = self.norm(x + self.dropout(self.attention(query, key, self.value(x), padding)))
+        return self.feedforward(x)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention among queries, conditional cross-attention to the snippets, feed-forward."""
+
+    def __init__(self, width: int, heads: int, dropout: float, inner_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.self_query_key = nn.Linear(width, 2 * width)
+        self.self_value = nn.Linear(width, width)
+        self.self_attention = Attention(width, heads, inner_dropout)
+        self.query = nn.Linear(width, width)
+        self.query_position = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.key_position = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.attention = Attention(width, heads, inner_dropout)
+        self.feedforward = FeedForward(width, dropout, inner_dropout)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b q d"],
+        query_embedding: Float[Tensor, "q d"],
+        reference: Float[Tensor, "b q d"],
+        memory: Float[Tensor, "b t d"],
+        position: Float[Tensor, "#b t d"],
+        padding: Bool[Tensor, "b t"] | None,
+    ) -> Float[Tensor, "b q d"]:
+        query, key = self.self_projections(x, query_embedding)
+        x = self.norms[0](x + self.dropout(self.self_attention(query, key, self.self_value(x))))
+        place = self.key_position(position)
+        query, key = self.cross_projections(x, query_embedding, memory, place)
+        query = self._with_position(query, self.query_position(reference))
+        key = self._with_position(key, place)
+        x = self.norms[1](x + self.dropout(self.attention(query, key, self.value(memory), padding)))
+        return self.feedforward(x)
+
+    def self_projections(
+        self, x: Float[Tensor, "b q d"], query_embedding: Float[Tensor, "q d"]
+    ) -> tuple[Float[Tensor, "b q d"], Float[Tensor, "b q d"]]:
+        """Queries and keys of self-attention."""
+        return self.self_query_key(x + query_embedding).chunk(2, dim=-1)
+
+    def cross_projections(
+        self,
+        x: Float[Tensor, "b q d"],
+        query_embedding: Float[Tensor, "q d"],
+        memory: Float[Tensor, "b t d"],
+        place: Float[Tensor, "#b t d"],
+    ) -> tuple[Float[Tensor, "b q d"], Float[Tensor, "b t d"]]:
+        """The content of queries and keys in cross-attention."""
+        return self.query(x), self.key(memory)
+
+    def _with_position(self, content: Float[Tensor, "b n d"], place: Float[Tensor, "#b n d"]) -> Float[Tensor, "b n e"]:
+        """Content and position side by side within each head, so that their products add."""
+        parts = (each.unflatten(-1, (self.heads, -1)) for each in (content, place.expand_as(content)))
+        return torch.cat(list(parts), dim=-1).flatten(-2)
+
+
+class LearnedQueries(nn.Module):
+    """Learned queries, each with a reference centre of its own.
+
+    With `spread` the centres start evenly over the window and are learned beyond what the query says; else they start
+    in the middle.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, number: int, width: int, spread: bool = True) -> None:
         super().__init__()
-        self.table = nn.Parameter(sine_embedding((torch.arange(PLACES) + 0.5) / PLACES, width))
+        self.embedding = nn.Parameter(torch.randn(number, width))
+        self.centre = mlp(width, width, 1)
+        first = (torch.arange(number) + 0.5) / number if spread else torch.full((number,), 0.5)
+        self.places = nn.Parameter(torch.logit(first)[:, None], requires_grad=spread)
 
-    def forward(self, position: Float[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
-        place = (position * PLACES - 0.5).clamp(0, PLACES - 1)
-        below = place.detach().long().clamp(max=PLACES - 2)
-        return torch.lerp(self.table[below], self.table[below + 1], (place - below)[..., None].to(self.table.dtype))
+    @property
+    def own(self) -> tuple[nn.Parameter, ...]:
+        """The parameters that start as they were made."""
+        return self.embedding, self.places
+
+    def start(self) -> None:
+        """At first a query stands where its place is."""
+        nn.init.zeros_(self.centre[-1].weight)
+        nn.init.zeros_(self.centre[-1].bias)
+
+    def references(self) -> Float[Tensor, "q 1"]:
+        """Logits of the reference centres."""
+        return self.places + self.centre(self.embedding)
+
+    def forward(self, sine: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
+        """The queries, given their embedded reference centres."""
+        return self.embedding

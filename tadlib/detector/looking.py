@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tadlib.detector.network import ConditionalDetr
+from tadlib.detector.network import ConditionalDETR
 
 
 @torch.inference_mode()
 def attention(
-    model: ConditionalDetr,
+    model: ConditionalDETR,
     features: Float[Tensor, "b t c"],
     padding: Bool[Tensor, "b t"],
     texts: Float[Tensor, "k e"] | None = None,

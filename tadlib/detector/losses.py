@@ -1,54 +1,22 @@
 """What the detector is trained to lower: focal loss on scores, L1 and true gIoU on matched segments."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.data.batches import Batch, Target
-from tadlib.detector.dense import (
-    best_tiou,
-    counted,
-    focal_terms,
-    ignored,
-    inside,
-    quality_loss,
-    salience_loss,
-    segmentation_loss,
-)
-from tadlib.detector.matching import Costs, match
-from tadlib.detector.network import Outputs
+from tadlib.data.batches import Batch
+from tadlib.detector.additions import Addition, Outputs
+from tadlib.detector.matching import Cost, detection_cost, match
+from tadlib.detector.targets import best_tiou, focal_terms, ignored, number_of_actions
 from tadlib.segments import diou, giou, tiou, to_segments
 
 COSINE_SCALE = 20.0  # sharpness of the cosine between a query's embedding and class texts; sigmoids follow
 OVERLAPS = {"giou": giou, "diou": diou, "iou": tiou}
-TERMS = ("loss_class", "loss_l1", *(f"loss_{name}" for name in OVERLAPS))
-TERMS += ("loss_salience", "loss_quality", "loss_segmentation")
 IGNORED_TIOU = 0.5  # from which on a query answers an action that is to be ignored
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """The forms of the losses, and what a pair costs in matching; the words are those of the parameters."""
-
-    overlap: str = "giou"  # diou, iou
-    salience: str = "bce"  # ce, mask
-    temperature: float = 0.07  # of the softmax over classes in snippet segmentation (row 45)
-    costs: Costs = Costs()
-    published: bool = False  # overlap of what lies inside the window; salience per action, not per snippet
-
-    @property
-    def per_action(self) -> bool:
-        """Whether salience is divided by the number of actions, as the published focal form is."""
-        return self.published and self.salience == "bce"
-
-
-def focal_loss(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Float[Tensor, ""]:
-    """Focal loss (Lin et al. 2017; alpha 0.25, gamma 2), summed."""
-    return focal_terms(logits, wanted).sum()
 
 
 def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[Tensor, "b q n"]:
@@ -66,103 +34,88 @@ def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[
     return actionness_logits + COSINE_SCALE * cosine
 
 
-def detection_losses(
-    outputs: Outputs,
-    targets: Sequence[Target],
-    texts: Float[Tensor, "k e"] | None = None,
-    criterion: Criterion = Criterion(),
-) -> dict[str, Tensor]:
-    """The terms by name, each divided by the number of actions in the batch; `matched_tiou` is only for looking at.
+class DetectionLoss:
+    """The loss of a batch: every action matched to one query, its segment and score compared.
 
-    With earlier layers among the outputs, each term is the mean over layers, which are matched and compared as if they
-    were windows of one batch. L1 sees unclamped segments, so that what lies outside the window still has a gradient.
+    `loss_class`, `loss_l1` and `loss_giou` weigh the focal loss, L1 and overlap (`overlap_loss`: giou, diou or iou);
+    `cost_class`, `cost_l1` and `cost_giou` the same parts of what a pair costs in matching. `cost` is another function
+    in place of `detection_cost`, called without these weights. With `aux_loss` every decoder layer is compared. The
+    terms of `additions` are added.
     """
-    layers = [outputs, *outputs.earlier]
-    segments_cw = torch.cat([layer.segments_cw for layer in layers])
-    logits = torch.cat([class_logits(layer, texts) for layer in layers])
-    terms = _sums(segments_cw, logits, [*targets] * len(layers), criterion)
-    number = len(layers) * max(1, _actions(targets))
-    return {name: value / number for name, value in terms.items()}
 
+    cost = staticmethod(detection_cost)
 
-def snippet_losses(
-    outputs: Outputs,
-    targets: Sequence[Target],
-    padding: Bool[Tensor, "b t"],
-    texts: Float[Tensor, "k e"] | None = None,
-    criterion: Criterion = Criterion(),
-) -> dict[str, Tensor]:
-    """The terms of the heads that the detector has beside its queries; nothing for one that has none."""
-    terms: dict[str, Tensor] = {}
-    if outputs.salience_logits is not None:
-        form = "published" if criterion.per_action else criterion.salience
-        terms["loss_salience"] = salience_loss(outputs.salience_logits, targets, padding, form)
-    if outputs.quality_logits is not None:
-        terms["loss_quality"] = quality_loss(outputs.quality_logits, outputs.segments_cw, targets)
-    if outputs.snippet_embeddings is not None:
-        if texts is None:
-            raise ValueError("snippets are classified with text: give the texts of the seen classes, got None")
-        terms["loss_segmentation"] = segmentation_loss(
-            outputs.snippet_embeddings, texts, targets, padding, criterion.temperature
-        )
-    return terms
+    def __init__(  # noqa: PLR0913  one word for each weight
+        self,
+        *,
+        loss_class: float = 3.0,
+        loss_l1: float = 5.0,
+        loss_giou: float = 2.0,
+        overlap_loss: str = "giou",
+        cost_class: float = 2.0,
+        cost_l1: float = 5.0,
+        cost_giou: float = 2.0,
+        cost: Cost | None = None,
+        aux_loss: bool = True,
+        additions: Iterable[Addition] = (),
+    ) -> None:
+        self.overlap_loss, self.aux_loss, self.additions = overlap_loss, aux_loss, tuple(additions)
+        self.weights = {"loss_class": loss_class, "loss_l1": loss_l1, f"loss_{overlap_loss}": loss_giou}
+        weighted = partial(self.cost, cost_class=cost_class, cost_l1=cost_l1, cost_giou=cost_giou)
+        self.match = partial(match, cost=cost or weighted)
 
+    def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """The terms by name, `loss`, which is their weighted sum, and `matched_tiou`, only to look at.
 
-def shares(batches: Sequence[Batch], criterion: Criterion = Criterion()) -> list[dict[str, float]]:
-    """By how much each batch's terms count for their sum to be the terms of all batches as one.
+        Every term is divided by the number of actions, those of all batches of its optimiser step (`Batch.step`). With
+        earlier layers it is the mean over layers, which are matched and compared as if they were windows of one batch.
+        """
+        share = batch.share(number_of_actions)
+        terms = {name: share * value for name, value in self._of_queries(outputs, batch).items()}
+        parts = [weight * terms[name] for name, weight in self.weights.items()]
+        for addition in self.additions:
+            for name, (value, weight, share) in addition.losses(outputs, batch).items():
+                terms[name] = share * value
+                parts.append(weight * terms[name])
+        return {name: term.detach() for name, term in terms.items()} | {"loss": sum(parts)}
 
-    A term is a mean over actions, snippets or windows, of which a batch may have more than the next.
-    """
-    if len(batches) == 1:
-        return [dict.fromkeys(TERMS, 1.0)]
-    parts = [_amounts(batch, criterion) for batch in batches]
-    total = {name: max(1, sum(part[name] for part in parts)) for name in TERMS}
-    return [{name: max(1, part[name]) / total[name] for name in TERMS} for part in parts]
+    def overlap(self, found: Float[Tensor, "n 2"], true: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+        """How well segments (start, end) overlap the actions they are matched to."""
+        return OVERLAPS[self.overlap_loss](found, true)
 
-
-def _amounts(batch: Batch, criterion: Criterion) -> dict[str, int]:
-    """What each term of a batch is a mean over, none of it where there is none."""
-    snippets = counted(batch.targets, batch.padding)
-    windows = (snippets & inside(batch.targets, batch.padding)).any(1)
-    amounts = dict.fromkeys(TERMS, _actions(batch.targets))
-    amounts |= {"loss_quality": len(batch.targets), "loss_segmentation": int(snippets.sum())}
-    if not criterion.per_action:
-        amounts["loss_salience"] = int((windows if criterion.salience == "ce" else snippets).sum())
-    return amounts
-
-
-def _actions(targets: Sequence[Target]) -> int:
-    return sum(len(target.labels_ix) for target in targets)
-
-
-def _sums(
-    answered_cw: Float[Tensor, "b q 2"], logits: Float[Tensor, "b q k"], targets: Sequence[Target], criterion: Criterion
-) -> dict[str, Tensor]:
-    """The terms of all windows, summed over their actions."""
-    pairs = match(answered_cw, logits, targets, criterion.costs)
-    query_ix, target_ix = (torch.cat(each) for each in zip(*pairs, strict=True))
-    window_ix = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(rows) for rows, _ in pairs]))
-    sizes = torch.tensor([len(target.labels_ix) for target in targets])
-    target_ix = target_ix + (sizes.cumsum(0) - sizes)[window_ix]
-    labels_ix = torch.cat([target.labels_ix for target in targets])[target_ix]
-    segments_cw = torch.cat([target.segments_cw for target in targets])[target_ix].to(logits.device)
-    window_ix, query_ix, labels_ix = torch.stack([window_ix, query_ix, labels_ix]).to(logits.device)
-    wanted = torch.zeros_like(logits)
-    wanted[window_ix, query_ix, labels_ix] = 1.0
-    found_cw = answered_cw[window_ix, query_ix]
-    found, true = to_segments(found_cw), to_segments(segments_cw)
-    judged = found.clamp(0, 1) if criterion.published else found
-    kept = _kept(answered_cw, wanted, targets)
-    return {
-        "loss_class": focal_loss(logits, wanted) if kept is None else focal_loss(logits[kept], wanted[kept]),
-        "loss_l1": functional.l1_loss(found_cw, segments_cw, reduction="sum"),
-        f"loss_{criterion.overlap}": (1 - OVERLAPS[criterion.overlap](judged, true)).sum(),
-        "matched_tiou": tiou(found, true).detach().sum(),
-    }
+    def _of_queries(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """The terms of all layers, per action. L1 sees unclamped segments, so that what lies outside has a gradient."""
+        layers = [outputs, *(outputs.earlier if self.aux_loss else ())]
+        answered_cw = torch.cat([layer.segments_cw for layer in layers])
+        logits = torch.cat([class_logits(layer, batch.texts) for layer in layers])
+        targets = [*batch.targets] * len(layers)
+        pairs = self.match(answered_cw, logits, targets)
+        query_ix, target_ix = (torch.cat(each) for each in zip(*pairs, strict=True))
+        window_ix = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(rows) for rows, _ in pairs]))
+        sizes = torch.tensor([len(target.labels_ix) for target in targets])
+        target_ix = target_ix + (sizes.cumsum(0) - sizes)[window_ix]
+        labels_ix = torch.cat([target.labels_ix for target in targets])[target_ix]
+        segments_cw = torch.cat([target.segments_cw for target in targets])[target_ix].to(logits.device)
+        window_ix, query_ix, labels_ix = torch.stack([window_ix, query_ix, labels_ix]).to(logits.device)
+        wanted = torch.zeros_like(logits)
+        wanted[window_ix, query_ix, labels_ix] = 1.0
+        found_cw = answered_cw[window_ix, query_ix]
+        found, true = to_segments(found_cw), to_segments(segments_cw)
+        kept = _kept(answered_cw, wanted, targets)
+        if kept is not None:
+            logits, wanted = logits[kept], wanted[kept]
+        sums = {
+            "loss_class": focal_terms(logits, wanted).sum(),
+            "loss_l1": functional.l1_loss(found_cw, segments_cw, reduction="sum"),
+            f"loss_{self.overlap_loss}": (1 - self.overlap(found, true)).sum(),
+            "matched_tiou": tiou(found, true).detach().sum(),
+        }
+        number = len(layers) * max(1, number_of_actions(batch))
+        return {name: value / number for name, value in sums.items()}
 
 
 def _kept(
-    segments_cw: Float[Tensor, "b q 2"], wanted: Float[Tensor, "b q k"], targets: Sequence[Target]
+    segments_cw: Float[Tensor, "b q 2"], wanted: Float[Tensor, "b q k"], targets: list
 ) -> Bool[Tensor, "b q"] | None:
     """Queries that count: all but those that found nothing wanted but something to be ignored (B21); None for all."""
     if all(target.ignored_cw is None for target in targets):

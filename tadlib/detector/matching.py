@@ -1,28 +1,19 @@
 """One-to-one assignment of queries to actions (Hungarian matching, as in DETR), window by window."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from tadlib.data.batches import Target
-from tadlib.segments import giou, tiou, to_segments
+from tadlib.detector.targets import ALPHA, GAMMA
+from tadlib.segments import giou, to_segments
 
-ALPHA, GAMMA = 0.25, 2.0  # focal loss, Lin et al. 2017
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What the parts of a pair's cost weigh (Meng et al. 2021)."""
-
-    classes: float = 2.0
-    l1: float = 5.0
-    giou: float = 2.0
-    published: bool = False  # tIoU of what lies inside the window, instead of gIoU
+Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as `detection_cost`
 
 
 def focal_cost(logits: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -33,34 +24,45 @@ def focal_cost(logits: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     return positive - negative
 
 
+def detection_cost(
+    segments_cw: Float[Tensor, "b q 2"],
+    logits: Float[Tensor, "b q k"],
+    wanted_cw: Float[Tensor, "b n 2"],
+    labels_ix: Int[Tensor, "b n"],
+    *,
+    cost_class: float = 2.0,
+    cost_l1: float = 5.0,
+    cost_giou: float = 2.0,
+) -> Float[Tensor, "b q n"]:
+    """What each pair of a query and an action of its window costs: focal, L1 and gIoU, weighted (Meng et al. 2021)."""
+    cost = cost_class * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
+    cost += cost_l1 * (segments_cw[:, :, None] - wanted_cw[:, None]).abs().sum(-1)
+    return cost - cost_giou * giou(to_segments(segments_cw)[:, :, None], to_segments(wanted_cw)[:, None])
+
+
 @torch.no_grad()
 def match(
     segments_cw: Float[Tensor, "b q 2"],
     logits: Float[Tensor, "b q k"],
     targets: Sequence[Target],
-    costs: Costs = Costs(),
+    cost: Cost = detection_cost,
 ) -> list[tuple[Int[Tensor, " n"], Int[Tensor, " n"]]]:
     """For each window the matched queries and, in the same order, the targets they are matched to.
 
-    Costs are computed for each window against its own targets, padded to the most of any window, on the device of
-    the outputs; they travel to the host once. Raises FloatingPointError for outputs that are not finite.
+    `cost` gets the targets of every window padded to the most of any, on the device of the outputs; costs travel to the
+    host once. Raises FloatingPointError for outputs that are not finite.
     """
     most = max((len(target.labels_ix) for target in targets), default=0)
     if most == 0:
         empty = torch.zeros(0, dtype=torch.int64)
         return [(empty, empty) for _ in targets]
-    wanted = torch.nn.utils.rnn.pad_sequence([target.segments_cw for target in targets], batch_first=True)
-    labels_ix = torch.nn.utils.rnn.pad_sequence([target.labels_ix for target in targets], batch_first=True)
-    wanted, labels_ix = wanted.to(logits.device), labels_ix.to(logits.device)
-    segments_cw, logits = segments_cw.float(), logits.float()
-    cost = costs.classes * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
-    cost += costs.l1 * (segments_cw[:, :, None] - wanted[:, None]).abs().sum(-1)
-    found, true = to_segments(segments_cw)[:, :, None], to_segments(wanted)[:, None]
-    cost -= costs.giou * (tiou(found.clamp(0, 1), true.clamp(0, 1)) if costs.published else giou(found, true))
-    pairs, cost = [], cost.cpu().numpy()
-    if not np.isfinite(cost).all():
-        raise FloatingPointError("the network's answers are NaN or infinite")
-    for rows, target in zip(cost, targets, strict=True):
+    wanted_cw = pad_sequence([target.segments_cw for target in targets], batch_first=True).to(logits.device)
+    labels_ix = pad_sequence([target.labels_ix for target in targets], batch_first=True).to(logits.device)
+    costs = cost(segments_cw.float(), logits.float(), wanted_cw, labels_ix).cpu().numpy()
+    if not np.isfinite(costs).all():
+        raise FloatingPointError("the network's answers are NaN or infinite: lower lr or clip_norm")
+    pairs = []
+    for rows, target in zip(costs, targets, strict=True):
         query_ix, target_ix = linear_sum_assignment(rows[:, : len(target.labels_ix)])
         pairs.append((torch.from_numpy(query_ix), torch.from_numpy(target_ix)))
     return pairs

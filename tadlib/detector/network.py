@@ -8,80 +8,49 @@ What is unusual about it:
 - at the start every query looks where it stands: references are spread evenly, and the projections of positions on
   both sides of cross-attention are the same, so that near places match; learning goes on from there;
 - positions are sines of the snippet's place in the *valid* part of the window, so padding has no influence at all;
-- one logit per query says "an action" (class-agnostic); with `text_dim` a query also answers with an embedding that
-  is compared with class texts;
+- one logit per query says "an action" (class-agnostic); with `embedding_dim` a query also answers with an embedding
+  that is compared with class texts;
 - every decoder layer answers, so that every layer can be trained.
 
-What is here is the default; `Switches` adds what others have tried, each of them one word. With `system` published the
-detector is that of GAP (Du et al. 2024), layer for layer; what is unusual above, noise on features apart, is then not.
+Ideas join as `additions` (see `Addition`), or replace a part: where queries come from, how positions are embedded.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tadlib.detector.heads import MaskHead, QualityHead, SalienceHead, TextFusion, snippet_head
+from tadlib.detector.additions import Addition, Outputs
 from tadlib.detector.layers import (
-    PUBLISHED_SINES,
+    DecoderLayer,
+    EncoderLayer,
     FeatureNoise,
-    LearnedPositions,
+    LearnedQueries,
     LocalConvolutions,
     Sines,
     mlp,
     place_in_window,
 )
-from tadlib.detector.refine import RectifyingLayer
-from tadlib.detector.transformer import DecoderLayer, EncoderLayer, PublishedDecoderLayer
-from tadlib.detector.weights import WIDTH_LOGIT, start_as_published, start_well
-from tadlib.segments import to_segments
 
-SURELY = 1e-4  # segments this near to 0 or 1 are refined from there: a logit must be finite
-
-
-class Outputs(NamedTuple):
-    """The detector's answer for each query of each window, by the last decoder layer and by the ones before."""
-
-    segments_cw: Float[Tensor, "b q 2"]
-    actionness_logits: Float[Tensor, "b q"]
-    embeddings: Float[Tensor, "b q e"] | None  # for comparison with class texts, if the detector has such a head
-    earlier: tuple["Outputs", ...] = ()
-    salience_logits: Float[Tensor, "b t"] | None = None  # is a snippet inside an action?
-    quality_logits: Float[Tensor, "b q"] | None = None  # the tIoU that a segment is expected to have with an action
-    snippet_embeddings: Float[Tensor, "b t e"] | None = None  # for comparison of snippets with class texts
+SHARPNESS = 2.0  # gain of the first projections of positions: how narrowly an untrained query looks
+RARE = 0.01  # probability of an action that untrained queries answer, as focal loss wants it (Lin et al. 2017)
+WIDTH_LOGIT = -2.5  # an action fills about a twelfth of a window
+FINITE = 1e-4  # segments this near to 0 or 1 are refined from there: a logit must be finite
 
 
-def _copied(part: Outputs | Tensor | None) -> Outputs | Tensor | None:
-    if isinstance(part, Outputs):
-        return Outputs(*(tuple(map(_copied, each)) if isinstance(each, tuple) else _copied(each) for each in part))
-    return None if part is None else part.clone()
+class ConditionalDETR(nn.Module):
+    """Snippet features in, scored segments out.
 
+    `feature_noise` and `feature_shift` are standard deviations of what training adds to the normalised features, drawn
+    for every snippet and once a window. `queries_from` makes the queries, of their number and width; `positions_from`
+    embeds places in [0, 1]; with `iterative` each decoder layer moves the segments of the one before (Deformable DETR,
+    Zhu et al. 2021). `dtype` is the precision of the forward pass (autocast).
+    """
 
-@dataclass(frozen=True)
-class Switches:
-    """Variants of the architecture, all off; the words are those of the parameters, rows those of the method survey."""
-
-    salience: str = "none"  # bce, ce (79): a head on the memory; mask (67): a smaller one
-    refine: str = "none"  # attention, mean, max: static-dynamic rectifying (80, 81)
-    refine_layers: int = 1
-    refine_residual: bool = True  # of the self-attention among rectified queries
-    iterative: bool = False  # each layer moves the segments of the one before (Deformable DETR, Zhu et al. 2021)
-    centres: str = "learned"  # drawn: fixed references, and queries that know nothing else (82, posPrior)
-    positions: str = "sine"  # learned: a table, for windows of any length
-    quality: bool = False  # expected tIoU beside the actionness (16)
-    fuse_text: bool = False  # snippets look at class texts before the encoder (17)
-    segmentation: str = "none"  # memory (33): snippets classified with text
-    refine_join: str = "sum"  # first_half, projected, alone (81)
-    system: str = "ours"  # published: layers, positions and first weights of GAP
-
-
-class ConditionalDetr(nn.Module):
-    """Snippet features in, scored segments out."""
-
-    def __init__(  # noqa: PLR0913  one word for each switch of the architecture
+    def __init__(  # noqa: PLR0913  one word for each choice of the architecture
         self,
         channels: int,
         *,
@@ -94,66 +63,66 @@ class ConditionalDetr(nn.Module):
         dropout: float = 0.1,
         feature_noise: float = 0.5,
         feature_shift: float = 1.0,
-        text_dim: int | None = None,
-        switches: Switches = Switches(),
+        embedding_dim: int | None = None,
+        iterative: bool = False,
+        queries_from: Callable[[int, int], nn.Module] | None = None,
+        positions_from: Callable[[int], nn.Module] | None = None,
+        additions: Sequence[Addition] = (),
     ) -> None:
         super().__init__()
-        self.width, self.switches = width, switches
-        self.published = switches.system == "published"
-        self.normalise = nn.Identity() if self.published else nn.LayerNorm(channels)
-        self.disturb = FeatureNoise(feature_noise, feature_shift, normalised=not self.published)
-        self.project = nn.Linear(channels, width)
-        self.backbone = LocalConvolutions(channels if self.published else width, conv_layers)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout, self.published) for _ in range(encoder_layers))
-        self.decoder = nn.ModuleList(
-            PublishedDecoderLayer(width, heads, dropout, first=number == 0)
-            if self.published
-            else DecoderLayer(width, heads, dropout)
-            for number in range(decoder_layers)
-        )
-        self.norm = nn.LayerNorm(width) if self.published else nn.Identity()
-        self._add_queries(queries)
+        self.words = {"channels": channels, "queries": queries, "width": width, "heads": heads}
+        self.words |= {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "conv_layers": conv_layers}
+        self.words |= {"dropout": dropout, "feature_noise": feature_noise, "feature_shift": feature_shift}
+        self.words |= {"embedding_dim": embedding_dim, "iterative": iterative}
+        self.replaced = {"queries_from": queries_from, "positions_from": positions_from}
+        self.channels, self.width, self.heads, self.iterative = channels, width, heads, iterative
+        self.dtype, self._compiled = torch.float32, None
+        self._build_input(channels, conv_layers, feature_noise, feature_shift)
+        self._build_layers(encoder_layers, decoder_layers, dropout)
+        self.queries = (queries_from or self._queries)(queries, width)
         self.scale = mlp(width, width, width)
         self.segment = mlp(width, width, width, 2)
         self.actionness = nn.Linear(width, 1)
-        self.embedding = nn.Linear(width, text_dim) if text_dim is not None else None
-        self._add_switched(channels, heads)
-        (start_as_published if self.published else start_well)(self)
+        self.embedding = None if embedding_dim is None else nn.Linear(width, embedding_dim)
+        self.embed = (positions_from or self._positions)(width)
+        self.additions = nn.ModuleList(additions)
+        for addition in self.additions:
+            addition.build(channels, width, heads)
+        self._start()
 
-    def _add_queries(self, number: int) -> None:
-        """Queries with references of their own, or (drawn) fixed references from which all of a query is computed."""
-        width, drawn = self.width, self.switches.centres == "drawn"
-        self.queries = None if drawn else nn.Parameter(torch.randn(number, width))
-        self.content = mlp(width, width, width) if drawn else None
-        self.centre = None if drawn else mlp(width, width, 1)
-        even = torch.full((number,), 0.5) if self.published else (torch.arange(number) + 0.5) / number
-        places = torch.logit(torch.rand(number) if drawn else even, eps=SURELY)[:, None]
-        self.places = nn.Parameter(places, requires_grad=not (drawn or self.published))
+    def _build_input(self, channels: int, conv_layers: int, feature_noise: float, feature_shift: float) -> None:
+        self.normalise = nn.LayerNorm(channels)
+        self.disturb = FeatureNoise(feature_noise, feature_shift)
+        self.project = nn.Linear(channels, self.width)
+        self.backbone = LocalConvolutions(self.width, conv_layers)
 
-    def _add_switched(self, channels: int, heads: int) -> None:
-        """What switches add; when all are off, nothing is there and no random number is drawn for it."""
-        switches, width = self.switches, self.width
-        sines = Sines(width, *(PUBLISHED_SINES if self.published else ()))
-        self.embed = sines if switches.positions == "sine" else LearnedPositions(width)
-        self.salience = None
-        if switches.salience != "none":
-            self.salience = MaskHead(width) if switches.salience == "mask" else SalienceHead(width)
-        number = 0 if switches.refine == "none" else switches.refine_layers
-        self.rectifying = nn.ModuleList(
-            RectifyingLayer(
-                channels,
-                width,
-                heads,
-                switches.refine,
-                residual=switches.refine_residual,
-                join=switches.refine_join,
-                published=self.published,
-            )
-            for _ in range(number)
-        )
-        self.quality = QualityHead(width) if switches.quality else None
-        self.fuse = TextFusion(width, channels, heads) if switches.fuse_text else None
-        self.snippets = snippet_head(width, channels) if switches.segmentation == "memory" else None
+    def _build_layers(self, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
+        width, heads = self.width, self.heads
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(decoder_layers))
+        self.norm = nn.Identity()
+
+    _queries: Callable[[int, int], nn.Module] = staticmethod(LearnedQueries)
+    _positions: Callable[[int], nn.Module] = staticmethod(Sines)
+
+    def _start(self) -> None:
+        """First weights: every query looks where it stands, answers a short segment there, and thinks it no action."""
+        kept = {id(parameter) for part in (self.queries.own, self.embed.parameters()) for parameter in part}
+        for parameter in self.parameters():
+            if parameter.dim() > 1 and id(parameter) not in kept:
+                nn.init.xavier_uniform_(parameter)
+        for layer in self.decoder:
+            nn.init.orthogonal_(layer.query_position.weight, SHARPNESS)
+            layer.key_position.load_state_dict(layer.query_position.state_dict())
+        for last in (self.segment[-1], self.scale[-1]):
+            nn.init.zeros_(last.weight)
+        self.queries.start()
+        nn.init.ones_(self.scale[-1].bias)
+        with torch.no_grad():
+            self.segment[-1].bias.copy_(torch.tensor([0.0, 0.0 if self.iterative else WIDTH_LOGIT]))
+        nn.init.constant_(self.actionness.bias, -math.log((1 - RARE) / RARE))
+        for addition in self.additions:
+            addition.start()
 
     def forward(
         self,
@@ -163,10 +132,13 @@ class ConditionalDetr(nn.Module):
     ) -> Outputs:
         """Answers for windows of `features`; `padding` is True where there is no snippet.
 
-        `texts`, of any classes in any order, are looked at only by a detector that fuses them in.
+        `texts`, of any classes in any order, are looked at only by additions. Raises ValueError for other shapes than
+        those the detector was made for.
         """
         self._expect(features, padding, texts)
-        return self.answers(features, padding, texts, padded=bool(padding.any()))
+        answers = self._compiled if self._compiled is not None and self.training else self.answers
+        with torch.autocast(features.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return answers(features, padding, texts, padded=bool(padding.any()))
 
     def answers(
         self,
@@ -177,53 +149,59 @@ class ConditionalDetr(nn.Module):
         padded: bool,
     ) -> Outputs:
         """What can be compiled of `forward`: whether any window is padded is known, and no tensor is looked into."""
-        static = self.normalise(features)
+        features = self.normalise(features)
         attended = padding if padded else None  # attention without a mask is the faster one
-        # full windows share their positions; in full precision they do not, whose numbers are kept to the last bit
-        shared = attended is None and torch.is_autocast_enabled(features.device.type)
-        within = 1.0 if self.published else 0.5
-        position = self.embed(place_in_window(padding[:1] if shared else padding, within)).to(features.dtype)
-        memory = self._encode(self.disturb(static), padding, position, attended, texts)
-        answers = self._decode(memory, position, attended)
-        if len(self.rectifying):
-            answers.append(self._rectify(answers[-1], static, padding))
-        segments_cw, actionness_logits, embeddings, *_ = answers[-1][2]
-        return Outputs(
-            segments_cw,
-            actionness_logits,
-            embeddings,
-            earlier=tuple(answer for _, _, answer in answers[:-1]),
-            salience_logits=None if self.salience is None else self.salience(memory, padding),
-            quality_logits=None if self.quality is None else self.quality(memory, segments_cw, padding),
-            snippet_embeddings=None if self.snippets is None else self.snippets(memory),
+        position = self._position(padding, attended).to(features.dtype)
+        memory = self._encode(self.disturb(features), padding, position, attended, texts)
+        layers = self._decode(memory, position, attended)
+        for addition in self.additions:
+            queries, base, answer = layers[-1]
+            again = addition.after_decoder(queries, features, answer.segments_cw, padding)
+            if again is not None:
+                layers.append((again, base, self._answer(again, base)))
+        last = layers[-1][2]
+        added = {addition.name: addition.answer(memory, last.segments_cw, padding) for addition in self.additions}
+        return last._replace(
+            earlier=tuple(answer for _, _, answer in layers[:-1]),
+            added={name: answer for name, answer in added.items() if answer is not None},
         )
 
-    def compiled(self, *, replayed: bool = True, **options: object) -> Callable[..., Outputs]:
-        """`forward`, faster after some calls; `options` are those of `torch.compile`.
+    def compile_training(self, *, replayed: bool = True, **options: object) -> None:
+        """Compile the forward pass of training, which is faster after some calls; `options` are `torch.compile`'s.
 
         On CUDA the work is recorded and replayed, because launching it takes most of the time at these sizes; not so
         where gradients are to be kept from one call to the next (`replayed` false), which a replay overwrites.
         """
-        recorded = replayed and self.places.is_cuda
+        recorded = replayed and self.actionness.weight.is_cuda
         answers = torch.compile(self.answers, **({"mode": "reduce-overhead"} if recorded else {}) | options)
+        # the next replay overwrites what the last one gave
+        self._compiled = (lambda *given, **words: _copied(answers(*given, **words))) if recorded else answers
 
-        def forward(features: Tensor, padding: Tensor, texts: Tensor | None = None) -> Outputs:
-            self._expect(features, padding, texts)
-            outputs = answers(features, padding, texts, padded=bool(padding.any()))
-            return _copied(outputs) if recorded else outputs  # the next replay overwrites what the last one gave
-
-        return forward
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint holds of the network: how it was made, and its weights; `restored` makes it again."""
+        return {
+            "class": type(self).__name__,
+            "words": self.words,
+            "replaced": {name: part.__name__ for name, part in self.replaced.items() if part is not None},
+            "additions": [[type(addition).__name__, addition.words] for addition in self.additions],
+            "weights": self.state_dict(),
+        }
 
     def _expect(self, features: Tensor, padding: Tensor, texts: Tensor | None) -> None:
-        channels = self.project.in_features
-        if features.dim() != 3 or features.shape[-1] != channels or padding.shape != features.shape[:2]:
+        if features.dim() != 3 or features.shape[-1] != self.channels or padding.shape != features.shape[:2]:
             raise ValueError(
-                f"features must be (windows, snippets, {channels}) with padding (windows, snippets), "
+                f"features must be (windows, snippets, {self.channels}) with padding (windows, snippets), "
                 f"got {tuple(features.shape)} and {tuple(padding.shape)}: is it the encoder the detector learned from?"
             )
-        wide = channels if self.embedding is None else self.embedding.out_features
+        wide = self.channels if self.embedding is None else self.embedding.out_features
         if texts is not None and texts.shape[1:] != (wide,):
             raise ValueError(f"texts must be (classes, {wide}), got {tuple(texts.shape)}: are they this encoder's?")
+
+    def _position(self, padding: Bool[Tensor, "b t"], attended: Tensor | None) -> Float[Tensor, "#b t d"]:
+        """Embedded places of the snippets."""
+        # full windows share their positions; in full precision they do not, whose numbers are kept to the last bit
+        shared = attended is None and torch.is_autocast_enabled(padding.device.type)
+        return self.embed(place_in_window(padding[:1] if shared else padding))
 
     def _encode(
         self,
@@ -233,17 +211,15 @@ class ConditionalDetr(nn.Module):
         attended: Bool[Tensor, "b t"] | None,
         texts: Float[Tensor, "k e"] | None,
     ) -> Float[Tensor, "b t d"]:
-        if self.published:
-            memory = self.project(self.backbone(features, padding))
-        else:
-            memory = self.backbone(self.project(features), padding)
-        if self.fuse is not None:
-            if texts is None:
-                raise ValueError("this detector fuses class texts in: it needs `texts`, got None")
-            memory = self.fuse(memory, texts)
+        memory = self._project(features, padding)
+        for addition in self.additions:
+            memory = addition.before_encoder(memory, texts)
         for layer in self.encoder:
             memory = layer(memory, position, attended)
         return memory
+
+    def _project(self, features: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        return self.backbone(self.project(features), padding)
 
     def _decode(
         self,
@@ -252,9 +228,11 @@ class ConditionalDetr(nn.Module):
         attended: Bool[Tensor, "b t"] | None,
     ) -> list[tuple[Tensor, Tensor, Outputs]]:
         """Of every decoder layer its queries, the logits its segments start from, and its answer."""
-        base = self._start()
+        base = self.queries.references()
+        if self.iterative:  # segments are refined from layer to layer, widths too
+            base = torch.cat([base, torch.full_like(base, WIDTH_LOGIT)], dim=1)
         sine = self.embed(base[:, 0].sigmoid()).to(position.dtype)
-        queries = self.queries if self.content is None else self.content(sine)
+        queries = self.queries(sine)
         x = torch.zeros(len(memory), *queries.shape, dtype=memory.dtype, device=memory.device)
         answers: list[tuple[Tensor, Tensor, Outputs]] = []
         for number, layer in enumerate(self.decoder):
@@ -262,26 +240,10 @@ class ConditionalDetr(nn.Module):
             x = layer(x, queries, reference, memory, position, attended)
             found = self.norm(x)
             answers.append((found, base, self._answer(found, base)))
-            if self.switches.iterative:
-                base = torch.logit(answers[-1][2].segments_cw.detach(), eps=SURELY)
+            if self.iterative:
+                base = torch.logit(answers[-1][2].segments_cw.detach(), eps=FINITE)
                 sine = self.embed(base[..., 0].sigmoid()).to(position.dtype)
         return answers
-
-    def _start(self) -> Float[Tensor, "q n"]:
-        """Logits of the reference centres, and of the first widths where segments are refined from layer to layer."""
-        centre = self.places if self.centre is None else self.places + self.centre(self.queries)
-        return torch.cat([centre, torch.full_like(centre, WIDTH_LOGIT)], 1) if self.switches.iterative else centre
-
-    def _rectify(
-        self, coarse: tuple[Tensor, Tensor, Outputs], static: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"]
-    ) -> tuple[Tensor, Tensor, Outputs]:
-        """Queries, base and answer after a look at the features under the coarse segments, which get no gradient."""
-        x, base, answer = coarse
-        lengths = (~padding).sum(1)
-        segments_ix = to_segments(answer.segments_cw.detach().float()) * lengths[:, None, None]
-        for layer in self.rectifying:
-            x = layer(x, static, segments_ix, lengths)
-        return x, base, self._answer(x, base)
 
     def _answer(self, x: Float[Tensor, "b q d"], base: Float[Tensor, "*b q n"]) -> Outputs:
         """Segments are offsets from `base`: logits of the centre, or of centre and width."""
@@ -289,3 +251,33 @@ class ConditionalDetr(nn.Module):
         offset = self.segment(x)
         segments_cw = torch.cat([offset[..., :known] + base, offset[..., known:]], dim=-1).sigmoid()
         return Outputs(segments_cw, self.actionness(x)[..., 0], None if self.embedding is None else self.embedding(x))
+
+
+def restored(saved: Mapping[str, Any], classes: Mapping[str, type] = {}) -> ConditionalDETR:
+    """The network that `ConditionalDETR.saved` kept; `classes` are those of its additions and replaced parts, by name.
+
+    Raises ValueError for a class that is not among them.
+    """
+    known = {"ConditionalDETR": ConditionalDETR, **classes}
+    names = [saved["class"], *saved["replaced"].values(), *(name for name, _ in saved["additions"])]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"this detector has a part of class {name}, which is not known here: give its class")
+    model = known[saved["class"]](
+        **saved["words"],
+        **{part: known[name] for part, name in saved["replaced"].items()},
+        additions=[known[name](**words) for name, words in saved["additions"]],
+    )
+    model.load_state_dict(saved["weights"])
+    return model
+
+
+def _copied(part: Any) -> Any:
+    """Outputs whose tensors are their own."""
+    if isinstance(part, Outputs):
+        return Outputs(*map(_copied, part))
+    if isinstance(part, tuple):
+        return tuple(map(_copied, part))
+    if isinstance(part, Mapping):
+        return {name: _copied(each) for name, each in part.items()}
+    return None if part is None else part.clone()

@@ -106,7 +106,7 @@ def name(
 
 
 def thin(
-    found: Mapping[str, Detections], *, how: str, threshold: float, most: Mapping[str, int]
+    found: Mapping[str, Detections], *, nms: str, nms_tiou: float, most: Mapping[str, int]
 ) -> dict[str, Detections]:
     """The best detections of every video, at most so many, overlapping ones of a class thinned by hard or soft NMS."""
     if not found:
@@ -116,7 +116,7 @@ def thin(
     groups = torch.tensor([places[pair] for pair in of], dtype=torch.int64)
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     best = {}
-    stays = zip(found.items(), thinned(segments, scores, groups, how, threshold), strict=True)
+    stays = zip(found.items(), thinned(segments, scores, groups, nms, nms_tiou), strict=True)
     for (video_id, each), (lowered, rows) in stays:
         rows = rows[: most[video_id]]
         best[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[row] for row in rows))

@@ -43,6 +43,13 @@ def injected(namespace: Mapping[str, Any], known: Collection[str]) -> set[str]:
     return {name for place in places for name in cells[place].parameters(known)}
 
 
+def others(namespace: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """The texts of the cells that ran and set no parameters, each once."""
+    texts = list(namespace.get("In", []))
+    ours = _parameter_cells([_Names(cell) for cell in texts], known)
+    return list(dict.fromkeys(text for place, text in enumerate(texts) if place not in ours))
+
+
 def _parameter_cells(cells: "Sequence[_Names]", known: Collection[str]) -> list[int]:
     """The places of the cell tagged as parameters and of the injected one, as they ran last."""
     added = [place for place, cell in enumerate(cells) if cell.injected]

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tadlib import devices, ideas
+from tadlib.detector.network import ConditionalDETR, restored
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 
 ADVICE = "train again in another run_dir, or go on with the commit that wrote it (run.json names it)"
 
 
-def read(path: Path, needed: tuple[str, ...] = ("model", "params", "about", "seen")) -> dict[str, Any]:
-    """What a checkpoint holds: `model` (weights), `params`, `about` (its training); RunError where it lacks any."""
+def read(path: Path, needed: tuple[str, ...] = ("network", "params", "about", "seen")) -> dict[str, Any]:
+    """What a checkpoint holds: `network`, `params`, `about` (its training); RunError where it lacks any."""
     import torch
 
     try:
@@ -32,10 +34,16 @@ def parameters(saved: Mapping[str, Any], path: Path) -> Params:
         raise RunError(f"{path} holds parameters that this version does not take ({error}): {ADVICE}") from error
 
 
-def restore(model: Any, saved: Mapping[str, Any], path: Path) -> None:
-    """Put the weights of a checkpoint into a network; raises RunError where they are not those of such a network."""
+def restore(saved: Mapping[str, Any], path: Path, params: Params) -> ConditionalDETR:
+    """The network of a checkpoint, where the parameters want it and in their precision.
+
+    Raises RunError where this version makes no such network, or other weights than its own lie in the file.
+    """
     try:
-        model.load_state_dict(saved["model"])
-    except RuntimeError as error:
-        told = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise RunError(f"{path} has weights of another network or of other features ({told}): {ADVICE}") from error
+        model = restored(saved["network"], ideas.classes())
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        told = "; ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise RunError(f"{path} holds another network or weights of other features ({told}): {ADVICE}") from error
+    device = devices.pick(params.device)
+    model.dtype = devices.precision_dtype(params.precision, device)
+    return model.to(device)

@@ -10,8 +10,8 @@ import platform
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -65,7 +65,7 @@ class Run:
     record: dict[str, Any]
     started: float = field(default_factory=time.time)
     earlier: float = 0.0  # seconds that an interrupted attempt spent on what this one goes on with
-    _done: list[Path] = field(default_factory=list)  # trainings that what fails after them must not cost
+    _held: dict[Path, FileLock] = field(default_factory=dict)  # unfinished trainings that are this run's
 
     def path(self, name: str) -> Path:
         """Where an artefact of this run is, or will be."""
@@ -115,21 +115,31 @@ class Run:
             f"`{command(stage, self.dir)}` first, or pass -p run_dir DIR of a run that has it{hint}"
         )
 
-    @contextmanager
-    def unfinished(self, key: Mapping[str, Any]) -> Iterator[Path]:
+    def unfinished(self, key: Mapping[str, Any]) -> Path:
         """A checkpoint path that every run with the same `key` shares, so that an interrupted training resumes.
 
         While another live run holds it, this run gets a path of its own. The file goes when the stage is finished.
         """
-        lock = FileLock(unfinished(key).with_suffix(".lock"))
+        path = unfinished(key)
+        lock = self._held.setdefault(path, FileLock(path.with_suffix(".lock")))
         with suppress(Timeout):
             lock.acquire(timeout=0)
-        path = unfinished(key) if lock.is_locked else self.path("unfinished.pt")
+        return path if lock.is_locked else self.path("unfinished.pt")
+
+    def tensorboard(self) -> Callable[[Mapping[str, float]], None]:
+        """What writes the rows of a history as TensorBoard logs; raises ValueError where that is not installed."""
         try:
-            yield path
-            self._done.append(path)
-        finally:
-            lock.release()
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ValueError("tensorboard=true needs TensorBoard, got none: pip install 'tadlib[logs]'") from None
+        writer = SummaryWriter(str(self.path("tensorboard")))
+
+        def log(row: Mapping[str, float]) -> None:
+            for name, value in row.items():
+                writer.add_scalar(name.replace(" ", "_"), value, int(row["epoch"]))
+            writer.flush()
+
+        return log
 
     def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "") -> Result:
         """Close the record of this stage; `metrics` go to metrics.json; returns what a notebook shows last."""
@@ -145,8 +155,11 @@ class Run:
             "data": data,
         }
         _write_record(self.dir, self.stage, self.record)
-        for path in self._done:
-            path.unlink(missing_ok=True)
+        for path, lock in self._held.items():
+            if lock.is_locked:
+                path.unlink(missing_ok=True)
+                lock.release(force=True)
+        self.path("unfinished.pt").unlink(missing_ok=True)
         return Result(self.stage, self.dir, self.record, dict(metrics or {}))
 
 

@@ -26,13 +26,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tadlib import segments
 from tadlib.data.annotations import Action, Video
-from tadlib.data.batches import Cut, Target, WindowSet, collate
+from tadlib.data.batches import Batch, Cut, Target, WindowSet, collate
 from tadlib.data.features import FeatureStore
 from tadlib.data.windows import Window
-from tadlib.detector.losses import detection_losses, snippet_losses
-from tadlib.detector.matching import Costs, focal_cost, match
-from tadlib.detector.network import ConditionalDetr, Outputs, Switches
+from tadlib.detector.additions import Outputs
+from tadlib.detector.losses import DetectionLoss
+from tadlib.detector.matching import focal_cost, match
+from tadlib.detector.network import ConditionalDETR
 from tadlib.devices import CPU, peak_memory, pick
+from tadlib.ideas.rectifying import Rectifying
+from tadlib.ideas.salience import Salience
 
 CHANNELS = 512
 WARM_UP, REPETITIONS = 1, 3  # on a CPU
@@ -98,32 +101,31 @@ def measure(size: Size) -> dict[str, float]:
     torch.manual_seed(0)
     device, dtype = torch.device(size.device), {"fp32": torch.float32, "bf16": torch.bfloat16}[size.precision]
     sizes = {"queries": size.queries, "encoder_layers": 2, "decoder_layers": 5, "conv_layers": 0}
-    switches = Switches(salience="bce", refine="attention")
-    model = ConditionalDetr(CHANNELS, **sizes, feature_noise=0.0, feature_shift=0.0, switches=switches)
-    network = model.to(device).compiled() if size.compiled else model.to(device)
+    noise = {"feature_noise": 0.0, "feature_shift": 0.0}
+    model = ConditionalDETR(CHANNELS, **sizes, **noise, additions=[Salience(), Rectifying()]).to(device)
+    model.dtype, criterion = dtype, DetectionLoss(additions=model.additions)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     features, wanted = torch.randn(size.batch, size.snippets, CHANNELS), targets(size)
     padding = torch.zeros(size.batch, size.snippets, dtype=torch.bool)
 
-    def answer(network: Callable[..., Outputs] = network) -> Outputs:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return network(features.to(device), padding.to(device))
+    def answer() -> Outputs:
+        return model(features.to(device), padding.to(device))
 
-    def step(network: Callable[..., Outputs] = network) -> None:
-        outputs = answer(network)
-        terms = detection_losses(outputs, wanted) | snippet_losses(outputs, wanted, padding.to(device))
-        sum(value for name, value in terms.items() if name.startswith("loss")).backward()
+    def step() -> None:
+        criterion(answer(), Batch(features, padding.to(device), wanted, []))["loss"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimiser.step()
         optimiser.zero_grad()
 
     with FlopCounterMode(display=False) as of_step:
-        step(model)  # the counter cannot look into what is compiled
+        step()
+    if size.compiled:  # into which the counter cannot look
+        model.compile_training()
     row = {"step": seconds(step, device)}
     row["peak"] = peak_memory(device)
     model.eval().requires_grad_(False)  # nor into inference mode
     with FlopCounterMode(display=False) as of_answer:
-        answer(model)
+        answer()
     with torch.inference_mode():
         row["inference"] = seconds(answer, device)
     speed = limit(dtype, device)
@@ -160,9 +162,9 @@ def match_across(
     segments_cw: Float[Tensor, "b q 2"], logits: Float[Tensor, "b q 1"], wanted: Sequence[Target]
 ) -> list[tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]]:
     """As published matchers do it: the cost of every query for every action of the whole batch, then each window's."""
-    costs, found, true = Costs(), segments_cw.flatten(0, 1), torch.cat([target.segments_cw for target in wanted])
-    cost = costs.classes * focal_cost(logits.flatten(0, 1)) + costs.l1 * torch.cdist(found, true, p=1)
-    cost -= costs.giou * segments.giou(segments.to_segments(found)[:, None], segments.to_segments(true))
+    found, true = segments_cw.flatten(0, 1), torch.cat([target.segments_cw for target in wanted])
+    cost = 2 * focal_cost(logits.flatten(0, 1)) + 5 * torch.cdist(found, true, p=1)
+    cost -= 2 * segments.giou(segments.to_segments(found)[:, None], segments.to_segments(true))
     parts = cost.unflatten(0, logits.shape[:2]).split([len(target.segments_cw) for target in wanted], dim=-1)
     return [linear_sum_assignment(part[place]) for place, part in enumerate(parts)]
 

@@ -4,18 +4,19 @@ A step takes the checked parameters apart into plain arguments, calls the rooms 
 what they answer: the rows of a table, the floors and ceilings beside a run, the record of a run.
 """
 
-from tadlib.workbook.steps.answers import answer, propose
+from tadlib.workbook.steps.answers import propose, texts_read
 from tadlib.workbook.steps.comparing import compare_runs
 from tadlib.workbook.steps.data import Data, class_pictures, inventory
 from tadlib.workbook.steps.detect import ask, detect
 from tadlib.workbook.steps.detected import answer_viewer, begin, finish, notes, pictures, word_curves, words_found
 from tadlib.workbook.steps.detector import (
     attention,
+    key_of,
     load_detector,
     load_proposals,
+    origin,
+    save_detector,
     save_proposals,
-    train,
-    training_windows,
     window_counts,
 )
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
@@ -43,6 +44,7 @@ from tadlib.workbook.steps.results import (
     summarise,
     true_label_precision,
 )
+from tadlib.workbook.steps.watching import divided, selected, watch_epochs
 from tadlib.workbook.steps.without_training import groups_beside
 
 __all__ = [
@@ -50,7 +52,6 @@ __all__ = [
     "WEIGHTS",
     "accuracy_by_text",
     "actions_per_class",
-    "answer",
     "answer_viewer",
     "ask",
     "attention",
@@ -68,6 +69,7 @@ __all__ = [
     "compared",
     "confusion",
     "detect",
+    "divided",
     "examine",
     "feature_health",
     "findings",
@@ -78,26 +80,30 @@ __all__ = [
     "generalised",
     "groups_beside",
     "inventory",
+    "key_of",
     "leaks",
     "load_detector",
     "load_proposals",
     "name",
     "named_segments",
     "notes",
+    "origin",
     "overview",
     "pictures",
     "propose",
     "recall_curves",
     "rows",
+    "save_detector",
     "save_proposals",
+    "selected",
     "summarise",
+    "texts_read",
     "token_places",
     "token_table",
-    "train",
-    "training_windows",
     "true_label_precision",
     "under_every_protocol",
     "verdicts",
+    "watch_epochs",
     "window_counts",
     "word_curves",
     "words_found",

@@ -6,12 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tadlib import devices
 from tadlib.data.annotations import Video
-from tadlib.data.batches import Cut, Shelf, WindowSet
+from tadlib.data.batches import Shelf, WindowSet
 from tadlib.data.windows import cover
 from tadlib.detector import proposals as proposing
-from tadlib.detector.network import ConditionalDetr
 from tadlib.detector.proposals import Proposals
 from tadlib.naming import text
 from tadlib.workbook.params import Params
@@ -19,45 +17,26 @@ from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.sources import target_wording
 
 
-def windows_of(videos: Sequence[Video], data: Data, params: Params) -> WindowSet:
-    """Every window of some videos, cut as for the test."""
-    cut = Cut(params.asked_window, params.test_overlap, params.rescale)
-    return WindowSet(videos, data.store, params.stride, cut)
-
-
-def answer(model: ConditionalDetr, data: Data, params: Params) -> tuple[proposing.Answers, WindowSet]:
-    """What every query says about every window of the scored videos."""
-    windows = windows_of(data.scored, data, params)
-    return answer_about(model, windows, params, texts_read(data, params, data.competing)), windows
-
-
-def answer_about(
-    model: ConditionalDetr, windows: WindowSet, params: Params, texts: Float[Tensor, "k c"] | None
-) -> proposing.Answers:
-    """What every query says about some windows; `texts` as `texts_read` gives them."""
-    device = devices.pick(params.device)
-    dtype = devices.precision_dtype(params.precision, device)
-    return proposing.answer(model, windows, device=device, dtype=dtype, texts=texts)
-
-
 def propose(
-    answers: proposing.Answers, windows: WindowSet, params: Params, beside: Mapping[str, Proposals] | None = None
+    answers: proposing.Answers, windows: WindowSet, params: Params, groups: Mapping[str, Proposals] | None = None
 ) -> dict[str, Proposals]:
-    """Proposals of every video of the windows, merged once; `beside` as `without_training.groups_beside` gives it.
-
-    Where overlaps are thinned class by class these are more, and thinned when they have names: see `without_names`.
-    """
-    by_class = params.nms_per == "class"
+    """Proposals of every video of the windows; `groups` as `without_training.groups_beside` gives them."""
     return proposing.merge(
         answers,
         windows,
-        how="none" if by_class else params.nms,
-        threshold=params.nms_tiou,
-        top_k=proposing.SPARE * params.top_k if by_class else params.top_k,
-        least=params.filter_threshold,
-        beside=beside,
-        share=params.agreement,
+        nms=params.nms,
+        nms_per=params.nms_per,
+        nms_tiou=params.nms_tiou,
+        top_k=params.top_k,
+        filter_threshold=params.filter_threshold,
+        groups=groups,
+        agreement=params.agreement,
     )
+
+
+def windows_of(videos: Sequence[Video], data: Data, params: Params) -> WindowSet:
+    """Every window of some videos, cut as for the test."""
+    return data.test_windows(videos, window=params.asked_window, overlap=params.test_overlap, rescale=params.rescale)
 
 
 def kept(data: Data, params: Params, video_ids: Iterable[str]) -> dict[str, int]:
@@ -75,7 +54,7 @@ def without_names(data: Data, proposals: Mapping[str, Proposals], params: Params
     if params.nms_per == "video":
         return proposals
     most = kept(data, params, proposals)
-    return proposing.thin(proposals, how=params.nms, threshold=params.nms_tiou, most=most)
+    return proposing.thin(proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
 
 
 def texts_read(data: Data, params: Params, classes: Sequence[str]) -> Float[Tensor, "k c"] | None:

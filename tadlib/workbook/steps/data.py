@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tadlib.data import features, leakage
 from tadlib.data.annotations import Action, Benchmark, Video, repaired
+from tadlib.data.batches import Cut, Extras, WindowSet
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
@@ -79,17 +80,64 @@ class Data:
         """The actions in each training video that have no label: of unseen classes, and no doubles of seen ones."""
         return leakage.hidden(self.benchmark, self.classes)
 
-    @cached_property
+    @property
     def occupied(self) -> dict[str, tuple[Action, ...]]:
-        """What background keeps clear of in each training video: all that is annotated, whatever it is called, moments
-        called ambiguous too. Training knows by it where nothing happens, and never a class.
+        """What background keeps clear of in each training video: all that is annotated.
 
-        With `ignore_unseen` nowhere it knows nothing of other classes: the actions of seen ones alone.
+        With `ignore_unseen` nowhere training knows nothing of other classes: the actions of seen ones alone.
         """
         if self.params.ignore_unseen == "nowhere":
             return {video.id: video.actions for video in self.training_videos}
+        return self.annotated_in_training
+
+    @cached_property
+    def annotated_in_training(self) -> dict[str, tuple[Action, ...]]:
+        """All that is annotated in each training video, whatever it is called, moments called ambiguous too."""
         whole = {video.id: video for video in self.benchmark.videos}
         return {video.id: repaired(whole[video.id]).with_ambiguous().actions for video in self.training_videos}
+
+    def training_windows(  # noqa: PLR0913  one word for each choice
+        self,
+        videos: Sequence[Video] | None = None,
+        *,
+        window: int = 128,
+        overlap: float = 0.5,
+        rescale: int = 0,
+        integrity: float = 0.75,
+        negatives: float = 0.3,
+        jitter: bool = True,
+        ignore_unseen: str = "negatives",
+        labelled: bool = False,
+    ) -> WindowSet:
+        """The windows a detector learns from: those with an action of a seen class, and `negatives` without anything.
+
+        `videos` are training videos, by default all. With `ignore_unseen` negatives or everywhere, no part of anything
+        that is annotated lies in the latter; everywhere, the losses of the former leave out what is annotated there of
+        unseen classes, which else is background. With `labelled` a target has its class, else it is any action.
+        """
+        extras = Extras(
+            names=self.classes.seen,
+            ignored=self.hidden if ignore_unseen == "everywhere" else None,
+            occupied=None if ignore_unseen == "nowhere" else self.annotated_in_training,
+            jitter=jitter,
+        )
+        return WindowSet(
+            self.training_videos if videos is None else videos,
+            self.store,
+            self.params.stride,
+            Cut(window, overlap, rescale, integrity),
+            self.classes.seen if labelled else None,
+            only_with_actions=True,
+            negatives=negatives,
+            extras=extras,
+        )
+
+    def test_windows(
+        self, videos: Sequence[Video] | None = None, *, window: int = 128, overlap: float = 0.25, rescale: int = 0
+    ) -> WindowSet:
+        """Every window of some videos, by default of those that are scored."""
+        cut = Cut(window, overlap, rescale)
+        return WindowSet(self.scored if videos is None else videos, self.store, self.params.stride, cut)
 
     @property
     def test_videos(self) -> tuple[Video, ...]:

@@ -15,17 +15,17 @@ from tadlib.data.encoder import DEMO
 from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
 from tadlib.data.video import Clip, look
-from tadlib.detector.proposals import Proposals
+from tadlib.detector.proposals import Proposals, answer
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
 from tadlib.workbook import checkpoints, runs
 from tadlib.workbook.asking import Asking
+from tadlib.workbook.execution import execute_notebook
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError, resolve
-from tadlib.workbook.steps import answers, detector
+from tadlib.workbook.steps import answers
 from tadlib.workbook.steps.asked import Asked, rivals
-from tadlib.workbook.steps.gathering import gather
 from tadlib.workbook.steps.heads import untrained
 from tadlib.workbook.steps.naming import name
 from tadlib.workbook.steps.own_words import off_for_own_words
@@ -44,7 +44,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
     clip = look(resolve(asking.video)) if asking.video else None
     words = tuple(asking.words)
     checkpoint = trained_run(asking, progress)
-    saved = checkpoints.read(checkpoint, ("model", "params")) if checkpoint else {}
+    saved = checkpoints.read(checkpoint, ("network", "params")) if checkpoint else {}
     if checkpoint:
         checkpoints.parameters(saved["params"], checkpoint)
     of_run, about = _of_run(saved.get("params", {}), asking), saved.get("about", {})
@@ -96,14 +96,16 @@ def trained_run(asking: Asking, progress: Progress = silent) -> Path | None:
 
 
 def train_on_demo(asking: Asking, progress: Progress = silent) -> Path:
-    """A run of train.ipynb's steps on the demo, with its recipe; returns its checkpoint."""
-    params = Params.check({"data_dir": asking.data_dir, "device": asking.device})
-    run = runs.start("train", params)
-    data = gather(params, progress)
-    _, history = detector.train(data, detector.training_windows(data, params), params, run, progress)
-    run.save_json("history.json", history)
-    run.finish(data=data.fingerprint)
-    return run.path("checkpoint.pt")
+    """The checkpoint of train.ipynb, executed on the demo with its recipe; raises RunError where that fails."""
+    folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
+    folder.mkdir(parents=True)
+    progress(0, 1, f"training on the demo, in {folder}")
+    given = {"data_dir": asking.data_dir, "device": asking.device, "run_dir": str(folder)}
+    reason = execute_notebook("train", folder / "train.ipynb", given)
+    if reason is not None:
+        raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")
+    progress(1, 1, f"training on the demo, in {folder}")
+    return folder / "checkpoint.pt"
 
 
 def detect(asked: Asked) -> tuple[Proposals, Detections]:
@@ -117,18 +119,17 @@ def detect(asked: Asked) -> tuple[Proposals, Detections]:
 
 def by_run(asked: Asked) -> tuple[Proposals, Detections]:
     """What the run's detector proposes, named by CLIP; raises RunError where the features are none it can read."""
-    saved = checkpoints.read(asked.checkpoint, ("model", "params"))
-    trained, first = Params.read(saved["params"]), saved["model"].get("project.weight")
-    if first is not None and first.shape[1] != asked.features.shape[1]:
+    saved = checkpoints.read(asked.checkpoint, ("network", "params"))
+    trained = Params.read(saved["params"])
+    model = checkpoints.restore(saved, asked.checkpoint, asked.params)
+    if model.channels != asked.features.shape[1]:
         raise RunError(
-            f"the detector of {asked.checkpoint.parent.name} reads features of {first.shape[1]} channels, "
+            f"the detector of {asked.checkpoint.parent.name} reads features of {model.channels} channels, "
             f"{asked.encoder.name} gives {asked.features.shape[1]}: "
             "pass -p run_dir of a run on that encoder, or -p detector none"
         )
-    model = detector.network(asked.features.shape[1], trained, len(asked.about.get("seen", ())))
-    checkpoints.restore(model, saved, asked.checkpoint)
     beside, windows = groups_beside(asked, asked.params), answers.windows_of(asked.scored, asked, asked.params)
-    found = answers.answer_about(model, windows, asked.params, _read_by(trained, asked))
+    found = answer(model, windows, texts=_read_by(trained, asked))
     proposals = answers.propose(found, windows, asked.params, beside)
     return proposals[asked.video.id], name(asked, proposals, asked.params)[asked.video.id]
 

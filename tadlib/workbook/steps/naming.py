@@ -52,7 +52,7 @@ def fused(
     }
     if not by_class:
         return named
-    return fusion.thin(named, how=params.nms, threshold=params.nms_tiou, most=most)
+    return fusion.thin(named, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
 
 
 def class_logits(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "n k"]]:

@@ -15,12 +15,12 @@ from tadlib.data.annotations import Video
 from tadlib.data.batches import WindowSet, collate
 from tadlib.detector.losses import class_logits
 from tadlib.detector.matching import match
-from tadlib.detector.network import ConditionalDetr
-from tadlib.detector.proposals import Proposals
+from tadlib.detector.network import ConditionalDETR
+from tadlib.detector.proposals import Proposals, answer
 from tadlib.evaluation import diagnosis, metrics, protocols
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.answers import answer_about, propose, texts_read, windows_of, without_names
+from tadlib.workbook.steps.answers import propose, texts_read, windows_of, without_names
 from tadlib.workbook.steps.data import Data
 from tadlib.workbook.steps.naming import name
 from tadlib.workbook.steps.without_training import groups_beside
@@ -29,7 +29,7 @@ SEEN, UNSEEN = "mAP of seen classes", "mAP of unseen classes"
 NAMED = "mAP of unseen classes, named"
 MATCHED = "query of action "
 COUNTS = (10, 100)  # proposals a video of which average recall is followed
-Watch = Callable[[ConditionalDetr], Mapping[str, float]]
+Watch = Callable[[ConditionalDETR], Mapping[str, float]]
 
 
 class Look(NamedTuple):
@@ -54,16 +54,19 @@ def divided(videos: Sequence[Video], params: Params) -> tuple[tuple[Video, ...],
     return tuple(v for n, v in enumerate(videos) if n not in held), tuple(v for n, v in enumerate(videos) if n in held)
 
 
-def watching(
-    data: Data, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, device: torch.device
-) -> Watch:
+def selected(params: Params) -> str:
+    """The number of an epoch's row by which the epoch that is kept is chosen, or last."""
+    return SEEN if params.select == "validation" else "last"
+
+
+def watch_epochs(data: Data, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None) -> Watch:
     """What looks at the model after an epoch: what both sides are worth, and who matches the example window."""
     looks = looked_at(data, params, texts)
 
-    def watch(model: ConditionalDetr) -> dict[str, float]:
-        found = matched_queries(model, windows, texts, device)
+    def watch(model: ConditionalDETR) -> dict[str, float]:
+        found = matched_queries(model, windows, texts)
         for look in looks:
-            answers = answer_about(model, look.windows, params, look.texts)
+            answers = answer(model, look.windows, texts=look.texts)
             for side, videos in look.sides.items():
                 beside = look.beside if side == UNSEEN else None  # CLIP was asked about unseen classes
                 found |= measured(side, videos, propose(answers, look.windows, params, beside), data, params)
@@ -116,10 +119,10 @@ def measured(
 
 
 @torch.inference_mode()
-def matched_queries(
-    model: ConditionalDetr, windows: WindowSet, texts: Float[Tensor, "k e"] | None, device: torch.device
-) -> dict[str, float]:
+def matched_queries(model: ConditionalDETR, windows: WindowSet, texts: Float[Tensor, "k e"] | None) -> dict[str, float]:
     """The query that is matched to each action of the training window in the middle."""
+    device = next(model.parameters()).device
+    texts = None if texts is None else texts.to(device)
     batch = collate([windows[len(windows) // 2]])
     outputs = model.eval()(batch.features.to(device), batch.padding.to(device), texts)
     ((query_ix, target_ix),) = match(outputs.segments_cw, class_logits(outputs, texts), batch.targets)

@@ -41,5 +41,5 @@ def without_training(data: Data, params: Params) -> tuple[dict[str, Proposals], 
     CLIP's groups with overlaps thinned, and segments named by the parameters, as the proposals of a detector are.
     """
     most = kept(data, params, data.groups)
-    proposals = thin(data.groups, how=params.nms, threshold=params.nms_tiou, most=most)
+    proposals = thin(data.groups, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
     return proposals, name(data, proposals, untrained(params).but(**ALONE))

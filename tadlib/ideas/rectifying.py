@@ -1,4 +1,4 @@
-"""Static-dynamic rectifying (rows 80 and 81): queries look again, at the features under their own coarse segments.
+"""Do queries that look again, at the features under their own coarse segments, find better ones? (rows 80 and 81)
 
 What is under a segment never becomes an array of its own where it can be helped: projections and products commute
 with RoIAlign's linear interpolation, so they are made once for each snippet and mixed afterwards. The result is that
@@ -9,11 +9,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from tadlib.detector.additions import Addition
 from tadlib.detector.layers import Attention
-from tadlib.segments import roi_align_windows, roi_mean_windows, roi_samples
+from tadlib.ideas.published import start_as_one
+from tadlib.segments import roi_align_windows, roi_mean_windows, roi_samples, to_segments
 
 BINS = 16  # samples under each segment
 
@@ -133,3 +135,70 @@ class RectifyingLayer(nn.Module):
             return self.projected(looked)
         compared = self.attention(*self.query_key_value(looked).chunk(3, dim=-1))[..., : self.width]
         return looked + compared if self.residual else compared
+
+    def start_as_published(self, width: int) -> None:
+        """First weights as published: what its attention keeps in one matrix is drawn in the range of that matrix."""
+        if isinstance(self.fusion, AttentionFusion):
+            start_as_one(3 * width, self.fusion.query, self.fusion.key_value)
+            nn.init.zeros_(self.fusion.out.bias)
+        if self.query_key_value is not None:
+            start_as_one(self.query_key_value.out_features, self.query_key_value)
+
+
+class Rectifying(Addition):
+    """Layers of a second look behind the decoder; coarse segments get no gradient from it.
+
+    `refine` is how a query takes what lies under its segment: attention, mean or max.
+    """
+
+    name = "rectifying"
+
+    def __init__(
+        self,
+        *,
+        refine: str = "attention",
+        refine_layers: int = 1,
+        refine_residual: bool = True,
+        refine_join: str = "sum",
+        published: bool = False,
+    ) -> None:
+        super().__init__(
+            refine=refine,
+            refine_layers=refine_layers,
+            refine_residual=refine_residual,
+            refine_join=refine_join,
+            published=published,
+        )
+
+    def build(self, channels: int, width: int, heads: int) -> None:
+        words = self.words
+        same = {"residual": words["refine_residual"], "join": words["refine_join"], "published": words["published"]}
+        self.layers = nn.ModuleList(
+            RectifyingLayer(channels, width, heads, words["refine"], **same) for _ in range(words["refine_layers"])
+        )
+
+    def start(self) -> None:
+        if self.words["published"]:
+            for layer in self.layers:
+                layer.start_as_published(layer.width)
+
+    def after_decoder(
+        self,
+        queries: Float[Tensor, "b q d"],
+        features: Float[Tensor, "b t c"],
+        segments_cw: Float[Tensor, "b q 2"],
+        padding: Bool[Tensor, "b t"],
+    ) -> Float[Tensor, "b q d"]:
+        lengths = (~padding).sum(1)
+        segments_ix = to_segments(segments_cw.detach().float()) * lengths[:, None, None]
+        for layer in self.layers:
+            queries = layer(queries, features, segments_ix, lengths)
+        return queries
+
+
+def additions(refine: str, refine_layers: int, refine_residual: bool, refine_join: str, system: str) -> list[Addition]:
+    """The second look that parameters ask for."""
+    if refine == "none":
+        return []
+    words = {"refine_layers": refine_layers, "refine_residual": refine_residual, "refine_join": refine_join}
+    return [Rectifying(refine=refine, **words, published=system == "published")]

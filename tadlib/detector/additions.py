@@ -1,0 +1,65 @@
+"""What the detector answers, and how an idea adds to it: layers, loss terms, a change of the score."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Outputs(NamedTuple):
+    """The detector's answer for each query of each window, by the last decoder layer and by the ones before."""
+
+    segments_cw: Float[Tensor, "b q 2"]  # centre, width; fractions of the window
+    actionness_logits: Float[Tensor, "b q"]
+    embeddings: Float[Tensor, "b q e"] | None = None  # for comparison with class texts, if the detector has such a head
+    earlier: tuple["Outputs", ...] = ()
+    added: Mapping[str, Tensor] = {}  # what additions answer, by their names
+
+
+class Addition(nn.Module):
+    """Something that an idea adds to the detector: layers, where they join, what they are trained to lower.
+
+    A subclass makes its layers in `build` and overrides what it needs of the rest; `words` are the arguments it was
+    made with, from which a checkpoint makes it again. An addition that is not there costs nothing.
+    """
+
+    name = ""  # of its answer among `Outputs.added`
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__()
+        self.words = words
+
+    def build(self, channels: int, width: int, heads: int) -> None:
+        """Make the layers, for features of `channels` and a detector of `width` and `heads`."""
+
+    def start(self) -> None:
+        """Set the first weights that are to differ from the detector's own way of drawing them."""
+
+    def before_encoder(self, memory: Float[Tensor, "b t d"], texts: Float[Tensor, "k e"] | None) -> Tensor:
+        """The snippets as the encoder gets them."""
+        return memory
+
+    def after_decoder(
+        self,
+        queries: Float[Tensor, "b q d"],
+        features: Float[Tensor, "b t c"],
+        segments_cw: Float[Tensor, "b q 2"],
+        padding: Bool[Tensor, "b t"],
+    ) -> Float[Tensor, "b q d"] | None:
+        """The queries after one more look, which then answer once more; None adds no such layer."""
+        return None
+
+    def answer(
+        self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
+    ) -> Tensor | None:
+        """What is kept under its name in `Outputs.added`."""
+        return None
+
+    def losses(self, outputs: Outputs, batch: Any) -> dict[str, tuple[Tensor, float, float]]:
+        """Its loss terms by name: value, weight, and share of the optimiser step (`Batch.share`)."""
+        return {}
+
+    def score(self, scores: Float[Tensor, "b q"], outputs: Outputs) -> Float[Tensor, "b q"]:
+        """The score by which proposals are ranked."""
+        return scores

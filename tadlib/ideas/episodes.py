@@ -1,0 +1,70 @@
+"""Does training in episodes, where in every batch some seen classes are as good as unseen, help? (row 35)
+
+Actions of hidden classes are neither to be found nor background in that batch, and their texts are not there, so that
+the detector is always asked for the actions of some classes among those of others, as it is in the test. Which classes
+are hidden is drawn anew for every batch.
+"""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from tadlib.data.batches import Batch, Target, WindowSet
+
+
+class Episodes:
+    """A map of batches that hides the share `episodes` of the classes of each; `number` classes, which targets name.
+
+    With `agnostic` targets have no classes of their own.
+    """
+
+    def __init__(self, episodes: float, number: int, agnostic: bool) -> None:
+        self.episodes, self.number, self.agnostic = episodes, number, agnostic
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The batch with targets and texts of the shown classes; class places are those among the shown.
+
+        Raises ValueError where the windows do not name the classes of their actions.
+        """
+        if any(target.named is None for target in batch.targets):
+            raise ValueError(
+                f"episodes={self.episodes} hides actions by class, but the windows name none: give WindowSet names"
+            )
+        shown = draw(self.number, self.episodes, generator)
+        texts = batch.texts if batch.texts is None else batch.texts[shown.to(batch.texts.device)]
+        place = torch.full((self.number,), -1).index_put_((shown,), torch.arange(len(shown)))
+        targets = [hide(target, place, self.agnostic) for target in batch.targets]
+        return batch._replace(targets=targets, texts=texts)
+
+
+def draw(classes: int, hidden: float, generator: torch.Generator) -> Int[Tensor, " shown"]:
+    """The classes that are shown in a batch, sorted: all but the share `hidden`, at least one."""
+    number = max(1, classes - round(hidden * classes))
+    return torch.randperm(classes, generator=generator)[:number].sort().values
+
+
+def hide(target: Target, place: Int[Tensor, " k"], agnostic: bool) -> Target:
+    """A target without the actions of hidden classes, which are to be ignored instead.
+
+    `place` is that of each class among the shown, -1 for a hidden one. An action with several names is ignored only
+    if all of them are hidden.
+    """
+    segments_cw, names_ix = target.named
+    visible = place[names_ix] >= 0
+    same = (target.segments_cw[:, None] == segments_cw).all(-1)
+    kept = (same & visible).any(1) if agnostic else place[target.labels_ix] >= 0
+    twins = (segments_cw[:, None] == segments_cw).all(-1)
+    ignored_cw = segments_cw[~(twins & visible).any(1)]
+    return Target(
+        target.segments_cw[kept],
+        target.labels_ix[kept] if agnostic else place[target.labels_ix[kept]],
+        (segments_cw[visible], place[names_ix[visible]]),
+        ignored_cw if target.ignored_cw is None else torch.cat([target.ignored_cw, ignored_cw]),
+    )
+
+
+def each_batch(windows: WindowSet, episodes: float) -> Episodes | None:
+    """The map of batches that parameters ask for."""
+    if not episodes:
+        return None
+    return Episodes(episodes, len(windows.extras.names or ()), agnostic=windows.classes is None)

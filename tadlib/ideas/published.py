@@ -1,0 +1,151 @@
+"""The published system, GAP (Du et al. 2024): its network, first weights, costs and losses (rows 78 to 83).
+
+It is Conditional DETR (Meng et al. 2021) as published. The core's own lacks four things of it: what a query and a
+snippet are places is part of the content in the first cross-attention; projections of content and of place apart in
+self-attention; dropout of attention weights; dropout inside the feed-forward net. Convolutions stand before the
+projection, sines have one cycle a window, all centres start in the middle, and the loss sees the overlap of what lies
+inside the window.
+"""
+
+import math
+from functools import partial
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from tadlib.detector.layers import (
+    Attention,
+    DecoderLayer,
+    EncoderLayer,
+    FeatureNoise,
+    LearnedQueries,
+    LocalConvolutions,
+    Sines,
+    place_in_window,
+)
+from tadlib.detector.losses import DetectionLoss
+from tadlib.detector.matching import focal_cost
+from tadlib.detector.network import RARE, ConditionalDETR
+from tadlib.segments import tiou, to_segments
+
+SINES = {"cycles": 1, "temperature": 10000.0}  # those of DETR: a cosine of .9997 between neighbours among 64 snippets
+
+
+class PublishedDecoderLayer(DecoderLayer):
+    """The published layer; the `first` adds places to contents, since its queries have found nothing yet."""
+
+    def __init__(self, width: int, heads: int, dropout: float, first: bool) -> None:
+        super().__init__(width, heads, dropout, dropout)
+        self.self_place_query_key = nn.Linear(width, 2 * width)
+        self.query_start = nn.Linear(width, width) if first else None
+
+    def self_projections(self, x: Tensor, query_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.self_query_key(x) + self.self_place_query_key(query_embedding)).chunk(2, dim=-1)
+
+    def cross_projections(
+        self, x: Tensor, query_embedding: Tensor, memory: Tensor, place: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        query, key = super().cross_projections(x, query_embedding, memory, place)
+        return (query, key) if self.query_start is None else (query + self.query_start(query_embedding), key + place)
+
+
+class PublishedDETR(ConditionalDETR):
+    """The detector as published; its arguments are those of the core's."""
+
+    _queries = staticmethod(partial(LearnedQueries, spread=False))
+    _positions = staticmethod(partial(Sines, **SINES))
+
+    def _build_input(self, channels: int, conv_layers: int, feature_noise: float, feature_shift: float) -> None:
+        self.normalise = nn.Identity()
+        self.disturb = FeatureNoise(feature_noise, feature_shift, normalised=False)
+        self.project = nn.Linear(channels, self.width)
+        self.backbone = LocalConvolutions(channels, conv_layers)
+
+    def _build_layers(self, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
+        width, heads = self.width, self.heads
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout, dropout) for _ in range(encoder_layers))
+        self.decoder = nn.ModuleList(
+            PublishedDecoderLayer(width, heads, dropout, first=number == 0) for number in range(decoder_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def _position(self, padding: Bool[Tensor, "b t"], attended: Tensor | None) -> Float[Tensor, "b t d"]:
+        return self.embed(place_in_window(padding, within=1.0))
+
+    def _project(self, features: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        return self.project(self.backbone(features, padding))
+
+    def _start(self) -> None:
+        """The transformer by Xavier's rule, convolutions by Kaiming's, all else as torch makes it.
+
+        Projections that its attention keeps in one matrix are drawn in the range of that matrix, without bias at first.
+        """
+        for part in (self.encoder, self.decoder, self.scale, *self.queries.children()):
+            for parameter in part.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+        for layer in self.encoder:
+            start_as_one(3 * self.width, layer.query_key, layer.value)
+        for layer in self.decoder:
+            start_alone(self.width, layer.self_query_key, layer.self_place_query_key)
+        for addition in self.additions:
+            addition.start()
+        for module in self.modules():
+            if isinstance(module, Attention):
+                nn.init.zeros_(module.out.bias)
+        for convolution in self.backbone.layers:
+            nn.init.kaiming_uniform_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
+        nn.init.zeros_(self.segment[-1].weight)
+        nn.init.zeros_(self.segment[-1].bias)
+        nn.init.constant_(self.actionness.bias, -math.log((1 - RARE) / RARE))
+
+
+def start_alone(outputs: int, *linears: nn.Linear) -> None:
+    """Xavier's rule for projections of so many outputs each, several of which lie in one matrix here."""
+    for linear in linears:
+        bound = math.sqrt(6 / (linear.in_features + outputs))
+        nn.init.uniform_(linear.weight, -bound, bound)
+
+
+def start_as_one(outputs: int, *linears: nn.Linear) -> None:
+    """Xavier's rule for projections that are parts of one matrix with so many outputs; no bias at first."""
+    start_alone(outputs, *linears)
+    for linear in linears:
+        nn.init.zeros_(linear.bias)
+
+
+def published_cost(
+    segments_cw: Float[Tensor, "b q 2"],
+    logits: Float[Tensor, "b q k"],
+    wanted_cw: Float[Tensor, "b n 2"],
+    labels_ix: Int[Tensor, "b n"],
+    *,
+    cost_class: float = 2.0,
+    cost_l1: float = 5.0,
+    cost_giou: float = 2.0,
+) -> Float[Tensor, "b q n"]:
+    """What pairs cost: as in the core, with the tIoU of what lies inside the window instead of gIoU."""
+    cost = cost_class * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
+    cost += cost_l1 * (segments_cw[:, :, None] - wanted_cw[:, None]).abs().sum(-1)
+    found, true = to_segments(segments_cw)[:, :, None], to_segments(wanted_cw)[:, None]
+    return cost - cost_giou * tiou(found.clamp(0, 1), true.clamp(0, 1))
+
+
+class PublishedLoss(DetectionLoss):
+    """The loss as published: overlap and costs see what lies inside the window."""
+
+    cost = staticmethod(published_cost)
+
+    def overlap(self, found: Float[Tensor, "n 2"], true: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+        return super().overlap(found.clamp(0, 1), true)
+
+
+def network(system: str) -> type[ConditionalDETR] | None:
+    """The network that parameters ask for."""
+    return PublishedDETR if system == "published" else None
+
+
+def loss(system: str) -> type[DetectionLoss] | None:
+    """The loss that parameters ask for."""
+    return PublishedLoss if system == "published" else None

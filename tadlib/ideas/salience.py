@@ -1,0 +1,103 @@
+"""Does a loss that tells snippets inside actions from the others help? A head on the encoder's memory.
+
+Rows 79 (bce: focal, ce: softmax over the window) and 67 (mask: a smaller head, plain cross-entropy). With `published`
+the focal form is that of GAP (Du et al. 2024): a mean over each window's snippets, divided by the number of actions,
+the snippet after an action being one of it.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tadlib.data.batches import Batch
+from tadlib.detector.additions import Addition, Outputs
+from tadlib.detector.targets import counted, focal_terms, inside, mean_over, number_of_actions, number_of_snippets
+
+
+class Salience(Addition):
+    """One logit a snippet: is it inside an action? `salience` is the form of the loss: bce, ce or mask."""
+
+    name = "salience"
+
+    def __init__(self, *, salience: str = "bce", loss_salience: float = 3.0, published: bool = False) -> None:
+        super().__init__(salience=salience, loss_salience=loss_salience, published=published)
+        self.form, self.weight = salience, loss_salience
+        self.per_action = published and salience == "bce"
+
+    def build(self, channels: int, width: int, heads: int) -> None:
+        self.local = None if self.form == "mask" else nn.Conv1d(width, width, 3, padding=1)
+        self.out = nn.Linear(width, 1)
+
+    def answer(
+        self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b t"]:
+        if self.local is not None:
+            local = self.local(memory.masked_fill(padding[..., None], 0.0).transpose(1, 2)).transpose(1, 2)
+            memory = functional.leaky_relu(local, 0.2)
+        return self.out(memory)[..., 0]
+
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:
+        """How badly snippets are told to be inside an action."""
+        logits = outputs.added[self.name].float()
+        masks = inside(batch.targets, batch.padding), counted(batch.targets, batch.padding)
+        if self.per_action:
+            loss = published_salience(logits, *masks).sum() / max(1, number_of_actions(batch))
+        else:
+            loss = FORMS[self.form](logits, *masks)
+        return {"loss_salience": (loss, self.weight, batch.share(self._amount))}
+
+    def _amount(self, batch: Batch) -> int:
+        """What the loss of a batch is a mean over."""
+        if self.per_action:
+            return number_of_actions(batch)
+        if self.form != "ce":
+            return number_of_snippets(batch)
+        return int((counted(batch.targets, batch.padding) & inside(batch.targets, batch.padding)).any(1).sum())
+
+
+def focal_salience(
+    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+) -> Float[Tensor, ""]:
+    """Mean focal loss of the snippets (row 79)."""
+    return mean_over(focal_terms(logits, inside.to(logits)), counted)
+
+
+def published_salience(
+    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+) -> Float[Tensor, " b"]:
+    """Focal loss as a mean over the snippets of each window, where the snippet after an action is one of it (row 79).
+
+    The published mean is over padding too, which is none of it here.
+    """
+    after = functional.pad(inside[:, :-1], (1, 0))
+    losses = focal_terms(logits, (inside | after).to(logits)).masked_fill(~counted, 0.0)
+    return losses.sum(1) / counted.sum(1).clamp(min=1)
+
+
+def softmax_salience(
+    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the snippets inside against all, mean over windows with an action (row 79, second form)."""
+    share = logits.masked_fill(~counted, -torch.inf).log_softmax(1)
+    wanted = (inside & counted).to(logits)
+    number = wanted.sum(1)
+    loss = -(wanted * share.masked_fill(~counted, 0.0)).sum(1) / number.clamp(min=1)
+    return loss.sum() / (number > 0).sum().clamp(min=1)
+
+
+def plain_salience(
+    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+) -> Float[Tensor, ""]:
+    """Mean binary cross-entropy of the snippets (row 67, the mask loss)."""
+    return mean_over(functional.binary_cross_entropy_with_logits(logits, inside.to(logits), reduction="none"), counted)
+
+
+FORMS = {"bce": focal_salience, "ce": softmax_salience, "mask": plain_salience}
+
+
+def additions(salience: str, loss_salience: float, system: str) -> list[Addition]:
+    """The head that parameters ask for."""
+    if salience == "none":
+        return []
+    return [Salience(salience=salience, loss_salience=loss_salience, published=system == "published")]

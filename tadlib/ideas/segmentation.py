@@ -1,0 +1,59 @@
+"""Does classifying the encoder's snippets with text, beside finding segments, help? (rows 33 and 45)"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from tadlib.data.batches import Batch
+from tadlib.detector.additions import Addition, Outputs
+from tadlib.detector.layers import mlp
+from tadlib.detector.targets import counted, mean_over, number_of_snippets, side_by_side, touched
+
+
+class Segmentation(Addition):
+    """An embedding of every snippet, compared with the texts of the seen classes in training.
+
+    `segmentation_temperature` divides the cosine before the softmax over classes.
+    """
+
+    name = "segmentation"
+
+    def __init__(self, *, loss_segmentation: float = 1.0, segmentation_temperature: float = 0.07) -> None:
+        super().__init__(loss_segmentation=loss_segmentation, segmentation_temperature=segmentation_temperature)
+        self.weight, self.temperature = loss_segmentation, segmentation_temperature
+
+    def build(self, channels: int, width: int, heads: int) -> None:
+        self.embedding = mlp(width, width, channels)
+
+    def answer(
+        self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b t e"]:
+        return self.embedding(memory)
+
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:
+        """Cross-entropy of each snippet's class, mean over snippets; background is every class alike."""
+        targets, padding, texts = batch.targets, batch.padding, batch.texts
+        if texts is None:
+            raise ValueError("snippets are classified with text: give the texts of the seen classes, got None")
+        if any(target.named is None for target in targets):
+            raise ValueError("snippets are classified with text, but the targets name no classes: give WindowSet names")
+        embeddings = functional.normalize(outputs.added[self.name].float(), dim=-1)
+        cosine = embeddings @ functional.normalize(texts.float(), dim=-1).T
+        segments_cw, labels_ix = zip(*(target.named for target in targets), strict=True)
+        touches = touched(side_by_side(segments_cw, padding.device), padding).to(cosine)
+        labels_ix = pad_sequence(list(labels_ix), batch_first=True).to(padding.device)
+        wanted = touches.transpose(1, 2) @ functional.one_hot(labels_ix, len(texts)).to(cosine)
+        number = wanted.sum(-1, keepdim=True)
+        wanted = torch.where(number > 0, wanted / number.clamp(min=1), 1 / len(texts))
+        losses = -(wanted * (cosine / self.temperature).log_softmax(-1)).sum(-1)
+        loss = mean_over(losses, counted(targets, padding))
+        return {"loss_segmentation": (loss, self.weight, batch.share(number_of_snippets))}
+
+
+def additions(segmentation: str, loss_segmentation: float, segmentation_temperature: float) -> list[Addition]:
+    """The head that parameters ask for."""
+    if segmentation == "none":
+        return []
+    return [Segmentation(loss_segmentation=loss_segmentation, segmentation_temperature=segmentation_temperature)]

@@ -1,0 +1,38 @@
+"""Do snippets that look at the class texts before the encoder make better proposals? (row 17)"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tadlib.detector.additions import Addition
+from tadlib.detector.layers import Attention
+
+
+class TextFusion(Addition):
+    """Snippets attend to the class texts; no order of classes matters.
+
+    Its output starts at zero: an untrained fusion leaves the snippets alone.
+    """
+
+    name = "text_fusion"
+
+    def build(self, channels: int, width: int, heads: int) -> None:
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(channels, width)
+        self.value = nn.Linear(channels, width)
+        self.attention = Attention(width, heads)
+
+    def start(self) -> None:
+        nn.init.zeros_(self.attention.out.weight)
+
+    def before_encoder(
+        self, memory: Float[Tensor, "b t d"], texts: Float[Tensor, "k e"] | None
+    ) -> Float[Tensor, "b t d"]:
+        if texts is None:
+            raise ValueError("this detector fuses class texts in: it needs `texts`, got None")
+        texts = texts.to(memory.dtype).expand(len(memory), -1, -1)
+        return memory + self.attention(self.query(memory), self.key(texts), self.value(texts))
+
+
+def additions(fuse_text: bool) -> list[Addition]:
+    """The fusion that parameters ask for."""
+    return [TextFusion()] if fuse_text else []
