@@ -245,8 +245,8 @@ def test_variants_that_differ_in_many_parameters_are_still_one_each(home):
 
 
 def test_stages_that_runs_share_are_no_runs(home):
-    fabricate.run(home / "outputs" / ".shared" / "train-abc", {}, 0.3)
-    assert all(".shared" not in entry.dir.parts for entry in evidence.read([home / "outputs"]).entries)
+    fabricate.run(home / "outputs" / ".stages" / "train-abc", {}, 0.3)
+    assert all(".stages" not in entry.dir.parts for entry in evidence.read([home / "outputs"]).entries)
 
 
 def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
