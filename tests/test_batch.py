@@ -20,7 +20,7 @@ import stubs
 from conftest import ROOT
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import batch, cli, execution, plans, runs, vocabularies
+from tadlib.workbook import batch, cli, execution, executors, plans, runs, vocabularies
 from tadlib.workbook.execution import failure
 from tadlib.workbook.executors import Machines
 from tadlib.workbook.params import Params
@@ -512,6 +512,21 @@ def test_text_on_the_command_line_stays_as_it_stands(quick_home, capsys):
     assert cli.main(["run", path, *words, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "2 runs" in said and "dataset=a: b #2, pretrained=007, epochs=3" in said
+
+
+def test_every_option_of_slurm_counts_and_it_excludes_a_scheduler(quick_home, monkeypatch, capsys):
+    asked = []
+
+    def slurm(options, gpus):
+        asked.append((options, gpus))
+        return executors.here(1)
+
+    monkeypatch.setattr(executors, "slurm", slurm)
+    words = ["run", experiment(quick_home, "lr: 0.1"), "--slurm", "time=60", "--slurm", "mem=8GB", "--gpus", "1"]
+    assert cli.main(words) == 0 and asked == [(["time=60", "mem=8GB"], 1)]
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--scheduler", "s.json"])
+    assert "not allowed with argument --slurm" in capsys.readouterr().err
 
 
 def test_options_that_mean_nothing_are_refused(quick_home, capsys):

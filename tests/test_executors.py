@@ -77,6 +77,8 @@ def test_a_slurm_that_is_not_there_and_options_it_does_not_know_are_named(monkey
     (tmp_path / "srun").chmod(0o755)
     with pytest.raises(ValueError, match="--slurm: .*partiton"), executors.slurm(["partiton=long"]):
         pass
+    with pytest.raises(ValueError, match="--slurm must be NAME=VALUE, .* got time"), executors.slurm(["time"]):
+        pass
     with executors.slurm(["partition=long", "time=60"], gpus=1) as machines:
         assert machines.executor.parameters == {"partition": "long", "time": "60", "gpus_per_node": 1}
     monkeypatch.setitem(sys.modules, "submitit", None)

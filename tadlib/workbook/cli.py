@@ -61,9 +61,15 @@ def _run_options(run: argparse.ArgumentParser) -> None:
         help="change a parameter of every run, swept or not; several values with commas",
     )
     run.add_argument("--base", default="", metavar="FILE", help="ask the question on what another file holds in common")
-    run.add_argument("--scheduler", default="", metavar="FILE|ADDRESS", help="give the runs to a running Dask cluster")
-    run.add_argument(
-        "--slurm", nargs="+", metavar="OPTION", help="make each run a job of SLURM: partition=long time=60"
+    where = run.add_mutually_exclusive_group()
+    where.add_argument(
+        "--scheduler", default="", metavar="FILE|ADDRESS", help="give the runs to a running Dask cluster"
+    )
+    where.add_argument(
+        "--slurm",
+        action="append",
+        metavar="NAME=VALUE",
+        help="make every run a job of SLURM, with this option of sbatch; `--slurm local` makes processes here",
     )
     run.add_argument("--gpus", type=_at_least(0), default=0, help="GPUs elsewhere that one run needs (default 0)")
     run.add_argument("--track", choices=("mlflow", "tensorboard"), help="tell a tracker about every finished run")

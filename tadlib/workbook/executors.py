@@ -85,9 +85,14 @@ def slurm(options: Sequence[str], gpus: int = 0) -> Iterator[Machines]:
     except ImportError:
         raise ValueError("--slurm needs submitit, got none: pip install 'tadlib[slurm]'") from None
     folder = runs.project_root() / "outputs" / ".slurm" / "%j"
-    given = dict(option.split("=", 1) for option in options if "=" in option)
+    local = "local" in options
+    given = dict(option.partition("=")[::2] for option in options if option != "local")
+    if "" in given.values():
+        raise ValueError(
+            f"--slurm must be NAME=VALUE, for example --slurm time=600, or local; got {', '.join(options)}"
+        )
     try:
-        executor = submitit.LocalExecutor(folder) if "local" in options else submitit.SlurmExecutor(folder)
+        executor = submitit.LocalExecutor(folder) if local else submitit.SlurmExecutor(folder)
         executor.update_parameters(**given, **({"gpus_per_node": gpus} if gpus else {}))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"--slurm: {error}") from error
