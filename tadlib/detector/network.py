@@ -262,7 +262,10 @@ def restored(saved: Mapping[str, Any], classes: Mapping[str, type] = {}) -> Cond
     names = [saved["class"], *saved["replaced"].values(), *(name for name, _ in saved["additions"])]
     for name in names:
         if name not in known:
-            raise ValueError(f"this detector has a part of class {name}, which is not known here: give its class")
+            raise ValueError(
+                f"this detector has a part of class {name}, which is not known here: pass it as own=[{name}] where "
+                "the detector is loaded"
+            )
     model = known[saved["class"]](
         **saved["words"],
         **{part: known[name] for part, name in saved["replaced"].items()},

@@ -1,6 +1,6 @@
 """Reading the checkpoint of a run: what another version of the code wrote otherwise is an error that names the file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,14 @@ def parameters(saved: Mapping[str, Any], path: Path) -> Params:
         raise RunError(f"{path} holds parameters that this version does not take ({error}): {ADVICE}") from error
 
 
-def restore(saved: Mapping[str, Any], path: Path, params: Params) -> ConditionalDETR:
+def restore(saved: Mapping[str, Any], path: Path, params: Params, own: Sequence[type] = ()) -> ConditionalDETR:
     """The network of a checkpoint, where the parameters want it and in their precision.
 
-    Raises RunError where this version makes no such network, or other weights than its own lie in the file.
+    `own` are the classes of parts that are the reader's. Raises RunError where this version makes no such network, or
+    other weights than its own lie in the file.
     """
     try:
-        model = restored(saved["network"], ideas.classes())
+        model = restored(saved["network"], ideas.classes() | {each.__name__: each for each in own})
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         told = "; ".join(line.strip() for line in str(error).splitlines()[:3])
         raise RunError(f"{path} holds another network or weights of other features ({told}): {ADVICE}") from error

@@ -2,7 +2,7 @@
 
 import io
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,14 @@ def origin(data: Data) -> dict[str, object]:
     return names | features | {"trained_on": changes.of_training(data)}
 
 
-def load_detector(data: Data, params: Params, run: Run) -> ConditionalDETR:
-    """The detector of an earlier stage; its own parameters decide its shape.
+def load_detector(data: Data, params: Params, run: Run, own: Sequence[type] = ()) -> ConditionalDETR:
+    """The detector of an earlier stage; `own` are the classes of parts that are the reader's.
 
     Raises RunError where the parameters, the seen classes or the training videos are not those of its training.
     """
     saved = trained_here(data, params, run)
     run.record["made_from"] = changes.of_test(data)
-    return checkpoints.restore(saved, run.path("checkpoint.pt"), params)
+    return checkpoints.restore(saved, run.path("checkpoint.pt"), params, own)
 
 
 def save_detector(run: Run, model: ConditionalDETR, data: Data, params: Params, about: Mapping[str, Any]) -> None:

@@ -1,0 +1,56 @@
+"""The chapter "Try your idea" does what it says: each of its blocks, run as a cell of train.ipynb."""
+
+import math
+import re
+
+import pytest
+import torch
+from conftest import ROOT
+from notebook import cells_of, run_cells
+from standins import SMALL
+
+from tadlib.workbook import steps
+from tadlib.workbook.runs import RunError
+
+CHAPTER = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8").split("## Try your idea")[1].split("\n## ")[0]
+COST, LOOP, LAYER = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
+LINES = {"a cost": (COST, 10), "a term": (LOOP, 10), "a layer": (LAYER, 22)}
+
+
+def trained(folder, tmp_path, network="", loop="", **words):
+    """What the cells of train.ipynb define with a cell behind that of the network, and with another loop."""
+    texts = [text for text, _ in cells_of("train")]
+    made, learning = (next(text for text in texts if mark in text) for mark in ("criterion =", "Trainer("))
+    ours = learning[learning.index("for _ in trainer.epochs():") : learning.index("run.earlier")]
+    changed = ((made, f"{made}\n{network}"), (ours, loop or ours))
+    words = SMALL | {"dataset": str(folder), "run_dir": str(tmp_path)} | words
+    names = run_cells("train", "trainer.epochs()", changed, **words)
+    names.run.finish()
+    return names
+
+
+def weights(names):
+    return {name: weight.sum().item() for name, weight in names.model.state_dict().items()}
+
+
+@pytest.mark.parametrize(("block", "most"), LINES.values(), ids=LINES)
+def test_an_idea_is_short(block, most):
+    assert len([line for line in block.splitlines() if line.strip()]) <= most
+
+
+def test_a_cost_and_a_term_of_your_own_change_the_training(simulated_folder, tmp_path):
+    ours = weights(trained(simulated_folder, tmp_path / "ours"))
+    for name, changed in (("cost", {"network": COST}), ("term", {"loop": LOOP})):
+        names = trained(simulated_folder, tmp_path / name, **changed)
+        assert weights(names).keys() == ours.keys() and weights(names) != ours
+        assert all(math.isfinite(row["loss"]) for row in names.trainer.history)
+
+
+def test_a_layer_of_your_own_learns_and_is_read_again_where_its_class_is_given(simulated_folder, tmp_path):
+    names = trained(simulated_folder, tmp_path / "run", network=LAYER, epochs=20)
+    first, *_, last = names.trainer.history
+    assert 0 < last["loss_count"] < first["loss_count"]
+    with pytest.raises(RunError, match="a part of class Count, which is not known here: pass it as own="):
+        steps.load_detector(names.data, names.params, names.run)
+    again = steps.load_detector(names.data, names.params, names.run, own=[names.Count])
+    assert torch.equal(again.additions[0].out.weight, names.model.additions[0].out.weight)
