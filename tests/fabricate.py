@@ -8,6 +8,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tadlib.files import write_json
+from tadlib.workbook.evaluations import EVALUATIONS
 from tadlib.workbook.params import Params
 
 COMMENT = "Do convolutions help? Log: really effective, later not much use. Rows: 12."
@@ -33,13 +34,15 @@ def experiment(
 
 def run(folder: Path, given: Mapping[str, object], mean: float, **facts) -> Path:
     """One finished run: records of two stages, metrics, a history of three epochs, an executed notebook."""
-    parameters = Params.check(given).model_dump() | {"run_dir": str(folder)}
+    params = Params.check(given)
+    parameters = params.model_dump() | {"run_dir": str(folder)}
+    evaluated, metrics = EVALUATIONS[params.evaluate_on]
     record = {"parameters": parameters, "status": "finished", "seconds": 30.0, "peak_memory_mb": 900.0}
     record |= {"device": "cpu: a test, 2 cores", "commit": "abc", "python": "3.11", "platform": "Linux", "data": "d0"}
     record |= {"versions": {"torch": "2.11.0"}} | facts
-    write_json(folder / "run.json", {"train": record, "evaluate": record | {"seconds": 10.0, "peak_memory_mb": 700.0}})
+    write_json(folder / "run.json", {"train": record, evaluated: record | {"seconds": 10.0, "peak_memory_mb": 700.0}})
     classes = {label: mean + 0.01 * place for place, label in enumerate(CLASSES)}
-    write_json(folder / "metrics.json", {"mAP": mean, "mAP@0.5": mean, "AR@100": 0.6, "per_class": classes, "rows": []})
+    write_json(folder / metrics, {"mAP": mean, "mAP@0.5": mean, "AR@100": 0.6, "per_class": classes, "rows": []})
     history = [{"epoch": e, "loss": 3 / e, "matched_tiou": 0.3 + e / 10, "lr": 1e-3} for e in (1, 2, 3)]
     write_json(folder / "history.json", history)
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1", execution_count=1)]), folder / "evaluate.ipynb")

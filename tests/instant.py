@@ -14,6 +14,7 @@ import stubs
 from tadlib.files import read_json, write_json
 from tadlib.workbook import evidence, runs, variants
 from tadlib.workbook.differences import compare
+from tadlib.workbook.evaluations import EVALUATIONS, record_name
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 from tadlib.workbook.records import records
@@ -61,7 +62,7 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
         notebook.cells[-1].outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="bad", traceback=[])]
     nbformat.write(notebook, target)
     record = {"parameters": params.model_dump(), "status": "finished", "seconds": 2.0}
-    write_json(folder / "run.json", {stage: record})
+    write_json(folder / "run.json", {record_name(stage, params): record})
     if stage == "train":
         write_json(folder / "checkpoint.json", params.lr)
         write_json(folder / "metrics.json", "by default")
@@ -69,7 +70,8 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
         write_json(folder / "detections.json", read_json(folder / "checkpoint.json") + params.top_k)
     if stage == "evaluate":
         value = read_json(folder / "detections.json")
-        write_json(folder / "metrics.json", {"mAP": value, "mAP@0.5": value, "AR@100": value, "rows": ROLES})
+        metrics = folder / EVALUATIONS[params.evaluate_on][1]
+        write_json(metrics, {"mAP": value, "mAP@0.5": value, "AR@100": value, "rows": ROLES})
     note(root, f"end {stage} {target.parent.name.split('-')[1]}")
     return failure(target)
 

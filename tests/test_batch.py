@@ -385,6 +385,17 @@ def test_the_list_says_how_runs_ended_and_shows_single_runs_of_one_experiment_al
     assert "no folder" in capsys.readouterr().err
 
 
+def test_the_list_keeps_training_videos_apart_from_the_test(quick_home, capsys):
+    given = "zip: {evaluate_on: [test, test, training], lr: [0.1, 0.3, 0.4]}"
+    assert cli.main(["run", experiment(quick_home, given)]) == 0
+    capsys.readouterr()
+    assert cli.main(["list", "outputs/e"]) == 0
+    top_k, (head, *rows) = Params.check({}).top_k, capsys.readouterr().out.splitlines()
+    means = f"mean mAP {100 * (top_k + 0.2):.1f} %, mean mAP on training videos {100 * (top_k + 0.4):.1f} %"
+    assert "of 3 runs 3 finished" in head and head.endswith(means)
+    assert [" on training videos " in row for row in rows[-3:]] == [False, False, True]
+
+
 def full_at(lr: float):
     """An execution of notebooks that finds the disk full at one learning rate."""
 

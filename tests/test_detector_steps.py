@@ -75,7 +75,9 @@ def test_looking_at_unseen_classes_changes_no_number(simulated_folder, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m, _ in (plain, curves)), strict=True))
     assert [row["loss"] for row in plain[1]] == [row["loss"] for row in curves[1]]
     looked = {watching.SEEN, watching.UNSEEN, watching.NAMED}
-    looked |= {f"AR@{count} of {side} classes" for count in watching.COUNTS for side in ("seen", "unseen")}
+    looked |= {watching.TRAINING, watching.LEARNED}
+    sides = ("seen classes", "unseen classes", "training videos")
+    looked |= {f"AR@{count} of {side}" for count in watching.COUNTS for side in sides}
     assert all(curves[1][epoch].keys() - plain[1][epoch].keys() == looked for epoch in (0, 1))
 
 
@@ -115,7 +117,7 @@ def test_where_actions_are_is_measured_beside_what_blind_windows_reach(simulated
 def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
     data = steps.gather(params)
-    (look,) = watching.looked_at(data, params, None)
+    look, _ = watching.looked_at(data, params, None)
     assert set(look.windows.durations) == {f"v{number}" for number in range(8, 12)}
     labels = {
         side: {action.label for video in videos for action in video.actions} for side, videos in look.sides.items()
@@ -129,8 +131,8 @@ def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_
     [
         ({}, []),
         ({"validation": 0.3}, [{watching.SEEN}]),
-        ({"validation": 0.3, "curves": True}, [{watching.SEEN}, {watching.UNSEEN}]),
-        ({"split": 0, "curves": True}, [{watching.UNSEEN}]),
+        ({"validation": 0.3, "curves": True}, [{watching.SEEN}, {watching.UNSEEN}, {watching.TRAINING}]),
+        ({"split": 0, "curves": True}, [{watching.UNSEEN}, {watching.TRAINING}]),
     ],
 )
 def test_each_side_is_looked_at_once(words, sides, simulated_folder):

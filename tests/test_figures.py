@@ -161,10 +161,20 @@ def test_the_oddest_video_of_each_panel_is_named():
 
 def test_curves_show_both_sides_side_by_side_and_what_training_cost():
     measured = {"mAP of seen classes": 0.5, "mAP of unseen classes": 0.25, "mAP of unseen classes, named": 0.125}
-    measured |= {f"AR@{count} of {side} classes": 0.75 for count in (10, 100) for side in ("seen", "unseen")}
-    precision, recall, _, speed, memory = figures.curves([row | measured for row in HISTORY]).axes
-    assert [line.get_ydata().tolist() for line in precision.lines] == [[50.0] * 4, [25.0] * 4, [12.5] * 4]
-    assert [line.get_ydata().tolist() for line in recall.lines] == [[75.0] * 4] * 4
+    measured |= {"mAP of training videos": 0.75, "training videos looked at": 40.0}
+    sides = ("seen classes", "unseen classes", "training videos")
+    measured |= {f"AR@{count} of {side}": 0.75 for count in (10, 100) for side in sides}
+    figure = figures.curves([row | measured for row in HISTORY])
+    precision, recall, _, speed, memory = figure.axes
+    shown = {line.get_label(): line.get_ydata().tolist() for line in precision.lines}
+    assert shown == {
+        "seen": [50.0] * 4,
+        "unseen": [25.0] * 4,
+        "40 training videos": [75.0] * 4,
+        "unseen, named": [12.5] * 4,
+    }
+    assert [line.get_ydata().tolist() for line in recall.lines] == [[75.0] * 4] * 6
+    assert "40 training videos" in figure.alt
     assert [speed.lines[0].get_ydata().tolist(), memory.lines[0].get_ydata().tolist()] == [[5.0] * 4, [900.0] * 4]
 
 

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 import stubs
@@ -14,6 +15,7 @@ from tadlib.files import read_json, write_json
 from tadlib.workbook import runs, vocabularies
 from tadlib.workbook.inheritance import parameters
 from tadlib.workbook.params import Params
+from tadlib.workbook.stages import STAGES
 
 RUN = {"split": 50, "split_id": 2}
 
@@ -150,6 +152,26 @@ def test_a_name_is_no_folder_of_that_name(name, word, tmp_path):
     for folder in (f"./{word}", str(runs.resolve(word))):
         with pytest.raises(runs.RunError, match=f"{name} of train .* is '{word}', classify was given"):
             passed("classify", tmp_path, {name: folder})
+
+
+def test_a_run_is_evaluated_on_its_training_videos_and_what_the_test_wrote_stays(chained, tmp_path):
+    folder = Path(shutil.copytree(chained, tmp_path / "run"))
+    before = {path.name: stubs.digest(path) for path in folder.iterdir() if path.name != "run.json"}
+    source, target = str(ROOT / "notebooks" / "evaluate.ipynb"), folder / "evaluate_training.ipynb"
+    words = ("-p", "run_dir", str(folder), "-p", "evaluate_on", "training", "--no-progress-bar")
+    done = stubs.papermill(source, str(target), *words, cwd=ROOT, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    new = {target.name, "metrics_on_training.json", "detections_on_training.json", "run.json"}
+    assert {path.name: stubs.digest(path) for path in folder.iterdir() if path.name not in new} == before
+    records, metrics = read_json(folder / "run.json"), read_json(folder / "metrics_on_training.json")
+    assert records["evaluate_on_training"]["status"] == "finished" and metrics["evaluate_on"] == "training"
+    assert {name: records[name] for name in STAGES[1:]} == read_json(chained / "run.json")
+    assert set(metrics["per_class"]) <= set(metrics["seen"])
+    assert not set(metrics["seen"]) & set(read_json(folder / "metrics.json")["unseen"])
+    said = nbformat.read(target, as_version=4)
+    (table,) = (cell.outputs[-1].data["text/html"] for cell in said.cells if "beside_test" in cell.source)
+    assert "test, unseen" in table and f"{100 * read_json(folder / 'metrics.json')['mAP']:.1f}" in table
+    assert "learned from, seen" in table and f"{100 * metrics['mAP']:.1f}" in table
 
 
 def test_a_checkpoint_that_saw_other_classes_is_refused(copy):

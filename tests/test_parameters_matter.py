@@ -211,6 +211,7 @@ ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not
     "descriptions": ("test_parameters_matter.py", "a file: the tests below"),
     "select": ("test_detector_steps.py", "several epochs"),
     "curves": ("test_detector_steps.py", "only looked at"),
+    "evaluate_on": ("test_training_set.py", "other videos are scored, by what was trained and named alike"),
     "device": ("test_cuda.py", "where a run computes"),
     "precision": ("test_precision.py", "how a run computes"),
     "compile": ("test_precision.py", "the same numbers, faster"),

@@ -21,7 +21,7 @@ BASES |= {"published_thumos14", "published_activitynet13", "best_demo", "best_re
 FEWER_SAMPLES = {"closed_set", "seeds"}  # without a class split, and of one
 LAST_ROW = 85
 # Rows of the log that are no experiments: repairs, insights, decisions, facts, clean-up.
-NO_EXPERIMENT = {1, 2, 23, 27, 30, 34, 51, 71, 75, 76}
+NO_EXPERIMENT = {1, 2, 23, 27, 30, 51, 71, 75, 76}
 EXPERIMENTS = set(range(1, LAST_ROW + 1)) - NO_EXPERIMENT
 EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 

@@ -89,6 +89,23 @@ def test_what_was_scored_under_another_protocol_is_never_compared(home):
     assert len(compared(experiments="outputs/both", together=True).studies) == 2
 
 
+def test_what_was_scored_on_training_videos_is_never_compared_with_the_test(home):
+    def score(given) -> float:
+        return mostly_better(given) + 0.2 * (given["evaluate_on"] == "training")
+
+    sweep = {"evaluate_on": ["test", "training"]} | fabricate.SWEEP
+    fabricate.experiment(home / "outputs", "backbone", score, sweep, version="20260102T000000Z_0000")
+    found = compared(experiments="outputs/backbone")
+    assert [study.title for study in found.studies] == ["backbone (demo)", "backbone (demo, training videos)"]
+    assert [list(study.variants) for study in found.studies] == [["conv_layers=0", "conv_layers=1"]] * 2
+    test, training = (row.values.mean for row in found.rows if row.variant == "conv_layers=0")
+    assert training - test == pytest.approx(0.2), "each reads its own numbers"
+    logged(home, "outputs/backbone")
+    rows = (home / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
+    (row,) = (row for row in rows if row.endswith("(../params/backbone.yaml) |"))
+    assert row.count("on the training videos: mAP") == 1 and row.count("3 splits × 2 seeds") == 2
+
+
 def test_both_protocols_stand_in_the_cell_of_the_lab_log(home):
     sweep = {"protocol": ["strict", "gap"]} | fabricate.SWEEP
     fabricate.experiment(home / "outputs", "backbone", mostly_better, sweep, version="20260102T000000Z_0000")

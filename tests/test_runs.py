@@ -8,7 +8,7 @@ import torch
 
 from tadlib import devices
 from tadlib.files import read_json, write_json
-from tadlib.workbook import result, runs
+from tadlib.workbook import evidence, result, runs
 from tadlib.workbook.params import Params
 
 
@@ -137,6 +137,26 @@ def test_runs_below_a_folder_are_found_with_status_and_metrics(home):
     first, second = runs.load(home / "outputs")
     assert first["metrics"] == {"mAP": 0.5} and first["parameters"]["split"] == 50
     assert second["metrics"] == {}
+
+
+def test_an_evaluation_on_training_videos_stands_beside_that_on_the_test_and_counts_for_nothing(home):
+    folder = home / "outputs" / "e" / "a"
+    begin(folder).finish({"mAP": 0.125})
+    begin(folder, "evaluate").finish({"mAP": 0.25})
+    before = (folder / "metrics.json").read_bytes()
+    begin(folder, "evaluate", evaluate_on="training").finish({"mAP": 0.75})
+    assert (folder / "metrics.json").read_bytes() == before
+    assert read_json(folder / "metrics_on_training.json") == {"mAP": 0.75}
+    records = read_json(folder / "run.json")
+    assert list(records) == ["train", "evaluate", "evaluate_on_training"]
+    assert records["evaluate_on_training"]["parameters"]["evaluate_on"] == "training"
+    assert records["evaluate_on_training"]["files"] == ["metrics_on_training.json"]
+    with pytest.raises(runs.RunError, match="evaluate_on_training has already finished"):
+        begin(folder, "evaluate", evaluate_on="training")
+    (loaded,) = runs.load(home / "outputs")
+    (entry,) = evidence.read([folder]).entries
+    assert loaded["metrics"] == entry.metrics == {"mAP": 0.25}
+    assert entry.parameters["evaluate_on"] == "test" and list(entry.seconds) == ["train", "evaluate"]
 
 
 def test_a_result_shows_its_numbers_to_readers_and_to_programs(home):

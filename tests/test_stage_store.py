@@ -63,6 +63,18 @@ def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
     assert [run["run"] for run in runs.load(home / "outputs")] == ["a", "b"], "the store is no run"
 
 
+def test_an_evaluation_on_training_videos_shares_everything_before_it_and_has_its_own_files(home):
+    test, training = home / "outputs" / "e" / "v" / "a", home / "outputs" / "e" / "v" / "b"
+    assert obtain_all(test, {}) == obtain_all(training, {"evaluate_on": "training"}) == [None] * 4
+    assert [executed(home).count(stage) for stage in STAGES] == [1, 1, 1, 2]
+    assert not (training / "metrics.json").exists() and not (test / "metrics_on_training.json").exists()
+    assert list(read_json(training / "run.json")) == ["prepare", "train", "classify", "evaluate_on_training"]
+    loaded = runs.load(home / "outputs")
+    assert [run["metrics"] for run in loaded] == [
+        read_json(test / "metrics.json"), read_json(training / "metrics_on_training.json")
+    ]  # fmt: skip
+
+
 def test_what_is_deleted_from_the_store_is_made_again_and_train_leaves_no_numbers_of_others(home):
     folder = home / "outputs" / "e" / "v" / "a"
     for stage in STAGES[:2]:
@@ -155,6 +167,9 @@ def test_what_a_stage_depends_on():
     assert len({trained(), trained(lr=0.5), trained(split=50), trained(fuse_text=True), trained(curves=True)}) == 5
     assert trained(fuse_text=True) != trained(fuse_text=True, text="name"), "a detector that reads the texts"
     assert trained(agreement=0.0) == trained(agreement=0.3)
+    for stage, keys in zip(STAGES, (1, 1, 1, 2), strict=True):
+        on = ({"curves": True}, {"curves": True, "evaluate_on": "training"})
+        assert len({stages.key(stage, given) for given in on}) == keys, "which videos are scored, evaluate alone asks"
     watched = [{}, {"nms": "hard"}, {"filter_threshold": 0.1}, {"protocol": "plain"}]
     assert len({trained(validation=0.2, **each) for each in watched}) == 4, "an epoch is watched by its proposals"
     assert len({stages.key("prepare", given) for given in ({}, {"lr": 0.5}, {"top_k": 3})}) == 1

@@ -19,7 +19,7 @@ from tadlib.workbook.vocabulary import meant
 
 CHOSEN_ON, VALUES = "chosen_on", "values"
 WHERE = ("dataset", "features", "split", "split_id")
-NEVER = DATA | {"protocol", "run_dir"}  # what a run is about, or where it lies: not what is chosen
+NEVER = DATA | {"protocol", "evaluate_on", "run_dir"}  # what a run is about, or where it lies: not what is chosen
 
 
 class Choice(NamedTuple):

@@ -9,9 +9,12 @@ from typing import Any
 
 from tadlib.files import read_json
 from tadlib.workbook import execution, runs
-from tadlib.workbook.stages import STAGES
+from tadlib.workbook.evaluations import EVALUATIONS, evaluated_on, planned
 
 FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", "not begun")
+
+
+ON_TRAINING = " on training videos"  # stands behind the name of a run that was evaluated there
 
 
 def comparison(folder: Path) -> list[dict[str, Any]]:
@@ -25,8 +28,9 @@ def comparison(folder: Path) -> list[dict[str, Any]]:
         worth: dict[str, list[float]] = {}
         for row in metrics["rows"]:
             worth.setdefault(row["role"], []).append(row["mAP"])
+        on = ON_TRAINING if evaluated_on(run["parameters"]) == "training" else ""
         rows.append(
-            {"run": str(run["dir"].relative_to(folder)) if several else run["run"]}
+            {"run": (str(run["dir"].relative_to(folder)) if several else run["run"]) + on}
             | {name: metrics.get(name, float("nan")) for name in ("mAP", "mAP@0.5", "AR@100")}  # tIoUs may be one's own
             | {role: max(worth[role]) for role in ("floor", "baseline")}
             | {"ceiling": worth["ceiling"][0]}  # our segments with true labels
@@ -71,16 +75,18 @@ def _version(folder: Path) -> str:
     record = read_json(folder / "experiment.json")
     counts = Counter(_ended(folder / label, record["status"].get(label, "")) for label in record["runs"])
     told = ", ".join(f"{counts[word]} {word}" for word in (FINISHED, *UNFINISHED) if counts[word] or word == FINISHED)
-    rows = comparison(folder)
-    worth = f"mean mAP {100 * fmean(row['mAP'] for row in rows):.1f} %" if rows else "no numbers yet"
+    means: dict[str, list[float]] = {}
+    for row in comparison(folder):
+        means.setdefault(ON_TRAINING if row["run"].endswith(ON_TRAINING) else "", []).append(row["mAP"])
+    worth = ", ".join(f"mean mAP{on} {100 * fmean(values):.1f} %" for on, values in means.items()) or "no numbers yet"
     where = f"{folder.parent.name}/{folder.name}, commit {record.get('commit', 'unknown')}"
     return f"{where}: of {len(record['runs'])} runs {told}; {worth}"
 
 
 def _ended(folder: Path, told: str) -> str:
     """How a run of a version ended, by what its batch told and what is in its folder: interrupted is not failed."""
-    records = runs.records(folder)
-    if records.get(STAGES[-1], {}).get("status") == "finished":
+    evaluated = (planned(runs.records(folder), folder)[0].get(name, {}) for name, _ in EVALUATIONS.values())
+    if any(record.get("status") == "finished" for record in evaluated):
         return FINISHED
     if told.startswith("failed"):
         return "failed"

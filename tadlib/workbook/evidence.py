@@ -11,7 +11,8 @@ from typing import Any
 
 from tadlib.files import read_json
 from tadlib.workbook.choices import Choice
-from tadlib.workbook.runs import RunError
+from tadlib.workbook.evaluations import planned
+from tadlib.workbook.runs import RunError, records
 
 FACTS = ("device", "threads", "commit", "python", "platform")
 
@@ -102,9 +103,9 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
     name = str(folder.relative_to(folder.parents[1]))
     if not (folder / "run.json").is_file():
         return {"run": name, "why": "has not started"}
-    stages = read_json(folder / "run.json")
+    stages, metrics = planned(records(folder), folder)
     unfinished = [stage for stage, record in stages.items() if record.get("status") != "finished"]
-    if unfinished or not (folder / "metrics.json").is_file():
+    if unfinished or not metrics.is_file():
         return {"run": name, "why": f"{', '.join(unfinished) or 'evaluate'} has not finished"}
     trained = stages.get("train", next(iter(stages.values())))
     last = list(stages.values())[-1]
@@ -119,7 +120,7 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
         varied=frozenset(differing(plan.get("runs", {}).values())),
         dir=folder,
         parameters=last["parameters"],
-        metrics=read_json(folder / "metrics.json"),
+        metrics=read_json(metrics),
         history=read_json(folder / "history.json") if (folder / "history.json").is_file() else [],
         seconds={stage: record.get("seconds", 0.0) for stage, record in stages.items()},
         memory_mb=_memory(stages),

@@ -54,9 +54,9 @@ def read(root: Path) -> dict[str, Measured]:
 def _replace(kept: dict[str, Measured], name: str, data: str, found: list[Record]) -> str:
     """Put what was found into what is kept, unless that says more; returns what was done."""
     asked = f"lab log: {name} ({data})"
-    if any(each[0]["metric"] != METRIC or each[0]["baseline"] != each[0]["variant"] for each in by_protocol(found)):
+    if any(each[0]["metric"] != METRIC or each[0]["baseline"] != each[0]["variant"] for each in by_scoring(found)):
         return f"{asked} stays as it is: it holds {METRIC}, against the first variant"
-    found = [each for several in by_protocol(found) if telling.measured(several) for each in several]
+    found = [each for several in by_scoring(found) if telling.measured(several) for each in several]
     if not found:
         return ""
     have = kept.setdefault(name, {})
@@ -77,20 +77,21 @@ def compared(found: Sequence[Record]) -> int:
     return sum(each["difference"] is not None for each in found)
 
 
-def by_protocol(found: Sequence[Record]) -> list[list[Record]]:
-    """The records of a question, those scored under one protocol together."""
-    groups: dict[str, list[Record]] = {}
+def by_scoring(found: Sequence[Record]) -> list[list[Record]]:
+    """The records of a question, those scored under one protocol and on the same videos together."""
+    groups: dict[tuple[str, str], list[Record]] = {}
     for each in found:
-        groups.setdefault(each["protocol"], []).append(each)
+        groups.setdefault((each["protocol"], each.get("evaluate on", "test")), []).append(each)
     return list(groups.values())
 
 
 def cell(found: Sequence[Record]) -> str:
     """What the table says of the records of a question on one data set."""
     words = []
-    for several in by_protocol(found):
+    for several in by_scoring(found):
         first, commits = several[0], sorted({commit for each in several for commit in each["commits"]})
         under = "" if first["protocol"] == "strict" else f"protocol {first['protocol']}: "
+        under += "" if first.get("evaluate on", "test") == "test" else "on the training videos: "
         otherwise = "" if first["as the file asks"] else OTHERWISE
         measured = f"{under}{telling.measured(several)}{otherwise}"
         words.append(f"{measured}. Runs `{first['where']}`, commit {', '.join(commits)}")

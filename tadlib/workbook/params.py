@@ -97,6 +97,9 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     protocol: Literal["strict", "plain", "gap", "t3al", "opentad", "thumos-toolkit"] = Field(
         "strict", description="which videos and actions count"
     )
+    evaluate_on: Literal["test", "training"] = Field(
+        "test", description="what evaluate scores: test videos, or those the detector learned from, by seen classes"
+    )
 
     @field_validator("split", mode="before")
     @classmethod

@@ -38,6 +38,7 @@ def record(row: Row, metric: str) -> Record:
         "experiment": row.study.name,
         "data": row.study.data,
         "protocol": row.study.protocol,
+        "evaluate on": row.study.evaluate_on,
         "variant": row.variant,
         "baseline": row.study.baseline,
         "metric": metric,

@@ -21,12 +21,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tadlib.files import digest, read_json, write_json
+from tadlib.workbook.evaluations import OUTDATED, metrics_name, planned, record_name
 from tadlib.workbook.params import Params
 from tadlib.workbook.rerun import command
 from tadlib.workbook.result import Result
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
-OUTDATED = {"detections.json": ("metrics.json",)}  # what describes an artefact, and no other one
 
 
 class RunError(RuntimeError):
@@ -142,11 +142,11 @@ class Run:
         return log
 
     def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "") -> Result:
-        """Close the record of this stage; `metrics` go to metrics.json; returns what a notebook shows last."""
+        """Close the record of this stage and write its `metrics`; returns what a notebook shows last."""
         from tadlib.devices import peaks, pick
 
         if metrics is not None:
-            self.save_json("metrics.json", dict(metrics))
+            self.save_json(metrics_name(self.stage), dict(metrics))
         self.record |= {
             "status": "finished",
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -168,6 +168,7 @@ def start(stage: str, params: Params) -> Run:
 
     Raises RunError where that stage has already finished there, and where the directory cannot be written.
     """
+    stage = record_name(stage, params)
     folder = resolve(params.run_dir) if params.run_dir else project_root() / "outputs" / "adhoc" / new_name(stage)
     try:
         folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
@@ -233,7 +234,7 @@ def load(outputs: Path | str) -> list[dict[str, Any]]:
     """Every run below a folder: its directory, its parameters, how long it took and its metrics."""
     found = []
     for path in sorted(path for path in Path(outputs).rglob("run.json") if ".stages" not in path.parts):
-        stages, metrics = read_json(path), path.with_name("metrics.json")
+        stages, metrics = planned(records(path.parent), path.parent)
         found.append(
             {
                 "run": path.parent.name,

@@ -15,6 +15,7 @@ from typing import Any
 
 from tadlib.files import Progress, beside, digest, locked, read_json, write_json
 from tadlib.workbook import execution, runs, stages
+from tadlib.workbook.evaluations import record_name
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
 
@@ -117,7 +118,8 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
     notebook = attempt / f"{stage}.ipynb"
     parameters = stages.reduced(stage, given) | {"run_dir": relative(attempt)}
     reason = execute_notebook(stage, notebook, parameters, jobs, folder / "run.log")
-    record = runs.records(attempt).get(stage, {})
+    name = record_name(stage, Params.read(given))
+    record = runs.records(attempt).get(name, {})
     if reason is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if notebook.is_file():
@@ -127,13 +129,13 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
     left = {"run.json", notebook.name} | (NAMED_BY_DEFAULT if stage == "train" else set())
     made = (path for path in attempt.rglob("*") if path.is_file() and before.get(path) != path.stat().st_mtime_ns)
     files = sorted(str(path.relative_to(attempt)) for path in made if path.name not in left)
-    write_json(attempt / "run.json", earlier | {stage: record | {"status": "finished", "files": files}})
+    write_json(attempt / "run.json", earlier | {name: record | {"status": "finished", "files": files}})
     return None
 
 
 def _take(stage: str, store: Path, folder: Path, given: Mapping[str, Any]) -> None:
     """Give a run a finished stage: files, record, and last of all the notebook, which says that it is there."""
-    record = runs.records(store)[stage]
+    record = runs.records(store)[record_name(stage, Params.read(given))]
     for file in record["files"]:
         refer(store / file, folder / file)
     _record(folder, stage, record | {"made_in": relative(store)}, given)
@@ -152,8 +154,9 @@ def refer(source: Path, target: Path) -> None:
 
 def _record(folder: Path, stage: str, record: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Keep a stage's record with the run's own parameters, those that the stage does not depend on included."""
-    parameters = Params.read(given | {"run_dir": relative(folder)}).model_dump()
-    write_json(folder / "run.json", runs.records(folder) | {stage: {**record, "parameters": parameters}})
+    params = Params.read(given | {"run_dir": relative(folder)})
+    name = record_name(stage, params)
+    write_json(folder / "run.json", runs.records(folder) | {name: {**record, "parameters": params.model_dump()}})
 
 
 def relative(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Which parameters, code and data a stage depends on: runs that agree in all of them share the stage.
 
-`prepare` reads the data and its texts, `train` whatever makes the detector, `classify` and `evaluate` everything.
+`prepare` reads the data and its texts, `train` whatever makes the detector, `evaluate` everything, and `classify` all
+but which videos are evaluated.
 A parameter that is in no list here belongs to training: a new one is never shared by mistake.
 """
 
@@ -28,9 +29,9 @@ WORDING = frozenset({"text", "descriptions", "lead"})
 NAMING = frozenset(NamingSwitches.model_fields)
 MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
-NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "run_dir"}
+NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "evaluate_on", "run_dir"}
 
-COUNTING = frozenset({"protocol"})  # what evaluate reads for itself
+COUNTING = frozenset({"protocol", "evaluate_on"})  # what evaluate reads for itself
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
 
 
@@ -39,7 +40,10 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
     if stage == "prepare":
         return DATA | WORDING | {"protocol", "window", "test_window", "test_overlap", "pooling", "roi_bins"}
     everything = frozenset(Params.model_fields) - {"run_dir"}
-    if stage != "train":
+    if stage == "evaluate":
+        return everything
+    everything -= {"evaluate_on"}
+    if stage == "classify":
         return everything
     names = everything - NOT_TRAINED
     if params.fuse_text or params.segmentation != "none":

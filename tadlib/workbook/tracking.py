@@ -13,6 +13,7 @@ from PIL import Image
 
 from tadlib.files import read_json
 from tadlib.workbook import runs
+from tadlib.workbook.evaluations import planned
 
 NEEDS = {"mlflow": ("mlflow", "mlflow"), "tensorboard": ("torch.utils.tensorboard", "logs")}  # module, extra
 LONGEST = 500  # letters of a parameter's value that MLflow takes
@@ -41,7 +42,8 @@ def track(tracker: str, experiment: str, folder: Path) -> None:
     MLflow writes where MLFLOW_TRACKING_URI says, by default to outputs/mlflow.db with notebooks and figures under
     outputs/mlflow; TensorBoard's logs go to the run.
     """
-    records, metrics = runs.records(folder), read_json(folder / "metrics.json")
+    records, path = planned(runs.records(folder), folder)
+    metrics = read_json(path)
     parameters = next(iter(records.values()))["parameters"]
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
     history = read_json(folder / "history.json") if (folder / "history.json").is_file() else []

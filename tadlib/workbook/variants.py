@@ -1,7 +1,7 @@
 """Runs become variants of a question.
 
 Runs of one question that differ in their class split and seed alone are one variant; `differences` compares them. What
-was scored under different protocols is never compared: each protocol is a study of its own.
+was scored under different protocols, or on training and on test videos, is never compared: each is a study of its own.
 """
 
 import difflib
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tadlib.workbook.evaluations import evaluated_on
 from tadlib.workbook.evidence import Entry, data_of, differing
 from tadlib.workbook.plans import shown
 
@@ -38,11 +39,13 @@ class Study:
     variants: Mapping[str, tuple[Entry, ...]]
     baseline: str
     protocol: str = "strict"
+    evaluate_on: str = "test"
 
     @property
     def on(self) -> str:
-        """The data, and the protocol where it is not the usual one."""
-        return self.data + ("" if self.protocol == "strict" else f", protocol {self.protocol}")
+        """The data, and the protocol and the videos scored where they are not the usual ones."""
+        protocol = "" if self.protocol == "strict" else f", protocol {self.protocol}"
+        return self.data + protocol + (", training videos" if self.evaluate_on == "training" else "")
 
     @property
     def title(self) -> str:
@@ -59,24 +62,25 @@ def story(comment: str) -> Story:
 
 
 def studies(entries: Sequence[Entry], baseline: str = "", together: bool = False) -> list[Study]:
-    """One study for each experiment, data set and protocol, or a single one of all runs under a protocol.
+    """One study for each experiment, data set, protocol and `evaluate_on`, or one of all runs that agree in the latter.
 
     Raises ValueError for a baseline that no study has, naming the nearest.
     """
-    groups: dict[tuple[Path | None, str, str], list[Entry]] = {}
+    groups: dict[tuple[Path | None, str, str, str], list[Entry]] = {}
     for entry in entries:
         key = (None, "") if together else (entry.home, data_of(entry))
-        groups.setdefault((*key, entry.parameters.get("protocol", "strict")), []).append(entry)
+        scored = entry.parameters.get("protocol", "strict"), evaluated_on(entry.parameters)
+        groups.setdefault((*key, *scored), []).append(entry)
     called = _called({home for home, *_ in groups if home})
     known: list[str] = []
     made = []
-    for (home, data, protocol), group in groups.items():
+    for (home, data, *scored), group in groups.items():
         variants = _together(group) if together else _variants(group)
         known += variants
         first = baseline if baseline in variants else next(iter(variants))
         said = story(group[0].question) if not together else Story("", "", ())
         on = data or ", ".join(sorted({data_of(each) for each in group}))
-        made.append(Study(called[home] if home else "all runs", on, said, variants, first, protocol))
+        made.append(Study(called[home] if home else "all runs", on, said, variants, first, *scored))
     if baseline and baseline not in known:
         close = difflib.get_close_matches(baseline, known, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
@@ -117,7 +121,8 @@ def _varied(entries: Iterable[Entry]) -> list[str]:
     """The parameters that differ in these runs or in their plan, but for those that draw samples or say where."""
     entries = list(entries)
     planned = frozenset().union(*(entry.varied for entry in entries))
-    differ = {*differing(entry.parameters for entry in entries), *planned} - SAMPLE - PLACE - {"protocol"}
+    differ = {*differing(entry.parameters for entry in entries), *planned} - SAMPLE - PLACE
+    differ -= {"protocol", "evaluate_on"}
     return [name for name in dict.fromkeys(name for entry in entries for name in entry.parameters) if name in differ]
 
 

@@ -1,29 +1,31 @@
-"""Pictures of a detector in training: seen and unseen classes side by side, who matches what, where queries look."""
+"""Pictures of a detector in training: seen and unseen classes and the training videos, who matches what, attention."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from tadlib.workbook.figures.style import BLUE, CYCLE, ORANGE, SEQUENTIAL, TRUTH, Picture, bars, picture, styled
+from tadlib.workbook.figures.style import BLUE, CYCLE, GREY, ORANGE, SEQUENTIAL, TRUTH, Picture, bars, picture, styled
 
-SIDES = {"seen": BLUE, "unseen": ORANGE}
+SIDES = {"seen classes": BLUE, "unseen classes": ORANGE, "training videos": GREY}
 NAMED = "mAP of unseen classes, named"
+LEARNED = "training videos looked at"
 COUNTS = {10: ":", 100: "-"}  # proposals a video: how their average recall is drawn
 MATCHED = "query of action "
 
 
 @styled
 def curves(history: Sequence[Mapping[str, float]]) -> Picture:
-    """What the detector is worth on seen and unseen classes after every epoch; who matches what; speed and memory.
+    """What the detector is worth after every epoch, here and on training videos; who matches what; speed and memory.
 
-    `history` has one row an epoch. The upper panels, mAP and average recall of both sides, are there only where
-    something was measured; mAP with names is of unseen classes.
+    `history` has one row an epoch. The upper panels, mAP and average recall of seen and unseen classes and of as
+    many training videos as the legend says, are there only where something was measured; mAP with names is of unseen
+    classes.
     """
-    sides = {side: color for side, color in SIDES.items() if f"mAP of {side} classes" in history[0]}
+    sides = {side: color for side, color in SIDES.items() if f"mAP of {side}" in history[0]}
     alt = "Matched queries, speed and memory over the epochs"
     if sides:
-        alt += f", and above them mAP and average recall of {' and '.join(sides)} classes"
+        alt += f", and above them mAP and average recall of {', '.join(_label(side, history) for side in sides)}"
     figure, axes = picture(6.0 if sides else 3.0, alt, nrows=2 if sides else 1, ncols=2)
     if sides:
         _precision(axes[0, 0], history, sides)
@@ -33,6 +35,15 @@ def curves(history: Sequence[Mapping[str, float]]) -> Picture:
     return figure
 
 
+def _short(side: str) -> str:
+    return side.split()[0]
+
+
+def _label(side: str, history: Sequence[Mapping[str, float]]) -> str:
+    """What a legend calls a side: the training videos with their number, which may not be all."""
+    return f"{history[0][LEARNED]:.0f} {side}" if LEARNED in history[0] and side == "training videos" else _short(side)
+
+
 def _measured(history: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
     return np.array([row.get(name, np.nan) for row in history])
 
@@ -40,10 +51,10 @@ def _measured(history: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
 def _precision(place: Axes, history: Sequence[Mapping[str, float]], sides: Mapping[str, str]) -> None:
     epochs = _measured(history, "epoch")
     for side, color in sides.items():
-        place.plot(epochs, 100 * _measured(history, f"mAP of {side} classes"), color=color, lw=2, label=side)
+        place.plot(epochs, 100 * _measured(history, f"mAP of {side}"), color=color, lw=2, label=_label(side, history))
     if NAMED in history[0]:
         named = 100 * _measured(history, NAMED)
-        place.plot(epochs, named, color=SIDES["unseen"], lw=1.6, ls="--", label="unseen, named")
+        place.plot(epochs, named, color=SIDES["unseen classes"], lw=1.6, ls="--", label="unseen, named")
     _percent(place, "mAP (%)", "mAP, class-agnostic and named")
 
 
@@ -51,8 +62,8 @@ def _recall(place: Axes, history: Sequence[Mapping[str, float]], sides: Mapping[
     epochs = _measured(history, "epoch")
     for side, color in sides.items():
         for count, line in COUNTS.items():
-            recall = 100 * _measured(history, f"AR@{count} of {side} classes")
-            place.plot(epochs, recall, color=color, lw=1.6, ls=line, label=f"{side}, AR@{count}")
+            recall = 100 * _measured(history, f"AR@{count} of {side}")
+            place.plot(epochs, recall, color=color, lw=1.6, ls=line, label=f"{_short(side)}, AR@{count}")
     _percent(place, "average recall (%)", "Recall of 10 and of 100 proposals a video")
 
 

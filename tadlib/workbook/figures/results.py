@@ -59,9 +59,9 @@ def headline(table: Sequence[Mapping[str, object]]) -> Picture:
 
 @styled
 def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: Mapping[str, int]) -> Picture:
-    """Average precision of each unseen class, and what the same segments reach with the true label."""
+    """Average precision of each class scored, and what the same segments reach with the true label."""
     order = sorted(ours, key=lambda label: -ours[label])
-    figure, axes = picture(0.3 * len(order) + 1.3, "Average precision of each unseen class, ours and with true labels")
+    figure, axes = picture(0.3 * len(order) + 1.3, "Average precision of each class, ours and with true labels")
     place = axes[0, 0]
     for row, label in enumerate(order):
         place.barh(row, 100 * ceiling[label], height=0.72, color="white", edgecolor=CEILING, lw=1.4)
@@ -78,7 +78,7 @@ def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: 
     place.set_yticks(range(len(order)), [f"{label} ({actions[label]} actions)" for label in order])
     place.invert_yaxis()
     place.set_xlabel("average precision, mean over tIoU (%)")
-    place.set_title("Unseen classes")
+    place.set_title("Classes scored")
     place.legend(loc="lower right")
     return figure
 

@@ -20,8 +20,10 @@ from tadlib.workbook.steps.detector import (
     window_counts,
 )
 from tadlib.workbook.steps.errors import examine, under_every_protocol, verdicts
+from tadlib.workbook.steps.evaluated import beside_test, evaluated
 from tadlib.workbook.steps.gathering import gather
 from tadlib.workbook.steps.health import feature_health, findings, frames, leaks, overview
+from tadlib.workbook.steps.held_out import divided
 from tadlib.workbook.steps.naming import best_detections, class_logits, compare_fusions, confusion, name, named_segments
 from tadlib.workbook.steps.naming_study import (
     WEIGHTS,
@@ -44,7 +46,7 @@ from tadlib.workbook.steps.results import (
     summarise,
     true_label_precision,
 )
-from tadlib.workbook.steps.watching import divided, selected, watch_epochs
+from tadlib.workbook.steps.watching import selected, watch_epochs
 from tadlib.workbook.steps.without_training import groups_beside
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "ask",
     "attention",
     "begin",
+    "beside_test",
     "best_and_worst",
     "best_detections",
     "certainties",
@@ -70,6 +73,7 @@ __all__ = [
     "confusion",
     "detect",
     "divided",
+    "evaluated",
     "examine",
     "feature_health",
     "findings",

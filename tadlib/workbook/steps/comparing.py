@@ -15,6 +15,7 @@ from tadlib.naming.fusion import read_detections
 from tadlib.workbook import differences, evidence, plans, telling, variants
 from tadlib.workbook.choices import Choice
 from tadlib.workbook.differences import Row
+from tadlib.workbook.evaluations import evaluated_on
 from tadlib.workbook.evidence import Entry, Evidence
 from tadlib.workbook.params import Params
 from tadlib.workbook.records import Record, records
@@ -215,7 +216,7 @@ def compare_runs(params: ReportParams) -> Compared:
 
 def by_videos(first: Entry, second: Entry) -> Verdict | None:
     """The difference of two runs with its bootstrap interval over test videos; None where their data are not here."""
-    rows = [_rows(entry) for entry in (first, second)]
+    rows = [_rows(entry) if evaluated_on(entry.parameters) == "test" else None for entry in (first, second)]
     if None in rows or first.parameters["dataset"] != second.parameters["dataset"]:
         return None
     try:

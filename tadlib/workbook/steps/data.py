@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from tadlib.files import digest
 from tadlib.naming import pooling, text, tokens
 from tadlib.naming.text import Steps
 from tadlib.workbook.params import Params
+from tadlib.workbook.steps.held_out import divided
 from tadlib.workbook.steps.sources import wording
 
 NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
@@ -36,6 +38,7 @@ NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are f
 BACKGROUND = ("an empty place", "a person standing", "a person walking", "people waiting", "nothing happens yet")
 TRIED = 10  # classes that CLIP alone looks for in a video: those nearest to it
 LISTED = 40  # class names in a table; more would bury it
+SIDES = {"test": "test, unseen", "training": "learned from, seen"}  # what is scored, by `evaluate_on`
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,21 @@ class Data:
     encoder: Encoder
     params: Params
     broken: Mapping[str, str] = field(default_factory=dict)  # what is wrong with the videos that were skipped
+    evaluate_on: Literal["test", "training"] = "test"  # whose videos are scored; `on_training` makes the other
+    same_as: str = ""  # the fingerprint of the data that `on_training` was given
 
     @cached_property
     def scored(self) -> tuple[Video, ...]:
-        """The test videos that count under the protocol."""
-        return protocols.scored_videos(self.benchmark, self.classes.unseen, self.params.protocol, self.params.stride)
+        """The videos that are scored under the protocol of the run."""
+        return self.scored_under(self.params.protocol)
+
+    def scored_under(self, protocol: str) -> tuple[Video, ...]:
+        """The test videos that count under a protocol; with `on_training` the videos that the detector learned from."""
+        if self.evaluate_on == "test":
+            return protocols.scored_videos(self.benchmark, self.classes.unseen, protocol, self.params.stride)
+        learned = {video.id for video in divided(self.training_videos, self.params)[0]}
+        videos = [video for video in self.benchmark.videos if video.id in learned]
+        return protocols.chosen(videos, self.classes.unseen, protocol, self.short)
 
     @cached_property
     def ambiguous(self) -> Ambiguous:
@@ -141,7 +154,7 @@ class Data:
 
     @property
     def test_videos(self) -> tuple[Video, ...]:
-        """The scored videos with actions of unseen classes."""
+        """The scored videos with actions of the classes that count: of the test, unless `on_training`."""
         return tuple(video for video in self.scored if video.actions)
 
     @property
@@ -154,6 +167,8 @@ class Data:
     def fingerprint(self) -> str:
         """Twelve digits that stand for the annotations, what of them trains and measures at which tIoUs, the features
         and what reads class names."""
+        if self.same_as:
+            return self.same_as
         videos = [asdict(video) for video in self.benchmark.videos]
         sides = [self.benchmark.train_subset, self.benchmark.test_subset, self.classes.seen, self.classes.unseen]
         made = self.store.version(video.id for video in self.benchmark.videos)
@@ -239,7 +254,7 @@ def inventory(data: Data) -> list[dict[str, object]]:
         }
         for side, videos, names in (
             ("training, seen", data.training_videos, data.classes.seen),
-            ("test, unseen", data.test_videos, data.classes.unseen),
+            (SIDES[data.evaluate_on], data.test_videos, data.classes.unseen),
         )
     ]
 

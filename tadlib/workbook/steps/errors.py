@@ -9,7 +9,7 @@ import numpy as np
 from tadlib.evaluation import calibration, errors, scoring, sensitivity, statistics
 from tadlib.evaluation.calibration import Confusability, Reliability
 from tadlib.evaluation.errors import Judged
-from tadlib.evaluation.protocols import PROTOCOLS, scored_videos, with_any
+from tadlib.evaluation.protocols import PROTOCOLS, with_any
 from tadlib.evaluation.rows import Comparison, compare
 from tadlib.evaluation.sensitivity import Sensitivity
 from tadlib.naming.fusion import Detections
@@ -90,14 +90,14 @@ def under_every_protocol(data: Data, detections: Mapping[str, Detections]) -> li
     The last column counts the videos that a protocol would count as well, but that this run was never asked about. A
     protocol under which no action counts has a row that says so.
     """
-    videos, unseen, stride = data.annotated, data.classes.unseen, data.params.stride
+    videos, classes = data.annotated, data.classes.unseen
     asked, found_in = {video.id for video in videos}, with_any(detections)
     table = []
     for protocol in PROTOCOLS:
-        lacking = [v for v in scored_videos(data.benchmark, unseen, protocol, stride) if v.id not in asked]
-        counted = scoring.counted(videos, found_in, unseen, protocol, data.short)
+        lacking = [v for v in data.scored_under(protocol) if v.id not in asked]
+        counted = scoring.counted(videos, found_in, classes, protocol, data.short)
         if any(video.actions for video in counted):
-            result = scoring.score(videos, detections, unseen, data.benchmark.tious, protocol, stride=data.short)
+            result = scoring.score(videos, detections, classes, data.benchmark.tious, protocol, stride=data.short)
             counts = result["counts"]
             assert isinstance(counts, dict)
             row = {"protocol": protocol, "mAP": result["mAP"], "mAP without labels": result["agnostic_mAP"]}

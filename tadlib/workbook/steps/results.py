@@ -145,13 +145,11 @@ def summarise(
     """What metrics.json holds: flat names and fractions, the rows compared with, the protocol and its counts.
 
     `blind_` names what the blind windows of the floor reach, whatever the label; `renamed` are the unseen classes that
-    training knows under a seen name.
+    training knows under a seen name. Of the training videos `evaluate_on` and the classes scored, `seen`, are said.
     """
     ours = next(row for row in table if row["role"] == "ours")
     flat = {name: value for name, value in ours.items() if name.startswith("mAP")}
-    apart = without_names(data, proposals, params)
-    flat |= {f"agnostic_{name}": value for name, value in _agnostic(data, apart).items()}
-    flat |= recalls(compare_rows(data.test_videos, apart))
+    flat |= whatever_the_label(data, proposals, params)
     blind = _blind(data, params)
     flat["blind_agnostic_mAP"] = _agnostic(data, blind)["mAP"]
     flat["blind_AR@100"] = recalls(compare_rows(data.test_videos, blind))["AR@100"]
@@ -160,9 +158,21 @@ def summarise(
         "rows": [dict(row) for row in table],
         "protocol": params.protocol,
         "counts": protocols.counts(data.scored, protocols.with_any(detections)),
-        "unseen": list(data.classes.unseen),
-        "renamed": leakage.renamed(data.benchmark, data.classes),
+        **_classes(data),
     }
+
+
+def _classes(data: Data) -> dict[str, object]:
+    if data.evaluate_on == "training":
+        return {"evaluate_on": "training", "seen": list(data.classes.seen), "renamed": []}
+    return {"unseen": list(data.classes.unseen), "renamed": leakage.renamed(data.benchmark, data.classes)}
+
+
+def whatever_the_label(data: Data, proposals: Mapping[str, Proposals], params: Params) -> dict[str, float]:
+    """Class-agnostic mAP (`agnostic_mAP`, `agnostic_mAP@...`) and average recall (`AR@...`) of proposals."""
+    apart = without_names(data, proposals, params)
+    precision = {f"agnostic_{name}": value for name, value in _agnostic(data, apart).items()}
+    return precision | recalls(compare_rows(data.test_videos, apart))
 
 
 def _blind(data: Data, params: Params) -> dict[str, Detections]:

@@ -1,4 +1,4 @@
-"""What is looked at after every epoch of training: seen and unseen classes side by side, and one window's matches.
+"""What is looked at after every epoch: seen and unseen classes, training videos, and one window's matches.
 
 Nothing here changes the training, and nothing that is kept is ever chosen by unseen classes.
 """
@@ -22,11 +22,15 @@ from tadlib.evaluation.thumos import Ambiguous
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps.answers import propose, texts_read, windows_of, without_names
 from tadlib.workbook.steps.data import Data
+from tadlib.workbook.steps.held_out import divided
 from tadlib.workbook.steps.naming import name
+from tadlib.workbook.steps.training_set import on_training
 from tadlib.workbook.steps.without_training import groups_beside
 
 SEEN, UNSEEN = "mAP of seen classes", "mAP of unseen classes"
 NAMED = "mAP of unseen classes, named"
+TRAINING, LEARNED = "mAP of training videos", "training videos looked at"
+MOST_LEARNED = 40  # of them are looked at, drawn once by the seed: a training set may be far larger than the test
 MATCHED = "query of action "
 COUNTS = (10, 100)  # proposals a video of which average recall is followed
 Watch = Callable[[ConditionalDETR], Mapping[str, float]]
@@ -43,17 +47,6 @@ class Look(NamedTuple):
     )
 
 
-def divided(videos: Sequence[Video], params: Params) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """Training videos to learn from, and those held out, drawn by the seed: at least one if a share is asked for."""
-    if not params.validation:
-        return tuple(videos), ()
-    if len(videos) < 2:
-        raise ValueError(f"validation={params.validation} holds out training videos: it needs two, got {len(videos)}")
-    number = min(max(1, round(params.validation * len(videos))), len(videos) - 1)
-    held = set(random.Random(params.seed).sample(range(len(videos)), number))
-    return tuple(v for n, v in enumerate(videos) if n not in held), tuple(v for n, v in enumerate(videos) if n in held)
-
-
 def selected(params: Params) -> str:
     """The number of an epoch's row by which the epoch that is kept is chosen, or last."""
     return SEEN if params.select == "validation" else "last"
@@ -68,7 +61,8 @@ def watch_epochs(data: Data, windows: WindowSet, params: Params, texts: Float[Te
         for look in looks:
             answers = answer(model, look.windows, texts=look.texts)
             for side, videos in look.sides.items():
-                beside = look.beside if side == UNSEEN else None  # CLIP was asked about unseen classes
+                found |= {LEARNED: float(len(videos))} if side == TRAINING else {}
+                beside = None if side == SEEN else look.beside  # CLIP was asked about the classes of the other sides
                 found |= measured(side, videos, propose(answers, look.windows, params, beside), data, params)
         return found
 
@@ -76,7 +70,7 @@ def watch_epochs(data: Data, windows: WindowSet, params: Params, texts: Float[Te
 
 
 def looked_at(data: Data, params: Params, texts: Float[Tensor, "k e"] | None) -> list[Look]:
-    """What the detector runs over after an epoch: the videos held out, with `curves` those of the test too.
+    """What the detector runs over after an epoch: the videos held out, with `curves` those of test and training too.
 
     The seen classes are measured in the videos held out, or where there are none in the test videos.
     """
@@ -90,7 +84,17 @@ def looked_at(data: Data, params: Params, texts: Float[Tensor, "k e"] | None) ->
         competing = texts_read(data, params, data.competing)
         videos = list(every.values())
         looks.append(Look(windows_of(videos, data, params), competing, sides, groups_beside(data, params, videos)))
+        learned = _learned_from(data, params)
+        if any(video.actions for video in learned):
+            groups = groups_beside(on_training(data), params, learned)
+            looks.append(Look(windows_of(learned, data, params), texts, {TRAINING: learned}, groups))
     return looks
+
+
+def _learned_from(data: Data, params: Params) -> tuple[Video, ...]:
+    """At most `MOST_LEARNED` of the videos that are learned from, as `evaluate_on training` scores them."""
+    videos = on_training(data).scored
+    return tuple(random.Random(params.seed).sample(videos, min(MOST_LEARNED, len(videos))))
 
 
 def _seen_in_the_test(data: Data) -> tuple[Video, ...]:

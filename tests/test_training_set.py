@@ -1,0 +1,154 @@
+"""The same evaluation on the videos that the detector learned from: their seen classes alone, beside the test."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from notebook import run_cells
+from standins import SIMULATED_CLASSES, SMALL
+
+from tadlib.detector.proposals import answer
+from tadlib.evaluation import metrics
+from tadlib.files import read_json
+from tadlib.naming.fusion import read_detections
+from tadlib.workbook import runs, steps
+from tadlib.workbook.params import Params
+from tadlib.workbook.steps import heads, watching
+from tadlib.workbook.steps.held_out import divided
+from tadlib.workbook.steps.training_set import on_training
+
+
+def evaluated(data, params, on):
+    """What evaluate.ipynb makes of a run on these videos, and its row of the table beside that of the test."""
+    params = params.but(evaluate_on=on)
+    run = runs.start("evaluate", params)
+    found = steps.evaluated(data, params, run)
+    rows = steps.beside_test(data, *found, params, run)
+    scored, proposals, detections = found
+    table = steps.compare(scored, detections, params)
+    run.finish(steps.summarise(scored, table, proposals, detections, params))
+    return found, rows
+
+
+def trained(simulated_folder, tmp_path, until="trainer.epochs()", **words):
+    """What the cells of train.ipynb define up to one with a text; its run is finished."""
+    given = SMALL | {"dataset": str(simulated_folder), "run_dir": str(tmp_path / "run")} | words
+    made = run_cells("train", until, **given)
+    made.run.finish()  # else the next training alike would take this one up
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(simulated_folder, tmp_path_factory):
+    """A finished training with curves and videos held out, with the proposals and detections of the test."""
+    run = trained(simulated_folder, tmp_path_factory.mktemp("run"), "run.finish", curves=True, validation=0.3)
+    params, data, run, history = run.params, run.data, run.run, run.trainer.history
+    before = {path.name: path.read_bytes() for path in run.dir.iterdir()}
+    assert {"proposals.parquet", "detections.json", "checkpoint.pt"} <= set(before)
+    return params, data, run, history, before
+
+
+def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them(made, simulated_folder):
+    params, data, run, history, before = made
+    (scored, proposals, detections), (test, training) = evaluated(data, params, "training")
+    database = read_json(simulated_folder / "annotations.json")["database"]
+    seen, held = set(data.classes.seen), {video.id for video in divided(data.training_videos, params)[1]}
+    learned = {
+        name
+        for name, video in database.items()
+        if video["subset"] == "training" and name not in held and {a["label"] for a in video["annotations"]} & seen
+    }
+    assert held and set(detections) == learned == {video.id for video in scored.scored}
+    assert {label for found in detections.values() for label in found.labels} <= seen
+
+    videos = [video.only(seen) for video in data.benchmark.videos if video.id in learned]
+    others = [action for video in data.benchmark.videos if video.id in learned for action in video.actions]
+    assert {action.label for action in others} - seen, "actions of unseen classes are there, and no targets"
+    named = metrics.mean_average_precision(videos, detections, data.classes.seen, data.benchmark.tious)
+    agnostic = metrics.mean_average_precision(videos, proposals, None, data.benchmark.tious)
+    recall = metrics.average_recall(videos, proposals)["AR@100"]
+    written = read_json(run.dir / "metrics_on_training.json")
+    for name in named:
+        assert written[name] == training[name] == pytest.approx(named[name], abs=1e-9)
+    assert written["agnostic_mAP"] == training["mAP of proposals"] == pytest.approx(agnostic["mAP"], abs=1e-9)
+    assert written["AR@100"] == training["AR@100"] == pytest.approx(recall, abs=1e-9)
+    assert written["seen"] == list(data.classes.seen) and set(written["per_class"]) <= seen and agnostic["mAP"] > 0
+    again = read_detections(run.dir / "detections_on_training.json")
+    assert {name: found.labels for name, found in again.items() if found.labels} == {
+        name: found.labels for name, found in detections.items() if found.labels
+    }
+
+    assert {name: (run.dir / name).read_bytes() for name in before if name != "run.json"} == {
+        name: content for name, content in before.items() if name != "run.json"
+    }, "nothing of the test is touched"
+    of_test = evaluated(data, params, "test")
+    assert of_test[1] == [test] and test["mAP"] == read_json(run.dir / "metrics.json")["mAP"] != training["mAP"]
+    assert of_test[0][0] is data
+    assert read_json(run.dir / "metrics_on_training.json") == written
+
+    last = history[-1]
+    assert last[watching.LEARNED] == len(learned)
+    for name, value in ((watching.TRAINING, agnostic["mAP"]), ("AR@100 of training videos", recall)):
+        assert last[name] == pytest.approx(value, abs=1e-6), "the last epoch of the curve is that detector"
+
+
+def test_a_detector_is_asked_in_windows_as_in_the_test_and_with_the_texts_of_seen_classes(simulated_folder, tmp_path):
+    made = trained(simulated_folder, tmp_path, target="name", test_overlap=0.5)
+    params = made.params.but(evaluate_on="training")
+    scored, proposals, _ = steps.evaluated(made.data, params, made.run)
+    assert scored.competing == made.data.classes.seen
+    windows = scored.test_windows(window=32, overlap=0.5)
+    answers = answer(made.model, windows, texts=steps.texts_read(scored, params, scored.classes.seen))
+    assert answers.embeddings is not None
+    mine = steps.propose(answers, windows, params)
+    assert all(torch.equal(mine[name].segments, found.segments) for name, found in proposals.items())
+
+
+def test_the_curve_looks_at_a_bounded_number_of_training_videos_the_same_each_time(simulated_folder, monkeypatch):
+    monkeypatch.setattr(watching, "MOST_LEARNED", 3)
+    params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
+    data = steps.gather(params)
+    videos = [
+        [video.id for video in watching.looked_at(data, each, None)[-1].sides[watching.TRAINING]]
+        for each in (params, params, params.model_copy(update={"seed": 1}))
+    ]
+    assert videos[0] == videos[1] != videos[2] and len(videos[0]) == 3
+    assert set(videos[0]) < {video.id for video in data.training_videos}
+
+
+def test_a_head_is_that_of_the_run_and_not_trained_again(simulated_folder):
+    params = Params.check(SMALL | {"dataset": str(simulated_folder), "head": "mlp"})
+    data = steps.gather(params)
+    assert heads._key(on_training(data), params) == heads._key(data, params)
+
+
+@pytest.mark.parametrize("protocol", ["strict", "gap", "opentad"])
+def test_the_protocol_says_which_actions_of_training_videos_count(protocol, simulated_folder):
+    data = steps.gather(Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": protocol}))
+    first = data.benchmark.videos[0]
+    short = replace(first.actions[0], start=30.0, end=30.5)
+    twice = replace(first, actions=(*first.actions, first.actions[0], short))
+    benchmark = replace(data.benchmark, videos=(twice, *data.benchmark.videos[1:]))
+    assert first.actions[0].label == SIMULATED_CLASSES[0]
+    classes = replace(data.classes, seen=SIMULATED_CLASSES[:2], unseen=SIMULATED_CLASSES[2:])
+    scored = on_training(replace(data, benchmark=benchmark, classes=classes)).scored
+    assert len(scored[0].actions) == {"strict": 4, "gap": 3, "opentad": 3}[protocol]
+
+
+def test_a_protocol_that_counts_no_action_of_the_training_videos_is_named(simulated_folder, tmp_path):
+    words = {
+        "dataset": str(simulated_folder),
+        "protocol": "gap",
+        "curves": True,
+        "evaluate_on": "training",
+        "run_dir": str(tmp_path),
+    }
+    data = steps.gather(Params.check(SMALL | words))
+    short = [
+        replace(v, actions=tuple(replace(a, end=a.start + 0.5) for a in v.actions)) if v.subset == "training" else v
+        for v in data.benchmark.videos
+    ]
+    data = replace(data, benchmark=replace(data.benchmark, videos=tuple(short)))
+    with pytest.raises(ValueError, match="protocol=gap counts no action of a seen class in the training videos"):
+        steps.evaluated(data, data.params, runs.start("evaluate", data.params))
+    assert not any(watching.TRAINING in look.sides for look in watching.looked_at(data, data.params, None))
