@@ -49,7 +49,7 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
         note(root, f"report {parameters['experiments']}")
         return None
     params = Params.check(parameters)
-    note(root, f"begin {stage} {target.parent.name.split('-')[1]}")
+    note(root, f"begin {stage} {target.parent.parent.name.split('-')[1]}")
     source = (root / "notebooks" / f"{stage}.ipynb").read_text()
     seconds = os.environ.get("TAD_TEST_SECONDS", "0")
     if seconds != "0" and subprocess.run(["sleep", seconds]).returncode:  # a child, which what ends a job ends too
@@ -72,7 +72,7 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
         value = read_json(folder / "detections.json")
         metrics = folder / EVALUATIONS[params.evaluate_on][1]
         write_json(metrics, {"mAP": value, "mAP@0.5": value, "AR@100": value, "rows": ROLES})
-    note(root, f"end {stage} {target.parent.name.split('-')[1]}")
+    note(root, f"end {stage} {target.parent.parent.name.split('-')[1]}")
     return failure(target)
 
 

@@ -87,8 +87,11 @@ def execute(
     runs: here at once, elsewhere before their next stage. Raises OSError where another batch is at work in the folder.
     """
     if machines is None:
-        with executors.here(way.jobs) as machines:
-            return execute(experiment, folder, way, say, machines)
+        try:
+            with executors.here(way.jobs) as machines:
+                return execute(experiment, folder, way, say, machines)
+        finally:
+            execution.stopping.clear()  # no sooner than the threads have ended
     way = replace(way, jobs=machines.jobs)
     with _alone(folder):
         (folder / STOP).unlink(missing_ok=True)
@@ -109,10 +112,10 @@ def execute(
         except BaseException:
             with suppress(OSError):
                 (folder / STOP).touch()
-            execution.stop()
+            if not machines.elsewhere:
+                execution.stop()
             raise
         finally:
-            execution.stopping.clear()
             batch.tell()
         return batch.status
 

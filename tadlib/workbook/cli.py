@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 
@@ -181,7 +181,7 @@ def _machines(options: argparse.Namespace) -> AbstractContextManager:
 
     if options.scheduler:
         return executors.dask(options.scheduler, options.gpus)
-    return executors.slurm(options.slurm, options.gpus) if options.slurm else executors.here(options.jobs)
+    return executors.slurm(options.slurm, options.gpus) if options.slurm else nullcontext()
 
 
 def _say(text: str) -> None:

@@ -87,7 +87,8 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], way: 
     for left in range(way.retries, -1, -1):
         for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
             shutil.rmtree(stale, ignore_errors=True)
-        attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}")  # a dying maker may still write into its own
+        # a dying maker may still write into its own; the last folder is what the notebook calls its run
+        attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
         say(f"{stage} ...")
         try:
             reason = _attempt(stage, attempt, folder, given, way.jobs)
@@ -95,7 +96,7 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], way: 
                 os.rename(attempt, store)
                 return None
         finally:
-            shutil.rmtree(attempt, ignore_errors=True)
+            shutil.rmtree(attempt.parent, ignore_errors=True)
         if INTERRUPTED in reason or not left:
             break
         say(f"{stage} failed, {left} more to try: {reason}")
@@ -126,9 +127,12 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
             os.replace(notebook, folder / notebook.name)
         _record(folder, stage, record | {"status": "failed", "reason": reason, "files": []}, given)
         return reason
+    for path, changed in before.items():
+        if path.is_file() and path.stat().st_mtime_ns == changed:
+            path.unlink()
     left = {"run.json", notebook.name} | (NAMED_BY_DEFAULT if stage == "train" else set())
-    made = (path for path in attempt.rglob("*") if path.is_file() and before.get(path) != path.stat().st_mtime_ns)
-    files = sorted(str(path.relative_to(attempt)) for path in made if path.name not in left)
+    made = (path for path in attempt.rglob("*") if path.is_file() and path.name not in left)
+    files = sorted(str(path.relative_to(attempt)) for path in made)
     write_json(attempt / "run.json", earlier | {name: record | {"status": "finished", "files": files}})
     return None
 
