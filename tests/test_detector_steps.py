@@ -245,10 +245,10 @@ def test_every_word_of_the_training_arrives(simulated_folder):
     words |= {"lr": 0.0005, "deterministic": True}
     more = {"lr_backbone": 0.00025, "weight_decay": 0.125, "ema": True, "episodes": 0.5, "conv_layers": 1}
     more |= {"validation": 0.5, "select": "validation"}
-    made = cells(simulated_folder, "trainer.epochs()", epochs=1, **words, **more)
+    made = cells(simulated_folder, "trainer.epochs()", epochs=2, **words, **more)
     made.run.finish()
     trainer = made.trainer
-    assert {name: getattr(trainer, name) for name in words} == words and trainer.number_of_epochs == 1
+    assert {name: getattr(trainer, name) for name in words} == words and trainer.number_of_epochs == 2
     groups = trainer.optimiser.param_groups
     assert [group["initial_lr"] for group in groups] == [0.0005, 0.00025]
     assert {group["weight_decay"] for group in groups} == {0.125}

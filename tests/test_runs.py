@@ -127,8 +127,12 @@ def test_an_interrupted_training_is_found_again_and_a_finished_one_forgotten(hom
 
 
 def test_two_equal_trainings_at_once_do_not_share_a_checkpoint(home):
-    with begin().unfinished({"lr": 1}) as first, begin().unfinished({"lr": 1}) as second:
-        assert first != second
+    one, other = begin(), begin()
+    first, second = one.unfinished({"lr": 1}), other.unfinished({"lr": 1})
+    assert first != second and one.unfinished({"lr": 1}) == first
+    one.finish()
+    assert other.unfinished({"lr": 1}) == first
+    other.finish()
 
 
 def test_runs_below_a_folder_are_found_with_status_and_metrics(home):
