@@ -216,6 +216,25 @@ def test_a_run_that_was_made_twice_counts_once_and_the_report_says_so(home):
     assert found.left_out().rows == [{"run": "adhoc/first", "why": "was made again later, and the last counts"}]
 
 
+def test_a_run_made_again_on_other_data_is_told(home):
+    for name, data in (("first", "d0"), ("second", "d1")):
+        fabricate.run(home / "outputs" / "adhoc" / name, {}, 0.1, data=data)
+    (row,) = compared(experiments="outputs/adhoc").left_out().rows
+    assert row["why"] == "was made again later on other data (d0, then d1), and the last counts"
+
+
+@pytest.mark.parametrize("other", ["train", "evaluate"])
+def test_runs_one_of_whose_stages_saw_other_data_are_not_alike(other, home):
+    for layers in (0, 1):
+        fabricate.run(home / "outputs" / "adhoc" / str(layers), {"conv_layers": layers}, 0.1)
+    path = home / "outputs" / "adhoc" / "1" / "run.json"
+    stages = read_json(path)
+    write_json(path, stages | {"prepare": stages["train"]})
+    assert not compared(experiments="outputs/adhoc").rows[1].unlike, "another stage on the same data changes nothing"
+    write_json(path, stages | {other: stages[other] | {"data": "d1"}})
+    assert compared(experiments="outputs/adhoc").rows[1].unlike == ("data",)
+
+
 def test_what_is_left_of_an_experiment_is_still_called_what_it_is(home):
     version = next((home / "outputs" / "backbone").iterdir())
     for folder in version.glob("conv_layers-0*"):
@@ -270,7 +289,7 @@ def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
     folder = fabricate.run(home / "outputs" / "adhoc" / "a", {}, 0.3)
     record = read_json(folder / "run.json")
     write_json(folder / "run.json", record | {"evaluate": record["evaluate"] | {"status": "running"}})
-    with pytest.raises(runs.RunError, match=r"no finished run below .*adhoc; 1 have not finished, first adhoc/a"):
+    with pytest.raises(runs.RunError, match=r"no finished run below .*adhoc; 1 do not count, first adhoc/a: "):
         compared(experiments="outputs/adhoc")
     with pytest.raises(runs.RunError, match="no folder .*nothing: run an experiment first"):
         compared(experiments="outputs/nothing")

@@ -8,7 +8,7 @@ import torch
 
 from tadlib import devices
 from tadlib.files import read_json, write_json
-from tadlib.workbook import evidence, result, runs
+from tadlib.workbook import comparison, evidence, rerun, result, runs
 from tadlib.workbook.params import Params
 
 
@@ -87,6 +87,44 @@ def test_a_finished_stage_is_never_run_again_in_its_folder(home):
     with pytest.raises(runs.RunError, match="train has already finished in .*pass another run_dir"):
         begin(home / "r")
     assert begin(home / "r", "classify").stage == "classify", "another stage goes on in it"
+
+
+def test_new_detections_outdate_an_evaluation_which_may_then_be_made_again(home):
+    folder = home / "outputs" / "adhoc" / "r"
+    folder.mkdir(parents=True)
+    train = begin(folder)
+    train.save_json("detections.json", {"by": "train"})
+    train.finish({"mAP": 0.1})
+    begin(folder, "evaluate").finish({"mAP": 0.2})
+    write_json(folder / "evaluate.ipynb", "the first")
+    classify = begin(folder, "classify")
+    classify.save_json("detections.json", {"by": "classify"})
+    classify.finish()
+    record = runs.records(folder)
+    assert [record[stage]["status"] for stage in ("train", "evaluate", "classify")] == [
+        "finished", "outdated", "finished"
+    ]  # fmt: skip
+    with pytest.raises(runs.RunError, match="adhoc/r: evaluate is outdated: classify wrote new detections after it"):
+        evidence.read([folder])
+    write_json(home / "outputs" / "e" / "v" / "experiment.json", {"runs": {}, "status": {}})
+    assert list(comparison.listing(home))[-1] == "adhoc: 1 run of no experiment, 1 outdated"
+    assert rerun.command("evaluate", folder) == f"papermill notebooks/evaluate.ipynb -p run_dir {folder}"
+
+    assert not (folder / "evaluate.ipynb").exists() and read_json(folder / "evaluate.outdated.ipynb") == "the first"
+    begin(folder, "evaluate").finish({"mAP": 0.3})
+    kept = {name: read_json(folder / f"metrics{name}.json")["mAP"] for name in (".train", ".evaluate", "")}
+    assert kept == {".train": 0.1, ".evaluate": 0.2, "": 0.3}
+    assert runs.records(folder)["evaluate"]["status"] == "finished"
+    (entry,) = evidence.read([folder]).entries
+    assert entry.metrics == {"mAP": 0.3}
+
+
+def test_what_is_set_aside_takes_a_name_that_nothing_has(home):
+    names = []
+    for _ in range(3):
+        names.append(runs.kept_as(home / "metrics.json", "evaluate"))
+        names[-1].touch()
+    assert [path.name for path in names] == [f"metrics.evaluate{number}.json" for number in ("", "-2", "-3")]
 
 
 def test_an_unfinished_stage_may_be_run_again(home):

@@ -9,9 +9,9 @@ from typing import Any
 
 from tadlib.files import read_json
 from tadlib.workbook import execution, runs
-from tadlib.workbook.evaluations import EVALUATIONS, evaluated_on, planned
+from tadlib.workbook.evaluations import EVALUATIONS, OUTDATED, evaluated_on, planned
 
-FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", "not begun")
+FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", OUTDATED, "not begun")
 
 
 ON_TRAINING = " on training videos"  # stands behind the name of a run that was evaluated there
@@ -63,11 +63,13 @@ def listing(folder: Path) -> Iterator[str]:
 
 def _loose(folder: Path) -> str:
     """How a run of no experiment ended, by its records and, where a stage has no end, by its notebook."""
-    open_ends = [stage for stage, record in runs.records(folder).items() if record.get("status") != "finished"]
-    notebooks = [folder / f"{stage}.ipynb" for stage in open_ends]
+    ends = {stage: record.get("status") for stage, record in runs.records(folder).items()}
+    notebooks = [folder / f"{stage}.ipynb" for stage, status in ends.items() if status != "finished"]
     if any(path.is_file() and execution.has_failed(path) for path in notebooks):
         return "failed"
-    return UNFINISHED[1] if open_ends else FINISHED
+    if not notebooks:
+        return FINISHED
+    return OUTDATED if set(ends.values()) == {"finished", OUTDATED} else UNFINISHED[1]
 
 
 def _version(folder: Path) -> str:
@@ -86,8 +88,10 @@ def _version(folder: Path) -> str:
 def _ended(folder: Path, told: str) -> str:
     """How a run of a version ended, by what its batch told and what is in its folder: interrupted is not failed."""
     evaluated = (planned(runs.records(folder), folder)[0].get(name, {}) for name, _ in EVALUATIONS.values())
-    if any(record.get("status") == "finished" for record in evaluated):
-        return FINISHED
+    ends = {record.get("status") for record in evaluated}
+    for end in (FINISHED, OUTDATED):
+        if end in ends:
+            return end
     if told.startswith("failed"):
         return "failed"
     return "interrupted or at work" if folder.is_dir() else "not begun"

@@ -12,8 +12,9 @@ EVALUATIONS = {
     "training": ("evaluate_on_training", "metrics_on_training.json"),
 }
 DETECTIONS_ON_TRAINING = "detections_on_training.json"
+OUTDATED = "outdated"  # the status of a finished evaluation whose detections are no longer the run's
 # what describes an artefact, and no other one
-OUTDATED = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
+DESCRIBED_BY = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
 
 
 def record_name(stage: str, params: Params) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tadlib.files import read_json
 from tadlib.workbook.choices import Choice
-from tadlib.workbook.evaluations import planned
+from tadlib.workbook.evaluations import OUTDATED, planned
 from tadlib.workbook.runs import RunError, records
 
 FACTS = ("device", "threads", "commit", "python", "platform")
@@ -32,7 +32,7 @@ class Entry:
     history: Sequence[Mapping[str, float]]  # one row an epoch
     seconds: Mapping[str, float]  # wall time of each stage
     memory_mb: float  # the peak of the stage that needed most, of the GPU's memory where one computed
-    facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data
+    facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data of all stages
     chosen: Sequence[Choice] = ()  # what its experiment's file said was chosen by looking at results
 
     @property
@@ -67,8 +67,8 @@ def read(folders: Iterable[Path]) -> Evidence:
                     found = _entry(path, version)
                     (entries if isinstance(found, Entry) else left_out).append(found)
     if not entries:
-        why = f"; {len(left_out)} have not finished, first {left_out[0]['run']}" if left_out else ""
-        raise RunError(f"no finished run below {', '.join(map(str, folders))}{why}: run an experiment first")
+        why = f"; {len(left_out)} do not count, first {left_out[0]['run']}: {left_out[0]['why']}" if left_out else ""
+        raise RunError(f"no finished run below {', '.join(map(str, folders))}{why}; run an experiment first")
     return Evidence(tuple(entries), tuple(left_out))
 
 
@@ -104,11 +104,12 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
     if not (folder / "run.json").is_file():
         return {"run": name, "why": "has not started"}
     stages, metrics = planned(records(folder), folder)
-    unfinished = [stage for stage, record in stages.items() if record.get("status") != "finished"]
+    unfinished = [_unfinished(stage, record) for stage, record in stages.items() if record.get("status") != "finished"]
     if unfinished or not metrics.is_file():
-        return {"run": name, "why": f"{', '.join(unfinished) or 'evaluate'} has not finished"}
+        return {"run": name, "why": "; ".join(unfinished) or "evaluate has not finished"}
     trained = stages.get("train", next(iter(stages.values())))
     last = list(stages.values())[-1]
+    data = dict.fromkeys(str(record["data"]) for record in stages.values() if record.get("data"))
     versions = {f"version of {package}": number for package, number in trained.get("versions", {}).items()}
     plan = read_json(version / "experiment.json") if version else {}
     home = (version or folder).parent
@@ -124,9 +125,15 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
         history=read_json(folder / "history.json") if (folder / "history.json").is_file() else [],
         seconds={stage: record.get("seconds", 0.0) for stage, record in stages.items()},
         memory_mb=_memory(stages),
-        facts={fact: str(trained.get(fact, "unknown")) for fact in FACTS} | versions | {"data": str(last.get("data"))},
+        facts={fact: str(trained.get(fact, "unknown")) for fact in FACTS} | versions | {"data": " and ".join(data)},
         chosen=[Choice(**each) for each in plan.get("chosen", [])],
     )
+
+
+def _unfinished(stage: str, record: Mapping[str, Any]) -> str:
+    """Why the results of a stage do not count."""
+    outdated = record.get("status") == OUTDATED
+    return f"{stage} is outdated: {record['reason']}" if outdated else f"{stage} has not finished"
 
 
 def data_of(entry: Entry) -> str:

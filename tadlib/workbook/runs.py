@@ -5,6 +5,7 @@ which parameters, seed, commit, package versions, device and threads it ran, on 
 memory. A finished stage is never run again in the same directory; nothing is overwritten.
 """
 
+import itertools
 import os
 import platform
 import secrets
@@ -21,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tadlib.files import digest, read_json, write_json
-from tadlib.workbook.evaluations import OUTDATED, metrics_name, planned, record_name
+from tadlib.workbook.evaluations import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, planned, record_name
 from tadlib.workbook.params import Params
 from tadlib.workbook.rerun import command
 from tadlib.workbook.result import Result
@@ -47,6 +48,13 @@ def resolve(path: str | Path) -> Path:
     """A path as users mean it: relative ones start at the project's root, wherever the kernel runs."""
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root() / path
+
+
+def kept_as(path: Path, word: str) -> Path:
+    """A name that no file has yet for what is set aside: metrics.evaluate.json, after it metrics.evaluate-2.json."""
+    words = itertools.chain([word], (f"{word}-{number}" for number in itertools.count(2)))
+    names = (path.with_name(f"{path.stem}.{each}{path.suffix}") for each in words)
+    return next(name for name in names if not name.exists())
 
 
 def new_name(tag: str = "") -> str:
@@ -75,10 +83,11 @@ class Run:
         """Where this stage may write an artefact.
 
         What another stage wrote under that name is kept with its stage in the name: train's metrics.json becomes
-        metrics.train.json. With new detections the metrics of the earlier ones are set aside too.
+        metrics.train.json. With new detections the metrics of the earlier ones are set aside too, and an `evaluate`
+        that made them is outdated: it may be executed again.
         """
         own = self.record.setdefault("files", [])
-        for each in (name, *OUTDATED.get(name, ())):
+        for each in (name, *DESCRIBED_BY.get(name, ())):
             if self.path(each).exists() and each not in own:
                 self._set_aside(each)
         if name not in own:
@@ -89,9 +98,12 @@ class Run:
     def _set_aside(self, name: str) -> None:
         others = {stage: record for stage, record in records(self.dir).items() if stage != self.stage}
         owner = next((stage for stage, record in others.items() if name in record.get("files", [])), "earlier")
-        kept = self.path(name).with_name(f"{Path(name).stem}.{owner}{Path(name).suffix}")
-        if kept.exists():
-            raise RunError(f"{self.dir} has {name} and {kept.name}: move one away, results are never overwritten")
+        if owner in dict(EVALUATIONS.values()) and others[owner].get("status") == "finished":
+            notebook = self.path("evaluate.ipynb")
+            if notebook.exists():
+                os.replace(notebook, kept_as(notebook, OUTDATED))
+            others[owner] |= {"status": OUTDATED, "reason": f"{self.stage} wrote new detections after it"}
+        kept = kept_as(self.path(name), owner)
         os.replace(self.path(name), kept)
         if owner in others:
             files = [kept.name if file == name else file for file in others[owner]["files"]]

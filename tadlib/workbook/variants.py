@@ -7,7 +7,7 @@ was scored under different protocols, or on training and on test videos, is neve
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -115,6 +115,11 @@ def _variants(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(runs.values())
     return made
+
+
+def identity(entry: Entry) -> tuple[Hashable, ...]:
+    """What two runs have in common of which the later was made in place of the other."""
+    return entry.home, entry.name, *_values(entry, (name for name in entry.parameters if name not in PLACE))
 
 
 def _varied(entries: Iterable[Entry]) -> list[str]:

@@ -1,5 +1,6 @@
 """Runs beside each other: what report.ipynb asks, one call each."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,9 +68,10 @@ class Compared:
 
     def left_out(self) -> Sortable:
         """The runs that do not count, and why."""
-        counted = {run.dir for study in self.studies for runs in study.variants.values() for run in runs}
+        counts = [run for study in self.studies for each in study.variants.values() for run in each]
+        counted, last = {run.dir for run in counts}, {variants.identity(run): run for run in counts}
         again = [
-            {"run": f"{entry.dir.parent.name}/{entry.dir.name}", "why": "was made again later, and the last counts"}
+            {"run": f"{entry.dir.parent.name}/{entry.dir.name}", "why": _made_again(entry, last)}
             for entry in self.found.entries
             if entry.dir not in counted
         ]
@@ -225,6 +227,12 @@ def by_videos(first: Entry, second: Entry) -> Verdict | None:
         return None
     whole = variants.value(first, "mAP") - variants.value(second, "mAP")
     return found if np.isclose(found.difference, whole, atol=1e-6) else None  # another protocol than ActivityNet's
+
+
+def _made_again(entry: Entry, last: Mapping[Hashable, Entry]) -> str:
+    """Why a run does not count whose like was made later, and whether that was on the same data."""
+    first, then = (run.facts["data"] for run in (entry, last.get(variants.identity(entry), entry)))
+    return f"was made again later{f' on other data ({first}, then {then})' * (first != then)}, and the last counts"
 
 
 def _rows(entry: Entry) -> tuple[Comparison, tuple[float, ...]] | None:
