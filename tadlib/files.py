@@ -6,6 +6,7 @@ are written whole or not at all, made once, and known again by what is in them.
 
 import codecs
 import contextlib
+import errno
 import gzip
 import hashlib
 import json
@@ -23,7 +24,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import yaml
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 LOG = "TAD_LOG"  # the environment variable with the log of the run that a notebook is executed for
 Progress = Callable[[int, int, str], None]  # (done, total, what is being done)
@@ -213,7 +219,7 @@ def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = file_lock(path.with_name(f".{path.name}.lock"))
     patience = 0
     while not lock.is_locked:
         try:
@@ -225,6 +231,28 @@ def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def file_lock(path: Path) -> BaseFileLock:
+    """An inter-process lock: flock of a file or, on a disk that has none, the existence of another one.
+
+    The file of a flock stays when it is released; under the same name it would read as held for ever.
+    """
+    return FileLock(path) if _has_flock(path.parent) else SoftFileLock(path.with_name(f"{path.name}.held"))
+
+
+def _has_flock(folder: Path) -> bool:
+    """Whether the disk of a folder has flock, as far as one can tell."""
+    if fcntl is None:
+        return True
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, opened)
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno != errno.ENOSYS
+    return True
 
 
 def digest(value: Any) -> str:

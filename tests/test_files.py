@@ -1,5 +1,7 @@
 """Files are whole or absent, JSON is strict, and what several runs need at once is made by one."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -100,6 +102,25 @@ def test_of_two_makers_one_waits_and_says_so(tmp_path):
     with locked(tmp_path / "thing", notice):
         thread.join(10)
     assert said == ["waiting for another run that is making thing"]
+
+
+def test_on_a_disk_without_flock_the_file_that_a_flock_left_holds_nothing(tmp_path, monkeypatch):
+    with locked(tmp_path / "thing"):
+        pass
+    assert (tmp_path / ".thing.lock").is_file()
+
+    def missing(*_):
+        raise OSError(errno.ENOSYS, "no flock here")
+
+    def held(done, total, text):
+        raise TimeoutError(text)
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with locked(tmp_path / "thing", held):
+        with pytest.raises(TimeoutError, match="waiting for another run"), locked(tmp_path / "thing", held):
+            pass
+    with locked(tmp_path / "thing", held):
+        pass
 
 
 def test_who_waits_may_give_up(tmp_path):

@@ -19,9 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
-from tadlib.files import digest, read_json, write_json
+from tadlib.files import digest, file_lock, read_json, write_json
 from tadlib.workbook.evaluations import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, planned, record_name
 from tadlib.workbook.params import Params
 from tadlib.workbook.rerun import command
@@ -73,7 +73,7 @@ class Run:
     record: dict[str, Any]
     started: float = field(default_factory=time.time)
     earlier: float = 0.0  # seconds that an interrupted attempt spent on what this one goes on with
-    _held: dict[Path, FileLock] = field(default_factory=dict)  # unfinished trainings that are this run's
+    _held: dict[Path, BaseFileLock] = field(default_factory=dict)  # unfinished trainings that are this run's
 
     def path(self, name: str) -> Path:
         """Where an artefact of this run is, or will be."""
@@ -133,7 +133,7 @@ class Run:
         While another live run holds it, this run gets a path of its own. The file goes when the stage is finished.
         """
         path = unfinished(key)
-        lock = self._held.setdefault(path, FileLock(path.with_suffix(".lock")))
+        lock = self._held.setdefault(path, file_lock(path.with_suffix(".lock")))
         with suppress(Timeout):
             lock.acquire(timeout=0)
         return path if lock.is_locked else self.path("unfinished.pt")
