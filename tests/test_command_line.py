@@ -3,6 +3,7 @@
 import base64
 import os
 import pty
+import signal
 import subprocess
 import time
 
@@ -12,7 +13,7 @@ import pytest
 import stubs
 import yaml
 
-from tadlib.workbook import command_line
+from tadlib.workbook import command_line, execution
 
 SHOW = "(split, ema, lr)"
 
@@ -190,6 +191,48 @@ def test_an_executed_notebook_is_never_overwritten(tmp_path):
     done = stubs.papermill("notebooks/train.ipynb", "out.ipynb", cwd=tmp_path)
     assert done.returncode == 2 and "never overwritten" in done.stderr
     assert stubs.digest(tmp_path / "out.ipynb") == before
+
+
+KILLED_ONCE = """
+import os, pathlib, signal, time
+if not pathlib.Path("again").exists():
+    pathlib.Path("again").touch()
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("output", [(), ("run/train.ipynb",)], ids=["none", "explicit"])
+def test_after_kill_9_the_same_command_goes_on_and_keeps_what_was_left(output, tmp_path):
+    stubs.project(tmp_path, KILLED_ONCE)
+    (tmp_path / "run").mkdir()
+    words = "notebooks/train.ipynb", *output, "-p", "run_dir", str(tmp_path / "run")
+    assert stubs.papermill(*words, cwd=tmp_path).returncode == -signal.SIGKILL
+    before = stubs.digest(tmp_path / "run" / "train.ipynb")
+    done = stubs.papermill(*words, cwd=tmp_path)
+    assert done.returncode == 0 and "train.ipynb did not finish, it is now train.unfinished.ipynb" in done.stderr
+    assert execution.finished(tmp_path / "run" / "train.ipynb")
+    assert stubs.digest(tmp_path / "run" / "train.unfinished.ipynb") == before
+    assert "never overwritten" in stubs.papermill(*words, cwd=tmp_path).stderr, "a finished one stays"
+
+
+def test_a_notebook_at_work_and_one_of_another_stage_are_no_outputs(tmp_path):
+    stubs.project(tmp_path, "import time; open('started', 'w').close(); time.sleep(60)")
+    words = stubs.command("notebooks/train.ipynb", "out.ipynb")
+    with subprocess.Popen(words, cwd=tmp_path, env=stubs.environment(), stderr=subprocess.DEVNULL) as job:
+        try:
+            until = time.monotonic() + 60
+            while not (tmp_path / "started").exists() and time.monotonic() < until:
+                time.sleep(0.1)
+            done = stubs.papermill("notebooks/train.ipynb", "out.ipynb", cwd=tmp_path)
+            assert done.returncode == 2 and "is being written by another papermill" in done.stderr
+        finally:
+            job.kill()
+    other = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    other.metadata["tadlib"]["stage"] = "classify"
+    nbformat.write(other, tmp_path / "out.ipynb")
+    done = stubs.papermill("notebooks/train.ipynb", "out.ipynb", cwd=tmp_path)
+    assert done.returncode == 2 and "never overwritten" in done.stderr
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):

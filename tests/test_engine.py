@@ -91,3 +91,13 @@ def test_many_prints_become_one_output(tmp_path):
     assert stubs.papermill("notebooks/train.ipynb", cwd=tmp_path).returncode == 0
     cell = nbformat.read(stubs.outputs(source)[0], as_version=4).cells[-1]
     assert [output.text for output in cell.outputs] == ["0\n1\n2\n3\n4\n"]
+
+
+def test_a_long_folder_for_temporary_files_leaves_room_for_sockets(tmp_path):
+    source = stubs.project(tmp_path, "1 + 1")
+    folder = tmp_path / ("t" * 100)
+    folder.mkdir()
+    environment = stubs.environment() | {"TMPDIR": str(folder)}
+    done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert failure(*stubs.outputs(source)) is None

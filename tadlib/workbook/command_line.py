@@ -8,6 +8,7 @@ output and the artefacts go into one new run directory. With an explicit output 
 
 import base64
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -107,14 +108,14 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     name = params.writes_to
     chosen = getattr(params, name)
     if len(places) > 1:
-        _refuse_to_overwrite(source, argv[places[1]])
+        _make_way(source, Path(argv[places[1]]), say)
         return list(argv)
     tag = "_".join([source.stem, *(f"{word}-{value}" for word, value in given.items() if word != name)])
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)[:60]
     root = runs.project_root(source.resolve().parent)
     folder = runs.resolve(chosen) if chosen else root / "outputs" / "adhoc" / runs.new_name(safe)
     output = folder / source.name
-    _refuse_to_overwrite(source, str(output))
+    _make_way(source, output, say)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").touch()
@@ -154,15 +155,24 @@ def without_blocks(argv: Sequence[str], say: Callable[[str], None]) -> list[str]
     return [*(argv[place] for place in places), *others, "-y", yaml.safe_dump(flat)]
 
 
-def _refuse_to_overwrite(source: Path, output: str) -> None:
-    if output == "-" or not Path(output).exists():
+def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
+    """Set aside an output notebook of the same stage that did not finish; raise ValueError for a finished one."""
+    if str(output) == "-" or not output.exists():
         return
-    if Path(output).resolve() == source.resolve():
+    if output.resolve() == source.resolve():
         raise ValueError(f"the output {output} is the source notebook itself: pass another output path, or none")
-    if stage_of(output) is not None and json.loads(Path(output).read_text(encoding="utf-8"))["metadata"].get(
-        "papermill"
-    ):
+    stage = stage_of(str(output))
+    if stage is None or not json.loads(output.read_text(encoding="utf-8"))["metadata"].get("papermill"):
+        return
+    from tadlib.workbook import execution, runs
+
+    if stage != stage_of(str(source)) or execution.finished(output):
         raise ValueError(f"{output} exists and is never overwritten: pass another output path, or none for a new run")
+    if execution.at_work(output):
+        raise ValueError(f"{output} is being written by another papermill: wait for it, or pass another output path")
+    kept = runs.kept_as(output, "unfinished")
+    os.replace(output, kept)
+    say(f"{output.name} did not finish, it is now {kept.name}")
 
 
 def install() -> None:

@@ -3,6 +3,7 @@
 Installed as papermill's default by an entry point; notebooks without `metadata.tadlib` are executed as ever.
 """
 
+import os
 import shutil
 import signal
 import sys
@@ -21,6 +22,8 @@ from traitlets.config import Config
 
 from tadlib.workbook import command_line
 
+LONGEST = 80  # bytes of a folder for sockets: with their own names paths may have 103 on some systems, 107 on others
+
 
 class TadEngine(NBClientEngine):
     """Execution by nbclient; what ends a run early is said in the notebook it leaves."""
@@ -29,10 +32,12 @@ class TadEngine(NBClientEngine):
     def execute_notebook(cls, nb, kernel_name, output_path=None, **options):
         if "tadlib" not in nb.metadata:
             return super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
+        from tadlib.workbook.execution import held
+
         _check(nb)
         options.setdefault("coalesce_streams", True)
         stopped: BaseException | None = None
-        with _own_sockets() as config, _terminated_is_interrupted():
+        with held(output_path), _own_sockets() as config, _terminated_is_interrupted():
             if config is not None:
                 options.setdefault("config", config)
             try:
@@ -67,7 +72,8 @@ def _own_sockets() -> Iterator[Config | None]:
     if sys.platform == "win32":
         yield None
         return
-    folder = tempfile.mkdtemp(prefix="tad-")
+    short = len(os.fsencode(tempfile.gettempdir())) <= LONGEST
+    folder = tempfile.mkdtemp(prefix="tad-", dir=None if short else "/tmp")
     try:
         yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
     finally:

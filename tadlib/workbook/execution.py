@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import nbformat
 import yaml
@@ -19,6 +19,11 @@ import yaml
 from tadlib import machine
 from tadlib.files import LOG, beside
 from tadlib.workbook import runs
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
 ENDED = (-signal.SIGTERM, -signal.SIGINT)  # the status of a process that was asked to end, by a job's time limit, say
@@ -182,3 +187,31 @@ def has_failed(path: Path) -> bool:
 def finished(notebook: Path) -> bool:
     """Whether a notebook was executed from its first cell to its last."""
     return notebook.is_file() and failure(notebook) is None
+
+
+@contextmanager
+def held(notebook: str | None) -> Iterator[None]:
+    """Hold an output notebook while it is executed: others see it `at_work` until this process ends, in any way."""
+    if not notebook or notebook == "-" or not Path(notebook).parent.is_dir():  # standard output, a bucket
+        yield
+        return
+    with open(notebook, "ab") as handle:
+        _flock(handle)
+        yield
+
+
+def at_work(notebook: Path) -> bool:
+    """Whether another process executes a notebook; unknown, and so False, where files cannot be held."""
+    with open(notebook, "rb") as handle:
+        return not _flock(handle)
+
+
+def _flock(handle: IO[bytes]) -> bool:
+    """Hold an open file until it is closed; False where another process holds it."""
+    with suppress(OSError):  # a disk without locks
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
