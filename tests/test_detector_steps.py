@@ -262,7 +262,7 @@ def test_weights_and_forms_of_losses_arrive(simulated_folder):
     heads |= {"loss_segmentation": 9.5, "segmentation_temperature": 0.5}
     criterion = cells(simulated_folder, "criterion =", **words, **costs, **heads).criterion
     assert criterion.weights == {"loss_class": 1.5, "loss_l1": 2.5, "loss_iou": 3.5} and not criterion.aux_loss
-    assert criterion.match.keywords["cost"].keywords == costs
+    assert criterion.cost.keywords == costs
     made = [addition.words for addition in criterion.additions]
     assert made == [
         {"salience": "mask", "loss_salience": 7.5, "published": False},

@@ -130,3 +130,12 @@ def test_the_lock_pins_every_dependency_and_names_no_address():
     names = {name.split(">")[0].split("[")[0].lower().replace("_", "-") for name in wanted}
     assert names <= pinned, names - pinned
     assert "://" not in lock
+
+
+def test_the_floor_plan_names_every_module_and_no_other():
+    plan = (ROOT / "tadlib" / "README.md").read_text(encoding="utf-8")
+    for part in plan.split("## `")[1:]:
+        folder, rest = part.split("/`", 1)
+        there = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+        told = {line.split("`")[1] for line in rest.splitlines() if line.startswith("| `")}
+        assert told == there, folder

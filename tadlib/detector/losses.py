@@ -43,7 +43,7 @@ class DetectionLoss:
     terms of `additions` are added.
     """
 
-    cost = staticmethod(detection_cost)
+    pair_cost = staticmethod(detection_cost)
 
     def __init__(  # noqa: PLR0913  one word for each weight
         self,
@@ -59,10 +59,10 @@ class DetectionLoss:
         aux_loss: bool = True,
         additions: Iterable[Addition] = (),
     ) -> None:
-        self.overlap_loss, self.aux_loss, self.additions = overlap_loss, aux_loss, tuple(additions)
+        self.overlap_loss, self.aux_loss, self.additions = overlap_loss, aux_loss, additions
         self.weights = {"loss_class": loss_class, "loss_l1": loss_l1, f"loss_{overlap_loss}": loss_giou}
-        weighted = partial(self.cost, cost_class=cost_class, cost_l1=cost_l1, cost_giou=cost_giou)
-        self.match = partial(match, cost=cost or weighted)
+        weights = {"cost_class": cost_class, "cost_l1": cost_l1, "cost_giou": cost_giou}
+        self.cost = cost or partial(self.pair_cost, **weights)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms by name, `loss`, which is their weighted sum, and `matched_tiou`, only to look at.
@@ -89,7 +89,7 @@ class DetectionLoss:
         answered_cw = torch.cat([layer.segments_cw for layer in layers])
         logits = torch.cat([class_logits(layer, batch.texts) for layer in layers])
         targets = [*batch.targets] * len(layers)
-        pairs = self.match(answered_cw, logits, targets)
+        pairs = match(answered_cw, logits, targets, self.cost)
         query_ix, target_ix = (torch.cat(each) for each in zip(*pairs, strict=True))
         window_ix = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(rows) for rows, _ in pairs]))
         sizes = torch.tensor([len(target.labels_ix) for target in targets])

@@ -90,6 +90,15 @@ class ConditionalDETR(nn.Module):
             addition.build(channels, width, heads)
         self._start()
 
+    def add(self, addition: Addition) -> None:
+        """Add to a detector that is made already; its own weights stay as they are."""
+        addition.build(self.channels, self.width, self.heads)
+        for parameter in addition.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        addition.start()
+        self.additions.append(addition)
+
     def _build_input(self, channels: int, conv_layers: int, feature_noise: float, feature_shift: float) -> None:
         self.normalise = nn.LayerNorm(channels)
         self.disturb = FeatureNoise(feature_noise, feature_shift)

@@ -135,7 +135,7 @@ def published_cost(
 class PublishedLoss(DetectionLoss):
     """The loss as published: overlap and costs see what lies inside the window."""
 
-    cost = staticmethod(published_cost)
+    pair_cost = staticmethod(published_cost)
 
     def overlap(self, found: Float[Tensor, "n 2"], true: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
         return super().overlap(found.clamp(0, 1), true)

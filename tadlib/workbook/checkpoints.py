@@ -42,7 +42,9 @@ def restore(saved: Mapping[str, Any], path: Path, params: Params, own: Sequence[
     """
     try:
         model = restored(saved["network"], ideas.classes() | {each.__name__: each for each in own})
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except ValueError as error:  # a class that is not known here
+        raise RunError(f"{path}: {error}") from error
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         told = "; ".join(line.strip() for line in str(error).splitlines()[:3])
         raise RunError(f"{path} holds another network or weights of other features ({told}): {ADVICE}") from error
     device = devices.pick(params.device)
