@@ -1,11 +1,13 @@
 """The cells of a notebook, run in this process: what a reader's kernel holds after them."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from unittest.mock import MagicMock
 
+PLACE = tempfile.TemporaryDirectory()  # goes with this process
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
@@ -28,6 +30,7 @@ def run_cells(
     The last cell that runs is the first that has the text `until`; `replaced` are texts and what stands there instead,
     `defined` names that are there before the first cell.
     """
+    given.setdefault("run_dir", tempfile.mkdtemp(dir=PLACE.name))  # not among the project's own runs
     names: dict[str, object] = {"__name__": "__main__", "In": []} | dict(defined)
     for text, is_parameters in cells_of(stage):
         for old, new in replaced:
