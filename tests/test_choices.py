@@ -175,5 +175,6 @@ def test_the_lab_log_says_what_its_data_say():
         assert f" | {lab_log.verdict(measured)} | " in row
         assert all(f"| {lab_log.cell(found)} |" in row for found in measured.values())
     (_, agreement), (best,) = kept["agreement"]["demo"], kept["best_demo"]["demo"]
-    assert agreement["difference"]["verdict"] == "cannot tell" and agreement["over all"]["verdict"] == "better"
+    assert agreement["apart"] == ["agreement"] and agreement["held out"] and agreement["basis"] == "1 split × 2 seeds"
+    assert agreement["over all"]["basis"] == "5 splits × 2 seeds", "those it was chosen on are told apart"
     assert best["chosen on"]["splits"] == ["50/0", "50/1", "50/2", "50/3"]
