@@ -223,6 +223,17 @@ def test_a_run_made_again_on_other_data_is_told(home):
     assert row["why"] == "was made again later on other data (d0, then d1), and the last counts"
 
 
+def test_a_later_stage_that_was_refused_takes_nothing_from_a_run(home):
+    folder = fabricate.run(home / "outputs" / "adhoc" / "a", {}, 0.1)
+    stages = read_json(folder / "run.json")
+    refused = stages["train"] | {"status": "failed", "reason": "RunError: no", "files": []}
+    write_json(folder / "run.json", stages | {"classify": refused})
+    assert [row.variant for row in compared(experiments="outputs/adhoc").rows]
+    write_json(folder / "run.json", stages | {"classify": refused | {"files": ["detections.json"]}})
+    with pytest.raises(runs.RunError, match="classify failed: RunError: no"):
+        compared(experiments="outputs/adhoc")
+
+
 @pytest.mark.parametrize("other", ["train", "evaluate"])
 def test_runs_one_of_whose_stages_saw_other_data_are_not_alike(other, home):
     for layers in (0, 1):

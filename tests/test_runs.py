@@ -2,7 +2,9 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
+import IPython  # noqa: F401  a notebook has it
 import pytest
 import torch
 
@@ -212,3 +214,18 @@ def test_a_damaged_record_is_named(home):
     (home / "r" / "run.json").write_text('{"train": ')
     with pytest.raises(ValueError, match=r"run.json is not readable JSON"):
         begin(home / "r")
+
+
+def test_a_cell_that_ends_in_an_error_leaves_its_stage_failed_until_it_is_finished_after_all(home, monkeypatch):
+    watching = []
+    events = SimpleNamespace(register=lambda name, ask: watching.append(ask))
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(events=events))
+    run = begin(home / "outputs" / "a" / "b")
+    (after,) = watching
+    after(SimpleNamespace(error_in_exec=None, error_before_exec=None))
+    assert runs.records(run.dir)["train"]["status"] == "running"
+    after(SimpleNamespace(error_in_exec=runs.RunError("no such run"), error_before_exec=None))
+    record = runs.records(run.dir)["train"]
+    assert (record["status"], record["reason"]) == ("failed", "RunError: no such run")
+    run.finish()
+    assert runs.records(run.dir)["train"]["status"] == "finished"

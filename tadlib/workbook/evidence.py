@@ -104,6 +104,8 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
     if not (folder / "run.json").is_file():
         return {"run": name, "why": "has not started"}
     stages, metrics = planned(records(folder), folder)
+    if version is None:  # a later stage that was refused and wrote nothing takes nothing from the run
+        stages = {stage: r for stage, r in stages.items() if r.get("status") != "failed" or r.get("files")} or stages
     unfinished = [_unfinished(stage, record) for stage, record in stages.items() if record.get("status") != "finished"]
     if unfinished or not metrics.is_file():
         return {"run": name, "why": "; ".join(unfinished) or "evaluate has not finished"}
@@ -132,8 +134,8 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
 
 def _unfinished(stage: str, record: Mapping[str, Any]) -> str:
     """Why the results of a stage do not count."""
-    outdated = record.get("status") == OUTDATED
-    return f"{stage} is outdated: {record['reason']}" if outdated else f"{stage} has not finished"
+    said = {OUTDATED: "is outdated", "failed": "failed"}.get(record.get("status", ""))
+    return f"{stage} {said}: {record['reason']}" if said else f"{stage} has not finished"
 
 
 def data_of(entry: Entry) -> str:

@@ -10,6 +10,7 @@ import os
 import platform
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -193,7 +194,24 @@ def start(stage: str, params: Params) -> Run:
         _write_record(folder, stage, record)
     except OSError as error:
         raise RunError(f"cannot write into {folder} ({error.strerror}): free space or pass another run_dir") from error
-    return Run(stage, folder, params, record)
+    run = Run(stage, folder, params, record)
+    _notice_errors(run)
+    return run
+
+
+def _notice_errors(run: Run) -> None:
+    """In a notebook a cell that ends in an error leaves the stage "failed", until it is finished after all."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return
+
+    def after(result: Any) -> None:
+        error = result.error_in_exec or result.error_before_exec
+        if error is not None and run.record["status"] == "running":
+            run.record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            _write_record(run.dir, run.stage, run.record)
+
+    shell.events.register("post_run_cell", after)
 
 
 def provenance(params: Params) -> dict[str, Any]:
