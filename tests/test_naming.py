@@ -301,20 +301,20 @@ SAME_PLACE = {
 
 
 def test_detections_are_thinned_among_those_of_their_class_and_video():
-    found = thin(SAME_PLACE, how="hard", threshold=0.4, most=dict.fromkeys(SAME_PLACE, 100))
+    found = thin(SAME_PLACE, nms="hard", nms_tiou=0.4, most=dict.fromkeys(SAME_PLACE, 100))
     assert found["v"].labels == ("a", "b", "a") and found["v"].segments.tolist() == [[0, 10], [0, 10], [20, 30]]
     assert found["w"].segments.tolist() == [[0, 10]] and found["nothing"].labels == ()
 
 
 def test_soft_thinning_lowers_the_double_of_a_class_alone_and_the_best_are_kept():
-    found = thin(SAME_PLACE, how="soft", threshold=0.5, most=dict.fromkeys(SAME_PLACE, 3))["v"]
+    found = thin(SAME_PLACE, nms="soft", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 3))["v"]
     assert found.labels == ("a", "b", "a") and found.segments[2].tolist() == [20, 30]
     assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
-    last = thin(SAME_PLACE, how="soft", threshold=0.5, most=dict.fromkeys(SAME_PLACE, 4))["v"]
+    last = thin(SAME_PLACE, nms="soft", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 4))["v"]
     assert float(last.scores[3]) == pytest.approx(0.7 * math.exp(-(0.9**2) / 0.5), rel=1e-5)
 
 
 def test_without_nms_detections_stay_as_they_are():
-    found = thin(SAME_PLACE, how="none", threshold=0.5, most=dict.fromkeys(SAME_PLACE, 100))
+    found = thin(SAME_PLACE, nms="none", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 100))
     for video_id, each in SAME_PLACE.items():
         assert torch.equal(found[video_id].scores, each.scores) and found[video_id].labels == each.labels

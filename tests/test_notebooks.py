@@ -1,4 +1,4 @@
-"""The notebooks as sources: essays without logic and without outputs, whose parameters agree with the vocabulary."""
+"""The notebooks as sources: the method without machinery and without outputs, parameters as in the vocabulary."""
 
 import ast
 
@@ -12,7 +12,7 @@ from tadlib.workbook.recipes import RECIPES
 from tadlib.workbook.stages import STAGES
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LOGIC = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try, ast.Lambda, ast.With)
+MACHINERY = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.Try, ast.With, ast.While)
 
 
 def code(path) -> list:
@@ -38,14 +38,14 @@ def test_a_notebook_is_an_essay(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_cells_are_short_and_hold_no_logic(path):
+def test_cells_hold_the_method_and_no_machinery(path):
+    """Loops, an `if` on a parameter and long calls are the method; classes, functions and error handling are not."""
     assert len(code(path)) <= 20
     for cell in code(path):
         assert not cell.outputs and cell.execution_count is None, "commit notebooks without outputs"
-        assert "parameters" in cell.metadata.get("tags", []) or len(cell.source.splitlines()) <= 15, cell.source
-        assert "print(" not in cell.source, "show values instead"
-        found = [type(node).__name__ for node in ast.walk(ast.parse(cell.source)) if isinstance(node, LOGIC)]
-        assert not found, f"logic belongs in tadlib: {found} in\n{cell.source}"
+        assert "parameters" in cell.metadata.get("tags", []) or len(cell.source.splitlines()) <= 40, cell.source
+        found = [type(node).__name__ for node in ast.walk(ast.parse(cell.source)) if isinstance(node, MACHINERY)]
+        assert not found, f"this belongs in tadlib: {found} in\n{cell.source}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
