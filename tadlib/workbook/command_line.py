@@ -114,7 +114,8 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)[:60]
     root = runs.project_root(source.resolve().parent)
     folder = runs.resolve(chosen) if chosen else root / "outputs" / "adhoc" / runs.new_name(safe)
-    output = folder / source.name
+    second = stage == "evaluate" and given.get("evaluate_on", "test") != "test"  # of one run, beside that on the test
+    output = folder / (f"{source.stem}_on_{given['evaluate_on']}.ipynb" if second else source.name)
     _make_way(source, output, say)
     try:
         folder.mkdir(parents=True, exist_ok=True)
