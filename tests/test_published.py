@@ -16,7 +16,7 @@ from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.matching import match
 from tadlib.detector.network import ConditionalDETR
 from tadlib.ideas.drawn_centres import DrawnQueries
-from tadlib.ideas.published import PublishedDETR, PublishedLoss, published_cost
+from tadlib.ideas.published import PublishedDETR, PublishedLoss
 from tadlib.ideas.rectifying import BINS, Rectifying, RectifyingLayer
 from tadlib.ideas.salience import Salience
 from tadlib.segments import roi_align
@@ -275,7 +275,7 @@ def test_matching_and_overlap_loss_are_of_what_lies_inside_the_window(seed):
             found, true = segments_cw[0, q].tolist(), targets[0].segments_cw[t].tolist()
             l1 = abs(found[0] - true[0]) + abs(found[1] - true[1])
             costs[q, t] = 2 * focal + 5 * l1 - 2 * clipped_tiou(found, true)
-    ((query_ix, target_ix),) = match(segments_cw, logits, targets, published_cost)
+    ((query_ix, target_ix),) = match(segments_cw, logits, targets, PublishedLoss.pair_cost)
     best = min(permutations(range(4), 3), key=lambda rows: sum(costs[q, t] for t, q in enumerate(rows)))
     assert dict(zip(target_ix.tolist(), query_ix.tolist(), strict=True)) == dict(enumerate(best))
     terms = PublishedLoss(overlap_loss="iou")(Outputs(segments_cw, logits[..., 0]), batch(targets))

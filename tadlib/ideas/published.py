@@ -10,7 +10,7 @@ inside the window.
 import math
 from functools import partial
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tadlib.detector.layers import (
@@ -24,9 +24,9 @@ from tadlib.detector.layers import (
     place_in_window,
 )
 from tadlib.detector.losses import DetectionLoss
-from tadlib.detector.matching import focal_cost
+from tadlib.detector.matching import detection_cost
 from tadlib.detector.network import RARE, ConditionalDETR
-from tadlib.segments import tiou, to_segments
+from tadlib.segments import tiou
 
 SINES = {"cycles": 1, "temperature": 10000.0}  # those of DETR: a cosine of .9997 between neighbours among 64 snippets
 
@@ -115,27 +115,15 @@ def start_as_one(outputs: int, *linears: nn.Linear) -> None:
         nn.init.zeros_(linear.bias)
 
 
-def published_cost(
-    segments_cw: Float[Tensor, "b q 2"],
-    logits: Float[Tensor, "b q k"],
-    wanted_cw: Float[Tensor, "b n 2"],
-    labels_ix: Int[Tensor, "b n"],
-    *,
-    cost_class: float = 2.0,
-    cost_l1: float = 5.0,
-    cost_giou: float = 2.0,
-) -> Float[Tensor, "b q n"]:
-    """What pairs cost: as in the core, with the tIoU of what lies inside the window instead of gIoU."""
-    cost = cost_class * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
-    cost += cost_l1 * (segments_cw[:, :, None] - wanted_cw[:, None]).abs().sum(-1)
-    found, true = to_segments(segments_cw)[:, :, None], to_segments(wanted_cw)[:, None]
-    return cost - cost_giou * tiou(found.clamp(0, 1), true.clamp(0, 1))
+def tiou_inside(found: Float[Tensor, "*x 2"], true: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
+    """tIoU of what lies inside the window, of segments (start, end) as fractions of it."""
+    return tiou(found.clamp(0, 1), true.clamp(0, 1))
 
 
 class PublishedLoss(DetectionLoss):
     """The loss as published: overlap and costs see what lies inside the window."""
 
-    pair_cost = staticmethod(published_cost)
+    pair_cost = staticmethod(partial(detection_cost, overlap=tiou_inside))
 
     def overlap(self, found: Float[Tensor, "n 2"], true: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
         return super().overlap(found.clamp(0, 1), true)
