@@ -69,6 +69,26 @@ def test_a_single_query_becomes_sure():
     assert answer(model, found_in).scores.min() > 0.8
 
 
+def test_a_network_that_was_trained_already_starts_again_from_its_first_weights():
+    model, found_in = network(), learnable()
+    first = fit(model, found_in, **QUICK)
+    weights = parameters(model)
+    with pytest.warns(UserWarning, match="starts again from the weights it was made with"):
+        again = fit(model, found_in, **QUICK)
+    assert without_clock(first) == without_clock(again)
+    assert torch.equal(weights, parameters(model))
+
+
+def test_a_part_added_after_a_training_starts_again_with_the_others():
+    model, found_in = network(), learnable()
+    fit(model, found_in, **QUICK)
+    model.add(Quality())
+    with pytest.warns(UserWarning, match="starts again"):
+        first = fit(model, found_in, **QUICK)
+    with pytest.warns(UserWarning, match="starts again"):
+        assert without_clock(first) == without_clock(fit(model, found_in, **QUICK))
+
+
 def test_convolutions_and_a_text_head_learn_too():
     texts = torch.eye(4)[:2]
     found_in = windows(((2, 6),), ((9, 15),), classes=["x", "y"], names="xy")

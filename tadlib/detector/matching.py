@@ -33,15 +33,15 @@ def detection_cost(
     cost_class: float = 2.0,
     cost_l1: float = 5.0,
     cost_giou: float = 2.0,
-    overlap: Callable[[Tensor, Tensor], Tensor] = giou,
+    measure: Callable[[Tensor, Tensor], Tensor] = giou,
 ) -> Float[Tensor, "b q n"]:
     """What each pair of a query and an action of its window costs: focal, L1 and gIoU, weighted (Meng et al. 2021).
 
-    `overlap` is another measure, of segments (start, end), in place of gIoU.
+    `measure` is another overlap of segments (start, end) in place of gIoU.
     """
     cost = cost_class * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
     cost += cost_l1 * (segments_cw[:, :, None] - wanted_cw[:, None]).abs().sum(-1)
-    return cost - cost_giou * overlap(to_segments(segments_cw)[:, :, None], to_segments(wanted_cw)[:, None])
+    return cost - cost_giou * measure(to_segments(segments_cw)[:, :, None], to_segments(wanted_cw)[:, None])
 
 
 @torch.no_grad()

@@ -77,6 +77,7 @@ class ConditionalDETR(nn.Module):
         self.replaced = {"queries_from": queries_from, "positions_from": positions_from}
         self.channels, self.width, self.heads, self.iterative = channels, width, heads, iterative
         self.dtype, self._compiled = torch.float32, None
+        self.first_weights: dict[str, Tensor] = {}  # before any training, once there was one
         self._build_input(channels, conv_layers, feature_noise, feature_shift)
         self._build_layers(encoder_layers, decoder_layers, dropout)
         self.queries = (queries_from or self._queries)(queries, width)

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from itertools import islice
@@ -110,10 +111,12 @@ class Trainer:
         return sum(row["seconds"] for row in self.history[: self._resumed])
 
     def epochs(self) -> Iterator[int]:
-        """The epochs that are still to be trained, by number from 1; what each of them is worth joins the history."""
+        """The epochs that are still to be trained, by number from 1; what each of them is worth joins the history.
+
+        A model that a trainer has trained before starts again from the weights it was made with, and a warning says so.
+        """
         seed_all(self.seed)
-        if self.checkpoint is not None and self.checkpoint.is_file():
-            self._load(self.checkpoint)
+        self._start()
         with only_deterministic(self.deterministic):
             for epoch in range(len(self.history) + 1, self.number_of_epochs + 1):
                 started, self._sums, self._taken = time.perf_counter(), {}, 0
@@ -156,6 +159,18 @@ class Trainer:
         self.rates.step()
         if self.average is not None:
             self.average.update(self.model, self.rates.last_epoch)
+
+    def _start(self) -> None:
+        """Give the model the weights to start from: those of the checkpoint, or those it was made with."""
+        trained, resumes = self.model.first_weights, self.checkpoint is not None and self.checkpoint.is_file()
+        now = {name: each.detach().clone() for name, each in self.model.state_dict().items()}
+        self.model.first_weights = now | trained  # what was added since has only those of now
+        if resumes:
+            self._load(self.checkpoint)
+        elif trained:
+            self.model.load_state_dict(self.model.first_weights)
+            told = "this network was trained already: it starts again from the weights it was made with"
+            warnings.warn(f"{told}. To train it further, load it from its checkpoint.", stacklevel=3)
 
     def _prepared(self, batch: Batch) -> Batch:
         batch = batch._replace(

@@ -123,7 +123,7 @@ def tiou_inside(found: Float[Tensor, "*x 2"], true: Float[Tensor, "*y 2"]) -> Fl
 class PublishedLoss(DetectionLoss):
     """The loss as published: overlap and costs see what lies inside the window."""
 
-    pair_cost = staticmethod(partial(detection_cost, overlap=tiou_inside))
+    pair_cost = staticmethod(partial(detection_cost, measure=tiou_inside))
 
     def overlap(self, found: Float[Tensor, "n 2"], true: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
         return super().overlap(found.clamp(0, 1), true)
