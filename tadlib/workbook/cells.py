@@ -46,20 +46,24 @@ def injected(namespace: Mapping[str, Any], known: Collection[str]) -> set[str]:
 def others(namespace: Mapping[str, Any], known: Collection[str]) -> list[str]:
     """The texts of the cells that ran and set no parameters, each once."""
     texts = list(namespace.get("In", []))
-    ours = _parameter_cells([_Names(cell) for cell in texts], known)
+    ours = sum(_versions([_Names(cell) for cell in texts], known), [])
     return list(dict.fromkeys(text for place, text in enumerate(texts) if place not in ours))
 
 
 def _parameter_cells(cells: "Sequence[_Names]", known: Collection[str]) -> list[int]:
     """The places of the cell tagged as parameters and of the injected one, as they ran last."""
+    return sorted(place for places in _versions(cells, known) for place in places[-1:])
+
+
+def _versions(cells: "Sequence[_Names]", known: Collection[str]) -> tuple[list[int], list[int]]:
+    """The places of the cell tagged as parameters, each time that it ran, and those of the injected one."""
     added = [place for place, cell in enumerate(cells) if cell.injected]
     own = [place for place, cell in enumerate(cells) if not cell.injected and cell.parameters(known) & set(known)]
     if not own:
-        return added[-1:]
+        return [], added
     names = [cell.parameters(known) & set(known) for cell in cells]
     first = max(own, key=lambda place: (bool(cells[place].typed & set(known)), len(names[place])))
-    versions = [place for place in own if 2 * len(names[place] & names[first]) >= len(names[first])]
-    return sorted([versions[-1], *added[-1:]])
+    return [place for place in own if 2 * len(names[place] & names[first]) >= len(names[first])], added
 
 
 class _Names(ast.NodeVisitor):

@@ -8,13 +8,14 @@ from statistics import fmean
 from typing import Any
 
 from tadlib.files import read_json
-from tadlib.workbook import execution, runs
+from tadlib.workbook import edits, execution, runs
 from tadlib.workbook.evaluations import EVALUATIONS, OUTDATED, evaluated_on, planned
 
 FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", OUTDATED, "not begun")
 
 
 ON_TRAINING = " on training videos"  # stands behind the name of a run that was evaluated there
+EDITED = ", edited notebook"  # stands behind the name of a run whose notebook was edited
 
 
 def comparison(folder: Path) -> list[dict[str, Any]]:
@@ -28,9 +29,10 @@ def comparison(folder: Path) -> list[dict[str, Any]]:
         worth: dict[str, list[float]] = {}
         for row in metrics["rows"]:
             worth.setdefault(row["role"], []).append(row["mAP"])
-        on = ON_TRAINING if evaluated_on(run["parameters"]) == "training" else ""
+        marks = ON_TRAINING * (evaluated_on(run["parameters"]) == "training")
+        marks += f"{EDITED} {edits.mark(run['edited'])}" * bool(run["edited"])
         rows.append(
-            {"run": (str(run["dir"].relative_to(folder)) if several else run["run"]) + on}
+            {"run": (str(run["dir"].relative_to(folder)) if several else run["run"]) + marks}
             | {name: metrics.get(name, float("nan")) for name in ("mAP", "mAP@0.5", "AR@100")}  # tIoUs may be one's own
             | {role: max(worth[role]) for role in ("floor", "baseline")}
             | {"ceiling": worth["ceiling"][0]}  # our segments with true labels
@@ -50,6 +52,7 @@ def listing(folder: Path) -> Iterator[str]:
     yield from map(_version, versions)
     if not any(version.parent != folder and version != folder for version in versions):
         yield from as_text(comparison(folder))
+        yield from _edits(folder)
         return
     planned = set(versions)
     loose: dict[str, Counter[str]] = {}
@@ -59,6 +62,14 @@ def listing(folder: Path) -> Iterator[str]:
     for place, counts in loose.items():
         told = ", ".join(f"{counts[word]} {word}" for word in (FINISHED, *UNFINISHED) if counts[word])
         yield f"{place}: {counts.total()} run{'s' * (counts.total() > 1)} of no experiment, {told}"
+
+
+def _edits(folder: Path) -> Iterator[str]:
+    """What was changed in the notebooks of the runs below a folder."""
+    for run in runs.load(folder):
+        for stage, edited in run["edited"].items():
+            yield f"{run['run']}, edited {stage}.ipynb ({edited['digest']}):"
+            yield from (f"  {line}" for change in edited["changes"] for line in (change["where"], *change["lines"]))
 
 
 def _loose(folder: Path) -> str:
@@ -79,7 +90,9 @@ def _version(folder: Path) -> str:
     told = ", ".join(f"{counts[word]} {word}" for word in (FINISHED, *UNFINISHED) if counts[word] or word == FINISHED)
     means: dict[str, list[float]] = {}
     for row in comparison(folder):
-        means.setdefault(ON_TRAINING if row["run"].endswith(ON_TRAINING) else "", []).append(row["mAP"])
+        name, edited, _ = row["run"].partition(EDITED)
+        kind = ON_TRAINING * name.endswith(ON_TRAINING) + " of edited notebooks" * bool(edited)
+        means.setdefault(kind, []).append(row["mAP"])
     worth = ", ".join(f"mean mAP{on} {100 * fmean(values):.1f} %" for on, values in means.items()) or "no numbers yet"
     where = f"{folder.parent.name}/{folder.name}, commit {record.get('commit', 'unknown')}"
     return f"{where}: of {len(record['runs'])} runs {told}; {worth}"

@@ -5,11 +5,12 @@ Runs without an experiment file are one experiment for each folder that holds th
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tadlib.files import read_json
+from tadlib.workbook import edits
 from tadlib.workbook.choices import Choice
 from tadlib.workbook.evaluations import OUTDATED, planned
 from tadlib.workbook.runs import RunError, records
@@ -34,6 +35,7 @@ class Entry:
     memory_mb: float  # the peak of the stage that needed most, of the GPU's memory where one computed
     facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data of all stages
     chosen: Sequence[Choice] = ()  # what its experiment's file said was chosen by looking at results
+    edited: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage -> how its notebook was edited
 
     @property
     def key(self) -> tuple[Any, Any, Any, Any]:
@@ -127,8 +129,11 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
         history=read_json(folder / "history.json") if (folder / "history.json").is_file() else [],
         seconds={stage: record.get("seconds", 0.0) for stage, record in stages.items()},
         memory_mb=_memory(stages),
-        facts={fact: str(trained.get(fact, "unknown")) for fact in FACTS} | versions | {"data": " and ".join(data)},
+        facts={fact: str(trained.get(fact, "unknown")) for fact in FACTS}
+        | versions
+        | {"data": " and ".join(data), "notebook": edits.mark(edits.of_records(stages))},
         chosen=[Choice(**each) for each in plan.get("chosen", [])],
+        edited=edits.of_records(stages),
     )
 
 

@@ -30,11 +30,12 @@ Measured = dict[str, list[Record]]  # data set -> records of a question
 def update(root: Path, found: Sequence[Record]) -> list[str]:
     """Write what a report found into the lab log of a project; returns what was done, a line each.
 
-    Runs that answer no question of the project, like those of `--quick`, leave it alone.
+    Runs that answer no question of the project, like those of `--quick`, leave it alone, and so do those of edited
+    notebooks.
     """
     answers: dict[tuple[str, str], list[Record]] = {}
     for each in found:
-        if each["asks"] and each["data"] in DATA:
+        if each["asks"] and each["data"] in DATA and not each.get("edited"):
             answers.setdefault((each["asks"], each["data"]), []).append(each)
     with locked(root / "outputs" / "README.md"):  # several batches may end at once
         kept = read(root)

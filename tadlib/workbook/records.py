@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from tadlib.workbook import edits
 from tadlib.workbook.differences import Row, split_of
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
@@ -40,6 +41,7 @@ def record(row: Row, metric: str) -> Record:
         "protocol": row.study.protocol,
         "evaluate on": row.study.evaluate_on,
         "variant": row.variant,
+        "edited": edits.mark(runs[0].edited),
         "baseline": row.study.baseline,
         "metric": metric,
         "values": _known(row.values),

@@ -29,6 +29,7 @@ class Result:
             ("commit", self.record["commit"]),
             ("seed", self.record["parameters"]["seed"]),
             ("data", self.record["data"]),
+            *(("edited notebook", each["digest"]) for each in [self.record.get("edited")] if each),
         ]
         text = f"{self.stage} finished: " + ", ".join(f"{name} {value}" for name, value in facts)
         table = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in facts)

@@ -23,6 +23,7 @@ from typing import Any
 from filelock import BaseFileLock, Timeout
 
 from tadlib.files import digest, file_lock, read_json, write_json
+from tadlib.workbook import edits
 from tadlib.workbook.evaluations import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, planned, record_name
 from tadlib.workbook.params import Params
 from tadlib.workbook.rerun import command
@@ -167,6 +168,8 @@ class Run:
             **peaks(pick(self.params.device)),
             "data": data,
         }
+        if edited := edits.in_kernel(self.stage, Params.model_fields, project_root()):
+            self.record["edited"] = edited
         _write_record(self.dir, self.stage, self.record)
         for path, lock in self._held.items():
             if lock.is_locked:
@@ -194,6 +197,8 @@ def start(stage: str, params: Params) -> Run:
         _write_record(folder, stage, record)
     except OSError as error:
         raise RunError(f"cannot write into {folder} ({error.strerror}): free space or pass another run_dir") from error
+    for line in edits.lines(records(folder), stage):
+        print(line)
     run = Run(stage, folder, params, record)
     _notice_errors(run)
     return run
@@ -272,6 +277,7 @@ def load(outputs: Path | str) -> list[dict[str, Any]]:
                 "parameters": next(iter(stages.values()))["parameters"],
                 "seconds": sum(record.get("seconds", 0.0) for record in stages.values()),
                 "metrics": read_json(metrics) if metrics.is_file() else {},
+                "edited": edits.of_records(stages),
             }
         )
     return found

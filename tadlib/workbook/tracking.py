@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tadlib.files import read_json
-from tadlib.workbook import runs
+from tadlib.workbook import edits, runs
 from tadlib.workbook.evaluations import planned
 
 NEEDS = {"mlflow": ("mlflow", "mlflow"), "tensorboard": ("torch.utils.tensorboard", "logs")}  # module, extra
@@ -45,6 +45,8 @@ def track(tracker: str, experiment: str, folder: Path) -> None:
     records, path = planned(runs.records(folder), folder)
     metrics = read_json(path)
     parameters = next(iter(records.values()))["parameters"]
+    edited = edits.mark(edits.of_records(records))
+    parameters = parameters | ({"edited_notebook": edited} if edited else {})
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
     history = read_json(folder / "history.json") if (folder / "history.json").is_file() else []
     to = {"mlflow": _to_mlflow, "tensorboard": _to_tensorboard}[tracker]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tadlib.workbook import edits
 from tadlib.workbook.evaluations import evaluated_on
 from tadlib.workbook.evidence import Entry, data_of, differing
 from tadlib.workbook.plans import shown
@@ -77,7 +78,8 @@ def studies(entries: Sequence[Entry], baseline: str = "", together: bool = False
     for (home, data, *scored), group in groups.items():
         variants = _together(group) if together else _variants(group)
         known += variants
-        first = baseline if baseline in variants else next(iter(variants))
+        plain = (label for label, each in variants.items() if not each[0].edited)
+        first = baseline if baseline in variants else next(plain, next(iter(variants)))
         said = story(group[0].question) if not together else Story("", "", ())
         on = data or ", ".join(sorted({data_of(each) for each in group}))
         made.append(Study(called[home] if home else "all runs", on, said, variants, first, *scored))
@@ -98,20 +100,23 @@ def _called(homes: Iterable[Path]) -> dict[Path, str]:
 def _variants(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
     """Label -> runs, in the order of the runs, of runs made twice the last; a label is a name, or holds what differs.
 
-    Versions of one experiment are variants of their own.
+    Versions of one experiment are variants of their own, and so are runs of edited notebooks, which come last.
     """
     varied = _varied(entries)
     versions = len({entry.dir.parent for entry in entries if entry.dir.parent != entry.home})
     found: dict[tuple[str, ...], dict[tuple, Entry]] = {}
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: bool(entry.edited)):
         version = entry.dir.parent.name if versions > 1 else ""
-        found.setdefault((version, entry.name, *_values(entry, varied)), {})[entry.key] = entry
-    named = Counter(kind[:2] for kind in found)
+        found.setdefault((version, entry.name, edits.mark(entry.edited), *_values(entry, varied)), {})[entry.key] = (
+            entry
+        )
+    named = Counter(kind[:3] for kind in found)
     made: dict[str, tuple[Entry, ...]] = {}
     for number, (kind, runs) in enumerate(found.items(), start=1):
-        version, name, *values = kind
-        unnamed = not name or named[kind[:2]] > 1
-        parts = [name] * bool(name) + [_label(values, number)] * unnamed + [f"version {version}"] * bool(version)
+        version, name, edited, *values = kind
+        unnamed = not name or named[kind[:3]] > 1
+        parts = [name] * bool(name) + [_label(values, number)] * unnamed
+        parts += [f"edited notebook {edited}"] * bool(edited) + [f"version {version}"] * bool(version)
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(runs.values())
     return made
@@ -119,7 +124,12 @@ def _variants(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
 
 def identity(entry: Entry) -> tuple[Hashable, ...]:
     """What two runs have in common of which the later was made in place of the other."""
-    return entry.home, entry.name, *_values(entry, (name for name in entry.parameters if name not in PLACE))
+    return (
+        entry.home,
+        entry.name,
+        edits.mark(entry.edited),
+        *_values(entry, (name for name in entry.parameters if name not in PLACE)),
+    )
 
 
 def _varied(entries: Iterable[Entry]) -> list[str]:

@@ -123,6 +123,21 @@ class Compared:
         ]
         return Sortable(told, empty="nothing: every label says all that is special about its variant")
 
+    def edited(self) -> Sortable:
+        """What was changed in the notebooks of runs that stand apart for it."""
+        told = [
+            {
+                "run": f"{run.dir.parent.name}/{run.dir.name}",
+                "notebook": f"{stage}, edited {edited['digest']}",
+                "where": change["where"],
+                "change": "; ".join(change["lines"]),
+            }
+            for run in self.found.entries
+            for stage, edited in run.edited.items()
+            for change in edited["changes"]
+        ]
+        return Sortable(told, empty="none: every run is of the notebooks as they were committed")
+
     def renamed(self) -> Sortable:
         """What variants are worth without the class splits on which training knows an unseen class under a seen name.
 

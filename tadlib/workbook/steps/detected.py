@@ -11,7 +11,7 @@ from tadlib.evaluation import diagnosis
 from tadlib.files import atomic
 from tadlib.naming import tokens
 from tadlib.naming.fusion import Detections, write_detections
-from tadlib.workbook import runs, viewer
+from tadlib.workbook import edits, runs, viewer
 from tadlib.workbook.runs import Result, Run
 from tadlib.workbook.steps.asked import Asked
 from tadlib.workbook.steps.own_words import told
@@ -100,6 +100,8 @@ def warnings(asked: Asked) -> dict[str, str]:
             f"the detector was trained on features {made or 'that its checkpoint does not name'}, this video has those "
             f"of {asked.encoder.key}: its segments mean little unless both come from one model"
         )
+    if asked.asking.detector == "run" and (edited := list(edits.lines(runs.records(asked.checkpoint.parent)))):
+        found["beware, edited"] = "; ".join(edited)
     if asked.encoder.name == DEMO and not asked.video.actions:
         found["WARNING, pictures"] = (
             f"{DEMO} has seen nothing but drawings of twenty sports, with captions about them: of a filmed video, "
