@@ -62,6 +62,12 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def output_texts(path: Path) -> list[str]:
+    """What the cells of an executed notebook printed, one text for each output."""
+    cells = nbformat.read(path, as_version=4).cells
+    return [output.text for cell in cells for output in cell.get("outputs", ()) if "text" in output]
+
+
 def outputs(source: Path) -> list[Path]:
     """The executed notebooks below the outputs of a stub project."""
     return sorted((source.parents[1] / "outputs").rglob("*.ipynb"))

@@ -53,7 +53,7 @@ def test_a_verdict_is_that_of_the_class_splits_that_had_no_part(home):
     assert told["chosen on"]["rest"]["mean"] == pytest.approx(sum(0.3005 + 0.05 * i + GAIN[i] for i in (2, 3)) / 2)
     assert base["chosen on"] is None
     shown = found.table().rows[1]
-    assert shown["verdict"] == "cannot tell" and shown["held out (%)"].shown == "42.7"
+    assert shown["verdict"] == "cannot tell" and shown["held out (%)"] == "42.7"
     assert shown["chosen on"] == "50/0: top_k; 50/1: top_k" and "not held out" in shown["over"]
     assert found.questions()[0]["variants"][0]["difference"] == row.difference.difference
 
@@ -74,7 +74,7 @@ def test_where_no_class_split_is_held_out_that_is_said(home):
     (home / "params" / "q.yaml").write_text(CLAIM + ON.replace("[0, 1]", "[0, 1, 2, 3]") + "split: 50\n")
     found, told = compared(home)
     assert not found.rows[1].held_out and found.rows[1].whole is None
-    assert found.table().rows[1]["held out (%)"].shown == "none"
+    assert found.table().rows[1]["held out (%)"] == "none"
     assert found.questions()[0]["variants"][0]["verdict"] == "cannot tell, not held out"
     lab_log.update(home, told)
     row = next(row for row in (home / "outputs" / "README.md").read_text().splitlines() if "`q`" in row)

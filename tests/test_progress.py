@@ -1,6 +1,7 @@
 """Progress says how far work is and, as soon as something was done before one's eyes, what is left."""
 
 import pytest
+import stubs
 
 from tadlib.workbook import display
 
@@ -9,20 +10,20 @@ from tadlib.workbook import display
 def clock(monkeypatch):
     """Seconds that pass when the test says so."""
     now = [100.0]
-    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     return now
 
 
 def test_time_left_is_told_by_what_was_done_here(clock, capsys):
     progress = display.Progress()
     progress(6, 40, "training, loss 2")  # an interrupted training that goes on
-    assert capsys.readouterr().err == "training, loss 2: 6/40, 0 s\n"
+    assert capsys.readouterr().err == "\rtraining, loss 2: 6/40 [00:00<?]"
     clock[0] += 30
     progress(9, 40, "training, loss 1")
-    assert capsys.readouterr().err == "training, loss 1: 9/40, 30 s, about 5.2 min left\n"
+    assert capsys.readouterr().err == "\rtraining, loss 1: 9/40 [00:30<05:10]"
     clock[0] += 310
     progress(40, 40, "training, loss 1")
-    assert capsys.readouterr().err == "training, loss 1: 40/40, 5.7 min\n"
+    assert capsys.readouterr().err.endswith("\rtraining, loss 1: 40/40 [05:40<00:00]\n")
 
 
 def test_each_kind_of_work_has_its_bar_and_is_told_when_it_moves(clock, capsys):
@@ -30,11 +31,24 @@ def test_each_kind_of_work_has_its_bar_and_is_told_when_it_moves(clock, capsys):
     for done, kind in enumerate(["videos", "texts", "videos"], 1):
         clock[0] += 30
         progress(done, 9, f"reading {kind}")
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
-        "reading videos: 1/9, 0 s",
-        "reading texts: 2/9, 0 s",
-        "reading videos: 3/9, 60 s, about 3.0 min left",
+    told = capsys.readouterr().err.split("\r")[1:]
+    assert [line.rstrip() for line in told] == [
+        "reading videos: 1/9 [00:00<?]",
+        "reading texts: 2/9 [00:00<?]",
+        "reading videos: 3/9 [01:00<03:00]",
     ]
-    assert repr(progress).splitlines() == [told[2], told[1]]
-    assert progress._repr_html_().count("<progress") == 2
+
+
+CELL = """from tadlib.workbook.display import Progress
+progress = Progress()
+for done in range(1, 6):
+    progress(done, 5, f"training, loss {done}")
+    progress(done, 9, "scoring")
+"""
+
+
+def test_an_executed_notebook_keeps_the_last_line_of_every_bar(tmp_path):
+    source = stubs.project(tmp_path, CELL)
+    assert stubs.papermill("notebooks/train.ipynb", cwd=tmp_path).returncode == 0
+    (output,) = stubs.output_texts(*stubs.outputs(source))
+    assert output.count("training, loss 5: 5/5 [") == 1 and "loss 1" not in output and output.count("\n") <= 2

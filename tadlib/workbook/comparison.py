@@ -1,11 +1,12 @@
 """What finished runs say beside each other, as rows and as text."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+import pandas as pd
 
 from tadlib.files import read_json
 from tadlib.workbook import edits, execution, runs
@@ -76,7 +77,7 @@ def _loose(folder: Path) -> str:
     """How a run of no experiment ended, by its records and, where a stage has no end, by its notebook."""
     ends = {stage: record.get("status") for stage, record in runs.records(folder).items()}
     notebooks = [folder / f"{stage}.ipynb" for stage, status in ends.items() if status != "finished"]
-    if any(path.is_file() and execution.has_failed(path) for path in notebooks):
+    if any(path.is_file() and execution.status_of(path).word == execution.FAILED for path in notebooks):
         return "failed"
     if not notebooks:
         return FINISHED
@@ -110,18 +111,10 @@ def _ended(folder: Path, told: str) -> str:
     return "interrupted or at work" if folder.is_dir() else "not begun"
 
 
-def as_text(rows: list[Mapping[str, Any]]) -> Iterator[str]:
+def as_text(rows: list[Mapping[str, Any]]) -> list[str]:
     """The comparison as lines of a plain table, metrics in per cent."""
     if not rows:
-        yield "no finished run"
-        return
-    names = list(rows[0])
-    width = max(len(str(row["run"])) for row in rows) + 2
-    yield "run".ljust(width) + "".join(name.rjust(10) for name in names[1:])
-    for row in rows:
-        cells = [f"{row[name]}" if name == "seconds" else _per_cent(row[name]) for name in names[1:]]
-        yield str(row["run"]).ljust(width) + "".join(cell.rjust(10) for cell in cells)
-
-
-def _per_cent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+        return ["no finished run"]
+    frame = pd.DataFrame(rows).set_index("run")
+    frame = (100 * frame.drop(columns="seconds")).assign(seconds=frame["seconds"])
+    return frame.to_string(float_format="{:.1f}".format, na_rep="-", index_names=False).splitlines()

@@ -1,83 +1,98 @@
-"""What a notebook shows besides figures: progress in one place, and tables."""
+"""What a notebook shows besides figures: progress, and tables, plain ones and some that sort without a network."""
 
 import html
 import os
+import re
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import pandas as pd
 from pandas.io.formats.style import Styler
+from tqdm import tqdm
 
 from tadlib.files import LOG, note
 from tadlib.workbook.viewer import show_themselves
 
-EVERY = 0.5  # seconds between updates of a shown progress
-LINE_EVERY = 20.0  # seconds between progress lines where there is no notebook
-show_themselves()  # who can show tables can show videos, detections and runs
-
-
-class _Bar(NamedTuple):
-    done: int
-    total: int
-    text: str
-    now: float
-    first: int  # what was done when `begun` was noted: work that goes on has not done all of it since
-    begun: float
-
-    def line(self) -> str:
-        lasted = self.now - self.begun
-        line = f"{self.text}: {self.done}/{self.total}, {_time(lasted)}"
-        if not self.first < self.done < self.total:
-            return line
-        return line + f", about {_time(lasted / (self.done - self.first) * (self.total - self.done))} left"
+# Pressed, a heading sorts numbers by their size and all else by its letters; pressed again, the other way round.
+SORT = """<script>
+(function (table) {
+  table.querySelectorAll("th button").forEach(function (button, column) {
+    button.addEventListener("click", function () {
+      var head = button.parentNode, up = head.getAttribute("aria-sort") !== "ascending";
+      table.querySelectorAll("th").forEach(function (other) { other.removeAttribute("aria-sort"); });
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      var key = function (row) {
+        var cell = row.cells[column];
+        return cell.classList.contains("number") ? parseFloat(cell.textContent) : NaN;
+      };
+      var text = function (row) { return row.cells[column].textContent.trim(); };
+      var numbers = Array.from(table.tBodies[0].rows).some(function (row) { return !isNaN(key(row)); });
+      Array.from(table.tBodies[0].rows).sort(function (a, b) {
+        if (!numbers) { return (up ? 1 : -1) * text(a).localeCompare(text(b)); }
+        if (isNaN(key(a)) || isNaN(key(b))) { return isNaN(key(a)) - isNaN(key(b)); }
+        return (up ? 1 : -1) * (key(a) - key(b));
+      }).forEach(function (row) { table.tBodies[0].appendChild(row); });
+    });
+  });
+})(document.getElementById("T_NAME"));
+</script>"""
+SORTABLE = {
+    "": "border-collapse: collapse; font-size: 13px",
+    "th, td": "text-align: left; vertical-align: top; padding: 3px 10px; max-width: 26em; white-space: normal",
+    "td.short, td.number": "white-space: nowrap",
+    "td.number": "text-align: right; font-variant-numeric: tabular-nums",
+    "th button": "all: unset; cursor: pointer; font-weight: bold",
+    "th button:focus-visible": "outline: 2px solid #0072B2",
+    "th button::after": r'content: " \2195"; opacity: .45',
+    "th[aria-sort=ascending] button::after": r'content: " \2191"; opacity: 1',
+    "th[aria-sort=descending] button::after": r'content: " \2193"; opacity: 1',
+}
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(/\d+)?")  # 75/3, a class split, too
+SHORT = 17  # letters that stay on one line
+EVERY, LINE_EVERY = 0.5, 20.0  # seconds between updates on a screen, and between lines in a log
+show_themselves()  # who can show tables can show videos and detections
 
 
 class Progress:
-    """`progress(done, total, text)`: one updating output in a notebook, now and then a line on a terminal or in a log.
+    """`progress(done, total, text)` as bars of tqdm, one for each kind of work (a text up to its comma).
 
-    Every kind of work (a text up to its comma) gets its own bar; the last state stays in the executed notebook.
+    What an executed notebook keeps of a bar is its last line; a log gets a line every twenty seconds.
     """
 
     def __init__(self) -> None:
-        self._handle = None
-        self._bars: dict[str, _Bar] = {}
-        self._shown = self._noted = 0.0
+        self._bars: dict[str, tqdm] = {}
+        self._noted = float("-inf")
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        now = time.monotonic()
         kind = text.split(",")[0]
-        first, begun = self._bars[kind][-2:] if kind in self._bars else (done, now)
-        bar = self._bars[kind] = _Bar(done, total, text, now, first, begun)
-        in_notebook = "ipykernel" in sys.modules
-        if done < total and now - self._shown < (EVERY if in_notebook else LINE_EVERY):
-            return
-        self._shown = now
-        if LOG in os.environ and now - self._noted >= LINE_EVERY:
-            self._noted = now
-            note(os.environ[LOG], bar.line())
-        if not in_notebook:
-            print(bar.line(), file=sys.stderr, flush=True)
-        elif self._handle is None:
-            from IPython.display import display
-
-            self._handle = display(self, display_id=True)
-        else:
-            self._handle.update(self)
-
-    def __repr__(self) -> str:
-        return "\n".join(bar.line() for bar in self._bars.values())
-
-    def _repr_html_(self) -> str:
-        return "".join(
-            f'<div><progress value="{bar.done}" max="{bar.total}"></progress> {html.escape(bar.line())}</div>'
-            for bar in self._bars.values()
-        )
+        bar = self._bars.get(kind)
+        if bar is None or done < bar.n:
+            bar = self._bars[kind] = _bar(done, total, text)
+        bar.total = total
+        bar.set_description_str(text, refresh=False)
+        bar.update(done - bar.n)
+        if LOG in os.environ and time.monotonic() - self._noted >= LINE_EVERY:
+            self._noted = time.monotonic()
+            note(os.environ[LOG], str(bar))
+        if done >= total:
+            bar.close()
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+def _bar(done: int, total: int, text: str) -> tqdm:
+    in_notebook = "ipykernel" in sys.modules
+    return tqdm(
+        desc=text,
+        file=sys.stdout if in_notebook else sys.stderr,
+        initial=done,
+        total=total,
+        mininterval=EVERY if in_notebook or sys.stderr.isatty() else LINE_EVERY,
+        smoothing=0,  # the time left by the mean speed
+        bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
+        position=0,
+    )
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> Styler:
@@ -90,3 +105,33 @@ def table(rows: Sequence[Mapping[str, object]]) -> Styler:
         dict.fromkeys(fractions, "{:.4g}") | {f"{name} (%)": lambda value: f"{100 * value:.1f}" for name in metrics}
     )
     return style.set_table_styles([{"selector": "th, td", "props": "text-align: left; padding: 2px 10px"}])
+
+
+@dataclass(frozen=True)
+class Sortable:
+    """Rows as a table that sorts when a heading is pressed; a mapping in a cell is links, word -> relative address."""
+
+    rows: Sequence[Mapping[str, object]]
+    empty: str = "nothing to show"
+
+    def __repr__(self) -> str:
+        return pd.DataFrame(self.rows).to_string(index=False) if self.rows else self.empty
+
+    def _repr_html_(self) -> str:
+        if not self.rows:
+            return f"<p>{html.escape(self.empty)}</p>"
+        frame, name = pd.DataFrame(self.rows), secrets.token_hex(4)
+        links = [column for column in frame if isinstance(frame[column].iloc[0], Mapping)]
+        style = Styler(frame, uuid=name, cell_ids=False).hide(axis="index").format(escape="html")
+        style.format(_links, subset=links).format_index("<button>{}</button>", axis="columns", escape="html")
+        style.set_table_styles([{"selector": where, "props": how} for where, how in SORTABLE.items()])
+        return style.set_td_classes(frame.map(_kind)).to_html() + SORT.replace("NAME", name)
+
+
+def _links(to: Mapping[str, str]) -> str:
+    return " ".join(f'<a href="{html.escape(address)}">{html.escape(word)}</a>' for word, address in to.items())
+
+
+def _kind(value: object) -> str:
+    text = str(value)
+    return "number" if NUMBER.fullmatch(text) else "short" if len(text) < SHORT else ""

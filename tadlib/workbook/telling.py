@@ -11,7 +11,6 @@ from tadlib.workbook.differences import Row, samples
 from tadlib.workbook.evidence import Entry
 from tadlib.workbook.records import Record, record
 from tadlib.workbook.stages import STAGES
-from tadlib.workbook.tables import Number
 
 
 def measured(told: Sequence[Record]) -> str:
@@ -88,23 +87,22 @@ def table_row(row: Row, metric: str) -> dict[str, object]:
     """A variant beside the baseline, as a row of a table."""
     spent, told = cost(row), record(row, metric)
     found, rest = told["difference"], row.chosen and row.chosen.rest
-    spread, gained = row.values.deviation, float("nan") if found is None else found["difference"]
     return {
         "experiment": row.study.title,
         "variant": row.variant,
         f"mean {metric} (%)": points(row.values.mean),
-        "s.d.": Number("" if np.isnan(spread) else f"{100 * spread:.1f}", spread),
-        "runs": count(row.values.number),
-        "held out (%)": Number("none", float("nan")) if row.chosen and not rest else points((rest or row.values).mean),
-        "difference (points)": Number("" if np.isnan(gained) else _signed(gained), gained),
+        "s.d.": "" if np.isnan(row.values.deviation) else f"{100 * row.values.deviation:.1f}",
+        "runs": row.values.number,
+        "held out (%)": "none" if row.chosen and not rest else points((rest or row.values).mean),
+        "difference (points)": "" if found is None else _signed(found["difference"]),
         "95 % interval": "" if found is None or found["low"] is None else difference(found).split(" ", 1)[1],
         "verdict": verdict(row),
         "over": row.basis + _beside(told),
         "chosen on": "; ".join(
             f"{split}: {listed(names)}" for split, names in (row.chosen.splits if row.chosen else {}).items()
         ),
-        "time (s)": Number(f"{spent['seconds']:.0f}", spent["seconds"]),
-        "memory (MB)": Number(f"{spent['memory']:.0f}", spent["memory"]),
+        "time (s)": f"{spent['seconds']:.0f}",
+        "memory (MB)": f"{spent['memory']:.0f}",
         "not alike": ", ".join(row.unlike),
     }
 
@@ -123,14 +121,9 @@ def cost(row: Row) -> dict[str, float]:
     return {"seconds": float(np.mean(spent)), "memory": float(np.mean([run.memory_mb for run in runs]))}
 
 
-def points(fraction: float) -> Number:
+def points(fraction: float) -> str:
     """A fraction in per cent."""
-    return Number(f"{100 * fraction:.1f}", fraction)
-
-
-def count(number: int) -> Number:
-    """A whole number."""
-    return Number(str(number), number)
+    return f"{100 * fraction:.1f}"
 
 
 def notebooks(run: Entry, folder: Path) -> dict[str, str]:

@@ -19,7 +19,6 @@ import numpy as np
 
 from tadlib.data.annotations import Video
 from tadlib.naming.fusion import Detections
-from tadlib.workbook.runs import Run
 
 WIDTH, LEFT, RIGHT, ROW, CURVES = 900, 190, 14, 22, 110  # of the picture, in its own units
 SHOWN, NAME = 16, 26  # rows of detections, letters of a name
@@ -176,14 +175,8 @@ def of_answer(  # noqa: PLR0913  each is a part of the page
     return Viewer(video.duration, rows, curves, preview, f"{video.id}, {video.duration:.1f} s")
 
 
-def of_run(run: Run) -> str:
-    """A run at work: its stage, folder and what it has written."""
-    there = ", ".join(sorted(path.name for path in run.dir.iterdir())) or "nothing yet"
-    return f"<b>{run.stage}</b> in <code>{html.escape(run.dir.name)}</code>: {html.escape(there)}"
-
-
 def show_themselves() -> None:
-    """Let videos, detections and runs be drawn where they are the last line of a cell; nothing outside IPython."""
+    """Let videos and detections be drawn where they are the last line of a cell; nothing outside IPython."""
     if "IPython" not in sys.modules:
         return
     from IPython import get_ipython
@@ -194,7 +187,6 @@ def show_themselves() -> None:
     formatter = shell.display_formatter.formatters["text/html"]
     formatter.for_type(Video, lambda video: of_video(video)._repr_html_())
     formatter.for_type(Detections, lambda found: of_detections(found)._repr_html_())
-    formatter.for_type(Run, of_run)
 
 
 def _ticks(duration: float) -> list[float]:

@@ -16,13 +16,13 @@ from tadlib.naming.fusion import read_detections
 from tadlib.workbook import differences, evidence, plans, telling, variants
 from tadlib.workbook.choices import Choice
 from tadlib.workbook.differences import Row
+from tadlib.workbook.display import Sortable
 from tadlib.workbook.evaluations import evaluated_on
 from tadlib.workbook.evidence import Entry, Evidence
 from tadlib.workbook.params import Params
 from tadlib.workbook.records import Record, records
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.runs import project_root, resolve
-from tadlib.workbook.tables import Links, Number, Sortable
 from tadlib.workbook.variants import Study
 
 
@@ -57,10 +57,10 @@ class Compared:
                     "experiment": study.name,
                     "data": study.on,
                     "question": study.story.question or "none on record",
-                    "variants": telling.count(len(study.variants)),
-                    "runs": telling.count(len(runs := [run for each in study.variants.values() for run in each])),
-                    "splits": telling.count(len({run.key[:2] for run in runs})),
-                    "seeds": telling.count(len({run.key[2] for run in runs})),
+                    "variants": len(study.variants),
+                    "runs": len(runs := [run for each in study.variants.values() for run in each]),
+                    "splits": len({run.key[:2] for run in runs}),
+                    "seeds": len({run.key[2] for run in runs}),
                 }
                 for study in self.studies
             ]
@@ -196,13 +196,13 @@ class Compared:
                 {
                     "experiment": study.title,
                     "variant": variant,
-                    "split": Number("/".join(map(str, run.key[:2])), float(run.key[0] or 0) + (run.key[1] or 0) / 100),
-                    "seed": Number(str(run.key[2]), float(run.key[2] or 0)),
+                    "split": differences.split_of(run),
+                    "seed": run.key[2],
                     self.params.metric + " (%)": telling.points(variants.value(run, self.params.metric)),
-                    "seconds": Number(f"{sum(run.seconds.values()):.0f}", sum(run.seconds.values())),
+                    "seconds": f"{sum(run.seconds.values()):.0f}",
                     "device": run.facts["device"],
                     "commit": run.facts["commit"],
-                    "notebooks": Links(telling.notebooks(run, self.folder)),
+                    "notebooks": telling.notebooks(run, self.folder),
                 }
                 for study in self.studies
                 for variant, runs in study.variants.items()
