@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,9 +90,10 @@ def note(root: Path, text: str) -> None:
 
 
 def executed_here(home: Path, command: list[str], environment: dict[str, str]) -> dict[str, object]:
-    """The metrics of every run of a command when it is executed anew on this machine, sharing nothing."""
+    """The metrics of every run of a command when it is executed anew on this machine, sharing nothing with others."""
     quick = environment | {"TAD_TEST_SECONDS": "0"}
-    done = subprocess.run([*command, "--new", "--no-share"], cwd=home, env=quick, capture_output=True, text=True)
+    shutil.rmtree(home / "outputs" / ".stages")
+    done = subprocess.run([*command, "--new"], cwd=home, env=quick, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {run["run"]: run["metrics"] for run in runs.load(versions(home, "e")[-1])}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT
 
-from tadlib.workbook import command_line, vocabularies
+from tadlib.workbook import papermill_arguments
 from tadlib.workbook.asking import Asking
 from tadlib.workbook.params import Params
 
@@ -46,15 +46,15 @@ def test_what_papermill_hands_over_is_understood():
 
 def test_every_parameter_says_what_it_means():
     assert all(field.description for field in Asking.model_fields.values())
-    assert vocabularies.of("detect") is Asking and vocabularies.of("train") is Params
+    assert papermill_arguments.vocabulary("detect") is Asking and papermill_arguments.vocabulary("train") is Params
 
 
 def test_the_command_line_speaks_the_notebooks_vocabulary(tmp_path):
     words = [NOTEBOOK, "-p", "video", "a.mp4", "-p", "output_dir", str(tmp_path / "made")]
-    completed = command_line.complete(words, lambda text: None)
+    completed = papermill_arguments.complete(words, lambda text: None)
     assert completed[1] == str(tmp_path / "made" / "detect.ipynb")
     with pytest.raises(ValueError, match="unknown parameter 'epochs'"):
-        command_line.complete([NOTEBOOK, "-p", "epochs", "3"], lambda text: None)
+        papermill_arguments.complete([NOTEBOOK, "-p", "epochs", "3"], lambda text: None)
 
 
 def test_a_trained_run_is_read_and_never_written_into(tmp_path):
@@ -62,6 +62,6 @@ def test_a_trained_run_is_read_and_never_written_into(tmp_path):
     notebook.parent.mkdir()
     (tmp_path / "pyproject.toml").touch()
     notebook.write_text(json.dumps({"metadata": {"tadlib": {"stage": "detect"}}}), encoding="utf-8")
-    completed = command_line.complete([str(notebook), "-p", "run_dir", str(tmp_path / "run")], lambda text: None)
+    completed = papermill_arguments.complete([str(notebook), "-p", "run_dir", str(tmp_path / "run")], lambda text: None)
     output = completed[completed.index("output_dir") + 1]
     assert str(tmp_path / "outputs" / "adhoc") in output and completed[1].startswith(output)

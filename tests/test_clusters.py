@@ -19,7 +19,7 @@ from tadlib.data.encoder import load_encoder
 from tadlib.data.streams import BrokenVideo
 from tadlib.workbook import executors, extraction, plans, runs, steps
 from tadlib.workbook.params import Params
-from tadlib.workbook.stage_store import Way
+from tadlib.workbook.stage_store import Limits
 
 pytest.importorskip("distributed")
 SWEEP = "# Q?\nsweep: {lr: [0.1, 0.2, 0.3, 0.4]}\n"
@@ -77,7 +77,7 @@ def test_the_workers_of_one_machine_share_its_cores(cluster):
     with executors.dask(str(file)) as machines:
         machines.executor._client.wait_for_workers(2, timeout=60)
     with executors.dask(str(file)) as machines:
-        assert machines.jobs == 2 and machines.elsewhere
+        assert machines.jobs == 2 and machines.remote
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -98,7 +98,7 @@ def test_videos_are_encoded_by_the_workers_and_prepare_finds_them(cluster, monke
     while not file.is_file():
         time.sleep(0.02)
     with executors.dask(str(file)) as machines:
-        extraction.deal_out(plans.plan(home / "own.yaml"), home, Way(), said.append, machines.executor)
+        extraction.extract_missing(plans.plan(home / "own.yaml"), home, Limits(), said.append, machines.executor)
     assert said[0] == f"features: 5 videos of {folder} in 3 shares ..." and len(said) == 4
     made = sorted(folder.glob("features/*/*.npy"))
     assert [path.stem for path in made] == [f"v{number}" for number in range(5) if not broken or number != 3]

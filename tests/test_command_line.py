@@ -13,7 +13,7 @@ import pytest
 import stubs
 import yaml
 
-from tadlib.workbook import command_line, execution
+from tadlib.workbook import execution, papermill_arguments
 
 SHOW = "(split, ema, lr)"
 
@@ -31,8 +31,8 @@ def test_the_options_are_papermills_own():
         for name in (*option.opts, *option.secondary_opts)
         if name.startswith("-")
     }
-    assert command_line.TWO_VALUES == {name for name, count in taken.items() if count == 2}
-    assert command_line.ONE_VALUE == {name for name, count in taken.items() if count == 1}
+    known = {name: each.nargs for each in papermill_arguments.OPTIONS for name in each.opts}
+    assert known == {name: count for name, count in taken.items() if count}
 
 
 def test_without_an_output_path_the_run_gets_its_own_and_says_where(tmp_path):
@@ -154,12 +154,12 @@ def test_layers_of_yaml_keep_their_order_without_their_blocks(tmp_path):
     (tmp_path / "b.yaml").write_text("{seed: 2, lr: 0.2}")
     files = ["-f", str(tmp_path / "a.yaml"), f"--parameters_file={tmp_path / 'b.yaml'}"]
     words = ["n.ipynb", "-y", "{lr: 0.3}", *files, "out.ipynb", "-p", "split", "75", "--no-progress-bar"]
-    left = command_line.without_blocks(words, lambda text: None)
+    left = papermill_arguments.without_blocks(words, lambda text: None)
     assert left[:2] == ["n.ipynb", "out.ipynb"] and "--no-progress-bar" in left
-    before, after = (command_line.given_parameters(command_line.parse(each)[1]) for each in (words, left))
+    before, after = (papermill_arguments.given_parameters(each) for each in (words, left))
     assert before == after | {"seeds": 2} and after == {"split": 75, "seed": 2, "lr": 0.3}
     plain = ["n.ipynb", "-f", str(tmp_path / "b.yaml"), "-p", "split", "75"]
-    assert command_line.without_blocks(plain, pytest.fail) == plain, "without a block nothing is touched"
+    assert papermill_arguments.without_blocks(plain, pytest.fail) == plain, "without a block nothing is touched"
 
 
 def test_an_explicit_output_path_is_taken_as_it_is(tmp_path):
@@ -265,8 +265,8 @@ def test_questions_are_answered_and_nothing_is_run(words, tmp_path):
 
 def test_what_is_given_is_layered_as_papermill_layers_it(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"split": 50, "seed": 1}))
-    _, options = command_line.parse(["n.ipynb", "-p", "seed", "3", "-f", str(tmp_path / "a.yaml"), "-y", "{seed: 2}"])
-    assert command_line.given_parameters(options) == {"split": 50, "seed": 3}
+    words = ["n.ipynb", "-p", "seed", "3", "-f", str(tmp_path / "a.yaml"), "-y", "{seed: 2}"]
+    assert papermill_arguments.given_parameters(words) == {"split": 50, "seed": 3}
 
 
 def test_parameters_in_base64_and_values_right_behind_their_letter_count(tmp_path):
@@ -281,7 +281,7 @@ def test_parameters_in_base64_and_values_right_behind_their_letter_count(tmp_pat
 
 @pytest.mark.parametrize("word, value", [("50", 50), ("1e-4", 1e-4), ("True", True), ("true", "true"), ("a", "a")])
 def test_words_are_typed_as_papermill_types_them(word, value):
-    assert command_line.typed(word) == value
+    assert papermill_arguments.typed(word) == value
 
 
 def test_names_of_runs_sort_by_time():

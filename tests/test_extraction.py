@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tadlib.workbook import extraction, plans
-from tadlib.workbook.stage_store import STOP, Way
+from tadlib.workbook.stage_store import STOP, Limits
 
 LACKING = "lacking: " + json.dumps([f"v{number}" for number in range(5)])
 
@@ -18,7 +18,7 @@ def asked(monkeypatch):
     """What workers are asked, of which the videos alone are kept; they answer that five videos lack features."""
     found = []
 
-    def work(root: str, folder: str, words: dict, way: Way) -> str:
+    def work(root: str, folder: str, words: dict, limits: Limits) -> str:
         found.append(words.get("videos", words["given"]["stride"]))
         return "encoded" if "videos" in words else LACKING
 
@@ -27,42 +27,42 @@ def asked(monkeypatch):
     return found
 
 
-def deal_out(folder: Path, *lines: str, pool=None) -> list[str]:
+def extract_missing(folder: Path, *lines: str, pool=None) -> list[str]:
     """What is said while the features of an experiment are dealt out to a pool."""
     path = folder / "e.yaml"
     path.write_text("\n".join(lines) + "\n")
     said: list[str] = []
     with ThreadPoolExecutor(1) as threads:
-        extraction.deal_out(plans.plan(path), folder, Way(), said.append, pool or threads)
+        extraction.extract_missing(plans.plan(path), folder, Limits(), said.append, pool or threads)
     return said
 
 
 def test_runs_that_want_the_same_features_have_them_made_once_in_shares(tmp_path, asked):
-    said = deal_out(tmp_path, "sweep: {split_id: [0, 1], lr: [0.1, 0.2]}", "stride: 16")
+    said = extract_missing(tmp_path, "sweep: {split_id: [0, 1], lr: [0.1, 0.2]}", "stride: 16")
     assert asked == [16, ["v0", "v1"], ["v2", "v3"], ["v4"]]
     assert said[0] == "features: 5 videos of demo in 3 shares ..."
     assert said[1:] == [f"features: {done} of 5 videos, encoded" for done in (2, 4, 5)]
 
 
 def test_each_way_of_sampling_has_its_own(tmp_path, asked):
-    deal_out(tmp_path, "sweep: {stride: [8, 16]}")
+    extract_missing(tmp_path, "sweep: {stride: [8, 16]}")
     assert [each for each in asked if isinstance(each, int)] == [8, 16] and len(asked) == 8
 
 
 def test_features_that_are_read_or_simulated_are_nobodys_work(tmp_path, asked):
-    deal_out(tmp_path, "features: simulate")
-    deal_out(tmp_path, "features: some/folder")
+    extract_missing(tmp_path, "features: simulate")
+    extract_missing(tmp_path, "features: some/folder")
     assert not asked
 
 
 def test_what_one_worker_does_as_well_is_left_to_prepare(tmp_path, asked, monkeypatch):
     monkeypatch.setattr(extraction, "SHARE", 5)
-    assert deal_out(tmp_path, "split: 50") == [] and asked == [4]
+    assert extract_missing(tmp_path, "split: 50") == [] and asked == [4]
 
 
 def test_what_cannot_be_found_out_is_left_to_prepare_which_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(extraction, "work", lambda *words: "failed: ValueError: no weights 'openai'")
-    said = deal_out(tmp_path, "split: 50")
+    said = extract_missing(tmp_path, "split: 50")
     assert said == ["features: nothing is dealt out, failed: ValueError: no weights 'openai'"]
 
 
@@ -82,23 +82,23 @@ def test_shares_that_nobody_has_begun_are_withdrawn_when_the_batch_ends(tmp_path
 
     pool = Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        deal_out(tmp_path, "split: 50", pool=pool)
+        extract_missing(tmp_path, "split: 50", pool=pool)
     assert [job.cancelled() for job in pool.jobs] == [False, True, False]
 
 
 def test_a_worker_begins_nothing_for_a_batch_that_has_ended(tmp_path):
     (tmp_path / STOP).touch()
-    assert extraction.work("", str(tmp_path), {"given": {}}, Way()) == "stopped before it began"
+    assert extraction.work("", str(tmp_path), {"given": {}}, Limits()) == "stopped before it began"
 
 
 def test_a_worker_says_in_one_line_why_it_failed_and_whether_it_was_interrupted(tmp_path, monkeypatch):
     root = str(Path(__file__).parents[1])
-    told = extraction.work(root, str(tmp_path), {"given": {"dataset": str(tmp_path / "no"), "split": 50}}, Way())
+    told = extraction.work(root, str(tmp_path), {"given": {"dataset": str(tmp_path / "no"), "split": 50}}, Limits())
     assert told.startswith("failed: FileNotFoundError: no annotations of")
     dying = tmp_path / "dying"
     dying.write_text("#!/bin/sh\nkill -TERM $$\n")
     os.chmod(dying, 0o755)
     monkeypatch.setattr(extraction.sys, "executable", str(dying))
-    assert extraction.work(root, str(tmp_path), {"given": {}}, Way()) == "interrupted by signal 15"
+    assert extraction.work(root, str(tmp_path), {"given": {}}, Limits()) == "interrupted by signal 15"
     dying.write_text("#!/bin/sh\nkill -SEGV $$\n")  # a video that breaks the decoder breaks it everywhere
-    assert extraction.work(root, str(tmp_path), {"given": {}}, Way()) == "failed: ended by signal 11"
+    assert extraction.work(root, str(tmp_path), {"given": {}}, Limits()) == "failed: ended by signal 11"

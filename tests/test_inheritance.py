@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import runs, vocabularies
+from tadlib.workbook import papermill_arguments, runs
 from tadlib.workbook.inheritance import parameters
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
@@ -114,7 +114,7 @@ def test_a_cell_that_repeats_defaults_gives_nothing_and_an_edited_one_does(copy)
 def test_a_word_that_fits_the_run_alone_is_taken_and_one_that_does_not_stops_before_a_kernel_starts(tmp_path):
     record = {"status": "finished", "parameters": Params.check(RUN | {"text": "subactions"}).model_dump()}
     write_json(tmp_path / "run.json", {"train": record})
-    params = vocabularies.check("classify", {"run_dir": str(tmp_path), "lead": "prompt"})
+    params = papermill_arguments.check("classify", {"run_dir": str(tmp_path), "lead": "prompt"})
     assert (params.lead, params.text, params.split_id) == ("prompt", "subactions", 2)
     done = execute("classify", tmp_path, split=75)
     assert done.returncode and "split of train" in done.stderr and "is 50, classify was given 75" in done.stderr

@@ -7,7 +7,7 @@ import papermill
 import pytest
 from conftest import ROOT
 
-from tadlib.workbook import vocabularies
+from tadlib.workbook import papermill_arguments
 from tadlib.workbook.recipes import RECIPES
 from tadlib.workbook.stages import STAGES
 
@@ -51,7 +51,7 @@ def test_cells_hold_the_method_and_no_machinery(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_parameters_agree_with_the_vocabulary(path):
     for node in ast.parse(code(path)[0].source).body:
-        field = vocabularies.of(path.stem).model_fields[node.target.id]
+        field = papermill_arguments.vocabulary(path.stem).model_fields[node.target.id]
         default = ast.literal_eval(node.value)
         # None in a cell: the data set's recipe decides, which a value would beat
         recipes = path.stem != "detect" and any(node.target.id in recipe for recipe in RECIPES.values())

@@ -292,7 +292,7 @@ def test_rows_come_in_any_order(tmp_path):
 
 def test_the_command_prints_a_table_and_writes_every_number(tmp_path, capsys):
     truth, found = written(tmp_path)
-    words = ["evaluate", "--annotations", str(truth), "--detections", str(found), "--tiou", "0.5", "0.75"]
+    words = ["evaluate", "--annotations", str(truth), "--detections", str(found), "--tiou=0.5", "--tiou=0.75"]
     assert cli.main([*words, "--json", str(tmp_path / "out.json")]) == 0
     printed = capsys.readouterr().out
     assert "Diving                     50.00   50.00   50.00" in printed and "protocol plain" in printed
@@ -413,7 +413,7 @@ def test_a_file_that_is_not_there_is_named_with_its_option(option, tmp_path, cap
     truth, found = written(tmp_path)
     given = {"annotations": str(truth), "detections": str(found)} | {option: str(tmp_path / "nope")}
     assert cli.main(["evaluate", *(word for name, value in given.items() for word in (f"--{name}", value))]) == 2
-    assert f"tad: --{option} must be a file, there is none at '{tmp_path / 'nope'}'" in capsys.readouterr().err
+    assert f"Invalid value for '--{option}': File '{tmp_path / 'nope'}' does not exist" in capsys.readouterr().err
 
 
 def test_a_misspelt_protocol_is_named_before_anything_is_read(tmp_path, capsys):

@@ -141,25 +141,6 @@ def test_a_run_that_waits_for_another_batch_gives_up_with_its_own(home):
     assert said == [f"waiting for another run that is making {name}"] and not (home / "calls").is_file()
 
 
-def test_a_run_may_refuse_to_share(home):
-    for name in ("a", "b"):
-        assert stage_store.obtain("train", home / "outputs" / "e" / name, {}, way=stage_store.Way(share=False)) is None
-    assert executed(home) == ["train", "train"] and len(stored(home)) == 2
-
-
-def test_a_run_that_shares_leaves_one_alone_that_does_not(home, monkeypatch):
-    def execute(stage, target, *rest):
-        if not executed_while:
-            executed_while.append(True)
-            assert stage_store.obtain(stage, home / "outputs" / "e" / "b", {}) is None
-        return instant.execute(stage, target, *rest)
-
-    executed_while: list[bool] = []
-    monkeypatch.setattr(stage_store, "execute_notebook", execute)
-    assert stage_store.obtain("train", home / "outputs" / "e" / "a", {}, way=stage_store.Way(share=False)) is None
-    assert all((home / "outputs" / "e" / name / "train.ipynb").is_file() for name in "ab")
-
-
 def test_what_a_stage_depends_on():
     def trained(**given) -> str:
         return stages.key("train", given)

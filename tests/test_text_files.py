@@ -18,7 +18,7 @@ from tadlib.evaluation.result_file import as_text, evaluate, read_task
 from tadlib.evaluation.result_rows import read_classes
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words
-from tadlib.workbook import command_line, plans
+from tadlib.workbook import papermill_arguments, plans
 
 ENCODINGS = {"plain": "utf-8", "mark": "utf-8-sig", "two bytes": "utf-16"}
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
@@ -79,7 +79,7 @@ def test_a_class_list_means_the_same_however_it_was_saved(tmp_path, encoding):
         (
             "given.yaml",
             "epochs: 3\r\n",
-            lambda path: command_line.given_parameters([("-f", [str(path)])])["epochs"],
+            lambda path: papermill_arguments.given_parameters(["-f", str(path)])["epochs"],
             3,
         ),
     ],
@@ -94,7 +94,7 @@ def test_every_text_file_is_read_however_it_was_saved(tmp_path, name, content, r
 
 def test_a_parameter_file_of_two_bytes_a_letter_reaches_the_notebook(tmp_path):
     path = save(tmp_path / "given.yaml", "epochs: 3\nsplit: 50\n", "utf-16")
-    words = command_line.without_blocks(["papermill", "in.ipynb", "out.ipynb", "-f", str(path)], print)
+    words = papermill_arguments.without_blocks(["papermill", "in.ipynb", "out.ipynb", "-f", str(path)], print)
     assert "-f" not in words and yaml.safe_load(words[words.index("-y") + 1]) == {"epochs": 3, "split": 50}
 
 

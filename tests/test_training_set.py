@@ -13,7 +13,7 @@ from tadlib.detector.proposals import answer
 from tadlib.evaluation import metrics
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import command_line, runs, steps
+from tadlib.workbook import papermill_arguments, runs, steps
 from tadlib.workbook.params import Params
 from tadlib.workbook.steps import heads, watching
 from tadlib.workbook.steps.held_out import divided
@@ -159,7 +159,7 @@ def test_a_protocol_that_counts_no_action_of_the_training_videos_is_named(simula
 def test_the_second_evaluation_of_a_run_has_a_notebook_of_its_own(tmp_path):
     asked = ["papermill", str(ROOT / "notebooks" / "evaluate.ipynb"), "-p", "run_dir", str(tmp_path)]
     names = [
-        Path(command_line.complete([*asked[1:], *more], lambda text: None)[1]).name
+        Path(papermill_arguments.complete([*asked[1:], *more], lambda text: None)[1]).name
         for more in ([], ["-p", "evaluate_on", "training"])
     ]
     assert names == ["evaluate.ipynb", "evaluate_on_training.ipynb"]

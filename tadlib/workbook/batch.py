@@ -15,15 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
+from tqdm import tqdm
 
-from tadlib.files import note, read_json, write_json
+from tadlib.files import file_lock, note, read_json, write_json
 from tadlib.workbook import execution, executors, extraction, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.executors import LOST, Machines
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
-from tadlib.workbook.stage_store import FAILED, STOP, Way, obtain, place, relative
+from tadlib.workbook.stage_store import FAILED, STOP, Limits, obtain, relative, stored_at
 from tadlib.workbook.stages import STAGES
 
 Say = Callable[[str], None]
@@ -65,21 +66,20 @@ def _wanted(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def outlook(experiment: Experiment, way: Way, folder: Path | None) -> Iterator[str]:
+def preview(experiment: Experiment, folder: Path | None) -> Iterator[str]:
     """What executing a plan, going on in `folder`, would find there and have to make, in lines."""
     yield "in common: " + (", ".join(f"{name}={value}" for name, value in experiment.common.items()) or "nothing given")
     if folder:
         done = sum(_is_finished(folder / label) for label in experiment.runs)
         yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
     for stage in STAGES:
-        new = _home(experiment) / "new"
-        places = {place(stage, (folder or new) / label, given, way.share) for label, given in experiment.runs.items()}
+        places = {stored_at(stage, given) for given in experiment.runs.values()}
         made = sum(each.is_dir() for each in places)
         yield f"{stage}: {len(places)} for {len(experiment.runs)} runs" + f", {made} of them made already" * bool(made)
 
 
 def execute(
-    experiment: Experiment, folder: Path, way: Way, say: Say = print, machines: Machines | None = None
+    experiment: Experiment, folder: Path, limits: Limits, say: Say = print, machines: Machines | None = None
 ) -> dict[str, str]:
     """Run all stages of all runs; the status of each run: "finished", or "failed in STAGE: why".
 
@@ -88,22 +88,24 @@ def execute(
     """
     if machines is None:
         try:
-            with executors.here(way.jobs) as machines:
-                return execute(experiment, folder, way, say, machines)
+            with executors.local(limits.jobs) as machines:
+                return execute(experiment, folder, limits, say, machines)
         finally:
             execution.stopping.clear()  # no sooner than the threads have ended
-    way = replace(way, jobs=machines.jobs)
-    with _alone(folder):
+    limits = replace(limits, jobs=machines.jobs)
+    with _one_at_a_time(folder):
         (folder / STOP).unlink(missing_ok=True)
         shutil.rmtree(folder / FAILED, ignore_errors=True)  # what failed before is tried again
         batch = _Batch(folder, list(experiment.runs), say)
         with suppress(OSError):
             (folder / FAILED).mkdir()
         try:
-            if machines.elsewhere:
-                extraction.deal_out(experiment, folder, way, batch.say, machines.executor)
+            if machines.remote:
+                extraction.extract_missing(experiment, folder, limits, batch.say, machines.executor)
             root = str(runs.project_root())
-            calls = {label: (root, str(folder / label), experiment.runs[label], way) for label in in_order(experiment)}
+            calls = {
+                label: (root, str(folder / label), experiment.runs[label], limits) for label in in_order(experiment)
+            }
             with closing(executors.results(machines.executor, run_all_stages, calls)) as results:
                 for label, status in results:
                     batch.tell()
@@ -112,7 +114,7 @@ def execute(
         except BaseException:
             with suppress(OSError):
                 (folder / STOP).touch()
-            if not machines.elsewhere:
+            if not machines.remote:
                 execution.stop()
             raise
         finally:
@@ -121,9 +123,9 @@ def execute(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """A version's folder held by one batch; where no lock can be written, its runs will say what is wrong."""
-    lock = FileLock(folder / ".lock")
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Lock a version's folder; where no lock can be written, its runs will say what is wrong."""
+    lock = file_lock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -136,7 +138,7 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -> str:
+def run_all_stages(root: str, folder: str, given: Mapping[str, Any], limits: Limits) -> str:
     """Execute what is not finished of one run and tell it in the run's `run.log`; its status."""
     os.environ["TAD_ROOT"] = root  # a worker elsewhere may have been started anywhere
     target, stage = Path(folder), STAGES[0]
@@ -151,7 +153,7 @@ def run_all_stages(root: str, folder: str, given: Mapping[str, Any], way: Way) -
                 say(f"stopped before {stage}")
                 return f"stopped before {stage}"
             begun = time.monotonic()
-            reason = obtain(stage, target, given, way, say)
+            reason = obtain(stage, target, given, limits, say)
             if reason is not None:
                 return f"{LOST if INTERRUPTED in reason else 'failed'} in {stage}: {reason}"
             say(f"{stage} done in {time.monotonic() - begun:.0f} s")
@@ -173,13 +175,6 @@ def in_order(experiment: Experiment) -> list[str]:
 
 def _is_finished(run: Path) -> bool:
     return all(finished(run / f"{stage}.ipynb") for stage in STAGES)
-
-
-def duration(seconds: float) -> str:
-    """A time that people read: 40 s, 12 min, 3.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass
@@ -221,7 +216,7 @@ class _Batch:
         self.status[label] = status
         worked, left = len(self.status.keys() - self.skipped), len(set(self.labels) - self.skipped - set(self.status))
         about = (time.monotonic() - self.started) / max(worked, 1) * left
-        rest = f", about {duration(about)} left" if worked and left else ""
+        rest = f", about {tqdm.format_interval(about)} left" if worked and left else ""
         self.say(f"{label}: {status} ({len(self.status)} of {len(self.labels)} runs{rest})")
         try:
             record = read_json(self.folder / "experiment.json")

@@ -1,43 +1,33 @@
-"""`tad run | list | report | evaluate | doctor`: experiments from the command line."""
+"""`tad run | list | report | evaluate | doctor`: experiments from the command line.
 
-import argparse
+Every command imports what it needs when it is called, so that `tad --help` answers at once.
+"""
+
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+
+import click
+
+FILE = click.Path(exists=True, dir_okay=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, 1 if a run failed, 2 for what cannot be run at all."""
-    parser = argparse.ArgumentParser(
-        prog="tad", description="Run and compare experiments of the zero-shot TAD workbook."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="execute every run of experiment files, skipping what is finished")
-    run.add_argument("experiments", nargs="+", help="flat YAML files, for example params/demo.yaml")
-    _run_options(run)
-    listing = commands.add_parser(
-        "list", help="experiments below outputs/, their versions, status and headline numbers"
-    )
-    listing.add_argument(
-        "folder", nargs="?", default="outputs", help="where to look (default outputs); of one experiment every run"
-    )
-    report = commands.add_parser("report", help="compare runs: an executed notebook, a page, the lab log")
-    report.add_argument("experiments", nargs="+", help="folders of runs or experiments, for example outputs/demo")
-    report.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="baseline, metric, together")
-    _evaluate_options(commands.add_parser("evaluate", help="score a result file against an annotation file"))
-    commands.add_parser("doctor", help="what is installed, what computes, where data is, what is missing")
-    options = parser.parse_args(argv)
     try:
-        return {"run": _run, "list": _list, "report": _report, "evaluate": _evaluate, "doctor": _doctor}[
-            options.command
-        ](options)
-    except BrokenPipeError:  # who reads it, like `head`, has enough
+        with tad.make_context("tad", list(sys.argv[1:] if argv is None else argv)) as context:
+            return tad.invoke(context)
+    except click.exceptions.Exit as done:  # --help
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:  # the reader, like `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE if options.command == "run" else 0  # a batch is cut short
+        return 128 + signal.SIGPIPE if "run" in (argv or sys.argv)[:2] else 0  # a batch is cut short
     except (ValueError, RuntimeError, OSError) as error:
         print(f"tad: {error}", file=sys.stderr)
         return 2
@@ -46,182 +36,177 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--jobs", type=_at_least(1), default=1, help="runs at the same time (default 1)")
-    run.add_argument("--retries", type=_at_least(0), default=0, help="times a failed stage is tried again (default 0)")
-    run.add_argument("--new", action="store_true", help="start a new version even if the latest can be continued")
-    run.add_argument("--dry-run", action="store_true", help="show the planned runs, what they share, and stop")
-    run.add_argument("--quick", action="store_true", help="a tiny size: two epochs, one seed and one class split")
-    run.add_argument("--no-share", action="store_true", help="let every run execute all its stages itself")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a parameter of every run, swept or not; several values with commas",
-    )
-    run.add_argument("--base", default="", metavar="FILE", help="ask the question on what another file holds in common")
-    where = run.add_mutually_exclusive_group()
-    where.add_argument(
-        "--scheduler", default="", metavar="FILE|ADDRESS", help="give the runs to a running Dask cluster"
-    )
-    where.add_argument(
-        "--slurm",
-        action="append",
-        metavar="NAME=VALUE",
-        help="make every run a job of SLURM, with this option of sbatch; `--slurm local` makes processes here",
-    )
-    run.add_argument("--gpus", type=_at_least(0), default=0, help="GPUs elsewhere that one run needs (default 0)")
-    run.add_argument("--track", choices=("mlflow", "tensorboard"), help="tell a tracker about every finished run")
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def tad() -> None:
+    """Run and compare experiments of the zero-shot TAD workbook."""
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(word: str) -> int:
-        if not word.isdecimal() or int(word) < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number >= {least}, got {word!r}")
-        return int(word)
+@tad.command()
+@click.argument("experiments", nargs=-1, required=True)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
+@click.option(
+    "--retries", type=click.IntRange(0), default=0, show_default=True, help="Times a failed stage is tried again."
+)
+@click.option("--new", is_flag=True, help="Start a new version even if the latest can be continued.")
+@click.option("--dry-run", is_flag=True, help="Show the planned runs, what they share, and stop.")
+@click.option("--quick", is_flag=True, help="A tiny size: two epochs, one seed and one class split.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a parameter of every run, swept or not; several values with commas.",
+)
+@click.option("--base", default="", metavar="FILE", help="Ask the question on what another file holds in common.")
+@click.option("--scheduler", default="", metavar="FILE|ADDRESS", help="Give the runs to a running Dask cluster.")
+@click.option(
+    "--slurm",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Make every run a job of SLURM, with this option of sbatch; `--slurm local` makes processes here.",
+)
+@click.option(
+    "--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs of another machine that one run needs."
+)
+@click.option("--track", type=click.Choice(["mlflow", "tensorboard"]), help="Tell a tracker about every finished run.")
+def run(  # noqa: PLR0913  each is an option
+    experiments, jobs, retries, new, dry_run, quick, changes, base, scheduler, slurm, gpus, track
+) -> int:
+    """Execute every run of experiment files, skipping what is finished.
 
-    return number
+    EXPERIMENTS are flat YAML files, for example params/demo.yaml.
+    """
+    from tadlib.workbook import batch, executors, plans, reporting, tracking
+    from tadlib.workbook.params import Params
+
+    if scheduler and slurm:
+        raise click.UsageError("--scheduler and --slurm exclude each other: give the runs to one of them")
+    changed = parse_changes(changes, Params.free_text())
+    planned = [plans.plan(path, changed, quick, base) for path in experiments]
+    limits = batch.Limits(jobs, retries)
+    for each in planned:
+        print(plans.listing(each))
+        if dry_run:
+            print(*batch.preview(each, None if new else batch.continued(each)), sep="\n")
+    if dry_run:
+        return 0
+    if track:
+        tracking.require(track)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+    ended: list[reporting.Ended] = []
+    elsewhere = executors.dask(scheduler, gpus) if scheduler else executors.slurm(slurm, gpus) if slurm else None
+    with elsewhere or nullcontext() as machines:
+        for each in planned:
+            try:
+                folder = batch.version_dir(each, new)
+                print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
+                ended.append((each.name, folder, batch.execute(each, folder, limits, _say, machines)))
+            except BrokenPipeError:
+                raise
+            except OSError as error:  # a full disk, say: the other files may still have room
+                print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
+    return max(reporting.conclude(ended, track, _say), int(len(ended) < len(planned)))
 
 
-def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
-    evaluate.add_argument("--annotations", required=True, help="true actions: ActivityNet's JSON or CSV, plain or .gz")
-    evaluate.add_argument("--detections", required=True, help="detections: ActivityNet's JSON or CSV, plain or .gz")
-    evaluate.add_argument("--subset", default="", help="count the videos of this subset only, for example test")
-    evaluate.add_argument("--classes", default="", metavar="FILE", help="count these classes only, one name a line")
-    evaluate.add_argument("--seen", default="", metavar="FILE", help="classes trained on, where they compete as well")
-    evaluate.add_argument("--against", default="", metavar="RESULTS", help="say whether these detections are worse")
-    evaluate.add_argument(
-        "--protocol", default="plain", help="plain, strict, gap, t3al, opentad or thumos-toolkit (default plain)"
-    )
-    evaluate.add_argument("--tiou", type=float, nargs="+", default=[], help="thresholds (default: the benchmark's)")
-    evaluate.add_argument(
-        "--stride",
-        type=_at_least(1),
-        help="frames up to which protocol gap takes an action for short (default: 8 for THUMOS14, else a second)",
-    )
-    evaluate.add_argument("--ties", choices=("stable", "peer"), default="stable", help="order of equal scores")
-    evaluate.add_argument("--drop-bad", action="store_true", help="leave rows out that cannot be right, and count them")
-    evaluate.add_argument("--json", default="", metavar="OUT", help="write every number with full precision")
+@tad.command("list")
+@click.argument("folder", default="outputs")
+def list_runs(folder: str) -> int:
+    """Show what is below FOLDER (default outputs): versions of experiments with their numbers, or runs of one."""
+    from tadlib.workbook import comparison, runs
+
+    print(*comparison.listing(runs.resolve(folder)), sep="\n")
+    return 0
 
 
-def _evaluate(options: argparse.Namespace) -> int:
+@tad.command()
+@click.argument("experiments", nargs=-1, required=True)
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="baseline, metric, together")
+def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
+    """Compare runs: an executed notebook, a page, the lab log.
+
+    EXPERIMENTS are folders of runs or experiments, for example outputs/demo.
+    """
+    from tadlib.workbook import reporting
+    from tadlib.workbook.report_params import ReportParams
+
+    print("report:", reporting.report(experiments, parse_changes(changes, ReportParams.free_text()), _say))
+    return 0
+
+
+@tad.command()
+@click.option("--annotations", type=FILE, required=True, help="True actions: ActivityNet's JSON or CSV, plain or .gz.")
+@click.option("--detections", type=FILE, required=True, help="Detections: ActivityNet's JSON or CSV, plain or .gz.")
+@click.option("--subset", default="", help="Count the videos of this subset only, for example test.")
+@click.option("--classes", type=FILE, help="Count these classes only, one name a line.")
+@click.option("--seen", type=FILE, help="Classes trained on, where they compete as well.")
+@click.option("--against", type=FILE, help="Say whether these detections are worse.")
+@click.option(
+    "--protocol", default="plain", show_default=True, help="plain, strict, gap, t3al, opentad or thumos-toolkit."
+)
+@click.option("--tiou", "tious", type=float, multiple=True, help="A threshold; may be repeated.  [the benchmark's]")
+@click.option(
+    "--stride",
+    type=click.IntRange(1),
+    help="Frames up to which protocol gap takes an action for short.  [8 for THUMOS14, else a second]",
+)
+@click.option("--ties", type=click.Choice(["stable", "peer"]), default="stable", help="Order of equal scores.")
+@click.option("--drop-bad", is_flag=True, help="Leave rows out that cannot be right, and count them.")
+@click.option("--json", "target", default="", metavar="OUT", help="Write every number with full precision.")
+def evaluate(detections: str, against: str | None, ties: str, drop_bad: bool, target: str, **asked) -> int:
+    """Score a result file against an annotation file."""
     from tadlib.data.checks import nearest
     from tadlib.evaluation import result_file
     from tadlib.evaluation.protocols import PROTOCOLS
     from tadlib.files import write_json
 
-    for name in ("annotations", "detections", "classes", "seen", "against"):
-        file = getattr(options, name)
-        if file and (not Path(file).exists() or Path(file).is_dir()):
-            raise ValueError(f"--{name} must be a file, there is none at {file!r}")
-    if options.protocol not in PROTOCOLS:
-        raise ValueError(f"--protocol is unknown: {options.protocol!r}{nearest(options.protocol, PROTOCOLS)}")
-    task = result_file.read_task(
-        options.annotations,
-        subset=options.subset,
-        classes=options.classes,
-        seen=options.seen,
-        protocol=options.protocol,
-        tious=options.tiou,
-        stride=options.stride,
-        drop_bad=options.drop_bad,
-    )
-    result = result_file.evaluate(task, options.detections, ties=options.ties, drop_bad=options.drop_bad)
+    if asked["protocol"] not in PROTOCOLS:
+        raise ValueError(f"--protocol is unknown: {asked['protocol']!r}{nearest(asked['protocol'], PROTOCOLS)}")
+    task = result_file.read_task(**asked, drop_bad=drop_bad)
+    result = result_file.evaluate(task, detections, ties=ties, drop_bad=drop_bad)
     print(*result_file.as_text(result), sep="\n")
-    if options.against:
-        told = result_file.against(task, options.detections, options.against, drop_bad=options.drop_bad)
+    if against:
+        told = result_file.against(task, detections, against, drop_bad=drop_bad)
         result["against"] = told._asdict()
         span = f"[{100 * told.low:+.2f}, {100 * told.high:+.2f}]"
-        print(f"against {options.against}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
-    if options.json:
-        write_json(options.json, result)
+        print(f"against {against}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
+    if target:
+        write_json(target, result)
     return 0
 
 
-def _doctor(options: argparse.Namespace) -> int:
+@tad.command()
+def doctor() -> int:
+    """Say what is installed, what computes, where data is and what is missing."""
     from tadlib.workbook import doctor
 
     return doctor.main()
 
 
-def _run(options: argparse.Namespace) -> int:
-    from tadlib.workbook import batch, plans, reporting, tracking
-    from tadlib.workbook.params import Params
+def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, object]:
+    """Name -> value of every `--set NAME=VALUE`: of `free` text as it stands, else typed as YAML types it."""
+    import yaml
 
-    changes = _changes(options.set, Params.free_text())
-    planned = [plans.plan(path, changes, options.quick, options.base) for path in options.experiments]
-    way = batch.Way(options.jobs, options.retries, not options.no_share)
-    for each in planned:
-        print(plans.listing(each))
-        if options.dry_run:
-            print(*batch.outlook(each, way, None if options.new else batch.continued(each)), sep="\n")
-    if options.dry_run:
-        return 0
-    if options.track:
-        tracking.require(options.track)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-    ended: list[reporting.Ended] = []
-    with _machines(options) as machines:
-        for each in planned:
-            try:
-                folder = batch.version_dir(each, options.new)
-                print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
-                ended.append((each.name, folder, batch.execute(each, folder, way, _say, machines)))
-            except BrokenPipeError:
-                raise
-            except OSError as error:  # a full disk, say: the other files may still have room
-                print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
-    return max(reporting.conclude(ended, options.track, _say), int(len(ended) < len(planned)))
-
-
-def _machines(options: argparse.Namespace) -> AbstractContextManager:
-    from tadlib.workbook import executors
-
-    if options.scheduler:
-        return executors.dask(options.scheduler, options.gpus)
-    return executors.slurm(options.slurm, options.gpus) if options.slurm else nullcontext()
+    changes: dict[str, object] = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        if not sign:
+            raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
+        try:
+            as_it_stands = name in free and text[:1] not in ("[", "'", '"')
+            value = text if as_it_stands else yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"--set {name} must be a value as YAML writes it, got {text!r}") from None
+        if name in changes:
+            raise ValueError(f"--set {name} is given twice, as {changes[name]!r} and {value!r}: keep one of them")
+        changes[name] = value
+    return changes
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _changes(words: Sequence[str], free: Collection[str]) -> dict[str, object]:
-    """Name -> value of every `--set NAME=VALUE`: of `free` text as it stands, else typed as YAML types it."""
-    import yaml
-
-    changes: dict[str, object] = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not sign:
-            raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
-        if name in free and value[:1] not in ("[", "'", '"'):
-            changes[name] = value
-            continue
-        try:
-            changes[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError(f"--set {name} must be a value as YAML writes it, got {value!r}") from None
-    return changes
-
-
 def _interrupt(*_: object) -> None:
     """End as Ctrl-C does, also where a background shell made this process deaf to Ctrl-C itself."""
     raise KeyboardInterrupt
-
-
-def _list(options: argparse.Namespace) -> int:
-    from tadlib.workbook import comparison, runs
-
-    print(*comparison.listing(runs.resolve(options.folder)), sep="\n")
-    return 0
-
-
-def _report(options: argparse.Namespace) -> int:
-    from tadlib.workbook import reporting
-    from tadlib.workbook.report_params import ReportParams
-
-    print("report:", reporting.report(options.experiments, _changes(options.set, ReportParams.free_text()), _say))
-    return 0

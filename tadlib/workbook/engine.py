@@ -20,7 +20,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import write_ipynb
 from traitlets.config import Config
 
-from tadlib.workbook import command_line
+from tadlib.workbook import papermill_arguments
 
 LONGEST = 80  # bytes of a folder for sockets: with their own names paths may have 103 on some systems, 107 on others
 
@@ -56,10 +56,8 @@ class TadEngine(NBClientEngine):
 
 def _check(nb: NotebookNode) -> None:
     """Stop on parameters outside the vocabulary, for those who call papermill from Python."""
-    from tadlib.workbook import vocabularies
-
     given = nb.metadata.get("papermill", {}).get("parameters", {})
-    vocabularies.check(nb.metadata.tadlib.get("stage", ""), given)
+    papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)
 
 
 @contextmanager
@@ -119,4 +117,4 @@ def _tell(nb: NotebookNode, stopped: BaseException) -> None:
 
 
 papermill_engines.register(None, TadEngine)
-command_line.install()
+papermill_arguments.install()

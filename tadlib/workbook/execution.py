@@ -168,20 +168,17 @@ def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     return {}
 
 
+def status_of(path: Path) -> Status:
+    """What happened to the notebook in a file."""
+    try:
+        return status(nbformat.read(path, as_version=4))
+    except (ValueError, AttributeError):  # torn by a full disk or a power cut
+        return Status(UNFINISHED, UNREADABLE, ())
+
+
 def failure(path: Path) -> str | None:
     """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
-    try:
-        return status(nbformat.read(path, as_version=4)).reason or None
-    except (ValueError, AttributeError):  # torn by a full disk or a power cut
-        return UNREADABLE
-
-
-def has_failed(path: Path) -> bool:
-    """Whether an error ended a notebook, not what stopped it from outside."""
-    try:
-        return status(nbformat.read(path, as_version=4)).word == FAILED
-    except (ValueError, AttributeError):
-        return False
+    return status_of(path).reason or None
 
 
 def finished(notebook: Path) -> bool:

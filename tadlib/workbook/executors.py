@@ -25,14 +25,14 @@ class Machines(NamedTuple):
 
     executor: Executor
     jobs: int = 1  # runs that share the cores of one machine
-    elsewhere: bool = True
+    remote: bool = True
 
 
 @contextmanager
-def here(jobs: int) -> Iterator[Machines]:
+def local(jobs: int) -> Iterator[Machines]:
     """Threads of this process, each of which waits for the processes of a run."""
     with ThreadPoolExecutor(jobs) as executor:
-        yield Machines(executor, jobs, elsewhere=False)
+        yield Machines(executor, jobs, remote=False)
 
 
 @contextmanager

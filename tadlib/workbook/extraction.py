@@ -17,14 +17,14 @@ from typing import Any
 from tadlib.workbook import execution, executors, runs
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
-from tadlib.workbook.stage_store import STOP, Way
+from tadlib.workbook.stage_store import STOP, Limits
 
 SHARE = 32  # videos: so many that loading an encoder does not count, so few that workers end at about the same time
 MADE_FROM = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
 Say = Callable[[str], None]
 
 
-def deal_out(experiment: Experiment, folder: Path, way: Way, say: Say, executor: Executor) -> None:
+def extract_missing(experiment: Experiment, folder: Path, limits: Limits, say: Say, executor: Executor) -> None:
     """Let the workers of an executor make what features the runs of an experiment lack, and wait until they have.
 
     `folder` is that of the version, where the file of the end of a batch is looked for.
@@ -32,13 +32,13 @@ def deal_out(experiment: Experiment, folder: Path, way: Way, say: Say, executor:
     every = [Params.read(given) for given in experiment.runs.values()]
     wanted = [params.model_dump(include=MADE_FROM) for params in every if params.features == "auto"]
     for given in {json.dumps(each, sort_keys=True): each for each in wanted}.values():
-        _deal_out(given, str(folder), way, say, executor)
+        _extract(given, str(folder), limits, say, executor)
 
 
-def _deal_out(given: Mapping[str, Any], folder: str, way: Way, say: Say, executor: Executor) -> None:
+def _extract(given: Mapping[str, Any], folder: str, limits: Limits, say: Say, executor: Executor) -> None:
     asked = {"given": dict(given)}
     words = (str(runs.project_root()), folder)
-    with closing(executors.results(executor, work, {"lacking": (*words, asked, way)})) as answers:
+    with closing(executors.results(executor, work, {"lacking": (*words, asked, limits)})) as answers:
         (told,) = [answer for label, answer in answers if label]
     status, _, found = told.partition(": ")
     if status != "lacking":
@@ -49,7 +49,7 @@ def _deal_out(given: Mapping[str, Any], folder: str, way: Way, say: Say, executo
     if len(shares) < 2:  # nothing is missing, or what one worker makes as well
         return
     say(f"features: {len(lacking)} videos of {given['dataset']} in {len(shares)} shares ...")
-    done, calls = 0, {start: (*words, asked | {"videos": videos}, way) for start, videos in shares.items()}
+    done, calls = 0, {start: (*words, asked | {"videos": videos}, limits) for start, videos in shares.items()}
     with closing(executors.results(executor, work, calls)) as answers:
         for start, answer in answers:
             if start:
@@ -57,7 +57,7 @@ def _deal_out(given: Mapping[str, Any], folder: str, way: Way, say: Say, executo
                 say(f"features: {done} of {len(lacking)} videos, {answer}")
 
 
-def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
+def work(root: str, folder: str, asked: Mapping[str, Any], limits: Limits) -> str:
     """What a worker does: encode the `videos` that are asked for, or tell which of all lack features; how it ended."""
     if (Path(folder) / STOP).exists():
         return "stopped before it began"
@@ -66,7 +66,7 @@ def work(root: str, folder: str, asked: Mapping[str, Any], way: Way) -> str:
         input=json.dumps(asked),
         capture_output=True,
         text=True,
-        env=execution.environment(way.jobs) | {"TAD_ROOT": root},
+        env=execution.environment(limits.jobs) | {"TAD_ROOT": root},
         preexec_fn=execution.end_with_parent,
     )
     if ended.returncode in execution.ENDED:

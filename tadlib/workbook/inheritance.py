@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.data import datasets
-from tadlib.workbook import checkpoints, runs, stages
+from tadlib.workbook import runs, stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
@@ -47,6 +47,8 @@ def earlier(stage: str, folder: Path) -> dict[str, Params]:
 
     A checkpoint without a record, which was brought from elsewhere, knows those of its training.
     """
+    from tadlib.workbook import checkpoints  # torch comes with it, which a misspelt parameter need not wait for
+
     records, found = runs.records(folder), {}
     for other in STAGES[: STAGES.index(stage)] or STAGES[1:]:
         if records.get(other, {}).get("status") == "finished":

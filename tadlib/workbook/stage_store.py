@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tadlib.files import Progress, beside, digest, locked, read_json, write_json
+from tadlib.files import Progress, beside, locked, read_json, write_json
 from tadlib.workbook import execution, runs, stages
 from tadlib.workbook.evaluations import record_name
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
@@ -26,27 +26,27 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Way:
-    """How runs are executed: so many at once, failed stages so often again, with stages shared or not."""
+class Limits:
+    """How runs are executed: so many at once, failed stages so often again."""
 
     jobs: int = 1
     retries: int = 0
-    share: bool = True
 
 
-def place(stage: str, folder: Path, given: Mapping[str, Any], share: bool = True) -> Path:
-    """Where the stage of a run lies, or will lie; a run that shares nothing has places of its own."""
+def stored_at(stage: str, given: Mapping[str, Any]) -> Path:
+    """Where the stage of a run lies, or will lie."""
     key = stages.key(stage, given, runs.device_name(Params.read(given).device))
-    own = "" if share else f".{digest(relative(folder))}"
-    return runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}{own}"
+    return runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
 
 
-def obtain(stage: str, folder: Path, given: Mapping[str, Any], way: Way = Way(), say: Say = print) -> str | None:
+def obtain(
+    stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = Limits(), say: Say = print
+) -> str | None:
     """See that a run's folder has a stage, which is there or is made now; None, or why it failed.
 
     Of several runs that want it at once one makes it and the others wait.
     """
-    store = place(stage, folder, given, way.share)
+    store = stored_at(stage, given)
     failed = folder.parent / FAILED / f"{store.name}.json"
     try:
         with locked(store, _patience(folder, say)):
@@ -54,13 +54,13 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], way: Way = Way(),
                 say(f"{stage} is shared: {relative(store)}")
             elif failed.is_file():
                 return read_json(failed)
-            elif (reason := _make(stage, store, folder, given, way, say)) is not None:
+            elif (reason := _make(stage, store, folder, given, limits, say)) is not None:
                 if failed.parent.is_dir() and INTERRUPTED not in reason:
                     write_json(failed, f"{reason} (as in {folder.name})")
                 return reason
     except _Stopped:
         return f"{INTERRUPTED}: {stage} was not begun"
-    _take(stage, store, folder, given)
+    _give(stage, store, folder, given)
     return None
 
 
@@ -82,16 +82,16 @@ def _patience(folder: Path, say: Say) -> Progress:
     return wait
 
 
-def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], way: Way, say: Say) -> str | None:
+def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], limits: Limits, say: Say) -> str | None:
     """Execute a stage until it succeeds or was tried often enough; None, or why it failed."""
-    for left in range(way.retries, -1, -1):
+    for left in range(limits.retries, -1, -1):
         for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
             shutil.rmtree(stale, ignore_errors=True)
         # a dying maker may still write into its own; the last folder is what the notebook calls its run
         attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
         say(f"{stage} ...")
         try:
-            reason = _attempt(stage, attempt, folder, given, way.jobs)
+            reason = _attempt(stage, attempt, folder, given, limits.jobs)
             if reason is None:
                 os.rename(attempt, store)
                 return None
@@ -112,7 +112,7 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
     earlier = runs.records(folder)
     for other in stages.STAGES[: stages.STAGES.index(stage)]:
         for file in earlier.get(other, {}).get("files", []):
-            refer(folder / file, attempt / file)
+            link_or_copy(folder / file, attempt / file)
     if earlier:
         write_json(attempt / "run.json", earlier)
     before = {path: path.stat().st_mtime_ns for path in attempt.rglob("*") if path.is_file()}
@@ -137,16 +137,16 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
     return None
 
 
-def _take(stage: str, store: Path, folder: Path, given: Mapping[str, Any]) -> None:
+def _give(stage: str, store: Path, folder: Path, given: Mapping[str, Any]) -> None:
     """Give a run a finished stage: files, record, and last of all the notebook, which says that it is there."""
     record = runs.records(store)[record_name(stage, Params.read(given))]
     for file in record["files"]:
-        refer(store / file, folder / file)
+        link_or_copy(store / file, folder / file)
     _record(folder, stage, record | {"made_in": relative(store)}, given)
-    refer(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")
+    link_or_copy(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")
 
 
-def refer(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """Put a relative link to a file, or a copy where the disk has no links, in place of what was there."""
     temporary = beside(target)
     try:

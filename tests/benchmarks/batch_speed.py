@@ -1,12 +1,13 @@
 """What running two at a time gains: `python tests/benchmarks/batch_speed.py [NAME=VALUE ...]`.
 
-The same small runs are executed one after the other and then two at a time, with all notebooks, nothing shared and
-the cores divided among them. Each batch has a process of its own, as `tad run` has: libraries settle how many threads
+The same small runs are executed one after the other and then two at a time, with all notebooks and the cores
+divided among them. Each batch has a process of its own, as `tad run` has: libraries settle how many threads
 they take when they are loaded. Wants a quiet machine; the exit status says whether the gain is what we want.
 """
 
 import multiprocessing
 import os
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from tadlib.workbook import batch as batches
 from tadlib.workbook import execution
-from tadlib.workbook.command_line import typed
+from tadlib.workbook.papermill_arguments import typed
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
 
@@ -26,13 +27,14 @@ WANTED = 1.6  # times as fast, two at a time
 
 def batch(runs: int, jobs: int, given: Mapping[str, Any]) -> float:
     """The seconds that so many runs take, so many at once; raises RuntimeError for one that fails."""
-    planned = {f"seed-{seed}": {**given, "seed": seed} for seed in range(runs)}
+    first = secrets.randbelow(10**6)  # seeds that no run had, whose trainings would be shared
+    planned = {f"seed-{seed}": {**given, "seed": seed} for seed in range(first, first + runs)}
     for parameters in planned.values():
         Params.check(parameters)
     experiment = Experiment("benchmark", "benchmark", "What does running several at a time gain?", planned)
     folder = batches.version_dir(experiment, new=True)
     started = time.perf_counter()
-    status = batches.execute(experiment, folder, batches.Way(jobs, share=False), say=lambda text: None)
+    status = batches.execute(experiment, folder, batches.Limits(jobs), say=lambda text: None)
     seconds = time.perf_counter() - started
     for label, text in status.items():
         if text != "finished":

@@ -1,4 +1,4 @@
-"""What `papermill notebooks/train.ipynb -p split 50` lacks: an output path, and a check before anything runs.
+"""Arguments of `papermill notebooks/train.ipynb -p split 50`: checked, and completed with an output path.
 
 Papermill imports every engine entry point before its command line reads `sys.argv`. Without an output path stock
 papermill fails on a terminal, prints the notebook elsewhere, and takes a pipe on stdin for the notebook and the path
@@ -10,42 +10,45 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import click
 import yaml
 
-# papermill's options by how many values they take; a test compares them with papermill's own table
-TWO_VALUES = {"-p", "--parameters", "-r", "--parameters_raw"}
-ONE_VALUE = {
-    "-f", "--parameters_file", "-y", "--parameters_yaml", "-b", "--parameters_base64", "--engine",
-    "--autosave-cell-every", "-k", "--kernel", "-l", "--language", "--cwd", "--stdout-file", "--stderr-file",
-    "--log-level", "--start-timeout", "--start_timeout", "--execution-timeout",
-}  # fmt: skip
-LAYERS = {"-f", "--parameters_file", "-y", "--parameters_yaml"}  # what may hold the blocks of a plan
+# papermill's options that take values; a test compares them with papermill's own table
+PAIRS = ("-p --parameters", "-r --parameters_raw")
+SINGLE = (
+    "-b --parameters_base64", "-f --parameters_file", "-y --parameters_yaml", "--engine", "--autosave-cell-every",
+    "-k --kernel", "-l --language", "--cwd", "--stdout-file", "--stderr-file", "--log-level",
+    "--start-timeout --start_timeout", "--execution-timeout",
+)  # fmt: skip
+OPTIONS = [
+    *(click.Option(names.split(), nargs=2, multiple=True) for names in PAIRS),
+    *(click.Option(names.split(), multiple=True) for names in SINGLE),
+]
+PARSER = click.Command(
+    "papermill",
+    params=[click.Argument(["words"], nargs=-1), *OPTIONS],
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+)
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how a file begins that papermill, which reads UTF-8 alone, cannot read itself
 INFORMATIVE = {"--help-notebook", "-h", "--help", "--version"}
 
 
-def parse(argv: Sequence[str]) -> tuple[list[int], list[tuple[str, list[str]]]]:
-    """Places of the positional words, and the options with their values, in order."""
-    places, options, place = [], [], 0
-    while place < len(argv):
-        word = argv[place]
-        if word == "--":
-            return places + list(range(place + 1, len(argv))), options
-        if word == "-" or not word.startswith("-"):
-            places.append(place)
-            place += 1
-            continue
-        name, _, joined = word.partition("=")
-        if not word.startswith("--"):  # the value may stand right behind the letter: -fbase.yaml
-            name, joined = word[:2], word[2:]
-        count = (2 if name in TWO_VALUES else int(name in ONE_VALUE)) - bool(joined)
-        options.append((name, [joined] * bool(joined) + list(argv[place + 1 : place + 1 + max(count, 0)])))
-        place += 1 + max(count, 0)
-    return places, options
+def parse(argv: Sequence[str]) -> dict[str, list]:
+    """Papermill's arguments: `paths`, `flags`, and the values of every other option by its long name.
+
+    What is wrong with them is left to papermill to say.
+    """
+    found = PARSER.make_context("papermill", list(argv), resilient_parsing=True).params
+    words = found.pop("words")
+    flags = [word for word in words if word.startswith("-") and word != "-"]
+    options = {name: list(values or ()) for name, values in found.items()}
+    return {"paths": [word for word in words if word not in flags], "flags": flags, **options}
 
 
 def stage_of(notebook: str) -> str | None:
@@ -56,29 +59,18 @@ def stage_of(notebook: str) -> str | None:
         return None
 
 
-def given_parameters(options: Sequence[tuple[str, list[str]]]) -> dict[str, object]:
-    """The parameters papermill will inject, by its own order: -b, then files, then -y, then -p, then -r."""
+def given_parameters(argv: Sequence[str]) -> dict[str, object]:
+    """The parameters papermill will inject, in its own order."""
     from tadlib.files import text_of, yaml_in  # numpy comes with it, which no process needs that only looks around
 
-    given: dict[str, object] = {}
-    ranks = (
-        ("-b", "--parameters_base64"),
-        ("-f", "--parameters_file"),
-        ("-y", "--parameters_yaml"),
-        ("-p", "--parameters"),
-        ("-r", "--parameters_raw"),
-    )
-    for names in ranks:
-        for name, values in options:
-            if name not in names or not values:
-                continue
-            if names[0] == "-f":
-                given |= yaml_in(text_of(values[0]), values[0])
-            elif names[0] in ("-y", "-b"):
-                given |= yaml_in(values[0] if names[0] == "-y" else base64.b64decode(values[0]).decode(), name)
-            else:
-                given[values[0]] = typed(values[1]) if names[0] == "-p" else values[1]
-    return given
+    found, given = parse(argv), {}
+    for text in found["parameters_base64"]:
+        given |= yaml_in(base64.b64decode(text).decode(), "-b")
+    for path in found["parameters_file"]:
+        given |= yaml_in(text_of(path), path)
+    for text in found["parameters_yaml"]:
+        given |= yaml_in(text, "-y")
+    return given | {name: typed(value) for name, value in found["parameters"]} | dict(found["parameters_raw"])
 
 
 def typed(word: str) -> object:
@@ -89,26 +81,44 @@ def typed(word: str) -> object:
     return {"True": True, "False": False, "None": None}.get(word, word)
 
 
+def vocabulary(notebook: str) -> type:
+    """The parameters that a notebook takes, by its name (`metadata.tadlib.stage`)."""
+    if notebook == "detect":
+        from tadlib.workbook.asking import Asking as Parameters
+    elif notebook == "report":
+        from tadlib.workbook.report_params import ReportParams as Parameters
+    else:
+        from tadlib.workbook.params import Params as Parameters
+    return Parameters
+
+
+def check(notebook: str, given: Mapping[str, Any]) -> Any:
+    """The parameters of a notebook from what was given; a stage takes the rest from the run that it goes on with."""
+    from tadlib.workbook import inheritance
+    from tadlib.workbook.stages import STAGES
+
+    return inheritance.complete(notebook, given) if notebook in STAGES else vocabulary(notebook).check(given)
+
+
 def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """Papermill's arguments with what is missing for a notebook of this project.
 
     Raises ValueError, in one sentence, for parameters that are not in the vocabulary and for an output that would
     overwrite the source or a finished notebook.
     """
-    places, options = parse(argv)
-    if not places or INFORMATIVE & {name for name, _ in options} or (stage := stage_of(argv[places[0]])) is None:
+    found = parse(argv)
+    paths = found["paths"]
+    if not paths or INFORMATIVE & set(found["flags"]) or (stage := stage_of(paths[0])) is None:
         return list(argv)
-    from tadlib.workbook import runs, vocabularies
+    from tadlib.workbook import runs
 
     argv = without_blocks(argv, say)
-    places, options = parse(argv)
-    source = Path(argv[places[0]])
-    given = given_parameters(options)
-    params = vocabularies.check(stage, given)
+    source, given = Path(paths[0]), given_parameters(argv)
+    params = check(stage, given)
     name = params.writes_to
     chosen = getattr(params, name)
-    if len(places) > 1:
-        _make_way(source, Path(argv[places[1]]), say)
+    if len(paths) > 1:
+        _make_way(source, Path(paths[1]), say)
         return list(argv)
     tag = "_".join([source.stem, *(f"{word}-{value}" for word, value in given.items() if word != name)])
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)[:60]
@@ -128,32 +138,30 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     known = folder.relative_to(root) if not chosen and runs.project_root() == root else folder
     extra = [] if chosen else ["-p", name, str(known)]
     shown = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
-    place = places[0] + 1
+    place = argv.index(paths[0]) + 1
     return [*argv[:place], str(shown), *argv[place:], *extra]
 
 
 def without_blocks(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """The arguments without what a plan varies (`sweep:` and its like), which one notebook cannot: said in one line.
 
-    A file that holds such a block gives way, with all the other YAML, to one `-y` of the same parameters.
+    Where a file holds such a block, or papermill could not read it, one `-y` takes the place of all parameters.
     """
-    from tadlib.workbook.blocks import BLOCKS
+    from tadlib.workbook.plans import BLOCKS
 
-    places, options = parse(argv)
-    layers = [option for option in options if option[0] in LAYERS]
-    given = given_parameters(layers)
-    left_out = [name for name in BLOCKS if name in given]
-    files = [values[0] for name, values in layers if name in ("-f", "--parameters_file")]
+    found, given = parse(argv), given_parameters(argv)
+    left_out, files = [name for name in BLOCKS if name in given], found["parameters_file"]
     if not left_out and not any(Path(file).read_bytes()[:2] in UTF16 for file in files):
         return list(argv)
-    flat = {name: value for name, value in given.items() if name not in BLOCKS}
     if left_out:
         say(
             f"left out: {', '.join(left_out)}; this is one run of what all have in common "
             f"(`tad run {(*files, 'FILE')[0]}` makes every run)"
         )
-    others = [word for name, values in options if name not in LAYERS for word in (name, *values)]
-    return [*(argv[place] for place in places), *others, "-y", yaml.safe_dump(flat)]
+    others = [option for option in OPTIONS if not option.name.startswith("parameters")]
+    kept = [word for option in others for value in found[option.name] for word in (option.opts[0], value)]
+    flat = {name: value for name, value in given.items() if name not in BLOCKS}
+    return [*found["paths"], *found["flags"], *kept, "-y", yaml.safe_dump(flat)]
 
 
 def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
