@@ -15,7 +15,8 @@ if PROCESSES > 1:
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     torch.set_num_threads(THREADS)
 
-LONGEST = ("test_pipeline", "test_main_job", "test_detector_steps")  # they start first, so that none ends alone
+# they start first, so that none ends alone
+LONGEST = "test_pipeline test_parameters_matter test_detector_steps test_trained_naming test_ideas test_batch".split()
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -36,10 +37,15 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> dict[str, object]:
-    """The parameters of a run on a tiny data set, rendered once for all tests."""
+    """The parameters of a run on a tiny data set, rendered once for all processes that test."""
     from tiny import make
 
-    return make(tmp_path_factory.mktemp("tiny"))
+    from tadlib.files import locked
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if PROCESSES > 1 else base) / "tiny"
+    with locked(folder):
+        return make(folder)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +74,11 @@ def unchecked() -> Iterator[None]:
     config.update("jaxtyping_disable", False)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first."""
+    """The longest files first; a test that has no other mark is one of the units."""
+    for item in items:
+        if not any(map(item.get_closest_marker, ("notebooks", "long", "slow"))):
+            item.add_marker("units")
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))

@@ -9,9 +9,12 @@ import stubs
 import torch
 import yaml
 from conftest import ROOT
+from videos import steady, write_video
 
 from tadlib.data.annotations import Video
+from tadlib.data.encoder import load_encoder
 from tadlib.workbook.params import Params
+from tadlib.workbook.plans import plan
 
 
 class Grey(torch.nn.Module):
@@ -57,6 +60,19 @@ def with_features(folder, **changes):
         (folder / "features").mkdir(exist_ok=True)
         np.save(folder / "features" / f"v{number}.npy", changes.get(f"v{number}", features))
     return folder
+
+
+def extraction_plan(home):
+    """A data set of five videos without features, and an experiment that reads it with a small CLIP."""
+    folder = dataset(home / "own", videos=5, seconds=8.0)
+    (folder / "videos").mkdir()
+    for number in range(5):
+        write_video(folder / "videos" / f"v{number}.mp4", steady(200, 25.0))
+    torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), home / "clip.pt")
+    given = {"dataset": str(folder), "encoder": "tad-demo", "pretrained": str(home / "clip.pt"), "stride": 5}
+    given |= {"data_dir": str(home / "data"), "window": 8, "device": "cpu"}
+    (home / "own.yaml").write_text(yaml.safe_dump(given))
+    return folder, plan(home / "own.yaml")
 
 
 def params(folder, **given):

@@ -30,9 +30,19 @@ def test_where_nobody_else_proposes_anything_the_order_stays():
     assert len(agreeing(nothing, OTHERS, 0.5).scores) == 0
 
 
-def test_proposals_that_agree_win_before_overlaps_are_thinned(tiny, tmp_path):
-    given = tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1, "agreement": 0.5}
-    made = run_cells("train", "answers = answer", **given)
+@pytest.fixture(scope="module")
+def made(tiny, tmp_path_factory):
+    """What the cells of a training with curves have made, without agreement and with."""
+    given = tiny | {"split": 50, "epochs": 1, "curves": True}
+    folders = {share: str(tmp_path_factory.mktemp("run")) for share in (0.0, 0.5)}
+    return {
+        share: run_cells("train", "table = ", **given, agreement=share, run_dir=folders[share]) for share in folders
+    }
+
+
+@pytest.mark.notebooks
+def test_proposals_that_agree_win_before_overlaps_are_thinned(made):
+    made = made[0.5]
     params, data, answers, windows = made.params, made.data, made.answers, made.test_windows
     beside = steps.groups_beside(data, params)
     assert beside is not None and beside.keys() == {video.id for video in data.scored}
@@ -47,10 +57,10 @@ def test_proposals_that_agree_win_before_overlaps_are_thinned(tiny, tmp_path):
     assert steps.groups_beside(data, off) is None
 
 
-def test_proposals_may_be_thinned_class_by_class_once_they_have_names(tiny, tmp_path):
-    given = tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1, "nms": "hard", "nms_tiou": 0.3}
-    made = run_cells("train", "answers = answer", **given)
-    params, data, answers, windows = made.params, made.data, made.answers, made.test_windows
+@pytest.mark.notebooks
+def test_proposals_may_be_thinned_class_by_class_once_they_have_names(made):
+    data, answers, windows = made[0.0].data, made[0.0].answers, made[0.0].test_windows
+    params = made[0.0].params.model_copy(update={"nms": "hard", "nms_tiou": 0.3})
     by_class = params.model_copy(update={"nms_per": "class"})
     among_all, each = (steps.name(data, steps.propose(answers, windows, how, None), how) for how in (params, by_class))
     crowded = 0
@@ -74,18 +84,16 @@ def test_proposals_may_be_thinned_class_by_class_once_they_have_names(tiny, tmp_
     assert all(rows[0][name] == rows[1][name] for name in rows[0] if name.startswith(("CLIP", "true", "seen", "blind")))
 
 
-def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_are_the_detectors_own(tiny, tmp_path):
-    common = tiny | {"split": 50, "epochs": 1, "curves": True}
-    histories = {}
-    for share in (0.0, 0.5):
-        given = common | {"agreement": share, "run_dir": str(tmp_path / f"run{share}")}
-        made = run_cells("train", "table = ", **given)
-        history, (ours,) = made.trainer.history, [row for row in made.table if row["role"] == "ours"]
-        assert history[-1][watching.NAMED] == pytest.approx(ours["mAP"], abs=1e-9)
-        histories[share] = history[-1]
-    assert histories[0.0][watching.SEEN] == histories[0.5][watching.SEEN]
+@pytest.mark.notebooks
+def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_are_the_detectors_own(made):
+    last = {share: each.trainer.history[-1] for share, each in made.items()}
+    for share, each in made.items():
+        (ours,) = [row for row in each.table if row["role"] == "ours"]
+        assert last[share][watching.NAMED] == pytest.approx(ours["mAP"], abs=1e-9)
+    assert last[0.0][watching.SEEN] == last[0.5][watching.SEEN]
 
 
+@pytest.mark.notebooks
 def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
     params = Params.read(tiny | {"run_dir": str(tmp_path / "run"), "features": "simulate", "agreement": 0.5})
     data = steps.gather(params)

@@ -19,8 +19,8 @@ import pytest
 import stubs
 from conftest import ROOT
 
-from tadlib.files import read_json, write_json
-from tadlib.workbook import batch, cli, execution, executors, papermill_arguments, plans, runs
+from tadlib.files import LOG, read_json, write_json
+from tadlib.workbook import batch, cli, display, execution, executors, papermill_arguments, plans, runs
 from tadlib.workbook.execution import failure
 from tadlib.workbook.executors import Machines
 from tadlib.workbook.params import Params
@@ -51,18 +51,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_how_far_a_stage_is_shows_while_it_runs(home, capsys):
-    source = home / "notebooks" / "train.ipynb"
-    cells = ["from tadlib.workbook import display\nprogress = display.Progress()\nprogress(1, 3, 'training, loss 2')"]
-    nbformat.write(stubs.notebook(*cells, "progress(2, 3, 'training, loss 1')"), source)
-    assert cli.main(["run", "params/two.yaml", "--set", "split=75"]) == 0
-    (folder,) = instant.versions(home, "two")
-    log = (folder / "split-75" / "run.log").read_text()
-    assert log.count("training, loss 2: 1/3") == 1 and "loss 1" not in log, "one line in twenty seconds"
-    assert "split-75: training, loss 2: 1/3 [00:00<?]" in capsys.readouterr().out
-
-
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_batch_survives_a_failing_run_and_goes_on_where_it_stopped(home, capsys):
     assert cli.main(["run", "params/two.yaml"]) == 1
     said = capsys.readouterr()
@@ -120,6 +109,7 @@ def test_a_wrong_word_on_the_command_line_is_one_sentence(home, capsys):
     assert "run an experiment first" in capsys.readouterr().err
 
 
+@pytest.mark.notebooks
 def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swept_by_the_next(home):
     target = home / "outputs" / "killed" / "a" / "b" / "prepare.ipynb"
     code = (
@@ -137,7 +127,10 @@ def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swe
             break
         time.sleep(0.1)
     assert [path.name for path in target.parent.iterdir() if path.name.startswith(".prepare-")]
-    assert execution.execute_notebook("prepare", target, {"run_dir": str(target.parent)}) is None
+    source = home / "notebooks" / "prepare.ipynb"
+    nbformat.write(stubs.notebook(f"import os\nassert os.environ[{LOG!r}].endswith('run.log')"), source)
+    given = {"run_dir": str(target.parent)}
+    assert execution.execute_notebook("prepare", target, given, log=home / "run.log") is None
     assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
 
 
@@ -324,6 +317,22 @@ def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, ca
     assert f"goes on in outputs/e/{folder.name}: 20 of 20 runs finished already\n" in said
     assert cli.main(["run", "params/e.yaml", "--dry-run", "--new"]) == 0
     assert "goes on in" not in capsys.readouterr().out
+
+
+def test_how_far_a_stage_is_shows_while_it_runs(quick_home, capsys, monkeypatch):
+    def execute(stage, target, parameters, jobs, log):
+        monkeypatch.setenv(LOG, str(log))
+        progress = display.Progress()
+        for done, loss in enumerate((2, 1) if stage == "train" else (), start=1):
+            progress(done, 3, f"training, loss {loss}")
+        return instant.execute(stage, target, parameters)
+
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
+    assert cli.main(["run", experiment(quick_home, "split: 75")]) == 0
+    (folder,) = instant.versions(quick_home, "e")
+    log = (folder / "run" / "run.log").read_text()
+    assert log.count("training, loss 2: 1/3") == 1 and "loss 1" not in log, "one line in twenty seconds"
+    assert "run: training, loss 2: 1/3 [00:00<?]" in capsys.readouterr().out
 
 
 def test_a_failing_training_fails_for_all_who_share_it_and_costs_one_attempt(quick_home, capsys):
@@ -572,7 +581,9 @@ DISKS = {  # a disk of its own for one experiment, and what it says
 }
 
 
-@pytest.mark.parametrize("kind", DISKS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param("full", marks=pytest.mark.notebooks), pytest.param("read-only", marks=pytest.mark.long)]
+)
 def test_a_disk_that_is_full_or_read_only_is_told_and_the_rest_goes_on(tmp_path, kind):
     instant.project(tmp_path)
     experiment(tmp_path, "# Q?\nsweep: {lr: [0.1, 0.2]}\n")
@@ -593,29 +604,30 @@ def test_a_disk_that_is_full_or_read_only_is_told_and_the_rest_goes_on(tmp_path,
     assert process.returncode == 0 and len(runs.load(tmp_path / "outputs")) == 4, said
 
 
+@pytest.mark.notebooks
 def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(tmp_path):
     instant.project(tmp_path)
-    experiment(tmp_path, "# Q?\nsweep: {lr: [0.1, 0.2], top_k: [" + ", ".join(map(str, range(1, 11))) + "]}\n")
+    experiment(tmp_path, "# Q?\nsweep: {lr: [0.1, 0.2], top_k: [" + ", ".join(map(str, range(1, 6))) + "]}\n")
     dice = random.Random(int(os.environ.get("TAD_TEST_SEED", "0")))
     finished_before: dict[str, int] = {}
     for _ in range(3):
         process = start(tmp_path, "params/e.yaml", "--jobs", "3")
-        enough = lines(tmp_path) + dice.randint(5, 25)
+        enough = lines(tmp_path) + dice.randint(5, 12)
         while lines(tmp_path) < enough and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         for path in tmp_path.glob("outputs/e/*/*/[!.]*.ipynb"):
             finished_before.setdefault(str(path), path.stat().st_mtime_ns)
-    assert 0 < len(finished_before) < 80, "killed in the middle"
+    assert 0 < len(finished_before) < 40, "killed in the middle"
     process = start(tmp_path, "params/e.yaml", "--jobs", "3")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     (folder,) = instant.versions(tmp_path, "e")
     found = {run["run"]: run["metrics"]["mAP"] for run in runs.load(folder)}
-    assert found == {f"lr-{lr}_top_k-{k}": lr + k for lr in (0.1, 0.2) for k in range(1, 11)}
+    assert found == {f"lr-{lr}_top_k-{k}": lr + k for lr in (0.1, 0.2) for k in range(1, 6)}
     whole = list(folder.glob("*/[!.]*.ipynb"))  # kill -9 may leave a torn .file
-    assert len(whole) == 80 and all(failure(path) is None for path in whole)
+    assert len(whole) == 40 and all(failure(path) is None for path in whole)
     again = {path for path, when in finished_before.items() if os.stat(path).st_mtime_ns != when}
     assert not again, "what was finished is not touched"
     per_stage = Counter(line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("end"))
@@ -624,6 +636,7 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
     assert not [path for path in (tmp_path / "outputs" / ".stages").iterdir() if path.is_dir() and path.name[0] == "."]
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a scheduler"])
 def test_a_batch_that_is_ended_says_how_it_goes_on_and_does(tmp_path, number):
     instant.project(tmp_path)

@@ -26,6 +26,8 @@ from tadlib.evaluation import metrics
 from tadlib.naming.pooling import SUMMARIES, Pooling, segment_logits
 from tadlib.workbook import runs
 
+pytestmark = pytest.mark.notebooks
+
 FOLDER = Path(batch_speed.__file__).parent
 SMALL = naming_speed.Size(videos=2, proposals=7, snippets=40, classes=3)
 

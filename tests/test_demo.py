@@ -76,6 +76,7 @@ def test_an_action_looks_different_from_start_to_end(label):
     assert start.shape == (120, 160, 3) and np.abs(start - middle).mean() > 0.3
 
 
+@pytest.mark.notebooks
 def test_videos_are_real_files_whose_frames_are_as_long_as_the_script_says(tiny, tmp_path):
     folder = tmp_path.__class__(tiny["dataset"])
     path = folder / "annotations.json"
@@ -86,6 +87,7 @@ def test_videos_are_real_files_whose_frames_are_as_long_as_the_script_says(tiny,
             assert sum(1 for _ in container.decode(stream)) == round(video.duration * videos.FPS)
 
 
+@pytest.mark.notebooks
 def test_an_older_version_is_made_anew(tmp_path, monkeypatch):
     (script,) = benchmark(0, (1, 0), longest=20.0)[:1]
     videos.make(tmp_path, timelines=[script])
@@ -111,6 +113,7 @@ with locked(sys.argv[1] + "/videos"):
 """
 
 
+@pytest.mark.notebooks
 def test_a_script_that_calls_at_top_level_is_run_once_and_does_not_hang(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
@@ -138,6 +141,7 @@ def test_captions_name_the_sport_of_an_action_and_may_keep_silent_between():
     assert any("golf swing" in text for text in between) and any("golf swing" not in text for text in between)
 
 
+@pytest.mark.notebooks
 def test_the_small_clip_is_trained_once(tiny):
     folder = clip.Path(tiny["pretrained"]).parent
     before = (folder / "clip.pt").stat().st_mtime_ns

@@ -18,6 +18,8 @@ from tadlib.workbook.steps import watching
 from tadlib.workbook.steps.answers import texts_read, windows_of, without_names
 from tadlib.workbook.steps.data import true_segments
 
+pytestmark = pytest.mark.notebooks
+
 
 def cells(simulated_folder, until, **words):
     """What the cells of train.ipynb define up to one with a text."""

@@ -138,6 +138,7 @@ def test_the_notebook_of_the_last_commit_is_compared_not_the_file_that_was_edite
     assert finished(tmp_path, monkeypatch, CELLS[0], "cost = 3.0", CELLS[2])["edited"]["changes"][0]["where"] == "Stub"
 
 
+@pytest.mark.notebooks
 def test_papermill_and_a_copy_of_the_notebook_are_no_way_around(tmp_path):
     start = (
         "from tadlib.workbook.inheritance import parameters\nrun = runs.start('train', parameters('train', globals()))"

@@ -8,9 +8,11 @@ import time
 import nbformat
 import pytest
 import stubs
+from nbformat.sign import NotebookNotary
 
 from tadlib.workbook.execution import failure
 
+pytestmark = pytest.mark.notebooks
 SLEEP = "import time\nopen('started', 'w').close()\ntime.sleep(60)"
 
 
@@ -21,14 +23,21 @@ def left(path) -> tuple[str, list[str]]:
     return notebook.cells[0].source, statuses
 
 
-def test_a_finished_run_is_finished_and_trusted(tmp_path):
-    source = stubs.project(tmp_path, "1 + 1")
-    assert stubs.papermill("notebooks/train.ipynb", cwd=tmp_path).returncode == 0
+PRINTS = "import time\nfor n in range(5):\n    print(n, flush=True)\n    time.sleep(0.2)"
+
+
+def test_a_finished_run_is_finished_and_trusted_its_prints_are_one_output_and_its_sockets_have_short_names(tmp_path):
+    source = stubs.project(tmp_path, PRINTS)
+    folder = tmp_path / ("t" * 100)
+    folder.mkdir()
+    environment = stubs.environment() | {"TMPDIR": str(folder)}
+    done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
     (made,) = stubs.outputs(source)
     assert failure(made) is None
-    from nbformat.sign import NotebookNotary
-
-    assert NotebookNotary().check_signature(nbformat.read(made, as_version=4)), "or JupyterLab strips its figures"
+    notebook = nbformat.read(made, as_version=4)
+    assert NotebookNotary().check_signature(notebook), "or JupyterLab strips its figures"
+    assert [output.text for output in notebook.cells[-1].outputs] == ["0\n1\n2\n3\n4\n"]
 
 
 def test_an_error_stays_in_the_notebook(tmp_path):
@@ -84,20 +93,3 @@ def test_a_program_that_calls_papermill_is_stopped_as_well(tmp_path):
     source = stubs.project(tmp_path, "1 + 1")
     with pytest.raises(ValueError, match="unknown parameter 'spilt'; did you mean 'split'"):
         papermill.execute_notebook(source, tmp_path / "out.ipynb", {"spilt": 50}, progress_bar=False)
-
-
-def test_many_prints_become_one_output(tmp_path):
-    source = stubs.project(tmp_path, "import time\nfor n in range(5):\n    print(n, flush=True)\n    time.sleep(0.2)")
-    assert stubs.papermill("notebooks/train.ipynb", cwd=tmp_path).returncode == 0
-    cell = nbformat.read(stubs.outputs(source)[0], as_version=4).cells[-1]
-    assert [output.text for output in cell.outputs] == ["0\n1\n2\n3\n4\n"]
-
-
-def test_a_long_folder_for_temporary_files_leaves_room_for_sockets(tmp_path):
-    source = stubs.project(tmp_path, "1 + 1")
-    folder = tmp_path / ("t" * 100)
-    folder.mkdir()
-    environment = stubs.environment() | {"TMPDIR": str(folder)}
-    done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert failure(*stubs.outputs(source)) is None

@@ -1,13 +1,21 @@
 """Videos dealt out among workers that encode them: what is asked of whom, and what becomes of it."""
 
+import io
 import json
 import os
+import subprocess
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from standins import extraction_plan
 
-from tadlib.workbook import extraction, plans
+from tadlib.data.streams import BrokenVideo
+from tadlib.workbook import extraction, plans, steps
+from tadlib.workbook.params import Params
 from tadlib.workbook.stage_store import STOP, Limits
 
 LACKING = "lacking: " + json.dumps([f"v{number}" for number in range(5)])
@@ -66,6 +74,47 @@ def test_what_cannot_be_found_out_is_left_to_prepare_which_says_why(tmp_path, mo
     assert said == ["features: nothing is dealt out, failed: ValueError: no weights 'openai'"]
 
 
+def here(command, input, **_) -> subprocess.CompletedProcess:
+    """The process of a worker, run in this one."""
+    said = io.StringIO()
+    with redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.StringIO(input))
+        try:
+            extraction.main()
+        except BrokenVideo as error:
+            return subprocess.CompletedProcess(command, 1, said.getvalue(), str(error))
+    return subprocess.CompletedProcess(command, 0, said.getvalue(), "")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_workers_encode_every_video_that_can_be_read_and_prepare_finds_them(broken, tmp_path, monkeypatch):
+    folder, plan = extraction_plan(tmp_path)
+    if broken:
+        (folder / "videos" / "v3.mp4").write_bytes(b"no film")
+    monkeypatch.setattr(extraction, "SHARE", 2)
+    monkeypatch.setattr(extraction, "subprocess", SimpleNamespace(run=here))
+    said: list[str] = []
+    with ThreadPoolExecutor(1) as threads:
+        extraction.extract_missing(plan, tmp_path, Limits(), said.append, threads)
+    assert said[0] == f"features: 5 videos of {folder} in 3 shares ..." and len(said) == 4
+    made = sorted(folder.glob("features/*/*.npy"))
+    assert [path.stem for path in made] == [f"v{number}" for number in range(5) if not broken or number != 3]
+    before = [path.stat().st_mtime_ns for path in made]
+    params = Params.check(next(iter(plan.runs.values())))
+    if broken:
+        with pytest.raises(BrokenVideo, match="v3.mp4"):
+            steps.gather(params)
+        return
+    steps.gather(params)
+    assert [path.stat().st_mtime_ns for path in made] == before, "made by the workers, not again"
+    there = [np.load(path) for path in made]
+    for path in made:
+        path.with_suffix(".json").unlink()
+    steps.gather(params)
+    for theirs, path in zip(there, made, strict=True):
+        np.testing.assert_array_equal(theirs, np.load(path))
+
+
 def test_shares_that_nobody_has_begun_are_withdrawn_when_the_batch_ends(tmp_path, asked):
     class Interrupted(Executor):
         def __init__(self):
@@ -91,6 +140,7 @@ def test_a_worker_begins_nothing_for_a_batch_that_has_ended(tmp_path):
     assert extraction.work("", str(tmp_path), {"given": {}}, Limits()) == "stopped before it began"
 
 
+@pytest.mark.notebooks
 def test_a_worker_says_in_one_line_why_it_failed_and_whether_it_was_interrupted(tmp_path, monkeypatch):
     root = str(Path(__file__).parents[1])
     told = extraction.work(root, str(tmp_path), {"given": {"dataset": str(tmp_path / "no"), "split": 50}}, Limits())

@@ -9,6 +9,7 @@ import torch
 from detectors import (
     CHANNELS,
     EACH,
+    EACH_OF_LONG,
     ON,
     QUICK,
     TEXTS,
@@ -62,6 +63,7 @@ def test_an_addition_answers_where_it_is_asked_for(words):
     assert found == {name: shape for name, shape in shapes.items() if name in names}
 
 
+@pytest.mark.notebooks
 def test_every_idea_changes_in_its_own_way_what_the_same_weights_learn_and_answer():
     shared = lively().state_dict()
 
@@ -79,6 +81,7 @@ def test_every_idea_changes_in_its_own_way_what_the_same_weights_learn_and_answe
     assert not alike
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize(
     "words", [{"additions": [Salience(), Rectifying()]}, ON["everything"]], ids=["log", "everything"]
 )
@@ -93,7 +96,8 @@ def test_a_network_is_compiled_in_one_piece(words, lengths, unchecked):
         torch.testing.assert_close(ours, theirs)
 
 
-@EACH
+@pytest.mark.notebooks
+@EACH_OF_LONG
 def test_two_windows_are_learned_by_heart(words):
     model = network(**({"width": 64, "queries": 10, "dropout": 0.0} | words))
     epochs = 300 if isinstance(model, PublishedDETR) else 100  # its places are not told apart as finely
@@ -102,6 +106,7 @@ def test_two_windows_are_learned_by_heart(words):
     assert all(history[-1][name] < history[0][name] for name in history[0] if name.startswith("loss"))
 
 
+@pytest.mark.notebooks
 @EACH
 def test_batches_with_more_and_fewer_actions_step_like_one(words):
     """None, one or three actions in a window, stretches that do not count in some, and a last batch of one window."""
@@ -116,6 +121,7 @@ def test_batches_with_more_and_fewer_actions_step_like_one(words):
     assert (parts - whole).norm() < 1e-4 * whole.norm()  # of scores in 32 bits, of which Adam makes much
 
 
+@pytest.mark.notebooks
 @EACH
 def test_resuming_with_an_idea_equals_not_having_stopped(words, tmp_path):
     def trained(**more):

@@ -228,5 +228,5 @@ def test_thresholds_come_in_any_order_and_number(tious):
     assert_same(metrics.precision_table(rows, tious), reference.precision_table(rows, tious))
 
 
-settings.register_profile("project", deadline=None, max_examples=60, derandomize=True)
+settings.register_profile("project", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("project")

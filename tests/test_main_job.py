@@ -26,6 +26,11 @@ def check_numbers(metrics: dict) -> float:
     return ours - found["CLIP alone, calibrated and thinned"]
 
 
+def test_the_committed_run_of_the_demo_lies_between_floor_and_ceiling():
+    check_numbers(read_json(ROOT / "outputs" / "example" / "metrics.json"))
+
+
+@pytest.mark.long
 def test_the_literal_command_runs_and_its_result_lies_between_floor_and_ceiling():
     before = {path for path in (ROOT / "outputs" / "adhoc").glob("*")}
     done = stubs.papermill("notebooks/train.ipynb", "-p", "split", "50", cwd=ROOT, timeout=1500)

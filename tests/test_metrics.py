@@ -149,7 +149,7 @@ def test_generalised_results_are_balanced_by_the_harmonic_mean():
     assert result == {"base": 1.0, "novel": 0.5, "harmonic": pytest.approx(2 / 3)}
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_without_equal_scores_the_official_algorithm_is_reproduced(seed):
     rows = random_comparison(seed)
     expected = reference.precision_table(rows, TIOUS)
@@ -157,7 +157,7 @@ def test_without_equal_scores_the_official_algorithm_is_reproduced(seed):
         np.testing.assert_allclose(metrics.precision_table(rows, TIOUS, ties), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_equal_scores_and_overlaps_are_ordered_as_the_official_algorithm_orders_them(seed):
     rows = random_comparison(seed, decimals=1, per_video=200, whole_seconds=True)
     expected = reference.precision_table(rows, TIOUS)
@@ -172,7 +172,7 @@ def test_equal_scores_keep_the_order_given():
     assert metrics.average_precision(videos, last, ["Diving"], [0.5]) == pytest.approx(1 / 31)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("per_video", [3, 60, 150])  # few, usual, and more than a hundred a video
 def test_average_recall_is_the_official_algorithms(seed, per_video):
     rows = random_comparison(seed, per_video=per_video, decimals=1, whole_seconds=seed % 2 == 0)

@@ -44,11 +44,8 @@ def test_answers_have_the_shapes_of_windows_and_queries():
     assert outputs.actionness_logits.shape == (2, 5)
     assert outputs.embeddings.shape == (2, 5, 7)
     assert len(outputs.earlier) == 2
-
-
-def test_without_embedding_dim_there_are_no_embeddings():
-    outputs = lively()(features(1, 9), padded([9]))
-    assert outputs.embeddings is None and all(layer.embeddings is None for layer in outputs.earlier)
+    outputs = lively(encoder_layers=0, decoder_layers=1)(features(1, 9), padded([9]))
+    assert outputs.segments_cw.shape == (1, 5, 2) and outputs.embeddings is None and outputs.earlier == ()
 
 
 def test_segments_are_fractions_of_the_window():
@@ -61,12 +58,6 @@ def test_an_untrained_network_answers_short_segments_that_are_rarely_actions():
     outputs = model(features(4, 9), padded([9] * 4))
     assert outputs.segments_cw[..., 1].unique().tolist() == pytest.approx([1 / (1 + 2.718281828**2.5)])  # 0.076
     assert RARE / 10 < outputs.actionness_logits.sigmoid().median() < 10 * RARE
-
-
-def test_answers_depend_on_the_features():
-    model = lively()
-    x, padding = features(1, 9), padded([9])
-    assert not torch.equal(model(x, padding).segments_cw, model(x + features(2, 9)[1:], padding).segments_cw)
 
 
 def test_answers_depend_on_the_order_of_snippets():
@@ -126,16 +117,6 @@ def test_one_snippet_and_one_query_are_enough(words):
     assert all(part.isfinite().all() for part in valid(outputs, [1]))
 
 
-def test_a_single_decoder_layer_has_no_earlier_answers():
-    assert lively(decoder_layers=1)(features(1, 9), padded([9])).earlier == ()
-
-
-def test_an_encoder_is_not_required():
-    model = lively(encoder_layers=0)
-    assert len(model.encoder) == 0
-    assert model(features(1, 9), padded([9])).segments_cw.shape == (1, 5, 2)
-
-
 def test_features_of_any_magnitude_give_the_same_answer():
     model = lively()
     before, after = (model(factor * features(1, 9), padded([9])).segments_cw for factor in (1, 100))
@@ -168,11 +149,6 @@ def test_the_last_layer_alone_trains_all_layers_below_it(words):
     outputs = model(features(2, 9), padded([9, 5]))
     sum(part.sum() for part in outputs[:3] if part is not None).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
-
-
-def test_the_same_seed_makes_the_same_network():
-    for one, other in zip(network().parameters(), network().parameters(), strict=True):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(("shape", "padding"), [((2, 9, 7), (2, 9)), ((2, 9, 6), (2, 8)), ((9, 6), (9,))])

@@ -12,6 +12,8 @@ from standins import SMALL
 from tadlib.workbook import steps
 from tadlib.workbook.runs import RunError
 
+pytestmark = pytest.mark.notebooks
+
 CHAPTER = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8").split("## Try your idea")[1].split("\n## ")[0]
 COST, LOOP, LAYER = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
 LINES = {"a cost": (COST, 10), "a term": (LOOP, 10), "a layer": (LAYER, 22)}

@@ -21,6 +21,8 @@ from tadlib.workbook.plans import plan
 from tadlib.workbook.stages import NAMING, STAGES, read_by, reduced
 from tadlib.workbook.steps.answers import target_texts, texts_read, windows_of, without_names
 
+pytestmark = pytest.mark.notebooks
+
 BASE = SMALL | {"epochs": 1, "feature_noise": 0.0, "feature_shift": 0.0, "dropout": 0.0, "top_k": 50}
 SEGMENTS = torch.tensor([[3.0, 9.0], [4.0, 11.0], [25.0, 31.0], [0.0, 40.0], [12.0, 14.0], [26.0, 30.0]])
 
@@ -245,7 +247,9 @@ def test_every_parameter_is_varied_or_says_where():
         assert name in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{name} is not in {file}"
 
 
-@pytest.mark.parametrize("name", MATTERS)
+@pytest.mark.parametrize(  # those of training are seen to arrive in test_detector_steps.py as well
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (MATTERS[name][1] is trained)) for name in MATTERS]
+)
 def test_a_parameter_changes_something_where_it_is_allowed(name, look):
     value, how, words = MATTERS[name]
     Params.check(BASE | {"dataset": "my/own"} | words | {name: value})

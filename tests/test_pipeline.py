@@ -3,36 +3,61 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import fabricate
 import nbformat
+import pandas as pd
 import pytest
 import stubs
+import torch
 import yaml
 from conftest import ROOT
+from nbconvert.exporters import get_exporter
+from notebook import run_cells
 from standins import execute
 
-from tadlib.files import read_json
+from tadlib.files import read_json, write_json
 from tadlib.workbook.execution import failure
+from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
 
+pytestmark = pytest.mark.notebooks
 FIGURES = {"prepare": 5, "train": 5, "classify": 2, "evaluate": 5}  # at least so many pictures in each notebook
 ADDRESS = re.compile(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|@import|url\(\s*["']?https?:""")
+SPLIT = {"split": 50, "split_id": 2}  # another than the default
 
 
 @pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory) -> Path:
-    """A run directory in which all stages were executed."""
-    folder = tmp_path_factory.mktemp("run")
+def begun(tiny, tmp_path_factory) -> tuple[Path, Path]:
+    """A run in which all stages were executed, the later ones given its folder alone; and what it was before these."""
+    folder = tmp_path_factory.mktemp("run") / "run"
     for stage in STAGES:
-        done = execute(stage, folder, tiny)
+        if stage == "classify":
+            trained = Path(shutil.copytree(folder, folder.with_name("trained")))
+        done = execute(stage, folder, tiny | SPLIT if stage in ("prepare", "train") else {})
         assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return folder, trained
+
+
+@pytest.fixture(scope="module")
+def run(begun) -> Path:
+    return begun[0]
+
+
+@pytest.fixture(scope="module")
+def trained(begun) -> Path:
+    return begun[1]
+
+
+@pytest.fixture
+def copy(trained, tmp_path) -> Path:
+    """The run after its training, to go on with."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -74,18 +99,24 @@ def test_detections_name_unseen_classes_only_and_stay_inside_their_videos(run, t
     assert all(0 <= row["segment"][0] < row["segment"][1] <= database[video]["duration"] for video, row in rows)
 
 
-def test_training_alone_is_a_whole_experiment_and_the_same_seed_gives_the_same_numbers(run, tiny, tmp_path):
-    assert execute("train", tmp_path / "again", tiny).returncode == 0
-    again, first = read_json(tmp_path / "again" / "metrics.json"), read_json(run / "metrics.json")
-    numbers = [name for name, value in again.items() if isinstance(value, float)]
-    assert len(numbers) > 15 and {name: again[name] for name in numbers} == {name: first[name] for name in numbers}
-    same = ("loss", "loss_class", "loss_l1", "loss_giou")
-    histories = [read_json(folder / "history.json") for folder in (run, tmp_path / "again")]
-    assert [[row[name] for name in same] for row in histories[0]] == [
-        [row[name] for name in same] for row in histories[1]
-    ]
+def test_the_readmes_command_alone_is_a_whole_experiment_and_the_same_seed_gives_the_same_numbers(
+    trained, tiny, tmp_path
+):
+    project = Path(shutil.copytree(ROOT / "notebooks", tmp_path / "project" / "notebooks")).parent
+    (project / "pyproject.toml").touch()
+    (project / "tiny.yaml").write_text(yaml.safe_dump(tiny | SPLIT))
+    done = stubs.papermill("notebooks/train.ipynb", "-f", "tiny.yaml", "-p", "split", "50", cwd=project, timeout=600)
+    (again,) = (project / "outputs" / "adhoc").iterdir()
+    assert done.returncode == 0 and f"writing {again / 'train.ipynb'}" in done.stderr
+    assert failure(again / "train.ipynb") is None
+    same, first = read_json(again / "metrics.json"), read_json(trained / "metrics.json")
+    numbers = [name for name, value in same.items() if isinstance(value, float)]
+    assert len(numbers) > 15 and {name: same[name] for name in numbers} == {name: first[name] for name in numbers}
+    losses = [[row["loss"] for row in read_json(folder / "history.json")] for folder in (trained, again)]
+    assert losses[0] == losses[1]
 
 
+@pytest.mark.long
 def test_an_interrupted_training_goes_on_where_it_stopped(tiny, tmp_path):
     parameters = tiny | {"epochs": 40, "seed": 11, "run_dir": str(tmp_path / "first")}
     words = [str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "first.ipynb"), "-y", yaml.safe_dump(parameters)]
@@ -111,29 +142,12 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
-def test_a_report_opens_without_a_network_and_without_code(stage, run, tmp_path):
-    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "report", "--output-dir", str(tmp_path)]
-    done = subprocess.run([*command, str(run / f"{stage}.ipynb")], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    page = (tmp_path / f"{stage}.html").read_text(encoding="utf-8")
+def test_a_report_opens_without_a_network_and_without_code(stage, run):
+    page, _ = get_exporter("report")().from_filename(str(run / f"{stage}.ipynb"))  # as nbconvert --to report
     assert page.count("data:image/png;base64,") >= FIGURES[stage]
     assert not ADDRESS.findall(page), "nothing is fetched"
     assert "globals()" not in page and 'class="tad-banner"' in page
     assert page.count("alt=") >= FIGURES[stage]
-
-
-def test_a_stage_without_what_it_needs_says_what_to_run(tiny, tmp_path):
-    done = execute("classify", tmp_path / "empty", tiny)
-    assert done.returncode == 1 and "classify needs checkpoint.pt, which train.ipynb writes" in done.stderr
-
-
-def test_a_finished_stage_is_not_run_again(run, tiny, tmp_path):
-    given = yaml.safe_dump(tiny | {"run_dir": str(run)})
-    before = stubs.digest(run / "metrics.json")
-    source = str(ROOT / "notebooks" / "evaluate.ipynb")
-    done = stubs.papermill(source, str(tmp_path / "again.ipynb"), "-y", given, cwd=ROOT, timeout=600)
-    assert done.returncode == 1 and "evaluate has already finished" in done.stderr
-    assert stubs.digest(run / "metrics.json") == before
 
 
 def test_a_result_for_programs_is_the_last_output(run):
@@ -141,3 +155,58 @@ def test_a_result_for_programs_is_the_last_output(run):
     result = last.data["application/vnd.tad.result+json"]
     assert result["stage"] == "evaluate" and result["metrics"]["mAP"] == read_json(run / "metrics.json")["mAP"]
     assert json.dumps(result)
+
+
+def test_later_stages_given_a_run_alone_say_what_its_training_said(trained, run):
+    records = read_json(run / "run.json")
+    kept = [{n: v for n, v in records[s]["parameters"].items() if n != "run_dir"} for s in STAGES[1:]]
+    assert list(records) == list(STAGES) and kept[0] == kept[1] == kept[2]
+    assert kept[0]["split"] == 50 and kept[0]["split_id"] == 2
+    before, after = read_json(trained / "metrics.json"), read_json(run / "metrics.json")
+    assert {name: after[name] for name in before} == before
+    assert read_json(run / "detections.json") == read_json(trained / "detections.json")
+
+
+def test_nothing_that_an_earlier_stage_wrote_is_lost(trained, run):
+    for name in ("detections", "metrics"):
+        assert read_json(run / f"{name}.train.json") == read_json(trained / f"{name}.json")
+    assert (run / "proposals.train.parquet").read_bytes() == (trained / "proposals.parquet").read_bytes()
+    records = read_json(run / "run.json")
+    assert "metrics.json" in records["evaluate"]["files"] and "metrics.train.json" in records["train"]["files"]
+
+
+def test_the_cells_evaluate_a_run_on_its_training_videos_and_what_the_test_wrote_stays(run, tmp_path):
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    before = {path.name: stubs.digest(path) for path in folder.iterdir() if path.name != "run.json"}
+    run_cells("evaluate", run_dir=str(folder), evaluate_on="training")
+    new = {"metrics_on_training.json", "detections_on_training.json", "run.json"}
+    assert {path.name: stubs.digest(path) for path in folder.iterdir() if path.name not in new} == before
+    records, metrics = read_json(folder / "run.json"), read_json(folder / "metrics_on_training.json")
+    assert records["evaluate_on_training"]["status"] == "finished" and metrics["evaluate_on"] == "training"
+    assert {name: records[name] for name in STAGES} == read_json(run / "run.json")
+    assert not set(metrics["seen"]) & set(read_json(folder / "metrics.json")["unseen"])
+
+
+def test_a_checkpoint_that_saw_other_classes_is_refused(copy):
+    saved = torch.load(copy / "checkpoint.pt", weights_only=True)
+    saved["about"]["seen"] = saved["about"]["seen"][:-1] + ["Juggling"]
+    torch.save(saved, copy / "checkpoint.pt")
+    for stage in ("classify", "evaluate"):
+        with pytest.raises(RunError, match="trained on the classes .*Juggling"):
+            run_cells(stage, run_dir=str(copy))
+
+
+def test_recall_is_that_of_the_segments_that_were_named(copy):
+    frame = pd.read_parquet(copy / "proposals.parquet")
+    frame[:0].to_parquet(copy / "proposals.parquet")
+    run_cells("evaluate", run_dir=str(copy))
+    metrics = read_json(copy / "metrics.json")
+    assert metrics["AR@100"] == 0 and metrics["agnostic_mAP"] == 0
+
+
+def test_detections_that_name_what_is_no_unseen_class_are_refused(copy):
+    found = read_json(copy / "detections.json")
+    next(rows for rows in found["results"].values() if rows)[0]["label"] = "Juggling"
+    write_json(copy / "detections.json", found)
+    with pytest.raises(RunError, match="detections.json of .*names 'Juggling'"):
+        run_cells("evaluate", run_dir=str(copy))

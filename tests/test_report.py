@@ -75,44 +75,28 @@ def test_a_difference_is_paired_and_its_interval_is_over_splits(home):
     assert row.values.deviation > 5 * (row.difference.high - row.difference.low) / 2, "pairing takes the splits out"
 
 
-def test_what_was_scored_under_another_protocol_is_never_compared(home):
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [("protocol", ["strict", "gap"], "protocol gap"), ("evaluate_on", ["test", "training"], "training videos")],
+)
+def test_what_was_scored_otherwise_is_never_compared_and_stands_apart_in_the_lab_log(home, name, values, told):
     def score(given) -> float:
-        return mostly_better(given) + 0.2 * (given["protocol"] == "gap")
+        return mostly_better(given) + 0.2 * (given[name] == values[1])
 
-    sweep = {"protocol": ["strict", "gap"]} | fabricate.SWEEP
-    fabricate.experiment(home / "outputs", "both", score, sweep)
-    found = compared(experiments="outputs/both")
-    assert [study.title for study in found.studies] == ["both (demo)", "both (demo, protocol gap)"]
-    assert [list(study.variants) for study in found.studies] == [["conv_layers=0", "conv_layers=1"]] * 2
-    gained = [row.difference.difference for row in found.rows if row.difference]
-    assert gained == pytest.approx([gained[0]] * 2) and gained[0] < 0.03, "no gap between protocols among them"
-    assert len(compared(experiments="outputs/both", together=True).studies) == 2
-
-
-def test_what_was_scored_on_training_videos_is_never_compared_with_the_test(home):
-    def score(given) -> float:
-        return mostly_better(given) + 0.2 * (given["evaluate_on"] == "training")
-
-    sweep = {"evaluate_on": ["test", "training"]} | fabricate.SWEEP
+    sweep = {name: values} | fabricate.SWEEP
     fabricate.experiment(home / "outputs", "backbone", score, sweep, version="20260102T000000Z_0000")
     found = compared(experiments="outputs/backbone")
-    assert [study.title for study in found.studies] == ["backbone (demo)", "backbone (demo, training videos)"]
+    assert [study.title for study in found.studies] == ["backbone (demo)", f"backbone (demo, {told})"]
     assert [list(study.variants) for study in found.studies] == [["conv_layers=0", "conv_layers=1"]] * 2
-    test, training = (row.values.mean for row in found.rows if row.variant == "conv_layers=0")
-    assert training - test == pytest.approx(0.2), "each reads its own numbers"
+    assert len(compared(experiments="outputs/backbone", together=True).studies) == 2
+    first, second = (row.values.mean for row in found.rows if row.variant == "conv_layers=0")
+    assert second - first == pytest.approx(0.2), "each reads its own numbers"
+    gained = [row.difference.difference for row in found.rows if row.difference]
+    assert gained == pytest.approx([gained[0]] * 2) and gained[0] < 0.03, "no gap between them is among the gains"
     logged(home, "outputs/backbone")
     rows = (home / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
     (row,) = (row for row in rows if row.endswith("(../params/backbone.yaml) |"))
-    assert row.count("on the training videos: mAP") == 1 and row.count("3 splits × 2 seeds") == 2
-
-
-def test_both_protocols_stand_in_the_cell_of_the_lab_log(home):
-    sweep = {"protocol": ["strict", "gap"]} | fabricate.SWEEP
-    fabricate.experiment(home / "outputs", "backbone", mostly_better, sweep, version="20260102T000000Z_0000")
-    logged(home, "outputs/backbone")
-    rows = (home / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
-    (row,) = (row for row in rows if row.endswith("(../params/backbone.yaml) |"))
-    assert row.count("3 splits × 2 seeds") == 2 and row.count("protocol gap: mAP") == 1 and "2 better" in row
+    assert row.count("3 splits × 2 seeds") == 2 and row.count(f"{told}: mAP") == 1
 
 
 def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home):
@@ -208,19 +192,14 @@ def test_versions_that_are_asked_for_are_variants_and_places_are_experiments(hom
     assert [len(runs) for study in studies for runs in study.variants.values()] == [6, 6, 6, 6]
 
 
-def test_a_run_that_was_made_twice_counts_once_and_the_report_says_so(home):
-    for name, mean in (("first", 0.1), ("second", 0.3)):
-        fabricate.run(home / "outputs" / "adhoc" / name, {}, mean)
+@pytest.mark.parametrize(("data", "told"), [("d0", ""), ("d1", " on other data (d0, then d1)")])
+def test_a_run_that_was_made_twice_counts_once_and_the_report_says_so(home, data, told):
+    for name, mean, version in (("first", 0.1, "d0"), ("second", 0.3, data)):
+        fabricate.run(home / "outputs" / "adhoc" / name, {}, mean, data=version)
     found = compared(experiments="outputs/adhoc")
     assert found.rows[0].values.mean == 0.3 and found.rows[0].values.number == 1
-    assert found.left_out().rows == [{"run": "adhoc/first", "why": "was made again later, and the last counts"}]
-
-
-def test_a_run_made_again_on_other_data_is_told(home):
-    for name, data in (("first", "d0"), ("second", "d1")):
-        fabricate.run(home / "outputs" / "adhoc" / name, {}, 0.1, data=data)
-    (row,) = compared(experiments="outputs/adhoc").left_out().rows
-    assert row["why"] == "was made again later on other data (d0, then d1), and the last counts"
+    why = f"was made again later{told}, and the last counts"
+    assert found.left_out().rows == [{"run": "adhoc/first", "why": why}]
 
 
 def test_a_later_stage_that_was_refused_takes_nothing_from_a_run(home):
@@ -338,6 +317,7 @@ def test_a_single_pair_is_told_by_its_videos_where_they_are_known(home):
     assert records.record(unknown, "mAP")["difference"]["low"] is None, "JSON knows no infinity"
 
 
+@pytest.mark.notebooks
 def test_two_runs_are_paired_over_the_videos_of_their_data_set(tiny, tmp_path, monkeypatch):
     fabricate.project(tmp_path, ROOT)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))

@@ -198,6 +198,7 @@ class Noting(Params):
 NOTED: set[str] = set()
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize(
     "switches",
     [{}, {"fuse_text": True, "text": "name"}, {"curves": True, "validation": 0.3}],
@@ -216,6 +217,7 @@ def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path,
     torch.load(run.path("checkpoint.pt"), weights_only=True)
 
 
+@pytest.mark.notebooks
 def test_preparing_reads_nothing_that_is_not_in_its_key(tiny):
     params = Noting.check(tiny)
     NOTED.clear()

@@ -1,8 +1,7 @@
 """What a page and `tad list` say of a notebook is what happened to it."""
 
-import signal
-
 import nbformat
+import papermill
 import pytest
 import stubs
 from nbformat.v4 import new_output
@@ -10,8 +9,6 @@ from nbformat.v4 import new_output
 from tadlib.files import write_json
 from tadlib.workbook import comparison, execution
 from tadlib.workbook.report import ReportExporter
-
-KILLED = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
 
 
 def made(ran: int, at_work: str = "", **papermill) -> nbformat.NotebookNode:
@@ -86,14 +83,9 @@ def test_a_page_shows_the_parameters_of_the_cell_as_it_stands():
     assert "split = 75" in shown and "split = 50" not in shown and "lr = -0.001" in shown
 
 
-def test_what_kill_9_and_prepare_only_leave_is_told(tmp_path):
-    source = stubs.project(tmp_path, "1", KILLED, "2")
-    done = stubs.papermill(str(source), str(tmp_path / "killed.ipynb"), cwd=tmp_path)
-    assert done.returncode == -signal.SIGKILL
-    assert not execution.finished(tmp_path / "killed.ipynb")
-    killed = nbformat.read(tmp_path / "killed.ipynb", as_version=4)
-    assert execution.status(killed).word == "Did not finish" and "Did not finish" in banner(killed)
-    stubs.papermill(str(source), str(tmp_path / "only.ipynb"), "--prepare-only", cwd=tmp_path)
+def test_a_notebook_that_was_only_prepared_was_never_executed(tmp_path):
+    source = stubs.project(tmp_path, "1")
+    papermill.execute_notebook(source, tmp_path / "only.ipynb", prepare_only=True, progress_bar=False)
     assert "Never executed" in banner(nbformat.read(tmp_path / "only.ipynb", as_version=4))
 
 

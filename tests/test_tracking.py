@@ -74,6 +74,7 @@ def test_tensorboard_gets_scalars_and_the_final_numbers_of_the_parameters(run, m
     assert ("add_hparams", {"lr": 0.1, "dataset": "demo"}, {"mAP_at_0.5": 0.25}, ".") in recorder.told
 
 
+@pytest.mark.notebooks
 def test_mlflow_itself_keeps_all_of_it(run, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -88,6 +89,7 @@ def test_mlflow_itself_keeps_all_of_it(run, tmp_path, monkeypatch):
     assert pictures == {"figures/train_01.png", "figures/train_02.png"}
 
 
+@pytest.mark.notebooks
 def test_tensorboard_itself_reads_all_of_it(run):
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     tracking.track("tensorboard", "question", run)

@@ -20,6 +20,8 @@ from tadlib.workbook.steps import namers, preparing
 from tadlib.workbook.steps.heads import between, examples, said, trained
 from tadlib.workbook.steps.namers import segment_namer
 
+pytestmark = pytest.mark.notebooks
+
 SEGMENTS = torch.tensor([[0.0, 4.0], [5.0, 9.0], [2.0, 3.0]])
 ORDERED = {"text": "subactions", "lead": "name", "text_head": "composition"}
 

@@ -19,6 +19,8 @@ from tadlib.workbook.steps import heads, watching
 from tadlib.workbook.steps.held_out import divided
 from tadlib.workbook.steps.training_set import on_training
 
+pytestmark = pytest.mark.notebooks
+
 
 def evaluated(data, params, on):
     """What evaluate.ipynb makes of a run on these videos, and its row of the table beside that of the test."""

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tadlib import devices, ideas
-from tadlib.detector.network import ConditionalDETR, restored
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 
@@ -34,12 +32,15 @@ def parameters(saved: Mapping[str, Any], path: Path) -> Params:
         raise RunError(f"{path} holds parameters that this version does not take ({error}): {ADVICE}") from error
 
 
-def restore(saved: Mapping[str, Any], path: Path, params: Params, own: Sequence[type] = ()) -> ConditionalDETR:
+def restore(saved: Mapping[str, Any], path: Path, params: Params, own: Sequence[type] = ()) -> Any:
     """The network of a checkpoint, where the parameters want it and in their precision.
 
     `own` are the classes of parts that are the reader's. Raises RunError where this version makes no such network, or
     other weights than its own lie in the file.
     """
+    from tadlib import devices, ideas  # torch comes with them, which no process needs that starts a kernel
+    from tadlib.detector.network import restored
+
     try:
         model = restored(saved["network"], ideas.classes() | {each.__name__: each for each in own})
     except ValueError as error:  # a class that is not known here
