@@ -89,6 +89,7 @@ def _bar(done: int, total: int, text: str) -> tqdm:
         initial=done,
         total=total,
         mininterval=EVERY if in_notebook or sys.stderr.isatty() else LINE_EVERY,
+        miniters=1,
         smoothing=0,  # the time left by the mean speed
         bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
         position=0,
