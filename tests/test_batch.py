@@ -282,7 +282,7 @@ def quick_home(tmp_path, monkeypatch):
     for module in ("stage_store", "execution"):
         monkeypatch.setattr(f"tadlib.workbook.{module}.execute_notebook", instant.execute)
     monkeypatch.setattr(runs, "device_name", lambda device: device)
-    monkeypatch.setattr("tadlib.workbook.reporting.page", lambda notebook: notebook)
+    monkeypatch.setattr("tadlib.workbook.report.page", lambda notebook: notebook)
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary of `detect.ipynb`: a video, words, and how to answer. Everything else the trained run decides."""
+"""Parameters of `detect.ipynb`: a video, words, and how to answer; the trained run decides everything else."""
 
 from typing import Any, ClassVar, Literal
 

@@ -1,4 +1,4 @@
-"""Values that were chosen by looking at results, and on which data and class splits: there they are not held out.
+"""Values that were chosen by looking at results, with the data and class splits where they are not held out.
 
 An experiment file says so in the words of the parameters, once or in a list:
 

@@ -76,7 +76,8 @@ def run(  # noqa: PLR0913  each is an option
 
     EXPERIMENTS are flat YAML files, for example params/demo.yaml.
     """
-    from tadlib.workbook import batch, executors, plans, reporting, tracking
+    from tadlib.workbook import batch, executors, plans, tracking
+    from tadlib.workbook import report as reports
     from tadlib.workbook.params import Params
 
     if scheduler and slurm:
@@ -94,7 +95,7 @@ def run(  # noqa: PLR0913  each is an option
         tracking.require(track)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
-    ended: list[reporting.Ended] = []
+    ended: list[reports.Ended] = []
     elsewhere = executors.dask(scheduler, gpus) if scheduler else executors.slurm(slurm, gpus) if slurm else None
     with elsewhere or nullcontext() as machines:
         for each in planned:
@@ -106,7 +107,7 @@ def run(  # noqa: PLR0913  each is an option
                 raise
             except OSError as error:  # a full disk, say: the other files may still have room
                 print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
-    return max(reporting.conclude(ended, track, _say), int(len(ended) < len(planned)))
+    return max(reports.conclude(ended, track, _say), int(len(ended) < len(planned)))
 
 
 @tad.command("list")
@@ -127,10 +128,10 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 
     EXPERIMENTS are folders of runs or experiments, for example outputs/demo.
     """
-    from tadlib.workbook import reporting
+    from tadlib.workbook import report as reports
     from tadlib.workbook.report_params import ReportParams
 
-    print("report:", reporting.report(experiments, parse_changes(changes, ReportParams.free_text()), _say))
+    print("report:", reports.compare(experiments, parse_changes(changes, ReportParams.free_text()), _say))
     return 0
 
 

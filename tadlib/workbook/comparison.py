@@ -1,4 +1,4 @@
-"""What finished runs say beside each other, as rows and as text."""
+"""Finished runs side by side, as rows and as text, and what `tad list` shows."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Which variant is better, and is the difference real? Variants become paired differences.
+"""Paired differences between variants, with intervals, on class splits that were held out.
 
 Two variants are compared on the (split, seed) they share: the seeds of a class split are averaged first, because what a
 split makes easy is easy for all of them, and the interval is Student's over class splits; with one class split it is

@@ -1,4 +1,4 @@
-"""The two evaluations of a run, on test and on training videos: neither takes the place of the other or its numbers."""
+"""The two evaluations of a run, on test and on training videos, each with a record and files of its own."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs as evidence: what was measured, with which parameters, on what, read from folders that may be of any age.
+"""Finished runs read from their folders, of any age: parameters, metrics, and what they ran on.
 
 Of an experiment that was executed several times its latest version counts, unless another one is asked for by name.
 Runs without an experiment file are one experiment for each folder that holds them.

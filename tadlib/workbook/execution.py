@@ -1,4 +1,4 @@
-"""One notebook executed by papermill in a process of its own, and what its outcome was."""
+"""One notebook executed by papermill in a process of its own, and the status of an executed notebook."""
 
 import ast
 import ctypes

@@ -1,4 +1,4 @@
-"""Features made by many workers: before the runs of a batch begin, the videos that lack them are dealt out.
+"""Feature extraction by many workers, before the runs of a batch begin.
 
 A worker encodes its share in a process of its own, which leaves every video whole on the disk that all see: a share
 that is lost loses the videos it had in hand. What no worker could encode is left to the prepare notebook, which makes

@@ -1,4 +1,4 @@
-"""The lab log's table of questions: what the log said, what was measured here, written between two marks.
+"""The lab log's table of questions: what the log said and what was measured here, written between two marks.
 
 What was measured is data, in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The
 table in `outputs/README.md` is made of it; what stands outside the marks is nobody's but its author's. A row is one

@@ -1,4 +1,4 @@
-"""What `report.json` holds: each variant beside its baseline as data, of which tables, words and the lab log are made.
+"""Records of `report.json`: each variant and its difference to the baseline as data.
 
 Fractions with full precision; what nobody knows, like the interval of a single pair, is null.
 """
@@ -12,6 +12,7 @@ from tadlib.workbook.differences import Row, split_of
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
 from tadlib.workbook.runs import project_root
+from tadlib.workbook.stage_store import relative
 from tadlib.workbook.variants import PLACE, SAMPLE, Study
 
 Record = dict[str, Any]
@@ -27,8 +28,7 @@ def records(rows: Sequence[Row], metric: str) -> list[Record]:
 
 def record(row: Row, metric: str) -> Record:
     """A row as JSON."""
-    runs, root = row.study.variants[row.variant], project_root()
-    places = [str(run.dir.relative_to(root) if run.dir.is_relative_to(root) else run.dir) for run in runs]
+    runs = row.study.variants[row.variant]
     chosen = row.chosen and {
         "splits": list(row.chosen.splits),
         "parameters": sorted({name for names in row.chosen.splits.values() for name in names}),
@@ -56,7 +56,7 @@ def record(row: Row, metric: str) -> Record:
         "over all": row.whole and _known(row.whole) | {"basis": row.whole_basis},
         "not alike": list(row.unlike),
         "commits": sorted({run.facts["commit"] for run in runs}),
-        "runs": places,
+        "runs": [relative(run.dir) for run in runs],
     }
 
 

@@ -1,13 +1,25 @@
-"""`jupyter nbconvert --to report`: an executed notebook as a page without code that opens without a network."""
+"""Reports: executed notebooks as pages without code, and runs compared at the end of a batch or by `tad report`.
 
+`jupyter nbconvert --to report` makes a page that opens without a network.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nbconvert.exporters import HTMLExporter
 from traitlets import default
 from traitlets.config import Config
 
-from tadlib.files import atomic
-from tadlib.workbook import execution
+from tadlib.files import atomic, read_json
+from tadlib.workbook import comparison, evidence, execution, lab_log, runs, tracking
+from tadlib.workbook.report_params import ReportParams
+from tadlib.workbook.stage_store import relative
+
+Say = Callable[[str], None]
+Ended = tuple[str, Path, Mapping[str, str]]  # an experiment, the folder of its version, how each run ended
 
 
 class ReportExporter(HTMLExporter):
@@ -59,3 +71,67 @@ def page(notebook: Path) -> Path:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def conclude(ended: Sequence[Ended], tracker: str | None, say: Say = print) -> int:
+    """Tell how batches ended, bring report, lab log and tracker up to date; the exit status."""
+    places, told, failed, every = [], [], 0, 0
+    for experiment, folder, status in ended:
+        say("\n".join(comparison.as_text(comparison.comparison(folder))))
+        finished = [label for label, text in status.items() if text == "finished"]
+        for label, text in status.items():
+            if text != "finished":
+                print(f"tad: {experiment}/{label} {text}", file=sys.stderr)
+        failed, every = failed + len(status) - len(finished), every + len(status)
+        places += [f"outputs/{experiment}"] if finished else []
+        for label in finished if tracker else ():
+            tell = partial(tracking.track_once, tracker, experiment, folder / label)
+            told.append(_succeeds(f"telling {tracker} of {label}", tell))
+    if failed:
+        print(f"tad: {failed} of {every} runs failed; the same command tries them again", file=sys.stderr)
+    if places:
+        ask = f"`tad report {' '.join(places)}`"
+        told.append(_succeeds(ask, lambda: say(f"report: {compare(places, {}, say)}")))
+    return 1 if failed or not all(told) else 0
+
+
+def _succeeds(what: str, act: Callable[[], None]) -> bool:
+    """Do what follows a batch; where it fails that is said, and the runs stay what they are."""
+    try:
+        act()
+    except Exception as error:  # a tracker raises what it likes, and the others must still be told
+        print(f"tad: {what} failed ({type(error).__name__}: {error}); the runs are kept", file=sys.stderr)
+        return False
+    return True
+
+
+def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print) -> Path:
+    """The page of a comparison of all runs below the folders, beside its notebook.
+
+    One folder: the report lies in it; several: in a new folder under outputs/reports/. Raises ValueError for
+    parameters that cannot be, and RunError where there is no run or where report.ipynb fails.
+    """
+    params = ReportParams.check({"experiments": list(folders)} | dict(changes))
+    places = [runs.resolve(folder) for folder in params.folders]
+    found = evidence.read(places)
+    root = runs.project_root()
+    for entry in found.entries:
+        _pages(entry.dir, say)
+    target = places[0] if len(places) == 1 else root / "outputs" / "reports" / runs.new_name()
+    given = params.changed() | {"experiments": params.experiments, "run_dir": relative(target)}
+    reason = execution.execute_notebook("report", target / "report.ipynb", given)
+    if reason is not None:
+        raise runs.RunError(f"report.ipynb failed ({reason}): see {target / 'report.ipynb'}")
+    made = page(target / "report.ipynb")
+    kept = target / "report.json"
+    for line in lab_log.update(root, read_json(kept)) if kept.is_file() else ():
+        say(line)
+    return made
+
+
+def _pages(folder: Path, say: Say) -> None:
+    """Make the page of every executed notebook of a run that has none, or an older one."""
+    for notebook in sorted(folder.glob("[!.]*.ipynb")):
+        made = notebook.with_suffix(".html")
+        if not made.is_file() or made.stat().st_mtime < notebook.stat().st_mtime:
+            say(f"page: {page(notebook)}")

@@ -1,4 +1,4 @@
-"""How a comparison is told: rows of a table, and one line for each question."""
+"""Comparisons in words: rows of a table, and one line for each question."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence

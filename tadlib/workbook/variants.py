@@ -1,4 +1,4 @@
-"""Runs become variants of a question.
+"""Runs grouped into variants of a question.
 
 Runs of one question that differ in their class split and seed alone are one variant; `differences` compares them. What
 was scored under different protocols, or on training and on test videos, is never compared: each is a study of its own.

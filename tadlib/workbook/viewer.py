@@ -1,4 +1,4 @@
-"""A timeline to move in: an SVG that stands on its own, and a little script that makes it live.
+"""Interactive timeline of a video: an SVG that stands on its own, and a script that makes it live.
 
 Works in JupyterLab and in an exported page without a network. Until the script has run the SVG is an image, which also
 a notebook that is not trusted shows; then it is part of the page. The preview is a small mp4 inside the page.
