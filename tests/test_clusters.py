@@ -82,7 +82,7 @@ def test_videos_are_encoded_by_the_workers(cluster, monkeypatch):
 def test_the_workers_of_one_machine_share_its_cores_and_do_what_they_are_given():
     from distributed import LocalCluster
 
-    words = {"processes": False, "dashboard_address": None, "resources": {"gpu": 1}}
+    words = {"processes": False, "dashboard_address": ":0", "resources": {"gpu": 1}}
     with LocalCluster(n_workers=2, threads_per_worker=1, **words) as made:
         with executors.dask(made.scheduler_address, gpus=1) as machines:
             assert machines.jobs == 2 and machines.remote

@@ -9,14 +9,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from videos import steady, turn, write_sound, write_video
+from videos import steady, turn, write_video
 
 from tadlib import ideas
 from tadlib.data import features, own
 from tadlib.data.annotations import Action
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
-from tadlib.data.video import frames_at, look, snippets
+from tadlib.data.video import look, snippets
 from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
@@ -209,31 +209,23 @@ def test_a_file_that_breaks_off_is_used_as_far_as_it_goes_with_a_warning(run, tm
 
 def test_what_is_no_video_is_refused_in_one_sentence(run, tmp_path):
     (tmp_path / "text.mp4").write_text("no video", encoding="utf-8")
-    (tmp_path / "empty.mp4").touch()
-    sound = write_sound(tmp_path / "sound.m4a")
-    for path, message in (
-        (tmp_path / "text.mp4", r"text\.mp4 \(8 bytes\) cannot be decoded"),
-        (tmp_path / "empty.mp4", r"empty\.mp4 \(0 bytes\) cannot be decoded"),
-        (sound, r"sound\.m4a has no picture"),
-        (tmp_path / "missing.mp4", r"no video file .*missing\.mp4; known: empty\.mp4, text\.mp4"),
+    for name, message in (
+        ("text", r"text\.mp4 \(8 bytes\) cannot be decoded"),
+        ("missing", r"no video file .*missing\.mp4; known: text\.mp4"),
     ):
         with pytest.raises(BrokenVideo, match=message):
-            asked(run, path, tmp_path)
+            asked(run, tmp_path / f"{name}.mp4", tmp_path)
 
 
-def test_a_video_that_a_phone_turned_is_seen_upright(run, tmp_path):
+def test_preview_and_pieces_of_a_video_that_a_phone_turned_are_upright(run, tmp_path):
     """What is left in the file is on top in a player: a half turn the wrong way would show it at the bottom."""
     path = turn(write_video(tmp_path / "turned.mp4", steady(20, 10.0), lit="left"))
-    upright = write_video(tmp_path / "upright.mp4", steady(20, 10.0), (48, 64), lit="top")
     clip = look(path)
     (tmp_path / "small.mp4").write_bytes(own.preview(clip, 2.0))
     (piece,) = own.cut(clip, [(0.5, 1.5)], tmp_path)
-    for frame in [*frames_at(clip.path, [0.0, 1.95, 99.0]), next(snippets(tmp_path / "small.mp4", 1, 10.0))]:
+    for each in (tmp_path / "small.mp4", piece):
+        frame = next(snippets(each, 1, 10.0))
         assert frame.shape == (64, 48, 3) and frame[:20].mean() > 10 + frame[-20:].mean()
-    assert next(snippets(piece, 1, 10.0)).shape == (64, 48, 3)
-    seen, expected = (asked(run, each, tmp_path).features for each in (path, upright))
-    cosine = (seen * expected).sum(axis=1) / np.linalg.norm(seen, axis=1) / np.linalg.norm(expected, axis=1)
-    assert len(seen) == len(expected) == 8 and cosine.min() > 0.999
     assert "turned by 270 degrees" in steps.notes(asked(run, path, tmp_path))[0]["is"]
 
 

@@ -26,12 +26,6 @@ def shown(path, stride, fps, each=1):
     return [index_of(image) for image in snippets(path, stride, fps, each)]
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_a_snippet_is_the_frame_at_its_middle(tmp_path, suffix):
-    path = write_video(tmp_path / f"v{suffix}", steady(50, 25))
-    assert shown(path, stride=8, fps=25.0) == [4, 12, 20, 28, 36, 44, 49]  # the last snippet holds frames 48 and 49
-
-
 @pytest.mark.parametrize(
     ("frames", "stride", "expected"), [(1, 8, [0]), (8, 8, [4]), (9, 8, [4, 8]), (3, 1, [0, 1, 2])]
 )

@@ -47,6 +47,7 @@ def writer(path: Path) -> tuple[subprocess.Popen, str]:
     return process, process.stdout.readline().strip()
 
 
+@pytest.mark.notebooks
 def test_the_next_writer_sweeps_what_a_killed_one_left_and_nobody_elses(tmp_path):
     (killed, torn), (living, held) = (writer(tmp_path / "x.txt") for _ in range(2))
     other_target, _ = writer(tmp_path / "y.txt")

@@ -247,9 +247,7 @@ def test_every_parameter_is_varied_or_says_where():
         assert name in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{name} is not in {file}"
 
 
-@pytest.mark.parametrize(  # those of training are seen to arrive in test_detector_steps.py as well
-    "name", [pytest.param(name, marks=[pytest.mark.long] * (MATTERS[name][1] is trained)) for name in MATTERS]
-)
+@pytest.mark.parametrize("name", MATTERS)
 def test_a_parameter_changes_something_where_it_is_allowed(name, look):
     value, how, words = MATTERS[name]
     Params.check(BASE | {"dataset": "my/own"} | words | {name: value})

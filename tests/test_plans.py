@@ -15,16 +15,6 @@ def write(folder, text: str, name: str = "e.yaml"):
     return path
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_experiment_of_the_project_can_be_planned(path):
-    planned = plan(path)
-    assert planned.runs and planned.question.endswith((".", "?"))
-
-
-def test_there_are_experiments():
-    assert EXPERIMENTS
-
-
 def test_a_sweep_becomes_one_run_per_combination(tmp_path):
     planned = plan(write(tmp_path, "# Why?\nseed: 1\nsweep:\n  split: [50, 75]\n  split_id: [0, 1]\n"))
     assert list(planned.runs) == [

@@ -47,6 +47,7 @@ for done in range(1, 6):
 """
 
 
+@pytest.mark.notebooks
 def test_an_executed_notebook_keeps_the_last_line_of_every_bar(tmp_path):
     source = stubs.project(tmp_path, CELL)
     assert stubs.papermill("notebooks/train.ipynb", cwd=tmp_path).returncode == 0

@@ -377,6 +377,7 @@ def test_tables_escape_and_sort_by_value():
     assert display.Sortable([], "none")._repr_html_() == "<p>none</p>"
 
 
+@pytest.mark.notebooks
 def test_a_press_on_a_heading_sorts_in_a_browser(tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if not browser:
@@ -404,6 +405,7 @@ def test_the_report_has_words_of_its_own():
         ReportParams.check({"experiments": 7})
 
 
+@pytest.mark.notebooks
 def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
     shutil.rmtree(home / "outputs" / "backbone")
     sweep = {"conv_layers": [0, 1], "split_id": [0, 1], "seed": [0]}

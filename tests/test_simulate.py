@@ -169,6 +169,7 @@ make(World(["a", "b"]), videos, FeatureStore(Path(sys.argv[1])), 8)
 """
 
 
+@pytest.mark.notebooks
 def test_a_writer_that_is_killed_leaves_no_half_file_that_counts(tmp_path):
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
     deadline = time.monotonic() + 120
