@@ -551,6 +551,8 @@ def test_every_option_of_slurm_counts_and_it_excludes_a_scheduler(quick_home, mo
 def test_options_that_mean_nothing_are_refused(quick_home, capsys):
     assert cli.main(["run", experiment(quick_home, "lr: 0.1"), "--set", "lr"]) == 2
     assert "--set lr must be NAME=VALUE" in capsys.readouterr().err
+    assert cli.main(["run", "params/e.yaml", "--set", "lr=0.1,"]) == 2
+    assert "--set lr must have a value, and one after each comma; got [0.1, None]" in capsys.readouterr().err
     assert cli.main(["run", "params/e.yaml", "--set", "lr=[0.1"]) == 2
     assert "--set lr must be a value as YAML writes it, got '[0.1'" in capsys.readouterr().err
     assert cli.main(["run", "params/e.yaml", "--set", "lr=0.1", "--set", "lr=0.2"]) == 2

@@ -61,7 +61,7 @@ def test_a_question_about_one_dataset_is_not_asked_of_another(tmp_path):
     assert (run["split"], run["features"]) == (75, "simulate")
 
 
-@pytest.mark.parametrize("value", ["0.1,[0.2", "0.1,", []])
+@pytest.mark.parametrize("value", [[0.1, None], []])
 def test_a_change_without_a_value_is_named(value, tmp_path):
     with pytest.raises(ValueError, match="--set lr must"):
         plan(write(tmp_path, "seed: 1\n"), {"lr": value})
@@ -101,7 +101,7 @@ def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
     assert planned.runs["as-published_seed-0"] == {"seed": 0, "lr": 0.1, "epochs": 3}
     assert plan(path, {"width": 128}).names == planned.names
     assert plan(path, {"lr": 0.1, "seed": 0}).names == {"as-published_seed-0": "as published"}
-    changed = plan(path, {"lr": "0.3,0.4"})
+    changed = plan(path, {"lr": [0.3, 0.4]})
     assert len(changed.runs) == 8 and not changed.names, "it is not as published any more"
     with pytest.raises(ValueError, match="unknown parameter 'name'"):
         plan(path, {"name": "b"})
@@ -151,10 +151,10 @@ SWEPT = "sweep: {lr: [0.1, 0.2], split_id: [0, 1, 2]}\n"
             ["fusion-geometric", "top_k-5_fusion-geometric"],
         ),
         ("seeds: 2\n", {"seed": [4, 7]}, ["seed-4", "seed-7"]),
-        ("seeds: 2\n", {"seed": "4,7,4"}, ["seed-4", "seed-7"]),
+        ("seeds: 2\n", {"seed": [4, 7, 4]}, ["seed-4", "seed-7"]),
         (
             "seeds: 2\n",
-            {"nms": "hard,none"},
+            {"nms": ["hard", "none"]},
             ["seed-0_nms-hard", "seed-0_nms-none", "seed-1_nms-hard", "seed-1_nms-none"],
         ),
     ],
@@ -167,7 +167,7 @@ def test_a_change_reaches_every_run(tmp_path):
     text = "runs: [{fusion: clip}, {top_k: 5}]\nlr: 0.2\n"
     found = runs_of(tmp_path, text, changes={"fusion": "geometric", "lr": 0.1, "features": "a,b"})
     common = {"fusion": "geometric", "lr": 0.1, "features": "a,b"}
-    assert found == [common, common | {"top_k": 5}], "a comma in free text parts nothing"
+    assert found == [common, common | {"top_k": 5}]
 
 
 def test_a_base_gives_what_the_question_leaves_open_and_not_its_own_sweep(tmp_path):

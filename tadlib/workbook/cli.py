@@ -185,7 +185,10 @@ def doctor() -> int:
 
 
 def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, object]:
-    """Name -> value of every `--set NAME=VALUE`: of `free` text as it stands, else typed as YAML types it."""
+    """Name -> value of every `--set NAME=VALUE`: of `free` text as it stands, else typed as YAML types it.
+
+    Several values with commas are a list.
+    """
     import yaml
 
     changes: dict[str, object] = {}
@@ -193,11 +196,13 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
         name, sign, text = word.partition("=")
         if not sign:
             raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
+        marked = text[:1] in ("[", "'", '"')  # a list or text as YAML writes them
+        parts = [text] if marked or name in free else text.split(",")
         try:
-            as_it_stands = name in free and text[:1] not in ("[", "'", '"')
-            value = text if as_it_stands else yaml.safe_load(text)
+            values = [part if name in free and not marked else yaml.safe_load(part) for part in parts]
         except yaml.YAMLError:
             raise ValueError(f"--set {name} must be a value as YAML writes it, got {text!r}") from None
+        value = values if len(values) > 1 else values[0]
         if name in changes:
             raise ValueError(f"--set {name} is given twice, as {changes[name]!r} and {value!r}: keep one of them")
         changes[name] = value

@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tadlib.files import digest, text_of, yaml_in
 from tadlib.workbook.choices import CHOSEN_ON, Choice, declared
 from tadlib.workbook.params import Params
@@ -62,7 +60,7 @@ def plan(
 ) -> Experiment:
     """The runs of an experiment file, all parameters checked, no two alike.
 
-    `changes` beat whatever the file says of a parameter; several values, as a list or with commas, become runs.
+    `changes` beat whatever the file says of a parameter; several values, as a list, become runs.
     What all runs have in common is left out of those in which it can have no effect, but must have one in some.
     `base` is another experiment file, whose common values (not its blocks) yield to the file's own. With `quick` every
     run is cut to the size of `QUICK`, and runs that differ only in seed or class split become one. Raises ValueError
@@ -256,12 +254,7 @@ def _common(base: Path | str) -> tuple[dict[str, Any], list[Choice]]:
 
 
 def _values(name: str, value: Any) -> list[Any]:
-    """The values that a change asks for, each once; a comma parts numbers and words of a list, not free text."""
-    if isinstance(value, str) and "," in value and name in Params.model_fields and name not in Params.free_text():
-        try:
-            value = [yaml.safe_load(part) for part in value.split(",")]
-        except yaml.YAMLError:
-            raise ValueError(f"--set {name} must be values as YAML writes them, got {value!r}") from None
+    """The values that a change asks for, each once."""
     if isinstance(value, list) and (not value or None in value):
         raise ValueError(f"--set {name} must have a value, and one after each comma; got {value}")
     values = value if isinstance(value, list) else [value]
