@@ -105,7 +105,7 @@ def test_a_statement_that_never_ran_is_an_edit_and_a_figure_left_out_is_none():
     assert found(without=curves) == {}
 
 
-CELLS = ("from tadlib.workbook import runs", "cost = 2.0", "run.finish()")
+CELLS = ("from tadlib.workbook import runs", "cost = 2.0", "run.finish({'mAP': 0.1, 'rows': []})")
 
 
 def finished(folder: Path, monkeypatch, *cells: str, stage: str = "train") -> dict:
@@ -146,9 +146,13 @@ def test_papermill_and_a_copy_of_the_notebook_are_no_way_around(tmp_path):
     source = stubs.project(tmp_path, CELLS[0], start, *CELLS[1:])
     mine = tmp_path / "mine.ipynb"
     mine.write_text(source.read_text(encoding="utf-8").replace("2.0", "3.0"), encoding="utf-8")
-    assert stubs.papermill(str(mine), "-p", "run_dir", "mine", "-p", "split", "50", cwd=tmp_path).returncode == 0
-    (change,) = read_json(tmp_path / "mine" / "run.json")["train"]["edited"]["changes"]
-    assert change["lines"] == ["- cost = 2.0", "+ cost = 3.0"]
+    done = stubs.papermill("mine.ipynb", "out.ipynb", "-p", "run_dir", "r", "-p", "split", "50", cwd=tmp_path)
+    record = read_json(tmp_path / "r" / "run.json")["train"]
+    (change,) = record["edited"]["changes"]
+    assert change["lines"] == ["- cost = 2.0", "+ cost = 3.0"] and record["notebook"] == str(tmp_path / "out.ipynb")
+    said, *places = done.stderr.splitlines()[-1].split("; ")
+    assert said.startswith("train finished: mAP of unseen classes 10.0 % (protocol strict), edited notebook ")
+    assert places == ["run folder r", "notebook out.ipynb"]
 
 
 @pytest.fixture

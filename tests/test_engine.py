@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import nbformat
+import papermill  # loads the engine, which cannot come first
 import pytest
 import stubs
 from nbformat.sign import NotebookNotary
 
+from tadlib.workbook import engine
 from tadlib.workbook.execution import failure
 
 pytestmark = pytest.mark.notebooks
@@ -34,6 +37,8 @@ def test_a_finished_run_is_finished_and_trusted_its_prints_are_one_output_and_it
     done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     (made,) = stubs.outputs(source)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 0 and last == f"train finished; notebook {made.relative_to(tmp_path)}"
     assert failure(made) is None
     notebook = nbformat.read(made, as_version=4)
     assert NotebookNotary().check_signature(notebook), "or JupyterLab strips its figures"
@@ -45,6 +50,7 @@ def test_an_error_stays_in_the_notebook(tmp_path):
     done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path)
     (made,) = stubs.outputs(source)
     assert done.returncode == 1 and failure(made) == "ZeroDivisionError: division by zero"
+    assert "finished" not in done.stderr
     assert left(made)[1][-2:] == ["failed", "pending"]
 
 
@@ -88,8 +94,23 @@ def test_an_interruption_is_told(number, tmp_path):
 
 
 def test_a_program_that_calls_papermill_is_stopped_as_well(tmp_path):
-    import papermill
-
     source = stubs.project(tmp_path, "1 + 1")
     with pytest.raises(ValueError, match="unknown parameter 'spilt'; did you mean 'split'"):
         papermill.execute_notebook(source, tmp_path / "out.ipynb", {"spilt": 50}, progress_bar=False)
+
+
+def test_a_terminal_is_told_of_progress_in_few_lines(monkeypatch):
+    seconds, told = iter([0.0, *range(100)]), []
+    monkeypatch.setattr(engine.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(
+        engine.PapermillNotebookClient, "__init__", lambda self, nb_man: setattr(self, "nb_man", nb_man)
+    )
+    monkeypatch.setattr(engine.PapermillNotebookClient, "process_message", lambda self, message: None)
+    pbar = SimpleNamespace(write=lambda line, file: told.append(line))
+    client = engine._Client(SimpleNamespace(pbar=pbar))
+    for done in range(90):
+        text = f"\rreading texts: 3/3 [00:01<00:00]\n\rrendering videos: {done}/90 [01:10<00:20]"
+        client.process_message({"msg_type": "stream", "content": {"text": text}})
+        client.process_message({"msg_type": "stream", "content": {"text": "a print: 1/2"}})
+        client.process_message({"msg_type": "display_data", "content": {"data": {"text/plain": "a figure"}}})
+    assert len(told) == 5 and all(line.startswith("rendering videos: ") for line in told)

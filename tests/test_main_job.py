@@ -38,6 +38,10 @@ def test_the_literal_command_runs_and_its_result_lies_between_floor_and_ceiling(
     (made,) = {path for path in (ROOT / "outputs" / "adhoc").glob("*")} - before
     assert f"writing {made / 'train.ipynb'}" in done.stderr and failure(made / "train.ipynb") is None
     check_numbers(read_json(made / "metrics.json"))
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("train finished: mAP of unseen classes ") and last.endswith(
+        f"run folder outputs/adhoc/{made.name}; notebook outputs/adhoc/{made.name}/train.ipynb"
+    )
 
 
 @pytest.mark.slow

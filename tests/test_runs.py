@@ -209,6 +209,20 @@ def test_a_result_shows_its_numbers_to_readers_and_to_programs(home):
     assert shown[result.RESULT]["metrics"] == {"mAP": 0.3141}
 
 
+def test_a_headline_says_what_was_measured_on_which_classes_and_where_it_lies(home, monkeypatch):
+    monkeypatch.chdir(home)
+    for given, side in (({}, "unseen"), ({"split": 0}, "all"), ({"evaluate_on": "training"}, "seen")):
+        told = begin(home / "r" / side, "evaluate", **given).finish({"mAP": 0.3141}).headline
+        assert told.split(" finished: ")[1] == f"mAP of {side} classes 31.4 % (protocol strict); run folder r/{side}"
+    assert begin(home / "r" / "p", "prepare").finish().headline == "prepare finished; run folder r/p"
+
+
+def test_a_notebook_written_elsewhere_than_the_run_is_recorded(home, monkeypatch):
+    for written, kept in ((home / "r" / "train.ipynb", None), (home / "mine.ipynb", str(home / "mine.ipynb"))):
+        monkeypatch.setenv(result.NOTEBOOK, str(written))
+        assert begin(home / "r").record.get("notebook") == kept
+
+
 def test_a_damaged_record_is_named(home):
     write_json(home / "r" / "run.json", {})
     (home / "r" / "run.json").write_text('{"train": ')

@@ -4,6 +4,7 @@ import nbformat
 import papermill
 import pytest
 import stubs
+from bs4 import BeautifulSoup
 from nbformat.v4 import new_output
 
 from tadlib.files import write_json
@@ -81,6 +82,19 @@ def test_a_page_shows_the_parameters_of_the_cell_as_it_stands():
     notebook.cells.insert(2, cell)
     shown = banner(notebook)
     assert "split = 75" in shown and "split = 50" not in shown and "lr = -0.001" in shown
+
+
+@pytest.mark.parametrize("kept", ["metadata", "text"])
+def test_in_a_page_a_figure_has_its_description_as_alternative_text(kept, caplog):
+    said = 'mAP of "this run" > <floor>'
+    data = {"image/png": "iVBORw0KGgo=", "text/plain": said if kept == "text" else "<Figure>"}
+    notebook = made(4)
+    metadata = {"image/png": {"alt": said}} if kept == "metadata" else {}
+    notebook.cells[-1].outputs = [new_output("display_data", data, metadata=metadata)]
+    text, _ = ReportExporter().from_notebook_node(notebook)
+    (image,) = BeautifulSoup(text, "html.parser").select("img")
+    assert image["alt"] == said and image["src"].startswith("data:image/png")
+    assert "Alternative text" not in caplog.text
 
 
 def test_a_notebook_that_was_only_prepared_was_never_executed(tmp_path):

@@ -4,25 +4,33 @@ Installed as papermill's default by an entry point; notebooks without `metadata.
 """
 
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_markdown_cell
+from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import write_ipynb
+from papermill.log import logger
 from traitlets.config import Config
 
 from tadlib.workbook import papermill_arguments
+from tadlib.workbook.result import NOTEBOOK, RESULT
 
 LONGEST = 80  # bytes of a folder for sockets: with their own names paths may have 103 on some systems, 107 on others
+BAR = re.compile(r"[^\r\n]+: \d+/\d+ \[[^\]\r\n]*\]")  # progress, as `display` writes it
+TOLD_EVERY = 15.0  # seconds between two lines of progress on the terminal
 
 
 class TadEngine(NBClientEngine):
@@ -32,12 +40,12 @@ class TadEngine(NBClientEngine):
     def execute_notebook(cls, nb, kernel_name, output_path=None, **options):
         if "tadlib" not in nb.metadata:
             return super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
-        from tadlib.workbook.execution import held
+        from tadlib.workbook.execution import EXECUTED, held, status
 
         _check(nb)
         options.setdefault("coalesce_streams", True)
         stopped: BaseException | None = None
-        with held(output_path), _own_sockets() as config, _terminated_is_interrupted():
+        with held(output_path), _own_sockets() as config, _terminated_is_interrupted(), _known_as(output_path):
             if config is not None:
                 options.setdefault("config", config)
             try:
@@ -51,13 +59,61 @@ class TadEngine(NBClientEngine):
                     if output_path:
                         write_ipynb(nb, output_path)
                 NotebookNotary().sign(nb)  # or JupyterLab strips what the figures need
+        if status(done).word == EXECUTED:  # of an error papermill itself tells
+            with suppress(OSError):  # nobody is at the terminal any more
+                print(_ending(done, output_path), file=sys.stderr, flush=True)
         return done
+
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man, kernel_name, start_timeout=60, execution_timeout=None, input_path=None, **options
+    ):
+        """As papermill's own, with a client that tells progress."""
+        waits = {"startup_timeout": start_timeout, "timeout": execution_timeout}
+        return _Client(nb_man, **(options | waits), kernel_name=kernel_name, log=logger).execute()
+
+
+class _Client(PapermillNotebookClient):
+    """Tells the terminal how far a long cell is: now and then a line of the progress that the notebook shows."""
+
+    def __init__(self, nb_man: Any, **options: Any) -> None:
+        super().__init__(nb_man, **options)
+        self._told_at = time.monotonic()
+
+    def process_message(self, msg: dict[str, Any], *others: Any, **options: Any) -> Any:
+        bars = BAR.findall(msg["content"].get("text", "")) if msg["msg_type"] == "stream" else ()
+        if bars and self.nb_man.pbar is not None and time.monotonic() - self._told_at >= TOLD_EVERY:
+            self._told_at = time.monotonic()
+            with suppress(OSError):
+                self.nb_man.pbar.write(bars[-1], file=sys.stderr)
+        return super().process_message(msg, *others, **options)
+
+
+def _ending(nb: NotebookNode, output_path: str | None) -> str:
+    """The last line on the terminal: the result, and where to look."""
+    outputs = [output.get("data", {}) for cell in nb.cells for output in cell.get("outputs", [])]
+    results = [data[RESULT]["headline"] for data in outputs if "headline" in data.get(RESULT, {})]
+    word = results[-1] if results else f"{nb.metadata.tadlib.get('stage', 'notebook')} finished"
+    return f"{word}; notebook {output_path}" if output_path else word
 
 
 def _check(nb: NotebookNode) -> None:
     """Stop on parameters outside the vocabulary, for those who call papermill from Python."""
     given = nb.metadata.get("papermill", {}).get("parameters", {})
     papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)
+
+
+@contextmanager
+def _known_as(output_path: str | None) -> Iterator[None]:
+    """The kernel learns where its notebook is written, for the record of the run."""
+    before = os.environ.pop(NOTEBOOK, None)
+    if output_path and output_path != "-":
+        os.environ[NOTEBOOK] = os.path.abspath(output_path)
+    try:
+        yield
+    finally:
+        os.environ.pop(NOTEBOOK, None)
+        os.environ |= {NOTEBOOK: before} if before else {}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 MEMORY = {"peak_memory_mb": "memory", "peak_gpu_memory_mb": "GPU memory"}
 RESULT = "application/vnd.tad.result+json"
+NOTEBOOK = "TAD_NOTEBOOK"  # the environment variable with the path of the notebook that papermill is writing
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,20 @@ class Result:
     dir: Path
     record: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    found: str = ""  # what else there is to say in a word or two
+
+    @property
+    def headline(self) -> str:
+        """One line for a terminal: what was measured, on what, and where the run lies."""
+        given, folder = self.record["parameters"], self.dir
+        side = ("seen" if given.get("evaluate_on") == "training" else "unseen") if given.get("split") else "all"
+        said = [f"{self.stage} finished", *([self.found] if self.found else [])]
+        if "mAP" in self.metrics:
+            said[0] += f": mAP of {side} classes {100 * self.metrics['mAP']:.1f} % (protocol {given['protocol']})"
+        if edited := self.record.get("edited"):
+            said.append(f"edited notebook {edited['digest']}")
+        here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+        return f"{', '.join(said)}; run folder {here}"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         numbers = {name: value for name, value in self.metrics.items() if isinstance(value, int | float)}
@@ -36,5 +51,5 @@ class Result:
         return {
             "text/plain": text,
             "text/html": f"<b>{self.stage} finished</b><table>{table}</table>",
-            RESULT: {"stage": self.stage, "run": self.dir.name, "metrics": numbers},
+            RESULT: {"stage": self.stage, "run": self.dir.name, "metrics": numbers, "headline": self.headline},
         }

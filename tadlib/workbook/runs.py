@@ -27,7 +27,7 @@ from tadlib.workbook import edits
 from tadlib.workbook.evaluations import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, planned, record_name
 from tadlib.workbook.params import Params
 from tadlib.workbook.rerun import command
-from tadlib.workbook.result import Result
+from tadlib.workbook.result import NOTEBOOK, Result
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
 
@@ -194,11 +194,12 @@ def start(stage: str, params: Params) -> Run:
                 f"{stage} has already finished in {folder}: results are never overwritten; pass another run_dir"
             )
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
+        if (notebook := Path(os.environ.get(NOTEBOOK, folder / "none"))).parent != folder:
+            record["notebook"] = str(notebook)  # where somebody wanted it
         _write_record(folder, stage, record)
     except OSError as error:
         raise RunError(f"cannot write into {folder} ({error.strerror}): free space or pass another run_dir") from error
-    for line in edits.lines(records(folder), stage):
-        print(line)
+    sys.stdout.writelines(f"{line}\n" for line in edits.lines(records(folder), stage))
     run = Run(stage, folder, params, record)
     _notice_errors(run)
     return run

@@ -1,5 +1,7 @@
 """What is shown and written of an answer: the table, frames, curves, what can and cannot be known, files."""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 
@@ -164,4 +166,8 @@ def finish(asked: Asked, detections: Detections, run: Run) -> Result:
     wanted = detections.segments[: asked.asking.clips].tolist()
     if wanted:
         own.cut(asked.clip, wanted, run.path("clips"))
-    return run.finish(data=asked.video.id)
+    surest = ""
+    if len(detections.scores):
+        start, end = detections.segments[0].tolist()
+        surest = f", the surest {detections.labels[0]!r} from {start:.1f} to {end:.1f} s"
+    return replace(run.finish(data=asked.video.id), found=f"{len(detections.scores)} detections{surest}")
