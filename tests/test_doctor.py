@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tadlib.files import write_json
 from tadlib.workbook import cli, doctor, runs
 
 
@@ -54,3 +55,26 @@ def test_outside_a_checkout_it_says_so(monkeypatch):
 
     monkeypatch.setattr(doctor, "project_root", nowhere)
     assert found(doctor.examine(), "project").serious
+
+
+def test_a_run_without_weights_is_none_to_go_on_with_and_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "project_root", lambda: tmp_path)
+    assert found(doctor.examine(), "trained runs").found == "none with a checkpoint"
+    write_json(tmp_path / "outputs" / "example" / "run.json", {})
+    finding = found(doctor.examine(), "trained runs")
+    assert "none with a checkpoint; outputs/example has figures" in finding.found and "train.ipynb" in finding.advice
+    (tmp_path / "outputs" / "adhoc").mkdir()
+    (tmp_path / "outputs" / "adhoc" / "checkpoint.pt").touch()
+    assert found(doctor.examine(), "trained runs") == ("trained runs", "1, the latest in outputs/adhoc", "", False)
+
+
+@pytest.mark.parametrize("names, command", [({}, "papermill"), ({"UV": "/bin/uv"}, "uv run papermill")])
+def test_the_next_command_is_one_that_works_from_where_doctor_was_called(names, command, monkeypatch):
+    for name in ("UV", "UV_RUN_RECURSION_DEPTH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/bin/{name}")
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    assert doctor.main_job() == f"{command} notebooks/train.ipynb -p split 50"
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert doctor.main_job().startswith("uv run papermill")

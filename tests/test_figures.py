@@ -185,6 +185,22 @@ def test_curves_have_no_empty_panel_where_nothing_was_measured():
     assert [line.get_label() for line in one_side.axes[0].lines] == ["seen"] and "unseen" not in one_side.alt
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_epochs_have_whole_numbers(number):
+    history = [row | {"mAP of seen classes": 0.5} for row in HISTORY[:number]]
+    studies = {"a": {"b": [history], "c": [history]}}
+    for figure in (figures.losses(history), figures.curves(history), figures.learning_curves(studies)):
+        for axes in (axes for axes in figure.axes if axes.get_xlabel() == "epoch"):
+            low, high = axes.get_xlim()
+            ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+            assert ticks and all(tick == round(tick) for tick in ticks)
+
+
+def test_curves_say_that_nothing_was_measured_after_every_epoch():
+    assert "`curves` is off" in figures.curves(HISTORY).get_suptitle()
+    assert not figures.curves([row | {"mAP of seen classes": 0.5} for row in HISTORY]).get_suptitle()
+
+
 def test_attention_shows_queries_in_the_order_of_where_they_look():
     late, early = np.eye(8)[[6, 1]]
     image = figures.attention(np.stack([[late, early]] * 2), np.zeros((0, 2))).axes[3].images[0]

@@ -1,4 +1,4 @@
-"""Actions and predictions of all videos as flat arrays: what every measure of this room works on.
+"""Actions and predictions of all videos as flat arrays: what every measure in this folder works on.
 
 Segments in seconds, (start, end). A place is a position in the list of videos or of classes that was given.
 """

@@ -38,7 +38,13 @@ def as_text(findings: list[Finding]) -> Iterator[str]:
         if finding.advice:
             yield f"  {''.ljust(width)}-> {finding.advice}"
     urgent = next((finding for finding in findings if finding.serious), None)
-    yield f"next: {urgent.advice if urgent else 'papermill notebooks/train.ipynb -p split 50'}"
+    yield f"next: {urgent.advice if urgent else main_job()}"
+
+
+def main_job() -> str:
+    """The workbook's first command, as it works from where this was called: with uv, or in an active environment."""
+    by_uv = not os.environ.keys().isdisjoint({"UV", "UV_RUN_RECURSION_DEPTH"}) or shutil.which("papermill") is None
+    return "uv run " * by_uv + "papermill notebooks/train.ipynb -p split 50"
 
 
 def _versions() -> Iterator[Finding]:
@@ -95,8 +101,14 @@ def _project(data_dir: str) -> Iterator[Finding]:
     for name in DATASETS:
         yield _dataset(name, resolve(data_dir) / name)
     found = sorted((root / "outputs").glob("**/checkpoint.pt"), key=lambda path: path.stat().st_mtime)
-    latest = f"{len(found)}, the latest in {found[-1].parent.relative_to(root)}" if found else "none"
-    yield Finding("trained runs", latest, "" if found else "papermill notebooks/train.ipynb -p split 50")
+    if found:
+        yield Finding("trained runs", f"{len(found)}, the latest in {found[-1].parent.relative_to(root)}")
+        return
+    finished = sorted((root / "outputs").glob("*/run.json"))
+    kept = (
+        f"; {finished[0].parent.relative_to(root)} has figures and numbers to look at, no weights" if finished else ""
+    )
+    yield Finding("trained runs", f"none with a checkpoint{kept}", main_job())
 
 
 def _dataset(name: str, folder: Path) -> Finding:

@@ -1,4 +1,4 @@
-"""The lab log's table of questions: what the log said and what was measured here, written between two marks.
+"""The lab log's table of questions: what the research log said and what was measured here, written between two marks.
 
 What was measured is data, in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The
 table in `outputs/README.md` is made of it; what stands outside the marks is nobody's but its author's. A row is one
@@ -19,7 +19,7 @@ from tadlib.workbook.records import Record
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
-HEAD = ("question", "the log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
+HEAD = ("question", "the research log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
 NOTHING = "not yet measured"
 OTHERWISE = " (not all of them the file's values)"
 METRIC = "mAP"
@@ -152,7 +152,8 @@ def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
         said = variants.story(question(text_of(path)))
         if said.claim:
             have = {data: found for data in DATA if (found := kept.get(path.stem, {}).get(data))}
-            rows = f" (row{'s' * (len(said.rows) > 1)} {', '.join(map(str, said.rows))})" if said.rows else ""
+            entries = "entries" if len(said.rows) > 1 else "entry"
+            rows = f" ({entries} {', '.join(map(str, said.rows))})" if said.rows else ""
             link = f"[`{path.stem}`](../params/{path.name})"
             cells = (cell(have[data]) if data in have else NOTHING for data in DATA)
             row = (said.question + rows, said.claim, *cells, verdict(have), link)

@@ -1,8 +1,8 @@
 """The vocabulary of parameters: every name, its type, default, limits and meaning.
 
 Names are flat, because papermill layers files and `-p` by a shallow update. A notebook's parameters cell repeats the
-names its reader will want to change; every other name may still be passed with `-p` or `-f`. What depends on the data
-set (how wide, how long to train) has a recipe per data set; a value that is given, other than None, beats the recipe.
+names its reader will want to change; every other name may still be passed with `-p` or `-f`. How wide and
+how long to train are settings of each data set's own; a value that is given, other than None, beats them.
 """
 
 from collections.abc import Mapping

@@ -26,8 +26,8 @@ class Story(NamedTuple):
     """What stands on top of an experiment's file."""
 
     question: str
-    claim: str  # the log's verdict
-    rows: tuple[int, ...]  # of the method survey
+    claim: str  # the research log's verdict
+    rows: tuple[int, ...]  # numbers of its entries
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import seaborn
 
-from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, picture, short, styled
+from tadlib.workbook.figures.style import (
+    CYCLE,
+    FLOOR,
+    GREY,
+    OURS,
+    Picture,
+    by_epoch,
+    picture,
+    short,
+    styled,
+)
 
 BETTER, WORSE = OURS, CYCLE[5]
 COLORS = {"better": BETTER, "worse": WORSE}
@@ -26,7 +36,7 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
     heights = [max(1.1 + len(question["variants"]), 3.2) for question in questions]
     figure, axes = picture(
         0.27 * sum(heights) + 0.8,
-        f"Difference in {metric} of every variant to the baseline of its question, beside the log's claim",
+        f"Difference in {metric} of every variant to the baseline of its question, beside the research log's claim",
         nrows=len(questions),
         ncols=2,
         sharex="col",
@@ -46,7 +56,7 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
         place.set_title(f"{question['title']}, against {short(question['baseline'], LABEL)}", fontsize=9.5)
         words.axis("off")
         claim = question["claim"] or "no claim on record"
-        words.text(0, 1, textwrap.fill(f"Log: {claim}", 46), transform=words.transAxes, va="top", fontsize=8.5)
+        words.text(0, 1, textwrap.fill(f"Research log: {claim}", 46), transform=words.transAxes, va="top", fontsize=8.5)
     axes[-1, 0].set_xlabel(f"difference in {metric} (points), with its 95 % interval")
     return figure
 
@@ -85,8 +95,7 @@ def learning_curves(studies: Mapping[str, Mapping[str, Sequence[Sequence[Mapping
                 _curve(
                     place, [[row[name] for row in history] for history in histories if history], variant, color, style
                 )
-            place.set_xlabel("epoch")
-            place.xaxis.get_major_locator().set_params(integer=True)
+            by_epoch(place)
             place.set_ylabel(unit)
             place.set_ylim(bottom=0)
         left.set_title(title)

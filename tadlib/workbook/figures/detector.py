@@ -5,7 +5,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from tadlib.workbook.figures.style import BLUE, CYCLE, GREY, ORANGE, SEQUENTIAL, TRUTH, Picture, bars, picture, styled
+from tadlib.workbook.figures.style import (
+    BLUE,
+    CYCLE,
+    GREY,
+    ORANGE,
+    SEQUENTIAL,
+    TRUTH,
+    Picture,
+    bars,
+    by_epoch,
+    picture,
+    styled,
+)
 
 SIDES = {"seen classes": BLUE, "unseen classes": ORANGE, "training videos": GREY}
 NAMED = "mAP of unseen classes, named"
@@ -30,6 +42,8 @@ def curves(history: Sequence[Mapping[str, float]]) -> Picture:
     if sides:
         _precision(axes[0, 0], history, sides)
         _recall(axes[0, 1], history, sides)
+    else:
+        figure.suptitle("mAP and recall of every epoch are not shown: `curves` is off", x=0.01, ha="left", fontsize=9)
     _matches(axes[-1, 0], history)
     _speed(axes[-1, 1], history)
     return figure
@@ -71,7 +85,7 @@ def _percent(place: Axes, quantity: str, title: str) -> None:
     place.set_ylim(bottom=0)
     place.set_ylim(top=1.4 * place.get_ylim()[1])  # room for the legend above the curves
     place.legend(loc="upper left", ncols=2)
-    place.set_xlabel("epoch")
+    by_epoch(place)
     place.set_ylabel(quantity)
     place.set_title(title)
 
@@ -80,7 +94,7 @@ def _speed(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
     epochs = _measured(history, "epoch")
     place.plot(epochs, _measured(history, "windows") / _measured(history, "seconds"), color=BLUE, lw=2)
     place.set_ylim(bottom=0)
-    place.set_xlabel("epoch")
+    by_epoch(place)
     place.set_ylabel("windows a second", color=BLUE)
     place.set_title("Speed of training, and memory")
     memory = place.twinx()
@@ -99,7 +113,7 @@ def _matches(place: Axes, history: Sequence[Mapping[str, float]]) -> None:
         place.step(
             epochs, _measured(history, name), where="mid", color=color, lw=1.6, label=name.removeprefix("query of ")
         )
-    place.set_xlabel("epoch")
+    by_epoch(place)
     place.set_ylabel("query")
     place.set_title("The query of each action of one window")
     if actions:

@@ -15,6 +15,7 @@ from tadlib.workbook.figures.style import (
     TRUTH,
     Picture,
     bars,
+    by_epoch,
     picture,
     rows,
     styled,
@@ -59,7 +60,7 @@ def losses(history: Sequence[Mapping[str, float]]) -> Picture:
         values = np.array([row[name] for row in history])
         left.plot(epochs, values, color=color, lw=2.2 if name == "loss" else 1.4, label=name.replace("_", " "))
     left.set_yscale("log")
-    left.set_xlabel("epoch")
+    by_epoch(left)
     left.set_ylabel("loss (log scale)")
     left.set_title("Losses")
     bottom, top = left.get_ylim()
@@ -67,7 +68,7 @@ def losses(history: Sequence[Mapping[str, float]]) -> Picture:
     left.legend(loc="upper right", ncols=2)
     right.plot(epochs, [row["matched_tiou"] for row in history], color=BLUE, lw=2)
     right.set_ylim(0, 1)
-    right.set_xlabel("epoch")
+    by_epoch(right)
     right.set_ylabel("mean tIoU of matched queries", color=BLUE)
     right.set_title("Fit to the training actions")
     rate = right.twinx()

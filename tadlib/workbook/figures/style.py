@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from PIL import Image
 
@@ -77,6 +78,12 @@ def rows(axes: Axes, labels: Sequence[str], duration: float) -> None:
     axes.set_xlim(0, duration)
     axes.set_xlabel("time (s)")
     axes.tick_params(axis="y", length=0)
+
+
+def by_epoch(axes: Axes) -> None:
+    """Name an axis of epochs, which are whole numbers."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def short(text: object, most: int) -> str:

@@ -1,7 +1,7 @@
 """Where parameters meet the science: each step of the pipeline as one call of a notebook.
 
-A step takes the checked parameters apart into plain arguments, calls the rooms of the science wing, and puts together
-what they answer: the rows of a table, the floors and ceilings beside a run, the record of a run.
+A step takes the checked parameters apart into plain arguments, calls `data`, `detector`, `naming` and `evaluation`,
+and puts together what they answer: the rows of a table, the floors and ceilings beside a run, the record of a run.
 """
 
 from tadlib.workbook.steps.answers import propose, texts_read

@@ -95,13 +95,13 @@ class Compared:
         ]
 
     def claims(self) -> Sortable:
-        """A row for each question: what the log said, and what we measured."""
+        """A row for each question: what the research log said, and what we measured."""
         return Sortable(
             [
                 {
                     "question": study.story.question or study.name,
-                    "the log said": study.story.claim or "no claim on record",
-                    "rows": ", ".join(map(str, study.story.rows)),
+                    "the research log said": study.story.claim or "no claim on record",
+                    "its entries": ", ".join(map(str, study.story.rows)),
                     "data": study.on,
                     "we measured": telling.measured(records(self._rows_of(study), self.params.metric))
                     or "nothing to compare with",

@@ -243,18 +243,19 @@ class Data:
 
 
 def inventory(data: Data) -> list[dict[str, object]]:
-    """What each side of the class split has."""
+    """What each side of the class split has: videos with actions of its classes, and how many count in the scores."""
     return [
         {
             "side": side,
-            "videos": len(videos),
+            "videos with such actions": len(videos),
+            "videos scored": scored,
             "hours": round(sum(video.duration for video in videos) / 3600, 2),
             "actions": sum(len(video.actions) for video in videos),
             "classes": ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else ""),
         }
-        for side, videos, names in (
-            ("training, seen", data.training_videos, data.classes.seen),
-            (SIDES[data.evaluate_on], data.test_videos, data.classes.unseen),
+        for side, videos, scored, names in (
+            ("training, seen", data.training_videos, "", data.classes.seen),
+            (SIDES[data.evaluate_on], data.test_videos, len(data.scored), data.classes.unseen),
         )
     ]
 

@@ -96,7 +96,7 @@ def trained_run(asking: Asking, progress: Progress = silent) -> Path | None:
 
 
 def train_on_demo(asking: Asking, progress: Progress = silent) -> Path:
-    """The checkpoint of train.ipynb, executed on the demo with its recipe; raises RunError where that fails."""
+    """The checkpoint of train.ipynb, executed on the demo with its own settings; raises RunError where that fails."""
     folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
     folder.mkdir(parents=True)
     progress(0, 1, f"training on the demo, in {folder}")
