@@ -104,6 +104,11 @@ def _lives(process: str) -> bool:
     return True
 
 
+def dangling(folder: Path) -> list[str]:
+    """The names in a folder of links whose files are gone."""
+    return sorted(path.name for path in folder.iterdir() if path.is_symlink() and not path.exists())
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused because JSON has neither."""
     with atomic(path) as temporary:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from notebook import run_cells
 
-from tadlib.files import locked, read_json
-from tadlib.workbook import runs, stage_store, stages, steps
+from tadlib.files import dangling, locked, read_json, write_json
+from tadlib.workbook import comparison, evidence, execution, report, runs, stage_store, stages, steps
 from tadlib.workbook.execution import INTERRUPTED, failure, finished
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
@@ -86,6 +86,36 @@ def test_what_is_deleted_from_the_store_is_made_again_and_train_leaves_no_number
     assert not finished(folder / "train.ipynb")
     assert obtain_all(folder, {}) == [None] * 4
     assert read_json(folder / "checkpoint.json") == Params.check({}).lr and finished(folder / "train.ipynb")
+
+
+def test_a_run_whose_shared_stages_were_deleted_is_told_by_list_and_report(home, monkeypatch):
+    monkeypatch.setattr(execution, "execute_notebook", instant.execute)
+    monkeypatch.setattr(report, "page", lambda notebook: notebook.with_suffix(".html"))
+    version = home / "outputs" / "e" / "v"
+    write_json(version / "experiment.json", {"runs": {"a": {}, "b": {}}, "status": {}})
+    assert obtain_all(version / "a", {"top_k": 5}) == obtain_all(version / "b", {"top_k": 9}) == [None] * 4
+    (train,) = (home / "outputs" / ".stages").glob("train-*")
+    shutil.rmtree(train)
+    lost = f"checkpoint.json, train.ipynb {evidence.GONE}"
+    assert f"a: {lost}" in list(comparison.listing(version))
+    told = []
+    report.report([str(version)], {}, told.append)
+    assert f"a: {lost}" in told
+    shutil.rmtree(home / "outputs" / ".stages")
+    (line,) = comparison.listing(home / "outputs")
+    assert f"of 2 runs 0 finished, 2 {comparison.DELETED}; no numbers yet" in line
+    with pytest.raises(
+        runs.RunError, match="2 do not count, first v/a: .*metrics.json.* lay in outputs/.stages, which"
+    ):
+        evidence.read([version])
+    assert obtain_all(version / "a", {"top_k": 5}) == [None] * 4 and not dangling(version / "a")
+
+
+def test_the_notebook_of_a_shared_stage_names_the_folder_where_it_lies(home):
+    assert obtain_all(home / "outputs" / "e" / "v" / "a", {}) == [None] * 4
+    for notebook in (home / "outputs" / ".stages").glob("*/*.ipynb"):
+        text = notebook.read_text(encoding="utf-8")
+        assert f"run_dir = 'outputs/.stages/{notebook.parent.name}'" in text and "/.stages/." not in text
 
 
 def test_where_the_disk_has_no_links_a_run_has_copies(home, monkeypatch):

@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from tadlib.files import read_json
+from tadlib.files import dangling, read_json
 from tadlib.workbook import edits, execution, runs
 from tadlib.workbook.evaluations import EVALUATIONS, OUTDATED, evaluated_on, planned
+from tadlib.workbook.evidence import GONE
 
-FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", OUTDATED, "not begun")
+DELETED = "with files that were deleted from outputs/.stages (the command that made them makes them again)"
+FINISHED, UNFINISHED = "finished", ("failed", "interrupted or at work", OUTDATED, DELETED, "not begun")
 
 
 ON_TRAINING = " on training videos"  # stands behind the name of a run that was evaluated there
@@ -54,6 +56,7 @@ def listing(folder: Path) -> Iterator[str]:
     if not any(version.parent != folder and version != folder for version in versions):
         yield from as_text(comparison(folder))
         yield from _edits(folder)
+        yield from _deleted(folder)
         return
     planned = set(versions)
     loose: dict[str, Counter[str]] = {}
@@ -71,6 +74,13 @@ def _edits(folder: Path) -> Iterator[str]:
         for stage, edited in run["edited"].items():
             yield f"{run['run']}, edited {stage}.ipynb ({edited['digest']}):"
             yield from (f"  {line}" for change in edited["changes"] for line in (change["where"], *change["lines"]))
+
+
+def _deleted(folder: Path) -> Iterator[str]:
+    """What the runs below a folder lack since shared stages were deleted."""
+    for run in runs.load(folder):
+        if lost := dangling(run["dir"]):
+            yield f"{run['run']}: {', '.join(lost)} {GONE}"
 
 
 def _loose(folder: Path) -> str:
@@ -101,7 +111,10 @@ def _version(folder: Path) -> str:
 
 def _ended(folder: Path, told: str) -> str:
     """How a run of a version ended, by what its batch told and what is in its folder: interrupted is not failed."""
-    evaluated = (planned(runs.records(folder), folder)[0].get(name, {}) for name, _ in EVALUATIONS.values())
+    records, metrics = planned(runs.records(folder), folder)
+    if metrics.is_symlink() and not metrics.exists():
+        return DELETED
+    evaluated = (records.get(name, {}) for name, _ in EVALUATIONS.values())
     ends = {record.get("status") for record in evaluated}
     for end in (FINISHED, OUTDATED):
         if end in ends:

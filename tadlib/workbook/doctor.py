@@ -100,7 +100,9 @@ def _project(data_dir: str) -> Iterator[Finding]:
     yield Finding("free disk", f"{free:.1f} GB", "free some space: the demo needs 2 GB" if full else "", full)
     for name in DATASETS:
         yield _dataset(name, resolve(data_dir) / name)
-    found = sorted((root / "outputs").glob("**/checkpoint.pt"), key=lambda path: path.stat().st_mtime)
+    found = sorted(
+        filter(Path.is_file, (root / "outputs").glob("**/checkpoint.pt")), key=lambda path: path.stat().st_mtime
+    )
     if found:
         yield Finding("trained runs", f"{len(found)}, the latest in {found[-1].parent.relative_to(root)}")
         return

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tadlib.files import read_json
+from tadlib.files import dangling, read_json
 from tadlib.workbook import edits
 from tadlib.workbook.choices import Choice
 from tadlib.workbook.evaluations import OUTDATED, planned
 from tadlib.workbook.runs import RunError, records
 
 FACTS = ("device", "threads", "commit", "python", "platform")
+GONE = "lay in outputs/.stages, which was deleted; the command that made the run makes them again"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def _entry(folder: Path, version: Path | None) -> Entry | Mapping[str, str]:
     if version is None:  # a later stage that was refused and wrote nothing takes nothing from the run
         stages = {stage: r for stage, r in stages.items() if r.get("status") != "failed" or r.get("files")} or stages
     unfinished = [_unfinished(stage, record) for stage, record in stages.items() if record.get("status") != "finished"]
+    if not unfinished and metrics.is_symlink() and not metrics.exists():
+        return {"run": name, "why": f"{', '.join(dangling(folder))} {GONE}"}
     if unfinished or not metrics.is_file():
         return {"run": name, "why": "; ".join(unfinished) or "evaluate has not finished"}
     trained = stages.get("train", next(iter(stages.values())))

@@ -15,9 +15,10 @@ from typing import IO, Any, NamedTuple
 
 import nbformat
 import yaml
+from nbformat.sign import NotebookNotary
 
 from tadlib import machine
-from tadlib.files import LOG, beside
+from tadlib.files import LOG, atomic, beside
 from tadlib.workbook import runs
 
 try:
@@ -179,6 +180,15 @@ def status_of(path: Path) -> Status:
 def failure(path: Path) -> str | None:
     """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
     return status_of(path).reason or None
+
+
+def rename_folder(path: Path, before: str, after: str) -> None:
+    """Write the new name of a folder wherever an executed notebook names it; JupyterLab trusts it as before."""
+    with open(path, encoding="utf-8") as written:
+        text = written.read().replace(before, after)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    NotebookNotary().sign(nbformat.reads(text, as_version=4))
 
 
 def finished(notebook: Path) -> bool:

@@ -13,7 +13,7 @@ from nbconvert.exporters import HTMLExporter
 from traitlets import default
 from traitlets.config import Config
 
-from tadlib.files import atomic, read_json
+from tadlib.files import atomic, dangling, read_json
 from tadlib.workbook import comparison, evidence, execution, lab_log, runs, tracking
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.stage_store import relative
@@ -131,7 +131,9 @@ def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print
 
 def _pages(folder: Path, say: Say) -> None:
     """Make the page of every executed notebook of a run that has none, or an older one."""
-    for notebook in sorted(folder.glob("[!.]*.ipynb")):
+    if lost := dangling(folder):
+        say(f"{folder.name}: {', '.join(lost)} {evidence.GONE}")
+    for notebook in sorted(path for path in folder.glob("[!.]*.ipynb") if path.is_file()):
         made = notebook.with_suffix(".html")
         if not made.is_file() or made.stat().st_mtime < notebook.stat().st_mtime:
             say(f"page: {page(notebook)}")

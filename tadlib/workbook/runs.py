@@ -121,7 +121,7 @@ class Run:
         """The path of an artefact that `stage` writes; where it is missing, an error that says what to run."""
         if self.path(name).is_file():
             return self.path(name)
-        places = project_root().glob(f"outputs/[!.]*/**/{name}")
+        places = filter(Path.is_file, project_root().glob(f"outputs/[!.]*/**/{name}"))
         latest = max(places, key=lambda path: path.stat().st_mtime, default=None)
         hint = f" (the latest is {latest.parent})" if latest else ""
         raise RunError(

@@ -93,6 +93,7 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], limit
         try:
             reason = _attempt(stage, attempt, folder, given, limits.jobs)
             if reason is None:
+                execution.rename_folder(attempt / f"{stage}.ipynb", relative(attempt), relative(store))
                 os.rename(attempt, store)
                 return None
         finally:

@@ -89,7 +89,7 @@ def trained_run(asking: Asking, progress: Progress = silent) -> Path | None:
                 f"run_dir {resolve(asking.run_dir)} has no checkpoint.pt: run train.ipynb, or leave it empty"
             )
         return path
-    found = list((runs.project_root() / "outputs").glob("**/checkpoint.pt"))
+    found = [path for path in (runs.project_root() / "outputs").glob("**/checkpoint.pt") if path.is_file()]
     if found:
         return max(found, key=lambda path: path.stat().st_mtime)
     return train_on_demo(asking, progress) if asking.detector == "run" else None
