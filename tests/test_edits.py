@@ -211,6 +211,11 @@ def test_the_list_marks_edited_runs_says_what_was_changed_and_has_their_mean_apa
             write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {"rows": rows})
     (line,) = (line for line in comparison.listing(home / "outputs") if line.startswith("backbone/"))
     assert line.endswith("mean mAP 20.0 %, mean mAP of edited notebooks 60.0 %")
+    edit(fabricate.run(home / "outputs" / "adhoc" / "a", {}, 0.1))
+    write_json(home / "outputs" / "adhoc" / "a" / "metrics.json", {})
+    assert list(comparison.listing(home / "outputs"))[-1].endswith(
+        "1 run of no experiment, 1 finished; 1 of edited notebooks"
+    )
     told = list(comparison.listing(version))
     assert sum("edited notebook 0123456789ab" in line for line in told) == 6
     assert told.count("  + criterion.cost = my_cost") == 6

@@ -60,12 +60,16 @@ def listing(folder: Path) -> Iterator[str]:
         return
     planned = set(versions)
     loose: dict[str, Counter[str]] = {}
+    edited: Counter[str] = Counter()
     for run in runs.load(folder):
         if run["dir"].parent not in planned:
             loose.setdefault(run["dir"].parent.name, Counter())[_loose(run["dir"])] += 1
+            edited[run["dir"].parent.name] += bool(run["edited"])
     for place, counts in loose.items():
         told = ", ".join(f"{counts[word]} {word}" for word in (FINISHED, *UNFINISHED) if counts[word])
-        yield f"{place}: {counts.total()} run{'s' * (counts.total() > 1)} of no experiment, {told}"
+        yield f"{place}: {counts.total()} run{'s' * (counts.total() > 1)} of no experiment, {told}" + (
+            f"; {edited[place]} of edited notebooks" if edited[place] else ""
+        )
 
 
 def _edits(folder: Path) -> Iterator[str]:
