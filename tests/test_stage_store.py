@@ -100,7 +100,7 @@ def test_a_run_whose_shared_stages_were_deleted_is_told_by_list_and_report(home,
     lost = f"checkpoint.json, train.ipynb {evidence.GONE}"
     assert f"a: {lost}" in list(comparison.listing(version))
     told = []
-    report.report([str(version)], {}, told.append)
+    report.compare([str(version)], {}, told.append)
     assert f"a: {lost}" in told
     shutil.rmtree(home / "outputs" / ".stages")
     (line,) = comparison.listing(home / "outputs")
