@@ -16,7 +16,7 @@ if PROCESSES > 1:
     torch.set_num_threads(THREADS)
 
 # they start first, so that none ends alone
-LONGEST = "test_pipeline test_parameters_matter test_detector_steps test_trained_naming test_ideas test_batch".split()
+LONGEST = "test_pipeline test_parameters_matter test_batch test_detector_steps test_ideas test_report".split()
 ROOT = Path(__file__).resolve().parents[1]
 
 
