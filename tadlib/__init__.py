@@ -1,7 +1,52 @@
-"""The apparatus of the zero-shot temporal action detection workbook.
+"""Zero-shot temporal action detection: when actions happen in untrimmed videos, and what they are called.
 
-`data`, `detector`, `naming` and `evaluation` hold the science, a folder for each notebook of the pipeline;
-`workbook` checks parameters, keeps runs, executes notebooks and draws. Importing `tadlib` imports neither.
+From Python, in ten lines, the functions that the notebooks use:
+
+    import tadlib as tad
+
+    data = tad.load("demo", split=50)
+    windows = data.training_windows(64)
+    model = tad.ConditionalDETR(windows.channels, queries=24, width=128)
+    tad.fit(model, windows, epochs=10, lr=1e-3)
+    proposals = tad.propose(model, data.test_windows(64))
+    detections = tad.name(proposals, data)
+    print(tad.evaluate(detections, data))
+
+Importing `tadlib` imports nothing else: each name is looked up when it is first used.
 """
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+PUBLIC = {  # name -> module that has it
+    "load": "workbook.public",
+    "name": "workbook.public",
+    "evaluate": "workbook.public",
+    "ConditionalDETR": "detector.network",
+    "Addition": "detector.additions",
+    "DetectionLoss": "detector.losses",
+    "Trainer": "detector.training",
+    "fit": "detector.training",
+    "propose": "detector.proposals",
+    "Proposals": "detector.proposals",
+    "Detections": "naming.fusion",
+    "Classifier": "naming.classifier",
+    "write_detections": "naming.fusion",
+    "read_detections": "naming.fusion",
+    "roi_align": "segments",
+    "tiou": "segments",
+    "Task": "task",
+}
+__all__ = ["__version__", *PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"tadlib has no {name!r}; it has {', '.join(sorted(PUBLIC))}")
+    return getattr(import_module(f"tadlib.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,8 +2,8 @@
 
 import torch
 
-from tadlib.naming.head_training import Examples, Lesson, fit
-from tadlib.naming.semantics import Parts, Said, Semantics
+from tadlib.ideas.head_training import Examples, Lesson, fit
+from tadlib.ideas.semantics import Parts, Said, Semantics
 from tadlib.naming.text import Steps
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])

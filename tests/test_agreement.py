@@ -6,10 +6,10 @@ from notebook import run_cells
 
 from tadlib.detector.proposals import LEAST_AGREEMENT, Proposals, agreeing
 from tadlib.segments import pairwise_tiou
-from tadlib.workbook import steps
+from tadlib.workbook import named, proposed, results, watching
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import watching
-from tadlib.workbook.steps.answers import kept
+from tadlib.workbook.proposed import kept
 
 OWN = Proposals(torch.tensor([[0.0, 10.0], [10.0, 20.0], [40.0, 50.0]]), torch.tensor([0.9, 0.5, 0.4]))
 OTHERS = Proposals(torch.tensor([[0.0, 20.0], [10.0, 20.0], [12.0, 20.0]]), torch.tensor([0.8, 0.3, 0.6]))
@@ -44,17 +44,17 @@ def made(tiny, tmp_path_factory):
 def test_proposals_that_agree_win_before_overlaps_are_thinned(made):
     made = made[0.5]
     params, data, answers, windows = made.params, made.data, made.answers, made.test_windows
-    beside = steps.groups_beside(data, params)
+    beside = proposed.groups_beside(data, params)
     assert beside is not None and beside.keys() == {video.id for video in data.scored}
     many = params.model_copy(update={"nms": "none", "top_k": 10_000})
-    alone, together = (steps.propose(answers, windows, many, other) for other in (None, beside))
+    alone, together = (proposed.propose(answers, windows, many, other) for other in (None, beside))
     for video_id, found in together.items():
         rescored = agreeing(alone[video_id], beside[video_id], 0.5).scores.sort(descending=True).values
         torch.testing.assert_close(found.scores, rescored)
-    thinned = [steps.propose(answers, windows, params, other) for other in (None, beside)]
+    thinned = [proposed.propose(answers, windows, params, other) for other in (None, beside)]
     assert any(not torch.equal(thinned[0][v].segments, thinned[1][v].segments) for v in beside)
     off = params.model_copy(update={"agreement": 0.0})
-    assert steps.groups_beside(data, off) is None
+    assert proposed.groups_beside(data, off) is None
 
 
 @pytest.mark.notebooks
@@ -62,7 +62,9 @@ def test_proposals_may_be_thinned_class_by_class_once_they_have_names(made):
     data, answers, windows = made[0.0].data, made[0.0].answers, made[0.0].test_windows
     params = made[0.0].params.model_copy(update={"nms": "hard", "nms_tiou": 0.3})
     by_class = params.model_copy(update={"nms_per": "class"})
-    among_all, each = (steps.name(data, steps.propose(answers, windows, how, None), how) for how in (params, by_class))
+    among_all, each = (
+        named.name(data, proposed.propose(answers, windows, how, None), how) for how in (params, by_class)
+    )
     crowded = 0
     most = kept(data, params, each)
     for video_id, found in each.items():
@@ -73,9 +75,9 @@ def test_proposals_may_be_thinned_class_by_class_once_they_have_names(made):
         assert len(found.labels) <= most[video_id] and (found.scores.diff() <= 0).all()
     assert crowded, "other classes may lie there too"
     shown = ((among_all, params), (each, by_class))
-    tables = [steps.compare(data, found, how) for found, how in shown]
+    tables = [results.compare(data, found, how) for found, how in shown]
     numbers = [
-        steps.summarise(data, table, steps.propose(answers, windows, how, None), found, how)
+        results.summarise(data, table, proposed.propose(answers, windows, how, None), found, how)
         for table, (found, how) in zip(tables, shown, strict=True)
     ]
     nameless = [name for name in numbers[0] if name.startswith(("agnostic", "AR@"))]
@@ -96,12 +98,12 @@ def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_a
 @pytest.mark.notebooks
 def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
     params = Params.read(tiny | {"run_dir": str(tmp_path / "run"), "features": "simulate", "agreement": 0.5})
-    data = steps.gather(params)
+    data = gather(params)
     with pytest.raises(
         ValueError, match="agreement=0.5 asks what background looks like: it needs an encoder that reads"
     ):
-        steps.groups_beside(data, params)
-    assert len(steps.compare(data, {video.id: _none() for video in data.scored}, params)) == 8
+        proposed.groups_beside(data, params)
+    assert len(results.compare(data, {video.id: _none() for video in data.scored}, params)) == 8
 
 
 def _none():

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from naming_speed import classifier
 from standins import Grey, to_tensor
 
 from tadlib import machine
@@ -23,7 +24,7 @@ from tadlib.data.encoder import Encoder
 from tadlib.data.video import snippets
 from tadlib.detector.matching import match
 from tadlib.evaluation import metrics
-from tadlib.naming.pooling import SUMMARIES, Pooling, segment_logits
+from tadlib.ideas.poolings import SUMMARIES
 from tadlib.workbook import runs
 
 pytestmark = pytest.mark.notebooks
@@ -61,9 +62,10 @@ def test_time_share_and_memory_of_the_detector_are_measured():
 @pytest.mark.parametrize("how", ["mean", "max"])
 def test_naming_one_proposal_at_a_time_gives_the_same_logits(how):
     videos, texts = naming_speed.simulated(SMALL)
-    alike = naming_speed.compare(texts)
+    classify = classifier(texts, naming_speed.SCALE, pooling=how)
     for video, rows in zip(videos, naming_speed.looped(videos, texts, how), strict=True):
-        ours = segment_logits(video.features, video.proposals.segments, naming_speed.GRID, alike, Pooling(how))
+        segments_ix = naming_speed.GRID.snippets(video.proposals.segments)
+        ours = classify(torch.from_numpy(video.features), segments_ix)
         torch.testing.assert_close(torch.cat(rows), ours, rtol=1e-5, atol=1e-5)
 
 

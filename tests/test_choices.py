@@ -6,7 +6,7 @@ from conftest import ROOT
 
 from tadlib.evaluation.statistics import compare_splits
 from tadlib.files import read_json
-from tadlib.workbook import batch, lab_log, steps, telling
+from tadlib.workbook import batch, comparing, lab_log, telling
 from tadlib.workbook.choices import Choice, had_part
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import choices_of, plan
@@ -35,7 +35,7 @@ def home(tmp_path, monkeypatch):
 
 
 def compared(home, **given):
-    found = steps.compare_runs(ReportParams.check({"experiments": "outputs", "run_dir": str(home)} | given))
+    found = comparing.compare_runs(ReportParams.check({"experiments": "outputs", "run_dir": str(home)} | given))
     found.save()
     return found, read_json(home / "report.json")
 

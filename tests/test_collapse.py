@@ -12,8 +12,8 @@ from conftest import ROOT
 from notebook import run_cells
 
 from tadlib.evaluation.statistics import spread
+from tadlib.workbook import watching
 from tadlib.workbook.plans import plan
-from tadlib.workbook.steps import watching
 
 SCORED = (watching.UNSEEN, watching.NAMED)  # in the closed set every class is seen, and scored
 

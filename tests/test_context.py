@@ -6,9 +6,9 @@ from lessons import LABELS, named, taught
 from torch.nn import functional
 
 from tadlib.data.encoder import load_encoder
-from tadlib.naming.context import Context, fits
-from tadlib.naming.head_training import Examples
-from tadlib.naming.semantics import Parts, Said, Semantics
+from tadlib.ideas.context import Context, fits
+from tadlib.ideas.head_training import Examples
+from tadlib.ideas.semantics import Parts, Said, Semantics
 from tadlib.naming.text import Steps, in_rows
 
 NAMES = [("jump",), ("throw far",), ("swim", "dive into water"), ("run",)]

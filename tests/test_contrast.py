@@ -8,10 +8,10 @@ import torch
 from lessons import LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
-from tadlib.naming.head_losses import contrastive, grounded, targets
-from tadlib.naming.head_training import Lesson, learn, loss_of, wrong_orders, wrong_regions
-from tadlib.naming.negatives import beside, has_order, repeated, shuffled
-from tadlib.naming.semantics import Parts, Semantics, score_of
+from tadlib.ideas.hard_negatives import beside, has_order, repeated, shuffled
+from tadlib.ideas.head_losses import contrastive, grounded, targets
+from tadlib.ideas.head_training import Lesson, learn, loss_of, wrong_orders, wrong_regions
+from tadlib.ideas.semantics import Parts, Semantics, score_of
 from tadlib.naming.text import Steps
 
 
@@ -113,7 +113,7 @@ def test_wrong_pairs_are_scored_for_the_right_class():
 def test_pairs_and_hard_negatives_are_overfitted(loss):
     semantics = made(head="composition", text_head="composition", lead="name")
     examples, said = segments(), texts(steps=4)
-    lesson = Lesson(20.0, head_loss=loss, hard_negatives="all")
+    lesson = Lesson(factor=20.0, head_loss=loss, hard_negatives="all")
     history = taught(semantics, examples, said, head_loss=loss, hard_negatives="all", head_epochs=60)
     assert history[-1] < 0.2 < history[0]
     with torch.no_grad():
@@ -132,7 +132,7 @@ def gradients(semantics):
 def test_an_episode_adds_the_gradient_at_where_the_others_would_go():
     """Written out with two networks: one is moved by the others' step, and asked about what was held out."""
     examples, said, rate = segments(), texts(), 0.1
-    lesson = Lesson(20.0, head_lr=rate, head_episodes=0.25)
+    lesson = Lesson(factor=20.0, head_lr=rate, head_episodes=0.25)
     semantics = made(head="mlp", head_residual=False)
     state = {name: value.clone() for name, value in semantics.state_dict().items()}
     rates = {weight: rate for weight in semantics.parameters() if weight.requires_grad}

@@ -8,15 +8,16 @@ import torch
 from notebook import run_cells
 from standins import SIMULATED_CLASSES, SMALL, WORDS
 
+from tadlib import ideas
 from tadlib.data.windows import cover
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, answer
 from tadlib.evaluation import baselines
-from tadlib.workbook import runs, steps
+from tadlib.task import true_segments
+from tadlib.workbook import detectors, named, proposed, results, runs, watching
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import watching
-from tadlib.workbook.steps.answers import texts_read, windows_of, without_names
-from tadlib.workbook.steps.data import true_segments
+from tadlib.workbook.proposed import windows_of, without_names
 
 pytestmark = pytest.mark.notebooks
 
@@ -36,20 +37,20 @@ def trained(simulated_folder, tmp_path, **words):
 def answered(model, data, params):
     """Answers and windows of the scored videos."""
     windows = windows_of(data.scored, data, params)
-    return answer(model, windows, texts=texts_read(data, params, data.competing)), windows
+    return answer(model, windows, texts=ideas.texts(data, data.competing, params)), windows
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_a_word_trains_is_read_again_and_answers(words, simulated_folder, tmp_path):
     params, data, run, model, history = trained(simulated_folder, tmp_path, **words)
     assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
-    again = steps.load_detector(data, params, run)
+    again = detectors.load_detector(data, params, run)
     answers, windows = answered(again, data, params)
     assert torch.equal(answers.scores, answered(model, data, params)[0].scores)
-    proposals = steps.propose(answers, windows, params)
+    proposals = proposed.propose(answers, windows, params)
     assert proposals.keys() == {video.id for video in data.scored}
-    named = steps.name(data, proposals, params)
-    assert {label for found in named.values() for label in found.labels} <= set(data.classes.unseen)
+    detections = named.name(data, proposals, params)
+    assert {label for found in detections.values() for label in found.labels} <= set(data.classes.unseen)
 
 
 def test_every_switch_is_tried_here():
@@ -63,7 +64,7 @@ def test_every_switch_is_tried_here():
 
 def test_videos_held_out_are_not_trained_on_and_are_measured(simulated_folder, tmp_path):
     params, data, _, _, history = trained(simulated_folder, tmp_path, validation=0.3)
-    learned, held = watching.divided(data.training_videos, params)
+    learned, held = watching.data.learned_and_held_out
     assert len(held) == round(0.3 * len(data.training_videos)) and not {v.id for v in learned} & {v.id for v in held}
     windows = cells(simulated_folder, "data.training_windows", validation=0.3).windows
     assert set(windows.durations) == {video.id for video in learned}
@@ -86,9 +87,9 @@ def test_looking_at_unseen_classes_changes_no_number(simulated_folder, tmp_path)
 @pytest.mark.parametrize("words", [{}, {"target": "name"}, {"fuse_text": True, "ema": True}, {"protocol": "gap"}])
 def test_the_last_epoch_of_the_curves_is_the_result(words, simulated_folder, tmp_path):
     params, data, _, model, history = trained(simulated_folder, tmp_path, curves=True, **words)
-    proposals = steps.propose(*answered(model, data, params), params)
-    detections = steps.name(data, proposals, params)
-    result = steps.summarise(data, steps.compare(data, detections, params), proposals, detections, params)
+    proposals = proposed.propose(*answered(model, data, params), params)
+    detections = named.name(data, proposals, params)
+    result = results.summarise(data, results.compare(data, detections, params), proposals, detections, params)
     of_curves = [history[-1][name] for name in (watching.UNSEEN, watching.NAMED, "AR@100 of unseen classes")]
     assert of_curves == pytest.approx([result["agnostic_mAP"], result["mAP"], result["AR@100"]], abs=1e-6)
     assert of_curves[0] > 0
@@ -99,16 +100,16 @@ def test_a_detector_is_asked_with_the_texts_it_was_trained_on(name, value, simul
     params, data, run, *_ = trained(simulated_folder, tmp_path, **{name: value})
     other = params.model_copy(update={name: Params.model_fields[name].default if name == "target" else False})
     with pytest.raises(runs.RunError, match=f"{name} of train in .* is {value!r}, train was given"):
-        steps.load_detector(data, other, run)
+        detectors.load_detector(data, other, run)
 
 
 def test_where_actions_are_is_measured_beside_what_blind_windows_reach(simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder)})
-    data = steps.gather(params)
+    data = gather(params)
     blind = {name: Proposals(*found[:2]) for name, found in baselines.blind(data.test_videos, params.seed).items()}
     true = {v.id: Proposals(true_segments(v), torch.ones(len(v.actions))) for v in data.test_videos}
     floor, ceiling = (
-        steps.summarise(data, [{"role": "ours", "mAP": 0.0}], found, {}, params) for found in (blind, true)
+        results.summarise(data, [{"role": "ours", "mAP": 0.0}], found, {}, params) for found in (blind, true)
     )
     assert ceiling["agnostic_mAP"] == pytest.approx(1.0) and ceiling["AR@100"] == pytest.approx(1.0)
     for name in ("agnostic_mAP", "AR@100"):
@@ -118,7 +119,7 @@ def test_where_actions_are_is_measured_beside_what_blind_windows_reach(simulated
 
 def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
-    data = steps.gather(params)
+    data = gather(params)
     look, _ = watching.looked_at(data, params, None)
     assert set(look.windows.durations) == {f"v{number}" for number in range(8, 12)}
     labels = {
@@ -139,7 +140,7 @@ def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_
 )
 def test_each_side_is_looked_at_once(words, sides, simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder)} | words)
-    assert [set(look.sides) for look in watching.looked_at(steps.gather(params), params, None)] == sides
+    assert [set(look.sides) for look in watching.looked_at(gather(params), params, None)] == sides
 
 
 def test_the_best_epoch_on_held_out_videos_is_kept(simulated_folder, tmp_path, monkeypatch):
@@ -163,14 +164,14 @@ def test_the_matches_of_one_window_are_remembered(simulated_folder, tmp_path):
 @pytest.mark.parametrize("words", [{}, {"fuse_text": True}, {"iterative": True, "refine": "mean"}])
 def test_attention_to_the_snippets_of_a_window_sums_to_one(words, simulated_folder, tmp_path):
     params, data, _, model, _ = trained(simulated_folder, tmp_path, **words)
-    weights = steps.attention(model, cells(simulated_folder, "data.training_windows").windows[0], data, params)
+    weights = detectors.attention(model, cells(simulated_folder, "data.training_windows").windows[0], data, params)
     assert weights.shape == (2, 6, 32)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
 
 
 def test_unseen_actions_of_training_videos_are_those_left_out(simulated_folder, tmp_path):
     params = Params.check(SMALL | {"dataset": str(simulated_folder)})
-    data = steps.gather(params)
+    data = gather(params)
     found = data.hidden
     assert {a.label for actions in found.values() for a in actions} <= set(data.classes.unseen)
     assert sum(len(video.actions) + len(found[video.id]) for video in data.training_videos) == 2 * len(found)
@@ -206,7 +207,7 @@ def test_training_can_know_nothing_of_unseen_classes_and_then_learns_background_
 def test_windows_that_are_left_out_are_counted(simulated_folder):
     for length, mixes in ((8, False), (32, True)):
         data, windows, _ = negatives_of(simulated_folder, negatives=0.95, jitter=False, window=length)
-        with_seen, mixed, empty, left_out = (row["number"] for row in steps.window_counts(data, windows))
+        with_seen, mixed, empty, left_out = (row["number"] for row in detectors.window_counts(data, windows))
         assert with_seen + empty == len(windows) and (mixed > 0) == mixes and mixed < with_seen
         assert with_seen + empty + left_out == sum(len(cover(v.id, 40, length, 0.5)) for v in data.training_videos)
 
@@ -290,7 +291,7 @@ def test_words_of_proposals_arrive(simulated_folder, tmp_path):
     answers = answers._replace(segments_cw=wide)
 
     def proposed(**words):
-        found = steps.propose(answers, windows, params.model_copy(update=words)).values()
+        found = proposed.propose(answers, windows, params.model_copy(update=words)).values()
         return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
 
     everything, most = proposed(nms="none")
@@ -310,23 +311,23 @@ def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
     }
     (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
     params = Params.check(SMALL | {"dataset": str(tmp_path), "split_id": 1})
-    data = steps.gather(params)
+    data = gather(params)
     (rich,) = data.test_videos
     found = {rich.id: Proposals(true_segments(rich), torch.linspace(1.0, 0.5, 150))}
     assert len(rich.actions) == 150 > params.top_k
     for how in ({}, {"nms_per": "class"}):
         params = params.model_copy(update=how)
-        named = steps.name(data, found, params)[rich.id]
-        assert {(start, end) for start, end in named.segments.tolist()} == {(a.start, a.end) for a in rich.actions}
+        kept = named.name(data, found, params)[rich.id]
+        assert {(start, end) for start, end in kept.segments.tolist()} == {(a.start, a.end) for a in rich.actions}
         answers, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
-        assert len(without_names(data, steps.propose(answers, windows, params), params)[rich.id].scores) > 100
+        assert len(without_names(data, proposed.propose(answers, windows, params), params)[rich.id].scores) > 100
     few = params.model_copy(update={"nms_per": "video", "top_k": 2})
-    assert len(steps.name(data, found, few)[rich.id].labels) == 2 * len(windows) == 2 * len(cover("v", 600, 32, 0.25))
+    assert len(named.name(data, found, few)[rich.id].labels) == 2 * len(windows) == 2 * len(cover("v", 600, 32, 0.25))
 
 
 def test_windows_of_videos_that_nobody_scores_are_not_run(simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": "gap", "split_id": 1})
-    data = steps.gather(params)
+    data = gather(params)
     _, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
     with_unseen = {video.id for video in data.benchmark.test_videos(data.classes.unseen)}
     assert set(windows.durations) == with_unseen < {"v8", "v9", "v10", "v11"}
@@ -335,10 +336,10 @@ def test_windows_of_videos_that_nobody_scores_are_not_run(simulated_folder):
 @pytest.mark.parametrize(("asked", "lengths"), [(-1, {32}), (0, {40}), (20, {20})])
 def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, lengths, simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "window": 32, "test_window": asked})
-    data = steps.gather(params)
+    data = gather(params)
     answers, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
     assert {item.window.stop - item.window.first for item in windows} == lengths
-    assert {video.id for video in data.scored} == steps.propose(answers, windows, params).keys()
+    assert {video.id for video in data.scored} == proposed.propose(answers, windows, params).keys()
     windows = cells(simulated_folder, "data.training_windows", window=32, test_window=asked).windows
     assert {len(features) for features, *_ in windows} == {32}
 

@@ -14,7 +14,7 @@ from conftest import ROOT
 from notebook import cells_of
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import comparison, edits, lab_log, runs, steps
+from tadlib.workbook import comparing, comparison, edits, lab_log, runs
 from tadlib.workbook.params import Params
 from tadlib.workbook.report_params import ReportParams
 
@@ -171,7 +171,7 @@ def edit(folder) -> None:
 
 
 def compared(folder: str):
-    return steps.compare_runs(ReportParams.check({"experiments": folder}))
+    return comparing.compare_runs(ReportParams.check({"experiments": folder}))
 
 
 @pytest.mark.parametrize("first", ["plain", "edited"])

@@ -13,9 +13,9 @@ from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.fusion import Detections
-from tadlib.workbook import steps
+from tadlib.task import Task
+from tadlib.workbook import examined, results
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import Data, errors, results
 
 VIDEOS = tuple(
     Video(
@@ -30,8 +30,8 @@ def data(tmp_path):
     """Annotations and classes; features of nothing, of which these steps read the length alone."""
     classes = ("Diving", "Shotput")
     benchmark = Benchmark("x", tmp_path, VIDEOS, classes, "val", "test", (0.3, 0.5))
-    made = object.__new__(Data)
-    fields = {"benchmark": benchmark, "classes": ClassSplit(50, 0, (), classes), "params": Params()}
+    made = object.__new__(Task)
+    fields = {"benchmark": benchmark, "classes": ClassSplit(50, 0, (), classes)}
     fields |= {"store": create_autospec(FeatureStore, instance=True), "broken": {}}
     fields |= {"encoder": create_autospec(Encoder, instance=True)}
     fields["store"].stored.return_value = np.zeros((375, 4), np.float32)  # 100 s of 8 frames of 30 a second
@@ -52,23 +52,23 @@ WRONG = detections((20, 30, 0.9, "Diving"), (50, 60, 0.8, "Diving"), (82, 85, 0.
 
 def test_a_run_is_told_from_its_floor_and_its_ceiling(data):
     compared = {"this run": ("ours", RIGHT), "nothing": ("floor", WRONG), "itself": ("ceiling", RIGHT)}
-    first, floor, ceiling = errors.verdicts(data, compared)
+    first, floor, ceiling = examined.verdicts(data, compared)
     assert first["mAP"] == first["mAP from"] == first["mAP to"] == 1.0
     assert floor["this run is"] == "better" and floor["mAP"] == 1.0
     assert ceiling["this run is"] == "cannot tell" and ceiling["mAP"] == 0.0
 
 
 def test_an_examined_run_says_what_its_detections_are(data):
-    examined = errors.examine(data, WRONG)
+    found = examined.examine(data, WRONG, 128)
     # per video: two on background, one on a Shotput with the wrong name
-    assert examined.shares()[-1].tolist() == pytest.approx([0, 0, 1 / 3, 0, 0, 2 / 3])
-    assert set(examined.record([])) == {"verdicts", "gains"}
-    assert examined.sensitivity()["all"].missed.tolist() == [1.0]
-    assert examined.reliability().right.max() == 0.0
+    assert found.shares()[-1].tolist() == pytest.approx([0, 0, 1 / 3, 0, 0, 2 / 3])
+    assert set(found.record([])) == {"verdicts", "gains"}
+    assert found.sensitivity()["all"].missed.tolist() == [1.0]
+    assert found.reliability().right.max() == 0.0
 
 
 def test_every_protocol_scores_the_same_detections(data):
-    table = {row["protocol"]: row for row in errors.under_every_protocol(data, RIGHT)}
+    table = {row["protocol"]: row for row in examined.under_every_protocol(data, RIGHT)}
     assert list(table) == ["plain", "strict", "gap", "t3al", "opentad", "thumos-toolkit"]
     assert all(row["mAP"] == 1.0 and row["actions"] == 24 for row in table.values())
 
@@ -76,15 +76,15 @@ def test_every_protocol_scores_the_same_detections(data):
 def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_says_so(data):
     more = (*VIDEOS, Video("training", 50.0, 30.0, "val", VIDEOS[0].actions), Video("empty", 50.0, 30.0, "test", ()))
     object.__setattr__(data, "benchmark", replace(data.benchmark, videos=more))
-    object.__setattr__(data, "params", Params(protocol="gap"))
-    lacking = {row["protocol"]: row["videos not asked about"] for row in errors.under_every_protocol(data, RIGHT)}
+    object.__setattr__(data, "protocol", "gap")
+    lacking = {row["protocol"]: row["videos not asked about"] for row in examined.under_every_protocol(data, RIGHT)}
     assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
 
 
 def test_a_protocol_under_which_nothing_counts_has_a_row_that_says_so(data):
     short = tuple(replace(v, actions=(Action(0.0, 0.2, "Diving"), Action(50.0, 50.1, "Shotput"))) for v in VIDEOS)
     object.__setattr__(data, "benchmark", replace(data.benchmark, videos=short))
-    rows = errors.under_every_protocol(data, RIGHT)
+    rows = examined.under_every_protocol(data, RIGHT)
     assert [row["protocol"] for row in rows if not row["actions"]] == ["gap: no action counts"]
     assert all(row["mAP"] == 0 for row in rows if row["actions"])
 
@@ -94,17 +94,18 @@ def test_what_is_short_is_the_same_wherever_it_is_asked(data, subset, actions):
     """ActivityNet's rule is a second, also where a snippet lasts half of one."""
     short = tuple(replace(v, subset=subset, actions=(*v.actions[:1], Action(50.0, 50.8, "Shotput"))) for v in VIDEOS)
     object.__setattr__(data, "benchmark", replace(data.benchmark, videos=short, test_subset=subset))
-    object.__setattr__(data, "params", Params(protocol="gap", stride=16))
-    row = next(row for row in errors.under_every_protocol(data, RIGHT) if row["protocol"] == "gap")
+    object.__setattr__(data, "protocol", "gap")
+    object.__setattr__(data, "stride", 16)
+    row = next(row for row in examined.under_every_protocol(data, RIGHT) if row["protocol"] == "gap")
     assert sum(len(video.actions) for video in data.scored) == row["actions"] == actions
 
 
 def test_numbers_are_those_of_the_protocol(data):
-    object.__setattr__(data, "params", Params(protocol="thumos-toolkit"))
+    object.__setattr__(data, "protocol", "thumos-toolkit")
     loose = detections((0, 8, 0.9, "Diving"), (0, 10, 0.1, "Diving"), (82, 85, 0.95, "Diving"))
     # the toolkit forgives what lies on ambiguous regions, and prefers the tighter of two: precision 1/2 from rank 13 on
-    assert steps.class_precision(data, loose)["Diving"] == pytest.approx(sum(n / (12 + n) for n in range(1, 13)) / 12)
-    assert steps.class_precision(data, loose)["Shotput"] == 0.0
+    assert results.class_precision(data, loose)["Diving"] == pytest.approx(sum(n / (12 + n) for n in range(1, 13)) / 12)
+    assert results.class_precision(data, loose)["Shotput"] == 0.0
 
 
 def test_ambiguous_regions_are_found_in_the_annotations(data):
@@ -118,11 +119,11 @@ def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named
     logits = {video.id: 1e4 * torch.nn.functional.one_hot(torch.tensor(named), 2).double() for video in VIDEOS}
     monkeypatch.setattr(results, "class_logits", lambda *_: logits)
     one = Proposals(torch.tensor([[0.0, 10.0], [50.0, 60.0]]), torch.tensor([0.9, 0.8]))
-    (row,) = steps.generalised(data, {video.id: one for video in VIDEOS}, data.params)
+    (row,) = results.generalised(data, {video.id: one for video in VIDEOS}, Params())
     assert (row["mAP base"], row["mAP novel"]) == pytest.approx((base, novel))
     assert row["mAP harmonic"] == pytest.approx(2 * base * novel / (base + novel))
 
 
 def test_a_closed_set_has_no_generalised_result(data):
     object.__setattr__(data, "classes", ClassSplit(0, 0, ("Diving", "Shotput"), ("Diving", "Shotput")))
-    assert steps.generalised(data, {}, data.params) == []
+    assert results.generalised(data, {}, Params()) == []

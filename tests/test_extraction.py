@@ -14,7 +14,8 @@ import pytest
 from standins import extraction_plan
 
 from tadlib.data.streams import BrokenVideo
-from tadlib.workbook import extraction, plans, steps
+from tadlib.workbook import extraction, plans
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.stage_store import STOP, Limits
 
@@ -103,14 +104,14 @@ def test_workers_encode_every_video_that_can_be_read_and_prepare_finds_them(brok
     params = Params.check(next(iter(plan.runs.values())))
     if broken:
         with pytest.raises(BrokenVideo, match="v3.mp4"):
-            steps.gather(params)
+            gather(params)
         return
-    steps.gather(params)
+    gather(params)
     assert [path.stat().st_mtime_ns for path in made] == before, "made by the workers, not again"
     there = [np.load(path) for path in made]
     for path in made:
         path.with_suffix(".json").unlink()
-    steps.gather(params)
+    gather(params)
     for theirs, path in zip(there, made, strict=True):
         np.testing.assert_array_equal(theirs, np.load(path))
 

@@ -5,10 +5,12 @@ import torch
 from lessons import CHANNELS, LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
-from tadlib.naming.clip_heads import KINDS, TEXT_KINDS, Head, Mask, Matching, TextHead
-from tadlib.naming.head_losses import CLASSIFYING, classification, targets
-from tadlib.naming.head_training import Lesson, fit, fit_mask
-from tadlib.naming.maps import sines
+from tadlib.ideas.head_losses import CLASSIFYING, classification, targets
+from tadlib.ideas.head_training import Lesson, fit
+from tadlib.ideas.heads import KINDS, TEXT_KINDS, Head, TextHead
+from tadlib.ideas.maps import sines
+from tadlib.ideas.mask import Mask, fit_mask
+from tadlib.ideas.text_queries import Matching
 from tadlib.naming.similarity import cosine
 from tadlib.naming.text import Steps, mean_of_texts
 
@@ -220,12 +222,12 @@ def test_training_leaves_features_and_texts_to_the_bit():
 def test_what_cannot_be_learnt_is_refused():
     examples, said = segments(), texts()
     with pytest.raises(ValueError, match=r"a head needs segments with labels 0\.\.3, got \[9\]"):
-        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 + 9), said, Lesson(1.0))
+        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 + 9), said, Lesson(factor=1.0))
     with pytest.raises(ValueError, match=r"a head needs segments with labels 0\.\.3, got \[-1\]"):
-        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 - 1), said, Lesson(1.0))
+        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 - 1), said, Lesson(factor=1.0))
     with pytest.raises(ValueError, match="head must be one of mlp, .*, got 'lstm'"):
         Head("lstm", 16)
     with pytest.raises(ValueError, match="text_head must be one of mlp, .*, got 'lstm'"):
         TextHead("lstm", 16)
     with pytest.raises(ValueError, match="head_loss must be one of cross_entropy, .*, got 'hinge'"):
-        Lesson(1.0, head_loss="hinge")
+        Lesson(factor=1.0, head_loss="hinge")

@@ -7,8 +7,9 @@ import pytest
 from standins import dataset, params, with_features
 from videos import steady, write_video
 
-from tadlib.workbook import steps
-from tadlib.workbook.steps import health
+from tadlib.workbook import health
+from tadlib.workbook.gathering import gather
+from tadlib.workbook.params import Params
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def data(tmp_path):
     folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)))
     (folder / "videos").mkdir()
     write_video(folder / "videos" / "v4.mp4", steady(400, 25))
-    return steps.gather(params(folder, missing="skip"))
+    return gather(params(folder, missing="skip"))
 
 
 def test_the_overview_counts_what_is_there_and_names_what_was_skipped(data):
@@ -31,7 +32,7 @@ def test_classes_of_which_the_same_is_said_are_told(tmp_path):
     folder, said = with_features(dataset(tmp_path / "own")), tmp_path / "said.json"
     texts = {"clap": "hands meet", "jump": "feet leave the floor", "run": "fast steps", "wave": "hands meet"}
     said.write_text(json.dumps({name: {"Elaboration": {"Description": text}} for name, text in texts.items()}))
-    rows = health.overview(steps.gather(params(folder, text="description", descriptions=str(said))))
+    rows = health.overview(gather(params(folder, text="description", descriptions=str(said))))
     assert [row["found"] for row in rows if row["what"] == "beware, read alike"] == ["'clap', 'wave'"]
 
 
@@ -42,7 +43,7 @@ def test_published_numbers_stand_beside_those_of_the_known_benchmarks():
 
 def test_findings_are_a_table_even_where_there_are_none(data, tmp_path):
     assert [row["found"] for row in health.findings(data)] == ["video without usable features"]
-    clean = steps.gather(params(with_features(dataset(tmp_path / "clean"))))
+    clean = gather(params(with_features(dataset(tmp_path / "clean"))))
     assert health.findings(clean)[0]["found"] == "nothing odd"
 
 
@@ -59,5 +60,5 @@ def test_frames_are_grey_where_there_is_no_video(data):
 def test_health_and_leaks_cover_every_video(data):
     rows = health.feature_health(data)
     assert [row["video"] for row in rows] == [video.id for video in data.benchmark.videos]
-    leaks = health.leaks(data, rows, data.params)
+    leaks = health.leaks(data, rows, Params())
     assert leaks[-1] == {"finding": "test windows without an unseen action", "number": 0, "of": 1}

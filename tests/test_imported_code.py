@@ -23,13 +23,13 @@ FILES = {
     "workbook/display.py": "ONE = 1\n",
     "workbook/figures/__init__.py": "from tadlib.workbook.figures import bars\n",
     "workbook/figures/bars.py": "ONE = 1\n",
-    "workbook/steps/__init__.py": "\n".join(
-        f"from tadlib.workbook.steps.{module} import {name}" for module, name in (("train", "fit"), ("tell", "say"))
+    "workbook/parts/__init__.py": "\n".join(
+        f"from tadlib.workbook.parts.{module} import {name}" for module, name in (("train", "fit"), ("tell", "say"))
     ),
-    "workbook/steps/train.py": 'def fit():\n    """Fit."""\n    from tadlib.detector.network import forward\n',
-    "workbook/steps/tell.py": "from tadlib.naming.text import ONE\ndef say():\n    return ONE\n",
+    "workbook/parts/train.py": 'def fit():\n    """Fit."""\n    from tadlib.detector.network import forward\n',
+    "workbook/parts/tell.py": "from tadlib.naming.text import ONE\ndef say():\n    return ONE\n",
 }
-CELLS = ["# Train.\nfrom tadlib import ideas\nfrom tadlib.workbook import display, figures, steps", "steps.fit()"]
+CELLS = ["# Train.\nfrom tadlib import ideas\nfrom tadlib.workbook import display, figures, parts", "parts.fit()"]
 CELLS += ["ideas.asked('x')"]
 
 
@@ -58,7 +58,7 @@ def notebook(tmp_path, monkeypatch):
         ("detector/network.py", FILES["detector/network.py"].replace("layers.add(x)", "x")),
         ("ideas/salience.py", "ONE = 2\n"),
         ("naming/texts.json", '{"a": "b"}'),
-        ("workbook/steps/train.py", "def fit():\n    pass\n"),
+        ("workbook/parts/train.py", "def fit():\n    pass\n"),
     ],
 )
 def test_what_is_imported_counts(notebook, name, text):
@@ -76,7 +76,7 @@ def test_what_is_imported_counts(notebook, name, text):
         ("workbook/cli.py", "ONE = 2\n"),
         ("workbook/display.py", "ONE = 2\n"),
         ("workbook/figures/bars.py", "ONE = 2\n"),
-        ("workbook/steps/tell.py", "ONE = 2\n"),
+        ("workbook/parts/tell.py", "ONE = 2\n"),
         ("detector/.#layers.py", "what an editor leaves"),
     ],
 )
@@ -90,7 +90,7 @@ def test_cells_count_and_their_comments_and_texts_do_not(notebook):
     before = imported_code.version(notebook)
     write(notebook, *CELLS[:2], CELLS[2] + "  # why", title="# Other words")
     assert imported_code.version(notebook) == before
-    write(notebook, *CELLS, "steps.say()")
+    write(notebook, *CELLS, "parts.say()")
     assert imported_code.version(notebook) != before
     write(notebook, *CELLS, "%matplotlib inline")
     assert imported_code.version(notebook) != before
@@ -111,8 +111,8 @@ def test_training_knows_its_network_and_no_figure_command_or_report(monkeypatch)
         "batch",
         "plans",
         "display",
-        "steps/detect.py",
-        "steps/comparing",
+        "own_video",
+        "comparing",
     )
     assert not [name for name in names if name.startswith(tuple(f"workbook/{each}" for each in shows))]
 

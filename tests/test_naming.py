@@ -1,5 +1,6 @@
 """Similarity, fusion, selection and rejection by hand, and the default way of naming to the last bit."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -10,13 +11,19 @@ import torch
 from standins import dataset, params, with_features
 from torch.nn import functional
 
+from tadlib import ideas
 from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals
-from tadlib.naming import fusion, rejection
-from tadlib.naming.fusion import Detections, Naming, fuse, thin
-from tadlib.naming.similarity import Measure, cosine, dot, ensemble, log_probability, probability, scale_of
+from tadlib.ideas import rejection
+from tadlib.ideas.dot_product import dot
+from tadlib.ideas.ensemble import ensemble
+from tadlib.naming import fusion
+from tadlib.naming.fusion import Detections, best, fuse, select, thin
+from tadlib.naming.similarity import cosine, log_probability, probability
+from tadlib.naming.text import Wording
 from tadlib.segments import roi_mean
-from tadlib.workbook import steps
+from tadlib.workbook import named
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import read_by
 
@@ -83,29 +90,14 @@ def test_cosine_ignores_lengths_and_dot_product_does_not():
     torch.testing.assert_close(dot(pooled, texts, 0.5), torch.tensor([[3.0, 2.0], [0.0, 0.0]]))
 
 
-def test_the_factor_is_always_applied_and_refused_where_it_means_nothing():
-    tau = math.log(100)
-    factors = {
-        (scale, heat): Measure("cosine", scale, heat).factor(tau)
-        for scale in ("exp", "raw", "none")
-        for heat in (1.0, 2.0)
-    }
-    assert factors == pytest.approx(
-        {
-            ("exp", 1.0): 100.0,
-            ("exp", 2.0): 50.0,
-            ("raw", 1.0): tau,
-            ("raw", 2.0): tau / 2,
-            ("none", 1.0): 1.0,
-            ("none", 2.0): 0.5,
-        }
-    )
-    for scale in ("exp", "raw"):
-        with pytest.raises(ValueError, match=f"logit_scale={scale} is a factor on cosines, got similarity=dot"):
-            Measure("dot", scale)
-    pooled, texts = torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]])
-    found = [Measure("cosine", scale).of(pooled, texts, scale_of(tau, scale)).item() for scale in ("exp", "raw")]
-    assert found == pytest.approx([60.0, 0.6 * tau]), "the switch of the scale is never without effect"
+def test_the_factor_is_always_applied(folder):
+    data, texts = gather(params(folder)), torch.tensor([[2.0, 0.0]])
+    tau = data.encoder.logit_scale
+    known = {"exp": math.exp(tau), "raw": tau, "none": 1.0}
+    for (word, factor), heat in itertools.product(known.items(), (1.0, 2.0)):
+        asked = params(folder, logit_scale=word, temperature=heat)
+        classify = replace(ideas.classifier(data, ("wave",), asked), embed=lambda classes: texts)
+        assert classify.compare(torch.tensor([[3.0, 4.0]])).item() == pytest.approx(0.6 * factor / heat)
 
 
 def test_two_opinions_become_one_in_log_space():
@@ -122,15 +114,22 @@ def test_two_opinions_become_one_in_log_space():
 
 
 def test_one_class_a_video_by_all_proposals_or_by_the_whole_video():
-    proposals = Proposals(SEGMENTS[:2], ACTIONNESS[:2])
-    logits = torch.tensor([[3.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
-    by_all = fusion.name(proposals, logits, CLASSES, Naming(keep="class_one"))
-    by_video = fusion.name(proposals, logits, CLASSES, Naming(keep="class_video"), torch.tensor([0.0, 0.0, 7.0]))
+    scores = torch.tensor([[0.9, 0.05, 0.05], [0.9, 0.05, 0.05]])
+    by_all = select(SEGMENTS[:2], scores, CLASSES, keep="class_one")
+    by_video = select(SEGMENTS[:2], scores, CLASSES, keep="class_video", video=torch.tensor([0.0, 0.0, 7.0]))
     assert (set(by_all.labels), set(by_video.labels)) == ({"a"}, {"c"})
-    rival = fusion.name(proposals, logits, CLASSES[:2], Naming(keep="class_video"), torch.tensor([0.0, 1.0, 7.0]))
+    rival = select(SEGMENTS[:2], scores, CLASSES[:2], keep="class_video", video=torch.tensor([0.0, 1.0, 7.0]))
     assert set(rival.labels) == {"b"}, "a rival names nothing"
     with pytest.raises(ValueError, match="keep=class_video needs the logits of the whole video, got none"):
-        fusion.name(proposals, logits, CLASSES, Naming(keep="class_video"))
+        select(SEGMENTS[:2], scores, CLASSES, keep="class_video")
+
+
+def test_rivals_name_nothing_and_each_video_keeps_its_number():
+    scores = torch.tensor([[0.2, 0.1, 0.7], [0.5, 0.3, 0.2]])
+    proposals = {name: Proposals(SEGMENTS[:2], ACTIONNESS[:2]) for name in "vw"}
+    found = best(proposals, dict.fromkeys("vw", scores), CLASSES[:2], {"v": 1, "w": 3})
+    assert found["v"].labels == ("a",) and found["w"].labels == ("a", "b", "a")
+    assert found["w"].scores.tolist() == pytest.approx([0.5, 0.3, 0.2])
 
 
 def test_class_specific_keeps_the_five_best_classes_of_each_proposal():
@@ -144,7 +143,7 @@ def test_class_specific_keeps_the_five_best_classes_of_each_proposal():
             ]
         ),
         "abcdefg",
-        Naming(keep="class_specific"),
+        keep="class_specific",
     )
     kept = list(zip(found.segments[:, 0].tolist(), found.labels, found.scores.tolist(), strict=True))
     first, second, alike = ([row[1:] for row in kept if row[0] == start] for start in SEGMENTS[:, 0].tolist())
@@ -182,8 +181,8 @@ def proposed(data):
 
 def test_the_default_way_of_naming_is_bit_for_bit_the_plain_formula(folder):
     given = params(folder)
-    data = steps.gather(given)
-    found = steps.name(data, proposed(data), given)
+    data = gather(given)
+    found = named.name(data, proposed(data), given)
     texts = functional.normalize(data.encoder.texts([f"a video of a person doing {c}" for c in data.competing]), dim=1)
     assert data.competing == ("wave", "clap", "jump", "run") and set(found) == {f"v{number}" for number in range(4, 8)}
     for video_id, detections in found.items():
@@ -220,35 +219,35 @@ VARIANTS = [
 @pytest.mark.parametrize("given", VARIANTS, ids=str)
 def test_every_word_of_the_parameters_reaches_the_detections(folder, given):
     plain, other = params(folder), params(folder, **given)
-    data, changed = steps.gather(plain), steps.gather(other)
-    first, second = (steps.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
+    data, changed = gather(plain), gather(other)
+    first, second = (named.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
     assert set(second) == set(first) and all(found.scores.isfinite().all() for found in second.values())
     assert any(not torch.equal(first[v].scores, second[v].scores) for v in first)
 
 
 def test_the_words_for_text_reach_the_encoder_and_frozen_embeddings_stay_as_they_are(folder):
-    data = replace(steps.gather(params(folder)), encoder=load_encoder("tad-demo", "", torch.device("cpu")))
+    data = replace(gather(params(folder)), encoder=load_encoder("tad-demo", "", torch.device("cpu")))
     prompt, templates = (
-        replace(data, params=params(folder, text=style)).text(["wave", "run"]) for style in ("prompt", "templates")
+        replace(data, wording=Wording(style)).text(["wave", "run"]) for style in ("prompt", "templates")
     )
     assert not torch.equal(prompt, templates)
-    assert torch.equal(prompt, replace(data, params=params(folder)).text(["wave", "run"]))
+    assert torch.equal(prompt, replace(data, wording=Wording()).text(["wave", "run"]))
 
 
 def test_ordered_steps_of_your_own_name_proposals(folder, tmp_path):
     said = {label: {"Elaboration": {"Description": ["begin " + label, "end"]}} for label in ("clap", "jump", "run")}
     (tmp_path / "own.json").write_text(json.dumps(said | {"wave": {"Elaboration": {"Description": "x"}}}))
     given = params(folder, text="subactions", pooling="ordered", descriptions=str(tmp_path / "own.json"))
-    data = steps.gather(given)
-    assert all(found.scores.isfinite().all() for found in steps.name(data, proposed(data), given).values())
+    data = gather(given)
+    assert all(found.scores.isfinite().all() for found in named.name(data, proposed(data), given).values())
 
 
 @pytest.mark.parametrize("reject", ["proposal", "video"])
 def test_what_looks_like_none_of_the_classes_is_not_detected(folder, reject):
     nothing, everything = (params(folder, reject=reject, reject_below=level) for level in (1e6, -1e6))
-    data = steps.gather(nothing)
-    assert [len(found.scores) for found in steps.name(data, proposed(data), nothing).values()] == [0] * 4
-    first, second = (steps.name(data, proposed(data), given) for given in (everything, params(folder)))
+    data = gather(nothing)
+    assert [len(found.scores) for found in named.name(data, proposed(data), nothing).values()] == [0] * 4
+    first, second = (named.name(data, proposed(data), given) for given in (everything, params(folder)))
     assert all(torch.equal(first[v].scores, second[v].scores) for v in first)
 
 
@@ -257,8 +256,8 @@ def test_a_video_that_shows_the_class_is_told_from_those_that_do_not(tmp_path):
     wave[:, 3] = 1.0
     folder = with_features(dataset(tmp_path / "own"), v7=wave)
     given = params(folder, reject="video", reject_below=4.0)
-    data = steps.gather(given)
-    kept = {video_id: len(found.scores) for video_id, found in steps.name(data, proposed(data), given).items()}
+    data = gather(given)
+    kept = {video_id: len(found.scores) for video_id, found in named.name(data, proposed(data), given).items()}
     assert kept == {"v4": 0, "v5": 0, "v6": 0, "v7": 3}
 
 

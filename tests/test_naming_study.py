@@ -8,11 +8,14 @@ import pytest
 import torch
 from standins import CLASSES, dataset, params, with_features
 
+from tadlib import ideas
 from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals
-from tadlib.naming.pooling import HOW
-from tadlib.workbook import steps
-from tadlib.workbook.steps.naming_study import READERS, WEIGHTS, styles
+from tadlib.ideas.poolings import FEATURES, LOGITS
+from tadlib.naming.text import Wording
+from tadlib.workbook import health, named, naming_study
+from tadlib.workbook.gathering import gather
+from tadlib.workbook.naming_study import WEIGHTS, styles
 
 ACTION = slice(6, 19)  # [2, 6) s at 25 / 8 snippets a second: every snippet that it touches
 
@@ -32,8 +35,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def data(folder):
-    return steps.gather(params(folder, split=0))
+def asked(folder):
+    return params(folder, split=0)
+
+
+@pytest.fixture
+def data(asked):
+    return gather(asked)
 
 
 @pytest.fixture
@@ -43,35 +51,41 @@ def proposals(data):
     return {video.id: Proposals(segments, scores) for video in data.scored}
 
 
-def test_every_pooling_finds_planted_actions(data, proposals):
-    rows = steps.compare_poolings(data, proposals, data.params.model_copy(update={"head_epochs": 2}))
-    assert [row["pooling"] for row in rows] == [*HOW, *READERS]
+def called(data, asked, proposals=None):
+    """What segments are called."""
+    return naming_study.named_segments(data, ideas.classify(data, asked), asked, proposals)
+
+
+def test_every_pooling_finds_planted_actions(data, proposals, asked):
+    rows = naming_study.compare_poolings(data, proposals, asked.but(head_epochs=2))
+    assert [row["pooling"] for row in rows] == [*FEATURES, *LOGITS]
     assert all((row["true segments"], row["good proposals"]) == (1.0, 1.0) for row in rows)
     assert {row["mAP"] for row in rows} == {1.0}
 
 
-def test_accuracy_is_counted_for_each_class_and_style(data):
-    assert steps.accuracy_by_text(data, data.params) == {"prompt": dict.fromkeys(CLASSES, 1.0)}
+def test_accuracy_is_counted_for_each_class_and_style(data, asked):
+    assert naming_study.accuracy_by_text(data, asked) == {"prompt": dict.fromkeys(CLASSES, 1.0)}
 
 
-def test_curves_run_from_the_detector_to_clip_and_meet_the_product(data, proposals):
-    curves = steps.fusion_curves(data, proposals, data.params)
-    alone = {row["fusion"]: row["mAP"] for row in steps.compare_fusions(data, proposals, data.params)}
+def test_curves_run_from_the_detector_to_clip_and_meet_the_product(data, proposals, asked):
+    logits = named.class_logits(data, proposals, asked)
+    curves = naming_study.fusion_curves(data, proposals, logits, asked)
+    alone = {row["fusion"]: row["mAP"] for row in naming_study.compare_fusions(data, proposals, logits, asked)}
     assert set(alone) == {"after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip"}
     middle = WEIGHTS.index(0.5)
     assert curves["geometric"][-1] == curves["arithmetic"][-1] == alone["clip"]
     assert curves["geometric"][middle] == alone["geometric"] == alone["after_softmax"] == curves["after_softmax"][0]
 
 
-def test_certainty_is_compared_with_being_right(data, proposals):
-    found = steps.certainties({"true": steps.named_segments(data), "ours": steps.named_segments(data, proposals)})
+def test_certainty_is_compared_with_being_right(data, proposals, asked):
+    found = naming_study.certainties({"true": called(data, asked), "ours": called(data, asked, proposals)})
     assert set(found) == {"true", "ours"} and found["true"].right.tolist() == [1.0] * 4
     assert found["true"].error < 0.01
 
 
-def test_a_kind_without_segments_has_no_curve(data, proposals):
+def test_a_kind_without_segments_has_no_curve(data, proposals, asked):
     nowhere = {video_id: Proposals(found.segments + 50, found.scores) for video_id, found in proposals.items()}
-    assert steps.certainties({"ours": steps.named_segments(data, nowhere)}) == {}
+    assert naming_study.certainties({"ours": called(data, asked, nowhere)}) == {}
 
 
 def test_styles_are_those_the_encoder_reads_and_every_class_has(data):
@@ -84,10 +98,10 @@ def test_styles_are_those_the_encoder_reads_and_every_class_has(data):
 
 def test_tokens_are_shown_with_one_text_that_does_not_fit(data):
     clip = replace(data, encoder=load_encoder("tad-demo", "", torch.device("cpu")))
-    rows = steps.token_table(clip, ["clap", "run"])
+    rows = naming_study.token_table(clip, ["clap", "run"])
     assert [row["text"] for row in rows[:2]] == ["a video of a person doing clap", "a video of a person doing run"]
     assert [bool(row["not read"]) for row in rows] == [False, False, True]
-    assert steps.token_places(clip, "run")[-2]["piece"] == "run"
+    assert naming_study.token_places(clip, "run")[-2]["piece"] == "run"
 
 
 def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
@@ -96,16 +110,15 @@ def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
     (tmp_path / "own.json").write_text(
         json.dumps({label: {"Elaboration": {"Description": text}} for label, text in said.items()})
     )
-    params = {"text": "description", "descriptions": str(tmp_path / "own.json")}
-    clip = replace(clip, params=clip.params.model_copy(update=params))
-    cut = {row["text"]: row["not read"] for row in steps.token_table(clip, clip.competing[:1])}
+    clip = replace(clip, wording=Wording("description", descriptions=str(tmp_path / "own.json")))
+    cut = {row["text"]: row["not read"] for row in naming_study.token_table(clip, clip.competing[:1])}
     assert {said[label] for label in clip.competing} <= set(cut)
     assert all(cut[said[label]].endswith(f"who likes to {label}") for label in clip.competing)
-    rows = [row for row in steps.overview(clip) if "cut" in row["what"]]
+    rows = [row for row in health.overview(clip) if "cut" in row["what"]]
     assert rows[0]["found"] == f"{len(said)} of {len(said)}" and "read up to" in rows[1]["found"]
 
 
 def test_embeddings_made_elsewhere_have_no_tokens_and_say_so(data):
-    assert {row["tokens"] for row in steps.token_table(data, ["clap"])} == {
+    assert {row["tokens"] for row in naming_study.token_table(data, ["clap"])} == {
         "read as a whole: its embedding was made elsewhere"
     }

@@ -10,7 +10,7 @@ from tadlib.data import datasets
 from tadlib.data.splits import class_split
 from tadlib.evaluation.result_file import read_task
 from tadlib.files import read_json
-from tadlib.workbook import steps
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
 
@@ -42,7 +42,7 @@ def both_sides(*labels):
 
 
 def gathered(folder, tmp_path, **given):
-    return steps.gather(
+    return gather(
         Params.check({"dataset": str(folder), "data_dir": str(tmp_path / "data"), "features": "simulate"} | given)
     )
 

@@ -14,7 +14,8 @@ from videos import steady, write_video
 
 from tadlib.data.encoder import load_encoder
 from tadlib.files import read_json
-from tadlib.workbook import figures, steps
+from tadlib.workbook import figures, health
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
 NOTEBOOK = ROOT / "notebooks" / "prepare.ipynb"
@@ -75,20 +76,20 @@ def is_prepared(data):
         ("cleo", 8.0, 25),
         ("dan", 8.0, 25),
     ]
-    rows = {row["what"]: row["found"] for row in steps.overview(data)}
+    rows = {row["what"]: row["found"] for row in health.overview(data)}
     assert (rows["training videos ('training')"], rows["test actions"]) == ("2", "3")
-    assert steps.findings(data)[0]["found"] == "nothing odd"
-    health = steps.feature_health(data)
-    assert [row["snippets"] for row in health] == [25] * 4
-    assert steps.leaks(data, health, data.params)[0] == {
+    assert health.findings(data)[0]["found"] == "nothing odd"
+    features = health.feature_health(data)
+    assert [row["snippets"] for row in features] == [25] * 4
+    assert health.leaks(data, features, Params.read({"dataset": "my_data"}))[0] == {
         "finding": "training videos with unseen actions",
         "number": 0,
         "of": 2,
     }
-    similarity, pictures = steps.class_pictures(data)
+    similarity, pictures = health.class_pictures(data)
     assert similarity.shape == (4, 4) and np.isfinite(similarity).all() and len(pictures) == 4
     video = data.test_videos[0]
-    figures.film_strip(video, steps.frames(data, video))
+    figures.film_strip(video, health.frames(data, video))
     figures.similarity_over_time(video, data.seconds(video), data.similarity(video, ("bow",)), ("bow",))
 
 
@@ -96,7 +97,7 @@ def test_the_example_with_videos_is_prepared(chapter, folder):
     with_videos(folder)
     given = next(commands(chapter))
     assert given == {"dataset": "my_data", "encoder": "ViT-B-16", "pretrained": "openai"}
-    data = steps.gather(Params.check(given | small_clip(folder)))
+    data = gather(Params.check(given | small_clip(folder)))
     assert data.store.read("ann").shape == (25, 128)
     is_prepared(data)
 
@@ -104,14 +105,14 @@ def test_the_example_with_videos_is_prepared(chapter, folder):
 def test_videos_say_themselves_how_long_they_are(chapter, folder):
     with_videos(folder)
     (folder / "info.json").unlink()
-    is_prepared(steps.gather(Params.check(next(commands(chapter)) | small_clip(folder))))
+    is_prepared(gather(Params.check(next(commands(chapter)) | small_clip(folder))))
 
 
 def test_the_example_with_features_is_prepared(chapter, folder):
     with_features(chapter)
     given = list(commands(chapter))[-1]
     assert given == {"dataset": "my_data"}
-    data = steps.gather(Params.check(given | small_clip(folder)))
+    data = gather(Params.check(given | small_clip(folder)))
     assert data.store.read("ann").shape == (25, 768)
     np.testing.assert_allclose(data.text(["bow"]).norm(dim=1), 1, rtol=1e-5)
     is_prepared(data)
@@ -120,7 +121,7 @@ def test_the_example_with_features_is_prepared(chapter, folder):
 def test_the_folder_is_found_from_the_project_wherever_the_kernel_runs(chapter, folder, monkeypatch):
     with_features(chapter)
     monkeypatch.chdir(folder.parent / "notebooks")
-    assert len(steps.gather(Params.check({"dataset": "my_data"} | small_clip(folder))).benchmark.videos) == 4
+    assert len(gather(Params.check({"dataset": "my_data"} | small_clip(folder))).benchmark.videos) == 4
 
 
 def test_a_class_that_only_the_list_has_is_an_empty_row(chapter, folder):
@@ -129,7 +130,7 @@ def test_a_class_that_only_the_list_has_is_an_empty_row(chapter, folder):
     (folder / "annotations.json").write_text(json.dumps(content))
     texts = dict(np.load(folder / "text_features.npz"))
     np.savez(folder / "text_features.npz", **texts, sing=np.ones(768))
-    similarity, pictures = steps.class_pictures(steps.gather(Params.check({"dataset": "my_data"} | small_clip(folder))))
+    similarity, pictures = health.class_pictures(gather(Params.check({"dataset": "my_data"} | small_clip(folder))))
     assert np.isnan(similarity[3]).all() and np.isfinite(np.delete(similarity, 3, axis=0)).all()
     figures.similarity_matrix(similarity, ("bow", "clap", "jump", "sing", "wave"), pictures)
 

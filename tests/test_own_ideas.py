@@ -9,14 +9,14 @@ from conftest import ROOT
 from notebook import cells_of, run_cells
 from standins import SMALL
 
-from tadlib.workbook import steps
+from tadlib.workbook import detectors
 from tadlib.workbook.runs import RunError
 
 pytestmark = pytest.mark.notebooks
 
 CHAPTER = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8").split("## Try your idea")[1].split("\n## ")[0]
-COST, LOOP, LAYER = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
-LINES = {"a cost": (COST, 10), "a term": (LOOP, 10), "a layer": (LAYER, 22)}
+COST, LOOP, LAYER, POOLING = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
+LINES = {"a cost": (COST, 10), "a term": (LOOP, 10), "a layer": (LAYER, 22), "a pooling": (POOLING, 10)}
 
 
 def trained(folder, tmp_path, network="", loop="", **words):
@@ -53,6 +53,19 @@ def test_a_layer_of_your_own_learns_and_is_read_again_where_its_class_is_given(s
     first, *_, last = names.trainer.history
     assert 0 < last["loss_count"] < first["loss_count"]
     with pytest.raises(RunError, match="a part of class Count, which is not known here: pass it as own="):
-        steps.load_detector(names.data, names.params, names.run)
-    again = steps.load_detector(names.data, names.params, names.run, own=[names.Count])
+        detectors.load_detector(names.data, names.params, names.run)
+    again = detectors.load_detector(names.data, names.params, names.run, own=[names.Count])
     assert torch.equal(again.additions[0].out.weight, names.model.additions[0].out.weight)
+
+
+def test_a_pooling_of_your_own_names_proposals_and_everything_below_follows_it(simulated_folder, tmp_path):
+    names = trained(simulated_folder, tmp_path / "run")
+    given = {"dataset": str(simulated_folder), "run_dir": str(names.run.dir)}
+    cell = next(text for text, _ in cells_of("classify") if "def classify" in text)
+    detections, verdicts = [], []
+    for changed in ((), ((cell, f"{cell}\n{POOLING}"),)):
+        made = run_cells("classify", "on_proposals = ", changed, **given)
+        detections.append({name: each.scores.tolist() for name, each in made.detections.items()})
+        verdicts.append(made.on_truth["certainty"].tolist())
+    assert detections[0].keys() == detections[1].keys() and detections[0] != detections[1]
+    assert verdicts[0] != verdicts[1]

@@ -19,10 +19,11 @@ from tadlib.files import read_json
 from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections
 from tadlib.naming.words import read_words
-from tadlib.workbook import cli, steps
+from tadlib.workbook import cli
 from tadlib.workbook.execution import failure
+from tadlib.workbook.gathering import gather
+from tadlib.workbook.own_video.asked import BACKGROUND
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps.asked import BACKGROUND
 
 HEADING = "## Your own video, your own words"
 
@@ -129,7 +130,7 @@ def test_no_caption_of_the_small_clip_holds_a_sentence_of_the_table():
 @pytest.mark.slow
 def test_other_words_than_class_names_rank_the_right_actions_first(capsys):
     """The area under the curve is 0.5 by chance; 0.61 on average with a CLIP that has read class names alone."""
-    data, lines = steps.gather(Params.check({"split": 50})), []
+    data, lines = gather(Params.check({"split": 50})), []
     areas: dict[str, list[float]] = {"paraphrase": [], "description": []}
     descriptions = described(CLASSES, "description")
     for label, (description,) in zip(CLASSES, descriptions, strict=True):

@@ -10,16 +10,19 @@ from conftest import ROOT
 from notebook import run_cells
 from standins import SMALL
 
+from tadlib import ideas
 from tadlib.data.batches import Batch, Target
 from tadlib.data.datasets import THUMOS14_CLASSES
 from tadlib.detector.additions import Outputs
 from tadlib.detector.proposals import Answers, Proposals, answer
-from tadlib.workbook import steps
+from tadlib.ideas import class_targets
+from tadlib.workbook import named, proposed
 from tadlib.workbook.effects import EFFECTS
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
+from tadlib.workbook.proposed import windows_of, without_names
 from tadlib.workbook.stages import NAMING, STAGES, read_by, reduced
-from tadlib.workbook.steps.answers import target_texts, texts_read, windows_of, without_names
 
 pytestmark = pytest.mark.notebooks
 
@@ -29,7 +32,7 @@ SEGMENTS = torch.tensor([[3.0, 9.0], [4.0, 11.0], [25.0, 31.0], [0.0, 40.0], [12
 
 def gathered(params):
     """Videos that count, with their actions, classes and features."""
-    data = steps.gather(params)
+    data = gather(params)
     return data.scored, data.classes, [data.store.read(video.id).sum() for video in data.scored]
 
 
@@ -50,7 +53,7 @@ def cut(params):
 
 def asked(params):
     """Test windows."""
-    data = steps.gather(params)
+    data = gather(params)
     return [item.window for item in windows_of(data.scored, data, params)]
 
 
@@ -58,7 +61,7 @@ def answered(params):
     """What an untrained network says."""
     made = cells(params, "criterion =")
     windows = windows_of(made.data.scored, made.data, params)
-    found = answer(made.model, windows, texts=texts_read(made.data, params, made.data.competing))
+    found = answer(made.model, windows, texts=ideas.texts(made.data, made.data.competing, params))
     return found.segments_cw, found.scores
 
 
@@ -76,22 +79,22 @@ def trained(params):
     return {name: weight.double().abs().sum() for name, weight in model.state_dict().items()}
 
 
-def proposed(params):
+def proposals_of(params):
     """Proposals from the same answers of queries."""
-    data, draw = steps.gather(params), torch.Generator().manual_seed(0)
+    data, draw = gather(params), torch.Generator().manual_seed(0)
     windows = windows_of(data.scored, data, params)
     cw = torch.rand(len(windows), 60, 2, generator=draw) * torch.tensor([1.0, 0.4])
     answers = Answers(cw, torch.rand(len(windows), 60, generator=draw), None, [item.window for item in windows])
-    proposals = steps.propose(answers, windows, params)
+    proposals = proposed.propose(answers, windows, params)
     return list(proposals.values()), list(without_names(data, proposals, params).values())
 
 
-def named(params):
+def detections_of(params):
     """Detections from the same proposals."""
-    data, draw = steps.gather(params), torch.Generator().manual_seed(0)
+    data, draw = gather(params), torch.Generator().manual_seed(0)
     scores, own = torch.tensor([0.9, 0.8, 0.6, 0.5, 0.3, 0.2]), torch.randn(len(SEGMENTS), 512, generator=draw)
     proposals = {video.id: Proposals(SEGMENTS, scores, own) for video in data.scored}
-    return list(steps.name(data, proposals, params).values())
+    return list(named.name(data, proposals, params).values())
 
 
 TEXTS = {"text": "subactions"}
@@ -160,44 +163,44 @@ MATTERS = {  # parameter -> (another value, what shows it, the other words it is
     "warm_up": (0.9, trained, {"batch_size": 2}),
     "ema": (True, trained, {"batch_size": 2}),
     "episodes": (0.5, trained, {}),
-    "nms": ("hard", proposed, {}),
-    "nms_tiou": (0.1, proposed, {}),
-    "nms_per": ("class", proposed, {"top_k": 2, "nms": "none"}),
-    "filter_threshold": (0.5, proposed, {}),
-    "top_k": (3, named, {}),
-    "text": ("name", named, {}),
-    "lead": ("name", named, TEXTS),
-    "pooling": ("max", named, {}),
-    "roi_bins": (3, named, {}),
-    "similarity_at": ("bins", named, {}),
-    "extend": (2.0, named, {}),
-    "contrast": (0.5, named, {}),
-    "similarity": ("dot", named, {"logit_scale": "none"}),
-    "logit_scale": ("raw", named, {}),
-    "temperature": (3.0, named, {}),
-    "probability": ("sigmoid", named, {}),
-    "candidates": ("unseen", named, {}),
-    "fusion": ("clip", named, {}),
-    "fusion_weight": (0.1, named, {"fusion": "geometric"}),
-    "keep": ("class_one", named, {}),
-    "transfer": ("conse", named, {}),
-    "proposed_by": ("snippets", named, {}),
-    "reject": ("proposal", named, {"reject_below": 2.0}),
-    "reject_below": (9.0, named, {"reject": "proposal"}),
-    "ensemble": ("geometric", named, MLP),
-    "ensemble_weight": (0.1, named, MLP | {"ensemble": "geometric"}),
-    "head": ("mlp", named, {}),
-    "text_head": ("mlp", named, TEXTS),
-    "background": ("learned", named, {}),
-    "head_residual": (False, named, MLP),
-    "head_loss": ("focal", named, MLP),
-    "head_on": ("snippets", named, MLP),
-    "head_epochs": (4, named, MLP),
-    "head_lr": (0.01, named, {"head": "mlp"}),
-    "text_lr": (0.01, named, STEPS),
-    "head_episodes": (0.5, named, MLP),
-    "hard_negatives": ("region", named, PAIRS),
-    "rerank": (0.5, named, PAIRS | {"hard_negatives": "region"}),
+    "nms": ("hard", proposals_of, {}),
+    "nms_tiou": (0.1, proposals_of, {}),
+    "nms_per": ("class", proposals_of, {"top_k": 2, "nms": "none"}),
+    "filter_threshold": (0.5, proposals_of, {}),
+    "top_k": (3, detections_of, {}),
+    "text": ("name", detections_of, {}),
+    "lead": ("name", detections_of, TEXTS),
+    "pooling": ("max", detections_of, {}),
+    "roi_bins": (3, detections_of, {}),
+    "similarity_at": ("bins", detections_of, {}),
+    "extend": (2.0, detections_of, {}),
+    "contrast": (0.5, detections_of, {}),
+    "similarity": ("dot", detections_of, {"logit_scale": "none"}),
+    "logit_scale": ("raw", detections_of, {}),
+    "temperature": (3.0, detections_of, {}),
+    "probability": ("sigmoid", detections_of, {}),
+    "candidates": ("unseen", detections_of, {}),
+    "fusion": ("clip", detections_of, {}),
+    "fusion_weight": (0.1, detections_of, {"fusion": "geometric"}),
+    "keep": ("class_one", detections_of, {}),
+    "transfer": ("conse", detections_of, {}),
+    "proposed_by": ("snippets", detections_of, {}),
+    "reject": ("proposal", detections_of, {"reject_below": 2.0}),
+    "reject_below": (9.0, detections_of, {"reject": "proposal"}),
+    "ensemble": ("geometric", detections_of, MLP),
+    "ensemble_weight": (0.1, detections_of, MLP | {"ensemble": "geometric"}),
+    "head": ("mlp", detections_of, {}),
+    "text_head": ("mlp", detections_of, TEXTS),
+    "background": ("learned", detections_of, {}),
+    "head_residual": (False, detections_of, MLP),
+    "head_loss": ("focal", detections_of, MLP),
+    "head_on": ("snippets", detections_of, MLP),
+    "head_epochs": (4, detections_of, MLP),
+    "head_lr": (0.01, detections_of, {"head": "mlp"}),
+    "text_lr": (0.01, detections_of, STEPS),
+    "head_episodes": (0.5, detections_of, MLP),
+    "hard_negatives": ("region", detections_of, PAIRS),
+    "rerank": (0.5, detections_of, PAIRS | {"hard_negatives": "region"}),
 }
 ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not seen here)
     "dataset": ("test_datasets.py", "the data themselves"),
@@ -354,7 +357,7 @@ def test_every_need_has_a_case_that_it_alone_refuses():
     ids=str,
 )
 def test_a_word_that_is_refused_has_no_effect_on_detections(words, without, look):
-    assert look(named, PLAIN | without | words) == look(named, PLAIN | without)
+    assert look(detections_of, PLAIN | without | words) == look(detections_of, PLAIN | without)
 
 
 @EACH
@@ -391,7 +394,7 @@ def test_a_detector_of_descriptions_reads_those_of_your_file(simulated_folder, t
     found = []
     for given in ({}, {"descriptions": str(tmp_path / "own.json")}):
         params = Params.check(BASE | {"dataset": str(simulated_folder), "target": "description"} | given)
-        data = steps.gather(params)
-        found.append(target_texts(data, params, data.classes.seen))
+        data = gather(params)
+        found.append(class_targets.texts(data, data.classes.seen, params.target))
         assert ("descriptions" in read_by("train", params)) and "descriptions" not in read_by("train", Params.check({}))
     assert found[0].shape == found[1].shape and not torch.allclose(*found)

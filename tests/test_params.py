@@ -11,9 +11,11 @@ from tadlib.detector.matching import detection_cost
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import merge
 from tadlib.detector.training import Trainer
+from tadlib.ideas.head_training import Lesson
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.segmentation import Segmentation
-from tadlib.naming.fusion import Naming
+from tadlib.ideas.semantics import Parts
+from tadlib.naming.fusion import best, fuse, select
 from tadlib.naming.text import Wording
 from tadlib.workbook.params import Params, allowed
 from tadlib.workbook.recipes import RECIPES
@@ -187,7 +189,8 @@ def test_every_parameter_says_what_it_means_and_what_it_may_be(name):
 
 @pytest.mark.parametrize(
     "told",
-    [Trainer, DetectionLoss, detection_cost, Cut, ConditionalDETR, Quality, Segmentation, merge, Naming, Wording],
+    [Trainer, DetectionLoss, detection_cost, Cut, ConditionalDETR, Quality, Segmentation, merge, Wording, Parts, Lesson]
+    + [best, fuse, select],
 )
 def test_arguments_called_like_parameters_have_their_defaults(told):
     fields, same = Params.model_fields, inspect.signature(told).parameters

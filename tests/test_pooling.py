@@ -6,19 +6,29 @@ import detector_speed
 import numpy as np
 import pytest
 import torch
+from naming_speed import classifier
 from torch.nn import functional
 
-from tadlib.data.grid import Grid
-from tadlib.naming import pooling
-from tadlib.naming.pooling import HOW, Pooling, in_order, pool, segment_logits, video_logits
+from tadlib.ideas.ordered import in_order
+from tadlib.ideas.poolings import FEATURES as HOW
 from tadlib.naming.similarity import cosine
+from tadlib.segments import roi_mean
 
-SECONDS = Grid(fps=1.0, stride=1)  # a snippet a second
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(20, 6)).astype(np.float32)
 TEXTS = torch.from_numpy(RNG.normal(size=(3, 6)).astype(np.float32))
 SEGMENTS = torch.tensor([[2.0, 10.0], [0.3, 1.1], [5.0, 5.0], [-4.0, 3.0], [12.5, 40.0], [3.2, 17.9]])
 ALIKE = partial(cosine, texts=TEXTS, scale=10.0)
+
+
+def logits(segments=SEGMENTS, features=FEATURES, **words):
+    """What such a classifier says of segments."""
+    return classifier(TEXTS, 10.0, **words)(torch.from_numpy(features), segments)
+
+
+def pool(segments=SEGMENTS, features=FEATURES, bins=16, how="mean"):
+    """The features under segments that are compared."""
+    return logits(segments, features, pooling=how, roi_bins=bins, similarity=lambda seen, texts, scale: seen)
 
 
 def bins_of(segment, count):
@@ -58,41 +68,40 @@ BY_HAND = {
 @pytest.mark.parametrize("how", BY_HAND)
 def test_a_pooling_equals_a_loop_over_proposals(how):
     expected = torch.stack([BY_HAND[how](bins_of(segment, 8)) for segment in SEGMENTS.tolist()])
-    torch.testing.assert_close(pool(FEATURES, SEGMENTS, SECONDS, 8, how), expected)
+    torch.testing.assert_close(pool(bins=8, how=how), expected)
 
 
 @pytest.mark.parametrize("how", [how for how in BY_HAND if how != "self_attention"])
 def test_similarity_of_every_bin_is_pooled_like_features(how):
     expected = torch.stack([BY_HAND[how](ALIKE(bins_of(segment, 8))) for segment in SEGMENTS.tolist()])
-    options = Pooling(how, 8, similarity_at="bins")
-    torch.testing.assert_close(segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, options), expected)
+    torch.testing.assert_close(logits(pooling=how, roi_bins=8, similarity_at="bins"), expected)
 
 
 def test_the_centre_snippet_lies_under_the_middle_whatever_the_number_of_proposals():
     middles = [6, 0, 5, 0, 19, 10]  # of [2, 10), [0.3, 1.1), [5, 5), [-4, 3), [12.5, 40) and [3.2, 17.9)
-    found = pool(FEATURES, SEGMENTS, SECONDS, how="centre_snippet")
+    found = pool(how="centre_snippet")
     assert torch.equal(found, torch.from_numpy(FEATURES[middles]))
     for number in (1, 2, 5):  # GAP took the number of proposals for the length of the video
-        assert torch.equal(pool(FEATURES, SEGMENTS[:number], SECONDS, how="centre_snippet"), found[:number])
+        assert torch.equal(pool(SEGMENTS[:number], how="centre_snippet"), found[:number])
 
 
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("bins", [1, 2, 3, 16])
 def test_any_number_of_bins_and_a_video_of_one_snippet_give_its_feature(how, bins):
     one = RNG.normal(size=(1, 6)).astype(np.float32)
-    torch.testing.assert_close(pool(one, SEGMENTS, SECONDS, bins, how), torch.from_numpy(one).expand(6, -1))
+    torch.testing.assert_close(pool(features=one, bins=bins, how=how), torch.from_numpy(one).expand(6, -1))
 
 
 @pytest.mark.parametrize("how", HOW)
 def test_no_proposals_and_zero_features_are_no_numbers_that_are_missing(how):
-    options = Pooling(how, 4, contrast=0.5, extend=2.0)
-    assert segment_logits(FEATURES, SEGMENTS[:0], SECONDS, ALIKE, options).shape == (0, 3)
-    silent = segment_logits(np.zeros((20, 6), np.float32), SEGMENTS, SECONDS, ALIKE, options)
+    words = {"pooling": how, "roi_bins": 4, "contrast": 0.5, "extend": 2.0}
+    assert logits(SEGMENTS[:0], **words).shape == (0, 3)
+    silent = logits(features=np.zeros((20, 6), np.float32), **words)
     assert silent.count_nonzero() == 0 and not silent.isnan().any()
 
 
 def test_a_class_attends_to_the_bins_that_are_most_like_it():
-    found = segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, Pooling("text_attention", 8))
+    found = logits(pooling="text_attention", roi_bins=8)
     for segment, row in zip(SEGMENTS.tolist(), found, strict=True):
         for of_bins, logit in zip(ALIKE(bins_of(segment, 8)).T, row, strict=True):
             weights = [float(value.exp() / of_bins.exp().sum()) for value in of_bins]
@@ -100,28 +109,21 @@ def test_a_class_attends_to_the_bins_that_are_most_like_it():
             assert float(logit) == pytest.approx(by_hand, abs=1e-4)
 
 
-def test_an_unknown_pooling_is_refused():
-    with pytest.raises(ValueError, match="pooling must be one of mean, max, .*, got 'median'"):
-        pool(FEATURES, SEGMENTS, SECONDS, how="median")
-
-
 def test_a_stretched_proposal_is_pooled_like_the_longer_one():
-    twice = segment_logits(FEATURES, torch.tensor([[6.0, 10.0]]), SECONDS, ALIKE, Pooling(extend=2.0))
-    half = segment_logits(FEATURES, torch.tensor([[0.0, 16.0]]), SECONDS, ALIKE, Pooling(extend=0.5))
-    whole = segment_logits(FEATURES, torch.tensor([[4.0, 12.0]]), SECONDS, ALIKE, Pooling())
+    twice = logits(torch.tensor([[6.0, 10.0]]), extend=2.0)
+    half = logits(torch.tensor([[0.0, 16.0]]), extend=0.5)
+    whole = logits(torch.tensor([[4.0, 12.0]]))
     torch.testing.assert_close(twice, whole)
     torch.testing.assert_close(half, whole)
 
 
 def test_contrast_takes_off_what_lies_just_outside():
-    options = Pooling(roi_bins=64, contrast=0.5)
-    inside = segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, Pooling(roi_bins=64))
-    found = segment_logits(FEATURES, SEGMENTS, SECONDS, ALIKE, options)
+    inside, found = logits(roi_bins=64), logits(roi_bins=64, contrast=0.5)
     features = torch.from_numpy(FEATURES)
-    before, after = (pooling.roi_mean(features, torch.tensor([side]), 64) for side in ([0.0, 2.0], [10.0, 12.0]))
+    before, after = (roi_mean(features, torch.tensor([side]), 64) for side in ([0.0, 2.0], [10.0, 12.0]))
     torch.testing.assert_close(found[0], inside[0] - 0.5 * ALIKE((before + after) / 2)[0])  # a quarter of 8 s a side
     assert torch.equal(found[2], inside[2])  # no length, no outside
-    before = pooling.roi_mean(features, torch.tensor([[10.625, 12.5]]), 64)  # 7.5 s are in the video, nothing after
+    before = roi_mean(features, torch.tensor([[10.625, 12.5]]), 64)  # 7.5 s are in the video, nothing after
     torch.testing.assert_close(found[4], inside[4] - 0.5 * ALIKE(before)[0])
 
 
@@ -159,25 +161,23 @@ def test_more_steps_than_bins_are_refused():
 
 
 def test_a_video_is_named_by_its_best_eighth():
-    features = torch.eye(6)[[0] * 14 + [1] * 2].numpy()
-    alike = partial(cosine, texts=torch.eye(6)[:3], scale=1.0)
-    assert video_logits(features, alike).tolist() == [1.0, 1.0, 0.0]
-    assert video_logits(features[:1], alike).tolist() == [1.0, 0.0, 0.0]
+    features = torch.eye(6)[[0] * 14 + [1] * 2]
+    classify = classifier(torch.eye(6)[:3])
+    assert classify.whole(features).tolist() == [1.0, 1.0, 0.0]
+    assert classify.whole(features[:1]).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_pooling_leaves_the_features_as_they_are():
     before = FEATURES.copy()
     for how in HOW:
-        pool(FEATURES, SEGMENTS, SECONDS, how=how).add_(1.0)
+        pool(how=how).add_(1.0)
     np.testing.assert_array_equal(FEATURES, before)
 
 
 def test_normalising_every_bin_is_all_that_differs_between_before_and_after():
     unit = functional.normalize(torch.from_numpy(FEATURES), dim=1).numpy()
     where = torch.tensor([[4.0, 4.0]])  # one place: the mean of equal bins is as long as they are
-    first, second = (
-        segment_logits(unit, where, SECONDS, ALIKE, Pooling(similarity_at=at)) for at in ("pooled", "bins")
-    )
+    first, second = (logits(where, unit, similarity_at=at) for at in ("pooled", "bins"))
     torch.testing.assert_close(first, second)
 
 
@@ -187,7 +187,7 @@ def test_pooling_costs_what_lies_under_the_proposals_not_the_length_of_the_video
 
     def seconds(length):
         features = np.ones((length, 64), np.float32)
-        torch.testing.assert_close(pool(features, segments, SECONDS), torch.ones(20_000, 64))
-        return detector_speed.seconds(lambda: pool(features, segments, SECONDS), repetitions=5)
+        torch.testing.assert_close(pool(segments, features), torch.ones(20_000, 64))
+        return detector_speed.seconds(lambda: pool(segments, features), repetitions=5)
 
     assert seconds(6000) < 4 * seconds(600)

@@ -8,12 +8,13 @@ import pytest
 from conftest import ROOT
 from notebook import run_cells
 
+from tadlib import ideas
 from tadlib.data.demo import timelines
 from tadlib.detector.proposals import answer
-from tadlib.workbook import plans, stages, steps, variants
+from tadlib.workbook import named, plans, proposed, results, stages, variants
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.recipes import RECIPES
-from tadlib.workbook.steps import answers
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}
@@ -149,10 +150,10 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
     for label, given in planned.runs.items():
         if (given["split_id"], given["seed"]) == (0, 0):
             params = Params.check(shape | given)
-            data = data or steps.gather(params)
+            data = data or gather(params)
             given = shape | given | {"run_dir": str(tmp_path / label)}
             windows = run_cells("train", "data.training_windows", **given).windows
-            asked = answers.windows_of(data.scored, data, params)
+            asked = proposed.windows_of(data.scored, data, params)
             most = max(len(item.target.labels_ix) for each in (windows, asked) for item in each)
             assert params.queries > 1.5 * most and params.top_k >= 2 * most, label
             steps_of[params.window] = params.epochs * math.ceil(len(windows) / params.batch_size)
@@ -182,13 +183,13 @@ def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch)
     trained = {}
     for label, given in wanted.values():
         params = Params.check(given | {"run_dir": str(tmp_path / "outputs" / label)})
-        data, key = steps.gather(params), repr(stages.read_by("train", params))
+        data, key = gather(params), repr(stages.read_by("train", params))
         if key not in trained:
             trained[key] = run_cells("train", "trainer.epochs()", **params.model_dump()).model
-        windows = answers.windows_of(data.scored, data, params)
-        answered = answer(trained[key], windows, texts=steps.texts_read(data, params, data.competing))
-        proposals = steps.propose(answered, windows, params)
-        detections = steps.name(data, proposals, params)
-        table = steps.compare(data, detections, params)
-        metrics = steps.summarise(data, table, proposals, detections, params)
+        windows = proposed.windows_of(data.scored, data, params)
+        answered = answer(trained[key], windows, texts=ideas.texts(data, data.competing, params))
+        proposals = proposed.propose(answered, windows, params)
+        detections = named.name(data, proposals, params)
+        table = results.compare(data, detections, params)
+        metrics = results.summarise(data, table, proposals, detections, params)
         assert 0 <= metrics["mAP"] <= 1

@@ -1,20 +1,19 @@
 """Real CLIP vectors behave as their description says, and so do similarity, scale and pooling on them."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from naming_speed import classifier
 from torch.nn import functional
 
-from tadlib.data.grid import Grid
-from tadlib.naming.pooling import HOW, Pooling, segment_logits, video_logits
-from tadlib.naming.similarity import cosine, dot, scale_of
+from tadlib.ideas.dot_product import dot
+from tadlib.ideas.poolings import FEATURES as HOW
+from tadlib.naming.similarity import cosine, scale_of
 
 TAU = math.log(100)  # OpenAI's
-SNIPPETS = Grid(fps=0.5, stride=1)  # one feature per 2 s
-WHOLE = torch.tensor([[0.0, 30.0]])
+WHOLE = torch.tensor([[0.0, 15.0]])  # of the snippet axis; one feature per 2 s
 
 
 @pytest.fixture(scope="module")
@@ -58,30 +57,27 @@ def test_a_dot_product_names_the_longest_text(video, texts):
 
 def test_pooling_before_or_after_similarity_is_almost_the_same(video, texts):
     """GAP's log: 16.61 and 16.68 mAP; the bins of one shot are nearly equally long and point the same way."""
-    alike = partial(cosine, texts=texts, scale=1.0)
-    before, after = (
-        segment_logits(video, WHOLE, SNIPPETS, alike, Pooling(similarity_at=at)) for at in ("pooled", "bins")
-    )
+    features = torch.from_numpy(video)
+    before, after = (classifier(texts, similarity_at=at)(features, WHOLE) for at in ("pooled", "bins"))
     assert float((before - after).abs().max()) < 0.02 < float(before.max() - before.median())
 
 
 @pytest.mark.parametrize("how", HOW)
 def test_every_pooling_stays_within_what_cosines_of_real_videos_are(video, texts, how):
-    segments = torch.tensor([[0.0, 30.0], [4.0, 10.0], [11.0, 11.5], [28.0, 36.0]])
-    alike = partial(cosine, texts=texts, scale=1.0)
-    found = segment_logits(video, segments, SNIPPETS, alike, Pooling(how))
+    features, segments_ix = torch.from_numpy(video), torch.tensor([[0.0, 30], [4, 10], [11, 11.5], [28, 36]]) / 2
+    found = classifier(texts, pooling=how)(features, segments_ix)
     assert 0.10 < float(found.min()) and float(found.max()) < 0.36
-    mean = segment_logits(video, segments, SNIPPETS, alike, Pooling())
+    mean = classifier(texts)(features, segments_ix)
     assert float(functional.cosine_similarity(found, mean).min()) > 0.99
 
 
 def test_contrast_takes_off_what_the_whole_video_shares(video, texts):
-    alike = partial(cosine, texts=texts, scale=1.0)
-    middle = torch.tensor([[8.0, 20.0]])
-    plain, less = (segment_logits(video, middle, SNIPPETS, alike, Pooling(contrast=part)) for part in (0.0, 1.0))
+    features, middle_ix = torch.from_numpy(video), torch.tensor([[4.0, 10.0]])
+    plain, less = (classifier(texts, contrast=part)(features, middle_ix) for part in (0.0, 1.0))
     assert float(plain.mean()) > 0.19 and abs(float(less.mean())) < 0.02
 
 
 def test_the_video_is_named_by_its_best_snippets(video, texts):
-    alike = partial(cosine, texts=texts, scale=1.0)
-    assert torch.equal(video_logits(video, alike), alike(torch.from_numpy(video)).amax(dim=0))  # an eighth of 15 is 1
+    features = torch.from_numpy(video)
+    best = cosine(features, texts, 1.0).amax(dim=0)  # an eighth of 15 is 1
+    assert torch.equal(classifier(texts).whole(features), best)

@@ -12,6 +12,7 @@ from tadlib.evaluation.statistics import Verdict, compare_splits
 from tadlib.files import read_json, write_json
 from tadlib.workbook import (
     cli,
+    comparing,
     differences,
     display,
     evidence,
@@ -20,11 +21,9 @@ from tadlib.workbook import (
     papermill_arguments,
     records,
     runs,
-    steps,
     telling,
 )
 from tadlib.workbook.report_params import ReportParams
-from tadlib.workbook.steps import comparing
 
 
 def mostly_better(given) -> float:
@@ -44,7 +43,7 @@ def home(tmp_path, monkeypatch):
 
 
 def compared(**given) -> comparing.Compared:
-    return steps.compare_runs(ReportParams.check(given))
+    return comparing.compare_runs(ReportParams.check(given))
 
 
 def told_of(rows) -> str:

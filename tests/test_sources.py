@@ -8,16 +8,17 @@ import torch
 from standins import CLASSES, dataset, params, with_features
 from videos import steady, write_video
 
+from tadlib import ideas
 from tadlib.data import datasets
 from tadlib.data.encoder import load_encoder
 from tadlib.data.stores import UnusableFeatures
-from tadlib.workbook import steps
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
 
 def test_a_folder_with_features_and_text_features_is_a_data_set(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
-    data = steps.gather(params(folder))
+    data = gather(params(folder))
     assert (data.classes.seen, data.classes.unseen) == (("clap", "jump", "run"), ("wave",))
     assert [video.id for video in data.test_videos] == ["v7"]
     assert data.similarity(data.test_videos[0], data.classes.unseen).shape == (50, 1)
@@ -26,58 +27,58 @@ def test_a_folder_with_features_and_text_features_is_a_data_set(tmp_path):
 
 def test_features_and_text_features_may_lie_elsewhere(tmp_path):
     own, other = dataset(tmp_path / "own"), with_features(dataset(tmp_path / "other"))
-    data = steps.gather(params(own, features=str(other / "features"), text_features=str(other / "text_features.npz")))
+    data = gather(params(own, features=str(other / "features"), text_features=str(other / "text_features.npz")))
     assert data.store.read("v0").shape == (50, 16)
 
 
 def test_an_unusable_file_stops_the_work_or_is_skipped_by_choice(tmp_path):
     folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)), v6=np.full((50, 16), np.nan))
     with pytest.raises(UnusableFeatures, match=r"2 of 8 videos .*, first: .*v1.npy: .*transposed.* -p missing skip"):
-        steps.gather(params(folder))
-    data = steps.gather(params(folder, missing="skip"))
+        gather(params(folder))
+    data = gather(params(folder, missing="skip"))
     assert list(data.broken) == ["v1", "v6"] and len(data.benchmark.videos) == 6
     assert data.benchmark.repairs["video without usable features"] == 2
     np.save(folder / "features" / "v6.npy", np.ones((50, 16), np.float32))
-    assert list(steps.gather(params(folder, missing="skip")).broken) == ["v1"]
+    assert list(gather(params(folder, missing="skip")).broken) == ["v1"]
 
 
 def test_text_features_of_another_width_are_named(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
     np.savez(folder / "text_features.npz", **{name: np.ones(32) for name in CLASSES})
     with pytest.raises(UnusableFeatures, match="v0.npy: has 16 channels, expected 32"):
-        steps.gather(params(folder))
+        gather(params(folder))
 
 
 def test_a_folder_without_feature_files_says_what_is_expected(tmp_path):
     folder = dataset(tmp_path / "own")
     (folder / "features").mkdir()
     with pytest.raises(UnusableFeatures, match="no features in .*features: expected <video id>.npy"):
-        steps.gather(params(folder, features=str(folder / "features")))
+        gather(params(folder, features=str(folder / "features")))
 
 
 def test_another_stride_than_the_data_set_states_is_named(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
     (folder / "benchmark.yaml").write_text("stride: 16")
     with pytest.raises(ValueError, match="stride of 16 frames, the parameters 8: pass -p stride 16"):
-        steps.gather(params(folder))
+        gather(params(folder))
 
 
 def test_a_benchmark_is_rehearsed_without_videos_and_weights(tmp_path):
-    data = steps.gather(params(dataset(tmp_path / "own"), features="simulate"))
-    other = steps.gather(params(tmp_path / "own", features="simulate", world_seed=1))
+    data = gather(params(dataset(tmp_path / "own"), features="simulate"))
+    other = gather(params(tmp_path / "own", features="simulate", world_seed=1))
     assert data.fingerprint != other.fingerprint and data.store.folder != other.store.folder
 
 
 def test_the_seed_of_training_draws_no_other_features(tmp_path):
-    data = steps.gather(params(dataset(tmp_path / "own"), features="simulate"))
-    again = steps.gather(params(tmp_path / "own", features="simulate", seed=1))
+    data = gather(params(dataset(tmp_path / "own"), features="simulate"))
+    again = gather(params(tmp_path / "own", features="simulate", seed=1))
     assert data.fingerprint == again.fingerprint and data.store.folder == again.store.folder
     with pytest.raises(ValueError, match="world_seed=1 simulates features: it needs features=simulate, got auto"):
         Params.check({"world_seed": 1})
 
 
 def test_simulated_features_have_as_many_snippets_as_the_video(tmp_path):
-    data = steps.gather(params(dataset(tmp_path / "own"), features="simulate"))
+    data = gather(params(dataset(tmp_path / "own"), features="simulate"))
     assert data.store.read("v0").shape == (50, 512)
     assert data.similarity(data.test_videos[0], CLASSES).shape == (50, 4)
 
@@ -86,14 +87,14 @@ def test_a_folder_that_cannot_be_written_is_only_read(tmp_path, monkeypatch):
     folder = dataset(tmp_path / "own")
     before = sorted(folder.rglob("*"))
     monkeypatch.setattr(datasets.os, "access", lambda path, mode: False)
-    data = steps.gather(params(folder, features="simulate"))
+    data = gather(params(folder, features="simulate"))
     data.text(["wave"])
     assert sorted(folder.rglob("*")) == before
     assert data.store.folder.parents[1] == tmp_path / "made" / "own"
 
 
 def test_a_fixed_number_of_snippets_spans_every_video(tmp_path):
-    data = steps.gather(params(dataset(tmp_path / "own"), features="simulate", snippets=20))
+    data = gather(params(dataset(tmp_path / "own"), features="simulate", snippets=20))
     assert data.store.read("v0").shape == (20, 512)
     video = data.benchmark.videos[0]
     assert data.seconds(video)[[0, -1]] == pytest.approx([0.4, 15.6])
@@ -108,7 +109,7 @@ def test_videos_are_encoded_with_the_precision_asked_for_and_broken_ones_skipped
     (folder / "videos" / "v6.mp4").write_bytes(b"")
     torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), tmp_path / "clip.pt")
     given = {"encoder": "tad-demo", "pretrained": str(tmp_path / "clip.pt"), "missing": "skip", "precision": "bf16"}
-    data = steps.gather(params(folder, **given))
+    data = gather(params(folder, **given))
     assert list(data.broken) == ["v6"] and "v6.mp4 (0 bytes)" in data.broken["v6"]
     assert data.store.read("v0").shape == (7, 128) and data.encoder.dtype == torch.bfloat16
     assert data.text(["wave"]).shape == (1, 128)
@@ -120,8 +121,8 @@ def test_videos_that_are_gone_are_named_and_then_left_out_by_choice(tmp_path):
     for name in ("v5", "v6"):
         (folder / "features" / f"{name}.npy").unlink()
     with pytest.raises(UnusableFeatures, match="2 of 8 videos have no usable features, first: no features of v5 in"):
-        steps.gather(params(folder))
-    data = steps.gather(params(folder, missing="skip"))
+        gather(params(folder))
+    data = gather(params(folder, missing="skip"))
     assert list(data.broken) == ["v5", "v6"] and data.benchmark.repairs["video without usable features"] == 2
     assert {"v5", "v6"}.isdisjoint(video.id for video in (*data.scored, *data.training_videos))
 
@@ -132,10 +133,11 @@ def test_an_action_shorter_than_a_snippet_is_kept_to_the_end(tmp_path):
     for name in ("v0", "v7"):
         content["database"][name]["annotations"][0]["segment"] = [2.0, 2.05]
     (folder / "annotations.json").write_text(json.dumps(content))
-    data = steps.gather(params(folder))
+    given = params(folder)
+    data = gather(given)
     assert [(a.start, a.end) for video in data.scored for a in video.actions] == [(2.0, 2.05)]
     assert data.training_videos[0].actions[0].end == 2.05
-    assert data.pooled(data.test_videos[0], torch.tensor([[2.0, 2.05]])).isfinite().all()
+    assert ideas.classify(data, given)(data.test_videos[0], torch.tensor([[2.0, 2.05]])).isfinite().all()
 
 
 def test_a_protocol_that_counts_no_test_video_stops_the_work_at_once(tmp_path):
@@ -143,7 +145,7 @@ def test_a_protocol_that_counts_no_test_video_stops_the_work_at_once(tmp_path):
     content = json.loads((folder / "annotations.json").read_text())
     content["database"]["v7"]["annotations"][0]["segment"] = [2.0, 2.2]
     (folder / "annotations.json").write_text(json.dumps(content))
-    assert [video.id for video in steps.gather(params(folder)).test_videos] == ["v7"]
+    assert [video.id for video in gather(params(folder)).test_videos] == ["v7"]
     told = r"protocol=gap counts no action of an unseen class in the 1 test videos .*: pass -p protocol plain, strict,"
     with pytest.raises(ValueError, match=told):
-        steps.gather(params(folder, protocol="gap"))
+        gather(params(folder, protocol="gap"))

@@ -16,7 +16,8 @@ from tadlib.data.encoder import Encoder, load_encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.video import look
-from tadlib.workbook import stages, steps
+from tadlib.workbook import stages
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
 
@@ -112,29 +113,29 @@ def filmed(tmp_path):
 
 
 def test_the_fingerprint_and_the_stages_follow_a_replaced_video(tmp_path, filmed):
-    before, key = steps.gather(filmed), stages.data_version(filmed)
-    assert steps.gather(filmed).fingerprint == before.fingerprint
+    before, key = gather(filmed), stages.data_version(filmed)
+    assert gather(filmed).fingerprint == before.fingerprint
     write_video(tmp_path / "own" / "videos" / "v1.mp4", [time for time in steady(50, 25) if time != 0.04])
     with pytest.warns(UserWarning, match=r"made anew of 1 videos: v1 "):
-        after = steps.gather(filmed)
+        after = gather(filmed)
     assert after.fingerprint != before.fingerprint and stages.data_version(filmed) != key
 
 
 def test_the_fingerprint_of_a_copy_is_the_same(tmp_path, filmed):
-    before = steps.gather(filmed)
+    before = gather(filmed)
     shutil.copytree(tmp_path / "own", tmp_path / "copy", copy_function=shutil.copy)
-    copy = steps.gather(filmed.model_copy(update={"dataset": str(tmp_path / "copy")}))
+    copy = gather(filmed.model_copy(update={"dataset": str(tmp_path / "copy")}))
     assert copy.fingerprint == before.fingerprint
 
 
 def test_our_own_features_taken_for_another_data_set_are_refused(tmp_path, filmed):
-    store = steps.gather(filmed).store
+    store = gather(filmed).store
     given = {"features": str(store.folder), **filmed.model_dump(include={"encoder", "pretrained"})}
     folder = tmp_path / "own"
-    assert steps.gather(params(folder, **given)).store.read("v1").shape == (7, 128)
+    assert gather(params(folder, **given)).store.read("v1").shape == (7, 128)
     write_video(folder / "videos" / "v1.mp4", [time for time in steady(50, 25) if time != 0.04])
     with pytest.raises(UnusableFeatures, match=r"v1.npy: .*v1.mp4 is another file than it was made from: extract it"):
-        steps.gather(params(folder, **given))
+        gather(params(folder, **given))
 
 
 @pytest.mark.parametrize("name", ["\u8a66" * 78, "\u8a66" * 83, "\u0436" * 125], ids=["78 CJK", "83 CJK", "Cyrillic"])
@@ -182,15 +183,15 @@ def test_other_features_of_the_same_shape_have_another_key(tmp_path, name, save)
 
 def test_the_fingerprint_and_the_check_follow_other_features_of_the_same_shape(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
-    before, path = steps.gather(params(folder)), folder / "features" / "v1.npy"
+    before, path = gather(params(folder)), folder / "features" / "v1.npy"
     stat, array = path.stat(), np.load(path)
     np.save(path, array[::-1])
-    assert steps.gather(params(folder)).fingerprint != before.fingerprint
+    assert gather(params(folder)).fingerprint != before.fingerprint
     array[3] = np.nan
     np.save(path, array)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(UnusableFeatures, match="v1.npy has NaN"):
-        steps.gather(params(folder))
+        gather(params(folder))
 
 
 @pytest.mark.parametrize(
@@ -204,9 +205,9 @@ def test_the_fingerprint_and_the_check_follow_other_features_of_the_same_shape(t
 )
 def test_the_fingerprint_follows_what_is_measured_and_on_what(tmp_path, name, content):
     folder = with_features(dataset(tmp_path / "own"))
-    before = steps.gather(params(folder)).fingerprint
+    before = gather(params(folder)).fingerprint
     (folder / name).write_text(content)
-    assert steps.gather(params(folder)).fingerprint != before
+    assert gather(params(folder)).fingerprint != before
 
 
 @pytest.mark.parametrize(
@@ -229,9 +230,9 @@ def test_an_edit_of_the_same_length_at_the_same_time_changes_the_stages_that_rea
 
 def test_text_vectors_that_changed_are_embedded_anew(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
-    before = steps.gather(params(folder)).text(["jump"]).clone()
+    before = gather(params(folder)).text(["jump"]).clone()
     np.savez(folder / "text_features.npz", **{name: np.eye(16)[place + 5] for place, name in enumerate(CLASSES)})
-    assert not torch.equal(steps.gather(params(folder)).text(["jump"]), before)
+    assert not torch.equal(gather(params(folder)).text(["jump"]), before)
 
 
 def test_descriptions_that_changed_are_embedded_anew(tmp_path, filmed):
@@ -241,5 +242,5 @@ def test_descriptions_that_changed_are_embedded_anew(tmp_path, filmed):
     for what in ("people", "horses"):
         texts = {label: {"Elaboration": {"Description": f"{what} {label}"}} for label in CLASSES}
         said.write_text(json.dumps(texts))
-        found.append(steps.gather(asked).text(["jump"]))
+        found.append(gather(asked).text(["jump"]))
     assert not torch.equal(*found)

@@ -12,8 +12,10 @@ import torch
 from notebook import run_cells
 
 from tadlib.files import dangling, locked, read_json, write_json
-from tadlib.workbook import comparison, evidence, execution, report, runs, stage_store, stages, steps
+from tadlib.task import Task
+from tadlib.workbook import comparison, evidence, execution, health, report, runs, stage_store, stages
 from tadlib.workbook.execution import INTERRUPTED, failure, finished
+from tadlib.workbook.gathering import gather, inventory
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
@@ -226,6 +228,17 @@ class Noting(Params):
         return super().__getattribute__(name)
 
 
+HANDED = {"stride", "protocol", "candidates", "ignore_unseen", "validation", "seed", "text", "lead", "descriptions"}
+
+
+class NotingTask(Task):
+    """A task that notes which of the words that it was given are asked for."""
+
+    def __getattribute__(self, name):
+        NOTED.update({"text", "lead", "descriptions"} if name == "wording" else {name} & HANDED)
+        return super().__getattribute__(name)
+
+
 NOTED: set[str] = set()
 
 
@@ -236,10 +249,13 @@ NOTED: set[str] = set()
     ids=str,
 )
 def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path, monkeypatch):
-    monkeypatch.setattr("tadlib.workbook.steps.changes.of_test", lambda data: {})  # recorded of the default naming
+    monkeypatch.setattr("tadlib.workbook.changes.of_test", lambda data, params: {})  # recorded of the default naming
     params = Noting.check(tiny | {"epochs": 1, "overlap": 0.0, "run_dir": str(tmp_path / "r")} | switches)
+    monkeypatch.setattr("tadlib.workbook.gathering.Task", NotingTask)
+    gathered = "data = gather(params, progress=display.Progress())"
     taken = (('parameters("train", globals())', "NOTING"), ("params)\nparams", "params)\nNOTED.clear()"))
-    run = run_cells("train", "trainer.epochs()", taken, {"NOTING": params, "NOTED": NOTED}).run
+    taken += ((gathered, f"{gathered}\nNOTED.difference_update(HANDED)"),)  # handed on, and noted where they are read
+    run = run_cells("train", "trainer.epochs()", taken, {"NOTING": params, "NOTED": NOTED, "HANDED": HANDED}).run
     # windows to watch are cut with these two, but without `curves` and `validation` there are no videos to cut; a
     # protocol under which nothing counts is refused
     extra = NOTED - stages.depends_on("train", params) - {"test_overlap", "test_window", "protocol"}
@@ -249,10 +265,12 @@ def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path,
 
 
 @pytest.mark.notebooks
-def test_preparing_reads_nothing_that_is_not_in_its_key(tiny):
+def test_preparing_reads_nothing_that_is_not_in_its_key(tiny, monkeypatch):
+    monkeypatch.setattr("tadlib.workbook.gathering.Task", NotingTask)
     params = Noting.check(tiny)
     NOTED.clear()
-    data = steps.gather(params)
-    steps.overview(data), steps.inventory(data), steps.findings(data), data.test_videos, steps.class_pictures(data)
-    steps.leaks(data, steps.feature_health(data), params)
+    data = gather(params)
+    NOTED.difference_update(HANDED)
+    health.overview(data), inventory(data), health.findings(data), data.test_videos, health.class_pictures(data)
+    health.leaks(data, health.feature_health(data), params)
     assert NOTED <= stages.depends_on("prepare", params), NOTED - stages.depends_on("prepare", params)

@@ -13,10 +13,11 @@ from standins import CLASSES, dataset, params, with_features
 from tadlib.detector.proposals import answer
 from tadlib.files import read_json, write_json
 from tadlib.naming.fusion import write_detections
-from tadlib.workbook import runs, steps
+from tadlib.workbook import detectors, named, proposed, runs
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.inheritance import complete
+from tadlib.workbook.proposed import windows_of
 from tadlib.workbook.runs import RunError
-from tadlib.workbook.steps.answers import windows_of
 
 pytestmark = pytest.mark.notebooks
 
@@ -55,24 +56,24 @@ def home(first, tmp_path):
 def at(stage, home, run):
     """The data and the run of a later stage."""
     given = complete(stage, {"run_dir": str(home / run)})
-    return steps.gather(given), given, runs.start(stage, given)
+    return gather(given), given, runs.start(stage, given)
 
 
 def name(home, run):
     """What classify.ipynb does."""
     data, given, run = at("classify", home, run)
-    model = steps.load_detector(data, given, run)
+    model = detectors.load_detector(data, given, run)
     windows = windows_of(data.scored, data, given)
-    proposals = steps.propose(answer(model, windows), windows, given)
-    steps.save_proposals(run.target("proposals.parquet"), proposals)
-    write_detections(run.target("detections.json"), steps.name(data, proposals, given))
+    proposals = proposed.propose(answer(model, windows), windows, given)
+    detectors.save_proposals(run.target("proposals.parquet"), proposals)
+    write_detections(run.target("detections.json"), named.name(data, proposals, given))
     return run.finish()
 
 
 def score(home, run="named"):
     """What evaluate.ipynb starts with."""
     data, given, run = at("evaluate", home, run)
-    return steps.load_proposals(data, given, run)
+    return detectors.load_proposals(data, given, run)
 
 
 def other_features(home, video):

@@ -8,17 +8,18 @@ import torch
 from standins import dataset, params, with_features
 from torch.nn import functional
 
+from tadlib import ideas
 from tadlib.detector.proposals import Proposals
-from tadlib.naming import grouping, head_training, rejection
-from tadlib.naming.clip_heads import Matching
+from tadlib.ideas import mask, rejection
+from tadlib.ideas.text_queries import Matching
+from tadlib.ideas.trained_naming import between, examples, said, trained
+from tadlib.ideas.transfer import transferred
+from tadlib.naming import grouping
 from tadlib.naming.similarity import cosine
-from tadlib.naming.transfer import transferred
 from tadlib.segments import roi_align
-from tadlib.workbook import steps
+from tadlib.workbook import named, naming_study
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import namers, preparing
-from tadlib.workbook.steps.heads import between, examples, said, trained
-from tadlib.workbook.steps.namers import segment_namer
 
 pytestmark = pytest.mark.notebooks
 
@@ -44,17 +45,28 @@ def asked(folder, **given):
     return params(folder, **{"head_epochs": 2} | own | given)
 
 
+def learned(data, given):
+    """What is trained for a run with these parameters."""
+    return ideas.call(trained, given, data=data)
+
+
+def seen(data, given):
+    """What it is trained on."""
+    return examples(data, background=given.background != "none", head_on=given.head_on, bins=given.roi_bins)
+
+
 def proposed(data):
     return {video.id: Proposals(SEGMENTS, torch.tensor([0.9, 0.4, 0.2])) for video in data.scored}
 
 
 def test_making_or_loading_a_head_moves_no_generator_of_the_run(folder):
-    data = steps.gather(asked(folder, head="mlp", head_epochs=1, seed=7))
+    given = asked(folder, head="mlp", head_epochs=1, seed=7)
+    data = gather(given)
     drawn = []
     for _ in range(2):  # trained, then loaded; Python's own generator is drawn from by the type checker of the tests
         torch.manual_seed(3)
         np.random.seed(3)
-        trained(data, data.params)
+        learned(data, given)
         drawn.append((torch.rand(2).tolist(), np.random.rand()))
     torch.manual_seed(3)
     np.random.seed(3)
@@ -70,38 +82,38 @@ def test_what_is_trained_is_kept_and_features_and_texts_stay_as_they_are(tmp_pat
     folder = with_features(dataset(tmp_path / "own"))
     files = {path: path.read_bytes() for path in (folder / "features").iterdir()}
     given = params(folder, head="mlp", head_epochs=3, head_lr=0.01, background="learned", pooling="matching_learned")
-    data = steps.gather(given)
+    data = gather(given)
     before = data.text(["clap", "wave"])
     weights = {name: tensor.clone() for name, tensor in data.encoder.model.state_dict().items()}
-    first = trained(data, given)
+    first = learned(data, given)
     (kept,) = (data.benchmark.cache / "heads").iterdir()
     written = kept.stat().st_mtime_ns
-    assert states_alike(first, trained(data, given)) and kept.stat().st_mtime_ns == written
+    assert states_alike(first, learned(data, given)) and kept.stat().st_mtime_ns == written
     assert files == {path: path.read_bytes() for path in (folder / "features").iterdir()}
     assert torch.equal(before, data.text(["clap", "wave"]))
     assert all(torch.equal(weights[name], tensor) for name, tensor in data.encoder.model.state_dict().items())
-    assert trained(data, params(folder)) is None
+    assert learned(data, params(folder)) is None
 
 
 def test_examples_are_segments_of_seen_classes_alone_and_background_where_it_is_asked_for(folder):
-    data = steps.gather(params(folder))
-    found = examples(data, params(folder))
+    data = gather(params(folder))
+    found = seen(data, params(folder))
     assert found.bins.shape == (3, 16, 16) and found.labels.tolist() == [0, 1, 2]  # clap, jump, run; never wave
     snippets = torch.from_numpy(np.load(folder / "features" / "v1.npy").astype(np.float32))
     for place, span in enumerate([[-6.25, 6.25], [18.75, 31.25]]):  # [2, 6) s at 25 / 8 snippets a second, beside it
         span = torch.tensor([span]).clamp(0, 50)
         torch.testing.assert_close(found.beside[1, place], roi_align(snippets, span, 16)[0])
     assert found.there.tolist() == [[True, True]] * 3
-    with_nothing = examples(data, params(folder, background="soft"))
+    with_nothing = seen(data, params(folder, background="soft"))
     assert with_nothing.labels.tolist() == [0, -1, -1, 1, -1, -1, 2, -1, -1]
 
 
 def test_snippets_have_the_class_in_which_their_middle_lies(folder):
     given = params(folder, head_on="snippets")
-    data = steps.gather(given)
-    found = examples(data, given)
+    data = gather(given)
+    found = seen(data, given)
     assert found.bins.shape == (39, 1, 16) and found.labels.bincount().tolist() == [13, 13, 13]  # 6.5 .. 18.5 of 50
-    every = examples(data, params(folder, head_on="snippets", background="learned"))
+    every = seen(data, params(folder, head_on="snippets", background="learned"))
     assert len(every.labels) == 150 and int((every.labels == -1).sum()) == 111
 
 
@@ -118,36 +130,42 @@ def mixed(tmp_path_factory):
 
 def test_background_is_where_nothing_happens_whatever_it_is(mixed):
     asked_for = {"head": "mlp", "background": "soft"}
-    data, pure = (steps.gather(params(mixed, **asked_for | more)) for more in ({}, {"ignore_unseen": "nowhere"}))
-    gaps = [int((examples(each, each.params).labels == -1).sum()) for each in (data, pure)]
+    given = [params(mixed, **asked_for | more) for more in ({}, {"ignore_unseen": "nowhere"})]
+    gaps = [int((seen(gather(each), each).labels == -1).sum()) for each in given]
     assert gaps == [9, 6]  # [0, 2], [6, 9] and [12, 16] s of three videos; or [0, 2] and [6, 16]
     of_snippets = {"head_on": "snippets", "head": "mlp", "background": "learned"}
-    data, pure = (steps.gather(params(mixed, **of_snippets | more)) for more in ({}, {"ignore_unseen": "nowhere"}))
-    found = [examples(each, each.params).labels for each in (data, pure)]
+    given = [params(mixed, **of_snippets | more) for more in ({}, {"ignore_unseen": "nowhere"})]
+    found = [seen(gather(each), each).labels for each in given]
     assert [int((labels == -1).sum()) for labels in found] == [111 - 3 * 9, 111]  # middles 28.5 .. 36.5 of 50
     assert torch.equal(found[0][found[0] >= 0].bincount(), found[1][found[1] >= 0].bincount())
 
 
 def test_a_mask_is_not_taught_that_unseen_actions_are_none(mixed, monkeypatch):
     taught = []
-    monkeypatch.setattr(head_training, "fit_mask", lambda mask, snippets, inside, *_: taught.append(inside))
+    monkeypatch.setattr(mask, "fit_mask", lambda mask, snippets, inside, *_: taught.append(inside))
     for more in ({}, {"ignore_unseen": "nowhere"}):
         given = params(mixed, pooling="mask", **more)
-        trained(steps.gather(given), given)
+        learned(gather(given), given)
     assert [(int(inside.sum()), len(inside)) for inside in taught] == [(39, 150 - 27), (39, 150)]
 
 
+def usual(data, given):
+    """How alike background is to the unseen classes."""
+    return rejection.usual_in_training(data, ideas.classifier(data, data.classes.unseen, given), given.reject)
+
+
 def test_what_is_rejected_is_measured_against_snippets_in_which_nothing_happens(mixed):
-    data, pure = (steps.gather(params(mixed, reject="proposal", **w)) for w in ({}, {"ignore_unseen": "nowhere"}))
+    given = [params(mixed, reject="proposal", **more) for more in ({}, {"ignore_unseen": "nowhere"})]
+    data, pure = map(gather, given)
     kept = [2, 6, 9, 12]
     for each, spans in ((data, [kept[:2], kept[2:]]), (pure, [kept[:2]])):
         outside = rejection.outside(50, torch.tensor(spans) * 25 / 8)
         features = torch.cat([torch.from_numpy(data.store.read(f"v{n}").astype(np.float32))[outside] for n in range(3)])
         logits = cosine(features, data.text(["wave"]), float(np.exp(data.encoder.logit_scale)))
-        torch.testing.assert_close(namers.background(each, each.params).mean, logits.mean(0))
+        torch.testing.assert_close(usual(each, given[0]).mean, logits.mean(0))
     nowhere = params(mixed, reject="video")
     with pytest.raises(ValueError, match="nothing unseen in them: pass -p reject none"):
-        namers.background(steps.gather(nowhere), nowhere)
+        usual(gather(nowhere), nowhere)
 
 
 def test_a_region_with_the_same_class_again_is_no_wrong_region(tmp_path):
@@ -157,7 +175,7 @@ def test_a_region_with_the_same_class_again_is_no_wrong_region(tmp_path):
     content["database"]["v1"]["annotations"].append({"segment": [8, 12], "label": "run"})
     (folder / "annotations.json").write_text(json.dumps(content))
     given = params(folder, head="mlp", head_loss="contrastive", hard_negatives="region")
-    there = examples(steps.gather(given), given).there
+    there = seen(gather(given), given).there
     assert there.tolist() == [[True, False], [False, True], [True, True], [True, True], [True, True]]
 
 
@@ -196,48 +214,48 @@ WORDS = [
 def test_every_word_reaches_the_detections(folder, given):
     plain = asked(folder)
     other = asked(folder, **{"head_lr": 0.1, "text_lr": 0.1} | given)
-    data, changed = steps.gather(plain), steps.gather(other)
-    first, second = (steps.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
+    data, changed = gather(plain), gather(other)
+    first, second = (named.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
     assert set(second) == set(first) and all(found.scores.isfinite().all() for found in second.values())
     assert all(set(found.labels) <= {"wave"} for found in second.values())
     assert any(not torch.equal(first[v].scores, second[v].scores) for v in first)
-    verdicts = steps.named_segments(changed)
+    verdicts = naming_study.named_segments(changed, ideas.classify(changed, other), other)
     assert verdicts["named"].tolist() == [0], "background is never the answer"
 
 
 def test_a_trained_head_changes_how_segments_are_named(folder):
     given = asked(folder, split=0, head="mlp", head_epochs=60, head_lr=0.03)
-    data = steps.gather(given)
-    learned, found = trained(data, given), examples(data, given)
+    data = gather(given)
+    head, found = learned(data, given), seen(data, given)
     with torch.no_grad():
-        logits = learned.logits(found.bins, said(data, data.classes.seen).steps, 1.0)
+        logits = head.logits(found.bins, said(data, data.classes.seen).steps, 1.0)
     assert torch.equal(logits.argmax(dim=1), found.labels)
     np.testing.assert_array_equal(found.labels, [0, 1, 2, 3])
 
 
 def test_one_training_serves_every_pooling_of_features_and_seeds_and_poolings_that_learn_have_their_own(folder):
     base = {"head": "mlp", "head_epochs": 1, "head_lr": 0.02}
-    data = steps.gather(params(folder, **base))
+    data = gather(params(folder, **base))
     kept = data.benchmark.cache / "heads"
-    trained(data, params(folder, **base))
+    learned(data, params(folder, **base))
     before = set(kept.iterdir())
-    trained(data, params(folder, pooling="max", **base))
+    learned(data, params(folder, pooling="max", **base))
     assert set(kept.iterdir()) == before
     for change in ({"seed": 1}, {"pooling": "mask"}, {"head_episodes": 0.5}, {"head_on": "snippets"}):
-        trained(data, params(folder, **base | change))
+        learned(data, params(folder, **base | change))
     assert len(set(kept.iterdir())) == len(before) + 4
 
 
 def test_mask_weighted_pooling_weighs_bins_by_their_probability(folder):
     """In GAP only the sign of the mask did anything, and turned the similarity round where it was negative."""
     given = asked(folder, pooling="mask", head_epochs=30, head_lr=0.3)
-    data = steps.gather(given)
-    mask, video = trained(data, given).mask, data.test_videos[0]
-    found = segment_namer(data, given, data.competing)(video, SEGMENTS)
+    data = gather(given)
+    own, video = learned(data, given).mask, data.test_videos[0]
+    found = ideas.classify(data, given)(video, SEGMENTS)
     bins = roi_align(torch.from_numpy(data.store.read(video.id).astype(np.float32)), SEGMENTS * 25 / 8, 16)
     factor = np.exp(data.encoder.logit_scale)
     for row, segment in zip(found, bins, strict=True):
-        weights = [float(mask(each[None]).sigmoid()) for each in segment]
+        weights = [float(own(each[None]).sigmoid()) for each in segment]
         mean = sum(w * each for w, each in zip(weights, segment, strict=True)) / sum(weights)
         torch.testing.assert_close(row[None], cosine(mean[None], data.text(data.competing), float(factor)))
     assert max(weights) > 1.5 * min(weights)
@@ -245,9 +263,9 @@ def test_mask_weighted_pooling_weighs_bins_by_their_probability(folder):
 
 def test_matching_is_the_same_in_a_run_as_by_itself(folder):
     given = asked(folder, pooling="matching_fixed")
-    data = steps.gather(given)
+    data = gather(given)
     video = data.test_videos[0]
-    found = segment_namer(data, given, data.competing)(video, SEGMENTS)
+    found = ideas.classify(data, given)(video, SEGMENTS)
     bins = roi_align(torch.from_numpy(data.store.read(video.id).astype(np.float32)), SEGMENTS * 25 / 8, 16)
     alone = Matching("matching_fixed")(bins, data.text(data.competing), float(np.exp(data.encoder.logit_scale)))
     torch.testing.assert_close(found, alone)
@@ -279,10 +297,10 @@ def test_a_class_that_means_a_seen_one_inherits_its_logit():
 
 def test_an_ensemble_of_a_trained_head_and_frozen_clip_lies_between_them(folder):
     given = asked(folder, head="mlp", head_lr=0.1, candidates="all", ensemble="arithmetic", ensemble_weight=0.25)
-    data = steps.gather(given)
-    found = steps.class_logits(data, proposed(data), given)["v7"].softmax(dim=1)
+    data = gather(given)
+    found = named.class_logits(data, proposed(data), given)["v7"].softmax(dim=1)
     learned, clip = (
-        steps.class_logits(data, proposed(data), asked(folder, head=head, head_lr=0.1))["v7"].softmax(dim=1)
+        named.class_logits(data, proposed(data), asked(folder, head=head, head_lr=0.1))["v7"].softmax(dim=1)
         for head in ("mlp", "none")
     )
     torch.testing.assert_close(found, 0.75 * learned + 0.25 * clip)
@@ -290,7 +308,7 @@ def test_an_ensemble_of_a_trained_head_and_frozen_clip_lies_between_them(folder)
 
 
 def test_groups_of_snippets_are_runs_above_levels_by_their_contrast(folder):
-    data = steps.gather(params(folder))
+    data = gather(params(folder))
     grid = data.grid(data.test_videos[0])
     likely = torch.full((50, 2), 0.1)
     likely[10:20, 0] = 0.9
@@ -309,12 +327,11 @@ def test_snippets_propose_where_their_class_is(tmp_path):
     wave[6:19] = np.eye(16)[3]
     folder = with_features(dataset(tmp_path / "own"), v7=wave)
     given = params(folder, proposed_by="snippets")
-    data = steps.gather(given)
-    found = preparing.with_snippets(data, {"v7": Proposals(SEGMENTS, torch.ones(3))})["v7"]
+    data = gather(given)
+    found = ideas.proposals({"v7": Proposals(SEGMENTS, torch.ones(3))}, data, given)["v7"]
     torch.testing.assert_close(found.segments, torch.tensor([[6 * 8 / 25, 19 * 8 / 25]]))
-    both = preparing.with_snippets(
-        steps.gather(params(folder, proposed_by="both")), {"v7": Proposals(SEGMENTS, torch.ones(3))}
-    )
+    given = params(folder, proposed_by="both")
+    both = ideas.proposals({"v7": Proposals(SEGMENTS, torch.ones(3))}, data, given)
     assert len(both["v7"].scores) == 4
 
 
@@ -324,13 +341,12 @@ def test_reranking_lowers_what_is_no_better_than_what_lies_beside(tmp_path):
     wave[6:19] = 5 * np.eye(16)[3]
     folder = with_features(dataset(tmp_path / "own"), v7=wave)
     given = params(folder, head="mlp", head_loss="contrastive", hard_negatives="region", rerank=1.0, head_epochs=1)
-    data = steps.gather(given)
+    data = gather(given)
     spans = torch.tensor([[6 * 8 / 25, 19 * 8 / 25], [9.0, 12.0]])
-    scores = preparing.reranked(data, {"v7": Proposals(spans, torch.tensor([0.2, 0.9]))})["v7"].scores
+    scores = ideas.proposals({"v7": Proposals(spans, torch.tensor([0.2, 0.9]))}, data, given)["v7"].scores
     assert float(scores[0]) > 0.9 > float(scores[1])
-    half = preparing.reranked(
-        steps.gather(given.model_copy(update={"rerank": 0.5})), {"v7": Proposals(spans, torch.tensor([0.2, 0.9]))}
-    )
+    found = {"v7": Proposals(spans, torch.tensor([0.2, 0.9]))}
+    half = ideas.proposals(found, data, given.but(rerank=0.5))
     torch.testing.assert_close(half["v7"].scores, (scores * torch.tensor([0.2, 0.9])).sqrt())
 
 
@@ -371,11 +387,11 @@ def test_a_context_without_a_text_tower_is_refused(folder):
     with pytest.raises(
         ValueError, match="context=4 needs CLIP's own tokenizer and text tower, got those of text_features.npz"
     ):
-        trained(steps.gather(given), given)
+        learned(gather(given), given)
 
 
 def test_order_aware_pooling_is_compared_with_as_many_bins_as_it_needs(folder):
     given = asked(folder, text="subactions", roi_bins=1)  # fewer than the three steps of a class
-    data = steps.gather(given)
-    rows = steps.compare_poolings(data, proposed(data), given)
+    data = gather(given)
+    rows = naming_study.compare_poolings(data, proposed(data), given)
     assert [row["pooling"] for row in rows].count("ordered") == 1

@@ -9,28 +9,27 @@ from conftest import ROOT
 from notebook import run_cells
 from standins import SIMULATED_CLASSES, SMALL
 
+from tadlib import ideas
 from tadlib.detector.proposals import answer
 from tadlib.evaluation import metrics
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import papermill_arguments, runs, steps
+from tadlib.workbook import evaluated, papermill_arguments, proposed, results, runs, watching
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
-from tadlib.workbook.steps import heads, watching
-from tadlib.workbook.steps.held_out import divided
-from tadlib.workbook.steps.training_set import on_training
 
 pytestmark = pytest.mark.notebooks
 
 
-def evaluated(data, params, on):
+def scored_on(data, params, on):
     """What evaluate.ipynb makes of a run on these videos, and its row of the table beside that of the test."""
     params = params.but(evaluate_on=on)
     run = runs.start("evaluate", params)
-    found = steps.evaluated(data, params, run)
-    rows = steps.beside_test(data, *found, params, run)
+    found = evaluated.evaluated(data, params, run)
+    rows = evaluated.beside_test(data, *found, params, run)
     scored, proposals, detections = found
-    table = steps.compare(scored, detections, params)
-    run.finish(steps.summarise(scored, table, proposals, detections, params))
+    table = results.compare(scored, detections, params)
+    run.finish(results.summarise(scored, table, proposals, detections, params))
     return found, rows
 
 
@@ -54,9 +53,9 @@ def made(simulated_folder, tmp_path_factory):
 
 def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them(made, simulated_folder):
     params, data, run, history, before = made
-    (scored, proposals, detections), (test, training) = evaluated(data, params, "training")
+    (scored, proposals, detections), (test, training) = scored_on(data, params, "training")
     database = read_json(simulated_folder / "annotations.json")["database"]
-    seen, held = set(data.classes.seen), {video.id for video in divided(data.training_videos, params)[1]}
+    seen, held = set(data.classes.seen), {video.id for video in data.learned_and_held_out[1]}
     learned = {
         name
         for name, video in database.items()
@@ -85,7 +84,7 @@ def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them
     assert {name: (run.dir / name).read_bytes() for name in before if name != "run.json"} == {
         name: content for name, content in before.items() if name != "run.json"
     }, "nothing of the test is touched"
-    of_test = evaluated(data, params, "test")
+    of_test = scored_on(data, params, "test")
     assert of_test[1] == [test] and test["mAP"] == read_json(run.dir / "metrics.json")["mAP"] != training["mAP"]
     assert of_test[0][0] is data
     assert read_json(run.dir / "metrics_on_training.json") == written
@@ -99,19 +98,19 @@ def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them
 def test_a_detector_is_asked_in_windows_as_in_the_test_and_with_the_texts_of_seen_classes(simulated_folder, tmp_path):
     made = trained(simulated_folder, tmp_path, target="name", test_overlap=0.5)
     params = made.params.but(evaluate_on="training")
-    scored, proposals, _ = steps.evaluated(made.data, params, made.run)
+    scored, proposals, _ = evaluated.evaluated(made.data, params, made.run)
     assert scored.competing == made.data.classes.seen
     windows = scored.test_windows(window=32, overlap=0.5)
-    answers = answer(made.model, windows, texts=steps.texts_read(scored, params, scored.classes.seen))
+    answers = answer(made.model, windows, texts=ideas.texts(scored, scored.classes.seen, params))
     assert answers.embeddings is not None
-    mine = steps.propose(answers, windows, params)
+    mine = proposed.propose(answers, windows, params)
     assert all(torch.equal(mine[name].segments, found.segments) for name, found in proposals.items())
 
 
 def test_the_curve_looks_at_a_bounded_number_of_training_videos_the_same_each_time(simulated_folder, monkeypatch):
     monkeypatch.setattr(watching, "MOST_LEARNED", 3)
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
-    data = steps.gather(params)
+    data = gather(params)
     videos = [
         [video.id for video in watching.looked_at(data, each, None)[-1].sides[watching.TRAINING]]
         for each in (params, params, params.model_copy(update={"seed": 1}))
@@ -122,20 +121,23 @@ def test_the_curve_looks_at_a_bounded_number_of_training_videos_the_same_each_ti
 
 def test_a_head_is_that_of_the_run_and_not_trained_again(simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "head": "mlp"})
-    data = steps.gather(params)
-    assert heads._key(on_training(data), params) == heads._key(data, params)
+    data = gather(params)
+    ideas.classify(data, params)
+    kept = set((data.benchmark.cache / "heads").iterdir())
+    ideas.classify(data.on_training(), params)
+    assert kept and set((data.benchmark.cache / "heads").iterdir()) == kept
 
 
 @pytest.mark.parametrize("protocol", ["strict", "gap", "opentad"])
 def test_the_protocol_says_which_actions_of_training_videos_count(protocol, simulated_folder):
-    data = steps.gather(Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": protocol}))
+    data = gather(Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": protocol}))
     first = data.benchmark.videos[0]
     short = replace(first.actions[0], start=30.0, end=30.5)
     twice = replace(first, actions=(*first.actions, first.actions[0], short))
     benchmark = replace(data.benchmark, videos=(twice, *data.benchmark.videos[1:]))
     assert first.actions[0].label == SIMULATED_CLASSES[0]
     classes = replace(data.classes, seen=SIMULATED_CLASSES[:2], unseen=SIMULATED_CLASSES[2:])
-    scored = on_training(replace(data, benchmark=benchmark, classes=classes)).scored
+    scored = replace(data, benchmark=benchmark, classes=classes).on_training().scored
     assert len(scored[0].actions) == {"strict": 4, "gap": 3, "opentad": 3}[protocol]
 
 
@@ -147,15 +149,16 @@ def test_a_protocol_that_counts_no_action_of_the_training_videos_is_named(simula
         "evaluate_on": "training",
         "run_dir": str(tmp_path),
     }
-    data = steps.gather(Params.check(SMALL | words))
+    params = Params.check(SMALL | words)
+    data = gather(params)
     short = [
         replace(v, actions=tuple(replace(a, end=a.start + 0.5) for a in v.actions)) if v.subset == "training" else v
         for v in data.benchmark.videos
     ]
     data = replace(data, benchmark=replace(data.benchmark, videos=tuple(short)))
     with pytest.raises(ValueError, match="protocol=gap counts no action of a seen class in the training videos"):
-        steps.evaluated(data, data.params, runs.start("evaluate", data.params))
-    assert not any(watching.TRAINING in look.sides for look in watching.looked_at(data, data.params, None))
+        evaluated.evaluated(data, params, runs.start("evaluate", params))
+    assert not any(watching.TRAINING in look.sides for look in watching.looked_at(data, params, None))
 
 
 def test_the_second_evaluation_of_a_run_has_a_notebook_of_its_own(tmp_path):

@@ -9,7 +9,7 @@ from tadlib.data.batches import Cut, Extras, Shelf, WindowSet
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
-from tadlib.naming.pooling import pool
+from tadlib.segments import roi_align
 
 GRID = Grid(fps=8.0, stride=8)  # a snippet a second
 
@@ -80,7 +80,8 @@ def test_an_action_shorter_than_a_snippet_is_a_target_of_its_own_length():
 
 
 def test_an_action_shorter_than_a_snippet_is_pooled_from_where_it_lies():
-    pooled = pool(Ramp(100).read("v"), torch.tensor([[12.3, 12.5], [50.0, 50.01]]), GRID, 16, "mean")
+    segments_ix = GRID.snippets(torch.tensor([[12.3, 12.5], [50.0, 50.01]]))
+    pooled = roi_align(torch.from_numpy(Ramp(100).read("v")), segments_ix).mean(dim=1)
     assert pooled[:, 0].tolist() == pytest.approx([11.9, 49.5], abs=0.05)  # snippet t is at t + 0.5 s
 
 

@@ -1,7 +1,7 @@
 """The detector's answers as proposals: from windows to seconds, merged once per video."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -57,6 +57,13 @@ def answer(
         embeddings += [] if outputs.embeddings is None else [outputs.embeddings.float().cpu()]
         seen += batch.windows
     return Answers(torch.cat(segments_cw), torch.cat(scores), torch.cat(embeddings) if embeddings else None, seen)
+
+
+def propose(
+    model: ConditionalDETR, windows: WindowSet, *, texts: Float[Tensor, "k e"] | None = None, **words: Any
+) -> dict[str, Proposals]:
+    """Proposals of every video of the windows; `words` are those of `merge`."""
+    return merge(answer(model, windows, texts=texts), windows, **words)
 
 
 def merge(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
@@ -56,7 +57,9 @@ def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) 
     return found
 
 
-def confusion(true: Sequence[int], named: Sequence[int], classes: int) -> np.ndarray:
+def confusion(
+    true: Sequence[int] | Int[np.ndarray, " n"], named: Sequence[int] | Int[np.ndarray, " n"], classes: int
+) -> np.ndarray:
     """Counts (true, named)."""
     table = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(table, (np.asarray(true, int), np.asarray(named, int)), 1)

@@ -1,6 +1,7 @@
 """Methods of the research log that are off by default: one file each, with its question, its code and its hooks.
 
-A file may have any of these functions. They get parameters by their names and answer nothing where the idea is off:
+A file may have any of these functions. They get parameters by their names, or gathered in a dataclass, and answer
+nothing where the idea is off. In the detector and its training:
 
     additions(...)         -> list of `Addition`: layers, losses and scores added to the detector
     parts(...)             -> dict of arguments of the network that replace a part of it
@@ -8,35 +9,72 @@ A file may have any of these functions. They get parameters by their names and a
     loss(...)              -> a class in place of `DetectionLoss`
     each_batch(windows, ...) -> a map of training batches
 
-`asked` calls them for the parameters of a run. An idea of your own needs no file: hand its objects to the same
-arguments.
+In naming:
+
+    texts(data, classes, ...) -> class texts (k, c) that the detector reads
+    classifier(found, data, ...) -> the `Classifier` with another pooling, head, similarity, or other texts
+    proposals(found, data, classifier_of, ...) -> other proposals: more, fewer, or with other scores
+
+An idea of your own needs no file: hand its objects to the same arguments.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tadlib.data.batches import Batch, WindowSet
 from tadlib.detector.additions import Addition
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
+from tadlib.detector.proposals import Proposals
 from tadlib.ideas import (
+    class_targets,
+    dot_product,
     drawn_centres,
+    ensemble,
     episodes,
     learned_positions,
+    ordered,
+    poolings,
     published,
     quality,
     rectifying,
+    rejection,
+    reranking,
     salience,
     segmentation,
+    snippet_groups,
+    surroundings,
     text_fusion,
+    text_queries,
+    trained_naming,
+    transfer,
 )
+from tadlib.naming.classifier import Classifier, Classify, Logits
+from tadlib.naming.similarity import scale_of
+from tadlib.task import Task
 
 # in the order in which additions join the network, which is that in which their first weights are drawn
-MODULES = (salience, rectifying, quality, text_fusion, segmentation, drawn_centres, learned_positions, episodes)
+MODULES = (
+    class_targets,
+    salience,
+    rectifying,
+    quality,
+    text_fusion,
+    segmentation,
+    drawn_centres,
+    learned_positions,
+    episodes,
+)
 MODULES += (published,)
+# in the order in which they change the classifier: what is compared, then how segments are pooled
+CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
+CLASSIFIERS += (poolings.classifier, ordered.classifier, text_queries.classifier, trained_naming.learned_pooling)
+PROPOSALS = (snippet_groups.proposals, rejection.proposals, reranking.proposals)
 
 
 def additions(params: object) -> list[Addition]:
@@ -61,18 +99,107 @@ def loss(params: object) -> type[DetectionLoss]:
 
 def each_batch(windows: WindowSet, params: object) -> Callable[[Batch, Any], Batch] | None:
     """The map of training batches that the parameters ask for."""
-    return next(iter(asked("each_batch", params, windows)), None)
+    return next(iter(asked("each_batch", params, windows=windows)), None)
 
 
-def asked(hook: str, params: object, *given: Any) -> list[Any]:
+def texts(data: Task, classes: Sequence[str], params: object) -> Tensor | None:
+    """The texts (k, c) of classes as the detector reads them; None for a detector that does nothing with text."""
+    return next(iter(asked("texts", params, data=data, classes=classes)), None)
+
+
+def plain_classifier(data: Task, classes: Sequence[str], params: object) -> Classifier:
+    """CLIP as it is: RoIAlign, the mean of the bins, cosine with the text of each class."""
+    scale = scale_of(data.encoder.logit_scale, params.logit_scale) / params.temperature
+    return Classifier(tuple(classes), data.text, data.texts, scale, params.roi_bins)
+
+
+def classifier(data: Task, classes: Sequence[str], params: object) -> Classifier:
+    """CLIP as the parameters ask for it, to name segments among classes; its logits come in the order of `classes`."""
+    found = plain_classifier(data, classes, params)
+    for change in CLASSIFIERS:
+        found = call(change, params, found=found, data=data) or found
+    return found
+
+
+def proposals(found: Mapping[str, Proposals], data: Task, params: object) -> Mapping[str, Proposals]:
+    """The proposals that are named, as the parameters ask for it."""
+    for change in PROPOSALS:
+        found = call(
+            change, params, found=found, data=data, classifier_of=lambda classes: classifier(data, classes, params)
+        )
+    return found
+
+
+def classify(data: Task, params: object) -> Classify:
+    """A function of a video and segments (n, 2) of it in seconds: their logits (n, k) for the classes that compete."""
+    return on_segments(classifier(data, data.competing, params), data)
+
+
+def in_place_of(classify: Classify, data: Task, params: object) -> Classify:
+    """The given way to classify segments, or where parameters switch on another one that one; a line says which."""
+    plain, changed = plain_classifier(data, data.competing, params), classifier(data, data.competing, params)
+    if changed == plain:
+        return classify
+    differ = [each.name for each in fields(plain) if getattr(plain, each.name) != getattr(changed, each.name)]
+    print(f"parameters ask for another way to classify segments than the lines above: {', '.join(differ)}")
+    return on_segments(changed, data)
+
+
+def logits(classify: Classify, data: Task, params: object) -> Logits:
+    """A function of a video and proposals in it: logits (n, k) for the classes that compete.
+
+    They are those of `classify` for their segments. A detector that classifies has an opinion of its own; with
+    `ensemble` it is shared with that of CLIP, and that of what is trained with that of frozen CLIP. A learned
+    background has a column beyond the classes.
+    """
+    by_clip = second = opinion(classify)
+    scale = plain_classifier(data, (), params).scale
+    own = class_targets.logits(data, params.target, params.similarity, scale) or by_clip
+    if params.ensemble == "none":
+        return own
+    if own is by_clip:
+        frozen = trained_naming.frozen(params.pooling)
+        if all(getattr(params, word) == value for word, value in frozen.items()):
+            return own  # nothing is trained
+        plain = SimpleNamespace(**dict(params) | frozen)
+        second = opinion(on_segments(classifier(data, data.competing, plain), data))
+    return ensemble.both(own, second, len(data.competing), params.ensemble, params.ensemble_weight)
+
+
+def opinion(classify: Classify) -> Logits:
+    """The logits of the segments of proposals."""
+    return lambda video, found: classify(video, found.segments)
+
+
+def on_segments(classify: Classifier, data: Task) -> Classify:
+    """A classifier that is asked about segments (n, 2) of a video in seconds."""
+    return lambda video, segments: classify(data.features(video), data.grid(video).snippets(segments.float()))
+
+
+def whole_videos(data: Task, video_ids: Iterable[str], params: object) -> dict[str, Tensor]:
+    """CLIP's logits of whole videos for the classes that compete."""
+    clip, videos = classifier(data, data.competing, params), {video.id: video for video in data.scored}
+    return {video_id: clip.whole(data.features(videos[video_id])) for video_id in video_ids}
+
+
+def asked(hook: str, params: object, **given: Any) -> list[Any]:
     """What the ideas answer to a hook, of those that are on; `params` has the parameters as attributes."""
-    answers = []
-    for module in MODULES:
-        ask = getattr(module, hook, None)
-        if ask is not None:
-            names = list(inspect.signature(ask).parameters)[len(given) :]
-            answers.append(ask(*given, **{name: getattr(params, name) for name in names}))
-    return [answer for answer in answers if answer]
+    answers = [call(getattr(module, hook), params, **given) for module in MODULES if hasattr(module, hook)]
+    return [answer for answer in answers if answer is not None and not (isinstance(answer, list | dict) and not answer)]
+
+
+def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
+    """What a function answers, given what it names of `given`, and parameters: by name, or gathered in a dataclass."""
+    words = {}
+    for name, argument in inspect.signature(function).parameters.items():
+        if name in given:
+            words[name] = given[name]
+        elif is_dataclass(argument.annotation):
+            names = [each.name for each in fields(argument.annotation) if hasattr(params, each.name)]
+            words[name] = argument.annotation(**{each: getattr(params, each) for each in names})
+        else:
+            words[name] = getattr(params, name)
+    return function(**words)
 
 
 def classes() -> dict[str, type[nn.Module]]:

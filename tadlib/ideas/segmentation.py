@@ -1,5 +1,7 @@
 """Does classifying the encoder's snippets with text, beside finding segments, help? (rows 33 and 45)"""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -10,6 +12,7 @@ from tadlib.data.batches import Batch
 from tadlib.detector.additions import Addition, Outputs
 from tadlib.detector.layers import mlp
 from tadlib.detector.targets import counted, mean_over, number_of_snippets, side_by_side, touched
+from tadlib.task import Task
 
 
 class Segmentation(Addition):
@@ -57,3 +60,8 @@ def additions(segmentation: str, loss_segmentation: float, segmentation_temperat
     if segmentation == "none":
         return []
     return [Segmentation(loss_segmentation=loss_segmentation, segmentation_temperature=segmentation_temperature)]
+
+
+def texts(data: Task, classes: Sequence[str], segmentation: str) -> Tensor | None:
+    """The class texts that snippets are classified with."""
+    return data.text(classes) if segmentation != "none" else None

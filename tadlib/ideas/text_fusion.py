@@ -1,10 +1,13 @@
 """Do snippets that look at the class texts before the encoder make better proposals? (row 17)"""
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadlib.detector.additions import Addition
 from tadlib.detector.layers import Attention
+from tadlib.task import Task
 
 
 class TextFusion(Addition):
@@ -36,3 +39,8 @@ class TextFusion(Addition):
 def additions(fuse_text: bool) -> list[Addition]:
     """The fusion that parameters ask for."""
     return [TextFusion()] if fuse_text else []
+
+
+def texts(data: Task, classes: Sequence[str], fuse_text: bool) -> Tensor | None:
+    """The class texts that snippets look at."""
+    return data.text(classes) if fuse_text else None

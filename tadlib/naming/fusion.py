@@ -1,8 +1,8 @@
-"""Which action is it? The fusion of class logits with actionness, and what is kept as detections."""
+"""The fusion of class logits with actionness, and the pairs of proposal and class that are kept as detections."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.detector.proposals import Proposals, thinned
+from tadlib.detector.proposals import SPARE, Proposals, thinned
 from tadlib.files import read_json, write_json
 from tadlib.naming.similarity import log_probability, probability
 
@@ -25,25 +25,14 @@ class Detections(NamedTuple):
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Naming:
-    """How CLIP's and the detector's opinions become detections; words and defaults are those of the parameters."""
-
-    fusion: str = "after_softmax"
-    keep: str = "class_agnostic"
-    top_k: int = 100
-    fusion_weight: float = 0.5
-    probability: str = "softmax"
-
-
 def fuse(
     actionness: Float[Tensor, " n"],
     logits: Float[Tensor, "n k"],
     fusion: str = "after_softmax",
-    weight: float = 0.5,
+    fusion_weight: float = 0.5,
     how: str = "softmax",
 ) -> Float[Tensor, "n k"]:
-    """Scores of every pair of proposal and class; `how` makes probabilities of logits, `weight` is CLIP's share.
+    """Scores of every pair of proposal and class; `how` makes probabilities of logits, `fusion_weight` is CLIP's share.
 
     after_softmax: actionness times class probability. before_softmax: probability of logits weighted by actionness.
     arithmetic, geometric: the weighted mean of both. clip: class probability alone. detector: actionness for the best
@@ -54,10 +43,10 @@ def fuse(
     if fusion == "before_softmax":
         return probability(actionness[:, None] * logits, how)
     if fusion == "arithmetic":
-        return (1 - weight) * actionness[:, None] + weight * probability(logits, how)
+        return (1 - fusion_weight) * actionness[:, None] + fusion_weight * probability(logits, how)
     if fusion == "geometric":  # of logarithms, which stay finite: a product of powers may be 0 to the power 0
         certain = actionness.clamp(min=torch.finfo(actionness.dtype).tiny).log()[:, None]
-        return ((1 - weight) * certain + weight * log_probability(logits, how)).exp()
+        return ((1 - fusion_weight) * certain + fusion_weight * log_probability(logits, how)).exp()
     if fusion == "clip":
         return probability(logits, how)
     return actionness[:, None] * functional.one_hot(logits.argmax(dim=1), logits.shape[1])
@@ -67,42 +56,62 @@ def select(
     segments: Float[Tensor, "n 2"],
     scores: Float[Tensor, "n k"],
     classes: Sequence[str],
-    naming: Naming,
-    video: Float[Tensor, " k"] | None = None,
+    *,
+    keep: str = "class_agnostic",
+    top_k: int = 100,
+    video: Float[Tensor, " j"] | None = None,
 ) -> Detections:
     """The best `top_k` pairs of proposal and class: of all, of the best classes of each proposal, or of one class.
 
-    The one class is that of the proposals together (`class_one`) or that of the whole `video` (`class_video`).
+    The one class is that of the proposals together (`class_one`) or that of the whole `video` (`class_video`). Columns
+    beyond `classes` are rivals: they took their share of the probability, and name nothing.
     """
-    if naming.keep == "class_video" and video is None:
+    if keep == "class_video" and video is None:
         raise ValueError("keep=class_video needs the logits of the whole video, got none")
-    if naming.keep in ("class_one", "class_video"):
-        best = (scores.sum(dim=0) if naming.keep == "class_one" else video).argmax()
+    scores = scores[:, : len(classes)]
+    if keep in ("class_one", "class_video"):
+        best = (scores.sum(dim=0) if keep == "class_one" else video[: len(classes)]).argmax()
         scores = torch.where(torch.arange(scores.shape[1]) == best, scores, -1.0)
-    elif naming.keep == "class_specific":
+    elif keep == "class_specific":
         best = scores.topk(min(PER_PROPOSAL, scores.shape[1]), dim=1)
         scores = torch.full_like(scores, -1.0).scatter(1, best.indices, best.values)
     flat = scores.flatten()
-    order = flat.argsort(descending=True, stable=True)[: naming.top_k]
+    order = flat.argsort(descending=True, stable=True)[:top_k]
     order = order[flat[order] > 0]
     labels = tuple(classes[place] for place in (order % scores.shape[1]).tolist())
     return Detections(segments[order // scores.shape[1]], flat[order], labels)
 
 
-def name(
-    proposals: Proposals,
-    logits: Float[Tensor, "n k"],
+def best(
+    proposals: Mapping[str, Proposals],
+    scores: Mapping[str, Float[Tensor, "_ _"]],
     classes: Sequence[str],
-    naming: Naming,
-    video: Float[Tensor, " k"] | None = None,
-) -> Detections:
-    """Detections of one video from its proposals and the class logits of each, and of the whole video if it decides.
+    most: Mapping[str, int],
+    *,
+    keep: str = "class_agnostic",
+    nms: str = "soft",
+    nms_per: str = "video",
+    nms_tiou: float = 0.5,
+    videos: Mapping[str, Float[Tensor, " _"]] = MappingProxyType({}),
+) -> dict[str, Detections]:
+    """The detections of every video, at most so many of each, from its proposals and the scores of their classes.
 
-    Columns of logits beyond `classes` are rivals: they take their share of the probability and name nothing.
+    With `nms_per` class, overlapping detections of a class are thinned. `videos` holds the logits of whole videos where
+    `keep` asks for them.
     """
-    scores = fuse(proposals.scores, logits, naming.fusion, naming.fusion_weight, naming.probability)
-    whole = None if video is None else video[: len(classes)]
-    return select(proposals.segments, scores[:, : len(classes)], classes, naming, whole)
+    spare = SPARE if nms_per == "class" else 1
+    found = {
+        video_id: select(
+            each.segments,
+            scores[video_id],
+            classes,
+            keep=keep,
+            top_k=spare * most[video_id],
+            video=videos.get(video_id),
+        )
+        for video_id, each in proposals.items()
+    }
+    return thin(found, nms=nms, nms_tiou=nms_tiou, most=most) if nms_per == "class" else found
 
 
 def thin(
@@ -115,12 +124,12 @@ def thin(
     places = {pair: place for place, pair in enumerate(dict.fromkeys(of))}
     groups = torch.tensor([places[pair] for pair in of], dtype=torch.int64)
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
-    best = {}
+    kept = {}
     stays = zip(found.items(), thinned(segments, scores, groups, nms, nms_tiou), strict=True)
     for (video_id, each), (lowered, rows) in stays:
         rows = rows[: most[video_id]]
-        best[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[row] for row in rows))
-    return best
+        kept[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[row] for row in rows))
+    return kept
 
 
 def write_detections(path: Path | str, detections: Mapping[str, Detections]) -> None:

@@ -79,15 +79,15 @@ def work(root: str, folder: str, asked: Mapping[str, Any], limits: Limits) -> st
 
 def main() -> None:
     """The process of a worker: it is told on its input what to do."""
-    from tadlib.workbook.steps import sources
+    from tadlib.workbook import gathering
 
     asked = json.load(sys.stdin)
     params = Params.read(asked["given"])
     if "videos" in asked:
-        sources.encode(params, asked["videos"])
+        gathering.encode(params, asked["videos"])
         print("encoded")
     else:
-        print("lacking:", json.dumps(sources.lacking(params)))
+        print("lacking:", json.dumps(gathering.lacking(params)))
 
 
 if __name__ == "__main__":

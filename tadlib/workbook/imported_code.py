@@ -19,6 +19,9 @@ SHOWING = tuple(
 )
 
 
+EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
+
+
 class _Code(NamedTuple):
     digest: str
     names: frozenset[str]  # dotted names that it imports; of a package its attributes that it uses
@@ -68,7 +71,7 @@ def _code(path: Path, _changed: int) -> _Code:
     try:
         tree = ast.parse(_cells(content) if path.suffix == ".ipynb" else content)
     except (ValueError, KeyError, TypeError, SyntaxError):
-        return _Code(hashlib.sha256(content).hexdigest(), frozenset({"tadlib.workbook.steps"}), {})
+        return _Code(hashlib.sha256(content).hexdigest(), EVERYTHING, {})
     bound: dict[str, str] = {}
     used: dict[str, set[str]] = {}
     names: set[str] = set()

@@ -5,31 +5,39 @@ similarity of one at a time, features read once a video) is measured on some of 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tadlib import ideas
 from tadlib.data.grid import Grid
 from tadlib.detector.proposals import Proposals
-from tadlib.naming.fusion import Detections, Naming, name
-from tadlib.naming.pooling import SUMMARIES, Alike, Pooling, segment_logits
-from tadlib.naming.similarity import Measure
+from tadlib.ideas import ordered, poolings, surroundings
+from tadlib.ideas.poolings import SUMMARIES
+from tadlib.naming.classifier import Classifier
+from tadlib.naming.fusion import Detections, fuse, select
+from tadlib.naming.similarity import cosine
+from tadlib.naming.text import Steps
 from tadlib.segments import roi_align
 
-CHANNELS, CLIP_TAU = 512, 4.6052  # the scale CLIP was trained to, as its logarithm
+CHANNELS, SCALE = 512, 100.0  # the scale CLIP was trained to
 LOOPED = 4  # videos whose proposals are also compared one at a time
 GRID = Grid(fps=30.0, stride=8)
 WAYS = {
-    "mean": Pooling(),
-    "max": Pooling("max"),
-    "mean, bins named": Pooling(similarity_at="bins"),
-    "self-attention": Pooling("self_attention"),
-    "mean, less outside": Pooling(contrast=0.5),
+    "mean": {},
+    "max": {"pooling": "max"},
+    "mean, bins named": {"similarity_at": "bins"},
+    "self-attention": {"pooling": "self_attention"},
+    "mean, less outside": {"contrast": 0.5},
 }
+
+
+CHANGES = (surroundings.classifier, poolings.classifier, ordered.classifier)
 
 
 class Size(NamedTuple):
@@ -64,24 +72,33 @@ def simulated(size: Size, seed: int = 0) -> tuple[list[Video], Tensor]:
     return videos, texts
 
 
-def compare(texts: Tensor) -> Alike:
-    """What compares features with the texts, scaled as CLIP was trained."""
-    return partial(Measure().of, texts=texts, factor=Measure().factor(CLIP_TAU))
+def classifier(texts, scale=1.0, pooling="mean", roi_bins=16, similarity=cosine, **words):
+    """A classifier that knows a text a class, with these words of naming."""
+    steps = Steps(texts[:, None], torch.zeros(len(texts), 1, dtype=torch.bool))
+    names = tuple(str(place) for place in range(len(texts)))
+    found = Classifier(names, lambda _: texts, lambda _: steps, scale, roi_bins, similarity=similarity)
+    asked = {"pooling": pooling, "similarity_at": "pooled", "extend": 1.0, "contrast": 0.0} | words
+    for change in CHANGES:
+        found = ideas.call(change, SimpleNamespace(**asked), found=found) or found
+    return found
 
 
-def named(videos: Sequence[Video], texts: Tensor, options: Pooling) -> list[Detections]:
+def named(videos: Sequence[Video], texts: Tensor, words: Mapping[str, object]) -> list[Detections]:
     """Detections of every video, all of its proposals at once."""
-    alike, classes = compare(texts), [str(place) for place in range(len(texts))]
-    logits = (segment_logits(video.features, video.proposals.segments, GRID, alike, options) for video in videos)
-    return [name(video.proposals, said, classes, Naming()) for video, said in zip(videos, logits, strict=True)]
+    classify, classes = classifier(texts, SCALE, **words), [str(place) for place in range(len(texts))]
+    found = []
+    for video in videos:
+        logits = classify(torch.from_numpy(video.features), GRID.snippets(video.proposals.segments))
+        found.append(select(video.proposals.segments, fuse(video.proposals.scores, logits), classes))
+    return found
 
 
 def looped(videos: Sequence[Video], texts: Tensor, how: str) -> list[list[Tensor]]:
     """Logits of every video, one proposal at a time."""
-    alike = compare(texts)
+    classify = classifier(texts, SCALE)
 
     def logits(snippets: Tensor, segment: Tensor) -> Tensor:
-        return alike(SUMMARIES[how](roi_align(snippets, GRID.snippets(segment[None]), Pooling.roi_bins)))
+        return classify.compare(SUMMARIES[how](roi_align(snippets, GRID.snippets(segment[None]))))
 
     return [
         [logits(snippets, segment) for segment in video.proposals.segments]
@@ -100,12 +117,12 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 def measure(size: Size) -> Iterator[str]:
     """A line for each way of pooling."""
     videos, texts = simulated(size)
-    for way, options in WAYS.items():
-        named(videos[:1], texts, options)  # the first call sets things up
-        ours = cpu_seconds(partial(named, videos, texts, options))
+    for way, words in WAYS.items():
+        named(videos[:1], texts, words)  # the first call sets things up
+        ours = cpu_seconds(partial(named, videos, texts, words))
         line = f"{way:<20} {ours:6.2f} s"
-        if options == Pooling(options.pooling) and options.pooling in SUMMARIES:
-            loop = cpu_seconds(partial(looped, videos[:LOOPED], texts, options.pooling)) * len(videos) / LOOPED
+        if way in SUMMARIES:
+            loop = cpu_seconds(partial(looped, videos[:LOOPED], texts, way)) * len(videos) / LOOPED
             line += f", one at a time ~{loop:.1f} s, {loop / ours:.1f} times ours"
         yield line
 

@@ -1,0 +1,42 @@
+"""Should queries learn classes, by their texts or by number, instead of action or not? (rows 32, 36 and 38)"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tadlib.ideas import dot_product
+from tadlib.naming import text
+from tadlib.naming.classifier import Logits
+from tadlib.naming.similarity import cosine
+from tadlib.naming.text import Wording
+from tadlib.task import Task
+
+
+def wording(data: Task, target: str) -> Wording:
+    """Which texts a detector that classifies with text is trained on."""
+    return replace(data.wording, text=target, lead="none")
+
+
+def texts(data: Task, classes: Sequence[str], target: str) -> Float[Tensor, "k c"] | None:
+    """Unit-length embeddings of classes; without text a class is its place among the seen ones.
+
+    Of such a place one number is 1, the others 0. None for a detector that learns action or not.
+    """
+    if target == "foreground":
+        return None
+    if target == "none":
+        return torch.eye(len(data.classes.seen))[[data.classes.seen.index(name) for name in classes]]
+    return text.class_embeddings(data.encoder, classes, wording(data, target), data.benchmark.cache)
+
+
+def logits(data: Task, target: str, similarity: str, scale: float) -> Logits | None:
+    """What the detector itself calls its proposals; None where it does not classify."""
+    known = texts(data, data.competing, target)
+    if known is None:
+        return None
+    compare = partial(cosine if similarity == "cosine" else dot_product.dot, texts=known, scale=scale)
+    return lambda video, found: compare(found.embeddings)

@@ -1,0 +1,50 @@
+"""What is almost right: a class's steps in a wrong order, and the stretches just beside a segment. (row 65)"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tadlib.naming.text import Steps
+
+ORDERS = 2  # wrong orders that are tried
+
+
+def shuffled(steps: Steps, led: bool) -> Steps:
+    """The steps of every class in another order, drawn anew; a leading name stays in front.
+
+    A class of one step has no other order and stays as it is.
+    """
+    places = torch.arange(steps.padding.shape[1], dtype=torch.float32)
+    draw = torch.rand(steps.padding.shape)
+    backwards = (len(places) - 1 - places).expand_as(draw)
+    orders = []
+    for wanted in (draw, backwards):
+        wanted = wanted.masked_fill(steps.padding, float(len(places)))
+        wanted[:, : int(led)] = -1
+        orders.append(wanted.argsort(dim=1, stable=True))
+    same = (orders[0] == places).all(dim=1, keepdim=True)
+    order = torch.where(same, orders[1], orders[0])
+    return Steps(steps.embeddings.gather(1, order[..., None].expand_as(steps.embeddings)), steps.padding)
+
+
+def has_order(steps: Steps, led: bool) -> Bool[Tensor, " k"]:
+    """Which classes have steps that can be put in another order."""
+    return (~steps.padding).sum(dim=1) - int(led) > 1
+
+
+def beside(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tensor, "n 2 2"], Bool[Tensor, "n 2"]]:
+    """The stretch as long as each segment before it and that behind it, cut to a video of `length` snippets, and
+    whether at least half of it is in the video.
+    """
+    start, end = segments_ix.unbind(dim=1)
+    whole = end - start
+    regions = torch.stack([torch.stack([start - whole, start], 1), torch.stack([end, end + whole], 1)], dim=1)
+    cut = regions.clamp(0, length)
+    return cut, (cut[..., 1] - cut[..., 0] >= whole[:, None] / 2) & (whole[:, None] > 0)
+
+
+def repeated(segments: Float[Tensor, "n 2"], labels: Int[Tensor, " n"], length: float) -> Bool[Tensor, "n 2"]:
+    """Whether any part of another segment of the same label lies in the stretch before each and in that behind it."""
+    start, end = beside(segments, length)[0].unbind(dim=2)
+    touched = (start[..., None] < segments[:, 1]) & (end[..., None] > segments[:, 0])
+    return (touched & (labels[:, None] == labels)[:, None]).any(dim=2)

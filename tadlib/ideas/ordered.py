@@ -1,0 +1,45 @@
+"""Does it help that the bins of a segment run through the steps of an action in their order? (row 73)"""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from tadlib.naming.classifier import Classifier
+
+
+def classifier(found: Classifier, pooling: str) -> Classifier | None:
+    """The classifier that compares bins with every step of every class."""
+    if pooling != "ordered":
+        return None
+    steps = found.steps(found.classes)
+    texts = steps.embeddings.flatten(0, 1)
+
+    def read(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
+        """Logits of segments."""
+        return in_order(found.similarity(bins, texts, found.scale).unflatten(-1, steps.padding.shape), steps.padding)
+
+    return replace(found, read=read)
+
+
+def in_order(of_bins: Float[Tensor, "n r k s"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "n k"]:
+    """The best mean over bins if every bin is given a step, the first bin the first one, the last bin the last one,
+    and each next bin the same step or the next; found step by step (dynamic programming).
+
+    Raises ValueError where a class has more steps than there are bins.
+    """
+    last = (~padding).sum(dim=1) - 1
+    if of_bins.shape[1] <= int(last.max()):
+        raise ValueError(
+            f"roi_bins must be at least the {int(last.max()) + 1} steps of a class, got {of_bins.shape[1]}: "
+            f"pass -p roi_bins {int(last.max()) + 1} or more"
+        )
+    best = torch.full_like(of_bins[:, 0], -torch.inf)
+    best[..., 0] = of_bins[:, 0, :, 0]
+    for place in range(1, of_bins.shape[1]):
+        moved = functional.pad(best[..., :-1], (1, 0), value=-torch.inf)
+        best = of_bins[:, place] + torch.maximum(best, moved)
+    ended = best.gather(2, last[None, :, None].expand(len(best), -1, 1))
+    return ended[..., 0] / of_bins.shape[1]

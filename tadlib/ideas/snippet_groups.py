@@ -1,0 +1,38 @@
+"""Can snippets that look like one class, grouped, propose segments beside the detector or without it? (row 61)"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from tadlib.detector.proposals import Proposals
+from tadlib.naming.classifier import Classifier
+from tadlib.naming.grouping import grouped
+from tadlib.naming.similarity import probability as probability_of
+from tadlib.task import Task
+
+
+def proposals(
+    found: Mapping[str, Proposals],
+    data: Task,
+    classifier_of: Callable[[Sequence[str]], Classifier],
+    proposed_by: str,
+    probability: str,
+) -> Mapping[str, Proposals]:
+    """The proposals of groups of snippets that look like one unseen class, instead of the detector's or beside them.
+
+    Snippets are named as segments of one snippet, so that whatever was trained takes part.
+    """
+    if proposed_by == "detector":
+        return found
+    classify, videos, groups = classifier_of(data.competing), {video.id: video for video in data.scored}, {}
+    for video_id, own in found.items():
+        video, grid = videos[video_id], data.grid(videos[video_id])
+        features = data.features(video)
+        edges = torch.from_numpy(grid.seconds(np.arange(len(features) + 1.0))).float()
+        snippets_ix = grid.snippets(torch.stack([edges[:-1], edges[1:]], dim=1))
+        likely = probability_of(classify(features, snippets_ix), probability)
+        new = grouped(likely[:, : len(data.classes.unseen)], grid, video.duration)
+        both = Proposals(torch.cat([own.segments, new.segments]), torch.cat([own.scores, new.scores]))
+        groups[video_id] = both if proposed_by == "both" else new
+    return groups

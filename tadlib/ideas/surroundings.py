@@ -1,0 +1,53 @@
+"""Should naming look beside a segment: at a longer one, or at what differs just outside? (row 73)
+
+Outer-inner contrast is AutoLoc's (Shou et al. 2018).
+"""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tadlib.naming.classifier import Classifier
+from tadlib.segments import roi_mean, to_cw, to_segments
+
+MARGIN = 0.25  # of a segment's length: how far on either side the outside reaches
+
+
+def classifier(found: Classifier, extend: float, contrast: float) -> Classifier | None:
+    """The classifier of segments `extend` times as long, less `contrast` times the logits of what lies beside them."""
+    if extend != 1:
+        found = replace(
+            found, stretch=lambda segments_ix: to_segments(to_cw(segments_ix) * torch.tensor([1.0, extend]))
+        )
+    if contrast == 0:
+        return found
+
+    def after(
+        logits: Float[Tensor, "n k"], features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]
+    ) -> Float[Tensor, "n k"]:
+        """Logits less those of what lies outside, where there is something."""
+        outside, there = beside(features, found.stretch(segments_ix), found.roi_bins)
+        if found.head is not None:
+            outside = found.head(outside[:, None])[:, 0]
+        return logits - contrast * found.compare(outside) * there[:, None]
+
+    return replace(found, after=after)
+
+
+def beside(
+    features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int
+) -> tuple[Float[Tensor, "n c"], Float[Tensor, " n"]]:
+    """The mean feature within a quarter of a length on either side of each segment, and whether that is in the video.
+
+    Both sides count by how much of them is in the video.
+    """
+    start, end = segments_ix.clamp(0, len(features)).unbind(dim=1)
+    margin = MARGIN * (end - start)
+    left = torch.stack([(start - margin).clamp(min=0), start], dim=1)
+    right = torch.stack([end, (end + margin).clamp(max=len(features))], dim=1)
+    lengths = torch.stack([left[:, 1] - left[:, 0], right[:, 1] - right[:, 0]])
+    share = lengths / lengths.sum(dim=0).clamp(min=torch.finfo(lengths.dtype).tiny)
+    before, behind = (roi_mean(features, side, bins) for side in (left, right))
+    return share[0, :, None] * before + share[1, :, None] * behind, (lengths.sum(dim=0) > 0).to(features.dtype)

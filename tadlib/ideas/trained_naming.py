@@ -1,0 +1,175 @@
+"""Naming trained on seen classes, once, and then kept: heads, learned context, background, matching, mask.
+
+The question files `heads_*`, `text_heads`, `context`, `background`, `matching`, `mask_pooling`, `head_*` and
+`hard_negatives` ask what each is worth. (rows 40, 44, 47, 52 to 66 and 68)
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tadlib import devices
+from tadlib.data.annotations import Video
+from tadlib.files import atomic, digest
+from tadlib.ideas import hard_negatives, head_training, mask, rejection, text_queries
+from tadlib.ideas.head_losses import NOTHING
+from tadlib.ideas.head_training import Examples, Lesson
+from tadlib.ideas.semantics import Parts, Said, Semantics
+from tadlib.naming.classifier import Classifier
+from tadlib.naming.similarity import scale_of
+from tadlib.naming.text import Steps, texts_of
+from tadlib.segments import roi_align
+from tadlib.task import Task, spans, true_segments
+
+SNIPPETS = 4000  # at most so many to learn from
+LEARNED = ("matching_fixed", "matching_learned", "mask")  # poolings that are trained, or that heads are trained with
+HERE = Path(__file__).parent
+# what is trained belongs to the code that trained it
+SOURCES = (*sorted(HERE.glob("*.py")), *sorted((HERE.parent / "naming").glob("*.py")), HERE.parent / "segments.py")
+# the words at which nothing is trained: frozen CLIP alone
+FROZEN = {"head": "none", "text_head": "none", "context": 0, "background": "none", "transfer": "none", "rerank": 0.0}
+FROZEN |= {"head_loss": "cross_entropy", "hard_negatives": "none"}  # no pairs without what is trained on them
+
+
+def frozen(pooling: str) -> dict[str, object]:
+    """The words at which frozen CLIP alone names, as near to a pooling as it gets."""
+    return FROZEN | {"pooling": "mean" if pooling in ("matching_learned", "mask") else pooling}
+
+
+def trained(data: Task, parts: Parts, lesson: Lesson) -> Semantics | None:
+    """What was trained in this way, or nothing if nothing is asked for; kept beside the features."""
+    if not parts.trained:
+        return None
+    lesson = replace(lesson, factor=scale_of(data.encoder.logit_scale, lesson.logit_scale))
+    path = data.benchmark.cache / "heads" / f"{_key(data, parts, lesson)}.pt"
+    channels = data.store.read(data.training_videos[0].id).shape[1]
+    with devices.seeded(lesson.seed):
+        semantics = Semantics(parts, channels, data.encoder)
+        if path.is_file():
+            semantics.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        else:
+            _train(semantics, data, parts, lesson)
+            with atomic(path) as temporary:
+                torch.save(semantics.state_dict(), temporary)
+    return semantics.eval().requires_grad_(False)
+
+
+def _key(data: Task, parts: Parts, lesson: Lesson) -> str:
+    wanted = asdict(parts) | asdict(lesson)
+    if parts.pooling not in LEARNED:
+        del wanted["pooling"]  # one training serves every pooling of frozen CLIP
+    made = [path.read_text(encoding="utf-8") for path in SOURCES]  # of other code nothing is taken
+    texts = texts_of(data.classes.seen, data.wording)
+    return digest([wanted, data.classes.seen, texts, data.ignore_unseen, data.fingerprint, torch.__version__, *made])
+
+
+def said(data: Task, classes: Sequence[str]) -> Said:
+    """The texts of classes, and what the frozen encoder makes of them."""
+    return Said(texts_of(classes, data.wording), data.texts(classes))
+
+
+def classifier(found: Classifier, data: Task, parts: Parts, lesson: Lesson) -> Classifier | None:
+    """The classifier with trained heads, and with trained texts where there are any."""
+    semantics = trained(data, parts, lesson)
+    if semantics is None:
+        return None
+    found = replace(found, head=semantics.visual)
+    if (parts.text_head, parts.context, parts.background == "learned") == ("none", 0, False):
+        return found
+
+    def steps(classes: Sequence[str]) -> Steps:
+        """The embeddings of every text of classes."""
+        read = semantics.steps(said(data, classes))
+        return Steps(semantics.mapped(read), read.padding)
+
+    return replace(found, steps=steps, embed=lambda classes: semantics.classes(semantics.steps(said(data, classes))))
+
+
+def learned_pooling(
+    found: Classifier, data: Task, parts: Parts, lesson: Lesson, similarity_at: str
+) -> Classifier | None:
+    """The classifier with a learned matching or a mask in place of its pooling."""
+    if parts.pooling not in ("matching_learned", "mask"):
+        return None
+    semantics = trained(data, parts, lesson)
+    if parts.pooling == "mask":
+        return mask.read_by(found, semantics.mask, similarity_at)
+    return text_queries.read_by(found, semantics.matching)
+
+
+def _train(semantics: Semantics, data: Task, parts: Parts, lesson: Lesson) -> None:
+    if semantics.mask is not None:
+        snippets, labels = _snippets(data)
+        mask.fit_mask(semantics.mask, snippets, labels != NOTHING, lesson.head_epochs, lesson.head_lr)
+    if any(not name.startswith("mask.") for name, weight in semantics.named_parameters() if weight.requires_grad):
+        learn_from = examples(data, background=parts.background != "none", head_on=lesson.head_on, bins=lesson.roi_bins)
+        head_training.fit(semantics, learn_from, said(data, data.classes.seen), lesson)
+
+
+def examples(data: Task, *, background: bool = False, head_on: str = "segments", bins: int = 16) -> Examples:
+    """Bins under every true segment of a seen class in the training videos, or snippets; background if it is asked for.
+
+    Background is where nothing happens that is annotated; with `ignore_unseen` nowhere, nothing of a seen class.
+    """
+    if head_on == "snippets":
+        snippets, labels = _snippets(data)
+        kept = torch.ones(len(labels), dtype=torch.bool) if background else labels != NOTHING
+        rows = kept.nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows))[:SNIPPETS]]
+        nothing = snippets.new_zeros(len(rows), 0, 1, snippets.shape[1])
+        return Examples(snippets[rows, None], labels[rows], nothing, torch.zeros(len(rows), 0, dtype=torch.bool))
+    parts, places = [], {label: place for place, label in enumerate(data.classes.seen)}
+    for video in data.training_videos:
+        segments = true_segments(video)
+        labels = [places[action.label] for action in video.actions]
+        if background:
+            gaps = between(spans(data.occupied[video.id]), video.duration, 1 / float(data.grid(video).snippets(1.0)))
+            segments, labels = torch.cat([segments, gaps]), labels + [NOTHING] * len(gaps)
+        under, beside, there = bins_beside(data, video, segments, bins)
+        there &= ~hard_negatives.repeated(segments, torch.tensor(labels), video.duration)
+        parts.append(Examples(under, torch.tensor(labels), beside, there))
+    return Examples(*(torch.cat(field) for field in zip(*parts, strict=True)))
+
+
+def bins_beside(
+    data: Task, video: Video, segments: Float[Tensor, "n 2"], bins: int
+) -> tuple[Float[Tensor, "n r c"], Float[Tensor, "n w r c"], Bool[Tensor, "n w"]]:
+    """Bins under segments (seconds) of a video and beside them, and which of the latter are in the video."""
+    snippets = data.features(video)
+    segments_ix = data.grid(video).snippets(segments)
+    regions, there = hard_negatives.beside(segments_ix, len(snippets))
+    found = roi_align(snippets, torch.cat([segments_ix[:, None], regions], dim=1).flatten(0, 1), bins)
+    found = found.unflatten(0, (-1, 3))
+    return found[:, 0], found[:, 1:], there
+
+
+def between(segments: Float[Tensor, "n 2"], duration: float, least: float) -> Float[Tensor, "m 2"]:
+    """The stretches of a video of `duration` seconds that lie in none of the segments, if `least` seconds long."""
+    ordered = segments[segments[:, 0].argsort()]
+    reached = torch.cat([torch.zeros(1), ordered[:, 1].cummax(0).values])
+    gaps = torch.stack([reached, torch.cat([ordered[:, 0], torch.tensor([duration])])], dim=1)
+    return gaps[gaps[:, 1] - gaps[:, 0] >= least]
+
+
+def _snippets(data: Task) -> tuple[Float[Tensor, "t c"], Tensor]:
+    """The snippets of all training videos, and the place of the seen class in which the middle of each lies.
+
+    Those in anything else that `data.occupied` knows of are neither of a seen class nor background, and left out.
+    """
+    features, labels, places = [], [], {label: place for place, label in enumerate(data.classes.seen)}
+    for video in data.training_videos:
+        features.append(data.features(video))
+        own = torch.full((len(features[-1]),), NOTHING)
+        spans_ix = data.grid(video).snippets(true_segments(video))
+        for span_ix, action in zip(spans_ix, video.actions, strict=True):
+            own[~rejection.outside(len(own), span_ix[None])] = places[action.label]
+        known = (own != NOTHING) | rejection.outside(
+            len(own), data.grid(video).snippets(spans(data.occupied[video.id]))
+        )
+        features[-1] = features[-1][known]
+        labels.append(own[known])
+    return torch.cat(features), torch.cat(labels)

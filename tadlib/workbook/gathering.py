@@ -1,0 +1,285 @@
+"""What every stage starts from, gathered from its parameters: annotations, class split, features, encoder."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tadlib import devices
+from tadlib.data import datasets, features, simulate, splits
+from tadlib.data.annotations import Benchmark, Video
+from tadlib.data.demo import clip as demo_clip
+from tadlib.data.encoder import DEMO, Encoder, load_encoder
+from tadlib.data.features import FeatureStore
+from tadlib.data.stores import FolderStore, UnusableFeatures
+from tadlib.data.texts import read_text_features, table_encoder
+from tadlib.evaluation.protocols import PROTOCOLS, scored_videos
+from tadlib.files import Progress, digest, locked, read_json, silent, write_json
+from tadlib.naming.text import STYLES, Wording, texts_of
+from tadlib.task import SIDES, Task
+from tadlib.workbook.params import Params
+from tadlib.workbook.runs import resolve
+
+LISTED = 40  # class names in a table; more would bury it
+Store = FeatureStore | FolderStore
+Source = tuple[Benchmark, Store, Encoder, Mapping[str, str]]
+
+
+def gather(params: Params, progress: Progress = silent) -> Task:
+    """Annotations, class split, features and encoder; what is missing of the demo or of the features is made.
+
+    Raises ValueError for a class split that leaves no video to train or none to test, and for a protocol under which
+    no action of the test videos counts.
+    """
+    benchmark = benchmark_of(params, progress)
+    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
+    benchmark, store, encoder, broken = collect(benchmark, params, progress)
+    data = Task(
+        benchmark,
+        classes,
+        store,
+        encoder,
+        stride=params.stride,
+        protocol=params.protocol,
+        candidates=params.candidates,
+        wording=wording(params),
+        ignore_unseen=params.ignore_unseen,
+        validation=params.validation,
+        seed=params.seed,
+        broken=broken,
+    )
+    if not _has_both(data):
+        raise ValueError(_one_sided(data))
+    if not data.test_videos:
+        raise ValueError(_uncounted(data))
+    return data
+
+
+def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
+    """Annotations and conventions of the data set, at the frame rate that `snippets` asks for; the demo is made."""
+    known = params.dataset in datasets.NAMES
+    name = params.dataset if known else str(resolve(params.dataset))
+    benchmark = datasets.load(name, resolve(params.data_dir), progress)
+    if not params.snippets:
+        return benchmark
+    counted = tuple(features.with_count(video, params.stride, params.snippets) for video in benchmark.videos)
+    return replace(benchmark, videos=counted)
+
+
+def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
+    """The benchmark with the videos that can be used, their features, what reads class names, and what was broken.
+
+    What is missing of the features is made. With `missing` "fail" the first unusable video stops the work.
+    """
+    data_dir = resolve(params.data_dir)
+    if params.features == "simulate":
+        return _simulated(benchmark, params, progress)
+    given = _given(benchmark, params)
+    if given is not None:
+        encoder = _text_encoder(benchmark, params) or image_encoder(params, data_dir, progress)
+        return _published(benchmark, given, encoder, params, data_dir)
+    return _extracted(benchmark, params, data_dir, progress)
+
+
+def lacking(params: Params, progress: Progress = silent) -> list[str]:
+    """The videos that `collect` would have to encode, by name; none where features are read or simulated."""
+    benchmark = benchmark_of(params, progress)
+    if params.features == "simulate" or _given(benchmark, params) is not None:
+        return []
+    encoder = image_encoder(params, resolve(params.data_dir), progress)
+    how = (benchmark.folder / "videos", _store(benchmark, encoder, params), encoder, params.stride)
+    return list(features.to_encode(benchmark.videos, *how, params.frames_per_snippet))
+
+
+def encode(params: Params, names: Collection[str], progress: Progress = silent) -> None:
+    """Make features of some videos; a broken one is left to `collect`, which says what is wrong with it."""
+    benchmark = benchmark_of(params, progress)
+    encoder = image_encoder(params, resolve(params.data_dir), progress)
+    videos = [video for video in benchmark.videos if video.id in names]
+    _encode(videos, benchmark, _store(benchmark, encoder, params), encoder, params, "skip", progress)
+
+
+def _given(benchmark: Benchmark, params: Params) -> FolderStore | None:
+    """Features that others made; None where ours are wanted."""
+    folder = benchmark.folder / "features" if params.features == "auto" else resolve(params.features)
+    store = FolderStore(folder, params.stride, videos=benchmark.folder / "videos")
+    return store if params.features != "auto" or store.files else None
+
+
+def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
+    world = simulate.World(benchmark.classes, params.world_seed)
+    name = f"simulated_{digest([world.key, repr(benchmark.videos)])}"
+    store = FeatureStore(features.store_folder(benchmark.cache, name, params.stride, count=params.snippets))
+    with locked(store.folder, progress):
+        simulate.make(world, benchmark.videos, store, params.stride, progress)
+    return benchmark, store, _table("simulated", benchmark.classes, world.text, params), {}
+
+
+def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params, data_dir: Path) -> Source:
+    if benchmark.stride and benchmark.stride != params.stride and not params.snippets:
+        raise ValueError(
+            f"{benchmark.folder / 'benchmark.yaml'} says that features have a stride of {benchmark.stride} frames, "
+            f"the parameters {params.stride}: pass -p stride {benchmark.stride}"
+        )
+    if not store.files:
+        raise UnusableFeatures(f"no features in {store.folder}: expected <video id>.npy, .pt, .npz or .h5 files there")
+    (first, *_), *_ = texts_of(benchmark.classes[:1], wording(params))
+    store = replace(store, width=encoder.texts([first]).shape[1])
+    wrong = _checked(benchmark, store, data_dir) | store.outdated(benchmark.videos)
+    return _without(benchmark, wrong, params.missing, store, encoder)
+
+
+def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[str, str]:
+    """What is wrong with features, by video; every file is read for it, so the answer is kept until one changes."""
+    videos = [(video.id, video.duration, video.fps) for video in benchmark.videos]
+    path = data_dir / "checked" / f"{digest([str(store.folder), store.key, videos, store.stride, store.width])}.json"
+    if not path.is_file():
+        write_json(path, store.check(benchmark.videos))
+    return read_json(path)
+
+
+def _extracted(benchmark: Benchmark, params: Params, data_dir: Path, progress: Progress) -> Source:
+    encoder = image_encoder(params, data_dir, progress)
+    store = _store(benchmark, encoder, params)
+    with locked(store.folder, progress):
+        broken = _encode(benchmark.videos, benchmark, store, encoder, params, params.missing, progress)
+    return _without(benchmark, broken, params.missing, store, _text_encoder(benchmark, params) or encoder)
+
+
+def _store(benchmark: Benchmark, encoder: Encoder, params: Params) -> FeatureStore:
+    sampling = {"each": params.frames_per_snippet, "count": params.snippets}
+    return FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, **sampling))
+
+
+def _encode(
+    videos: Sequence[Video],
+    benchmark: Benchmark,
+    store: FeatureStore,
+    encoder: Encoder,
+    params: Params,
+    missing: str,
+    progress: Progress,
+) -> dict[str, str]:
+    folder, each = benchmark.folder / "videos", params.frames_per_snippet
+    return features.extract(videos, folder, store, encoder, params.stride, progress, each=each, missing=missing)
+
+
+def _without(benchmark: Benchmark, broken: Mapping[str, str], missing: str, store: Store, encoder: Encoder) -> Source:
+    """The benchmark without the videos that cannot be used; they count neither in training nor in evaluation."""
+    if broken and (missing == "fail" or len(broken) == len(benchmark.videos)):
+        first = next(iter(broken.values()))
+        raise UnusableFeatures(
+            f"{len(broken)} of {len(benchmark.videos)} videos have no usable features, first: {first}. "
+            "Repair them, or pass -p missing skip to go on without them"
+        )
+    videos = tuple(video for video in benchmark.videos if video.id not in broken)
+    found = {"video without usable features": len(broken)} if broken else {}
+    return replace(benchmark, videos=videos, repairs=benchmark.repairs | found), store, encoder, broken
+
+
+def _text_encoder(benchmark: Benchmark, params: Params) -> Encoder | None:
+    """What answers with the vectors of `text_features`, or of the data set's own file; None where there is neither."""
+    path = resolve(params.text_features) if params.text_features else benchmark.folder / "text_features.npz"
+    if not params.text_features and not path.is_file():
+        return None
+    vectors = dict(zip(benchmark.classes, read_text_features(path, benchmark.classes), strict=True))
+    return _table(path.name, benchmark.classes, lambda label, text: vectors[label], params)
+
+
+def wording(params: Params) -> Wording:
+    """Which texts stand for a class, as the parameters ask for it."""
+    return Wording(params.text, params.lead, str(resolve(params.descriptions)) if params.descriptions else "")
+
+
+def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.ndarray], params: Params) -> Encoder:
+    """An encoder that knows every text of every class, in the styles that may be asked for; `vector` makes them."""
+    styles = [*map(Wording, STYLES), wording(params)]
+    if params.target == "description":  # what a detector that classifies is trained on
+        styles.append(replace(wording(params), text=params.target, lead="none"))
+    texts = {
+        text: vector(label, text)
+        for style in styles
+        for label, several in zip(classes, texts_of(list(classes), style), strict=True)
+        for text in several
+    }
+    return table_encoder(name, texts)
+
+
+def image_encoder(params: Params, data_dir: Path, progress: Progress) -> Encoder:
+    """The open_clip model; half precision only where it is asked for, because the features depend on it."""
+    pretrained = params.pretrained
+    if params.encoder == DEMO and not pretrained:
+        with locked(data_dir / "demo" / "clip", progress):
+            pretrained = str(demo_clip.make(data_dir / "demo", progress=progress))
+    elif pretrained and resolve(pretrained).is_file():
+        pretrained = str(resolve(pretrained))
+    device = devices.pick(params.device)
+    return load_encoder(params.encoder, pretrained, device, devices.precision_dtype(params.precision, device))
+
+
+def inventory(data: Task) -> list[dict[str, object]]:
+    """What each side of the class split has: videos with actions of its classes, and how many count in the scores."""
+    return [
+        {
+            "side": side,
+            "videos with such actions": len(videos),
+            "videos scored": scored,
+            "hours": round(sum(video.duration for video in videos) / 3600, 2),
+            "actions": sum(len(video.actions) for video in videos),
+            "classes": ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else ""),
+        }
+        for side, videos, scored, names in (
+            ("training, seen", data.training_videos, "", data.classes.seen),
+            (SIDES[data.evaluate_on], data.test_videos, len(data.scored), data.classes.unseen),
+        )
+    ]
+
+
+def asked_of(data: Task, params: Params) -> Task:
+    """The same data with the words that some parameters ask for: texts of classes, and which of them compete."""
+    return replace(data, wording=wording(params), candidates=params.candidates)
+
+
+def _has_both(data: Task) -> bool:
+    """Whether there are videos to train on and videos to test; whether or not the protocol counts them."""
+    return bool(data.training_videos and data.benchmark.test_videos(data.classes.unseen))
+
+
+def _one_sided(data: Task) -> str:
+    """What a class split without training or without test videos lacks, and which others lack nothing."""
+    split, split_id = data.classes.split, data.classes.split_id
+    side, subset, kind, names = "test", data.benchmark.test_subset, "unseen", data.classes.unseen
+    if not data.training_videos:
+        side, subset, kind, names = "training", data.benchmark.train_subset, "seen", data.classes.seen
+    told = f"split {split}, split_id {split_id}" if split else "the data set"
+    kind = f"{kind} class" if split else "class"
+    listed = ", ".join(names[:LISTED])
+    said = f"{told} has no {side} video (subset {subset!r}) with an action of any {kind} ({listed})"
+    if not split:
+        return f"{said}: annotate some, or say by train_subset and test_subset in benchmark.yaml which is which"
+    others = [
+        replace(data, classes=classes)
+        for classes in splits.all_of_folder(data.benchmark.folder, data.benchmark.classes, split)
+    ]
+    work = [str(each.classes.split_id) for each in others if _has_both(each)]
+    if work:
+        return f"{said}; both sides have videos with -p split_id {', '.join(work)}"
+    return f"{said}, and no other split_id has both sides: pass another split, or write one into splits.json"
+
+
+def _uncounted(data: Task) -> str:
+    """How many test videos a protocol leaves out where it leaves out all, and which protocols do not."""
+    number, name = len(data.benchmark.test_videos(data.classes.unseen)), data.protocol
+    rules, stride = PROTOCOLS[name], data.stride
+    others = [
+        other
+        for other in PROTOCOLS
+        if any(video.actions for video in scored_videos(data.benchmark, data.classes.unseen, other, stride))
+    ]
+    why = [f"{len(rules.excluded)} videos of THUMOS14"] if rules.excluded else []
+    why += ["actions of one snippet or less"] if rules.longer_than_a_snippet else []
+    why += ["actions of no length"] if rules.once else []
+    reason = f", because it leaves out {' and '.join(why)}" if why else ""
+    said = f"protocol={name} counts no action of an unseen class in the {number} test videos that have one{reason}"
+    return f"{said}: pass -p protocol {', '.join(others)}" if others else said

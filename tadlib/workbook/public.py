@@ -1,0 +1,47 @@
+"""The whole road from Python, without a notebook: what `import tadlib as tad` offers beside the science rooms."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tadlib.detector.proposals import Proposals
+from tadlib.evaluation import diagnosis
+from tadlib.files import Progress, silent
+from tadlib.naming.fusion import Detections
+from tadlib.task import Task
+from tadlib.workbook import named
+from tadlib.workbook.gathering import gather
+from tadlib.workbook.params import Params
+
+OF_LOADING = ("text", "lead", "descriptions", "candidates", "protocol", "split", "split_id")  # words that `load` takes
+
+
+def load(dataset: str = "demo", *, progress: Progress = silent, **words: Any) -> Task:
+    """A data set with its class split, features and encoder; what is missing of the demo or of features is made.
+
+    `dataset` is demo, thumos14, activitynet13 or a folder; `words` are parameters, as those of the notebooks: `split`,
+    `split_id`, `protocol`, `encoder`, `features`, `text`, `candidates`, `device`, `data_dir` and so on.
+
+    Raises ValueError for a word that is none, or a value that is impossible, naming the nearest right one.
+    """
+    return gather(Params.check({"dataset": str(dataset)} | words), progress)
+
+
+def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[str, Detections]:
+    """Detections of every video: proposals named by CLIP, each pair of proposal and class scored by both.
+
+    `words` are parameters of naming: `pooling`, `fusion`, `keep`, `top_k` and so on; `window` is that of the test, for
+    each of which `top_k` are kept.
+
+    Raises ValueError for a word that is none, and for one that `load` takes.
+    """
+    for word in words:
+        if word in OF_LOADING:
+            raise ValueError(f"{word} is a word of load, not of name: load({word}={words[word]!r})")
+    return named.name(data, proposals, Params.check({"dataset": data.benchmark.name} | words))
+
+
+def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:
+    """mAP over the unseen classes, and mAP@tIoU for each tIoU of the data set: fractions, under the task's protocol."""
+    shown, tious = {"detections": ("ours", detections)}, data.benchmark.tious
+    (row,) = diagnosis.rows(data.scored, shown, data.classes.unseen, tious, data.protocol, data.ambiguous)
+    return {metric: float(value) for metric, value in row.items() if metric.startswith("mAP")}

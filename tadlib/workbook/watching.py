@@ -1,0 +1,132 @@
+"""What is looked at after every epoch: seen and unseen classes, training videos, and one window's matches.
+
+Nothing here changes the training, and nothing that is kept is ever chosen by unseen classes.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tadlib import ideas
+from tadlib.data.annotations import Video
+from tadlib.data.batches import WindowSet, collate
+from tadlib.detector.losses import class_logits
+from tadlib.detector.matching import match
+from tadlib.detector.network import ConditionalDETR
+from tadlib.detector.proposals import Proposals, answer
+from tadlib.evaluation import diagnosis, metrics, protocols
+from tadlib.evaluation.thumos import Ambiguous
+from tadlib.task import Task
+from tadlib.workbook.named import name
+from tadlib.workbook.params import Params
+from tadlib.workbook.proposed import groups_beside, propose, windows_of, without_names
+
+SEEN, UNSEEN = "mAP of seen classes", "mAP of unseen classes"
+NAMED = "mAP of unseen classes, named"
+TRAINING, LEARNED = "mAP of training videos", "training videos looked at"
+MOST_LEARNED = 40  # of them are looked at, drawn once by the seed: a training set may be far larger than the test
+MATCHED = "query of action "
+COUNTS = (10, 100)  # proposals a video of which average recall is followed
+Watch = Callable[[ConditionalDETR], Mapping[str, float]]
+
+
+class Look(NamedTuple):
+    """Windows that the detector runs over once, and the videos that each side makes of them, with their actions."""
+
+    windows: WindowSet
+    texts: Float[Tensor, "k c"] | None
+    sides: Mapping[str, Sequence[Video]]
+    beside: Mapping[str, Proposals] | None = (
+        None  # CLIP's own groups, where proposals of unseen classes agree with them
+    )
+
+
+def selected(params: Params) -> str:
+    """The number of an epoch's row by which the epoch that is kept is chosen, or last."""
+    return SEEN if params.select == "validation" else "last"
+
+
+def watch_epochs(data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None) -> Watch:
+    """What looks at the model after an epoch: what both sides are worth, and who matches the example window."""
+    looks = looked_at(data, params, texts)
+
+    def watch(model: ConditionalDETR) -> dict[str, float]:
+        found = matched_queries(model, windows, texts)
+        for look in looks:
+            answers = answer(model, look.windows, texts=look.texts)
+            for side, videos in look.sides.items():
+                found |= {LEARNED: float(len(videos))} if side == TRAINING else {}
+                beside = None if side == SEEN else look.beside  # CLIP was asked about the classes of the other sides
+                found |= measured(side, videos, propose(answers, look.windows, params, beside), data, params)
+        return found
+
+    return watch
+
+
+def looked_at(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[Look]:
+    """What the detector runs over after an epoch: the videos held out, with `curves` those of test and training too.
+
+    The seen classes are measured in the videos held out, or where there are none in the test videos.
+    """
+    held, looks = data.learned_and_held_out[1], []
+    if held:
+        looks.append(Look(windows_of(held, data, params), texts, {SEEN: held}))
+    if params.curves:
+        sides = {UNSEEN: data.scored} | ({} if held else {SEEN: _seen_in_the_test(data)})
+        sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
+        every = {video.id: video for videos in sides.values() for video in videos}
+        competing = ideas.texts(data, data.competing, params)
+        videos = list(every.values())
+        looks.append(Look(windows_of(videos, data, params), competing, sides, groups_beside(data, params, videos)))
+        learned = _learned_from(data, params)
+        if any(video.actions for video in learned):
+            groups = groups_beside(data.on_training(), params, learned)
+            looks.append(Look(windows_of(learned, data, params), texts, {TRAINING: learned}, groups))
+    return looks
+
+
+def _learned_from(data: Task, params: Params) -> tuple[Video, ...]:
+    """At most `MOST_LEARNED` of the videos that are learned from, as `evaluate_on training` scores them."""
+    videos = data.on_training().scored
+    return tuple(random.Random(params.seed).sample(videos, min(MOST_LEARNED, len(videos))))
+
+
+def _seen_in_the_test(data: Task) -> tuple[Video, ...]:
+    """The test videos that count with their actions of seen classes; nothing where all classes are seen."""
+    seen = set(data.classes.seen) - set(data.classes.unseen)
+    videos = protocols.scored_videos(data.benchmark, sorted(seen), data.protocol, data.stride)
+    return tuple(video for video in videos if video.subset == data.benchmark.test_subset) if seen else ()
+
+
+def measured(
+    side: str, videos: Sequence[Video], proposals: Mapping[str, Proposals], data: Task, params: Params
+) -> dict[str, float]:
+    """Class-agnostic mAP and average recall of a side; of unseen classes also their mAP with the names they get."""
+    tious, found = data.benchmark.tious, {video.id: proposals[video.id] for video in videos}
+
+    def precision(detections: Mapping, classes: Sequence[str] | None) -> float:
+        unclear: Ambiguous | None = data.ambiguous if side == UNSEEN else None
+        table = diagnosis.class_table(videos, detections, classes, tious, data.protocol, unclear)
+        return metrics.means(table, tious)["mAP"]
+
+    apart = without_names(data, found, params)
+    row = {side: precision(apart, None)}
+    of = side.removeprefix("mAP")
+    row |= {f"{at}{of}": value for at, value in metrics.average_recall(videos, apart, COUNTS).items()}
+    return row | ({NAMED: precision(name(data, found, params), data.classes.unseen)} if side == UNSEEN else {})
+
+
+@torch.inference_mode()
+def matched_queries(model: ConditionalDETR, windows: WindowSet, texts: Float[Tensor, "k e"] | None) -> dict[str, float]:
+    """The query that is matched to each action of the training window in the middle."""
+    device = next(model.parameters()).device
+    texts = None if texts is None else texts.to(device)
+    batch = collate([windows[len(windows) // 2]])
+    outputs = model.eval()(batch.features.to(device), batch.padding.to(device), texts)
+    ((query_ix, target_ix),) = match(outputs.segments_cw, class_logits(outputs, texts), batch.targets)
+    pairs = sorted(zip(target_ix.tolist(), query_ix.tolist(), strict=True))
+    return {f"{MATCHED}{action + 1}": float(query) for action, query in pairs}

@@ -1,0 +1,61 @@
+"""`import tadlib as tad`: the ten lines of the documentation, the same functions as in the notebooks, found lazily."""
+
+import re
+
+import pytest
+import torch
+from conftest import ROOT
+from notebook import run_cells
+
+import tadlib as tad
+
+LINES = re.search(
+    r"## The same from Python\n.*?```python\n(.*?)```", (ROOT / "notebooks" / "README.md").read_text("utf-8"), re.DOTALL
+)[1]
+
+
+def test_the_documentation_has_the_same_lines_in_both_places():
+    assert [line.strip() for line in LINES.splitlines() if line.strip()] == [
+        line.strip() for line in tad.__doc__.splitlines() if line.startswith("    ") and line.strip()
+    ]
+    assert len([line for line in LINES.splitlines() if line.strip()]) <= 10
+
+
+def test_ten_lines_go_the_whole_road(tiny, capsys):
+    words = {name: value for name, value in tiny.items() if name in ("encoder", "pretrained", "features", "data_dir")}
+    lines = LINES.replace('"demo", split=50', f"{tiny['dataset']!r}, split=50, **{words!r}").replace(
+        "epochs=10", "epochs=2"
+    )
+    exec(compile(lines, "<ten lines>", "exec"), names := {})
+    found = names["detections"]
+    assert found.keys() == {video.id for video in names["data"].scored}
+    assert {label for each in found.values() for label in each.labels} <= set(names["data"].classes.unseen)
+    numbers = tad.evaluate(found, names["data"])
+    assert str(numbers) in capsys.readouterr().out and 0 <= numbers["mAP"] <= 1
+
+
+def test_the_public_functions_give_what_the_notebooks_give(tiny, tmp_path):
+    given = tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1}
+    made = run_cells("train", "table = ", **given)
+    data = tad.load(**{name: value for name, value in given.items() if name not in ("run_dir", "epochs")})
+    windows = data.test_windows(made.params.asked_window, overlap=made.params.test_overlap)
+    proposals = tad.propose(made.model, windows, top_k=made.params.top_k)
+    assert all(torch.equal(proposals[name].segments, each.segments) for name, each in made.proposals.items())
+    detections = tad.name(proposals, data, window=made.params.asked_window, top_k=made.params.top_k)
+    assert all(torch.equal(detections[name].scores, each.scores) for name, each in made.detections.items())
+    (ours,) = [row for row in made.table if row["role"] == "ours"]
+    assert tad.evaluate(detections, data) == {metric: ours[metric] for metric in ours if metric.startswith("mAP")}
+
+
+def test_every_public_name_is_there_and_a_wrong_one_is_named():
+    assert all(getattr(tad, name) is not None for name in tad.__all__) and set(tad.__all__) == set(dir(tad))
+    with pytest.raises(AttributeError, match="tadlib has no 'nmae'; it has Addition, .*, name, "):
+        tad.nmae  # noqa: B018
+
+
+def test_words_that_belong_to_loading_are_refused_by_naming(tiny):
+    data = {name: tiny[name] for name in ("dataset", "encoder", "pretrained")}
+    with pytest.raises(ValueError, match="text is a word of load, not of name: load\\(text='name'\\)"):
+        tad.name({}, tad.load(**data), text="name")
+    with pytest.raises(ValueError, match="unknown parameter 'splt'; did you mean 'split'?"):
+        tad.load("demo", splt=50)
