@@ -72,5 +72,6 @@ def test_benchmarks_and_files_exist():
         assert (ROOT / "tests" / "benchmarks" / benchmark).is_file(), benchmark
     for path in re.findall(r"\b((?:params|notebooks|tadlib|tests)/[\w/.]+\.(?:ya?ml|ipynb|py))", TEXT):
         assert (ROOT / path).is_file(), path
-    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TEXT):
-        assert (ROOT / picture).is_file(), picture
+    for page in (ROOT / "README.md", ROOT / "notebooks" / "README.md"):
+        for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / picture).is_file(), picture
