@@ -17,6 +17,7 @@ from tadlib.files import read_json, write_json
 from tadlib.workbook import comparing, comparison, edits, lab_log, runs
 from tadlib.workbook.params import Params
 from tadlib.workbook.report_params import ReportParams
+from tadlib.workbook.stages import STAGES
 
 NETWORK = 5  # the place of the code cell that makes the network and its loss
 EDIT = {"digest": "0123456789ab", "changes": [{"where": "The loss", "lines": ["+ criterion.cost = my_cost"]}]}
@@ -34,6 +35,14 @@ def found(*added: str, old: str = "", new: str = "", without: int | None = None,
 
 
 PARAMETERS, IMPORTS = (text for text, _ in cells_of("train")[:2])
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "detect"])
+def test_a_notebook_as_it_is_committed_is_no_edit_however_often_it_ran(stage):
+    ran = [text for text, _ in cells_of(stage)]
+    given = "# Parameters\nsplit = 50\nvideo = 'a.mp4'\nclasses = ['diving']\n"
+    source = (ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8")
+    assert edits.compare({"In": ["", ran[0], given, *ran[1:], *ran]}, Params.model_fields, source) == {}
 
 
 @pytest.mark.parametrize(
