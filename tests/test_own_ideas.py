@@ -9,7 +9,10 @@ from conftest import ROOT
 from notebook import cells_of, run_cells
 from standins import SMALL
 
-from tadlib.workbook import detectors
+from tadlib import ideas
+from tadlib.workbook import detectors, stages
+from tadlib.workbook.params import Params
+from tadlib.workbook.plans import plan
 from tadlib.workbook.runs import RunError
 
 pytestmark = pytest.mark.notebooks
@@ -69,3 +72,64 @@ def test_a_pooling_of_your_own_names_proposals_and_everything_below_follows_it(s
         verdicts.append(made.on_truth["certainty"].tolist())
     assert detections[0].keys() == detections[1].keys() and detections[0] != detections[1]
     assert verdicts[0] != verdicts[1]
+
+
+OWN = """
+import torch
+from dataclasses import replace
+
+from tadlib.detector.losses import DetectionLoss
+from tadlib.segments import tiou, to_segments
+
+
+class ShortActions(DetectionLoss):
+    def __call__(self, outputs, batch):
+        losses = super().__call__(outputs, batch)
+        return losses | {"loss": losses["loss"] + 0.1 * outputs.segments_cw[..., 1].mean()}
+
+
+def loss():
+    return ShortActions
+
+
+def classifier(found, roi_bins):
+    return replace(found, pooling=lambda bins: bins[:, roi_bins // 4 : -(roi_bins // 4)].mean(dim=1))
+
+
+def proposals(found):
+    return {video_id: each._replace(scores=each.scores.sqrt()) for video_id, each in found.items()}
+"""
+
+
+def test_a_file_of_your_own_joins_by_its_name_and_is_swept_like_any_parameter(simulated_folder, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "mine.yaml").write_text("# Does it help?\nsweep: {ideas: ['', mine.py], seed: [0, 1]}\n")
+    runs = plan(tmp_path / "mine.yaml").runs
+    assert len(runs) == 4 and {run["ideas"] for run in runs.values()} == {"", str(tmp_path / "mine.py")}
+    words = SMALL | {"dataset": str(simulated_folder)}
+    ours, mine = (
+        run_cells("train", "table = ", **words, run_dir=str(tmp_path / name), ideas=ideas)
+        for name, ideas in (("ours", ""), ("mine", str(tmp_path / "mine.py")))
+    )
+    assert type(mine.criterion).__name__ == "ShortActions" and weights(mine) != weights(ours)
+    first = next(iter(mine.proposals))
+    assert mine.detections[first].scores.max() > mine.proposals[first].scores.max() ** 2
+    before = stages.key("train", words | {"ideas": str(tmp_path / "mine.py")})
+    (tmp_path / "mine.py").write_text(OWN + "\nMORE = 1\n")
+    assert stages.key("train", words | {"ideas": str(tmp_path / "mine.py")}) != before != stages.key("train", words)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "is no file: it must be a Python file"),
+        ("x = ", "cannot be imported: SyntaxError"),
+        ("x = 1", "has none"),
+    ],
+)
+def test_a_file_that_is_no_idea_is_named(text, told, tmp_path):
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=f"ideas=.*mine.py {told}"):
+        ideas.additions(Params.read({"ideas": str(path)}))

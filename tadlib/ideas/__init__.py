@@ -15,13 +15,17 @@ In naming:
     classifier(found, data, ...) -> the `Classifier` with another pooling, head, similarity, or other texts
     proposals(found, data, classifier_of, ...) -> other proposals: more, fewer, or with other scores
 
-An idea of your own needs no file: hand its objects to the same arguments.
+An idea of your own needs no file here: hand its objects to the same arguments, or name a file of yours, with hooks such
+as these, by the parameter `ideas`.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from types import SimpleNamespace
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from torch import Tensor, nn
@@ -56,6 +60,7 @@ from tadlib.ideas import (
 )
 from tadlib.naming.classifier import Classifier, Classify, Logits
 from tadlib.naming.similarity import scale_of
+from tadlib.project import resolve
 from tadlib.task import Task
 
 # in the order in which additions join the network, which is that in which their first weights are drawn
@@ -74,6 +79,7 @@ MODULES += (published,)
 # in the order in which they change the classifier: what is compared, then how segments are pooled
 CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
 CLASSIFIERS += (poolings.classifier, ordered.classifier, text_queries.classifier, trained_naming.learned_pooling)
+HOOKS = ("additions", "parts", "network", "loss", "each_batch", "texts", "classifier", "proposals")
 PROPOSALS = (snippet_groups.proposals, rejection.proposals, reranking.proposals)
 
 
@@ -118,12 +124,14 @@ def classifier(data: Task, classes: Sequence[str], params: object) -> Classifier
     found = plain_classifier(data, classes, params)
     for change in CLASSIFIERS:
         found = call(change, params, found=found, data=data) or found
+    for change in own_hooks("classifier", params):
+        found = call(change, params, found=found, data=data) or found
     return found
 
 
 def proposals(found: Mapping[str, Proposals], data: Task, params: object) -> Mapping[str, Proposals]:
     """The proposals that are named, as the parameters ask for it."""
-    for change in PROPOSALS:
+    for change in (*PROPOSALS, *own_hooks("proposals", params)):
         found = call(
             change, params, found=found, data=data, classifier_of=lambda classes: classifier(data, classes, params)
         )
@@ -184,7 +192,8 @@ def whole_videos(data: Task, video_ids: Iterable[str], params: object) -> dict[s
 
 def asked(hook: str, params: object, **given: Any) -> list[Any]:
     """What the ideas answer to a hook, of those that are on; `params` has the parameters as attributes."""
-    answers = [call(getattr(module, hook), params, **given) for module in MODULES if hasattr(module, hook)]
+    hooks = [getattr(module, hook) for module in MODULES if hasattr(module, hook)] + own_hooks(hook, params)
+    answers = [call(each, params, **given) for each in hooks]
     return [answer for answer in answers if answer is not None and not (isinstance(answer, list | dict) and not answer)]
 
 
@@ -202,7 +211,36 @@ def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
     return function(**words)
 
 
-def classes() -> dict[str, type[nn.Module]]:
+def own_hooks(hook: str, params: object) -> list[Callable[..., Any]]:
+    """A hook of the file that the parameter `ideas` names, or nothing."""
+    module = own_module(resolve(params.ideas)) if getattr(params, "ideas", "") else None
+    return [getattr(module, hook)] if hasattr(module, hook) else []
+
+
+def own_module(path: Path) -> ModuleType:
+    """A file of methods of your own, run anew where it changed; raises ValueError for one that cannot be read so."""
+    if not path.is_file():
+        raise ValueError(f"ideas={path} is no file: it must be a Python file with hooks as those of tadlib/ideas")
+    return _loaded(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _loaded(path: Path, _changed: int) -> ModuleType:
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"ideas={path} must be a Python file, with the ending .py")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a reader's file raises
+        raise ValueError(f"ideas={path} cannot be imported: {type(error).__name__}: {error}") from error
+    if not any(hasattr(module, hook) for hook in HOOKS):
+        raise ValueError(f"ideas={path} has none of the hooks {', '.join(HOOKS)}")
+    return module
+
+
+def classes(params: object = None) -> dict[str, type[nn.Module]]:
     """The modules that ideas put into a detector, by the names under which checkpoints keep them."""
-    found = (value for module in MODULES for value in vars(module).values() if isinstance(value, type))
+    modules = [*MODULES, *([own_module(resolve(params.ideas))] if getattr(params, "ideas", "") else [])]
+    found = (value for module in modules for value in vars(module).values() if isinstance(value, type))
     return {value.__name__: value for value in found if issubclass(value, nn.Module)}

@@ -1,4 +1,4 @@
-"""Should queries learn classes, by their texts or by number, instead of action or not? (rows 32, 36 and 38)"""
+"""Should queries learn classes, by their texts or by number, instead of action or not? (entries 32, 36 and 38)"""
 
 from collections.abc import Sequence
 from dataclasses import replace

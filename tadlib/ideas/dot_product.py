@@ -1,4 +1,4 @@
-"""What happens to the similarity when nobody normalises? (row 18)"""
+"""What happens to the similarity when nobody normalises? (entry 18)"""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Are queries that are computed from fixed, drawn centres better than learned ones? (row 82, posPrior)"""
+"""Are queries that are computed from fixed, drawn centres better than learned ones? (entry 82, posPrior)"""
 
 import torch
 from jaxtyping import Float

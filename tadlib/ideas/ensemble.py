@@ -1,4 +1,4 @@
-"""Is the mean of two opinions better than either: a trained one and frozen CLIP's? (rows 26, 28, 29 and 69)"""
+"""Is the mean of two opinions better than either: a trained one and frozen CLIP's? (entries 26, 28, 29 and 69)"""
 
 import torch
 from jaxtyping import Float

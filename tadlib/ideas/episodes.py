@@ -1,4 +1,4 @@
-"""Does training in episodes, where in every batch some seen classes are as good as unseen, help? (row 35)
+"""Does training in episodes, where in every batch some seen classes are as good as unseen, help? (entry 35)
 
 Actions of hidden classes are neither to be found nor background in that batch, and their texts are not there, so that
 the detector is always asked for the actions of some classes among those of others, as it is in the test. Which classes

@@ -1,4 +1,4 @@
-"""What is almost right: a class's steps in a wrong order, and the stretches just beside a segment. (row 65)"""
+"""What is almost right: a class's steps in a wrong order, and the stretches just beside a segment. (entry 65)"""
 
 import torch
 from jaxtyping import Bool, Float, Int

@@ -1,4 +1,4 @@
-"""Does a mask, trained to tell action from background, pool the right bins? (row 52)
+"""Does a mask, trained to tell action from background, pool the right bins? (entry 52)
 
 In GAP the mask's logit was multiplied with the feature before the cosine, which is blind to lengths: only the sign of
 the logit did anything. Here bins count by their probability of being part of an action.

@@ -1,4 +1,4 @@
-"""Does it help that the bins of a segment run through the steps of an action in their order? (row 73)"""
+"""Does it help that the bins of a segment run through the steps of an action in their order? (entry 73)"""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which features under a segment should count: other poolings than the mean of its bins. (rows 42, 73 and 83)
+"""Which features under a segment should count: other poolings than the mean of its bins. (entries 42, 73 and 83)
 
 Self-attention without projections, softmax(S S^T) S, and the middle bin, the middle snippet, every fourth bin, and the
 mean of all bins and of every fourth (`slow_fast`) are GAP's (Du et al. 2024); `multi_rate` is ours. With

@@ -1,4 +1,4 @@
-"""The published system, GAP (Du et al. 2024): its network, first weights, costs and losses (rows 78 to 83).
+"""The published system, GAP (Du et al. 2024): its network, first weights, costs and losses (entries 78 to 83).
 
 It is Conditional DETR (Meng et al. 2021) as published. The core's own lacks four things of it: what a query and a
 snippet are places is part of the content in the first cross-attention; projections of content and of place apart in

@@ -1,4 +1,4 @@
-"""Does an expected tIoU beside the actionness rank proposals better? (row 16; TadTR, Liu et al. 2022)"""
+"""Does an expected tIoU beside the actionness rank proposals better? (entry 16; TadTR, Liu et al. 2022)"""
 
 import torch
 from jaxtyping import Bool, Float

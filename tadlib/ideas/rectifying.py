@@ -1,4 +1,4 @@
-"""Do queries that look again, at the features under their own coarse segments, find better ones? (rows 80 and 81)
+"""Do queries that look again, at the features under their own coarse segments, find better ones? (entries 80 and 81)
 
 What is under a segment never becomes an array of its own where it can be helped: projections and products commute
 with RoIAlign's linear interpolation, so they are made once for each snippet and mixed afterwards. The result is that

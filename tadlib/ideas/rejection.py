@@ -1,4 +1,4 @@
-"""Can proposals and videos that show none of the classes be told by how alike background is? (rows 72 and 73)
+"""Can proposals and videos that show none of the classes be told by how alike background is? (entries 72 and 73)
 
 CLIP must name whatever it is shown. How alike background is to a class differs from class to class, so that every
 class is measured against its own background: in standard deviations above its mean.

@@ -1,4 +1,4 @@
-"""Should proposals rank by how well they are told from hard negatives? (row 65)"""
+"""Should proposals rank by how well they are told from hard negatives? (entry 65)"""
 
 from collections.abc import Mapping
 

@@ -59,14 +59,14 @@ class Salience(Addition):
 def focal_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
-    """Mean focal loss of the snippets (row 79)."""
+    """Mean focal loss of the snippets (entry 79)."""
     return mean_over(focal_terms(logits, inside.to(logits)), counted)
 
 
 def published_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, " b"]:
-    """Focal loss as a mean over the snippets of each window, where the snippet after an action is one of it (row 79).
+    """Focal loss as a mean over the snippets of each window, where the snippet after an action is one of it (entry 79).
 
     The published mean is over padding too, which is none of it here.
     """
@@ -78,7 +78,7 @@ def published_salience(
 def softmax_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the snippets inside against all, mean over windows with an action (row 79, second form)."""
+    """Cross-entropy of the snippets inside against all, mean over windows with an action (entry 79, second form)."""
     share = logits.masked_fill(~counted, -torch.inf).log_softmax(1)
     wanted = (inside & counted).to(logits)
     number = wanted.sum(1)
@@ -89,7 +89,7 @@ def softmax_salience(
 def plain_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
-    """Mean binary cross-entropy of the snippets (row 67, the mask loss)."""
+    """Mean binary cross-entropy of the snippets (entry 67, the mask loss)."""
     return mean_over(functional.binary_cross_entropy_with_logits(logits, inside.to(logits), reduction="none"), counted)
 
 

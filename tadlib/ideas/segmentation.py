@@ -1,4 +1,4 @@
-"""Does classifying the encoder's snippets with text, beside finding segments, help? (rows 33 and 45)"""
+"""Does classifying the encoder's snippets with text, beside finding segments, help? (entries 33 and 45)"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Can snippets that look like one class, grouped, propose segments beside the detector or without it? (row 61)"""
+"""Can snippets that look like one class, grouped, propose segments beside the detector or without it? (entry 61)"""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Should naming look beside a segment: at a longer one, or at what differs just outside? (row 73)
+"""Should naming look beside a segment: at a longer one, or at what differs just outside? (entry 73)
 
 Outer-inner contrast is AutoLoc's (Shou et al. 2018).
 """

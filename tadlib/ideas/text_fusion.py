@@ -1,4 +1,4 @@
-"""Do snippets that look at the class texts before the encoder make better proposals? (row 17)"""
+"""Do snippets that look at the class texts before the encoder make better proposals? (entry 17)"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Should the text of each class look for itself among the bins of a segment? (row 53; GAP, Du et al. 2024)"""
+"""Should the text of each class look for itself among the bins of a segment? (entry 53; GAP, Du et al. 2024)"""
 
 import math
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Naming trained on seen classes, once, and then kept: heads, learned context, background, matching, mask.
 
 The question files `heads_*`, `text_heads`, `context`, `background`, `matching`, `mask_pooling`, `head_*` and
-`hard_negatives` ask what each is worth. (rows 40, 44, 47, 52 to 66 and 68)
+`hard_negatives` ask what each is worth. (entries 40, 44, 47, 52 to 66 and 68)
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Can what is said of seen classes be carried over to others, by how alike their texts are? (rows 21 and 22)"""
+"""Can what is said of seen classes be carried over to others, by how alike their texts are? (entries 21 and 22)"""
 
 from dataclasses import replace
 from functools import partial

@@ -42,7 +42,7 @@ def restore(saved: Mapping[str, Any], path: Path, params: Params, own: Sequence[
     from tadlib.detector.network import restored
 
     try:
-        model = restored(saved["network"], ideas.classes() | {each.__name__: each for each in own})
+        model = restored(saved["network"], ideas.classes(params) | {each.__name__: each for each in own})
     except ValueError as error:  # a class that is not known here
         raise RunError(f"{path}: {error}") from error
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:

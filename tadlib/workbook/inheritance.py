@@ -15,7 +15,7 @@ from tadlib.workbook.stages import STAGES
 
 # parameters that may be a path, with their values that never are; a tag of weights is one where no file has its name
 PATHS = {"dataset": datasets.NAMES, "features": ("auto", "simulate"), "text_features": (), "descriptions": ()}
-PATHS |= {"pretrained": ()}
+PATHS |= {"pretrained": (), "ideas": ()}
 
 
 def parameters(stage: str, namespace: Mapping[str, Any]) -> Params:

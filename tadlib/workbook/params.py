@@ -50,6 +50,9 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     test_overlap: float = Field(0.25, ge=0, lt=1, description="share of a test window shared with the next")
     rescale: int = Field(0, ge=0, description="snippets to which a whole video is resampled; 0 = not")
 
+    ideas: str = Field(
+        "", description="a Python file of methods of your own, with hooks as in tadlib/ideas; empty = none"
+    )
     target: Literal["foreground", "prompt", "name", "description", "none"] = Field(
         "foreground", description="what queries learn: action or not, a text embedding, or (none) a class by number"
     )
@@ -108,7 +111,17 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
         return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator(
-        *("dataset", "data_dir", "run_dir", "encoder", "pretrained", "features", "text_features", "descriptions"),
+        *(
+            "dataset",
+            "data_dir",
+            "run_dir",
+            "encoder",
+            "pretrained",
+            "features",
+            "text_features",
+            "descriptions",
+            "ideas",
+        ),
         mode="before",
     )
     @classmethod

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.files import digest, text_of, yaml_in
+from tadlib.project import beside
 from tadlib.workbook.choices import CHOSEN_ON, Choice, declared
 from tadlib.workbook.params import Params
 from tadlib.workbook.vocabulary import meant
@@ -233,7 +234,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any], list[Choice]]:
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
     content = text_of(path)
-    given = yaml_in(content, path)
+    given = beside(yaml_in(content, path), path.parent)
     if CHOSEN_ON not in given:
         return content, given, []
     try:

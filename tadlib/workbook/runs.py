@@ -23,6 +23,7 @@ from typing import Any
 from filelock import BaseFileLock, Timeout
 
 from tadlib.files import digest, file_lock, read_json, write_json
+from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
 from tadlib.workbook.evaluations import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, planned, record_name
 from tadlib.workbook.params import Params
@@ -34,22 +35,6 @@ PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "ma
 
 class RunError(RuntimeError):
     """A run that cannot go on; the message says what to do."""
-
-
-def project_root(start: Path | str | None = None) -> Path:
-    """The project a path belongs to: the nearest folder above it (or above the working directory, or above this
-    package) that holds `notebooks/` and a `pyproject.toml`."""
-    for origin in (Path(start or os.environ.get("TAD_ROOT") or Path.cwd()), Path(__file__)):
-        for folder in (origin.resolve(), *origin.resolve().parents):
-            if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
-                return folder
-    raise RunError("no project found above the working directory: run inside the checkout, or set TAD_ROOT to it")
-
-
-def resolve(path: str | Path) -> Path:
-    """A path as users mean it: relative ones start at the project's root, wherever the kernel runs."""
-    path = Path(path).expanduser()
-    return path if path.is_absolute() else project_root() / path
 
 
 def kept_as(path: Path, word: str) -> Path:

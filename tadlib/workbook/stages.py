@@ -118,7 +118,7 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
         found += [path for layout in TEXT_LAYOUTS for place in folder.glob(layout) for path in _files(place.rglob("*"))]
     if params.features not in ("auto", "simulate"):
         found += _files(runs.resolve(params.features).glob("*"))
-    named = {"pretrained", "text_features", "descriptions"} & depends_on(stage, params)
+    named = {"pretrained", "text_features", "descriptions", "ideas"} & depends_on(stage, params)
     found += _files(runs.resolve(getattr(params, name)) for name in named if getattr(params, name))
     stats = [(str(path), path.stat()) for path in sorted(set(found))]
     return digest([(name, stat.st_mtime_ns, _ends(name, stat.st_mtime_ns, stat.st_ctime_ns)) for name, stat in stats])
