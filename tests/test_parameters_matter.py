@@ -214,6 +214,7 @@ ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not
     "context_at": ("test_context.py", "needs a text tower"),
     "agreement": ("test_agreement.py", "needs a text tower"),
     "descriptions": ("test_parameters_matter.py", "a file: the tests below"),
+    "ideas": ("test_own_ideas.py", "a file, whose hooks change training, naming and proposals"),
     "select": ("test_detector_steps.py", "several epochs"),
     "curves": ("test_detector_steps.py", "only looked at"),
     "evaluate_on": ("test_training_set.py", "other videos are scored, by what was trained and named alike"),
