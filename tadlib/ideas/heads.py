@@ -1,4 +1,4 @@
-"""Do heads trained on seen classes help frozen CLIP: on bins of a segment, on texts of a class? (entries 40, 53, 58, 59)
+"""Do heads trained on seen classes help frozen CLIP: on bins of segments, on texts of classes? (entries 40, 53, 58, 59)
 
 With `residual` a head starts as nothing (x + gate * f(x) with gate 0; ReZero, Bachlechner et al. 2021), and what CLIP
 knows survives a head that learns little. The adapter is CLIP-Adapter's (Gao et al. 2021): a bottleneck whose output is
