@@ -41,7 +41,7 @@ TRIED = 10  # classes that CLIP alone looks for in a video: those nearest to it
 
 @dataclass(frozen=True)
 class Task:
-    """Everything a stage starts from; `split` says which classes are seen, the rest is how its words are meant."""
+    """A data set with the classes that are seen and unseen, its features, their encoder, and what is scored of it."""
 
     benchmark: Benchmark
     classes: ClassSplit

@@ -133,3 +133,10 @@ def test_a_file_that_is_no_idea_is_named(text, told, tmp_path):
         path.write_text(text)
     with pytest.raises(ValueError, match=f"ideas=.*mine.py {told}"):
         ideas.additions(Params.read({"ideas": str(path)}))
+
+
+def test_two_methods_that_replace_the_same_are_refused(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    params = Params.read({"ideas": str(tmp_path / "mine.py"), "system": "published"})
+    with pytest.raises(ValueError, match=r"2 methods that are switched on replace the same part of training \(loss\)"):
+        ideas.loss(params)

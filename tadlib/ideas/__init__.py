@@ -65,17 +65,9 @@ from tadlib.task import Task
 
 # in the order in which additions join the network, which is that in which their first weights are drawn
 MODULES = (
-    class_targets,
-    salience,
-    rectifying,
-    quality,
-    text_fusion,
-    segmentation,
-    drawn_centres,
-    learned_positions,
-    episodes,
+    *(class_targets, salience, rectifying, quality, text_fusion, segmentation),
+    *(drawn_centres, learned_positions, episodes, published),
 )
-MODULES += (published,)
 # in the order in which they change the classifier: what is compared, then how segments are pooled
 CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
 CLASSIFIERS += (poolings.classifier, ordered.classifier, text_queries.classifier, trained_naming.learned_pooling)
@@ -95,17 +87,27 @@ def parts(params: object) -> dict[str, Any]:
 
 def network(params: object) -> type[ConditionalDETR]:
     """The class of network that the parameters ask for."""
-    return next(iter(asked("network", params)), ConditionalDETR)
+    return _one("network", asked("network", params), ConditionalDETR)
 
 
 def loss(params: object) -> type[DetectionLoss]:
     """The class of loss that the parameters ask for."""
-    return next(iter(asked("loss", params)), DetectionLoss)
+    return _one("loss", asked("loss", params), DetectionLoss)
 
 
 def each_batch(windows: WindowSet, params: object) -> Callable[[Batch, Any], Batch] | None:
     """The map of training batches that the parameters ask for."""
-    return next(iter(asked("each_batch", params, windows=windows)), None)
+    return _one("each_batch", asked("each_batch", params, windows=windows), None)
+
+
+def _one(hook: str, answers: Sequence[Any], otherwise: Any) -> Any:
+    """The answer to a hook that can have but one; raises ValueError where two ideas that are on replace the same."""
+    if len(answers) > 1:
+        raise ValueError(
+            f"{len(answers)} methods that are switched on replace the same part of training ({hook}): "
+            "switch one off, among them perhaps the one of your own file of ideas"
+        )
+    return answers[0] if answers else otherwise
 
 
 def texts(data: Task, classes: Sequence[str], params: object) -> Tensor | None:
@@ -122,9 +124,7 @@ def plain_classifier(data: Task, classes: Sequence[str], params: object) -> Clas
 def classifier(data: Task, classes: Sequence[str], params: object) -> Classifier:
     """CLIP as the parameters ask for it, to name segments among classes; its logits come in the order of `classes`."""
     found = plain_classifier(data, classes, params)
-    for change in CLASSIFIERS:
-        found = call(change, params, found=found, data=data) or found
-    for change in own_hooks("classifier", params):
+    for change in (*CLASSIFIERS, *own_hooks("classifier", params)):
         found = call(change, params, found=found, data=data) or found
     return found
 
