@@ -85,9 +85,9 @@ class PublishedDETR(ConditionalDETR):
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
         for layer in self.encoder:
-            start_as_one(3 * self.width, layer.query_key, layer.value)
+            xavier_without_bias(3 * self.width, layer.query_key, layer.value)
         for layer in self.decoder:
-            start_alone(self.width, layer.self_query_key, layer.self_place_query_key)
+            xavier(self.width, layer.self_query_key, layer.self_place_query_key)
         for addition in self.additions:
             addition.start()
         for module in self.modules():
@@ -101,16 +101,16 @@ class PublishedDETR(ConditionalDETR):
         nn.init.constant_(self.actionness.bias, -math.log((1 - RARE) / RARE))
 
 
-def start_alone(outputs: int, *linears: nn.Linear) -> None:
-    """Xavier's rule for projections of so many outputs each, several of which lie in one matrix here."""
+def xavier(outputs: int, *linears: nn.Linear) -> None:
+    """Xavier's rule for projections of so many outputs each, several of which lie in one matrix."""
     for linear in linears:
         bound = math.sqrt(6 / (linear.in_features + outputs))
         nn.init.uniform_(linear.weight, -bound, bound)
 
 
-def start_as_one(outputs: int, *linears: nn.Linear) -> None:
-    """Xavier's rule for projections that are parts of one matrix with so many outputs; no bias at first."""
-    start_alone(outputs, *linears)
+def xavier_without_bias(outputs: int, *linears: nn.Linear) -> None:
+    """Xavier's rule for projections that are parts of one matrix with so many outputs; their bias starts at zero."""
+    xavier(outputs, *linears)
     for linear in linears:
         nn.init.zeros_(linear.bias)
 

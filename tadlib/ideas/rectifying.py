@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tadlib.detector.additions import Addition
 from tadlib.detector.layers import Attention
-from tadlib.ideas.published import start_as_one
+from tadlib.ideas.published import xavier_without_bias
 from tadlib.segments import roi_align_windows, roi_mean_windows, roi_samples, to_segments
 
 BINS = 16  # samples under each segment
@@ -139,10 +139,10 @@ class RectifyingLayer(nn.Module):
     def start_as_published(self, width: int) -> None:
         """First weights as published: what its attention keeps in one matrix is drawn in the range of that matrix."""
         if isinstance(self.fusion, AttentionFusion):
-            start_as_one(3 * width, self.fusion.query, self.fusion.key_value)
+            xavier_without_bias(3 * width, self.fusion.query, self.fusion.key_value)
             nn.init.zeros_(self.fusion.out.bias)
         if self.query_key_value is not None:
-            start_as_one(self.query_key_value.out_features, self.query_key_value)
+            xavier_without_bias(self.query_key_value.out_features, self.query_key_value)
 
 
 class Rectifying(Addition):
