@@ -109,6 +109,19 @@ def test_a_file_has_one_responsibility_and_is_short(path):
 
 
 @pytest.mark.notebooks
+def lines(paths):
+    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
+
+
+def test_the_module_grows_no_larger():
+    """The aims are 10,000 lines for the core, 1,800 for ideas, 1,400 for the demo, 90 files, 11,500 lines of tests."""
+    parts = {name: [path for path in MODULES if name in path.parts] for name in ("ideas", "demo")}
+    core = [path for path in MODULES if path not in (*parts["ideas"], *parts["demo"])]
+    sizes = lines(core), lines(parts["ideas"]), lines(parts["demo"]), len(MODULES)
+    assert all(size <= most for size, most in zip(sizes, (17_700, 2_450, 1_530, 178), strict=True)), sizes
+    assert lines((ROOT / "tests").rglob("*.py")) <= 19_600
+
+
 def test_importing_the_package_costs_nothing():
     heavy = {"torch", "numpy", "pandas", "open_clip", "matplotlib", "IPython"}
     for name in ("tadlib", "tadlib.workbook.cli", "tadlib.workbook.inheritance"):
