@@ -64,7 +64,7 @@ def test_every_switch_is_tried_here():
 
 def test_videos_held_out_are_not_trained_on_and_are_measured(simulated_folder, tmp_path):
     params, data, _, _, history = trained(simulated_folder, tmp_path, validation=0.3)
-    learned, held = watching.data.learned_and_held_out
+    learned, held = data.learned_and_held_out
     assert len(held) == round(0.3 * len(data.training_videos)) and not {v.id for v in learned} & {v.id for v in held}
     windows = cells(simulated_folder, "data.training_windows", validation=0.3).windows
     assert set(windows.durations) == {video.id for video in learned}
@@ -164,7 +164,9 @@ def test_the_matches_of_one_window_are_remembered(simulated_folder, tmp_path):
 @pytest.mark.parametrize("words", [{}, {"fuse_text": True}, {"iterative": True, "refine": "mean"}])
 def test_attention_to_the_snippets_of_a_window_sums_to_one(words, simulated_folder, tmp_path):
     params, data, _, model, _ = trained(simulated_folder, tmp_path, **words)
-    weights = detectors.attention(model, cells(simulated_folder, "data.training_windows").windows[0], data, params)
+    weights = detectors.attention(
+        model, cells(simulated_folder, "data.training_windows").windows[0], ideas.texts(data, data.classes.seen, params)
+    )
     assert weights.shape == (2, 6, 32)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
 
@@ -290,16 +292,18 @@ def test_words_of_proposals_arrive(simulated_folder, tmp_path):
     wide = answers.segments_cw * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 0.3])  # so that neighbours overlap
     answers = answers._replace(segments_cw=wide)
 
-    def proposed(**words):
+    def found_with(**words):
         found = proposed.propose(answers, windows, params.model_copy(update=words)).values()
         return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
 
-    everything, most = proposed(nms="none")
+    everything, most = found_with(nms="none")
     assert {len(cover(video.id, 40, 32, 0.25)) for video in data.scored} == {2}
-    assert proposed(nms="none", top_k=2)[1] == 2 * 2 < most
-    assert proposed(nms="none", filter_threshold=float(everything.median()))[0].min() >= everything.median()
-    assert len(proposed(nms="hard", nms_tiou=0.1)[0]) < len(proposed(nms="hard", nms_tiou=0.9)[0]) <= len(everything)
-    assert proposed(nms="soft")[0].sum() < everything.sum()
+    assert found_with(nms="none", top_k=2)[1] == 2 * 2 < most
+    assert found_with(nms="none", filter_threshold=float(everything.median()))[0].min() >= everything.median()
+    assert (
+        len(found_with(nms="hard", nms_tiou=0.1)[0]) < len(found_with(nms="hard", nms_tiou=0.9)[0]) <= len(everything)
+    )
+    assert found_with(nms="soft")[0].sum() < everything.sum()
 
 
 def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
