@@ -6,11 +6,15 @@ From Python, in ten lines, the functions that the notebooks use:
 
     data = tad.load("demo", split=50)
     windows = data.training_windows(64)
+    tad.seed_all(0)
     model = tad.ConditionalDETR(windows.channels, queries=24, width=128)
-    tad.fit(model, windows, epochs=10, lr=1e-3)
+    tad.fit(model, windows, epochs=10, lr=1e-3, device="auto")
     proposals = tad.propose(model, data.test_windows(64))
     detections = tad.name(proposals, data)
     print(tad.evaluate(detections, data))
+
+It is a short run: `train.ipynb` trains the demo for 40 epochs with `lr_backbone=1e-3`, and asks for the agreement of
+CLIP's own groups (`tad.propose(..., groups=data.groups, agreement=0.5)`).
 
 Importing `tadlib` imports nothing else: each name is looked up when it is first used.
 """
@@ -35,6 +39,10 @@ PUBLIC = {  # name -> module that has it
     "Classifier": "naming.classifier",
     "write_detections": "naming.fusion",
     "read_detections": "naming.fusion",
+    "seed_all": "devices",
+    "detection_cost": "detector.matching",
+    "fuse": "naming.fusion",
+    "nms": "segments",
     "roi_align": "segments",
     "tiou": "segments",
     "Task": "task",

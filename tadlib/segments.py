@@ -1,4 +1,4 @@
-"""Geometry of one-dimensional segments on tensors, in whatever unit they are given: no units, no model.
+"""Segments in one dimension, on tensors, in any unit: tIoU, gIoU, RoIAlign, hard and soft NMS.
 
 A segment is (start, end); `_cw` is (centre, width). Sources: generalised IoU, Rezatofighi et al. 2019, in one
 dimension; soft-NMS, Bodla et al. 2017; RoIAlign, He et al. 2017, with one sample in the middle of each bin.

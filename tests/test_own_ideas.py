@@ -18,14 +18,20 @@ from tadlib.workbook.runs import RunError
 pytestmark = pytest.mark.notebooks
 
 CHAPTER = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8").split("## Try your idea")[1].split("\n## ")[0]
-COST, LOOP, LAYER, POOLING = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
-LINES = {"a cost": (COST, 10), "a term": (LOOP, 10), "a layer": (LAYER, 22), "a pooling": (POOLING, 10)}
+COST, LOOP, LAYER, POOLING, FILTER = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
+LINES = {
+    "a cost": (COST, 10),
+    "a term": (LOOP, 10),
+    "a layer": (LAYER, 22),
+    "a pooling": (POOLING, 10),
+    "a filter": (FILTER, 10),
+}
 
 
 def trained(folder, tmp_path, network="", loop="", **words):
     """What the cells of train.ipynb define with a cell behind that of the network, and with another loop."""
     texts = [text for text, _ in cells_of("train")]
-    made, learning = (next(text for text in texts if mark in text) for mark in ("criterion =", "Trainer("))
+    made, learning = (next(text for text in texts if mark in text) for mark in ("criterion =", "trainer.epochs()"))
     ours = learning[learning.index("for _ in trainer.epochs():") : learning.index("run.earlier")]
     changed = ((made, f"{made}\n{network}"), (ours, loop or ours))
     words = SMALL | {"dataset": str(folder), "run_dir": str(tmp_path)} | words
@@ -140,3 +146,14 @@ def test_two_methods_that_replace_the_same_are_refused(tmp_path):
     params = Params.read({"ideas": str(tmp_path / "mine.py"), "system": "published"})
     with pytest.raises(ValueError, match=r"2 methods that are switched on replace the same part of training \(loss\)"):
         ideas.loss(params)
+
+
+def test_a_filter_of_your_own_takes_proposals_from_what_is_named(simulated_folder, tmp_path):
+    names = trained(simulated_folder, tmp_path / "run")
+    given = {"dataset": str(simulated_folder), "run_dir": str(names.run.dir)}
+    cell = next(text for text, _ in cells_of("classify") if "proposals = merge(" in text)
+    level = FILTER.replace("0.05", "found.scores.median()")
+    plain, fewer = (run_cells("classify", "best(", ((cell, f"{cell}\n{more}"),), **given) for more in ("", level))
+    for video_id, found in fewer.proposals.items():
+        assert 0 < len(found.scores) < len(plain.proposals[video_id].scores)
+        assert len(fewer.logits[video_id]) == len(found.scores)

@@ -82,6 +82,15 @@ def test_a_network_that_was_trained_already_starts_again_from_its_first_weights(
     assert torch.equal(weights, parameters(model))
 
 
+def test_a_trainer_trains_once_and_takes_a_device_by_its_word():
+    trainer = Trainer(network(), learnable(), device="cpu", **QUICK)
+    loop(trainer, DetectionLoss())
+    with pytest.raises(
+        RuntimeError, match="this trainer has trained already: run the cell that makes the trainer again"
+    ):
+        loop(trainer, DetectionLoss())
+
+
 def test_a_part_added_after_a_training_starts_again_with_the_others():
     model, found_in = network(), learnable()
     fit(model, found_in, **QUICK)

@@ -1,4 +1,4 @@
-"""What the detector is trained to lower: focal loss on scores, L1 and true gIoU on matched segments."""
+"""The detection loss: focal loss on scores, L1 and gIoU on segments, after Hungarian matching."""
 
 from collections.abc import Iterable
 from functools import partial

@@ -17,7 +17,7 @@ Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as `detection_cost`
 
 
 def focal_cost(logits: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """What calling a query an action costs: the focal loss of a positive less that of a negative."""
+    """Focal classification cost of matching a query to an action: its focal loss as a positive less as a negative."""
     probability = logits.sigmoid()
     positive = ALPHA * (1 - probability) ** GAMMA * torch.nn.functional.softplus(-logits)
     negative = (1 - ALPHA) * probability**GAMMA * torch.nn.functional.softplus(logits)

@@ -1,4 +1,4 @@
-"""The detector's answers as proposals: from windows to seconds, merged once per video."""
+"""The detector's answers as proposals: window fractions to seconds, NMS, the best of each video."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

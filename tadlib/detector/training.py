@@ -17,7 +17,7 @@ from tadlib.data.batches import Batch, WindowSet
 from tadlib.detector.averages import Average
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
-from tadlib.devices import CPU, only_deterministic, peak_memory, seed_all
+from tadlib.devices import CPU, only_deterministic, peak_memory, pick, seed_all
 from tadlib.files import Progress, atomic, silent
 
 STEP_AT, STEP_BY = 0.4, 0.1  # the step schedule: every 0.4 of the epochs the rate falls to a tenth
@@ -46,7 +46,8 @@ class Trainer:
     (`lr_backbone` for the convolutions) and falls as a cosine or in steps (`schedule`). With `ema` an exponential
     moving average of the weights is kept, with `select` other than last those of the epoch in which that number of the
     history is largest. `texts` are those of the classes, for a detector that reads them. `each_batch` maps every batch.
-    With a `checkpoint` the state is saved after every epoch, and training goes on from there if the file exists, to the
+    `device` is one of torch's or a word: auto, cpu, cuda, mps. With a
+    `checkpoint` the state is saved after every epoch, and training goes on from there if the file exists, to the
     same numbers as without interruption; the caller sees to it that the file belongs to this training. `watch` returns
     numbers of the model after each epoch, and changes nothing; `log` gets each finished row.
 
@@ -70,7 +71,7 @@ class Trainer:
         ema: bool = False,
         select: str = "last",
         seed: int = 0,
-        device: torch.device = CPU,
+        device: torch.device | str = CPU,
         dtype: torch.dtype = torch.float32,
         compile: bool = False,
         deterministic: bool = False,
@@ -83,6 +84,7 @@ class Trainer:
     ) -> None:
         if not len(windows):
             raise ValueError("no training window holds an action: are there annotated videos of the seen classes?")
+        device = pick(device) if isinstance(device, str) else device
         self.model, self.windows, self.device = model.to(device), windows, device
         model.dtype = dtype
         if compile:
@@ -102,6 +104,7 @@ class Trainer:
         self.steps = epochs * math.ceil(math.ceil(len(windows) / batch_size) / accumulate)
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self._sums: dict[str, Tensor] = {}
+        self._begun = False
         self._resumed = 0  # epochs that were read from the checkpoint
         self._taken = self._left = 0  # optimiser steps of the epoch so far, and batches until the next one
 
@@ -114,7 +117,11 @@ class Trainer:
         """The epochs that are still to be trained, by number from 1; what each of them is worth joins the history.
 
         A model that a trainer has trained before starts again from the weights it was made with, and a warning says so.
+        Raises RuntimeError where this trainer has trained already: another training needs another trainer.
         """
+        if self._begun:
+            raise RuntimeError("this trainer has trained already: run the cell that makes the trainer again")
+        self._begun = True
         seed_all(self.seed)
         self._start()
         with only_deterministic(self.deterministic):

@@ -20,7 +20,7 @@ Logits = Callable[[Video, Proposals], Tensor]  # a video and proposals in it -> 
 
 
 def same(values: Tensor) -> Tensor:
-    """What was given."""
+    """The identity."""
     return values
 
 

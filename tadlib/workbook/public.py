@@ -1,4 +1,4 @@
-"""The whole road from Python, without a notebook: what `import tadlib as tad` offers beside the science rooms."""
+"""The whole road from Python, without a notebook: what `import tadlib as tad` offers beside the parts of the method."""
 
 from collections.abc import Mapping
 from typing import Any
