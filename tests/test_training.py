@@ -82,13 +82,23 @@ def test_a_network_that_was_trained_already_starts_again_from_its_first_weights(
     assert torch.equal(weights, parameters(model))
 
 
-def test_a_trainer_trains_once_and_takes_a_device_by_its_word():
-    trainer = Trainer(network(), learnable(), device="cpu", **QUICK)
+def test_averages_start_again_with_the_weights():
+    found_in, model = windows(((2, 6),), ((5, 13),)), network()
+    fit(model, found_in, **QUICK, ema=True)
+    first = parameters(model).clone()
+    with pytest.warns(UserWarning, match="starts again"):
+        fit(model, found_in, **QUICK, ema=True)
+    assert torch.equal(parameters(model), first)
+
+
+def test_a_trainer_is_for_one_loop():
+    model = network()
+    trainer = Trainer(model, windows(((2, 6),)), **QUICK, device="cpu")
     loop(trainer, DetectionLoss())
-    with pytest.raises(
-        RuntimeError, match="this trainer has trained already: run the cell that makes the trainer again"
-    ):
+    learned = parameters(model).clone()
+    with pytest.raises(RuntimeError, match=f"has {len(trainer.history)} epochs in its history: a Trainer is for one"):
         loop(trainer, DetectionLoss())
+    assert torch.equal(parameters(model), learned)
 
 
 def test_a_part_added_after_a_training_starts_again_with_the_others():

@@ -104,7 +104,7 @@ class Trainer:
         self.steps = epochs * math.ceil(math.ceil(len(windows) / batch_size) / accumulate)
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self._sums: dict[str, Tensor] = {}
-        self._begun = False
+        self._begun = False  # whether its epochs were asked for
         self._resumed = 0  # epochs that were read from the checkpoint
         self._taken = self._left = 0  # optimiser steps of the epoch so far, and batches until the next one
 
@@ -117,10 +117,11 @@ class Trainer:
         """The epochs that are still to be trained, by number from 1; what each of them is worth joins the history.
 
         A model that a trainer has trained before starts again from the weights it was made with, and a warning says so.
-        Raises RuntimeError where this trainer has trained already: another training needs another trainer.
+        Raises RuntimeError where this trainer has begun before: its optimiser and schedule are no longer new.
         """
         if self._begun:
-            raise RuntimeError("this trainer has trained already: run the cell that makes the trainer again")
+            told = f"this Trainer has begun before and has {len(self.history)} epochs in its history"
+            raise RuntimeError(f"{told}: a Trainer is for one loop, so make it anew, in its cell")
         self._begun = True
         seed_all(self.seed)
         self._start()
@@ -178,6 +179,8 @@ class Trainer:
             self.model.load_state_dict(self.model.first_weights)
             told = "this network was trained already: it starts again from the weights it was made with"
             warnings.warn(f"{told}. To train it further, load it from its checkpoint.", stacklevel=3)
+            if self.average is not None:
+                self.average = Average(self.model)  # of those weights, not of the trained ones
 
     def _prepared(self, batch: Batch) -> Batch:
         batch = batch._replace(
