@@ -59,3 +59,14 @@ def test_words_that_belong_to_loading_are_refused_by_naming(tiny):
         tad.name({}, tad.load(**data), text="name")
     with pytest.raises(ValueError, match="unknown parameter 'splt'; did you mean 'split'?"):
         tad.load("demo", splt=50)
+
+
+def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
+    words = {"dataset": simulated_folder, "features": "simulate", "split": 50}
+    data = tad.load(**words, text="subactions")
+    found = {video.id: tad.Proposals(torch.tensor([[1.0, 9.0]]), torch.tensor([0.5])) for video in data.scored}
+    assert tad.name(found, data, pooling="ordered").keys() == found.keys()
+    with pytest.raises(ValueError, match="pooling=ordered needs text=subactions"):
+        tad.name(found, tad.load(**words), pooling="ordered")
+    with pytest.raises(ValueError, match="proposals of video 'other', which is none of the 4 scored videos"):
+        tad.name({"other": found.popitem()[1]}, data)

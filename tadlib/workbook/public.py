@@ -32,12 +32,17 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
     `words` are parameters of naming: `pooling`, `fusion`, `keep`, `top_k` and so on; `window` is that of the test, for
     each of which `top_k` are kept.
 
-    Raises ValueError for a word that is none, and for one that `load` takes.
+    Raises ValueError for a word that is none, for one that `load` takes, and for a video that is not scored.
     """
     for word in words:
         if word in OF_LOADING:
             raise ValueError(f"{word} is a word of load, not of name: load({word}={words[word]!r})")
-    return named.name(data, proposals, Params.check({"dataset": data.benchmark.name} | words))
+    if unknown := [video_id for video_id in proposals if video_id not in {video.id for video in data.scored}]:
+        raise ValueError(f"proposals of video {unknown[0]!r}, which is none of the {len(data.scored)} scored videos")
+    said, classes = data.wording, data.classes
+    loaded = {"text": said.text, "lead": said.lead, "descriptions": said.descriptions, "candidates": data.candidates}
+    loaded |= {"protocol": data.protocol, "split": classes.split, "split_id": classes.split_id}
+    return named.name(data, proposals, Params.check({"dataset": data.benchmark.name} | loaded | words))
 
 
 def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:
