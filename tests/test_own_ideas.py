@@ -157,3 +157,11 @@ def test_a_filter_of_your_own_takes_proposals_from_what_is_named(simulated_folde
     for video_id, found in fewer.proposals.items():
         assert 0 < len(found.scores) < len(plain.proposals[video_id].scores)
         assert len(fewer.logits[video_id]) == len(found.scores)
+
+
+def test_an_argument_that_is_no_parameter_is_named_and_one_with_a_default_keeps_it(tmp_path):
+    (tmp_path / "mine.py").write_text("def parts(strength=0.5):\n    return {'strength': strength}\n")
+    assert ideas.parts(Params.read({"ideas": tmp_path / "mine.py"})) == {"strength": 0.5}
+    (tmp_path / "mine.py").write_text("def additions(qualty):\n    return []\n")
+    with pytest.raises(ValueError, match="mine.additions asks for 'qualty'; did you mean 'quality'?"):
+        ideas.additions(Params.read({"ideas": tmp_path / "mine.py"}))

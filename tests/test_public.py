@@ -57,6 +57,8 @@ def test_words_that_belong_to_loading_are_refused_by_naming(tiny):
     data = {name: tiny[name] for name in ("dataset", "encoder", "pretrained")}
     with pytest.raises(ValueError, match="text is a word of load, not of name: load\\(text='name'\\)"):
         tad.name({}, tad.load(**data), text="name")
+    with pytest.raises(ValueError, match="epochs changes no name: it is a word of training or of evaluation"):
+        tad.name({}, tad.load(**data), epochs=3)
     with pytest.raises(ValueError, match="unknown parameter 'splt'; did you mean 'split'?"):
         tad.load("demo", splt=50)
 

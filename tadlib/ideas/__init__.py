@@ -31,6 +31,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tadlib.data.batches import Batch, WindowSet
+from tadlib.data.checks import nearest
 from tadlib.detector.additions import Addition
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
@@ -206,8 +207,11 @@ def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
         elif is_dataclass(argument.annotation):
             names = [each.name for each in fields(argument.annotation) if hasattr(params, each.name)]
             words[name] = argument.annotation(**{each: getattr(params, each) for each in names})
-        else:
+        elif hasattr(params, name):
             words[name] = getattr(params, name)
+        elif argument.default is argument.empty:
+            known = [*given, *dict(params)]
+            raise ValueError(f"{function.__module__}.{function.__name__} asks for {name!r}{nearest(name, known)}")
     return function(**words)
 
 

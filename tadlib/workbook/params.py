@@ -6,6 +6,7 @@ how long to train are settings of each data set's own; a value that is given, ot
 """
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -126,8 +127,8 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     )
     @classmethod
     def _names_are_text(cls, value: Any) -> Any:
-        """`-p dataset 007` arrives as the number 7: a name made of digits is still a name."""
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        """`-p dataset 007` arrives as the number 7: a name made of digits is still a name, and a path is text."""
+        return str(value) if isinstance(value, int | PathLike) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Params":

@@ -1,6 +1,7 @@
 """The whole road from Python, without a notebook: what `import tadlib as tad` offers beside the parts of the method."""
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 from tadlib.detector.proposals import Proposals
@@ -8,14 +9,15 @@ from tadlib.evaluation import diagnosis
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
-from tadlib.workbook import named
+from tadlib.workbook import named, stages
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
-OF_LOADING = ("text", "lead", "descriptions", "candidates", "protocol", "split", "split_id")  # words that `load` takes
+OF_LOADING = stages.WORDING | stages.DATA | {"candidates", "protocol", "ignore_unseen", "validation"}
+OF_NAMING = (stages.NAMING | stages.MERGING | stages.KEEPING | {"window", "target", "ideas", "seed"}) - OF_LOADING
 
 
-def load(dataset: str = "demo", *, progress: Progress = silent, **words: Any) -> Task:
+def load(dataset: str | PathLike = "demo", *, progress: Progress = silent, **words: Any) -> Task:
     """A data set with its class split, features and encoder; what is missing of the demo or of features is made.
 
     `dataset` is demo, thumos14, activitynet13 or a folder; `words` are parameters, as those of the notebooks: `split`,
@@ -37,12 +39,14 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
     for word in words:
         if word in OF_LOADING:
             raise ValueError(f"{word} is a word of load, not of name: load({word}={words[word]!r})")
+        if word in Params.model_fields and word not in OF_NAMING:
+            raise ValueError(f"{word} changes no name: it is a word of training or of evaluation")
     if unknown := [video_id for video_id in proposals if video_id not in {video.id for video in data.scored}]:
         raise ValueError(f"proposals of video {unknown[0]!r}, which is none of the {len(data.scored)} scored videos")
     said, classes = data.wording, data.classes
     loaded = {"text": said.text, "lead": said.lead, "descriptions": said.descriptions, "candidates": data.candidates}
     loaded |= {"protocol": data.protocol, "split": classes.split, "split_id": classes.split_id}
-    return named.name(data, proposals, Params.check({"dataset": data.benchmark.name} | loaded | words))
+    return named.name(data, proposals, Params.check({"dataset": data.benchmark.name} | words, loaded))
 
 
 def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:
