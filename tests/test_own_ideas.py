@@ -11,6 +11,7 @@ from standins import SMALL
 
 from tadlib import ideas
 from tadlib.workbook import detectors, stages
+from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
 from tadlib.workbook.runs import RunError
@@ -165,3 +166,9 @@ def test_an_argument_that_is_no_parameter_is_named_and_one_with_a_default_keeps_
     (tmp_path / "mine.py").write_text("def additions(qualty):\n    return []\n")
     with pytest.raises(ValueError, match="mine.additions asks for 'qualty'; did you mean 'quality'?"):
         ideas.additions(Params.read({"ideas": tmp_path / "mine.py"}))
+
+
+def test_words_that_do_not_ask_an_edited_classifier_are_told(simulated_folder, capsys):
+    params = Params.read({"dataset": str(simulated_folder), "features": "simulate", "split": 50, "target": "name"})
+    ideas.in_place_of(lambda video, segments: None, gather(params), params)
+    assert "target=name does not ask `classify` as it stands above" in capsys.readouterr().out

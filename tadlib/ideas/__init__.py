@@ -73,6 +73,8 @@ MODULES = (
 CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
 CLASSIFIERS += (poolings.classifier, ordered.classifier, text_queries.classifier, trained_naming.learned_pooling)
 HOOKS = ("additions", "parts", "network", "loss", "each_batch", "texts", "classifier", "proposals")
+# words at which proposals are named, or sorted out, by others than the notebook's own way to classify
+OTHERS_NAME = {"target": "foreground", "reject": "none", "proposed_by": "detector"}
 PROPOSALS = (snippet_groups.proposals, rejection.proposals, reranking.proposals)
 
 
@@ -147,6 +149,11 @@ def classify(data: Task, params: object) -> Classify:
 def in_place_of(classify: Classify, data: Task, params: object) -> Classify:
     """The given way to classify segments, or where parameters switch on another one that one; a line says which."""
     plain, changed = plain_classifier(data, data.competing, params), classifier(data, data.competing, params)
+    for word, usual in OTHERS_NAME.items():
+        if getattr(params, word) != usual:
+            print(
+                f"{word}={getattr(params, word)} does not ask `classify` as it stands above, but as the parameters do"
+            )
     if changed == plain:
         return classify
     differ = [each.name for each in fields(plain) if getattr(plain, each.name) != getattr(changed, each.name)]
