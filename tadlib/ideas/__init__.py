@@ -149,11 +149,9 @@ def classify(data: Task, params: object) -> Classify:
 def in_place_of(classify: Classify, data: Task, params: object) -> Classify:
     """The given way to classify segments, or where parameters switch on another one that one; a line says which."""
     plain, changed = plain_classifier(data, data.competing, params), classifier(data, data.competing, params)
-    for word, usual in OTHERS_NAME.items():
-        if getattr(params, word) != usual:
-            print(
-                f"{word}={getattr(params, word)} does not ask `classify` as it stands above, but as the parameters do"
-            )
+    told = [word for word, usual in OTHERS_NAME.items() if getattr(params, word) != usual]
+    for word in [*told, *(["keep"] if params.keep == "class_video" else [])]:
+        print(f"{word}={getattr(params, word)} does not ask `classify` as it stands above, but as the parameters do")
     if changed == plain:
         return classify
     differ = [each.name for each in fields(plain) if getattr(plain, each.name) != getattr(changed, each.name)]
