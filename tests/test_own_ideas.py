@@ -172,3 +172,12 @@ def test_words_that_do_not_ask_an_edited_classifier_are_told(simulated_folder, c
     params = Params.read({"dataset": str(simulated_folder), "features": "simulate", "split": 50, "target": "name"})
     ideas.in_place_of(lambda video, segments: None, gather(params), params)
     assert "target=name does not ask `classify` as it stands above" in capsys.readouterr().out
+
+
+def test_a_file_that_changed_since_training_is_noticed(simulated_folder, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    names = trained(simulated_folder, tmp_path / "run", ideas=str(path))
+    path.write_text(OWN.replace("0.1 *", "0.2 *"))
+    with pytest.raises(RunError, match="file of ideas of the training videos of .* changed since the detector"):
+        detectors.load_detector(names.data, names.params, names.run)

@@ -101,6 +101,17 @@ def test_a_trainer_is_for_one_loop():
     assert torch.equal(parameters(model), learned)
 
 
+def test_time_that_this_process_spent_is_not_counted_twice(tmp_path, monkeypatch):
+    words = QUICK | {"checkpoint": tmp_path / "unfinished.pt"}
+    with pytest.raises(Stopped):
+        loop(Trainer(network(), learnable(), **words, progress=stop_after(2)), DetectionLoss())
+    here, elsewhere = Trainer(network(), learnable(), **words), Trainer(network(), learnable(), **words)
+    next(here.epochs())
+    monkeypatch.setattr("tadlib.detector.training.PROCESS", "another")
+    next(elsewhere.epochs())
+    assert len(here.history) == len(elsewhere.history) >= 2 and here.seconds_before == 0 < elsewhere.seconds_before
+
+
 def test_a_part_added_after_a_training_starts_again_with_the_others():
     model, found_in = network(), learnable()
     fit(model, found_in, **QUICK)

@@ -8,6 +8,7 @@ from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from tadlib.devices import CPU, only_deterministic, peak_memory, pick, seed_all
 from tadlib.files import Progress, atomic, silent
 
 STEP_AT, STEP_BY = 0.4, 0.1  # the step schedule: every 0.4 of the epochs the rate falls to a tenth
+PROCESS = uuid4().hex  # this one, whose own time nobody adds twice
 FIRST_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
 
 
@@ -105,12 +107,12 @@ class Trainer:
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self._sums: dict[str, Tensor] = {}
         self._begun = False  # whether its epochs were asked for
-        self._resumed = 0  # epochs that were read from the checkpoint
+        self._resumed = 0  # epochs of the history that another process trained
         self._taken = self._left = 0  # optimiser steps of the epoch so far, and batches until the next one
 
     @property
     def seconds_before(self) -> float:
-        """Seconds of training that an interrupted attempt had spent on what this one went on with."""
+        """Seconds of training that an attempt in another process had spent on what this one went on with."""
         return sum(row["seconds"] for row in self.history[: self._resumed])
 
     def epochs(self) -> Iterator[int]:
@@ -235,6 +237,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "rates": {name: value for name, value in self.rates.state_dict().items() if name != "lr_lambdas"},
             "history": self.history,
+            "resumed": self._resumed,
+            "process": PROCESS,
             "shuffling": self.generator.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -252,7 +256,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.rates.load_state_dict(state["rates"] | {"lr_lambdas": [None] * len(self.rates.lr_lambdas)})
         self.history = state["history"]
-        self._resumed = len(self.history)
+        self._resumed = state["resumed"] if state["process"] == PROCESS else len(self.history)
         self.generator.set_state(state["shuffling"].cpu())
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] and torch.cuda.is_available():

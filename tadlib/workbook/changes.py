@@ -13,6 +13,7 @@ from tadlib.data.stores import FolderStore
 from tadlib.files import digest
 from tadlib.ideas import class_targets
 from tadlib.naming.text import Wording, texts_of
+from tadlib.project import resolve
 from tadlib.task import Task
 from tadlib.workbook import runs
 from tadlib.workbook.params import Params
@@ -27,6 +28,8 @@ def of_training(data: Task, params: Params) -> dict[str, str]:
     videos = data.training_videos
     shown = [[asdict(action) for action in (*video.actions, *data.occupied[video.id])] for video in videos]
     found = _common(data, params, videos) | {"annotations": digest(shown)}
+    if params.ideas:
+        found |= {"file of ideas": digest(resolve(params.ideas).read_text(encoding="utf-8"))}
     if params.target in ("prompt", "name", "description"):
         return found | _texts(data, data.classes.seen, class_targets.wording(data, params.target))
     reads = params.target == "foreground" and (params.fuse_text or params.segmentation != "none")
