@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,13 +41,7 @@ def gather(params: Params, progress: Progress = silent) -> Task:
         classes,
         store,
         encoder,
-        stride=params.stride,
-        protocol=params.protocol,
-        candidates=params.candidates,
-        wording=wording(params),
-        ignore_unseen=params.ignore_unseen,
-        validation=params.validation,
-        seed=params.seed,
+        **words_of(params),
         broken=broken,
     )
     if not _has_both(data):
@@ -234,6 +229,12 @@ def inventory(data: Task) -> list[dict[str, object]]:
             (SIDES[data.evaluate_on], data.test_videos, len(data.scored), data.classes.unseen),
         )
     ]
+
+
+def words_of(params: Params) -> dict[str, Any]:
+    """The words of a task, as the parameters ask for them."""
+    names = ("stride", "protocol", "candidates", "ignore_unseen", "validation", "seed")
+    return {name: getattr(params, name) for name in names} | {"wording": wording(params)}
 
 
 def asked_of(data: Task, params: Params) -> Task:

@@ -23,7 +23,7 @@ from tadlib.naming.words import Word, sentence
 from tadlib.workbook import checkpoints, runs
 from tadlib.workbook.asking import Asking
 from tadlib.workbook.execution import execute_notebook
-from tadlib.workbook.gathering import image_encoder, wording
+from tadlib.workbook.gathering import image_encoder, words_of
 from tadlib.workbook.named import by_clip_alone, name, untrained
 from tadlib.workbook.own_video.asked import Asked, rivals
 from tadlib.workbook.own_video.own_words import off_for_own_words
@@ -66,12 +66,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
         classes=ClassSplit(0, 0, rivals(words), names),
         store=store,
         encoder=encoder,
-        stride=params.stride,
-        protocol=params.protocol,
-        candidates=params.candidates,
-        wording=wording(params),
-        ignore_unseen=params.ignore_unseen,
-        seed=params.seed,
+        **words_of(params),
         params=params,
         asking=asking,
         clip=clip,
