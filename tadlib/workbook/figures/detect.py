@@ -1,4 +1,4 @@
-"""Pictures of an answer about one video: timeline, frames at the detections, similarity of the words over time."""
+"""Figures of an answer about one video: timeline, frames at the detections, similarity of the words over time."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,7 @@ def detected(video: Video, proposals: ArrayLike, detections) -> Picture:
     words = list(dict.fromkeys(word for word, _, _ in found))[:12]
     labels = [*(f"true: {label}" for label in truth), "proposals", *words]
     text = f"Timeline of {video.duration:.0f} s: {len(found)} detections of {', '.join(words) or 'no word'}"
-    figure, axes = picture(0.9 + 0.3 * len(labels), text)
-    place = axes[0, 0]
+    figure, ((place,),) = picture(0.9 + 0.3 * len(labels), text)
     for row, spans in enumerate(truth.values()):
         bars(place, spans, row, TRUTH, height=0.5)
     bars(place, proposals[:30], len(truth), GREY, height=0.5, alpha=0.35)
@@ -58,23 +57,15 @@ def detected_frames(pictures: Sequence[tuple[float, str, np.ndarray]]) -> Pictur
 def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detections) -> Picture:
     """Similarity (t,) of each word less that of background texts; detections are shaded in the colour of their word."""
     found = _found(detections)
-    figure, axes = picture(3.0, "Similarity over time of " + ", ".join(curves))
-    place, colors = axes[0, 0], dict(zip(curves, CYCLE, strict=False))
+    figure, ((place,),) = picture(3.0, "Similarity over time of " + ", ".join(curves))
+    colors, marker = dict(zip(curves, CYCLE, strict=False)), "o" if len(seconds) < 3 else ""
     for word, values in curves.items():
-        place.plot(
-            seconds,
-            values,
-            color=colors[word],
-            lw=1.5,
-            label=short(word, BESIDE),
-            marker="o" if len(seconds) < 3 else "",
-        )
+        place.plot(seconds, values, color=colors[word], lw=1.5, label=short(word, BESIDE), marker=marker)
     for word, (start, end), _ in found[:10]:
         if word in colors:
             place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)
     place.axhline(0, color=GREY, lw=0.8, ls="--")
-    place.set_xlabel("time (s)")
-    place.set_ylabel("cosine above background")
+    place.set(xlabel="time (s)", ylabel="cosine above background")
     place.set_title("What CLIP sees of each word; above the dashed line it is nearer than texts of nothing")
     place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return figure

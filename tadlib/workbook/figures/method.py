@@ -24,8 +24,6 @@ BOXES = {  # name -> (column, row, text, colour)
 }
 ALT = (
     "Videos become CLIP features; windows of them go through the detector, which proposes segments with an actionness; "
-)
-ALT += (
     "RoIAlign cuts each proposal out of the features, similarity with class texts names it, and both scores are fused."
 )
 ARROWS = (
@@ -47,26 +45,18 @@ def method() -> Picture:
             start, end = (2 * x, y - HIGH / 2), (2 * u, v + HIGH / 2)
         elif first == "texts":  # below RoIAlign
             end = (2 * u, v - HIGH / 2)
-        place.annotate(
-            "",
-            xy=end,
-            xytext=start,
-            arrowprops={"arrowstyle": "-|>", "color": "black", "lw": 1.2, "shrinkA": 1, "shrinkB": 1},
-        )
+        arrow = {"arrowstyle": "-|>", "color": "black", "lw": 1.2, "shrinkA": 1, "shrinkB": 1}
+        place.annotate("", xy=end, xytext=start, arrowprops=arrow)
     for column, row, text, colour in BOXES.values():
         title, below = text.split("\n")
-        place.add_patch(_box(2 * column, row, colour))
+        corner = (2 * column - WIDE / 2, row - HIGH / 2)
+        light = to_rgba(colour, 0.12)
+        place.add_patch(FancyBboxPatch(corner, WIDE, HIGH, boxstyle="round,pad=0.02", ec=colour, fc=light, lw=1.6))
         place.text(2 * column, row + 0.11, title, ha="center", va="center", weight="bold", size=7.2)
         place.text(2 * column, row - 0.15, below, ha="center", va="center", size=5.6)
     place.set(xlim=(-1.1, 13.1), ylim=(0.1, 3.5))
     place.axis("off")
     return figure
-
-
-def _box(x: float, y: float, colour: str) -> FancyBboxPatch:
-    corner = (x - WIDE / 2, y - HIGH / 2)
-    light = to_rgba(colour, 0.12)
-    return FancyBboxPatch(corner, WIDE, HIGH, boxstyle="round,pad=0.02", ec=colour, fc=light, lw=1.6)
 
 
 if __name__ == "__main__":

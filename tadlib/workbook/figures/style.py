@@ -80,6 +80,19 @@ def rows(axes: Axes, labels: Sequence[str], duration: float) -> None:
     axes.tick_params(axis="y", length=0)
 
 
+def list_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Name the rows of a chart of horizontal bars, first on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+
+
+def slant(axes: Axes) -> None:
+    """Turn the labels of the horizontal axis, so that long ones fit; leave its ticks out."""
+    axes.tick_params(axis="x", rotation=60, length=0)
+    for label in axes.get_xticklabels():
+        label.set(horizontalalignment="right", rotation_mode="anchor")
+
+
 def by_epoch(axes: Axes) -> None:
     """Name an axis of epochs, which are whole numbers."""
     axes.set_xlabel("epoch")

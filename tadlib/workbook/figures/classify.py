@@ -1,0 +1,112 @@
+"""Figures of naming: confusion, poolings side by side, texts class by class, CLIP's share of the score."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import seaborn
+
+from tadlib.workbook.figures.style import CYCLE, GREY, OURS, SEQUENTIAL, Picture, list_rows, picture, slant, styled
+
+MEASURES = ("true segments", "good proposals", "mAP")
+
+
+@styled
+def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Picture:
+    """Counts (true, named) as shares of each row, one panel a title, the accuracy in the title."""
+    text = "Confusion of true and predicted class: " + ", ".join(matrices)
+    figure, axes = picture(1.6 + 0.22 * len(classes), text, ncols=len(matrices), sharey=True)
+    for place, (title, counts) in zip(axes[0], matrices.items(), strict=True):
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        seaborn.heatmap(
+            100 * share,
+            ax=place,
+            cmap=SEQUENTIAL,
+            vmin=0,
+            vmax=100,
+            annot=len(classes) <= 12,
+            fmt=".0f",
+            annot_kws={"fontsize": 7.5},
+            xticklabels=classes,
+            yticklabels=classes,
+            cbar=place is axes[0, -1],
+            cbar_kws={"label": "share of the row (%)"},
+        )
+        number = int(counts.sum())
+        place.set(title=f"{title}: {np.trace(counts) / max(number, 1):.0%} of {number} right", xlabel="named")
+        place.tick_params(axis="y", length=0)
+        slant(place)
+    axes[0, 0].set_ylabel("true")
+    return figure
+
+
+@styled
+def naming_by_overlap(overlap: np.ndarray, right: np.ndarray) -> Picture:
+    """How often the best class of a proposal is right (bool, n), by its tIoU (n) with the action it overlaps most."""
+    figure, ((place,),) = picture(2.8, "Accuracy of naming by the overlap of a proposal with a true action")
+    edges = np.linspace(0, 1, 11)
+    bin_ix = np.clip(np.digitize(overlap, edges) - 1, 0, 9)
+    number = np.bincount(bin_ix, minlength=10)
+    accuracy = np.bincount(bin_ix, weights=right, minlength=10) / np.maximum(number, 1)
+    centres = (edges[:-1] + edges[1:]) / 2
+    place.bar(centres, number, width=0.09, color="#dddddd")
+    place.set(xlabel="tIoU of the proposal with its nearest action", ylabel="proposals (grey)")
+    line = place.twinx()
+    line.plot(centres[number > 0], 100 * accuracy[number > 0], color=OURS, lw=2.2, marker="o")
+    line.set_ylim(0, 100)
+    line.set_ylabel("named right (%)", color=OURS)
+    line.spines["right"].set_visible(True)
+    place.set_title("Does CLIP need a good segment to find the right name?")
+    return figure
+
+
+@styled
+def pooling_comparison(table: Sequence[Mapping[str, object]]) -> Picture:
+    """One row a pooling: share of true segments and of good proposals named right, and mAP, all in per cent."""
+    figure, ((place,),) = picture(0.34 * len(table) + 1.4, "Naming by every pooling on the same proposals")
+    for measure, color, marker in zip(MEASURES, CYCLE, "osD", strict=False):
+        values = [100 * float(row[measure]) for row in table]
+        place.plot(values, range(len(table)), marker, color=color, ms=7, label=measure)
+    list_rows(place, [f"{row['pooling']} ({row['text']})" for row in table])
+    place.grid(axis="x")
+    place.set(xlabel="named right, and mAP over tIoU (%)", title="Poolings, with the text they read")
+    place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.5 / len(table)), ncols=3)
+    return figure
+
+
+@styled
+def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[str, int]) -> Picture:
+    """Share of the true segments of each class (rows) that are named right with each style of text (columns)."""
+    labels = list(actions)
+    shares = np.array([[found[style][label] for style in found] for label in labels])
+    figure, ((place,),) = picture(0.32 * len(labels) + 1.4, "Accuracy on true segments by class and text")
+    overall = {style: np.nanmean(shares[:, column]) if shares.size else 0.0 for column, style in enumerate(found)}
+    seaborn.heatmap(
+        100 * shares,
+        ax=place,
+        cmap=SEQUENTIAL,
+        vmin=0,
+        vmax=100,
+        annot=len(labels) <= 40,
+        fmt=".0f",
+        xticklabels=[f"{style}\n{100 * share:.0f} %" for style, share in overall.items()],
+        yticklabels=[f"{label} ({actions[label]})" for label in labels],
+        cbar_kws={"label": "named right (%)"},
+    )
+    place.tick_params(length=0, rotation=0)
+    place.set_title("Which text helps which class (below each text: mean over classes)")
+    return figure
+
+
+@styled
+def fusion_curves(weights: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Picture:
+    """mAP against CLIP's share: 0 is the detector alone, 1 is CLIP alone; dashed where the share does not count."""
+    figure, ((place,),) = picture(3.0, "mAP against the share of CLIP in the score")
+    for color, (name, values) in zip(CYCLE, curves.items(), strict=False):
+        flat = name == "after_softmax"
+        line = {"ls": "--", "color": GREY, "lw": 1.4} if flat else {"color": color, "marker": "o", "lw": 2}
+        place.plot(weights, 100 * np.asarray(values), label=f"{name}, no share" if flat else name, **line)
+    top = max(1.0, 110 * max(max(values) for values in curves.values()))
+    place.set(xlabel="share of CLIP in the score", ylabel="mAP over tIoU (%)", ylim=(0, top))
+    place.set_title("How much should CLIP count?")
+    place.legend()
+    return figure

@@ -1,0 +1,225 @@
+"""Figures of results: floor and ceiling, classes, recall, timelines, types of errors, scores, intervals."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+
+from tadlib.data.annotations import Video
+from tadlib.evaluation.calibration import Confusability, Reliability
+from tadlib.evaluation.errors import TYPES
+from tadlib.evaluation.sensitivity import Sensitivity
+from tadlib.workbook.figures import style
+from tadlib.workbook.figures.style import CEILING, FLOOR, GREY, OURS, Picture, bars, list_rows, picture, rows, styled
+
+MARKERS = "osD^vPXp"
+ROLES = {"ours": OURS, "floor": FLOOR, "baseline": style.ORANGE, "ceiling": CEILING}
+COLORS = (style.GREEN, style.SKY, style.PURPLE, style.BLUE, style.ORANGE, GREY)
+COLORS = dict(zip(TYPES, COLORS, strict=True))
+UNITS = {
+    "length": "length (s)",
+    "coverage": "share of the video (%)",
+    "instances": "actions of the class in the video",
+}
+
+
+@styled
+def headline(table: Sequence[Mapping[str, object]]) -> Picture:
+    """mAP of each row (`name`, `role`, `mAP`, `mAP@...`): mean over tIoU as bars, each tIoU as a line.
+
+    A row has its own marker at the end of its bar and on its line.
+    """
+    text = "mAP of floors, baselines, this run and ceilings"
+    figure, ((left, right),) = picture(0.42 * len(table) + 1.6, text, ncols=2)
+    highest = max(100 * entry["mAP"] for entry in table)
+    tious = sorted(float(name.split("@")[1]) for name in table[0] if name.startswith("mAP@"))
+    for row, (entry, marker) in enumerate(zip(table, cycle(MARKERS), strict=False)):
+        color, value = ROLES[entry["role"]], 100 * entry["mAP"]
+        left.barh(row, value, color=color, height=0.65)
+        left.plot(value, row, marker=marker, color=color, ms=9, mec="white", clip_on=False)
+        left.text(value + 0.04 * highest, row, f"{value:.1f}", va="center", fontsize=9)
+        values, width = [100 * entry[f"mAP@{tiou:g}"] for tiou in tious], 2.6 if entry["role"] == "ours" else 1.4
+        right.plot(tious, values, color=color, lw=width, marker=marker, ms=7, mec="white", clip_on=False)
+    list_rows(left, [entry["name"] for entry in table])
+    left.set(xlim=(0, 1.18 * highest + 3), xlabel="mAP, mean over tIoU (%)", title="Between floor and ceiling")
+    right.set_xticks(tious)
+    right.set(xlabel="tIoU threshold", ylabel="mAP (%)", title="By tIoU, marked as left")
+    right.set_ylim(bottom=0)
+    return figure
+
+
+@styled
+def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: Mapping[str, int]) -> Picture:
+    """Average precision of each class scored, and what the same segments reach with the true label."""
+    order = sorted(ours, key=lambda label: -ours[label])
+    text = "Average precision of each class, ours and with true labels"
+    figure, ((place,),) = picture(0.3 * len(order) + 1.3, text)
+    outline = {"color": "white", "edgecolor": CEILING, "lw": 1.4}
+    for row, label in enumerate(order):
+        place.barh(row, 100 * ceiling[label], height=0.72, **outline)
+        place.barh(row, 100 * ours[label], height=0.42, color=OURS)
+    place.barh(0, 0, color=OURS, label="this run")
+    place.barh(0, 0, label="the same segments with the true label", **outline)
+    list_rows(place, [f"{label} ({actions[label]} actions)" for label in order])
+    place.set(xlabel="average precision, mean over tIoU (%)", title="Classes scored")
+    place.legend(loc="lower right")
+    return figure
+
+
+@styled
+def recall_curve(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Picture:
+    """AR@AN: recall averaged over tIoU 0.5:0.05:0.95 against the number of proposals per video, one line a method."""
+    figure, ((place,),) = picture(3.2, "Average recall against the average number of proposals per video")
+    for color, (name, values) in zip((OURS, FLOOR, *style.CYCLE[1:]), curves.items(), strict=False):
+        place.plot(counts, 100 * np.asarray(values), color=color, lw=2.2 if color == OURS else 1.4, marker="o", ms=3.5)
+        place.annotate(
+            name, (counts[-1], 100 * values[-1]), xytext=(6, 0), textcoords="offset points", va="center", color=color
+        )
+    place.set_xscale("log")
+    place.set_xticks(counts, [str(count) for count in counts])
+    place.minorticks_off()
+    place.grid(axis="y")
+    place.set(xlim=(counts[0] * 0.9, counts[-1] * 1.9), ylim=(0, 100))
+    place.set(xlabel="average number of proposals per video", ylabel="average recall (%)")
+    place.set_title("Are the actions among the proposals, whatever they are called?")
+    return figure
+
+
+@styled
+def timelines(
+    videos: Sequence[Video], detections: Mapping[str, object], scores: Mapping[str, float], best: int = 40
+) -> Picture:
+    """True actions (black) and the `best` detections (blue, darker = surer) of each video, one row a class."""
+    shown = [_class_rows(video, detections.get(video.id), best) for video in videos]
+    heights = [0.5 + 0.34 * len(labels) for labels, _ in shown]
+    text = f"Timelines of {', '.join(video.id for video in videos)}: truth and detections"
+    figure, axes = picture(sum(heights) + 0.4, text, nrows=len(videos), height_ratios=heights)
+    for place, video, (labels, kept) in zip(axes[:, 0], videos, shown, strict=True):
+        for row, label in enumerate(labels):
+            true = [(action.start, action.end) for action in video.actions if action.label == label]
+            bars(place, true, row - 0.2, style.TRUTH, height=0.32)
+            for segment, score, name in kept:
+                if name == label:
+                    bars(place, [segment], row + 0.2, OURS, height=0.32, alpha=max(0.08, min(1.0, score)))
+            place.axhline(row + 0.5, color="#eeeeee", lw=0.8)
+        rows(place, labels, video.duration)
+        place.set_title(f"{video.id}: AP {100 * scores[video.id]:.0f} %", fontsize=9)
+        if place is not axes[-1, 0]:
+            place.set_xlabel("")
+    return figure
+
+
+def _class_rows(video: Video, detections, best: int) -> tuple[list[str], list[tuple[np.ndarray, float, str]]]:
+    """The classes worth a row (true ones first, then the most often named) and the detections to draw."""
+    true = sorted({action.label for action in video.actions})
+    if detections is None or not len(detections.scores):
+        return true, []
+    segments, scores = np.asarray(detections.segments), np.asarray(detections.scores)
+    order = np.argsort(-scores, kind="stable")[:best]
+    top = max(float(scores[order[0]]), 1e-8)
+    kept = [(segments[index], float(scores[index]) / top, detections.labels[index]) for index in order]
+    weight: dict[str, float] = {}
+    for _, score, label in kept:
+        weight[label] = weight.get(label, 0) + score
+    others = [label for label in sorted(weight, key=lambda label: -weight[label]) if label not in true]
+    return true + others[:3], kept
+
+
+@styled
+def error_profile(shares: np.ndarray, gains: Mapping[str, float]) -> Picture:
+    """Share of each type among the best 1, 2, ... detections per action (rows of `shares`), and mAP each type costs."""
+    text = "Types of errors among the best detections, and the mAP lost to each"
+    figure, ((left, right),) = picture(3.1, text, ncols=2)
+    multiples, below = np.arange(1, len(shares) + 1), np.zeros(len(shares))
+    for name, share in zip(TYPES, 100 * shares.T, strict=True):
+        left.bar(multiples, share, bottom=below, width=0.85, color=COLORS[name], label=name)
+        below += share
+    left.set_xticks(multiples, [f"{multiple}G" for multiple in multiples])
+    left.set(ylim=(0, 100), xlabel="best detections of each class (G: its number of actions)", ylabel="share (%)")
+    left.set_title("What detections are")
+    left.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=3)
+    for row, (name, gain) in enumerate(gains.items()):
+        right.barh(row, 100 * gain, color=COLORS.get(name, style.VERMILION), height=0.65)
+        right.text(100 * gain, row, f" {100 * gain:.1f}", va="center", fontsize=9)
+    list_rows(right, list(gains))
+    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="What errors cost")
+    right.set_xlabel("mAP gained if they were not there (points)")
+    return figure
+
+
+@styled
+def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
+    """Normalised AP and share of missed actions by kind of action; dashed: all actions."""
+    names = [name for name in found if name != "all"]
+    text = "Normalised mAP and misses by " + ", ".join(names)
+    figure, axes = picture(4.2, text, nrows=2, ncols=len(names), sharey="row", sharex="col")
+    for (above, below), name in zip(axes.T, names, strict=True):
+        each, places = found[name], np.arange(len(found[name].bins))
+        above.bar(places, 100 * np.nan_to_num(each.precision), color=OURS, width=0.7)
+        above.axhline(100 * found["all"].precision[0], color=GREY, ls="--", lw=1)
+        above.set_title(name.capitalize())
+        below.bar(places, 100 * np.nan_to_num(each.missed), color=style.VERMILION, width=0.7)
+        below.axhline(100 * found["all"].missed[0], color=GREY, ls="--", lw=1)
+        for place, number in zip(places, each.actions, strict=True):
+            below.text(place, 1, str(number), ha="center", va="bottom", fontsize=7.5)
+        below.set_xticks(places, each.bins)
+        below.set_xlabel(UNITS[name])
+    axes[0, 0].set_ylabel("normalised mAP (%)")
+    axes[1, 0].set(ylabel="missed (%)", ylim=(0, 100))
+    return figure
+
+
+@styled
+def reliability(found: Mapping[str, Reliability]) -> Picture:
+    """Share that is right by score, in bins of equal number; on the dashed line scores are probabilities."""
+    figure, ((place,),) = picture(3.2, "How often what has a score is right: " + ", ".join(found))
+    place.axline((0, 0), slope=100, color=GREY, ls="--", lw=1)
+    for color, (name, curve) in zip((OURS, *style.CYCLE[1:]), found.items(), strict=False):
+        label = f"{name}: off by {100 * curve.error:.1f} points on average"
+        place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=label)
+    place.set(xlim=(0, None), ylim=(0, None), title="Is a score a probability?")
+    place.set(xlabel="score, mean of a tenth", ylabel="right (%)")
+    place.legend(loc="lower right")
+    return figure
+
+
+@styled
+def confusability(found: Confusability, classes: Sequence[str], named: int = 6) -> Picture:
+    """How often one class is named as another against the cosine of their texts; the worst pairs by name."""
+    figure, ((place,),) = picture(3.4, "Confusion of classes against the similarity of their texts")
+    place.scatter(found.cosine, 100 * found.share, color=OURS, s=22, alpha=0.7)
+    worst = np.argsort(-found.share, kind="stable")[:named]
+    worst = worst[found.share[worst] > 0]
+    for rank, pair in enumerate(worst):  # names stand in a column of their own, where they cannot cover one another
+        place.annotate(
+            f"{classes[found.true[pair]]} as {classes[found.named[pair]]}",
+            (found.cosine[pair], 100 * found.share[pair]),
+            (1.02, 0.94 - 0.15 * rank),
+            textcoords="axes fraction",
+            fontsize=8,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": FLOOR, "lw": 0.7, "relpos": (0, 0.5)},
+        )
+    place.set(xlabel="cosine of the two classes' texts", ylabel="named as the other (%)")
+    place.set_ylim(0, 108 * found.share.max(initial=0.01))
+    known = "" if np.isnan(found.correlation) else f" (rank correlation {found.correlation:.2f})"
+    place.set_title(f"Does similar text mean confused classes?{known}")
+    return figure
+
+
+@styled
+def verdicts(table: Sequence[Mapping[str, object]]) -> Picture:
+    """This run's mAP and its differences from others, each with its interval; grey where chance explains it."""
+    text = "mAP of this run and its differences from others, with intervals"
+    figure, ((place,),) = picture(0.42 * len(table) + 1.1, text)
+    for row, entry in enumerate(table):
+        color = FLOOR if entry["this run is"] == "cannot tell" else OURS
+        place.hlines(row, 100 * entry["mAP from"], 100 * entry["mAP to"], color=color, lw=3)
+        place.scatter(100 * entry["mAP"], row, color=color, s=42, zorder=3)
+        place.text(100 * entry["mAP to"], row, f"  {entry['this run is']}", va="center", fontsize=9, color=color)
+    place.axvline(0, color=GREY, lw=0.8)
+    list_rows(place, [str(entry["what"]) for entry in table])
+    place.margins(x=0.15)
+    place.set_xlabel("mAP, or difference in mAP (points), with the 95 % interval over videos")
+    place.set_title("More than chance?")
+    return figure
