@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tadlib.data.annotations import Action, Video
+from tadlib.detector.proposals import Proposals
 from tadlib.naming.fusion import Detections
 from tadlib.workbook import viewer
 from tadlib.workbook.viewer import Row, Viewer
@@ -93,7 +94,7 @@ def test_two_pages_do_not_share_an_id():
 
 @pytest.mark.parametrize("duration", [0.04, 1.0, 12.0, 61.0, 10800.0])
 def test_every_length_has_between_four_and_twelve_round_ticks(duration):
-    ticks = viewer._ticks(duration)
+    ticks = [float(text) for text in re.findall(r'text-anchor="middle">([^<]+)<', Viewer(duration, []).svg())]
     assert 4 <= len(ticks) <= 12 and ticks[0] == 0 and ticks[-1] <= duration + 1e-9
 
 
@@ -105,25 +106,11 @@ def test_segments_lie_where_their_times_are():
     assert half[1] == pytest.approx(whole[1] / 2, abs=0.1) and half[0] == pytest.approx(whole[0] + half[1], abs=0.1)
 
 
-def test_objects_show_themselves_in_ipython_and_nowhere_else():
-    from IPython.core.interactiveshell import InteractiveShell
-
-    shell = InteractiveShell.instance()
-    try:
-        viewer.show_themselves()
-        formatter = shell.display_formatter.formatters["text/html"]
-        assert (
-            "true: Diving" in picture(formatter(VIDEO))
-            and picture(formatter(FOUND)).count('class="bar detection"') == 2
-        )
-    finally:
-        InteractiveShell.clear_instance()
-    viewer.show_themselves()
-
-
-def test_nothing_found_is_a_picture_too():
-    empty = Detections(torch.zeros(0, 2), torch.zeros(0), ())
-    assert picture(viewer.of_detections(empty)._repr_html_()).startswith("<svg")
+@pytest.mark.parametrize("found", [FOUND, Detections(torch.zeros(0, 2), torch.zeros(0), ())], ids=["some", "none"])
+def test_an_answer_shows_truth_proposals_and_detections(found):
+    shown = viewer.of_answer(VIDEO, Proposals(torch.tensor([[1.0, 9.0]]), torch.tensor([0.5])), found, {})
+    drawn = re.findall(r'class="bar (\w+)"', shown.svg())
+    assert drawn == ["truth"] * 2 + ["proposal"] + ["detection"] * len(found.scores) and "true: Diving" in shown.svg()
 
 
 def test_the_surest_detection_stays_however_high_the_least_score():

@@ -1,4 +1,4 @@
-"""What a notebook shows besides figures: progress, and tables, plain ones and some that sort without a network."""
+"""Tables and progress bars of notebooks."""
 
 import html
 import os
@@ -14,7 +14,6 @@ from pandas.io.formats.style import Styler
 from tqdm import tqdm
 
 from tadlib.files import LOG, note
-from tadlib.workbook.viewer import show_themselves
 
 # Pressed, a heading sorts numbers by their size and all else by its letters; pressed again, the other way round.
 SORT = """<script>
@@ -53,7 +52,6 @@ SORTABLE = {
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(/\d+)?")  # 75/3, a class split, too
 SHORT = 17  # letters that stay on one line
 EVERY, LINE_EVERY = 0.5, 20.0  # seconds between updates on a screen, and between lines in a log
-show_themselves()  # who can show tables can show videos and detections
 
 
 class Progress:

@@ -9,9 +9,9 @@ import html
 import json
 import math
 import secrets
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from string import Template
 
@@ -22,7 +22,7 @@ from tadlib.naming.fusion import Detections
 
 WIDTH, LEFT, RIGHT, ROW, CURVES = 900, 190, 14, 22, 110  # of the picture, in its own units
 SHOWN, NAME = 16, 26  # rows of detections, letters of a name
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")  # one a word
 KINDS = {"truth": "currentColor", "proposal": "#999999", "detection": "#0072B2"}
 PREVIEW_LIMIT = 2_000_000  # bytes of mp4 beyond which a page has none
 TEMPLATE = Path(__file__).parent / "templates" / "viewer" / "viewer.html"
@@ -92,7 +92,7 @@ class Viewer:
         words = "".join(
             f'<label style="color:{color}"><input type="checkbox" class="word" checked value="{html.escape(name)}"> '
             f"{html.escape(_short(name))}</label>"
-            for name, color in zip(self.curves, _cycle(len(self.curves)), strict=True)
+            for name, color in zip(self.curves, cycle(COLORS), strict=False)
         )
         return (
             f'<div class="controls">{shown}<label>time <input type="range" class="time" max="1000" value="0"></label>'
@@ -132,7 +132,7 @@ class Viewer:
         stack = np.concatenate([np.asarray(values, dtype=float) for values in self.curves.values()])
         low, span = float(stack.min()), float(np.ptp(stack)) or 1.0
         lines = []
-        for (name, values), color in zip(self.curves.items(), _cycle(len(self.curves)), strict=True):
+        for (name, values), color in zip(self.curves.items(), cycle(COLORS), strict=False):
             middles = (np.arange(len(values)) + 0.5) / len(values) * self.duration
             spots = " ".join(
                 f"{self._x(at):.1f},{top + CURVES * (1 - (value - low) / span):.1f}"
@@ -146,47 +146,20 @@ class Viewer:
         return label + "".join(lines)
 
 
-def of_video(video: Video) -> Viewer:
-    """A video with its true actions, one row a class."""
-    labels = sorted({action.label for action in video.actions})
-    spans = {label: [(a.start, a.end) for a in video.actions if a.label == label] for label in labels}
-    rows = [Row(f"true: {label}", "truth", spans[label], [1.0] * len(spans[label])) for label in labels]
-    return Viewer(video.duration, rows, title=f"{video.id}, {video.duration:.1f} s")
-
-
-def of_detections(detections: Detections, duration: float = 0.0) -> Viewer:
-    """Detections, one row a word, the best first; without a duration (s) the line ends with the last of them."""
-    names = list(dict.fromkeys(detections.labels))[:SHOWN]
-    segments, scores = detections.segments.tolist(), detections.scores.tolist()
-    rows = []
-    for name in names:
-        places = [place for place, label in enumerate(detections.labels) if label == name]
-        rows.append(Row(name, "detection", [segments[p] for p in places], [scores[p] for p in places]))
-    end = duration or max((segment[1] for segment in segments), default=1.0)
-    return Viewer(end, rows, title=f"{len(scores)} detections")
-
-
 def of_answer(  # noqa: PLR0913  each is a part of the page
     video: Video, proposals, detections: Detections, curves: Mapping[str, np.ndarray], preview: bytes = b""
 ) -> Viewer:
     """Everything known of one video: true actions, proposals, detections, curves over its whole duration, a preview."""
-    offered = Row("proposals", "proposal", proposals.segments[:40].tolist(), proposals.scores[:40].tolist())
-    rows = [*of_video(video).rows, offered, *of_detections(detections).rows]
+    rows = []
+    for label in sorted({action.label for action in video.actions}):
+        spans = [(action.start, action.end) for action in video.actions if action.label == label]
+        rows.append(Row(f"true: {label}", "truth", spans, [1.0] * len(spans)))
+    rows.append(Row("proposals", "proposal", proposals.segments[:40].tolist(), proposals.scores[:40].tolist()))
+    segments, scores, labels = detections.segments.tolist(), detections.scores.tolist(), np.array(detections.labels)
+    for label in list(dict.fromkeys(detections.labels))[:SHOWN]:  # the best first
+        places = np.flatnonzero(labels == label)
+        rows.append(Row(label, "detection", [segments[p] for p in places], [scores[p] for p in places]))
     return Viewer(video.duration, rows, curves, preview, f"{video.id}, {video.duration:.1f} s")
-
-
-def show_themselves() -> None:
-    """Let videos and detections be drawn where they are the last line of a cell; nothing outside IPython."""
-    if "IPython" not in sys.modules:
-        return
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    if shell is None:
-        return
-    formatter = shell.display_formatter.formatters["text/html"]
-    formatter.for_type(Video, lambda video: of_video(video)._repr_html_())
-    formatter.for_type(Detections, lambda found: of_detections(found)._repr_html_())
 
 
 def _ticks(duration: float) -> list[float]:
@@ -199,10 +172,6 @@ def _ticks(duration: float) -> list[float]:
 
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
-
-
-def _cycle(number: int) -> list[str]:
-    return [COLORS[place % len(COLORS)] for place in range(number)]
 
 
 def _short(name: str) -> str:
