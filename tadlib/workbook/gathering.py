@@ -1,4 +1,4 @@
-"""What every stage starts from, gathered from its parameters: annotations, class split, features, encoder."""
+"""A task from its parameters: annotations, class split, features and encoder; missing features are made."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 
 from tadlib import devices
 from tadlib.data import datasets, features, simulate, splits
-from tadlib.data.annotations import Benchmark, Video
+from tadlib.data.annotations import Benchmark
 from tadlib.data.demo import clip as demo_clip
 from tadlib.data.encoder import DEMO, Encoder, load_encoder
 from tadlib.data.features import FeatureStore
@@ -36,19 +36,28 @@ def gather(params: Params, progress: Progress = silent) -> Task:
     benchmark = benchmark_of(params, progress)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
     benchmark, store, encoder, broken = collect(benchmark, params, progress)
-    data = Task(
-        benchmark,
-        classes,
-        store,
-        encoder,
-        **words_of(params),
-        broken=broken,
-    )
-    if not _has_both(data):
-        raise ValueError(_one_sided(data))
+    data = Task(benchmark, classes, store, encoder, **task_settings(params), broken=broken)
+    if not _has_both_sides(data):
+        raise ValueError(_missing_side(data))
     if not data.test_videos:
-        raise ValueError(_uncounted(data))
+        raise ValueError(_nothing_counted(data))
     return data
+
+
+def task_settings(params: Params) -> dict[str, Any]:
+    """The arguments of a task that stand in the parameters."""
+    names = ("stride", "protocol", "candidates", "ignore_unseen", "validation", "seed")
+    return {name: getattr(params, name) for name in names} | {"wording": wording(params)}
+
+
+def with_texts(data: Task, params: Params) -> Task:
+    """The same data with the class texts and the competing classes of some parameters."""
+    return replace(data, wording=wording(params), candidates=params.candidates)
+
+
+def wording(params: Params) -> Wording:
+    """Which texts stand for a class."""
+    return Wording(params.text, params.lead, str(resolve(params.descriptions)) if params.descriptions else "")
 
 
 def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
@@ -63,36 +72,58 @@ def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
 
 
 def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
-    """The benchmark with the videos that can be used, their features, what reads class names, and what was broken.
+    """The benchmark with the videos that can be used, their features, the encoder of class names, and what was broken.
 
     What is missing of the features is made. With `missing` "fail" the first unusable video stops the work.
     """
-    data_dir = resolve(params.data_dir)
     if params.features == "simulate":
         return _simulated(benchmark, params, progress)
-    given = _given(benchmark, params)
+    texts, given = _text_encoder(benchmark, params), _given(benchmark, params)
     if given is not None:
-        encoder = _text_encoder(benchmark, params) or image_encoder(params, data_dir, progress)
-        return _published(benchmark, given, encoder, params, data_dir)
-    return _extracted(benchmark, params, data_dir, progress)
+        return _published(benchmark, given, texts or image_encoder(params, progress), params)
+    store, encoder = _extraction(benchmark, params, progress)
+    with locked(store.folder, progress):
+        broken = _encode(benchmark, None, store, encoder, params, progress)
+    return _without(benchmark, broken, params.missing, store, texts or encoder)
 
 
 def lacking(params: Params, progress: Progress = silent) -> list[str]:
-    """The videos that `collect` would have to encode, by name; none where features are read or simulated."""
+    """Ids of the videos that `collect` would have to encode; none where features are read or simulated."""
     benchmark = benchmark_of(params, progress)
     if params.features == "simulate" or _given(benchmark, params) is not None:
         return []
-    encoder = image_encoder(params, resolve(params.data_dir), progress)
-    how = (benchmark.folder / "videos", _store(benchmark, encoder, params), encoder, params.stride)
-    return list(features.to_encode(benchmark.videos, *how, params.frames_per_snippet))
+    store, encoder = _extraction(benchmark, params, progress)
+    videos = benchmark.folder / "videos"
+    found = features.to_encode(benchmark.videos, videos, store, encoder, params.stride, params.frames_per_snippet)
+    return list(found)
 
 
 def encode(params: Params, names: Collection[str], progress: Progress = silent) -> None:
     """Make features of some videos; a broken one is left to `collect`, which says what is wrong with it."""
     benchmark = benchmark_of(params, progress)
-    encoder = image_encoder(params, resolve(params.data_dir), progress)
-    videos = [video for video in benchmark.videos if video.id in names]
-    _encode(videos, benchmark, _store(benchmark, encoder, params), encoder, params, "skip", progress)
+    store, encoder = _extraction(benchmark, params, progress)
+    _encode(benchmark, names, store, encoder, params.but(missing="skip"), progress)
+
+
+def _extraction(benchmark: Benchmark, params: Params, progress: Progress) -> tuple[FeatureStore, Encoder]:
+    """Where features made here are kept, and the encoder that makes them."""
+    encoder = image_encoder(params, progress)
+    sampling = {"each": params.frames_per_snippet, "count": params.snippets}
+    return FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, **sampling)), encoder
+
+
+def _encode(
+    benchmark: Benchmark,
+    names: Collection[str] | None,
+    store: FeatureStore,
+    encoder: Encoder,
+    params: Params,
+    progress: Progress,
+) -> dict[str, str]:
+    """Make features of the named videos (None: all); what is wrong with the broken ones, by video."""
+    videos = [video for video in benchmark.videos if names is None or video.id in names]
+    how = {"each": params.frames_per_snippet, "missing": params.missing}
+    return features.extract(videos, benchmark.folder / "videos", store, encoder, params.stride, progress, **how)
 
 
 def _given(benchmark: Benchmark, params: Params) -> FolderStore | None:
@@ -111,7 +142,7 @@ def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Sour
     return benchmark, store, _table("simulated", benchmark.classes, world.text, params), {}
 
 
-def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params, data_dir: Path) -> Source:
+def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params) -> Source:
     if benchmark.stride and benchmark.stride != params.stride and not params.snippets:
         raise ValueError(
             f"{benchmark.folder / 'benchmark.yaml'} says that features have a stride of {benchmark.stride} frames, "
@@ -121,7 +152,7 @@ def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, param
         raise UnusableFeatures(f"no features in {store.folder}: expected <video id>.npy, .pt, .npz or .h5 files there")
     (first, *_), *_ = texts_of(benchmark.classes[:1], wording(params))
     store = replace(store, width=encoder.texts([first]).shape[1])
-    wrong = _checked(benchmark, store, data_dir) | store.outdated(benchmark.videos)
+    wrong = _checked(benchmark, store, resolve(params.data_dir)) | store.outdated(benchmark.videos)
     return _without(benchmark, wrong, params.missing, store, encoder)
 
 
@@ -132,32 +163,6 @@ def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[s
     if not path.is_file():
         write_json(path, store.check(benchmark.videos))
     return read_json(path)
-
-
-def _extracted(benchmark: Benchmark, params: Params, data_dir: Path, progress: Progress) -> Source:
-    encoder = image_encoder(params, data_dir, progress)
-    store = _store(benchmark, encoder, params)
-    with locked(store.folder, progress):
-        broken = _encode(benchmark.videos, benchmark, store, encoder, params, params.missing, progress)
-    return _without(benchmark, broken, params.missing, store, _text_encoder(benchmark, params) or encoder)
-
-
-def _store(benchmark: Benchmark, encoder: Encoder, params: Params) -> FeatureStore:
-    sampling = {"each": params.frames_per_snippet, "count": params.snippets}
-    return FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, **sampling))
-
-
-def _encode(
-    videos: Sequence[Video],
-    benchmark: Benchmark,
-    store: FeatureStore,
-    encoder: Encoder,
-    params: Params,
-    missing: str,
-    progress: Progress,
-) -> dict[str, str]:
-    folder, each = benchmark.folder / "videos", params.frames_per_snippet
-    return features.extract(videos, folder, store, encoder, params.stride, progress, each=each, missing=missing)
 
 
 def _without(benchmark: Benchmark, broken: Mapping[str, str], missing: str, store: Store, encoder: Encoder) -> Source:
@@ -182,11 +187,6 @@ def _text_encoder(benchmark: Benchmark, params: Params) -> Encoder | None:
     return _table(path.name, benchmark.classes, lambda label, text: vectors[label], params)
 
 
-def wording(params: Params) -> Wording:
-    """Which texts stand for a class, as the parameters ask for it."""
-    return Wording(params.text, params.lead, str(resolve(params.descriptions)) if params.descriptions else "")
-
-
 def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.ndarray], params: Params) -> Encoder:
     """An encoder that knows every text of every class, in the styles that may be asked for; `vector` makes them."""
     styles = [*map(Wording, STYLES), wording(params)]
@@ -201,9 +201,9 @@ def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.nd
     return table_encoder(name, texts)
 
 
-def image_encoder(params: Params, data_dir: Path, progress: Progress) -> Encoder:
+def image_encoder(params: Params, progress: Progress) -> Encoder:
     """The open_clip model; half precision only where it is asked for, because the features depend on it."""
-    pretrained = params.pretrained
+    pretrained, data_dir = params.pretrained, resolve(params.data_dir)
     if params.encoder == DEMO and not pretrained:
         with locked(data_dir / "demo" / "clip", progress):
             pretrained = str(demo_clip.make(data_dir / "demo", progress=progress))
@@ -231,56 +231,42 @@ def inventory(data: Task) -> list[dict[str, object]]:
     ]
 
 
-def words_of(params: Params) -> dict[str, Any]:
-    """The words of a task, as the parameters ask for them."""
-    names = ("stride", "protocol", "candidates", "ignore_unseen", "validation", "seed")
-    return {name: getattr(params, name) for name in names} | {"wording": wording(params)}
-
-
-def asked_of(data: Task, params: Params) -> Task:
-    """The same data with the words that some parameters ask for: texts of classes, and which of them compete."""
-    return replace(data, wording=wording(params), candidates=params.candidates)
-
-
-def _has_both(data: Task) -> bool:
+def _has_both_sides(data: Task) -> bool:
     """Whether there are videos to train on and videos to test; whether or not the protocol counts them."""
     return bool(data.training_videos and data.benchmark.test_videos(data.classes.unseen))
 
 
-def _one_sided(data: Task) -> str:
+def _missing_side(data: Task) -> str:
     """What a class split without training or without test videos lacks, and which others lack nothing."""
-    split, split_id = data.classes.split, data.classes.split_id
-    side, subset, kind, names = "test", data.benchmark.test_subset, "unseen", data.classes.unseen
+    classes, benchmark = data.classes, data.benchmark
+    side, subset, kind, names = "test", benchmark.test_subset, "unseen ", classes.unseen
     if not data.training_videos:
-        side, subset, kind, names = "training", data.benchmark.train_subset, "seen", data.classes.seen
-    told = f"split {split}, split_id {split_id}" if split else "the data set"
-    kind = f"{kind} class" if split else "class"
-    listed = ", ".join(names[:LISTED])
-    said = f"{told} has no {side} video (subset {subset!r}) with an action of any {kind} ({listed})"
-    if not split:
+        side, subset, kind, names = "training", benchmark.train_subset, "seen ", classes.seen
+    told = f"split {classes.split}, split_id {classes.split_id}" if classes.split else "the data set"
+    kind = kind if classes.split else ""
+    said = f"{told} has no {side} video (subset {subset!r}) with an action of any {kind}class "
+    said += f"({', '.join(names[:LISTED])})"
+    if not classes.split:
         return f"{said}: annotate some, or say by train_subset and test_subset in benchmark.yaml which is which"
-    others = [
-        replace(data, classes=classes)
-        for classes in splits.all_of_folder(data.benchmark.folder, data.benchmark.classes, split)
-    ]
-    work = [str(each.classes.split_id) for each in others if _has_both(each)]
+    others = splits.all_of_folder(benchmark.folder, benchmark.classes, classes.split)
+    work = [str(other.split_id) for other in others if _has_both_sides(replace(data, classes=other))]
     if work:
         return f"{said}; both sides have videos with -p split_id {', '.join(work)}"
     return f"{said}, and no other split_id has both sides: pass another split, or write one into splits.json"
 
 
-def _uncounted(data: Task) -> str:
+def _nothing_counted(data: Task) -> str:
     """How many test videos a protocol leaves out where it leaves out all, and which protocols do not."""
-    number, name = len(data.benchmark.test_videos(data.classes.unseen)), data.protocol
-    rules, stride = PROTOCOLS[name], data.stride
+    rules, unseen = PROTOCOLS[data.protocol], data.classes.unseen
+    number = len(data.benchmark.test_videos(unseen))
     others = [
         other
         for other in PROTOCOLS
-        if any(video.actions for video in scored_videos(data.benchmark, data.classes.unseen, other, stride))
+        if any(video.actions for video in scored_videos(data.benchmark, unseen, other, data.stride))
     ]
     why = [f"{len(rules.excluded)} videos of THUMOS14"] if rules.excluded else []
     why += ["actions of one snippet or less"] if rules.longer_than_a_snippet else []
     why += ["actions of no length"] if rules.once else []
     reason = f", because it leaves out {' and '.join(why)}" if why else ""
-    said = f"protocol={name} counts no action of an unseen class in the {number} test videos that have one{reason}"
-    return f"{said}: pass -p protocol {', '.join(others)}" if others else said
+    said = f"protocol={data.protocol} counts no action of an unseen class in the {number} test videos that have one"
+    return f"{said}{reason}" + (f": pass -p protocol {', '.join(others)}" if others else "")

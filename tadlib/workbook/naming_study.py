@@ -20,7 +20,7 @@ from tadlib.naming.fusion import Detections
 from tadlib.naming.similarity import probability
 from tadlib.naming.text import STYLES, texts_of
 from tadlib.task import Task, true_segments
-from tadlib.workbook.gathering import asked_of
+from tadlib.workbook.gathering import with_texts
 from tadlib.workbook.named import fused, name, untrained
 from tadlib.workbook.params import Params
 
@@ -104,14 +104,14 @@ def compare_poolings(data: Task, proposals: Mapping[str, Proposals], params: Par
     if orders and "subactions" in styles(data):
         bins = max(params.roi_bins, Params.model_fields["roi_bins"].default)  # no fewer than a class has steps
         ordered = {"pooling": "ordered", "text": "subactions", "lead": "none", "roi_bins": bins}
-        steps = texts_of(data.benchmark.classes, asked_of(data, params.but(**ordered)).wording)
+        steps = texts_of(data.benchmark.classes, with_texts(data, params.but(**ordered)).wording)
         changes += [ordered] if fits(data.encoder, params.context, steps) else []
     if params.pooling == "ordered":
         changes = [{"text": "subactions", "lead": "none"} | change for change in changes]
     rows = []
     for change in changes:
         changed = params.but(**{"target": "foreground"} | change)
-        now = asked_of(data, changed)
+        now = with_texts(data, changed)
         rows.append(
             {"pooling": changed.pooling, "text": changed.text}
             | _accuracies(now, proposals, changed)
@@ -144,7 +144,7 @@ def accuracy_by_text(data: Task, params: Params) -> dict[str, dict[str, float]]:
     found = {}
     for style in styles(data):
         changed = untrained(params).but(text=style, lead="none", pooling="mean")
-        now = asked_of(data, changed)
+        now = with_texts(data, changed)
         verdicts = named_segments(now, ideas.classify(now, changed), changed)
         right = verdicts["true"] == verdicts["named"]
         found[style] = {

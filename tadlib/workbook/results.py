@@ -15,7 +15,7 @@ from tadlib.evaluation.scoring import recalls
 from tadlib.naming.fusion import Detections, select
 from tadlib.naming.similarity import probability
 from tadlib.task import Task, true_segments
-from tadlib.workbook.gathering import asked_of
+from tadlib.workbook.gathering import with_texts
 from tadlib.workbook.named import by_clip_alone, class_logits, fused, name
 from tadlib.workbook.params import Params
 from tadlib.workbook.proposed import kept, without_names
@@ -86,7 +86,7 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     if set(data.classes.seen) & set(data.classes.unseen):
         return []
     wide = params.but(candidates="all")
-    data = asked_of(data, wide)
+    data = with_texts(data, wide)
     proposals = ideas.proposals(proposals, data, wide)
     found = fused(data, proposals, class_logits(data, proposals, wide), wide, data.competing)
     whole = {video.id: video for video in data.benchmark.videos}

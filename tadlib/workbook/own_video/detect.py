@@ -23,7 +23,7 @@ from tadlib.naming.words import Word, sentence
 from tadlib.workbook import checkpoints, runs
 from tadlib.workbook.asking import Asking
 from tadlib.workbook.execution import execute_notebook
-from tadlib.workbook.gathering import image_encoder, words_of
+from tadlib.workbook.gathering import image_encoder, task_settings
 from tadlib.workbook.named import by_clip_alone, name, untrained
 from tadlib.workbook.own_video.asked import Asked, rivals
 from tadlib.workbook.own_video.own_words import off_for_own_words
@@ -51,7 +51,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
     data_dir = resolve(asking.data_dir)
     benchmark = _known(params, data_dir)
     clip = clip or look(_example(params, benchmark, asking, progress))
-    encoder = image_encoder(params, data_dir, progress)
+    encoder = image_encoder(params, progress)
     lasts = float(about.get("snippet_seconds") or _lasts(benchmark, clip, params))
     folder = data_dir / CACHE / "features" / f"{encoder.key}_{lasts:.4g}s_mean{params.frames_per_snippet}"
     store, each = FeatureStore(folder), params.frames_per_snippet
@@ -66,7 +66,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Asked:
         classes=ClassSplit(0, 0, rivals(words), names),
         store=store,
         encoder=encoder,
-        **words_of(params),
+        **task_settings(params),
         params=params,
         asking=asking,
         clip=clip,
