@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from tadlib.data import features, leakage
 from tadlib.data.annotations import Action, Benchmark, Video, repaired
-from tadlib.data.batches import Cut, Extras, Shelf, WindowSet
+from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowSettings
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
@@ -30,13 +30,13 @@ from tadlib.evaluation.scoring import ambiguous_regions
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.files import digest
 from tadlib.naming import text, tokens
-from tadlib.naming.text import Steps, Wording
+from tadlib.naming.text import TextEmbeddings, Wording
 
 NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
 # what a video shows when it shows nothing that was asked for: without rivals a single word would name everything
 BACKGROUND = ("an empty place", "a person standing", "a person walking", "people waiting", "nothing happens yet")
 SIDES = {"test": "test, unseen", "training": "learned from, seen"}  # what is scored, by `evaluate_on`
-TRIED = 10  # classes that CLIP alone looks for in a video: those nearest to it
+MAX_CANDIDATES = 10  # classes that CLIP alone looks for in a video: those nearest to it
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Task:
         that is annotated lies in the latter; everywhere, the losses of the former leave out what is annotated there of
         unseen classes, which else is background. With `labelled` a target has its class, else it is any action.
         """
-        extras = Extras(
+        extras = TrainingExtras(
             names=self.classes.seen,
             ignored=self.hidden if ignore_unseen == "everywhere" else None,
             occupied=None if ignore_unseen == "nowhere" else self.annotated_in_training,
@@ -168,7 +168,7 @@ class Task:
             self.training_videos if videos is None else videos,
             self.store,
             self.stride,
-            Cut(window, overlap, rescale, integrity),
+            WindowSettings(window, overlap, rescale, integrity),
             self.classes.seen if labelled else None,
             only_with_actions=True,
             negatives=negatives,
@@ -179,7 +179,7 @@ class Task:
         self, window: int = 128, *, videos: Sequence[Video] | None = None, overlap: float = 0.25, rescale: int = 0
     ) -> WindowSet:
         """Every window of some videos, by default of those that are scored."""
-        cut = Cut(window, overlap, rescale)
+        cut = WindowSettings(window, overlap, rescale)
         return WindowSet(self.scored if videos is None else videos, self.store, self.stride, cut)
 
     @property
@@ -208,13 +208,13 @@ class Task:
         """Seconds and snippets of a video."""
         return Grid(video.fps, self.stride)
 
-    def text(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
+    def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
         """Unit-length text embeddings of classes, encoded once."""
         return text.class_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
 
-    def texts(self, classes: Sequence[str]) -> Steps:
+    def text_embeddings(self, classes: Sequence[str]) -> TextEmbeddings:
         """Embeddings of every text of classes, not normalised."""
-        return text.step_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
+        return text.text_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
 
     @property
     def reads_any_text(self) -> bool:
@@ -226,22 +226,22 @@ class Task:
         them those of the seen classes.
         """
         if not self.reads_any_text:
-            return self.text(self.classes.seen)
+            return self.class_embeddings(self.classes.seen)
         return functional.normalize(text.embed(self.encoder, BACKGROUND, self.benchmark.cache), dim=1)
 
     @cached_property
-    def groups(self) -> dict[str, Proposals]:
+    def clip_proposals(self) -> dict[str, Proposals]:
         """CLIP's own groups in the scored videos."""
-        return self.groups_in(self.scored)
+        return self.clip_proposals_in(self.scored)
 
-    def groups_in(self, videos: Sequence[Video]) -> dict[str, Proposals]:
+    def clip_proposals_in(self, videos: Sequence[Video]) -> dict[str, Proposals]:
         """What `baselines.training_free` proposes in videos, its similarity to texts of background taken off."""
-        classes, texts, background = self.classes.unseen, self.text(self.classes.unseen), self.background()
+        classes, texts, background = self.classes.unseen, self.class_embeddings(self.classes.unseen), self.background()
         found = {}
         for video in videos:
             features, grid = self.store.read(video.id), self.grid(video)
             each = baselines.training_free(
-                video, features, texts, classes, grid, background=background, candidates=TRIED
+                video, features, texts, classes, grid, background=background, candidates=MAX_CANDIDATES
             )
             found[video.id] = Proposals(each.segments.float(), each.scores.clamp(0, 1).float())
         return found
@@ -252,14 +252,14 @@ class Task:
 
     def kept(self, video_ids: Iterable[str], top_k: int, window: int, overlap: float) -> dict[str, int]:
         """How many proposals, and then detections, are kept of each video: `top_k` for each of its test windows."""
-        shelf = Shelf(self.store)
+        shelf = FeatureCache(self.store)
         lengths = {video_id: len(shelf.read(video_id)) for video_id in video_ids}
         return {video_id: top_k * len(cover(video_id, length, window, overlap)) for video_id, length in lengths.items()}
 
     def similarity(self, video: Video, classes: Sequence[str]) -> np.ndarray:
         """Cosine (t, k) of every snippet of a video with the text of every class."""
         snippets = functional.normalize(torch.from_numpy(np.array(self.store.read(video.id))), dim=1)
-        return (snippets @ self.text(classes).T).numpy()
+        return (snippets @ self.class_embeddings(classes).T).numpy()
 
     def seconds(self, video: Video) -> np.ndarray:
         """The middle of every snippet of a video, in seconds."""

@@ -1,4 +1,4 @@
-"""Small stand-ins for the detector's tests: windows, networks with and without ideas, trainings, answers, targets."""
+"""Small stand-ins for the detector tests: windows, networks with and without ideas, trainings, targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tadlib.data.annotations import Action, Video
-from tadlib.data.batches import Batch, Cut, Extras, Target, WindowSet
+from tadlib.data.batches import Batch, Target, TrainingExtras, WindowSet, WindowSettings
 from tadlib.detector.additions import Outputs
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
@@ -95,7 +95,7 @@ def windows(
     *actions: tuple[tuple[int, int], ...],
     classes: list[str] | None = None,
     names: str = "",
-    extras: Extras | None = None,
+    extras: TrainingExtras | None = None,
 ) -> WindowSet:
     """One window per video, of which the actions' starts and ends are given; `names` has a letter per video."""
     names = names or "a" * len(actions)
@@ -103,7 +103,9 @@ def windows(
         Video(str(number), SNIPPETS, 8, "val", tuple(Action(*segment, names[number]) for segment in times))
         for number, times in enumerate(actions)
     ]
-    return WindowSet(videos, Shining(videos), 8, Cut(length=SNIPPETS), classes, extras=extras or Extras())
+    return WindowSet(
+        videos, Shining(videos), 8, WindowSettings(length=SNIPPETS), classes, extras=extras or TrainingExtras()
+    )
 
 
 def some(number: int) -> WindowSet:
@@ -113,7 +115,7 @@ def some(number: int) -> WindowSet:
 
 def learnable(**extras) -> WindowSet:
     """Two windows with an action each, of two classes."""
-    return windows(((2, 6),), ((5, 13),), names="xy", extras=Extras(names=("x", "y"), **extras))
+    return windows(((2, 6),), ((5, 13),), names="xy", extras=TrainingExtras(names=("x", "y"), **extras))
 
 
 def network(of: type[ConditionalDETR] = ConditionalDETR, **words) -> ConditionalDETR:
@@ -123,7 +125,7 @@ def network(of: type[ConditionalDETR] = ConditionalDETR, **words) -> Conditional
 
 
 def lively(**words) -> ConditionalDETR:
-    """A small network whose answers depend on all its parts, unlike those of an untrained one."""
+    """A small network whose predictions depend on all its parts, unlike those of an untrained one."""
     model = network(**words).eval()
     for layer in model.modules():
         if isinstance(layer, torch.nn.Linear) and not layer.weight.any():

@@ -2,9 +2,8 @@
 
 import torch
 
-from tadlib.ideas.head_training import Examples, Lesson, fit
-from tadlib.ideas.semantics import Parts, Said, Semantics
-from tadlib.naming.text import Steps
+from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts, fit
+from tadlib.naming.text import TextEmbeddings
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
 CHANNELS = 16
@@ -25,19 +24,19 @@ def texts(seed=1, steps=1, classes=4):
     padding[-1, steps - 1] = steps > 1
     embeddings = torch.randn(classes, steps, CHANNELS, generator=generator).masked_fill(padding[..., None], 0.0)
     names = [tuple(f"class {k} step {s}" for s in range(int((~padding[k]).sum()))) for k in range(classes)]
-    return Said(names, Steps(embeddings, padding))
+    return ClassTexts(names, TextEmbeddings(embeddings, padding))
 
 
 def made(encoder=None, **parts):
     """What there is to train, the same in every test."""
     torch.manual_seed(0)
-    return Semantics(Parts(**parts), CHANNELS, encoder)
+    return NamingHead(TrainableParts(**parts), CHANNELS, encoder)
 
 
 def taught(semantics, examples, said, **lesson):
     """The history of a training that is long enough."""
     lesson = {"factor": 20.0, "head_epochs": 80, "head_lr": 0.02, "text_lr": 0.02} | lesson
-    return fit(semantics, examples, said, Lesson(**lesson))
+    return fit(semantics, examples, said, HeadTraining(**lesson))
 
 
 def named(semantics, bins, said):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from notebook import run_cells
 
-from tadlib.detector.proposals import LEAST_AGREEMENT, Proposals, agreeing
+from tadlib.detector.proposals import MIN_AGREEMENT, Proposals, with_agreement
 from tadlib.segments import pairwise_tiou
 from tadlib.workbook import named, proposed, results, watching
 from tadlib.workbook.gathering import gather
@@ -16,18 +16,18 @@ OTHERS = Proposals(torch.tensor([[0.0, 20.0], [10.0, 20.0], [12.0, 20.0]]), torc
 
 
 def test_agreement_is_the_best_overlap_times_score_and_meets_the_own_score_in_a_geometric_mean():
-    told = torch.tensor([0.5 * 0.8, 0.8 * 0.6, LEAST_AGREEMENT])  # of the second 0.5 x 0.8, 1 x 0.3 and 0.8 x 0.6
+    told = torch.tensor([0.5 * 0.8, 0.8 * 0.6, MIN_AGREEMENT])  # of the second 0.5 x 0.8, 1 x 0.3 and 0.8 x 0.6
     for share in (0.0, 0.25, 0.5, 1.0):
-        found = agreeing(OWN, OTHERS, share)
+        found = with_agreement(OWN, OTHERS, share)
         torch.testing.assert_close(found.scores, OWN.scores ** (1 - share) * told**share)
         assert torch.equal(found.segments, OWN.segments)
 
 
 def test_where_nobody_else_proposes_anything_the_order_stays():
     nothing = Proposals(torch.zeros(0, 2), torch.zeros(0))
-    found = agreeing(OWN, nothing, 0.5).scores
-    torch.testing.assert_close(found, (OWN.scores * LEAST_AGREEMENT).sqrt())
-    assert len(agreeing(nothing, OTHERS, 0.5).scores) == 0
+    found = with_agreement(OWN, nothing, 0.5).scores
+    torch.testing.assert_close(found, (OWN.scores * MIN_AGREEMENT).sqrt())
+    assert len(with_agreement(nothing, OTHERS, 0.5).scores) == 0
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +43,15 @@ def made(tiny, tmp_path_factory):
 @pytest.mark.notebooks
 def test_proposals_that_agree_win_before_overlaps_are_thinned(made):
     made = made[0.5]
-    params, data, answers, windows = made.params, made.data, made.answers, made.test_windows
+    params, data, predictions, windows = made.params, made.data, made.predictions, made.test_windows
     beside = proposed.groups_beside(data, params)
     assert beside is not None and beside.keys() == {video.id for video in data.scored}
     many = params.model_copy(update={"nms": "none", "top_k": 10_000})
-    alone, together = (proposed.propose(answers, windows, many, other) for other in (None, beside))
+    alone, together = (proposed.propose(predictions, windows, many, other) for other in (None, beside))
     for video_id, found in together.items():
-        rescored = agreeing(alone[video_id], beside[video_id], 0.5).scores.sort(descending=True).values
+        rescored = with_agreement(alone[video_id], beside[video_id], 0.5).scores.sort(descending=True).values
         torch.testing.assert_close(found.scores, rescored)
-    thinned = [proposed.propose(answers, windows, params, other) for other in (None, beside)]
+    thinned = [proposed.propose(predictions, windows, params, other) for other in (None, beside)]
     assert any(not torch.equal(thinned[0][v].segments, thinned[1][v].segments) for v in beside)
     off = params.model_copy(update={"agreement": 0.0})
     assert proposed.groups_beside(data, off) is None
@@ -59,11 +59,11 @@ def test_proposals_that_agree_win_before_overlaps_are_thinned(made):
 
 @pytest.mark.notebooks
 def test_proposals_may_be_thinned_class_by_class_once_they_have_names(made):
-    data, answers, windows = made[0.0].data, made[0.0].answers, made[0.0].test_windows
+    data, predictions, windows = made[0.0].data, made[0.0].predictions, made[0.0].test_windows
     params = made[0.0].params.model_copy(update={"nms": "hard", "nms_tiou": 0.3})
     by_class = params.model_copy(update={"nms_per": "class"})
     among_all, each = (
-        named.name(data, proposed.propose(answers, windows, how, None), how) for how in (params, by_class)
+        named.name(data, proposed.propose(predictions, windows, how, None), how) for how in (params, by_class)
     )
     crowded = 0
     most = kept(data, params, each)
@@ -77,7 +77,7 @@ def test_proposals_may_be_thinned_class_by_class_once_they_have_names(made):
     shown = ((among_all, params), (each, by_class))
     tables = [results.compare(data, found, how) for found, how in shown]
     numbers = [
-        results.summarise(data, table, proposed.propose(answers, windows, how, None), found, how)
+        results.summarise(data, table, proposed.propose(predictions, windows, how, None), found, how)
         for table, (found, how) in zip(tables, shown, strict=True)
     ]
     nameless = [name for name in numbers[0] if name.startswith(("agnostic", "AR@"))]

@@ -7,9 +7,8 @@ from torch.nn import functional
 
 from tadlib.data.encoder import load_encoder
 from tadlib.ideas.context import Context, fits
-from tadlib.ideas.head_training import Examples
-from tadlib.ideas.semantics import Parts, Said, Semantics
-from tadlib.naming.text import Steps, in_rows
+from tadlib.ideas.head_training import ClassTexts, Examples, NamingHead, TrainableParts
+from tadlib.naming.text import TextEmbeddings, in_rows
 
 NAMES = [("jump",), ("throw far",), ("swim", "dive into water"), ("run",)]
 
@@ -57,7 +56,7 @@ def test_only_the_vectors_are_learned_and_teach_names_that_the_tower_did_not_kno
     before, key = encoder.texts(["jump", "run"]).clone(), encoder.key
     torch.manual_seed(0)
     channels = encoder.texts(["jump"]).shape[1]
-    semantics = Semantics(Parts(context=4), channels, encoder)
+    semantics = NamingHead(TrainableParts(context=4), channels, encoder)
     assert [name for name, _ in semantics.named_parameters()] == ["context.vectors"]
     assert list(semantics.state_dict()) == ["context.vectors"]
     nearby = functional.normalize(encoder.texts([texts[0] for texts in NAMES]), dim=1)
@@ -65,7 +64,7 @@ def test_only_the_vectors_are_learned_and_teach_names_that_the_tower_did_not_kno
     none = torch.zeros(4, 0, 1, channels), torch.zeros(4, 0, dtype=torch.bool)
     examples, said = (
         Examples(bins, LABELS[:4], *none),
-        Said(NAMES, Steps(*in_rows(torch.zeros(5, channels), [1, 1, 2, 1]))),
+        ClassTexts(NAMES, TextEmbeddings(*in_rows(torch.zeros(5, channels), [1, 1, 2, 1]))),
     )
     assert not (named(semantics, bins, said) == LABELS[:4]).any()
     history = taught(semantics, examples, said, head_epochs=60, text_lr=0.1)
@@ -78,10 +77,10 @@ def test_only_the_vectors_are_learned_and_teach_names_that_the_tower_did_not_kno
 def test_a_handful_of_segments_is_learned_by_heart(encoder, where):
     torch.manual_seed(0)
     channels = encoder.texts(["jump"]).shape[1]
-    semantics = Semantics(Parts(context=8, context_at=where), channels, encoder)
+    semantics = NamingHead(TrainableParts(context=8, context_at=where), channels, encoder)
     bins = torch.randn(8, 1, channels)  # they have nothing to do with the texts of their classes
     examples = Examples(bins, LABELS, torch.zeros(8, 0, 1, channels), torch.zeros(8, 0, dtype=torch.bool))
-    said = Said(NAMES, Steps(*in_rows(torch.zeros(5, channels), [1, 1, 2, 1])))
+    said = ClassTexts(NAMES, TextEmbeddings(*in_rows(torch.zeros(5, channels), [1, 1, 2, 1])))
     assert int((named(semantics, bins, said) == LABELS).sum()) <= 3
     history = taught(semantics, examples, said, head_epochs=150, text_lr=0.03, factor=100.0)
     assert torch.equal(named(semantics, bins, said), LABELS)

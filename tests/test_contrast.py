@@ -8,11 +8,11 @@ import torch
 from lessons import LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
+from tadlib.ideas import head_training
 from tadlib.ideas.hard_negatives import beside, has_order, repeated, shuffled
 from tadlib.ideas.head_losses import contrastive, grounded, targets
-from tadlib.ideas.head_training import Lesson, learn, loss_of, wrong_orders, wrong_regions
-from tadlib.ideas.semantics import Parts, Semantics, score_of
-from tadlib.naming.text import Steps
+from tadlib.ideas.head_training import HeadTraining, NamingHead, TrainableParts, learn, loss_of, score_of
+from tadlib.naming.text import TextEmbeddings
 
 
 def info_nce(right, rivals):
@@ -75,7 +75,7 @@ def test_another_order_holds_the_same_steps_and_the_name_stays_in_front():
             assert torch.equal(before.sum(dim=1).sort().values, after.sum(dim=1).sort().values)
             assert torch.equal(before[0], after[0]) or not led
             assert torch.equal(turned.embeddings[row, real:], steps.embeddings[row, real:])
-    few = Steps(torch.randn(2, 2, 3), torch.tensor([[False, True], [False, False]]))
+    few = TextEmbeddings(torch.randn(2, 2, 3), torch.tensor([[False, True], [False, False]]))
     assert has_order(few, led=False).tolist() == [False, True] and has_order(few, led=True).tolist() == [False, False]
     assert torch.equal(shuffled(few, led=True).embeddings, few.embeddings)
 
@@ -97,13 +97,13 @@ def test_wrong_pairs_are_scored_for_the_right_class():
     semantics = made(text_head="composition", head_residual=False, lead="name")
     examples, said = segments(), texts(steps=4)
     own, say = LABELS[:, None], score_of(semantics, "contrastive", 20.0)
-    regions = wrong_regions(say, examples.beside, examples.there, own, said.steps)
+    regions = head_training.wrong_regions(say, examples.beside, examples.there, own, said.steps)
     for n in range(8):
         for place in range(2):
             alone = say(examples.beside[n, place][None], said.steps)[0, LABELS[n]]
             torch.testing.assert_close(regions[n, place], alone)
     torch.manual_seed(5)
-    orders = wrong_orders(say, examples.bins, own, said.steps, led=True)
+    orders = head_training.wrong_orders(say, examples.bins, own, said.steps, led=True)
     torch.manual_seed(5)
     by_hand = torch.stack([say(examples.bins, shuffled(said.steps, True))[range(8), LABELS] for _ in range(2)], dim=1)
     torch.testing.assert_close(orders, by_hand)
@@ -113,7 +113,7 @@ def test_wrong_pairs_are_scored_for_the_right_class():
 def test_pairs_and_hard_negatives_are_overfitted(loss):
     semantics = made(head="composition", text_head="composition", lead="name")
     examples, said = segments(), texts(steps=4)
-    lesson = Lesson(factor=20.0, head_loss=loss, hard_negatives="all")
+    lesson = HeadTraining(factor=20.0, head_loss=loss, hard_negatives="all")
     history = taught(semantics, examples, said, head_loss=loss, hard_negatives="all", head_epochs=60)
     assert history[-1] < 0.2 < history[0]
     with torch.no_grad():
@@ -121,8 +121,8 @@ def test_pairs_and_hard_negatives_are_overfitted(loss):
         right = say(examples.bins, said.steps)
         assert torch.equal(right.argmax(dim=1), LABELS)
         best = right.gather(1, own)
-        assert (wrong_orders(say, examples.bins, own, said.steps, True) < best).all()
-        assert (wrong_regions(say, examples.beside, examples.there, own, said.steps) < best).all()
+        assert (head_training.wrong_orders(say, examples.bins, own, said.steps, True) < best).all()
+        assert (head_training.wrong_regions(say, examples.beside, examples.there, own, said.steps) < best).all()
 
 
 def gradients(semantics):
@@ -132,7 +132,7 @@ def gradients(semantics):
 def test_an_episode_adds_the_gradient_at_where_the_others_would_go():
     """Written out with two networks: one is moved by the others' step, and asked about what was held out."""
     examples, said, rate = segments(), texts(), 0.1
-    lesson = Lesson(factor=20.0, head_lr=rate, head_episodes=0.25)
+    lesson = HeadTraining(factor=20.0, head_lr=rate, head_episodes=0.25)
     semantics = made(head="mlp", head_residual=False)
     state = {name: value.clone() for name, value in semantics.state_dict().items()}
     rates = {weight: rate for weight in semantics.parameters() if weight.requires_grad}
@@ -143,13 +143,13 @@ def test_an_episode_adds_the_gradient_at_where_the_others_would_go():
     torch.manual_seed(3)
     held, *rest = torch.randperm(4).tolist()
     rest.sort()
-    first = Semantics(Parts(head="mlp", head_residual=False), 16)
+    first = NamingHead(TrainableParts(head="mlp", head_residual=False), 16)
     first.load_state_dict(state)
     kept = examples.only(LABELS != held)
     kept = kept._replace(labels=torch.tensor([rest.index(label) for label in kept.labels.tolist()]))
     near = loss_of(first, kept, said.only(rest), replace(lesson, head_episodes=0.0))
     near.backward()
-    second = Semantics(Parts(head="mlp", head_residual=False), 16)
+    second = NamingHead(TrainableParts(head="mlp", head_residual=False), 16)
     second.load_state_dict(state)
     with torch.no_grad():
         for mine, other in zip(second.parameters(), first.parameters(), strict=True):

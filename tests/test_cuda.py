@@ -30,7 +30,7 @@ from tadlib.data.encoder import load_encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.matching import match
-from tadlib.detector.proposals import answer
+from tadlib.detector.proposals import predict
 from tadlib.detector.training import fit
 from tadlib.devices import CPU
 from tadlib.files import read_json
@@ -149,7 +149,7 @@ def test_what_a_recorded_network_answered_stays(unchecked):
 
 def test_answers_come_back_as_those_of_the_cpu():
     model, _ = trained()
-    theirs, ours = (answer(model.to(device), some(5)) for device in (CPU, CUDA))
+    theirs, ours = (predict(model.to(device), some(5)) for device in (CPU, CUDA))
     agree(ours.segments_cw, theirs.segments_cw, 1e-4)
     agree(ours.scores, theirs.scores, 1e-4)
 

@@ -99,6 +99,7 @@ def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_p
 def test_a_run_that_reads_texts_answers_with_its_classes_and_the_words(words, run, video, tmp_path):
     saved = torch.load(run / "checkpoint.pt", weights_only=True)
     params = Params.check(saved["params"] | words)
+    torch.manual_seed(0)
     saved |= {"params": params.model_dump(), "network": network(params).saved()}
     torch.save(saved, tmp_path / "checkpoint.pt")
     words = [f"word {n}" for n in range(50)]

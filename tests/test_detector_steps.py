@@ -1,4 +1,4 @@
-"""Every switch of the detector is one word of a run: it trains, is saved, read again, and answers."""
+"""Every switch of the detector is one word of a run: it trains, is saved, read again, and predictions."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from standins import SIMULATED_CLASSES, SMALL, WORDS
 from tadlib import ideas
 from tadlib.data.windows import cover
 from tadlib.detector.network import ConditionalDETR
-from tadlib.detector.proposals import Proposals, answer
+from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines
 from tadlib.task import true_segments
 from tadlib.workbook import detectors, named, proposed, results, runs, watching
@@ -35,9 +35,9 @@ def trained(simulated_folder, tmp_path, **words):
 
 
 def answered(model, data, params):
-    """Answers and windows of the scored videos."""
+    """Predictions and windows of the scored videos."""
     windows = windows_of(data.scored, data, params)
-    return answer(model, windows, texts=ideas.texts(data, data.competing, params)), windows
+    return predict(model, windows, texts=ideas.texts(data, data.competing, params)), windows
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
@@ -45,9 +45,9 @@ def test_a_word_trains_is_read_again_and_answers(words, simulated_folder, tmp_pa
     params, data, run, model, history = trained(simulated_folder, tmp_path, **words)
     assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
     again = detectors.load_detector(data, params, run)
-    answers, windows = answered(again, data, params)
-    assert torch.equal(answers.scores, answered(model, data, params)[0].scores)
-    proposals = proposed.propose(answers, windows, params)
+    predictions, windows = answered(again, data, params)
+    assert torch.equal(predictions.scores, answered(model, data, params)[0].scores)
+    proposals = proposed.propose(predictions, windows, params)
     assert proposals.keys() == {video.id for video in data.scored}
     detections = named.name(data, proposals, params)
     assert {label for found in detections.values() for label in found.labels} <= set(data.classes.unseen)
@@ -288,12 +288,12 @@ def test_words_of_the_network_arrive(simulated_folder):
 
 def test_words_of_proposals_arrive(simulated_folder, tmp_path):
     params, data, _, model, _ = trained(simulated_folder, tmp_path)
-    answers, windows = answered(model, data, params)
-    wide = answers.segments_cw * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 0.3])  # so that neighbours overlap
-    answers = answers._replace(segments_cw=wide)
+    predictions, windows = answered(model, data, params)
+    wide = predictions.segments_cw * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 0.3])  # so that neighbours overlap
+    predictions = predictions._replace(segments_cw=wide)
 
     def found_with(**words):
-        found = proposed.propose(answers, windows, params.model_copy(update=words)).values()
+        found = proposed.propose(predictions, windows, params.model_copy(update=words)).values()
         return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
 
     everything, most = found_with(nms="none")
@@ -323,8 +323,8 @@ def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
         params = params.model_copy(update=how)
         kept = named.name(data, found, params)[rich.id]
         assert {(start, end) for start, end in kept.segments.tolist()} == {(a.start, a.end) for a in rich.actions}
-        answers, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
-        assert len(without_names(data, proposed.propose(answers, windows, params), params)[rich.id].scores) > 100
+        predictions, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
+        assert len(without_names(data, proposed.propose(predictions, windows, params), params)[rich.id].scores) > 100
     few = params.model_copy(update={"nms_per": "video", "top_k": 2})
     assert len(named.name(data, found, few)[rich.id].labels) == 2 * len(windows) == 2 * len(cover("v", 600, 32, 0.25))
 
@@ -341,9 +341,9 @@ def test_windows_of_videos_that_nobody_scores_are_not_run(simulated_folder):
 def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, lengths, simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "window": 32, "test_window": asked})
     data = gather(params)
-    answers, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
+    predictions, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
     assert {item.window.stop - item.window.first for item in windows} == lengths
-    assert {video.id for video in data.scored} == proposed.propose(answers, windows, params).keys()
+    assert {video.id for video in data.scored} == proposed.propose(predictions, windows, params).keys()
     windows = cells(simulated_folder, "data.training_windows", window=32, test_window=asked).windows
     assert {len(features) for features, *_ in windows} == {32}
 

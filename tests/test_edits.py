@@ -80,7 +80,7 @@ def test_what_only_looks_is_no_edit(cell):
         "from mine import patched",
         "import torch\ntorch.manual_seed(7)",
         "for window in windows:\n    window.features[:] = 0",
-        "class merge:\n    pass",
+        "class to_proposals:\n    pass",
         "if True:\n    data.classes = None",
         "print(model.eval())",
         "%run mine.py",

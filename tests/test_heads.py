@@ -6,13 +6,13 @@ from lessons import CHANNELS, LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
 from tadlib.ideas.head_losses import CLASSIFYING, classification, targets
-from tadlib.ideas.head_training import Lesson, fit
+from tadlib.ideas.head_training import HeadTraining, fit
 from tadlib.ideas.heads import KINDS, TEXT_KINDS, Head, TextHead
 from tadlib.ideas.maps import sines
 from tadlib.ideas.mask import Mask, fit_mask
 from tadlib.ideas.text_queries import Matching
 from tadlib.naming.similarity import cosine
-from tadlib.naming.text import Steps, mean_of_texts
+from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,11 +70,13 @@ def test_a_residual_text_head_starts_as_the_texts_themselves(kind, led):
 @pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_padding_has_no_say_in_a_text_head(kind):
     steps, head = texts(steps=4).steps, TextHead(kind, CHANNELS, residual=False, led=True)
-    padded = Steps(functional.pad(steps.embeddings, (0, 0, 0, 2)), functional.pad(steps.padding, (0, 2), value=True))
+    padded = TextEmbeddings(
+        functional.pad(steps.embeddings, (0, 0, 0, 2)), functional.pad(steps.padding, (0, 2), value=True)
+    )
     torch.testing.assert_close(head(padded)[:, :4], head(steps))
     assert head(padded)[:, 4:].count_nonzero() == 0
     for row, real in enumerate((~steps.padding).sum(dim=1).tolist()):
-        alone = head(Steps(steps.embeddings[row : row + 1, :real], steps.padding[row : row + 1, :real]))
+        alone = head(TextEmbeddings(steps.embeddings[row : row + 1, :real], steps.padding[row : row + 1, :real]))
         torch.testing.assert_close(alone[0], head(steps)[row, :real])
 
 
@@ -112,10 +114,10 @@ def test_self_attention_reads_out_what_became_of_the_name():
 
 def test_only_a_composition_and_a_convolution_read_an_order():
     steps = texts(steps=4).steps
-    turned = Steps(steps.embeddings[:3, [0, 3, 2, 1]], steps.padding[:3])
+    turned = TextEmbeddings(steps.embeddings[:3, [0, 3, 2, 1]], steps.padding[:3])
     for kind in TEXT_KINDS:
         head = TextHead(kind, CHANNELS, residual=False, led=True)
-        first, second = (head.read(head(s), s.padding) for s in (Steps(*(f[:3] for f in steps)), turned))
+        first, second = (head.read(head(s), s.padding) for s in (TextEmbeddings(*(f[:3] for f in steps)), turned))
         assert torch.allclose(first, second, atol=1e-5) == (kind not in ("conv", "composition")), kind
 
 
@@ -222,12 +224,12 @@ def test_training_leaves_features_and_texts_to_the_bit():
 def test_what_cannot_be_learnt_is_refused():
     examples, said = segments(), texts()
     with pytest.raises(ValueError, match=r"a head needs segments with labels 0\.\.3, got \[9\]"):
-        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 + 9), said, Lesson(factor=1.0))
+        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 + 9), said, HeadTraining(factor=1.0))
     with pytest.raises(ValueError, match=r"a head needs segments with labels 0\.\.3, got \[-1\]"):
-        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 - 1), said, Lesson(factor=1.0))
+        fit(made(head="mlp"), examples._replace(labels=LABELS * 0 - 1), said, HeadTraining(factor=1.0))
     with pytest.raises(ValueError, match="head must be one of mlp, .*, got 'lstm'"):
         Head("lstm", 16)
     with pytest.raises(ValueError, match="text_head must be one of mlp, .*, got 'lstm'"):
         TextHead("lstm", 16)
     with pytest.raises(ValueError, match="head_loss must be one of cross_entropy, .*, got 'hinge'"):
-        Lesson(factor=1.0, head_loss="hinge")
+        HeadTraining(factor=1.0, head_loss="hinge")

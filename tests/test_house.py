@@ -108,7 +108,6 @@ def test_a_file_has_one_responsibility_and_is_short(path):
     assert ast.get_docstring(ast.parse(text)), "the module says what it knows"
 
 
-@pytest.mark.notebooks
 def lines(paths):
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
@@ -122,12 +121,12 @@ def test_the_module_grows_no_larger():
     assert lines((ROOT / "tests").rglob("*.py")) <= 19_600
 
 
+@pytest.mark.notebooks
 def test_importing_the_package_costs_nothing():
     heavy = {"torch", "numpy", "pandas", "open_clip", "matplotlib", "IPython"}
     for name in ("tadlib", "tadlib.workbook.cli", "tadlib.workbook.inheritance"):
-        more = (
-            heavy - {"numpy"} if name.endswith("inheritance") else heavy
-        )  # what papermill reads before a kernel starts
+        # papermill reads `inheritance` before a kernel starts
+        more = heavy - {"numpy"} if name.endswith("inheritance") else heavy
         code = f"import sys, {name}; print(sorted({more} & set(sys.modules)))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]", name

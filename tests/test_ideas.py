@@ -33,11 +33,11 @@ from detectors import (
 
 from tadlib import ideas
 from tadlib.data.annotations import Action
-from tadlib.data.batches import Extras
+from tadlib.data.batches import TrainingExtras
 from tadlib.detector.additions import Addition
 from tadlib.detector.layers import sine_embedding
 from tadlib.detector.network import restored
-from tadlib.detector.proposals import answer
+from tadlib.detector.proposals import predict
 from tadlib.detector.training import fit
 from tadlib.ideas.learned_positions import LearnedPositions
 from tadlib.ideas.published import PublishedDETR
@@ -72,7 +72,7 @@ def test_every_idea_changes_in_its_own_way_what_the_same_weights_learn_and_answe
         own = model.state_dict()
         model.load_state_dict(own | {name: weights for name, weights in shared.items() if name in own})
         fit(model, learnable(), epochs=3, **LEARNING)
-        found = answer(model, learnable(), texts=TEXTS)
+        found = predict(model, learnable(), texts=TEXTS)
         return torch.cat([found.segments_cw.flatten(), found.scores.flatten()])
 
     answers = {name: learned(words) for name, words in ({"none": {}} | ON).items()}
@@ -112,7 +112,7 @@ def test_batches_with_more_and_fewer_actions_step_like_one(words):
     """None, one or three actions in a window, stretches that do not count in some, and a last batch of one window."""
     actions = (), ((2, 6),), ((0, 3), (5, 9), (11, 15)), ((4, 12),), (), ((1, 4), (6, 13)), ()
     ignored = {"0": [Action(0, 9, "z")], "3": [Action(11, 16, "z")], "6": [Action(0, 16, "z")]}
-    found_in = windows(*actions, names="xyxyxyx", extras=Extras(("x", "y"), ignored))
+    found_in = windows(*actions, names="xyxyxyx", extras=TrainingExtras(("x", "y"), ignored))
     same = {"epochs": 2, "lr": 2e-3, "texts": TEXTS.double()}
     whole, parts = (
         step_of(found_in, same | {"batch_size": size, "accumulate": together}, **words)
@@ -172,7 +172,7 @@ class Loudness(Addition):
     def build(self, channels, width, heads):
         self.out = torch.nn.Linear(width, 1)
 
-    def answer(self, memory, segments_cw, padding):
+    def output(self, memory, segments_cw, padding):
         return self.out(memory).mean(dim=(1, 2))
 
     def losses(self, outputs, batch):
@@ -193,7 +193,7 @@ def test_an_addition_of_ones_own_learns_counts_and_ranks():
     summed = sum(weight * history[0][name] for name, weight in weights.items())
     assert history[0]["loss"] == pytest.approx(summed, rel=1e-4)
     plain.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if "additions" not in name})
-    louder, ranked = (answer(each, some(4)).scores for each in (model, plain))
+    louder, ranked = (predict(each, some(4)).scores for each in (model, plain))
     assert (louder < ranked).all() and (louder / ranked).std(dim=1).max() < 1e-5  # one factor a window
     assert type(restored(model.saved(), {"Loudness": Loudness}).additions[0]) is Loudness
 
@@ -261,7 +261,7 @@ def test_the_salience_head_looks_at_neighbours_and_the_mask_head_does_not():
         memory, padding = torch.randn(1, 9, 16, generator=torch.Generator().manual_seed(2)), padded([9])
         other = memory.clone()
         other[0, 4] += 1
-        one, changed = (head.answer(each, torch.zeros(1, 1, 2), padding) for each in (memory, other))
+        one, changed = (head.output(each, torch.zeros(1, 1, 2), padding) for each in (memory, other))
         assert (one != changed)[0].nonzero().flatten().tolist() == ([3, 4, 5] if local else [4])
 
 
@@ -297,8 +297,8 @@ def test_quality_orders_proposals_too():
     model.load_state_dict(model.state_dict() | network().state_dict())
     torch.nn.init.zeros_(model.additions[0].judge[-1].weight)
     torch.nn.init.constant_(model.additions[0].judge[-1].bias, -1.0986123)  # a quarter
-    plain = answer(network(), learnable())
-    torch.testing.assert_close(answer(model, learnable()).scores, (0.25 * plain.scores).sqrt())
+    plain = predict(network(), learnable())
+    torch.testing.assert_close(predict(model, learnable()).scores, (0.25 * plain.scores).sqrt())
 
 
 def named(*labels: int):

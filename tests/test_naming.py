@@ -18,8 +18,8 @@ from tadlib.ideas import rejection
 from tadlib.ideas.dot_product import dot
 from tadlib.ideas.ensemble import ensemble
 from tadlib.naming import fusion
-from tadlib.naming.fusion import Detections, best, fuse, select, thin
-from tadlib.naming.similarity import cosine, log_probability, probability
+from tadlib.naming.fusion import Detections, fuse, nms_within_classes, select, to_detections
+from tadlib.naming.similarity import class_probability, cosine, log_class_probability
 from tadlib.naming.text import Wording
 from tadlib.segments import roi_mean
 from tadlib.workbook import named
@@ -79,9 +79,9 @@ def test_equal_weights_in_a_geometric_mean_rank_like_the_product():
 
 def test_a_sigmoid_measures_against_the_average_class():
     logits = torch.tensor([[25.0, 25.0, 22.0]])  # 100 times cosines: the plain sigmoid is 1 for all three
-    torch.testing.assert_close(probability(logits, "sigmoid"), torch.tensor([[1.0, 1.0, -2.0]]).sigmoid())
-    assert probability(torch.tensor([[25.0]]), "sigmoid").item() == 0.5
-    torch.testing.assert_close(log_probability(logits, "sigmoid").exp(), probability(logits, "sigmoid"))
+    torch.testing.assert_close(class_probability(logits, "sigmoid"), torch.tensor([[1.0, 1.0, -2.0]]).sigmoid())
+    assert class_probability(torch.tensor([[25.0]]), "sigmoid").item() == 0.5
+    torch.testing.assert_close(log_class_probability(logits, "sigmoid").exp(), class_probability(logits, "sigmoid"))
 
 
 def test_cosine_ignores_lengths_and_dot_product_does_not():
@@ -127,7 +127,7 @@ def test_one_class_a_video_by_all_proposals_or_by_the_whole_video():
 def test_rivals_name_nothing_and_each_video_keeps_its_number():
     scores = torch.tensor([[0.2, 0.1, 0.7], [0.5, 0.3, 0.2]])
     proposals = {name: Proposals(SEGMENTS[:2], ACTIONNESS[:2]) for name in "vw"}
-    found = best(proposals, dict.fromkeys("vw", scores), CLASSES[:2], {"v": 1, "w": 3})
+    found = to_detections(proposals, dict.fromkeys("vw", scores), CLASSES[:2], {"v": 1, "w": 3})
     assert found["v"].labels == ("a",) and found["w"].labels == ("a", "b", "a")
     assert found["w"].scores.tolist() == pytest.approx([0.5, 0.3, 0.2])
 
@@ -228,10 +228,10 @@ def test_every_word_of_the_parameters_reaches_the_detections(folder, given):
 def test_the_words_for_text_reach_the_encoder_and_frozen_embeddings_stay_as_they_are(folder):
     data = replace(gather(params(folder)), encoder=load_encoder("tad-demo", "", torch.device("cpu")))
     prompt, templates = (
-        replace(data, wording=Wording(style)).text(["wave", "run"]) for style in ("prompt", "templates")
+        replace(data, wording=Wording(style)).class_embeddings(["wave", "run"]) for style in ("prompt", "templates")
     )
     assert not torch.equal(prompt, templates)
-    assert torch.equal(prompt, replace(data, wording=Wording()).text(["wave", "run"]))
+    assert torch.equal(prompt, replace(data, wording=Wording()).class_embeddings(["wave", "run"]))
 
 
 def test_ordered_steps_of_your_own_name_proposals(folder, tmp_path):
@@ -300,20 +300,20 @@ SAME_PLACE = {
 
 
 def test_detections_are_thinned_among_those_of_their_class_and_video():
-    found = thin(SAME_PLACE, nms="hard", nms_tiou=0.4, most=dict.fromkeys(SAME_PLACE, 100))
+    found = nms_within_classes(SAME_PLACE, nms="hard", nms_tiou=0.4, most=dict.fromkeys(SAME_PLACE, 100))
     assert found["v"].labels == ("a", "b", "a") and found["v"].segments.tolist() == [[0, 10], [0, 10], [20, 30]]
     assert found["w"].segments.tolist() == [[0, 10]] and found["nothing"].labels == ()
 
 
 def test_soft_thinning_lowers_the_double_of_a_class_alone_and_the_best_are_kept():
-    found = thin(SAME_PLACE, nms="soft", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 3))["v"]
+    found = nms_within_classes(SAME_PLACE, nms="soft", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 3))["v"]
     assert found.labels == ("a", "b", "a") and found.segments[2].tolist() == [20, 30]
     assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
-    last = thin(SAME_PLACE, nms="soft", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 4))["v"]
+    last = nms_within_classes(SAME_PLACE, nms="soft", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 4))["v"]
     assert float(last.scores[3]) == pytest.approx(0.7 * math.exp(-(0.9**2) / 0.5), rel=1e-5)
 
 
 def test_without_nms_detections_stay_as_they_are():
-    found = thin(SAME_PLACE, nms="none", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 100))
+    found = nms_within_classes(SAME_PLACE, nms="none", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 100))
     for video_id, each in SAME_PLACE.items():
         assert torch.equal(found[video_id].scores, each.scores) and found[video_id].labels == each.labels

@@ -5,7 +5,7 @@ import torch
 from detectors import CHANNELS, ON, TEXTS, features, lively, network, of_window, padded, valid
 
 from tadlib.detector.layers import FeatureNoise, mlp, place_in_window, sine_embedding
-from tadlib.detector.network import RARE, WIDTH_LOGIT, ConditionalDETR
+from tadlib.detector.network import PRIOR_PROBABILITY, WIDTH_LOGIT, ConditionalDETR
 from tadlib.ideas.text_fusion import TextFusion
 
 PLAIN = {
@@ -57,7 +57,7 @@ def test_an_untrained_network_answers_short_segments_that_are_rarely_actions():
     model = network(queries=50, decoder_layers=1).eval()
     outputs = model(features(4, 9), padded([9] * 4))
     assert outputs.segments_cw[..., 1].unique().tolist() == pytest.approx([1 / (1 + 2.718281828**2.5)])  # 0.076
-    assert RARE / 10 < outputs.actionness_logits.sigmoid().median() < 10 * RARE
+    assert PRIOR_PROBABILITY / 10 < outputs.actionness_logits.sigmoid().median() < 10 * PRIOR_PROBABILITY
 
 
 def test_answers_depend_on_the_order_of_snippets():

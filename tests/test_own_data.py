@@ -114,7 +114,7 @@ def test_the_example_with_features_is_prepared(chapter, folder):
     assert given == {"dataset": "my_data"}
     data = gather(Params.check(given | small_clip(folder)))
     assert data.store.read("ann").shape == (25, 768)
-    np.testing.assert_allclose(data.text(["bow"]).norm(dim=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(data.class_embeddings(["bow"]).norm(dim=1), 1, rtol=1e-5)
     is_prepared(data)
 
 

@@ -152,9 +152,11 @@ def test_two_methods_that_replace_the_same_are_refused(tmp_path):
 def test_a_filter_of_your_own_takes_proposals_from_what_is_named(simulated_folder, tmp_path):
     names = trained(simulated_folder, tmp_path / "run")
     given = {"dataset": str(simulated_folder), "run_dir": str(names.run.dir)}
-    cell = next(text for text, _ in cells_of("classify") if "proposals = merge(" in text)
+    cell = next(text for text, _ in cells_of("classify") if "proposals = to_proposals(" in text)
     level = FILTER.replace("0.05", "found.scores.median()")
-    plain, fewer = (run_cells("classify", "best(", ((cell, f"{cell}\n{more}"),), **given) for more in ("", level))
+    plain, fewer = (
+        run_cells("classify", "to_detections(", ((cell, f"{cell}\n{more}"),), **given) for more in ("", level)
+    )
     for video_id, found in fewer.proposals.items():
         assert 0 < len(found.scores) < len(plain.proposals[video_id].scores)
         assert len(fewer.logits[video_id]) == len(found.scores)

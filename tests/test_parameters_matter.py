@@ -14,7 +14,7 @@ from tadlib import ideas
 from tadlib.data.batches import Batch, Target
 from tadlib.data.datasets import THUMOS14_CLASSES
 from tadlib.detector.additions import Outputs
-from tadlib.detector.proposals import Answers, Proposals, answer
+from tadlib.detector.proposals import Predictions, Proposals, predict
 from tadlib.ideas import class_targets
 from tadlib.workbook import named, proposed
 from tadlib.workbook.effects import EFFECTS
@@ -61,12 +61,12 @@ def answered(params):
     """What an untrained network says."""
     made = cells(params, "criterion =")
     windows = windows_of(made.data.scored, made.data, params)
-    found = answer(made.model, windows, texts=ideas.texts(made.data, made.data.competing, params))
+    found = predict(made.model, windows, texts=ideas.texts(made.data, made.data.competing, params))
     return found.segments_cw, found.scores
 
 
 def lost(params):
-    """The losses of the same answers to the same actions."""
+    """The losses of the same predictions to the same actions."""
     draw, padding = torch.Generator().manual_seed(0), torch.zeros(2, 4, dtype=torch.bool)
     targets = [Target(torch.rand(3, 2, generator=draw), torch.zeros(3, dtype=torch.int64)) for _ in range(2)]
     outputs = Outputs(torch.rand(2, 20, 2, generator=draw), torch.randn(2, 20, generator=draw))
@@ -80,12 +80,12 @@ def trained(params):
 
 
 def proposals_of(params):
-    """Proposals from the same answers of queries."""
+    """Proposals from the same predictions of queries."""
     data, draw = gather(params), torch.Generator().manual_seed(0)
     windows = windows_of(data.scored, data, params)
     cw = torch.rand(len(windows), 60, 2, generator=draw) * torch.tensor([1.0, 0.4])
-    answers = Answers(cw, torch.rand(len(windows), 60, generator=draw), None, [item.window for item in windows])
-    proposals = proposed.propose(answers, windows, params)
+    predictions = Predictions(cw, torch.rand(len(windows), 60, generator=draw), None, [item.window for item in windows])
+    proposals = proposed.propose(predictions, windows, params)
     return list(proposals.values()), list(without_names(data, proposals, params).values())
 
 

@@ -5,17 +5,16 @@ import inspect
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from tadlib.data.batches import Cut
+from tadlib.data.batches import WindowSettings
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.matching import detection_cost
 from tadlib.detector.network import ConditionalDETR
-from tadlib.detector.proposals import merge
+from tadlib.detector.proposals import to_proposals
 from tadlib.detector.training import Trainer
-from tadlib.ideas.head_training import Lesson
+from tadlib.ideas.head_training import HeadTraining, TrainableParts
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.segmentation import Segmentation
-from tadlib.ideas.semantics import Parts
-from tadlib.naming.fusion import best, fuse, select
+from tadlib.naming.fusion import fuse, select, to_detections
 from tadlib.naming.text import Wording
 from tadlib.workbook.params import Params, allowed
 from tadlib.workbook.recipes import RECIPES
@@ -187,11 +186,11 @@ def test_every_parameter_says_what_it_means_and_what_it_may_be(name):
     assert allowed(name)
 
 
-@pytest.mark.parametrize(
-    "told",
-    [Trainer, DetectionLoss, detection_cost, Cut, ConditionalDETR, Quality, Segmentation, merge, Wording, Parts, Lesson]
-    + [best, fuse, select],
-)
+LIKE_PARAMETERS = [Trainer, DetectionLoss, detection_cost, WindowSettings, ConditionalDETR, Quality, Segmentation]
+LIKE_PARAMETERS += [to_proposals, Wording, TrainableParts, HeadTraining, to_detections, fuse, select]
+
+
+@pytest.mark.parametrize("told", LIKE_PARAMETERS)
 def test_arguments_called_like_parameters_have_their_defaults(told):
     fields, same = Params.model_fields, inspect.signature(told).parameters
     ours = {name: given.default for name, given in same.items() if name in fields and given.default is not given.empty}

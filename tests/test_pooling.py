@@ -163,8 +163,8 @@ def test_more_steps_than_bins_are_refused():
 def test_a_video_is_named_by_its_best_eighth():
     features = torch.eye(6)[[0] * 14 + [1] * 2]
     classify = classifier(torch.eye(6)[:3])
-    assert classify.whole(features).tolist() == [1.0, 1.0, 0.0]
-    assert classify.whole(features[:1]).tolist() == [1.0, 0.0, 0.0]
+    assert classify.video_logits(features).tolist() == [1.0, 1.0, 0.0]
+    assert classify.video_logits(features[:1]).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_pooling_leaves_the_features_as_they_are():

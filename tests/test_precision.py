@@ -53,9 +53,9 @@ def test_half_precision_has_the_losses_of_full_precision_within_two_per_cent(dty
 
 def test_a_compiled_network_trains_the_same_parameters(monkeypatch):
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda answers, **_: compiled.append(answers) or answers)
+    monkeypatch.setattr(torch, "compile", lambda compute, **_: compiled.append(compute) or compute)
     model, _ = trained(compile=True)
-    assert compiled == [model.answers] and torch.equal(parameters(model), parameters(trained()[0]))
+    assert compiled == [model.compute] and torch.equal(parameters(model), parameters(trained()[0]))
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ from reference import soft_nms
 
 from tadlib import devices
 from tadlib.data.annotations import Video
-from tadlib.data.batches import Cut, WindowSet
+from tadlib.data.batches import WindowSet, WindowSettings
 from tadlib.data.windows import Window
 from tadlib.detector.losses import class_logits
-from tadlib.detector.proposals import Answers, answer, merge
+from tadlib.detector.proposals import Predictions, predict, to_proposals
 from tadlib.segments import pairwise_tiou
 
 TEXTS = torch.eye(3)
@@ -30,7 +30,7 @@ class Noise:
         return np.random.default_rng(seed).normal(size=(self.lengths[video_id], CHANNELS)).astype(np.float32)
 
 
-def window_set(cut: Cut, duration: float | None = None, fps: float = 10, **lengths: int) -> WindowSet:
+def window_set(cut: WindowSettings, duration: float | None = None, fps: float = 10, **lengths: int) -> WindowSet:
     """Videos with a stride of 5 frames: at 10 fps a snippet lasts half a second."""
     videos = [
         Video(name, duration if duration is not None else length * 5 / fps, fps, "test", ())
@@ -39,50 +39,50 @@ def window_set(cut: Cut, duration: float | None = None, fps: float = 10, **lengt
     return WindowSet(videos, Noise(lengths), 5, cut)
 
 
-def answers(windows: list[Window], segments_cw: list, scores: list) -> Answers:
-    return Answers(torch.tensor(segments_cw), torch.tensor(scores), None, windows)
+def predictions(windows: list[Window], segments_cw: list, scores: list) -> Predictions:
+    return Predictions(torch.tensor(segments_cw), torch.tensor(scores), None, windows)
 
 
 def test_fractions_of_a_window_become_seconds_of_the_video():
-    windows = window_set(Cut(length=8, overlap=0.5), v=16)  # 8 s
-    given = answers([Window("v", 4, 12)], [[[0.5, 0.25], [0.25, 0.5]]], [[0.9, 0.4]])
-    found = merge(given, windows, nms="none")["v"]
+    windows = window_set(WindowSettings(length=8, overlap=0.5), v=16)  # 8 s
+    given = predictions([Window("v", 4, 12)], [[[0.5, 0.25], [0.25, 0.5]]], [[0.9, 0.4]])
+    found = to_proposals(given, windows, nms="none")["v"]
     # snippets 7 to 9 and 4 to 8, of half a second each
     assert found.segments.tolist() == [[3.5, 4.5], [2.0, 4.0]]
     assert found.scores.tolist() == pytest.approx([0.9, 0.4])
 
 
 def test_a_frame_rate_with_fractions_is_kept():
-    windows = window_set(Cut(length=8), fps=29.97, v=8)
-    found = merge(answers([Window("v", 0, 8)], [[[0.5, 0.5]]], [[0.9]]), windows)["v"]
+    windows = window_set(WindowSettings(length=8), fps=29.97, v=8)
+    found = to_proposals(predictions([Window("v", 0, 8)], [[[0.5, 0.5]]], [[0.9]]), windows)["v"]
     assert found.segments[0].tolist() == pytest.approx([2 * 5 / 29.97, 6 * 5 / 29.97])
 
 
 def test_rescaled_windows_give_seconds_of_the_unscaled_video():
-    windows = window_set(Cut(length=0, rescale=100), v=16)
+    windows = window_set(WindowSettings(length=0, rescale=100), v=16)
     assert windows[0].features.shape == (100, CHANNELS)
-    found = merge(answers([windows[0].window], [[[0.5, 0.5]]], [[0.9]]), windows)["v"]
+    found = to_proposals(predictions([windows[0].window], [[[0.5, 0.5]]], [[0.9]]), windows)["v"]
     assert found.segments.tolist() == [[2.0, 6.0]]
 
 
 def test_what_sticks_out_of_the_video_is_cut_off():
-    windows = window_set(Cut(length=8), duration=3.9, v=8)  # the last snippet is not whole
-    found = merge(answers([Window("v", 0, 8)], [[[0.0, 0.5], [1.0, 0.5]]], [[0.9, 0.8]]), windows)["v"]
+    windows = window_set(WindowSettings(length=8), duration=3.9, v=8)  # the last snippet is not whole
+    found = to_proposals(predictions([Window("v", 0, 8)], [[[0.0, 0.5], [1.0, 0.5]]], [[0.9, 0.8]]), windows)["v"]
     assert found.segments[0].tolist() == [0.0, 1.0]
     assert found.segments[1].tolist() == pytest.approx([3.0, 3.9])
 
 
 def test_what_lies_outside_the_video_is_no_proposal():
-    windows = window_set(Cut(length=8), duration=2, v=8)  # shorter than its features
-    given = answers([Window("v", 0, 8)], [[[0.9, 0.1], [0.25, 0.2], [0.3, 0.0]]], [[0.9, 0.8, 0.7]])
-    found = merge(given, windows)["v"]
+    windows = window_set(WindowSettings(length=8), duration=2, v=8)  # shorter than its features
+    given = predictions([Window("v", 0, 8)], [[[0.9, 0.1], [0.25, 0.2], [0.3, 0.0]]], [[0.9, 0.8, 0.7]])
+    found = to_proposals(given, windows)["v"]
     assert found.scores.tolist() == pytest.approx([0.8])
 
 
 @pytest.mark.parametrize("nms", ["none", "soft", "hard"])
 def test_proposals_lie_inside_the_video_best_first_and_hard_ones_apart(nms):
-    windows = window_set(Cut(length=8, overlap=0.5), duration=9.7, v=20)
-    found = merge(answer(network(queries=30), windows), windows, nms=nms, nms_tiou=0.3)["v"]
+    windows = window_set(WindowSettings(length=8, overlap=0.5), duration=9.7, v=20)
+    found = to_proposals(predict(network(queries=30), windows), windows, nms=nms, nms_tiou=0.3)["v"]
     start, end = found.segments.unbind(-1)
     assert len(start) > 1 and start.min() >= 0 and end.max() <= 9.7 and (end > start).all()
     assert (found.scores.diff() <= 0).all()
@@ -92,38 +92,38 @@ def test_proposals_lie_inside_the_video_best_first_and_hard_ones_apart(nms):
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75, 0.9])
 @pytest.mark.parametrize("length", [1, 4, 7, 8, 19, 20, 21, 0])
 def test_no_answer_becomes_two_proposals_under_any_overlap(length, overlap):
-    windows = window_set(Cut(length=length, overlap=overlap), v=20)
+    windows = window_set(WindowSettings(length=length, overlap=overlap), v=20)
     number, queries = len(windows), 3
     marks = torch.arange(number * queries).reshape(number, queries) / (number * queries)  # a score for each answer
-    given = Answers(torch.full((number, queries, 2), 0.5), marks, None, [item.window for item in windows])
-    found = merge(given, windows, nms="none", top_k=1000)["v"]
+    given = Predictions(torch.full((number, queries, 2), 0.5), marks, None, [item.window for item in windows])
+    found = to_proposals(given, windows, nms="none", top_k=1000)["v"]
     assert len(found.scores) == number * queries
     assert torch.equal(found.scores.sort().values, marks.flatten())
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
 def test_hard_nms_leaves_no_doubles_of_overlapping_windows(overlap):
-    windows = window_set(Cut(length=8, overlap=overlap), v=20)
+    windows = window_set(WindowSettings(length=8, overlap=overlap), v=20)
     places = [item.window for item in windows]
     # every window sees the stretch of snippets 9 to 11, wherever in the window that is
     segments_cw = [[[(10 - window.first) / 8, 2 / 8]] for window in places]
-    found = merge(answers(places, segments_cw, [[0.5]] * len(places)), windows, nms="hard")["v"]
+    found = to_proposals(predictions(places, segments_cw, [[0.5]] * len(places)), windows, nms="hard")["v"]
     assert found.segments.tolist() == [[4.5, 5.5]]
 
 
 def test_soft_nms_lowers_the_double_and_spares_the_rest():
-    windows = window_set(Cut(length=8), v=8)
-    given = answers([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.5]])
-    found = merge(given, windows, nms="soft", nms_tiou=0.5)["v"]
+    windows = window_set(WindowSettings(length=8), v=8)
+    given = predictions([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.5]])
+    found = to_proposals(given, windows, nms="soft", nms_tiou=0.5)["v"]
     assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.8 * 0.135335], abs=1e-5)  # exp(-1 / 0.5)
     assert found.segments.tolist() == [[0.5, 1.5], [2.5, 3.5], [0.5, 1.5]]
 
 
 def test_merging_leaves_the_answers_alone():
-    windows = window_set(Cut(length=8, overlap=0.5), v=20)
-    given = answer(network(queries=30), windows)
+    windows = window_set(WindowSettings(length=8, overlap=0.5), v=20)
+    given = predict(network(queries=30), windows)
     segments_cw, scores = given.segments_cw.clone(), given.scores.clone()
-    first, second = merge(given, windows)["v"], merge(given, windows)["v"]
+    first, second = to_proposals(given, windows)["v"], to_proposals(given, windows)["v"]
     assert torch.equal(given.segments_cw, segments_cw) and torch.equal(given.scores, scores)
     assert torch.equal(first.segments, second.segments) and torch.equal(first.scores, second.scores)
 
@@ -131,9 +131,9 @@ def test_merging_leaves_the_answers_alone():
 @pytest.mark.parametrize("nms", ["none", "soft", "hard"])
 @pytest.mark.parametrize("top_k", [1, 3, 1000])
 def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(nms, top_k):
-    windows = window_set(Cut(length=8, overlap=0.5), v=20)
-    given = answer(network(queries=30), windows)
-    few, all_ = (merge(given, windows, nms=nms, top_k=number)["v"].scores for number in (top_k, 1000))
+    windows = window_set(WindowSettings(length=8, overlap=0.5), v=20)
+    given = predict(network(queries=30), windows)
+    few, all_ = (to_proposals(given, windows, nms=nms, top_k=number)["v"].scores for number in (top_k, 1000))
     assert len(few) == min(top_k * len(windows), len(all_))
     assert few[0] == all_[0] == given.scores.max()
     if nms == "none" or top_k == 1000:
@@ -141,23 +141,26 @@ def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(nms, top_k):
 
 
 def test_one_proposal_may_be_kept_of_each_window_of_several_videos():
-    windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3, c=9)
-    found = merge(answer(network(), windows), windows, top_k=1)
+    windows = window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3, c=9)
+    found = to_proposals(predict(network(), windows), windows, top_k=1)
     assert {name: len(proposals.scores) for name, proposals in found.items()} == {"a": 4, "b": 1, "c": 2}
 
 
 def test_the_other_videos_do_not_matter():
-    together, alone = window_set(Cut(length=8, overlap=0.5), a=20, b=3), window_set(Cut(length=8, overlap=0.5), a=20)
+    together, alone = (
+        window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3),
+        window_set(WindowSettings(length=8, overlap=0.5), a=20),
+    )
     model = network()
-    among, single = (merge(answer(model, windows), windows)["a"] for windows in (together, alone))
+    among, single = (to_proposals(predict(model, windows), windows)["a"] for windows in (together, alone))
     torch.testing.assert_close(among.segments, single.segments, atol=1e-4, rtol=0)
     torch.testing.assert_close(among.scores, single.scores, atol=1e-5, rtol=0)
 
 
 def test_batch_size_does_not_matter():
-    windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3, c=1)
+    windows = window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3, c=1)
     model = network(embedding_dim=3, conv_layers=1)
-    one, many = (answer(model, windows, batch_size=size, texts=TEXTS) for size in (1, 100))
+    one, many = (predict(model, windows, batch_size=size, texts=TEXTS) for size in (1, 100))
     assert one.windows == many.windows
     assert sorted(map(str, one.windows)) == sorted(str(item.window) for item in windows)
     assert one.segments_cw.shape == (6, 5, 2) and one.scores.shape == (6, 5)
@@ -166,9 +169,9 @@ def test_batch_size_does_not_matter():
 
 
 def test_answers_belong_to_their_windows():
-    windows = window_set(Cut(length=8, overlap=0.5), a=20, b=3)
+    windows = window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3)
     model = network().eval()
-    found = answer(model, windows)
+    found = predict(model, windows)
     features = {item.window: item.features for item in windows}
     for window, scores in zip(found.windows, found.scores, strict=True):
         x = features[window][None]
@@ -177,9 +180,9 @@ def test_answers_belong_to_their_windows():
 
 
 def test_a_detector_that_classifies_with_text_is_ranked_by_the_surest_class_of_its_loss():
-    windows = window_set(Cut(length=8, overlap=0.5), v=20)
+    windows = window_set(WindowSettings(length=8, overlap=0.5), v=20)
     model = network(embedding_dim=3).eval()
-    found = answer(model, windows, texts=TEXTS)
+    found = predict(model, windows, texts=TEXTS)
     features = {item.window: item.features for item in windows}
     for window, scores in zip(found.windows, found.scores, strict=True):
         x = features[window][None]
@@ -188,73 +191,73 @@ def test_a_detector_that_classifies_with_text_is_ranked_by_the_surest_class_of_i
 
 
 def test_embeddings_stay_with_their_proposals():
-    windows = window_set(Cut(length=8, overlap=0.5), v=20)
-    given = answer(network(embedding_dim=3), windows, texts=TEXTS)
+    windows = window_set(WindowSettings(length=8, overlap=0.5), v=20)
+    given = predict(network(embedding_dim=3), windows, texts=TEXTS)
     given = given._replace(scores=torch.rand_like(given.scores))  # no two alike
-    found = merge(given, windows, nms="none", top_k=2)["v"]
+    found = to_proposals(given, windows, nms="none", top_k=2)["v"]
     assert found.embeddings.shape == (2 * 4, 3)
     for score, embedding in zip(found.scores, found.embeddings, strict=True):
         assert torch.equal(given.embeddings[given.scores == score][0], embedding)
 
 
 def test_dropout_is_off_when_answering():
-    windows = window_set(Cut(length=8), v=8)
+    windows = window_set(WindowSettings(length=8), v=8)
     model = network(dropout=0.5).train()
-    assert torch.equal(answer(model, windows).scores, answer(model, windows).scores)
+    assert torch.equal(predict(model, windows).scores, predict(model, windows).scores)
 
 
 def test_answers_in_bfloat16_are_full_precision_and_close():
-    windows = window_set(Cut(length=8), v=8)
+    windows = window_set(WindowSettings(length=8), v=8)
     model = network(embedding_dim=3)
-    whole, model.dtype = answer(model, windows, texts=TEXTS), torch.bfloat16
-    half = answer(model, windows, texts=TEXTS)
+    whole, model.dtype = predict(model, windows, texts=TEXTS), torch.bfloat16
+    half = predict(model, windows, texts=TEXTS)
     assert {half.segments_cw.dtype, half.scores.dtype, half.embeddings.dtype} == {torch.float32}
     torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)
 
 
 def test_one_snippet_and_one_query_give_one_proposal():
-    windows = window_set(Cut(length=8), v=1)
-    found = merge(answer(network(queries=1), windows), windows)["v"]
+    windows = window_set(WindowSettings(length=8), v=1)
+    found = to_proposals(predict(network(queries=1), windows), windows)["v"]
     assert found.segments.shape == (1, 2) and found.segments.max() <= 0.5
 
 
 def test_answers_below_the_threshold_are_dropped_before_overlaps_are_thinned():
-    windows = window_set(Cut(length=8), v=8)
-    given = answers([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.1]])
-    assert merge(given, windows, nms="soft", filter_threshold=0.5)["v"].scores.tolist() == pytest.approx(
+    windows = window_set(WindowSettings(length=8), v=8)
+    given = predictions([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.1]])
+    assert to_proposals(given, windows, nms="soft", filter_threshold=0.5)["v"].scores.tolist() == pytest.approx(
         [0.9, 0.8 * 0.1353353]
     )
-    assert len(merge(given, windows, nms="none", filter_threshold=0.95)["v"].scores) == 0
+    assert len(to_proposals(given, windows, nms="none", filter_threshold=0.95)["v"].scores) == 0
 
 
 @pytest.mark.parametrize("nms", ["none", "soft", "hard"])
 def test_videos_are_thinned_together_as_each_alone(nms):
     lengths = {"a": 40, "b": 3, "c": 9}
-    windows = window_set(Cut(length=8, overlap=0.5), **lengths)
-    given = answer(network(queries=30), windows)
-    together = merge(given, windows, nms=nms)
+    windows = window_set(WindowSettings(length=8, overlap=0.5), **lengths)
+    given = predict(network(queries=30), windows)
+    together = to_proposals(given, windows, nms=nms)
     for name, found in together.items():
         own = [place for place, window in enumerate(given.windows) if window.video_id == name]
-        rows = Answers(given.segments_cw[own], given.scores[own], None, [given.windows[place] for place in own])
-        alone = merge(rows, windows, nms=nms)[name]
+        rows = Predictions(given.segments_cw[own], given.scores[own], None, [given.windows[place] for place in own])
+        alone = to_proposals(rows, windows, nms=nms)[name]
         torch.testing.assert_close(found.segments, alone.segments, rtol=0, atol=0)
         torch.testing.assert_close(found.scores, alone.scores, rtol=0, atol=1e-7)
 
 
 def test_soft_nms_of_all_videos_gives_what_one_loop_for_each_gives():
-    windows = window_set(Cut(length=8, overlap=0.5), a=40, b=12)
-    given = answer(network(queries=30), windows)
-    for name, found in merge(given, windows, nms="soft", top_k=1000).items():
-        plain = merge(given, windows, nms="none", top_k=1000)[name]
+    windows = window_set(WindowSettings(length=8, overlap=0.5), a=40, b=12)
+    given = predict(network(queries=30), windows)
+    for name, found in to_proposals(given, windows, nms="soft", top_k=1000).items():
+        plain = to_proposals(given, windows, nms="none", top_k=1000)[name]
         scores = soft_nms(plain.segments, plain.scores)
         torch.testing.assert_close(found.scores, scores.sort(descending=True).values, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("length", [128, 0])
 def test_a_video_of_three_hours_is_answered_to_its_end(length):
-    windows = window_set(Cut(length=length, overlap=0.25), a=21_600)  # half a second each
+    windows = window_set(WindowSettings(length=length, overlap=0.25), a=21_600)  # half a second each
     before = devices.peak_memory(CPU)
-    found = merge(answer(network(decoder_layers=1), windows), windows, nms="soft")["a"]
+    found = to_proposals(predict(network(decoder_layers=1), windows), windows, nms="soft")["a"]
     assert devices.peak_memory(CPU) - before < 1000  # who looks at whom would be 21,600 squared numbers a head
     assert len(found.scores) == 5 * len(windows) and found.scores.isfinite().all()
     assert windows[len(windows) - 1].window.stop == 21_600 and found.segments.max() <= 10_800

@@ -10,7 +10,7 @@ from notebook import run_cells
 
 from tadlib import ideas
 from tadlib.data.demo import timelines
-from tadlib.detector.proposals import answer
+from tadlib.detector.proposals import predict
 from tadlib.workbook import named, plans, proposed, results, stages, variants
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
@@ -187,7 +187,7 @@ def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch)
         if key not in trained:
             trained[key] = run_cells("train", "trainer.epochs()", **params.model_dump()).model
         windows = proposed.windows_of(data.scored, data, params)
-        answered = answer(trained[key], windows, texts=ideas.texts(data, data.competing, params))
+        answered = predict(trained[key], windows, texts=ideas.texts(data, data.competing, params))
         proposals = proposed.propose(answered, windows, params)
         detections = named.name(data, proposals, params)
         table = results.compare(data, detections, params)

@@ -22,7 +22,7 @@ def test_a_folder_with_features_and_text_features_is_a_data_set(tmp_path):
     assert (data.classes.seen, data.classes.unseen) == (("clap", "jump", "run"), ("wave",))
     assert [video.id for video in data.test_videos] == ["v7"]
     assert data.similarity(data.test_videos[0], data.classes.unseen).shape == (50, 1)
-    np.testing.assert_array_equal(data.text(["jump"])[0], np.eye(16, dtype=np.float32)[1])
+    np.testing.assert_array_equal(data.class_embeddings(["jump"])[0], np.eye(16, dtype=np.float32)[1])
 
 
 def test_features_and_text_features_may_lie_elsewhere(tmp_path):
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_written_is_only_read(tmp_path, monkeypatch):
     before = sorted(folder.rglob("*"))
     monkeypatch.setattr(datasets.os, "access", lambda path, mode: False)
     data = gather(params(folder, features="simulate"))
-    data.text(["wave"])
+    data.class_embeddings(["wave"])
     assert sorted(folder.rglob("*")) == before
     assert data.store.folder.parents[1] == tmp_path / "made" / "own"
 
@@ -112,7 +112,7 @@ def test_videos_are_encoded_with_the_precision_asked_for_and_broken_ones_skipped
     data = gather(params(folder, **given))
     assert list(data.broken) == ["v6"] and "v6.mp4 (0 bytes)" in data.broken["v6"]
     assert data.store.read("v0").shape == (7, 128) and data.encoder.dtype == torch.bfloat16
-    assert data.text(["wave"]).shape == (1, 128)
+    assert data.class_embeddings(["wave"]).shape == (1, 128)
 
 
 def test_videos_that_are_gone_are_named_and_then_left_out_by_choice(tmp_path):

@@ -230,9 +230,9 @@ def test_an_edit_of_the_same_length_at_the_same_time_changes_the_stages_that_rea
 
 def test_text_vectors_that_changed_are_embedded_anew(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
-    before = gather(params(folder)).text(["jump"]).clone()
+    before = gather(params(folder)).class_embeddings(["jump"]).clone()
     np.savez(folder / "text_features.npz", **{name: np.eye(16)[place + 5] for place, name in enumerate(CLASSES)})
-    assert not torch.equal(gather(params(folder)).text(["jump"]), before)
+    assert not torch.equal(gather(params(folder)).class_embeddings(["jump"]), before)
 
 
 def test_descriptions_that_changed_are_embedded_anew(tmp_path, filmed):
@@ -242,5 +242,5 @@ def test_descriptions_that_changed_are_embedded_anew(tmp_path, filmed):
     for what in ("people", "horses"):
         texts = {label: {"Elaboration": {"Description": f"{what} {label}"}} for label in CLASSES}
         said.write_text(json.dumps(texts))
-        found.append(gather(asked).text(["jump"]))
+        found.append(gather(asked).class_embeddings(["jump"]))
     assert not torch.equal(*found)

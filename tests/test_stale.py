@@ -10,7 +10,7 @@ import torch
 from notebook import run_cells
 from standins import CLASSES, dataset, params, with_features
 
-from tadlib.detector.proposals import answer
+from tadlib.detector.proposals import predict
 from tadlib.files import read_json, write_json
 from tadlib.naming.fusion import write_detections
 from tadlib.workbook import detectors, named, proposed, runs
@@ -64,7 +64,7 @@ def name(home, run):
     data, given, run = at("classify", home, run)
     model = detectors.load_detector(data, given, run)
     windows = windows_of(data.scored, data, given)
-    proposals = proposed.propose(answer(model, windows), windows, given)
+    proposals = proposed.propose(predict(model, windows), windows, given)
     detectors.save_proposals(run.target("proposals.parquet"), proposals)
     write_detections(run.target("detections.json"), named.name(data, proposals, given))
     return run.finish()

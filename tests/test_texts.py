@@ -144,7 +144,9 @@ def test_our_descriptions_are_not_those_others_published(shared_data):
 def test_dot_products_take_the_mean_of_texts_as_long_as_they_are():
     vectors = {"a": [3.0, 0.0], "b": [0.0, 4.0], "c": [0.0, 5.0]}
     encoder = table_encoder("t", {word: torch.tensor(vector).numpy() for word, vector in vectors.items()})
-    steps = text.Steps(encoder.texts(["a", "b", "c", "a"]).reshape(2, 2, 2), torch.tensor([[False] * 2, [False, True]]))
+    steps = text.TextEmbeddings(
+        encoder.texts(["a", "b", "c", "a"]).reshape(2, 2, 2), torch.tensor([[False] * 2, [False, True]])
+    )
     assert text.raw_embeddings(steps).tolist() == [[1.5, 2.0], [0.0, 5.0]]
 
 
@@ -158,7 +160,7 @@ def test_embeddings_of_classes_equal_those_of_a_plain_loop(encoder, style):
 
 
 def test_steps_keep_their_order_and_their_padding(encoder, own):
-    steps = text.step_embeddings(encoder, ["wave", "HighJump"], Wording("subactions", descriptions=own))
+    steps = text.text_embeddings(encoder, ["wave", "HighJump"], Wording("subactions", descriptions=own))
     assert steps.padding.tolist() == [[False, True, True], [False, False, False]]
     torch.testing.assert_close(steps.embeddings[1], encoder.texts(["run up", "take off", "land"]))
     assert steps.embeddings[0, 1:].count_nonzero() == 0

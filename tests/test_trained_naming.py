@@ -12,7 +12,7 @@ from tadlib import ideas
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas import mask, rejection
 from tadlib.ideas.text_queries import Matching
-from tadlib.ideas.trained_naming import between, examples, said, trained
+from tadlib.ideas.trained_naming import between, class_texts, examples, trained
 from tadlib.ideas.transfer import transferred
 from tadlib.naming import grouping
 from tadlib.naming.similarity import cosine
@@ -83,14 +83,14 @@ def test_what_is_trained_is_kept_and_features_and_texts_stay_as_they_are(tmp_pat
     files = {path: path.read_bytes() for path in (folder / "features").iterdir()}
     given = params(folder, head="mlp", head_epochs=3, head_lr=0.01, background="learned", pooling="matching_learned")
     data = gather(given)
-    before = data.text(["clap", "wave"])
+    before = data.class_embeddings(["clap", "wave"])
     weights = {name: tensor.clone() for name, tensor in data.encoder.model.state_dict().items()}
     first = learned(data, given)
     (kept,) = (data.benchmark.cache / "heads").iterdir()
     written = kept.stat().st_mtime_ns
     assert states_alike(first, learned(data, given)) and kept.stat().st_mtime_ns == written
     assert files == {path: path.read_bytes() for path in (folder / "features").iterdir()}
-    assert torch.equal(before, data.text(["clap", "wave"]))
+    assert torch.equal(before, data.class_embeddings(["clap", "wave"]))
     assert all(torch.equal(weights[name], tensor) for name, tensor in data.encoder.model.state_dict().items())
     assert learned(data, params(folder)) is None
 
@@ -161,7 +161,7 @@ def test_what_is_rejected_is_measured_against_snippets_in_which_nothing_happens(
     for each, spans in ((data, [kept[:2], kept[2:]]), (pure, [kept[:2]])):
         outside = rejection.outside(50, torch.tensor(spans) * 25 / 8)
         features = torch.cat([torch.from_numpy(data.store.read(f"v{n}").astype(np.float32))[outside] for n in range(3)])
-        logits = cosine(features, data.text(["wave"]), float(np.exp(data.encoder.logit_scale)))
+        logits = cosine(features, data.class_embeddings(["wave"]), float(np.exp(data.encoder.logit_scale)))
         torch.testing.assert_close(usual(each, given[0]).mean, logits.mean(0))
     nowhere = params(mixed, reject="video")
     with pytest.raises(ValueError, match="nothing unseen in them: pass -p reject none"):
@@ -228,7 +228,7 @@ def test_a_trained_head_changes_how_segments_are_named(folder):
     data = gather(given)
     head, found = learned(data, given), seen(data, given)
     with torch.no_grad():
-        logits = head.logits(found.bins, said(data, data.classes.seen).steps, 1.0)
+        logits = head.logits(found.bins, class_texts(data, data.classes.seen).steps, 1.0)
     assert torch.equal(logits.argmax(dim=1), found.labels)
     np.testing.assert_array_equal(found.labels, [0, 1, 2, 3])
 
@@ -257,7 +257,7 @@ def test_mask_weighted_pooling_weighs_bins_by_their_probability(folder):
     for row, segment in zip(found, bins, strict=True):
         weights = [float(own(each[None]).sigmoid()) for each in segment]
         mean = sum(w * each for w, each in zip(weights, segment, strict=True)) / sum(weights)
-        torch.testing.assert_close(row[None], cosine(mean[None], data.text(data.competing), float(factor)))
+        torch.testing.assert_close(row[None], cosine(mean[None], data.class_embeddings(data.competing), float(factor)))
     assert max(weights) > 1.5 * min(weights)
 
 
@@ -267,7 +267,9 @@ def test_matching_is_the_same_in_a_run_as_by_itself(folder):
     video = data.test_videos[0]
     found = ideas.classify(data, given)(video, SEGMENTS)
     bins = roi_align(torch.from_numpy(data.store.read(video.id).astype(np.float32)), SEGMENTS * 25 / 8, 16)
-    alone = Matching("matching_fixed")(bins, data.text(data.competing), float(np.exp(data.encoder.logit_scale)))
+    alone = Matching("matching_fixed")(
+        bins, data.class_embeddings(data.competing), float(np.exp(data.encoder.logit_scale))
+    )
     torch.testing.assert_close(found, alone)
 
 

@@ -26,7 +26,7 @@ from tadlib.detector.averages import EMA_DECAY, Average
 from tadlib.detector.layers import place_in_window, sine_embedding
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
-from tadlib.detector.proposals import answer, merge
+from tadlib.detector.proposals import predict, to_proposals
 from tadlib.detector.training import NonFiniteLoss, Trainer, fit
 from tadlib.evaluation.metrics import mean_average_precision
 from tadlib.ideas.episodes import each_batch
@@ -50,11 +50,11 @@ def test_two_windows_are_learned_by_heart_in_140_steps():
     assert len(history) == 140
     assert history[-1]["loss"] < history[0]["loss"] / 4
     assert history[-1]["matched_tiou"] > 0.95
-    answers = answer(model, found_in)
-    best, others = answers.scores.topk(2, dim=1).values.T
+    predictions = predict(model, found_in)
+    best, others = predictions.scores.topk(2, dim=1).values.T
     assert best.min() > 0.7 > 0.1 > others.max()
     tious = (0.5, 0.6, 0.7, 0.8, 0.9)
-    found = mean_average_precision(list(found_in._videos.values()), merge(answers, found_in), None, tious)
+    found = mean_average_precision(list(found_in._videos.values()), to_proposals(predictions, found_in), None, tious)
     assert set(found.values()) == {1.0}
 
 
@@ -69,7 +69,7 @@ def test_a_single_query_becomes_sure():
     found_in = windows(((2, 6),), ((5, 13),))
     model = network(width=32, queries=1, dropout=0.0)
     fit(model, found_in, epochs=140, batch_size=2, lr=2e-3)
-    assert answer(model, found_in).scores.min() > 0.8
+    assert predict(model, found_in).scores.min() > 0.8
 
 
 def test_a_network_that_was_trained_already_starts_again_from_its_first_weights():
@@ -129,12 +129,12 @@ def test_convolutions_and_a_text_head_learn_too():
     model = network(width=32, dropout=0.0, conv_layers=1, embedding_dim=4)
     history = fit(model, found_in, epochs=100, batch_size=2, lr=2e-3, lr_backbone=1e-3, texts=texts)
     assert history[-1]["loss"] < history[0]["loss"] / 5
-    answers = answer(model, found_in, texts=texts)
-    best, others = answers.scores.topk(2, dim=1).values.T
+    predictions = predict(model, found_in, texts=texts)
+    best, others = predictions.scores.topk(2, dim=1).values.T
     assert best.min() > 0.5 > others.max()  # what training told apart
     for place in range(2):
-        best = answers.scores[place].argmax()
-        assert (texts @ answers.embeddings[place, best]).argmax() == place
+        best = predictions.scores[place].argmax()
+        assert (texts @ predictions.embeddings[place, best]).argmax() == place
 
 
 def test_the_seed_alone_says_which_numbers_there_are(tmp_path):

@@ -10,7 +10,7 @@ from notebook import run_cells
 from standins import SIMULATED_CLASSES, SMALL
 
 from tadlib import ideas
-from tadlib.detector.proposals import answer
+from tadlib.detector.proposals import predict
 from tadlib.evaluation import metrics
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
@@ -101,9 +101,9 @@ def test_a_detector_is_asked_in_windows_as_in_the_test_and_with_the_texts_of_see
     scored, proposals, _ = evaluated.evaluated(made.data, params, made.run)
     assert scored.competing == made.data.classes.seen
     windows = scored.test_windows(window=32, overlap=0.5)
-    answers = answer(made.model, windows, texts=ideas.texts(scored, scored.classes.seen, params))
-    assert answers.embeddings is not None
-    mine = proposed.propose(answers, windows, params)
+    predictions = predict(made.model, windows, texts=ideas.texts(scored, scored.classes.seen, params))
+    assert predictions.embeddings is not None
+    mine = proposed.propose(predictions, windows, params)
     assert all(torch.equal(mine[name].segments, found.segments) for name, found in proposals.items())
 
 

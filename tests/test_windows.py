@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tadlib.data.annotations import Action, Video
-from tadlib.data.batches import Cut, Extras, Shelf, WindowSet
+from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowSettings
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
@@ -87,7 +87,7 @@ def test_an_action_shorter_than_a_snippet_is_pooled_from_where_it_lies():
 
 def windows(negatives=0.0, **cut):
     video = Video("v", 100.0, 8.0, "val", (Action(2, 6, "a"), Action(11, 19, "a")))
-    return WindowSet([video], Ramp(100), 8, Cut(length=10, overlap=0.0, **cut), None, True, negatives)
+    return WindowSet([video], Ramp(100), 8, WindowSettings(length=10, overlap=0.0, **cut), None, True, negatives)
 
 
 @pytest.mark.parametrize(("negatives", "empty"), [(0.0, 0), (0.5, 2), (0.6, 3), (0.95, 8)])
@@ -109,14 +109,14 @@ def test_an_impossible_share_is_refused():
 def test_the_integrity_of_a_cut_is_used():
     assert len(windows(integrity=1.0)) == 2
     video = Video("v", 100.0, 8.0, "val", (Action(7, 11, "a"),))
-    cuts = [Cut(10, 0.0, 0, integrity) for integrity in (0.75, 0.8)]
+    cuts = [WindowSettings(10, 0.0, 0, integrity) for integrity in (0.75, 0.8)]
     assert [len(WindowSet([video], Ramp(100), 8, cut, None, True)) for cut in cuts] == [1, 0]
 
 
 @pytest.mark.parametrize("length", [7, 50, 100, 278, 1000])
 def test_a_whole_video_is_resampled_linearly(length):
     video = Video("v", 100.0, 8.0, "val", (Action(25, 75, "a"),))
-    (item,) = WindowSet([video], Ramp(100), 8, Cut(length=0, rescale=length))
+    (item,) = WindowSet([video], Ramp(100), 8, WindowSettings(length=0, rescale=length))
     middles = ((np.arange(length) + 0.5) * 100 / length - 0.5).clip(0, 99)  # on the old axis
     assert item.features.shape == (length, 4)
     torch.testing.assert_close(item.features[:, 0], torch.from_numpy(middles).float(), rtol=0, atol=1e-4)
@@ -125,7 +125,7 @@ def test_a_whole_video_is_resampled_linearly(length):
 
 def test_features_are_kept_up_to_a_number_of_bytes():
     store = Ramp(100)  # 1600 bytes a video
-    shelf = Shelf(store, limit=4000)
+    shelf = FeatureCache(store, limit=4000)
     for name in ("a", "b", "a", "c", "a", "b"):
         shelf.read(name)
     assert store.reads == ["a", "b", "c", "b"]
@@ -139,10 +139,10 @@ def test_memory_mapped_features_cost_no_memory(dtype, tmp_path, monkeypatch):
     monkeypatch.setattr(
         np, "load", lambda path, load=np.load, **words: (reads.append(path.stem), load(path, **words))[1]
     )
-    shelf = Shelf(store, limit=10)
+    shelf = FeatureCache(store, limit=10)
     assert [shelf.read(name)[99, 3] for name in ("a", "b", "a")] == [399.0] * 3
     assert reads == ["a", "b"]
-    (item,) = WindowSet([Video("a", 100.0, 8.0, "val", ())], store, 8, Cut(length=100))
+    (item,) = WindowSet([Video("a", 100.0, 8.0, "val", ())], store, 8, WindowSettings(length=100))
     assert item.features.dtype == torch.float32 and item.features[99].tolist() == [396.0, 397.0, 398.0, 399.0]
 
 
@@ -151,7 +151,7 @@ def test_a_copy_of_memory_mapped_features_does_cost_memory(tmp_path):
     store = Ramp(100)
     copied = np.load(tmp_path / "v.npy", mmap_mode="r").astype(np.float32)
     store.read = lambda name: (store.reads.append(name), copied)[1]
-    shelf = Shelf(store, limit=10)
+    shelf = FeatureCache(store, limit=10)
     for name in ("a", "b", "a"):
         shelf.read(name)
     assert store.reads == ["a", "b", "a"]
@@ -160,7 +160,9 @@ def test_a_copy_of_memory_mapped_features_does_cost_memory(tmp_path):
 def extra(**words):
     """Windows of 10 of 100 snippets of a second, with an action of class x from 12 to 18 s."""
     video = Video("v", 100.0, 8.0, "val", (Action(12.0, 18.0, "x"),))
-    return WindowSet([video], Ramp(100), 8, Cut(length=10, overlap=0.0), None, True, extras=Extras(**words))
+    return WindowSet(
+        [video], Ramp(100), 8, WindowSettings(length=10, overlap=0.0), None, True, extras=TrainingExtras(**words)
+    )
 
 
 def test_without_extras_targets_hold_none():
@@ -181,8 +183,8 @@ def test_what_is_ignored_is_cut_to_the_window():
 
 def test_windows_without_actions_keep_clear_of_what_is_occupied():
     video = Video("v", 100.0, 8.0, "val", (Action(12.0, 18.0, "x"),))
-    extras = Extras(occupied={"v": (*video.actions, Action(35.0, 45.0, "y"), Action(59.99, 70.0, "z"))})
-    found = WindowSet([video], Ramp(100), 8, Cut(length=10, overlap=0.0), None, True, 0.95, extras)
+    extras = TrainingExtras(occupied={"v": (*video.actions, Action(35.0, 45.0, "y"), Action(59.99, 70.0, "z"))})
+    found = WindowSet([video], Ramp(100), 8, WindowSettings(length=10, overlap=0.0), None, True, 0.95, extras)
     assert [item.window.first for item in found] == [
         0,
         10,
@@ -203,7 +205,7 @@ def test_jitter_moves_windows_by_half_a_step_and_their_actions_with_them():
         firsts.add(window.first)
         inside = min(18, window.stop) - max(12, window.first)
         assert len(target.segments_cw) == (inside >= 0.75 * 6)
-        assert batch.features[0, 0, 0] == jittered._shelf.read("v")[window.first, 0]
+        assert batch.features[0, 0, 0] == jittered._cache.read("v")[window.first, 0]
         if len(target.segments_cw):
             assert target.segments_cw[0, 1].item() == pytest.approx(inside / 10)
     assert min(firsts) >= 5 and max(firsts) <= 15 and len(firsts) > 5

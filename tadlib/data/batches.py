@@ -63,7 +63,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cut:
+class WindowSettings:
     """How videos are cut: window length (0 = whole video), overlap, length to resample whole videos to (0 = not).
 
     An action belongs to a window that holds at least `integrity` of it.
@@ -76,7 +76,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Extras:
+class TrainingExtras:
     """What training may want beside windows and actions, all off.
 
     `names` are the classes of `Target.named`; `ignored` the actions of each video that count neither way; `occupied`
@@ -90,7 +90,7 @@ class Extras:
     jitter: bool = False
 
 
-class Shelf:
+class FeatureCache:
     """Features read from a store, kept up to a number of bytes; those that lie memory-mapped on disk cost nothing."""
 
     def __init__(self, store: Store, limit: int = 2**30) -> None:
@@ -128,20 +128,20 @@ class WindowSet(Sequence[Item]):
         videos: Sequence[Video],
         store: Store,
         stride: int,
-        cut: Cut,
+        cut: WindowSettings,
         classes: Sequence[str] | None = None,
         only_with_actions: bool = False,
         negatives: float = 0.0,
-        extras: Extras = Extras(),
+        extras: TrainingExtras = TrainingExtras(),
     ) -> None:
         self.cut, self.classes, self.extras = cut, classes, extras
         self._videos = {video.id: video for video in videos}
         self.grids = {video.id: Grid(video.fps, stride) for video in videos}
         self.durations = {video.id: video.duration for video in videos}
-        self._shelf = Shelf(store)
+        self._cache = FeatureCache(store)
         self._items: list[tuple[Window, Target]] = []
         for video in videos:
-            features = self._shelf.read(video.id)
+            features = self._cache.read(video.id)
             self.channels = features.shape[1]  # width of the features, the same for all
             for window in cover(video.id, len(features), cut.length, cut.overlap):
                 self._items.append((window, self._target(window)))
@@ -156,7 +156,7 @@ class WindowSet(Sequence[Item]):
         return self._item(*self._items[index])
 
     def _item(self, window: Window, target: Target) -> Item:
-        rows = self._shelf.read(window.video_id)[window.first : window.stop]
+        rows = self._cache.read(window.video_id)[window.first : window.stop]
         features = torch.from_numpy(np.require(rows, np.float32, "W"))  # a copy only of what must not be written to
         if self.cut.rescale:
             features = functional.interpolate(features.T[None], size=self.cut.rescale, mode="linear")[0].T
@@ -178,7 +178,7 @@ class WindowSet(Sequence[Item]):
         window = self._items[index][0]
         length = window.stop - window.first
         step = max(1, int(length * (1 - self.cut.overlap)))
-        first = min(max(window.first + round((share - 0.5) * step), 0), len(self._shelf.read(window.video_id)) - length)
+        first = min(max(window.first + round((share - 0.5) * step), 0), len(self._cache.read(window.video_id)) - length)
         moved = Window(window.video_id, first, first + length)
         target = self._target(moved)
         if not len(target.labels_ix) and self._occupied(moved):

@@ -50,7 +50,7 @@ class Addition(nn.Module):
         """The queries after one more look, which then answer once more; None adds no such layer."""
         return None
 
-    def answer(
+    def output(
         self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
     ) -> Tensor | None:
         """What is kept under its name in `Outputs.added`."""

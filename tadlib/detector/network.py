@@ -36,9 +36,11 @@ from tadlib.detector.layers import (
 )
 
 SHARPNESS = 2.0  # gain of the first projections of positions: how narrowly an untrained query looks
-RARE = 0.01  # probability of an action that untrained queries answer, as focal loss wants it (Lin et al. 2017)
+PRIOR_PROBABILITY = (
+    0.01  # probability of an action that untrained queries answer, as focal loss wants it (Lin et al. 2017)
+)
 WIDTH_LOGIT = -2.5  # an action fills about a twelfth of a window
-FINITE = 1e-4  # segments this near to 0 or 1 are refined from there: a logit must be finite
+LOGIT_EPS = 1e-4  # segments this near to 0 or 1 are refined from there: a logit must be finite
 
 
 class ConditionalDETR(nn.Module):
@@ -130,7 +132,7 @@ class ConditionalDETR(nn.Module):
         nn.init.ones_(self.scale[-1].bias)
         with torch.no_grad():
             self.segment[-1].bias.copy_(torch.tensor([0.0, 0.0 if self.iterative else WIDTH_LOGIT]))
-        nn.init.constant_(self.actionness.bias, -math.log((1 - RARE) / RARE))
+        nn.init.constant_(self.actionness.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
         for addition in self.additions:
             addition.start()
 
@@ -140,17 +142,17 @@ class ConditionalDETR(nn.Module):
         padding: Bool[Tensor, "b t"],
         texts: Float[Tensor, "k e"] | None = None,
     ) -> Outputs:
-        """Answers for windows of `features`; `padding` is True where there is no snippet.
+        """Predictions for windows of `features`; `padding` is True where there is no snippet.
 
         `texts`, of any classes in any order, are looked at only by additions. Raises ValueError for other shapes than
         those the detector was made for.
         """
         self._expect(features, padding, texts)
-        answers = self._compiled if self._compiled is not None and self.training else self.answers
+        compute = self._compiled if self._compiled is not None and self.training else self.compute
         with torch.autocast(features.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return answers(features, padding, texts, padded=bool(padding.any()))
+            return compute(features, padding, texts, padded=bool(padding.any()))
 
-    def answers(
+    def compute(
         self,
         features: Float[Tensor, "b t c"],
         padding: Bool[Tensor, "b t"],
@@ -165,15 +167,15 @@ class ConditionalDETR(nn.Module):
         memory = self._encode(self.disturb(features), padding, position, attended, texts)
         layers = self._decode(memory, position, attended)
         for addition in self.additions:
-            queries, base, answer = layers[-1]
-            again = addition.after_decoder(queries, features, answer.segments_cw, padding)
+            queries, base, outputs = layers[-1]
+            again = addition.after_decoder(queries, features, outputs.segments_cw, padding)
             if again is not None:
-                layers.append((again, base, self._answer(again, base)))
+                layers.append((again, base, self._predict(again, base)))
         last = layers[-1][2]
-        added = {addition.name: addition.answer(memory, last.segments_cw, padding) for addition in self.additions}
+        added = {addition.name: addition.output(memory, last.segments_cw, padding) for addition in self.additions}
         return last._replace(
-            earlier=tuple(answer for _, _, answer in layers[:-1]),
-            added={name: answer for name, answer in added.items() if answer is not None},
+            earlier=tuple(outputs for _, _, outputs in layers[:-1]),
+            added={name: value for name, value in added.items() if value is not None},
         )
 
     def compile_training(self, *, replayed: bool = True, **options: object) -> None:
@@ -183,9 +185,9 @@ class ConditionalDETR(nn.Module):
         where gradients are to be kept from one call to the next (`replayed` false), which a replay overwrites.
         """
         recorded = replayed and self.actionness.weight.is_cuda
-        answers = torch.compile(self.answers, **({"mode": "reduce-overhead"} if recorded else {}) | options)
+        compute = torch.compile(self.compute, **({"mode": "reduce-overhead"} if recorded else {}) | options)
         # the next replay overwrites what the last one gave
-        self._compiled = (lambda *given, **words: _copied(answers(*given, **words))) if recorded else answers
+        self._compiled = (lambda *given, **words: _copied(compute(*given, **words))) if recorded else compute
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint holds of the network: how it was made, and its weights; `restored` makes it again."""
@@ -244,18 +246,18 @@ class ConditionalDETR(nn.Module):
         sine = self.embed(base[:, 0].sigmoid()).to(position.dtype)
         queries = self.queries(sine)
         x = torch.zeros(len(memory), *queries.shape, dtype=memory.dtype, device=memory.device)
-        answers: list[tuple[Tensor, Tensor, Outputs]] = []
+        layers: list[tuple[Tensor, Tensor, Outputs]] = []
         for number, layer in enumerate(self.decoder):
             reference = sine.expand_as(x) if number == 0 else sine * self.scale(x)
             x = layer(x, queries, reference, memory, position, attended)
             found = self.norm(x)
-            answers.append((found, base, self._answer(found, base)))
+            layers.append((found, base, self._predict(found, base)))
             if self.iterative:
-                base = torch.logit(answers[-1][2].segments_cw.detach(), eps=FINITE)
+                base = torch.logit(layers[-1][2].segments_cw.detach(), eps=LOGIT_EPS)
                 sine = self.embed(base[..., 0].sigmoid()).to(position.dtype)
-        return answers
+        return layers
 
-    def _answer(self, x: Float[Tensor, "b q d"], base: Float[Tensor, "*b q n"]) -> Outputs:
+    def _predict(self, x: Float[Tensor, "b q d"], base: Float[Tensor, "*b q n"]) -> Outputs:
         """Segments are offsets from `base`: logits of the centre, or of centre and width."""
         known = base.shape[-1]
         offset = self.segment(x)

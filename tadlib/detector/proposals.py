@@ -1,4 +1,4 @@
-"""The detector's answers as proposals: window fractions to seconds, NMS, the best of each video."""
+"""Proposals from the detector's outputs: window fractions to seconds, NMS, the best of each video."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ from tadlib.detector.network import ConditionalDETR
 from tadlib.segments import nms as hard_nms
 from tadlib.segments import pairwise_tiou, soft_nms_of_groups, to_segments
 
-SPARE = 10  # times as many as are kept: what is thinned where it has names
-LEAST_AGREEMENT = 1e-3  # of what nobody else proposes: such proposals keep their order
+PRE_NMS_FACTOR = 10  # times as many as are kept go into NMS within classes
+MIN_AGREEMENT = 1e-3  # of proposals that no CLIP proposal overlaps: they keep their order
 
 
 class Proposals(NamedTuple):
@@ -25,8 +25,8 @@ class Proposals(NamedTuple):
     embeddings: Float[Tensor, "n e"] | None = None  # of a detector that classifies with text
 
 
-class Answers(NamedTuple):
-    """What every query answered in every window, in the order of the windows given."""
+class Predictions(NamedTuple):
+    """Segments and scores of every query in every window, in the order of `windows`."""
 
     segments_cw: Float[Tensor, "w q 2"]
     scores: Float[Tensor, "w q"]
@@ -35,10 +35,10 @@ class Answers(NamedTuple):
 
 
 @torch.inference_mode()
-def answer(
+def predict(
     model: ConditionalDETR, windows: WindowSet, *, batch_size: int = 32, texts: Float[Tensor, "k e"] | None = None
-) -> Answers:
-    """What the detector answers in all windows, on the device and in the precision it has.
+) -> Predictions:
+    """Run the detector on all windows, on its own device and in its own precision.
 
     Windows of similar length share a batch. `texts` are those of the classes that compete, for a detector that reads
     them; raises ValueError where one that classifies with text gets none.
@@ -49,25 +49,25 @@ def answer(
     segments_cw, scores, embeddings, seen = [], [], [], []
     for batch in windows.batches(batch_size):
         outputs = model(batch.features.to(device), batch.padding.to(device), texts)
-        likely = class_logits(outputs, texts).amax(dim=-1).sigmoid()  # of the surest class where there are several
+        confidence = class_logits(outputs, texts).amax(dim=-1).sigmoid()  # of the most probable class
         for addition in model.additions:
-            likely = addition.score(likely, outputs)
+            confidence = addition.score(confidence, outputs)
         segments_cw.append(outputs.segments_cw.float().cpu())
-        scores.append(likely.cpu())
+        scores.append(confidence.cpu())
         embeddings += [] if outputs.embeddings is None else [outputs.embeddings.float().cpu()]
         seen += batch.windows
-    return Answers(torch.cat(segments_cw), torch.cat(scores), torch.cat(embeddings) if embeddings else None, seen)
+    return Predictions(torch.cat(segments_cw), torch.cat(scores), torch.cat(embeddings) if embeddings else None, seen)
 
 
 def propose(
-    model: ConditionalDETR, windows: WindowSet, *, texts: Float[Tensor, "k e"] | None = None, **words: Any
+    model: ConditionalDETR, windows: WindowSet, *, texts: Float[Tensor, "k e"] | None = None, **options: Any
 ) -> dict[str, Proposals]:
-    """Proposals of every video of the windows; `words` are those of `merge`."""
-    return merge(answer(model, windows, texts=texts), windows, **words)
+    """Proposals of every video of the windows; `options` are those of `to_proposals`."""
+    return to_proposals(predict(model, windows, texts=texts), windows, **options)
 
 
-def merge(
-    answers: Answers,
+def to_proposals(
+    predictions: Predictions,
     windows: WindowSet,
     *,
     nms: str = "soft",
@@ -75,59 +75,64 @@ def merge(
     nms_tiou: float = 0.5,
     top_k: int = 100,
     filter_threshold: float = 0.0,
-    groups: Mapping[str, Proposals] | None = None,
+    clip_proposals: Mapping[str, Proposals] | None = None,
     agreement: float = 0.0,
 ) -> dict[str, Proposals]:
-    """Proposals of every video in seconds, inside the video, overlapping ones thinned once over the whole video.
+    """Proposals of every video in seconds, clipped to the video, after one NMS over the whole video.
 
-    `nms` is hard, soft or none; answers below `filter_threshold` are dropped first (row 74). `top_k` proposals are kept
-    for each window of a video, the best of the whole video: one number for every video would cut off those of the
-    richest. With `nms_per` class nothing is thinned yet, and more is kept. With `groups`, proposals from elsewhere,
-    agreement with them has the share `agreement` in the score. Every answer enters exactly once, so no proposal can
-    appear twice, whatever the overlap of the windows.
+    `nms` is hard, soft or none; predictions below `filter_threshold` are dropped first. `top_k` proposals are kept for
+    each window of a video, the best of the whole video: one number for all videos would cut off those of the richest.
+    With `nms_per` class NMS waits until proposals have classes, and `PRE_NMS_FACTOR` times as many are kept. With
+    `clip_proposals` the score is mixed with the agreement with them (see `with_agreement`). Every prediction enters
+    exactly once, so no proposal can appear twice, whatever the overlap of the windows.
     """
     places: dict[str, list[int]] = {}
-    for place, window in enumerate(answers.windows):
+    for place, window in enumerate(predictions.windows):
         places.setdefault(window.video_id, []).append(place)
     found = {
-        video_id: _best(_in_seconds(answers, windows, video_id, of_video), filter_threshold)
+        video_id: _best(_in_seconds(predictions, windows, video_id, of_video), filter_threshold)
         for video_id, of_video in places.items()
     }
-    if groups is not None:
-        found = {video_id: agreeing(own, groups[video_id], agreement) for video_id, own in found.items()}
-    if nms_per == "class":  # thinned once they have names, of which there must be more than are kept
-        nms, top_k = "none", SPARE * top_k
+    if clip_proposals is not None:
+        found = {video_id: with_agreement(own, clip_proposals[video_id], agreement) for video_id, own in found.items()}
+    if nms_per == "class":
+        nms, top_k = "none", PRE_NMS_FACTOR * top_k
     most = {video_id: top_k * len(of_video) for video_id, of_video in places.items()}
-    return thin(found, nms=nms, nms_tiou=nms_tiou, most=most)
+    return apply_nms(found, nms=nms, nms_tiou=nms_tiou, most=most)
 
 
-def agreeing(own: Proposals, others: Proposals, agreement: float) -> Proposals:
-    """Proposals scored by the geometric mean of their own score and of others' agreement: the highest tIoU x score."""
-    told = pairwise_tiou(own.segments, others.segments) * others.scores
-    told = torch.cat([told, torch.full_like(own.scores, LEAST_AGREEMENT)[:, None]], dim=1).amax(dim=1)
-    return own._replace(scores=own.scores ** (1 - agreement) * told**agreement)
+def with_agreement(own: Proposals, others: Proposals, agreement: float) -> Proposals:
+    """Proposals with a new score: score^(1 - agreement) * support^agreement.
+
+    The support of a proposal is the highest product of tIoU and score among the `others`.
+    """
+    support = pairwise_tiou(own.segments, others.segments) * others.scores
+    support = torch.cat([support, torch.full_like(own.scores, MIN_AGREEMENT)[:, None]], dim=1).amax(dim=1)
+    return own._replace(scores=own.scores ** (1 - agreement) * support**agreement)
 
 
-def thin(found: Mapping[str, Proposals], *, nms: str, nms_tiou: float, most: Mapping[str, int]) -> dict[str, Proposals]:
-    """The best proposals of every video, at most so many, overlapping ones thinned: by hard or soft NMS, or not."""
+def apply_nms(
+    found: Mapping[str, Proposals], *, nms: str, nms_tiou: float, most: Mapping[str, int]
+) -> dict[str, Proposals]:
+    """The proposals of every video after hard, soft or no NMS, at most `most` of each video, best first."""
     if not found:
         return {}
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     groups = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each) for each in scores]))
-    stays = zip(found.items(), thinned(segments, scores, groups, nms, nms_tiou), strict=True)
+    stays = zip(found.items(), nms_by_group(segments, scores, groups, nms, nms_tiou), strict=True)
     return {
         video_id: _chosen(each._replace(scores=lowered), rows[: most[video_id]])
         for (video_id, each), (lowered, rows) in stays
     }
 
 
-def thinned(
+def nms_by_group(
     segments: Sequence[Tensor], scores: Sequence[Tensor], groups: Int[Tensor, " n"], nms: str, nms_tiou: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each video the scores (m,) and the rows (k,) that stay, best first, where segments of a group are thinned.
+    """Hard, soft or no NMS within groups; yields the new scores (m,) and the kept rows (k,), best first, of each video.
 
-    `segments` (m, 2) in seconds and `scores` (m,) are one entry a video; `groups` number the segments of all videos,
-    one after the other. Overlaps are thinned by hard or soft NMS, or not at all.
+    `segments` (m, 2) in seconds and `scores` (m,) have one entry a video; `groups` numbers the segments of all videos,
+    one video after the other.
     """
     numbers, spans, worth = [len(each) for each in scores], torch.cat(list(segments)), torch.cat(list(scores))
     kept = torch.ones_like(worth, dtype=torch.bool)
@@ -140,17 +145,18 @@ def thinned(
         yield lowered, order[stay[order]]
 
 
-def _in_seconds(answers: Answers, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:
-    """Every answer about a video, as far as it lies inside."""
+def _in_seconds(predictions: Predictions, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:
+    """The predictions of all windows of a video in seconds, clipped to it; what lies outside is left out."""
     grid, duration, places = windows.grids[video_id], windows.durations[video_id], torch.tensor(of_video)
-    first = torch.tensor([answers.windows[place].first for place in of_video], dtype=torch.float32)
-    stop = torch.tensor([answers.windows[place].stop for place in of_video], dtype=torch.float32)
-    fractions = to_segments(answers.segments_cw[places])
+    first = torch.tensor([predictions.windows[place].first for place in of_video], dtype=torch.float32)
+    stop = torch.tensor([predictions.windows[place].stop for place in of_video], dtype=torch.float32)
+    fractions = to_segments(predictions.segments_cw[places])
     snippets = first[:, None, None] + fractions * (stop - first)[:, None, None]
     segments = grid.seconds(snippets).clamp(0, duration).flatten(0, 1)
-    embeddings = None if answers.embeddings is None else answers.embeddings[places].flatten(0, 1)
-    # clamping leaves nothing of what lies outside the video
-    return _chosen(Proposals(segments, answers.scores[places].flatten(), embeddings), segments[:, 1] > segments[:, 0])
+    embeddings = None if predictions.embeddings is None else predictions.embeddings[places].flatten(0, 1)
+    return _chosen(
+        Proposals(segments, predictions.scores[places].flatten(), embeddings), segments[:, 1] > segments[:, 0]
+    )
 
 
 def _chosen(proposals: Proposals, rows: Tensor) -> Proposals:

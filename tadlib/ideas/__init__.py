@@ -121,7 +121,7 @@ def texts(data: Task, classes: Sequence[str], params: object) -> Tensor | None:
 def plain_classifier(data: Task, classes: Sequence[str], params: object) -> Classifier:
     """CLIP as it is: RoIAlign, the mean of the bins, cosine with the text of each class."""
     scale = scale_of(data.encoder.logit_scale, params.logit_scale) / params.temperature
-    return Classifier(tuple(classes), data.text, data.texts, scale, params.roi_bins)
+    return Classifier(tuple(classes), data.class_embeddings, data.text_embeddings, scale, params.roi_bins)
 
 
 def classifier(data: Task, classes: Sequence[str], params: object) -> Classifier:
@@ -193,7 +193,7 @@ def on_segments(classify: Classifier, data: Task) -> Classify:
 def whole_videos(data: Task, video_ids: Iterable[str], params: object) -> dict[str, Tensor]:
     """CLIP's logits of whole videos for the classes that compete."""
     clip, videos = classifier(data, data.competing, params), {video.id: video for video in data.scored}
-    return {video_id: clip.whole(data.features(videos[video_id])) for video_id in video_ids}
+    return {video_id: clip.video_logits(data.features(videos[video_id])) for video_id in video_ids}
 
 
 def asked(hook: str, params: object, **given: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from tadlib.data.encoder import Encoder
-from tadlib.naming.text import Steps, in_rows
+from tadlib.naming.text import TextEmbeddings, in_rows
 from tadlib.naming.tokens import has_pieces
 
 ENDS = 2  # tokens that say where a text begins and ends
@@ -35,14 +35,14 @@ class Context(nn.Module):
         super().__init__()
         if not has_pieces(encoder):
             raise ValueError(f"context={number} needs CLIP's own tokenizer and text tower, got those of {encoder.name}")
-        self.read = encoder  # no module of torch: its weights are no part of the state
+        self.encoder = encoder  # no module of torch: its weights are no part of the state
         self.behind = number // 2 if where == "around" else 0
         tower = getattr(encoder.model, "text", encoder.model)
         self.vectors = nn.Parameter(0.02 * torch.randn(number, tower.token_embedding.weight.shape[1]))
 
     def tokens(self, texts: Sequence[str]) -> Int[Tensor, "m places"]:
         """Texts with stand-ins where the vectors go; raises ValueError for a text that leaves no room for them."""
-        tokenizer, before = self.read.tokenizer, len(self.vectors) - self.behind
+        tokenizer, before = self.encoder.tokenizer, len(self.vectors) - self.behind
         (stand_in,), rows = tokenizer.encode(STAND_IN), []
         for text in texts:
             pieces = tokenizer.encode(text)
@@ -56,15 +56,15 @@ class Context(nn.Module):
             rows.append(row + [0] * (tokenizer.context_length - len(row)))
         return torch.tensor(rows)
 
-    def forward(self, texts: Sequence[tuple[str, ...]]) -> Steps:
+    def forward(self, texts: Sequence[tuple[str, ...]]) -> TextEmbeddings:
         """Embeddings of the texts of classes, each read with the vectors; gradients reach them alone."""
         tokens = self.tokens([text for several in texts for text in several])
-        ends = (tokens == self.read.tokenizer.eot_token_id).int().argmax(dim=1)
+        ends = (tokens == self.encoder.tokenizer.eot_token_id).int().argmax(dim=1)
         before, rows = len(self.vectors) - self.behind, torch.arange(len(tokens))[:, None]
         places = torch.arange(1, 1 + before).expand(len(tokens), -1)
         if self.behind:
             places = torch.cat([places, ends[:, None] - self.behind + torch.arange(self.behind)], dim=1)
-        tower = getattr(self.read.model, "text", self.read.model)
+        tower = getattr(self.encoder.model, "text", self.encoder.model)
 
         def with_vectors(module: nn.Module, given: tuple[Tensor, ...], words: Tensor) -> Tensor:
             """The embeddings of tokens, the stand-ins replaced."""
@@ -74,7 +74,7 @@ class Context(nn.Module):
 
         hook = tower.token_embedding.register_forward_hook(with_vectors)
         try:
-            embeddings = self.read.model.encode_text(tokens.to(self.read.device))
+            embeddings = self.encoder.model.encode_text(tokens.to(self.encoder.device))
         finally:
             hook.remove()
         return in_rows(embeddings.float().cpu(), [len(several) for several in texts])

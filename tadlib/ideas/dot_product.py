@@ -18,4 +18,4 @@ def classifier(found: Classifier, similarity: str) -> Classifier | None:
     """The classifier that compares vectors at the lengths that the encoder gave them."""
     if similarity != "dot":
         return None
-    return replace(found, similarity=dot, embed=lambda classes: raw_embeddings(found.steps(classes)))
+    return replace(found, similarity=dot, embed=lambda classes: raw_embeddings(found.embed_texts(classes)))

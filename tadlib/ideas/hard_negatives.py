@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tadlib.naming.text import Steps
+from tadlib.naming.text import TextEmbeddings
 
 ORDERS = 2  # wrong orders that are tried
 
 
-def shuffled(steps: Steps, led: bool) -> Steps:
+def shuffled(steps: TextEmbeddings, led: bool) -> TextEmbeddings:
     """The steps of every class in another order, drawn anew; a leading name stays in front.
 
     A class of one step has no other order and stays as it is.
@@ -24,10 +24,10 @@ def shuffled(steps: Steps, led: bool) -> Steps:
         orders.append(wanted.argsort(dim=1, stable=True))
     same = (orders[0] == places).all(dim=1, keepdim=True)
     order = torch.where(same, orders[1], orders[0])
-    return Steps(steps.embeddings.gather(1, order[..., None].expand_as(steps.embeddings)), steps.padding)
+    return TextEmbeddings(steps.embeddings.gather(1, order[..., None].expand_as(steps.embeddings)), steps.padding)
 
 
-def has_order(steps: Steps, led: bool) -> Bool[Tensor, " k"]:
+def has_order(steps: TextEmbeddings, led: bool) -> Bool[Tensor, " k"]:
     """Which classes have steps that can be put in another order."""
     return (~steps.padding).sum(dim=1) - int(led) > 1
 

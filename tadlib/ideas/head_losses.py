@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from tadlib.naming.similarity import above_average, log_probability
+from tadlib.naming.similarity import above_average, log_class_probability
 
 CLASSIFYING = ("cross_entropy", "bce", "focal")
 LOSSES = (*CLASSIFYING, "contrastive", "grounding")
@@ -34,7 +34,7 @@ def classification(logits: Float[Tensor, "n k"], wanted: Float[Tensor, "n k"], l
     if loss not in CLASSIFYING:
         raise ValueError(f"head_loss must be one of {', '.join(LOSSES)}, got {loss!r}")
     if loss == "cross_entropy":
-        return -(wanted * log_probability(logits)).sum(dim=1).mean()
+        return -(wanted * log_class_probability(logits)).sum(dim=1).mean()
     centred = above_average(logits)
     if loss == "bce":
         return functional.binary_cross_entropy_with_logits(centred, wanted, reduction="none").sum(dim=1).mean()

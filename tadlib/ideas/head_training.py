@@ -1,21 +1,118 @@
-"""Train what names segments on true segments of seen classes; CLIP itself is read and never changed."""
+"""What is trained on true segments of seen classes between frozen CLIP and class logits, and how it is trained.
 
-from collections.abc import Mapping
+Heads on bins and on texts, learned context, a background embedding, a matching and a mask join in one `NamingHead`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
+from tadlib.data.encoder import Encoder
 from tadlib.files import Progress, silent
+from tadlib.ideas.context import Context
 from tadlib.ideas.hard_negatives import ORDERS, has_order, shuffled
-from tadlib.ideas.head_losses import CLASSIFYING, LOSSES, NOTHING, classification, contrastive, targets
-from tadlib.ideas.semantics import Said, Score, Semantics, score_of
-from tadlib.naming.text import Steps
+from tadlib.ideas.head_losses import CLASSIFYING, LOSSES, NOTHING, classification, contrastive, grounded, targets
+from tadlib.ideas.heads import Head, TextHead
+from tadlib.ideas.mask import Mask
+from tadlib.ideas.text_queries import Matching
+from tadlib.naming.similarity import cosine
+from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
 BATCH = 64  # segments a step
 BINS = 1024  # bins a step, where an example has few of them: snippets
+
+
+@dataclass(frozen=True)
+class TrainableParts:
+    """What there is to train; words and defaults are those of the parameters."""
+
+    head: str = "none"
+    text_head: str = "none"
+    head_residual: bool = True
+    lead: str = "none"
+    context: int = 0
+    context_at: str = "before"
+    background: str = "none"
+    pooling: str = "mean"
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is anything to train."""
+        learned = self.background == "learned" or self.pooling in ("matching_learned", "mask")
+        return learned or self.context > 0 or (self.head, self.text_head) != ("none", "none")
+
+
+class ClassTexts(NamedTuple):
+    """The texts of classes, and their embeddings by the frozen encoder."""
+
+    texts: Sequence[tuple[str, ...]]
+    steps: TextEmbeddings
+
+    def only(self, places: Sequence[int]) -> "ClassTexts":
+        """Of some of the classes."""
+        rows = torch.tensor(places)
+        return ClassTexts([self.texts[place] for place in places], TextEmbeddings(*(each[rows] for each in self.steps)))
+
+
+class NamingHead(nn.Module):
+    """Logits of segments for classes: bins through the visual head, class texts through context and text head."""
+
+    def __init__(self, parts: TrainableParts, channels: int, encoder: Encoder | None = None) -> None:
+        super().__init__()
+        self.led, kind, residual = parts.lead != "none", parts.pooling, parts.head_residual
+        self.visual = None if parts.head == "none" else Head(parts.head, channels, residual)
+        text_head = parts.text_head
+        self.text = None if text_head == "none" else TextHead(text_head, channels, residual, self.led)
+        self.context = Context(encoder, parts.context, parts.context_at) if parts.context else None
+        self.matching = Matching(kind, channels) if kind.startswith("matching") else None
+        self.mask = Mask(channels) if kind == "mask" else None
+        learned = parts.background == "learned"
+        self.background = nn.Parameter(functional.normalize(torch.randn(channels), dim=0)) if learned else None
+
+    def steps(self, class_texts: ClassTexts) -> TextEmbeddings:
+        """The embeddings of every text, as learned context makes them; the frozen encoder's without it."""
+        return class_texts.steps if self.context is None else self.context(class_texts.texts)
+
+    def mapped(self, steps: TextEmbeddings) -> Float[Tensor, "k s c"]:
+        """What the text head makes of every text."""
+        return steps.embeddings if self.text is None else self.text(steps)
+
+    def classes(self, steps: TextEmbeddings) -> Float[Tensor, "k c"]:
+        """Unit-length embeddings of classes, and behind them that of background where one is learned."""
+        found = self.mapped(steps)
+        texts = mean_of_texts(found, steps.padding) if self.text is None else self.text.read(found, steps.padding)
+        if self.background is None:
+            return texts
+        return torch.cat([texts, functional.normalize(self.background, dim=0)[None]])
+
+    def bins(self, bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
+        """What the visual head makes of bins."""
+        return bins if self.visual is None else self.visual(bins)
+
+    def logits(self, bins: Float[Tensor, "n r c"], steps: TextEmbeddings, factor: float) -> Float[Tensor, "n k"]:
+        """Logits of segments for classes: their mean bin compared, or what each text finds among the bins."""
+        texts, bins = self.classes(steps), self.bins(bins)
+        if self.matching is not None:
+            return self.matching(bins, texts, factor)
+        return cosine(bins.mean(dim=1), texts, factor)
+
+    def grounding(self, bins: Float[Tensor, "n r c"], steps: TextEmbeddings, factor: float) -> Float[Tensor, "n k"]:
+        """How well the texts of classes are grounded in the bins of segments."""
+        return grounded(self.bins(bins), self.mapped(steps), steps.padding, factor)
+
+
+Score = Callable[[Tensor, TextEmbeddings], Tensor]  # bins (n, r, c), texts of k classes -> logits (n, k)
+
+
+def score_of(model: NamingHead, loss: str, factor: float) -> Score:
+    """What a loss compares: whole segments with classes, or bins with words."""
+    say = model.grounding if loss == "grounding" else model.logits
+    return lambda bins, steps: say(bins, steps, factor)
 
 
 class Examples(NamedTuple):
@@ -32,7 +129,7 @@ class Examples(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class HeadTraining:
     """How to train; words and defaults are those of the parameters, `factor` is that before the cosine."""
 
     head_loss: str = "cross_entropy"
@@ -53,41 +150,51 @@ class Lesson:
 
 
 def fit(
-    semantics: Semantics, examples: Examples, said: Said, lesson: Lesson, progress: Progress = silent
+    model: NamingHead,
+    examples: Examples,
+    class_texts: ClassTexts,
+    training: HeadTraining,
+    progress: Progress = silent,
 ) -> list[float]:
     """Train in place on segments and their own labels; returns the mean loss of every epoch.
 
     Raises ValueError where a label has no text, or where nothing is to be learned from.
     """
     labels = examples.labels
-    if not (labels >= 0).any() or int(labels.min()) < NOTHING or int(labels.max()) >= len(said.texts):
-        raise ValueError(f"a head needs segments with labels 0..{len(said.texts) - 1}, got {labels.unique().tolist()}")
-    rates = _rates(semantics, lesson)
+    if not (labels >= 0).any() or int(labels.min()) < NOTHING or int(labels.max()) >= len(class_texts.texts):
+        raise ValueError(
+            f"a head needs segments with labels 0..{len(class_texts.texts) - 1}, got {labels.unique().tolist()}"
+        )
+    rates = _rates(model, training)
     optimiser = torch.optim.AdamW([{"params": [weight], "lr": rate} for weight, rate in rates.items()])
     history, size = [], max(BATCH, BINS // examples.bins.shape[1])
-    for epoch in range(lesson.head_epochs):
+    for epoch in range(training.head_epochs):
         losses = []
         for part in torch.randperm(len(labels)).split(size):
             optimiser.zero_grad()
-            loss = learn(semantics, examples.only(part), said, lesson, rates)
+            loss = learn(model, examples.only(part), class_texts, training, rates)
             optimiser.step()
             losses += [loss] * len(part)
         history.append(sum(losses) / len(losses))
-        progress(epoch + 1, lesson.head_epochs, f"naming: loss {history[-1]:.3f}")
+        progress(epoch + 1, training.head_epochs, f"naming: loss {history[-1]:.3f}")
     return history
 
 
-def _rates(semantics: Semantics, lesson: Lesson) -> dict[nn.Parameter, float]:
+def _rates(model: NamingHead, training: HeadTraining) -> dict[nn.Parameter, float]:
     """The learning rate of everything that is learned by naming segments; the mask learns on its own."""
     return {
-        weight: lesson.text_lr if name.startswith(("text.", "context.")) else lesson.head_lr
-        for name, weight in semantics.named_parameters()
+        weight: training.text_lr if name.startswith(("text.", "context.")) else training.head_lr
+        for name, weight in model.named_parameters()
         if weight.requires_grad and not name.startswith("mask.")
     }
 
 
 def learn(
-    semantics: Semantics, examples: Examples, said: Said, lesson: Lesson, rates: Mapping[nn.Parameter, float]
+    model: NamingHead,
+    examples: Examples,
+    class_texts: ClassTexts,
+    training: HeadTraining,
+    rates: Mapping[nn.Parameter, float],
 ) -> float:
     """Leave gradients of the loss in the weights; returns the loss.
 
@@ -95,13 +202,13 @@ def learn(
     plus that of the held-out ones, named among all, after the step that the others would take (MLDG, Li et al. 2018,
     in first order). What helps the seen and hurts the unseen is thus no progress.
     """
-    classes = len(said.texts)
-    if not lesson.head_episodes or classes < 2:
-        loss = loss_of(semantics, examples, said, lesson)
+    classes = len(class_texts.texts)
+    if not training.head_episodes or classes < 2:
+        loss = loss_of(model, examples, class_texts, training)
         loss.backward()
         return loss.item()
     shuffle = torch.randperm(classes)
-    number = min(max(1, round(lesson.head_episodes * classes)), classes - 1)
+    number = min(max(1, round(training.head_episodes * classes)), classes - 1)
     held, rest = shuffle[:number], shuffle[number:].sort().values
     out = torch.isin(examples.labels, held)
     total, before = 0.0, {weight: weight.detach().clone() for weight in rates}
@@ -109,7 +216,7 @@ def learn(
         kept = examples.only(~out)
         places = torch.full((classes + 1,), NOTHING)  # the last place is that of -1
         places[rest] = torch.arange(len(rest))
-        loss = loss_of(semantics, kept._replace(labels=places[kept.labels]), said.only(rest.tolist()), lesson)
+        loss = loss_of(model, kept._replace(labels=places[kept.labels]), class_texts.only(rest.tolist()), training)
         loss.backward()
         total += loss.item()
     if out.any():
@@ -117,7 +224,7 @@ def learn(
             for weight, rate in rates.items():
                 if weight.grad is not None:
                     weight -= rate * weight.grad
-        loss = loss_of(semantics, examples.only(out), said, lesson)
+        loss = loss_of(model, examples.only(out), class_texts, training)
         loss.backward()  # on top of the gradient that is there
         total += loss.item()
         with torch.no_grad():
@@ -126,26 +233,28 @@ def learn(
     return total
 
 
-def loss_of(semantics: Semantics, examples: Examples, said: Said, lesson: Lesson) -> Float[Tensor, ""]:
+def loss_of(
+    model: NamingHead, examples: Examples, class_texts: ClassTexts, training: HeadTraining
+) -> Float[Tensor, ""]:
     """The loss of a few segments."""
-    steps, say = semantics.steps(said), score_of(semantics, lesson.head_loss, lesson.factor)
+    steps, say = model.steps(class_texts), score_of(model, training.head_loss, training.factor)
     logits = say(examples.bins, steps)
-    learned = semantics.background is not None and lesson.head_loss != "grounding"
+    learned = model.background is not None and training.head_loss != "grounding"
     wanted = targets(examples.labels, logits.shape[1], learned)
-    if lesson.head_loss in CLASSIFYING:
-        return classification(logits, wanted, lesson.head_loss)
+    if training.head_loss in CLASSIFYING:
+        return classification(logits, wanted, training.head_loss)
     own = examples.labels.clamp(min=0)[:, None]
     orders = regions = None
-    if lesson.hard_negatives in ("order", "all"):
-        orders = wrong_orders(say, examples.bins, own, steps, semantics.led)
+    if training.hard_negatives in ("order", "all"):
+        orders = wrong_orders(say, examples.bins, own, steps, model.led)
         orders = orders.masked_fill((examples.labels == NOTHING)[:, None], -torch.inf)
-    if lesson.hard_negatives in ("region", "all"):
+    if training.hard_negatives in ("region", "all"):
         regions = wrong_regions(say, examples.beside, examples.there, own, steps)
     return contrastive(logits, examples.labels, wanted, orders, regions)
 
 
 def wrong_orders(
-    say: Score, bins: Float[Tensor, "n r c"], own: Int[Tensor, "n 1"], steps: Steps, led: bool
+    say: Score, bins: Float[Tensor, "n r c"], own: Int[Tensor, "n 1"], steps: TextEmbeddings, led: bool
 ) -> Float[Tensor, "n m"]:
     """Logits of segments for their class told in wrong orders; minus infinity where it has but one."""
     found = torch.cat([say(bins, shuffled(steps, led)).gather(1, own) for _ in range(ORDERS)], dim=1)
@@ -157,7 +266,7 @@ def wrong_regions(
     beside: Float[Tensor, "n w r c"],
     there: Bool[Tensor, "n w"],
     own: Int[Tensor, "n 1"],
-    steps: Steps,
+    steps: TextEmbeddings,
 ) -> Float[Tensor, "n w"]:
     """Logits of what lies beside segments for their class; minus infinity where nothing does."""
     found = say(beside.flatten(0, 1), steps).unflatten(0, there.shape)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadlib.ideas import maps
-from tadlib.naming.text import Steps, mean_of_texts
+from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
 KINDS = (*maps.KINDS, "adapter")
 TEXT_KINDS = (*maps.KINDS, "cross")
@@ -55,7 +55,7 @@ class TextHead(nn.Module):
         self.map = maps.Attention(channels).attention if self.crossing else maps.make(kind, channels)
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual)
 
-    def forward(self, steps: Steps) -> Float[Tensor, "k s c"]:
+    def forward(self, steps: TextEmbeddings) -> Float[Tensor, "k s c"]:
         """What every text of every class becomes; texts come in at length one, padding stays what it is."""
         unit = functional.normalize(steps.embeddings, dim=-1)
         mapped = self._crossed(unit, steps.padding) if self.crossing else self.map(unit, steps.padding)

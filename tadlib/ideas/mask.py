@@ -4,7 +4,6 @@ In GAP the mask's logit was multiplied with the feature before the cosine, which
 the logit did anything. Here bins count by their probability of being part of an action.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tadlib.naming.classifier import Classifier, same
+from tadlib.naming.classifier import Classifier
 
 BINS = 1024  # snippets a step
 
@@ -31,25 +30,23 @@ class Mask(nn.Module):
         return self.linear(functional.normalize(bins, dim=-1))[..., 0]
 
 
-def read_by(found: Classifier, mask: Mask, similarity_at: str) -> Classifier:
+def with_mask(found: Classifier, mask: Mask, similarity_at: str) -> Classifier:
     """A classifier that weighs bins by the mask, before (`pooled`) or after (`bins`) they are compared."""
 
-    def read(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
+    def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
         """Logits of segments."""
-        shown, seen = mask(bins).sigmoid(), bins if found.head is None else found.head(bins)
+        weights, seen = mask(bins).sigmoid(), bins if found.head is None else found.head(bins)
         if similarity_at == "pooled":
-            return weighted(seen, shown, found.compare)
-        return weighted(found.compare(seen), shown, same)
+            return found.compare(weighted_mean(seen, weights))
+        return weighted_mean(found.compare(seen), weights)
 
-    return replace(found, head=None, read=read)
+    return replace(found, head=None, bins_to_logits=bins_to_logits)
 
 
-def weighted(
-    values: Float[Tensor, "n r k"], weights: Float[Tensor, "n r"], then: Callable[[Tensor], Tensor]
-) -> Float[Tensor, "n j"]:
-    """The mean of bins by their weights, and what is made of it."""
+def weighted_mean(values: Float[Tensor, "n r k"], weights: Float[Tensor, "n r"]) -> Float[Tensor, "n k"]:
+    """The mean over bins, weighted by `weights`."""
     shares = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)  # sigmoids
-    return then((shares[..., None] * values).sum(dim=1))
+    return (shares[..., None] * values).sum(dim=1)
 
 
 def fit_mask(

@@ -14,14 +14,14 @@ def classifier(found: Classifier, pooling: str) -> Classifier | None:
     """The classifier that compares bins with every step of every class."""
     if pooling != "ordered":
         return None
-    steps = found.steps(found.classes)
+    steps = found.embed_texts(found.classes)
     texts = steps.embeddings.flatten(0, 1)
 
-    def read(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
+    def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
         """Logits of segments."""
         return in_order(found.similarity(bins, texts, found.scale).unflatten(-1, steps.padding.shape), steps.padding)
 
-    return replace(found, read=read)
+    return replace(found, bins_to_logits=bins_to_logits)
 
 
 def in_order(of_bins: Float[Tensor, "n r k s"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "n k"]:

@@ -51,20 +51,20 @@ LOGITS = ("text_attention", "matching_fixed", "matching_learned", "mask")  # tho
 def classifier(found: Classifier, pooling: str, similarity_at: str) -> Classifier | None:
     """The classifier with another pooling, of features (`similarity_at` pooled) or of the logits of every bin."""
     if pooling == "centre_snippet":
-        stretch = found.stretch
-        return replace(found, roi_bins=1, stretch=lambda segments_ix: _middle_snippet(stretch(segments_ix)))
+        stretch = found.adjust_segments
+        return replace(found, roi_bins=1, adjust_segments=lambda segments_ix: _middle_snippet(stretch(segments_ix)))
     if pooling == "text_attention":
-        return replace(found, read=lambda bins: _most_alike(found.compare(bins)))
+        return replace(found, bins_to_logits=lambda bins: _most_alike(found.compare(bins)))
     if pooling not in FEATURES or (pooling == "mean" and similarity_at == "pooled"):
         return None
     summary = SUMMARIES["mean" if pooling == "self_attention" else pooling]
 
-    def read(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
+    def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
         """Logits of segments."""
         seen = _attended(bins) if pooling == "self_attention" else bins
         return found.compare(summary(seen)) if similarity_at == "pooled" else summary(found.compare(seen))
 
-    return replace(found, read=read)
+    return replace(found, bins_to_logits=bins_to_logits)
 
 
 def _middle_snippet(segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:

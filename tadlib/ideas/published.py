@@ -25,7 +25,7 @@ from tadlib.detector.layers import (
 )
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.matching import detection_cost
-from tadlib.detector.network import RARE, ConditionalDETR
+from tadlib.detector.network import PRIOR_PROBABILITY, ConditionalDETR
 from tadlib.segments import tiou
 
 SINES = {"cycles": 1, "temperature": 10000.0}  # those of DETR: a cosine of .9997 between neighbours among 64 snippets
@@ -98,7 +98,7 @@ class PublishedDETR(ConditionalDETR):
             nn.init.zeros_(convolution.bias)
         nn.init.zeros_(self.segment[-1].weight)
         nn.init.zeros_(self.segment[-1].bias)
-        nn.init.constant_(self.actionness.bias, -math.log((1 - RARE) / RARE))
+        nn.init.constant_(self.actionness.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
 
 
 def xavier(outputs: int, *linears: nn.Linear) -> None:

@@ -31,7 +31,7 @@ class Quality(Addition):
         self.reduce = nn.Linear(width, CHANNELS)  # before RoIAlign, with which it commutes: far fewer rows
         self.judge = mlp(CHANNELS * BINS, width, 1)
 
-    def answer(
+    def output(
         self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b q"]:
         lengths = (~padding).sum(1)

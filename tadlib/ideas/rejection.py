@@ -67,7 +67,7 @@ def proposals(
         if reject == "proposal":
             logits = classify(features, grid.snippets(own.segments))[:, : len(data.classes.unseen)]
         else:
-            logits = classify.whole(features).expand(len(own.scores), -1)
+            logits = classify.video_logits(features).expand(len(own.scores), -1)
         rest = above(logits, usual) >= reject_below
         kept[video_id] = Proposals(*(None if field is None else field[rest] for field in own))
     return kept
@@ -86,7 +86,7 @@ def usual_in_training(data: Task, classify: Classifier, reject: str) -> Backgrou
             labels = {action.label for action in video.actions}
             if data.ignore_unseen != "nowhere" and data.hidden[video.id]:
                 continue  # of which classes is not known
-            rows.append(classify.whole(features)[None])
+            rows.append(classify.video_logits(features)[None])
             absent.append(torch.tensor([[label not in labels for label in unseen]]))
         else:
             spans_ix = data.grid(video).snippets(spans(data.occupied[video.id]))

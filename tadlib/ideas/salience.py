@@ -29,7 +29,7 @@ class Salience(Addition):
         self.local = None if self.form == "mask" else nn.Conv1d(width, width, 3, padding=1)
         self.out = nn.Linear(width, 1)
 
-    def answer(
+    def output(
         self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b t"]:
         if self.local is not None:

@@ -30,7 +30,7 @@ class Segmentation(Addition):
     def build(self, channels: int, width: int, heads: int) -> None:
         self.embedding = mlp(width, width, channels)
 
-    def answer(
+    def output(
         self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b t e"]:
         return self.embedding(memory)
@@ -64,4 +64,4 @@ def additions(segmentation: str, loss_segmentation: float, segmentation_temperat
 
 def texts(data: Task, classes: Sequence[str], segmentation: str) -> Tensor | None:
     """The class texts that snippets are classified with."""
-    return data.text(classes) if segmentation != "none" else None
+    return data.class_embeddings(classes) if segmentation != "none" else None

@@ -8,7 +8,7 @@ import torch
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.classifier import Classifier
 from tadlib.naming.grouping import grouped
-from tadlib.naming.similarity import probability as probability_of
+from tadlib.naming.similarity import class_probability
 from tadlib.task import Task
 
 
@@ -31,7 +31,7 @@ def proposals(
         features = data.features(video)
         edges = torch.from_numpy(grid.seconds(np.arange(len(features) + 1.0))).float()
         snippets_ix = grid.snippets(torch.stack([edges[:-1], edges[1:]], dim=1))
-        likely = probability_of(classify(features, snippets_ix), probability)
+        likely = class_probability(classify(features, snippets_ix), probability)
         new = grouped(likely[:, : len(data.classes.unseen)], grid, video.duration)
         both = Proposals(torch.cat([own.segments, new.segments]), torch.cat([own.scores, new.scores]))
         groups[video_id] = both if proposed_by == "both" else new

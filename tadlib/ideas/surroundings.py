@@ -19,21 +19,21 @@ def classifier(found: Classifier, extend: float, contrast: float) -> Classifier 
     """The classifier of segments `extend` times as long, less `contrast` times the logits of what lies beside them."""
     if extend != 1:
         found = replace(
-            found, stretch=lambda segments_ix: to_segments(to_cw(segments_ix) * torch.tensor([1.0, extend]))
+            found, adjust_segments=lambda segments_ix: to_segments(to_cw(segments_ix) * torch.tensor([1.0, extend]))
         )
     if contrast == 0:
         return found
 
-    def after(
+    def adjust_logits(
         logits: Float[Tensor, "n k"], features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]
     ) -> Float[Tensor, "n k"]:
         """Logits less those of what lies outside, where there is something."""
-        outside, there = beside(features, found.stretch(segments_ix), found.roi_bins)
+        outside, there = beside(features, found.adjust_segments(segments_ix), found.roi_bins)
         if found.head is not None:
             outside = found.head(outside[:, None])[:, 0]
         return logits - contrast * found.compare(outside) * there[:, None]
 
-    return replace(found, after=after)
+    return replace(found, adjust_logits=adjust_logits)
 
 
 def beside(

@@ -43,4 +43,4 @@ def additions(fuse_text: bool) -> list[Addition]:
 
 def texts(data: Task, classes: Sequence[str], fuse_text: bool) -> Tensor | None:
     """The class texts that snippets look at."""
-    return data.text(classes) if fuse_text else None
+    return data.class_embeddings(classes) if fuse_text else None

@@ -35,11 +35,11 @@ class Matching(nn.Module):
         return factor * (functional.normalize(found, dim=-1) * texts).sum(dim=-1)
 
 
-def read_by(found: Classifier, matching: Matching) -> Classifier:
+def with_matching(found: Classifier, matching: Matching) -> Classifier:
     """A classifier whose texts look at the bins."""
-    return replace(found, read=lambda bins: found.carry(matching(bins, found.texts, found.scale)))
+    return replace(found, bins_to_logits=lambda bins: found.map_logits(matching(bins, found.texts, found.scale)))
 
 
 def classifier(found: Classifier, pooling: str) -> Classifier | None:
     """The matching without anything learned; that which is learned is one of `trained_naming`."""
-    return read_by(found, Matching(pooling)) if pooling == "matching_fixed" else None
+    return with_matching(found, Matching(pooling)) if pooling == "matching_fixed" else None

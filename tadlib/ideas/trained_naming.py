@@ -17,11 +17,10 @@ from tadlib.data.annotations import Video
 from tadlib.files import atomic, digest
 from tadlib.ideas import hard_negatives, head_training, mask, rejection, text_queries
 from tadlib.ideas.head_losses import NOTHING
-from tadlib.ideas.head_training import Examples, Lesson
-from tadlib.ideas.semantics import Parts, Said, Semantics
+from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts
 from tadlib.naming.classifier import Classifier
 from tadlib.naming.similarity import scale_of
-from tadlib.naming.text import Steps, texts_of
+from tadlib.naming.text import TextEmbeddings, texts_of
 from tadlib.segments import roi_align
 from tadlib.task import Task, spans, true_segments
 
@@ -40,26 +39,26 @@ def frozen(pooling: str) -> dict[str, object]:
     return FROZEN | {"pooling": "mean" if pooling in ("matching_learned", "mask") else pooling}
 
 
-def trained(data: Task, parts: Parts, lesson: Lesson) -> Semantics | None:
+def trained(data: Task, parts: TrainableParts, training: HeadTraining) -> NamingHead | None:
     """What was trained in this way, or nothing if nothing is asked for; kept beside the features."""
     if not parts.trained:
         return None
-    lesson = replace(lesson, factor=scale_of(data.encoder.logit_scale, lesson.logit_scale))
-    path = data.benchmark.cache / "heads" / f"{_key(data, parts, lesson)}.pt"
+    training = replace(training, factor=scale_of(data.encoder.logit_scale, training.logit_scale))
+    path = data.benchmark.cache / "heads" / f"{_key(data, parts, training)}.pt"
     channels = data.store.read(data.training_videos[0].id).shape[1]
-    with devices.seeded(lesson.seed):
-        semantics = Semantics(parts, channels, data.encoder)
+    with devices.seeded(training.seed):
+        model = NamingHead(parts, channels, data.encoder)
         if path.is_file():
-            semantics.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         else:
-            _train(semantics, data, parts, lesson)
+            _train(model, data, parts, training)
             with atomic(path) as temporary:
-                torch.save(semantics.state_dict(), temporary)
-    return semantics.eval().requires_grad_(False)
+                torch.save(model.state_dict(), temporary)
+    return model.eval().requires_grad_(False)
 
 
-def _key(data: Task, parts: Parts, lesson: Lesson) -> str:
-    wanted = asdict(parts) | asdict(lesson)
+def _key(data: Task, parts: TrainableParts, training: HeadTraining) -> str:
+    wanted = asdict(parts) | asdict(training)
     if parts.pooling not in LEARNED:
         del wanted["pooling"]  # one training serves every pooling of frozen CLIP
     made = [path.read_text(encoding="utf-8") for path in SOURCES]  # of other code nothing is taken
@@ -67,47 +66,53 @@ def _key(data: Task, parts: Parts, lesson: Lesson) -> str:
     return digest([wanted, data.classes.seen, texts, data.ignore_unseen, data.fingerprint, torch.__version__, *made])
 
 
-def said(data: Task, classes: Sequence[str]) -> Said:
+def class_texts(data: Task, classes: Sequence[str]) -> ClassTexts:
     """The texts of classes, and what the frozen encoder makes of them."""
-    return Said(texts_of(classes, data.wording), data.texts(classes))
+    return ClassTexts(texts_of(classes, data.wording), data.text_embeddings(classes))
 
 
-def classifier(found: Classifier, data: Task, parts: Parts, lesson: Lesson) -> Classifier | None:
+def classifier(found: Classifier, data: Task, parts: TrainableParts, training: HeadTraining) -> Classifier | None:
     """The classifier with trained heads, and with trained texts where there are any."""
-    semantics = trained(data, parts, lesson)
-    if semantics is None:
+    model = trained(data, parts, training)
+    if model is None:
         return None
-    found = replace(found, head=semantics.visual)
+    found = replace(found, head=model.visual)
     if (parts.text_head, parts.context, parts.background == "learned") == ("none", 0, False):
         return found
 
-    def steps(classes: Sequence[str]) -> Steps:
+    def steps(classes: Sequence[str]) -> TextEmbeddings:
         """The embeddings of every text of classes."""
-        read = semantics.steps(said(data, classes))
-        return Steps(semantics.mapped(read), read.padding)
+        read = model.steps(class_texts(data, classes))
+        return TextEmbeddings(model.mapped(read), read.padding)
 
-    return replace(found, steps=steps, embed=lambda classes: semantics.classes(semantics.steps(said(data, classes))))
+    return replace(
+        found,
+        embed_texts=steps,
+        embed=lambda classes: model.classes(model.steps(class_texts(data, classes))),
+    )
 
 
 def learned_pooling(
-    found: Classifier, data: Task, parts: Parts, lesson: Lesson, similarity_at: str
+    found: Classifier, data: Task, parts: TrainableParts, training: HeadTraining, similarity_at: str
 ) -> Classifier | None:
     """The classifier with a learned matching or a mask in place of its pooling."""
     if parts.pooling not in ("matching_learned", "mask"):
         return None
-    semantics = trained(data, parts, lesson)
+    model = trained(data, parts, training)
     if parts.pooling == "mask":
-        return mask.read_by(found, semantics.mask, similarity_at)
-    return text_queries.read_by(found, semantics.matching)
+        return mask.with_mask(found, model.mask, similarity_at)
+    return text_queries.with_matching(found, model.matching)
 
 
-def _train(semantics: Semantics, data: Task, parts: Parts, lesson: Lesson) -> None:
-    if semantics.mask is not None:
+def _train(model: NamingHead, data: Task, parts: TrainableParts, training: HeadTraining) -> None:
+    if model.mask is not None:
         snippets, labels = _snippets(data)
-        mask.fit_mask(semantics.mask, snippets, labels != NOTHING, lesson.head_epochs, lesson.head_lr)
-    if any(not name.startswith("mask.") for name, weight in semantics.named_parameters() if weight.requires_grad):
-        learn_from = examples(data, background=parts.background != "none", head_on=lesson.head_on, bins=lesson.roi_bins)
-        head_training.fit(semantics, learn_from, said(data, data.classes.seen), lesson)
+        mask.fit_mask(model.mask, snippets, labels != NOTHING, training.head_epochs, training.head_lr)
+    if any(not name.startswith("mask.") for name, weight in model.named_parameters() if weight.requires_grad):
+        learn_from = examples(
+            data, background=parts.background != "none", head_on=training.head_on, bins=training.roi_bins
+        )
+        head_training.fit(model, learn_from, class_texts(data, data.classes.seen), training)
 
 
 def examples(data: Task, *, background: bool = False, head_on: str = "segments", bins: int = 16) -> Examples:

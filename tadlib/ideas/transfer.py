@@ -37,5 +37,5 @@ def classifier(found: Classifier, data: Task, transfer: str) -> Classifier | Non
     if transfer == "none":
         return None
     seen = found.embed(data.classes.seen)
-    carry = partial(transferred, seen=seen, texts=found.texts, how=transfer, factor=found.scale)
-    return replace(found, embed=lambda _: seen, carry=carry)
+    map_logits = partial(transferred, seen=seen, texts=found.texts, how=transfer, factor=found.scale)
+    return replace(found, embed=lambda _: seen, map_logits=map_logits)

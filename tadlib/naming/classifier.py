@@ -10,7 +10,7 @@ from torch import Tensor
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.similarity import cosine
-from tadlib.naming.text import Steps
+from tadlib.naming.text import TextEmbeddings
 from tadlib.segments import roi_align, roi_mean
 
 TOP = 8  # a video is named by the best of every so many snippets
@@ -19,7 +19,7 @@ Classify = Callable[[Video, Tensor], Tensor]  # a video and segments (n, 2) of i
 Logits = Callable[[Video, Proposals], Tensor]  # a video and proposals in it -> logits (n, k)
 
 
-def same(values: Tensor) -> Tensor:
+def identity(values: Tensor) -> Tensor:
     """The identity."""
     return values
 
@@ -30,28 +30,28 @@ class Classifier:
 
     Every part may be replaced; `None` is the plain way. What is replaced gets and gives tensors of these shapes:
 
-    - `embed`: class names -> class embeddings (k, c) at length one; `steps`: class names -> those of every text
-    - `stretch`: segments (n, 2) on the snippet axis -> the segments that are pooled
+    - `embed`: class names -> class embeddings (k, c) at length one; `embed_texts`: class names -> those of every text
+    - `adjust_segments`: segments (n, 2) on the snippet axis -> the segments that are pooled
     - `head`: bins (n, r, c) -> bins (n, r, c)
     - `pooling`: bins (n, r, c) -> one feature (n, c) for each segment
     - `similarity`: features (*n, c), texts (k, c), scale -> (*n, k)
-    - `carry`: logits (*n, k) -> logits of other classes
-    - `read`: bins (n, r, c) -> logits (n, k), in place of pooling and similarity
-    - `after`: logits (n, k), features (t, c), segments (n, 2) -> logits (n, k)
+    - `map_logits`: logits (*n, k) -> logits of other classes
+    - `bins_to_logits`: bins (n, r, c) -> logits (n, k), in place of pooling and similarity
+    - `adjust_logits`: logits (n, k), features (t, c), segments (n, 2) -> logits (n, k)
     """
 
     classes: tuple[str, ...]
     embed: Callable[[Sequence[str]], Tensor]
-    steps: Callable[[Sequence[str]], Steps]
+    embed_texts: Callable[[Sequence[str]], TextEmbeddings]
     scale: float
     roi_bins: int = 16
-    stretch: Map = same
+    adjust_segments: Map = identity
     head: Map | None = None
     pooling: Map | None = None
     similarity: Callable[[Tensor, Tensor, float], Tensor] = cosine
-    carry: Map = same
-    read: Map | None = None
-    after: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    map_logits: Map = identity
+    bins_to_logits: Map | None = None
+    adjust_logits: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
     @cached_property
     def texts(self) -> Float[Tensor, "k c"]:
@@ -60,7 +60,7 @@ class Classifier:
 
     def compare(self, features: Float[Tensor, "*n c"]) -> Float[Tensor, "*n k"]:
         """Logits of features for the classes."""
-        return self.carry(self.similarity(features, self.texts, self.scale))
+        return self.map_logits(self.similarity(features, self.texts, self.scale))
 
     def bins(self, features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n r c"]:
         """What lies under segments on the snippet axis, through the head if there is one."""
@@ -73,17 +73,17 @@ class Classifier:
         A segment without length has the feature at its place; what lies outside the video its first or last. Where
         background is learned its logit is a column beyond the classes.
         """
-        given_ix, segments_ix = segments_ix, self.stretch(segments_ix)
-        if (self.head, self.pooling, self.read) == (None, None, None):
+        given_ix, segments_ix = segments_ix, self.adjust_segments(segments_ix)
+        if (self.head, self.pooling, self.bins_to_logits) == (None, None, None):
             logits = self.compare(roi_mean(features, segments_ix, self.roi_bins))
-        elif self.read is not None:
-            logits = self.read(self.bins(features, segments_ix))
+        elif self.bins_to_logits is not None:
+            logits = self.bins_to_logits(self.bins(features, segments_ix))
         else:
             bins = self.bins(features, segments_ix)
             logits = self.compare(bins.mean(dim=1) if self.pooling is None else self.pooling(bins))
-        return logits if self.after is None else self.after(logits, features, given_ix)
+        return logits if self.adjust_logits is None else self.adjust_logits(logits, features, given_ix)
 
-    def whole(self, features: Float[Tensor, "t c"]) -> Float[Tensor, " k"]:
+    def video_logits(self, features: Float[Tensor, "t c"]) -> Float[Tensor, " k"]:
         """Logits of a whole video: of each class the mean of its best eighth of snippets; background is no class."""
         logits = self.compare(features)[:, : len(self.classes)]
         return logits.topk(max(1, len(logits) // TOP), dim=0).values.mean(dim=0)

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.detector.proposals import SPARE, Proposals, thinned
+from tadlib.detector.proposals import PRE_NMS_FACTOR, Proposals, nms_by_group
 from tadlib.files import read_json, write_json
-from tadlib.naming.similarity import log_probability, probability
+from tadlib.naming.similarity import class_probability, log_class_probability
 
-PER_PROPOSAL = 5  # classes kept at most per proposal by `class_specific`, as in the log
+MAX_CLASSES_PER_PROPOSAL = 5  # classes kept at most per proposal by `class_specific`, as in the log
 
 
 class Detections(NamedTuple):
@@ -30,25 +30,25 @@ def fuse(
     logits: Float[Tensor, "n k"],
     fusion: str = "after_softmax",
     fusion_weight: float = 0.5,
-    how: str = "softmax",
+    probability: str = "softmax",
 ) -> Float[Tensor, "n k"]:
-    """Scores of every pair of proposal and class; `how` makes probabilities of logits, `fusion_weight` is CLIP's share.
+    """Scores of every pair of proposal and class; `probability` is softmax or sigmoid, `fusion_weight` is CLIP's share.
 
     after_softmax: actionness times class probability. before_softmax: probability of logits weighted by actionness.
     arithmetic, geometric: the weighted mean of both. clip: class probability alone. detector: actionness for the best
     class, nothing for the others.
     """
     if fusion == "after_softmax":
-        return actionness[:, None] * probability(logits, how)
+        return actionness[:, None] * class_probability(logits, probability)
     if fusion == "before_softmax":
-        return probability(actionness[:, None] * logits, how)
+        return class_probability(actionness[:, None] * logits, probability)
     if fusion == "arithmetic":
-        return (1 - fusion_weight) * actionness[:, None] + fusion_weight * probability(logits, how)
+        return (1 - fusion_weight) * actionness[:, None] + fusion_weight * class_probability(logits, probability)
     if fusion == "geometric":  # of logarithms, which stay finite: a product of powers may be 0 to the power 0
         certain = actionness.clamp(min=torch.finfo(actionness.dtype).tiny).log()[:, None]
-        return ((1 - fusion_weight) * certain + fusion_weight * log_probability(logits, how)).exp()
+        return ((1 - fusion_weight) * certain + fusion_weight * log_class_probability(logits, probability)).exp()
     if fusion == "clip":
-        return probability(logits, how)
+        return class_probability(logits, probability)
     return actionness[:, None] * functional.one_hot(logits.argmax(dim=1), logits.shape[1])
 
 
@@ -73,7 +73,7 @@ def select(
         best = (scores.sum(dim=0) if keep == "class_one" else video[: len(classes)]).argmax()
         scores = torch.where(torch.arange(scores.shape[1]) == best, scores, -1.0)
     elif keep == "class_specific":
-        best = scores.topk(min(PER_PROPOSAL, scores.shape[1]), dim=1)
+        best = scores.topk(min(MAX_CLASSES_PER_PROPOSAL, scores.shape[1]), dim=1)
         scores = torch.full_like(scores, -1.0).scatter(1, best.indices, best.values)
     flat = scores.flatten()
     order = flat.argsort(descending=True, stable=True)[:top_k]
@@ -82,7 +82,7 @@ def select(
     return Detections(segments[order // scores.shape[1]], flat[order], labels)
 
 
-def best(
+def to_detections(
     proposals: Mapping[str, Proposals],
     scores: Mapping[str, Float[Tensor, "_ _"]],
     classes: Sequence[str],
@@ -99,7 +99,7 @@ def best(
     With `nms_per` class, overlapping detections of a class are thinned. `videos` holds the logits of whole videos where
     `keep` asks for them.
     """
-    spare = SPARE if nms_per == "class" else 1
+    spare = PRE_NMS_FACTOR if nms_per == "class" else 1
     found = {
         video_id: select(
             each.segments,
@@ -111,10 +111,10 @@ def best(
         )
         for video_id, each in proposals.items()
     }
-    return thin(found, nms=nms, nms_tiou=nms_tiou, most=most) if nms_per == "class" else found
+    return nms_within_classes(found, nms=nms, nms_tiou=nms_tiou, most=most) if nms_per == "class" else found
 
 
-def thin(
+def nms_within_classes(
     found: Mapping[str, Detections], *, nms: str, nms_tiou: float, most: Mapping[str, int]
 ) -> dict[str, Detections]:
     """The best detections of every video, at most so many, overlapping ones of a class thinned by hard or soft NMS."""
@@ -125,7 +125,7 @@ def thin(
     groups = torch.tensor([places[pair] for pair in of], dtype=torch.int64)
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     kept = {}
-    stays = zip(found.items(), thinned(segments, scores, groups, nms, nms_tiou), strict=True)
+    stays = zip(found.items(), nms_by_group(segments, scores, groups, nms, nms_tiou), strict=True)
     for (video_id, each), (lowered, rows) in stays:
         rows = rows[: most[video_id]]
         kept[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[row] for row in rows))

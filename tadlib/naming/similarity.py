@@ -24,18 +24,18 @@ def cosine(pooled: Float[Tensor, "*n c"], texts: Float[Tensor, "k c"], scale: fl
     return scale * functional.normalize(pooled, dim=-1) @ functional.normalize(texts, dim=-1).T
 
 
-def probability(logits: Float[Tensor, "n k"], how: str = "softmax") -> Float[Tensor, "n k"]:
+def class_probability(logits: Float[Tensor, "n k"], probability: str = "softmax") -> Float[Tensor, "n k"]:
     """Probabilities of classes: one of them (softmax), or each on its own against the average class (sigmoid).
 
     The sigmoid of 100 times a cosine of 0.2 is 1 for every class: only what is above the average of the candidates
     says something.
     """
-    return logits.softmax(dim=1) if how == "softmax" else above_average(logits).sigmoid()
+    return logits.softmax(dim=1) if probability == "softmax" else above_average(logits).sigmoid()
 
 
-def log_probability(logits: Float[Tensor, "n k"], how: str = "softmax") -> Float[Tensor, "n k"]:
-    """The logarithm of `probability`, finite where that would be 0."""
-    return logits.log_softmax(dim=1) if how == "softmax" else functional.logsigmoid(above_average(logits))
+def log_class_probability(logits: Float[Tensor, "n k"], probability: str = "softmax") -> Float[Tensor, "n k"]:
+    """The logarithm of `class_probability`, finite where that would be 0."""
+    return logits.log_softmax(dim=1) if probability == "softmax" else functional.logsigmoid(above_average(logits))
 
 
 def above_average(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:

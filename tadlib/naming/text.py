@@ -54,7 +54,7 @@ class Wording:
             raise ValueError(f"lead must be one of {', '.join(LEADS)}, got {self.lead!r}")
 
 
-class Steps(NamedTuple):
+class TextEmbeddings(NamedTuple):
     """Embeddings of the texts of classes, as the encoder gives them (not normalised), in the order of the texts."""
 
     embeddings: Float[Tensor, "k s c"]
@@ -104,20 +104,20 @@ def embed(encoder: Encoder, texts: Sequence[str], cache: Path | str | None = Non
     return torch.from_numpy(np.stack([np.load(path) for path in paths]))
 
 
-def step_embeddings(
+def text_embeddings(
     encoder: Encoder, classes: Sequence[str], wording: Wording, cache: Path | str | None = None
-) -> Steps:
+) -> TextEmbeddings:
     """The embeddings of every text of every class; all texts go through the encoder together."""
     texts = texts_of(classes, wording)
     return in_rows(embed(encoder, [text for several in texts for text in several], cache), list(map(len, texts)))
 
 
-def in_rows(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> Steps:
+def in_rows(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> TextEmbeddings:
     """Embeddings of all texts one after the other as those of classes with so many texts each."""
     real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     embeddings = rows.new_zeros(*real.shape, rows.shape[1])
     embeddings[real] = rows
-    return Steps(embeddings, ~real)
+    return TextEmbeddings(embeddings, ~real)
 
 
 def class_embeddings(
@@ -125,7 +125,7 @@ def class_embeddings(
 ) -> Float[Tensor, "k c"]:
     """Unit-length embeddings of classes; of several texts the normalised mean of the normalised embeddings."""
     wording = Wording(wording) if isinstance(wording, str) else wording
-    steps = step_embeddings(encoder, classes, wording, cache)
+    steps = text_embeddings(encoder, classes, wording, cache)
     return mean_of_texts(steps.embeddings, steps.padding)
 
 
@@ -137,7 +137,7 @@ def mean_of_texts(embeddings: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s
     return functional.normalize(_mean(unit, padding), dim=1)
 
 
-def raw_embeddings(steps: Steps) -> Float[Tensor, "k c"]:
+def raw_embeddings(steps: TextEmbeddings) -> Float[Tensor, "k c"]:
     """The mean of each class's embeddings at the lengths the encoder gave them, for dot products."""
     return _mean(steps.embeddings, steps.padding)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tadlib import ideas
-from tadlib.detector.proposals import Proposals, answer
+from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import diagnosis
 from tadlib.naming.fusion import Detections, read_detections, write_detections
 from tadlib.task import SIDES, Task
@@ -34,8 +34,8 @@ def evaluated(data: Task, params: Params, run: Run) -> tuple[Task, dict[str, Pro
         )
     model = load_detector(test, params, run)
     windows = windows_of(data.scored, data, params)
-    answers = answer(model, windows, texts=ideas.texts(data, data.competing, params))
-    proposals = propose(answers, windows, params, groups_beside(data, params))
+    predictions = predict(model, windows, texts=ideas.texts(data, data.competing, params))
+    proposals = propose(predictions, windows, params, groups_beside(data, params))
     detections = name(data, proposals, params)
     write_detections(run.target(DETECTIONS_ON_TRAINING), detections)
     return data, proposals, detections

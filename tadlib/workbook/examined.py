@@ -51,7 +51,7 @@ class Examined:
     def confusability(self) -> Confusability:
         """Similarity of class texts against how often detections confuse the classes."""
         counts = errors.confusion_counts(self.rows, self.judged, JUDGED_AT)
-        return calibration.confusability(counts, self.data.text(self.data.classes.unseen).numpy())
+        return calibration.confusability(counts, self.data.class_embeddings(self.data.classes.unseen).numpy())
 
     def record(self, table: Sequence[Mapping[str, object]]) -> dict[str, object]:
         """What metrics.json holds beside the headline: the verdicts given and the cost of each type of error."""

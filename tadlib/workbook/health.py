@@ -128,14 +128,14 @@ def class_pictures(data: Task) -> tuple[np.ndarray, list[np.ndarray]]:
     for label in classes:
         videos = [video.only([label]) for video in data.benchmark.videos if video.only([label]).actions]
         if not videos:  # listed, but never annotated, or only in videos that were skipped
-            means.append(torch.full((data.text([label]).shape[1],), torch.nan))
+            means.append(torch.full((data.class_embeddings([label]).shape[1],), torch.nan))
             frames.append(NO_FRAME)
             continue
         pooled = [_under_actions(data, video) for video in videos]
         means.append(functional.normalize(torch.cat(pooled), dim=1).mean(dim=0))
         action = videos[0].actions[0]
         frames.append(data.frame(videos[0], 0.6 * action.start + 0.4 * action.end))
-    return (functional.normalize(torch.stack(means), dim=1) @ data.text(classes).T).numpy(), frames
+    return (functional.normalize(torch.stack(means), dim=1) @ data.class_embeddings(classes).T).numpy(), frames
 
 
 def _under_actions(data: Task, video: Video) -> Float[Tensor, "n c"]:

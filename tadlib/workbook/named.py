@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tadlib import ideas
-from tadlib.detector.proposals import Proposals, thin
+from tadlib.detector.proposals import Proposals, apply_nms
 from tadlib.naming import fusion
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
@@ -46,7 +46,7 @@ def fused(
     `classes` names the first columns of the logits that may be detected; without, the unseen ones.
     """
     words = (params.fusion, params.fusion_weight, params.probability)
-    return fusion.best(
+    return fusion.to_detections(
         proposals,
         {video_id: fusion.fuse(found.scores, logits[video_id], *words) for video_id, found in proposals.items()},
         classes or data.classes.unseen,
@@ -64,8 +64,8 @@ def by_clip_alone(data: Task, params: Params) -> tuple[dict[str, Proposals], dic
 
     CLIP's groups with overlaps thinned, and segments named by the parameters, as the proposals of a detector are.
     """
-    most = kept(data, params, data.groups)
-    proposals = thin(data.groups, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
+    most = kept(data, params, data.clip_proposals)
+    proposals = apply_nms(data.clip_proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
     return proposals, name(data, proposals, untrained(params).but(**ALONE))
 
 

@@ -17,7 +17,7 @@ from tadlib.naming import tokens
 from tadlib.naming.classifier import Classify
 from tadlib.naming.descriptions import KINDS, has_all
 from tadlib.naming.fusion import Detections
-from tadlib.naming.similarity import probability
+from tadlib.naming.similarity import class_probability
 from tadlib.naming.text import STYLES, texts_of
 from tadlib.task import Task, true_segments
 from tadlib.workbook.gathering import with_texts
@@ -60,7 +60,7 @@ def _sure(logits: Float[Tensor, "n k"], data: Task, params: Params) -> tuple[Ten
     """Probability and place of the most probable unseen class; background takes its share and is never the answer."""
     classes = len(data.classes.unseen)
     alone = torch.cat([logits[:, :classes], logits[:, len(data.competing) :]], dim=1)
-    return probability(alone, params.probability)[:, :classes].max(dim=1)
+    return class_probability(alone, params.probability)[:, :classes].max(dim=1)
 
 
 def confusion(data: Task, verdicts: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -5,24 +5,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from tadlib.data.annotations import Video
 from tadlib.data.batches import WindowSet
 from tadlib.detector import proposals as proposing
-from tadlib.detector.proposals import Answers, Proposals
+from tadlib.detector.proposals import Predictions, Proposals
 from tadlib.task import Task
 from tadlib.workbook.params import Params
 
 
 def propose(
-    answers: Answers, windows: WindowSet, params: Params, groups: Mapping[str, Proposals] | None = None
+    predictions: Predictions, windows: WindowSet, params: Params, groups: Mapping[str, Proposals] | None = None
 ) -> dict[str, Proposals]:
     """Proposals of every video of the windows; `groups` as `groups_beside` gives them."""
-    return proposing.merge(
-        answers,
+    return proposing.to_proposals(
+        predictions,
         windows,
         nms=params.nms,
         nms_per=params.nms_per,
         nms_tiou=params.nms_tiou,
         top_k=params.top_k,
         filter_threshold=params.filter_threshold,
-        groups=groups,
+        clip_proposals=groups,
         agreement=params.agreement,
     )
 
@@ -42,7 +42,7 @@ def without_names(data: Task, proposals: Mapping[str, Proposals], params: Params
     if params.nms_per == "video":
         return proposals
     most = kept(data, params, proposals)
-    return proposing.thin(proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
+    return proposing.apply_nms(proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
 
 
 def groups_beside(data: Task, params: Params, videos: Sequence[Video] | None = None) -> dict[str, Proposals] | None:
@@ -57,4 +57,4 @@ def groups_beside(data: Task, params: Params, videos: Sequence[Video] | None = N
             f"agreement={params.agreement} asks what background looks like: it needs an encoder that reads any text, "
             f"got {data.encoder.name}; pass -p agreement 0"
         )
-    return data.groups if videos is None else data.groups_in(videos)
+    return data.clip_proposals if videos is None else data.clip_proposals_in(videos)

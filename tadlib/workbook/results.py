@@ -13,7 +13,7 @@ from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
 from tadlib.evaluation.rows import compare as compare_rows
 from tadlib.evaluation.scoring import recalls
 from tadlib.naming.fusion import Detections, select
-from tadlib.naming.similarity import probability
+from tadlib.naming.similarity import class_probability
 from tadlib.task import Task, true_segments
 from tadlib.workbook.gathering import with_texts
 from tadlib.workbook.named import by_clip_alone, class_logits, fused, name
@@ -38,7 +38,7 @@ def compared(
     data: Task, detections: Mapping[str, Detections], params: Params
 ) -> dict[str, tuple[str, Mapping[str, Detections]]]:
     """Role and detections of the floors, the training-free baselines, this run and both ceilings, by name."""
-    classes, texts = data.classes.unseen, data.text(data.competing)
+    classes, texts = data.classes.unseen, data.class_embeddings(data.competing)
     as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
     by_clip = params.but(target="foreground", fusion="clip", **as_they_are)
     places = baselines.anchors(data.training_videos, data.benchmark.tious)
@@ -72,7 +72,7 @@ def _anchors_by_clip(data: Task, anchors: baselines.Anchors, params: Params) -> 
     wholes = ideas.whole_videos(data, [video.id for video in data.scored], params)
     most = kept(data, params, wholes)
     for video in data.scored:
-        certain = probability(wholes[video.id][None], params.probability)[0, : len(classes)]
+        certain = class_probability(wholes[video.id][None], params.probability)[0, : len(classes)]
         scores = anchors.scores[:, None] * certain
         found[video.id] = select(anchors.fractions * video.duration, scores, classes, top_k=most[video.id])
     return found

@@ -17,7 +17,7 @@ from tadlib.data.batches import WindowSet, collate
 from tadlib.detector.losses import class_logits
 from tadlib.detector.matching import match
 from tadlib.detector.network import ConditionalDETR
-from tadlib.detector.proposals import Proposals, answer
+from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import diagnosis, metrics, protocols
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.task import Task
@@ -57,11 +57,11 @@ def watch_epochs(data: Task, windows: WindowSet, params: Params, texts: Float[Te
     def watch(model: ConditionalDETR) -> dict[str, float]:
         found = matched_queries(model, windows, texts)
         for look in looks:
-            answers = answer(model, look.windows, texts=look.texts)
+            predictions = predict(model, look.windows, texts=look.texts)
             for side, videos in look.sides.items():
                 found |= {LEARNED: float(len(videos))} if side == TRAINING else {}
                 beside = None if side == SEEN else look.beside  # CLIP was asked about the classes of the other sides
-                found |= measured(side, videos, propose(answers, look.windows, params, beside), data, params)
+                found |= measured(side, videos, propose(predictions, look.windows, params, beside), data, params)
         return found
 
     return watch

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tadlib import segments
 from tadlib.data.annotations import Action, Video
-from tadlib.data.batches import Batch, Cut, Target, WindowSet, collate
+from tadlib.data.batches import Batch, Target, WindowSet, WindowSettings, collate
 from tadlib.data.features import FeatureStore
 from tadlib.data.windows import Window
 from tadlib.detector.additions import Outputs
@@ -186,7 +186,7 @@ def stored(folder: Path) -> WindowSet:
     for number, video in enumerate(videos):
         random = np.random.default_rng(number)
         np.save(folder / f"{video.id}.npy", random.normal(size=(750, CHANNELS)).astype(np.float32))
-    return WindowSet(videos, FeatureStore(folder), 8, Cut(overlap=0.75))
+    return WindowSet(videos, FeatureStore(folder), 8, WindowSettings(overlap=0.75))
 
 
 def places(found_in: WindowSet) -> range:

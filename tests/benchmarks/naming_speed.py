@@ -22,7 +22,7 @@ from tadlib.ideas.poolings import SUMMARIES
 from tadlib.naming.classifier import Classifier
 from tadlib.naming.fusion import Detections, fuse, select
 from tadlib.naming.similarity import cosine
-from tadlib.naming.text import Steps
+from tadlib.naming.text import TextEmbeddings
 from tadlib.segments import roi_align
 
 CHANNELS, SCALE = 512, 100.0  # the scale CLIP was trained to
@@ -74,7 +74,7 @@ def simulated(size: Size, seed: int = 0) -> tuple[list[Video], Tensor]:
 
 def classifier(texts, scale=1.0, pooling="mean", roi_bins=16, similarity=cosine, **words):
     """A classifier that knows a text a class, with these words of naming."""
-    steps = Steps(texts[:, None], torch.zeros(len(texts), 1, dtype=torch.bool))
+    steps = TextEmbeddings(texts[:, None], torch.zeros(len(texts), 1, dtype=torch.bool))
     names = tuple(str(place) for place in range(len(texts)))
     found = Classifier(names, lambda _: texts, lambda _: steps, scale, roi_bins, similarity=similarity)
     asked = {"pooling": pooling, "similarity_at": "pooled", "extend": 1.0, "contrast": 0.0} | words

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -12,7 +11,7 @@ from torch.nn import functional
 from tadlib.data.annotations import Video
 from tadlib.data.video import Clip
 from tadlib.naming import text
-from tadlib.naming.text import Steps
+from tadlib.naming.text import TextEmbeddings, in_rows
 from tadlib.naming.words import Word, sentence
 from tadlib.task import BACKGROUND, Task
 from tadlib.workbook.asking import Asking
@@ -36,20 +35,22 @@ class Asked(Task):
         """The video that was asked."""
         return self.benchmark.videos[0]
 
-    def texts(self, classes: Sequence[str]) -> Steps:
+    def text_embeddings(self, classes: Sequence[str]) -> TextEmbeddings:
         """Embeddings of every text of classes, not normalised: the words' own texts, or what a name is read as."""
         said = {word.name: word.texts for word in self.words}
-        return _embedded(self, [said.get(label, (label,)) for label in classes])
+        texts = [said.get(label, (label,)) for label in classes]
+        rows = text.embed(self.encoder, [each for several in texts for each in several], self.benchmark.cache)
+        return in_rows(rows, list(map(len, texts)))
 
-    def text(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
+    def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
         """Unit-length embeddings of classes; of several texts the normalised mean."""
-        steps = self.texts(classes)
+        steps = self.text_embeddings(classes)
         unit = functional.normalize(steps.embeddings, dim=-1).sum(dim=1)
         return functional.normalize(unit, dim=1)
 
     def background(self) -> Float[Tensor, "b c"]:
         """Unit-length embeddings of the rivals."""
-        return self.text(self.classes.seen)
+        return self.class_embeddings(self.classes.seen)
 
     def file(self, video: Video) -> Path:
         """The file of the video."""
@@ -60,13 +61,3 @@ def rivals(words: Sequence[Word]) -> tuple[str, ...]:
     """Texts of what shows none of the words; what was asked for itself is no rival."""
     asked = {said.casefold() for word in words for said in (word.name, *word.texts)}
     return tuple(said for said in BACKGROUND if said not in asked and sentence(said) not in asked)
-
-
-def _embedded(asked: Asked, texts: Sequence[Sequence[str]]) -> Steps:
-    """Embeddings of several texts of each class, padded with zeros."""
-    lengths = torch.tensor([len(several) for several in texts])
-    real = torch.arange(int(lengths.max())) < lengths[:, None]
-    rows = text.embed(asked.encoder, [one for several in texts for one in several], asked.benchmark.cache)
-    embeddings = rows.new_zeros(*real.shape, rows.shape[1])
-    embeddings[real] = rows
-    return Steps(embeddings, ~real)

@@ -15,7 +15,7 @@ from tadlib.data.encoder import DEMO
 from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
 from tadlib.data.video import Clip, look
-from tadlib.detector.proposals import Proposals, answer
+from tadlib.detector.proposals import Proposals, predict
 from tadlib.files import Progress, silent
 from tadlib.ideas import class_targets
 from tadlib.naming.fusion import Detections
@@ -129,7 +129,7 @@ def by_run(asked: Asked) -> tuple[Proposals, Detections]:
             "pass -p run_dir of a run on that encoder, or -p detector none"
         )
     beside, windows = groups_beside(asked, asked.params), windows_of(asked.scored, asked, asked.params)
-    found = answer(model, windows, texts=_read_by(trained, asked))
+    found = predict(model, windows, texts=_read_by(trained, asked))
     proposals = propose(found, windows, asked.params, beside)
     return proposals[asked.video.id], name(asked, proposals, asked.params)[asked.video.id]
 
@@ -143,7 +143,7 @@ def _read_by(trained: Params, asked: Asked) -> Float[Tensor, "k c"] | None:
     seen = tuple(asked.about.get("seen", ()))  # a checkpoint of long ago does not say
     if trained.target == "none":
         return torch.eye(len(seen))
-    return torch.cat([class_targets.texts(asked, seen, trained.target), asked.text(asked.classes.unseen)])
+    return torch.cat([class_targets.texts(asked, seen, trained.target), asked.class_embeddings(asked.classes.unseen)])
 
 
 def by_clip(asked: Asked) -> tuple[Proposals, Detections]:
