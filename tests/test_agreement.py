@@ -6,10 +6,10 @@ from notebook import run_cells
 
 from tadlib.detector.proposals import MIN_AGREEMENT, Proposals, with_agreement
 from tadlib.segments import pairwise_tiou
-from tadlib.workbook import named, proposed, results, watching
+from tadlib.workbook import epoch_metrics, inference, results
 from tadlib.workbook.gathering import gather
+from tadlib.workbook.inference import max_detections
 from tadlib.workbook.params import Params
-from tadlib.workbook.proposed import kept
 
 OWN = Proposals(torch.tensor([[0.0, 10.0], [10.0, 20.0], [40.0, 50.0]]), torch.tensor([0.9, 0.5, 0.4]))
 OTHERS = Proposals(torch.tensor([[0.0, 20.0], [10.0, 20.0], [12.0, 20.0]]), torch.tensor([0.8, 0.3, 0.6]))
@@ -44,17 +44,17 @@ def made(tiny, tmp_path_factory):
 def test_proposals_that_agree_win_before_overlaps_are_thinned(made):
     made = made[0.5]
     params, data, predictions, windows = made.params, made.data, made.predictions, made.test_windows
-    beside = proposed.groups_beside(data, params)
+    beside = inference.clip_proposals(data, params)
     assert beside is not None and beside.keys() == {video.id for video in data.scored}
     many = params.model_copy(update={"nms": "none", "top_k": 10_000})
-    alone, together = (proposed.propose(predictions, windows, many, other) for other in (None, beside))
+    alone, together = (inference.propose(predictions, windows, many, other) for other in (None, beside))
     for video_id, found in together.items():
         rescored = with_agreement(alone[video_id], beside[video_id], 0.5).scores.sort(descending=True).values
         torch.testing.assert_close(found.scores, rescored)
-    thinned = [proposed.propose(predictions, windows, params, other) for other in (None, beside)]
+    thinned = [inference.propose(predictions, windows, params, other) for other in (None, beside)]
     assert any(not torch.equal(thinned[0][v].segments, thinned[1][v].segments) for v in beside)
     off = params.model_copy(update={"agreement": 0.0})
-    assert proposed.groups_beside(data, off) is None
+    assert inference.clip_proposals(data, off) is None
 
 
 @pytest.mark.notebooks
@@ -63,10 +63,10 @@ def test_proposals_may_be_thinned_class_by_class_once_they_have_names(made):
     params = made[0.0].params.model_copy(update={"nms": "hard", "nms_tiou": 0.3})
     by_class = params.model_copy(update={"nms_per": "class"})
     among_all, each = (
-        named.name(data, proposed.propose(predictions, windows, how, None), how) for how in (params, by_class)
+        inference.name(data, inference.propose(predictions, windows, how, None), how) for how in (params, by_class)
     )
     crowded = 0
-    most = kept(data, params, each)
+    most = max_detections(data, params, each)
     for video_id, found in each.items():
         for label in set(found.labels):
             of_class = found.segments[[place for place, other in enumerate(found.labels) if other == label]]
@@ -77,7 +77,7 @@ def test_proposals_may_be_thinned_class_by_class_once_they_have_names(made):
     shown = ((among_all, params), (each, by_class))
     tables = [results.compare(data, found, how) for found, how in shown]
     numbers = [
-        results.summarise(data, table, proposed.propose(predictions, windows, how, None), found, how)
+        results.summarise(data, table, inference.propose(predictions, windows, how, None), found, how)
         for table, (found, how) in zip(tables, shown, strict=True)
     ]
     nameless = [name for name in numbers[0] if name.startswith(("agnostic", "AR@"))]
@@ -91,8 +91,8 @@ def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_a
     last = {share: each.trainer.history[-1] for share, each in made.items()}
     for share, each in made.items():
         (ours,) = [row for row in each.table if row["role"] == "ours"]
-        assert last[share][watching.NAMED] == pytest.approx(ours["mAP"], abs=1e-9)
-    assert last[0.0][watching.SEEN] == last[0.5][watching.SEEN]
+        assert last[share][epoch_metrics.NAMED] == pytest.approx(ours["mAP"], abs=1e-9)
+    assert last[0.0][epoch_metrics.SEEN] == last[0.5][epoch_metrics.SEEN]
 
 
 @pytest.mark.notebooks
@@ -102,7 +102,7 @@ def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
     with pytest.raises(
         ValueError, match="agreement=0.5 asks what background looks like: it needs an encoder that reads"
     ):
-        proposed.groups_beside(data, params)
+        inference.clip_proposals(data, params)
     assert len(results.compare(data, {video.id: _none() for video in data.scored}, params)) == 8
 
 

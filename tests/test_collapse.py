@@ -12,10 +12,10 @@ from conftest import ROOT
 from notebook import run_cells
 
 from tadlib.evaluation.statistics import spread
-from tadlib.workbook import watching
+from tadlib.workbook import epoch_metrics
 from tadlib.workbook.plans import plan
 
-SCORED = (watching.UNSEEN, watching.NAMED)  # in the closed set every class is seen, and scored
+SCORED = (epoch_metrics.UNSEEN, epoch_metrics.NAMED)  # in the closed set every class is seen, and scored
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_last_epoch_of_the_demo_is_nearly_the_best(tmp_path):
 @pytest.mark.parametrize("split", [0, 75, 50])
 def test_no_setting_of_the_demo_collapses(split, tmp_path):
     """What the detector answers for; with names, of five unseen classes, split 75 ends at 0.85 to 0.89."""
-    check([curves(tmp_path / str(seed), split=split, seed=seed) for seed in range(3)], (watching.UNSEEN,), 0.1)
+    check([curves(tmp_path / str(seed), split=split, seed=seed) for seed in range(3)], (epoch_metrics.UNSEEN,), 0.1)
 
 
 @pytest.mark.slow

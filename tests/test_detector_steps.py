@@ -14,10 +14,10 @@ from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines
 from tadlib.task import true_segments
-from tadlib.workbook import detectors, named, proposed, results, runs, watching
+from tadlib.workbook import detectors, epoch_metrics, inference, results, runs
 from tadlib.workbook.gathering import gather
+from tadlib.workbook.inference import class_agnostic, inference_windows
 from tadlib.workbook.params import Params
-from tadlib.workbook.proposed import windows_of, without_names
 
 pytestmark = pytest.mark.notebooks
 
@@ -36,7 +36,7 @@ def trained(simulated_folder, tmp_path, **words):
 
 def answered(model, data, params):
     """Predictions and windows of the scored videos."""
-    windows = windows_of(data.scored, data, params)
+    windows = inference_windows(data.scored, data, params)
     return predict(model, windows, texts=ideas.texts(data, data.competing, params)), windows
 
 
@@ -47,9 +47,9 @@ def test_a_word_trains_is_read_again_and_answers(words, simulated_folder, tmp_pa
     again = detectors.load_detector(data, params, run)
     predictions, windows = answered(again, data, params)
     assert torch.equal(predictions.scores, answered(model, data, params)[0].scores)
-    proposals = proposed.propose(predictions, windows, params)
+    proposals = inference.propose(predictions, windows, params)
     assert proposals.keys() == {video.id for video in data.scored}
-    detections = named.name(data, proposals, params)
+    detections = inference.name(data, proposals, params)
     assert {label for found in detections.values() for label in found.labels} <= set(data.classes.unseen)
 
 
@@ -68,7 +68,7 @@ def test_videos_held_out_are_not_trained_on_and_are_measured(simulated_folder, t
     assert len(held) == round(0.3 * len(data.training_videos)) and not {v.id for v in learned} & {v.id for v in held}
     windows = cells(simulated_folder, "data.training_windows", validation=0.3).windows
     assert set(windows.durations) == {video.id for video in learned}
-    assert all(0 <= row[watching.SEEN] <= 1 for row in history)
+    assert all(0 <= row[epoch_metrics.SEEN] <= 1 for row in history)
     assert {action.label for video in held for action in video.actions} <= set(data.classes.seen)
 
 
@@ -77,20 +77,20 @@ def test_looking_at_unseen_classes_changes_no_number(simulated_folder, tmp_path)
     curves = trained(simulated_folder, tmp_path / "b", curves=True)[-2:]
     assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m, _ in (plain, curves)), strict=True))
     assert [row["loss"] for row in plain[1]] == [row["loss"] for row in curves[1]]
-    looked = {watching.SEEN, watching.UNSEEN, watching.NAMED}
-    looked |= {watching.TRAINING, watching.LEARNED}
+    looked = {epoch_metrics.SEEN, epoch_metrics.UNSEEN, epoch_metrics.NAMED}
+    looked |= {epoch_metrics.TRAINING, epoch_metrics.LEARNED}
     sides = ("seen classes", "unseen classes", "training videos")
-    looked |= {f"AR@{count} of {side}" for count in watching.COUNTS for side in sides}
+    looked |= {f"AR@{count} of {side}" for count in epoch_metrics.COUNTS for side in sides}
     assert all(curves[1][epoch].keys() - plain[1][epoch].keys() == looked for epoch in (0, 1))
 
 
 @pytest.mark.parametrize("words", [{}, {"target": "name"}, {"fuse_text": True, "ema": True}, {"protocol": "gap"}])
 def test_the_last_epoch_of_the_curves_is_the_result(words, simulated_folder, tmp_path):
     params, data, _, model, history = trained(simulated_folder, tmp_path, curves=True, **words)
-    proposals = proposed.propose(*answered(model, data, params), params)
-    detections = named.name(data, proposals, params)
+    proposals = inference.propose(*answered(model, data, params), params)
+    detections = inference.name(data, proposals, params)
     result = results.summarise(data, results.compare(data, detections, params), proposals, detections, params)
-    of_curves = [history[-1][name] for name in (watching.UNSEEN, watching.NAMED, "AR@100 of unseen classes")]
+    of_curves = [history[-1][name] for name in (epoch_metrics.UNSEEN, epoch_metrics.NAMED, "AR@100 of unseen classes")]
     assert of_curves == pytest.approx([result["agnostic_mAP"], result["mAP"], result["AR@100"]], abs=1e-6)
     assert of_curves[0] > 0
 
@@ -120,12 +120,12 @@ def test_where_actions_are_is_measured_beside_what_blind_windows_reach(simulated
 def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
     data = gather(params)
-    look, _ = watching.looked_at(data, params, None)
+    look, _ = epoch_metrics.looked_at(data, params, None)
     assert set(look.windows.durations) == {f"v{number}" for number in range(8, 12)}
     labels = {
         side: {action.label for video in videos for action in video.actions} for side, videos in look.sides.items()
     }
-    sides = {watching.UNSEEN: data.classes.unseen, watching.SEEN: data.classes.seen}
+    sides = {epoch_metrics.UNSEEN: data.classes.unseen, epoch_metrics.SEEN: data.classes.seen}
     assert labels == {side: set(SIMULATED_CLASSES) & set(classes) for side, classes in sides.items()}
 
 
@@ -133,20 +133,20 @@ def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_
     ("words", "sides"),
     [
         ({}, []),
-        ({"validation": 0.3}, [{watching.SEEN}]),
-        ({"validation": 0.3, "curves": True}, [{watching.SEEN}, {watching.UNSEEN}, {watching.TRAINING}]),
-        ({"split": 0, "curves": True}, [{watching.UNSEEN}, {watching.TRAINING}]),
+        ({"validation": 0.3}, [{epoch_metrics.SEEN}]),
+        ({"validation": 0.3, "curves": True}, [{epoch_metrics.SEEN}, {epoch_metrics.UNSEEN}, {epoch_metrics.TRAINING}]),
+        ({"split": 0, "curves": True}, [{epoch_metrics.UNSEEN}, {epoch_metrics.TRAINING}]),
     ],
 )
 def test_each_side_is_looked_at_once(words, sides, simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder)} | words)
-    assert [set(look.sides) for look in watching.looked_at(gather(params), params, None)] == sides
+    assert [set(look.sides) for look in epoch_metrics.looked_at(gather(params), params, None)] == sides
 
 
 def test_the_best_epoch_on_held_out_videos_is_kept(simulated_folder, tmp_path, monkeypatch):
     def with_precisions(*values, **words):
         of_epochs = iter(values)
-        monkeypatch.setattr(watching, "measured", lambda *_: {watching.SEEN: next(of_epochs)})
+        monkeypatch.setattr(epoch_metrics, "measured", lambda *_: {epoch_metrics.SEEN: next(of_epochs)})
         return trained(simulated_folder, tmp_path / str(values), validation=0.3, epochs=3, **words)[3]
 
     last = with_precisions(0.0, 0.0, 0.0)
@@ -257,7 +257,7 @@ def test_every_word_of_the_training_arrives(simulated_folder):
     groups = trainer.optimiser.param_groups
     assert [group["initial_lr"] for group in groups] == [0.0005, 0.00025]
     assert {group["weight_decay"] for group in groups} == {0.125}
-    assert trainer.average is not None and trainer.each_batch.episodes == 0.5 and trainer.select == watching.SEEN
+    assert trainer.average is not None and trainer.each_batch.episodes == 0.5 and trainer.select == epoch_metrics.SEEN
 
 
 def test_weights_and_forms_of_losses_arrive(simulated_folder):
@@ -293,7 +293,7 @@ def test_words_of_proposals_arrive(simulated_folder, tmp_path):
     predictions = predictions._replace(segments_cw=wide)
 
     def found_with(**words):
-        found = proposed.propose(predictions, windows, params.model_copy(update=words)).values()
+        found = inference.propose(predictions, windows, params.model_copy(update=words)).values()
         return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
 
     everything, most = found_with(nms="none")
@@ -321,12 +321,14 @@ def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
     assert len(rich.actions) == 150 > params.top_k
     for how in ({}, {"nms_per": "class"}):
         params = params.model_copy(update=how)
-        kept = named.name(data, found, params)[rich.id]
+        kept = inference.name(data, found, params)[rich.id]
         assert {(start, end) for start, end in kept.segments.tolist()} == {(a.start, a.end) for a in rich.actions}
         predictions, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
-        assert len(without_names(data, proposed.propose(predictions, windows, params), params)[rich.id].scores) > 100
+        assert len(class_agnostic(data, inference.propose(predictions, windows, params), params)[rich.id].scores) > 100
     few = params.model_copy(update={"nms_per": "video", "top_k": 2})
-    assert len(named.name(data, found, few)[rich.id].labels) == 2 * len(windows) == 2 * len(cover("v", 600, 32, 0.25))
+    assert (
+        len(inference.name(data, found, few)[rich.id].labels) == 2 * len(windows) == 2 * len(cover("v", 600, 32, 0.25))
+    )
 
 
 def test_windows_of_videos_that_nobody_scores_are_not_run(simulated_folder):
@@ -343,7 +345,7 @@ def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, l
     data = gather(params)
     predictions, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
     assert {item.window.stop - item.window.first for item in windows} == lengths
-    assert {video.id for video in data.scored} == proposed.propose(predictions, windows, params).keys()
+    assert {video.id for video in data.scored} == inference.propose(predictions, windows, params).keys()
     windows = cells(simulated_folder, "data.training_windows", window=32, test_window=asked).windows
     assert {len(features) for features, *_ in windows} == {32}
 

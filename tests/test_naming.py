@@ -22,7 +22,7 @@ from tadlib.naming.fusion import Detections, fuse, nms_within_classes, select, t
 from tadlib.naming.similarity import class_probability, cosine, log_class_probability
 from tadlib.naming.text import Wording
 from tadlib.segments import roi_mean
-from tadlib.workbook import named
+from tadlib.workbook import inference
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import read_by
@@ -182,7 +182,7 @@ def proposed(data):
 def test_the_default_way_of_naming_is_bit_for_bit_the_plain_formula(folder):
     given = params(folder)
     data = gather(given)
-    found = named.name(data, proposed(data), given)
+    found = inference.name(data, proposed(data), given)
     texts = functional.normalize(data.encoder.texts([f"a video of a person doing {c}" for c in data.competing]), dim=1)
     assert data.competing == ("wave", "clap", "jump", "run") and set(found) == {f"v{number}" for number in range(4, 8)}
     for video_id, detections in found.items():
@@ -220,7 +220,7 @@ VARIANTS = [
 def test_every_word_of_the_parameters_reaches_the_detections(folder, given):
     plain, other = params(folder), params(folder, **given)
     data, changed = gather(plain), gather(other)
-    first, second = (named.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
+    first, second = (inference.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
     assert set(second) == set(first) and all(found.scores.isfinite().all() for found in second.values())
     assert any(not torch.equal(first[v].scores, second[v].scores) for v in first)
 
@@ -239,15 +239,15 @@ def test_ordered_steps_of_your_own_name_proposals(folder, tmp_path):
     (tmp_path / "own.json").write_text(json.dumps(said | {"wave": {"Elaboration": {"Description": "x"}}}))
     given = params(folder, text="subactions", pooling="ordered", descriptions=str(tmp_path / "own.json"))
     data = gather(given)
-    assert all(found.scores.isfinite().all() for found in named.name(data, proposed(data), given).values())
+    assert all(found.scores.isfinite().all() for found in inference.name(data, proposed(data), given).values())
 
 
 @pytest.mark.parametrize("reject", ["proposal", "video"])
 def test_what_looks_like_none_of_the_classes_is_not_detected(folder, reject):
     nothing, everything = (params(folder, reject=reject, reject_below=level) for level in (1e6, -1e6))
     data = gather(nothing)
-    assert [len(found.scores) for found in named.name(data, proposed(data), nothing).values()] == [0] * 4
-    first, second = (named.name(data, proposed(data), given) for given in (everything, params(folder)))
+    assert [len(found.scores) for found in inference.name(data, proposed(data), nothing).values()] == [0] * 4
+    first, second = (inference.name(data, proposed(data), given) for given in (everything, params(folder)))
     assert all(torch.equal(first[v].scores, second[v].scores) for v in first)
 
 
@@ -257,7 +257,7 @@ def test_a_video_that_shows_the_class_is_told_from_those_that_do_not(tmp_path):
     folder = with_features(dataset(tmp_path / "own"), v7=wave)
     given = params(folder, reject="video", reject_below=4.0)
     data = gather(given)
-    kept = {video_id: len(found.scores) for video_id, found in named.name(data, proposed(data), given).items()}
+    kept = {video_id: len(found.scores) for video_id, found in inference.name(data, proposed(data), given).items()}
     assert kept == {"v4": 0, "v5": 0, "v6": 0, "v7": 3}
 
 

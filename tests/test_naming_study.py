@@ -13,7 +13,7 @@ from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas.poolings import FEATURES, LOGITS
 from tadlib.naming.text import Wording
-from tadlib.workbook import health, named, naming_study
+from tadlib.workbook import health, inference, naming_study
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.naming_study import WEIGHTS, styles
 
@@ -68,7 +68,7 @@ def test_accuracy_is_counted_for_each_class_and_style(data, asked):
 
 
 def test_curves_run_from_the_detector_to_clip_and_meet_the_product(data, proposals, asked):
-    logits = named.class_logits(data, proposals, asked)
+    logits = inference.class_logits(data, proposals, asked)
     curves = naming_study.fusion_curves(data, proposals, logits, asked)
     alone = {row["fusion"]: row["mAP"] for row in naming_study.compare_fusions(data, proposals, logits, asked)}
     assert set(alone) == {"after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip"}

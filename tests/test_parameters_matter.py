@@ -16,12 +16,12 @@ from tadlib.data.datasets import THUMOS14_CLASSES
 from tadlib.detector.additions import Outputs
 from tadlib.detector.proposals import Predictions, Proposals, predict
 from tadlib.ideas import class_targets
-from tadlib.workbook import named, proposed
+from tadlib.workbook import inference
 from tadlib.workbook.effects import EFFECTS
 from tadlib.workbook.gathering import gather
+from tadlib.workbook.inference import class_agnostic, inference_windows
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
-from tadlib.workbook.proposed import windows_of, without_names
 from tadlib.workbook.stages import NAMING, STAGES, read_by, reduced
 
 pytestmark = pytest.mark.notebooks
@@ -54,13 +54,13 @@ def cut(params):
 def asked(params):
     """Test windows."""
     data = gather(params)
-    return [item.window for item in windows_of(data.scored, data, params)]
+    return [item.window for item in inference_windows(data.scored, data, params)]
 
 
 def answered(params):
     """What an untrained network says."""
     made = cells(params, "criterion =")
-    windows = windows_of(made.data.scored, made.data, params)
+    windows = inference_windows(made.data.scored, made.data, params)
     found = predict(made.model, windows, texts=ideas.texts(made.data, made.data.competing, params))
     return found.segments_cw, found.scores
 
@@ -82,11 +82,11 @@ def trained(params):
 def proposals_of(params):
     """Proposals from the same predictions of queries."""
     data, draw = gather(params), torch.Generator().manual_seed(0)
-    windows = windows_of(data.scored, data, params)
+    windows = inference_windows(data.scored, data, params)
     cw = torch.rand(len(windows), 60, 2, generator=draw) * torch.tensor([1.0, 0.4])
     predictions = Predictions(cw, torch.rand(len(windows), 60, generator=draw), None, [item.window for item in windows])
-    proposals = proposed.propose(predictions, windows, params)
-    return list(proposals.values()), list(without_names(data, proposals, params).values())
+    proposals = inference.propose(predictions, windows, params)
+    return list(proposals.values()), list(class_agnostic(data, proposals, params).values())
 
 
 def detections_of(params):
@@ -94,7 +94,7 @@ def detections_of(params):
     data, draw = gather(params), torch.Generator().manual_seed(0)
     scores, own = torch.tensor([0.9, 0.8, 0.6, 0.5, 0.3, 0.2]), torch.randn(len(SEGMENTS), 512, generator=draw)
     proposals = {video.id: Proposals(SEGMENTS, scores, own) for video in data.scored}
-    return list(named.name(data, proposals, params).values())
+    return list(inference.name(data, proposals, params).values())
 
 
 TEXTS = {"text": "subactions"}

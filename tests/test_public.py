@@ -38,10 +38,10 @@ def test_the_public_functions_give_what_the_notebooks_give(tiny, tmp_path):
     given = tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1}
     made = run_cells("train", "table = ", **given)
     data = tad.load(**{name: value for name, value in given.items() if name not in ("run_dir", "epochs")})
-    windows = data.test_windows(made.params.asked_window, overlap=made.params.test_overlap)
+    windows = data.test_windows(made.params.inference_window, overlap=made.params.test_overlap)
     proposals = tad.propose(made.model, windows, top_k=made.params.top_k)
     assert all(torch.equal(proposals[name].segments, each.segments) for name, each in made.proposals.items())
-    detections = tad.name(proposals, data, window=made.params.asked_window, top_k=made.params.top_k)
+    detections = tad.name(proposals, data, window=made.params.inference_window, top_k=made.params.top_k)
     assert all(torch.equal(detections[name].scores, each.scores) for name, each in made.detections.items())
     (ours,) = [row for row in made.table if row["role"] == "ours"]
     assert tad.evaluate(detections, data) == {metric: ours[metric] for metric in ours if metric.startswith("mAP")}

@@ -11,7 +11,7 @@ from notebook import run_cells
 from tadlib import ideas
 from tadlib.data.demo import timelines
 from tadlib.detector.proposals import predict
-from tadlib.workbook import named, plans, proposed, results, stages, variants
+from tadlib.workbook import inference, plans, results, stages, variants
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.recipes import RECIPES
@@ -153,7 +153,7 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
             data = data or gather(params)
             given = shape | given | {"run_dir": str(tmp_path / label)}
             windows = run_cells("train", "data.training_windows", **given).windows
-            asked = proposed.windows_of(data.scored, data, params)
+            asked = inference.inference_windows(data.scored, data, params)
             most = max(len(item.target.labels_ix) for each in (windows, asked) for item in each)
             assert params.queries > 1.5 * most and params.top_k >= 2 * most, label
             steps_of[params.window] = params.epochs * math.ceil(len(windows) / params.batch_size)
@@ -166,7 +166,7 @@ def test_no_whole_video_of_the_demo_lacks_queries_or_detections():
     for stem, params in planned:
         if params.dataset == "demo":
             assert params.window or params.queries > most, stem
-            assert params.asked_window or params.top_k > most, stem
+            assert params.inference_window or params.top_k > most, stem
 
 
 @pytest.mark.slow
@@ -186,10 +186,10 @@ def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch)
         data, key = gather(params), repr(stages.read_by("train", params))
         if key not in trained:
             trained[key] = run_cells("train", "trainer.epochs()", **params.model_dump()).model
-        windows = proposed.windows_of(data.scored, data, params)
+        windows = inference.inference_windows(data.scored, data, params)
         answered = predict(trained[key], windows, texts=ideas.texts(data, data.competing, params))
-        proposals = proposed.propose(answered, windows, params)
-        detections = named.name(data, proposals, params)
+        proposals = inference.propose(answered, windows, params)
+        detections = inference.name(data, proposals, params)
         table = results.compare(data, detections, params)
         metrics = results.summarise(data, table, proposals, detections, params)
         assert 0 <= metrics["mAP"] <= 1

@@ -13,10 +13,10 @@ from standins import CLASSES, dataset, params, with_features
 from tadlib.detector.proposals import predict
 from tadlib.files import read_json, write_json
 from tadlib.naming.fusion import write_detections
-from tadlib.workbook import detectors, named, proposed, runs
+from tadlib.workbook import detectors, inference, runs
 from tadlib.workbook.gathering import gather
+from tadlib.workbook.inference import inference_windows
 from tadlib.workbook.inheritance import complete
-from tadlib.workbook.proposed import windows_of
 from tadlib.workbook.runs import RunError
 
 pytestmark = pytest.mark.notebooks
@@ -63,10 +63,10 @@ def name(home, run):
     """What classify.ipynb does."""
     data, given, run = at("classify", home, run)
     model = detectors.load_detector(data, given, run)
-    windows = windows_of(data.scored, data, given)
-    proposals = proposed.propose(predict(model, windows), windows, given)
+    windows = inference_windows(data.scored, data, given)
+    proposals = inference.propose(predict(model, windows), windows, given)
     detectors.save_proposals(run.target("proposals.parquet"), proposals)
-    write_detections(run.target("detections.json"), named.name(data, proposals, given))
+    write_detections(run.target("detections.json"), inference.name(data, proposals, given))
     return run.finish()
 
 

@@ -17,7 +17,7 @@ from tadlib.ideas.transfer import transferred
 from tadlib.naming import grouping
 from tadlib.naming.similarity import cosine
 from tadlib.segments import roi_align
-from tadlib.workbook import named, naming_study
+from tadlib.workbook import inference, naming_study
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -215,7 +215,7 @@ def test_every_word_reaches_the_detections(folder, given):
     plain = asked(folder)
     other = asked(folder, **{"head_lr": 0.1, "text_lr": 0.1} | given)
     data, changed = gather(plain), gather(other)
-    first, second = (named.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
+    first, second = (inference.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
     assert set(second) == set(first) and all(found.scores.isfinite().all() for found in second.values())
     assert all(set(found.labels) <= {"wave"} for found in second.values())
     assert any(not torch.equal(first[v].scores, second[v].scores) for v in first)
@@ -300,9 +300,9 @@ def test_a_class_that_means_a_seen_one_inherits_its_logit():
 def test_an_ensemble_of_a_trained_head_and_frozen_clip_lies_between_them(folder):
     given = asked(folder, head="mlp", head_lr=0.1, candidates="all", ensemble="arithmetic", ensemble_weight=0.25)
     data = gather(given)
-    found = named.class_logits(data, proposed(data), given)["v7"].softmax(dim=1)
+    found = inference.class_logits(data, proposed(data), given)["v7"].softmax(dim=1)
     learned, clip = (
-        named.class_logits(data, proposed(data), asked(folder, head=head, head_lr=0.1))["v7"].softmax(dim=1)
+        inference.class_logits(data, proposed(data), asked(folder, head=head, head_lr=0.1))["v7"].softmax(dim=1)
         for head in ("mlp", "none")
     )
     torch.testing.assert_close(found, 0.75 * learned + 0.25 * clip)

@@ -14,7 +14,7 @@ from tadlib.detector.proposals import predict
 from tadlib.evaluation import metrics
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import evaluated, papermill_arguments, proposed, results, runs, watching
+from tadlib.workbook import epoch_metrics, evaluated, inference, papermill_arguments, results, runs
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -90,8 +90,8 @@ def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them
     assert read_json(run.dir / "metrics_on_training.json") == written
 
     last = history[-1]
-    assert last[watching.LEARNED] == len(learned)
-    for name, value in ((watching.TRAINING, agnostic["mAP"]), ("AR@100 of training videos", recall)):
+    assert last[epoch_metrics.LEARNED] == len(learned)
+    for name, value in ((epoch_metrics.TRAINING, agnostic["mAP"]), ("AR@100 of training videos", recall)):
         assert last[name] == pytest.approx(value, abs=1e-6), "the last epoch of the curve is that detector"
 
 
@@ -103,16 +103,16 @@ def test_a_detector_is_asked_in_windows_as_in_the_test_and_with_the_texts_of_see
     windows = scored.test_windows(window=32, overlap=0.5)
     predictions = predict(made.model, windows, texts=ideas.texts(scored, scored.classes.seen, params))
     assert predictions.embeddings is not None
-    mine = proposed.propose(predictions, windows, params)
+    mine = inference.propose(predictions, windows, params)
     assert all(torch.equal(mine[name].segments, found.segments) for name, found in proposals.items())
 
 
 def test_the_curve_looks_at_a_bounded_number_of_training_videos_the_same_each_time(simulated_folder, monkeypatch):
-    monkeypatch.setattr(watching, "MOST_LEARNED", 3)
+    monkeypatch.setattr(epoch_metrics, "MOST_LEARNED", 3)
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
     data = gather(params)
     videos = [
-        [video.id for video in watching.looked_at(data, each, None)[-1].sides[watching.TRAINING]]
+        [video.id for video in epoch_metrics.looked_at(data, each, None)[-1].sides[epoch_metrics.TRAINING]]
         for each in (params, params, params.model_copy(update={"seed": 1}))
     ]
     assert videos[0] == videos[1] != videos[2] and len(videos[0]) == 3
@@ -158,7 +158,7 @@ def test_a_protocol_that_counts_no_action_of_the_training_videos_is_named(simula
     data = replace(data, benchmark=replace(data.benchmark, videos=tuple(short)))
     with pytest.raises(ValueError, match="protocol=gap counts no action of a seen class in the training videos"):
         evaluated.evaluated(data, params, runs.start("evaluate", params))
-    assert not any(watching.TRAINING in look.sides for look in watching.looked_at(data, params, None))
+    assert not any(epoch_metrics.TRAINING in look.sides for look in epoch_metrics.looked_at(data, params, None))
 
 
 def test_the_second_evaluation_of_a_run_has_a_notebook_of_its_own(tmp_path):

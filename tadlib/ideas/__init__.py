@@ -162,11 +162,11 @@ def in_place_of(classify: Classify, data: Task, params: object) -> Classify:
 def logits(classify: Classify, data: Task, params: object) -> Logits:
     """A function of a video and proposals in it: logits (n, k) for the classes that compete.
 
-    They are those of `classify` for their segments. A detector that classifies has an opinion of its own; with
-    `ensemble` it is shared with that of CLIP, and that of what is trained with that of frozen CLIP. A learned
+    They are those of `classify` for their segments. A detector that classifies has logits of its own; with
+    `ensemble` they are averaged with those of CLIP, and those of what is trained with those of frozen CLIP. A learned
     background has a column beyond the classes.
     """
-    by_clip = second = opinion(classify)
+    by_clip = second = on_proposals(classify)
     scale = plain_classifier(data, (), params).scale
     own = class_targets.logits(data, params.target, params.similarity, scale) or by_clip
     if params.ensemble == "none":
@@ -176,12 +176,12 @@ def logits(classify: Classify, data: Task, params: object) -> Logits:
         if all(getattr(params, word) == value for word, value in frozen.items()):
             return own  # nothing is trained
         plain = SimpleNamespace(**dict(params) | frozen)
-        second = opinion(on_segments(classifier(data, data.competing, plain), data))
+        second = on_proposals(on_segments(classifier(data, data.competing, plain), data))
     return ensemble.both(own, second, len(data.competing), params.ensemble, params.ensemble_weight)
 
 
-def opinion(classify: Classify) -> Logits:
-    """The logits of the segments of proposals."""
+def on_proposals(classify: Classify) -> Logits:
+    """A classifier that is asked about proposals of a video."""
     return lambda video, found: classify(video, found.segments)
 
 

@@ -103,7 +103,7 @@ EFFECTS = (
     Need(
         "test_overlap",
         "is about parts of videos: it needs windows in the test, got window={p.window} and test_window={p.test_window}",
-        lambda p: p.asked_window,
+        lambda p: p.inference_window,
     ),
     # the detector and its training
     Need(

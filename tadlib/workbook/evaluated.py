@@ -9,9 +9,8 @@ from tadlib.naming.fusion import Detections, read_detections, write_detections
 from tadlib.task import SIDES, Task
 from tadlib.workbook.detectors import load_detector, load_proposals
 from tadlib.workbook.evaluations import DETECTIONS_ON_TRAINING
-from tadlib.workbook.named import name
+from tadlib.workbook.inference import clip_proposals, inference_windows, name, propose
 from tadlib.workbook.params import Params
-from tadlib.workbook.proposed import groups_beside, propose, windows_of
 from tadlib.workbook.results import whatever_the_label
 from tadlib.workbook.runs import Run
 
@@ -33,9 +32,9 @@ def evaluated(data: Task, params: Params, run: Run) -> tuple[Task, dict[str, Pro
             "evaluate_on=training needs one, pass another protocol"
         )
     model = load_detector(test, params, run)
-    windows = windows_of(data.scored, data, params)
+    windows = inference_windows(data.scored, data, params)
     predictions = predict(model, windows, texts=ideas.texts(data, data.competing, params))
-    proposals = propose(predictions, windows, params, groups_beside(data, params))
+    proposals = propose(predictions, windows, params, clip_proposals(data, params))
     detections = name(data, proposals, params)
     write_detections(run.target(DETECTIONS_ON_TRAINING), detections)
     return data, proposals, detections

@@ -114,7 +114,12 @@ def leaks(data: Task, health: Sequence[dict[str, object]], params: Params) -> li
     """What the class split leaks; windows are those of the test videos."""
     snippets = {row["video"]: row["snippets"] for row in health}
     return leakage.report(
-        data.benchmark, data.classes, snippets, params.stride, length=params.asked_window, overlap=params.test_overlap
+        data.benchmark,
+        data.classes,
+        snippets,
+        params.stride,
+        length=params.inference_window,
+        overlap=params.test_overlap,
     )
 
 

@@ -21,7 +21,7 @@ from tadlib.naming.similarity import class_probability
 from tadlib.naming.text import STYLES, texts_of
 from tadlib.task import Task, true_segments
 from tadlib.workbook.gathering import with_texts
-from tadlib.workbook.named import fused, name, untrained
+from tadlib.workbook.inference import frozen_clip, name, to_detections
 from tadlib.workbook.params import Params
 
 FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")
@@ -76,7 +76,7 @@ def compare_fusions(
         {"fusion": how}
         | metrics.mean_average_precision(
             data.scored,
-            fused(data, proposals, logits, params.but(fusion=how)),
+            to_detections(data, proposals, logits, params.but(fusion=how)),
             data.classes.unseen,
             data.benchmark.tious,
         )
@@ -143,7 +143,7 @@ def accuracy_by_text(data: Task, params: Params) -> dict[str, dict[str, float]]:
     """Share of the true segments of each unseen class that frozen CLIP names right, for each style of text."""
     found = {}
     for style in styles(data):
-        changed = untrained(params).but(text=style, lead="none", pooling="mean")
+        changed = frozen_clip(params).but(text=style, lead="none", pooling="mean")
         now = with_texts(data, changed)
         verdicts = named_segments(now, ideas.classify(now, changed), changed)
         right = verdicts["true"] == verdicts["named"]
@@ -161,7 +161,7 @@ def fusion_curves(
     def precision(how: str, weight: float) -> float:
         """mAP of one way of fusing the same logits."""
         changed = params.but(fusion=how, fusion_weight=weight)
-        return _mean_precision(data, fused(data, proposals, logits, changed))
+        return _mean_precision(data, to_detections(data, proposals, logits, changed))
 
     curves = {how: [precision(how, weight) for weight in WEIGHTS] for how in ("geometric", "arithmetic")}
     return curves | {"after_softmax": [precision("after_softmax", 0.5)] * len(WEIGHTS)}

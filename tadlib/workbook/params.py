@@ -136,7 +136,7 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
             raise ValueError(f"width must be a multiple of twice heads ({2 * self.heads}), got width={self.width}")
         if self.rescale and self.window:
             raise ValueError(f"rescale={self.rescale} resamples whole videos: it needs window=0, got {self.window}")
-        if self.rescale and self.asked_window:
+        if self.rescale and self.inference_window:
             raise ValueError(
                 f"rescale={self.rescale} resamples whole videos: it needs test_window=-1 or 0, got {self.test_window}"
             )
@@ -161,7 +161,7 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
         return self
 
     @property
-    def asked_window(self) -> int:
+    def inference_window(self) -> int:
         """Snippets per window where the detector is asked; 0 = the whole video."""
         return self.window if self.test_window < 0 else self.test_window
 

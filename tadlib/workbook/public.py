@@ -9,7 +9,7 @@ from tadlib.evaluation import diagnosis
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
-from tadlib.workbook import named, stages
+from tadlib.workbook import inference, stages
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -46,7 +46,7 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
     said, classes = data.wording, data.classes
     loaded = {"text": said.text, "lead": said.lead, "descriptions": said.descriptions, "candidates": data.candidates}
     loaded |= {"protocol": data.protocol, "split": classes.split, "split_id": classes.split_id}
-    return named.name(data, proposals, Params.check({"dataset": data.benchmark.name} | words, loaded))
+    return inference.name(data, proposals, Params.check({"dataset": data.benchmark.name} | words, loaded))
 
 
 def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:

@@ -16,9 +16,8 @@ from tadlib.naming.fusion import Detections, select
 from tadlib.naming.similarity import class_probability
 from tadlib.task import Task, true_segments
 from tadlib.workbook.gathering import with_texts
-from tadlib.workbook.named import by_clip_alone, class_logits, fused, name
+from tadlib.workbook.inference import by_clip_alone, class_agnostic, class_logits, max_detections, name, to_detections
 from tadlib.workbook.params import Params
-from tadlib.workbook.proposed import kept, without_names
 
 TRUE_LABELS = "our segments, true label"
 
@@ -70,7 +69,7 @@ def _anchors_by_clip(data: Task, anchors: baselines.Anchors, params: Params) -> 
     """Anchors with the names that CLIP gives whole videos: nobody looks for when something happens."""
     classes, found = data.classes.unseen, {}
     wholes = ideas.whole_videos(data, [video.id for video in data.scored], params)
-    most = kept(data, params, wholes)
+    most = max_detections(data, params, wholes)
     for video in data.scored:
         certain = class_probability(wholes[video.id][None], params.probability)[0, : len(classes)]
         scores = anchors.scores[:, None] * certain
@@ -88,7 +87,7 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     wide = params.but(candidates="all")
     data = with_texts(data, wide)
     proposals = ideas.proposals(proposals, data, wide)
-    found = fused(data, proposals, class_logits(data, proposals, wide), wide, data.competing)
+    found = to_detections(data, proposals, class_logits(data, proposals, wide), wide, data.competing)
     whole = {video.id: video for video in data.benchmark.videos}
     scored, found_in = [whole[video.id] for video in data.scored], protocols.with_any(found)
     videos = scoring.counted(scored, found_in, data.competing, data.protocol, data.short)
@@ -102,7 +101,7 @@ def recall_curves(data: Task, proposals: Mapping[str, Proposals], params: Params
     return {
         name: list(metrics.average_recall(data.test_videos, found).values())
         for name, found in (
-            ("proposals", without_names(data, proposals, params)),
+            ("proposals", class_agnostic(data, proposals, params)),
             ("blind windows", _blind(data, params)),
         )
     }
@@ -168,7 +167,7 @@ def _classes(data: Task) -> dict[str, object]:
 
 def whatever_the_label(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, float]:
     """Class-agnostic mAP (`agnostic_mAP`, `agnostic_mAP@...`) and average recall (`AR@...`) of proposals."""
-    apart = without_names(data, proposals, params)
+    apart = class_agnostic(data, proposals, params)
     precision = {f"agnostic_{name}": value for name, value in _agnostic(data, apart).items()}
     return precision | recalls(compare_rows(data.test_videos, apart))
 

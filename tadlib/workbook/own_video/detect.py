@@ -24,11 +24,10 @@ from tadlib.workbook import checkpoints, runs
 from tadlib.workbook.asking import Asking
 from tadlib.workbook.execution import execute_notebook
 from tadlib.workbook.gathering import image_encoder, task_settings
-from tadlib.workbook.named import by_clip_alone, name, untrained
+from tadlib.workbook.inference import by_clip_alone, clip_proposals, frozen_clip, inference_windows, name, propose
 from tadlib.workbook.own_video.asked import Asked, rivals
 from tadlib.workbook.own_video.own_words import off_for_own_words
 from tadlib.workbook.params import Params
-from tadlib.workbook.proposed import groups_beside, propose, windows_of
 from tadlib.workbook.runs import RunError, resolve
 
 CACHE = "own"  # folder below data_dir for what is made from videos that belong to no data set
@@ -128,7 +127,7 @@ def by_run(asked: Asked) -> tuple[Proposals, Detections]:
             f"{asked.encoder.name} gives {asked.store.read(asked.video.id).shape[1]}: "
             "pass -p run_dir of a run on that encoder, or -p detector none"
         )
-    beside, windows = groups_beside(asked, asked.params), windows_of(asked.scored, asked, asked.params)
+    beside, windows = clip_proposals(asked, asked.params), inference_windows(asked.scored, asked, asked.params)
     found = predict(model, windows, texts=_read_by(trained, asked))
     proposals = propose(found, windows, asked.params, beside)
     return proposals[asked.video.id], name(asked, proposals, asked.params)[asked.video.id]
@@ -167,7 +166,7 @@ def _as_asked(params: Params, asking: Asking) -> Params:
     """The run's parameters as far as they hold for a video and words that its training never met."""
     plain = {"features": "auto", "protocol": "plain", "split": 75} | off_for_own_words(params)
     limits = {"top_k": max(CANDIDATES, asking.top_k), "nms": asking.nms}
-    return untrained(params).but(**plain, **limits)
+    return frozen_clip(params).but(**plain, **limits)
 
 
 def _known(params: Params, data_dir: Path) -> Benchmark | None:

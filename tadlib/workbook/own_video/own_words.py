@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tadlib.ideas.trained_naming import FROZEN
-from tadlib.workbook.named import ALONE, untrained
+from tadlib.workbook.inference import CLIP_ALONE, frozen_clip
 from tadlib.workbook.params import Params
 
 LEARNT = "learnt on the run's classes and videos"
@@ -16,9 +16,9 @@ WHY |= {"snippets": "a clip has as many snippets as its length asks for"}
 
 def off_for_own_words(params: Params) -> dict[str, object]:
     """The settings that are not as in a run's parameters, with the values that hold instead."""
-    plain = {name: value for name, value in (FROZEN | ALONE).items() if name != "proposed_by"}
+    plain = {name: value for name, value in (FROZEN | CLIP_ALONE).items() if name != "proposed_by"}
     plain |= {"text": "prompt", "lead": "none", "candidates": "all", "snippets": 0}
-    pooling = untrained(params).pooling
+    pooling = frozen_clip(params).pooling
     plain |= {"pooling": "mean" if pooling == "ordered" else pooling}
     return {name: value for name, value in plain.items() if getattr(params, name) != value}
 

@@ -1,6 +1,6 @@
-"""What is looked at after every epoch: seen and unseen classes, training videos, and one window's matches.
+"""What is measured after every epoch: seen and unseen classes, training videos, and the matches of one window.
 
-Nothing here changes the training, and nothing that is kept is ever chosen by unseen classes.
+Nothing here changes the training, and the epoch that is kept is never chosen by unseen classes.
 """
 
 import random
@@ -19,11 +19,9 @@ from tadlib.detector.matching import match
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import diagnosis, metrics, protocols
-from tadlib.evaluation.thumos import Ambiguous
 from tadlib.task import Task
-from tadlib.workbook.named import name
+from tadlib.workbook.inference import class_agnostic, clip_proposals, inference_windows, name, propose
 from tadlib.workbook.params import Params
-from tadlib.workbook.proposed import groups_beside, propose, windows_of, without_names
 
 SEEN, UNSEEN = "mAP of seen classes", "mAP of unseen classes"
 NAMED = "mAP of unseen classes, named"
@@ -31,7 +29,6 @@ TRAINING, LEARNED = "mAP of training videos", "training videos looked at"
 MOST_LEARNED = 40  # of them are looked at, drawn once by the seed: a training set may be far larger than the test
 MATCHED = "query of action "
 COUNTS = (10, 100)  # proposals a video of which average recall is followed
-Watch = Callable[[ConditionalDETR], Mapping[str, float]]
 
 
 class Look(NamedTuple):
@@ -40,9 +37,7 @@ class Look(NamedTuple):
     windows: WindowSet
     texts: Float[Tensor, "k c"] | None
     sides: Mapping[str, Sequence[Video]]
-    beside: Mapping[str, Proposals] | None = (
-        None  # CLIP's own groups, where proposals of unseen classes agree with them
-    )
+    of_clip: Mapping[str, Proposals] | None = None  # CLIP's own proposals, about the classes of all sides but SEEN
 
 
 def selected(params: Params) -> str:
@@ -50,21 +45,24 @@ def selected(params: Params) -> str:
     return SEEN if params.select == "validation" else "last"
 
 
-def watch_epochs(data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None) -> Watch:
-    """What looks at the model after an epoch: what both sides are worth, and who matches the example window."""
+def measure_epochs(
+    data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None
+) -> Callable[[ConditionalDETR], Mapping[str, float]]:
+    """A function that measures the model after an epoch: every side, and who matches the example window."""
     looks = looked_at(data, params, texts)
 
-    def watch(model: ConditionalDETR) -> dict[str, float]:
+    def measure(model: ConditionalDETR) -> dict[str, float]:
         found = matched_queries(model, windows, texts)
         for look in looks:
             predictions = predict(model, look.windows, texts=look.texts)
             for side, videos in look.sides.items():
                 found |= {LEARNED: float(len(videos))} if side == TRAINING else {}
-                beside = None if side == SEEN else look.beside  # CLIP was asked about the classes of the other sides
-                found |= measured(side, videos, propose(predictions, look.windows, params, beside), data, params)
+                of_clip = None if side == SEEN else look.of_clip
+                proposals = propose(predictions, look.windows, params, of_clip)
+                found |= measured(side, videos, proposals, data, params)
         return found
 
-    return watch
+    return measure
 
 
 def looked_at(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[Look]:
@@ -74,25 +72,20 @@ def looked_at(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) ->
     """
     held, looks = data.learned_and_held_out[1], []
     if held:
-        looks.append(Look(windows_of(held, data, params), texts, {SEEN: held}))
-    if params.curves:
-        sides = {UNSEEN: data.scored} | ({} if held else {SEEN: _seen_in_the_test(data)})
-        sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
-        every = {video.id: video for videos in sides.values() for video in videos}
-        competing = ideas.texts(data, data.competing, params)
-        videos = list(every.values())
-        looks.append(Look(windows_of(videos, data, params), competing, sides, groups_beside(data, params, videos)))
-        learned = _learned_from(data, params)
-        if any(video.actions for video in learned):
-            groups = groups_beside(data.on_training(), params, learned)
-            looks.append(Look(windows_of(learned, data, params), texts, {TRAINING: learned}, groups))
+        looks.append(Look(inference_windows(held, data, params), texts, {SEEN: held}))
+    if not params.curves:
+        return looks
+    sides = {UNSEEN: data.scored} | ({} if held else {SEEN: _seen_in_the_test(data)})
+    sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
+    videos = list({video.id: video for videos in sides.values() for video in videos}.values())
+    competing, of_clip = ideas.texts(data, data.competing, params), clip_proposals(data, params, videos)
+    looks.append(Look(inference_windows(videos, data, params), competing, sides, of_clip))
+    learned = data.on_training().scored
+    learned = random.Random(params.seed).sample(learned, min(MOST_LEARNED, len(learned)))
+    if any(video.actions for video in learned):
+        of_clip = clip_proposals(data.on_training(), params, learned)
+        looks.append(Look(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
     return looks
-
-
-def _learned_from(data: Task, params: Params) -> tuple[Video, ...]:
-    """At most `MOST_LEARNED` of the videos that are learned from, as `evaluate_on training` scores them."""
-    videos = data.on_training().scored
-    return tuple(random.Random(params.seed).sample(videos, min(MOST_LEARNED, len(videos))))
 
 
 def _seen_in_the_test(data: Task) -> tuple[Video, ...]:
@@ -109,14 +102,14 @@ def measured(
     tious, found = data.benchmark.tious, {video.id: proposals[video.id] for video in videos}
 
     def precision(detections: Mapping, classes: Sequence[str] | None) -> float:
-        unclear: Ambiguous | None = data.ambiguous if side == UNSEEN else None
-        table = diagnosis.class_table(videos, detections, classes, tious, data.protocol, unclear)
+        ambiguous = data.ambiguous if side == UNSEEN else None
+        table = diagnosis.class_table(videos, detections, classes, tious, data.protocol, ambiguous)
         return metrics.means(table, tious)["mAP"]
 
-    apart = without_names(data, found, params)
-    row = {side: precision(apart, None)}
+    agnostic = class_agnostic(data, found, params)
+    row = {side: precision(agnostic, None)}
     of = side.removeprefix("mAP")
-    row |= {f"{at}{of}": value for at, value in metrics.average_recall(videos, apart, COUNTS).items()}
+    row |= {f"{at}{of}": value for at, value in metrics.average_recall(videos, agnostic, COUNTS).items()}
     return row | ({NAMED: precision(name(data, found, params), data.classes.unseen)} if side == UNSEEN else {})
 
 

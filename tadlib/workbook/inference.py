@@ -1,0 +1,125 @@
+"""Proposals of a detector and their names, as the parameters ask for them, and detection by CLIP alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from tadlib import ideas
+from tadlib.data.annotations import Video
+from tadlib.data.batches import WindowSet
+from tadlib.detector import proposals as proposing
+from tadlib.detector.proposals import Predictions, Proposals
+from tadlib.naming import fusion
+from tadlib.naming.fusion import Detections
+from tadlib.task import Task
+from tadlib.workbook.params import Params
+
+CLIP_ALONE = {  # settings without what a run adds to CLIP
+    "target": "foreground",
+    "reject": "none",
+    "proposed_by": "detector",
+    "ensemble": "none",
+    "nms_per": "video",
+}
+
+
+def inference_windows(videos: Sequence[Video], data: Task, params: Params) -> WindowSet:
+    """Every window of some videos, cut as for the test."""
+    return data.test_windows(
+        params.inference_window, videos=videos, overlap=params.test_overlap, rescale=params.rescale
+    )
+
+
+def clip_proposals(data: Task, params: Params, videos: Sequence[Video] | None = None) -> dict[str, Proposals] | None:
+    """CLIP's own proposals in the scored videos where `agreement` with these scores the detector's, else None.
+
+    Raises ValueError for an encoder that cannot be asked what background looks like.
+    """
+    if not params.agreement:
+        return None
+    if not data.reads_any_text:
+        raise ValueError(
+            f"agreement={params.agreement} asks what background looks like: it needs an encoder that reads any text, "
+            f"got {data.encoder.name}; pass -p agreement 0"
+        )
+    return data.clip_proposals if videos is None else data.clip_proposals_in(videos)
+
+
+def propose(
+    predictions: Predictions, windows: WindowSet, params: Params, of_clip: Mapping[str, Proposals] | None = None
+) -> dict[str, Proposals]:
+    """Proposals of every video of the windows; `of_clip` as `clip_proposals` gives them."""
+    return proposing.to_proposals(
+        predictions,
+        windows,
+        nms=params.nms,
+        nms_per=params.nms_per,
+        nms_tiou=params.nms_tiou,
+        top_k=params.top_k,
+        filter_threshold=params.filter_threshold,
+        clip_proposals=of_clip,
+        agreement=params.agreement,
+    )
+
+
+def max_detections(data: Task, params: Params, video_ids: Iterable[str]) -> dict[str, int]:
+    """How many proposals, and then detections, are kept of each video: `top_k` for each of its test windows."""
+    return data.kept(video_ids, params.top_k, params.inference_window, params.test_overlap)
+
+
+def class_agnostic(data: Task, proposals: Mapping[str, Proposals], params: Params) -> Mapping[str, Proposals]:
+    """The proposals that count where labels are ignored: after non-maximum suppression, as many as are kept."""
+    if params.nms_per == "video":
+        return proposals
+    most = max_detections(data, params, proposals)
+    return proposing.apply_nms(proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
+
+
+def name(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Detections]:
+    """Detections: proposals named by CLIP, or by the detector itself if it was trained to classify."""
+    proposals = ideas.proposals(proposals, data, params)
+    return to_detections(data, proposals, class_logits(data, proposals, params), params)
+
+
+def class_logits(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "_ _"]]:
+    """Logits (n, k) of the proposals of every video: for the unseen classes, then for the seen ones if they compete."""
+    logits_of, videos = ideas.logits(ideas.classify(data, params), data, params), {v.id: v for v in data.scored}
+    return {video_id: logits_of(videos[video_id], found) for video_id, found in proposals.items()}
+
+
+def to_detections(
+    data: Task,
+    proposals: Mapping[str, Proposals],
+    logits: Mapping[str, Float[Tensor, "_ _"]],
+    params: Params,
+    classes: Sequence[str] = (),
+) -> dict[str, Detections]:
+    """Detections from proposals and their class logits.
+
+    `classes` names the first columns of the logits that may be detected; without, the unseen ones.
+    """
+    how = (params.fusion, params.fusion_weight, params.probability)
+    return fusion.to_detections(
+        proposals,
+        {video_id: fusion.fuse(found.scores, logits[video_id], *how) for video_id, found in proposals.items()},
+        classes or data.classes.unseen,
+        max_detections(data, params, proposals),
+        keep=params.keep,
+        nms=params.nms,
+        nms_per=params.nms_per,
+        nms_tiou=params.nms_tiou,
+        videos=ideas.whole_videos(data, proposals, params) if params.keep == "class_video" else {},
+    )
+
+
+def by_clip_alone(data: Task, params: Params) -> tuple[dict[str, Proposals], dict[str, Detections]]:
+    """Proposals and detections of the scored videos by CLIP alone: its own proposals, named by frozen CLIP."""
+    most = max_detections(data, params, data.clip_proposals)
+    proposals = proposing.apply_nms(data.clip_proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
+    return proposals, name(data, proposals, frozen_clip(params).but(**CLIP_ALONE))
+
+
+def frozen_clip(params: Params) -> Params:
+    """The parameters without anything that is trained to name segments."""
+    return params.but(**ideas.trained_naming.frozen(params.pooling))
