@@ -13,12 +13,10 @@ import nbformat
 import stubs
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import evidence, runs, variants
-from tadlib.workbook.differences import compare
+from tadlib.workbook import finished_runs, runs, variants
 from tadlib.workbook.evaluations import EVALUATIONS, record_name
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
-from tadlib.workbook.records import records
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.stages import STAGES
 
@@ -45,9 +43,9 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
     if stage == "report":
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(stubs.notebook("1"), target)
-        found = evidence.read(map(runs.resolve, ReportParams.check(parameters).folders))
-        rows = [row for study in variants.studies(found.entries) for row in records(compare(study, "mAP"), "mAP")]
-        write_json(folder / "report.json", rows)
+        found, _ = finished_runs.read(map(runs.resolve, ReportParams.check(parameters).folders))
+        told = [each for study in variants.studies(found) for each in variants.records(study, "mAP")]
+        write_json(folder / "report.json", told)
         note(root, f"report {parameters['experiments']}")
         return None
     params = Params.check(parameters)

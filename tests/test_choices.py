@@ -6,10 +6,10 @@ from conftest import ROOT
 
 from tadlib.evaluation.statistics import compare_splits
 from tadlib.files import read_json
-from tadlib.workbook import batch, comparing, lab_log, telling
-from tadlib.workbook.choices import Choice, had_part
+from tadlib.workbook import batch, comparing, lab_log
+from tadlib.workbook.experiment_files import Choice, choices_of, had_part
 from tadlib.workbook.params import Params
-from tadlib.workbook.plans import choices_of, plan
+from tadlib.workbook.plans import plan
 from tadlib.workbook.report_params import ReportParams
 
 CLAIM = "# Does it help?\n# Log: yes.\n# Rows: 1.\n"
@@ -44,18 +44,16 @@ def test_a_verdict_is_that_of_the_class_splits_that_had_no_part(home):
     found, (base, told) = compared(home)
     held = compare_splits([GAIN[2], GAIN[3]], [0.0, 0.0])
     whole = compare_splits(list(GAIN.values()), [0.0] * 4)
-    row = found.rows[1]
-    assert row.difference[:3] == pytest.approx(held[:3]) and row.difference.verdict == "cannot tell"
-    assert row.whole[:3] == pytest.approx(whole[:3]) and row.held_out
-    assert (row.basis, row.whole_basis, row.pairs) == ("2 splits × 2 seeds", "4 splits × 2 seeds", 8)
-    assert told["difference"]["difference"] == row.difference.difference and told["held out"]
+    assert told["difference"] == pytest.approx(held._asdict()) and held.verdict == "cannot tell" and told["held out"]
+    assert told["over all"] == pytest.approx(whole._asdict() | {"basis": "4 splits × 2 seeds"})
+    assert (told["basis"], told["pairs"]) == ("2 splits × 2 seeds", 8)
     assert (told["apart"], told["chosen on"]["splits"]) == (["top_k"], ["50/0", "50/1"])
     assert told["chosen on"]["rest"]["mean"] == pytest.approx(sum(0.3005 + 0.05 * i + GAIN[i] for i in (2, 3)) / 2)
     assert base["chosen on"] is None
     shown = found.table().rows[1]
     assert shown["verdict"] == "cannot tell" and shown["held out (%)"] == "42.7"
-    assert shown["chosen on"] == "50/0: top_k; 50/1: top_k" and "not held out" in shown["over"]
-    assert found.questions()[0]["variants"][0]["difference"] == row.difference.difference
+    assert shown["chosen on"] == "top_k on 50/0 and 50/1" and "not held out" in shown["over"]
+    assert found.questions()[0]["variants"][0]["difference"] == told["difference"]
 
 
 def test_the_lab_log_gives_the_figure_that_is_held_out_and_labels_the_other(home):
@@ -73,7 +71,7 @@ def test_the_lab_log_gives_the_figure_that_is_held_out_and_labels_the_other(home
 def test_where_no_class_split_is_held_out_that_is_said(home):
     (home / "params" / "q.yaml").write_text(CLAIM + ON.replace("[0, 1]", "[0, 1, 2, 3]") + "split: 50\n")
     found, told = compared(home)
-    assert not found.rows[1].held_out and found.rows[1].whole is None
+    assert not told[1]["held out"] and told[1]["over all"] is None
     assert found.table().rows[1]["held out (%)"] == "none"
     assert found.questions()[0]["variants"][0]["verdict"] == "cannot tell, not held out"
     lab_log.update(home, told)
@@ -88,12 +86,12 @@ def test_what_a_question_declares_holds_for_the_runs_of_every_other_one(home):
     first, second = compared(home, experiments="outputs/other")[1]
     assert first["chosen on"]["parameters"] == second["chosen on"]["parameters"] == ["top_k"]
     assert second["held out"] and second["over all"] is None and second["basis"] == "4 splits × 1 seed"
-    assert telling.measured([first, second]).startswith("mAP 41.3 with lr=0.1, not held out; lr=0.2: +1.0")
+    assert lab_log.measured([first, second]).startswith("mAP 41.3 with lr=0.1, not held out; lr=0.2: +1.0")
 
 
 def test_a_question_of_one_variant_tells_what_the_others_come_to(home):
     fabricate.experiment(home / "outputs", "one", gained, {"top_k": [50], "split_id": [0, 1, 2], "seed": [0]})
-    told = telling.measured(compared(home, experiments="outputs/one")[1])
+    told = lab_log.measured(compared(home, experiments="outputs/one")[1])
     assert told.startswith("mAP 41.0 (1 split × 1 seed that had no part in choosing top_k; over all 3 splits × 1 seed")
     assert told.endswith("39.0, s.d. of runs 2.6, not held out)")
 

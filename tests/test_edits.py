@@ -14,7 +14,7 @@ from conftest import ROOT
 from notebook import cells_of
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import comparing, comparison, edits, lab_log, runs
+from tadlib.workbook import comparing, edits, finished_runs, lab_log, runs
 from tadlib.workbook.params import Params
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.stages import STAGES
@@ -190,9 +190,10 @@ def test_in_a_report_edited_runs_stand_apart_and_are_never_the_baseline(first, h
         fabricate.run(home / "outputs" / "adhoc" / names[kind], {}, mean)
     edit(home / "outputs" / "adhoc" / names["edited"])
     found = compared("outputs/adhoc")
-    assert [row.variant for row in found.rows] == ["as it is", "as it is, edited notebook 0123456789ab"]
-    assert [row.values.mean for row in found.rows] == [0.1, 0.5] and found.studies[0].baseline == "as it is"
-    assert found.rows[1].unlike == ("notebook",) and found.left_out().rows == []
+    plain, mine = found.records
+    assert (plain["variant"], mine["variant"]) == ("as it is", "as it is, edited notebook 0123456789ab")
+    assert (plain["values"]["mean"], mine["values"]["mean"]) == (0.1, 0.5) and mine["baseline"] == "as it is"
+    assert mine["not alike"] == ["notebook"] and found.left_out().rows == []
     (told,) = found.edited().rows
     assert (told["run"], told["change"]) == (f"adhoc/{names['edited']}", "+ criterion.cost = my_cost")
 
@@ -218,13 +219,13 @@ def test_the_list_marks_edited_runs_says_what_was_changed_and_has_their_mean_apa
         if folder.is_dir():
             rows = [{"role": role, "mAP": 0.1} for role in ("floor", "baseline", "ceiling")]
             write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {"rows": rows})
-    (line,) = (line for line in comparison.listing(home / "outputs") if line.startswith("backbone/"))
+    (line,) = (line for line in finished_runs.listing(home / "outputs") if line.startswith("backbone/"))
     assert line.endswith("mean mAP 20.0 %, mean mAP of edited notebooks 60.0 %")
     edit(fabricate.run(home / "outputs" / "adhoc" / "a", {}, 0.1))
     write_json(home / "outputs" / "adhoc" / "a" / "metrics.json", {})
-    assert list(comparison.listing(home / "outputs"))[-1].endswith(
+    assert list(finished_runs.listing(home / "outputs"))[-1].endswith(
         "1 run of no experiment, 1 finished; 1 of edited notebooks"
     )
-    told = list(comparison.listing(version))
+    told = list(finished_runs.listing(version))
     assert sum("edited notebook 0123456789ab" in line for line in told) == 6
     assert told.count("  + criterion.cost = my_cost") == 6

@@ -13,15 +13,13 @@ from tadlib.files import read_json, write_json
 from tadlib.workbook import (
     cli,
     comparing,
-    differences,
     display,
-    evidence,
     figures,
+    finished_runs,
     lab_log,
     papermill_arguments,
-    records,
     runs,
-    telling,
+    variants,
 )
 from tadlib.workbook.report_params import ReportParams
 
@@ -42,36 +40,44 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def compared(**given) -> comparing.Compared:
-    return comparing.compare_runs(ReportParams.check(given))
-
-
-def told_of(rows) -> str:
-    """What is said of the rows of one question."""
-    return telling.measured(records.records(rows, "mAP"))
+def compared(*folders, **given) -> comparing.Compared:
+    """What a report of some folders compares; without any, of the experiment."""
+    folders = list(map(str, folders)) or ["outputs/backbone"]
+    return comparing.compare_runs(ReportParams.check({"experiments": folders} | given))
 
 
 def logged(home, *folders, **given) -> list[str]:
     """What is done to the lab log when a report of some folders has been made."""
-    found = compared(experiments=[str(folder) for folder in folders], run_dir=str(home), **given)
-    found.save()
+    compared(*folders, run_dir=str(home), **given).save()
     return lab_log.update(home, read_json(home / "report.json"))
 
 
-def test_runs_that_differ_in_split_and_seed_alone_are_one_variant(home):
-    (study,) = compared(experiments="outputs/backbone").studies
+def row_of(home, name: str = "backbone") -> str:
+    """The line of a question in the lab log."""
+    lines = (home / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in lines if line.endswith(f"(../params/{name}.yaml) |"))
+    return line
+
+
+def version_of(home):
+    (version,) = (home / "outputs" / "backbone").iterdir()
+    return version
+
+
+def test_runs_that_differ_in_split_and_seed_alone_are_one_variant_and_differences_are_paired(home):
+    (study,) = compared().studies
     assert {label: len(each) for label, each in study.variants.items()} == {"conv_layers=0": 6, "conv_layers=1": 6}
     assert (study.baseline, study.data, study.story.rows) == ("conv_layers=0", "demo", (12,))
     assert study.story.claim == "really effective, later not much use."
-
-
-def test_a_difference_is_paired_and_its_interval_is_over_splits(home):
-    _, row = compared(experiments="outputs/backbone").rows
+    _, told = compared().records
     gains = [sum(mostly_better({"split_id": i, "seed": s, "conv_layers": 1}) for s in (0, 1)) / 2 for i in range(3)]
-    bases = [0.3 + 0.05 * i for i in range(3)]
-    assert row.difference == pytest.approx(compare_splits(gains, bases)[:3] + ("better",), abs=1e-12)
-    assert row.basis == "3 splits × 2 seeds" and row.values.number == 6
-    assert row.values.deviation > 5 * (row.difference.high - row.difference.low) / 2, "pairing takes the splits out"
+    wanted = compare_splits(gains, [0.3 + 0.05 * i for i in range(3)])
+    assert wanted.verdict == "better" and told["difference"] == pytest.approx(wanted._asdict(), abs=1e-12)
+    assert told["basis"] == "3 splits × 2 seeds" and told["values"]["number"] == 6
+    assert told["values"]["deviation"] > 5 * (wanted.high - wanted.low) / 2, "pairing takes the splits out"
+    ((variant, gained),) = compared().classes().items()
+    assert variant == "conv_layers=1" and list(gained) == list(fabricate.CLASSES)
+    assert gained["Diving"] == pytest.approx(wanted.difference)
 
 
 @pytest.mark.parametrize(
@@ -84,121 +90,109 @@ def test_what_was_scored_otherwise_is_never_compared_and_stands_apart_in_the_lab
 
     sweep = {name: values} | fabricate.SWEEP
     fabricate.experiment(home / "outputs", "backbone", score, sweep, version="20260102T000000Z_0000")
-    found = compared(experiments="outputs/backbone")
+    found = compared()
     assert [study.title for study in found.studies] == ["backbone (demo)", f"backbone (demo, {told})"]
     assert [list(study.variants) for study in found.studies] == [["conv_layers=0", "conv_layers=1"]] * 2
-    assert len(compared(experiments="outputs/backbone", together=True).studies) == 2
-    first, second = (row.values.mean for row in found.rows if row.variant == "conv_layers=0")
+    assert len(compared(together=True).studies) == 2
+    first, second = (each["values"]["mean"] for each in found.records if each["variant"] == "conv_layers=0")
     assert second - first == pytest.approx(0.2), "each reads its own numbers"
-    gained = [row.difference.difference for row in found.rows if row.difference]
+    gained = [each["difference"]["difference"] for each in found.records if each["difference"]]
     assert gained == pytest.approx([gained[0]] * 2) and gained[0] < 0.03, "no gap between them is among the gains"
     logged(home, "outputs/backbone")
-    rows = (home / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
-    (row,) = (row for row in rows if row.endswith("(../params/backbone.yaml) |"))
-    assert row.count("3 splits × 2 seeds") == 2 and row.count(f"{told}: mAP") == 1
+    assert row_of(home).count("3 splits × 2 seeds") == 2 and row_of(home).count(f"{told}: mAP") == 1
 
 
 def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home):
-    version = next((home / "outputs" / "backbone").iterdir())
+    version = version_of(home)
     record = read_json(version / "experiment.json")
-    record["names"] = {label: "with two" for label in record["runs"] if "conv_layers-1" in label}
-    write_json(version / "experiment.json", record)
-    found = compared(experiments="outputs/backbone")
+    named = {label: "with two" for label in record["runs"] if "conv_layers-1" in label}
+    write_json(version / "experiment.json", record | {"names": named})
+    found = compared()
     assert list(found.studies[0].variants) == ["conv_layers=0", "with two"]
-    assert "with two: +2." in told_of(found.rows)
-    assert found.meanings().rows == [
-        {"experiment": "backbone (demo)", "variant": "with two", "stands for": "conv_layers=1"}
-    ]
+    assert "with two: +2." in lab_log.measured(found.records)
+    (told,) = found.meanings().rows
+    assert (told["variant"], told["stands for"]) == ("with two", "conv_layers=1")
     for name, labels in (
         ("one name for both", ["one name for both, conv_layers=0", "one name for both, conv_layers=1"]),
         ("conv_layers=0", ["conv_layers=0", "conv_layers=0 (variant 2)"]),
     ):
         given = [label for label in record["runs"] if "one" in name or "conv_layers-1" in label]
         write_json(version / "experiment.json", record | {"names": dict.fromkeys(given, name)})
-        told = compared(experiments="outputs/backbone").studies[0].variants
+        told = compared().studies[0].variants
         assert {label: len(runs) for label, runs in told.items()} == dict.fromkeys(labels, 6), "no run is lost"
 
 
 def test_what_is_left_without_splits_that_train_unseen_classes_under_a_seen_name_is_told(home):
-    version = next((home / "outputs" / "backbone").iterdir())
-    before = compared(experiments="outputs/backbone").renamed()
+    before = compared().renamed()
     assert before.rows == [] and before.empty == "not recorded by runs as old as these"
-    for folder in version.glob("*split_id-2*"):
+    for folder in version_of(home).glob("*split_id-2*"):
         record = read_json(folder / "metrics.json") | {"renamed": ["CliffDiving is Diving"]}
         write_json(folder / "metrics.json", record)
-    first, second = compared(experiments="outputs/backbone").renamed().rows
+    first, second = compared().renamed().rows
     assert (first["splits"], first["because"], second["variant"]) == ("50/2", "CliffDiving is Diving", "conv_layers=1")
     assert (first["mean mAP (%)"], first["without them (%)"]) == ("35.0", "32.5")
 
 
 def test_only_shared_samples_are_paired(home):
-    version = next((home / "outputs" / "backbone").iterdir())
-    shutil.rmtree(version / "conv_layers-1_split_id-2_seed-1")
-    found = compared(experiments="outputs/backbone")
-    assert found.rows[1].basis == "3 splits × 2 seeds (5 pairs)"
+    shutil.rmtree(version_of(home) / "conv_layers-1_split_id-2_seed-1")
+    found = compared()
+    assert found.records[1]["basis"] == "3 splits × 2 seeds (5 pairs)"
     assert [row["why"] for row in found.left_out().rows] == ["has not started"]
 
 
 def test_seeds_of_one_split_are_samples_too(home):
     sweep = {"conv_layers": [0, 1], "split_id": [0], "seed": [0, 1, 2]}
     fabricate.experiment(home / "outputs", "seeds", mostly_better, sweep)
-    _, row = compared(experiments="outputs/seeds").rows
-    assert row.basis == "1 split × 3 seeds" and row.difference.low > 0
+    _, told = compared("outputs/seeds").records
+    assert told["basis"] == "1 split × 3 seeds" and told["difference"]["low"] > 0
 
 
-def test_any_variant_may_be_the_baseline_and_a_wrong_one_is_named(home):
-    rows = compared(experiments="outputs/backbone", baseline="conv_layers=1").rows
-    assert rows[1].difference is None and rows[0].difference.verdict == "worse"
+def test_any_variant_may_be_the_baseline_and_any_number_the_metric_and_wrong_ones_are_named(home):
+    first, second = compared(baseline="conv_layers=1", metric="mAP@0.5").records
+    assert second["difference"] is None and first["difference"]["verdict"] == "worse"
     with pytest.raises(ValueError, match="got 'conv_layer=1'; did you mean 'conv_layers=1'"):
-        compared(experiments="outputs/backbone", baseline="conv_layer=1")
-
-
-def test_a_metric_that_no_run_has_is_named(home):
+        compared(baseline="conv_layer=1")
     with pytest.raises(ValueError, match="got 'mAP@05'; did you mean 'mAP@0.5'"):
-        compared(experiments="outputs/backbone", metric="mAP@05").rows  # noqa: B018
+        compared(metric="mAP@05").records  # noqa: B018
 
 
 def test_experiments_may_be_one_comparison(home):
     fabricate.experiment(home / "outputs", "best", lambda g: 0.4 + 0.05 * g["split_id"], {"split_id": [0, 1, 2]})
-    found = compared(
-        experiments=["outputs/backbone", "outputs/best"], together=True, baseline="backbone: conv_layers=0"
-    )
-    assert [row.variant for row in found.rows] == ["backbone: conv_layers=0", "backbone: conv_layers=1", "best"]
-    assert found.rows[2].whole.difference == pytest.approx(0.1) and found.rows[2].whole_basis == "3 splits × 1 seed"
+    found = compared("outputs/backbone", "outputs/best", together=True, baseline="backbone: conv_layers=0").records
+    assert [each["variant"] for each in found] == ["backbone: conv_layers=0", "backbone: conv_layers=1", "best"]
+    whole = found[2]["over all"]
+    assert (whole["difference"], whole["basis"]) == (pytest.approx(0.1), "3 splits × 1 seed")
 
 
 def test_the_latest_version_counts_and_an_older_one_if_it_is_asked_for(home):
-    base = home / "outputs" / "backbone"
-    (old,) = base.iterdir()
+    base, old = home / "outputs" / "backbone", version_of(home)
     shutil.copytree(old, base / "20270101T000000Z_0000")
-    entries = evidence.read([base]).entries
-    assert len(entries) == 12 and entries[0].dir.parent.name == "20270101T000000Z_0000"
-    assert {entry.dir.parent for entry in evidence.read([old]).entries} == {old}
-    assert len(evidence.read([base, base]).entries) == 12, "nothing counts twice"
+    found, _ = finished_runs.read([base, base])
+    assert len(found) == 12, "nothing counts twice"
+    assert {run.dir.parent.name for run in found} == {"20270101T000000Z_0000"}
+    assert {run.dir.parent for run in finished_runs.read([old])[0]} == {old}
 
 
 def test_versions_that_are_asked_for_are_variants_and_places_are_experiments(home):
-    (old,) = (home / "outputs" / "backbone").iterdir()
+    old = version_of(home)
     new = fabricate.experiment(home / "outputs", "backbone", lambda g: mostly_better(g) + 0.1, version="2027")
-    found = compared(experiments=f"{old},{new}")
-    assert [row.variant for row in found.rows] == [
+    found = compared(old, new).records
+    assert [each["variant"] for each in found] == [
         f"conv_layers={layers}, version {version.name}" for version in (old, new) for layers in (0, 1)
     ]
-    assert [round(row.difference.difference, 2) for row in found.rows[2:3]] == [0.1]
+    assert found[2]["difference"]["difference"] == pytest.approx(0.1)
     fabricate.experiment(home / "elsewhere", "backbone", lambda given: 0.1)
-    studies = compared(experiments="outputs/backbone,elsewhere/backbone,outputs/../outputs/backbone").studies
+    studies = compared("outputs/backbone", "elsewhere/backbone", "outputs/../outputs/backbone").studies
     assert [study.name for study in studies] == [f"backbone in {home / place}" for place in ("outputs", "elsewhere")]
-    assert [len(runs) for study in studies for runs in study.variants.values()] == [6, 6, 6, 6]
+    assert [len(study.runs) for study in studies] == [12, 12]
 
 
-@pytest.mark.parametrize(("data", "told"), [("d0", ""), ("d1", " on other data (d0, then d1)")])
-def test_a_run_that_was_made_twice_counts_once_and_the_report_says_so(home, data, told):
-    for name, mean, version in (("first", 0.1, "d0"), ("second", 0.3, data)):
-        fabricate.run(home / "outputs" / "adhoc" / name, {}, mean, data=version)
-    found = compared(experiments="outputs/adhoc")
-    assert found.rows[0].values.mean == 0.3 and found.rows[0].values.number == 1
-    why = f"was made again later{told}, and the last counts"
-    assert found.left_out().rows == [{"run": "adhoc/first", "why": why}]
+def test_a_run_that_was_made_twice_counts_once_and_the_report_says_so(home):
+    for name, mean in (("first", 0.1), ("second", 0.3)):
+        fabricate.run(home / "outputs" / "adhoc" / name, {}, mean)
+    found = compared("outputs/adhoc")
+    assert (found.records[0]["values"]["mean"], found.records[0]["values"]["number"]) == (0.3, 1)
+    assert found.left_out().rows == [{"run": "adhoc/first", "why": "was made again later, and the last counts"}]
 
 
 def test_a_later_stage_that_was_refused_takes_nothing_from_a_run(home):
@@ -206,10 +200,10 @@ def test_a_later_stage_that_was_refused_takes_nothing_from_a_run(home):
     stages = read_json(folder / "run.json")
     refused = stages["train"] | {"status": "failed", "reason": "RunError: no", "files": []}
     write_json(folder / "run.json", stages | {"classify": refused})
-    assert [row.variant for row in compared(experiments="outputs/adhoc").rows]
+    assert len(compared("outputs/adhoc").records) == 1
     write_json(folder / "run.json", stages | {"classify": refused | {"files": ["detections.json"]}})
     with pytest.raises(runs.RunError, match="classify failed: RunError: no"):
-        compared(experiments="outputs/adhoc")
+        compared("outputs/adhoc")
 
 
 @pytest.mark.parametrize("other", ["train", "evaluate"])
@@ -219,17 +213,15 @@ def test_runs_one_of_whose_stages_saw_other_data_are_not_alike(other, home):
     path = home / "outputs" / "adhoc" / "1" / "run.json"
     stages = read_json(path)
     write_json(path, stages | {"prepare": stages["train"]})
-    assert not compared(experiments="outputs/adhoc").rows[1].unlike, "another stage on the same data changes nothing"
+    assert not compared("outputs/adhoc").records[1]["not alike"], "another stage on the same data changes nothing"
     write_json(path, stages | {other: stages[other] | {"data": "d1"}})
-    assert compared(experiments="outputs/adhoc").rows[1].unlike == ("data",)
+    assert compared("outputs/adhoc").records[1]["not alike"] == ["data"]
 
 
 def test_what_is_left_of_an_experiment_is_still_called_what_it_is(home):
-    version = next((home / "outputs" / "backbone").iterdir())
-    for folder in version.glob("conv_layers-0*"):
+    for folder in version_of(home).glob("conv_layers-0*"):
         shutil.rmtree(folder)
-    (row,) = compared(experiments="outputs/backbone").rows
-    assert told_of([row]).startswith("mAP 37.4 with conv_layers=1, s.d.")
+    assert lab_log.measured(compared().records).startswith("mAP 37.4 with conv_layers=1, s.d.")
 
 
 def test_each_variant_says_over_what_it_was_measured_where_they_differ(home):
@@ -237,41 +229,37 @@ def test_each_variant_says_over_what_it_was_measured_where_they_differ(home):
     version = fabricate.experiment(home / "outputs", "three", mostly_better, sweep)
     for split_id in (1, 2):
         shutil.rmtree(version / f"conv_layers-1_split_id-{split_id}_seed-0")
-    found = compared(experiments="outputs/three")
-    told = told_of(found.rows)
+    found = compared("outputs/three").records
+    told = lab_log.measured(found)
     assert "conv_layers=1: +2.0, cannot tell (1 split × 1 seed); conv_layers=3: +2.4" in told
-    assert told.endswith("better (3 splits × 1 seed)") and lab_log.samples(found.records) == 4
+    assert told.endswith("better (3 splits × 1 seed)") and lab_log.pairs(found) == 4
 
 
-def test_runs_of_another_age_are_compared_without_their_videos(home):
-    for name in ("a", "b"):
-        folder = fabricate.run(home / "outputs" / "adhoc" / name, {"conv_layers": int(name == "b")}, 0.3)
+def test_runs_without_an_experiment_file_are_one_experiment_a_folder_whatever_their_age(home):
+    for name, layers in (("a", 0), ("b", 2)):
+        folder = fabricate.run(home / "outputs" / "adhoc" / name, {"conv_layers": layers}, 0.3)
         record = read_json(folder / "run.json")
         record["evaluate"]["parameters"]["gone"] = 1
         write_json(folder / "run.json", record)
         write_json(folder / "detections.json", {})
-    assert compared(experiments="outputs/adhoc").rows[1].difference.verdict == "cannot tell"
-
-
-def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
-    for name, layers in (("a", 0), ("b", 2)):
-        fabricate.run(home / "outputs" / "adhoc" / name, {"conv_layers": layers}, 0.3)
-    (study,) = compared(experiments="outputs/adhoc").studies
+    found = compared("outputs/adhoc")
+    (study,) = found.studies
     assert study.name == "adhoc" and list(study.variants) == ["conv_layers=0", "conv_layers=2"]
+    assert found.records[1]["difference"]["verdict"] == "cannot tell", "compared without their videos"
 
 
 def test_variants_that_differ_in_many_parameters_are_still_one_each(home):
     words = {"queries": 40, "conv_layers": 0, "schedule": "step", "jitter": False, "salience": "bce"}
     for place, given in enumerate((words, {}, words, {})):
         fabricate.run(home / "outputs" / "many" / f"run-{place}", given | {"split_id": place // 2}, 0.3)
-    (study,) = compared(experiments="outputs/many").studies
+    (study,) = compared("outputs/many").studies
     assert [len(each) for each in study.variants.values()] == [2, 2]
     assert all(label.endswith(f"and 1 more (variant {place})") for place, label in enumerate(study.variants, start=1))
 
 
 def test_stages_that_runs_share_are_no_runs(home):
     fabricate.run(home / "outputs" / ".stages" / "train-abc", {}, 0.3)
-    assert all(".stages" not in entry.dir.parts for entry in evidence.read([home / "outputs"]).entries)
+    assert all(".stages" not in run.dir.parts for run in finished_runs.read([home / "outputs"])[0])
 
 
 def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
@@ -279,9 +267,9 @@ def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
     record = read_json(folder / "run.json")
     write_json(folder / "run.json", record | {"evaluate": record["evaluate"] | {"status": "running"}})
     with pytest.raises(runs.RunError, match=r"no finished run below .*adhoc; 1 do not count, first adhoc/a: "):
-        compared(experiments="outputs/adhoc")
+        compared("outputs/adhoc")
     with pytest.raises(runs.RunError, match="no folder .*nothing: run an experiment first"):
-        compared(experiments="outputs/nothing")
+        compared("outputs/nothing")
 
 
 @pytest.mark.parametrize(
@@ -296,24 +284,20 @@ def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
     ],
 )
 def test_runs_that_are_not_alike_are_marked(home, facts, mark):
-    _, row = compared(experiments="outputs/backbone").rows
-    assert row.unlike == ()
-    version = next((home / "outputs" / "backbone").iterdir())
+    assert compared().records[1]["not alike"] == []
     given = {"split": 50, "conv_layers": 1, "split_id": 0, "seed": 0}
-    fabricate.run(version / "conv_layers-1_split_id-0_seed-0", given, 0.3, **facts)
-    _, row = compared(experiments="outputs/backbone").rows
-    assert mark in row.unlike
-    assert mark in telling.table_row(row, "mAP")["not alike"]
+    fabricate.run(version_of(home) / "conv_layers-1_split_id-0_seed-0", given, 0.3, **facts)
+    assert mark in compared().table().rows[1]["not alike"].split(", ")
 
 
 def test_a_single_pair_is_told_by_its_videos_where_they_are_known(home):
     fabricate.experiment(home / "outputs", "one", mostly_better, {"conv_layers": [0, 1], "split_id": [0], "seed": [0]})
-    (study,) = compared(experiments="outputs/one").studies
-    unknown = differences.compare(study, "mAP")[1]
-    assert unknown.difference.verdict == "cannot tell" and unknown.difference.low == float("-inf")
-    told = differences.compare(study, "mAP", lambda first, second: Verdict(0.02, 0.01, 0.03, "better"))[1]
-    assert told.difference.verdict == "better" and told.basis == "1 split × 1 seed, over videos"
-    assert records.record(unknown, "mAP")["difference"]["low"] is None, "JSON knows no infinity"
+    (study,) = compared("outputs/one").studies
+    unknown = variants.records(study, "mAP")[1]["difference"]
+    assert unknown["verdict"] == "cannot tell" and unknown["low"] is unknown["high"] is None, "JSON knows no infinity"
+    found = Verdict(0.02, 0.01, 0.03, "better")
+    told = variants.records(study, "mAP", by_videos=lambda first, second: found)[1]
+    assert told["difference"] == found._asdict() and told["basis"] == "1 split × 1 seed, over videos"
 
 
 @pytest.mark.notebooks
@@ -321,46 +305,32 @@ def test_two_runs_are_paired_over_the_videos_of_their_data_set(tiny, tmp_path, m
     fabricate.project(tmp_path, ROOT)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     database = read_json(f"{tiny['dataset']}/annotations.json")["database"]
-    entries = []
+    found = []
     for name, late in (("good", 0.0), ("bad", 30.0)):
         given = {"dataset": str(tiny["dataset"]), "split": 0}
-        folder = fabricate.run(tmp_path / "outputs" / "adhoc" / name, given, 1.0 if not late else 0.0)
+        folder = fabricate.run(tmp_path / "outputs" / "adhoc" / name, given, float(not late))
         results = {
             video: [
-                {
-                    "segment": [each["segment"][0] + late, each["segment"][1] + late],
-                    "score": 1.0,
-                    "label": each["label"],
-                }
+                each | {"segment": [each["segment"][0] + late, each["segment"][1] + late], "score": 1.0}
                 for each in entry["annotations"]
             ]
             for video, entry in database.items()
         }
         write_json(folder / "detections.json", {"results": results})
-        entries += evidence.read([folder]).entries
-    good, bad = entries
+        found += finished_runs.read([folder])[0]
+    good, bad = found
     assert comparing.by_videos(good, bad).verdict == "better"
     (bad.dir / "detections.json").unlink()
     assert comparing.by_videos(good, bad) is None
 
 
-def test_classes_are_compared_in_pairs(home):
-    (study,) = compared(experiments="outputs/backbone").studies
-    ((variant, gained),) = differences.per_class(study).items()
-    assert variant == "conv_layers=1" and list(gained) == list(fabricate.CLASSES)
-    assert gained["Diving"] == pytest.approx(compared(experiments="outputs/backbone").rows[1].difference.difference)
-
-
 def test_every_figure_is_drawn_also_of_nothing(home):
-    found = compared(experiments="outputs/backbone")
-    for picture in (
-        figures.effects(found.questions()),
-        figures.learning_curves(found.histories()),
-        figures.cost(found.costs()),
-        figures.class_differences(found.classes()),
-    ):
+    found = compared()
+    effects = figures.effects(found.questions())
+    drawn = figures.learning_curves(found.histories()), figures.cost(found.records)
+    for picture in (effects, *drawn, figures.class_differences(found.classes())):
         assert picture._repr_mimebundle_()[0]["image/png"] and len(picture.alt) > 20
-    words = [text.get_text() for axes in figures.effects(found.questions()).axes for text in axes.texts]
+    words = [text.get_text() for axes in effects.axes for text in axes.texts]
     assert any("better" in word for word in words) and any(word.startswith("Research log: really") for word in words)
     assert figures.effects([]).alt == "no two variants to compare"
     assert figures.learning_curves({}).alt == "no run has a history"
@@ -426,46 +396,39 @@ def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
 
 
 def test_a_question_of_one_variant_is_told_with_its_spread(home):
-    fabricate.experiment(
-        home / "outputs", "seeds", mostly_better, {"conv_layers": [1], "split_id": [4], "seed": [0, 1]}
-    )
-    (row,) = compared(experiments="outputs/seeds").rows
-    assert told_of([row]) == "mAP 52.6, s.d. of runs 0.3 (1 split × 2 seeds)"
+    sweep = {"conv_layers": [1], "split_id": [4], "seed": [0, 1]}
+    fabricate.experiment(home / "outputs", "seeds", mostly_better, sweep)
+    told = lab_log.measured(compared("outputs/seeds").records)
+    assert told == "mAP 52.6, s.d. of runs 0.3 (1 split × 2 seeds)"
     logged(home, "outputs/seeds")
-    (line,) = [line for line in (home / "outputs" / "README.md").read_text().splitlines() if "`seeds`" in line]
-    assert "demo: measured, nothing to compare" in line
+    assert "demo: measured, nothing to compare" in row_of(home, "seeds")
 
 
 def test_the_cost_of_a_run_is_the_memory_of_its_gpu_where_it_had_one(home):
     for name, facts, memory in (("on_cpu", {}, "900"), ("on_gpu", {"peak_gpu_memory_mb": 5400.0}, "5400")):
-        fabricate.experiment(
-            home / "outputs", name, mostly_better, {"conv_layers": [1], "split_id": [0], "seed": [0]}, **facts
-        )
-        (row,) = compared(experiments=f"outputs/{name}").rows
-        assert telling.table_row(row, "mAP")["memory (MB)"] == memory
+        fabricate.run(home / "outputs" / name / "a", {}, 0.3, **facts)
+        assert compared(f"outputs/{name}").table().rows[0]["memory (MB)"] == memory
 
 
 def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
-    (version,) = (home / "outputs" / "backbone").iterdir()
+    version, places = version_of(home), (home / "outputs" / "README.md", home / "outputs" / "lab_log.json")
     logged(home, version)
-    first, data = ((home / "outputs" / name).read_text() for name in ("README.md", "lab_log.json"))
-    assert first.count("| not yet measured | not yet measured | not yet measured |") > 40
+    first = [path.read_text() for path in places]
+    assert first[0].count("| not yet measured | not yet measured | not yet measured |") > 40
     few = sorted(version.glob("*split_id-0_seed-0"))
     fewer = sorted(version.glob("conv_layers-1*"))
     for folders in (few, fewer):  # fewer splits and seeds; as many, but nothing compared
         assert logged(home, *folders) == ["lab log: backbone (demo) keeps what more runs or variants said"]
-        assert (home / "outputs" / "README.md").read_text() == first
     for given in ({"metric": "AR@100"}, {"baseline": "conv_layers=1"}):
         (line,) = logged(home, version, **given)
         assert line == "lab log: backbone (demo) stays as it is: it holds mAP, against the first variant"
     assert lab_log.update(home, []) == []
-    assert (home / "outputs" / "README.md").read_text() == first, "what is not measured again stays"
-    assert (home / "outputs" / "lab_log.json").read_text() == data
+    assert [path.read_text() for path in places] == first, "what is not measured again stays"
 
 
 def test_the_lab_log_is_data_of_which_the_table_is_made(home):
     """Words like a verdict in the name of a variant are no verdict."""
-    (version,) = (home / "outputs" / "backbone").iterdir()
+    version = version_of(home)
     record = read_json(version / "experiment.json")
     record["names"] = {label: "x, +1, worse - 5" for label in record["runs"] if "conv_layers-1" in label}
     write_json(version / "experiment.json", record)
@@ -474,8 +437,7 @@ def test_the_lab_log_is_data_of_which_the_table_is_made(home):
     assert (second["variant"], second["difference"]["verdict"], second["pairs"]) == ("x, +1, worse - 5", "better", 6)
     assert (second["splits"], second["seeds"], second["commits"]) == (["50/0", "50/1", "50/2"], [0, 1], ["abc"])
     assert first["difference"] is None and "runs" not in second and second["where"] == f"backbone/{version.name}"
-    (line,) = [line for line in (home / "outputs" / "README.md").read_text().splitlines() if "`backbone`" in line]
-    assert line.split(" | ")[4] == "demo: 1 better"
+    assert row_of(home).split(" | ")[4] == "demo: 1 better"
     path = home / "outputs" / "README.md"
     path.write_text(path.read_text().replace("1 better", "9 worse"))
     logged(home, version)
@@ -485,45 +447,35 @@ def test_the_lab_log_is_data_of_which_the_table_is_made(home):
 def test_the_lab_log_takes_nothing_that_did_not_ask_its_question(home):
     fabricate.run(home / "elsewhere" / "backbone" / "mine", {"conv_layers": 3}, 0.9)
     assert not logged(home, "elsewhere"), "runs of no experiment"
-    (version,) = (home / "outputs" / "backbone").iterdir()
+    version = version_of(home)
     record = read_json(version / "experiment.json")
     for asks, taken in (("backbone-best_demo", 0), ("backbone-quick", 0), ("backbone-demo", 1), ("backbone", 1)):
         write_json(version / "experiment.json", record | {"asks": asks})
         assert len(logged(home, version)) == taken
 
 
-def test_the_lab_log_reads_files_with_any_name_and_drafts_that_cannot_run(tmp_path, monkeypatch):
-    for name in ("params", "notebooks"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+def test_the_lab_log_reads_files_with_any_name_and_drafts_that_cannot_run(home):
+    (home / "params").unlink()
+    (home / "params").mkdir()
     comment = "Does it?\n# Log: no.\n# Rows: 1.\n"
     for name in ("my-question", "other"):
-        (tmp_path / "params" / f"{name}.yaml").write_text(f"# {comment}conv_layers: 1\n")
-        fabricate.experiment(tmp_path / "outputs", name, mostly_better, comment=" ".join(comment.split(chr(10) + "# ")))
-    (tmp_path / "params" / "draft.yaml").write_text(f"# {comment}lrr: 0.1\n")
-    for name in ("my-question", "other"):
-        assert len(logged(tmp_path, tmp_path / "outputs" / name)) == 1
-    lines = (tmp_path / "outputs" / "README.md").read_text().splitlines()
+        (home / "params" / f"{name}.yaml").write_text(f"# {comment}conv_layers: 1\n")
+        fabricate.experiment(home / "outputs", name, mostly_better, comment=comment.replace("\n#", "").strip())
+    (home / "params" / "draft.yaml").write_text(f"# {comment}lrr: 0.1\n")
+    assert all(len(logged(home, home / "outputs" / name)) == 1 for name in ("my-question", "other"))
+    lines = (home / "outputs" / "README.md").read_text().splitlines()
     assert ["mAP" in line for line in lines if "params/" in line] == [True, True, False], "measured first"
-    assert lab_log.OTHERWISE in lines[-3], "the file asks about no variants"
+    assert lab_log.OTHERWISE in row_of(home, "other"), "the file asks about no variants"
 
 
 def test_a_question_asked_on_another_base_stands_in_its_row_beside_the_demo(home):
-    sweep = {
-        "conv_layers": [0, 1],
-        "split_id": [0, 1, 2],
-        "dataset": ["thumos14"],
-        "features": ["simulate"],
-        "seed": [0],
-    }
+    sweep = fabricate.SWEEP | {"seed": [0], "dataset": ["thumos14"], "features": ["simulate"]}
     version = fabricate.experiment(home / "outputs", "backbone-rehearsal", lambda given: 0.2, sweep)
     record = read_json(version / "experiment.json")
     write_json(version / "experiment.json", record | {"asks": "backbone"})
     done = logged(home, "outputs")
     assert [line.split(": mAP")[0] for line in done] == ["lab log: backbone (demo)", "lab log: backbone (rehearsal)"]
-    (line,) = [line for line in (home / "outputs" / "README.md").read_text().splitlines() if "`backbone`" in line]
-    _, _, demo, rehearsal, verdict, _ = line.strip("| ").split(" | ")
+    _, _, demo, rehearsal, verdict, _ = row_of(home).strip("| ").split(" | ")
     assert "Runs `backbone/" in demo and "conv_layers=1: +2" in demo
     assert "Runs `backbone-rehearsal/" in rehearsal and "mAP 20.0 with conv_layers=0" in rehearsal
     assert verdict == "demo: 1 better; rehearsal: 1 cannot tell"

@@ -13,7 +13,7 @@ from notebook import run_cells
 
 from tadlib.files import dangling, locked, read_json, write_json
 from tadlib.task import Task
-from tadlib.workbook import comparison, evidence, execution, health, report, runs, stage_store, stages
+from tadlib.workbook import execution, finished_runs, health, report, runs, stage_store, stages
 from tadlib.workbook.execution import INTERRUPTED, failure, finished
 from tadlib.workbook.gathering import gather, inventory
 from tadlib.workbook.params import Params
@@ -99,18 +99,18 @@ def test_a_run_whose_shared_stages_were_deleted_is_told_by_list_and_report(home,
     assert obtain_all(version / "a", {"top_k": 5}) == obtain_all(version / "b", {"top_k": 9}) == [None] * 4
     (train,) = (home / "outputs" / ".stages").glob("train-*")
     shutil.rmtree(train)
-    lost = f"checkpoint.json, train.ipynb {evidence.GONE}"
-    assert f"a: {lost}" in list(comparison.listing(version))
+    lost = f"checkpoint.json, train.ipynb {finished_runs.GONE}"
+    assert f"a: {lost}" in list(finished_runs.listing(version))
     told = []
     report.compare([str(version)], {}, told.append)
     assert f"a: {lost}" in told
     shutil.rmtree(home / "outputs" / ".stages")
-    (line,) = comparison.listing(home / "outputs")
-    assert f"of 2 runs 0 finished, 2 {comparison.DELETED}; no numbers yet" in line
+    (line,) = finished_runs.listing(home / "outputs")
+    assert f"of 2 runs 0 finished, 2 {finished_runs.DELETED}; no numbers yet" in line
     with pytest.raises(
         runs.RunError, match="2 do not count, first v/a: .*metrics.json.* lay in outputs/.stages, which"
     ):
-        evidence.read([version])
+        finished_runs.read([version])
     assert obtain_all(version / "a", {"top_k": 5}) == [None] * 4 and not dangling(version / "a")
 
 

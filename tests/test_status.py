@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_output
 
 from tadlib.files import write_json
-from tadlib.workbook import comparison, execution
+from tadlib.workbook import execution, finished_runs
 from tadlib.workbook.report import ReportExporter
 
 
@@ -104,12 +104,10 @@ def test_a_notebook_that_was_only_prepared_was_never_executed(tmp_path):
 
 
 def test_the_list_counts_runs_of_no_experiment_by_how_they_ended(tmp_path):
-    for name, status in (("a", "finished"), ("b", "running"), ("c", "running")):
-        write_json(tmp_path / "adhoc" / name / "run.json", {"train": {"status": status, "parameters": {}}})
-    failed = made(2)
-    failed.cells[2].outputs = [new_output("error", ename="KeyError", evalue="lr", traceback=[])]
-    nbformat.write(failed, tmp_path / "adhoc" / "c" / "train.ipynb")
+    for name, status in (("a", "finished"), ("b", "running"), ("c", "failed")):
+        record = {"status": status, "parameters": {}, "reason": "KeyError: lr"}
+        write_json(tmp_path / "adhoc" / name / "run.json", {"train": record})
     write_json(tmp_path / "e" / "v" / "experiment.json", {"runs": {}, "status": {}})
-    assert list(comparison.listing(tmp_path))[-1] == (
+    assert list(finished_runs.listing(tmp_path))[-1] == (
         "adhoc: 3 runs of no experiment, 1 finished, 1 failed, 1 interrupted or at work"
     )

@@ -114,9 +114,9 @@ def run(  # noqa: PLR0913  each is an option
 @click.argument("folder", default="outputs")
 def list_runs(folder: str) -> int:
     """Show what is below FOLDER (default outputs): versions of experiments with their numbers, or runs of one."""
-    from tadlib.workbook import comparison, runs
+    from tadlib.workbook import finished_runs, runs
 
-    print(*comparison.listing(runs.resolve(folder)), sep="\n")
+    print(*finished_runs.listing(runs.resolve(folder)), sep="\n")
     return 0
 
 

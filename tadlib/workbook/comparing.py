@@ -1,6 +1,6 @@
 """Runs beside each other: what report.ipynb asks, one call each."""
 
-from collections.abc import Hashable, Mapping
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +13,17 @@ from tadlib.evaluation.rows import Comparison, compare
 from tadlib.evaluation.statistics import Verdict, compare_videos
 from tadlib.files import write_json
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import differences, evidence, plans, telling, variants
-from tadlib.workbook.choices import Choice
-from tadlib.workbook.differences import Row
+from tadlib.workbook import experiment_files, finished_runs, variants
 from tadlib.workbook.display import Sortable
 from tadlib.workbook.evaluations import evaluated_on
-from tadlib.workbook.evidence import Entry, Evidence
+from tadlib.workbook.experiment_files import Choice
+from tadlib.workbook.finished_runs import FinishedRun
+from tadlib.workbook.lab_log import difference, listed, measured, over, signed
 from tadlib.workbook.params import Params
-from tadlib.workbook.records import Record, records
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.runs import project_root, resolve
-from tadlib.workbook.variants import Study
+from tadlib.workbook.stages import STAGES
+from tadlib.workbook.variants import Record, Study
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,19 @@ class Compared:
     """The runs that a report is about, and every answer it gives of them."""
 
     params: ReportParams
-    found: Evidence
-    studies: tuple[Study, ...]
-    choices: tuple[Choice, ...] = ()  # what the project's parameters files say was chosen by looking at results
-
-    @cached_property
-    def rows(self) -> list[Row]:
-        """Every variant of every study."""
-        asked = self.params.metric, by_videos, self.choices
-        return [row for each in self.studies for row in differences.compare(each, *asked)]
+    found: list[FinishedRun]
+    unfinished: list[dict[str, str]]  # runs that do not count, and why
+    studies: list[Study]
+    choices: list[Choice]  # what the project's parameters files say was chosen by looking at results
 
     @cached_property
     def records(self) -> list[Record]:
-        """Every variant of every study as data, as `report.json` keeps it."""
-        return [each for study in self.studies for each in records(self._rows_of(study), self.params.metric)]
+        """Every variant of every study, as `report.json` keeps it."""
+        asked = self.params.metric, self.choices, by_videos
+        return [each for study in self.studies for each in variants.records(study, *asked)]
 
-    def _rows_of(self, study: Study) -> list[Row]:
-        return [row for row in self.rows if row.study is study]
+    def _of(self, study: Study) -> list[Record]:
+        return [each for each in self.records if each["title"] == study.title]
 
     def overview(self) -> Sortable:
         """What is compared: runs, variants, splits and seeds of each study."""
@@ -58,9 +54,9 @@ class Compared:
                     "data": study.on,
                     "question": study.story.question or "none on record",
                     "variants": len(study.variants),
-                    "runs": len(runs := [run for each in study.variants.values() for run in each]),
-                    "splits": len({run.key[:2] for run in runs}),
-                    "seeds": len({run.key[2] for run in runs}),
+                    "runs": len(study.runs),
+                    "splits": len({run.split for run in study.runs}),
+                    "seeds": len({run.key[2] for run in study.runs}),
                 }
                 for study in self.studies
             ]
@@ -68,31 +64,19 @@ class Compared:
 
     def left_out(self) -> Sortable:
         """The runs that do not count, and why."""
-        counts = [run for study in self.studies for each in study.variants.values() for run in each]
-        counted, last = {run.dir for run in counts}, {variants.identity(run): run for run in counts}
-        again = [
-            {"run": f"{entry.dir.parent.name}/{entry.dir.name}", "why": _made_again(entry, last)}
-            for entry in self.found.entries
-            if entry.dir not in counted
-        ]
-        return Sortable([*self.found.left_out, *again], empty="none: every run has finished, and none twice")
+        counted = {run.dir for study in self.studies for run in study.runs}
+        again = [run for run in self.found if run.dir not in counted]
+        told = [{"run": _name(run), "why": "was made again later, and the last counts"} for run in again]
+        return Sortable([*self.unfinished, *told], empty="none: every run has finished, and none twice")
 
     def questions(self) -> list[dict[str, object]]:
         """What the effect plot shows: each study that has something to compare, the log's claim beside ours."""
-        return [
-            {
-                "title": study.title,
-                "claim": study.story.claim,
-                "baseline": study.baseline,
-                "variants": [
-                    {"variant": row.variant} | row.difference._asdict() | {"verdict": telling.verdict(row)}
-                    for row in self._rows_of(study)
-                    if row.difference is not None
-                ],
-            }
+        told = [
+            {"title": study.title, "claim": study.story.claim, "baseline": study.baseline}
+            | {"variants": [each | {"verdict": verdict(each)} for each in self._of(study) if each["difference"]]}
             for study in self.studies
-            if any(row.difference is not None for row in self._rows_of(study))
         ]
+        return [question for question in told if question["variants"]]
 
     def claims(self) -> Sortable:
         """A row for each question: what the research log said, and what we measured."""
@@ -103,8 +87,7 @@ class Compared:
                     "the research log said": study.story.claim or "no claim on record",
                     "its entries": ", ".join(map(str, study.story.rows)),
                     "data": study.on,
-                    "we measured": telling.measured(records(self._rows_of(study), self.params.metric))
-                    or "nothing to compare with",
+                    "we measured": measured(self._of(study)) or "nothing to compare with",
                 }
                 for study in self.studies
             ]
@@ -112,7 +95,7 @@ class Compared:
 
     def table(self) -> Sortable:
         """A row for each variant: mean, spread, paired difference, verdict, cost, and what is not alike."""
-        return Sortable([telling.table_row(row, self.params.metric) for row in self.rows])
+        return Sortable([_row(each) for each in self.records])
 
     def meanings(self) -> Sortable:
         """What the labels of variants leave out: every parameter that tells them from the others of their study."""
@@ -126,13 +109,9 @@ class Compared:
     def edited(self) -> Sortable:
         """What was changed in the notebooks of runs that stand apart for it."""
         told = [
-            {
-                "run": f"{run.dir.parent.name}/{run.dir.name}",
-                "notebook": f"{stage}, edited {edited['digest']}",
-                "where": change["where"],
-                "change": "; ".join(change["lines"]),
-            }
-            for run in self.found.entries
+            {"run": _name(run), "notebook": f"{stage}, edited {edited['digest']}"}
+            | {"where": change["where"], "change": "; ".join(change["lines"])}
+            for run in self.found
             for stage, edited in run.edited.items()
             for change in edited["changes"]
         ]
@@ -143,25 +122,19 @@ class Compared:
 
         CliffDiving and Diving of THUMOS14, which are annotated alike, lie on different sides of ten of twenty splits.
         """
-        told = []
-        for row in self.rows:
-            runs = row.study.variants[row.variant]
-            rest = [variants.value(run, self.params.metric) for run in runs if not run.metrics.get("renamed")]
-            if len(rest) < len(runs):
-                splits = {"/".join(map(str, run.key[:2])) for run in runs if run.metrics.get("renamed")}
-                names = {name for run in runs for name in run.metrics.get("renamed", ())}
-                told.append(
-                    {
-                        "experiment": row.study.title,
-                        "variant": row.variant,
-                        "splits": ", ".join(sorted(splits)),
-                        "because": ", ".join(sorted(names)),
-                        f"mean {self.params.metric} (%)": telling.points(row.values.mean),
-                        "without them (%)": telling.points(float(np.mean(rest))) if rest else "no other split",
-                    }
-                )
-        every = [run for row in self.rows for run in row.study.variants[row.variant]]
-        if any("renamed" not in run.metrics for run in every):
+        told, metric = [], self.params.metric
+        for study in self.studies:
+            for variant, runs in study.variants.items():
+                same = [run for run in runs if run.metrics.get("renamed")]
+                rest = [variants.value(run, metric) for run in runs if not run.metrics.get("renamed")]
+                if same:
+                    mean = np.mean([variants.value(run, metric) for run in runs])
+                    row = {"experiment": study.title, "variant": variant}
+                    row |= {"splits": ", ".join(sorted({run.split for run in same}))}
+                    row |= {"because": ", ".join(sorted({name for run in same for name in run.metrics["renamed"]}))}
+                    row |= {f"mean {metric} (%)": _points(mean)}
+                    told.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
+        if any("renamed" not in run.metrics for study in self.studies for run in study.runs):
             return Sortable(told, empty="not recorded by runs as old as these")
         return Sortable(told, empty="none: on no split is an unseen class a seen one under another name")
 
@@ -170,15 +143,8 @@ class Compared:
         return {
             study.title: {variant: [run.history for run in runs] for variant, runs in study.variants.items()}
             for study in self.studies
-            if any(run.history for runs in study.variants.values() for run in runs)
+            if any(run.history for run in study.runs)
         }
-
-    def costs(self) -> list[dict[str, object]]:
-        """Mean time and memory of each variant beside its quality."""
-        return [
-            {"study": row.study.title, "variant": row.variant, "value": row.values.mean} | telling.cost(row)
-            for row in self.rows
-        ]
 
     def classes(self) -> dict[str, dict[str, float]]:
         """Variant -> class -> difference in average precision; labelled with the study where there are several."""
@@ -186,7 +152,7 @@ class Compared:
         return {
             f"{study.name}: {variant}" if several else variant: gained
             for study in self.studies
-            for variant, gained in differences.per_class(study).items()
+            for variant, gained in variants.per_class(study).items()
         }
 
     def runs(self) -> Sortable:
@@ -196,13 +162,13 @@ class Compared:
                 {
                     "experiment": study.title,
                     "variant": variant,
-                    "split": differences.split_of(run),
+                    "split": run.split,
                     "seed": run.key[2],
-                    self.params.metric + " (%)": telling.points(variants.value(run, self.params.metric)),
-                    "seconds": f"{sum(run.seconds.values()):.0f}",
+                    f"{self.params.metric} (%)": _points(variants.value(run, self.params.metric)),
+                    "seconds": f"{run.seconds:.0f}",
                     "device": run.facts["device"],
                     "commit": run.facts["commit"],
-                    "notebooks": telling.notebooks(run, self.folder),
+                    "notebooks": _notebooks(run.dir, self.folder),
                 }
                 for study in self.studies
                 for variant, runs in study.variants.items()
@@ -216,58 +182,94 @@ class Compared:
         return resolve(self.params.run_dir) if self.params.run_dir else Path.cwd()
 
     def save(self) -> str:
-        """Write `report.json`: every row with full precision; says where, or that nothing is kept."""
+        """Write `report.json`: every record with full precision; says where, or that nothing is kept."""
         if not self.params.run_dir:
             return "nothing is kept: pass run_dir to keep report.json"
         write_json(self.folder / "report.json", self.records)
-        return f"{len(self.rows)} variants of {len(self.studies)} experiments in {self.folder.name}/report.json"
+        return f"{len(self.records)} variants of {len(self.studies)} experiments in {self.folder.name}/report.json"
 
 
 def compare_runs(params: ReportParams) -> Compared:
     """The runs below the folders asked for, as studies; raises RunError where there are none."""
-    found = evidence.read(resolve(folder) for folder in params.folders)
-    made = variants.studies(found.entries, params.baseline, params.together)
+    found, unfinished = finished_runs.read(resolve(folder) for folder in params.folders)
+    made = variants.studies(found, params.baseline, params.together)
     files = sorted((project_root() / "params").glob("*.yaml"))
-    return Compared(params, found, tuple(made), tuple(each for path in files for each in plans.choices_of(path)))
+    choices = [choice for path in files for choice in experiment_files.choices_of(path)]
+    return Compared(params, found, unfinished, made, choices)
 
 
-def by_videos(first: Entry, second: Entry) -> Verdict | None:
+def _row(told: Record) -> dict[str, object]:
+    """A record as a row of the table of variants."""
+    values, found, chosen = told["values"], told["difference"], told["chosen on"]
+    held_out = chosen["rest"] if chosen else values
+    return {
+        "experiment": told["title"],
+        "variant": told["variant"],
+        f"mean {told['metric']} (%)": _points(values["mean"]),
+        "s.d.": "" if values["deviation"] is None else _points(values["deviation"]),
+        "runs": values["number"],
+        "held out (%)": _points(held_out["mean"]) if held_out else "none",
+        "difference (points)": signed(found["difference"]) if found else "",
+        "95 % interval": difference(found).partition(" ")[2] if found else "",
+        "verdict": verdict(told),
+        "over": over(told),
+        "chosen on": f"{listed(chosen['parameters'])} on {listed(chosen['splits'], 5)}" if chosen else "",
+        "time (s)": f"{told['seconds']:.0f}",
+        "memory (MB)": f"{told['memory_mb']:.0f}",
+        "not alike": ", ".join(told["not alike"]),
+    }
+
+
+def verdict(told: Record) -> str:
+    """What may be said of a variant, and whether on class splits that were held out."""
+    if told["difference"] is None:
+        return "baseline" if told["variant"] == told["baseline"] else "no pair"
+    return told["difference"]["verdict"] + ("" if told["held out"] else ", not held out")
+
+
+def _name(run: FinishedRun) -> str:
+    return f"{run.dir.parent.name}/{run.dir.name}"
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def _notebooks(run: Path, folder: Path) -> dict[str, str]:
+    """Stage -> address of its executed notebook from a folder: the page made of it where there is one."""
+    paths = {stage: [run / f"{stage}.html", run / f"{stage}.ipynb"] for stage in STAGES}
+    there = {stage: next(filter(Path.is_file, each), None) for stage, each in paths.items()}
+    return {stage: Path(os.path.relpath(path, folder)).as_posix() for stage, path in there.items() if path}
+
+
+def by_videos(first: FinishedRun, second: FinishedRun) -> Verdict | None:
     """The difference of two runs with its bootstrap interval over test videos; None where their data are not here."""
-    rows = [_rows(entry) if evaluated_on(entry.parameters) == "test" else None for entry in (first, second)]
-    if None in rows or first.parameters["dataset"] != second.parameters["dataset"]:
+    scored = [_scored(run) if evaluated_on(run.parameters) == "test" else None for run in (first, second)]
+    if None in scored or first.parameters["dataset"] != second.parameters["dataset"]:
         return None
     try:
-        found = compare_videos(rows[0][0], rows[1][0], rows[0][1])
+        found = compare_videos(scored[0][0], scored[1][0], scored[0][1])
     except ValueError:  # scored on other videos or classes: there is no such pair
         return None
     whole = variants.value(first, "mAP") - variants.value(second, "mAP")
     return found if np.isclose(found.difference, whole, atol=1e-6) else None  # another protocol than ActivityNet's
 
 
-def _made_again(entry: Entry, last: Mapping[Hashable, Entry]) -> str:
-    """Why a run does not count whose like was made later, and whether that was on the same data."""
-    first, then = (run.facts["data"] for run in (entry, last.get(variants.identity(entry), entry)))
-    return f"was made again later{f' on other data ({first}, then {then})' * (first != then)}, and the last counts"
-
-
-def _rows(entry: Entry) -> tuple[Comparison, tuple[float, ...]] | None:
+def _scored(run: FinishedRun) -> tuple[Comparison, tuple[float, ...]] | None:
     """What a run detected, beside the actions that count, and the thresholds."""
-    path = entry.dir / "detections.json"
+    path = run.dir / "detections.json"
     try:
-        params = Params.read(entry.parameters)
+        params = Params.read(run.parameters)
     except ValueError:  # of another age: its words are not today's
         return None
     folder = resolve(params.data_dir) / params.dataset if params.dataset == "demo" else None
     if not path.is_file() or (folder is not None and not (folder / "annotations.json").is_file()):
         return None  # the demo is not made for a report
+    dataset = params.dataset if params.dataset in datasets.NAMES else str(resolve(params.dataset))
     try:
-        benchmark = datasets.load(_place(params.dataset), resolve(params.data_dir))
+        benchmark = datasets.load(dataset, resolve(params.data_dir))
     except FileNotFoundError:
         return None
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id).unseen
     scored = protocols.scored_videos(benchmark, classes, params.protocol, params.stride)
     return compare(scored, read_detections(path), classes), benchmark.tious
-
-
-def _place(dataset: str) -> str:
-    return dataset if dataset in ("demo", "thumos14", "activitynet13") else str(resolve(dataset))

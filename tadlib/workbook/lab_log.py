@@ -1,4 +1,4 @@
-"""The lab log's table of questions: what the research log said and what was measured here, written between two marks.
+"""What was measured of a question, in words, and the lab log's table, written between two marks.
 
 What was measured is data, in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The
 table in `outputs/README.md` is made of it; what stands outside the marks is nobody's but its author's. A row is one
@@ -8,14 +8,14 @@ or variants never replaces more.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tadlib.files import atomic, locked, read_json, text_of
-from tadlib.workbook import telling, variants
-from tadlib.workbook.plans import question
-from tadlib.workbook.records import Record
+from tadlib.workbook.experiment_files import question, story
+from tadlib.workbook.variants import Record, samples
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
@@ -23,8 +23,79 @@ HEAD = ("question", "the research log said", "on the demo", "on the rehearsal se
 NOTHING = "not yet measured"
 OTHERWISE = " (not all of them the file's values)"
 METRIC = "mAP"
+NOT_KEPT = {"runs", "title", "seconds", "memory_mb"}  # fields of a record
 
 Measured = dict[str, list[Record]]  # data set -> records of a question
+
+
+def measured(told: Sequence[Record]) -> str:
+    """What was measured of one question, in words, from its records; empty where variants share no split and seed."""
+    base = next(each for each in told if each["variant"] == each["baseline"])
+    if len(told) == 1:
+        return _alone(base)
+    compared = [each for each in told if each["difference"]]
+    if not compared:
+        return ""
+    alike = len({each["basis"] for each in compared}) == 1 and not any(each["apart"] for each in compared)
+    rows = [
+        f"{each['variant']}: {difference(each['difference'])}, {each['difference']['verdict']}"
+        + ("" if alike else f" ({over(each)})")
+        for each in compared
+    ]
+    common = f" ({compared[0]['basis']})" if alike else ""
+    seen = ", not held out" if base["chosen on"] else ""
+    mean = 100 * base["values"]["mean"]
+    return f"{base['metric']} {mean:.1f} with {base['variant']}{seen}; {'; '.join(rows)}{common}"
+
+
+def _alone(told: Record) -> str:
+    """What the runs of a question with a single variant came to, those that had part in a choice beside the others."""
+    alone = "" if told["variant"] == "as it is" else f" with {told['variant']}"
+    basis, chosen = samples(told["splits"], told["seeds"]), told["chosen on"]
+    said = f"{told['metric']} {_mean(told['values'], alone)} ({basis})"
+    if not chosen:
+        return said
+    names = listed(chosen["parameters"])
+    if chosen["rest"] is None:
+        return f"{said}, not held out: {names} chosen on {listed(chosen['splits'], 5)}"
+    rest = f"{told['metric']} {_mean(chosen['rest'], alone)} ({chosen['basis']} that had no part in choosing {names}"
+    return f"{rest}; over all {basis} {_mean(told['values'])}, not held out)"
+
+
+def over(told: Record) -> str:
+    """What a difference is over, and where some pairs had part in choosing what tells the two apart, that over all."""
+    if not told["apart"]:
+        return told["basis"]
+    names, whole = listed(told["apart"]), told["over all"]
+    if whole is None:
+        return f"{told['basis']}, not held out: some had part in choosing {names}"
+    beside = f"over all {whole['basis']} {difference(whole)}, not held out"
+    return f"{told['basis']} that had no part in choosing {names}; {beside}"
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Names, each once, the last of many as their number."""
+    names = sorted(set(names))
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    *first, last = [*names[:most], *more]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _mean(values: Mapping[str, Any], of: str = "") -> str:
+    deviation = "" if values["deviation"] is None else f", s.d. of runs {100 * values['deviation']:.1f}"
+    return f"{100 * values['mean']:.1f}{of}{deviation}"
+
+
+def difference(found: Mapping[str, Any]) -> str:
+    """A difference of a record in points, with its interval where that is known."""
+    interval = f" [{signed(found['low'])}, {signed(found['high'])}]" if found["low"] is not None else ""
+    return f"{signed(found['difference'])}{interval}"
+
+
+def signed(fraction: float) -> str:
+    """Points with their sign; with more digits where one would hide on which side of zero they are."""
+    told = (f"{100 * fraction:+.{digits}f}" for digits in (1, 2, 3))
+    return next((each for each in told if float(each)), f"{100 * fraction:+.1f}")
 
 
 def update(root: Path, found: Sequence[Record]) -> list[str]:
@@ -57,20 +128,19 @@ def _replace(kept: dict[str, Measured], name: str, data: str, found: list[Record
     asked = f"lab log: {name} ({data})"
     if any(each[0]["metric"] != METRIC or each[0]["baseline"] != each[0]["variant"] for each in by_scoring(found)):
         return f"{asked} stays as it is: it holds {METRIC}, against the first variant"
-    found = [each for several in by_scoring(found) if telling.measured(several) for each in several]
+    found = [each for several in by_scoring(found) if measured(several) for each in several]
     if not found:
         return ""
     have = kept.setdefault(name, {})
-    if samples(found) < samples(have.get(data, [])) or compared(found) < compared(have.get(data, [])):
+    if pairs(found) < pairs(have.get(data, [])) or compared(found) < compared(have.get(data, [])):
         return f"{asked} keeps what more runs or variants said"
-    have[data] = [{field: each for field, each in record.items() if field != "runs"} for record in found]
+    have[data] = [{field: each for field, each in record.items() if field not in NOT_KEPT} for record in found]
     return f"{asked}: {cell(found)}"
 
 
-def samples(found: Sequence[Record]) -> int:
+def pairs(found: Sequence[Record]) -> int:
     """How many pairs of split and seed records rest on, those of all variants; the runs where nothing is compared."""
-    pairs = sum(each["pairs"] for each in found)
-    return pairs or sum(each["values"]["number"] for each in found)
+    return sum(each["pairs"] for each in found) or sum(each["values"]["number"] for each in found)
 
 
 def compared(found: Sequence[Record]) -> int:
@@ -94,15 +164,15 @@ def cell(found: Sequence[Record]) -> str:
         under = "" if first["protocol"] == "strict" else f"protocol {first['protocol']}: "
         under += "" if first.get("evaluate on", "test") == "test" else "on the training videos: "
         otherwise = "" if first["as the file asks"] else OTHERWISE
-        measured = f"{under}{telling.measured(several)}{otherwise}"
-        words.append(f"{measured}. Runs `{first['where']}`, commit {', '.join(commits)}")
+        where = f"Runs `{first['where']}`, commit {', '.join(commits)}"
+        words.append(f"{under}{measured(several)}{otherwise}. {where}")
     return "; ".join(words)
 
 
-def verdict(measured: Measured) -> str:
+def verdict(kept: Measured) -> str:
     """What the measurements of one question allow to say, for each data set that has any."""
     words = []
-    for data, found in measured.items():
+    for data, found in kept.items():
         told = Counter(
             each["difference"]["verdict"] + ("" if each["held out"] else " (not held out)")
             for each in found
@@ -119,8 +189,8 @@ ORDER = [word + held for held in ("", " (not held out)") for word in ("better", 
 def _as_json(kept: Mapping[str, Measured]) -> str:
     """A line for each record, so that one can see in a history what changed."""
     questions = []
-    for name, measured in sorted(kept.items()):
-        rows = {data: map(partial(json.dumps, allow_nan=False), found) for data, found in measured.items()}
+    for name, each in sorted(kept.items()):
+        rows = {data: map(partial(json.dumps, allow_nan=False), found) for data, found in each.items()}
         inner = (f"  {json.dumps(data)}: [\n   " + ",\n   ".join(each) + "\n  ]" for data, each in rows.items())
         questions.append(f" {json.dumps(name)}: {{\n" + ",\n".join(inner) + "\n }")
     return "{\n" + ",\n".join(questions) + "\n}\n"
@@ -149,7 +219,7 @@ def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
     yield "|" + "---|" * len(HEAD)
     # what is measured comes first
     for path in sorted(sorted((root / "params").glob("*.yaml")), key=lambda path: not kept.get(path.stem)):
-        said = variants.story(question(text_of(path)))
+        said = story(question(text_of(path)))
         if said.claim:
             have = {data: found for data in DATA if (found := kept.get(path.stem, {}).get(data))}
             entries = "entries" if len(said.rows) > 1 else "entry"

@@ -147,7 +147,7 @@ def without_blocks(argv: Sequence[str], say: Callable[[str], None]) -> list[str]
 
     Where a file holds such a block, or papermill could not read it, one `-y` takes the place of all parameters.
     """
-    from tadlib.workbook.plans import BLOCKS
+    from tadlib.workbook.experiment_files import BLOCKS
 
     found, given = parse(argv), given_parameters(argv)
     left_out, files = [name for name in BLOCKS if name in given], found["parameters_file"]

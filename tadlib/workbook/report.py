@@ -14,7 +14,7 @@ from traitlets import default
 from traitlets.config import Config
 
 from tadlib.files import atomic, dangling, read_json
-from tadlib.workbook import comparison, evidence, execution, lab_log, runs, tracking
+from tadlib.workbook import execution, finished_runs, lab_log, runs, tracking
 from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.stage_store import relative
 
@@ -77,7 +77,7 @@ def conclude(ended: Sequence[Ended], tracker: str | None, say: Say = print) -> i
     """Tell how batches ended, bring report, lab log and tracker up to date; the exit status."""
     places, told, failed, every = [], [], 0, 0
     for experiment, folder, status in ended:
-        say("\n".join(comparison.as_text(comparison.comparison(folder))))
+        say("\n".join(finished_runs.table(folder)))
         finished = [label for label, text in status.items() if text == "finished"]
         for label, text in status.items():
             if text != "finished":
@@ -113,10 +113,9 @@ def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print
     """
     params = ReportParams.check({"experiments": list(folders)} | dict(changes))
     places = [runs.resolve(folder) for folder in params.folders]
-    found = evidence.read(places)
     root = runs.project_root()
-    for entry in found.entries:
-        _pages(entry.dir, say)
+    for run in finished_runs.read(places)[0]:
+        _pages(run.dir, say)
     target = places[0] if len(places) == 1 else root / "outputs" / "reports" / runs.new_name()
     given = params.changed() | {"experiments": params.experiments, "run_dir": relative(target)}
     reason = execution.execute_notebook("report", target / "report.ipynb", given)
@@ -132,7 +131,7 @@ def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print
 def _pages(folder: Path, say: Say) -> None:
     """Make the page of every executed notebook of a run that has none, or an older one."""
     if lost := dangling(folder):
-        say(f"{folder.name}: {', '.join(lost)} {evidence.GONE}")
+        say(f"{folder.name}: {', '.join(lost)} {finished_runs.GONE}")
     for notebook in sorted(path for path in folder.glob("[!.]*.ipynb") if path.is_file()):
         made = notebook.with_suffix(".html")
         if not made.is_file() or made.stat().st_mtime < notebook.stat().st_mtime:

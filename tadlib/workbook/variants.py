@@ -1,33 +1,41 @@
-"""Runs grouped into variants of a question.
+"""Variants of a question, and their paired differences to the first of them, as the records of `report.json`.
 
-Runs of one question that differ in their class split and seed alone are one variant; `differences` compares them. What
-was scored under different protocols, or on training and on test videos, is never compared: each is a study of its own.
+Runs of one question that differ in their class split and seed alone are one variant; those of edited notebooks stand
+apart. What was scored under different protocols, or on training and on test videos, is never compared: each is a study
+of its own.
+
+Two variants are compared on the (split, seed) they share: the seeds of a class split are averaged first, because what a
+split makes easy is easy for all of them, and the interval is Student's over class splits; with one class split it is
+over seeds. With a single pair the test videos can be drawn again instead, if the caller knows how. A class split that
+had part in choosing what tells two variants apart is not held out: the difference is that of the others, and where
+there are none it is said so.
 """
 
 import difflib
-import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from tadlib.workbook import edits
+import numpy as np
+
+from tadlib.evaluation.statistics import Verdict, compare_splits, spread
 from tadlib.workbook.evaluations import evaluated_on
-from tadlib.workbook.evidence import Entry, data_of, differing
-from tadlib.workbook.plans import shown
+from tadlib.workbook.experiment_files import Choice, Story, had_part, story
+from tadlib.workbook.finished_runs import FinishedRun, differing
+from tadlib.workbook.params import Params
+from tadlib.workbook.plans import plan, shown
+from tadlib.workbook.runs import project_root
+from tadlib.workbook.stage_store import relative
 
 SAMPLE = {"split", "split_id", "seed", "world_seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
 MOST_NAMES = 4  # parameters that a label of a variant spells out
 
-
-class Story(NamedTuple):
-    """What stands on top of an experiment's file."""
-
-    question: str
-    claim: str  # the research log's verdict
-    rows: tuple[int, ...]  # numbers of its entries
+Record = dict[str, Any]  # a variant beside the baseline of its question, as JSON: null where nothing is known
+Videos = Callable[[FinishedRun, FinishedRun], Verdict | None]  # the difference of two runs, its interval over videos
 
 
 @dataclass(frozen=True)
@@ -37,10 +45,10 @@ class Study:
     name: str
     data: str  # demo, rehearsal, or the data set
     story: Story
-    variants: Mapping[str, tuple[Entry, ...]]
+    variants: Mapping[str, tuple[FinishedRun, ...]]
     baseline: str
-    protocol: str = "strict"
-    evaluate_on: str = "test"
+    protocol: str
+    evaluate_on: str
 
     @property
     def on(self) -> str:
@@ -53,36 +61,32 @@ class Study:
         """Name and data."""
         return f"{self.name} ({self.on})"
 
-
-def story(comment: str) -> Story:
-    """The question, the log's claim and its rows, from the comment on top of an experiment's file."""
-    asked, _, rest = comment.partition(" Log: ")
-    claim, _, tail = rest.partition(" Rows: ")
-    listed = re.match(r"[\d, ]+", tail)
-    return Story(asked.strip(), claim.strip(), tuple(int(n) for n in re.findall(r"\d+", listed[0] if listed else "")))
+    @property
+    def runs(self) -> list[FinishedRun]:
+        """The runs of all variants."""
+        return [run for each in self.variants.values() for run in each]
 
 
-def studies(entries: Sequence[Entry], baseline: str = "", together: bool = False) -> list[Study]:
+def studies(runs: Sequence[FinishedRun], baseline: str = "", together: bool = False) -> list[Study]:
     """One study for each experiment, data set, protocol and `evaluate_on`, or one of all runs that agree in the latter.
 
     Raises ValueError for a baseline that no study has, naming the nearest.
     """
-    groups: dict[tuple[Path | None, str, str, str], list[Entry]] = {}
-    for entry in entries:
-        key = (None, "") if together else (entry.home, data_of(entry))
-        scored = entry.parameters.get("protocol", "strict"), evaluated_on(entry.parameters)
-        groups.setdefault((*key, *scored), []).append(entry)
-    called = _called({home for home, *_ in groups if home})
+    groups: dict[tuple[str, ...], list[FinishedRun]] = {}
+    for run in runs:
+        scored = run.parameters.get("protocol", "strict"), evaluated_on(run.parameters)
+        groups.setdefault((*scored, *(() if together else (str(run.home), run.data))), []).append(run)
+    titles = _titles(run.home for run in runs)
     known: list[str] = []
     made = []
-    for (home, data, *scored), group in groups.items():
-        variants = _together(group) if together else _variants(group)
+    for (protocol, on, *_), group in groups.items():
+        variants = _together(group, titles) if together else _variants(group)
         known += variants
         plain = (label for label, each in variants.items() if not each[0].edited)
         first = baseline if baseline in variants else next(plain, next(iter(variants)))
-        said = story(group[0].question) if not together else Story("", "", ())
-        on = data or ", ".join(sorted({data_of(each) for each in group}))
-        made.append(Study(called[home] if home else "all runs", on, said, variants, first, *scored))
+        name, said = ("all runs", "") if together else (titles[group[0].home], group[0].question)
+        data = ", ".join(sorted({run.data for run in group}))
+        made.append(Study(name, data, story(said), variants, first, protocol, on))
     if baseline and baseline not in known:
         close = difflib.get_close_matches(baseline, known, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
@@ -90,92 +94,206 @@ def studies(entries: Sequence[Entry], baseline: str = "", together: bool = False
     return made
 
 
-def _called(homes: Iterable[Path]) -> dict[Path, str]:
+def _titles(homes: Iterable[Path]) -> dict[Path, str]:
     """What experiments are called: by their folder, and where two folders have one name by what is above them too."""
-    homes = list(homes)
+    homes = set(homes)
     names = Counter(home.name for home in homes)
     return {home: home.name if names[home.name] == 1 else f"{home.name} in {home.parent}" for home in homes}
 
 
-def _variants(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
+def _together(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> dict[str, tuple[FinishedRun, ...]]:
+    """The variants of each experiment, side by side, named after it."""
+    return {
+        titles[home] if label == "as it is" else f"{titles[home]}: {label}": each
+        for home in dict.fromkeys(run.home for run in runs)
+        for label, each in _variants([run for run in runs if run.home == home]).items()
+    }
+
+
+def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]:
     """Label -> runs, in the order of the runs, of runs made twice the last; a label is a name, or holds what differs.
 
     Versions of one experiment are variants of their own, and so are runs of edited notebooks, which come last.
     """
-    varied = _varied(entries)
-    versions = len({entry.dir.parent for entry in entries if entry.dir.parent != entry.home})
-    found: dict[tuple[str, ...], dict[tuple, Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: bool(entry.edited)):
-        version = entry.dir.parent.name if versions > 1 else ""
-        found.setdefault((version, entry.name, edits.mark(entry.edited), *_values(entry, varied)), {})[entry.key] = (
-            entry
-        )
+    varied = _varied(runs)
+    versions = {run.dir.parent for run in runs if run.dir.parent != run.home}
+    found: dict[tuple[str, ...], dict[tuple, FinishedRun]] = {}
+    for run in sorted(runs, key=lambda run: bool(run.edited)):
+        version = run.dir.parent.name if len(versions) > 1 else ""
+        found.setdefault((run.name, version, run.edit, *_values(run, varied)), {})[run.key] = run
     named = Counter(kind[:3] for kind in found)
-    made: dict[str, tuple[Entry, ...]] = {}
-    for number, (kind, runs) in enumerate(found.items(), start=1):
-        version, name, edited, *values = kind
-        unnamed = not name or named[kind[:3]] > 1
-        parts = [name] * bool(name) + [_label(values, number)] * unnamed
-        parts += [f"edited notebook {edited}"] * bool(edited) + [f"version {version}"] * bool(version)
+    made: dict[str, tuple[FinishedRun, ...]] = {}
+    for number, (kind, each) in enumerate(found.items(), start=1):
+        name, version, edit, *values = kind
+        more = [f"and {len(values) - MOST_NAMES} more (variant {number})"] if len(values) > MOST_NAMES else []
+        parts = [name] if name else []
+        if not name or named[kind[:3]] > 1:
+            parts += [*values[:MOST_NAMES], *more] or ["as it is"]
+        parts += [f"edited notebook {edit}"] * bool(edit) + [f"version {version}"] * bool(version)
         label = ", ".join(parts)
-        made[f"{label} (variant {number})" if label in made else label] = tuple(runs.values())
+        made[f"{label} (variant {number})" if label in made else label] = tuple(each.values())
     return made
 
 
-def identity(entry: Entry) -> tuple[Hashable, ...]:
-    """What two runs have in common of which the later was made in place of the other."""
-    return (
-        entry.home,
-        entry.name,
-        edits.mark(entry.edited),
-        *_values(entry, (name for name in entry.parameters if name not in PLACE)),
-    )
-
-
-def _varied(entries: Iterable[Entry]) -> list[str]:
+def _varied(runs: Collection[FinishedRun]) -> list[str]:
     """The parameters that differ in these runs or in their plan, but for those that draw samples or say where."""
-    entries = list(entries)
-    planned = frozenset().union(*(entry.varied for entry in entries))
-    differ = {*differing(entry.parameters for entry in entries), *planned} - SAMPLE - PLACE
-    differ -= {"protocol", "evaluate_on"}
-    return [name for name in dict.fromkeys(name for entry in entries for name in entry.parameters) if name in differ]
+    differ = set(differing(run.parameters for run in runs)).union(*(run.varied for run in runs))
+    differ -= SAMPLE | PLACE | {"protocol", "evaluate_on"}
+    return [name for name in dict.fromkeys(name for run in runs for name in run.parameters) if name in differ]
 
 
-def _values(entry: Entry, names: Iterable[str]) -> list[str]:
-    return [f"{name}={shown(entry.parameters.get(name))}" for name in names]
+def _values(run: FinishedRun, names: Iterable[str]) -> list[str]:
+    return [f"{name}={shown(run.parameters.get(name))}" for name in names]
 
 
 def meanings(study: Study) -> dict[str, str]:
     """Variant -> everything that tells it from the others, where its label does not say that."""
-    varied = _varied(run for runs in study.variants.values() for run in runs)
+    varied = _varied(study.runs)
     told = {variant: ", ".join(_values(runs[0], varied)) for variant, runs in study.variants.items()}
     return {variant: said for variant, said in told.items() if said and said not in variant}
 
 
-def _label(values: Sequence[str], number: int) -> str:
-    """What tells a variant from the others, in so many words that it can be read; the rest is left to its number."""
-    more = [f"and {len(values) - MOST_NAMES} more (variant {number})"] if len(values) > MOST_NAMES else []
-    return ", ".join([*values[:MOST_NAMES], *more]) or "as it is"
-
-
-def _together(entries: Sequence[Entry]) -> dict[str, tuple[Entry, ...]]:
-    """The variants of each experiment, side by side, named after it."""
-    groups: dict[Path, list[Entry]] = {}
-    for entry in entries:
-        groups.setdefault(entry.home, []).append(entry)
-    called = _called(groups)
-    return {
-        called[home] if label == "as it is" else f"{called[home]}: {label}": runs
-        for home, group in groups.items()
-        for label, runs in _variants(group).items()
-    }
-
-
-def value(entry: Entry, metric: str) -> float:
+def value(run: FinishedRun, metric: str) -> float:
     """A number of a run, a fraction; raises ValueError for one that it does not have, naming the nearest."""
-    numbers = [name for name, each in entry.metrics.items() if isinstance(each, int | float)]
+    numbers = [name for name, each in run.metrics.items() if isinstance(each, int | float)]
     if metric not in numbers:
         close = difflib.get_close_matches(metric, numbers, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(numbers)}"
-        raise ValueError(f"metric must be a number of {entry.dir / 'metrics.json'}; got {metric!r}; {hint}")
-    return float(entry.metrics[metric])
+        raise ValueError(f"metric must be a number of {run.dir / 'metrics.json'}; got {metric!r}; {hint}")
+    return float(run.metrics[metric])
+
+
+def records(
+    study: Study, metric: str, choices: Sequence[Choice] = (), by_videos: Videos = lambda first, second: None
+) -> list[Record]:
+    """Each variant of a study: the metric's mean and spread, and its paired difference to the baseline.
+
+    `choices` hold beside those that the runs' own experiment declared.
+    """
+    base = study.variants[study.baseline]
+    folder, asks = base[0].dir.parent, _asks(study)
+    where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
+    common = {"asks": asks, "as the file asks": bool(asks) and _as_asked(study, asks), "where": where}
+    common |= {"experiment": study.name, "title": study.title, "data": study.data, "protocol": study.protocol}
+    common |= {"evaluate on": study.evaluate_on, "baseline": study.baseline, "metric": metric}
+    made = []
+    for variant, runs in study.variants.items():
+        parts = {run.dir: had_part((*choices, *run.chosen), run.parameters) for run in (*runs, *base)}
+        pairs = [] if runs is base else pairs_of(runs, base)
+        apart = [parts[first.dir] ^ parts[second.dir] for first, second in pairs]
+        others = [pair for pair, names in zip(pairs, apart, strict=True) if not names]
+        found, basis = _difference(others or pairs, metric, by_videos)
+        whole, whole_basis = _difference(pairs, metric, by_videos) if 0 < len(others) < len(pairs) else (None, "")
+        record = {
+            "variant": variant,
+            "edited": runs[0].edit,
+            "values": _spread(runs, metric),
+            "splits": list(dict.fromkeys(run.split for run in runs)),
+            "seeds": list(dict.fromkeys(run.key[2] for run in runs)),
+            "chosen on": _chosen_on(runs, parts, metric),
+            "difference": found,
+            "basis": basis,
+            "pairs": len(pairs),
+            "held out": not any(apart) or whole is not None,
+            "apart": sorted(frozenset().union(*apart)),
+            "over all": whole and whole | {"basis": whole_basis},
+            "not alike": _unlike(runs, base, pairs),
+            "commits": sorted({run.facts["commit"] for run in runs}),
+            "runs": [relative(run.dir) for run in runs],
+            "seconds": float(np.mean([run.seconds for run in runs])),
+            "memory_mb": float(np.mean([run.memory_mb for run in runs])),
+        }
+        made.append(common | record)
+    return made
+
+
+def _chosen_on(runs: Sequence[FinishedRun], parts: Mapping[Path, frozenset[str]], metric: str) -> Record | None:
+    """The class splits on which values of a variant were chosen, and what it is worth on the others."""
+    chosen = [run for run in runs if parts[run.dir]]
+    rest = [run for run in runs if not parts[run.dir]]
+    if not chosen:
+        return None
+    return {
+        "splits": list(dict.fromkeys(run.split for run in chosen)),
+        "parameters": sorted(set().union(*(parts[run.dir] for run in chosen))),
+        "rest": _spread(rest, metric) if rest else None,
+        "basis": samples({run.split for run in rest}, {run.key[2] for run in rest}),
+    }
+
+
+def _spread(runs: Sequence[FinishedRun], metric: str) -> Record:
+    return _known(spread([value(run, metric) for run in runs])._asdict())
+
+
+def _known(numbers: Mapping[str, Any]) -> Record:
+    """Numbers as JSON: null for what is infinite or no number."""
+    return {name: None if isinstance(n, float) and not isfinite(n) else n for name, n in numbers.items()}
+
+
+def samples(splits: Collection[Any], seeds: Collection[Any]) -> str:
+    """Over how many class splits and seeds something was measured, in words."""
+    return f"{len(splits)} split{'s' * (len(splits) != 1)} × {len(seeds)} seed{'s' * (len(seeds) != 1)}"
+
+
+def pairs_of(first: Iterable[FinishedRun], second: Iterable[FinishedRun]) -> list[tuple[FinishedRun, FinishedRun]]:
+    """Runs of two variants on the same class split and seed."""
+    theirs = {run.key: run for run in second}
+    return [(run, theirs[run.key]) for run in first if run.key in theirs]
+
+
+def _difference(pairs: Sequence[tuple], metric: str, by_videos: Videos) -> tuple[Record | None, str]:
+    """The mean difference of pairs of runs and its verdict, and what the interval is over."""
+    if not pairs:
+        return None, ""
+    by_split: dict[tuple, list[float]] = {}
+    for first, second in pairs:
+        by_split.setdefault(first.key[:2], []).append(value(first, metric) - value(second, metric))
+    seeds = {first.key[2] for first, _ in pairs}
+    basis = samples(by_split, seeds)
+    if len(pairs) < len(by_split) * len(seeds):
+        basis += f" ({len(pairs)} pairs)"
+    units = [float(np.mean(each)) for each in by_split.values()] if len(by_split) > 1 else next(iter(by_split.values()))
+    found = by_videos(*pairs[0]) if len(units) == 1 and metric == "mAP" else None
+    if found is not None:
+        return _known(found._asdict()), f"{basis}, over videos"
+    return _known(compare_splits(units, [0.0] * len(units))._asdict()), basis
+
+
+def _unlike(first: Sequence[FinishedRun], second: Sequence[FinishedRun], pairs: Sequence[tuple]) -> list[str]:
+    """What the runs compared do not have in common, and whether their code was committed."""
+    found = [name for name in differing(run.facts for run in (*first, *second)) if name != "data"]
+    found += ["data"] if any(a.facts.get("data") != b.facts.get("data") for a, b in pairs) else []
+    changed = any("+changes" in run.facts.get("commit", "") for run in (*first, *second))
+    return found + ["uncommitted changes"] * changed
+
+
+def _asks(study: Study) -> str:
+    """The parameters file of the project whose question a study asks, with a claim of the log; empty for no such."""
+    name = study.runs[0].asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
+    return name if study.story.claim and (project_root() / "params" / f"{name}.yaml").is_file() else ""
+
+
+def _as_asked(study: Study, asks: str) -> bool:
+    """Whether every variant is one that the file, as it stands, asks about, and none of `--set`."""
+    try:
+        planned = plan(project_root() / "params" / f"{asks}.yaml")
+    except ValueError:
+        return False
+    wanted: list[Mapping[str, Any]] = []
+    for given in planned.runs.values():
+        checked = Params.read(given).model_dump()
+        wanted.append({name: checked[name] for name in given if name not in SAMPLE | PLACE})
+    return all(any(each.items() <= run.parameters.items() for each in wanted) for run in study.runs)
+
+
+def per_class(study: Study) -> dict[str, dict[str, float]]:
+    """Variant -> class -> mean paired difference of its average precision to the baseline, where both have it."""
+    base, found = study.variants[study.baseline], {}
+    for variant, runs in study.variants.items():
+        gained: dict[str, list[float]] = {}
+        for pair in [] if runs is base else pairs_of(runs, base):
+            own, other = (run.metrics.get("per_class", {}) for run in pair)
+            for label in own.keys() & other.keys():
+                gained.setdefault(label, []).append(own[label] - other[label])
+        found |= {variant: {label: float(np.mean(each)) for label, each in sorted(gained.items())}} if gained else {}
+    return found

@@ -2,8 +2,10 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import seaborn
 
 from tadlib.workbook.figures.style import (
@@ -28,8 +30,7 @@ MOST_STUDIES, MOST_CLASSES, MOST_VARIANTS = 12, 20, 60  # what fits on a page
 def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
     """A block for each question: its variants' differences (points) with intervals, the log's claim at their right.
 
-    A question has `title`, `claim`, `baseline` and `variants`: rows of `variant`, `difference`, `low`, `high`,
-    `verdict`; all in fractions, `low` and `high` infinite where nothing is known.
+    A question has `title`, `claim`, `baseline` and `variants`: records of report.json with a `verdict`.
     """
     if not questions:
         return nothing("no two variants to compare")
@@ -43,7 +44,8 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
         width_ratios=(1.5, 1),
         height_ratios=heights,
     )
-    reach = 100 * max([0.01, *_finite(questions)])
+    rows = [entry for question in questions for entry in question["variants"]]
+    reach = max([1, *(abs(point) for entry in rows for point in _points(entry))])
     for (place, words), question in zip(axes, questions, strict=True):
         for row, entry in enumerate(question["variants"]):
             _effect(place, row, entry, reach)
@@ -61,23 +63,24 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
     return figure
 
 
-def _finite(questions: Sequence[Mapping[str, object]]) -> list[float]:
-    rows = [entry for question in questions for entry in question["variants"]]
-    return [abs(entry[name]) for entry in rows for name in ("difference", "low", "high") if np.isfinite(entry[name])]
+def _points(entry: Mapping[str, Any]) -> list[float]:
+    """A difference and, where they are known, the ends of its interval, in points."""
+    found = (entry["difference"][name] for name in ("difference", "low", "high"))
+    return [100 * each for each in found if each is not None]
 
 
 def _effect(place, row: int, entry: Mapping[str, object], reach: float) -> None:
     color = COLORS.get(str(entry["verdict"]), FLOOR)
-    if np.isfinite(entry["low"]):
-        place.hlines(row, 100 * entry["low"], 100 * entry["high"], color=color, lw=3, alpha=0.7)
-    place.scatter(100 * entry["difference"], row, color=color, s=38, zorder=3, marker="o")
-    left = entry["difference"] < 0
-    far = [100 * entry[name] for name in ("difference", "low", "high") if np.isfinite(entry[name])]
-    outside = max(far) if not left else min(far)
+    difference, *ends = _points(entry)
+    if ends:
+        place.hlines(row, *ends, color=color, lw=3, alpha=0.7)
+    place.scatter(difference, row, color=color, s=38, zorder=3, marker="o")
+    side = -1 if difference < 0 else 1
+    outside = side * max(side * each for each in (difference, *ends))
     inside = abs(outside) > 0.55 * reach  # no room beyond: write on the other side of zero
-    where = (-0.03 if not left else 0.03) * reach if inside else outside + (0.04 if not left else -0.04) * reach
-    align = ("right" if not left else "left") if inside else ("left" if not left else "right")
-    label = f"{100 * entry['difference']:+.1f}, {entry['verdict']}"
+    where = -0.03 * side * reach if inside else outside + 0.04 * side * reach
+    align = "left" if (side > 0) != inside else "right"
+    label = f"{difference:+.1f}, {entry['verdict']}"
     place.text(where, row - (0.28 if inside else 0), label, ha=align, va="center", fontsize=8, color=color)
 
 
@@ -114,36 +117,32 @@ def _curve(place, curves: Sequence[Sequence[float]], label: str, color: str, sty
 
 
 @styled
-def cost(variants: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
-    """Quality against time and memory: rows of `study`, `variant`, `value` (fraction), `seconds`, `memory` (MB)."""
+def cost(records: Sequence[Mapping[str, Any]], metric: str = "mAP") -> Picture:
+    """Quality (a fraction) against time (s) and memory (MB) of each variant: records of report.json."""
     figure, axes = picture(3.4, f"{metric} against wall time and peak memory", nrows=1, ncols=2, sharey=True)
-    names = list(dict.fromkeys(str(row["study"]) for row in variants))
+    titles = list(dict.fromkeys(record["title"] for record in records))
+    styles = {
+        title: {"color": CYCLE[n % len(CYCLE)], "marker": "osD^v"[n // len(CYCLE) % 5]}
+        for n, title in enumerate(titles)
+    }
     for place, name, unit, factor in (
         (axes[0, 0], "seconds", "wall time of a run, all stages (min)", 1 / 60),
-        (axes[0, 1], "memory", "peak memory of a run (GB)", 1 / 1000),
+        (axes[0, 1], "memory_mb", "peak memory of a run (GB)", 1 / 1000),
     ):
-        for row in variants:
-            number = names.index(str(row["study"]))
-            color, marker = CYCLE[number % len(CYCLE)], "osD^v"[number // len(CYCLE) % 5]
-            place.scatter(row[name] * factor, 100 * row["value"], color=color, marker=marker, s=34, alpha=0.85)
-            if len(variants) <= 8:
-                place.annotate(
-                    short(row["variant"], LABEL),
-                    (row[name] * factor, 100 * row["value"]),
-                    xytext=(5, 4),
-                    textcoords="offset points",
-                    fontsize=7.5,
-                )
+        for record in records:
+            at = record[name] * factor, 100 * record["values"]["mean"]
+            place.scatter(*at, s=34, alpha=0.85, **styles[record["title"]])
+            if len(records) <= 8:
+                words = short(record["variant"], LABEL)
+                place.annotate(words, at, xytext=(5, 4), textcoords="offset points", fontsize=7.5)
         place.set_xlabel(unit)
         place.margins(x=0.25, y=0.15)
         place.set_xlim(left=0)
     axes[0, 0].set_ylabel(f"mean {metric} (%)")
     axes[0, 0].set_title("What does quality cost?")
-    for number, name in enumerate(names if len(names) <= MOST_STUDIES else []):
-        axes[0, 1].scatter(
-            [], [], color=CYCLE[number % len(CYCLE)], marker="osD^v"[number // len(CYCLE) % 5], label=name
-        )
-    if 1 < len(names) <= MOST_STUDIES:
+    if 1 < len(titles) <= MOST_STUDIES:
+        for title, style in styles.items():
+            axes[0, 1].scatter([], [], label=title, **style)
         axes[0, 1].legend(fontsize=7.5, loc="best")
     return figure
 
@@ -154,29 +153,24 @@ def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
 
     Of many classes those that differ most.
     """
-    rows = {label: each for label, each in list(gained.items())[:MOST_VARIANTS] if each}
-    most: dict[str, float] = {}
-    for each in rows.values():
-        for name, difference in each.items():
-            most[name] = max(most.get(name, 0.0), abs(difference))
-    classes = sorted(sorted(most, key=lambda name: -most[name])[:MOST_CLASSES])
-    if not rows:
+    if not gained:
         return nothing("no pair of runs with classes in common")
-    figure, axes = picture(0.3 * len(rows) + 2.0, "Difference in average precision of each class, by variant")
+    frame = 100 * pd.DataFrame.from_dict(dict(list(gained.items())[:MOST_VARIANTS]), orient="index")
+    most = frame.abs().max()
+    frame = frame[sorted(most.sort_values(ascending=False, kind="stable").index[:MOST_CLASSES])]
+    figure, axes = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
     place = axes[0, 0]
-    table = 100 * np.array([[each.get(name, np.nan) for name in classes] for each in rows.values()])
-    reach = max(float(np.nanmax(np.abs(table))), 0.1)
+    reach = max(most.max(), 0.1)
     seaborn.heatmap(
-        table,
+        frame,
         ax=place,
         cmap="RdBu",
         vmin=-reach,
         vmax=reach,
-        annot=len(rows) <= 24,
+        annot=len(frame) <= 24,
         fmt="+.0f",
         annot_kws={"fontsize": 7},
-        xticklabels=classes,
-        yticklabels=[short(label, 44) for label in rows],
+        yticklabels=[short(label, 44) for label in frame.index],
         cbar_kws={"label": "points of AP"},
         linewidths=0.5,
     )

@@ -1,0 +1,212 @@
+"""Experiment files: what all runs have in common, what varies, and what was chosen by looking at results.
+
+A file is flat YAML: what all runs have in common, the question as a comment on top, and any of
+
+    sweep: {split: [50, 75], seed: [0, 1]}        every combination
+    zip: {lr: [1.0e-3, 1.0e-4], epochs: [40, 80]} side by side
+    runs: [{fusion: clip}, {name: mild, fusion: geometric, fusion_weight: 0.1}]
+    seeds: 3                                      seeds 0, 1, 2
+
+A run of a list may have a name, which then stands for it. Values that were chosen by looking at results are not held
+out where that was:
+
+    chosen_on: {values: {agreement: 0.5}, dataset: demo, split: 50, split_id: [0, 1, 2, 3]}
+
+Without `values` everything was chosen that the file gives to all its runs, but data; without `split` or `split_id`
+every class split had part. It holds for every run that has such a value there, whichever file asked for it.
+"""
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tadlib.data.checks import nearest
+from tadlib.files import text_of, yaml_in
+from tadlib.project import beside
+from tadlib.workbook.params import Params
+from tadlib.workbook.stages import DATA
+from tadlib.workbook.vocabulary import meant
+
+NAME = "name"  # of a run in `runs`: it stands for the parameters wherever the run is spoken of
+PLAIN = re.compile(r"\w[\w -]{,39}")  # a name, which stands in folders, tables and figures
+CHOSEN_ON = "chosen_on"
+FIELDS = ("values", "dataset", "features", "split", "split_id")  # of what was chosen, and where
+NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # what a run is about, or where it lies
+
+Change = Mapping[str, Any]  # of the common parameters
+
+
+class Choice(NamedTuple):
+    """Values of parameters that were chosen by looking at results, and the values of others that say where."""
+
+    values: Mapping[str, Any]
+    where: Mapping[str, list[Any]]
+
+
+class Story(NamedTuple):
+    """What stands on top of an experiment's file."""
+
+    question: str
+    claim: str  # the research log's verdict
+    rows: tuple[int, ...]  # numbers of its entries
+
+
+class ExperimentFile(NamedTuple):
+    """An experiment file."""
+
+    content: str
+    common: dict[str, Any]
+    blocks: dict[str, list[Change]]
+    chosen: list[Choice]
+
+
+def read(path: Path) -> ExperimentFile:
+    """An experiment file, its names checked."""
+    if not path.is_file():
+        there = sorted(other.stem for other in path.parent.glob("*.yaml"))
+        close = difflib.get_close_matches(path.stem, there, n=1)
+        files = [str(path.parent / f"{stem}.yaml") for stem in close or there]
+        hint = f"did you mean {files[0]}?" if close else f"there are: {', '.join(files) or 'none'}"
+        raise ValueError(f"no experiment file {path}; {hint}")
+    if "," in path.name:
+        raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
+    content = text_of(path)
+    given = beside(yaml_in(content, path), path.parent)
+    with naming(path):
+        block = given.pop(CHOSEN_ON, [])
+        blocks = _blocks(given)
+        common = {name: value for name, value in given.items() if name not in BLOCKS}
+        return ExperimentFile(content, common, blocks, _choices(block, common))
+
+
+def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
+    """Each block of a file as a list of changes of the common parameters; a parameter may be in one block alone."""
+    for name in given:
+        if name not in BLOCKS and name not in Params.model_fields:
+            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, (*BLOCKS, CHOSEN_ON))}")
+    blocks = {block: make(given[block]) for block, make in BLOCKS.items() if given.get(block) is not None}
+    owner: dict[str, str] = {}
+    for block, changes in blocks.items():
+        for name in set().union(*changes) - ({NAME} if block == "runs" else set()):
+            if name not in Params.model_fields:
+                raise ValueError(f"{block}: unknown parameter {name!r}{meant(str(name), Params)}")
+            if name in owner:
+                raise ValueError(f"{name} is varied by {owner[name]} and by {block}: keep one of them")
+            owner[name] = block
+    return blocks
+
+
+def _grid(value: Any) -> list[Change]:
+    """`sweep`: every combination of the values."""
+    return [dict(zip(value, values, strict=True)) for values in itertools.product(*_lists("sweep", value))]
+
+
+def _side_by_side(value: Any) -> list[Change]:
+    """`zip`: the first values, the second values, and so on."""
+    if len(set(map(len, _lists("zip", value)))) > 1:
+        lengths = ", ".join(f"{name} has {len(values)}" for name, values in value.items())
+        raise ValueError(f"zip puts lists side by side, so all must be as long as each other: {lengths}")
+    return [dict(zip(value, values, strict=True)) for values in zip(*value.values(), strict=True)]
+
+
+def _lists(block: str, value: Any) -> list[list[Any]]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{block} must hold parameters and their lists of values, got {value!r}")
+    for name, values in value.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{block} of {name} must be a list of values, got {values!r}")
+    return list(value.values())
+
+
+def _list_of_runs(value: Any) -> list[Change]:
+    """`runs`: a list of runs, which may have names."""
+    if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
+        raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
+    names = [run[NAME] for run in value if NAME in run]
+    for name in names:
+        if not isinstance(name, str) or not PLAIN.fullmatch(name) or names.count(name) > 1:
+            raise ValueError(f"runs: name must be 1 to 40 letters, digits, spaces or -, each its own; got {name!r}")
+    return value
+
+
+def _seeds(value: Any) -> list[Change]:
+    """`seeds`: so many seeds from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"seeds must be a whole number >= 1, how many seeds from 0 on; got {value!r}")
+    return [{"seed": seed} for seed in range(value)]
+
+
+BLOCKS = {"sweep": _grid, "zip": _side_by_side, "runs": _list_of_runs, "seeds": _seeds}
+
+
+def _choices(block: Any, common: Mapping[str, Any]) -> list[Choice]:
+    """What a file whose runs have the values `common` in common declares as chosen."""
+    with naming(CHOSEN_ON):
+        return [_choice(entry, common) for entry in (block if isinstance(block, list) else [block])]
+
+
+def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:
+    if not isinstance(entry, dict) or "dataset" not in entry:
+        raise ValueError(f"it must say on which dataset, and may say {', '.join(FIELDS)}; got {entry!r}")
+    for name, each in entry.items():
+        if name not in FIELDS:
+            raise ValueError(f"unknown field {name!r}{nearest(str(name), FIELDS)}")
+        if each == [] and name != "values":
+            raise ValueError(f"{name} must be a value or a list of values, got []")
+    where = {name: each if isinstance(each, list) else [each] for name, each in entry.items() if name != "values"}
+    shared = {name: value for name, value in common.items() if name not in NEVER_CHOSEN}
+    values = entry.get("values", shared)
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f"values must hold parameters and what was chosen for them, got {values!r}")
+    for name in values:
+        if name not in Params.model_fields:
+            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params)}")
+        if name in NEVER_CHOSEN:
+            raise ValueError(f"{name} says what a run is about, it is no value that is chosen")
+    for place in itertools.product(*where.values()):
+        checked = Params.read(shared | values | dict(zip(where, place, strict=True))).model_dump()
+    return Choice({name: checked[name] for name in values}, where)
+
+
+def choices_of(path: Path) -> list[Choice]:
+    """What an experiment file says was chosen, and where; raises ValueError naming the file and the field."""
+    return read(path).chosen if CHOSEN_ON in text_of(path) else []
+
+
+def had_part(choices: Iterable[Choice], parameters: Mapping[str, Any]) -> frozenset[str]:
+    """The parameters of a run whose values were chosen by looking at its own data and class split."""
+    found: set[str] = set()
+    for values, where in choices:
+        simulated = [features == "simulate" for features in where.get("features", ["auto"])]  # those are other data
+        places = {name: where[name] for name in ("dataset", "split", "split_id") if name in where}
+        there = all(parameters.get(name) in each for name, each in places.items())
+        if there and (parameters.get("features") == "simulate") in simulated:
+            found |= {name for name, value in values.items() if parameters.get(name) == value}
+    return frozenset(found)
+
+
+def question(content: str) -> str:
+    """The comment on top of an experiment file, whose text need not be a plan that can run."""
+    top = itertools.takewhile(lambda line: line.startswith("#"), content.splitlines())
+    return " ".join(line.lstrip("# ") for line in top)
+
+
+def story(comment: str) -> Story:
+    """The question, the log's claim and its rows, from the comment on top of an experiment's file."""
+    asked, _, rest = comment.partition(" Log: ")
+    claim, _, tail = rest.partition(" Rows: ")
+    listed = re.match(r"[\d, ]+", tail)
+    return Story(asked.strip(), claim.strip(), tuple(int(n) for n in re.findall(r"\d+", listed[0] if listed else "")))
+
+
+@contextmanager
+def naming(file: Path | str) -> Iterator[None]:
+    """Errors that name the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error

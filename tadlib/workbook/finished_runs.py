@@ -1,0 +1,247 @@
+"""Finished runs read from their folders, of any age, and what `tad list` shows of them and of the others.
+
+Of an experiment that was executed several times its latest version counts, unless another one is asked for by name.
+Runs without an experiment file are one experiment for each folder that holds them.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from tadlib.files import dangling, read_json
+from tadlib.workbook import edits
+from tadlib.workbook.evaluations import OUTDATED, evaluated_on, planned
+from tadlib.workbook.experiment_files import Choice
+from tadlib.workbook.runs import RunError, records
+
+FACTS = ("device", "threads", "commit", "python", "platform")
+GONE = "lay in outputs/.stages, which was deleted; the command that made the run makes them again"
+DELETED = "with files that were deleted from outputs/.stages (the command that made them makes them again)"
+FINISHED, FAILED, OPEN, NOT_BEGUN = "finished", "failed", "interrupted or at work", "not begun"
+STATES = (FINISHED, FAILED, OPEN, OUTDATED, DELETED, NOT_BEGUN)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One finished run."""
+
+    home: Path  # the experiment's folder, or that of runs without one
+    asks: str  # the parameters file whose question it is, by its name and its base's; empty where no file asked
+    question: str  # the comment on top of the experiment's file; empty where there is none
+    name: str  # what the file calls such runs; empty where it does not
+    varied: frozenset[str]  # the parameters that the file varies
+    dir: Path
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, Any]  # fractions
+    history: Sequence[Mapping[str, float]]  # one row an epoch
+    seconds: float  # wall time of all stages
+    memory_mb: float  # the peak of the stage that needed most, of the GPU's memory where one computed
+    facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data of all stages
+    chosen: Sequence[Choice] = ()  # what its experiment's file said was chosen by looking at results
+    edited: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage -> how its notebook was edited
+
+    @property
+    def key(self) -> tuple[Any, Any, Any, Any]:
+        """What makes two runs a pair: the same classes, the same seed and the same simulated world."""
+        return *map(self.parameters.get, ("split", "split_id", "seed")), self.parameters.get("world_seed", 0)
+
+    @property
+    def split(self) -> str:
+        """The class split: the share of seen classes and the number of the draw."""
+        return "/".join(map(str, self.key[:2]))
+
+    @property
+    def data(self) -> str:
+        """What the run was measured on, in a word."""
+        dataset = str(self.parameters.get("dataset", "demo"))
+        if self.parameters.get("features") == "simulate":
+            return "rehearsal" if dataset == "thumos14" else f"{dataset}, simulated"
+        return dataset
+
+    @property
+    def edit(self) -> str:
+        """Digits that stand for how its notebooks were edited; empty for those of the project."""
+        return edits.mark(self.edited)
+
+
+def read(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[dict[str, str]]]:
+    """Every finished run below the folders, in the order they were planned, and why other runs do not count.
+
+    Raises RunError for a folder that is none, or if there is no finished run at all.
+    """
+    found, left_out, seen, folders = [], [], set(), list(folders)
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"no folder {folder}: run an experiment first, like `tad run params/demo.yaml`")
+        places = list(_run_folders(folder))
+        latest = {version.parent: version for _, version in places if version}
+        for path, version in places:
+            if path.resolve() in seen or (version and version != latest[version.parent]):
+                continue
+            seen.add(path.resolve())
+            _, why = _state(path, version)
+            if why:
+                left_out.append({"run": str(path.relative_to(path.parents[1])), "why": why})
+            else:
+                found.append(_read(path, version))
+    if not found:
+        why = f"; {len(left_out)} do not count, first {left_out[0]['run']}: {left_out[0]['why']}" if left_out else ""
+        raise RunError(f"no finished run below {', '.join(map(str, folders))}{why}; run an experiment first")
+    return found, left_out
+
+
+def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
+    """The folders of runs at or below a folder, as planned, each with its version of an experiment where it has one."""
+    above = next((place for place in (folder, *folder.parents) if (place / "experiment.json").is_file()), None)
+    versions = [above] if above else sorted(path.parent for path in folder.rglob("experiment.json"))
+    for version in versions:
+        for label in read_json(version / "experiment.json").get("runs", {}):
+            path = version / label
+            if path.is_relative_to(folder) or folder.is_relative_to(path):
+                yield path, version
+    for path in sorted(path.parent for path in folder.rglob("run.json")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # shared stages are no runs
+        if not hidden and not any(version in path.parents for version in versions):
+            yield path, None
+
+
+def _state(folder: Path, version: Path | None, told: str = "") -> tuple[str, str]:
+    """How a run ended, one of STATES, and why it does not count in a comparison: empty where it does.
+
+    `told` is what its batch told of it.
+    """
+    if not (folder / "run.json").is_file():
+        return FAILED if told.startswith(FAILED) else NOT_BEGUN, "has not started"
+    stages, metrics = planned(records(folder), folder)
+    ends = {stage: record.get("status") for stage, record in stages.items() if record.get("status") != FINISHED}
+    # a later stage that was refused and wrote nothing takes nothing from the run
+    if metrics.is_file() and not any(end != FAILED or stages[stage].get("files") for stage, end in ends.items()):
+        return FINISHED, ""
+    if metrics.is_symlink() and not metrics.exists():
+        return DELETED, f"{', '.join(dangling(folder))} {GONE}"
+    said = {OUTDATED: "is outdated", FAILED: "failed"}
+    reasons = [
+        f"{stage} {said[end]}: {stages[stage]['reason']}" if end in said else f"{stage} has not finished"
+        for stage, end in ends.items()
+    ]
+    why = "; ".join(reasons) or "evaluate has not finished"
+    if version is None and not ends:  # nobody asked for more stages
+        return FINISHED, why
+    failed = told.startswith(FAILED) or FAILED in ends.values()
+    return FAILED if failed else OUTDATED if OUTDATED in ends.values() else OPEN, why
+
+
+def _read(folder: Path, version: Path | None) -> FinishedRun:
+    stages, metrics = planned(records(folder), folder)
+    trained = stages.get("train", next(iter(stages.values())))
+    data = dict.fromkeys(str(record["data"]) for record in stages.values() if record.get("data"))
+    facts = {fact: str(trained.get(fact, "unknown")) for fact in FACTS}
+    facts |= {f"version of {package}": number for package, number in trained.get("versions", {}).items()}
+    edited = edits.of_records(stages)
+    of_gpu = [record["peak_gpu_memory_mb"] for record in stages.values() if "peak_gpu_memory_mb" in record]
+    plan = read_json(version / "experiment.json") if version else {}
+    given = plan.get("runs", {}).values()
+    home = (version or folder).parent
+    return FinishedRun(
+        home=home,
+        asks=plan.get("asks", home.name) if version else "",
+        question=plan.get("question", ""),
+        name=plan.get("names", {}).get(folder.name, ""),
+        varied=frozenset(differing(given)),
+        dir=folder,
+        parameters=list(stages.values())[-1]["parameters"],
+        metrics=read_json(metrics),
+        history=read_json(folder / "history.json") if (folder / "history.json").is_file() else [],
+        seconds=sum(record.get("seconds", 0.0) for record in stages.values()),
+        memory_mb=max(of_gpu or [record.get("peak_memory_mb", 0.0) for record in stages.values()]),
+        facts=facts | {"data": " and ".join(data), "notebook": edits.mark(edited)},
+        chosen=[Choice(**each) for each in plan.get("chosen", [])],
+        edited=edited,
+    )
+
+
+def differing(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of parameters that are not the same in all runs, in their order."""
+    runs = list(runs)
+    names = dict.fromkeys(name for given in runs for name in given)
+    return [name for name in names if len({repr(given.get(name)) for given in runs}) > 1]
+
+
+def listing(folder: Path) -> Iterator[str]:
+    """A line for each version of an experiment below a folder and, of one experiment, for each run.
+
+    Raises RunError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise RunError(f"no folder {folder}: `tad list` shows what there is under outputs/")
+    versions = sorted(path.parent for path in folder.rglob("experiment.json"))
+    yield from map(_version_line, versions)
+    places = list(_run_folders(folder))
+    if all(folder in (version, version.parent) for version in versions):
+        yield from table(folder)
+        for path, _ in places:
+            for stage, edited in edits.of_records(records(path)).items():
+                yield f"{path.name}, edited {stage}.ipynb ({edited['digest']}):"
+                yield from (f"  {line}" for each in edited["changes"] for line in (each["where"], *each["lines"]))
+        lost = {path.name: dangling(path) for path, _ in places if path.is_dir()}
+        yield from (f"{name}: {', '.join(files)} {GONE}" for name, files in lost.items() if files)
+        return
+    loose: dict[str, list[Path]] = {}
+    for path, version in places:
+        if version is None:
+            loose.setdefault(path.parent.name, []).append(path)
+    for name, paths in loose.items():
+        edited = sum(bool(edits.of_records(records(path))) for path in paths)
+        told = f"{_counted(_state(path, None)[0] for path in paths)}{f'; {edited} of edited notebooks' * bool(edited)}"
+        yield f"{name}: {len(paths)} run{'s' * (len(paths) > 1)} of no experiment, {told}"
+
+
+def _version_line(version: Path) -> str:
+    """A version of an experiment: its commit, how its runs ended, and the mean of what finished ones are worth."""
+    record = read_json(version / "experiment.json")
+    states = [_state(version / label, version, record["status"].get(label, "")) for label in record["runs"]]
+    means: dict[str, list[float]] = {}
+    for label, (state, _) in zip(record["runs"], states, strict=True):
+        if state == FINISHED:
+            run = _read(version / label, version)
+            means.setdefault(_training(run) + " of edited notebooks" * bool(run.edit), []).append(run.metrics["mAP"])
+    worth = ", ".join(f"mean mAP{on} {100 * fmean(values):.1f} %" for on, values in means.items()) or "no numbers yet"
+    where = f"{version.parent.name}/{version.name}, commit {record.get('commit', 'unknown')}"
+    return f"{where}: of {len(states)} runs {_counted(state for state, _ in states)}; {worth}"
+
+
+def _counted(states: Iterable[str]) -> str:
+    """How many runs ended in which state, in words; the finished ones also where there are none."""
+    counts = Counter(states)
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state] or state == FINISHED)
+
+
+def _training(run: FinishedRun) -> str:
+    return " on training videos" * (evaluated_on(run.parameters) == "training")
+
+
+def table(folder: Path) -> list[str]:
+    """The finished runs below a folder as lines: their numbers beside their best floor and baseline and the ceiling."""
+    places = list(_run_folders(folder))
+    several = len({path.parent for path, _ in places}) > 1
+    found = [_read(path, version) for path, version in places if not _state(path, version)[1]]
+    rows = {}
+    for run in found:
+        name = str(run.dir.relative_to(folder)) if several else run.dir.name
+        name += _training(run) + f", edited notebook {run.edit}" * bool(run.edit)
+        row = {metric: run.metrics.get(metric) for metric in ("mAP", "mAP@0.5", "AR@100")}  # tIoUs may be one's own
+        for role, choose in {"floor": max, "baseline": max, "ceiling": itemgetter(0)}.items():
+            worth = [each["mAP"] for each in run.metrics.get("rows", []) if each["role"] == role]
+            row[role] = choose(worth) if worth else None
+        rows[name] = {metric: None if value is None else 100 * value for metric, value in row.items()}
+        rows[name]["seconds"] = round(run.seconds)
+    if not rows:
+        return ["no finished run"]
+    frame = pd.DataFrame.from_dict(rows, orient="index").astype(float).astype({"seconds": int})
+    return frame.to_string(float_format="{:.1f}".format, na_rep="-").splitlines()
