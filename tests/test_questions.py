@@ -11,11 +11,8 @@ from notebook import run_cells
 from tadlib import ideas
 from tadlib.data.demo import timelines
 from tadlib.detector.proposals import predict
-<<<<<<< HEAD
 from tadlib.workbook import inference, plans, results, stages, variants
-=======
-from tadlib.workbook import experiment_files, named, plans, proposed, results, stages, variants
->>>>>>> 3a4ad95 (Experiment files are read in one place, with what was chosen; a plan is listed by what varies)
+from tadlib.workbook.experiment_files import story
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.recipes import RECIPES
@@ -40,14 +37,14 @@ def swept(planned: plans.Experiment) -> dict[str, set]:
 
 @EACH
 def test_a_file_says_what_it_asks_and_what_the_log_said(path):
-    said = experiment_files.story(plans.plan(path).question)
+    said = story(plans.plan(path).question)
     assert said.question.endswith("?") and said.claim.endswith(".")
     assert said.rows and list(said.rows) == sorted(set(said.rows)) and said.rows[-1] <= LAST_ROW
 
 
 @EACH
 def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
-    said = experiment_files.story(plans.plan(path).question)
+    said = story(plans.plan(path).question)
     rows = (ROOT / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
     (row,) = [row for row in rows if row.endswith(f"| [`{path.stem}`](../params/{path.name}) |")] or [None]
     assert not said.claim or (row and row.startswith(f"| {said.question}"))
@@ -76,7 +73,7 @@ def test_a_file_that_says_naming_only_needs_one_training(path):
 
 
 def test_every_experiment_of_the_log_has_its_file():
-    covered = {row for path in FILES for row in experiment_files.story(plans.plan(path).question).rows}
+    covered = {row for path in FILES for row in story(plans.plan(path).question).rows}
     assert covered == EXPERIMENTS, f"missing {EXPERIMENTS - covered}, too many {covered - EXPERIMENTS}"
 
 
