@@ -149,19 +149,18 @@ class Task:
         integrity: float = 0.75,
         negatives: float = 0.3,
         jitter: bool = True,
-        ignore_unseen: str = "negatives",
         labelled: bool = False,
     ) -> WindowSet:
         """The windows a detector learns from: those with an action of a seen class, and `negatives` without anything.
 
-        `videos` are training videos, by default all. With `ignore_unseen` negatives or everywhere, no part of anything
-        that is annotated lies in the latter; everywhere, the losses of the former leave out what is annotated there of
-        unseen classes, which else is background. With `labelled` a target has its class, else it is any action.
+        `videos` are training videos, by default all. Unless the task's `ignore_unseen` is nowhere, nothing that is
+        annotated lies in the latter; with everywhere, the losses of the former leave out actions of unseen classes,
+        which else are background. With `labelled` a target has its class, else it is any action.
         """
         extras = TrainingExtras(
             names=self.classes.seen,
-            ignored=self.hidden if ignore_unseen == "everywhere" else None,
-            occupied=None if ignore_unseen == "nowhere" else self.annotated_in_training,
+            ignored=self.hidden if self.ignore_unseen == "everywhere" else None,
+            occupied=None if self.ignore_unseen == "nowhere" else self.annotated_in_training,
             jitter=jitter,
         )
         return WindowSet(

@@ -13,8 +13,7 @@ from tadlib.detector.additions import Outputs
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.training import fit
-from tadlib.ideas.drawn_centres import DrawnQueries
-from tadlib.ideas.learned_positions import LearnedPositions
+from tadlib.ideas.positions import DrawnQueries, LearnedPositions
 from tadlib.ideas.published import PublishedDETR
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.rectifying import Rectifying
@@ -113,9 +112,11 @@ def some(number: int) -> WindowSet:
     return windows(*(((1 + place % 6, 8 + place % 7),) for place in range(number)))
 
 
-def learnable(**extras) -> WindowSet:
+def learnable(classes: list[str] | None = None, **extras) -> WindowSet:
     """Two windows with an action each, of two classes."""
-    return windows(((2, 6),), ((5, 13),), names="xy", extras=TrainingExtras(names=("x", "y"), **extras))
+    return windows(
+        ((2, 6),), ((5, 13),), classes=classes, names="xy", extras=TrainingExtras(names=("x", "y"), **extras)
+    )
 
 
 def network(of: type[ConditionalDETR] = ConditionalDETR, **words) -> ConditionalDETR:

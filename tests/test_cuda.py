@@ -114,7 +114,7 @@ WORDS = {
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_what_can_be_asked_of_a_training_runs_there(words):
     same = {"epochs": 2, "batch_size": 2, "texts": TEXTS, "device": CUDA}
-    history = fit(network(embedding_dim=CHANNELS), learnable(), **same, **words)
+    history = fit(network(embedding_dim=CHANNELS), learnable(["x", "y"]), **same, **words)
     assert np.isfinite([row["loss"] for row in history]).all()
 
 

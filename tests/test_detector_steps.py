@@ -268,7 +268,7 @@ def test_weights_and_forms_of_losses_arrive(simulated_folder):
     criterion = cells(simulated_folder, "criterion =", **words, **costs, **heads).criterion
     assert criterion.weights == {"loss_class": 1.5, "loss_l1": 2.5, "loss_iou": 3.5} and not criterion.aux_loss
     assert criterion.cost.keywords == costs
-    made = [addition.words for addition in criterion.additions]
+    made = [addition.arguments for addition in criterion.additions]
     assert made == [
         {"salience": "mask", "loss_salience": 7.5, "published": False},
         {"loss_quality": 8.5},

@@ -39,7 +39,7 @@ from tadlib.detector.layers import sine_embedding
 from tadlib.detector.network import restored
 from tadlib.detector.proposals import predict
 from tadlib.detector.training import fit
-from tadlib.ideas.learned_positions import LearnedPositions
+from tadlib.ideas.positions import LearnedPositions
 from tadlib.ideas.published import PublishedDETR
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.rectifying import Rectifying
@@ -211,8 +211,8 @@ PARAMETERS = {
 def test_parameters_ask_for_an_addition_with_their_values(name):
     ((addition,),) = ideas.asked("additions", Params.check(PARAMETERS[name]))
     assert addition.name == name
-    given = {word: value for word, value in PARAMETERS[name].items() if word in addition.words}
-    assert given.items() <= addition.words.items() and (given or name == "text_fusion")
+    given = {word: value for word, value in PARAMETERS[name].items() if word in addition.arguments}
+    assert given.items() <= addition.arguments.items() and (given or name == "text_fusion")
 
 
 def test_the_salience_of_coin_flips_is_known():

@@ -10,6 +10,7 @@ from notebook import cells_of, run_cells
 from standins import SMALL
 
 from tadlib import ideas
+from tadlib.detector.proposals import Proposals
 from tadlib.workbook import detectors, stages
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
@@ -85,6 +86,7 @@ OWN = """
 import torch
 from dataclasses import replace
 
+from tadlib.detector.proposals import Proposals
 from tadlib.detector.losses import DetectionLoss
 from tadlib.segments import tiou, to_segments
 
@@ -166,8 +168,24 @@ def test_an_argument_that_is_no_parameter_is_named_and_one_with_a_default_keeps_
     (tmp_path / "mine.py").write_text("def parts(strength=0.5):\n    return {'strength': strength}\n")
     assert ideas.parts(Params.read({"ideas": tmp_path / "mine.py"})) == {"strength": 0.5}
     (tmp_path / "mine.py").write_text("def additions(qualty):\n    return []\n")
-    with pytest.raises(ValueError, match="mine.additions asks for 'qualty'; did you mean 'quality'?"):
+    with pytest.raises(ValueError, match="additions in .*mine.py asks for 'qualty'; did you mean 'quality'?"):
         ideas.additions(Params.read({"ideas": tmp_path / "mine.py"}))
+
+
+HOOKS_THAT_FAIL = {
+    "def proposals(found):\n    return {}\n": "must return proposals of every video",
+    "def proposals(found):\n    return 1 / 0\n": "division by zero",
+}
+
+
+@pytest.mark.parametrize("text", HOOKS_THAT_FAIL)
+def test_a_file_of_ideas_that_fails_is_named(text, simulated_folder, tmp_path):
+    (tmp_path / "mine.py").write_text(f"from __future__ import annotations\n{text}")
+    given = {"dataset": str(simulated_folder), "features": "simulate", "split": 50, "ideas": str(tmp_path / "mine.py")}
+    params = Params.read(given)
+    with pytest.raises((ValueError, ZeroDivisionError), match=HOOKS_THAT_FAIL[text]) as failed:
+        ideas.proposals({"video": Proposals(torch.rand(1, 2), torch.rand(1))}, gather(params), params)
+    assert "mine.py" in f"{failed.value}{getattr(failed.value, '__notes__', '')}"
 
 
 def test_words_that_do_not_ask_an_edited_classifier_are_told(simulated_folder, capsys):

@@ -81,7 +81,7 @@ def test_deterministic_mode_ends_with_an_error_too():
 def test_a_detector_that_classifies_with_text_trains_in_half_precision(dtype):
     slow = QUICK | {"lr": 1e-3, "texts": TEXTS}
     rows, whole = (
-        [row["loss_class"] for row in fit(network(embedding_dim=CHANNELS), learnable(), **slow, dtype=each)]
+        [row["loss_class"] for row in fit(network(embedding_dim=CHANNELS), learnable(["x", "y"]), **slow, dtype=each)]
         for each in (dtype, torch.float32)
     )
     assert rows[-1] < rows[0]

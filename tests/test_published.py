@@ -15,7 +15,7 @@ from tadlib.detector.additions import Outputs
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.matching import match
 from tadlib.detector.network import ConditionalDETR
-from tadlib.ideas.drawn_centres import DrawnQueries
+from tadlib.ideas.positions import DrawnQueries
 from tadlib.ideas.published import PublishedDETR, PublishedLoss
 from tadlib.ideas.rectifying import BINS, Rectifying, RectifyingLayer
 from tadlib.ideas.salience import Salience
@@ -325,10 +325,10 @@ def test_ours_is_the_default_and_the_parameters_ask_for_every_part_of_the_publis
         params = Params.check(words)
         assert not any(ideas.asked(hook, params) for hook in ("network", "loss", "parts"))
         (salience,), (second,) = ideas.asked("additions", params)
-        assert salience.words == Salience().words and second.words == Rectifying().words
+        assert salience.arguments == Salience().arguments and second.arguments == Rectifying().arguments
     params = Params.check(heads | {"system": "published"})
     assert ideas.asked("network", params) == [PublishedDETR] and ideas.asked("loss", params) == [PublishedLoss]
-    assert all(addition.words["published"] for (addition,) in ideas.asked("additions", params))
+    assert all(addition.arguments["published"] for (addition,) in ideas.asked("additions", params))
 
 
 @pytest.mark.parametrize("join", ["first_half", "projected", "alone"])

@@ -72,6 +72,11 @@ def test_a_single_query_becomes_sure():
     assert predict(model, found_in).scores.min() > 0.8
 
 
+def test_a_detector_of_classes_refuses_windows_without_labels():
+    with pytest.raises(ValueError, match=r"make training_windows\(..., labelled=True\)"):
+        Trainer(network(embedding_dim=4), learnable())
+
+
 def test_a_network_that_was_trained_already_starts_again_from_its_first_weights():
     model, found_in = network(), learnable()
     first = fit(model, found_in, **QUICK)

@@ -1,4 +1,4 @@
-"""What the detector answers, and how an idea adds to it: layers, loss terms, a change of the score."""
+"""Outputs of the detector, and the interface by which layers, loss terms and scores are added to it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,27 +8,27 @@ from torch import Tensor, nn
 
 
 class Outputs(NamedTuple):
-    """The detector's answer for each query of each window, by the last decoder layer and by the ones before."""
+    """Predictions for each query of each window, by the last decoder layer and by the ones before (`earlier`)."""
 
     segments_cw: Float[Tensor, "b q 2"]  # centre, width; fractions of the window
     actionness_logits: Float[Tensor, "b q"]
     embeddings: Float[Tensor, "b q e"] | None = None  # for comparison with class texts, if the detector has such a head
     earlier: tuple["Outputs", ...] = ()
-    added: Mapping[str, Tensor] = {}  # what additions answer, by their names
+    added: Mapping[str, Tensor] = {}  # outputs of additions, by their names
 
 
 class Addition(nn.Module):
-    """Something that an idea adds to the detector: layers, where they join, what they are trained to lower.
+    """Base class of additions to the detector: layers, where they join, and their loss terms.
 
-    A subclass makes its layers in `build` and overrides what it needs of the rest; `words` are the arguments it was
-    made with, from which a checkpoint makes it again. An addition that is not there costs nothing.
+    A subclass makes its layers in `build` and overrides the other methods that it needs; a checkpoint keeps `arguments`
+    and makes the addition again from them.
     """
 
-    name = ""  # of its answer among `Outputs.added`
+    name = ""  # of its output among `Outputs.added`
 
-    def __init__(self, **words: Any) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__()
-        self.words = words
+        self.arguments = arguments
 
     def build(self, channels: int, width: int, heads: int) -> None:
         """Make the layers, for features of `channels` and a detector of `width` and `heads`."""
@@ -47,7 +47,7 @@ class Addition(nn.Module):
         segments_cw: Float[Tensor, "b q 2"],
         padding: Bool[Tensor, "b t"],
     ) -> Float[Tensor, "b q d"] | None:
-        """The queries after one more look, which then answer once more; None adds no such layer."""
+        """The queries after one more layer, whose outputs come last; None adds no layer."""
         return None
 
     def output(

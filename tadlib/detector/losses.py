@@ -16,11 +16,11 @@ from tadlib.segments import diou, giou, tiou, to_segments
 
 COSINE_SCALE = 20.0  # sharpness of the cosine between a query's embedding and class texts; sigmoids follow
 OVERLAPS = {"giou": giou, "diou": diou, "iou": tiou}
-IGNORED_TIOU = 0.5  # from which on a query answers an action that is to be ignored
+IGNORED_TIOU = 0.5  # from which on a query is taken to have found an action that is to be ignored
 
 
 def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[Tensor, "b q n"]:
-    """Logits that are trained and ranked by: one per query, of a detector that classifies with text one per class too.
+    """Class logits of every query: its actionness alone, or one for each class of a detector that classifies with text.
 
     The text detector's logit is the query's actionness logit plus a scaled cosine: a class must fit and be there. All
     of it is in full precision, whatever the network answered in. Raises ValueError for such a detector without texts.
@@ -117,7 +117,7 @@ class DetectionLoss:
 def _kept(
     segments_cw: Float[Tensor, "b q 2"], wanted: Float[Tensor, "b q k"], targets: list
 ) -> Bool[Tensor, "b q"] | None:
-    """Queries that count: all but those that found nothing wanted but something to be ignored (B21); None for all."""
+    """Queries in the focal loss: all but unmatched ones that overlap an action to be ignored; None means all."""
     if all(target.ignored_cw is None for target in targets):
         return None
     return (best_tiou(segments_cw, ignored(targets, segments_cw.device)) < IGNORED_TIOU) | (wanted > 0).any(-1)

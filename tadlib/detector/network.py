@@ -8,9 +8,9 @@ What is unusual about it:
 - at the start every query looks where it stands: references are spread evenly, and the projections of positions on
   both sides of cross-attention are the same, so that near places match; learning goes on from there;
 - positions are sines of the snippet's place in the *valid* part of the window, so padding has no influence at all;
-- one logit per query says "an action" (class-agnostic); with `embedding_dim` a query also answers with an embedding
+- one logit per query says "an action" (class-agnostic); with `embedding_dim` a query also has an embedding
   that is compared with class texts;
-- every decoder layer answers, so that every layer can be trained.
+- every decoder layer has outputs, so that every layer can be trained.
 
 Ideas join as `additions` (see `Addition`), or replace a part: where queries come from, how positions are embedded.
 """
@@ -36,9 +36,7 @@ from tadlib.detector.layers import (
 )
 
 SHARPNESS = 2.0  # gain of the first projections of positions: how narrowly an untrained query looks
-PRIOR_PROBABILITY = (
-    0.01  # probability of an action that untrained queries answer, as focal loss wants it (Lin et al. 2017)
-)
+PRIOR_PROBABILITY = 0.01  # of an action, by an untrained query, as focal loss needs it (Lin et al. 2017)
 WIDTH_LOGIT = -2.5  # an action fills about a twelfth of a window
 LOGIT_EPS = 1e-4  # segments this near to 0 or 1 are refined from there: a logit must be finite
 
@@ -72,10 +70,10 @@ class ConditionalDETR(nn.Module):
         additions: Sequence[Addition] = (),
     ) -> None:
         super().__init__()
-        self.words = {"channels": channels, "queries": queries, "width": width, "heads": heads}
-        self.words |= {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "conv_layers": conv_layers}
-        self.words |= {"dropout": dropout, "feature_noise": feature_noise, "feature_shift": feature_shift}
-        self.words |= {"embedding_dim": embedding_dim, "iterative": iterative}
+        self.arguments = {"channels": channels, "queries": queries, "width": width, "heads": heads}
+        self.arguments |= {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
+        self.arguments |= {"conv_layers": conv_layers, "dropout": dropout, "feature_noise": feature_noise}
+        self.arguments |= {"feature_shift": feature_shift, "embedding_dim": embedding_dim, "iterative": iterative}
         self.replaced = {"queries_from": queries_from, "positions_from": positions_from}
         self.channels, self.width, self.heads, self.iterative = channels, width, heads, iterative
         self.dtype, self._compiled = torch.float32, None
@@ -118,7 +116,7 @@ class ConditionalDETR(nn.Module):
     _positions: Callable[[int], nn.Module] = staticmethod(Sines)
 
     def _start(self) -> None:
-        """First weights: every query looks where it stands, answers a short segment there, and thinks it no action."""
+        """First weights: every query attends around its reference and predicts a short segment there, and no action."""
         kept = {id(parameter) for part in (self.queries.own, self.embed.parameters()) for parameter in part}
         for parameter in self.parameters():
             if parameter.dim() > 1 and id(parameter) not in kept:
@@ -144,7 +142,7 @@ class ConditionalDETR(nn.Module):
     ) -> Outputs:
         """Predictions for windows of `features`; `padding` is True where there is no snippet.
 
-        `texts`, of any classes in any order, are looked at only by additions. Raises ValueError for other shapes than
+        `texts`, of any classes in any order, are read only by additions. Raises ValueError for other shapes than
         those the detector was made for.
         """
         self._expect(features, padding, texts)
@@ -160,7 +158,7 @@ class ConditionalDETR(nn.Module):
         *,
         padded: bool,
     ) -> Outputs:
-        """What can be compiled of `forward`: whether any window is padded is known, and no tensor is looked into."""
+        """The part of `forward` that can be compiled: `padded` is known, and no value of a tensor decides anything."""
         features = self.normalise(features)
         attended = padding if padded else None  # attention without a mask is the faster one
         position = self._position(padding, attended).to(features.dtype)
@@ -190,12 +188,12 @@ class ConditionalDETR(nn.Module):
         self._compiled = (lambda *given, **words: _copied(compute(*given, **words))) if recorded else compute
 
     def saved(self) -> dict[str, Any]:
-        """What a checkpoint holds of the network: how it was made, and its weights; `restored` makes it again."""
+        """How the network was made, and its weights, for a checkpoint; `restored` makes it again."""
         return {
             "class": type(self).__name__,
-            "words": self.words,
+            "arguments": self.arguments,
             "replaced": {name: part.__name__ for name, part in self.replaced.items() if part is not None},
-            "additions": [[type(addition).__name__, addition.words] for addition in self.additions],
+            "additions": [[type(addition).__name__, addition.arguments] for addition in self.additions],
             "weights": self.state_dict(),
         }
 
@@ -239,7 +237,7 @@ class ConditionalDETR(nn.Module):
         position: Float[Tensor, "#b t d"],
         attended: Bool[Tensor, "b t"] | None,
     ) -> list[tuple[Tensor, Tensor, Outputs]]:
-        """Of every decoder layer its queries, the logits its segments start from, and its answer."""
+        """The queries of every decoder layer, the logits that its segments are offsets from, and its outputs."""
         base = self.queries.references()
         if self.iterative:  # segments are refined from layer to layer, widths too
             base = torch.cat([base, torch.full_like(base, WIDTH_LOGIT)], dim=1)
@@ -279,7 +277,7 @@ def restored(saved: Mapping[str, Any], classes: Mapping[str, type] = {}) -> Cond
                 "the detector is loaded"
             )
     model = known[saved["class"]](
-        **saved["words"],
+        **saved["arguments"],
         **{part: known[name] for part, name in saved["replaced"].items()},
         additions=[known[name](**words) for name, words in saved["additions"]],
     )

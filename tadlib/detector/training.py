@@ -53,7 +53,8 @@ class Trainer:
     same numbers as without interruption; the caller sees to it that the file belongs to this training. `watch` returns
     numbers of the model after each epoch, and changes nothing; `log` gets each finished row.
 
-    Raises ValueError where there is no window to learn from.
+    Raises ValueError where there is no window to learn from, and where a detector that classifies gets windows without
+    class labels.
     """
 
     def __init__(  # noqa: PLR0913  one word for each choice of a training
@@ -86,6 +87,8 @@ class Trainer:
     ) -> None:
         if not len(windows):
             raise ValueError("no training window holds an action: are there annotated videos of the seen classes?")
+        if model.embedding is not None and windows.classes is None:
+            raise ValueError("a detector with embedding_dim learns classes: make training_windows(..., labelled=True)")
         device = pick(device) if isinstance(device, str) else device
         self.model, self.windows, self.device = model.to(device), windows, device
         model.dtype = dtype

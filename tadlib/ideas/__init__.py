@@ -20,6 +20,7 @@ as these, by the parameter `ideas`.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -39,12 +40,11 @@ from tadlib.detector.proposals import Proposals
 from tadlib.ideas import (
     class_targets,
     dot_product,
-    drawn_centres,
     ensemble,
     episodes,
-    learned_positions,
     ordered,
     poolings,
+    positions,
     published,
     quality,
     rectifying,
@@ -67,7 +67,7 @@ from tadlib.task import Task
 # in the order in which additions join the network, which is that in which their first weights are drawn
 MODULES = (
     *(class_targets, salience, rectifying, quality, text_fusion, segmentation),
-    *(drawn_centres, learned_positions, episodes, published),
+    *(positions, episodes, published),
 )
 # in the order in which they change the classifier: what is compared, then how segments are pooled
 CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
@@ -135,9 +135,13 @@ def classifier(data: Task, classes: Sequence[str], params: object) -> Classifier
 def proposals(found: Mapping[str, Proposals], data: Task, params: object) -> Mapping[str, Proposals]:
     """The proposals that are named, as the parameters ask for it."""
     for change in (*PROPOSALS, *own_hooks("proposals", params)):
-        found = call(
-            change, params, found=found, data=data, classifier_of=lambda classes: classifier(data, classes, params)
-        )
+        given = {"found": found, "data": data, "classifier_of": lambda classes: classifier(data, classes, params)}
+        changed = call(change, params, **given)
+        if not isinstance(changed, Mapping) or changed.keys() != found.keys():
+            raise ValueError(
+                f"proposals in {inspect.getfile(change)} must return a mapping with every video it was given"
+            )
+        found = changed
     return found
 
 
@@ -206,7 +210,7 @@ def asked(hook: str, params: object, **given: Any) -> list[Any]:
 def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
     """What a function answers, given what it names of `given`, and parameters: by name, or gathered in a dataclass."""
     words = {}
-    for name, argument in inspect.signature(function).parameters.items():
+    for name, argument in inspect.signature(function, eval_str=True).parameters.items():
         if name in given:
             words[name] = given[name]
         elif is_dataclass(argument.annotation):
@@ -216,8 +220,14 @@ def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
             words[name] = getattr(params, name)
         elif argument.default is argument.empty:
             known = [*given, *dict(params)]
-            raise ValueError(f"{function.__module__}.{function.__name__} asks for {name!r}{nearest(name, known)}")
-    return function(**words)
+            raise ValueError(
+                f"{function.__name__} in {inspect.getfile(function)} asks for {name!r}{nearest(name, known)}"
+            )
+    try:
+        return function(**words)
+    except Exception as error:
+        error.add_note(f"raised by {function.__name__} in {inspect.getfile(function)}")
+        raise
 
 
 def own_hooks(hook: str, params: object) -> list[Callable[..., Any]]:
@@ -235,10 +245,10 @@ def own_module(path: Path) -> ModuleType:
 
 @cache
 def _loaded(path: Path, _changed: int) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
+    spec = spec_from_file_location(f"ideas of {path}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"ideas={path} must be a Python file, with the ending .py")
-    module = module_from_spec(spec)
+    module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a reader's file raises

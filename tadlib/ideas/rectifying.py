@@ -171,14 +171,14 @@ class Rectifying(Addition):
         )
 
     def build(self, channels: int, width: int, heads: int) -> None:
-        words = self.words
+        words = self.arguments
         same = {"residual": words["refine_residual"], "join": words["refine_join"], "published": words["published"]}
         self.layers = nn.ModuleList(
             RectifyingLayer(channels, width, heads, words["refine"], **same) for _ in range(words["refine_layers"])
         )
 
     def start(self) -> None:
-        if self.words["published"]:
+        if self.arguments["published"]:
             for layer in self.layers:
                 layer.start_as_published(layer.width)
 

@@ -97,8 +97,12 @@ def to_detections(
     """The detections of every video, at most so many of each, from its proposals and the scores of their classes.
 
     With `nms_per` class, overlapping detections of a class are thinned. `videos` holds the logits of whole videos where
-    `keep` asks for them.
+    `keep` asks for them. Raises ValueError for scores of another shape than (proposals, at least all classes).
     """
+    for video_id, each in proposals.items():
+        if scores[video_id].shape[0] != len(each.scores) or scores[video_id].shape[1] < len(classes):
+            expected = f"({len(each.scores)}, {len(classes)} or more)"
+            raise ValueError(f"scores of {video_id} must be {expected}, got {tuple(scores[video_id].shape)}")
     spare = PRE_NMS_FACTOR if nms_per == "class" else 1
     found = {
         video_id: select(
