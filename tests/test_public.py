@@ -8,6 +8,7 @@ from conftest import ROOT
 from notebook import run_cells
 
 import tadlib as tad
+from tadlib.workbook.public import OF_LOADING
 
 LINES = re.search(
     r"## The same from Python\n.*?```python\n(.*?)```", (ROOT / "notebooks" / "README.md").read_text("utf-8"), re.DOTALL
@@ -37,7 +38,7 @@ def test_ten_lines_go_the_whole_road(tiny, capsys):
 def test_the_public_functions_give_what_the_notebooks_give(tiny, tmp_path):
     given = tiny | {"run_dir": str(tmp_path / "run"), "split": 50, "epochs": 1}
     made = run_cells("train", "table = ", **given)
-    data = tad.load(**{name: value for name, value in given.items() if name not in ("run_dir", "epochs")})
+    data = tad.load(**{name: value for name, value in given.items() if name in OF_LOADING})
     windows = data.test_windows(made.params.inference_window, overlap=made.params.test_overlap)
     proposals = tad.propose(made.model, windows, top_k=made.params.top_k)
     assert all(torch.equal(proposals[name].segments, each.segments) for name, each in made.proposals.items())
@@ -61,6 +62,8 @@ def test_words_that_belong_to_loading_are_refused_by_naming(tiny):
         tad.name({}, tad.load(**data), epochs=3)
     with pytest.raises(ValueError, match="unknown parameter 'splt'; did you mean 'split'?"):
         tad.load("demo", splt=50)
+    with pytest.raises(ValueError, match="window loads nothing: pass it to training_windows"):
+        tad.load("demo", window=64)
 
 
 def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
@@ -72,3 +75,7 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
         tad.name(found, tad.load(**words), pooling="ordered")
     with pytest.raises(ValueError, match="proposals of video 'other', which is none of the 4 scored videos"):
         tad.name({"other": found.popitem()[1]}, data)
+    with pytest.raises(ValueError, match="a detector that classifies: pass the target that it learned"):
+        tad.name({name: each._replace(embeddings=torch.rand(1, 4)) for name, each in found.items()}, data)
+    with pytest.raises(ValueError, match="no detection is in a scored video: got 'other'"):
+        tad.evaluate({"other": tad.Detections(torch.rand(1, 2), torch.rand(1), ("wave",))}, data)

@@ -137,11 +137,9 @@ def proposals(found: Mapping[str, Proposals], data: Task, params: object) -> Map
     for change in (*PROPOSALS, *own_hooks("proposals", params)):
         given = {"found": found, "data": data, "classifier_of": lambda classes: classifier(data, classes, params)}
         changed = call(change, params, **given)
-        if not isinstance(changed, Mapping) or changed.keys() != found.keys():
-            raise ValueError(
-                f"proposals in {inspect.getfile(change)} must return a mapping with every video it was given"
-            )
-        found = changed
+        if changed is not None and changed.keys() != found.keys():
+            raise ValueError(f"proposals in {inspect.getfile(change)} must return proposals of every video")
+        found = changed or found
     return found
 
 
