@@ -12,9 +12,11 @@ from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
 from tadlib.detector.proposals import Proposals
+from tadlib.evaluation import statistics
+from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
-from tadlib.workbook import examined, results
+from tadlib.workbook import inference, results
 from tadlib.workbook.params import Params
 
 VIDEOS = tuple(
@@ -51,24 +53,16 @@ WRONG = detections((20, 30, 0.9, "Diving"), (50, 60, 0.8, "Diving"), (82, 85, 0.
 
 
 def test_a_run_is_told_from_its_floor_and_its_ceiling(data):
-    compared = {"this run": ("ours", RIGHT), "nothing": ("floor", WRONG), "itself": ("ceiling", RIGHT)}
-    first, floor, ceiling = examined.verdicts(data, compared)
+    found = {"this run": RIGHT, "nothing": WRONG, "itself": RIGHT}
+    rows = {name: compare(data.scored, each, data.classes.unseen) for name, each in found.items()}
+    first, floor, ceiling = statistics.verdicts(rows, "this run", data.benchmark.tious)
     assert first["mAP"] == first["mAP from"] == first["mAP to"] == 1.0
     assert floor["this run is"] == "better" and floor["mAP"] == 1.0
     assert ceiling["this run is"] == "cannot tell" and ceiling["mAP"] == 0.0
 
 
-def test_an_examined_run_says_what_its_detections_are(data):
-    found = examined.examine(data, WRONG, 128)
-    # per video: two on background, one on a Shotput with the wrong name
-    assert found.shares()[-1].tolist() == pytest.approx([0, 0, 1 / 3, 0, 0, 2 / 3])
-    assert set(found.record([])) == {"verdicts", "gains"}
-    assert found.sensitivity()["all"].missed.tolist() == [1.0]
-    assert found.reliability().right.max() == 0.0
-
-
 def test_every_protocol_scores_the_same_detections(data):
-    table = {row["protocol"]: row for row in examined.under_every_protocol(data, RIGHT)}
+    table = {row["protocol"]: row for row in results.under_every_protocol(data, RIGHT)}
     assert list(table) == ["plain", "strict", "gap", "t3al", "opentad", "thumos-toolkit"]
     assert all(row["mAP"] == 1.0 and row["actions"] == 24 for row in table.values())
 
@@ -77,14 +71,14 @@ def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_sa
     more = (*VIDEOS, Video("training", 50.0, 30.0, "val", VIDEOS[0].actions), Video("empty", 50.0, 30.0, "test", ()))
     object.__setattr__(data, "benchmark", replace(data.benchmark, videos=more))
     object.__setattr__(data, "protocol", "gap")
-    lacking = {row["protocol"]: row["videos not asked about"] for row in examined.under_every_protocol(data, RIGHT)}
+    lacking = {row["protocol"]: row["videos not asked about"] for row in results.under_every_protocol(data, RIGHT)}
     assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
 
 
 def test_a_protocol_under_which_nothing_counts_has_a_row_that_says_so(data):
     short = tuple(replace(v, actions=(Action(0.0, 0.2, "Diving"), Action(50.0, 50.1, "Shotput"))) for v in VIDEOS)
     object.__setattr__(data, "benchmark", replace(data.benchmark, videos=short))
-    rows = examined.under_every_protocol(data, RIGHT)
+    rows = results.under_every_protocol(data, RIGHT)
     assert [row["protocol"] for row in rows if not row["actions"]] == ["gap: no action counts"]
     assert all(row["mAP"] == 0 for row in rows if row["actions"])
 
@@ -96,7 +90,7 @@ def test_what_is_short_is_the_same_wherever_it_is_asked(data, subset, actions):
     object.__setattr__(data, "benchmark", replace(data.benchmark, videos=short, test_subset=subset))
     object.__setattr__(data, "protocol", "gap")
     object.__setattr__(data, "stride", 16)
-    row = next(row for row in examined.under_every_protocol(data, RIGHT) if row["protocol"] == "gap")
+    row = next(row for row in results.under_every_protocol(data, RIGHT) if row["protocol"] == "gap")
     assert sum(len(video.actions) for video in data.scored) == row["actions"] == actions
 
 
@@ -117,7 +111,7 @@ def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named
     object.__setattr__(data, "classes", ClassSplit(50, 0, ("Diving",), ("Shotput",)))
     # places of a class among those that compete: 0 Shotput (unseen), 1 Diving (seen)
     logits = {video.id: 1e4 * torch.nn.functional.one_hot(torch.tensor(named), 2).double() for video in VIDEOS}
-    monkeypatch.setattr(results, "class_logits", lambda *_: logits)
+    monkeypatch.setattr(inference, "class_logits", lambda *_: logits)
     one = Proposals(torch.tensor([[0.0, 10.0], [50.0, 60.0]]), torch.tensor([0.9, 0.8]))
     (row,) = results.generalised(data, {video.id: one for video in VIDEOS}, Params())
     assert (row["mAP base"], row["mAP novel"]) == pytest.approx((base, novel))

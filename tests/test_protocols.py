@@ -117,4 +117,4 @@ def test_a_protocol_that_counts_nothing_is_named_with_the_number_of_videos():
     with pytest.raises(ValueError, match="protocol=gap counts 0 of 2 videos and no action of the 1 classes"):
         scoring.score(short, {"a": found((0, 10, 0.9, "Diving"))}, ["Diving"], [0.5], "gap")
     with pytest.raises(ValueError, match="protocol=t3al counts only videos with detections, and none of 2 has any"):
-        diagnosis.rows(short, {"this run": ("ours", {})}, ["Diving"], [0.5], "t3al")
+        diagnosis.class_table(short, {}, ["Diving"], [0.5], "t3al")

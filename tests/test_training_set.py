@@ -14,7 +14,7 @@ from tadlib.detector.proposals import predict
 from tadlib.evaluation import metrics
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import epoch_metrics, evaluated, inference, papermill_arguments, results, runs
+from tadlib.workbook import epoch_metrics, inference, papermill_arguments, results, runs
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -25,8 +25,8 @@ def scored_on(data, params, on):
     """What evaluate.ipynb makes of a run on these videos, and its row of the table beside that of the test."""
     params = params.but(evaluate_on=on)
     run = runs.start("evaluate", params)
-    found = evaluated.evaluated(data, params, run)
-    rows = evaluated.beside_test(data, *found, params, run)
+    found = results.to_evaluate(data, params, run)
+    rows = results.train_and_test(data, *found, params, run)
     scored, proposals, detections = found
     table = results.compare(scored, detections, params)
     run.finish(results.summarise(scored, table, proposals, detections, params))
@@ -98,7 +98,7 @@ def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them
 def test_a_detector_is_asked_in_windows_as_in_the_test_and_with_the_texts_of_seen_classes(simulated_folder, tmp_path):
     made = trained(simulated_folder, tmp_path, target="name", test_overlap=0.5)
     params = made.params.but(evaluate_on="training")
-    scored, proposals, _ = evaluated.evaluated(made.data, params, made.run)
+    scored, proposals, _ = results.to_evaluate(made.data, params, made.run)
     assert scored.competing == made.data.classes.seen
     windows = scored.test_windows(window=32, overlap=0.5)
     predictions = predict(made.model, windows, texts=ideas.texts(scored, scored.classes.seen, params))
@@ -157,7 +157,7 @@ def test_a_protocol_that_counts_no_action_of_the_training_videos_is_named(simula
     ]
     data = replace(data, benchmark=replace(data.benchmark, videos=tuple(short)))
     with pytest.raises(ValueError, match="protocol=gap counts no action of a seen class in the training videos"):
-        evaluated.evaluated(data, params, runs.start("evaluate", params))
+        results.to_evaluate(data, params, runs.start("evaluate", params))
     assert not any(epoch_metrics.TRAINING in look.sides for look in epoch_metrics.looked_at(data, params, None))
 
 

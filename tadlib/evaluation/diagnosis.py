@@ -1,4 +1,4 @@
-"""Ceilings, confusion, and the table that puts a result between its floor and its ceilings."""
+"""Ceilings, confusion, and the AP of classes and of videos."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation.metrics import average_precision, means
+from tadlib.evaluation.metrics import average_precision
 from tadlib.evaluation.protocols import detected, with_any
 from tadlib.evaluation.rows import Scored, compare
 from tadlib.evaluation.scoring import ambiguous_regions, table_of
@@ -98,18 +98,3 @@ def class_table(
             "be measured; choose another protocol"
         )
     return table_of(compare(counted, found, classes), tious, protocol, ambiguous or ambiguous_regions(counted))
-
-
-def rows(
-    videos: Sequence[Video],
-    compared: Mapping[str, tuple[str, Mapping[str, Detections]]],
-    classes: Sequence[str],
-    tious: Sequence[float],
-    protocol: str = "plain",
-    ambiguous: Ambiguous | None = None,
-) -> list[dict[str, object]]:
-    """One row per entry of `compared` (name -> (role, detections)): its mAP at each tIoU and the mean."""
-    return [
-        {"name": name, "role": role} | means(class_table(videos, found, classes, tious, protocol, ambiguous), tious)
-        for name, (role, found) in compared.items()
-    ]

@@ -13,7 +13,7 @@ Intervals say how far other videos or splits would move a number; they say nothi
 among the runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -161,6 +161,25 @@ def compare_videos(
     """
     whole, values = _differences(first, second, tious, resamples, seed)
     return verdict(whole, *interval(values, whole, level))
+
+
+def verdicts(
+    rows: Mapping[str, Comparison], ours: str, tious: Sequence[float], seed: int = 0
+) -> list[dict[str, object]]:
+    """mAP of the result called `ours` with its interval, and a row for every other: the difference and its verdict.
+
+    Matching and area are the ActivityNet toolkit's: a resample of videos needs no new matching there.
+    """
+    counts = draws(rows[ours].videos, seed=seed)
+    whole = float(resampled(rows[ours], tious, np.ones_like(counts[:1]))[0])
+    low, high = interval(resampled(rows[ours], tious, counts), whole)
+    table = [{"what": ours, "mAP": whole, "mAP from": low, "mAP to": high, "this run is": ""}]
+    for name, other in rows.items():
+        if name != ours:
+            found = compare_videos(rows[ours], other, tious, seed=seed)
+            row = {"what": f"{ours} minus {name}", "mAP": found.difference, "mAP from": found.low, "mAP to": found.high}
+            table.append(row | {"this run is": found.verdict})
+    return table
 
 
 def _differences(

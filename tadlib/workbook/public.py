@@ -5,11 +5,11 @@ from os import PathLike
 from typing import Any
 
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import diagnosis
+from tadlib.evaluation import metrics
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
-from tadlib.workbook import inference, stages
+from tadlib.workbook import inference, results, stages
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -64,6 +64,4 @@ def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, floa
         raise ValueError(
             f"no detection is in a scored video: got {next(iter(detections))!r}, there is {data.scored[0].id!r}"
         )
-    shown, tious = {"detections": ("ours", detections)}, data.benchmark.tious
-    (row,) = diagnosis.rows(data.scored, shown, data.classes.unseen, tious, data.protocol, data.ambiguous)
-    return {metric: float(value) for metric, value in row.items() if metric.startswith("mAP")}
+    return metrics.means(results.class_table(data, detections), data.benchmark.tious)

@@ -1,4 +1,4 @@
-"""A result between its floor and its ceilings, class by class and video by video, and what metrics.json holds of it."""
+"""Results of a run: what is scored, between which floors and ceilings, and what metrics.json holds of it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,19 +7,95 @@ import torch
 
 from tadlib import ideas
 from tadlib.data import leakage
-from tadlib.data.annotations import Video
-from tadlib.detector.proposals import Proposals
+from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
 from tadlib.evaluation.rows import compare as compare_rows
-from tadlib.evaluation.scoring import recalls
-from tadlib.naming.fusion import Detections, select
+from tadlib.naming.fusion import Detections, read_detections, select, write_detections
 from tadlib.naming.similarity import class_probability
-from tadlib.task import Task, true_segments
+from tadlib.task import SIDES, Task, true_segments
+from tadlib.workbook import inference
+from tadlib.workbook.detectors import load_detector, load_proposals
+from tadlib.workbook.evaluations import DETECTIONS_ON_TRAINING
 from tadlib.workbook.gathering import with_texts
-from tadlib.workbook.inference import by_clip_alone, class_agnostic, class_logits, max_detections, name, to_detections
 from tadlib.workbook.params import Params
+from tadlib.workbook.runs import Run
 
+Compared = Mapping[str, tuple[str, Mapping[str, Detections]]]  # name -> role and detections
 TRUE_LABELS = "our segments, true label"
+
+
+def to_evaluate(data: Task, params: Params, run: Run) -> tuple[Task, dict[str, Proposals], dict[str, Detections]]:
+    """The data with the videos that `evaluate_on` asks for, and a run's proposals and detections in them.
+
+    Those of the test are read as earlier stages wrote them. In the training videos the run's detector is asked now, in
+    windows as in the test, and its proposals are named as the run names, among the seen classes; writes
+    `detections_on_training.json`. Raises ValueError for a protocol under which none of their actions counts.
+    """
+    if params.evaluate_on == "test":
+        detections = read_detections(run.require("detections.json", "classify"))
+        return data, load_proposals(data, params, run), detections
+    test, data = data, data.on_training()
+    if not data.test_videos:
+        raise ValueError(
+            f"protocol={params.protocol} counts no action of a seen class in the training videos: "
+            "evaluate_on=training needs one, pass another protocol"
+        )
+    model = load_detector(test, params, run)
+    windows = inference.inference_windows(data.scored, data, params)
+    predictions = predict(model, windows, texts=ideas.texts(data, data.competing, params))
+    proposals = inference.propose(predictions, windows, params, inference.clip_proposals(data, params))
+    detections = inference.name(data, proposals, params)
+    write_detections(run.target(DETECTIONS_ON_TRAINING), detections)
+    return data, proposals, detections
+
+
+def train_and_test(
+    test: Task,
+    data: Task,
+    proposals: Mapping[str, Proposals],
+    detections: Mapping[str, Detections],
+    params: Params,
+    run: Run,
+) -> list[dict[str, object]]:
+    """mAP, class-agnostic mAP and average recall of what `to_evaluate` gives; of training videos below the test's.
+
+    The row of the test is scored anew from the run's files, under the protocol in force.
+    """
+    rows = [_side(data, proposals, detections, params)]
+    if data.evaluate_on == "test":
+        return rows
+    params = params.but(evaluate_on="test")
+    return [_side(*to_evaluate(test, params, run), params), *rows]
+
+
+def _side(
+    data: Task, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
+) -> dict[str, object]:
+    precision = metrics.means(class_table(data, detections), data.benchmark.tious)
+    agnostic = class_agnostic(data, inference.class_agnostic(data, proposals, params))
+    row = {"side": SIDES[data.evaluate_on], "videos": len(data.scored)}
+    row |= {"actions": sum(len(video.actions) for video in data.scored)} | precision
+    row |= {"mAP of proposals": agnostic["agnostic_mAP"]}
+    return row | {metric: value for metric, value in agnostic.items() if metric.startswith("AR@")}
+
+
+def class_table(data: Task, detections: Mapping[str, Detections]) -> np.ndarray:
+    """AP (k, number of tIoUs) of each unseen class under the protocol."""
+    classes, tious = data.classes.unseen, data.benchmark.tious
+    return diagnosis.class_table(data.scored, detections, classes, tious, data.protocol, data.ambiguous)
+
+
+def class_precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
+    """AP of each unseen class that has actions, mean over tIoU."""
+    rows = zip(data.classes.unseen, class_table(data, detections), strict=True)
+    return {label: float(row.mean()) for label, row in rows if not np.isnan(row).any()}
+
+
+def class_agnostic(data: Task, found: Mapping[str, Proposals | Detections]) -> dict[str, float]:
+    """mAP where labels are ignored (`agnostic_mAP`, `agnostic_mAP@...`), and average recall (`AR@...`)."""
+    tious = data.benchmark.tious
+    table = diagnosis.class_table(data.scored, found, None, tious, data.protocol, data.ambiguous)
+    return metrics.means(table, tious, "agnostic_") | scoring.recalls(compare_rows(data.test_videos, found))
 
 
 def compare(data: Task, detections: Mapping[str, Detections], params: Params) -> list[dict[str, object]]:
@@ -27,30 +103,31 @@ def compare(data: Task, detections: Mapping[str, Detections], params: Params) ->
     return rows(data, compared(data, detections, params))
 
 
-def rows(data: Task, shown: Mapping[str, tuple[str, Mapping[str, Detections]]]) -> list[dict[str, object]]:
+def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
     """mAP of each entry of what `compared` gives, a row each."""
-    classes, protocol = data.classes.unseen, data.protocol
-    return diagnosis.rows(data.scored, shown, classes, data.benchmark.tious, protocol, data.ambiguous)
+    tious = data.benchmark.tious
+    return [
+        {"name": name, "role": role} | metrics.means(class_table(data, found), tious)
+        for name, (role, found) in shown.items()
+    ]
 
 
-def compared(
-    data: Task, detections: Mapping[str, Detections], params: Params
-) -> dict[str, tuple[str, Mapping[str, Detections]]]:
+def compared(data: Task, detections: Mapping[str, Detections], params: Params) -> Compared:
     """Role and detections of the floors, the training-free baselines, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.class_embeddings(data.competing)
     as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
     by_clip = params.but(target="foreground", fusion="clip", **as_they_are)
-    places = baselines.anchors(data.training_videos, data.benchmark.tious)
+    anchors = baselines.anchors(data.training_videos, data.benchmark.tious)
     free = {
         video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
         for video in data.scored
     }
     return {
-        "blind windows, true label (floor)": ("floor", _blind(data, params)),
-        "seen anchors, true label (floor)": ("floor", baselines.anchored(data.test_videos, places)),
-        "seen anchors, CLIP's label (floor)": ("floor", _anchors_by_clip(data, places, by_clip)),
+        "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
+        "seen anchors, true label (floor)": ("floor", baselines.anchored(data.test_videos, anchors)),
+        "seen anchors, CLIP's label (floor)": ("floor", _anchors_by_clip(data, anchors, by_clip)),
         "CLIP alone, training-free": ("baseline", free),
-        "CLIP alone, calibrated and thinned": ("baseline", by_clip_alone(data, params)[1]),
+        "CLIP alone, calibrated and thinned": ("baseline", inference.by_clip_alone(data, params)[1]),
         "this run": ("ours", detections),
         TRUE_LABELS: ("ceiling", diagnosis.oracle_label(data.scored, detections)),
         "true segments, CLIP's label": ("ceiling", _truth_by_clip(data, by_clip)),
@@ -62,14 +139,14 @@ def _truth_by_clip(data: Task, params: Params) -> dict[str, Detections]:
     segments = {video.id: true_segments(video).unique(dim=0) for video in data.test_videos}
     found = {video_id: Proposals(each, torch.ones(len(each))) for video_id, each in segments.items()}
     most = max([params.top_k, *map(len, segments.values())])
-    return name(data, found, params.but(top_k=most))
+    return inference.name(data, found, params.but(top_k=most))
 
 
 def _anchors_by_clip(data: Task, anchors: baselines.Anchors, params: Params) -> dict[str, Detections]:
-    """Anchors with the names that CLIP gives whole videos: nobody looks for when something happens."""
+    """Anchors with the names that CLIP gives whole videos: no frame says when something happens."""
     classes, found = data.classes.unseen, {}
     wholes = ideas.whole_videos(data, [video.id for video in data.scored], params)
-    most = max_detections(data, params, wholes)
+    most = inference.max_detections(data, params, wholes)
     for video in data.scored:
         certain = class_probability(wholes[video.id][None], params.probability)[0, : len(classes)]
         scores = anchors.scores[:, None] * certain
@@ -87,7 +164,8 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     wide = params.but(candidates="all")
     data = with_texts(data, wide)
     proposals = ideas.proposals(proposals, data, wide)
-    found = to_detections(data, proposals, class_logits(data, proposals, wide), wide, data.competing)
+    logits = inference.class_logits(data, proposals, wide)
+    found = inference.to_detections(data, proposals, logits, wide, data.competing)
     whole = {video.id: video for video in data.benchmark.videos}
     scored, found_in = [whole[video.id] for video in data.scored], protocols.with_any(found)
     videos = scoring.counted(scored, found_in, data.competing, data.protocol, data.short)
@@ -96,40 +174,27 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     return [row | {f"mAP {name}": numbers[name] for name in ("base", "novel", "harmonic")}]
 
 
-def recall_curves(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, list[float]]:
-    """AR@AN of this run's proposals and of blind windows."""
-    return {
-        name: list(metrics.average_recall(data.test_videos, found).values())
-        for name, found in (
-            ("proposals", class_agnostic(data, proposals, params)),
-            ("blind windows", _blind(data, params)),
-        )
-    }
+def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
+    """What the same detections score under each protocol's rules, on the videos that were processed.
 
-
-def class_precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
-    """AP of each unseen class that has actions, mean over tIoU."""
-    table = diagnosis.class_table(
-        data.scored, detections, data.classes.unseen, data.benchmark.tious, data.protocol, data.ambiguous
-    )
-    return {
-        label: float(row.mean())
-        for label, row in zip(data.classes.unseen, table, strict=True)
-        if not np.isnan(row).any()
-    }
-
-
-def actions_per_class(data: Task) -> dict[str, int]:
-    """Test actions of each unseen class."""
-    labels = [action.label for video in data.test_videos for action in video.actions]
-    return {label: labels.count(label) for label in data.classes.unseen}
-
-
-def best_and_worst(data: Task, detections: Mapping[str, Detections], each: int = 2) -> tuple[list[Video], dict]:
-    """The videos with the highest and the lowest own mAP, and the mAP of every video."""
-    scores = diagnosis.video_precision(data.test_videos, detections, data.classes.unseen, data.benchmark.tious)
-    ordered = sorted(data.test_videos, key=lambda video: -scores[video.id])
-    return ordered[:each] + ordered[-each:], scores
+    The last column counts the videos that a protocol would count as well, but that this run was never asked about. A
+    protocol under which no action counts has a row that says so.
+    """
+    videos, classes, tious = data.annotated, data.classes.unseen, data.benchmark.tious
+    asked, found_in, table = {video.id for video in videos}, protocols.with_any(detections), []
+    for protocol in protocols.PROTOCOLS:
+        row = {"protocol": protocol}
+        counted = scoring.counted(videos, found_in, classes, protocol, data.short)
+        if any(video.actions for video in counted):
+            result = scoring.score(videos, detections, classes, tious, protocol, stride=data.short)
+            row |= {"mAP": result["mAP"], "mAP without labels": result["agnostic_mAP"]}
+            row |= {name: result["counts"][name] for name in ("videos", "actions", "detections")}
+        else:
+            row = {"protocol": f"{protocol}: no action counts", "mAP": np.nan, "mAP without labels": np.nan}
+            row |= {"videos": len(counted), "actions": 0, "detections": 0}
+        lacking = [video for video in data.scored_under(protocol) if video.id not in asked]
+        table.append(row | {"videos not asked about": len(lacking)})
+    return table
 
 
 def summarise(
@@ -141,47 +206,23 @@ def summarise(
 ) -> dict[str, object]:
     """What metrics.json holds: flat names and fractions, the rows compared with, the protocol and its counts.
 
-    `blind_` names what the blind windows of the floor reach, whatever the label; `renamed` are the unseen classes that
+    `blind_` names what the blind windows of the floor reach without labels; `renamed` are the unseen classes that
     training knows under a seen name. Of the training videos `evaluate_on` and the classes scored, `seen`, are said.
     """
     ours = next(row for row in table if row["role"] == "ours")
-    flat = {name: value for name, value in ours.items() if name.startswith("mAP")}
-    flat |= whatever_the_label(data, proposals, params)
-    blind = _blind(data, params)
-    flat["blind_agnostic_mAP"] = _agnostic(data, blind)["mAP"]
-    flat["blind_AR@100"] = recalls(compare_rows(data.test_videos, blind))["AR@100"]
-    return flat | {
+    blind = class_agnostic(data, baselines.blind(data.test_videos, params.seed))
+    if data.evaluate_on == "training":
+        classes = {"evaluate_on": "training", "seen": list(data.classes.seen), "renamed": []}
+    else:
+        renamed = leakage.renamed(data.benchmark, data.classes)
+        classes = {"unseen": list(data.classes.unseen), "renamed": renamed}
+    return {
+        **{name: value for name, value in ours.items() if name.startswith("mAP")},
+        **class_agnostic(data, inference.class_agnostic(data, proposals, params)),
+        **{f"blind_{name}": blind[name] for name in ("agnostic_mAP", "AR@100")},
         "per_class": class_precision(data, detections),
         "rows": [dict(row) for row in table],
         "protocol": data.protocol,
         "counts": protocols.counts(data.scored, protocols.with_any(detections)),
-        **_classes(data),
+        **classes,
     }
-
-
-def _classes(data: Task) -> dict[str, object]:
-    if data.evaluate_on == "training":
-        return {"evaluate_on": "training", "seen": list(data.classes.seen), "renamed": []}
-    return {"unseen": list(data.classes.unseen), "renamed": leakage.renamed(data.benchmark, data.classes)}
-
-
-def whatever_the_label(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, float]:
-    """Class-agnostic mAP (`agnostic_mAP`, `agnostic_mAP@...`) and average recall (`AR@...`) of proposals."""
-    apart = class_agnostic(data, proposals, params)
-    precision = {f"agnostic_{name}": value for name, value in _agnostic(data, apart).items()}
-    return precision | recalls(compare_rows(data.test_videos, apart))
-
-
-def _blind(data: Task, params: Params) -> dict[str, Detections]:
-    return baselines.blind(data.test_videos, params.seed)
-
-
-def _agnostic(data: Task, proposals: Mapping[str, Proposals | Detections]) -> dict[str, float]:
-    tious = data.benchmark.tious
-    table = diagnosis.class_table(data.scored, proposals, None, tious, data.protocol, data.ambiguous)
-    return metrics.means(table, tious)
-
-
-def true_label_precision(data: Task, shown: Mapping[str, tuple[str, Mapping[str, Detections]]]) -> dict[str, float]:
-    """AP of each unseen class if our segments had their true labels, of what `compared` gives."""
-    return class_precision(data, shown[TRUE_LABELS][1])

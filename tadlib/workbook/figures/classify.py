@@ -76,7 +76,7 @@ def pooling_comparison(table: Sequence[Mapping[str, object]]) -> Picture:
 @styled
 def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[str, int]) -> Picture:
     """Share of the true segments of each class (rows) that are named right with each style of text (columns)."""
-    labels = list(actions)
+    labels = list(next(iter(found.values())))
     shares = np.array([[found[style][label] for style in found] for label in labels])
     figure, ((place,),) = picture(0.32 * len(labels) + 1.4, "Accuracy on true segments by class and text")
     overall = {style: np.nanmean(shares[:, column]) if shares.size else 0.0 for column, style in enumerate(found)}
