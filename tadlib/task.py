@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,7 +23,7 @@ from tadlib.data.splits import ClassSplit
 from tadlib.data.stores import FolderStore
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import frame_at
-from tadlib.data.windows import cover
+from tadlib.data.windows import cover, outside
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, protocols
 from tadlib.evaluation.scoring import ambiguous_regions
@@ -104,9 +104,8 @@ class Task:
         if len(videos) < 2:
             raise ValueError(f"validation={self.validation} holds out training videos: it needs two, got {len(videos)}")
         number = min(max(1, round(self.validation * len(videos))), len(videos) - 1)
-        held = set(random.Random(self.seed).sample(range(len(videos)), number))
-        kept = tuple(video for place, video in enumerate(videos) if place not in held)
-        return kept, tuple(video for place, video in enumerate(videos) if place in held)
+        held = set(random.Random(self.seed).sample(videos, number))
+        return tuple(video for video in videos if video not in held), tuple(video for video in videos if video in held)
 
     def on_training(self) -> "Task":
         """The same task with the videos that the detector learned from in the place of the test videos.
@@ -248,6 +247,21 @@ class Task:
     def features(self, video: Video) -> Float[Tensor, "t c"]:
         """CLIP's features of a video, a row a snippet."""
         return torch.from_numpy(np.array(self.store.read(video.id), dtype=np.float32))
+
+    def training_snippets(self) -> tuple[Float[Tensor, "t c"], Int[Tensor, " t"]]:
+        """Features of the snippets of all training videos, and the place of the seen class in which the middle of each
+        lies, -1 for background. Snippets in anything else that `occupied` knows of are left out.
+        """
+        features, labels, places = [], [], {label: place for place, label in enumerate(self.classes.seen)}
+        for video in self.training_videos:
+            found, grid = self.features(video), self.grid(video)
+            own = torch.full((len(found),), -1)
+            for span_ix, action in zip(grid.snippets(true_segments(video)), video.actions, strict=True):
+                own[~outside(len(own), span_ix[None])] = places[action.label]
+            kept = (own >= 0) | outside(len(own), grid.snippets(spans(self.occupied[video.id])))
+            features.append(found[kept])
+            labels.append(own[kept])
+        return torch.cat(features), torch.cat(labels)
 
     def kept(self, video_ids: Iterable[str], top_k: int, window: int, overlap: float) -> dict[str, int]:
         """How many proposals, and then detections, are kept of each video: `top_k` for each of its test windows."""

@@ -166,8 +166,8 @@ def test_background_is_what_lacks_the_class_and_a_class_must_stand_out_from_its_
 
 def test_snippets_outside_every_action_are_background():
     spans = torch.tensor([[1.0, 2.6], [4.0, 9.0]])
-    assert rejection.outside(5, spans).tolist() == [True, False, False, True, False]  # middles 0.5, 1.5, 2.5, 3.5, 4.5
-    assert rejection.outside(3, spans[:0]).tolist() == [True] * 3
+    assert outside(5, spans).tolist() == [True, False, False, True, False]  # middles 0.5, 1.5, 2.5, 3.5, 4.5
+    assert outside(3, spans[:0]).tolist() == [True] * 3
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tadlib.data.annotations import Action
@@ -53,3 +53,9 @@ def actions_in(
             rows.append([(inside[0] - start) / (end - start), (inside[1] - start) / (end - start)])
             labels.append(action.label)
     return to_cw(torch.tensor(rows, dtype=torch.float32).reshape(-1, 2)), labels
+
+
+def outside(length: int, spans_ix: Float[Tensor, "n 2"]) -> Bool[Tensor, " t"]:
+    """Which of `length` snippets have their middle in none of the spans."""
+    middle = torch.arange(length)[:, None] + 0.5
+    return ~((middle >= spans_ix[:, 0]) & (middle < spans_ix[:, 1])).any(dim=1)

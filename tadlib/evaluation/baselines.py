@@ -1,11 +1,12 @@
 """Floors: what no look at the video reaches, and what needs no training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,6 +20,18 @@ BLIND_LENGTH, BLIND_STEP = 4.0, 2.0  # seconds
 ANCHORS, GRID = 20, 20  # anchors that are chosen, edges of their grid
 SMOOTHING = 2.0  # seconds over which similarity is averaged
 CANDIDATES = 3  # classes tried per video
+CLASS_FREE_TEXTS = (  # texts that name no class: a benchmark on which one of them finds actions gives the answer away
+    *("a person", "people", "a crowd", "nobody", "an athlete", "somebody moving", "somebody moving fast"),
+    *("somebody standing still", "a person preparing", "a person resting", "the decisive moment", "the action begins"),
+    *("the action is over", "nothing happens", "nothing happens yet", "something happens", "a sport", "a competition"),
+    *("training", "warming up", "celebrating", "a replay in slow motion", "an interview", "a portrait", "a team"),
+    *("a panning camera", "panning with blurred background", "a camera following somebody", "a fixed camera"),
+    *("a shaking camera", "zooming in", "a close-up", "a wide shot", "seen from far away", "seen from above"),
+    *("motion blur", "a blurry picture", "a sharp picture", "a picture out of focus", "a dark picture"),
+    *("a bright picture", "a colourful picture", "a grey picture", "bad lighting", "an empty place", "a landscape"),
+    *("indoors", "outdoors", "grass", "water", "the sky", "a building", "a stadium", "spectators", "a ball"),
+    *("equipment on the floor", "text on the screen", "a logo", "a black screen", "a title"),
+)
 
 
 def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:
@@ -77,6 +90,51 @@ def anchored(videos: Sequence[Video], anchors: Anchors) -> dict[str, Detections]
     return found
 
 
+def smoothed(curves: Float[np.ndarray, "t k"], grid: Grid) -> Float[np.ndarray, "t k"]:
+    """Moving averages over two seconds; at the ends of the video over what is there."""
+    ones = np.ones(max(1, round(float(grid.snippets(SMOOTHING)))))
+    weight = np.convolve(np.ones(len(curves)), ones, "same")[:, None]
+    sums = np.stack([np.convolve(column, ones, "same") for column in curves.T], axis=1)
+    return (sums / weight)[: len(curves)]  # numpy gives the longer of the two: a video may be shorter than two seconds
+
+
+def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> Callable[[Tensor], Tensor]:
+    """Logistic regression on single snippets: a function of features (n, c) to probabilities (n,) of an action.
+
+    Features are normalised, then standardised; the penalty is half the squared weights, against the summed losses. What
+    a detector adds to it is what it knows of time. Raises ValueError where all snippets are of one kind.
+    """
+    if inside.all() or not inside.any():
+        raise ValueError(f"a linear probe needs snippets inside and outside actions, got {len(inside)} of one kind")
+    unit = functional.normalize(features, dim=1)
+    mean, deviation = unit.mean(dim=0), unit.std(dim=0).clamp(min=1e-6)
+    weights = torch.zeros(features.shape[1] + 1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+    def logits(found: Tensor) -> Tensor:
+        """Log-odds of an action."""
+        return ((functional.normalize(found, dim=1) - mean) / deviation) @ weights[:-1] + weights[-1]
+
+    def step() -> Tensor:
+        """The loss, with gradients."""
+        optimiser.zero_grad()
+        loss = functional.binary_cross_entropy_with_logits(logits(features), inside.float())
+        loss = loss + weights[:-1].square().sum() / (2 * len(features))
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimiser.step(step)
+    return lambda found: logits(found).sigmoid().detach()
+
+
+def discrimination(scores: Float[Tensor, "t k"], inside: Bool[Tensor, " t"]) -> Float[Tensor, " k"]:
+    """Area under the ROC curve (Mann-Whitney) of each column of scores, telling snippets inside actions from others."""
+    ranks = torch.from_numpy(stats.rankdata(scores.numpy(), axis=0))
+    positive, negative = int(inside.sum()), int((~inside).sum())
+    return (ranks[inside].sum(dim=0) - positive * (positive + 1) / 2) / (positive * negative)
+
+
 def training_free(
     video: Video,
     features: np.ndarray,
@@ -97,11 +155,8 @@ def training_free(
     """
     snippets = functional.normalize(torch.from_numpy(np.array(features, dtype=np.float32)), dim=1)
     cosine = (snippets @ texts.T).numpy()
-    width = max(1, round(float(grid.snippets(SMOOTHING))))
-    kernel = 1 / np.convolve(np.ones(len(cosine)), np.ones(width), "same")[:, None]
     usual = 0.0 if background is None else (snippets @ background.T).mean(dim=1, keepdim=True).numpy()
-    smooth = np.stack([np.convolve(column, np.ones(width), "same") for column in (cosine - usual).T], axis=1) * kernel
-    smooth = smooth[: len(cosine)]  # numpy gives the longer of the two: a video may be shorter than the smoothing
+    smooth = smoothed(cosine - usual, grid)
     overall = torch.from_numpy(cosine.mean(axis=0))
     spread = float(overall.std()) if len(overall) > 1 else 1.0
     probability = (overall / max(1e-6, spread)).softmax(dim=0)

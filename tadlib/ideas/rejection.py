@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tadlib.data.windows import outside
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.classifier import Classifier
 from tadlib.task import Task, spans
@@ -42,12 +43,6 @@ def background(logits: Float[Tensor, "m k"], absent: Bool[Tensor, "m k"]) -> Bac
 def above(logits: Float[Tensor, "n k"], usual: Background) -> Float[Tensor, " n"]:
     """By how many standard deviations the class that stands out most is above its background."""
     return ((logits - usual.mean) / usual.spread).amax(dim=1)
-
-
-def outside(length: int, spans_ix: Float[Tensor, "n 2"]) -> Bool[Tensor, " t"]:
-    """Which of `length` snippets have their middle in none of the spans."""
-    middle = torch.arange(length)[:, None] + 0.5
-    return ~((middle >= spans_ix[:, 0]) & (middle < spans_ix[:, 1])).any(dim=1)
 
 
 def proposals(

@@ -15,7 +15,7 @@ from torch import Tensor
 from tadlib import devices
 from tadlib.data.annotations import Video
 from tadlib.files import atomic, digest
-from tadlib.ideas import hard_negatives, head_training, mask, rejection, text_queries
+from tadlib.ideas import hard_negatives, head_training, mask, text_queries
 from tadlib.ideas.head_losses import NOTHING
 from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts
 from tadlib.naming.classifier import Classifier
@@ -106,7 +106,7 @@ def learned_pooling(
 
 def _train(model: NamingHead, data: Task, parts: TrainableParts, training: HeadTraining) -> None:
     if model.mask is not None:
-        snippets, labels = _snippets(data)
+        snippets, labels = data.training_snippets()
         mask.fit_mask(model.mask, snippets, labels != NOTHING, training.head_epochs, training.head_lr)
     if any(not name.startswith("mask.") for name, weight in model.named_parameters() if weight.requires_grad):
         learn_from = examples(
@@ -121,7 +121,7 @@ def examples(data: Task, *, background: bool = False, head_on: str = "segments",
     Background is where nothing happens that is annotated; with `ignore_unseen` nowhere, nothing of a seen class.
     """
     if head_on == "snippets":
-        snippets, labels = _snippets(data)
+        snippets, labels = data.training_snippets()
         kept = torch.ones(len(labels), dtype=torch.bool) if background else labels != NOTHING
         rows = kept.nonzero()[:, 0]
         rows = rows[torch.randperm(len(rows))[:SNIPPETS]]
@@ -158,23 +158,3 @@ def between(segments: Float[Tensor, "n 2"], duration: float, least: float) -> Fl
     reached = torch.cat([torch.zeros(1), ordered[:, 1].cummax(0).values])
     gaps = torch.stack([reached, torch.cat([ordered[:, 0], torch.tensor([duration])])], dim=1)
     return gaps[gaps[:, 1] - gaps[:, 0] >= least]
-
-
-def _snippets(data: Task) -> tuple[Float[Tensor, "t c"], Tensor]:
-    """The snippets of all training videos, and the place of the seen class in which the middle of each lies.
-
-    Those in anything else that `data.occupied` knows of are neither of a seen class nor background, and left out.
-    """
-    features, labels, places = [], [], {label: place for place, label in enumerate(data.classes.seen)}
-    for video in data.training_videos:
-        features.append(data.features(video))
-        own = torch.full((len(features[-1]),), NOTHING)
-        spans_ix = data.grid(video).snippets(true_segments(video))
-        for span_ix, action in zip(spans_ix, video.actions, strict=True):
-            own[~rejection.outside(len(own), span_ix[None])] = places[action.label]
-        known = (own != NOTHING) | rejection.outside(
-            len(own), data.grid(video).snippets(spans(data.occupied[video.id]))
-        )
-        features[-1] = features[-1][known]
-        labels.append(own[known])
-    return torch.cat(features), torch.cat(labels)

@@ -1,17 +1,21 @@
 """Proposals of a detector and their names, as the parameters ask for them, and detection by CLIP alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from tadlib import ideas
 from tadlib.data.annotations import Video
 from tadlib.data.batches import WindowSet
 from tadlib.detector import proposals as proposing
 from tadlib.detector.proposals import Predictions, Proposals
-from tadlib.naming import fusion
+from tadlib.evaluation import baselines
+from tadlib.naming import fusion, text
 from tadlib.naming.fusion import Detections
+from tadlib.naming.grouping import grouped
 from tadlib.task import Task
 from tadlib.workbook.params import Params
 
@@ -118,6 +122,38 @@ def by_clip_alone(data: Task, params: Params) -> tuple[dict[str, Proposals], dic
     most = max_detections(data, params, data.clip_proposals)
     proposals = proposing.apply_nms(data.clip_proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
     return proposals, name(data, proposals, frozen_clip(params).but(**CLIP_ALONE))
+
+
+def by_snippets(data: Task, params: Params) -> dict[str, dict[str, Detections]]:
+    """Detections by single snippets, by name: a linear probe and the best text that names no class.
+
+    Both are made on training videos: the probe from snippets inside and outside of actions of seen classes, the text
+    chosen by how well its similarity tells them apart. Curves become segments as for CLIP alone, named by frozen CLIP.
+    """
+    features, labels = data.training_snippets()
+    inside = labels >= 0
+    probability = baselines.linear_probe(features, inside)
+    found = {"linear probe on single snippets": _from_curves(data, params, lambda own: probability(own)[:, None])}
+    if data.reads_any_text:
+        texts = text.embed(data.encoder, baselines.CLASS_FREE_TEXTS, data.benchmark.cache)
+        texts = functional.normalize(texts, dim=1)
+        auc = baselines.discrimination(functional.normalize(features, dim=1) @ texts.T, inside) - 0.5
+        best = int(auc.abs().argmax())
+        chosen = texts[best] * auc[best].sign()
+        called = f"best text that names no class: {baselines.CLASS_FREE_TEXTS[best]}"
+        found[called] = _from_curves(data, params, lambda own: functional.normalize(own, dim=1) @ chosen[:, None])
+    return found
+
+
+def _from_curves(data: Task, params: Params, curve: Callable[[Tensor], Tensor]) -> dict[str, Detections]:
+    """Detections from a curve (t, 1) of every video, smoothed and grouped, named by frozen CLIP."""
+    grouped_ = {}
+    for video in data.scored:
+        smooth = baselines.smoothed(curve(data.features(video)).numpy(), data.grid(video))
+        grouped_[video.id] = grouped(torch.from_numpy(smooth), data.grid(video), video.duration)
+    most = max_detections(data, params, grouped_)
+    proposals = proposing.apply_nms(grouped_, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
+    return name(data, proposals, frozen_clip(params).but(**CLIP_ALONE))
 
 
 def frozen_clip(params: Params) -> Params:
