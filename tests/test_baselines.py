@@ -1,4 +1,4 @@
-"""What no look at a video reaches: segments that fit actions of any video."""
+"""Baselines: segments that fit actions of any video, a linear probe on snippets, texts that name no class."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from tadlib.data import datasets
 from tadlib.data.annotations import Action, Video
 from tadlib.data.splits import class_split
-from tadlib.evaluation.baselines import Anchors, anchored, anchors
+from tadlib.evaluation.baselines import Anchors, anchored, anchors, discrimination, linear_probe
 from tadlib.evaluation.metrics import mean_average_precision
 from tadlib.files import read_json
 
@@ -67,3 +67,23 @@ def test_activitynet13_by_habit_alone_is_as_good_as_published_detectors(split, w
         found.append([mean_average_precision(videos, row, classes.unseen, benchmark.tious)["mAP"] for row in rows])
     ours = 100 * torch.tensor(found, dtype=torch.float64).mean(dim=0)
     assert ours.tolist() == pytest.approx([whole, twenty], abs=0.3)
+
+
+def test_a_linear_probe_finds_the_direction_that_tells_actions_apart_and_nothing_in_noise():
+    torch.manual_seed(0)
+    inside = torch.arange(400) % 4 == 0
+    features = torch.randn(400, 8) + 2 * inside[:, None] * torch.eye(8)[3]
+    new, noise = torch.randn(200, 8), torch.randn(400, 8)
+    shown = new + 2 * torch.eye(8)[3]
+    probe = linear_probe(features, inside)
+    assert (probe(shown) > probe(new)).float().mean() > 0.95 and 0 <= probe(shown).min() and probe(shown).max() <= 1
+    both, kinds = torch.cat([shown, new])[:, None], torch.arange(400) < 200
+    assert discrimination(probe(both[:, 0])[:, None], kinds).item() > 0.75
+    assert abs(discrimination(linear_probe(noise, inside)(torch.randn(400, 8))[:, None], inside).item() - 0.5) < 0.1
+    with pytest.raises(ValueError, match="inside and outside actions, got 400 of one kind"):
+        linear_probe(features, torch.ones(400, dtype=torch.bool))
+
+
+def test_discrimination_is_the_share_of_pairs_in_order_with_equal_ones_half():
+    scores, inside = torch.tensor([[3.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]), torch.tensor([1, 1, 0, 0]).bool()
+    assert discrimination(scores, inside).tolist() == [(1 + 1 + 0.5 + 1) / 4, 0.0]

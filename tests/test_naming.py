@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tadlib import ideas
 from tadlib.data.encoder import load_encoder
+from tadlib.data.windows import outside
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas import rejection
 from tadlib.ideas.dot_product import dot

@@ -132,6 +132,8 @@ def by_snippets(data: Task, params: Params) -> dict[str, dict[str, Detections]]:
     """
     features, labels = data.training_snippets()
     inside = labels >= 0
+    if inside.all() or not inside.any():  # nothing to learn from
+        return {}
     probability = baselines.linear_probe(features, inside)
     found = {"linear probe on single snippets": _from_curves(data, params, lambda own: probability(own)[:, None])}
     if data.reads_any_text:

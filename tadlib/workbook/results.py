@@ -128,6 +128,7 @@ def compared(data: Task, detections: Mapping[str, Detections], params: Params) -
         "seen anchors, CLIP's label (floor)": ("floor", _anchors_by_clip(data, anchors, by_clip)),
         "CLIP alone, training-free": ("baseline", free),
         "CLIP alone, calibrated and thinned": ("baseline", inference.by_clip_alone(data, params)[1]),
+        **{name: ("baseline", found) for name, found in inference.by_snippets(data, params).items()},
         "this run": ("ours", detections),
         TRUE_LABELS: ("ceiling", diagnosis.oracle_label(data.scored, detections)),
         "true segments, CLIP's label": ("ceiling", _truth_by_clip(data, by_clip)),
