@@ -13,7 +13,7 @@ from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas.poolings import FEATURES, LOGITS
 from tadlib.naming.text import Wording
-from tadlib.workbook import health, inference, naming_study
+from tadlib.workbook import data_summary, inference, naming_study
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.naming_study import WEIGHTS, styles
 
@@ -114,7 +114,7 @@ def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
     cut = {row["text"]: row["not read"] for row in naming_study.token_table(clip, clip.competing[:1])}
     assert {said[label] for label in clip.competing} <= set(cut)
     assert all(cut[said[label]].endswith(f"who likes to {label}") for label in clip.competing)
-    rows = [row for row in health.overview(clip) if "cut" in row["what"]]
+    rows = [row for row in data_summary.overview(clip) if "cut" in row["what"]]
     assert rows[0]["found"] == f"{len(said)} of {len(said)}" and "read up to" in rows[1]["found"]
 
 

@@ -10,11 +10,12 @@ import stubs
 import torch
 import yaml
 from conftest import ROOT
+from notebook import run_cells
 from videos import steady, write_video
 
 from tadlib.data.encoder import load_encoder
 from tadlib.files import read_json
-from tadlib.workbook import figures, health
+from tadlib.workbook import data_summary, figures
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -68,54 +69,46 @@ def small_clip(folder):
     return {"encoder": "tad-demo", "pretrained": "clip.pt"}
 
 
-def is_prepared(data):
-    """Every step of prepare.ipynb works on the example and says what is in it."""
+def is_prepared(given):
+    """Every step of prepare.ipynb works on the example and says what is in it; its data."""
+    made = run_cells("prepare", "similarity_over_time", **given)
+    data = made.data
     assert (data.classes.seen, data.classes.unseen) == (("clap", "jump", "wave"), ("bow",))
     assert data.benchmark.tious == (0.3, 0.5, 0.7)
     assert [(video.id, video.duration, video.fps) for video in data.test_videos] == [
         ("cleo", 8.0, 25),
         ("dan", 8.0, 25),
     ]
-    rows = {row["what"]: row["found"] for row in health.overview(data)}
+    rows = {row["what"]: row["found"] for row in data_summary.overview(data)}
     assert (rows["training videos ('training')"], rows["test actions"]) == ("2", "3")
-    assert health.findings(data)[0]["found"] == "nothing odd"
-    features = health.feature_health(data)
-    assert [row["snippets"] for row in features] == [25] * 4
-    assert health.leaks(data, features, Params.read({"dataset": "my_data"}))[0] == {
-        "finding": "training videos with unseen actions",
-        "number": 0,
-        "of": 2,
-    }
-    similarity, pictures = health.class_pictures(data)
-    assert similarity.shape == (4, 4) and np.isfinite(similarity).all() and len(pictures) == 4
-    video = data.test_videos[0]
-    figures.film_strip(video, health.frames(data, video))
-    figures.similarity_over_time(video, data.seconds(video), data.similarity(video, ("bow",)), ("bow",))
+    assert made.findings[0]["found"] == "nothing odd"
+    assert [row["snippets"] for row in made.features] == [25] * 4
+    assert made.leaks[0] == {"finding": "training videos with unseen actions", "number": 0, "of": 2}
+    assert made.pictures[0].ndim == 3 and np.isfinite(made.similarity).all()
+    return data
 
 
 def test_the_example_with_videos_is_prepared(chapter, folder):
     with_videos(folder)
     given = next(commands(chapter))
     assert given == {"dataset": "my_data", "encoder": "ViT-B-16", "pretrained": "openai"}
-    data = gather(Params.check(given | small_clip(folder)))
+    data = is_prepared(given | small_clip(folder))
     assert data.store.read("ann").shape == (25, 128)
-    is_prepared(data)
 
 
 def test_videos_say_themselves_how_long_they_are(chapter, folder):
     with_videos(folder)
     (folder / "info.json").unlink()
-    is_prepared(gather(Params.check(next(commands(chapter)) | small_clip(folder))))
+    is_prepared(next(commands(chapter)) | small_clip(folder))
 
 
 def test_the_example_with_features_is_prepared(chapter, folder):
     with_features(chapter)
     given = list(commands(chapter))[-1]
     assert given == {"dataset": "my_data"}
-    data = gather(Params.check(given | small_clip(folder)))
+    data = is_prepared(given | small_clip(folder))
     assert data.store.read("ann").shape == (25, 768)
     np.testing.assert_allclose(data.class_embeddings(["bow"]).norm(dim=1), 1, rtol=1e-5)
-    is_prepared(data)
 
 
 def test_the_folder_is_found_from_the_project_wherever_the_kernel_runs(chapter, folder, monkeypatch):
@@ -130,7 +123,9 @@ def test_a_class_that_only_the_list_has_is_an_empty_row(chapter, folder):
     (folder / "annotations.json").write_text(json.dumps(content))
     texts = dict(np.load(folder / "text_features.npz"))
     np.savez(folder / "text_features.npz", **texts, sing=np.ones(768))
-    similarity, pictures = health.class_pictures(gather(Params.check({"dataset": "my_data"} | small_clip(folder))))
+    similarity, pictures = data_summary.class_pictures(
+        gather(Params.check({"dataset": "my_data"} | small_clip(folder)))
+    )
     assert np.isnan(similarity[3]).all() and np.isfinite(np.delete(similarity, 3, axis=0)).all()
     figures.similarity_matrix(similarity, ("bow", "clap", "jump", "sing", "wave"), pictures)
 

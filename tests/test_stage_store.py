@@ -13,9 +13,8 @@ from notebook import run_cells
 
 from tadlib.files import dangling, locked, read_json, write_json
 from tadlib.task import Task
-from tadlib.workbook import execution, finished_runs, health, report, runs, stage_store, stages
+from tadlib.workbook import execution, finished_runs, report, runs, stage_store, stages
 from tadlib.workbook.execution import INTERRUPTED, failure, finished
-from tadlib.workbook.gathering import gather, inventory
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
@@ -265,12 +264,12 @@ def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path,
 
 
 @pytest.mark.notebooks
-def test_preparing_reads_nothing_that_is_not_in_its_key(tiny, monkeypatch):
+def test_preparing_reads_nothing_that_is_not_in_its_key(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("tadlib.workbook.gathering.Task", NotingTask)
-    params = Noting.check(tiny)
-    NOTED.clear()
-    data = gather(params)
-    NOTED.difference_update(HANDED)
-    health.overview(data), inventory(data), health.findings(data), data.test_videos, health.class_pictures(data)
-    health.leaks(data, health.feature_health(data), params)
+    taken = (('parameters("prepare", globals())', "NOTING"), ("params)\nparams", "params)\nNOTED.clear()"))
+    gathered = "data = gather(params, progress=display.Progress())"
+    taken += ((gathered, f"{gathered}\nNOTED.difference_update(HANDED)"),)
+    params = Noting.check(tiny | {"run_dir": str(tmp_path / "r")})
+    run_cells("prepare", "similarity_over_time", taken, {"NOTING": params, "NOTED": NOTED, "HANDED": HANDED})
+    assert "dataset" in NOTED
     assert NOTED <= stages.depends_on("prepare", params), NOTED - stages.depends_on("prepare", params)

@@ -6,8 +6,9 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -49,6 +50,7 @@ SORTABLE = {
     "th[aria-sort=ascending] button::after": r'content: " \2191"; opacity: 1',
     "th[aria-sort=descending] button::after": r'content: " \2193"; opacity: 1',
 }
+Item = TypeVar("Item")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(/\d+)?")  # 75/3, a class split, too
 SHORT = 17  # letters that stay on one line
 EVERY, LINE_EVERY = 0.5, 20.0  # seconds between updates on a screen, and between lines in a log
@@ -77,6 +79,14 @@ class Progress:
             note(os.environ[LOG], str(bar))
         if done >= total:
             bar.close()
+
+
+def counted(items: Sequence[Item], text: str) -> Iterator[Item]:
+    """The items one after the other, under a bar of progress."""
+    progress = Progress()
+    for done, item in enumerate(items, start=1):
+        yield item
+        progress(done, len(items), text)
 
 
 def _bar(done: int, total: int, text: str) -> tqdm:

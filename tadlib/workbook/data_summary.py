@@ -1,0 +1,84 @@
+"""What a data set holds beside what was published, what is unusual about it, and what CLIP makes of its classes."""
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from tadlib.data.features import FeatureStore, video_of
+from tadlib.naming import tokens
+from tadlib.naming.text import spoken_alike, texts_of
+from tadlib.segments import roi_mean
+from tadlib.task import NO_FRAME, Task, true_segments
+
+PUBLISHED = {  # videos and actions of the training and the test subset
+    "thumos14": {"training": (200, 3007), "test": (213, 3358)},
+    "activitynet13": {"training": (10024, 15410), "test": (4926, 7654)},
+}
+NAMED = 5  # videos in a table of what is wrong
+ORIGINS = {  # where a benchmark comes from, and what it may be used for
+    "demo": "rendered here; free",
+    "thumos14": "crcv.ucf.edu/THUMOS14; videos belong to who uploaded them, research only",
+    "activitynet13": "activity-net.org; videos belong to who uploaded them, research only",
+}
+
+
+def overview(data: Task) -> list[dict[str, object]]:
+    """What was found where, beside the published numbers; a row each."""
+    benchmark, known = data.benchmark, PUBLISHED.get(data.benchmark.name, {})
+    source = "/".join(benchmark.source.parts[-2:]) if benchmark.source else "none"
+    rows = [("annotations", source, ORIGINS.get(benchmark.name, "your own"))]
+    for name, subset in (("training", benchmark.train_subset), ("test", benchmark.test_subset)):
+        videos = [video for video in benchmark.videos if video.subset == subset]
+        of_videos, of_actions = known.get(name, ("", ""))
+        rows.append((f"{name} videos ('{subset}')", len(videos), of_videos))
+        rows.append((f"{name} actions", sum(len(video.actions) for video in videos), of_actions))
+    files = sum(video_of(benchmark.folder / "videos", video.id) is not None for video in benchmark.videos)
+    rows.append(("video files", f"{files} of {len(benchmark.videos)}", "not needed where there are features"))
+    rows.append(("features", f"{len(benchmark.videos)} videos, {data.store.key}", ""))
+    rows += [(f"skipped: {name}", reason, "") for name, reason in list(data.broken.items())[:NAMED]]
+    rows += _unusual_files(data) + _unclear_texts(data)
+    return [{"what": what, "found": str(found), "published, or where from": str(other)} for what, found, other in rows]
+
+
+def _unusual_files(data: Task) -> list[tuple[str, object, object]]:
+    """What was unusual about video files, and repaired where that was possible: how many there are, the first named."""
+    if not isinstance(data.store, FeatureStore):
+        return []
+    said = {video.id: data.store.remarks(video.id) for video in data.benchmark.videos}
+    said = {name: "; ".join(remarks) for name, remarks in said.items() if remarks}
+    rows = [("unusual video files", f"{len(said)} of {len(data.benchmark.videos)}", "")] if said else []
+    return rows + [(f"unusual: {name}", remarks, "") for name, remarks in list(said.items())[:NAMED]]
+
+
+def _unclear_texts(data: Task) -> list[tuple[str, object, object]]:
+    """The texts of classes that the encoder does not read to their end, and classes that it cannot tell apart."""
+    classes = data.benchmark.classes
+    said = dict(zip(classes, texts_of(classes, data.wording), strict=True))
+    texts = [text for several in said.values() for text in several]
+    cut = tokens.cut_texts(data.encoder, texts)
+    rows = [("texts that are cut", f"{len(cut)} of {len(texts)}", "")] if cut else []
+    rows += [("beware, cut", tokens.told_cut(*each), "") for each in list(cut.items())[:NAMED]]
+    same = {tuple(name for name in classes if said[name] == several) for several in said.values()}
+    alike = sorted({*spoken_alike(classes), *(names for names in same if len(names) > 1)})
+    return rows + [("beware, read alike", ", ".join(map(repr, names)), "") for names in alike]
+
+
+def class_pictures(data: Task) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Cosine (k, k) of the mean feature of each class's true actions with each class's text, and a frame of each.
+
+    A class without actions has a row of NaN.
+    """
+    classes = data.benchmark.classes
+    texts = data.class_embeddings(classes)
+    means, frames = torch.full_like(texts, torch.nan), [NO_FRAME] * len(classes)
+    for row, label in enumerate(classes):
+        videos = [video for video in data.benchmark.videos if any(action.label == label for action in video.actions)]
+        videos = [video.only([label]) for video in videos]
+        if videos:  # else it is listed, but never annotated, or only in videos that were skipped
+            pooled = [
+                roi_mean(data.features(video), data.grid(video).snippets(true_segments(video))) for video in videos
+            ]
+            means[row] = functional.normalize(torch.cat(pooled), dim=1).mean(dim=0)
+            action = videos[0].actions[0]
+            frames[row] = data.frame(videos[0], 0.6 * action.start + 0.4 * action.end)
+    return (functional.normalize(means, dim=1) @ texts.T).numpy(), frames

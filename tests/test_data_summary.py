@@ -1,0 +1,49 @@
+"""What prepare.ipynb says about a data set is what is there."""
+
+import json
+
+import numpy as np
+import pytest
+from notebook import run_cells
+from standins import dataset, params, with_features
+from videos import steady, write_video
+
+from tadlib.workbook import data_summary
+from tadlib.workbook.gathering import gather
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)))
+    (folder / "videos").mkdir()
+    write_video(folder / "videos" / "v4.mp4", steady(400, 25))
+    return gather(params(folder, missing="skip"))
+
+
+def test_the_overview_counts_what_is_there_and_names_what_was_skipped(data):
+    rows = {row["what"]: row["found"] for row in data_summary.overview(data)}
+    assert rows["annotations"] == "own/annotations.json"
+    assert rows["training videos ('training')"] == "3" and rows["test actions"] == "4"
+    assert rows["video files"] == "1 of 7" and rows["features"].startswith("7 videos, ")
+    assert "v1.npy: shape (16, 50) is transposed" in rows["skipped: v1"]
+
+
+def test_classes_of_which_the_same_is_said_are_told(tmp_path):
+    folder, said = with_features(dataset(tmp_path / "own")), tmp_path / "said.json"
+    texts = {"clap": "hands meet", "jump": "feet leave the floor", "run": "fast steps", "wave": "hands meet"}
+    said.write_text(json.dumps({name: {"Elaboration": {"Description": text}} for name, text in texts.items()}))
+    rows = data_summary.overview(gather(params(folder, text="description", descriptions=str(said))))
+    assert [row["found"] for row in rows if row["what"] == "beware, read alike"] == ["'clap', 'wave'"]
+
+
+def test_frames_are_grey_where_there_is_no_video(data):
+    with_file, without = (next(video for video in data.benchmark.videos if video.id == name) for name in ("v4", "v5"))
+    assert data.frame(without, 3.0).mean() == 200 != data.frame(with_file, 3.0).mean()
+
+
+def test_the_notebook_looks_at_every_video_and_names_what_is_odd(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)))
+    made = run_cells("prepare", "run.finish", dataset=str(folder), data_dir=str(tmp_path), missing="skip")
+    assert [row["video"] for row in made.features] == [video.id for video in made.data.benchmark.videos]
+    assert [row["found"] for row in made.findings] == ["video without usable features"]
+    assert made.leaks[-1] == {"finding": "test windows without an unseen action", "number": 0, "of": 1}
