@@ -19,10 +19,10 @@ from tadlib.files import read_json
 from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections
 from tadlib.naming.words import read_words
+from tadlib.task import BACKGROUND
 from tadlib.workbook import cli
 from tadlib.workbook.execution import failure
 from tadlib.workbook.gathering import gather
-from tadlib.workbook.own_video.asked import BACKGROUND
 from tadlib.workbook.params import Params
 
 HEADING = "## Your own video, your own words"
