@@ -1,16 +1,15 @@
-"""What the choices of naming do: texts, poolings, fusions, certainty and tokens, on true segments and on proposals."""
+"""Naming compared on true segments and on proposals: texts, tokens, poolings, ways to fuse the scores."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Num, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from tadlib import ideas
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import calibration, diagnosis, metrics
-from tadlib.evaluation.calibration import Reliability
+from tadlib.evaluation import diagnosis, metrics
 from tadlib.ideas.context import fits
 from tadlib.ideas.poolings import FEATURES, LOGITS
 from tadlib.naming import tokens
@@ -35,53 +34,54 @@ def named_segments(
     """What segments of unseen actions are called, among these: `true` and `named` class, `tiou`, `certainty`.
 
     Flat over videos. Without proposals the segments are the true ones; with proposals each is compared with the action
-    it overlaps most, and those that overlap none are left out (their number is `without`).
+    it overlaps most, and those that overlap none are left out. Of actions at the same time each label is right.
     """
-    classes, rows, without = data.classes.unseen, [], 0
+    classes, rows = data.classes.unseen, []
     for video in data.test_videos:
-        segments = true_segments(video) if proposals is None else proposals[video.id].segments
-        nearest, tiou = np.arange(len(video.actions)), np.ones(len(video.actions))
+        segments, nearest, tiou = true_segments(video), np.arange(len(video.actions)), np.ones(len(video.actions))
         if proposals is not None:
+            segments = proposals[video.id].segments
             nearest, tiou = diagnosis.nearest_actions(video, proposals[video.id])
-        certainty, best = _sure(classify(video, segments), data, params)
+        logits = classify(video, segments)
+        # background, the last column if there is one, takes its share and is never the answer; seen classes take none
+        logits = torch.cat([logits[:, : len(classes)], logits[:, len(data.competing) :]], dim=1)
+        certainty, best = class_probability(logits, params.probability)[:, : len(classes)].max(dim=1)
         for place in np.flatnonzero(tiou > 0):
-            action = video.actions[nearest[place]]
+            action, answer = video.actions[nearest[place]], classes[best[place]]
             same = {a.label for a in video.actions if (a.start, a.end) == (action.start, action.end)}
-            answer = classes[best[place]]
             true = classes.index(answer if answer in same else action.label)
             rows.append((true, int(best[place]), tiou[place], float(certainty[place])))
-        without += int((tiou <= 0).sum())
     true, named, overlap, certain = np.array(rows, dtype=float).reshape(-1, 4).T
-    found = {"true": true.astype(int), "named": named.astype(int), "tiou": overlap, "certainty": certain}
-    return found | {"without": np.array(without)}
+    return {"true": true.astype(int), "named": named.astype(int), "tiou": overlap, "certainty": certain}
 
 
-def _sure(logits: Float[Tensor, "n k"], data: Task, params: Params) -> tuple[Tensor, Tensor]:
-    """Probability and place of the most probable unseen class; background takes its share and is never the answer."""
-    classes = len(data.classes.unseen)
-    alone = torch.cat([logits[:, :classes], logits[:, len(data.competing) :]], dim=1)
-    return class_probability(alone, params.probability)[:, :classes].max(dim=1)
-
-
-def confusion(data: Task, verdicts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Counts (true, named) of unseen classes."""
-    return diagnosis.confusion(verdicts["true"], verdicts["named"], len(data.classes.unseen))
+def precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
+    """mAP of detections of the unseen classes in the scored videos."""
+    return metrics.mean_average_precision(data.scored, detections, data.classes.unseen, data.benchmark.tious)
 
 
 def compare_fusions(
     data: Task, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "_ _"]], params: Params
 ) -> list[dict[str, object]]:
-    """mAP of every way of fusing the detector's and CLIP's opinions, on the same proposals."""
+    """mAP of every way of fusing the detector's and CLIP's scores, on the same proposals."""
     return [
-        {"fusion": how}
-        | metrics.mean_average_precision(
-            data.scored,
-            to_detections(data, proposals, logits, params.but(fusion=how)),
-            data.classes.unseen,
-            data.benchmark.tious,
-        )
+        {"fusion": how} | precision(data, to_detections(data, proposals, logits, params.but(fusion=how)))
         for how in FUSIONS
     ]
+
+
+def fusion_curves(
+    data: Task, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "_ _"]], params: Params
+) -> dict[str, list[float]]:
+    """mAP at every one of `WEIGHTS` (CLIP's share) for both means, and of the product for comparison."""
+
+    def at(how: str, weight: float) -> float:
+        """mAP of one way of fusing the same logits."""
+        changed = params.but(fusion=how, fusion_weight=weight)
+        return precision(data, to_detections(data, proposals, logits, changed))["mAP"]
+
+    curves = {how: [at(how, weight) for weight in WEIGHTS] for how in ("geometric", "arithmetic")}
+    return curves | {"after_softmax": [at("after_softmax", 0.5)] * len(WEIGHTS)}
 
 
 def styles(data: Task) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def compare_poolings(data: Task, proposals: Mapping[str, Proposals], params: Par
         rows.append(
             {"pooling": changed.pooling, "text": changed.text}
             | _accuracies(now, proposals, changed)
-            | {"mAP": _mean_precision(data, name(now, proposals, changed))}
+            | {"mAP": precision(data, name(now, proposals, changed))["mAP"]}
         )
     return rows
 
@@ -135,45 +135,16 @@ def _share(right: Shaped[np.ndarray, " n"]) -> float:
     return float(right.mean()) if len(right) else float("nan")
 
 
-def _mean_precision(data: Task, detections: Mapping[str, Detections]) -> float:
-    return metrics.mean_average_precision(data.scored, detections, data.classes.unseen, data.benchmark.tious)["mAP"]
-
-
 def accuracy_by_text(data: Task, params: Params) -> dict[str, dict[str, float]]:
     """Share of the true segments of each unseen class that frozen CLIP names right, for each style of text."""
     found = {}
     for style in styles(data):
         changed = frozen_clip(params).but(text=style, lead="none", pooling="mean")
         now = with_texts(data, changed)
-        verdicts = named_segments(now, ideas.classify(now, changed), changed)
-        right = verdicts["true"] == verdicts["named"]
-        found[style] = {
-            label: _share(right[verdicts["true"] == place]) for place, label in enumerate(data.classes.unseen)
-        }
+        named = named_segments(now, ideas.classify(now, changed), changed)
+        right = named["true"] == named["named"]
+        found[style] = {label: _share(right[named["true"] == place]) for place, label in enumerate(data.classes.unseen)}
     return found
-
-
-def fusion_curves(
-    data: Task, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "_ _"]], params: Params
-) -> dict[str, list[float]]:
-    """mAP at every one of `WEIGHTS` (CLIP's share) for both means, and of the product for comparison."""
-
-    def precision(how: str, weight: float) -> float:
-        """mAP of one way of fusing the same logits."""
-        changed = params.but(fusion=how, fusion_weight=weight)
-        return _mean_precision(data, to_detections(data, proposals, logits, changed))
-
-    curves = {how: [precision(how, weight) for weight in WEIGHTS] for how in ("geometric", "arithmetic")}
-    return curves | {"after_softmax": [precision("after_softmax", 0.5)] * len(WEIGHTS)}
-
-
-def certainties(verdicts: Mapping[str, Mapping[str, Num[np.ndarray, "..."]]]) -> dict[str, Reliability]:
-    """How often CLIP is right by how sure it is, for each kind of segments that has any."""
-    return {
-        kind: calibration.reliability(found["certainty"].clip(0, 1), found["true"] == found["named"])
-        for kind, found in verdicts.items()
-        if len(found["true"])
-    }
 
 
 def token_table(data: Task, classes: Sequence[str]) -> list[dict[str, object]]:
@@ -186,13 +157,8 @@ def token_table(data: Task, classes: Sequence[str]) -> list[dict[str, object]]:
     return tokens.token_rows(data.encoder, [*texts, *cut, tokens.too_long(data.encoder, texts[0])])
 
 
-def token_places(data: Task, label: str) -> list[dict[str, object]]:
-    """What CLIP gets of the first text of a class, place by place."""
-    return tokens.explain(data.encoder, texts_of([label], data.wording)[0][0])
-
-
 def best_detections(data: Task, detections: Mapping[str, Detections], number: int = 12) -> list[dict[str, object]]:
-    """The surest detections of all videos, and the true action each overlaps most."""
+    """The detections of all videos with the highest scores, a row each."""
     rows = [
         {"video": video_id, "start (s)": start, "end (s)": end, "class": label, "score": round(score, 3)}
         for video_id, found in detections.items()
