@@ -14,10 +14,10 @@ import stubs
 
 from tadlib.files import read_json, write_json
 from tadlib.workbook import finished_runs, runs, variants
+from tadlib.workbook.asking import ReportParams
 from tadlib.workbook.evaluations import EVALUATIONS, record_name
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
-from tadlib.workbook.report_params import ReportParams
 from tadlib.workbook.stages import STAGES
 
 PRELOAD = "import instant; instant.install()"  # for a worker of Dask

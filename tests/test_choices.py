@@ -7,10 +7,10 @@ from conftest import ROOT
 from tadlib.evaluation.statistics import compare_splits
 from tadlib.files import read_json
 from tadlib.workbook import batch, comparing, lab_log
+from tadlib.workbook.asking import ReportParams
 from tadlib.workbook.experiment_files import Choice, choices_of, had_part
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
-from tadlib.workbook.report_params import ReportParams
 
 CLAIM = "# Does it help?\n# Log: yes.\n# Rows: 1.\n"
 ON = "chosen_on: {values: {top_k: 50}, dataset: demo, split: 50, split_id: [0, 1]}\n"

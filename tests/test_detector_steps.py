@@ -53,15 +53,6 @@ def test_a_word_trains_is_read_again_and_answers(words, simulated_folder, tmp_pa
     assert {label for found in detections.values() for label in found.labels} <= set(data.classes.unseen)
 
 
-def test_every_switch_is_tried_here():
-    from tadlib.workbook.switches import DetectorSwitches
-
-    slow_or_elsewhere = {"compile", "tensorboard", "loss_quality", "loss_segmentation", "cost_class", "cost_l1"}
-    slow_or_elsewhere |= {"agreement"}  # needs an encoder that reads any text: test_agreement
-    tried = {name for words in WORDS.values() for name in words}
-    assert set(DetectorSwitches.model_fields) - tried == slow_or_elsewhere
-
-
 def test_videos_held_out_are_not_trained_on_and_are_measured(simulated_folder, tmp_path):
     params, data, _, _, history = trained(simulated_folder, tmp_path, validation=0.3)
     learned, held = data.learned_and_held_out
@@ -214,10 +205,6 @@ def test_windows_that_are_left_out_are_counted(simulated_folder):
         assert with_seen + empty + left_out == sum(len(cover(v.id, 40, length, 0.5)) for v in data.training_videos)
 
 
-def test_true_and_false_of_old_checkpoints_are_read():
-    assert [Params.check({"ignore_unseen": old}).ignore_unseen for old in (True, False)] == ["everywhere", "nowhere"]
-
-
 def test_words_of_training_windows_arrive(simulated_folder):
     def windows(**words):
         plain = {"window": 12, "negatives": 0.0, "jitter": False}
@@ -353,17 +340,3 @@ def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, l
 def test_a_one_hot_detector_has_a_number_for_each_class(simulated_folder):
     made = cells(simulated_folder, "criterion =", target="none", split=0)
     assert made.model.embedding.out_features == len(made.data.classes.seen)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"target": "none"}, "target='none' knows no text: it needs split=0"),
-        ({"select": "validation"}, "select='validation' needs videos held out: give validation a share above 0, got 0"),
-        ({"salience": "bcee"}, "salience must be one of none, bce, ce, mask; got 'bcee'; did you mean 'bce'?"),
-    ],
-)
-def test_words_that_do_not_fit_together_are_named(given, message):
-    with pytest.raises(ValueError) as error:
-        Params.check(given)
-    assert str(error.value).startswith(message)

@@ -262,22 +262,6 @@ def test_a_video_that_shows_the_class_is_told_from_those_that_do_not(tmp_path):
     assert kept == {"v4": 0, "v5": 0, "v6": 0, "v7": 3}
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"similarity": "dot"}, "similarity=dot needs logit_scale=none: exp is a factor on cosines"),
-        ({"pooling": "ordered"}, "pooling=ordered needs text=subactions and lead=none, got prompt and none"),
-        ({"lead": "name"}, "lead=name stands before subactions: it needs text=subactions, got prompt"),
-        ({"fusion_weight": 1.5}, "fusion_weight must be a number >= 0 and <= 1; got 1.5"),
-        ({"temperature": 0.0}, "temperature must be a number > 0; got 0.0"),
-    ],
-)
-def test_words_that_do_not_fit_together_are_refused(given, message):
-    with pytest.raises(ValueError) as error:
-        Params.check(given)
-    assert str(error.value) == message
-
-
 def test_a_way_of_naming_shares_the_trained_detector():
     naming = {"text": "templates", "pooling": "max", "extend": 2.0, "contrast": 0.1, "temperature": 2.0}
     naming |= {"fusion": "geometric", "fusion_weight": 0.1, "reject": "video", "reject_below": 1.0, "keep": "class_one"}

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from tadlib.workbook import papermill_arguments
-from tadlib.workbook.recipes import RECIPES
+from tadlib.workbook.params import RECIPES
 from tadlib.workbook.stages import STAGES
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))

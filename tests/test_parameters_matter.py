@@ -17,11 +17,11 @@ from tadlib.detector.additions import Outputs
 from tadlib.detector.proposals import Predictions, Proposals, predict
 from tadlib.ideas import class_targets
 from tadlib.workbook import inference
-from tadlib.workbook.effects import EFFECTS
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.inference import class_agnostic, inference_windows
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
+from tadlib.workbook.rules import EFFECTS
 from tadlib.workbook.stages import NAMING, STAGES, read_by, reduced
 
 pytestmark = pytest.mark.notebooks
@@ -345,7 +345,7 @@ def test_every_need_has_a_case_that_it_alone_refuses():
     for need in EFFECTS:
         for name in need.names.split():
             cases = zip(every, IDLE, strict=True)
-            assert any(name in words and not need.holds(params) for params, (words, *_) in cases), (name, need.why)
+            assert any(name in words and not need.holds(params) for params, (words, *_) in cases), (name, need.says)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_a_plan_leaves_a_common_word_out_of_the_runs_in_which_it_has_no_effect(t
     none, mlp = plan(path).runs.values()
     assert none == {"head": "none"} and mlp == {"head": "mlp", "head_residual": False}
     path.write_text("# Why?\nhead_residual: false\nsweep: {head: [none, adapter]}\n")
-    with pytest.raises(ValueError, match="e.yaml: head_residual=false is of heads that add: it needs another head"):
+    with pytest.raises(ValueError, match="e.yaml: head_residual=false has no effect: it needs another head"):
         plan(path)
 
 

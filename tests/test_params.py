@@ -16,8 +16,9 @@ from tadlib.ideas.quality import Quality
 from tadlib.ideas.segmentation import Segmentation
 from tadlib.naming.fusion import fuse, select, to_detections
 from tadlib.naming.text import Wording
-from tadlib.workbook.params import Params, allowed
-from tadlib.workbook.recipes import RECIPES
+from tadlib.workbook.params import RECIPES, Params
+from tadlib.workbook.rules import CONFLICTS
+from tadlib.workbook.vocabulary import allowed
 
 PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 1e-4\nepochs: int | None = None\n"
 
@@ -34,18 +35,64 @@ PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 1e-4\nepochs: int | 
         ({"ema": "perhaps"}, "ema must be true or false; got 'perhaps'"),
         ({"nms": "sofft"}, "nms must be one of hard, soft, none; got 'sofft'; did you mean 'soft'?"),
         ({"epochs": 2.5}, "epochs must be a whole number >= 1; got 2.5"),
-        ({"width": 100}, "width must be a multiple of twice heads (16), got width=100"),
-        ({"rescale": 300}, "rescale=300 resamples whole videos: it needs window=0, got 64"),
-        (
-            {"rescale": 300, "window": 0, "test_window": 64},
-            "rescale=300 resamples whole videos: it needs test_window=-1 or 0, got 64",
-        ),
+        ({"salience": "bcee"}, "salience must be one of none, bce, ce, mask; got 'bcee'; did you mean 'bce'?"),
+        ({"fusion_weight": 1.5}, "fusion_weight must be a number >= 0 and <= 1; got 1.5"),
+        ({"temperature": 0.0}, "temperature must be a number > 0; got 0.0"),
+        ({"head_episodes": 1.0}, "head_episodes must be a number >= 0 and < 1; got 1.0"),
     ],
 )
 def test_a_mistake_is_named_with_what_is_allowed(given, message):
     with pytest.raises(ValueError) as error:
         Params.check(given)
     assert str(error.value) == message
+
+
+CONTRARY = [  # what contradicts itself, and how the sentence begins
+    ({"width": 100}, "width=100 must be a multiple of twice heads, got heads=8"),
+    ({"rescale": 300}, "rescale=300 resamples whole videos: it needs window=0, got window=64"),
+    (
+        {"rescale": 300, "window": 0, "test_window": 64},
+        "rescale=300 resamples whole videos: it needs test_window=-1 or",
+    ),
+    ({"refine": "mean", "refine_join": "alone"}, "refine_join=alone leaves no residual of the self-attention"),
+    (
+        {"target": "none"},
+        "target=none knows no class texts: it needs split=0, fuse_text=false and segmentation=none, got",
+    ),
+    ({"select": "validation"}, "select=validation needs videos held out: validation > 0, got validation=0.0"),
+    ({"proposed_by": "both", "target": "name"}, "proposed_by=both is named by CLIP alone: it needs target=foreground"),
+    ({"pooling": "ordered"}, "pooling=ordered needs text=subactions, lead=none and another background than learned"),
+    (
+        {"similarity": "dot", "logit_scale": "none", "pooling": "matching_fixed"},
+        "pooling=matching_fixed compares cosines: it needs similarity=cosine, got similarity=dot",
+    ),
+    ({"lead": "name"}, "lead=name stands before subactions: it needs text=subactions, got text=prompt"),
+    ({"similarity": "dot"}, "similarity=dot needs logit_scale=none"),
+    ({"transfer": "map", "background": "learned"}, "transfer=map knows classes alone: it needs another pooling"),
+    ({"text_head": "cross"}, "text_head=cross asks with class names: it needs lead=name or prompt, got lead=none"),
+    ({"head_loss": "grounding"}, "head_loss=grounding needs something to train: head, text_head or context, got"),
+    ({"hard_negatives": "region"}, "hard_negatives=region needs head_loss=contrastive or grounding, got"),
+    (
+        {"hard_negatives": "region", "head_loss": "contrastive", "head": "mlp", "head_on": "snippets"},
+        "hard_negatives=region lie beside segments: it needs head_on=segments, got head_on=snippets",
+    ),
+    (
+        {"hard_negatives": "order", "head_loss": "contrastive", "head": "mlp"},
+        "hard_negatives=order needs steps in an order and what reads it: text=subactions and text_head=composition",
+    ),
+    ({"rerank": 0.5}, "rerank=0.5 tells proposals from hard negatives: it needs hard_negatives=order, region or all"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), CONTRARY)
+def test_parameters_that_contradict_each_other_are_refused(given, message):
+    with pytest.raises(ValueError) as error:
+        Params.check(given)
+    assert str(error.value).startswith(message)
+
+
+def test_every_contradiction_has_a_case():
+    assert len(CONTRARY) == len(CONFLICTS)
 
 
 def test_two_mistakes_are_both_named():
@@ -183,7 +230,7 @@ def test_parameters_show_what_was_changed_and_fold_the_rest_away():
 @pytest.mark.parametrize("name", Params.model_fields)
 def test_every_parameter_says_what_it_means_and_what_it_may_be(name):
     assert Params.model_fields[name].description
-    assert allowed(name)
+    assert allowed(name, Params)
 
 
 LIKE_PARAMETERS = [Trainer, DetectionLoss, detection_cost, WindowSettings, ConditionalDETR, Quality, Segmentation]

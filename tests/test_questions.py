@@ -14,8 +14,7 @@ from tadlib.detector.proposals import predict
 from tadlib.workbook import inference, plans, results, stages, variants
 from tadlib.workbook.experiment_files import story
 from tadlib.workbook.gathering import gather
-from tadlib.workbook.params import Params
-from tadlib.workbook.recipes import RECIPES
+from tadlib.workbook.params import RECIPES, Params
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}

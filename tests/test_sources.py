@@ -73,7 +73,7 @@ def test_the_seed_of_training_draws_no_other_features(tmp_path):
     data = gather(params(dataset(tmp_path / "own"), features="simulate"))
     again = gather(params(tmp_path / "own", features="simulate", seed=1))
     assert data.fingerprint == again.fingerprint and data.store.folder == again.store.folder
-    with pytest.raises(ValueError, match="world_seed=1 simulates features: it needs features=simulate, got auto"):
+    with pytest.raises(ValueError, match="world_seed=1 has no effect: it needs features=simulate, got features=auto"):
         Params.check({"world_seed": 1})
 
 

@@ -19,7 +19,6 @@ from tadlib.naming.similarity import cosine
 from tadlib.segments import roi_align
 from tadlib.workbook import inference, naming_study
 from tadlib.workbook.gathering import gather
-from tadlib.workbook.params import Params
 
 pytestmark = pytest.mark.notebooks
 
@@ -350,38 +349,6 @@ def test_reranking_lowers_what_is_no_better_than_what_lies_beside(tmp_path):
     found = {"v7": Proposals(spans, torch.tensor([0.2, 0.9]))}
     half = ideas.proposals(found, data, given.but(rerank=0.5))
     torch.testing.assert_close(half["v7"].scores, (scores * torch.tensor([0.2, 0.9])).sqrt())
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"hard_negatives": "region"}, "hard_negatives=region needs head_loss=contrastive or grounding, got"),
-        (
-            {"hard_negatives": "order", "head_loss": "contrastive", "head": "mlp"},
-            "hard_negatives=order needs texts in an order and a head that reads it: text=subactions and",
-        ),
-        ({"rerank": 0.5}, "rerank=0.5 tells proposals from hard negatives, got hard_negatives=none"),
-        ({"text_head": "cross"}, "text_head=cross asks with the name of a class: it needs lead=name or prompt, got"),
-        ({"head_loss": "grounding"}, "head_loss=grounding trains a head, a text_head or context, got none of them"),
-        ({"transfer": "map", "background": "learned"}, "transfer=map knows classes alone: it needs another pooling"),
-        ({"proposed_by": "both", "target": "name"}, "proposed_by=both is named by CLIP alone: it needs target="),
-        ({"similarity": "dot", "logit_scale": "none", "pooling": "matching_fixed"}, "pooling=matching_fixed compares"),
-        (
-            {"pooling": "ordered", "text": "subactions", "background": "learned"},
-            "background=learned has no steps in an order",
-        ),
-        (
-            {"hard_negatives": "region", "head_loss": "contrastive", "head": "mlp", "head_on": "snippets"},
-            "hard_negatives=region lie beside segments: it needs head_on=segments",
-        ),
-        ({"ensemble": "geometric"}, "ensemble=geometric is a mean of two opinions: it needs a target with classes"),
-        ({"head_episodes": 1.0}, "head_episodes must be a number >= 0 and < 1; got 1.0"),
-    ],
-)
-def test_words_that_do_not_fit_together_are_refused(given, message):
-    with pytest.raises(ValueError) as error:
-        Params.check(given)
-    assert str(error.value).startswith(message)
 
 
 def test_a_context_without_a_text_tower_is_refused(folder):

@@ -1,4 +1,4 @@
-"""Parameters of `detect.ipynb`: a video, words, and how to answer; the trained run decides everything else."""
+"""Parameters of detect.ipynb and report.ipynb, which are no stages of a run."""
 
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from tadlib.workbook.vocabulary import Vocabulary
 
 
 class Asking(Vocabulary):
-    """What is asked of a video; immutable, and complete."""
+    """What is asked of a video; the trained run decides everything else."""
 
     writes_to: ClassVar[str] = "output_dir"
 
@@ -30,12 +30,6 @@ class Asking(Vocabulary):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live")
     data_dir: str = Field("data", min_length=1, description="folder of the data sets and of cached features")
     output_dir: str = Field("", description="folder of what is written; empty = a new one under outputs/")
-
-    @field_validator("video", "run_dir", "encoder", "pretrained", "data_dir", "output_dir", mode="before")
-    @classmethod
-    def _names_are_text(cls, value: Any) -> Any:
-        """A file called 007 arrives as the number 7, which `-r video 007` prevents."""
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("classes")
     @classmethod
@@ -58,3 +52,25 @@ class Asking(Vocabulary):
     def words(self) -> list[Word]:
         """The words asked for, in order; none where the run's classes are meant."""
         return read_words(self.classes, resolve("")) if self.classes else []
+
+
+class ReportParams(Vocabulary):
+    """Which runs to compare, with which variant, by which number."""
+
+    experiments: str = Field("outputs", min_length=1, description="folders of runs or experiments, comma-separated")
+    baseline: str = Field("", description="label of the variant that others are compared with; empty = the first")
+    metric: str = Field("mAP", min_length=1, description="the number compared: any of metrics.json, like AR@100")
+    together: bool = Field(False, description="all runs are one comparison, not one for each question")
+    run_dir: str = Field("", description="folder of this report; empty = nothing is kept")
+
+    @field_validator("experiments", mode="before")
+    @classmethod
+    def _a_list_is_text(cls, value: Any) -> Any:
+        """A YAML list of folders means what commas mean."""
+        listed = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+        return ",".join(value) if listed else value
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders, one by one."""
+        return [folder.strip() for folder in self.experiments.split(",") if folder.strip()]

@@ -86,7 +86,7 @@ def vocabulary(notebook: str) -> type:
     if notebook == "detect":
         from tadlib.workbook.asking import Asking as Parameters
     elif notebook == "report":
-        from tadlib.workbook.report_params import ReportParams as Parameters
+        from tadlib.workbook.asking import ReportParams as Parameters
     else:
         from tadlib.workbook.params import Params as Parameters
     return Parameters

@@ -1,4 +1,4 @@
-"""The vocabulary of parameters: every name, its type, default, limits and meaning.
+"""The parameters of prepare, train, classify and evaluate: every name, its type, default, limits and meaning.
 
 Names are flat, because papermill layers files and `-p` by a shallow update. A notebook's parameters cell repeats the
 names its reader will want to change; every other name may still be passed with `-p` or `-f`. How wide and
@@ -6,20 +6,100 @@ how long to train are settings of each data set's own; a value that is given, ot
 """
 
 from collections.abc import Mapping
-from os import PathLike
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from tadlib.workbook import vocabulary
-from tadlib.workbook.effects import EFFECTS
-from tadlib.workbook.recipes import RECIPES
-from tadlib.workbook.switches import DetectorSwitches, NamingSwitches
+from tadlib.workbook.rules import CONFLICTS, EFFECTS
 from tadlib.workbook.vocabulary import Need, Vocabulary
 
+# What depends on the data set. The embedded demo trains in about a minute on two cores: a narrow network on the small
+# CLIP's 128 channels.
+RECIPES: dict[str, dict[str, Any]] = {
+    "demo": {
+        "agreement": 0.5,
+        "encoder": "tad-demo",
+        "pretrained": "",
+        "stride": 4,
+        "window": 64,
+        "queries": 24,
+        "width": 128,
+        "lr_backbone": 1.0e-3,
+        "epochs": 40,
+        "lr": 1.0e-3,
+    },
+}
 
-class Params(NamingSwitches, DetectorSwitches, Vocabulary):
-    """The parameters in force; immutable, and complete: every name of the vocabulary has a checked value."""
+
+class NamingParams(Vocabulary):
+    """How a proposal gets its name and its score."""
+
+    text: Literal["prompt", "name", "templates", "description", "subactions"] = Field(
+        "prompt", description="what CLIP reads for a class"
+    )
+    descriptions: str = Field("", description="a JSON file of descriptions or steps of classes; empty = ours")
+    lead: Literal["none", "name", "prompt"] = Field("none", description="text of a class before its subactions")
+    pooling: Literal[
+        *("mean", "max", "centre_bin", "centre_snippet", "self_attention", "multi_rate", "slow_fast", "sparse"),
+        *("text_attention", "matching_fixed", "matching_learned", "mask", "ordered"),
+    ] = Field("mean", description="how features under a proposal become one; ordered: bins against subactions")
+    head: Literal["none", "mlp", "conv", "attention", "encoder", "composition", "adapter"] = Field(
+        "none", description="what is trained on true segments of seen classes, before pooling"
+    )
+    text_head: Literal["none", "mlp", "conv", "attention", "encoder", "composition", "cross"] = Field(
+        "none", description="what is trained on the texts of seen classes; the name is read out where one leads"
+    )
+    context: int = Field(0, ge=0, description="vectors learned beside the words of every text")
+    context_at: Literal["before", "around"] = Field("before", description="where these vectors stand")
+    background: Literal["none", "soft", "learned"] = Field(
+        "none", description="what stretches without seen actions teach: nothing, every class alike, a text of their own"
+    )
+    head_residual: bool = Field(True, description="a head adds to the features instead of replacing them")
+    head_loss: Literal["cross_entropy", "bce", "focal", "contrastive", "grounding"] = Field(
+        "cross_entropy", description="loss of what is trained: on classes, on pairs, or on pairs of bins and words"
+    )
+    head_on: Literal["segments", "snippets"] = Field("segments", description="what is classified in training")
+    head_epochs: int = Field(20, ge=1, description="passes of a head over the segments")
+    head_lr: float = Field(1.0e-3, gt=0, description="learning rate of a head")
+    text_lr: float = Field(1.0e-3, gt=0, description="learning rate of a text head and of learned context")
+    hard_negatives: Literal["none", "order", "region", "all"] = Field(
+        "none", description="what pairs are told from: steps in a wrong order, regions beside, beside other videos"
+    )
+    rerank: float = Field(0.0, ge=0, le=1, description="share of being told from hard negatives in a proposal's score")
+    head_episodes: float = Field(
+        0.0, ge=0, lt=1, description="share of the seen classes a head holds out in every step"
+    )
+    transfer: Literal["none", "map", "conse"] = Field(
+        "none", description="how opinions on seen classes become opinions on all: not, by a map, by ConSE"
+    )
+    proposed_by: Literal["detector", "snippets", "both"] = Field(
+        "detector", description="where proposals come from: queries, or groups of snippets of one class"
+    )
+    similarity_at: Literal["pooled", "bins"] = Field("pooled", description="compare after pooling, or every bin")
+    extend: float = Field(1.0, gt=0, description="length of the pooled region, in lengths of the proposal")
+    contrast: float = Field(0.0, ge=0, description="share of the similarity just outside that is taken off")
+    similarity: Literal["cosine", "dot"] = Field("cosine", description="of unit vectors, or of vectors as they are")
+    roi_bins: int = Field(16, ge=1, description="bins of RoIAlign")
+    logit_scale: Literal["exp", "raw", "none"] = Field("exp", description="factor on the cosine: exp(tau), tau or 1")
+    temperature: float = Field(1.0, gt=0, description="what logits are divided by")
+    probability: Literal["softmax", "sigmoid"] = Field("softmax", description="one class of all, or each on its own")
+    candidates: Literal["all", "unseen"] = Field(
+        "all", description="classes that compete for a proposal; only unseen ones are ever detected"
+    )
+    fusion: Literal["after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip"] = Field(
+        "after_softmax", description="how actionness meets the class scores"
+    )
+    fusion_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in a mean with actionness")
+    ensemble: Literal["none", "arithmetic", "geometric"] = Field(
+        "none", description="mean of CLIP's opinion and another: a classifying detector's, or that of a trained head"
+    )
+    ensemble_weight: float = Field(0.5, ge=0, le=1, description="share of CLIP in that mean")
+    reject: Literal["none", "proposal", "video"] = Field("none", description="what may be none of the classes")
+    reject_below: float = Field(0.0, description="standard deviations above background that a class must reach")
+
+
+class Params(NamingParams):
+    """The parameters in force; immutable, and complete: every name has a checked value."""
 
     effects: ClassVar[tuple[Need, ...]] = EFFECTS
 
@@ -105,59 +185,58 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
         "test", description="what evaluate scores: test videos, or those the detector learned from, by seen classes"
     )
 
-    @field_validator("split", mode="before")
-    @classmethod
-    def _digits_are_a_number(cls, value: Any) -> Any:
-        """`-r split 50` and a quoted YAML number arrive as text, which a Literal refuses."""
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-    @field_validator(
-        *(
-            "dataset",
-            "data_dir",
-            "run_dir",
-            "encoder",
-            "pretrained",
-            "features",
-            "text_features",
-            "descriptions",
-            "ideas",
-        ),
-        mode="before",
+    # Methods that others have tried on the detector or its training, every one off by default.
+    system: Literal["ours", "published"] = Field(
+        "ours", description="layers, positions, first weights, and forms of cost and loss: ours, or GAP's as published"
     )
-    @classmethod
-    def _names_are_text(cls, value: Any) -> Any:
-        """`-p dataset 007` arrives as the number 7: a name made of digits is still a name, and a path is text."""
-        return str(value) if isinstance(value, int | PathLike) and not isinstance(value, bool) else value
+    salience: Literal["none", "bce", "ce", "mask"] = Field("none", description="loss that tells snippets in actions")
+    refine: Literal["none", "attention", "mean", "max"] = Field(
+        "none", description="how queries look again at the features under their segments"
+    )
+    refine_layers: int = Field(1, ge=1, description="layers of that second look")
+    refine_residual: bool = Field(True, description="keep what went into the self-attention of that second look")
+    refine_join: Literal["sum", "first_half", "projected", "alone"] = Field(
+        "sum", description="how what was found there meets the query: added, side by side in two ways, or not"
+    )
+    iterative: bool = Field(False, description="every decoder layer moves the segments of the one before")
+    centres: Literal["learned", "drawn"] = Field(
+        "learned", description="reference centres: learned, or drawn once, of which all of a query is computed"
+    )
+    positions: Literal["sine", "learned"] = Field("sine", description="positions in a window: sines, or learned")
+    quality: bool = Field(False, description="expected tIoU of a segment beside its actionness")
+    fuse_text: bool = Field(False, description="snippets look at the class texts before the encoder")
+    segmentation: Literal["none", "memory"] = Field(
+        "none", description="classify the encoder's snippets with text too; for a branch of its own see head_on"
+    )
+    segmentation_temperature: float = Field(0.07, gt=0, description="temperature of that classification")
+    overlap_loss: Literal["giou", "diou", "iou"] = Field("giou", description="form of the loss on overlap")
+    loss_salience: float = Field(3.0, ge=0, description="weight of the salience loss")
+    loss_quality: float = Field(4.0, ge=0, description="weight of the loss on expected tIoU")
+    loss_segmentation: float = Field(1.0, ge=0, description="weight of the loss on the classes of snippets")
+    cost_class: float = Field(2.0, ge=0, description="weight of the focal cost in matching")
+    cost_l1: float = Field(5.0, ge=0, description="weight of the L1 cost in matching")
+    cost_giou: float = Field(2.0, ge=0, description="weight of the overlap cost in matching")
+
+    ignore_unseen: Literal["nowhere", "negatives", "everywhere"] = Field(
+        "negatives", description="where what is annotated, but no seen class, is not called background"
+    )
+    episodes: float = Field(0.0, ge=0, lt=1, description="share of the seen classes that every batch hides")
+    validation: float = Field(0.0, ge=0, lt=1, description="share of the training videos held out, seen classes only")
+    select: Literal["last", "validation"] = Field("last", description="epoch that is kept: the last, or the best there")
+    curves: bool = Field(False, description="seen and unseen classes after every epoch, only to look at")
+    compile: bool = Field(False, description="compile the network before training")
+    deterministic: bool = Field(False, description="deterministic algorithms only, slower on CUDA")
+    tensorboard: bool = Field(False, description="write the history as TensorBoard logs too")
+    filter_threshold: float = Field(0.0, ge=0, lt=1, description="score below which a proposal is dropped")
+    agreement: float = Field(
+        0.0, ge=0, le=1, description="share of CLIP's own groups of snippets in a proposal's score, by their overlap"
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Params":
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width must be a multiple of twice heads ({2 * self.heads}), got width={self.width}")
-        if self.rescale and self.window:
-            raise ValueError(f"rescale={self.rescale} resamples whole videos: it needs window=0, got {self.window}")
-        if self.rescale and self.inference_window:
-            raise ValueError(
-                f"rescale={self.rescale} resamples whole videos: it needs test_window=-1 or 0, got {self.test_window}"
-            )
-        if self.pooling == "ordered" and (self.text, self.lead) != ("subactions", "none"):
-            raise ValueError(f"pooling=ordered needs text=subactions and lead=none, got {self.text} and {self.lead}")
-        if self.lead != "none" and self.text != "subactions":
-            raise ValueError(f"lead={self.lead} stands before subactions: it needs text=subactions, got {self.text}")
-        if self.similarity == "dot" and self.logit_scale != "none":
-            raise ValueError(f"similarity=dot needs logit_scale=none: {self.logit_scale} is a factor on cosines")
-        if self.target == "none" and (self.split or self.fuse_text or self.segmentation != "none"):
-            raise ValueError("target='none' knows no text: it needs split=0, fuse_text=false and segmentation='none'")
-        if self.select == "validation" and not self.validation:
-            raise ValueError("select='validation' needs videos held out: give validation a share above 0, got 0")
-        return self
-
-    @model_validator(mode="after")
-    def _names_fit_what_queries_learn(self) -> "Params":
-        if self.proposed_by != "detector" and self.target != "foreground":
-            raise ValueError(
-                f"proposed_by={self.proposed_by} is named by CLIP alone: it needs target=foreground, got {self.target}"
-            )
+        for need in CONFLICTS:
+            if not need.holds(self):
+                raise ValueError(need.refusal(need.names, self))
         return self
 
     @property
@@ -169,8 +248,3 @@ class Params(NamingSwitches, DetectorSwitches, Vocabulary):
     def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """What the data set asks for."""
         return RECIPES.get(str(given.get("dataset", cls.model_fields["dataset"].default)), {})
-
-
-def allowed(name: str) -> str:
-    """What a parameter may be, in words."""
-    return vocabulary.allowed(name, Params)

@@ -15,8 +15,7 @@ from tadlib.data import fingerprints
 from tadlib.data.datasets import TEXT_LAYOUTS
 from tadlib.files import digest
 from tadlib.workbook import imported_code, runs
-from tadlib.workbook.params import Params
-from tadlib.workbook.switches import NamingSwitches
+from tadlib.workbook.params import NamingParams, Params
 
 STAGES = ("prepare", "train", "classify", "evaluate")
 GOES_ON_WITH = {"prepare": (), "train": (), "classify": ("train",), "evaluate": ("train", "classify")}
@@ -26,7 +25,7 @@ DATA = frozenset(
     "features text_features missing".split()
 )
 WORDING = frozenset({"text", "descriptions", "lead"})
-NAMING = frozenset(NamingSwitches.model_fields)
+NAMING = frozenset(NamingParams.model_fields)
 MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "evaluate_on", "run_dir"}

@@ -2,12 +2,14 @@
 
 import difflib
 import html
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from os import PathLike
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
 from tadlib.data.checks import nearest
 from tadlib.workbook import cells
@@ -16,16 +18,17 @@ IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, 
 
 
 class Need(NamedTuple):
-    """What some parameters need of the others to have an effect."""
+    """What some parameters need of the others."""
 
     names: str  # the parameters, parted by blanks
-    why: str  # the rest of the sentence that begins with one of them and its value; {p} are the parameters in force
+    says: str  # the rest of the sentence that begins with one of them and its value
     holds: Callable[[Any], object]  # whether the parameters in force have what is needed
 
     def refusal(self, name: str, params: "Vocabulary") -> str:
-        """Why a value has no effect with the others."""
-        value = getattr(params, name)
-        return f"{name}={str(value).lower() if isinstance(value, bool) else value} {self.why.format(p=params)}"
+        """One sentence: the parameter and its value, what it needs, and the values of the parameters named there."""
+        others = [word for word in dict.fromkeys(re.findall(r"\w+", self.says)) if word in type(params).model_fields]
+        had, *got = (f"{each}={str(getattr(params, each)).lower()}" for each in (name, *others))
+        return f"{had} {self.says}" + (f", got {', '.join(got)}" if got else "")
 
 
 class Vocabulary(BaseModel):
@@ -33,7 +36,18 @@ class Vocabulary(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     writes_to: ClassVar[str] = "run_dir"  # the parameter that names the folder of what is written
-    effects: ClassVar[tuple[Need, ...]] = ()  # what is refused because nothing can come of it
+    effects: ClassVar[tuple[Need, ...]] = ()  # a value given in vain is refused
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _typed_as_meant(cls, value: Any, info: Any) -> Any:
+        """Papermill hands over a folder called 007 as the number 7, and with `-r split 50` the number as text."""
+        kind = cls.model_fields[info.field_name].annotation
+        if kind is str and isinstance(value, int | PathLike) and not isinstance(value, bool):
+            return str(value)
+        if isinstance(value, str) and value.isdecimal() and int(value) in typing.get_args(kind):
+            return int(value)
+        return value
 
     @classmethod
     def free_text(cls) -> frozenset[str]:

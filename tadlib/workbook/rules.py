@@ -1,0 +1,282 @@
+"""Which parameters contradict each other, and what a parameter needs of the others to have an effect.
+
+A contradiction is always refused; a value without effect is refused where it was given. A condition is kept on the side
+of what does have an effect: weights of 0 and 1 are the ends of a sweep, and what depends on the data is not known here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from tadlib.workbook.vocabulary import Need
+
+PAIRS = ("contrastive", "grounding")  # losses on pairs of segments and texts
+# fewest bins of which a pooling makes anything but the mean
+BINS = {"sparse": 8, "slow_fast": 8, "mean": 1, "centre_snippet": 1, "matching_learned": 1, "ordered": 1}
+
+
+def _in_steps(p: Any) -> bool:
+    return p.text == "subactions"
+
+
+def _clip_names_segments(p: Any) -> bool:
+    """Whether CLIP has a say in the names of proposals."""
+    return p.target == "foreground" or (p.ensemble != "none" and p.ensemble_weight > 0) or p.reject == "proposal"
+
+
+def _clip_names_videos(p: Any) -> bool:
+    """Whether CLIP is asked about whole videos."""
+    return p.reject == "video" or p.keep == "class_video"
+
+
+def _reranks(p: Any) -> bool:
+    return p.rerank > 0 and p.fusion != "clip"
+
+
+def _uses_class_texts(p: Any) -> bool:
+    """Whether texts of classes, as they are learned, name anything."""
+    return _clip_names_segments(p) or _clip_names_videos(p) or _reranks(p)
+
+
+def _reads_text(p: Any) -> bool:
+    """Whether anything reads `text`."""
+    return _uses_class_texts(p) or p.fuse_text or p.segmentation != "none" or p.agreement > 0
+
+
+def _trains_texts(p: Any) -> bool:
+    return p.text_head != "none" or p.context > 0
+
+
+def _trains_segments(p: Any) -> bool:
+    return p.head != "none" or p.background == "learned" or p.pooling == "matching_learned"
+
+
+def _trains_naming(p: Any) -> bool:
+    """Whether anything is trained on named segments or snippets."""
+    return _trains_texts(p) or _trains_segments(p)
+
+
+def _uses_trained_naming(p: Any) -> bool:
+    """Whether what is trained to name is asked for anything."""
+    return _clip_names_segments(p) or _reranks(p) or (_clip_names_videos(p) and _trains_texts(p))
+
+
+def _uses_confidence(p: Any) -> bool:
+    """Whether a factor on all logits changes more than how sure CLIP is."""
+    mixed = p.ensemble != "none" or p.transfer != "none" or p.proposed_by != "detector"
+    return mixed or p.fusion != "detector" or p.pooling.startswith("matching") or p.pooling == "text_attention"
+
+
+def _counts_texts(p: Any) -> bool:
+    """Whether it matters how many texts a class has, even if one vector stands for all."""
+    steps = p.pooling == "ordered" or p.text_head != "none" or p.head_loss == "grounding"
+    return steps or p.fuse_text or p.segmentation != "none" or p.target == "description"
+
+
+def _compares_bins(p: Any) -> bool:
+    """Whether similarity before pooling is another than after it."""
+    single = p.pooling in ("centre_bin", "centre_snippet", "text_attention", "ordered")
+    linear = p.similarity == "dot" and p.pooling not in ("max", "multi_rate") and p.transfer != "conse"
+    return p.roi_bins > 1 and not (single or linear or p.pooling.startswith("matching"))
+
+
+CONFLICTS = (
+    Need("width", "must be a multiple of twice heads", lambda p: p.width % (2 * p.heads) == 0),
+    Need("rescale", "resamples whole videos: it needs window=0", lambda p: not (p.rescale and p.window)),
+    Need(
+        "rescale",
+        "resamples whole videos: it needs test_window=-1 or 0",
+        lambda p: not (p.rescale and p.inference_window),
+    ),
+    Need(
+        "refine_join",
+        "leaves no residual of the self-attention: it needs refine_residual=false",
+        lambda p: p.refine_join == "sum" or not p.refine_residual,
+    ),
+    Need(
+        "target",
+        "knows no class texts: it needs split=0, fuse_text=false and segmentation=none",
+        lambda p: p.target != "none" or not (p.split or p.fuse_text or p.segmentation != "none"),
+    ),
+    Need("select", "needs videos held out: validation > 0", lambda p: p.select == "last" or p.validation),
+    Need(
+        "proposed_by",
+        "is named by CLIP alone: it needs target=foreground",
+        lambda p: p.proposed_by == "detector" or p.target == "foreground",
+    ),
+    Need(
+        "pooling",
+        "needs text=subactions, lead=none and another background than learned",
+        lambda p: p.pooling != "ordered" or ((p.text, p.lead) == ("subactions", "none") and p.background != "learned"),
+    ),
+    Need(
+        "pooling",
+        "compares cosines: it needs similarity=cosine",
+        lambda p: not p.pooling.startswith("matching") or p.similarity == "cosine",
+    ),
+    Need("lead", "stands before subactions: it needs text=subactions", lambda p: p.lead == "none" or _in_steps(p)),
+    Need(
+        "similarity",
+        "needs logit_scale=none, as a scale is a factor on cosines",
+        lambda p: p.similarity == "cosine" or p.logit_scale == "none",
+    ),
+    Need(
+        "transfer",
+        "knows classes alone: it needs another pooling than ordered and another background than learned",
+        lambda p: p.transfer == "none" or (p.pooling != "ordered" and p.background != "learned"),
+    ),
+    Need(
+        "text_head",
+        "asks with class names: it needs lead=name or prompt",
+        lambda p: p.text_head != "cross" or p.lead != "none",
+    ),
+    Need(
+        "head_loss",
+        "needs something to train: head, text_head or context",
+        lambda p: p.head_loss not in PAIRS or p.head != "none" or _trains_texts(p),
+    ),
+    Need(
+        "hard_negatives",
+        "needs head_loss=contrastive or grounding",
+        lambda p: p.hard_negatives == "none" or p.head_loss in PAIRS,
+    ),
+    Need(
+        "hard_negatives",
+        "lie beside segments: it needs head_on=segments",
+        lambda p: p.hard_negatives not in ("region", "all") or p.head_on == "segments",
+    ),
+    Need(
+        "hard_negatives",
+        "needs steps in an order and what reads it: text=subactions and text_head=composition or conv",
+        lambda p: p.hard_negatives not in ("order", "all") or (_in_steps(p) and p.text_head in ("conv", "composition")),
+    ),
+    Need(
+        "rerank",
+        "tells proposals from hard negatives: it needs hard_negatives=order, region or all",
+        lambda p: not p.rerank or p.hard_negatives != "none",
+    ),
+)
+
+CLIP = "target=foreground, ensemble or reject=proposal"
+ASKED = "target=foreground, ensemble, reject, keep=class_video or rerank"
+TRAINED = "head, text_head, context, background=learned or pooling=matching_learned"
+
+
+def _effect(names: str, needs: str, holds: Callable[[Any], object]) -> Need:
+    return Need(names, f"has no effect: it needs {needs}", holds)
+
+
+EFFECTS = (
+    # data and windows
+    _effect("split_id candidates", "split=75 or 50", lambda p: p.split),
+    _effect(
+        "ignore_unseen", "split=75 or 50", lambda p: p.split or p.ignore_unseen == "nowhere"
+    ),  # ambiguous moments too
+    _effect("world_seed", "features=simulate", lambda p: p.features == "simulate"),
+    _effect(
+        "encoder pretrained text_features frames_per_snippet missing",
+        "features=auto or a folder",
+        lambda p: p.features != "simulate",
+    ),
+    _effect("stride", "snippets=0", lambda p: not p.snippets),
+    _effect("overlap jitter negatives", "window > 0", lambda p: p.window),
+    _effect("test_overlap", "windows in the test, by window or test_window > 0", lambda p: p.inference_window),
+    # the detector and its training
+    _effect("refine_layers refine_residual refine_join", "refine=attention, mean or max", lambda p: p.refine != "none"),
+    _effect("lr_backbone", "conv_layers > 0", lambda p: p.conv_layers),
+    _effect("aux_loss", "decoder_layers > 1 or refine", lambda p: p.decoder_layers > 1 or p.refine != "none"),
+    _effect("overlap_loss", "loss_giou > 0", lambda p: p.loss_giou),
+    _effect("loss_salience", "salience=bce, ce or mask", lambda p: p.salience != "none"),
+    _effect("salience", "loss_salience > 0", lambda p: p.loss_salience),
+    _effect("loss_quality", "quality=true", lambda p: p.quality),
+    _effect("loss_segmentation segmentation_temperature", "segmentation=memory", lambda p: p.segmentation != "none"),
+    _effect("segmentation segmentation_temperature", "loss_segmentation > 0", lambda p: p.loss_segmentation),
+    _effect("select", "epochs > 1", lambda p: p.epochs > 1),
+    # proposals
+    _effect("nms_tiou", "nms=hard or soft", lambda p: p.nms != "none"),
+    _effect("nms_per", "nms=hard or soft, or top_k < queries", lambda p: p.nms != "none" or p.top_k < p.queries),
+    # whether CLIP is asked
+    _effect(
+        "pooling",
+        CLIP,
+        lambda p: (
+            _clip_names_segments(p) or (p.pooling.startswith("matching") and _trains_texts(p) and _uses_class_texts(p))
+        ),
+    ),
+    _effect("similarity_at extend contrast", CLIP, _clip_names_segments),
+    _effect("transfer", ASKED, lambda p: _clip_names_segments(p) or _clip_names_videos(p)),
+    _effect("text_head context", ASKED, _uses_class_texts),
+    _effect("head background", ASKED, _uses_trained_naming),
+    _effect("text lead", f"{ASKED}, or agreement, fuse_text or segmentation", _reads_text),
+    _effect(
+        "descriptions",
+        "target=description, or text=description or subactions where CLIP is asked",
+        lambda p: p.target == "description" or (p.text in ("description", "subactions") and _reads_text(p)),
+    ),
+    _effect(
+        "text lead descriptions",
+        "an encoder instead of the vectors of text_features",
+        lambda p: not p.text_features or _counts_texts(p),
+    ),
+    _effect(
+        "ensemble",
+        f"a second opinion, by another target than foreground, transfer, {TRAINED} or mask",
+        lambda p: p.target != "foreground" or _trains_naming(p) or p.pooling == "mask" or p.transfer != "none",
+    ),
+    # what CLIP reads of a segment
+    _effect(
+        "pooling",
+        "roi_bins > 1, of sparse and slow_fast >= 8",
+        lambda p: p.roi_bins >= BINS.get(p.pooling, 2),
+    ),
+    _effect(
+        "roi_bins",
+        f"{CLIP}, and another pooling than centre_snippet",
+        lambda p: (
+            (_clip_names_segments(p) and (p.pooling != "centre_snippet" or p.contrast > 0))
+            or _reranks(p)
+            or (_trains_naming(p) and _uses_trained_naming(p) and p.head_on == "segments")
+        ),
+    ),
+    _effect("similarity_at", "roi_bins > 1, similarity=cosine or pooling=max, and a pooling of bins", _compares_bins),
+    _effect(
+        "extend",
+        "roi_bins > 1 and another pooling than centre_snippet, or contrast",
+        lambda p: p.contrast > 0 or (p.roi_bins > 1 and p.pooling != "centre_snippet"),
+    ),
+    # training of names
+    _effect("head_loss head_on head_episodes background", TRAINED, _trains_naming),
+    _effect("head_epochs", f"{TRAINED} or mask", lambda p: _trains_naming(p) or p.pooling == "mask"),
+    _effect(
+        "head_lr",
+        "head, background=learned or pooling=matching_learned or mask",
+        lambda p: _trains_segments(p) or p.pooling == "mask",
+    ),
+    _effect("text_lr", "text_head or context", _trains_texts),
+    _effect(
+        "head_residual",
+        "another head than adapter, or text_head",
+        lambda p: p.head not in ("none", "adapter") or p.text_head != "none",
+    ),
+    _effect("context_at", "context > 1", lambda p: p.context > 1),
+    _effect(
+        "head_loss head_on head_episodes head_epochs head_lr text_lr head_residual hard_negatives",
+        ASKED,
+        _uses_trained_naming,
+    ),
+    # scores
+    _effect("fusion_weight", "fusion=arithmetic or geometric", lambda p: p.fusion in ("arithmetic", "geometric")),
+    _effect("ensemble_weight", "ensemble=arithmetic or geometric", lambda p: p.ensemble != "none"),
+    _effect("rerank", "another fusion than clip", lambda p: p.fusion != "clip"),
+    _effect(
+        "probability",
+        "another fusion than detector, or proposed_by=snippets or both",
+        lambda p: p.fusion != "detector" or p.proposed_by != "detector",
+    ),
+    _effect("temperature", "another fusion than detector", _uses_confidence),
+    _effect(
+        "logit_scale",
+        "another fusion than detector",
+        lambda p: _uses_confidence(p) or _trains_naming(p) or p.similarity == "dot",
+    ),
+    _effect("reject_below", "reject=proposal or video", lambda p: p.reject != "none"),
+)
