@@ -188,7 +188,7 @@ def test_a_base_gives_what_the_question_leaves_open_and_not_its_own_sweep(tmp_pa
     "text, message",
     [
         ("epoch: 3\n", r"small\.yaml: unknown parameter 'epoch'; did you mean 'epochs'"),
-        ("width: 100\n", r"e\.yaml with --base .*small\.yaml: width must be a multiple"),
+        ("width: 100\n", r"e\.yaml with --base .*small\.yaml: width=100 must be a multiple"),
     ],
 )
 def test_a_mistake_in_a_base_names_it(text, message, tmp_path):
