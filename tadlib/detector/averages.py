@@ -1,4 +1,4 @@
-"""The average of a model's parameters over the steps of its training."""
+"""Exponential moving average (EMA) of a model's parameters during training."""
 
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -13,10 +13,10 @@ class Average:
         self.shadow = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     def update(self, model: torch.nn.Module, step: int) -> None:
-        """Move towards the model; early averages forget faster, so that the start leaves no trace."""
+        """Move the average towards the model; decay is lower in early steps, so that initial weights fade."""
         average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))
-        average(list(self.shadow.values()), list(model.state_dict().values()), None)  # all at once: few launches
+        average(list(self.shadow.values()), list(model.state_dict().values()), None)  # one call: few kernel launches
 
     def store(self, model: torch.nn.Module) -> None:
-        """Give the model its averaged parameters."""
+        """Copy the averaged parameters into the model."""
         model.load_state_dict(self.shadow)

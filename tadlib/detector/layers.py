@@ -1,4 +1,4 @@
-"""What the detector is built of: positions, attention, feed-forward nets, noise and convolutions on snippets."""
+"""Layers of the detector: position embeddings, attention, feed-forward networks, feature noise and convolutions."""
 
 import math
 
@@ -7,29 +7,29 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Fastest sine of a window, and how much slower the slowest is; the same for every window, so that neighbours are told
-# apart less well in a longer one: a cosine of .54 among 64 snippets, .69 among 128, .99 among 1,000 of a whole video.
+# Frequency of the fastest sine (cycles a window), and its ratio to the slowest. Both are the same for every window, so
+# neighbours are harder to distinguish in longer ones: cosine .54 for 64 snippets, .69 for 128, .99 for 1,000.
 CYCLES, TEMPERATURE = 64, 200.0
-SHORT = 1024  # snippets up to which the matrix of attention weights may be stored
+MAX_STORED = 1024  # largest number of snippets for which the matrix of attention weights is stored
 
 
 def sine_embedding(
     position: Float[Tensor, "*b"], width: int, cycles: int = CYCLES, temperature: float = TEMPERATURE
 ) -> Float[Tensor, "*b width"]:
-    """Sines and cosines, interleaved, of positions in [0, 1]: `cycles` down to `cycles / temperature` over a window."""
+    """Interleaved sines and cosines of positions in [0, 1], from `cycles` down to `cycles / temperature` a window."""
     pair = torch.arange(width, device=position.device) // 2
     angle = position[..., None] * 2 * math.pi * cycles / temperature ** (2 * pair / width)
     return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)
 
 
 def place_in_window(padding: Bool[Tensor, "b t"], within: float = 0.5) -> Float[Tensor, "b t"]:
-    """The middle (`within` 1: the end) of each snippet as a fraction of the valid part of its window."""
+    """Middle (`within` 1: end) of each snippet as a fraction of the valid part of its window."""
     valid = ~padding
     return (valid.cumsum(1) - (1 - within)).clamp(min=0) / valid.sum(1, keepdim=True).clamp(min=1)
 
 
 def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers with ReLU in between."""
+    """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
     for before, after in zip(widths, widths[1:], strict=False):
         layers += [nn.Linear(before, after), nn.ReLU()]
@@ -37,10 +37,9 @@ def mlp(*widths: int) -> nn.Sequential:
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose queries, keys and values come already projected.
+    """Multi-head attention over queries, keys and values that are already projected.
 
-    Attention weights are dropped where the published system is asked for, and not by default: drawing that many random
-    numbers costs a third of a step on a CPU.
+    Dropout of attention weights is off by default: drawing that many random numbers costs a third of a step on a CPU.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
@@ -58,21 +57,21 @@ class Attention(nn.Module):
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         attend = None if padding is None else ~padding[:, None, None]
         dropped = self.dropout if self.training else 0.0
-        plain = query.device.type == "cpu" and value.dtype == torch.bfloat16 and key.shape[2] <= SHORT
-        if plain and not dropped:
-            mixed = _two_products(query, key, value, attend)
+        stored = query.device.type == "cpu" and value.dtype == torch.bfloat16 and key.shape[2] <= MAX_STORED
+        if stored and not dropped:
+            mixed = _matmul_attention(query, key, value, attend)
         else:
             mixed = functional.scaled_dot_product_attention(query, key, value, attend, dropped)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-def _two_products(
+def _matmul_attention(
     query: Float[Tensor, "b h q dk"],
     key: Float[Tensor, "b h t dk"],
     value: Float[Tensor, "b h t d"],
     attend: Bool[Tensor, "b 1 1 t"] | None,
 ) -> Float[Tensor, "b h q d"]:
-    """Attention as two products with a softmax in between: in bfloat16 on a CPU faster than the fused kernel."""
+    """Attention as two matrix products and a softmax, which is faster than the fused kernel in bfloat16 on a CPU."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if attend is not None:
         scores = scores.masked_fill(~attend, -torch.inf)
@@ -80,7 +79,7 @@ def _two_products(
 
 
 class FeedForward(nn.Module):
-    """Two linear layers, four times as wide in between, with residual and norm; `inside` is dropout between the two."""
+    """Two linear layers with a hidden width of 4 times `width`, residual and norm; `inside` is the hidden dropout."""
 
     def __init__(self, width: int, dropout: float, inside: float = 0.0) -> None:
         super().__init__()
@@ -95,10 +94,10 @@ class FeedForward(nn.Module):
 
 
 class FeatureNoise(nn.Module):
-    """Features disturbed in training only, in standard deviations of a feature: 1 where snippets are normalised.
+    """Gaussian noise on features in training, in standard deviations of a feature (1 for normalised snippets).
 
-    `noise` is drawn for every snippet, `shift` once for a whole window: what stays the same all through a window, the
-    scene and with it the class, is then no longer a way to know an action by heart.
+    `noise` is drawn for every snippet, `shift` once a window. The shift keeps the detector from memorising an action by
+    what is constant in a window, such as the scene.
     """
 
     def __init__(self, noise: float, shift: float, normalised: bool = True) -> None:
@@ -117,7 +116,7 @@ class FeatureNoise(nn.Module):
 
 
 class LocalConvolutions(nn.Module):
-    """Convolutions over neighbouring snippets before the encoder, blind to padding."""
+    """Convolutions over neighbouring snippets before the encoder; padding is treated as zero."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
@@ -132,7 +131,7 @@ class LocalConvolutions(nn.Module):
 
 
 class Sines(nn.Module):
-    """Positions in [0, 1] as fixed sines."""
+    """Fixed sine embedding of positions in [0, 1]."""
 
     def __init__(self, width: int, cycles: int = CYCLES, temperature: float = TEMPERATURE) -> None:
         super().__init__()
@@ -143,7 +142,7 @@ class Sines(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention over snippets and a feed-forward net, each followed by a norm (post-norm, as in DETR)."""
+    """Self-attention over snippets and a feed-forward network, each followed by a norm (post-norm, as in DETR)."""
 
     def __init__(self, width: int, heads: int, dropout: float, inner_dropout: float = 0.0) -> None:
         super().__init__()
@@ -163,7 +162,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention among queries, conditional cross-attention to the snippets, feed-forward."""
+    """Self-attention among queries, conditional cross-attention to the snippets, feed-forward network."""
 
     def __init__(self, width: int, heads: int, dropout: float, inner_dropout: float = 0.0) -> None:
         super().__init__()
@@ -202,7 +201,7 @@ class DecoderLayer(nn.Module):
     def self_projections(
         self, x: Float[Tensor, "b q d"], query_embedding: Float[Tensor, "q d"]
     ) -> tuple[Float[Tensor, "b q d"], Float[Tensor, "b q d"]]:
-        """Queries and keys of self-attention."""
+        """Return queries and keys of self-attention."""
         return self.self_query_key(x + query_embedding).chunk(2, dim=-1)
 
     def cross_projections(
@@ -212,20 +211,20 @@ class DecoderLayer(nn.Module):
         memory: Float[Tensor, "b t d"],
         place: Float[Tensor, "#b t d"],
     ) -> tuple[Float[Tensor, "b q d"], Float[Tensor, "b t d"]]:
-        """The content of queries and keys in cross-attention."""
+        """Return the content part of queries and keys in cross-attention."""
         return self.query(x), self.key(memory)
 
     def _with_position(self, content: Float[Tensor, "b n d"], place: Float[Tensor, "#b n d"]) -> Float[Tensor, "b n e"]:
-        """Content and position side by side within each head, so that their products add."""
+        """Concatenate content and position within each head, so that their dot products add."""
         parts = (each.unflatten(-1, (self.heads, -1)) for each in (content, place.expand_as(content)))
         return torch.cat(list(parts), dim=-1).flatten(-2)
 
 
 class LearnedQueries(nn.Module):
-    """Learned queries, each with a reference centre of its own.
+    """Learned queries, each with its own reference centre.
 
-    With `spread` the centres start evenly over the window and are learned beyond what the query says; else they start
-    in the middle.
+    With `spread` the centres start evenly spaced over the window and have learned offsets of their own; otherwise they
+    start in the middle.
     """
 
     def __init__(self, number: int, width: int, spread: bool = True) -> None:
@@ -237,18 +236,18 @@ class LearnedQueries(nn.Module):
 
     @property
     def own(self) -> tuple[nn.Parameter, ...]:
-        """The parameters that start as they were made."""
+        """Parameters that keep their own initialisation."""
         return self.embedding, self.places
 
     def start(self) -> None:
-        """At first a query stands where its place is."""
+        """Initialise the centre network to zero, so that each query starts at its reference centre."""
         nn.init.zeros_(self.centre[-1].weight)
         nn.init.zeros_(self.centre[-1].bias)
 
     def references(self) -> Float[Tensor, "q 1"]:
-        """Logits of the reference centres."""
+        """Return the logits of the reference centres."""
         return self.places + self.centre(self.embedding)
 
     def forward(self, sine: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
-        """The queries, given their embedded reference centres."""
+        """Return the query embeddings; `sine` is the embedding of their reference centres."""
         return self.embedding

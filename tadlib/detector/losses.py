@@ -14,16 +14,16 @@ from tadlib.detector.matching import Cost, detection_cost, match
 from tadlib.detector.targets import best_tiou, focal_terms, ignored, number_of_actions
 from tadlib.segments import diou, giou, tiou, to_segments
 
-COSINE_SCALE = 20.0  # sharpness of the cosine between a query's embedding and class texts; sigmoids follow
+COSINE_SCALE = 20.0  # scale of the cosine between query embeddings and class texts, before the sigmoid
 OVERLAPS = {"giou": giou, "diou": diou, "iou": tiou}
-IGNORED_TIOU = 0.5  # from which on a query is taken to have found an action that is to be ignored
+IGNORED_TIOU = 0.5  # unmatched queries with at least this tIoU with an ignored action are left out of the focal loss
 
 
 def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[Tensor, "b q n"]:
-    """Class logits of every query: its actionness alone, or one for each class of a detector that classifies with text.
+    """Class logits of every query: its actionness alone, or one logit a class if the detector has an embedding head.
 
-    The text detector's logit is the query's actionness logit plus a scaled cosine: a class must fit and be there. All
-    of it is in full precision, whatever the network answered in. Raises ValueError for such a detector without texts.
+    With an embedding head the logit is the actionness logit plus a scaled cosine with the class text. Computed in full
+    precision. Raises ValueError for an embedding head without texts.
     """
     actionness_logits = outputs.actionness_logits.float()[..., None]
     if outputs.embeddings is None:
@@ -35,12 +35,12 @@ def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[
 
 
 class DetectionLoss:
-    """The loss of a batch: every action matched to one query, its segment and score compared.
+    """Set-prediction loss of a batch: each action is matched to one query, then scores and segments are compared.
 
     `loss_class`, `loss_l1` and `loss_giou` weigh the focal loss, L1 and overlap (`overlap_loss`: giou, diou or iou);
-    `cost_class`, `cost_l1` and `cost_giou` the same parts of what a pair costs in matching. `cost` is another function
-    in place of `detection_cost`, called without these weights. With `aux_loss` every decoder layer is compared. The
-    terms of `additions` are added.
+    `cost_class`, `cost_l1` and `cost_giou` weigh the same parts of the matching cost. `cost` replaces `detection_cost`
+    and is called without these weights. With `aux_loss` every decoder layer has a loss. The terms of `additions` are
+    added.
     """
 
     pair_cost = staticmethod(detection_cost)
@@ -65,13 +65,13 @@ class DetectionLoss:
         self.cost = cost or partial(self.pair_cost, **weights)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The terms by name, `loss`, which is their weighted sum, and `matched_tiou`, only to look at.
+        """Return the terms by name, their weighted sum `loss`, and `matched_tiou` for monitoring.
 
-        Every term is divided by the number of actions, those of all batches of its optimiser step (`Batch.step`). With
-        earlier layers it is the mean over layers, which are matched and compared as if they were windows of one batch.
+        Every term is divided by the number of actions in all batches of its optimiser step (`Batch.step`). With
+        `aux_loss` a term is the mean over decoder layers, which are matched as if they were windows of one batch.
         """
         share = batch.share(number_of_actions)
-        terms = {name: share * value for name, value in self._of_queries(outputs, batch).items()}
+        terms = {name: share * value for name, value in self._query_terms(outputs, batch).items()}
         parts = [weight * terms[name] for name, weight in self.weights.items()]
         for addition in self.additions:
             for name, (value, weight, share) in addition.losses(outputs, batch).items():
@@ -80,11 +80,11 @@ class DetectionLoss:
         return {name: term.detach() for name, term in terms.items()} | {"loss": sum(parts)}
 
     def overlap(self, found: Float[Tensor, "n 2"], true: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-        """How well segments (start, end) overlap the actions they are matched to."""
+        """Overlap of segments (start, end) with the actions they are matched to."""
         return OVERLAPS[self.overlap_loss](found, true)
 
-    def _of_queries(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The terms of all layers, per action. L1 sees unclamped segments, so that what lies outside has a gradient."""
+    def _query_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Terms of all layers, per action. L1 uses unclamped segments, so that those outside have a gradient."""
         layers = [outputs, *(outputs.earlier if self.aux_loss else ())]
         answered_cw = torch.cat([layer.segments_cw for layer in layers])
         logits = torch.cat([class_logits(layer, batch.texts) for layer in layers])
@@ -101,7 +101,7 @@ class DetectionLoss:
         wanted[window_ix, query_ix, labels_ix] = 1.0
         found_cw = answered_cw[window_ix, query_ix]
         found, true = to_segments(found_cw), to_segments(segments_cw)
-        kept = _kept(answered_cw, wanted, targets)
+        kept = _in_focal_loss(answered_cw, wanted, targets)
         if kept is not None:
             logits, wanted = logits[kept], wanted[kept]
         sums = {
@@ -114,10 +114,10 @@ class DetectionLoss:
         return {name: value / number for name, value in sums.items()}
 
 
-def _kept(
+def _in_focal_loss(
     segments_cw: Float[Tensor, "b q 2"], wanted: Float[Tensor, "b q k"], targets: list
 ) -> Bool[Tensor, "b q"] | None:
-    """Queries in the focal loss: all but unmatched ones that overlap an action to be ignored; None means all."""
+    """Queries in the focal loss: all but unmatched ones that overlap an ignored action; None means all."""
     if all(target.ignored_cw is None for target in targets):
         return None
     return (best_tiou(segments_cw, ignored(targets, segments_cw.device)) < IGNORED_TIOU) | (wanted > 0).any(-1)

@@ -1,4 +1,4 @@
-"""One-to-one assignment of queries to actions (Hungarian matching, as in DETR), window by window."""
+"""Hungarian matching of queries to actions, one to one and window by window, as in DETR."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,11 +13,11 @@ from tadlib.data.batches import Target
 from tadlib.detector.targets import ALPHA, GAMMA
 from tadlib.segments import giou, to_segments
 
-Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as `detection_cost`
+Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # same signature as `detection_cost`
 
 
 def focal_cost(logits: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """Focal classification cost of matching a query to an action: its focal loss as a positive less as a negative."""
+    """Focal classification cost of matching a query to an action: focal loss as a positive minus as a negative."""
     probability = logits.sigmoid()
     positive = ALPHA * (1 - probability) ** GAMMA * torch.nn.functional.softplus(-logits)
     negative = (1 - ALPHA) * probability**GAMMA * torch.nn.functional.softplus(logits)
@@ -35,9 +35,9 @@ def detection_cost(
     cost_giou: float = 2.0,
     measure: Callable[[Tensor, Tensor], Tensor] = giou,
 ) -> Float[Tensor, "b q n"]:
-    """What each pair of a query and an action of its window costs: focal, L1 and gIoU, weighted (Meng et al. 2021).
+    """Matching cost of each pair of query and action in a window: focal, L1 and gIoU, weighted (Meng et al. 2021).
 
-    `measure` is another overlap of segments (start, end) in place of gIoU.
+    `measure` replaces gIoU as the overlap of segments (start, end).
     """
     cost = cost_class * focal_cost(logits).gather(2, labels_ix[:, None].expand(-1, logits.shape[1], -1))
     cost += cost_l1 * (segments_cw[:, :, None] - wanted_cw[:, None]).abs().sum(-1)
@@ -51,10 +51,10 @@ def match(
     targets: Sequence[Target],
     cost: Cost = detection_cost,
 ) -> list[tuple[Int[Tensor, " n"], Int[Tensor, " n"]]]:
-    """For each window the matched queries and, in the same order, the targets they are matched to.
+    """Return the indices of matched queries and of their targets, for each window.
 
-    `cost` gets the targets of every window padded to the most of any, on the device of the outputs; costs travel to the
-    host once. Raises FloatingPointError for outputs that are not finite.
+    `cost` gets the targets of all windows padded to the same number, on the device of the outputs; costs are copied to
+    the host once. Raises FloatingPointError for outputs that are not finite.
     """
     most = max((len(target.labels_ix) for target in targets), default=0)
     if most == 0:

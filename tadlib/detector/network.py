@@ -1,18 +1,18 @@
-"""A one-dimensional Conditional DETR (Meng et al. 2021): learned queries look along a window of snippet features.
+"""A one-dimensional Conditional DETR (Meng et al. 2021): learned queries attend to a window of snippet features.
 
-What is unusual about it:
-- queries carry a reference centre; cross-attention scores are content plus position, the position being a sine
-  embedding of that centre scaled by what the query has found so far;
-- the sines are fast enough to tell neighbouring snippets apart: 64 cycles a window at most, where the image detector
-  has one; with one, 300 steps of training find half as much;
-- at the start every query looks where it stands: references are spread evenly, and the projections of positions on
-  both sides of cross-attention are the same, so that near places match; learning goes on from there;
-- positions are sines of the snippet's place in the *valid* part of the window, so padding has no influence at all;
-- one logit per query says "an action" (class-agnostic); with `embedding_dim` a query also has an embedding
-  that is compared with class texts;
-- every decoder layer has outputs, so that every layer can be trained.
+Differences from the image detector:
+- queries have a reference centre; cross-attention scores are content plus position, where the position is a sine
+  embedding of that centre, scaled by a function of the query's state;
+- the fastest sine has 64 cycles a window instead of one, which separates neighbouring snippets; with one cycle, 300
+  steps of training find half as many actions;
+- at initialisation every query attends to its own reference: references are evenly spaced, and both sides of
+  cross-attention project positions with the same weights;
+- positions are sines of the snippet's place in the *valid* part of the window, so padding has no influence;
+- each query has one class-agnostic logit, actionness; with `embedding_dim` it also has an embedding that is compared
+  with class texts;
+- every decoder layer has outputs, so that auxiliary losses are possible.
 
-Ideas join as `additions` (see `Addition`), or replace a part: where queries come from, how positions are embedded.
+Extensions are `additions` (see `Addition`) or replace a part: the queries or the position embedding.
 """
 
 import math
@@ -35,18 +35,18 @@ from tadlib.detector.layers import (
     place_in_window,
 )
 
-SHARPNESS = 2.0  # gain of the first projections of positions: how narrowly an untrained query looks
-PRIOR_PROBABILITY = 0.01  # of an action, by an untrained query, as focal loss needs it (Lin et al. 2017)
-WIDTH_LOGIT = -2.5  # an action fills about a twelfth of a window
-LOGIT_EPS = 1e-4  # segments this near to 0 or 1 are refined from there: a logit must be finite
+SHARPNESS = 2.0  # gain of the initial position projections: how narrowly an untrained query attends
+PRIOR_PROBABILITY = 0.01  # actionness of an untrained query, for focal loss (Lin et al. 2017)
+WIDTH_LOGIT = -2.5  # initial width: about a twelfth of a window
+LOGIT_EPS = 1e-4  # clamps segments before the logit in iterative refinement, so that it is finite
 
 
 class ConditionalDETR(nn.Module):
-    """Snippet features in, scored segments out.
+    """Conditional DETR for windows of snippet features: one scored segment for each query.
 
-    `feature_noise` and `feature_shift` are standard deviations of what training adds to the normalised features, drawn
-    for every snippet and once a window. `queries_from` makes the queries, of their number and width; `positions_from`
-    embeds places in [0, 1]; with `iterative` each decoder layer moves the segments of the one before (Deformable DETR,
+    `feature_noise` and `feature_shift` are standard deviations of the noise added to normalised features in training,
+    per snippet and per window. `queries_from` creates the queries from their number and width; `positions_from` embeds
+    positions in [0, 1]; with `iterative` each decoder layer refines the segments of the one before (Deformable DETR,
     Zhu et al. 2021). `dtype` is the precision of the forward pass (autocast).
     """
 
@@ -77,7 +77,7 @@ class ConditionalDETR(nn.Module):
         self.replaced = {"queries_from": queries_from, "positions_from": positions_from}
         self.channels, self.width, self.heads, self.iterative = channels, width, heads, iterative
         self.dtype, self._compiled = torch.float32, None
-        self.first_weights: dict[str, Tensor] = {}  # before any training, once there was one
+        self.first_weights: dict[str, Tensor] = {}  # state before the first training; empty until then
         self._build_input(channels, conv_layers, feature_noise, feature_shift)
         self._build_layers(encoder_layers, decoder_layers, dropout)
         self.queries = (queries_from or self._queries)(queries, width)
@@ -92,7 +92,7 @@ class ConditionalDETR(nn.Module):
         self._start()
 
     def add(self, addition: Addition) -> None:
-        """Add to a detector that is made already; its own weights stay as they are."""
+        """Add an extension to an existing detector; the detector's weights do not change."""
         addition.build(self.channels, self.width, self.heads)
         for parameter in addition.parameters():
             if parameter.dim() > 1:
@@ -116,7 +116,7 @@ class ConditionalDETR(nn.Module):
     _positions: Callable[[int], nn.Module] = staticmethod(Sines)
 
     def _start(self) -> None:
-        """First weights: every query attends around its reference and predicts a short segment there, and no action."""
+        """Initialise: each query attends around its reference, with a short segment and low actionness there."""
         kept = {id(parameter) for part in (self.queries.own, self.embed.parameters()) for parameter in part}
         for parameter in self.parameters():
             if parameter.dim() > 1 and id(parameter) not in kept:
@@ -140,12 +140,12 @@ class ConditionalDETR(nn.Module):
         padding: Bool[Tensor, "b t"],
         texts: Float[Tensor, "k e"] | None = None,
     ) -> Outputs:
-        """Predictions for windows of `features`; `padding` is True where there is no snippet.
+        """Return predictions for windows of `features`; `padding` is True where there is no snippet.
 
-        `texts`, of any classes in any order, are read only by additions. Raises ValueError for other shapes than
-        those the detector was made for.
+        `texts`, embeddings of any classes in any order, are read only by additions. Raises ValueError for shapes that
+        do not fit the detector.
         """
-        self._expect(features, padding, texts)
+        self._check_shapes(features, padding, texts)
         compute = self._compiled if self._compiled is not None and self.training else self.compute
         with torch.autocast(features.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return compute(features, padding, texts, padded=bool(padding.any()))
@@ -158,9 +158,9 @@ class ConditionalDETR(nn.Module):
         *,
         padded: bool,
     ) -> Outputs:
-        """The part of `forward` that can be compiled: `padded` is known, and no value of a tensor decides anything."""
+        """Compilable part of `forward`: `padded` is known beforehand, so control flow depends on no tensor value."""
         features = self.normalise(features)
-        attended = padding if padded else None  # attention without a mask is the faster one
+        attended = padding if padded else None  # attention is faster without a mask
         position = self._position(padding, attended).to(features.dtype)
         memory = self._encode(self.disturb(features), padding, position, attended, texts)
         layers = self._decode(memory, position, attended)
@@ -177,18 +177,18 @@ class ConditionalDETR(nn.Module):
         )
 
     def compile_training(self, *, replayed: bool = True, **options: object) -> None:
-        """Compile the forward pass of training, which is faster after some calls; `options` are `torch.compile`'s.
+        """Compile the forward pass of training; `options` are passed to `torch.compile`.
 
-        On CUDA the work is recorded and replayed, because launching it takes most of the time at these sizes; not so
-        where gradients are to be kept from one call to the next (`replayed` false), which a replay overwrites.
+        On CUDA the kernels are recorded as a CUDA graph, because launching them takes most of the time. Pass `replayed`
+        false where gradients accumulate over several calls: a replay overwrites them.
         """
         recorded = replayed and self.actionness.weight.is_cuda
         compute = torch.compile(self.compute, **({"mode": "reduce-overhead"} if recorded else {}) | options)
-        # the next replay overwrites what the last one gave
-        self._compiled = (lambda *given, **words: _copied(compute(*given, **words))) if recorded else compute
+        # the next replay overwrites what the last one gave  # the next replay overwrites the outputs of this one
+        self._compiled = (lambda *given, **words: _clone(compute(*given, **words))) if recorded else compute
 
     def saved(self) -> dict[str, Any]:
-        """How the network was made, and its weights, for a checkpoint; `restored` makes it again."""
+        """Return the constructor arguments and weights for a checkpoint; `restored` creates the network from them."""
         return {
             "class": type(self).__name__,
             "arguments": self.arguments,
@@ -197,7 +197,7 @@ class ConditionalDETR(nn.Module):
             "weights": self.state_dict(),
         }
 
-    def _expect(self, features: Tensor, padding: Tensor, texts: Tensor | None) -> None:
+    def _check_shapes(self, features: Tensor, padding: Tensor, texts: Tensor | None) -> None:
         if features.dim() != 3 or features.shape[-1] != self.channels or padding.shape != features.shape[:2]:
             raise ValueError(
                 f"features must be (windows, snippets, {self.channels}) with padding (windows, snippets), "
@@ -208,8 +208,8 @@ class ConditionalDETR(nn.Module):
             raise ValueError(f"texts must be (classes, {wide}), got {tuple(texts.shape)}: are they this encoder's?")
 
     def _position(self, padding: Bool[Tensor, "b t"], attended: Tensor | None) -> Float[Tensor, "#b t d"]:
-        """Embedded places of the snippets."""
-        # full windows share their positions; in full precision they do not, whose numbers are kept to the last bit
+        """Position embeddings of the snippets."""
+        # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit
         shared = attended is None and torch.is_autocast_enabled(padding.device.type)
         return self.embed(place_in_window(padding[:1] if shared else padding))
 
@@ -237,9 +237,9 @@ class ConditionalDETR(nn.Module):
         position: Float[Tensor, "#b t d"],
         attended: Bool[Tensor, "b t"] | None,
     ) -> list[tuple[Tensor, Tensor, Outputs]]:
-        """The queries of every decoder layer, the logits that its segments are offsets from, and its outputs."""
+        """Return for every decoder layer the queries, the logits its segments are offsets from, and the outputs."""
         base = self.queries.references()
-        if self.iterative:  # segments are refined from layer to layer, widths too
+        if self.iterative:  # centres and widths are refined from layer to layer
             base = torch.cat([base, torch.full_like(base, WIDTH_LOGIT)], dim=1)
         sine = self.embed(base[:, 0].sigmoid()).to(position.dtype)
         queries = self.queries(sine)
@@ -256,7 +256,7 @@ class ConditionalDETR(nn.Module):
         return layers
 
     def _predict(self, x: Float[Tensor, "b q d"], base: Float[Tensor, "*b q n"]) -> Outputs:
-        """Segments are offsets from `base`: logits of the centre, or of centre and width."""
+        """Predict segments as offsets from `base`: logits of the centre, or of centre and width."""
         known = base.shape[-1]
         offset = self.segment(x)
         segments_cw = torch.cat([offset[..., :known] + base, offset[..., known:]], dim=-1).sigmoid()
@@ -264,9 +264,9 @@ class ConditionalDETR(nn.Module):
 
 
 def restored(saved: Mapping[str, Any], classes: Mapping[str, type] = {}) -> ConditionalDETR:
-    """The network that `ConditionalDETR.saved` kept; `classes` are those of its additions and replaced parts, by name.
+    """Create the network from `ConditionalDETR.saved`; `classes` are its additions and replaced parts, by name.
 
-    Raises ValueError for a class that is not among them.
+    Raises ValueError for a class that is missing in `classes`.
     """
     known = {"ConditionalDETR": ConditionalDETR, **classes}
     names = [saved["class"], *saved["replaced"].values(), *(name for name, _ in saved["additions"])]
@@ -285,12 +285,12 @@ def restored(saved: Mapping[str, Any], classes: Mapping[str, type] = {}) -> Cond
     return model
 
 
-def _copied(part: Any) -> Any:
-    """Outputs whose tensors are their own."""
+def _clone(part: Any) -> Any:
+    """Copy the tensors of nested outputs."""
     if isinstance(part, Outputs):
-        return Outputs(*map(_copied, part))
+        return Outputs(*map(_clone, part))
     if isinstance(part, tuple):
-        return tuple(map(_copied, part))
+        return tuple(map(_clone, part))
     if isinstance(part, Mapping):
-        return {name: _copied(each) for name, each in part.items()}
+        return {name: _clone(each) for name, each in part.items()}
     return None if part is None else part.clone()

@@ -1,4 +1,4 @@
-"""Proposals from the detector's outputs: window fractions to seconds, NMS, the best of each video."""
+"""Proposals from the detector's outputs: conversion to seconds, NMS, and the top k of each video."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,16 +13,16 @@ from tadlib.detector.network import ConditionalDETR
 from tadlib.segments import nms as hard_nms
 from tadlib.segments import pairwise_tiou, soft_nms_of_groups, to_segments
 
-PRE_NMS_FACTOR = 10  # times as many as are kept go into NMS within classes
-MIN_AGREEMENT = 1e-3  # of proposals that no CLIP proposal overlaps: they keep their order
+PRE_NMS_FACTOR = 10  # with NMS per class, this many times `top_k` proposals are kept before it
+MIN_AGREEMENT = 1e-3  # support of proposals that no CLIP proposal overlaps, so that they keep their order
 
 
 class Proposals(NamedTuple):
     """Class-agnostic proposals of one video, best first."""
 
     segments: Float[Tensor, "n 2"]  # start, end; seconds
-    scores: Float[Tensor, " n"]  # that it is an action, a probability
-    embeddings: Float[Tensor, "n e"] | None = None  # of a detector that classifies with text
+    scores: Float[Tensor, " n"]  # probability of being an action
+    embeddings: Float[Tensor, "n e"] | None = None  # if the detector classifies with text
 
 
 class Predictions(NamedTuple):
@@ -40,8 +40,8 @@ def predict(
 ) -> Predictions:
     """Run the detector on all windows, on its own device and in its own precision.
 
-    Windows of similar length share a batch. `texts` are those of the classes that compete, for a detector that reads
-    them; raises ValueError where one that classifies with text gets none.
+    Windows of similar length share a batch. `texts` are embeddings of the candidate classes, for a detector that reads
+    them; raises ValueError if a detector that classifies with text gets none.
     """
     device = next(model.parameters()).device
     texts = None if texts is None else texts.to(device)
@@ -62,7 +62,7 @@ def predict(
 def propose(
     model: ConditionalDETR, windows: WindowSet, *, texts: Float[Tensor, "k e"] | None = None, **options: Any
 ) -> dict[str, Proposals]:
-    """Proposals of every video of the windows; `options` are those of `to_proposals`."""
+    """Return the proposals of every video in `windows`; `options` are those of `to_proposals`."""
     return to_proposals(predict(model, windows, texts=texts), windows, **options)
 
 
@@ -78,19 +78,18 @@ def to_proposals(
     clip_proposals: Mapping[str, Proposals] | None = None,
     agreement: float = 0.0,
 ) -> dict[str, Proposals]:
-    """Proposals of every video in seconds, clipped to the video, after one NMS over the whole video.
+    """Return the proposals of every video in seconds, clipped to the video, after one NMS over all of its windows.
 
-    `nms` is hard, soft or none; predictions below `filter_threshold` are dropped first. `top_k` proposals are kept for
-    each window of a video, the best of the whole video: one number for all videos would cut off those of the richest.
-    With `nms_per` class NMS waits until proposals have classes, and `PRE_NMS_FACTOR` times as many are kept. With
-    `clip_proposals` the score is mixed with the agreement with them (see `with_agreement`). Every prediction enters
-    exactly once, so no proposal can appear twice, whatever the overlap of the windows.
+    `nms` is hard, soft or none; predictions below `filter_threshold` are dropped first. A video keeps `top_k` proposals
+    times its number of windows. With `nms_per` class NMS is left to the classified detections, and `PRE_NMS_FACTOR`
+    times as many proposals are kept. With `clip_proposals` the score is mixed with the agreement with them (see
+    `with_agreement`). Each prediction enters once, so overlapping windows cannot duplicate a proposal.
     """
     places: dict[str, list[int]] = {}
     for place, window in enumerate(predictions.windows):
         places.setdefault(window.video_id, []).append(place)
     found = {
-        video_id: _best(_in_seconds(predictions, windows, video_id, of_video), filter_threshold)
+        video_id: _above_threshold(_in_seconds(predictions, windows, video_id, of_video), filter_threshold)
         for video_id, of_video in places.items()
     }
     if clip_proposals is not None:
@@ -102,9 +101,9 @@ def to_proposals(
 
 
 def with_agreement(own: Proposals, others: Proposals, agreement: float) -> Proposals:
-    """Proposals with a new score: score^(1 - agreement) * support^agreement.
+    """Rescore proposals as score^(1 - agreement) * support^agreement.
 
-    The support of a proposal is the highest product of tIoU and score among the `others`.
+    The support of a proposal is its highest product of tIoU and score among the `others`.
     """
     support = pairwise_tiou(own.segments, others.segments) * others.scores
     support = torch.cat([support, torch.full_like(own.scores, MIN_AGREEMENT)[:, None]], dim=1).amax(dim=1)
@@ -114,14 +113,14 @@ def with_agreement(own: Proposals, others: Proposals, agreement: float) -> Propo
 def apply_nms(
     found: Mapping[str, Proposals], *, nms: str, nms_tiou: float, most: Mapping[str, int]
 ) -> dict[str, Proposals]:
-    """The proposals of every video after hard, soft or no NMS, at most `most` of each video, best first."""
+    """Apply hard, soft or no NMS to the proposals of every video; at most `most` of each are kept, best first."""
     if not found:
         return {}
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     groups = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each) for each in scores]))
     stays = zip(found.items(), nms_by_group(segments, scores, groups, nms, nms_tiou), strict=True)
     return {
-        video_id: _chosen(each._replace(scores=lowered), rows[: most[video_id]])
+        video_id: _take_rows(each._replace(scores=lowered), rows[: most[video_id]])
         for (video_id, each), (lowered, rows) in stays
     }
 
@@ -131,8 +130,8 @@ def nms_by_group(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Hard, soft or no NMS within groups; yields the new scores (m,) and the kept rows (k,), best first, of each video.
 
-    `segments` (m, 2) in seconds and `scores` (m,) have one entry a video; `groups` numbers the segments of all videos,
-    one video after the other.
+    `segments` (m, 2) in seconds and `scores` (m,) have one entry a video; `groups` holds the group of every segment,
+    video after video.
     """
     numbers, spans, worth = [len(each) for each in scores], torch.cat(list(segments)), torch.cat(list(scores))
     kept = torch.ones_like(worth, dtype=torch.bool)
@@ -146,7 +145,7 @@ def nms_by_group(
 
 
 def _in_seconds(predictions: Predictions, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:
-    """The predictions of all windows of a video in seconds, clipped to it; what lies outside is left out."""
+    """Convert the predictions of all windows of a video to seconds, clip them to it and drop empty segments."""
     grid, duration, places = windows.grids[video_id], windows.durations[video_id], torch.tensor(of_video)
     first = torch.tensor([predictions.windows[place].first for place in of_video], dtype=torch.float32)
     stop = torch.tensor([predictions.windows[place].stop for place in of_video], dtype=torch.float32)
@@ -154,17 +153,17 @@ def _in_seconds(predictions: Predictions, windows: WindowSet, video_id: str, of_
     snippets = first[:, None, None] + fractions * (stop - first)[:, None, None]
     segments = grid.seconds(snippets).clamp(0, duration).flatten(0, 1)
     embeddings = None if predictions.embeddings is None else predictions.embeddings[places].flatten(0, 1)
-    return _chosen(
+    return _take_rows(
         Proposals(segments, predictions.scores[places].flatten(), embeddings), segments[:, 1] > segments[:, 0]
     )
 
 
-def _chosen(proposals: Proposals, rows: Tensor) -> Proposals:
+def _take_rows(proposals: Proposals, rows: Tensor) -> Proposals:
     embeddings = None if proposals.embeddings is None else proposals.embeddings[rows]
     return Proposals(proposals.segments[rows], proposals.scores[rows], embeddings)
 
 
-def _best(proposals: Proposals, filter_threshold: float) -> Proposals:
-    """The proposals with a score of at least `filter_threshold`, best first."""
+def _above_threshold(proposals: Proposals, filter_threshold: float) -> Proposals:
+    """Return the proposals with a score of at least `filter_threshold`, best first."""
     order = proposals.scores.argsort(descending=True, stable=True)
-    return _chosen(proposals, order[proposals.scores[order] >= filter_threshold])
+    return _take_rows(proposals, order[proposals.scores[order] >= filter_threshold])

@@ -1,4 +1,4 @@
-"""What training asks of snippets and segments: which lie in actions, which are ignored, how well they overlap."""
+"""Training targets of snippets and segments: snippets inside actions, ignored regions, overlaps, focal loss."""
 
 from collections.abc import Sequence
 
@@ -24,53 +24,53 @@ def focal_terms(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Flo
     return weight * wrong**GAMMA * loss
 
 
-def side_by_side(segments_cw: Sequence[Float[Tensor, "_ 2"]], device: torch.device) -> Float[Tensor, "b n 2"]:
-    """The segments of every window, filled up with NaN, which lies nowhere: in one piece to the device."""
+def pad_segments(segments_cw: Sequence[Float[Tensor, "_ 2"]], device: torch.device) -> Float[Tensor, "b n 2"]:
+    """Pad the segments of every window with NaN, which overlaps nothing, and copy them to the device at once."""
     return pad_sequence(list(segments_cw), batch_first=True, padding_value=torch.nan).to(device)
 
 
 def best_tiou(segments_cw: Float[Tensor, "b q 2"], others_cw: Float[Tensor, "b n 2"]) -> Float[Tensor, "b q"]:
-    """The tIoU of each segment with the nearest of the others of its window; 0 where there is none. No gradient."""
+    """Highest tIoU of each segment with the others of its window, without gradient; 0 if there are none."""
     found, others = to_segments(segments_cw.detach().float()), to_segments(others_cw)
     overlap = tiou(found[:, :, None], others[:, None]).nan_to_num(0.0)
-    return functional.pad(overlap, (0, 1)).amax(dim=2)  # the column more: nothing at all
+    return functional.pad(overlap, (0, 1)).amax(dim=2)  # the extra column is the 0
 
 
 def ignored(targets: Sequence[Target], device: torch.device) -> Float[Tensor, "b n 2"]:
-    """The segments to be ignored in every window, filled up with NaN."""
-    return side_by_side([t.segments_cw[:0] if t.ignored_cw is None else t.ignored_cw for t in targets], device)
+    """Ignored segments of every window, padded with NaN."""
+    return pad_segments([t.segments_cw[:0] if t.ignored_cw is None else t.ignored_cw for t in targets], device)
 
 
-def touched(segments_cw: Float[Tensor, "b n 2"], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b n t"]:
-    """Which snippets of its window each segment touches."""
+def overlapped(segments_cw: Float[Tensor, "b n 2"], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b n t"]:
+    """Whether each segment overlaps each snippet of its window."""
     start, end = to_segments(segments_cw)[..., None].unbind(-2)
     middles, half = place_in_window(padding)[:, None], 0.5 / (~padding).sum(1)[:, None, None]
     return (middles + half > start) & (middles - half < end) & ~padding[:, None]
 
 
 def inside(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
-    """Which snippets an action touches."""
-    return touched(side_by_side([target.segments_cw for target in targets], padding.device), padding).any(1)
+    """Whether an action overlaps each snippet."""
+    return overlapped(pad_segments([target.segments_cw for target in targets], padding.device), padding).any(1)
 
 
 def counted(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
-    """Which snippets are real and not inside what is to be ignored; inside an action they always count."""
+    """Whether each snippet counts in the loss: not padding, and inside an action or outside every ignored region."""
     if all(target.ignored_cw is None for target in targets):
         return ~padding
-    neither = touched(ignored(targets, padding.device), padding).any(1)
-    return ~padding & (~neither | inside(targets, padding))
+    excluded = overlapped(ignored(targets, padding.device), padding).any(1)
+    return ~padding & (~excluded | inside(targets, padding))
 
 
 def number_of_actions(batch: Batch) -> int:
-    """The actions to be found in a batch."""
+    """Number of actions to be found in a batch."""
     return sum(len(target.labels_ix) for target in batch.targets)
 
 
 def number_of_snippets(batch: Batch) -> int:
-    """The snippets of a batch that count."""
+    """Number of snippets of a batch that count in the loss."""
     return int(counted(batch.targets, batch.padding).sum())
 
 
 def mean_over(losses: Float[Tensor, "b t"], counted: Bool[Tensor, "b t"]) -> Float[Tensor, ""]:
-    """The mean over the snippets that count; 0 where none does."""
+    """Mean over the snippets that count; 0 if there are none."""
     return losses[counted].sum() / counted.sum().clamp(min=1)

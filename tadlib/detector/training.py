@@ -1,4 +1,4 @@
-"""Training: epochs over shuffled windows, AdamW with a schedule, checkpoints that resume to the same numbers."""
+"""Training loop: shuffled windows, AdamW with a learning-rate schedule, checkpoints that resume to the same numbers."""
 
 import math
 import time
@@ -21,19 +21,19 @@ from tadlib.detector.network import ConditionalDETR
 from tadlib.devices import CPU, only_deterministic, peak_memory, pick, seed_all
 from tadlib.files import Progress, atomic, silent
 
-STEP_AT, STEP_BY = 0.4, 0.1  # the step schedule: every 0.4 of the epochs the rate falls to a tenth
-PROCESS = uuid4().hex  # this one, whose own time nobody adds twice
-FIRST_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
+STEP_INTERVAL, STEP_FACTOR = 0.4, 0.1  # step schedule: after each 0.4 of the epochs the rate falls to a tenth
+PROCESS = uuid4().hex  # identifies this process, so that its own training time is not counted twice after a resume
+INITIAL_LOSS_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
 
 
 class NonFiniteLoss(RuntimeError):
-    """A loss became NaN or infinite, or the network while it was looked at; the message names the epoch."""
+    """A loss or an output of the network is NaN or infinite; the message names the epoch."""
 
 
 def fit(
     model: ConditionalDETR, windows: WindowSet, criterion: DetectionLoss | None = None, **words: Any
 ) -> list[dict[str, float]]:
-    """Train `model` in place and return its history; `words` are the arguments of `Trainer`."""
+    """Train `model` in place and return its history; `words` are keyword arguments of `Trainer`."""
     criterion, trainer = criterion or DetectionLoss(additions=model.additions), Trainer(model, windows, **words)
     for _ in trainer.epochs():
         for batch in trainer.batches():
@@ -42,19 +42,19 @@ def fit(
 
 
 class Trainer:
-    """All of a training but the model and the loss: batches, optimiser steps, schedule, checkpoint, history.
+    """Everything in a training but the model and the loss: batches, optimiser, schedule, checkpoint, history.
 
-    `accumulate` batches make an optimiser step. The learning rate rises for the share `warm_up` of the steps to `lr`
-    (`lr_backbone` for the convolutions) and falls as a cosine or in steps (`schedule`). With `ema` an exponential
-    moving average of the weights is kept, with `select` other than last those of the epoch in which that number of the
-    history is largest. `texts` are those of the classes, for a detector that reads them. `each_batch` maps every batch.
-    `device` is one of torch's or a word: auto, cpu, cuda, mps. With a
-    `checkpoint` the state is saved after every epoch, and training goes on from there if the file exists, to the
-    same numbers as without interruption; the caller sees to it that the file belongs to this training. `watch` returns
-    numbers of the model after each epoch, and changes nothing; `log` gets each finished row.
+    An optimiser step takes `accumulate` batches. The learning rate warms up for the share `warm_up` of the steps to
+    `lr` (`lr_backbone` for the convolutions), then decays as a cosine or in steps (`schedule`). With `ema` the final
+    weights are an exponential moving average; with `select` other than last they are those of the epoch where that
+    number of the history is largest. `texts` are class embeddings, for a detector that reads them. `each_batch` maps
+    every batch. `device` is a torch device or auto, cpu, cuda, mps. With a `checkpoint` the state is saved after every
+    epoch, and training resumes from the file if it exists, to the same numbers as without interruption; the caller
+    makes sure that the file belongs to this training. `watch` returns metrics of the model after each epoch; `log` gets
+    each finished row.
 
-    Raises ValueError where there is no window to learn from, and where a detector that classifies gets windows without
-    class labels.
+    Raises ValueError if there is no training window, or if a detector with class embeddings gets windows without
+    labels.
     """
 
     def __init__(  # noqa: PLR0913  one word for each choice of a training
@@ -104,54 +104,54 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.average = Average(model) if ema else None
         self.best: dict[str, Tensor] = {}
-        self.scaler = torch.amp.GradScaler(device.type, FIRST_SCALE, enabled=dtype == torch.float16)
+        self.scaler = torch.amp.GradScaler(device.type, INITIAL_LOSS_SCALE, enabled=dtype == torch.float16)
         self.optimiser = torch.optim.AdamW(_groups(model, lr, lr_backbone), weight_decay=weight_decay, fused=True)
         self.steps = epochs * math.ceil(math.ceil(len(windows) / batch_size) / accumulate)
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self._sums: dict[str, Tensor] = {}
-        self._begun = False  # whether its epochs were asked for
-        self._resumed = 0  # epochs of the history that another process trained
-        self._taken = self._left = 0  # optimiser steps of the epoch so far, and batches until the next one
+        self._begun = False  # whether `epochs` was called
+        self._resumed = 0  # number of epochs in the history that another process trained
+        self._steps_done = self._batches_left = 0  # optimiser steps done in this epoch, and batches until the next one
 
     @property
     def seconds_before(self) -> float:
-        """Seconds of training that an attempt in another process had spent on what this one went on with."""
+        """Seconds of training spent by earlier processes whose checkpoint this one resumed from."""
         return sum(row["seconds"] for row in self.history[: self._resumed])
 
     def epochs(self) -> Iterator[int]:
-        """The epochs that are still to be trained, by number from 1; what each of them is worth joins the history.
+        """Yield the numbers of the epochs still to be trained, from 1; each epoch adds a row to the history.
 
-        A model that a trainer has trained before starts again from the weights it was made with, and a warning says so.
-        Raises RuntimeError where this trainer has begun before: its optimiser and schedule are no longer new.
+        A model that was trained before starts again from its initial weights, with a warning. Raises RuntimeError if
+        called a second time: the optimiser and schedule are used up.
         """
         if self._begun:
-            told = f"this Trainer has begun before and has {len(self.history)} epochs in its history"
-            raise RuntimeError(f"{told}: a Trainer is for one loop, so make it anew, in its cell")
+            message = f"this Trainer has begun before and has {len(self.history)} epochs in its history"
+            raise RuntimeError(f"{message}: a Trainer is for one loop, so make it anew, in its cell")
         self._begun = True
         seed_all(self.seed)
         self._start()
         with only_deterministic(self.deterministic):
             for epoch in range(len(self.history) + 1, self.number_of_epochs + 1):
-                started, self._sums, self._taken = time.perf_counter(), {}, 0
+                started, self._sums, self._steps_done = time.perf_counter(), {}, 0
                 self.model.train()
                 yield epoch
-                self._close(epoch, started)
+                self._end_epoch(epoch, started)
         if self.best:
             self.model.load_state_dict(self.best)
         elif self.average is not None:
             self.average.store(self.model)
 
     def batches(self) -> Iterator[Batch]:
-        """The windows of an epoch, shuffled, in batches on the device."""
+        """Yield the shuffled windows of an epoch in batches on the device."""
         batches = (self._prepared(each) for each in self.windows.batches(self.batch_size, self.generator))
         while group := tuple(islice(batches, self.accumulate)):
-            self._left = len(group)
+            self._batches_left = len(group)
             yield from (batch._replace(step=group) for batch in group)
 
     def step(self, losses: Mapping[str, Tensor]) -> None:
-        """Lower `losses["loss"]`; the other terms are kept for the history.
+        """Back-propagate `losses["loss"]` and step the optimiser when due; the other terms go to the history.
 
-        Raises NonFiniteLoss where it is NaN or infinite.
+        Raises NonFiniteLoss where the loss is NaN or infinite.
         """
         if not torch.isfinite(losses["loss"]):
             terms = ", ".join(f"{name}={term.item():.3g}" for name, term in losses.items())
@@ -159,10 +159,10 @@ class Trainer:
         self.scaler.scale(losses["loss"]).backward()
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()
-        self._left -= 1
-        if self._left > 0:
+        self._batches_left -= 1
+        if self._batches_left > 0:
             return
-        self._taken += 1
+        self._steps_done += 1
         self.scaler.unscale_(self.optimiser)
         if self.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
@@ -174,18 +174,18 @@ class Trainer:
             self.average.update(self.model, self.rates.last_epoch)
 
     def _start(self) -> None:
-        """Give the model the weights to start from: those of the checkpoint, or those it was made with."""
+        """Load the checkpoint if there is one; otherwise reset the model to its initial weights."""
         trained, resumes = self.model.first_weights, self.checkpoint is not None and self.checkpoint.is_file()
         now = {name: each.detach().clone() for name, each in self.model.state_dict().items()}
-        self.model.first_weights = now | trained  # what was added since has only those of now
+        self.model.first_weights = now | trained  # parts added since the first training have only their current weights
         if resumes:
             self._load(self.checkpoint)
         elif trained:
             self.model.load_state_dict(self.model.first_weights)
-            told = "this network was trained already: it starts again from the weights it was made with"
-            warnings.warn(f"{told}. To train it further, load it from its checkpoint.", stacklevel=3)
+            message = "this network was trained already: it starts again from the weights it was made with"
+            warnings.warn(f"{message}. To train it further, load it from its checkpoint.", stacklevel=3)
             if self.average is not None:
-                self.average = Average(self.model)  # of those weights, not of the trained ones
+                self.average = Average(self.model)  # of the initial weights
 
     def _prepared(self, batch: Batch) -> Batch:
         batch = batch._replace(
@@ -194,35 +194,35 @@ class Trainer:
         return batch if self.each_batch is None else self.each_batch(batch, self.generator)
 
     def _rate(self, step: int) -> float:
-        """The learning rate as a share of its peak."""
+        """Learning rate as a share of its peak."""
         done, rising = step / self.steps, self.warm_up
         if done < rising:
             return (step + 1) / (rising * self.steps + 1)
         if self.schedule == "step":
-            return STEP_BY ** int(done / STEP_AT)
+            return STEP_FACTOR ** int(done / STEP_INTERVAL)
         return 0.5 * (1 + math.cos(math.pi * (done - rising) / (1 - rising)))
 
-    def _close(self, epoch: int, started: float) -> None:
-        """Write the epoch's row of the history, look at the model, keep it if it is the best, and save the state."""
-        row = {name: float(value) / self._taken for name, value in self._sums.items()}
+    def _end_epoch(self, epoch: int, started: float) -> None:
+        """Append the epoch's row to the history, evaluate the model, keep the best weights and save the state."""
+        row = {name: float(value) / self._steps_done for name, value in self._sums.items()}
         row |= {"epoch": epoch, "lr": self.rates.get_last_lr()[0], "windows": len(self.windows)}
         row |= {"seconds": time.perf_counter() - started, "memory": peak_memory(self.device)}
         self.history.append(row)
         if self.watch is not None:
-            seen = self.model if self.average is None else deepcopy(self.model)
+            model = self.model if self.average is None else deepcopy(self.model)
             if self.average is not None:
-                self.average.store(seen)
+                self.average.store(model)
             try:
-                with torch.random.fork_rng(range(torch.cuda.device_count())):  # heads are trained to look, from a seed
-                    row |= self.watch(seen)
+                with torch.random.fork_rng(range(torch.cuda.device_count())):  # `watch` may train heads, with a seed
+                    row |= self.watch(model)
             except FloatingPointError as error:
                 raise NonFiniteLoss(f"epoch {epoch}: {error}, lr is {self.lr}") from error
         if self.log is not None:
             self.log(row)
         if self.select != "last":
             self._keep_the_best(row)
-        told = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
-        self.progress(epoch, self.number_of_epochs, told)
+        text = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
+        self.progress(epoch, self.number_of_epochs, text)
         if self.checkpoint is not None:
             self._save(self.checkpoint)
 
@@ -234,7 +234,7 @@ class Trainer:
             self.best = {name: tensor.detach().clone() for name, tensor in kept.items()}
 
     def _save(self, path: Path) -> None:
-        """Everything needed to go on, in one file, atomically."""
+        """Save everything needed to resume, atomically in one file."""
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -253,7 +253,7 @@ class Trainer:
             torch.save(state, temporary)
 
     def _load(self, path: Path) -> None:
-        """Go on from a file that `_save` wrote."""
+        """Restore the state from a file written by `_save`."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -272,7 +272,7 @@ class Trainer:
 
 
 def _groups(model: ConditionalDETR, lr: float, lr_backbone: float) -> list[dict[str, Any]]:
-    """The parameters by learning rate, in the model's order: the optimiser's state is found by place on resuming."""
+    """Parameter groups by learning rate, in the model's order, by which the optimiser's state is restored."""
     slow = list(model.backbone.parameters())
     fast = [parameter for parameter in model.parameters() if not any(parameter is other for other in slow)]
     return [{"params": fast, "lr": lr}] + ([{"params": slow, "lr": lr_backbone}] if slow else [])

@@ -46,5 +46,5 @@ def beside(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tens
 def repeated(segments: Float[Tensor, "n 2"], labels: Int[Tensor, " n"], length: float) -> Bool[Tensor, "n 2"]:
     """Whether any part of another segment of the same label lies in the stretch before each and in that behind it."""
     start, end = beside(segments, length)[0].unbind(dim=2)
-    touched = (start[..., None] < segments[:, 1]) & (end[..., None] > segments[:, 0])
-    return (touched & (labels[:, None] == labels)[:, None]).any(dim=2)
+    overlaps = (start[..., None] < segments[:, 1]) & (end[..., None] > segments[:, 0])
+    return (overlaps & (labels[:, None] == labels)[:, None]).any(dim=2)

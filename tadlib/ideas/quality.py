@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tadlib.data.batches import Batch
 from tadlib.detector.additions import Addition, Outputs
 from tadlib.detector.layers import mlp
-from tadlib.detector.targets import best_tiou, ignored, side_by_side
+from tadlib.detector.targets import best_tiou, ignored, pad_segments
 from tadlib.segments import roi_align_windows, to_segments
 
 CHANNELS, BINS = 32, 16  # what is kept of a snippet, and samples under a segment
@@ -46,7 +46,7 @@ class Quality(Addition):
         Where the nearest is to be ignored, there is none: nobody knows what it is worth.
         """
         segments_cw, targets = outputs.segments_cw, batch.targets
-        wanted = best_tiou(segments_cw, side_by_side([target.segments_cw for target in targets], segments_cw.device))
+        wanted = best_tiou(segments_cw, pad_segments([target.segments_cw for target in targets], segments_cw.device))
         missed = (outputs.added[self.name].float().sigmoid() - wanted).abs()
         if any(target.ignored_cw is not None for target in targets):
             missed = missed.masked_fill(best_tiou(segments_cw, ignored(targets, segments_cw.device)) > wanted, 0.0)

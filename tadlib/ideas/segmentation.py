@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tadlib.data.batches import Batch
 from tadlib.detector.additions import Addition, Outputs
 from tadlib.detector.layers import mlp
-from tadlib.detector.targets import counted, mean_over, number_of_snippets, side_by_side, touched
+from tadlib.detector.targets import counted, mean_over, number_of_snippets, overlapped, pad_segments
 from tadlib.task import Task
 
 
@@ -45,9 +45,9 @@ class Segmentation(Addition):
         embeddings = functional.normalize(outputs.added[self.name].float(), dim=-1)
         cosine = embeddings @ functional.normalize(texts.float(), dim=-1).T
         segments_cw, labels_ix = zip(*(target.named for target in targets), strict=True)
-        touches = touched(side_by_side(segments_cw, padding.device), padding).to(cosine)
+        overlaps = overlapped(pad_segments(segments_cw, padding.device), padding).to(cosine)
         labels_ix = pad_sequence(list(labels_ix), batch_first=True).to(padding.device)
-        wanted = touches.transpose(1, 2) @ functional.one_hot(labels_ix, len(texts)).to(cosine)
+        wanted = overlaps.transpose(1, 2) @ functional.one_hot(labels_ix, len(texts)).to(cosine)
         number = wanted.sum(-1, keepdim=True)
         wanted = torch.where(number > 0, wanted / number.clamp(min=1), 1 / len(texts))
         losses = -(wanted * (cosine / self.temperature).log_softmax(-1)).sum(-1)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tadlib.data.batches import Item, WindowSet, collate
-from tadlib.detector import looking
+from tadlib.detector import attention_maps
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals
 from tadlib.files import atomic, read_json
@@ -94,7 +94,7 @@ def attention(model: ConditionalDETR, example: Item, texts: Float[Tensor, "k c"]
     """How much each query looks at each snippet of one window, in each decoder layer."""
     device, batch = next(model.parameters()).device, collate([example])
     texts = None if texts is None else texts.to(device)
-    return looking.attention(model, batch.features.to(device), batch.padding.to(device), texts)[:, 0].cpu()
+    return attention_maps.cross_attention(model, batch.features.to(device), batch.padding.to(device), texts)[:, 0].cpu()
 
 
 def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:
