@@ -11,6 +11,7 @@ import IPython
 import pytest
 import stubs
 from conftest import ROOT
+from IPython.core.inputtransformer2 import TransformerManager
 from notebook import cells_of
 
 from tadlib.files import read_json, write_json
@@ -23,13 +24,18 @@ NETWORK = 5  # the place of the code cell that makes the network and its loss
 EDIT = {"digest": "0123456789ab", "changes": [{"where": "The loss", "lines": ["+ criterion.cost = my_cost"]}]}
 
 
+def kept(cell: str) -> str:
+    """The text of a cell as a kernel keeps it."""
+    return TransformerManager().transform_cell(cell)
+
+
 def found(*added: str, old: str = "", new: str = "", without: int | None = None, after: int = NETWORK) -> dict:
     """What is found in a kernel that ran train.ipynb with cells `added`, a text replaced or a cell left out."""
     ran = [""]
     for place, (text, is_parameters) in enumerate(cells_of("train")):
         ran += [] if place == without else [text.replace(old, new) if old else text]
         ran += ["# Parameters\nsplit = 50\nepochs = 3\n"] if is_parameters else []
-        ran += added if place == after else []
+        ran += map(kept, added) if place == after else []
     source = (ROOT / "notebooks" / "train.ipynb").read_text(encoding="utf-8")
     return edits.compare({"In": ran, "split": 50, "epochs": 3}, Params.model_fields, source)
 
@@ -103,7 +109,7 @@ def test_the_digest_holds_what_is_used_and_no_comment_or_layout():
     first, again = found(definition.format(2)), found(definition.format("( 2 )") + "  # mine")
     other = found(definition.format(3))
     assert first["digest"] == again["digest"] != other["digest"]
-    assert [change["lines"][0] for change in other["changes"]] == ["+ def my_cost(a):", "+ criterion.cost = my_cost"]
+    assert other["changes"][0]["lines"] == ["+ def my_cost(a):", "+     return 3 * a", "+ criterion.cost = my_cost"]
     apart = found("def my_cost(a):\n    return 3 * a", "print(model)", "criterion.cost = my_cost")
     assert apart["digest"] == other["digest"], "how statements are divided into cells is layout"
 

@@ -18,10 +18,11 @@ from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals
 from tadlib.files import atomic, read_json
 from tadlib.task import Task
-from tadlib.workbook import cells, changes, checkpoints, stages
+from tadlib.workbook import changes, checkpoints, stages
 from tadlib.workbook.inheritance import agrees
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run, RunError
+from tadlib.workbook.vocabulary import other_cells
 
 
 def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
@@ -43,7 +44,10 @@ def key_of(data: Task, params: Params, namespace: Mapping[str, Any]) -> dict[str
     The cells that ran are part of it: a training whose network, loss or loop was edited starts anew.
     """
     made = {"code": stages.code_version(), "files": stages.data_version(params, "train"), "data": data.fingerprint}
-    return {"parameters": stages.read_by("train", params), "cells": cells.others(namespace, Params.model_fields)} | made
+    return {
+        "parameters": stages.read_by("train", params),
+        "cells": other_cells(namespace.get("In", []), Params.model_fields),
+    } | made
 
 
 def origin(data: Task, params: Params) -> dict[str, object]:

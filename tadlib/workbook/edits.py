@@ -10,32 +10,30 @@ import difflib
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tadlib.files import digest
-from tadlib.workbook import cells
+from tadlib.workbook.vocabulary import names_in, other_cells, python_of
 
 NEW = "added code"
 LONGEST = 30  # lines shown of one change
 MADE = {"train": "detector", "classify": "detections", "evaluate": "metrics"}  # what a stage leaves for later ones
 
 FUNCTIONS = set(
-    "abs all any bool dict dir display enumerate float format getattr hasattr help id int isinstance len list max min "
-    "print range repr reversed round set sorted str sum tuple type vars zip".split()
+    "abs all any bool dict dir display enumerate float format get_ipython getattr hasattr help id int isinstance len "
+    "list max min print range repr reversed round set sorted str sum tuple type vars zip".split()
 )
 METHODS = set(
-    "argmax argmin argsort bar barh children copy count cpu describe detach dim figure float format get_title head "
-    "hist histc imshow item items join keys legend mean median min max named_parameters no_grad norm numel numpy "
-    "parameters plot quantile reshape round scatter set_title set_xlabel set_ylabel show sigmoid size softmax "
-    "sort_values split startswith state_dict std sum tail tolist topk unique values".split()
+    "argmax argmin argsort bar barh children copy count cpu describe detach dim figure float format get_title "
+    "getoutput head hist histc imshow item items join keys legend mean median min max named_parameters no_grad norm "
+    "numel numpy parameters plot quantile reshape round scatter set_title set_xlabel set_ylabel show sigmoid size "
+    "softmax sort_values split startswith state_dict std sum system tail tolist topk unique values".split()
 )
 MODULES = {"figures", "display", "plt", "sns", "pd", "ax", "axes", "fig"}
 MAGICS = set("config load_ext autoreload matplotlib pinfo pinfo2 psource pwd ls who whos html markdown".split())
 LIBRARIES = set(sys.stdlib_module_names) | {"IPython", "matplotlib", "numpy", "pandas", "seaborn", "tadlib", "torch"}
-DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 class Statement(NamedTuple):
@@ -49,6 +47,16 @@ class Statement(NamedTuple):
     def code(self) -> str:
         """What the statement does, without its layout and comments."""
         return ast.dump(self.node)
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """The names that the statement binds in the notebook."""
+        return names_in(self.text).bound
+
+    @property
+    def names(self) -> set[str]:
+        """Every name in the statement."""
+        return {part.id for part in ast.walk(self.node) if isinstance(part, ast.Name)} | self.bound
 
 
 def in_kernel(stage: str, known: Collection[str], root: Path) -> dict[str, Any]:
@@ -76,15 +84,20 @@ def compare(namespace: Mapping[str, Any], known: Collection[str], notebook: str)
     """
     committed, ran = list(_committed(notebook)), list(_ran(namespace, known))
     expected, done = {each.code for each in committed}, {each.code for each in ran}
-    used = {name for each in committed for name in _names(each.node)} - {"_"}
+    used = {name for each in committed for name in each.names} - {"_"}
     own = list({each.code: each for each in ran if each.code not in expected}.values())
-    lacking = [each for each in committed if each.code not in done and not _shows(each.node)]
-    changed = {each.code for each in own if not _only_looks(each.node, used)}
+    shown = {each.code for each in committed if isinstance(each.node, ast.Expr) and _only_looks(each, ())}
+    lacking = [each for each in committed if each.code not in done | shown]
+    changed = {each.code for each in own if not _only_looks(each, used)}
     if not changed and not lacking:
         return {}
     own = _with_helpers(own, changed)
+    texts = [[line for each in statements for line in each.text.splitlines()] for statements in (lacking, own)]
+    lines = [line for line in difflib.ndiff(*texts) if line[0] in "+-"]
+    more = [f"... {len(lines) - LONGEST} more lines"] if len(lines) > LONGEST else []
+    where = ", ".join(dict.fromkeys(each.heading for each in lacking)) or NEW
     codes = [[each.code for each in statements] for statements in (own, lacking)]
-    return {"digest": digest(codes), "changes": list(_changes(own, lacking))}
+    return {"digest": digest(codes), "changes": [{"where": where, "lines": lines[:LONGEST] + more}]}
 
 
 def lines(records: Mapping[str, Mapping[str, Any]], stage: str = "") -> Iterator[str]:
@@ -122,8 +135,9 @@ def _committed(notebook: str) -> Iterator[Statement]:
 
 def _ran(namespace: Mapping[str, Any], known: Collection[str]) -> Iterator[Statement]:
     """The statements that ran, but for the values that parameter cells set."""
-    others = set(cells.others(namespace, known))
-    for text in namespace.get("In", []):
+    texts = namespace.get("In", [])
+    others = set(other_cells(texts, known))
+    for text in texts:
         for each in _statements(text, NEW):
             if text in others or not isinstance(each.node, ast.Assign | ast.AnnAssign):
                 yield each
@@ -131,11 +145,7 @@ def _ran(namespace: Mapping[str, Any], known: Collection[str]) -> Iterator[State
 
 def _statements(cell: str, heading: str) -> Iterator[Statement]:
     """The statements of a cell; none where it is no Python, and so cannot have run."""
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    first, _, rest = cell.lstrip().partition("\n")
-    timed = first.startswith("%%") and first.removeprefix("%%").split(" ")[0] in cells.IN_PLACE
-    text = TransformerManager().transform_cell(rest if timed else cell)
+    text = python_of(cell)
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -144,34 +154,9 @@ def _statements(cell: str, heading: str) -> Iterator[Statement]:
         yield Statement(ast.get_source_segment(text, node) or ast.unparse(node), heading, node)
 
 
-def _names(node: ast.AST) -> set[str]:
-    """Every name in a statement."""
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} | _bound(node)
-
-
-def _bound(node: ast.AST) -> set[str]:
-    """The names that a statement binds in the notebook: not those inside functions, classes and comprehensions."""
-    if isinstance(node, ast.Name):
-        return set() if isinstance(node.ctx, ast.Load) else {node.id}
-    if isinstance(node, DEFINITIONS):
-        return {node.name}
-    if isinstance(node, ast.alias):
-        return {(node.asname or node.name).split(".")[0]}
-    parts = () if isinstance(node, SCOPES) else ast.iter_child_nodes(node)
-    return {name for part in parts for name in _bound(part)}
-
-
-def _only_looks(node: ast.stmt, used: Collection[str]) -> bool:
+def _only_looks(statement: Statement, used: Collection[str]) -> bool:
     """Whether a statement changes nothing that the notebook uses, as far as its text tells."""
-    return not _bound(node) & set(used) and all(map(_harmless, _executed(node)))
-
-
-def _shows(node: ast.stmt) -> bool:
-    """Whether a statement of the notebook draws a figure or a table: whoever leaves it out changes nothing."""
-    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
-        return isinstance(node, ast.Expr)
-    root = node.value.func.value if isinstance(node.value.func, ast.Attribute) else node.value.func
-    return isinstance(root, ast.Name) and root.id in MODULES | {"print"}
+    return not statement.bound & set(used) and all(map(_harmless, _executed(statement.node)))
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
@@ -179,7 +164,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
     yield node
     if isinstance(node, ast.Lambda):
         return
-    inner = node.decorator_list if isinstance(node, DEFINITIONS[:2]) else ast.iter_child_nodes(node)
+    inner = node.decorator_list if isinstance(node, ast.FunctionDef) else ast.iter_child_nodes(node)
     for each in inner:
         yield from _executed(each)
 
@@ -187,14 +172,13 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 def _harmless(node: ast.AST) -> bool:
     if isinstance(node, ast.Attribute | ast.Subscript):
         return isinstance(node.ctx, ast.Load)
-    if isinstance(node, ast.Import):
-        return all(alias.name.split(".")[0] in LIBRARIES for alias in node.names)
-    if isinstance(node, ast.ImportFrom):
-        return (node.module or "").split(".")[0] in LIBRARIES
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        return all(module.split(".")[0] in LIBRARIES for module in modules)
     if not isinstance(node, ast.Call):
         return True
     if isinstance(node.func, ast.Name):
-        return node.func.id in FUNCTIONS or node.func.id == "get_ipython"
+        return node.func.id in FUNCTIONS
     if not isinstance(node.func, ast.Attribute):
         return False
     if node.func.attr in ("run_line_magic", "run_cell_magic"):
@@ -202,42 +186,15 @@ def _harmless(node: ast.AST) -> bool:
     root = node.func.value
     while isinstance(root, ast.Attribute | ast.Subscript):
         root = root.value
-    return node.func.attr in METHODS | {"system", "getoutput"} or (isinstance(root, ast.Name) and root.id in MODULES)
+    return node.func.attr in METHODS or (isinstance(root, ast.Name) and root.id in MODULES)
 
 
 def _with_helpers(own: Sequence[Statement], changed: Collection[str]) -> list[Statement]:
     """The statements that change something, and those that bind what they use, in their order."""
     kept = set(changed)
     while True:
-        wanted = {name for each in own if each.code in kept for name in _names(each.node)}
-        more = {each.code for each in own if _bound(each.node) & wanted} - kept
+        wanted = {name for each in own if each.code in kept for name in each.names}
+        more = {each.code for each in own if each.bound & wanted} - kept
         if not more:
             return [each for each in own if each.code in kept]
         kept |= more
-
-
-def _changes(own: Sequence[Statement], lacking: Iterable[Statement]) -> Iterator[dict[str, Any]]:
-    """Each statement beside the one that it takes the place of, then those that never ran."""
-    left = list(lacking)
-    for each in own:
-        before = next((old for old in left if _alike(old, each)), None)
-        if before is not None:
-            left.remove(before)
-        yield _change(before, each)
-    for old in left:
-        yield _change(old, None)
-
-
-def _alike(old: Statement, new: Statement) -> bool:
-    """Whether one statement is another version of the other."""
-    if type(old.node) is not type(new.node):
-        return False
-    shared = _bound(old.node) & _bound(new.node)
-    return bool(shared) or difflib.SequenceMatcher(None, old.text, new.text).ratio() > 0.6
-
-
-def _change(old: Statement | None, new: Statement | None) -> dict[str, Any]:
-    texts = [each.text.splitlines() if each else [] for each in (old, new)]
-    lines = [line for line in difflib.ndiff(*texts) if line[0] in "+-"]
-    more = [f"... {len(lines) - LONGEST} more lines"] if len(lines) > LONGEST else []
-    return {"where": (old or new).heading, "lines": lines[:LONGEST] + more}

@@ -1,10 +1,17 @@
-"""What every vocabulary of parameters does: check what was given, say mistakes in one sentence, show itself."""
+"""Checked parameters of a notebook: read from its cells, refused in one sentence each where wrong, shown as HTML.
 
+A kernel knows the texts of the cells that ran (`In`), not their tags. The cell that papermill injects begins with a
+comment of its own. The parameters cell is the one that sets most names of the vocabulary, with types as the notebooks
+write them where any does; the latest version of each counts. All other cells are the reader's own.
+"""
+
+import ast
 import difflib
 import html
 import re
+import symtable
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -12,8 +19,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
 from tadlib.data.checks import nearest
-from tadlib.workbook import cells
 
+INJECTED = "# Parameters"  # papermill's comment
+# magics whose cell runs in the notebook's own names, as a kernel keeps them
+TIMED = tuple(f"get_ipython().run_cell_magic('{name}'," for name in ("time", "capture", "prun"))
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
 
@@ -115,23 +124,29 @@ class Vocabulary(BaseModel):
         Papermill only warns about a name that no cell declares and goes on with the default. Here every name set in
         the parameters cell, and in the one papermill injects, must be in the vocabulary.
         """
-        return cls.check(cls.set_in(namespace))
-
-    @classmethod
-    def set_in(cls, namespace: Mapping[str, Any]) -> dict[str, Any]:
-        """What the parameter cells of a notebook set, unchecked."""
-        return cells.values(namespace, cls.model_fields)
+        return cls.check(cls.given_in(namespace))
 
     @classmethod
     def given_in(cls, namespace: Mapping[str, Any]) -> dict[str, Any]:
         """What was really given, unchecked: what papermill injects, and what differs from the default of its cell.
 
-        A parameters cell repeats the vocabulary's defaults, so a value equal to its default asks for nothing.
+        A parameters cell repeats the vocabulary's defaults, so a value equal to its default asks for nothing. Raises
+        ValueError where another cell has since used a parameter's name.
         """
-        injected, fields = cells.injected(namespace, cls.model_fields), cls.model_fields
+        fields, cells = cls.model_fields, [names_in(python_of(cell)) for cell in namespace.get("In", [])]
+        ours = [places[-1] for places in _parameter_cells(namespace.get("In", []), cells, fields) if places]
+        injected = {name for place in ours if _injected(namespace["In"][place]) for name in cells[place].bound}
+        found = {}
+        for name in {name for place in ours for name in cells[place].parameters(fields)} & set(namespace):
+            if max(place for place, cell in enumerate(cells) if name in cell.bound) not in ours:
+                raise ValueError(
+                    f"{name} of the parameters cell was set again in another cell, which now reads "
+                    f"{namespace[name]!r:.60}: run the parameters cell again, or give that variable another name"
+                )
+            found[name] = namespace[name]
         return {
             name: value
-            for name, value in cls.set_in(namespace).items()
+            for name, value in found.items()
             if value is not None and (name in injected or name not in fields or value != fields[name].default)
         }
 
@@ -158,6 +173,68 @@ class Vocabulary(BaseModel):
         shown = "".join(cells[name] for name in changed) or "all parameters have their general defaults"
         more = f"<details><summary>{len(rest)} more at their default</summary>{''.join(rest)}</details>"
         return f"<div>{shown}{more}</div>"
+
+
+class Names(NamedTuple):
+    """The names of a piece of Python on its top level; none where it is no Python."""
+
+    bound: frozenset[str] = frozenset()
+    typed: frozenset[str] = frozenset()  # bound by an assignment with a type
+    defined: frozenset[str] = frozenset()  # bound by an import or a definition
+    used: frozenset[str] = frozenset()  # read, here or in a function
+
+    def parameters(self, known: Collection[str]) -> set[str]:
+        """The names that are meant as parameters: all of the vocabulary, and what may be one misspelt.
+
+        What the cell itself reads again, imports or defines, or begins with _, is a help of the reader's.
+        """
+        helps = self.used | self.defined
+        return {name for name in self.bound if name in known or not (name in helps or name.startswith("_"))}
+
+
+def names_in(code: str) -> Names:
+    """The names of a piece of Python: what functions, classes and comprehensions bind inside is their own."""
+    try:
+        tree, table = ast.parse(code), symtable.symtable(code, "cell", "exec")
+    except SyntaxError:
+        return Names()
+    bound = [each for each in table.get_symbols() if each.is_assigned() or each.is_imported()]
+    return Names(
+        frozenset(each.get_name() for each in bound),
+        frozenset(each.get_name() for each in bound if each.is_annotated()),
+        frozenset(each.get_name() for each in bound if each.is_imported() or each.is_namespace()),
+        frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)),
+    )
+
+
+def python_of(cell: str) -> str:
+    """The Python of a cell with magics; of one that is timed as a whole what is timed."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    code = TransformerManager().transform_cell(cell)
+    return python_of(ast.parse(code).body[0].value.args[-1].value) if code.startswith(TIMED) else code
+
+
+def other_cells(texts: Sequence[str], known: Collection[str]) -> list[str]:
+    """The texts of the cells that ran and set no parameters, each once."""
+    ours = sum(_parameter_cells(texts, [names_in(python_of(text)) for text in texts], known), [])
+    return list(dict.fromkeys(text for place, text in enumerate(texts) if place not in ours))
+
+
+def _injected(text: str) -> bool:
+    return text.lstrip().startswith(INJECTED)
+
+
+def _parameter_cells(
+    texts: Sequence[str], cells: Sequence[Names], known: Collection[str]
+) -> tuple[list[int], list[int]]:
+    """The places of the parameters cell, each time that it ran, and those of papermill's."""
+    added = [place for place, text in enumerate(texts) if _injected(text)]
+    own = {place: cell.bound & set(known) for place, cell in enumerate(cells) if place not in added}
+    most = max(own, key=lambda place: (bool(cells[place].typed & set(known)), len(own[place])), default=None)
+    if most is None or not own[most]:
+        return [], added
+    return [place for place, names in own.items() if names and 2 * len(names & own[most]) >= len(own[most])], added
 
 
 def allowed(name: str, model: type[BaseModel]) -> str:
