@@ -176,7 +176,16 @@ def test_a_parameters_cell_sets_what_it_leaves_whatever_is_written_in_it(cell):
 
 
 def test_the_readers_other_cells_set_nothing_and_stop_nothing():
-    scratch = ("k = 5", "window = object()", "width: list = [3]", "# Notes\nheads = 3", "x =", "x: int = 2")
+    scratch = (
+        "k = 5",
+        "window = object()",
+        "split = 'mine'",
+        "epochs: list = [3]",
+        "width: list = [3]",
+        "# Notes\nheads = 3",
+        "x =",
+        "x: int = 2",
+    )
     namespace = ran("k = 5", "seed = 'early'", TAGGED, "# Parameters\nqueries = 30\nlr = 0.5\n", *scratch)
     assert Params.from_notebook(namespace) == Params.check({"queries": 30, "lr": 0.5})
 

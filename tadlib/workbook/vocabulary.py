@@ -131,19 +131,24 @@ class Vocabulary(BaseModel):
         """What was really given, unchecked: what papermill injects, and what differs from the default of its cell.
 
         A parameters cell repeats the vocabulary's defaults, so a value equal to its default asks for nothing. Raises
-        ValueError where another cell has since used a parameter's name.
+        ValueError where another cell has since used a parameter's name, and its value is no literal in the text.
         """
-        fields, cells = cls.model_fields, [names_in(python_of(cell)) for cell in namespace.get("In", [])]
-        ours = [places[-1] for places in _parameter_cells(namespace.get("In", []), cells, fields) if places]
-        injected = {name for place in ours if _injected(namespace["In"][place]) for name in cells[place].bound}
+        fields, texts = cls.model_fields, namespace.get("In", [])
+        cells = [names_in(python_of(text)) for text in texts]
+        ours = sorted(places[-1] for places in _parameter_cells(texts, cells, fields) if places)
+        injected = {name for place in ours if _injected(texts[place]) for name in cells[place].bound}
         found = {}
         for name in {name for place in ours for name in cells[place].parameters(fields)} & set(namespace):
-            if max(place for place, cell in enumerate(cells) if name in cell.bound) not in ours:
-                raise ValueError(
-                    f"{name} of the parameters cell was set again in another cell, which now reads "
-                    f"{namespace[name]!r:.60}: run the parameters cell again, or give that variable another name"
-                )
             found[name] = namespace[name]
+            setters = [place for place, cell in enumerate(cells) if name in cell.bound]
+            if setters[-1] not in ours:
+                try:
+                    found[name] = _literal(texts[[place for place in setters if place in ours][-1]], name)
+                except ValueError:
+                    raise ValueError(
+                        f"{name} of the parameters cell was set again in another cell, which now reads "
+                        f"{namespace[name]!r:.60}: run the parameters cell again, or give that variable another name"
+                    ) from None
         return {
             name: value
             for name, value in found.items()
@@ -219,6 +224,14 @@ def other_cells(texts: Sequence[str], known: Collection[str]) -> list[str]:
     """The texts of the cells that ran and set no parameters, each once."""
     ours = sum(_parameter_cells(texts, [names_in(python_of(text)) for text in texts], known), [])
     return list(dict.fromkeys(text for place, text in enumerate(texts) if place not in ours))
+
+
+def _literal(text: str, name: str) -> Any:
+    """The value that a cell writes for a name; ValueError where it is no plain assignment of a literal."""
+    *_, last = (node for node in ast.parse(python_of(text)).body if name in names_in(ast.unparse(node)).bound)
+    targets = last.targets if isinstance(last, ast.Assign) else [getattr(last, "target", None)]
+    plain = isinstance(last, ast.Assign | ast.AnnAssign) and all(isinstance(each, ast.Name) for each in targets)
+    return ast.literal_eval(last.value if plain else last)
 
 
 def _injected(text: str) -> bool:
