@@ -97,7 +97,7 @@ def executed_here(home: Path, command: list[str], environment: dict[str, str]) -
     return {run["run"]: run["metrics"] for run in runs.load(versions(home, "e")[-1])}
 
 
-def nothing_lacks(root: str, folder: str, asked: dict, way: object) -> str:
+def nothing_lacks(*words: object) -> str:
     """What a worker says of features where there is no data."""
     return "lacking: []"
 
@@ -112,8 +112,8 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    from tadlib.workbook import cli, extraction
+    from tadlib.workbook import batch, cli
 
     install()
-    extraction.work = nothing_lacks
+    batch.encode = nothing_lacks
     sys.exit(cli.main(sys.argv[1:]))

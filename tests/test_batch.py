@@ -249,7 +249,7 @@ def test_workers_elsewhere_begin_no_other_stage_when_the_batch_ends_and_go_on_wh
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
-    monkeypatch.setattr("tadlib.workbook.extraction.work", instant.nothing_lacks)
+    monkeypatch.setattr("tadlib.workbook.batch.encode", instant.nothing_lacks)
     planned = plans.plan(experiment(quick_home, "lr: 0.1"))
     folder = batch.version_dir(planned)
     with ThreadPoolExecutor(1) as executor:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from standins import extraction_plan
 
-from tadlib.workbook import executors, extraction, runs
+from tadlib.workbook import batch, executors, runs
 from tadlib.workbook.stage_store import Limits
 
 pytest.importorskip("distributed")
@@ -49,16 +49,16 @@ def cluster(tmp_path):
 def test_a_batch_survives_a_worker_and_its_results_are_the_local_ones(cluster):
     home, file, (_, lost, _), environment, _ = cluster
     command = [sys.executable, str(ROOT / "tests" / "instant.py"), "run", "params/e.yaml"]
-    batch = subprocess.Popen(
+    process = subprocess.Popen(
         [*command, "--scheduler", str(file), "--gpus", "1"],
         cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    while not (home / "calls").is_file() and batch.poll() is None:
+    while not (home / "calls").is_file() and process.poll() is None:
         time.sleep(0.02)
     time.sleep(0.4)
     os.kill(lost.pid, signal.SIGKILL)
-    said, _ = batch.communicate(timeout=150)
-    assert batch.returncode == 0, said
+    said, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, said
     remote = {run["run"]: run["metrics"] for run in runs.load(home / "outputs")}
     assert len(remote) == 4 and "lr-0.4: finished" in said
     assert instant.executed_here(home, command, environment) == remote
@@ -68,12 +68,12 @@ def test_a_batch_survives_a_worker_and_its_results_are_the_local_ones(cluster):
 def test_videos_are_encoded_by_the_workers(cluster, monkeypatch):
     home, file, *_ = cluster
     folder, plan = extraction_plan(home)
-    monkeypatch.setattr(extraction, "SHARE", 2)
+    monkeypatch.setattr(batch, "SHARE", 2)
     said: list[str] = []
     while not file.is_file():
         time.sleep(0.02)
     with executors.dask(str(file)) as machines:
-        extraction.extract_missing(plan, home, Limits(), said.append, machines.executor)
+        batch.extract_missing(plan, home, Limits(), said.append, machines.executor)
     assert said[0] == f"features: 5 videos of {folder} in 3 shares ..." and len(said) == 4
     assert len(list(folder.glob("features/*/*.npy"))) == 5
 

@@ -14,7 +14,7 @@ import pytest
 from standins import extraction_plan
 
 from tadlib.data.streams import BrokenVideo
-from tadlib.workbook import extraction, plans
+from tadlib.workbook import batch, plans
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.stage_store import STOP, Limits
@@ -27,12 +27,12 @@ def asked(monkeypatch):
     """What workers are asked, of which the videos alone are kept; they answer that five videos lack features."""
     found = []
 
-    def work(root: str, folder: str, words: dict, limits: Limits) -> str:
-        found.append(words.get("videos", words["given"]["stride"]))
-        return "encoded" if "videos" in words else LACKING
+    def encode(root: str, folder: str, limits: Limits, given: dict, videos: list[str] | None = None) -> str:
+        found.append(videos or given["stride"])
+        return "encoded" if videos else LACKING
 
-    monkeypatch.setattr(extraction, "work", work)
-    monkeypatch.setattr(extraction, "SHARE", 2)
+    monkeypatch.setattr(batch, "encode", encode)
+    monkeypatch.setattr(batch, "SHARE", 2)
     return found
 
 
@@ -42,7 +42,7 @@ def extract_missing(folder: Path, *lines: str, pool=None) -> list[str]:
     path.write_text("\n".join(lines) + "\n")
     said: list[str] = []
     with ThreadPoolExecutor(1) as threads:
-        extraction.extract_missing(plans.plan(path), folder, Limits(), said.append, pool or threads)
+        batch.extract_missing(plans.plan(path), folder, Limits(), said.append, pool or threads)
     return said
 
 
@@ -65,12 +65,12 @@ def test_features_that_are_read_or_simulated_are_nobodys_work(tmp_path, asked):
 
 
 def test_what_one_worker_does_as_well_is_left_to_prepare(tmp_path, asked, monkeypatch):
-    monkeypatch.setattr(extraction, "SHARE", 5)
+    monkeypatch.setattr(batch, "SHARE", 5)
     assert extract_missing(tmp_path, "split: 50") == [] and asked == [4]
 
 
 def test_what_cannot_be_found_out_is_left_to_prepare_which_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(extraction, "work", lambda *words: "failed: ValueError: no weights 'openai'")
+    monkeypatch.setattr(batch, "encode", lambda *words: "failed: ValueError: no weights 'openai'")
     said = extract_missing(tmp_path, "split: 50")
     assert said == ["features: nothing is dealt out, failed: ValueError: no weights 'openai'"]
 
@@ -81,7 +81,7 @@ def here(command, input, **_) -> subprocess.CompletedProcess:
     with redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", io.StringIO(input))
         try:
-            extraction.main()
+            batch.main()
         except BrokenVideo as error:
             return subprocess.CompletedProcess(command, 1, said.getvalue(), str(error))
     return subprocess.CompletedProcess(command, 0, said.getvalue(), "")
@@ -92,11 +92,11 @@ def test_workers_encode_every_video_that_can_be_read_and_prepare_finds_them(brok
     folder, plan = extraction_plan(tmp_path)
     if broken:
         (folder / "videos" / "v3.mp4").write_bytes(b"no film")
-    monkeypatch.setattr(extraction, "SHARE", 2)
-    monkeypatch.setattr(extraction, "subprocess", SimpleNamespace(run=here))
+    monkeypatch.setattr(batch, "SHARE", 2)
+    monkeypatch.setattr(batch, "subprocess", SimpleNamespace(run=here))
     said: list[str] = []
     with ThreadPoolExecutor(1) as threads:
-        extraction.extract_missing(plan, tmp_path, Limits(), said.append, threads)
+        batch.extract_missing(plan, tmp_path, Limits(), said.append, threads)
     assert said[0] == f"features: 5 videos of {folder} in 3 shares ..." and len(said) == 4
     made = sorted(folder.glob("features/*/*.npy"))
     assert [path.stem for path in made] == [f"v{number}" for number in range(5) if not broken or number != 3]
@@ -138,18 +138,19 @@ def test_shares_that_nobody_has_begun_are_withdrawn_when_the_batch_ends(tmp_path
 
 def test_a_worker_begins_nothing_for_a_batch_that_has_ended(tmp_path):
     (tmp_path / STOP).touch()
-    assert extraction.work("", str(tmp_path), {"given": {}}, Limits()) == "stopped before it began"
+    assert batch.encode("", str(tmp_path), Limits(), {}) == "stopped before it began"
 
 
 @pytest.mark.notebooks
 def test_a_worker_says_in_one_line_why_it_failed_and_whether_it_was_interrupted(tmp_path, monkeypatch):
     root = str(Path(__file__).parents[1])
-    told = extraction.work(root, str(tmp_path), {"given": {"dataset": str(tmp_path / "no"), "split": 50}}, Limits())
+    words = root, str(tmp_path), Limits()
+    told = batch.encode(*words, {"dataset": str(tmp_path / "no"), "split": 50})
     assert told.startswith("failed: FileNotFoundError: no annotations of")
     dying = tmp_path / "dying"
     dying.write_text("#!/bin/sh\nkill -TERM $$\n")
     os.chmod(dying, 0o755)
-    monkeypatch.setattr(extraction.sys, "executable", str(dying))
-    assert extraction.work(root, str(tmp_path), {"given": {}}, Limits()) == "interrupted by signal 15"
+    monkeypatch.setattr(batch.sys, "executable", str(dying))
+    assert batch.encode(*words, {}) == "interrupted by signal 15"
     dying.write_text("#!/bin/sh\nkill -SEGV $$\n")  # a video that breaks the decoder breaks it everywhere
-    assert extraction.work(root, str(tmp_path), {"given": {}}, Limits()) == "failed: ended by signal 11"
+    assert batch.encode(*words, {}) == "failed: ended by signal 11"

@@ -2,15 +2,22 @@
 
 What is finished is not run again, a run that fails is reported and the others go on, and whatever ends a batch, the
 same command goes on where it stopped. Runs tell what they do in a log of their own, from which progress is read.
+
+Workers elsewhere first make the features that are missing, each some of the videos, in a process of its own: a share
+that is lost loses the videos it had in hand. What no worker could encode is left to the prepare notebook, which makes
+it or says what is wrong with it.
 """
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +26,7 @@ from filelock import Timeout
 from tqdm import tqdm
 
 from tadlib.files import file_lock, note, read_json, write_json
-from tadlib.workbook import execution, executors, extraction, runs, stages
+from tadlib.workbook import execution, executors, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.executors import LOST, Machines
 from tadlib.workbook.params import Params
@@ -27,6 +34,8 @@ from tadlib.workbook.plans import Experiment
 from tadlib.workbook.stage_store import FAILED, STOP, Limits, obtain, relative, stored_at
 from tadlib.workbook.stages import STAGES
 
+SHARE = 32  # videos: so many that loading an encoder does not count, so few that workers end at about the same time
+MADE_FROM = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
 Say = Callable[[str], None]
 
 
@@ -35,30 +44,24 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
     latest = None if new else continued(experiment)
     if latest is not None:
         return latest
-    folder = _home(experiment) / runs.new_name()
+    folder = runs.project_root() / "outputs" / experiment.name / runs.new_name()
     folder.mkdir(parents=True)
     facts = {"commit": runs.commit(), "asks": experiment.asks, "question": experiment.question, "status": {}}
     facts |= {"names": dict(experiment.names), "chosen": [choice._asdict() for choice in experiment.chosen]}
-    write_json(folder / "experiment.json", _wanted(experiment) | facts)
+    write_json(folder / "experiment.json", _identity(experiment) | facts)
     return folder
 
 
 def continued(experiment: Experiment) -> Path | None:
     """The latest version of an experiment if it has the same plan, code and data: it goes on where it stopped."""
-    latest = max((path.parent for path in _home(experiment).glob("*/experiment.json")), default=None)
-    wanted = _wanted(experiment)
-    if latest is not None:
-        record = read_json(latest / "experiment.json")
-        if {name: record.get(name) for name in wanted} == wanted:
-            return latest
-    return None
+    versions = (runs.project_root() / "outputs" / experiment.name).glob("*/experiment.json")
+    latest = max(versions, default=None)
+    same = latest is not None and _identity(experiment).items() <= read_json(latest).items()
+    return latest.parent if same else None
 
 
-def _home(experiment: Experiment) -> Path:
-    return runs.project_root() / "outputs" / experiment.name
-
-
-def _wanted(experiment: Experiment) -> dict[str, Any]:
+def _identity(experiment: Experiment) -> dict[str, Any]:
+    """The plan, the code and the data of an experiment."""
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
         "code": [stages.code_version(stage) for stage in STAGES],
@@ -83,8 +86,8 @@ def execute(
 ) -> dict[str, str]:
     """Run all stages of all runs; the status of each run: "finished", or "failed in STAGE: why".
 
-    `machines` elsewhere must see this disk; they first make the features that are missing. What ends this ends its
-    runs: here at once, elsewhere before their next stage. Raises OSError where another batch is at work in the folder.
+    `machines` elsewhere must see this disk. What ends this ends its runs: here at once, elsewhere before their next
+    stage. Raises OSError where another batch is at work in the folder.
     """
     if machines is None:
         try:
@@ -92,20 +95,18 @@ def execute(
                 return execute(experiment, folder, limits, say, machines)
         finally:
             execution.stopping.clear()  # no sooner than the threads have ended
-    limits = replace(limits, jobs=machines.jobs)
+    limits = limits._replace(jobs=machines.jobs)
     with _one_at_a_time(folder):
         (folder / STOP).unlink(missing_ok=True)
         shutil.rmtree(folder / FAILED, ignore_errors=True)  # what failed before is tried again
-        batch = _Batch(folder, list(experiment.runs), say)
+        batch = _Batch(folder, experiment.runs, say)
         with suppress(OSError):
             (folder / FAILED).mkdir()
         try:
             if machines.remote:
-                extraction.extract_missing(experiment, folder, limits, batch.say, machines.executor)
-            root = str(runs.project_root())
-            calls = {
-                label: (root, str(folder / label), experiment.runs[label], limits) for label in in_order(experiment)
-            }
+                extract_missing(experiment, folder, limits, batch.say, machines.executor)
+            words = str(runs.project_root()), str(folder)
+            calls = {label: (*words, label, experiment.runs[label], limits) for label in _in_order(experiment)}
             with closing(executors.results(machines.executor, run_all_stages, calls)) as results:
                 for label, status in results:
                     batch.tell()
@@ -138,22 +139,22 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def run_all_stages(root: str, folder: str, given: Mapping[str, Any], limits: Limits) -> str:
+def run_all_stages(root: str, version: str, label: str, given: Mapping[str, Any], limits: Limits) -> str:
     """Execute what is not finished of one run and tell it in the run's `run.log`; its status."""
     os.environ["TAD_ROOT"] = root  # a worker elsewhere may have been started anywhere
-    target, stage = Path(folder), STAGES[0]
-    say = partial(note, target / "run.log")
+    folder, stage = Path(version, label), STAGES[0]
+    say = partial(note, folder / "run.log")
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for stage in STAGES:
-            if finished(target / f"{stage}.ipynb"):
+            if finished(folder / f"{stage}.ipynb"):
                 say(f"{stage} is finished already")
                 continue
-            if (target.parent / STOP).exists():
+            if Path(version, STOP).exists():
                 say(f"stopped before {stage}")
                 return f"stopped before {stage}"
             begun = time.monotonic()
-            reason = obtain(stage, target, given, limits, say)
+            reason = obtain(stage, folder, given, limits, say)
             if reason is not None:
                 return f"{LOST if INTERRUPTED in reason else 'failed'} in {stage}: {reason}"
             say(f"{stage} done in {time.monotonic() - begun:.0f} s")
@@ -162,7 +163,7 @@ def run_all_stages(root: str, folder: str, given: Mapping[str, Any], limits: Lim
     return "finished"
 
 
-def in_order(experiment: Experiment) -> list[str]:
+def _in_order(experiment: Experiment) -> list[str]:
     """The labels so that runs of different detectors come first: those that share one would only wait for it."""
     sharing: Counter[str] = Counter()
     ranks = {}
@@ -177,23 +178,15 @@ def _is_finished(run: Path) -> bool:
     return all(finished(run / f"{stage}.ipynb") for stage in STAGES)
 
 
-@dataclass
 class _Batch:
     """What is known of a batch at work: who ended how, what was told, and how long the rest will take."""
 
-    folder: Path
-    labels: list[str]
-    say_aloud: Say
-    status: dict[str, str] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self.read = {label: self._size(label) for label in self.labels}
-        self.skipped = {label for label in self.labels if _is_finished(self.folder / label)}
-
-    def _size(self, label: str) -> int:
-        log = self.folder / label / "run.log"
-        return log.stat().st_size if log.is_file() else 0
+    def __init__(self, folder: Path, labels: Iterable[str], say_aloud: Say) -> None:
+        self.folder, self.say_aloud, self.started = folder, say_aloud, time.monotonic()
+        self.status: dict[str, str] = {}
+        self.logs = {label: folder / label / "run.log" for label in labels}
+        self.read = {label: _size(log) for label, log in self.logs.items()}  # bytes of each that were told before
+        self.finished_before = {label for label in labels if _is_finished(folder / label)}
 
     def say(self, text: str) -> None:
         note(self.folder / "batch.log", text)
@@ -202,24 +195,90 @@ class _Batch:
 
     def tell(self) -> None:
         """Repeat what runs have written into their logs since the last look."""
-        for label in self.labels:
-            if self._size(label) > self.read[label]:
-                with open(self.folder / label / "run.log", encoding="utf-8") as handle:
-                    handle.seek(self.read[label])
-                    news = handle.read()
-                self.read[label] += len(news.encode())
-                for line in news.splitlines():
+        for label, log in self.logs.items():
+            if _size(log) > self.read[label]:
+                news = log.read_bytes()[self.read[label] :]
+                self.read[label] += len(news)
+                for line in news.decode(errors="replace").splitlines():
                     self.say(f"{label}: {line[21:]}")
 
     def ended(self, label: str, status: str) -> None:
         """Keep how a run ended, and say it with the time that is left."""
         self.status[label] = status
-        worked, left = len(self.status.keys() - self.skipped), len(set(self.labels) - self.skipped - set(self.status))
-        about = (time.monotonic() - self.started) / max(worked, 1) * left
-        rest = f", about {tqdm.format_interval(about)} left" if worked and left else ""
-        self.say(f"{label}: {status} ({len(self.status)} of {len(self.labels)} runs{rest})")
+        worked, done = len(self.status.keys() - self.finished_before), len(self.status.keys() | self.finished_before)
+        left = len(self.logs) - done
+        about = tqdm.format_interval((time.monotonic() - self.started) / max(worked, 1) * left)
+        rest = f", about {about} left" if worked and left else ""
+        self.say(f"{label}: {status} ({len(self.status)} of {len(self.logs)} runs{rest})")
+        path = self.folder / "experiment.json"
         try:
-            record = read_json(self.folder / "experiment.json")
-            write_json(self.folder / "experiment.json", record | {"status": record.get("status", {}) | {label: status}})
+            record = read_json(path)
+            write_json(path, record | {"status": record.get("status", {}) | {label: status}})
         except OSError as error:
-            self.say(f"cannot write {self.folder / 'experiment.json'} ({error.strerror}); going on")
+            self.say(f"cannot write {path} ({error.strerror}); going on")
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.is_file() else 0
+
+
+def extract_missing(experiment: Experiment, folder: Path, limits: Limits, say: Say, executor: Executor) -> None:
+    """Let the workers of an executor make what features the runs of an experiment lack, and wait until they have."""
+    every = [Params.read(given) for given in experiment.runs.values()]
+    wanted = [params.model_dump(include=MADE_FROM) for params in every if params.features == "auto"]
+    for given in {json.dumps(each, sort_keys=True): each for each in wanted}.values():
+        words = str(runs.project_root()), str(folder), limits, given
+        with closing(executors.results(executor, encode, {"lacking": words})) as answers:
+            (told,) = [answer for label, answer in answers if label]
+        status, _, found = told.partition(": ")
+        if status != "lacking":
+            say(f"features: nothing is dealt out, {told}")
+            continue
+        lacking = json.loads(found)
+        shares = {str(start): lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)}
+        if len(shares) < 2:  # nothing is missing, or what one worker makes as well
+            continue
+        say(f"features: {len(lacking)} videos of {given['dataset']} in {len(shares)} shares ...")
+        done, calls = 0, {start: (*words, videos) for start, videos in shares.items()}
+        with closing(executors.results(executor, encode, calls)) as answers:
+            for start, answer in answers:
+                if start:
+                    done += len(shares[start])
+                    say(f"features: {done} of {len(lacking)} videos, {answer}")
+
+
+def encode(root: str, folder: str, limits: Limits, given: Mapping[str, Any], videos: list[str] | None = None) -> str:
+    """What a worker does: encode `videos`, or without any tell which of all lack features; how it ended."""
+    if (Path(folder) / STOP).exists():
+        return "stopped before it began"
+    ended = subprocess.run(
+        [sys.executable, "-m", "tadlib.workbook.batch"],
+        input=json.dumps([given, videos]),
+        capture_output=True,
+        text=True,
+        env=execution.environment(limits.jobs) | {"TAD_ROOT": root},
+        preexec_fn=execution.end_with_parent,
+    )
+    if ended.returncode in execution.ENDED:
+        return f"{LOST} by signal {-ended.returncode}"
+    if ended.returncode < 0:  # a video that breaks the decoder, or too little memory: another worker fares no better
+        return f"failed: ended by signal {-ended.returncode}"
+    said = (ended.stdout if not ended.returncode else ended.stderr).strip().splitlines() or ["no output"]
+    return said[-1] if not ended.returncode else f"failed: {said[-1]}"
+
+
+def main() -> None:
+    """The process of a worker that encodes: it is told on its input what to do."""
+    from tadlib.workbook import gathering
+
+    given, videos = json.load(sys.stdin)
+    params = Params.read(given)
+    if videos is None:
+        print("lacking:", json.dumps(gathering.lacking(params)))
+    else:
+        gathering.encode(params, videos)
+        print("encoded")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tadlib.workbook import runs
+from tadlib.project import project_root
 
 PATIENCE = 60  # seconds to wait for Dask's scheduler, and then for its first worker
 POLL = 0.2  # seconds between two looks at jobs
@@ -50,8 +50,8 @@ def dask(scheduler: str, gpus: int = 0, patience: float = PATIENCE) -> Iterator[
         raise ValueError(
             f"--scheduler must be a scheduler file or an address such as tcp://host:8786; got {scheduler!r}"
         )
+    where = {"scheduler_file" if is_file else "address": scheduler}
     try:
-        where = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
         client = Client(**where, timeout=patience, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(
@@ -62,13 +62,13 @@ def dask(scheduler: str, gpus: int = 0, patience: float = PATIENCE) -> Iterator[
             client.wait_for_workers(1, timeout=patience)
         except TimeoutError:
             raise ValueError(f"the scheduler at {scheduler} has no worker: start `dask worker` for it") from None
-        known = client.scheduler_info(n_workers=-1)["workers"].values()
-        if gpus and not any(worker["resources"].get("gpu", 0) >= gpus for worker in known):
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        if gpus and not any(worker["resources"].get("gpu", 0) >= gpus for worker in workers):
             raise ValueError(
                 f"--gpus {gpus}: no worker at {scheduler} offers that many; start it with --resources gpu=N"
             )
         at_once = Counter()
-        for worker in known:
+        for worker in workers:
             at_once[worker["host"]] += worker["nthreads"]
         needs = {"resources": {"gpu": gpus}} if gpus else {}
         yield Machines(client.get_executor(pure=False, **needs), max(at_once.values()))
@@ -84,15 +84,14 @@ def slurm(options: Sequence[str], gpus: int = 0) -> Iterator[Machines]:
         import submitit
     except ImportError:
         raise ValueError("--slurm needs submitit, got none: pip install 'tadlib[slurm]'") from None
-    folder = runs.project_root() / "outputs" / ".slurm" / "%j"
-    local = "local" in options
     given = dict(option.partition("=")[::2] for option in options if option != "local")
     if "" in given.values():
         raise ValueError(
             f"--slurm must be NAME=VALUE, for example --slurm time=600, or local; got {', '.join(options)}"
         )
     try:
-        executor = submitit.LocalExecutor(folder) if local else submitit.SlurmExecutor(folder)
+        made = submitit.LocalExecutor if "local" in options else submitit.SlurmExecutor
+        executor = made(project_root() / "outputs" / ".slurm" / "%j")
         executor.update_parameters(**given, **({"gpus_per_node": gpus} if gpus else {}))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"--slurm: {error}") from error
@@ -114,12 +113,12 @@ def results(
         while jobs:
             done = [job for job in jobs if job.done()]
             for job in done:
-                label, status = jobs.pop(job), _outcome(job)
-                if status.startswith(LOST) and tried[label] < TRIES:
+                label, outcome = jobs.pop(job), _outcome(job)
+                if outcome.startswith(LOST) and tried[label] < TRIES:
                     jobs[executor.submit(work, *calls[label])] = label
                     tried[label] += 1
                 else:
-                    yield label, status
+                    yield label, outcome
             if not done:
                 time.sleep(POLL)
                 yield "", ""

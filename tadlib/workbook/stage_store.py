@@ -9,11 +9,10 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tadlib.files import Progress, beside, locked, read_json, write_json
+from tadlib.files import beside, locked, read_json, write_json
 from tadlib.workbook import execution, runs, stages
 from tadlib.workbook.evaluations import record_name
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
@@ -25,12 +24,14 @@ NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # t
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """How runs are executed: so many at once, failed stages so often again."""
 
     jobs: int = 1
     retries: int = 0
+
+
+ONCE = Limits()
 
 
 def stored_at(stage: str, given: Mapping[str, Any]) -> Path:
@@ -39,17 +40,23 @@ def stored_at(stage: str, given: Mapping[str, Any]) -> Path:
     return runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
 
 
-def obtain(
-    stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = Limits(), say: Say = print
-) -> str | None:
+def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = ONCE, say: Say = print) -> str | None:
     """See that a run's folder has a stage, which is there or is made now; None, or why it failed.
 
-    Of several runs that want it at once one makes it and the others wait.
+    Of several runs that want it at once one makes it and the others wait, until it is there or their batch ends.
     """
-    store = stored_at(stage, given)
+    store, said = stored_at(stage, given), []
     failed = folder.parent / FAILED / f"{store.name}.json"
+
+    def wait(done: int, total: int, text: str) -> None:
+        if execution.stopping.is_set() or (folder.parent / STOP).exists():
+            raise InterruptedError
+        if not said:
+            say(text)
+            said.append(text)
+
     try:
-        with locked(store, _patience(folder, say)):
+        with locked(store, wait):
             if store.is_dir():
                 say(f"{stage} is shared: {relative(store)}")
             elif failed.is_file():
@@ -58,28 +65,14 @@ def obtain(
                 if failed.parent.is_dir() and INTERRUPTED not in reason:
                     write_json(failed, f"{reason} (as in {folder.name})")
                 return reason
-    except _Stopped:
+    except InterruptedError:
         return f"{INTERRUPTED}: {stage} was not begun"
-    _give(stage, store, folder, given)
+    record = runs.records(store)[record_name(stage, Params.read(given))]
+    for file in record["files"]:
+        link_or_copy(store / file, folder / file)
+    _record(folder, stage, record | {"made_in": relative(store)}, given)
+    link_or_copy(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")  # last: it says that the stage is there
     return None
-
-
-class _Stopped(Exception):
-    """The batch ends while one of its runs waits for what another batch is making."""
-
-
-def _patience(folder: Path, say: Say) -> Progress:
-    """Waiting that says so once, and ends with its batch."""
-    said = []
-
-    def wait(done: int, total: int, text: str) -> None:
-        if execution.stopping.is_set() or (folder.parent / STOP).exists():
-            raise _Stopped
-        if not said:
-            say(text)
-            said.append(text)
-
-    return wait
 
 
 def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], limits: Limits, say: Say) -> str | None:
@@ -116,7 +109,7 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
             link_or_copy(folder / file, attempt / file)
     if earlier:
         write_json(attempt / "run.json", earlier)
-    before = {path: path.stat().st_mtime_ns for path in attempt.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in _files(attempt)}
     notebook = attempt / f"{stage}.ipynb"
     parameters = stages.reduced(stage, given) | {"run_dir": relative(attempt)}
     reason = execute_notebook(stage, notebook, parameters, jobs, folder / "run.log")
@@ -126,25 +119,20 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
         folder.mkdir(parents=True, exist_ok=True)
         if notebook.is_file():
             os.replace(notebook, folder / notebook.name)
-        _record(folder, stage, record | {"status": "failed", "reason": reason, "files": []}, given)
+        status = "interrupted" if INTERRUPTED in reason else "failed"
+        _record(folder, stage, record | {"status": status, "reason": reason, "files": []}, given)
         return reason
-    for path, changed in before.items():
-        if path.is_file() and path.stat().st_mtime_ns == changed:
+    for path in _files(attempt):
+        if before.get(path) == path.stat().st_mtime_ns:
             path.unlink()
     left = {"run.json", notebook.name} | (NAMED_BY_DEFAULT if stage == "train" else set())
-    made = (path for path in attempt.rglob("*") if path.is_file() and path.name not in left)
-    files = sorted(str(path.relative_to(attempt)) for path in made)
+    files = sorted(str(path.relative_to(attempt)) for path in _files(attempt) if path.name not in left)
     write_json(attempt / "run.json", earlier | {name: record | {"status": "finished", "files": files}})
     return None
 
 
-def _give(stage: str, store: Path, folder: Path, given: Mapping[str, Any]) -> None:
-    """Give a run a finished stage: files, record, and last of all the notebook, which says that it is there."""
-    record = runs.records(store)[record_name(stage, Params.read(given))]
-    for file in record["files"]:
-        link_or_copy(store / file, folder / file)
-    _record(folder, stage, record | {"made_in": relative(store)}, given)
-    link_or_copy(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -3,18 +3,25 @@
 `prepare` reads the data and its texts, `train` whatever makes the detector, `evaluate` everything, and `classify` all
 but which videos are evaluated.
 A parameter that is in no list here belongs to training: a new one is never shared by mistake.
+
+The code of a stage is that of its notebook's cells and of every module that they import, directly or not, found by
+parsing. Comments, docstrings and layout are no part of a version, nor are modules that only show.
 """
 
+import ast
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import tadlib
 from tadlib.data import fingerprints
 from tadlib.data.datasets import TEXT_LAYOUTS
 from tadlib.files import digest
-from tadlib.workbook import imported_code, runs
+from tadlib.project import project_root, resolve
 from tadlib.workbook.params import NamingParams, Params
 
 STAGES = ("prepare", "train", "classify", "evaluate")
@@ -29,6 +36,10 @@ NAMING = frozenset(NamingParams.model_fields)
 MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "evaluate_on", "run_dir"}
+
+# modules that show: no result depends on them
+SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result", "rerun"))
+EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
 
 COUNTING = frozenset({"protocol", "evaluate_on"})  # what evaluate reads for itself
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
@@ -94,8 +105,8 @@ def code_version(stage: str = "train") -> str:
 
     The number of threads, which changes last digits, is no part of it: who shares a stage takes it as it was made.
     """
-    notebooks = [runs.project_root() / "notebooks" / f"{each}.ipynb" for each in (*GOES_ON_WITH[stage], stage)]
-    return digest([_libraries(), *map(imported_code.version, notebooks)])
+    notebooks = [project_root() / "notebooks" / f"{each}.ipynb" for each in (*GOES_ON_WITH[stage], stage)]
+    return digest([_libraries(), *map(notebook_version, notebooks)])
 
 
 @cache
@@ -111,14 +122,14 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
     found: list[Path] = []
     if params.dataset != "demo":
         known = params.dataset in ("thumos14", "activitynet13")
-        folder = runs.resolve(params.data_dir) / params.dataset if known else runs.resolve(params.dataset)
+        folder = resolve(params.data_dir) / params.dataset if known else resolve(params.dataset)
         for place in (folder, folder / "annotations", folder / "videos", folder / "features"):
             found += _files(place.glob("*"))
         found += [path for layout in TEXT_LAYOUTS for place in folder.glob(layout) for path in _files(place.rglob("*"))]
     if params.features not in ("auto", "simulate"):
-        found += _files(runs.resolve(params.features).glob("*"))
+        found += _files(resolve(params.features).glob("*"))
     named = {"pretrained", "text_features", "descriptions", "ideas"} & depends_on(stage, params)
-    found += _files(runs.resolve(getattr(params, name)) for name in named if getattr(params, name))
+    found += _files(resolve(getattr(params, name)) for name in named if getattr(params, name))
     stats = [(str(path), path.stat()) for path in sorted(set(found))]
     return digest([(name, stat.st_mtime_ns, _ends(name, stat.st_mtime_ns, stat.st_ctime_ns)) for name, stat in stats])
 
@@ -131,3 +142,58 @@ def _ends(path: str, _changed: int, _touched: int) -> str:
 
 def _files(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.is_file() and not path.name.startswith(".")]
+
+
+def notebook_version(notebook: Path) -> str:
+    """Twelve digits that stand for the code of a notebook, of the modules it imports and of the texts beside them."""
+    root = Path(tadlib.__file__).parent
+    own, waiting = _code(notebook, notebook.stat().st_mtime_ns) if notebook.is_file() else ("", frozenset())
+    found: dict[Path, str] = {}
+    while waiting:
+        code = {path: _code(path, path.stat().st_mtime_ns) for name in waiting for path in _modules(name, root)}
+        waiting = frozenset().union(*(names for path, (_, names) in code.items() if path not in found))
+        found |= {path: version for path, (version, _) in code.items()}
+    texts = (path for path in root.rglob("*.json") if path.relative_to(root).parts[0] != "workbook")
+    found |= {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in texts}
+    return digest([own, *(version for _, version in sorted(found.items()))])
+
+
+def _modules(name: str, root: Path) -> list[Path]:
+    """The files of the package that define a dotted name: one module, or all of a package within it."""
+    place = root.parent.joinpath(*name.split("."))
+    if not place.is_relative_to(root) or f"{name}.".startswith(SHOWING):
+        return []
+    if place.with_suffix(".py").is_file():
+        return [place.with_suffix(".py")]
+    if (place / "__init__.py").is_file():
+        return [place / "__init__.py"] if place == root else sorted(place.rglob("*.py"))
+    return _modules(name.rpartition(".")[0], root)
+
+
+@lru_cache(maxsize=1024)
+def _code(path: Path, _changed: int) -> tuple[str, frozenset[str]]:
+    """What stands for the code of a module or a notebook, and the dotted names that it imports.
+
+    One that cannot be parsed may import anything.
+    """
+    content = path.read_bytes()
+    try:
+        tree = ast.parse(_cells(content) if path.suffix == ".ipynb" else content)
+    except (ValueError, KeyError, TypeError, SyntaxError):
+        return hashlib.sha256(content).hexdigest(), EVERYTHING
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return digest(ast.dump(tree)), frozenset(names)
+
+
+def _cells(notebook: bytes) -> str:
+    """The code of a notebook's cells."""
+    cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    lines = [line for cell in cells for line in cell.splitlines()]
+    return "\n".join(repr(line) if line.startswith(("%", "!")) else line for line in lines)  # magics

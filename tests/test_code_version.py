@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from tadlib.workbook import imported_code, stages
+from tadlib.workbook import stages
 
 FILES = {
     "__init__.py": '"""The package."""',
@@ -23,13 +23,10 @@ FILES = {
     "workbook/display.py": "ONE = 1\n",
     "workbook/figures/__init__.py": "from tadlib.workbook.figures import bars\n",
     "workbook/figures/bars.py": "ONE = 1\n",
-    "workbook/parts/__init__.py": "\n".join(
-        f"from tadlib.workbook.parts.{module} import {name}" for module, name in (("train", "fit"), ("tell", "say"))
-    ),
-    "workbook/parts/train.py": 'def fit():\n    """Fit."""\n    from tadlib.detector.network import forward\n',
-    "workbook/parts/tell.py": "from tadlib.naming.text import ONE\ndef say():\n    return ONE\n",
+    "workbook/fitting.py": 'def fit():\n    """Fit."""\n    from tadlib.detector.network import forward\n',
+    "workbook/telling.py": "from tadlib.naming.text import ONE\ndef say():\n    return ONE\n",
 }
-CELLS = ["# Train.\nfrom tadlib import ideas\nfrom tadlib.workbook import display, figures, parts", "parts.fit()"]
+CELLS = ["# Train.\nfrom tadlib import ideas\nfrom tadlib.workbook import display, figures, fitting", "fitting.fit()"]
 CELLS += ["ideas.asked('x')"]
 
 
@@ -45,7 +42,7 @@ def notebook(tmp_path, monkeypatch):
         path = tmp_path / "tadlib" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(imported_code.tadlib, "__file__", str(tmp_path / "tadlib" / "__init__.py"))
+    monkeypatch.setattr(stages.tadlib, "__file__", str(tmp_path / "tadlib" / "__init__.py"))
     path = tmp_path / "train.ipynb"
     write(path, *CELLS)
     return path
@@ -58,13 +55,13 @@ def notebook(tmp_path, monkeypatch):
         ("detector/network.py", FILES["detector/network.py"].replace("layers.add(x)", "x")),
         ("ideas/salience.py", "ONE = 2\n"),
         ("naming/texts.json", '{"a": "b"}'),
-        ("workbook/parts/train.py", "def fit():\n    pass\n"),
+        ("workbook/fitting.py", "def fit():\n    pass\n"),
     ],
 )
 def test_what_is_imported_counts(notebook, name, text):
-    before = imported_code.version(notebook)
+    before = stages.notebook_version(notebook)
     (notebook.parent / "tadlib" / name).write_text(text)
-    assert imported_code.version(notebook) != before
+    assert stages.notebook_version(notebook) != before
 
 
 @pytest.mark.parametrize(
@@ -76,44 +73,34 @@ def test_what_is_imported_counts(notebook, name, text):
         ("workbook/cli.py", "ONE = 2\n"),
         ("workbook/display.py", "ONE = 2\n"),
         ("workbook/figures/bars.py", "ONE = 2\n"),
-        ("workbook/parts/tell.py", "ONE = 2\n"),
+        ("workbook/telling.py", "ONE = 2\n"),
         ("detector/.#layers.py", "what an editor leaves"),
     ],
 )
 def test_what_is_not_imported_shows_or_explains_does_not_count(notebook, name, text):
-    before = imported_code.version(notebook)
+    before = stages.notebook_version(notebook)
     (notebook.parent / "tadlib" / name).write_text(text)
-    assert imported_code.version(notebook) == before
+    assert stages.notebook_version(notebook) == before
 
 
 def test_cells_count_and_their_comments_and_texts_do_not(notebook):
-    before = imported_code.version(notebook)
+    before = stages.notebook_version(notebook)
     write(notebook, *CELLS[:2], CELLS[2] + "  # why", title="# Other words")
-    assert imported_code.version(notebook) == before
-    write(notebook, *CELLS, "parts.say()")
-    assert imported_code.version(notebook) != before
+    assert stages.notebook_version(notebook) == before
+    write(notebook, *CELLS, "fitting.say()")
+    assert stages.notebook_version(notebook) != before
     write(notebook, *CELLS, "%matplotlib inline")
-    assert imported_code.version(notebook) != before
+    assert stages.notebook_version(notebook) != before
 
 
 def test_training_knows_its_network_and_no_figure_command_or_report(monkeypatch):
     read = []
-    code = imported_code._code
-    monkeypatch.setattr(imported_code, "_code", lambda path, changed: read.append(path) or code(path, changed))
-    imported_code.version(ROOT / "notebooks" / "train.ipynb")
+    code = stages._code
+    monkeypatch.setattr(stages, "_code", lambda path, changed: read.append(path) or code(path, changed))
+    stages.notebook_version(ROOT / "notebooks" / "train.ipynb")
     names = {path.relative_to(ROOT / "tadlib").as_posix() for path in read if path.is_relative_to(ROOT / "tadlib")}
     assert {"detector/network.py", "detector/losses.py", "data/windows.py", "segments.py"} <= names
-    shows = (
-        "figures",
-        "cli",
-        "report",
-        "comparison",
-        "batch",
-        "plans",
-        "display",
-        "own_video",
-        "comparing",
-    )
+    shows = "figures cli report batch plans display own_video comparing variants finished_runs lab_log".split()
     assert not [name for name in names if name.startswith(tuple(f"workbook/{each}" for each in shows))]
 
 
