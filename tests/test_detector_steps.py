@@ -162,14 +162,6 @@ def test_attention_to_the_snippets_of_a_window_sums_to_one(words, simulated_fold
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
 
 
-def test_unseen_actions_of_training_videos_are_those_left_out(simulated_folder, tmp_path):
-    params = Params.check(SMALL | {"dataset": str(simulated_folder)})
-    data = gather(params)
-    found = data.hidden
-    assert {a.label for actions in found.values() for a in actions} <= set(data.classes.unseen)
-    assert sum(len(video.actions) + len(found[video.id]) for video in data.training_videos) == 2 * len(found)
-
-
 def negatives_of(simulated_folder, **words):
     """Windows without anything to find, as five epochs draw them: seconds of each, and what is annotated there."""
     made = cells(simulated_folder, "data.training_windows", **({"window": 8, "negatives": 0.6} | words))
@@ -205,33 +197,6 @@ def test_windows_that_are_left_out_are_counted(simulated_folder):
         assert with_seen + empty + left_out == sum(len(cover(v.id, 40, length, 0.5)) for v in data.training_videos)
 
 
-def test_words_of_training_windows_arrive(simulated_folder):
-    def windows(**words):
-        plain = {"window": 12, "negatives": 0.0, "jitter": False}
-        return cells(simulated_folder, "data.training_windows", **(plain | words)).windows
-
-    plain, more = windows(), windows(negatives=0.125)
-    actions, with_empty = ([len(item.target.labels_ix) for item in found] for found in (plain, more))
-    assert min(actions) > 0 and with_empty.count(0) == len(more) - len(plain) == round(len(plain) / 7) > 0
-    assert len(windows(integrity=1.0)) < len(plain) < len(windows(integrity=0.25))
-    assert not plain.extras.jitter and windows(jitter=True).extras.jitter
-    assert all(item.target.ignored_cw is None for item in plain)
-    assert sum(len(item.target.ignored_cw) for item in windows(ignore_unseen="everywhere", window=64)) > 0
-
-
-def test_only_heads_that_are_there_have_terms(simulated_folder, tmp_path):
-    def terms(**words):
-        return {
-            name
-            for name in trained(simulated_folder, tmp_path / str(words), **words)[-1][0]
-            if name.startswith("loss_")
-        }
-
-    assert terms() == {"loss_class", "loss_l1", "loss_giou"}
-    on = {"salience": "ce", "quality": True, "segmentation": "memory", "overlap_loss": "diou"}
-    assert terms(**on) == {"loss_class", "loss_l1", "loss_diou", "loss_salience", "loss_quality", "loss_segmentation"}
-
-
 def test_every_word_of_the_training_arrives(simulated_folder):
     words = {"batch_size": 3, "accumulate": 2, "clip_norm": 3.0, "schedule": "step", "warm_up": 0.125, "seed": 5}
     words |= {"lr": 0.0005, "deterministic": True}
@@ -245,52 +210,6 @@ def test_every_word_of_the_training_arrives(simulated_folder):
     assert [group["initial_lr"] for group in groups] == [0.0005, 0.00025]
     assert {group["weight_decay"] for group in groups} == {0.125}
     assert trainer.average is not None and trainer.each_batch.episodes == 0.5 and trainer.select == epoch_metrics.SEEN
-
-
-def test_weights_and_forms_of_losses_arrive(simulated_folder):
-    words = {"loss_class": 1.5, "loss_l1": 2.5, "loss_giou": 3.5, "overlap_loss": "iou", "aux_loss": False}
-    costs = {"cost_class": 4.5, "cost_l1": 5.5, "cost_giou": 6.5}
-    heads = {"salience": "mask", "loss_salience": 7.5, "quality": True, "loss_quality": 8.5, "segmentation": "memory"}
-    heads |= {"loss_segmentation": 9.5, "segmentation_temperature": 0.5}
-    criterion = cells(simulated_folder, "criterion =", **words, **costs, **heads).criterion
-    assert criterion.weights == {"loss_class": 1.5, "loss_l1": 2.5, "loss_iou": 3.5} and not criterion.aux_loss
-    assert criterion.cost.keywords == costs
-    made = [addition.arguments for addition in criterion.additions]
-    assert made == [
-        {"salience": "mask", "loss_salience": 7.5, "published": False},
-        {"loss_quality": 8.5},
-        {"loss_segmentation": 9.5, "segmentation_temperature": 0.5},
-    ]
-
-
-def test_words_of_the_network_arrive(simulated_folder):
-    words = {"queries": 7, "width": 48, "heads": 3, "encoder_layers": 0, "decoder_layers": 3, "conv_layers": 1}
-    model = cells(
-        simulated_folder, "criterion =", **(SMALL | words), dropout=0.5, feature_noise=0.25, feature_shift=0.75
-    ).model
-    assert model.queries.embedding.shape == (7, 48) and model.decoder[0].heads == 3
-    assert [len(model.encoder), len(model.decoder), len(model.backbone.layers)] == [0, 3, 1]
-    assert (model.decoder[0].dropout.p, model.disturb.noise, model.disturb.shift) == (0.5, 0.25, 0.75)
-
-
-def test_words_of_proposals_arrive(simulated_folder, tmp_path):
-    params, data, _, model, _ = trained(simulated_folder, tmp_path)
-    predictions, windows = answered(model, data, params)
-    wide = predictions.segments_cw * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 0.3])  # so that neighbours overlap
-    predictions = predictions._replace(segments_cw=wide)
-
-    def found_with(**words):
-        found = inference.propose(predictions, windows, params.model_copy(update=words)).values()
-        return torch.cat([each.scores for each in found]), max(len(each.scores) for each in found)
-
-    everything, most = found_with(nms="none")
-    assert {len(cover(video.id, 40, 32, 0.25)) for video in data.scored} == {2}
-    assert found_with(nms="none", top_k=2)[1] == 2 * 2 < most
-    assert found_with(nms="none", filter_threshold=float(everything.median()))[0].min() >= everything.median()
-    assert (
-        len(found_with(nms="hard", nms_tiou=0.1)[0]) < len(found_with(nms="hard", nms_tiou=0.9)[0]) <= len(everything)
-    )
-    assert found_with(nms="soft")[0].sum() < everything.sum()
 
 
 def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
@@ -335,8 +254,3 @@ def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, l
     assert {video.id for video in data.scored} == inference.propose(predictions, windows, params).keys()
     windows = cells(simulated_folder, "data.training_windows", window=32, test_window=asked).windows
     assert {len(features) for features, *_ in windows} == {32}
-
-
-def test_a_one_hot_detector_has_a_number_for_each_class(simulated_folder):
-    made = cells(simulated_folder, "criterion =", target="none", split=0)
-    assert made.model.embedding.out_features == len(made.data.classes.seen)

@@ -19,6 +19,7 @@ from tadlib.files import read_json
 from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections
 from tadlib.naming.words import read_words
+from tadlib.segments import roi_mean
 from tadlib.task import BACKGROUND
 from tadlib.workbook import cli
 from tadlib.workbook.execution import failure
@@ -114,7 +115,8 @@ def ranked(data, text: str) -> tuple[np.ndarray, list[set[str]]]:
         spans = sorted({(action.start, action.end) for action in video.actions})
         if not spans:
             continue
-        cosine = functional.normalize(data.pooled(video, torch.tensor(spans, dtype=torch.float32)), dim=1) @ texts.T
+        segments_ix = data.grid(video).snippets(torch.tensor(spans, dtype=torch.float32))
+        cosine = functional.normalize(roi_mean(data.features(video), segments_ix), dim=1) @ texts.T
         values += (cosine[:, 0] - cosine[:, 1:].mean(dim=1)).tolist()
         labels += [{a.label for a in video.actions if (a.start, a.end) == span} for span in spans]
     return np.array(values), labels
