@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tadlib.files import write_json
-from tadlib.workbook.evaluations import EVALUATIONS
+from tadlib.files import read_json, write_json
+from tadlib.workbook.evaluations import EVALUATIONS, planned
 from tadlib.workbook.params import Params
 
 COMMENT = "Do convolutions help? Log: really effective, later not much use. Rows: 12."
@@ -56,3 +56,15 @@ def project(folder: Path, root: Path) -> Path:
     (folder / "notebooks").symlink_to(root / "notebooks")
     (folder / "params").symlink_to(root / "params")
     return folder
+
+
+def load(outputs: Path) -> list[dict]:
+    """The runs below a folder: the name, the parameters of the first stage and the metrics of each."""
+    folders = [path.parent for path in sorted(outputs.rglob("run.json")) if ".stages" not in path.parts]
+    found = []
+    for folder in folders:
+        stages, metrics = planned(read_json(folder / "run.json"), folder)
+        parameters = next(iter(stages.values()))["parameters"]
+        metrics = read_json(metrics) if metrics.is_file() else {}
+        found.append({"run": folder.name, "parameters": parameters, "metrics": metrics})
+    return found

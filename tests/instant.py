@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fabricate
 import nbformat
 import stubs
 
@@ -94,7 +95,7 @@ def executed_here(home: Path, command: list[str], environment: dict[str, str]) -
     shutil.rmtree(home / "outputs" / ".stages")
     done = subprocess.run([*command, "--new"], cwd=home, env=quick, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return {run["run"]: run["metrics"] for run in runs.load(versions(home, "e")[-1])}
+    return {run["run"]: run["metrics"] for run in fabricate.load(versions(home, "e")[-1])}
 
 
 def nothing_lacks(*words: object) -> str:

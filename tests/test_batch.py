@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import fabricate
 import instant
 import nbformat
 import pytest
@@ -300,7 +301,7 @@ def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, ca
     assert cli.main(["run", experiment(quick_home, TWENTY), "--jobs", "4"]) == 0
     assert calls(quick_home) == {"prepare": 1, "train": 1, "classify": 20, "evaluate": 20}
     (folder,) = instant.versions(quick_home, "e")
-    numbers = {run["parameters"]["top_k"]: run["metrics"]["mAP"] for run in runs.load(folder)}
+    numbers = {run["parameters"]["top_k"]: run["metrics"]["mAP"] for run in fabricate.load(folder)}
     assert numbers == {k: Params.check({}).lr + k for k in range(1, 21)}, "each has its own numbers"
     said = capsys.readouterr().out
     assert "(20 of 20 runs)" in said and "left)" in said and "train is shared: outputs/.stages/train-" in said
@@ -500,7 +501,7 @@ def test_a_report_that_fails_is_told_and_no_run_is_lost(quick_home, capsys, monk
     said = capsys.readouterr()
     assert "`tad report outputs/e` failed (RunError: report.ipynb failed (KeyError: bad)" in said.err
     assert said.err.count("tad: ") == 1 and "lr-0.2: finished (2 of 2 runs)" in said.out
-    assert len(runs.load(quick_home / "outputs")) == 2
+    assert len(fabricate.load(quick_home / "outputs")) == 2
 
 
 def test_a_tracker_that_fails_is_told_and_hears_of_the_other_runs(quick_home, capsys, monkeypatch):
@@ -588,10 +589,10 @@ def test_a_disk_that_is_full_is_told_and_the_rest_goes_on(tmp_path):
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1 and "No space left on device" in said, said
     assert "lr-0.2: finished (2 of 2 runs)" in said and "Traceback" not in said
-    assert {run["run"] for run in runs.load(tmp_path / "outputs")} == {"lr-0.1", "lr-0.2"}
+    assert {run["run"] for run in fabricate.load(tmp_path / "outputs")} == {"lr-0.1", "lr-0.2"}
     process = start(tmp_path, "params/other.yaml", "params/e.yaml")
     said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0 and len(runs.load(tmp_path / "outputs")) == 4, said
+    assert process.returncode == 0 and len(fabricate.load(tmp_path / "outputs")) == 4, said
 
 
 @pytest.mark.notebooks
@@ -614,7 +615,7 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     (folder,) = instant.versions(tmp_path, "e")
-    found = {run["run"]: run["metrics"]["mAP"] for run in runs.load(folder)}
+    found = {run["run"]: run["metrics"]["mAP"] for run in fabricate.load(folder)}
     assert found == {f"lr-{lr}_top_k-{k}": lr + k for lr in (0.1, 0.2) for k in range(1, 6)}
     whole = list(folder.glob("*/[!.]*.ipynb"))  # kill -9 may leave a torn .file
     assert len(whole) == 40 and all(failure(path) is None for path in whole)
@@ -642,5 +643,5 @@ def test_a_batch_that_is_ended_says_how_it_goes_on_and_does(tmp_path, number):
     process = start(tmp_path, "params/e.yaml", "--jobs", "2")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and whole, said
-    assert len(runs.load(tmp_path / "outputs")) == 20
+    assert len(fabricate.load(tmp_path / "outputs")) == 20
     assert all(path.stat().st_mtime_ns == when for path, when in whole.items()), "what was finished is not touched"

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 
+import fabricate
 import instant
 import pytest
 from conftest import ROOT
 from standins import extraction_plan
 
-from tadlib.workbook import batch, executors, runs
+from tadlib.workbook import batch, executors
 from tadlib.workbook.stage_store import Limits
 
 pytest.importorskip("distributed")
@@ -59,7 +60,7 @@ def test_a_batch_survives_a_worker_and_its_results_are_the_local_ones(cluster):
     os.kill(lost.pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=150)
     assert process.returncode == 0, said
-    remote = {run["run"]: run["metrics"] for run in runs.load(home / "outputs")}
+    remote = {run["run"]: run["metrics"] for run in fabricate.load(home / "outputs")}
     assert len(remote) == 4 and "lr-0.4: finished" in said
     assert instant.executed_here(home, command, environment) == remote
 

@@ -8,11 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fabricate
 import instant
 import pytest
 from conftest import ROOT
 
-from tadlib.workbook import executors, runs
+from tadlib.workbook import executors
 from tadlib.workbook.params import Params
 
 
@@ -63,7 +64,7 @@ def test_a_batch_of_jobs_survives_the_end_of_one(tmp_path):
     os.kill(lost, signal.SIGKILL)
     said, _ = batch.communicate(timeout=200)
     assert batch.returncode == 0, said
-    (run,) = runs.load(home / "outputs")
+    (run,) = fabricate.load(home / "outputs")
     assert run["metrics"]["mAP"] == 0.1 + Params.check({}).top_k and "run: finished" in said
 
 

@@ -5,6 +5,7 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import fabricate
 import instant
 import nbformat
 import pytest
@@ -64,7 +65,7 @@ def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
     records = read_json(second / "run.json")
     assert records["train"]["made_in"] == read_json(first / "run.json")["train"]["made_in"]
     assert {record["parameters"]["top_k"] for record in records.values()} == {9}, "the run's own, in every record"
-    assert [run["run"] for run in runs.load(home / "outputs")] == ["a", "b"], "the store is no run"
+    assert [run["run"] for run in fabricate.load(home / "outputs")] == ["a", "b"], "the store is no run"
 
 
 def test_an_evaluation_on_training_videos_shares_everything_before_it_and_has_its_own_files(home):
@@ -73,7 +74,7 @@ def test_an_evaluation_on_training_videos_shares_everything_before_it_and_has_it
     assert [executed(home).count(stage) for stage in STAGES] == [1, 1, 1, 2]
     assert not (training / "metrics.json").exists() and not (test / "metrics_on_training.json").exists()
     assert list(read_json(training / "run.json")) == ["prepare", "train", "classify", "evaluate_on_training"]
-    loaded = runs.load(home / "outputs")
+    loaded = fabricate.load(home / "outputs")
     assert [run["metrics"] for run in loaded] == [
         read_json(test / "metrics.json"), read_json(training / "metrics_on_training.json")
     ]  # fmt: skip
@@ -248,7 +249,9 @@ NOTED: set[str] = set()
     ids=str,
 )
 def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path, monkeypatch):
-    monkeypatch.setattr("tadlib.workbook.changes.of_test", lambda data, params: {})  # recorded of the default naming
+    monkeypatch.setattr(
+        "tadlib.workbook.detectors.test_facts", lambda data, params: {}
+    )  # recorded of the default naming
     params = Noting.check(tiny | {"epochs": 1, "overlap": 0.0, "run_dir": str(tmp_path / "r")} | switches)
     monkeypatch.setattr("tadlib.workbook.gathering.Task", NotingTask)
     gathered = "data = gather(params, progress=display.Progress())"

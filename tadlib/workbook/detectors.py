@@ -2,7 +2,9 @@
 
 import io
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tadlib.data.annotations import Video
 from tadlib.data.batches import Item, WindowSet, collate
+from tadlib.data.stores import FolderStore
 from tadlib.detector import attention_maps
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals
-from tadlib.files import atomic, read_json
+from tadlib.files import atomic, digest, read_json
+from tadlib.ideas import class_targets
+from tadlib.naming.text import Wording, texts_of
+from tadlib.project import resolve
 from tadlib.task import Task
-from tadlib.workbook import changes, checkpoints, stages
-from tadlib.workbook.inheritance import agrees
+from tadlib.workbook import runs, stages
+from tadlib.workbook.inheritance import agrees, load_network, read_checkpoint, stored_parameters
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run, RunError
 from tadlib.workbook.vocabulary import other_cells
@@ -36,6 +43,53 @@ def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
         ("windows left out: nothing to find, but part of something annotated", windows.left_out),
     ]
     return [{"training": name, "number": number} for name, number in rows]
+
+
+def facts_of_training(data: Task, params: Params) -> dict[str, str]:
+    """Digests of what the detector is trained on: annotations, features, and the class texts that it reads.
+
+    A digest is the same for every copy of the data, and whatever machine encoded a video.
+    """
+    videos = data.training_videos
+    shown = [[asdict(action) for action in (*video.actions, *data.occupied[video.id])] for video in videos]
+    found = _facts(data, params, videos) | {"annotations": digest(shown)}
+    if params.ideas:
+        found |= {"file of ideas": digest(resolve(params.ideas).read_text(encoding="utf-8"))}
+    if params.target in ("prompt", "name", "description"):
+        return found | _text_facts(data, data.classes.seen, class_targets.wording(data, params.target))
+    reads = params.target == "foreground" and (params.fuse_text or params.segmentation != "none")
+    return found | (_text_facts(data, data.classes.seen, data.wording) if reads else {})
+
+
+def facts_of_test(data: Task, params: Params) -> dict[str, str]:
+    """Digests of what detections are made from: test videos, counted by the protocol or not, and class texts."""
+    videos = [video for video in data.benchmark.videos if video.subset == data.benchmark.test_subset]
+    shown = digest([asdict(video.with_ambiguous())["actions"] for video in videos])
+    return _facts(data, params, videos) | {"annotations": shown} | _text_facts(data, data.competing, data.wording)
+
+
+def _facts(data: Task, params: Params, videos: Sequence[Video]) -> dict[str, str]:
+    names = [video.id for video in videos]
+    found = {"precision": params.precision, "list of videos": digest(names)}
+    found["durations or frame rates"] = digest([[video.id, video.duration, video.fps] for video in videos])
+    if isinstance(data.store, FolderStore):
+        return found | {"features": data.store.version(names)}
+    if params.features != "simulate":
+        return found | data.store.facts(names)
+    whole = [asdict(video) for video in data.benchmark.videos if video.id in set(names)]
+    return found | {"features": digest([data.benchmark.classes, whole])}
+
+
+def _text_facts(data: Task, classes: Sequence[str], said: Wording) -> dict[str, str]:
+    return {"class texts": digest(texts_of(classes, said)), "text encoder": data.encoder.key}
+
+
+def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The facts that differ, in words; an encoder asked for in another precision is the same."""
+    names = [name for name in now if name in then and then[name] != now[name]]
+    if "precision" in names:
+        names = [name for name in names if name != "precision" and "encoder" not in name]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def key_of(data: Task, params: Params, namespace: Mapping[str, Any]) -> dict[str, object]:
@@ -55,7 +109,7 @@ def origin(data: Task, params: Params) -> dict[str, object]:
     lasts = [data.grid(video).seconds(1) for video in data.training_videos]
     names = {"classes": list(data.benchmark.classes), "seen": list(data.classes.seen)}
     features = {"features": data.store.key, "snippet_seconds": statistics.median(lasts)}
-    return names | features | {"trained_on": changes.of_training(data, params)}
+    return names | features | {"trained_on": facts_of_training(data, params)}
 
 
 def load_detector(data: Task, params: Params, run: Run, own: Sequence[type] = ()) -> ConditionalDETR:
@@ -64,13 +118,13 @@ def load_detector(data: Task, params: Params, run: Run, own: Sequence[type] = ()
     Raises RunError where the parameters, the seen classes or the training videos are not those of its training.
     """
     saved = trained_here(data, params, run)
-    run.record["made_from"] = changes.of_test(data, params)
-    return checkpoints.restore(saved, run.path("checkpoint.pt"), params, own)
+    run.record["made_from"] = facts_of_test(data, params)
+    return load_network(saved, run.path("checkpoint.pt"), params, own)
 
 
 def save_detector(run: Run, model: ConditionalDETR, data: Task, params: Params, about: Mapping[str, Any]) -> None:
     """Write `checkpoint.pt`: the network, the parameters, and what it was trained on, which `origin` says."""
-    run.record["made_from"] = changes.of_test(data, params)
+    run.record["made_from"] = facts_of_test(data, params)
     with atomic(run.target("checkpoint.pt")) as temporary:
         torch.save({"network": model.saved(), "params": params.model_dump(), "about": about}, temporary)
 
@@ -81,8 +135,8 @@ def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
     Raises RunError where the parameters, the seen classes or the training videos are not those of its training.
     """
     path = run.require("checkpoint.pt", "train")
-    saved = checkpoints.read(path)
-    trained = checkpoints.parameters(saved["params"], path)
+    saved = read_checkpoint(path)
+    trained = stored_parameters(saved["params"], path)
     agrees(run.stage, "train", stages.settled("train", trained), trained, params.model_dump(), run.dir)
     knew, now = saved["about"]["seen"], list(data.classes.seen)
     if sorted(knew) != sorted(now):
@@ -90,7 +144,11 @@ def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
             f"the detector in {run.dir} was trained on the classes {', '.join(knew)}; the class split of "
             f"{params.dataset} now calls these seen: {', '.join(now)}. Its unseen classes are not those asked for"
         )
-    changes.check_training(data, params, saved["about"], run)
+    if names := _changed(saved["about"]["trained_on"], facts_of_training(data, params)):
+        raise RunError(
+            f"{names} of the training videos of {params.dataset} changed since the detector in {run.dir} was trained: "
+            "train again in another run_dir, or put back the data it was trained on"
+        )
     return saved
 
 
@@ -139,7 +197,7 @@ def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]
             f"{params.dataset} does not have as unseen now ({', '.join(data.classes.unseen)}): run classify again, "
             "with another run_dir if it has finished there"
         )
-    changes.check_detections(data, params, run)
+    _check_detections(data, params, run)
     return {video.id: _proposals(rows.get(video.id, frame[:0]), frame) for video in data.scored}
 
 
@@ -150,3 +208,32 @@ def _proposals(rows: pd.DataFrame, frame: pd.DataFrame) -> Proposals:
         width = len(frame["embedding"].iloc[0])
         embeddings = torch.tensor(rows["embedding"].tolist(), dtype=torch.float32).reshape(-1, width)
     return Proposals(segments, torch.tensor(rows["score"].to_numpy(np.float32)), embeddings)
+
+
+def _check_detections(data: Task, params: Params, run: Run) -> None:
+    """Raise RunError where the test videos are not as they were when the detections of a run were made.
+
+    Annotations made no detection: where they alone changed, a warning says so.
+    """
+    records = runs.records(run.dir)
+    owner, other = (
+        next((stage for stage, record in records.items() if name in record.get("files", ())), None)
+        for name in ("detections.json", "proposals.parquet")
+    )
+    if owner != other:
+        raise RunError(
+            f"detections.json in {run.dir} is of {owner or 'no stage'} and proposals.parquet of {other or 'no stage'}, "
+            f"so one of them was interrupted: run `{runs.command('classify', run.dir)}` again"
+        )
+    names = _changed(records.get(owner, {}).get("made_from", {}), facts_of_test(data, params))
+    if names == "annotations":
+        warnings.warn(
+            f"annotations of the test videos of {params.dataset} changed since {owner} made the detections in "
+            f"{run.dir}: they are scored by the annotations of now",
+            stacklevel=2,
+        )
+    elif names:
+        raise RunError(
+            f"{names} of the test videos of {params.dataset} changed since {owner} made the detections "
+            f"in {run.dir}: run `{runs.command('classify', run.dir)}`, or put back the data they were made from"
+        )

@@ -1,9 +1,10 @@
-"""The parameters of a stage: what was given, and everything else from the run that it goes on with.
+"""What a stage takes from the run that it goes on with: the parameters that were not given, and the detector.
 
-What an earlier stage settled, like the classes that training saw, a later one cannot change.
+What an earlier stage settled, like the classes that training saw, a later one cannot change. What another version of
+the code wrote otherwise is an error that names the file.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tadlib.workbook.stages import STAGES
 # parameters that may be a path, with their values that never are; a tag of weights is one where no file has its name
 PATHS = {"dataset": datasets.NAMES, "features": ("auto", "simulate"), "text_features": (), "descriptions": ()}
 PATHS |= {"pretrained": (), "ideas": ()}
+ADVICE = "train again in another run_dir, or go on with the commit that wrote it (run.json names it)"
 
 
 def parameters(stage: str, namespace: Mapping[str, Any]) -> Params:
@@ -47,15 +49,13 @@ def earlier(stage: str, folder: Path) -> dict[str, Params]:
 
     A checkpoint without a record, which was brought from elsewhere, knows those of its training.
     """
-    from tadlib.workbook import checkpoints  # torch comes with it, which a misspelt parameter need not wait for
-
     records, found = runs.records(folder), {}
     for other in STAGES[: STAGES.index(stage)] or STAGES[1:]:
         if records.get(other, {}).get("status") == "finished":
-            found[other] = checkpoints.parameters(records[other]["parameters"], folder / "run.json")
+            found[other] = stored_parameters(records[other]["parameters"], folder / "run.json")
         elif other == "train" and (folder / "checkpoint.pt").is_file():
             path = folder / "checkpoint.pt"
-            found[other] = checkpoints.parameters(checkpoints.read(path, ("params",))["params"], path)
+            found[other] = stored_parameters(read_checkpoint(path, ("params",))["params"], path)
     return found
 
 
@@ -77,3 +77,48 @@ def _place(name: str, value: Any) -> str:
         return text
     path = runs.resolve(text).resolve()
     return text if name == "pretrained" and not path.is_file() else str(path)
+
+
+def read_checkpoint(
+    path: Path, needed: tuple[str, ...] = ("network", "params", "about", "seen", "trained_on")
+) -> dict[str, Any]:
+    """What a checkpoint holds: `network`, `params`, `about` (its training); RunError where it lacks any."""
+    import torch
+
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise RunError(f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]}): {ADVICE}") from error
+    held = {**saved, **saved.get("about", {})} if isinstance(saved, Mapping) else {}
+    if missing := [name for name in needed if name not in held]:
+        raise RunError(f"{path} has no {' and no '.join(missing)}, as an earlier version wrote it: {ADVICE}")
+    return saved
+
+
+def stored_parameters(saved: Mapping[str, Any], path: Path) -> Params:
+    """The parameters that a file of a run holds; raises RunError where this version does not know one of them."""
+    try:
+        return Params.read(saved)
+    except ValueError as error:
+        raise RunError(f"{path} holds parameters that this version does not take ({error}): {ADVICE}") from error
+
+
+def load_network(saved: Mapping[str, Any], path: Path, params: Params, own: Sequence[type] = ()) -> Any:
+    """The network of a checkpoint, where the parameters want it and in their precision.
+
+    `own` are the classes of parts that are the reader's. Raises RunError where this version makes no such network, or
+    other weights than its own lie in the file.
+    """
+    from tadlib import devices, ideas  # torch comes with them, which no process needs that starts a kernel
+    from tadlib.detector.network import restored
+
+    try:
+        model = restored(saved["network"], ideas.classes(params) | {each.__name__: each for each in own})
+    except ValueError as error:  # a class that is not known here
+        raise RunError(f"{path}: {error}") from error
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        told = "; ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise RunError(f"{path} holds another network or weights of other features ({told}): {ADVICE}") from error
+    device = devices.pick(params.device)
+    model.dtype = devices.precision_dtype(params.precision, device)
+    return model.to(device)

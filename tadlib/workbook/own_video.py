@@ -25,7 +25,7 @@ from tadlib.naming import text
 from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
 from tadlib.task import BACKGROUND, Task
-from tadlib.workbook import checkpoints, inference, runs
+from tadlib.workbook import inference, inheritance, runs
 from tadlib.workbook.asking import Asking
 from tadlib.workbook.execution import execute_notebook
 from tadlib.workbook.gathering import image_encoder, task_settings
@@ -81,8 +81,8 @@ def ask(asking: Asking, progress: Progress = silent) -> Question:
     """
     clip = look(resolve(asking.video)) if asking.video else None
     checkpoint = trained_run(asking, progress)
-    saved = checkpoints.read(checkpoint, ("network", "params")) if checkpoint else {}
-    of_run = _here(checkpoints.parameters(saved["params"], checkpoint) if saved else Params.read({}), asking)
+    saved = inheritance.read_checkpoint(checkpoint, ("network", "params")) if checkpoint else {}
+    of_run = _here(inheritance.stored_parameters(saved["params"], checkpoint) if saved else Params.read({}), asking)
     off, about = off_for_own_words(of_run), saved.get("about", {})
     limits = {"top_k": max(CANDIDATES, asking.top_k), "nms": asking.nms}
     plain = {"features": "auto", "protocol": "plain", "split": 75}
@@ -207,8 +207,8 @@ def detect(question: Question) -> tuple[Proposals, Detections]:
 
 def _by_detector(question: Question) -> tuple[dict[str, Proposals], dict[str, Detections]]:
     """What the run's detector proposes, named by CLIP."""
-    params, saved = question.params, checkpoints.read(question.checkpoint, ("network", "params"))
-    model = checkpoints.restore(saved, question.checkpoint, params)
+    params, saved = question.params, inheritance.read_checkpoint(question.checkpoint, ("network", "params"))
+    model = inheritance.load_network(saved, question.checkpoint, params)
     channels = question.features(question.video).shape[1]
     if model.channels != channels:
         raise RunError(

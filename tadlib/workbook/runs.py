@@ -9,6 +9,7 @@ import itertools
 import os
 import platform
 import secrets
+import shlex
 import subprocess
 import sys
 import time
@@ -25,9 +26,8 @@ from filelock import BaseFileLock, Timeout
 from tadlib.files import digest, file_lock, read_json, write_json
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
-from tadlib.workbook.evaluations import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, planned, record_name
+from tadlib.workbook.evaluations import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, record_name
 from tadlib.workbook.params import Params
-from tadlib.workbook.rerun import command
 from tadlib.workbook.result import NOTEBOOK, Result
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
@@ -119,7 +119,8 @@ class Run:
 
         While another live run holds it, this run gets a path of its own. The file goes when the stage is finished.
         """
-        path = unfinished(key)
+        path = project_root() / "outputs" / "unfinished" / f"{digest(dict(key))}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = self._held.setdefault(path, file_lock(path.with_suffix(".lock")))
         with suppress(Timeout):
             lock.acquire(timeout=0)
@@ -251,29 +252,21 @@ def device_name(device: str) -> str:
     return f"{picked.type}: {name}, {os.cpu_count()} cores"
 
 
-def load(outputs: Path | str) -> list[dict[str, Any]]:
-    """Every run below a folder: its directory, its parameters, how long it took and its metrics."""
-    found = []
-    for path in sorted(path for path in Path(outputs).rglob("run.json") if ".stages" not in path.parts):
-        stages, metrics = planned(records(path.parent), path.parent)
-        found.append(
-            {
-                "run": path.parent.name,
-                "dir": path.parent,
-                "parameters": next(iter(stages.values()))["parameters"],
-                "seconds": sum(record.get("seconds", 0.0) for record in stages.values()),
-                "metrics": read_json(metrics) if metrics.is_file() else {},
-                "edited": edits.of_records(stages),
-            }
-        )
-    return found
+def command(stage: str, folder: Path) -> str:
+    """The command that executes a stage in a run's folder.
 
-
-def unfinished(key: Mapping[str, Any]) -> Path:
-    """Where a training that is not yet a run's leaves its checkpoint for runs with the same `key`."""
-    path = project_root() / "outputs" / "unfinished" / f"{digest(dict(key))}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    Where it has finished there, it is executed in a new folder, on the same checkpoint and with its own parameters.
+    """
+    had = records(folder)
+    words = ["papermill", f"notebooks/{stage}.ipynb", "-p", "run_dir"]
+    if had.get(stage, {}).get("status") != "finished":
+        return shlex.join([*words, str(folder)])
+    anew, own = f"{folder}_{stage}", had[stage]["parameters"]
+    trained = had.get("train", had[stage])["parameters"]
+    given = {name: value for name, value in own.items() if name != "run_dir" and value != trained.get(name, value)}
+    copy = f"{shlex.join(['mkdir', anew])} && {shlex.join(['cp', str(folder / 'checkpoint.pt'), anew])}"
+    more = [word for name, value in given.items() for word in ("-p", name, str(value))]
+    return f"{copy} && {shlex.join([*words, anew, *more])}"
 
 
 def records(folder: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "evaluate_on", "run_dir"}
 
 # modules that show: no result depends on them
-SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result", "rerun"))
+SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result"))
 EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
 
 COUNTING = frozenset({"protocol", "evaluate_on"})  # what evaluate reads for itself
