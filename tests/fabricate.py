@@ -8,8 +8,8 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook.evaluations import EVALUATIONS, planned
 from tadlib.workbook.params import Params
+from tadlib.workbook.stages import EVALUATIONS, planned
 
 COMMENT = "Do convolutions help? Log: really effective, later not much use. Rows: 12."
 SWEEP = {"conv_layers": [0, 1], "split_id": [0, 1, 2], "seed": [0, 1]}

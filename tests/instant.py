@@ -16,10 +16,9 @@ import stubs
 from tadlib.files import read_json, write_json
 from tadlib.workbook import finished_runs, runs, variants
 from tadlib.workbook.asking import ReportParams
-from tadlib.workbook.evaluations import EVALUATIONS, record_name
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
-from tadlib.workbook.stages import STAGES
+from tadlib.workbook.stages import EVALUATIONS, STAGES, record_name
 
 PRELOAD = "import instant; instant.install()"  # for a worker of Dask
 SOURCE = '{"cells": []}'  # a notebook whose imports are found at once

@@ -1,6 +1,5 @@
 """One notebook executed by papermill in a process of its own, and the status of an executed notebook."""
 
-import ast
 import ctypes
 import os
 import re
@@ -152,34 +151,12 @@ def status(notebook: nbformat.NotebookNode) -> Status:
     return Status(EXECUTED, "", (), tuple(again))
 
 
-def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, Any]:
-    """What papermill's cell sets, as it stands: papermill's own record is older where somebody has edited the cell."""
-    cells = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", ())]
-    if not cells:
-        return notebook.metadata.get("papermill", {}).get("parameters", {})
-    with suppress(SyntaxError):
-        statements = ast.parse(cells[-1].source).body
-        return {
-            target.id: each.value.value if isinstance(each.value, ast.Constant) else ast.unparse(each.value)
-            for each in statements
-            if isinstance(each, ast.Assign)
-            for target in each.targets
-            if isinstance(target, ast.Name)
-        }
-    return {}
-
-
-def status_of(path: Path) -> Status:
-    """What happened to the notebook in a file."""
-    try:
-        return status(nbformat.read(path, as_version=4))
-    except (ValueError, AttributeError):  # torn by a full disk or a power cut
-        return Status(UNFINISHED, UNREADABLE, ())
-
-
 def failure(path: Path) -> str | None:
     """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
-    return status_of(path).reason or None
+    try:
+        return status(nbformat.read(path, as_version=4)).reason or None
+    except (ValueError, AttributeError):  # torn by a full disk or a power cut
+        return UNREADABLE
 
 
 def rename_folder(path: Path, before: str, after: str) -> None:

@@ -16,9 +16,9 @@ import pandas as pd
 
 from tadlib.files import dangling, read_json
 from tadlib.workbook import edits
-from tadlib.workbook.evaluations import OUTDATED, evaluated_on, planned
 from tadlib.workbook.experiment_files import Choice
 from tadlib.workbook.runs import RunError, records
+from tadlib.workbook.stages import OUTDATED, evaluated_on, planned
 
 FACTS = ("device", "threads", "commit", "python", "platform")
 GONE = "lay in outputs/.stages, which was deleted; the command that made the run makes them again"

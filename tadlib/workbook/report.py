@@ -3,12 +3,15 @@
 `jupyter nbconvert --to report` makes a page that opens without a network.
 """
 
+import ast
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from nbconvert.exporters import HTMLExporter
 from traitlets import default
 from traitlets.config import Config
@@ -39,29 +42,35 @@ class ReportExporter(HTMLExporter):
     @property
     def default_config(self):
         """No code, no prompts, no parameter cells; figures embedded."""
-        config = Config(
-            {
-                "TemplateExporter": {
-                    "exclude_input": True,
-                    "exclude_input_prompt": True,
-                    "exclude_output_prompt": True,
-                },
-                "HTMLExporter": {"embed_images": True},
-                "TagRemovePreprocessor": {
-                    "enabled": True,
-                    "remove_cell_tags": {"parameters", "injected-parameters", "no-report"},
-                },
-                "CoalesceStreamsPreprocessor": {"enabled": True},
-            }
-        )
-        merged = Config(super().default_config)
-        merged.merge(config)
-        return merged
+        hidden = {"parameters", "injected-parameters", "no-report"}
+        config = Config(super().default_config)
+        config.TemplateExporter.update(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
+        config.HTMLExporter.embed_images = True
+        config.TagRemovePreprocessor.update(enabled=True, remove_cell_tags=hidden)
+        config.CoalesceStreamsPreprocessor.enabled = True
+        return config
 
     def from_notebook_node(self, nb, resources=None, **kwargs):
         """The page of a notebook, with what happened to it."""
-        told = {"status": execution.status(nb), "parameters": execution.parameters_of(nb)}
+        told = {"status": execution.status(nb), "parameters": _parameters(nb)}
         return super().from_notebook_node(nb, {**(resources or {}), **told}, **kwargs)
+
+
+def _parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """What papermill's cell sets, as it stands: papermill's own record is older where somebody has edited the cell."""
+    cells = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", ())]
+    if not cells:
+        return notebook.metadata.get("papermill", {}).get("parameters", {})
+    with suppress(SyntaxError):
+        statements = ast.parse(cells[-1].source).body
+        return {
+            target.id: each.value.value if isinstance(each.value, ast.Constant) else ast.unparse(each.value)
+            for each in statements
+            if isinstance(each, ast.Assign)
+            for target in each.targets
+            if isinstance(target, ast.Name)
+        }
+    return {}
 
 
 def page(notebook: Path) -> Path:

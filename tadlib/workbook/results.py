@@ -15,10 +15,10 @@ from tadlib.naming.similarity import class_probability
 from tadlib.task import SIDES, Task, true_segments
 from tadlib.workbook import inference
 from tadlib.workbook.detectors import load_detector, load_proposals
-from tadlib.workbook.evaluations import DETECTIONS_ON_TRAINING
 from tadlib.workbook.gathering import with_texts
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Run
+from tadlib.workbook.stages import DETECTIONS_ON_TRAINING
 
 Compared = Mapping[str, tuple[str, Mapping[str, Detections]]]  # name -> role and detections
 TRUE_LABELS = "our segments, true label"

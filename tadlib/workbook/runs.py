@@ -26,9 +26,9 @@ from filelock import BaseFileLock, Timeout
 from tadlib.files import digest, file_lock, read_json, write_json
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
-from tadlib.workbook.evaluations import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, record_name
 from tadlib.workbook.params import Params
 from tadlib.workbook.result import NOTEBOOK, Result
+from tadlib.workbook.stages import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, record_name
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
 

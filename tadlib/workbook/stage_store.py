@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from tadlib.files import beside, locked, read_json, write_json
 from tadlib.workbook import execution, runs, stages
-from tadlib.workbook.evaluations import record_name
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
+from tadlib.workbook.stages import record_name
 
 STOP = ".stop"  # a file of a version's folder: workers elsewhere, whom no signal reaches, begin nothing more
 FAILED = ".failed"  # a folder of a version: the shared stages that failed, each of which fails all runs that need it

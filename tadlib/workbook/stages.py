@@ -1,5 +1,6 @@
-"""Which parameters, code and data a stage depends on: runs that agree in all of them share the stage.
+"""What stages are called in records, and which parameters, code and data each depends on.
 
+Runs that agree in all of these share the stage:
 `prepare` reads the data and its texts, `train` whatever makes the detector, `evaluate` everything, and `classify` all
 but which videos are evaluated.
 A parameter that is in no list here belongs to training: a new one is never shared by mistake.
@@ -41,8 +42,43 @@ NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "evaluate_on",
 SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result"))
 EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
 
+# what is evaluated -> the record of it in run.json, and the file of its metrics
+EVALUATIONS = {
+    "test": ("evaluate", "metrics.json"),
+    "training": ("evaluate_on_training", "metrics_on_training.json"),
+}
+DETECTIONS_ON_TRAINING = "detections_on_training.json"
+OUTDATED = "outdated"  # the status of a finished evaluation whose detections are no longer the run's
+# what describes an artefact, and no other one
+DESCRIBED_BY = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
+
 COUNTING = frozenset({"protocol", "evaluate_on"})  # what evaluate reads for itself
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
+
+
+def record_name(stage: str, params: Params) -> str:
+    """The name of a stage's record in run.json: its own, but for an evaluation on the training videos."""
+    return EVALUATIONS[params.evaluate_on][0] if stage == "evaluate" else stage
+
+
+def metrics_name(record: str) -> str:
+    """The file of the metrics that belong to a record."""
+    return dict(EVALUATIONS.values()).get(record, "metrics.json")
+
+
+def evaluated_on(parameters: Mapping[str, Any]) -> str:
+    """The videos that a run evaluates, by its parameters of whatever age."""
+    return parameters.get("evaluate_on", "test")
+
+
+def planned(records: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], Path]:
+    """A run's records and the place of its metrics, both without those of a second evaluation on other videos.
+
+    The one that counts is on the videos that the run's first stage was given as `evaluate_on`.
+    """
+    on = evaluated_on(next(iter(records.values()), {}).get("parameters", {}))
+    others = {name for side, (name, _) in EVALUATIONS.items() if side != on}
+    return {name: record for name, record in records.items() if name not in others}, folder / EVALUATIONS[on][1]
 
 
 def depends_on(stage: str, params: Params) -> frozenset[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tadlib.files import read_json
 from tadlib.workbook import edits, runs
-from tadlib.workbook.evaluations import planned
+from tadlib.workbook.stages import planned
 
 NEEDS = {"mlflow": ("mlflow", "mlflow"), "tensorboard": ("torch.utils.tensorboard", "logs")}  # module, extra
 LONGEST = 500  # letters of a parameter's value that MLflow takes

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from tadlib.evaluation.statistics import Verdict, compare_splits, spread
-from tadlib.workbook.evaluations import evaluated_on
 from tadlib.workbook.experiment_files import Choice, Story, had_part, story
 from tadlib.workbook.finished_runs import FinishedRun, differing
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan, shown
 from tadlib.workbook.runs import project_root
 from tadlib.workbook.stage_store import relative
+from tadlib.workbook.stages import evaluated_on
 
 SAMPLE = {"split", "split_id", "seed", "world_seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
