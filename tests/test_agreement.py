@@ -103,7 +103,7 @@ def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
         ValueError, match="agreement=0.5 asks what background looks like: it needs an encoder that reads"
     ):
         inference.clip_proposals(data, params)
-    assert len(results.compare(data, {video.id: _none() for video in data.scored}, params)) == 8
+    assert len(results.compare(data, {video.id: _none() for video in data.scored}, params)) == 9
 
 
 def _none():
