@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from tadlib.workbook import papermill_arguments
@@ -63,5 +64,5 @@ def test_a_trained_run_is_read_and_never_written_into(tmp_path):
     (tmp_path / "pyproject.toml").touch()
     notebook.write_text(json.dumps({"metadata": {"tadlib": {"stage": "detect"}}}), encoding="utf-8")
     completed = papermill_arguments.complete([str(notebook), "-p", "run_dir", str(tmp_path / "run")], lambda text: None)
-    output = completed[completed.index("output_dir") + 1]
+    output = yaml.safe_load(completed[-1])["output_dir"]
     assert str(tmp_path / "outputs" / "adhoc") in output and completed[1].startswith(output)

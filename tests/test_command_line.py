@@ -86,8 +86,6 @@ def test_parameters_come_from_everywhere_in_papermills_order(call, tmp_path):
     assert made.path.resolve() == wanted / "train.ipynb"
     params = Params.check(made.parameters)
     assert (params.split, params.seed, params.epochs, params.ema, params.lr) == (50, 3, 3, True, 1e-4)
-    words = ["n.ipynb", "-p", "seed", "3", "-f", "a.yaml", "-y", "{seed: 2}"]
-    assert papermill_arguments.given_parameters(words) == {"split": 50, "lr": "1e-4", "seed": 3}
 
 
 @pytest.mark.parametrize("word, value", [("50", 50), ("1e-4", 1e-4), ("True", True), ("true", "true"), ("a", "a")])
@@ -110,17 +108,12 @@ def test_of_a_plan_one_run_of_what_all_have_in_common_is_made_and_that_is_said(o
     assert made.parameters == {"split": 50, "lr": 0.5, "ema": True}
 
 
-def test_layers_of_yaml_keep_their_order_without_their_blocks(tmp_path):
+def test_layers_of_yaml_keep_their_order_without_their_blocks(call, tmp_path):
     (tmp_path / "a.yaml").write_text("{split: 50, seed: 1, lr: 0.1, seeds: 2}")
     (tmp_path / "b.yaml").write_text("{seed: 2, lr: 0.2}")
     files = ["-f", str(tmp_path / "a.yaml"), f"--parameters_file={tmp_path / 'b.yaml'}"]
-    words = ["n.ipynb", "-y", "{lr: 0.3}", *files, "out.ipynb", "-p", "split", "75", "--no-progress-bar"]
-    left = papermill_arguments.without_blocks(words, lambda text: None)
-    assert left[:2] == ["n.ipynb", "out.ipynb"] and "--no-progress-bar" in left
-    before, after = (papermill_arguments.given_parameters(each) for each in (words, left))
-    assert before == after | {"seeds": 2} and after == {"split": 75, "seed": 2, "lr": 0.3}
-    plain = ["n.ipynb", "-f", str(tmp_path / "b.yaml"), "-p", "split", "75"]
-    assert papermill_arguments.without_blocks(plain, pytest.fail) == plain, "without a block nothing is touched"
+    made = call(TRAIN, "-y", "{lr: 0.3}", *files, "out.ipynb", "-p", "split", "75", "--no-progress-bar")
+    assert made.path == Path("out.ipynb") and made.parameters == {"split": 75, "seed": 2, "lr": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -189,14 +182,6 @@ def test_other_notebooks_and_questions_keep_papermills_own_ways(source, tmp_path
     asked = [["--help"], ["--version"], ["--help-notebook", TRAIN], ["foreign.ipynb", "-p", "anything", "1"]]
     for words in asked:
         assert papermill_arguments.complete(words, pytest.fail) == words
-
-
-def test_names_of_runs_sort_by_time():
-    from tadlib.workbook.runs import new_name
-
-    first = new_name("a")
-    time.sleep(1.1)
-    assert first < new_name("a") and new_name("b") != new_name("b")
 
 
 def on_terminal(words, cwd) -> subprocess.CompletedProcess:

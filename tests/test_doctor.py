@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 
-from tadlib.files import write_json
 from tadlib.workbook import cli, doctor, runs
 
 
@@ -57,13 +56,11 @@ def test_outside_a_checkout_it_says_so(monkeypatch):
     assert found(doctor.examine(), "project").serious
 
 
-def test_a_run_without_weights_is_none_to_go_on_with_and_is_named(tmp_path, monkeypatch):
+def test_runs_with_weights_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "project_root", lambda: tmp_path)
-    assert found(doctor.examine(), "trained runs").found == "none with a checkpoint"
-    write_json(tmp_path / "outputs" / "example" / "run.json", {})
     finding = found(doctor.examine(), "trained runs")
-    assert "none with a checkpoint; outputs/example has figures" in finding.found and "train.ipynb" in finding.advice
-    (tmp_path / "outputs" / "adhoc").mkdir()
+    assert finding.found == "none with a checkpoint" and "train.ipynb" in finding.advice
+    (tmp_path / "outputs" / "adhoc").mkdir(parents=True)
     (tmp_path / "outputs" / "adhoc" / "checkpoint.pt").touch()
     assert found(doctor.examine(), "trained runs") == ("trained runs", "1, the latest in outputs/adhoc", "", False)
 

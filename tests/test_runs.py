@@ -1,6 +1,7 @@
 """Runs: where they are, what they record, and that nothing finished is ever overwritten."""
 
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,6 +44,13 @@ def test_relative_paths_start_at_the_project(home):
 def test_a_run_without_a_folder_gets_its_own_each_time(home):
     first, second = begin(), begin()
     assert first.dir != second.dir and first.dir.parent == home / "outputs" / "adhoc"
+
+
+def test_names_of_runs_sort_by_time(monkeypatch):
+    stamps = iter(["20260101T000001Z", "20260101T000002Z", "20260101T000002Z"])
+    monkeypatch.setattr(runs, "datetime", SimpleNamespace(now=lambda zone: datetime.fromisoformat(next(stamps))))
+    first, second, third = (runs.new_name("a") for _ in range(3))
+    assert first < min(second, third) and second != third
 
 
 def test_a_record_says_what_is_needed_to_tell_why_two_runs_differ(home):

@@ -6,6 +6,7 @@ import unicodedata
 import numpy as np
 import pytest
 import yaml
+from conftest import ROOT
 
 from tadlib.data import datasets
 from tadlib.data.features import find_video
@@ -94,7 +95,8 @@ def test_every_text_file_is_read_however_it_was_saved(tmp_path, name, content, r
 
 def test_a_parameter_file_of_two_bytes_a_letter_reaches_the_notebook(tmp_path):
     path = save(tmp_path / "given.yaml", "epochs: 3\nsplit: 50\n", "utf-16")
-    words = papermill_arguments.without_blocks(["papermill", "in.ipynb", "out.ipynb", "-f", str(path)], print)
+    words = [str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "out.ipynb"), "-f", str(path)]
+    words = papermill_arguments.complete(words, print)
     assert "-f" not in words and yaml.safe_load(words[words.index("-y") + 1]) == {"epochs": 3, "split": 50}
 
 

@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -28,17 +29,6 @@ class Finding(NamedTuple):
 def examine(data_dir: str = "data") -> list[Finding]:
     """Everything that is known of this machine and this checkout."""
     return [*_versions(), *_machine(), *_project(data_dir)]
-
-
-def as_text(findings: list[Finding]) -> Iterator[str]:
-    """The findings as lines, what to do under each, and the most urgent step at the end."""
-    width = max(len(finding.what) for finding in findings) + 2
-    for finding in findings:
-        yield f"{'!' if finding.advice else ' '} {finding.what.ljust(width)}{finding.found}"
-        if finding.advice:
-            yield f"  {''.ljust(width)}-> {finding.advice}"
-    urgent = next((finding for finding in findings if finding.serious), None)
-    yield f"next: {urgent.advice if urgent else main_job()}"
 
 
 def main_job() -> str:
@@ -74,18 +64,10 @@ def _machine() -> Iterator[Finding]:
     slower = slowdown_of_bfloat16()
     advice = "keep -p precision fp32 here" if slower > NOTABLY else ""
     yield Finding("bf16", f"{slower:.1f} times as long as fp32", advice)
-    memory = memory_gb()
-    if memory is not None:
+    with suppress(AttributeError, ValueError, OSError):  # Windows
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
         small = memory < LEAST_MEMORY
         yield Finding("memory", f"{memory:.1f} GB", "close other programs; the demo needs 3 GB" if small else "")
-
-
-def memory_gb() -> float | None:
-    """Memory of the machine; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    except (AttributeError, ValueError, OSError):  # Windows
-        return None
 
 
 def _project(data_dir: str) -> Iterator[Finding]:
@@ -100,25 +82,18 @@ def _project(data_dir: str) -> Iterator[Finding]:
     yield Finding("free disk", f"{free:.1f} GB", "free some space: the demo needs 2 GB" if full else "", full)
     for name in DATASETS:
         yield _dataset(name, resolve(data_dir) / name)
-    found = sorted(
-        filter(Path.is_file, (root / "outputs").glob("**/checkpoint.pt")), key=lambda path: path.stat().st_mtime
-    )
+    found = [path for path in (root / "outputs").glob("**/checkpoint.pt") if path.is_file()]
     if found:
-        yield Finding("trained runs", f"{len(found)}, the latest in {found[-1].parent.relative_to(root)}")
-        return
-    finished = sorted((root / "outputs").glob("*/run.json"))
-    kept = (
-        f"; {finished[0].parent.relative_to(root)} has figures and numbers to look at, no weights" if finished else ""
-    )
-    yield Finding("trained runs", f"none with a checkpoint{kept}", main_job())
+        latest = max(found, key=lambda path: path.stat().st_mtime).parent.relative_to(root)
+        yield Finding("trained runs", f"{len(found)}, the latest in {latest}")
+    else:
+        yield Finding("trained runs", "none with a checkpoint", main_job())
 
 
 def _dataset(name: str, folder: Path) -> Finding:
     if not folder.is_dir():
-        made = name == "demo"
-        return Finding(
-            name, "made on first use" if made else f"not here (would be in {folder}; not needed for the demo)"
-        )
+        missing = f"not here (would be in {folder}; not needed for the demo)"
+        return Finding(name, "made on first use" if name == "demo" else missing)
     from tadlib.data.datasets import find_annotations
 
     counts = {part: sum(1 for _ in (folder / part).rglob("*.*")) for part in ("videos", "features")}
@@ -127,12 +102,19 @@ def _dataset(name: str, folder: Path) -> Finding:
         find_annotations(folder, name)
     except FileNotFoundError as error:
         return Finding(name, f"{found}, no annotations", "" if name == "demo" else str(error))
-    lacks = not any(counts.values())
-    return Finding(name, f"annotations, {found}", f"put videos or features into {folder}" if lacks else "")
+    return Finding(
+        name, f"annotations, {found}", "" if any(counts.values()) else f"put videos or features into {folder}"
+    )
 
 
 def main() -> int:
-    """Print what was found; 1 where nothing can run before something is done, else 0."""
+    """Print the findings, what to do under each, and the most urgent step; 1 where nothing can run before that."""
     findings = examine()
-    print(*as_text(findings), sep="\n")
-    return int(any(finding.serious for finding in findings))
+    width = max(len(finding.what) for finding in findings) + 2
+    for finding in findings:
+        print(f"{'!' if finding.advice else ' '} {finding.what.ljust(width)}{finding.found}")
+        if finding.advice:
+            print(f"  {''.ljust(width)}-> {finding.advice}")
+    serious = [finding.advice for finding in findings if finding.serious]
+    print(f"next: {(*serious, main_job())[0]}")
+    return int(bool(serious))

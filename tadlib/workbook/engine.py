@@ -42,7 +42,8 @@ class TadEngine(NBClientEngine):
             return super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
         from tadlib.workbook.execution import EXECUTED, held, status
 
-        _check(nb)
+        given = nb.metadata.get("papermill", {}).get("parameters", {})
+        papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)  # for who calls papermill from Python
         options.setdefault("coalesce_streams", True)
         stopped: BaseException | None = None
         with held(output_path), _own_sockets() as config, _terminated_is_interrupted(), _known_as(output_path):
@@ -97,23 +98,15 @@ def _ending(nb: NotebookNode, output_path: str | None) -> str:
     return f"{word}; notebook {output_path}" if output_path else word
 
 
-def _check(nb: NotebookNode) -> None:
-    """Stop on parameters outside the vocabulary, for those who call papermill from Python."""
-    given = nb.metadata.get("papermill", {}).get("parameters", {})
-    papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)
-
-
 @contextmanager
 def _known_as(output_path: str | None) -> Iterator[None]:
     """The kernel learns where its notebook is written, for the record of the run."""
-    before = os.environ.pop(NOTEBOOK, None)
     if output_path and output_path != "-":
         os.environ[NOTEBOOK] = os.path.abspath(output_path)
     try:
         yield
     finally:
         os.environ.pop(NOTEBOOK, None)
-        os.environ |= {NOTEBOOK: before} if before else {}
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 Papermill imports every engine entry point before its command line reads `sys.argv`. Without an output path stock
 papermill fails on a terminal, prints the notebook elsewhere, and takes a pipe on stdin for the notebook and the path
 for the output. For notebooks of this project (`metadata.tadlib`) the arguments are therefore completed in time: the
-output and the artefacts go into one new run directory. With an explicit output path nothing is added.
+output and the artefacts go into one new run directory. All parameters are handed on as one `-y`, without what a plan
+varies (`sweep:` and its like).
 """
 
 import base64
@@ -35,7 +36,6 @@ PARSER = click.Command(
     add_help_option=False,
     context_settings={"ignore_unknown_options": True},
 )
-UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how a file begins that papermill, which reads UTF-8 alone, cannot read itself
 INFORMATIVE = {"--help-notebook", "-h", "--help", "--version"}
 
 
@@ -107,61 +107,52 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     overwrite the source or a finished notebook.
     """
     found = parse(argv)
-    paths = found["paths"]
-    if not paths or INFORMATIVE & set(found["flags"]) or (stage := stage_of(paths[0])) is None:
+    paths, flags = found["paths"], found["flags"]
+    if not paths or INFORMATIVE & set(flags) or (stage := stage_of(paths[0])) is None:
         return list(argv)
-    from tadlib.workbook import runs
-
-    argv = without_blocks(argv, say)
-    source, given = Path(paths[0]), given_parameters(argv)
-    params = check(stage, given)
-    name = params.writes_to
-    chosen = getattr(params, name)
-    if len(paths) > 1:
-        _make_way(source, Path(paths[1]), say)
-        return list(argv)
-    tag = "_".join([source.stem, *(f"{word}-{value}" for word, value in given.items() if word != name)])
-    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)[:60]
-    root = runs.project_root(source.resolve().parent)
-    folder = runs.resolve(chosen) if chosen else root / "outputs" / "adhoc" / runs.new_name(safe)
-    second = stage == "evaluate" and given.get("evaluate_on", "test") != "test"  # of one run, beside that on the test
-    output = folder / (f"{source.stem}_on_{given['evaluate_on']}.ipynb" if second else source.name)
-    _make_way(source, output, say)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write into {folder} ({error.strerror}): free space or pass an output path") from error
-    say(f"writing {output}")
-    # relative where that means the same to the kernel: paths are recorded in the notebook, which others may see
-    known = folder.relative_to(root) if not chosen and runs.project_root() == root else folder
-    extra = [] if chosen else ["-p", name, str(known)]
-    shown = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
-    place = argv.index(paths[0]) + 1
-    return [*argv[:place], str(shown), *argv[place:], *extra]
-
-
-def without_blocks(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    """The arguments without what a plan varies (`sweep:` and its like), which one notebook cannot: said in one line.
-
-    Where a file holds such a block, or papermill could not read it, one `-y` takes the place of all parameters.
-    """
     from tadlib.workbook.experiment_files import BLOCKS
 
-    found, given = parse(argv), given_parameters(argv)
-    left_out, files = [name for name in BLOCKS if name in given], found["parameters_file"]
-    if not left_out and not any(Path(file).read_bytes()[:2] in UTF16 for file in files):
-        return list(argv)
-    if left_out:
+    given = given_parameters(argv)
+    if varied := [name for name in BLOCKS if name in given]:
         say(
-            f"left out: {', '.join(left_out)}; this is one run of what all have in common "
-            f"(`tad run {(*files, 'FILE')[0]}` makes every run)"
+            f"left out: {', '.join(varied)}; this is one run of what all have in common "
+            f"(`tad run {(*found['parameters_file'], 'FILE')[0]}` makes every run)"
         )
+    given = {name: value for name, value in given.items() if name not in BLOCKS}
+    params = check(stage, given)
+    if len(paths) > 1:
+        _make_way(Path(paths[0]), Path(paths[1]), say)
+    else:
+        output, folder = _new_output(Path(paths[0]), stage, given, getattr(params, params.writes_to))
+        _make_way(Path(paths[0]), output, say)
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"cannot write into {output.parent} ({error.strerror}): free space or pass an output path"
+            ) from error
+        say(f"writing {output}")
+        paths = [paths[0], str(output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output)]
+        given |= {params.writes_to: folder}
     others = [option for option in OPTIONS if not option.name.startswith("parameters")]
     kept = [word for option in others for value in found[option.name] for word in (option.opts[0], value)]
-    flat = {name: value for name, value in given.items() if name not in BLOCKS}
-    return [*found["paths"], *found["flags"], *kept, "-y", yaml.safe_dump(flat)]
+    return [*paths, *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
+
+
+def _new_output(source: Path, stage: str, given: Mapping[str, Any], chosen: str) -> tuple[Path, str]:
+    """Where a notebook without an output path is written, and its run folder as the kernel is told it."""
+    from tadlib.workbook import runs
+
+    on = given.get("evaluate_on", "test")
+    name = f"{source.stem}_on_{on}.ipynb" if stage == "evaluate" and on != "test" else source.name
+    if chosen:
+        return runs.resolve(chosen) / name, chosen
+    tag = "_".join([source.stem, *(f"{word}-{value}" for word, value in given.items())])
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)[:60]
+    root = runs.project_root(source.resolve().parent)
+    folder = root / "outputs" / "adhoc" / runs.new_name(safe)
+    # relative where that means the same to the kernel: paths are recorded in the notebook, which others may see
+    return folder / name, str(folder.relative_to(root) if runs.project_root() == root else folder)
 
 
 def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
