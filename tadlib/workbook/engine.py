@@ -101,8 +101,7 @@ def _ending(nb: NotebookNode, output_path: str | None) -> str:
 @contextmanager
 def _known_as(output_path: str | None) -> Iterator[None]:
     """The kernel learns where its notebook is written, for the record of the run."""
-    if output_path and output_path != "-":
-        os.environ[NOTEBOOK] = os.path.abspath(output_path)
+    os.environ[NOTEBOOK] = os.path.abspath(output_path) if output_path and output_path != "-" else ""
     try:
         yield
     finally:

@@ -180,7 +180,7 @@ def start(stage: str, params: Params) -> Run:
                 f"{stage} has already finished in {folder}: results are never overwritten; pass another run_dir"
             )
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
-        if (notebook := Path(os.environ.get(NOTEBOOK, folder / "none"))).parent != folder:
+        if (notebook := Path(os.environ.get(NOTEBOOK) or folder / "none")).parent != folder:
             record["notebook"] = str(notebook)  # where somebody wanted it
         _write_record(folder, stage, record)
     except OSError as error:
