@@ -1,4 +1,4 @@
-"""Where tensors live and in which precision: one word each, the same everywhere."""
+"""Devices, precision, memory use, and random seeds."""
 
 import ctypes
 import os
@@ -21,13 +21,13 @@ except ImportError:  # Windows keeps no such account
     resource = None
 
 CPU = torch.device("cpu")
-NOTABLY = 1.5  # times as slow: what a busy machine alone does not make of equal speeds
+MIN_SLOWDOWN = 1.5  # slowdown of bfloat16 beyond which a warning is given; a busy machine alone stays below
 _MMAP_THRESHOLD = -3  # malloc.h
 _STATUS, _STATED = Path("/proc/self/status"), re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 def pick(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" is CUDA, else Apple MPS, else CPU.
+    """Return the device called `name`; "auto" is CUDA, else Apple MPS, else CPU.
 
     Raises ValueError for a device this machine does not have.
     """
@@ -37,29 +37,29 @@ def pick(name: str = "auto") -> torch.device:
     if not available.get(name, False):
         usable = ", ".join(device for device, present in available.items() if present)
         raise ValueError(f"device {name!r} is not available here; usable: auto, {usable}")
-    # with its number: in another thread "cuda" alone would be the first device, whichever this process was given
+    # with its index: in another thread plain "cuda" is device 0
     return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The arithmetic of a word: "fp32", "bf16", "fp16", or "auto" (fp32 on every device).
+    """Return the dtype for "fp32", "bf16", "fp16", or "auto" (fp32 on every device).
 
-    Half precision pays for large batches only: with 16 windows a GPU waits for launches, and casting adds to them.
+    Half precision only helps large batches: with 16 windows a GPU waits for kernel launches, and casts add to these.
 
-    Raises ValueError for "fp16" on anything but CUDA, where it would be slow and its gradients would vanish; warns of
-    "bf16" on a CPU without instructions for it.
+    Raises ValueError for "fp16" without CUDA, where it is slow and gradients underflow; warns of "bf16" on a CPU
+    without instructions for it.
     """
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision 'fp16' needs device 'cuda', got {device.type!r}; use bf16 or fp32 there")
-    if precision == "bf16" and device == CPU and (slower := slowdown_of_bfloat16()) > NOTABLY:
-        said = f"this CPU multiplies bfloat16 {slower:.0f} times slower than float32: precision 'fp32' is faster here"
-        warnings.warn(said, stacklevel=2)
+    if precision == "bf16" and device == CPU and (slower := slowdown_of_bfloat16()) > MIN_SLOWDOWN:
+        text = f"this CPU multiplies bfloat16 {slower:.0f} times slower than float32: precision 'fp32' is faster here"
+        warnings.warn(text, stacklevel=2)
     return {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 @cache
 def slowdown_of_bfloat16() -> float:
-    """How many times as long as in float32 a product takes on this CPU: a third with instructions for it, else ten."""
+    """Time of a matrix product in bfloat16 relative to float32 on this CPU: a third with native support, else ten."""
 
     def seconds(dtype: torch.dtype) -> float:
         matrix, times = torch.ones(256, 256, dtype=dtype), []
@@ -73,9 +73,9 @@ def slowdown_of_bfloat16() -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory this process has held so far, in MB: of a CUDA device on it, else of the whole process.
+    """Peak memory of this process in MB: on the given CUDA device, otherwise resident memory.
 
-    Linux is asked for this program alone: what getrusage says may be what started it. Windows does not say: 0.
+    On Linux it is read from /proc, because getrusage may report a parent process. Windows: 0.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
@@ -88,14 +88,14 @@ def peak_memory(device: torch.device) -> float:
 
 
 def peaks(device: torch.device) -> dict[str, int]:
-    """`peak_memory` of this process as a record keeps it, and where a CUDA device computes that of the device too."""
+    """Peak memory of this process for records, and of its CUDA device if it has one."""
     on_device = {"peak_gpu_memory_mb": round(peak_memory(device))} if device.type == "cuda" else {}
     return {"peak_memory_mb": round(peak_memory(CPU))} | on_device
 
 
 @contextmanager
 def freed_at_once() -> Iterator[None]:
-    """Within it what is freed goes back to the system, which glibc else puts off for blocks below 32 MB."""
+    """Return freed memory to the system at once; glibc otherwise keeps blocks below 32 MB."""
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is None:
         yield
@@ -104,15 +104,15 @@ def freed_at_once() -> Iterator[None]:
     try:
         yield
     finally:
-        set_option(_MMAP_THRESHOLD, 2**25)  # where glibc itself ends up
+        set_option(_MMAP_THRESHOLD, 2**25)  # glibc's own upper limit
 
 
 @contextmanager
 def only_deterministic(wanted: bool = True) -> Iterator[None]:
-    """Within it torch uses deterministic algorithms alone, and stops where there is none; slower on CUDA."""
+    """Allow only deterministic torch algorithms, with an error where there is none; slower on CUDA."""
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS
         torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -121,7 +121,7 @@ def only_deterministic(wanted: bool = True) -> Iterator[None]:
 
 
 def seed_all(seed: int) -> None:
-    """Seed Python, numpy and torch, so that the same seed on the same machine gives the same figures."""
+    """Seed Python, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -131,7 +131,7 @@ def seed_all(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within it everything random starts at `seed`; behind it all generators go on as if nothing had been drawn."""
+    """Seed all generators inside the block, and restore their states after it."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         seed_all(seed)

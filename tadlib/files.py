@@ -1,7 +1,6 @@
-"""Files as every part of the workbook reads and writes them.
+"""Reading and writing of files: atomic writes, locks, hashes, and robust text, JSON and YAML readers.
 
-Text comes as people save it: UTF-8 with or without a byte order mark, or UTF-16 with its mark, plain or gzip. Files
-are written whole or not at all, made once, and known again by what is in them.
+Text is UTF-8 with or without a byte order mark, or UTF-16 with one, plain or gzip.
 """
 
 import codecs
@@ -31,26 +30,26 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-LOG = "TAD_LOG"  # the environment variable with the log of the run that a notebook is executed for
-Progress = Callable[[int, int, str], None]  # (done, total, what is being done)
+LOG = "TAD_LOG"  # environment variable with the path of the run's log
+Progress = Callable[[int, int, str], None]  # (done, total, description)
 Value = TypeVar("Value")
 
 
 def silent(done: int, total: int, text: str) -> None:
-    """A Progress that shows nothing."""
+    """Progress callback that does nothing."""
 
 
 def note(log: Path | str, text: str) -> None:
-    """Append a line with its time to a log; a disk that takes none ends nothing."""
+    """Append a line with the time to a log; errors of the disk are ignored."""
     with contextlib.suppress(OSError), open(log, "a", encoding="utf-8") as handle:
         handle.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {text}\n")
 
 
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed onto it when the block succeeds, removed when it does not.
+    """Yield a temporary path next to `path`; it replaces `path` if the block succeeds, and is removed otherwise.
 
-    A reader therefore never meets half a file, whatever kills the writer.
+    A reader never sees a partial file, even if the writer is killed.
     """
     path = Path(path)
     temporary = beside(path)
@@ -65,47 +64,47 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def beside(path: Path) -> Path:
-    """A name beside `path` that no other writer has; what writers that were killed left beside it is removed.
+    """Return a unique temporary path next to `path`; temporary files of killed writers are removed.
 
-    The name keeps the ending of `path`, because libraries choose formats by it.
+    The name keeps the extension of `path`, by which libraries choose formats.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark = f".{shortened(path.stem)}-{_machine()}-"
+    mark = f".{shortened(path.stem)}-{_machine_hash()}-"
     for name in os.listdir(path.parent):
-        if name.startswith(mark) and not _lives(name.removeprefix(mark).split("-")[0]):
+        if name.startswith(mark) and not _is_running(name.removeprefix(mark).split("-")[0]):
             with contextlib.suppress(OSError):  # another writer may remove it too
                 os.unlink(path.parent / name)
     return path.with_name(f"{mark}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
 
 
 def shortened(name: str, most: int = 200) -> str:
-    """A name that leaves room for an ending: file systems take 255 bytes, of which a letter may need four."""
+    """Shorten a name to `most` bytes, which leaves room for an extension: file systems allow 255 bytes."""
     whole = name.encode()
     return name if len(whole) <= most else whole[: most - 13].decode(errors="ignore") + "_" + digest(name)
 
 
 @cache
-def _machine() -> str:
-    """Six digits that stand for where a process number means something: a machine, or a container on it."""
+def _machine_hash() -> str:
+    """Hash (6 digits) of the machine or container, in which a process id is unique."""
     space = Path("/proc/self/ns/pid")
     return digest([platform.node(), os.readlink(space) if space.exists() else ""])[:6]
 
 
-def _lives(process: str) -> bool:
-    """Whether a process of this machine is there, by its number; where asking is not harmless it counts as alive."""
+def _is_running(process: str) -> bool:
+    """Whether a process of this machine is running; assumed on Windows, where asking would end it."""
     if sys.platform == "win32":
         return True
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # another user's process
         return True
     return True
 
 
 def dangling(folder: Path) -> list[str]:
-    """The names in a folder of links whose files are gone."""
+    """Names of broken symbolic links in a folder."""
     return sorted(path.name for path in folder.iterdir() if path.is_symlink() and not path.exists())
 
 
@@ -116,7 +115,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def text_of(path: Path | str) -> str:
-    """The text of a file; raises ValueError naming a file that is damaged or in another encoding."""
+    """Read the text of a file; raises ValueError naming a file that is damaged or in another encoding."""
     content = Path(path).read_bytes()
     if content.startswith(b"\x1f\x8b") or str(path).endswith(".gz"):
         try:
@@ -128,7 +127,7 @@ def text_of(path: Path | str) -> str:
         text = content.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    if "\0" in text:  # UTF-16 without its mark, or no text at all
+    if "\0" in text:  # UTF-16 without its mark, or not text
         raise ValueError(f"{path} is not UTF-8 text (it holds zero bytes): save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -136,35 +135,35 @@ def text_of(path: Path | str) -> str:
 BROKEN_JSON = "is not readable JSON ({}): delete it or restore it"
 
 
-def json_in(text: str, where: Path | str, told: str = BROKEN_JSON) -> Any:
-    """The value of JSON text; raises ValueError naming `where` it stands and a key that stands twice in one object.
+def json_in(text: str, where: Path | str, message: str = BROKEN_JSON) -> Any:
+    """Parse JSON text; raises ValueError naming its origin `where`, for a duplicate key too.
 
-    `told` is what is said of text that is no JSON, with {} for the reason.
+    `message` is that for invalid JSON, with {} for the reason.
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """An object, if each of its keys stands once."""
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Build an object; raises ValueError for a duplicate key."""
         content = dict(pairs)
         if len(content) < len(pairs):
-            _each_once((name for name, _ in pairs), where)
+            _check_unique((name for name, _ in pairs), where)
         return content
 
     try:
-        return json.loads(text, object_pairs_hook=once)
+        return json.loads(text, object_pairs_hook=unique)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{where} {told.format(error)}") from error
+        raise ValueError(f"{where} {message.format(error)}") from error
 
 
 def read_json(path: Path | str) -> Any:
-    """The value in a JSON file, plain or gzip; raises ValueError naming a file that is no JSON or has a key twice."""
+    """Read a JSON file, plain or gzip; raises ValueError naming a file with invalid JSON or a duplicate key."""
     return json_in(text_of(path), path)
 
 
 def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
-    """Names and values of YAML text; raises ValueError naming `where` it stands for anything else, or a name twice."""
+    """Parse names and values from YAML text; raises ValueError naming its origin `where`, for a duplicate name too."""
     try:
-        content = yaml.load(text, _EachNameOnce) or {}
-    except _Twice as error:
+        content = yaml.load(text, _UniqueNames) or {}
+    except _DuplicateName as error:
         raise ValueError(f"{where}: {error}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from error
@@ -173,25 +172,25 @@ def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
     return content
 
 
-class _Twice(ValueError):
-    """A name that stands twice."""
+class _DuplicateName(ValueError):
+    """A duplicate name in YAML."""
 
 
-class _EachNameOnce(yaml.SafeLoader):
-    """YAML in which a name that stands twice in one mapping is an error: PyYAML would take the last in silence."""
+class _UniqueNames(yaml.SafeLoader):
+    """YAML loader that refuses duplicate names, of which PyYAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """The mapping, if each of its names stands once."""
+        """Build a mapping; raises an error for a duplicate name."""
         seen = set()
         for name in (key.value for key, _ in node.value if isinstance(key.value, str) and key.value != "<<"):
             if name in seen:
-                raise _Twice(f"{name!r} stands twice{node.start_mark}")
+                raise _DuplicateName(f"{name!r} stands twice{node.start_mark}")
             seen.add(name)
         return super().construct_mapping(node, deep)
 
 
-def _each_once(names: Iterable[str], where: Path | str) -> None:
-    """Raise ValueError naming the first name that comes twice."""
+def _check_unique(names: Iterable[str], where: Path | str) -> None:
+    """Raise ValueError naming the first duplicate."""
     seen = set()
     for name in names:
         if name in seen:
@@ -200,13 +199,13 @@ def _each_once(names: Iterable[str], where: Path | str) -> None:
 
 
 def by_tidy_name(content: Mapping[str, Value], where: Path | str) -> dict[str, Value]:
-    """A mapping by tidy names; raises ValueError where two of them are one."""
-    _each_once(map(tidy, content), where)
+    """Key a mapping by normalised names; raises ValueError if two of them become equal."""
+    _check_unique(map(tidy, content), where)
     return {tidy(name): value for name, value in content.items()}
 
 
 def tidy(name: object) -> str:
-    """A name as it is compared: composed letters (NFC), so that "é" is one thing, and no white space around it."""
+    """Normalise a name for comparison: composed letters (NFC), no surrounding white space."""
     return unicodedata.normalize("NFC", str(name)).strip()
 
 
@@ -218,9 +217,9 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
-    """Hold an inter-process lock beside `path`, so that what several runs need at once is made by one of them.
+    """Hold an inter-process lock next to `path`, so that one of several runs makes what all need.
 
-    `progress` is told once a second that it waits, and may end that by raising.
+    `progress` is called once a second while waiting, and may stop it by raising an exception.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,15 +238,15 @@ def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
 
 
 def file_lock(path: Path) -> BaseFileLock:
-    """An inter-process lock: flock of a file or, on a disk that has none, the existence of another one.
+    """Inter-process lock: flock of a file or, on a disk without flock, existence of another file.
 
-    The file of a flock stays when it is released; under the same name it would read as held for ever.
+    A flock's file remains after release, so a lock by existence needs another name.
     """
     return FileLock(path) if _has_flock(path.parent) else SoftFileLock(path.with_name(f"{path.name}.held"))
 
 
 def _has_flock(folder: Path) -> bool:
-    """Whether the disk of a folder has flock, as far as one can tell."""
+    """Whether the disk of a folder supports flock, as far as can be detected."""
     if fcntl is None:
         return True
     with contextlib.ExitStack() as stack:
@@ -261,11 +260,11 @@ def _has_flock(folder: Path) -> bool:
 
 
 def digest(value: Any) -> str:
-    """Twelve hexadecimal digits that stand for a JSON-able value; equal values give equal digests."""
+    """Hash (12 hexadecimal digits) of a JSON-serialisable value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def file_digest(path: Path | str) -> str:
-    """Twelve hexadecimal digits that stand for the bytes of a file."""
+    """Hash (12 hexadecimal digits) of a file's content."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()[:12]

@@ -1,8 +1,8 @@
-"""What the machine gives a process, told without importing torch."""
+"""Machine properties that are available without importing torch."""
 
 import os
 
 
 def cores() -> int:
-    """The cores that this process may use, which on a shared machine may be fewer than there are."""
+    """Number of CPU cores this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Where the project lies, and what a relative path means to its users."""
+"""Project root and resolution of relative paths."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 
 def project_root(start: Path | str | None = None) -> Path:
-    """The project a path belongs to: the nearest folder above it (or above the working directory, or above this
-    package) that holds `notebooks/` and a `pyproject.toml`."""
+    """Find the project root: the nearest parent of `start`, TAD_ROOT or the working directory, or of this package, with
+    `notebooks/` and a `pyproject.toml`."""
     for origin in (Path(start or os.environ.get("TAD_ROOT") or Path.cwd()), Path(__file__)):
         for folder in (origin.resolve(), *origin.resolve().parents):
             if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
@@ -18,13 +18,13 @@ def project_root(start: Path | str | None = None) -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """A path as users mean it: relative ones start at the project's root, wherever the kernel runs."""
+    """Resolve a path given by a user; relative paths start at the project root."""
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root() / path
 
 
 def beside(given: Any, folder: Path, name: str = "ideas") -> Any:
-    """What a file in `folder` says, where a `name` that lies beside it is told as a path from the project's root."""
+    """Rewrite values of key `name` that are files in `folder` as paths from the project root, in nested data."""
     if isinstance(given, list):
         return [beside(each, folder, name) for each in given]
     if not isinstance(given, dict):

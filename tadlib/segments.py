@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-SIDE_BY_SIDE = 40_000  # segments that soft-NMS of many groups handles at a time: what fits a core's cache
-LEAST_EXPONENT = -80.0  # exp of less is 0 in single precision, and 0 times minus infinity no number
+MAX_BLOCK = 40_000  # number of padded segments per soft-NMS block, which fits a core's cache
+MIN_EXPONENT = -80.0  # exp of less is 0 in float32, and 0 times minus infinity is NaN
 
 
 def to_segments(segments_cw: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
@@ -27,7 +27,7 @@ def to_cw(segments: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
 
 
 def _overlap(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Signed intersection (negative: the gap), union and hull of segments that broadcast."""
+    """Signed intersection (negative: gap), union and hull of broadcastable segments."""
     signed = torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - signed.clamp(min=0)
     hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
@@ -35,25 +35,25 @@ def _overlap(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> tuple[Tensor
 
 
 def tiou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
-    """Temporal intersection over union of segments that broadcast; two segments of no length have none: 0."""
+    """Temporal intersection over union of broadcastable segments; 0 for two segments of length zero."""
     signed, union, _ = _overlap(a, b)
     return signed.clamp(min=0) / union.clamp(min=torch.finfo(union.dtype).tiny)
 
 
 def pairwise_tiou(a: Float[Tensor, "n 2"], b: Float[Tensor, "m 2"]) -> Float[Tensor, "n m"]:
-    """tIoU of every segment of `a` with every one of `b`."""
+    """tIoU of every segment of `a` with every segment of `b`."""
     return tiou(a[:, None], b[None])
 
 
 def giou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
-    """Generalised IoU: tIoU where segments touch, minus gap over hull where they are apart (down to -1)."""
+    """Generalised IoU: tIoU minus gap over hull (down to -1 for segments that are apart)."""
     signed, union, hull = _overlap(a, b)
     tiny = torch.finfo(union.dtype).tiny
     return signed.clamp(min=0) / union.clamp(min=tiny) - (-signed).clamp(min=0) / hull.clamp(min=tiny)
 
 
 def diou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
-    """Distance IoU (Zheng et al. 2020): tIoU minus the square of the distance of centres over hull (down to -1)."""
+    """Distance IoU (Zheng et al. 2020): tIoU minus (distance of centres / hull)^2 (down to -1)."""
     signed, union, hull = _overlap(a, b)
     tiny = torch.finfo(union.dtype).tiny
     apart = (a.sum(-1) - b.sum(-1)) / 2
@@ -71,36 +71,36 @@ def nms(
 def soft_nms_of_groups(
     segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], sigma: float = 0.5
 ) -> Float[Tensor, " n"]:
-    """Gaussian soft-NMS within each group: scores after every better segment that overlaps has lowered them."""
+    """Gaussian soft-NMS within each group: scores decayed by every higher-scored overlapping segment."""
     order = groups.argsort(stable=True)
     _, sizes = groups[order].unique_consecutive(return_counts=True)
     firsts, lowered = sizes.cumsum(0) - sizes, scores.clone()
-    rising = sizes.argsort()  # groups of similar size together, so that little is padded
+    rising = sizes.argsort()  # similar sizes together reduce padding
     rising = rising[sizes[rising] > 1]
-    level = (3 * sizes[rising].log2()).long()  # sizes within a quarter of each other
-    portion = (sizes[rising].cumsum(0) // SIDE_BY_SIDE + level * len(order)).unique_consecutive(return_counts=True)[1]
+    level = (3 * sizes[rising].log2()).long()  # sizes within a factor of 1.26
+    portion = (sizes[rising].cumsum(0) // MAX_BLOCK + level * len(order)).unique_consecutive(return_counts=True)[1]
     for part in rising.split(portion.tolist()):
         within = torch.arange(int(sizes[part].max()), device=scores.device)
         real = within < sizes[part, None]
         rows = order[(firsts[part, None] + within).clamp(max=len(order) - 1)]
         start, end = segments[:, 0][rows], segments[:, 1][rows]
-        result = _soft_nms_side_by_side(start, end, torch.where(real, scores[rows], -torch.inf), sigma)
+        result = _soft_nms_padded(start, end, torch.where(real, scores[rows], -torch.inf), sigma)
         lowered[rows[real]] = result[real]
     return lowered
 
 
-def _soft_nms_side_by_side(
+def _soft_nms_padded(
     start: Float[Tensor, "g n"], end: Float[Tensor, "g n"], scores: Float[Tensor, "g n"], sigma: float
 ) -> Float[Tensor, "g n"]:
-    """Soft-NMS of groups of n segments; a score of minus infinity is padding. One step settles one of each group."""
+    """Soft-NMS of groups of n segments; a score of minus infinity is padding. Each step fixes one segment per group."""
     settled, rest, length = torch.full_like(scores, -torch.inf), scores.clone(), end - start
     for _ in range(scores.shape[1]):
         value, best = rest.max(dim=1, keepdim=True)
-        # a group that is done finds padding or its first row again, and keeps what was settled there
+        # a finished group selects padding or its first row again, and keeps the stored score
         settled.scatter_(1, best, torch.maximum(value, settled.gather(1, best)))
         shared = torch.minimum(end, end.gather(1, best)).sub_(torch.maximum(start, start.gather(1, best))).clamp_(min=0)
         union = (length + length.gather(1, best)).sub_(shared).clamp_(min=torch.finfo(length.dtype).tiny)
-        decay = shared.div_(union).square_().div_(-sigma).clamp_(min=LEAST_EXPONENT).exp_()
+        decay = shared.div_(union).square_().div_(-sigma).clamp_(min=MIN_EXPONENT).exp_()
         rest.mul_(decay).scatter_(1, best, -torch.inf)
     return settled
 
@@ -108,10 +108,10 @@ def _soft_nms_side_by_side(
 def roi_samples(
     segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int
 ) -> tuple[Int[Tensor, "b q bins"], Int[Tensor, "b q bins"], Float[Tensor, "b q bins"]]:
-    """The two snippets between which the middle of each bin lies, and the share of the later: linear interpolation.
+    """Linear interpolation at the middle of each bin: the two neighbouring snippets, and the weight of the later one.
 
-    Positions are continuous, snippet t covers [t, t + 1) and has its value at t + 0.5; beyond the first and last
-    snippet the value stays. `lengths` are the snippets that each window really has: nothing beyond is ever mixed in.
+    Positions are continuous: snippet t covers [t, t + 1) and has its value at t + 0.5; beyond the first and last
+    snippet the value is constant. `lengths` are the valid snippets of each window; padding is never used.
     """
     middle = (torch.arange(bins, device=segments_ix.device, dtype=segments_ix.dtype) + 0.5) / bins
     start, end = segments_ix[..., :1], segments_ix[..., 1:]
@@ -124,19 +124,19 @@ def roi_samples(
 def roi_align(
     features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16
 ) -> Float[Tensor, "n bins c"]:
-    """Features under each segment, sampled in the middle of `bins` equal parts (exact in one dimension)."""
-    return roi_align_windows(features[None], segments_ix[None], _whole(features), bins)[0]
+    """Features under each segment, sampled in the middle of `bins` equal parts (RoIAlign)."""
+    return roi_align_windows(features[None], segments_ix[None], _length(features), bins)[0]
 
 
 def roi_mean(features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16) -> Float[Tensor, "n c"]:
-    """The mean of `roi_align` over its bins, without the (n, bins, c) array: one bag of weighted rows a segment."""
-    below, above, share = (each[0] for each in roi_samples(segments_ix[None], _whole(features), bins))
+    """Mean of `roi_align` over its bins, without the (n, bins, c) array: one weighted bag of rows per segment."""
+    below, above, share = (each[0] for each in roi_samples(segments_ix[None], _length(features), bins))
     weights = (torch.cat([1 - share, share], dim=1) / bins).to(features.dtype)
     rows = torch.cat([below, above], dim=1)
     return functional.embedding_bag(rows, features, per_sample_weights=weights, mode="sum")
 
 
-def _whole(features: Float[Tensor, "t c"]) -> Int[Tensor, " 1"]:
+def _length(features: Float[Tensor, "t c"]) -> Int[Tensor, " 1"]:
     return torch.tensor([len(features)], device=features.device)
 
 
@@ -148,7 +148,7 @@ def roi_align_windows(
     first = (torch.arange(len(features), device=features.device) * features.shape[1])[:, None, None]
     rows = torch.stack([below + first, above + first], dim=-1).flatten(0, -2)
     weights = torch.stack([1 - share, share], dim=-1).flatten(0, -2).to(features.dtype)
-    # a bag of two weighted rows each: neither a matrix of mostly zeros nor the rows themselves are ever stored
+    # a bag of two weighted rows each avoids a sparse matrix and a copy of the rows
     mixed = functional.embedding_bag(rows, features.flatten(0, 1), per_sample_weights=weights, mode="sum")
     return mixed.unflatten(0, below.shape)
 
@@ -156,7 +156,7 @@ def roi_align_windows(
 def roi_mean_windows(
     features: Float[Tensor, "b t c"], segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int = 16
 ) -> Float[Tensor, "b q c"]:
-    """The mean of `roi_align_windows` over its bins, which are never built."""
+    """Mean of `roi_align_windows` over its bins, without computing the bins."""
     below, above, share = roi_samples(segments_ix, lengths, bins)
     weights = share.new_zeros(*below.shape[:2], features.shape[1])
     weights = weights.scatter_add(-1, below, (1 - share) / bins).scatter_add(-1, above, share / bins)

@@ -1,4 +1,4 @@
-"""A zero-shot detection task: annotations, class split, features and the encoder that made them."""
+"""A zero-shot detection task: annotations, class split, features and their encoder."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,39 +32,39 @@ from tadlib.files import digest
 from tadlib.naming import text, tokens
 from tadlib.naming.text import TextEmbeddings, Wording
 
-NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # what is shown where there are features but no video
-# what a video shows when it shows nothing that was asked for: without rivals a single word would name everything
+NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # placeholder image where there is no video
+# texts of background: without competitors a single class would name everything
 BACKGROUND = ("an empty place", "a person standing", "a person walking", "people waiting", "nothing happens yet")
-SIDES = {"test": "test, unseen", "training": "learned from, seen"}  # what is scored, by `evaluate_on`
-MAX_CANDIDATES = 10  # classes that CLIP alone looks for in a video: those nearest to it
+SIDES = {"test": "test, unseen", "training": "learned from, seen"}  # what is evaluated, by `evaluate_on`
+MAX_CANDIDATES = 10  # classes per video that `clip_proposals` considers: those nearest to the video
 
 
 @dataclass(frozen=True)
 class Task:
-    """A data set with the classes that are seen and unseen, its features, their encoder, and what is scored of it."""
+    """A data set with its class split, features, encoder and evaluation settings."""
 
     benchmark: Benchmark
     classes: ClassSplit
     store: FeatureStore | FolderStore
     encoder: Encoder
     stride: int = 8  # frames from one snippet to the next
-    protocol: str = "strict"  # which videos and actions count
-    candidates: str = "all"  # classes that compete for a proposal
-    wording: Wording = Wording()  # texts that stand for a class
-    ignore_unseen: str = "negatives"  # where what is annotated, but no seen class, is not called background
+    protocol: str = "strict"  # evaluation protocol
+    candidates: str = "all"  # classes that compete: all, or unseen only
+    wording: Wording = Wording()  # choice of class texts
+    ignore_unseen: str = "negatives"  # where annotations of unseen classes are not treated as background
     validation: float = 0.0  # share of the training videos held out
-    seed: int = 0  # by which they are drawn
-    broken: Mapping[str, str] = field(default_factory=dict)  # what is wrong with the videos that were skipped
-    evaluate_on: Literal["test", "training"] = "test"  # whose videos are scored; `on_training` makes the other
-    same_as: str = ""  # the fingerprint of the task that `on_training` was asked of
+    seed: int = 0  # seed of the held-out videos
+    broken: Mapping[str, str] = field(default_factory=dict)  # problems of the skipped videos
+    evaluate_on: Literal["test", "training"] = "test"  # which videos are evaluated; `on_training` makes the other
+    same_as: str = ""  # fingerprint of the task that `on_training` was called on
 
     @cached_property
     def scored(self) -> tuple[Video, ...]:
-        """The videos that are scored under the protocol of the run."""
+        """The evaluated videos under the run's protocol."""
         return self.scored_under(self.protocol)
 
     def scored_under(self, protocol: str) -> tuple[Video, ...]:
-        """The test videos that count under a protocol; with `on_training` the videos that the detector learned from."""
+        """The evaluated videos under a protocol: test videos, or with `on_training` those the detector learned from."""
         if self.evaluate_on == "test":
             return protocols.scored_videos(self.benchmark, self.classes.unseen, protocol, self.stride)
         learned = {video.id for video in self.learned_and_held_out[0]}
@@ -73,18 +73,18 @@ class Task:
 
     @cached_property
     def ambiguous(self) -> Ambiguous:
-        """Regions of the scored videos that the THUMOS14 toolkit forgives, as the annotations have them."""
+        """Ambiguous regions of the evaluated videos, for the THUMOS14 toolkit's protocol."""
         return ambiguous_regions(self.annotated)
 
     @property
     def annotated(self) -> list[Video]:
-        """The scored videos with all that was annotated, actions of other classes and ambiguous regions too."""
+        """The evaluated videos with all annotations, other classes and ambiguous regions included."""
         whole = {video.id: video for video in self.benchmark.videos}
         return [whole[video.id].with_ambiguous() for video in self.scored]
 
     @property
     def short(self) -> int | None:
-        """Frames up to which an action is short to a protocol; None where a second decides."""
+        """Largest number of frames of a short action in a protocol; None for one second."""
         return protocols.short(self.benchmark, self.stride)
 
     @property
@@ -94,9 +94,9 @@ class Task:
 
     @property
     def learned_and_held_out(self) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-        """Training videos to learn from, and those held out, drawn by the seed: at least one if a share is asked for.
+        """Training videos to learn from and held-out ones, drawn by the seed (at least one if `validation` is set).
 
-        Raises ValueError where there are too few to hold one out.
+        Raises ValueError if there are too few videos.
         """
         videos = self.training_videos
         if not self.validation:
@@ -108,25 +108,24 @@ class Task:
         return tuple(video for video in videos if video not in held), tuple(video for video in videos if video in held)
 
     def on_training(self) -> "Task":
-        """The same task with the videos that the detector learned from in the place of the test videos.
+        """The same task with training videos and seen classes in place of test videos and unseen classes.
 
-        Seen classes take the place of unseen ones: they alone count and compete, as in a closed set. Held-out videos
-        are not among them, and annotations are those of the file. Actions of unseen classes in these videos are no
-        targets, and a detection there is false, as it is in the test for those of seen classes.
+        Only seen classes count and compete, as in a closed set. Held-out videos are not included. Annotations are
+        unchanged; actions of unseen classes are no targets, and a detection there is a false positive.
         """
         classes = replace(self.classes, unseen=self.classes.seen)
         return replace(self, classes=classes, evaluate_on="training", same_as=self.fingerprint)
 
     @cached_property
     def hidden(self) -> dict[str, tuple[Action, ...]]:
-        """The actions in each training video that have no label: of unseen classes, and no doubles of seen ones."""
+        """Unlabelled actions in each training video: those of unseen classes that coincide with no seen action."""
         return leakage.hidden(self.benchmark, self.classes)
 
     @property
     def occupied(self) -> dict[str, tuple[Action, ...]]:
-        """What background keeps clear of in each training video: all that is annotated.
+        """Segments of each training video that background must not overlap: all annotations.
 
-        With `ignore_unseen` nowhere training knows nothing of other classes: the actions of seen ones alone.
+        With `ignore_unseen` nowhere, which hides other classes from training, only seen actions.
         """
         if self.ignore_unseen == "nowhere":
             return {video.id: video.actions for video in self.training_videos}
@@ -134,7 +133,7 @@ class Task:
 
     @cached_property
     def annotated_in_training(self) -> dict[str, tuple[Action, ...]]:
-        """All that is annotated in each training video, whatever it is called, moments called ambiguous too."""
+        """All annotations of each training video, of any class and ambiguous regions."""
         whole = {video.id: video for video in self.benchmark.videos}
         return {video.id: repaired(whole[video.id]).with_ambiguous().actions for video in self.training_videos}
 
@@ -150,11 +149,11 @@ class Task:
         jitter: bool = True,
         labelled: bool = False,
     ) -> WindowSet:
-        """The windows a detector learns from: those with an action of a seen class, and `negatives` without anything.
+        """Training windows: those with an action of a seen class, and a share of `negatives` without any.
 
-        `videos` are training videos, by default all. Unless the task's `ignore_unseen` is nowhere, nothing that is
-        annotated lies in the latter; with everywhere, the losses of the former leave out actions of unseen classes,
-        which else are background. With `labelled` a target has its class, else it is any action.
+        `videos` are training videos, by default all. Negatives overlap no annotation, unless `ignore_unseen` is
+        nowhere. With everywhere, actions of unseen classes are left out of the loss; otherwise they are background.
+        With `labelled` targets have classes.
         """
         extras = TrainingExtras(
             names=self.classes.seen,
@@ -176,25 +175,24 @@ class Task:
     def test_windows(
         self, window: int = 128, *, videos: Sequence[Video] | None = None, overlap: float = 0.25, rescale: int = 0
     ) -> WindowSet:
-        """Every window of some videos, by default of those that are scored."""
+        """All windows of some videos, by default of the evaluated ones."""
         cut = WindowSettings(window, overlap, rescale)
         return WindowSet(self.scored if videos is None else videos, self.store, self.stride, cut)
 
     @property
     def test_videos(self) -> tuple[Video, ...]:
-        """The scored videos with actions of the classes that count: of the test, unless `on_training`."""
+        """The evaluated videos with actions of the evaluated classes."""
         return tuple(video for video in self.scored if video.actions)
 
     @property
     def competing(self) -> tuple[str, ...]:
-        """The classes among which proposals are named: the unseen ones first, then the seen ones if they compete."""
+        """Candidate classes: the unseen ones first, then the seen ones if they compete."""
         unseen, rivals = self.classes.unseen, self.candidates == "all"
         return unseen + tuple(label for label in self.classes.seen if rivals and label not in unseen)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve digits that stand for the annotations, what of them trains and measures at which tIoUs, the features
-        and what reads class names."""
+        """Hash (12 digits) of annotations, subsets, classes, tIoUs, features and encoder."""
         if self.same_as:
             return self.same_as
         videos = [asdict(video) for video in self.benchmark.videos]
@@ -203,11 +201,11 @@ class Task:
         return digest([videos, sides, self.benchmark.tious, made, self.encoder.key, self.stride])
 
     def grid(self, video: Video) -> Grid:
-        """Seconds and snippets of a video."""
+        """Conversion between seconds and snippets of a video."""
         return Grid(video.fps, self.stride)
 
     def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
-        """Unit-length text embeddings of classes, encoded once."""
+        """Unit-length text embeddings of classes, cached."""
         return text.class_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
 
     def text_embeddings(self, classes: Sequence[str]) -> TextEmbeddings:
@@ -216,24 +214,22 @@ class Task:
 
     @property
     def reads_any_text(self) -> bool:
-        """Whether the encoder embeds whatever is said, and not the texts of a table alone."""
+        """Whether the encoder embeds any text, in contrast to a table of embeddings."""
         return tokens.reads_any_text(self.encoder)
 
     def background(self) -> Float[Tensor, "b c"]:
-        """Unit-length embeddings of texts of what shows nothing in particular; of an encoder that cannot be asked for
-        them those of the seen classes.
-        """
+        """Unit-length embeddings of background texts, or of the seen classes if the encoder reads only a table."""
         if not self.reads_any_text:
             return self.class_embeddings(self.classes.seen)
         return functional.normalize(text.embed(self.encoder, BACKGROUND, self.benchmark.cache), dim=1)
 
     @cached_property
     def clip_proposals(self) -> dict[str, Proposals]:
-        """CLIP's own groups in the scored videos."""
+        """Proposals by CLIP alone in the evaluated videos."""
         return self.clip_proposals_in(self.scored)
 
     def clip_proposals_in(self, videos: Sequence[Video]) -> dict[str, Proposals]:
-        """What `baselines.training_free` proposes in videos, its similarity to texts of background taken off."""
+        """Proposals of `baselines.training_free` in videos, calibrated by background texts."""
         classes, texts, background = self.classes.unseen, self.class_embeddings(self.classes.unseen), self.background()
         found = {}
         for video in videos:
@@ -245,12 +241,13 @@ class Task:
         return found
 
     def features(self, video: Video) -> Float[Tensor, "t c"]:
-        """CLIP's features of a video, a row a snippet."""
+        """CLIP features of a video, one row per snippet."""
         return torch.from_numpy(np.array(self.store.read(video.id), dtype=np.float32))
 
     def training_snippets(self) -> tuple[Float[Tensor, "t c"], Int[Tensor, " t"]]:
-        """Features of the snippets of all training videos, and the place of the seen class in which the middle of each
-        lies, -1 for background. Snippets in anything else that `occupied` knows of are left out.
+        """Snippet features of all training videos and the index of their seen class, -1 for background.
+
+        Snippets in other segments of `occupied` are left out.
         """
         features, labels, places = [], [], {label: place for place, label in enumerate(self.classes.seen)}
         for video in self.training_videos:
@@ -264,9 +261,9 @@ class Task:
         return torch.cat(features), torch.cat(labels)
 
     def kept(self, video_ids: Iterable[str], top_k: int, window: int, overlap: float) -> dict[str, int]:
-        """How many proposals, and then detections, are kept of each video: `top_k` for each of its test windows."""
-        shelf = FeatureCache(self.store)
-        lengths = {video_id: len(shelf.read(video_id)) for video_id in video_ids}
+        """Number of proposals and detections to keep in each video: `top_k` times its number of test windows."""
+        cache = FeatureCache(self.store)
+        lengths = {video_id: len(cache.read(video_id)) for video_id in video_ids}
         return {video_id: top_k * len(cover(video_id, length, window, overlap)) for video_id, length in lengths.items()}
 
     def similarity(self, video: Video, classes: Sequence[str]) -> np.ndarray:
@@ -275,7 +272,7 @@ class Task:
         return (snippets @ self.class_embeddings(classes).T).numpy()
 
     def seconds(self, video: Video) -> np.ndarray:
-        """The middle of every snippet of a video, in seconds."""
+        """Middle of every snippet of a video, in seconds."""
         return self.grid(video).seconds(np.arange(len(self.store.read(video.id))) + 0.5)
 
     def file(self, video: Video) -> Path:
@@ -283,7 +280,7 @@ class Task:
         return features.find_video(self.benchmark.folder / "videos", video.id)
 
     def frame(self, video: Video, seconds: float) -> np.ndarray:
-        """The frame (h, w, 3) shown at a time of a video; a grey one where there are features but no video."""
+        """Frame (h, w, 3) at a time of a video, or a grey image if there is no video."""
         try:
             return frame_at(self.file(video), seconds)
         except BrokenVideo:
@@ -291,7 +288,7 @@ class Task:
 
 
 def true_segments(video: Video) -> Float[Tensor, "n 2"]:
-    """The actions of a video (start, end) in seconds."""
+    """Actions of a video (start, end) in seconds."""
     return spans(video.actions)
 
 

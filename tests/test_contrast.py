@@ -9,7 +9,7 @@ from lessons import LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
 from tadlib.ideas import head_training
-from tadlib.ideas.hard_negatives import beside, has_order, repeated, shuffled
+from tadlib.ideas.hard_negatives import adjacent, has_order, repeated_near, shuffled
 from tadlib.ideas.head_losses import contrastive, grounded, targets
 from tadlib.ideas.head_training import HeadTraining, NamingHead, TrainableParts, learn, loss_of, score_of
 from tadlib.naming.text import TextEmbeddings
@@ -82,7 +82,7 @@ def test_another_order_holds_the_same_steps_and_the_name_stays_in_front():
 
 def test_what_lies_beside_a_segment_is_as_long_and_in_the_video():
     spans = torch.tensor([[10.0, 14.0], [1.0, 5.0], [16.0, 22.0], [3.0, 3.0]])
-    regions, there = beside(spans, 25)
+    regions, there = adjacent(spans, 25)
     assert regions[0].tolist() == [[6, 10], [14, 18]] and regions[1].tolist() == [[0, 1], [5, 9]]
     assert regions[2].tolist() == [[10, 16], [22, 25]]
     assert there.tolist() == [[True, True], [False, True], [True, True], [False, False]]
@@ -90,7 +90,7 @@ def test_what_lies_beside_a_segment_is_as_long_and_in_the_video():
 
 def test_a_stretch_with_an_action_of_the_same_class_is_known():
     spans, labels = torch.tensor([[10.0, 14.0], [15.0, 18.0], [6.0, 9.9], [30.0, 33.0]]), torch.tensor([0, 0, 1, 0])
-    assert repeated(spans, labels, 40.0).tolist() == [[False, True], [True, False], [False, False], [False, False]]
+    assert repeated_near(spans, labels, 40.0).tolist() == [[False, True], [True, False], [False, False], [False, False]]
 
 
 def test_wrong_pairs_are_scored_for_the_right_class():

@@ -15,7 +15,7 @@ from tadlib.data import features, own
 from tadlib.data.annotations import Action
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
-from tadlib.data.video import frames_at, look, snippets
+from tadlib.data.video import frames_at, probe, snippets
 from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
@@ -217,7 +217,7 @@ def test_what_is_no_video_is_refused_in_one_sentence(run, tmp_path):
 def test_preview_and_pieces_of_a_video_that_a_phone_turned_are_upright(run, tmp_path):
     """What is left in the file is on top in a player: a half turn the wrong way would show it at the bottom."""
     path = turn(write_video(tmp_path / "turned.mp4", steady(20, 10.0), lit="left"))
-    clip = look(path)
+    clip = probe(path)
     (tmp_path / "small.mp4").write_bytes(own.preview(clip, 2.0))
     (piece,) = own.cut(clip, [(0.5, 1.5)], tmp_path)
     for each in (tmp_path / "small.mp4", piece):
@@ -227,7 +227,7 @@ def test_preview_and_pieces_of_a_video_that_a_phone_turned_are_upright(run, tmp_
 
 
 def test_preview_and_pieces_are_videos_that_last_as_long(video, tmp_path):
-    clip = look(video)
+    clip = probe(video)
     (tmp_path / "small.mp4").write_bytes(own.preview(clip, 6.0))
     (piece,) = own.cut(clip, [(1.0, 3.5)], tmp_path)
     assert next(snippets(piece, 1, 10.0)).shape == (48, 64, 3), "as large as the clip"

@@ -7,7 +7,7 @@ from evaluation_speed import simulated
 
 from tadlib.data.annotations import Action, Video
 from tadlib.evaluation import calibration, diagnosis, errors, metrics, sensitivity
-from tadlib.evaluation.result_rows import Found
+from tadlib.evaluation.result_rows import Rows
 from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections
 
@@ -20,7 +20,7 @@ def video(name, *actions):
 
 def found(*rows):
     segments = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
-    return Found(segments, np.array([row[2] for row in rows], dtype=np.float64), tuple(row[3] for row in rows))
+    return Rows(segments, np.array([row[2] for row in rows], dtype=np.float64), tuple(row[3] for row in rows))
 
 
 VIDEOS = [video("a", (0, 10, "Diving"), (50, 60, "Shotput")), video("empty")]

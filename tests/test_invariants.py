@@ -199,7 +199,7 @@ def test_ten_times_the_detections_take_about_ten_times_as_long_and_bounded_memor
 def test_a_million_overlapping_pairs_at_a_time_are_enough(monkeypatch):
     rows = crowd(3000, videos=3, actions=300)
     whole = metrics.precision_table(rows, TIOUS), recall_table(rows), metrics.precision_table(rows, TIOUS, "peer")
-    monkeypatch.setattr("tadlib.evaluation.matching.AT_ONCE", 100)
+    monkeypatch.setattr("tadlib.evaluation.matching.MAX_PAIRS", 100)
     parts = metrics.precision_table(rows, TIOUS), recall_table(rows), metrics.precision_table(rows, TIOUS, "peer")
     for one, other in zip(whole, parts, strict=True):
         assert_same(one, other, 0)
@@ -208,7 +208,7 @@ def test_a_million_overlapping_pairs_at_a_time_are_enough(monkeypatch):
 def test_more_groups_than_a_lookup_table_may_hold_are_searched(monkeypatch):
     rows = crowd(3000, videos=3, actions=300, classes=7)
     expected = metrics.precision_table(rows, TIOUS)
-    monkeypatch.setattr("tadlib.evaluation.matching.LOOKUP", 1)
+    monkeypatch.setattr("tadlib.evaluation.matching.MAX_LOOKUP", 1)
     assert_same(metrics.precision_table(rows, TIOUS), expected, 0)
 
 

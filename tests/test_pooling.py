@@ -9,7 +9,7 @@ import torch
 from naming_speed import classifier
 from torch.nn import functional
 
-from tadlib.ideas.ordered import in_order
+from tadlib.ideas.ordered import aligned
 from tadlib.ideas.poolings import FEATURES as HOW
 from tadlib.naming.similarity import cosine
 from tadlib.segments import roi_mean
@@ -139,7 +139,7 @@ def best_by_trying(bins, steps):
 def test_order_aware_pooling_is_the_best_of_all_runs_through_the_steps():
     of_bins = torch.from_numpy(RNG.normal(size=(4, 7, 3, 5)).astype(np.float32))
     padding = torch.tensor([[False] * 5, [False, False, False, True, True], [False] + [True] * 4])
-    found = in_order(of_bins, padding)
+    found = aligned(of_bins, padding)
     for n in range(4):
         for k, steps in enumerate((5, 3, 1)):
             assert float(found[n, k]) == pytest.approx(best_by_trying(of_bins[n, :, k], steps), abs=1e-5)
@@ -149,15 +149,15 @@ def test_an_action_played_backwards_scores_less_than_in_order():
     steps = torch.eye(4)[:, None]  # step s is axis s
     forwards = (torch.eye(4).repeat_interleave(2, dim=0) @ steps.squeeze(1).T)[None, :, None]
     padding = torch.zeros(1, 4, dtype=torch.bool)
-    assert in_order(forwards, padding).item() == 1.0
+    assert aligned(forwards, padding).item() == 1.0
     # backwards only one step, two bins long, can be met
-    assert in_order(forwards.flip(1), padding).item() == 0.25
+    assert aligned(forwards.flip(1), padding).item() == 0.25
     assert forwards.mean() == forwards.flip(1).mean(), "what has no order does not notice"
 
 
 def test_more_steps_than_bins_are_refused():
     with pytest.raises(ValueError, match="roi_bins must be at least the 5 steps of a class, got 4"):
-        in_order(torch.zeros(1, 4, 1, 5), torch.zeros(1, 5, dtype=torch.bool))
+        aligned(torch.zeros(1, 4, 1, 5), torch.zeros(1, 5, dtype=torch.bool))
 
 
 def test_a_video_is_named_by_its_best_eighth():

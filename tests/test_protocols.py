@@ -5,7 +5,7 @@ import pytest
 
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.evaluation import diagnosis, protocols, scoring
-from tadlib.evaluation.result_rows import Found
+from tadlib.evaluation.result_rows import Rows
 
 NAMES = ("video_test_0000270", "video_test_0000504", "video_test_0000001", "video_test_0000002")
 
@@ -16,7 +16,7 @@ def video(name, *actions, subset="test"):
 
 def found(*rows):
     segments = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
-    return Found(segments, np.array([row[2] for row in rows], dtype=np.float64), tuple(row[3] for row in rows))
+    return Rows(segments, np.array([row[2] for row in rows], dtype=np.float64), tuple(row[3] for row in rows))
 
 
 VIDEOS = (

@@ -26,7 +26,7 @@ def test_soft_nms_of_groups_is_soft_nms_of_each(number, groups):
 def test_groups_in_portions_are_groups_at_once(monkeypatch):
     spans, scores, group = crowd(300, 60)
     whole = segments.soft_nms_of_groups(spans, scores, group)
-    monkeypatch.setattr(segments, "SIDE_BY_SIDE", 10)
+    monkeypatch.setattr(segments, "MAX_BLOCK", 10)
     torch.testing.assert_close(segments.soft_nms_of_groups(spans, scores, group), whole, rtol=0, atol=0)
 
 

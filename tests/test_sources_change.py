@@ -15,7 +15,7 @@ from tadlib.data import features, fingerprints, own
 from tadlib.data.encoder import Encoder, load_encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.data.stores import FolderStore, UnusableFeatures
-from tadlib.data.video import look
+from tadlib.data.video import probe
 from tadlib.workbook import stages
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
@@ -144,13 +144,13 @@ def test_a_long_name_of_many_bytes_a_letter_is_encoded(tmp_path, encoder, name):
     store = FeatureStore(tmp_path / "store")
     extract([video(name)], tmp_path, store, encoder, 8)
     assert store.read(name).shape == (7, 2) and not features.to_encode([video(name)], tmp_path, store, encoder, 8)
-    clip = look(path)
+    clip = probe(path)
     assert own.encode(clip, FeatureStore(tmp_path / "own"), encoder, 0.32) == pytest.approx(2.0)
     assert FeatureStore(tmp_path / "own").read(clip.key).shape == (7, 2)
 
 
 def test_an_own_video_is_encoded_anew_by_another_decoder(tmp_path, encoder, made, monkeypatch):
-    clip, store = look(made), FeatureStore(tmp_path / "own")
+    clip, store = probe(made), FeatureStore(tmp_path / "own")
     own.encode(clip, store, encoder, 0.32)
     written = (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino
     own.encode(clip, store, encoder, 0.32)

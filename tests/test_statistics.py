@@ -45,7 +45,7 @@ def test_portions_change_nothing(monkeypatch):
     rows = simulated(videos=12, per_video=30, classes=4, actions=3)
     counts = statistics.draws(rows.videos, resamples=50)
     whole = statistics.resampled(rows, THRESHOLDS, counts)
-    monkeypatch.setattr(statistics, "PORTION", 100)
+    monkeypatch.setattr(statistics, "MAX_BLOCK", 100)
     np.testing.assert_allclose(statistics.resampled(rows, THRESHOLDS, counts), whole, rtol=0, atol=1e-12)
 
 

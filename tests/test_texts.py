@@ -16,7 +16,7 @@ from tadlib.data.texts import table_encoder
 from tadlib.naming import text
 from tadlib.naming.descriptions import described, read_descriptions
 from tadlib.naming.text import TEMPLATES, Wording
-from tadlib.naming.tokens import cut_texts, explain, not_read, reads_any_text, token_rows, told_cut
+from tadlib.naming.tokens import cut_off, cut_texts, describe_cut, explain, reads_any_text, token_rows
 
 CPU = torch.device("cpu")
 OWN = {
@@ -252,23 +252,23 @@ LONG = "one two three four five six seven eight nine ten."
 
 def test_whatever_the_tokenizer_the_place_where_a_text_is_cut_is_found(encoder):
     other = replace(encoder, tokenizer=Words())
-    assert not_read(other, LONG) == "nine ten."
-    assert not_read(other, LONG.removesuffix(" nine ten.") + "!") == "" == not_read(other, "dive")
+    assert cut_off(other, LONG) == "nine ten."
+    assert cut_off(other, LONG.removesuffix(" nine ten.") + "!") == "" == cut_off(other, "dive")
     assert cut_texts(other, ["dive", LONG, LONG]) == {LONG: "nine ten."}
     assert token_rows(other, [LONG])[0]["not read"] == "nine ten."
     assert "made elsewhere" not in token_rows(other, [LONG])[0]["tokens"] + explain(other, LONG)[0]["is"]
-    assert told_cut(LONG, "nine ten.") == "read up to 'one two three four five six seven eight', not 'nine ten.'"
+    assert describe_cut(LONG, "nine ten.") == "read up to 'one two three four five six seven eight', not 'nine ten.'"
 
 
 def test_what_is_not_read_changes_nothing_and_what_is_read_does(encoder):
     text = "somebody in a yellow shirt " * 8 + "jumps"
-    rest = not_read(encoder, text)
+    rest = cut_off(encoder, text)
     read = text.removesuffix(rest)
     assert rest.endswith("jumps") and len(read) > 50
     same, less, whole = encoder.texts([read + " sleeps", read[: len(read) // 2], text])
     torch.testing.assert_close(same, whole)
     assert not torch.allclose(less, whole)
-    assert not_read(encoder, "跳" * 40) and not not_read(encoder, "跳水")
+    assert cut_off(encoder, "跳" * 40) and not cut_off(encoder, "跳水")
 
 
 def test_an_encoder_that_reads_any_text_is_not_taken_for_a_table(encoder):

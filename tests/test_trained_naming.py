@@ -150,7 +150,7 @@ def test_a_mask_is_not_taught_that_unseen_actions_are_none(mixed, monkeypatch):
 
 def usual(data, given):
     """How alike background is to the unseen classes."""
-    return rejection.usual_in_training(data, ideas.classifier(data, data.classes.unseen, given), given.reject)
+    return rejection.background_in_training(data, ideas.classifier(data, data.classes.unseen, given), given.reject)
 
 
 def test_what_is_rejected_is_measured_against_snippets_in_which_nothing_happens(mixed):

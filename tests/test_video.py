@@ -14,8 +14,8 @@ from tadlib.data import datasets, own, streams
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore, extract
-from tadlib.data.streams import BrokenVideo, Found
-from tadlib.data.video import frame_at, frames_at, look, snippets
+from tadlib.data.streams import BrokenVideo, DecodingLog
+from tadlib.data.video import frame_at, frames_at, probe, snippets
 
 FIVE = [4, 12, 20, 28, 36, 44, 49]  # frames of fifty at the middles of snippets of eight
 
@@ -55,7 +55,7 @@ def of_data_set(path, encoder, seconds, fps=25.0, stride=8):
 
 def of_detect(path, encoder, fps=25.0, stride=8):
     """The features that a video of one's own gets."""
-    store, clip = FeatureStore(path.parent / f"own {path.name}"), look(path)
+    store, clip = FeatureStore(path.parent / f"own {path.name}"), probe(path)
     own.encode(clip, store, encoder, stride / fps)
     return store.read(clip.key)
 
@@ -124,7 +124,7 @@ def test_every_position_of_a_picture_is_put_right(a, d, swapped, tmp_path):
     assert image.shape == ((64, 48, 3) if swapped else (48, 64, 3))
     first, last = (image[:20], image[-20:]) if swapped else (image[:, :20], image[:, -20:])
     assert (first.mean() > last.mean() + 10) == (a > 0)
-    assert (look(path).width, look(path).height) == image.shape[1::-1]
+    assert (probe(path).width, probe(path).height) == image.shape[1::-1]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
@@ -134,14 +134,14 @@ def test_a_picture_that_begins_after_the_sound_keeps_the_players_clock(suffix, t
     assert [index_of(frame_at(path, time)) for time in (0.0, 1.9, 2.0, 3.0, 3.999, 9.0)] == [0, 0, 0, 25, 49, 49]
     features, remarks = of_data_set(path, encoder, 4.0)
     assert len(features) == 13 and remarks == ["its picture begins at 2.00 s: the first frame is held until then"]
-    assert look(path).start == 2.0 and look(path).duration == 4.0
+    assert probe(path).start == 2.0 and probe(path).duration == 4.0
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi"])
 def test_a_plain_file_begins_at_0_whether_it_has_sound_and_b_frames_or_not(suffix, tmp_path):
     for name, sound in (("mute", None), ("loud", 0.0)):
         path = write_streams(tmp_path / f"{name}{suffix}", steady(50, 25), sound=sound, lasts=2.0)
-        assert shown(path) == FIVE and look(path).start == 0.0
+        assert shown(path) == FIVE and probe(path).start == 0.0
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
@@ -149,14 +149,14 @@ def test_a_plain_file_begins_at_0_whether_it_has_sound_and_b_frames_or_not(suffi
 def test_a_cover_is_no_film(cover, suffix, tmp_path):
     path = write_streams(tmp_path / f"v{suffix}", steady(50, 25), sound=0.0, lasts=2.0, cover=cover)
     assert shown(path) == FIVE
-    assert (look(path).width, look(path).fps) == (64, 25.0) and index_of(frame_at(path, 1.0)) == 25
+    assert (probe(path).width, probe(path).fps) == (64, 25.0) and index_of(frame_at(path, 1.0)) == 25
 
 
 def test_sound_is_said_to_be_sound_with_a_cover_or_without(tmp_path, encoder):
     song = write_streams(tmp_path / "song.mp4", [], sound=0.0, cover="attached")
     for path, what in ((song, "only sound and a cover"), (write_sound(tmp_path / "sound.m4a"), "only sound or")):
         with pytest.raises(BrokenVideo, match=rf"{path.name} has no picture, {what}"):
-            look(path)
+            probe(path)
         with pytest.raises(BrokenVideo, match=rf"{path.name} has no picture, {what}"):
             list(snippets(path, 8, 25.0))
 
@@ -165,7 +165,7 @@ def test_sound_is_said_to_be_sound_with_a_cover_or_without(tmp_path, encoder):
 @pytest.mark.parametrize("stated", [1000, 90000, 240])
 def test_a_rate_that_the_frames_do_not_have_is_measured(stated, suffix, tmp_path, encoder):
     path = write_streams(tmp_path / f"v{suffix}", steady(100, 25), rate=stated)
-    clip = look(path)
+    clip = probe(path)
     assert clip.fps == pytest.approx(25.0) and "25 are counted with" in clip.remarks[0]
     assert len(shown(path)) == 13
 
@@ -182,7 +182,7 @@ def test_a_data_set_that_states_no_rate_gets_a_measured_one(tmp_path):
 
 def test_pauses_between_pictures_are_no_rate(tmp_path):
     for suffix in (".mp4", ".mkv"):
-        clip = look(write_streams(tmp_path / f"v{suffix}", [0.0, 5.0, 10.0]))
+        clip = probe(write_streams(tmp_path / f"v{suffix}", [0.0, 5.0, 10.0]))
         assert clip.fps == 25.0 and "25 are counted with" in clip.remarks[0]
 
 
@@ -252,7 +252,7 @@ def test_times_rise_by_rule(stamps, expected, monkeypatch, unchecked):
     Container.streams = Container
     decoded = [(Frame, stamp, "") for stamp in stamps] + [(None, None, "")]
     monkeypatch.setattr(streams, "_decoded", lambda *_: iter(decoded))
-    found = Found()
+    found = DecodingLog()
     assert [time for _, time in streams.timed(Container, Stream, 1.0, found)] == pytest.approx(expected)
     assert found.end == expected[-1] + 1
     plain = all(stamp is not None for stamp in stamps) and list(stamps) == expected
@@ -260,7 +260,7 @@ def test_times_rise_by_rule(stamps, expected, monkeypatch, unchecked):
 
 
 def test_files_put_end_to_end_go_on_and_are_counted(tmp_path, encoder):
-    path, found = nasty("twice", tmp_path), Found()
+    path, found = nasty("twice", tmp_path), DecodingLog()
     assert shown(path, found=found) == [4, 12, 20, 28, 36, 44, 2, 10, 18, 26, 34, 42, 49]
     assert found.repaired == 1
     assert [index_of(image) for image in frames_at(path, [1.0, 3.0])] == [25, 25]
@@ -319,5 +319,5 @@ def test_any_pixels_and_odd_sizes_are_read(pixels, codec, tmp_path):
 
 def test_pixels_that_are_no_squares_are_shown_as_wide_as_they_are_meant(tmp_path):
     path = nasty("wide pixels", tmp_path)
-    assert frame_at(path, 1.0).shape == (48, 93, 3) and look(path).width == 93
-    assert look(path).remarks == ("its pixels are 1.45 times as wide as high",)
+    assert frame_at(path, 1.0).shape == (48, 93, 3) and probe(path).width == 93
+    assert probe(path).remarks == ("its pixels are 1.45 times as wide as high",)

@@ -1,1 +1,1 @@
-"""What we know about videos: annotations, class splits, snippet features, windows; the embedded demo benchmark."""
+"""Data sets: annotations, class splits, snippet features, windows, video decoding, and the embedded demo."""

@@ -1,14 +1,14 @@
-"""Annotated videos: the types, and what of the annotations training and evaluation may use.
+"""Types of annotated videos, and selection of training and test videos.
 
-Conventions: seconds everywhere; an action is the half-open stretch [start, end). The annotations of a benchmark are
-never changed for evaluation: `Benchmark.test_videos` only selects. Training sees `repaired` videos.
+All times are in seconds; an action is the half-open interval [start, end). Annotations are never changed for
+evaluation: `Benchmark.test_videos` only selects. Training uses `repaired` videos.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-AMBIGUOUS = "Ambiguous"  # THUMOS14's label for moments that are hard to call; not a class
+AMBIGUOUS = "Ambiguous"  # THUMOS14's label for ambiguous regions; not a class
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,22 @@ class Video:
     fps: float
     subset: str
     actions: tuple[Action, ...]
-    ambiguous: tuple[tuple[float, float], ...] = ()  # moments that are hard to call action or not, in seconds
+    ambiguous: tuple[tuple[float, float], ...] = ()  # ambiguous regions (start, end) in seconds
 
     def only(self, labels: Iterable[str]) -> "Video":
-        """This video with the actions of `labels` alone."""
+        """Return this video with only the actions of `labels`."""
         wanted = frozenset(labels)
         return replace(self, actions=tuple(action for action in self.actions if action.label in wanted))
 
     def with_ambiguous(self) -> "Video":
-        """This video with its ambiguous moments among the actions, as THUMOS14's files have them."""
+        """Return this video with its ambiguous regions among the actions, as in THUMOS14's files."""
         moments = tuple(Action(start, end, AMBIGUOUS) for start, end in self.ambiguous)
         return replace(self, actions=self.actions + moments, ambiguous=())
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A data set and its conventions: which videos train, which test, at which tIoU thresholds."""
+    """A data set with its conventions: training and test subset, tIoU thresholds."""
 
     name: str
     folder: Path
@@ -53,22 +53,22 @@ class Benchmark:
     train_subset: str
     test_subset: str
     tious: tuple[float, ...]
-    repairs: dict[str, int] = field(default_factory=dict)  # what the check of the annotations found, counted
+    repairs: dict[str, int] = field(default_factory=dict)  # number of annotation problems by kind
     source: Path | None = None  # the annotation file or folder that was read
     stride: int | None = None  # frames per snippet of the features, where the data set states it
-    made: Path | None = None  # where features and embeddings are kept; None = in `folder`
+    made: Path | None = None  # where features and embeddings are stored; None = in `folder`
 
     @property
     def cache(self) -> Path:
-        """The folder of what is made from the data set."""
+        """Folder of everything computed from the data set."""
         return self.made or self.folder
 
     def training_videos(self, labels: Iterable[str]) -> tuple[Video, ...]:
-        """Training videos with at least one action of `labels`, showing those actions only, repaired."""
+        """Training videos with at least one action of `labels`, repaired, with only those actions."""
         return self._showing([repaired(video) for video in self.videos if video.subset == self.train_subset], labels)
 
     def test_videos(self, labels: Iterable[str]) -> tuple[Video, ...]:
-        """Test videos with at least one action of `labels`, showing those actions only, otherwise untouched."""
+        """Test videos with at least one action of `labels`, with only those actions, otherwise unchanged."""
         return self._showing([video for video in self.videos if video.subset == self.test_subset], labels)
 
     @staticmethod
@@ -78,6 +78,6 @@ class Benchmark:
 
 
 def repaired(video: Video) -> Video:
-    """The video as training sees it: actions cut to the video, without empty ones and exact duplicates."""
+    """Return the video as used in training: actions clipped to the video, without empty ones and exact duplicates."""
     cut = (Action(max(a.start, 0.0), min(a.end, video.duration), a.label) for a in video.actions)
     return replace(video, actions=tuple(dict.fromkeys(action for action in cut if action.end > action.start)))

@@ -1,4 +1,4 @@
-"""Windows of videos as batches: features padded to the longest, what to find in each."""
+"""Windows of videos in padded batches, with their targets."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,23 +15,23 @@ from tadlib.data.annotations import Action, Video
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
 
-TOUCHED = 1e-3  # share of an action in a window from which on its snippets are its own
+MIN_INSIDE = 1e-3  # smallest share of an action in a window for its snippets to count as inside
 
 
 @runtime_checkable
 class Store(Protocol):
-    """Anything that gives the features (T, C) of a video; by `stored`, if it has that, as they lie on disk."""
+    """Provider of the features (T, C) of a video; its optional `stored` reads them as they are on disk."""
 
     def read(self, video_id: str) -> np.ndarray: ...
 
 
 class Target(NamedTuple):
-    """What the detector should find in one window."""
+    """Targets of the detector in one window."""
 
     segments_cw: Float[Tensor, "n 2"]  # centre, width; fractions of the window
-    labels_ix: Int[Tensor, " n"]  # places in the list of classes; all 0 for a class-agnostic detector
-    named: tuple[Float[Tensor, "m 2"], Int[Tensor, " m"]] | None = None  # every action and its class, for snippets
-    ignored_cw: Float[Tensor, "i 2"] | None = None  # what is neither to be found nor to be called background
+    labels_ix: Int[Tensor, " n"]  # class indices; all 0 for a class-agnostic detector
+    named: tuple[Float[Tensor, "m 2"], Int[Tensor, " m"]] | None = None  # all actions and their classes, for snippets
+    ignored_cw: Float[Tensor, "i 2"] | None = None  # segments that are neither targets nor background
 
 
 class Item(NamedTuple):
@@ -43,19 +43,19 @@ class Item(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Windows side by side; `padding` is True where there is no snippet."""
+    """A padded batch of windows; `padding` is True where there is no snippet."""
 
     features: Float[Tensor, "b t c"]
     padding: Bool[Tensor, "b t"]
     targets: list[Target]
     windows: list[Window]
-    texts: Float[Tensor, "k e"] | None = None  # of the classes, for a detector that reads them
-    step: tuple["Batch", ...] = ()  # all batches of the optimiser step this one is part of
+    texts: Float[Tensor, "k e"] | None = None  # class embeddings, for a detector that reads them
+    step: tuple["Batch", ...] = ()  # all batches of the same optimiser step
 
     def share(self, amount: "Callable[[Batch], int]") -> float:
-        """By how much a mean over `amount` things of this batch counts in the mean over the whole optimiser step.
+        """Weight of this batch's loss in its optimiser step: its share of the `amount` over all batches of the step.
 
-        A term is a mean over actions, snippets or windows, of which a batch may have more than the next.
+        A loss term is a mean over actions, snippets or windows, whose number differs between batches.
         """
         if len(self.step) < 2:
             return 1.0
@@ -64,9 +64,9 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """How videos are cut: window length (0 = whole video), overlap, length to resample whole videos to (0 = not).
+    """Window length (0 = whole video), overlap, and length to resample windows to (0 = not).
 
-    An action belongs to a window that holds at least `integrity` of it.
+    An action belongs to a window that contains at least `integrity` of it.
     """
 
     length: int = 128
@@ -77,11 +77,11 @@ class WindowSettings:
 
 @dataclass(frozen=True)
 class TrainingExtras:
-    """What training may want beside windows and actions, all off.
+    """Options of training windows, all off by default.
 
-    `names` are the classes of `Target.named`; `ignored` the actions of each video that count neither way; `occupied`
-    whatever is annotated in each video, which windows without anything to find keep clear of; with `jitter` every pass
-    over the windows draws their starts anew, within half a step of where they lie.
+    `names` are the classes of `Target.named`; `ignored` the actions of each video that are neither targets nor
+    background; `occupied` all annotations of each video, which windows without targets must not overlap; `jitter`
+    shifts the start of each window by up to half a step, drawn anew in every pass.
     """
 
     names: Sequence[str] | None = None
@@ -91,7 +91,7 @@ class TrainingExtras:
 
 
 class FeatureCache:
-    """Features read from a store, kept up to a number of bytes; those that lie memory-mapped on disk cost nothing."""
+    """Cache of features read from a store, up to a number of bytes; memory-mapped arrays do not count."""
 
     def __init__(self, store: Store, limit: int = 2**30) -> None:
         self.store, self.limit = store, limit
@@ -99,28 +99,28 @@ class FeatureCache:
         self._bytes = 0
 
     def read(self, video_id: str) -> np.ndarray:
-        """The features (T, C) of a video, as they are stored."""
+        """Return the features (T, C) of a video, as they are stored."""
         if video_id in self._kept:
             self._kept.move_to_end(video_id)
             return self._kept[video_id]
         features = self._kept[video_id] = getattr(self.store, "stored", self.store.read)(video_id)
-        self._bytes += _weight(features)
+        self._bytes += _bytes_held(features)
         while self._bytes > self.limit and len(self._kept) > 1:
-            self._bytes -= _weight(self._kept.popitem(last=False)[1])
+            self._bytes -= _bytes_held(self._kept.popitem(last=False)[1])
         return features
 
 
-def _weight(features: np.ndarray) -> int:
-    mapped = isinstance(features, np.memmap) and features.base is not None  # a copy of such an array is one by name
+def _bytes_held(features: np.ndarray) -> int:
+    mapped = isinstance(features, np.memmap) and features.base is not None  # a copy of a memmap also has this type
     return 0 if mapped else features.nbytes
 
 
 class WindowSet(Sequence[Item]):
-    """Every window of some videos; with `only_with_actions`, those in which there is something to find.
+    """All windows of some videos, or with `only_with_actions` those with a target.
 
-    `classes` are the labels of the targets; None makes them class-agnostic, and actions annotated twice with the
-    same times under two names one. `negatives` is the share of windows without actions that is added to those with:
-    of windows that touch nothing `occupied`; `left_out` is the number of those that do.
+    `classes` are the labels of the targets; None makes them class-agnostic and merges duplicate segments. `negatives`
+    is the share of windows without actions, taken from windows that do not overlap `occupied`; `left_out` is the number
+    of those that do.
     """
 
     def __init__(
@@ -157,13 +157,13 @@ class WindowSet(Sequence[Item]):
 
     def _item(self, window: Window, target: Target) -> Item:
         rows = self._cache.read(window.video_id)[window.first : window.stop]
-        features = torch.from_numpy(np.require(rows, np.float32, "W"))  # a copy only of what must not be written to
+        features = torch.from_numpy(np.require(rows, np.float32, "W"))  # copies only read-only arrays
         if self.cut.rescale:
             features = functional.interpolate(features.T[None], size=self.cut.rescale, mode="linear")[0].T
         return Item(features, target, window)
 
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """All windows in batches: shuffled by `generator`, or else by length, so that little is padded."""
+        """Yield all windows in batches: shuffled by `generator`, otherwise sorted by length to reduce padding."""
         if generator is None:
             order = sorted(range(len(self)), key=lambda index: self._items[index][0].stop - self._items[index][0].first)
         else:
@@ -174,7 +174,7 @@ class WindowSet(Sequence[Item]):
             yield collate([self[place] if shifts is None else self._shifted(place, shifts[place]) for place in places])
 
     def _shifted(self, index: int, share: float) -> Item:
-        """A window moved by up to half a step to either side; `share` in [0, 1) says how far."""
+        """Return a window shifted by up to half a step; `share` in [0, 1) gives the shift."""
         window = self._items[index][0]
         length = window.stop - window.first
         step = max(1, int(length * (1 - self.cut.overlap)))
@@ -182,20 +182,20 @@ class WindowSet(Sequence[Item]):
         moved = Window(window.video_id, first, first + length)
         target = self._target(moved)
         if not len(target.labels_ix) and self._occupied(moved):
-            return self[index]  # where it lies there is something to find, or nothing at all
+            return self[index]  # the shifted window has no target but overlaps an annotation
         return self._item(moved, target)
 
     def _occupied(self, window: Window) -> bool:
-        """Whether any part of what negatives keep clear of lies in a window."""
-        return self.touches(window, (self.extras.occupied or {}).get(window.video_id, ()))
+        """Whether a window overlaps the `occupied` annotations of its video."""
+        return self.overlaps(window, (self.extras.occupied or {}).get(window.video_id, ()))
 
-    def touches(self, window: Window, actions: Iterable[Action]) -> bool:
-        """Whether any part of any of the actions lies in a window."""
+    def overlaps(self, window: Window, actions: Iterable[Action]) -> bool:
+        """Whether a window overlaps any of the actions."""
         start, end = map(self.grids[window.video_id].seconds, (window.first, window.stop))
         return any(action.start < end and action.end > start for action in actions)
 
     def _with_negatives(self, share: float) -> list[tuple[Window, Target]]:
-        """The windows with actions and, spread evenly over the videos, so many without that they are `share` of all."""
+        """Return the windows with actions and evenly spaced windows without, which are `share` of all."""
         if not 0 <= share < 1:
             raise ValueError(f"negatives must be a share in [0, 1), got {share}")
         items = self._items
@@ -207,13 +207,13 @@ class WindowSet(Sequence[Item]):
         return [item for place, item in enumerate(items) if len(item[1].labels_ix) or place in added]
 
     def _target(self, window: Window) -> Target:
-        """What is to be found in a window, and what the extras ask for."""
+        """Return the target of a window, with the options of `extras`."""
         video, grid = self._videos[window.video_id], self.grids[window.video_id]
         target = _target(window, video.actions, grid, self.classes, self.cut.integrity)
         if self.extras.names is not None:
-            target = target._replace(named=_target(window, video.actions, grid, self.extras.names, TOUCHED)[:2])
+            target = target._replace(named=_target(window, video.actions, grid, self.extras.names, MIN_INSIDE)[:2])
         if self.extras.ignored is not None:
-            ignored, _ = actions_in(window, self.extras.ignored.get(video.id, ()), grid, TOUCHED)
+            ignored, _ = actions_in(window, self.extras.ignored.get(video.id, ()), grid, MIN_INSIDE)
             target = target._replace(ignored_cw=ignored)
         return target
 
@@ -229,7 +229,7 @@ def _target(
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Items side by side, zero-padded to the longest."""
+    """Stack items into a batch, zero-padded to the longest."""
     features = torch.nn.utils.rnn.pad_sequence([item.features for item in items], batch_first=True)
     lengths = torch.tensor([len(item.features) for item in items])
     padding = torch.arange(features.shape[1]) >= lengths[:, None]

@@ -1,6 +1,6 @@
-"""The check of annotations: every oddity is found, named and counted; what nobody can repair stops the work.
+"""Checks of annotations: problems are counted by kind, and unusable annotations are an error.
 
-Evaluation uses the annotations as they were published. `KINDS` says what training does about each oddity.
+Evaluation uses the annotations as published; `KINDS` says what training does about each problem.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Video
 
-KINDS = {  # what is found -> (what training does, what evaluation does)
+KINDS = {  # kind of problem -> (what training does, what evaluation does)
     "ambiguous": ("left out", "left out, not a class"),
     "zero length": ("left out", "kept"),
     "starts after the video's end": ("left out", "kept"),
@@ -28,9 +28,9 @@ KINDS = {  # what is found -> (what training does, what evaluation does)
     "name with white space or decomposed letters": ("tidied", "tidied"),
     "video named with the ending of its file": ("taken off", "taken off"),
 }
-# THUMOS14: most actions of the first lie after its end; the label of the second is doubted by everybody who looked
+# THUMOS14: most actions of the first lie after its end; the label of the second is doubtful
 BELIEVED_WRONG = frozenset({"video_test_0000270", "video_test_0001496"})
-LISTED = 40  # names in a message; more would bury it
+MAX_LISTED = 40  # largest number of names in a message
 FATAL = (
     "duration is not positive",
     "fps is not positive",
@@ -42,7 +42,7 @@ FATAL = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One oddity of the annotations: its kind, the video, and the action where there is one."""
+    """One problem of the annotations: its kind, the video, and the action if there is one."""
 
     kind: str
     video: Video
@@ -55,7 +55,7 @@ class Finding:
 
 
 def find(videos: Iterable[Video], classes: Iterable[str]) -> list[Finding]:
-    """Every oddity of some videos, in their order; rows labelled Ambiguous count as such, not as unknown class."""
+    """Find all problems of some videos, in order; the label Ambiguous is its own kind, not an unknown class."""
     known = frozenset(classes)
     return [finding for video in videos for finding in _of_video(video, known)]
 
@@ -104,14 +104,14 @@ def _of_place(action: Action, video: Video) -> Iterator[str]:
 
 
 def overlap(a: Action, b: Action) -> bool:
-    """Whether two actions share a moment."""
+    """Whether two actions overlap."""
     return min(a.end, b.end) > max(a.start, b.start)
 
 
 def check(videos: Iterable[Video], classes: Iterable[str]) -> tuple[tuple[Video, ...], dict[str, int]]:
-    """The videos with their ambiguous rows set apart, all else untouched, and how many oddities of each kind there are.
+    """Move ambiguous rows to `Video.ambiguous`, and count the problems by kind.
 
-    Raises ValueError that counts and names what nobody can repair: a duration or frame rate that is not positive,
+    Raises ValueError with numbers and examples of unusable annotations: a duration or frame rate that is not positive,
     times that are not numbers, an end before its start, a label that is not a class.
     """
     videos, classes = tuple(videos), tuple(classes)
@@ -119,10 +119,10 @@ def check(videos: Iterable[Video], classes: Iterable[str]) -> tuple[tuple[Video,
     fatal = [finding for finding in findings if finding.kind in FATAL]
     if fatal:
         raise ValueError("the annotations cannot be used: " + "; ".join(_sentences(fatal, classes)))
-    return tuple(_apart(video) for video in videos), dict(Counter(finding.kind for finding in findings))
+    return tuple(_separate_ambiguous(video) for video in videos), dict(Counter(finding.kind for finding in findings))
 
 
-def _apart(video: Video) -> Video:
+def _separate_ambiguous(video: Video) -> Video:
     actions = tuple(action for action in video.actions if action.label != AMBIGUOUS)
     moments = tuple((action.start, action.end) for action in video.actions if action.label == AMBIGUOUS)
     return replace(video, actions=actions, ambiguous=video.ambiguous + moments)
@@ -138,15 +138,15 @@ def _sentences(fatal: Sequence[Finding], classes: Sequence[str]) -> Iterator[str
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the most similar of the known names, or at the first of them."""
+    """Hint at the most similar known name, or list the known names."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
-    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known[:LISTED])}{more}"
+    more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known[:MAX_LISTED])}{more}"
 
 
 def table(repairs: dict[str, int]) -> list[dict[str, object]]:
-    """What was found, how often, what training does about it, and what evaluation does: a row each."""
+    """One row per kind of problem: its number, and what training and evaluation do about it."""
     return [
         {"found": kind, "number": repairs[kind], "training": KINDS[kind][0], "evaluation": KINDS[kind][1]}
         for kind in KINDS

@@ -1,4 +1,4 @@
-"""The data sets by name: the embedded demo is made on first use, the others are found under the data folder.
+"""Loading of data sets by name or folder; the embedded demo is created on first use.
 
 A data set folder holds annotations in any layout that `readers` knows, `videos/` and/or `features/`, and optionally
 `info.json` (lengths), `splits.json`, `text_features.npz` and `benchmark.yaml` (conventions).
@@ -18,7 +18,7 @@ from tadlib.data.readers import THUMOS_ID, Entry, Names, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST, digest_of
 from tadlib.files import Progress, locked, read_json, silent, text_of, tidy, yaml_in
 
-NAMES = ("demo", "thumos14", "activitynet13")  # data sets that have a name; any other is a folder
+NAMES = ("demo", "thumos14", "activitynet13")  # named data sets; others are folders
 THUMOS14_CLASSES = tuple(
     "BaseballPitch BasketballDunk Billiards CleanAndJerk CliffDiving CricketBowling CricketShot Diving FrisbeeCatch "
     "GolfSwing HammerThrow HighJump JavelinThrow LongJump PoleVault Shotput SoccerPenalty TennisSwing ThrowDiscus "
@@ -26,7 +26,7 @@ THUMOS14_CLASSES = tuple(
 )
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-SUBSETS = (  # (training, test) as repositories call them; the first pair of which most exists is meant
+SUBSETS = (  # (training, test) names; the first pair with most subsets present is used
     ("training", "validation"),
     ("val", "test"),
     ("Validation", "Test"),
@@ -34,7 +34,7 @@ SUBSETS = (  # (training, test) as repositories call them; the first pair of whi
     ("train", "test"),
     ("train", "val"),
 )
-LAYOUTS = (  # where annotations are looked for, in this order, in the folder and in its `annotations/`
+LAYOUTS = (  # file patterns of annotations, in order, in the folder and in its `annotations/`
     "annotations.json",
     "annotations.json.gz",
     "annotations.csv",
@@ -53,21 +53,20 @@ TEXT_LAYOUTS = ("official_txt", "annotations", "TH14_Temporal_*", "annotation")
 
 @dataclass(frozen=True)
 class Conventions:
-    """What `benchmark.yaml` may say of a data set; None where it does not."""
+    """Contents of `benchmark.yaml`; None where it does not state a value."""
 
     train_subset: str | None = None
     test_subset: str | None = None
     tious: tuple[float, ...] | None = None
     stride: int | None = None
-    benchmark: str | None = None  # thumos14 or activitynet13: a copy, or a part, of that benchmark
+    benchmark: str | None = None  # thumos14 or activitynet13, if this is a copy or part of that benchmark
 
 
 def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchmark:
-    """The benchmark called `name`, or the one in a folder of that name.
+    """Load the benchmark called `name`, or the one in a folder of that name.
 
-    The demo is made first where it is missing. Raises FileNotFoundError that says where annotations are expected,
-    and ValueError for annotations or conventions that cannot be used. What is made of a folder that cannot be written
-    is kept under `data_dir`.
+    The demo is created if missing. Raises FileNotFoundError that says where annotations are expected, and ValueError
+    for unusable annotations or conventions. Files computed from a read-only folder are stored under `data_dir`.
     """
     folder = Path(data_dir) / name if name in NAMES else Path(name)
     if name == "demo":
@@ -85,8 +84,8 @@ def _read(name: str, folder: Path) -> Benchmark:
     classes = _classes(known, source, entries)
     thumos = classes == THUMOS14_CLASSES
     conventions = _defaults(stated, {entry.subset for entry in entries.values()}, thumos)
-    _none_lost(source, conventions, {entry.subset for entry in entries.values() if entry.subset})
-    subsets = (conventions.train_subset, conventions.test_subset, None)  # None: `complete` names the video
+    _check_subsets(source, conventions, {entry.subset for entry in entries.values() if entry.subset})
+    subsets = (conventions.train_subset, conventions.test_subset, None)  # None: `complete` reports a missing subset
     used = {video: entry for video, entry in entries.items() if entry.subset in subsets}
     videos, repairs = check(complete(source, used, folder), classes)
     others = {
@@ -107,12 +106,12 @@ def _read(name: str, folder: Path) -> Benchmark:
     )
 
 
-def _none_lost(source: Path, conventions: Conventions, subsets: Collection[str]) -> None:
-    """Raise ValueError where no video is of the training or of the test subset and others are of neither."""
-    neither = set(subsets) - {conventions.train_subset, conventions.test_subset}
+def _check_subsets(source: Path, conventions: Conventions, subsets: Collection[str]) -> None:
+    """Raise ValueError if the training or test subset has no video although there are videos of other subsets."""
+    others_found = set(subsets) - {conventions.train_subset, conventions.test_subset}
     for name in ("train_subset", "test_subset"):
         wanted = getattr(conventions, name)
-        if neither and wanted not in subsets:
+        if others_found and wanted not in subsets:
             raise ValueError(
                 f"{source} has no video of the {name.replace('_', ' ')} {wanted!r}, but of "
                 f"{', '.join(map(repr, sorted(subsets)))}: say which is which by train_subset and test_subset "
@@ -121,7 +120,7 @@ def _none_lost(source: Path, conventions: Conventions, subsets: Collection[str])
 
 
 def find_annotations(folder: Path, name: str) -> Path:
-    """The annotation file, or folder of text files, of a data set; raises FileNotFoundError saying what is expected."""
+    """Find the annotation file, or folder of text files, of a data set; raises FileNotFoundError if there is none."""
     for place in (folder, folder / "annotations"):
         for layout in LAYOUTS:
             for path in sorted(place.glob(layout)):
@@ -137,7 +136,7 @@ def find_annotations(folder: Path, name: str) -> Path:
 
 
 def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
-    """The class names: the benchmark's own where the data set is a `known` one, those the file lists, or that occur."""
+    """Class names: the benchmark's own for a `known` data set, otherwise those listed in the file or used as labels."""
     labels = {action.label for entry in entries.values() for action in entry.actions} - {AMBIGUOUS}
     if not labels:
         raise ValueError(f"{source} has no action with a label in {len(entries)} videos: annotate them first")
@@ -153,14 +152,14 @@ def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[st
 
 
 def is_thumos14(labels: Collection[str], videos: Collection[str]) -> bool:
-    """Whether annotations are THUMOS14's: they have all of its classes, or some, and its ids on every video."""
+    """Whether annotations are THUMOS14's: all of its classes, or some of them and its ids on every video."""
     if set(labels) == set(THUMOS14_CLASSES):
         return True
     return bool(labels) and set(labels) <= set(THUMOS14_CLASSES) and all(map(THUMOS_ID.fullmatch, videos))
 
 
 def read_conventions(folder: Path) -> Conventions:
-    """The conventions that a folder's `benchmark.yaml` states; raises ValueError naming a wrong name or value."""
+    """Read the conventions in a folder's `benchmark.yaml`; raises ValueError naming a wrong name or value."""
     path, other = folder / "benchmark.yaml", folder / "benchmark.yml"
     if other.is_file():
         raise ValueError(f"{other} is not read: rename it to {path.name}, or move it away")
@@ -188,15 +187,15 @@ def _convention(path: Path, name: str, value: Any) -> Any:
 
 
 def _defaults(stated: Conventions, subsets: set[str | None], thumos: bool) -> Conventions:
-    """The conventions in force; a subset that is stated must exist."""
+    """Fill in default conventions; a stated subset must exist."""
     for name in ("train_subset", "test_subset"):
         value = getattr(stated, name)
         if value is not None and value not in subsets:
             raise ValueError(
                 f"benchmark.yaml: no video has {name} {value!r}{nearest(value, sorted(filter(None, subsets)))}"
             )
-    usual = ("val", "test")  # of THUMOS14
-    train, test = max(([usual] if thumos else []) + list(SUBSETS), key=lambda pair: len(subsets & set(pair)))
+    default = ("val", "test")  # THUMOS14's
+    train, test = max(([default] if thumos else []) + list(SUBSETS), key=lambda pair: len(subsets & set(pair)))
     return replace(
         stated,
         train_subset=stated.train_subset or train,

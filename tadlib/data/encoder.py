@@ -1,4 +1,4 @@
-"""CLIP by way of open_clip: images and texts in, embeddings out, as the model gives them (not normalised)."""
+"""CLIP encoder loaded with open_clip: embeddings of images and texts, not normalised."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ DEMO = "tad-demo"  # the architecture of the embedded demo's small CLIP
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A CLIP model with its own preprocessing and tokenizer, frozen."""
+    """A frozen CLIP model with its preprocessing and tokenizer."""
 
     name: str
     model: nn.Module
@@ -37,7 +37,7 @@ class Encoder:
 
     @cached_property
     def key(self) -> str:
-        """Twelve digits that stand for architecture, weights and preprocessing: what made an embedding."""
+        """Hash (12 digits) of architecture, weights and preprocessing, which identifies embeddings."""
         state = hashlib.sha256(f"{self.name} {self.preprocess} {self.dtype}".encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             state.update(name.encode())
@@ -46,7 +46,7 @@ class Encoder:
 
     @property
     def logit_scale(self) -> float:
-        """The stored tau: similarities are multiplied by exp(tau) when CLIP is trained (ln 100 in OpenAI's)."""
+        """The stored tau: CLIP is trained with similarities times exp(tau) (tau = ln 100 in OpenAI's models)."""
         return float(self.model.logit_scale)
 
     @torch.inference_mode()
@@ -55,28 +55,28 @@ class Encoder:
         return self.encode(torch.stack([self.prepare(frame) for frame in frames]))
 
     def prepare(self, frame: np.ndarray) -> Float[Tensor, "3 h w"]:
-        """A frame (height, width, 3) uint8 as the model wants it: its own resizing, cropping and normalisation."""
+        """Preprocess a frame (height, width, 3) uint8: the model's own resizing, cropping and normalisation."""
         return self.preprocess(Image.fromarray(frame))
 
     @torch.inference_mode()
     def encode(self, prepared: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
-        """Embeddings of prepared frames, float32 on the CPU, not normalised."""
+        """Embeddings of preprocessed frames, float32 on the CPU, not normalised."""
         return self.model.encode_image(prepared.to(self.device, self.dtype)).float().cpu()
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "k c"]:
-        """Embeddings of texts, float32 on the CPU, not normalised; what is too long for the context is cut."""
+        """Embeddings of texts, float32 on the CPU, not normalised; long texts are cut at the context length."""
         tokens = self.tokenizer(list(texts)).to(self.device)
         return self.model.encode_text(tokens).float().cpu()
 
 
 @freed_at_once()
 def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
-    """The open_clip architecture `name` with weights from a tag, a checkpoint file, or OpenAI's TorchScript archive.
+    """Load the open_clip architecture `name` with weights from a tag, checkpoint file, or OpenAI's TorchScript archive.
 
-    bfloat16 and float16 mean such weights, not autocast; norms stay in float32. OpenAI's models, and tags that say so,
-    get the QuickGELU they were trained with, which open_clip leaves to the caller. Raises ValueError for an unknown
-    architecture and RuntimeError where weights cannot be had, saying what to do.
+    bfloat16 and float16 are the precision of the weights, without autocast; norms stay in float32. OpenAI's models, and
+    tags that say so, get the QuickGELU they were trained with, which open_clip leaves to the caller. Raises ValueError
+    for an unknown architecture and RuntimeError for missing weights, with instructions.
     """
     open_clip = import_open_clip()
     if name == DEMO:
@@ -84,7 +84,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     if name not in open_clip.list_models():
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
-    _readable(name, open_clip)
+    _check_tokenizer(name, open_clip)
     archive, file = _is_script_archive(pretrained), _is_checkpoint(pretrained)
     what = f"weights {pretrained!r}"
     try:
@@ -98,9 +98,9 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
                 force_quick_gelu=quick,
             )
         if archive:
-            _fill(model, device, partial(_load_script_archive, path=pretrained))
+            _load_in_place(model, device, partial(_load_script_archive, path=pretrained))
         elif file:
-            _fill(model, device, partial(open_clip.load_checkpoint, checkpoint_path=pretrained))
+            _load_in_place(model, device, partial(open_clip.load_checkpoint, checkpoint_path=pretrained))
         what = "tokenizer"
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError) as error:
@@ -112,7 +112,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
 
 
 def import_open_clip():
-    """The library, which takes seconds to import: only those who encode pay. Its remark on progress bars is no news."""
+    """Import open_clip late, because it takes seconds, without its warning about progress bars."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")
         import open_clip
@@ -121,7 +121,7 @@ def import_open_clip():
 
 @contextlib.contextmanager
 def _silent_about_no_weights(*, wanted: bool) -> Iterator[None]:
-    """No warning that a model is untrained where it is meant to be."""
+    """Suppress the warning that a model is untrained, if that is `wanted`."""
     if wanted:
         logging.disable(logging.WARNING)
     try:
@@ -139,7 +139,7 @@ def _is_script_archive(path: str) -> bool:
 
 
 def _is_checkpoint(path: str) -> bool:
-    """Whether a path is a file of torch's or of safetensors; arrays of other libraries are left to open_clip."""
+    """Whether a path is a torch or safetensors file; other arrays are left to open_clip."""
     return Path(path).is_file() and Path(path).suffix not in (".npz", ".npy")
 
 
@@ -149,8 +149,8 @@ def _load_script_archive(model: nn.Module, path: str) -> None:
     model.load_state_dict({name: weight for name, weight in weights.items() if name not in sizes})
 
 
-def _fill(model: nn.Module, device: torch.device, load: Callable[[nn.Module], object]) -> None:
-    """Let `load` put weights in the place of the untrained ones, which go first: never two copies in memory."""
+def _load_in_place(model: nn.Module, device: torch.device, load: Callable[[nn.Module], object]) -> None:
+    """Load weights with `load` after freeing the untrained ones, so that memory never holds both."""
     kinds = {name: weight.dtype for name, weight in model.state_dict().items()}
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):
@@ -166,20 +166,20 @@ def _fill(model: nn.Module, device: torch.device, load: Callable[[nn.Module], ob
 
 
 def spoken(label: str) -> str:
-    """A class name as people say it: "CleanAndJerk" -> "clean and jerk", "brush-hair" -> "brush hair", "BMX" -> "BMX".
+    """Class name as spoken: "CleanAndJerk" -> "clean and jerk", "brush-hair" -> "brush hair", "BMX" -> "BMX".
 
-    Underscores, and hyphens between letters, are spaces. A name of several words keeps its capitals; of one that is
-    written together those of acronyms stay.
+    Underscores, and hyphens between letters, become spaces. A name of several words keeps its capitals; otherwise only
+    acronyms keep theirs.
     """
-    said = " ".join(re.sub(r"_|(?<=[^\W\d_])-(?=[^\W\d_])", " ", label).split()) or label
+    text = " ".join(re.sub(r"_|(?<=[^\W\d_])-(?=[^\W\d_])", " ", label).split()) or label
     if " " in label:
-        return said
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", said).split(" ")
+        return text
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text).split(" ")
     return " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)
 
 
-def _readable(name: str, open_clip: ModuleType) -> None:
-    """Raises RuntimeError where what reads an architecture's texts is not installed, before anything is fetched."""
+def _check_tokenizer(name: str, open_clip: ModuleType) -> None:
+    """Raise RuntimeError, before any download, if a package that the architecture's tokenizer needs is missing."""
     text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
     wants = text.get("hf_tokenizer_name") or text.get("hf_model_name")
     if wants and importlib.util.find_spec("transformers") is None:

@@ -1,7 +1,7 @@
-"""Snippet features: videos decoded frame by frame, encoded by CLIP, stored as one (T, C) array per video.
+"""Extraction of snippet features: decode a video, encode frames with CLIP, store one (T, C) array per video.
 
-Snippet t covers the half-open stretch [t, t + 1) strides and is represented by the frame shown at its middle, or by
-the mean of several.
+Snippet t covers the half-open interval [t, t + 1) strides and is represented by its middle frame, or by the mean of
+several frames.
 """
 
 import glob
@@ -22,19 +22,19 @@ from tadlib.data.encoder import Encoder
 from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import variants
 from tadlib.data.readers import SUFFIXES
-from tadlib.data.streams import SLACK, BrokenVideo, Found
-from tadlib.data.video import Clip, look, snippets
+from tadlib.data.streams import SLACK, BrokenVideo, DecodingLog
+from tadlib.data.video import Clip, probe, snippets
 from tadlib.files import Progress, silent
 
-BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames encoded at once
-LARGE, BATCH_OF_LARGE = 50_000_000, 2  # parameters from which a CPU encodes few frames at once
-STILL = 32  # frames alike after which a picture stands still and is encoded no more; a held frame at once
-TOLD = 5  # videos named in a warning
-LEAST = 0.67  # share of the annotated duration below which a shorter copy is not the same video
+BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames per encoder batch
+LARGE, BATCH_OF_LARGE = 50_000_000, 2  # number of parameters from which the CPU batch is small
+MAX_EQUAL_FRAMES = 32  # equal frames after which a still picture is not encoded again; a held frame never is
+NAMED = 5  # videos named in a warning
+MIN_DURATION_SHARE = 0.67  # a file shorter than this share of the annotated duration is taken to be another video
 
 
 def find_video(folder: Path | str, video_id: str) -> Path:
-    """The file of a video; raises BrokenVideo naming what was looked for and what is there instead."""
+    """Find the file of a video; raises BrokenVideo naming what was expected and what was found."""
     others = []
     for name in variants(video_id):
         for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
@@ -48,7 +48,7 @@ def find_video(folder: Path | str, video_id: str) -> Path:
 
 
 def video_of(folder: Path | str, video_id: str) -> Path | None:
-    """The file of a video; None where it is gone."""
+    """Return the file of a video, or None if it is missing."""
     try:
         return find_video(folder, video_id)
     except BrokenVideo:
@@ -56,32 +56,32 @@ def video_of(folder: Path | str, video_id: str) -> Path | None:
 
 
 def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int = 1, count: int = 0) -> Path:
-    """Where the features of one encoder are kept: at one stride, or `count` per video; mean of `each` frames."""
+    """Folder of one encoder's features, at one stride or with `count` snippets per video; mean of `each` frames."""
     sampling = f"count{count}" if count else f"stride{stride}"
     return Path(root) / "features" / f"{encoder_key}_{sampling}{f'_mean{each}' if each > 1 else ''}"
 
 
 def with_count(video: Video, stride: int, count: int) -> Video:
-    """The video on a frame rate at which `count` snippets of `stride` frames last exactly as long as it does."""
+    """Set the frame rate so that `count` snippets of `stride` frames last exactly as long as the video."""
     return replace(video, fps=count * stride / video.duration)
 
 
 def to_encode(
     videos: Sequence[Video], video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int = 1
 ) -> dict[str, str]:
-    """The videos whose features have to be made, with why those that are there no longer hold (else empty)."""
+    """Videos to encode, with the reason why existing features are outdated (empty if there are none)."""
     found = {}
     for video in videos:
         if not store.has(video.id):
             found[video.id] = ""
             continue
-        if told := store.changed(video.id, _made(video, encoder, stride, each), video_of(video_folder, video.id)):
-            found[video.id] = told
+        if reason := store.changed(video.id, _made(video, encoder, stride, each), video_of(video_folder, video.id)):
+            found[video.id] = reason
     return found
 
 
 def _made(video: Video, encoder: Encoder, stride: int, each: int) -> dict[str, object]:
-    """What makes features, beside the file."""
+    """Settings that determine features, apart from the file."""
     return {
         "fps": float(video.fps),
         "duration": float(video.duration),
@@ -103,35 +103,34 @@ def extract(
     each: int = 1,
     missing: str = "fail",
 ) -> dict[str, str]:
-    """Encode the videos whose features are missing, several at a time, each batch by batch; `each` frames a snippet.
+    """Encode videos whose features are missing or outdated, several at a time; `each` frames per snippet.
 
-    Features that were made from another file, at another rate or by other means count as missing, and a warning says
-    which.
+    Features from another file, at another rate or with other settings are outdated, and a warning names them.
 
-    With `missing` "fail" BrokenVideo names the first file that cannot be decoded or ends more than 1.5 s before it
-    should; with "skip" the others are encoded, and what is wrong comes back by video. What was finished
-    before stays: the next call goes on from there.
+    With `missing` "fail" BrokenVideo names the first file that cannot be decoded or ends more than 1.5 s too early;
+    with "skip" the others are encoded, and the errors are returned by video. Features are stored video by video, so the
+    next call resumes.
     """
     reasons = to_encode(videos, video_folder, store, encoder, stride, each)
     left = [video for video in videos if video.id in reasons]
-    if anew := [f"{name} ({why})" for name, why in reasons.items() if why]:
-        more = f", and {len(anew) - TOLD} more" if len(anew) > TOLD else ""
-        warnings.warn(f"features made anew of {len(anew)} videos: {', '.join(anew[:TOLD])}{more}", stacklevel=2)
+    if renewed := [f"{name} ({why})" for name, why in reasons.items() if why]:
+        more = f", and {len(renewed) - NAMED} more" if len(renewed) > NAMED else ""
+        warnings.warn(f"features made anew of {len(renewed)} videos: {', '.join(renewed[:NAMED])}{more}", stacklevel=2)
     done, broken = len(videos) - len(left), {}
-    with _one_thread_each() as pool:
+    with _video_pool() as pool:
         jobs = {pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in left}
         for job, video in jobs.items():
-            broken |= _outcome(job, video, missing)
+            broken |= _error_of(job, video, missing)
             done += 1
             progress(done, len(videos), "encoding videos with CLIP")
     return broken
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
-    """Workers for several videos at once; an error leaves those that have not begun undone."""
+def _video_pool() -> Iterator[ThreadPoolExecutor]:
+    """Thread pool for several videos at once, one torch thread each; an error cancels videos that have not begun."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two videos at once use two cores better than two threads on one small batch
+    torch.set_num_threads(1)  # for small batches, two videos on two cores are faster than two threads on one video
     try:
         with ThreadPoolExecutor(max(2, threads)) as pool:
             try:
@@ -144,14 +143,14 @@ def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
 
 
 def batch_size(encoder: Encoder) -> int:
-    """Frames that are encoded at once: more are not faster on a CPU, and need more memory."""
+    """Number of frames per encoder batch: on a CPU larger batches are not faster and need more memory."""
     if encoder.device.type != "cpu":
         return BATCH_ELSEWHERE
     large = sum(weight.numel() for weight in encoder.model.parameters()) >= LARGE
     return BATCH_OF_LARGE if large else BATCH_ON_CPU
 
 
-def _outcome(job: Future[None], video: Video, missing: str) -> dict[str, str]:
+def _error_of(job: Future[None], video: Video, missing: str) -> dict[str, str]:
     try:
         job.result()
     except BrokenVideo as error:
@@ -164,8 +163,8 @@ def _outcome(job: Future[None], video: Video, missing: str) -> dict[str, str]:
 def _extract_one(
     video: Video, video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int
 ) -> None:
-    clip = look(find_video(video_folder, video.id))
-    source = fingerprints.source(clip.path)  # before it is read: one that changes meanwhile is another at the next use
+    clip = probe(find_video(video_folder, video.id))
+    source = fingerprints.source(clip.path)  # before decoding, so that a change meanwhile is noticed
     features, found = embedded(clip, stride, video.fps, encoder, each)
     seconds, expected = len(features) * stride / video.fps, _expected(clip, video)
     if expected - seconds > SLACK:
@@ -185,17 +184,17 @@ def embedded(
     encoder: Encoder,
     each: int = 1,
     tell: Callable[[int], None] = lambda done: None,
-) -> tuple[Float[np.ndarray, "t c"], Found]:
-    """Features of the snippets of a video, and what decoding met; a picture that stands still is encoded once.
+) -> tuple[Float[np.ndarray, "t c"], DecodingLog]:
+    """Encode the snippets of a video; returns features and decoding problems. Still pictures are encoded once.
 
-    `tell` hears how many snippets are done. Raises ValueError where the encoder gives no numbers.
+    `tell` is called with the number of encoded snippets. Raises ValueError if the features are not finite.
     """
-    found, size = Found(), batch_size(encoder)
+    found, size = DecodingLog(), batch_size(encoder)
     parts, batch, times, last, still = [], [], [], None, 0
     for frame in snippets(clip.path, stride, fps, each, found):
         alike = frame is last or (last is not None and np.array_equal(frame, last))
         still = still + 1 if alike else 0
-        if frame is last or still > STILL:
+        if frame is last or still > MAX_EQUAL_FRAMES:
             times[-1] += 1
             continue
         if len(batch) == size:
@@ -214,6 +213,6 @@ def embedded(
 
 
 def _expected(clip: Clip, video: Video) -> float:
-    """Seconds that a whole file lasts: as annotated, or, for a copy that was cut a little, as its header states."""
+    """Expected duration in seconds: as annotated, or as the header states for a copy that is slightly shorter."""
     copy = clip.duration or video.duration
-    return min(copy, video.duration) if copy > LEAST * video.duration else video.duration
+    return min(copy, video.duration) if copy > MIN_DURATION_SHARE * video.duration else video.duration

@@ -1,4 +1,4 @@
-"""Seconds <-> snippets: the only place that knows frame rate and stride."""
+"""Conversion between seconds and snippets, from frame rate and stride."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Grid:
-    """Snippet t covers the half-open stretch [t, t + 1) of a continuous snippet axis that starts at 0 s.
+    """Snippet t covers the half-open interval [t, t + 1) of a continuous snippet axis that starts at 0 s.
 
     n snippets last n strides, not n - 1.
     """
@@ -27,5 +27,5 @@ class Grid:
         return seconds * self.fps / self.stride
 
     def count(self, frames: int) -> int:
-        """Snippets of a video of `frames` frames; the last one may stand for fewer than `stride` frames."""
+        """Number of snippets of a video; the last one may have fewer than `stride` frames."""
         return math.ceil(frames / self.stride)

@@ -1,7 +1,7 @@
-"""What of the unseen classes the training videos give away, and what of the seen ones the test videos hold.
+"""Leakage between seen and unseen classes in training and test videos.
 
-Two actions coincide when their tIoU is above 0.9. A class that coincides with one on the other side of the split is
-learnt under the other's name (THUMOS14's CliffDiving is always annotated as Diving too).
+Two actions coincide if their tIoU is above 0.9. A class that coincides with one on the other side of the split is
+learned under the other's name (THUMOS14's CliffDiving is always annotated as Diving too).
 """
 
 from collections import Counter
@@ -17,11 +17,11 @@ from tadlib.data.windows import actions_in, cover
 from tadlib.segments import pairwise_tiou
 
 COINCIDES = 0.9
-OFTEN = 0.1  # share of a class's actions that are no coincidence
+RENAMED_SHARE = 0.1  # share of a class's actions from which it counts as renamed
 
 
 def coinciding(videos: Iterable[Video]) -> Counter[tuple[str, str]]:
-    """How many actions of the first class coincide with one of the second, for every ordered pair of classes."""
+    """Number of actions of the first class that coincide with one of the second, for every ordered pair of classes."""
     pairs: Counter[tuple[str, str]] = Counter()
     for video in videos:
         same = _coincide(video.actions, video.actions)
@@ -32,7 +32,7 @@ def coinciding(videos: Iterable[Video]) -> Counter[tuple[str, str]]:
 
 
 def _coincide(actions: Sequence[Action], others: Sequence[Action]) -> list[list[int]]:
-    """For each action the places of the others that coincide with it."""
+    """For each action the indices of the others that coincide with it."""
     tiou = pairwise_tiou(_segments(actions), _segments(others)) > COINCIDES
     return [torch.nonzero(row)[:, 0].tolist() for row in tiou]
 
@@ -42,16 +42,16 @@ def _segments(actions: Sequence[Action]) -> torch.Tensor:
 
 
 def across(benchmark: Benchmark, split: ClassSplit) -> list[dict[str, object]]:
-    """Pairs of classes on different sides of the split whose actions coincide, a row each and subset."""
+    """Pairs of coinciding classes on different sides of the split, one row per pair and subset."""
     return [
         row for subset in (benchmark.train_subset, benchmark.test_subset) for row in _across(benchmark, split, subset)
     ]
 
 
 def renamed(benchmark: Benchmark, split: ClassSplit) -> list[str]:
-    """Unseen classes that training learns under the name of a seen one: a tenth of their actions and more coincide."""
+    """Unseen classes learned under the name of a seen one: at least a tenth of their actions coincide."""
     rows = _across(benchmark, split, benchmark.train_subset)
-    return [f"{row['unseen']} is {row['seen']}" for row in rows if row["coincide"] >= OFTEN * row["of"]]
+    return [f"{row['unseen']} is {row['seen']}" for row in rows if row["coincide"] >= RENAMED_SHARE * row["of"]]
 
 
 def _across(benchmark: Benchmark, split: ClassSplit, subset: str) -> list[dict[str, Any]]:
@@ -68,24 +68,24 @@ def _number(videos: Iterable[Video], label: str) -> int:
 
 
 def unlabelled(benchmark: Benchmark, split: ClassSplit) -> dict[str, int]:
-    """Unseen actions in the videos that train: how many videos hold some, how many actions, how many have no label.
+    """Numbers of training videos and actions of unseen classes, and of those without a label.
 
-    These coincide with no seen action: in a window with a seen one the detector is taught that they are background.
+    An unseen action without a label coincides with no seen action: in a training window it is treated as background.
     """
     videos = {video.id: video for video in benchmark.videos}
-    beside = hidden(benchmark, split)
+    without_label = hidden(benchmark, split)
     found = {"training videos": 0, "with unseen actions": 0, "unseen actions": 0, "without a label": 0}
     for training in benchmark.training_videos(split.seen):
         unseen = videos[training.id].only(set(split.unseen) - set(split.seen)).actions
         found["training videos"] += 1
         found["with unseen actions"] += bool(unseen)
         found["unseen actions"] += len(unseen)
-        found["without a label"] += len(beside[training.id])
+        found["without a label"] += len(without_label[training.id])
     return found
 
 
 def hidden(benchmark: Benchmark, split: ClassSplit) -> dict[str, tuple[Action, ...]]:
-    """The actions of unseen classes in each video that trains, but for those that coincide with a seen one."""
+    """Actions of unseen classes in each training video, without those that coincide with a seen one."""
     videos = {video.id: repaired(video) for video in benchmark.videos if video.subset == benchmark.train_subset}
     found = {}
     for training in benchmark.training_videos(split.seen):
@@ -96,7 +96,7 @@ def hidden(benchmark: Benchmark, split: ClassSplit) -> dict[str, tuple[Action, .
 
 
 def shared_test_videos(videos: Iterable[Video], split: ClassSplit) -> int:
-    """Test videos that hold both unseen and seen actions; `videos` show every class."""
+    """Number of test videos with both unseen and seen actions; `videos` have all classes."""
     seen = set(split.seen) - set(split.unseen)
     return sum(bool(video.only(split.unseen).actions and video.only(seen).actions) for video in videos)
 
@@ -104,7 +104,7 @@ def shared_test_videos(videos: Iterable[Video], split: ClassSplit) -> int:
 def empty_windows(
     videos: Iterable[Video], snippets: Mapping[str, int], stride: int, length: int, overlap: float
 ) -> tuple[int, int]:
-    """How many windows hold none of the videos' actions, and how many windows there are; `snippets` per video."""
+    """Number of windows without any action of the videos, and number of all windows; `snippets` per video."""
     empty = total = 0
     for video in videos:
         for window in cover(video.id, snippets[video.id], length, overlap):
@@ -116,8 +116,8 @@ def empty_windows(
 def report(
     benchmark: Benchmark, split: ClassSplit, snippets: Mapping[str, int], stride: int, length: int, overlap: float
 ) -> list[dict[str, object]]:
-    """The leakage of a class split in rows of a finding, its number and what it is a part of."""
-    beside = unlabelled(benchmark, split)
+    """Table of the leakage of a class split: finding, number, and total."""
+    counts = unlabelled(benchmark, split)
     test = [video for video in benchmark.videos if video.subset == benchmark.test_subset]
     unseen = benchmark.test_videos(split.unseen)
     empty, total = empty_windows(unseen, snippets, stride, length, overlap)
@@ -130,8 +130,8 @@ def report(
     return [
         *pairs,
         *out,
-        _row("training videos with unseen actions", beside["with unseen actions"], beside["training videos"]),
-        _row("unseen actions without a label in training", beside["without a label"], beside["unseen actions"]),
+        _row("training videos with unseen actions", counts["with unseen actions"], counts["training videos"]),
+        _row("unseen actions without a label in training", counts["without a label"], counts["unseen actions"]),
         _row("test videos that hold seen actions too", shared_test_videos(test, split), len(unseen)),
         _row("test windows without an unseen action", empty, total),
     ]

@@ -1,4 +1,4 @@
-"""How long videos are and how fast they run: from info files as others publish them, or from the video itself."""
+"""Durations and frame rates of videos, from published info files or from the video itself."""
 
 import csv
 import glob
@@ -13,11 +13,11 @@ from typing import Any
 from tadlib.data.annotations import Video
 from tadlib.data.readers import Entry, Names, seconds, whole
 from tadlib.data.streams import BrokenVideo
-from tadlib.data.video import look
+from tadlib.data.video import probe
 from tadlib.files import read_json, text_of
 
 PATTERNS = ("info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz")
-NAMES = {  # what a field of an info file may be called
+NAMES = {  # names of the fields in info files
     "duration": ("duration", "seconds"),
     "fps": ("fps", "video_fps"),
     "frames": ("frames", "frame_length", "numFrame"),
@@ -26,16 +26,16 @@ NAMES = {  # what a field of an info file may be called
 
 @dataclass(frozen=True)
 class Length:
-    """A video's duration in seconds and frame rate; None where a file does not say."""
+    """A video's duration in seconds and frame rate; None if unknown."""
 
     duration: float | None = None
     fps: float | None = None
 
 
 def read_lengths(folder: Path | str) -> dict[str, Length]:
-    """The lengths that the info files of a folder state, by video; earlier files of `PATTERNS` win.
+    """Read the info files of a folder, by video; earlier files of `PATTERNS` have priority.
 
-    Read are `info.json`, GAP's `video_info_stride*.json`, BMN's `video_info*.csv`, and THUMOS14's `durations_*.txt`.
+    Formats: `info.json`, GAP's `video_info_stride*.json`, BMN's `video_info*.csv`, and THUMOS14's `durations_*.txt`.
     """
     found: dict[str, Length] = {}
     names = Names()
@@ -51,7 +51,7 @@ def read_lengths(folder: Path | str) -> dict[str, Length]:
 
 def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     if ".csv" in path.suffixes:
-        # BMN's nominal `fps` is rounded; `rfps` is what was measured
+        # BMN's `fps` is nominal; `rfps` is measured
         table = csv.DictReader(io.StringIO(text_of(path)), skipinitialspace=True)
         if "video" not in (table.fieldnames or ()):
             raise ValueError(f"{path} has no column 'video'; its columns: {', '.join(table.fieldnames or ())}")
@@ -74,17 +74,17 @@ def _length(path: Path, name: str, fields: Mapping[str, Any]) -> Length:
 
 
 def variants(video_id: str) -> tuple[str, ...]:
-    """A video's id and its other spellings: many repositories put `v_` before ActivityNet's, some of which have it, and
-    files copied from a Mac have their letters decomposed ("é" is two).
+    """A video's id and its other spellings: with or without `v_` (ActivityNet), and with decomposed letters, as in
+    files copied from a Mac ("é" is two).
     """
     spellings = (video_id, f"v_{video_id}", video_id.removeprefix("v_"))
     return tuple(dict.fromkeys((*spellings, *(unicodedata.normalize("NFD", name) for name in spellings))))
 
 
 def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[Video, ...]:
-    """Videos of entries, with what those lack taken from the info files of `folder`, or from its `videos/`.
+    """Convert entries to videos; missing values are taken from the info files of `folder`, or from its `videos/`.
 
-    Raises ValueError naming file, video and field where nobody says.
+    Raises ValueError naming file, video and field if a value is missing everywhere.
     """
     lengths = read_lengths(folder)
     videos = []
@@ -98,7 +98,7 @@ def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[
 
 
 def other_lengths(entries: Mapping[str, Entry], folder: Path, least: float = 3.0) -> dict[str, float]:
-    """By how many seconds, more than `least`, the info files' copy of a video is longer than its annotation says."""
+    """Difference in seconds between info file and annotation for videos where it is more than `least`."""
     lengths, found = read_lengths(folder), {}
     for name, entry in entries.items():
         stated = next((lengths[spelling].duration for spelling in variants(name) if spelling in lengths), None)
@@ -116,10 +116,10 @@ def _filled(entry: Entry, length: Length) -> Entry:
 
 
 def measure(folder: Path | str, video_id: str) -> Length:
-    """Duration and mean frame rate of a video by its file; empty where there is no readable one."""
+    """Duration and mean frame rate from a video's file; empty if there is no readable one."""
     for name in variants(video_id):
         for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
-            with suppress(BrokenVideo):  # a file that is no video says nothing; extraction names it
-                clip = look(path)
+            with suppress(BrokenVideo):  # extraction names a file that is no video
+                clip = probe(path)
                 return Length(clip.duration or None, clip.fps)
     return Length()

@@ -1,4 +1,4 @@
-"""A video file that belongs to no data set: its features, a small copy to look at, and pieces of it."""
+"""Single video files without a data set: features, preview, and clips of segments."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -20,9 +20,9 @@ PREVIEW_FPS, PREVIEW_WIDTH, PREVIEW_FRAMES = 10, 160, 240
 def encode(
     clip: Clip, store: FeatureStore, encoder: Encoder, lasts: float, progress: Progress = silent, each: int = 1
 ) -> float:
-    """Features of a clip in a store, one snippet every `lasts` seconds; returns how long the clip is, in seconds.
+    """Encode a clip into a store, one snippet every `lasts` seconds; returns the duration of the clip in seconds.
 
-    What was encoded before is taken from the store. A file that breaks off is used as far as it goes.
+    Existing features are reused. A truncated file is used up to its end.
     """
     how = {
         "snippet_seconds": lasts,
@@ -36,12 +36,12 @@ def encode(
     total = max(1, round(clip.duration / lasts))
 
     def tell(done: int) -> None:
-        """Say how many snippets are done; a file may last longer than it states."""
+        """Report the number of encoded snippets; a file may last longer than its header states."""
         progress(done, max(total, done), "encoding the video with CLIP")
 
     features, found = embedded(clip, 1, 1 / lasts, encoder, each, tell)
     seconds = len(features) * lasts
-    # the header is right where it agrees with the frames; else they are
+    # the header is used if it agrees with the frames
     duration = clip.duration if 0 <= seconds - clip.duration < lasts else seconds
     made = how | {"duration": duration, "stated": clip.duration, "source": source, "remarks": found.remarks}
     store.write(clip.key, features, made)
@@ -49,7 +49,7 @@ def encode(
 
 
 def preview(clip: Clip, duration: float) -> bytes:
-    """A small silent mp4 of the whole clip in at most 240 frames: frame i of n shows the middle of the i-th n-th."""
+    """Small silent mp4 of the whole clip with n <= 240 frames, each from the middle of an n-th of the clip."""
     number = max(1, min(PREVIEW_FRAMES, round(duration * PREVIEW_FPS)))
     frames = frames_at(clip.path, ((place + 0.5) * duration / number for place in range(number)))
     content = io.BytesIO()
@@ -58,7 +58,7 @@ def preview(clip: Clip, duration: float) -> bytes:
 
 
 def cut(clip: Clip, segments: Sequence[Sequence[float]], folder: Path | str) -> list[Path]:
-    """Pieces (start, end) of a clip, in seconds, as mp4 files without sound, named by place and start."""
+    """Write segments (start, end; seconds) of a clip as silent mp4 files, named by index and start."""
     paths, fps = [], min(max(clip.fps, 1.0), 60.0)
     for place, (start, end) in enumerate(segments, start=1):
         path = Path(folder) / f"{place:03d}_{start:.1f}s.mp4"
@@ -70,7 +70,7 @@ def cut(clip: Clip, segments: Sequence[Sequence[float]], folder: Path | str) -> 
 
 
 def _write(target: io.BytesIO | str, frames: Iterable[np.ndarray], fps: int, longest: int) -> None:
-    """Frames as H.264, made even, the longer side at most `longest`."""
+    """Write frames as H.264 with even sides, the longer one at most `longest`."""
     with av.open(target, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "28"})
         stream.pix_fmt = "yuv420p"

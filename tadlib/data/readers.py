@@ -1,9 +1,9 @@
-"""Readers of annotations as others publish them, into entries that may still lack duration and frame rate.
+"""Readers of published annotation formats, into entries that may lack duration and frame rate.
 
-ActivityNet-style JSON, plain or gzip, as ActivityNet itself, OpenTAD, ActionFormer, TadTR and GAP write it, and
-T3AL's, which has no `database` and no subset; THUMOS14's official text files; tables with named columns, as
-annotators export them. Times are seconds, or minutes:seconds. Frame counts serve to find the frame rate; T3AL's
-`duration_frame` does not: its frames are at 10 frames per second, whatever the video's rate.
+ActivityNet-style JSON, plain or gzip, as written by ActivityNet, OpenTAD, ActionFormer, TadTR and GAP, and T3AL's,
+which has no `database` and no subset; THUMOS14's official text files; tables with named columns. Times are seconds,
+or minutes:seconds. The frame rate may follow from frame counts, but not from T3AL's `duration_frame`, which counts
+frames at 10 per second.
 """
 
 import csv
@@ -19,7 +19,7 @@ from tadlib.data.annotations import Action, Video
 from tadlib.files import read_json, text_of, tidy
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
-COLUMNS = {  # what a column of a table may be called, in any case, with - or _ or a space
+COLUMNS = {  # names of columns, ignoring case and - or _ or space
     "video": ("video-id", "video", "video-name", "filename"),
     "start": ("t-start", "start"),
     "end": ("t-end", "end"),
@@ -36,7 +36,7 @@ THUMOS_ID = re.compile(r"video_(validation|test)_\d{7}")
 
 @dataclass(frozen=True)
 class Entry:
-    """One video as a file describes it; what the file does not say is None."""
+    """One video as described by a file; missing values are None."""
 
     subset: str | None
     duration: float | None
@@ -46,23 +46,21 @@ class Entry:
 
 @dataclass
 class Names:
-    """Names as a file has them, made tidy (`files.tidy`; videos without the ending of a file); what was changed is
-    counted, by the kinds of `checks.KINDS`.
-    """
+    """Normalises names (`files.tidy`; videos without file extension) and counts changes by kind (`checks.KINDS`)."""
 
     changed: Counter[str] = field(default_factory=Counter)
     _known: dict[tuple[bool, object], tuple[str, str]] = field(default_factory=dict)
 
     def label(self, name: object) -> str:
-        """A class or a subset."""
+        """Normalise the name of a class or subset."""
         return self._of(name, False)
 
     def video(self, name: object) -> str:
-        """A video's id: "ann.mp4" is the file of "ann"."""
+        """Normalise a video's id: "ann.mp4" becomes "ann"."""
         return self._of(name, True)
 
     def _of(self, name: object, video: bool) -> str:
-        if (video, name) not in self._known:  # the same names come with every row
+        if (video, name) not in self._known:  # names repeat in every row
             found, kind = tidy(name), ""
             if found != str(name):
                 kind = "name with white space or decomposed letters"
@@ -75,7 +73,7 @@ class Names:
         return found
 
     def videos(self, content: Mapping[str, Value], path: Path | str) -> dict[str, Value]:
-        """The content of a JSON object by video; raises ValueError where two of its keys mean one video."""
+        """Key a JSON object by normalised video id; raises ValueError if two keys are the same video."""
         spelt: dict[str, str] = {}
         for key in content:
             name = self.video(key)
@@ -86,9 +84,9 @@ class Names:
 
 
 def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
-    """The entries of an annotation file, or of a folder of THUMOS14's text files, by video.
+    """Read the entries of an annotation file, or of a folder of THUMOS14's text files, by video.
 
-    `names` counts which of them had to be changed.
+    `names` counts normalised names.
     """
     path, names = Path(path), names or Names()
     if path.is_dir():
@@ -97,7 +95,7 @@ def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
 
 
 def read_json_entries(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
-    """The entries of an ActivityNet-style JSON file; raises ValueError naming file, video and field."""
+    """Read the entries of an ActivityNet-style JSON file; raises ValueError naming file, video and field."""
     content, names = read_json(path), names or Names()
     database = content.get("database", content) if isinstance(content, dict) else None
     if not isinstance(database, dict) or not all(
@@ -125,7 +123,7 @@ def _entry(path: Path | str, name: str, entry: Mapping[str, Any], names: Names) 
 
 
 def seconds(value: Any) -> float:
-    """A time in seconds: a number, or hours:minutes:seconds, with a comma or a point; raises ValueError for others."""
+    """Parse seconds: a number, or hours:minutes:seconds, with a comma or a point; raises ValueError for others."""
     if not isinstance(value, str):
         return float(value)
     if clock := CLOCK.fullmatch(value.strip()):
@@ -139,13 +137,13 @@ def _number(value: Any) -> float | None:
 
 
 def _subset_of(name: str) -> str | None:
-    """THUMOS14's file names say which subset a video belongs to."""
+    """Subset of a video according to THUMOS14's file names."""
     match = THUMOS_ID.fullmatch(name)
     return {"validation": "val", "test": "test"}[match[1]] if match else None
 
 
 def whole(path: Path | str, name: str, entry: Entry) -> Video:
-    """The video of a complete entry; raises ValueError naming file, video and the field that is missing."""
+    """Convert a complete entry to a video; raises ValueError naming file, video and the missing field."""
     for missing in ("subset", "duration", "fps"):
         if getattr(entry, missing) is None:
             raise ValueError(
@@ -156,9 +154,9 @@ def whole(path: Path | str, name: str, entry: Entry) -> Video:
 
 
 def read_thumos_text(folder: Path | str, names: Names | None = None) -> dict[str, Entry]:
-    """The entries of THUMOS14's official text files, `<Class>_val.txt` and `<Class>_test.txt`, at any depth.
+    """Read THUMOS14's official text files, `<Class>_val.txt` and `<Class>_test.txt`, at any depth.
 
-    A line is `video start end` in seconds; `Ambiguous_*.txt` holds moments that are no class.
+    A line is `video start end` in seconds; `Ambiguous_*.txt` holds ambiguous regions.
     """
     entries: dict[str, Entry] = {}
     names = names or Names()
@@ -180,13 +178,13 @@ def _lines(path: Path, label: str) -> Iterator[tuple[str, Action]]:
                 yield parts[0], Action(float(parts[1]), float(parts[2]), label)
                 continue
             except ValueError:
-                pass  # named below, like a line with too few parts
+                pass  # reported below, like a line with too few parts
         if parts and not path.name.startswith("readme"):
             raise ValueError(f"{path}, line {number}: expected 'video start end' in seconds, got {line!r}")
 
 
 def read_csv(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
-    """The entries of a table, one action a row; columns are found by name (`video-id, t-start, t-end, label`)."""
+    """Read the entries of a table, one action a row; columns are found by name (`video-id, t-start, t-end, label`)."""
     names, entries = names or Names(), {}
     columns = columns_of(path, text_of(path), ("video", "start", "end", "label"))
     for number, values in enumerate(zip(*columns.values(), strict=True), start=2):
@@ -203,7 +201,7 @@ def read_csv(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
 
 
 def _with(entry: Entry | None, row: Entry, place: str) -> Entry:
-    """An entry with the actions of another row of its video; raises ValueError where the two disagree."""
+    """Add the actions of another row to a video's entry; raises ValueError if the two disagree."""
     entry, known = entry or replace(row, actions=()), {}
     for name in ("subset", "duration", "fps"):
         was, now = getattr(entry, name), getattr(row, name)
@@ -214,13 +212,13 @@ def _with(entry: Entry | None, row: Entry, place: str) -> Entry:
 
 
 def columns_of(path: Path | str, text: str, needed: Sequence[str]) -> dict[str, Sequence[str]]:
-    """The columns of a table that have one of the names of `COLUMNS`, by our name, each value as it is written.
+    """Columns of a table that are named in `COLUMNS`, by our name, with their values as text.
 
-    Fields are parted by what parts the header: comma, semicolon or tab. Raises ValueError naming the file for a
-    `needed` column that is not there, and for a line that has more or fewer fields than the header.
+    The separator is that of the header: comma, semicolon or tab. Raises ValueError naming the file for a missing
+    `needed` column, and for a line with more or fewer fields than the header.
     """
     first, _, _ = text.lstrip().partition("\n")
-    mark = max(",;\t", key=first.count)  # the first of them where there is none
+    mark = max(",;\t", key=first.count)  # comma if there is none
     table = csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True)
     header, *rows = [row for row in table if any(row)] or [[]]
     place = _places(header)
@@ -237,7 +235,7 @@ def columns_of(path: Path | str, text: str, needed: Sequence[str]) -> dict[str, 
 
 
 def _places(header: Sequence[str]) -> dict[str, int]:
-    """Where in a header our columns are."""
+    """Index of our columns in a header."""
     spelt = [re.sub(r"[\s_]+", "-", name.strip().lower()) for name in header]
     found = {
         ours: next((spelt.index(name) for name in known if name in spelt), None) for ours, known in COLUMNS.items()

@@ -1,12 +1,11 @@
-"""CLIP-like features on given timelines: rehearse a benchmark at full size before owning a single video of it.
+"""Simulated CLIP-like features for given annotations, to test the whole pipeline at full size without videos.
 
-Every feature is a sum of directions of stated strength: what all pictures share (CLIP's modality gap), what a video
-shares, the class that its scene suggests before, during and after the action, the class again inside an action, the
-onset, middle and offset of an action, distractors (another class without its action), and noise that is correlated
-in time. A text is what all texts share, its class, its template and its own wording. The strengths are calibrated on
-real CLIP ViT-B/32 vectors: norms near 10, features 2 s apart at cosine
-0.86-0.99, two features of a video at 0.78-0.90, of two videos at 0.45, class names at 0.67-0.84, a feature and a class
-name at 0.11-0.35, the true class ahead of the others by 0.05-0.1.
+A feature is a weighted sum of directions: common to all images (CLIP's modality gap), to the video, to the class of
+its scene (before, during and after the action), the class again inside an action, the action's onset, middle and
+offset, distractors (another class without its action), and noise with temporal correlation. A text is a sum of what
+is common to all texts, its class, its template and its wording. The strengths are calibrated on real CLIP ViT-B/32
+vectors: norms near 10; cosine 0.86-0.99 of features 2 s apart, 0.78-0.90 of two features of a video, 0.45 of two
+videos, 0.67-0.84 of class names, 0.11-0.35 of a feature and a class name; the true class leads by 0.05-0.1.
 """
 
 import hashlib
@@ -27,21 +26,21 @@ from tadlib.files import Progress, digest, silent
 
 @dataclass(frozen=True)
 class Strengths:
-    """Shares of the squared length of a feature, unless said otherwise."""
+    """Strengths of the components: shares of a feature's squared length unless stated otherwise."""
 
-    pictures: float = 0.42  # what all pictures have in common: cosine of features of two videos
-    video: float = 0.36  # what all features of a video have in common
-    drift: float = 0.13  # noise that is correlated over `memory` seconds
+    pictures: float = 0.42  # common to all images: cosine of features of two videos
+    video: float = 0.36  # common to all features of a video
+    drift: float = 0.13  # noise with a correlation time of `memory`
     memory: float = 3.0  # seconds
-    noise: float = 0.02  # noise that is new in every snippet
-    scene: float = 0.12  # length along the class's direction anywhere in a video with that class
-    action: float = 0.05  # length along the class's direction that an action adds
-    mistaken: float = 0.16  # length along another class's direction all through a video: 0 to this, drawn per video
+    noise: float = 0.02  # independent noise of every snippet
+    scene: float = 0.12  # length along the class's direction anywhere in a video of that class
+    action: float = 0.05  # additional length along the class's direction inside an action
+    mistaken: float = 0.16  # length along another class's direction in the whole video: uniform from 0 to this
     phases: float = 0.20  # length along the directions of onset, middle and offset
-    distractors: float = 0.5  # stretches per minute that look like another class but hold no action
-    gap: float = 0.35  # cosine of what all pictures and what all texts have in common
-    template: float = 0.06  # of a text: what all texts have in common that differ only in the class
-    wording: float = 0.03  # of a text: what it shares with no other; both are a guess, no real vectors at hand say it
+    distractors: float = 0.5  # segments per minute that look like another class without action
+    gap: float = 0.35  # cosine of the common parts of images and texts
+    template: float = 0.06  # of a text: common to all texts with the same template
+    wording: float = 0.03  # of a text: its own; this and the template's are guesses
     norm: float = 10.5
     channels: int = 512
 
@@ -51,7 +50,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _generator(*words: object) -> np.random.Generator:
-    """The same random numbers for the same words on every machine."""
+    """Random generator seeded with words, the same on every machine."""
     return np.random.default_rng(list(hashlib.sha256(repr(words).encode()).digest()))
 
 
@@ -60,12 +59,12 @@ def _direction(*words: object, channels: int) -> np.ndarray:
 
 
 def _words(name: str) -> list[str]:
-    """The words of a class name: CleanAndJerk -> Clean, And, Jerk."""
+    """Words of a class name: CleanAndJerk -> Clean, And, Jerk."""
     return re.findall(r"[A-Z]?[a-z]+", name) or [re.escape(name)]
 
 
 class World:
-    """The directions that all videos share, and those of the classes; everything follows from `seed` and names."""
+    """Common directions and those of the classes, determined by `seed` and names."""
 
     def __init__(self, classes: Sequence[str], seed: int = 0, strengths: Strengths | None = None) -> None:
         self.classes, self.seed = tuple(classes), seed
@@ -79,23 +78,23 @@ class World:
 
     @property
     def key(self) -> str:
-        """Twelve digits that stand for everything that shapes the features."""
+        """Hash (12 digits) of everything that determines the features."""
         return digest([self.classes, self.seed, asdict(self.strengths), "1"])
 
     def _shared(self, name: str) -> np.ndarray:
         return _direction(self.seed, name, channels=self.strengths.channels)
 
     def _class(self, name: str) -> np.ndarray:
-        """The direction of a class; classes that share a word (Diving, CliffDiving) are closer to each other."""
+        """Direction of a class; classes that share a word (Diving, CliffDiving) are more similar."""
         parts = [self._shared(f"word {word.lower()}") for word in _words(name)] + [2 * self._shared(f"class {name}")]
         away = np.sum(parts, axis=0)
         return _unit(away - self._texts * (away @ self._texts))
 
     def text(self, name: str, text: str) -> Float[np.ndarray, " c"]:
-        """The embedding of a text about a class, of norm 8 to 12: two texts of a class are alike, but not the same."""
+        """Embedding of a text about a class, of norm 8 to 12; texts of the same class are similar but differ."""
         strengths, random = self.strengths, _generator(self.seed, "text", name, text)
         template = re.sub(rf"\b({'|'.join(_words(name))})\b", "", text, flags=re.IGNORECASE)
-        own = _generator(self.seed, "text", name).uniform(0.11, 0.33)  # squared length that is the class's alone
+        own = _generator(self.seed, "text", name).uniform(0.11, 0.33)  # squared length of the class component
         shared = 1 - own - strengths.template - strengths.wording
         vector = (
             math.sqrt(shared) * self._texts
@@ -106,7 +105,7 @@ class World:
         return random.uniform(8.1, 12.5) * _unit(vector)
 
     def features(self, video: Video, stride: int) -> Float[np.ndarray, "t c"]:
-        """The features of a video; raises KeyError for an action of a class that the world does not have."""
+        """Simulate the features of a video; raises KeyError for an unknown class."""
         strengths, random = self.strengths, _generator(self.seed, "video", video.id)
         grid = Grid(video.fps, stride)
         snippets = max(1, math.ceil(grid.snippets(video.duration)))
@@ -138,7 +137,7 @@ class World:
         return scale * (math.sqrt(strengths.drift) * drift + math.sqrt(strengths.noise) * noise)
 
     def _of_action(self, action: Action, seconds: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t c"]:
-        """What an action adds: its class, and how far it has got."""
+        """Contribution of an action: its class and its phase."""
         lasts = max(action.end - action.start, 1e-6)
         done = (seconds - action.start) / lasts
         inside = ((done >= 0) & (done < 1))[:, None]
@@ -150,7 +149,7 @@ class World:
 def make(
     world: World, videos: Sequence[Video], store: FeatureStore, stride: int, progress: Progress = silent
 ) -> FeatureStore:
-    """Simulate the videos whose features are missing, one at a time, and write them as float16."""
+    """Simulate missing features, one video at a time, and write them as float16."""
     for done, video in enumerate(videos, start=1):
         made = {"fps": video.fps, "stride": stride}
         if not store.has(video.id) or store.changed(video.id, made):

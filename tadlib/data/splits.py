@@ -1,8 +1,8 @@
-"""Seen and unseen classes: the official ten draws of each benchmark and ratio, seeded ones for any other classes, or
-your own in `splits.json`: `{"75": [{"unseen": [names]}, ...], "50": [...]}`, where `split_id` counts within a list.
+"""Splits into seen and unseen classes: official ones, seeded random ones, or those of a file.
 
-The official draws (Ju et al., "Prompting Visual-Language Models for Efficient Video Understanding", ECCV 2022) are
-kept as one bit per class: bit k of a mask is set where class k of the sorted names is unseen.
+`splits.json` has the form `{"75": [{"unseen": [names]}, ...], "50": [...]}`, where `split_id` is the index in a list.
+The ten official splits of a benchmark and ratio (Ju et al., "Prompting Visual-Language Models for Efficient Video
+Understanding", ECCV 2022) are stored as bit masks: bit k is set if class k of the sorted names is unseen.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ OFFICIAL = {  # digest of the sorted class names -> {per cent seen: masks of spl
 
 @dataclass(frozen=True)
 class ClassSplit:
-    """Which classes train the detector and which measure it; `split` per cent of them are seen (0 = closed set)."""
+    """Seen classes (training) and unseen ones (test); `split` is the per cent seen (0 = closed set)."""
 
     split: int
     split_id: int
@@ -61,7 +61,7 @@ class ClassSplit:
 
 
 def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit:
-    """The split of `classes`; closed set (0) trains and measures on all of them.
+    """Split `classes`; with split 0 (closed set) all of them are both seen and unseen.
 
     Raises ValueError for a split other than 75, 50 and 0, or a split_id outside 0..9.
     """
@@ -88,23 +88,23 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
 
 
 def digest_of(classes: Iterable[str]) -> str:
-    """Twelve digits that stand for a list of class names in any order."""
+    """Hash (12 digits) of a set of class names."""
     return hashlib.sha256("\n".join(sorted(classes)).encode()).hexdigest()[:12]
 
 
 def all_of_folder(folder: Path | str, classes: Sequence[str], split: int) -> list[ClassSplit]:
-    """Every split of a data set at a ratio, by `split_id`."""
+    """All splits of a data set at a ratio, by `split_id`."""
     found = []
     for split_id in range(10):
         try:
             found.append(of_folder(folder, classes, split, split_id))
-        except ValueError:  # its own list is shorter
+        except ValueError:  # the file has fewer splits
             break
     return found
 
 
 def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: int) -> ClassSplit:
-    """The split of a data set: its own where its `splits.json` has `split`, else that of `class_split`.
+    """Split of a data set: from its `splits.json` if that has `split`, otherwise from `class_split`.
 
     Raises ValueError naming what is wrong in the file.
     """
@@ -112,14 +112,14 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
     content = read_json(path) if path.is_file() and split else {}
     if not isinstance(content, dict) or not all(isinstance(draws, list) for draws in content.values()):
         raise ValueError(f'{path} must be {{"75": [{{"unseen": [names]}}, ...]}}: per cent seen, then a list of splits')
-    if odd := sorted(set(content) - {str(ratio) for ratio in RATIOS}):
-        raise ValueError(f"{path}: {odd[0]!r} must be one of {', '.join(map(repr, map(str, RATIOS)))}: per cent seen")
+    if wrong := sorted(set(content) - {str(ratio) for ratio in RATIOS}):
+        raise ValueError(f"{path}: {wrong[0]!r} must be one of {', '.join(map(repr, map(str, RATIOS)))}: per cent seen")
     draws = content.get(str(split))
     if draws is None:
         return class_split(classes, split, split_id)
     if not 0 <= split_id < len(draws):
-        told = "no splits" if not draws else f"splits 0 to {len(draws) - 1}"
-        raise ValueError(f"{path} has {told} of {split} per cent seen, got split_id {split_id}")
+        available = "no splits" if not draws else f"splits 0 to {len(draws) - 1}"
+        raise ValueError(f"{path} has {available} of {split} per cent seen, got split_id {split_id}")
     return _own(f"{path}, split {split}, split_id {split_id}", sorted(classes), draws[split_id], (split, split_id))
 
 

@@ -1,7 +1,7 @@
-"""Features as others publish them: a folder of `.npy`, `.pt`, `.npz` or `.h5` files, one per video, or one for all.
+"""Published features: a folder of `.npy`, `.pt`, `.npz` or `.h5` files, one per video or one for all.
 
-Features are (snippets, channels) of any width, float32 or float16, read as float32. What is missing, transposed, of
-another width or length, or not a number is an error that names the file.
+Features are (snippets, channels) of any width, float32 or float16, read as float32. Missing, transposed or non-finite
+features, and those of another width or length, are errors that name the file.
 """
 
 import hashlib
@@ -25,51 +25,51 @@ from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import variants
 from tadlib.files import digest, read_json
 
-FIT = 1.5  # features may last this many times as long as their video, or the video as they; more is another stride
-ROWS = 16  # snippets at the start and at the end of an array in an .h5 file that stand for the rest
-NAMES = ("features", "feats", "feat", "feature")  # what an array may be called in a file that holds several
-DAMAGE = (OSError, ValueError, LookupError, EOFError, RuntimeError, TypeError, UnpicklingError, BadZipFile)
+MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
+END_SNIPPETS = 16  # snippets hashed at the start and at the end of an array in an .h5 file
+NAMES = ("features", "feats", "feat", "feature")  # names of the array in a file with several
+READ_ERRORS = (OSError, ValueError, LookupError, EOFError, RuntimeError, TypeError, UnpicklingError, BadZipFile)
 
 
 class UnusableFeatures(ValueError):
-    """A feature file that is missing or cannot be used; the message names the file and what is wrong with it."""
+    """A feature file that is missing or unusable; the message names the file and the problem."""
 
 
 @dataclass(frozen=True)
 class FolderStore:
-    """The features of a folder; `stride` is the number of frames from one snippet to the next."""
+    """Features in a folder; `stride` is the number of frames per snippet."""
 
     folder: Path
     stride: int
-    width: int | None = None  # channels the features must have; None = any, but all the same
-    videos: Path | None = None  # where the videos are, for features whose record says of which file they were made
+    width: int | None = None  # required number of channels; None = any, but the same for all
+    videos: Path | None = None  # folder of the videos, to check features that have a record
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """The feature files by video; where one file holds all, that file for each; two of one video are refused."""
+        """Feature files by video (one file may hold all videos); two files of one video are an error."""
         single: dict[str, Path] = {}
-        for path in (path for suffix in READERS for path in _whole_files(self.folder, suffix)):
+        for path in (path for suffix in READERS for path in _visible_files(self.folder, suffix)):
             if (other := single.setdefault(path.stem, path)) != path:
                 raise UnusableFeatures(f"{other} and {path} are both features of {path.stem}: keep one of them")
-        return {name: path for path in _whole_files(self.folder, ".h5") for name in _names_in(path)} | single
+        return {name: path for path in _visible_files(self.folder, ".h5") for name in _names_in(path)} | single
 
     @cached_property
     def key(self) -> str:
-        """Twelve digits that stand for what is in the files: of each array its size, head and tail."""
+        """Hash (12 digits) of the files: size, first and last bytes of each array."""
         return digest(sorted(self.ends.items()))
 
     @cached_property
     def ends(self) -> dict[str, str]:
-        """What stands for the content of each video's features."""
-        return {name: _ends(path, name) for name, path in self.files.items()}
+        """Hash of the content of each video's features."""
+        return {name: _content_hash(path, name) for name, path in self.files.items()}
 
     def version(self, video_ids: Iterable[str]) -> str:
-        """Twelve digits that stand for the features of some videos; others in the folder may change."""
+        """Hash (12 digits) of the features of some videos, independent of others in the folder."""
         names = [next((name for name in variants(each) if name in self.files), each) for each in video_ids]
         return digest([[name, self.ends.get(name)] for name in names])
 
     def file(self, video_id: str) -> Path:
-        """The file with the features of a video; raises UnusableFeatures naming what was looked for."""
+        """Find the feature file of a video; raises UnusableFeatures naming what was expected."""
         for name in variants(video_id):
             if name in self.files:
                 return self.files[name]
@@ -79,13 +79,13 @@ class FolderStore:
         )
 
     def read(self, video_id: str) -> np.ndarray:
-        """The features (t, c) float32 of a video; raises UnusableFeatures naming the file and what is wrong."""
+        """Return the features (t, c) float32 of a video; raises UnusableFeatures naming file and problem."""
         return self.stored(video_id).astype(np.float32, copy=False)
 
     def stored(self, video_id: str) -> np.ndarray:
-        """The same as they lie on disk, memory-mapped where the format allows it."""
+        """Return the features as they are on disk, memory-mapped if the format allows it."""
         path = self.file(video_id)
-        with named(path):
+        with errors_naming(path):
             array = READERS[path.suffix](path, video_id)
         if array.ndim != 2 or not array.size or array.dtype.kind != "f":
             raise UnusableFeatures(
@@ -97,7 +97,7 @@ class FolderStore:
         return array
 
     def check(self, videos: Iterable[Video]) -> dict[str, str]:
-        """What is wrong with the features of which videos, by video; empty where all is well."""
+        """Check the features of videos; returns problems by video."""
         problems, width = {}, self.width
         for video in videos:
             try:
@@ -110,7 +110,7 @@ class FolderStore:
         return problems
 
     def outdated(self, videos: Iterable[Video]) -> dict[str, str]:
-        """Which features that this project made, as a record beside them tells, are not those of their videos now."""
+        """Outdated features that this project made, by video; other features have no record to check."""
         found = {}
         for video in videos:
             path = next((self.files[name] for name in variants(video.id) if name in self.files), None)
@@ -119,27 +119,27 @@ class FolderStore:
                 continue
             now = {"fps": float(video.fps), "duration": float(video.duration), "stride": self.stride}
             file = self.videos and video_of(self.videos, video.id)
-            if told := FeatureStore(path.parent).changed(path.stem, now, file):
-                found[video.id] = f"{path}: {told}: extract it again, or pass what it was made with"
+            if reason := FeatureStore(path.parent).changed(path.stem, now, file):
+                found[video.id] = f"{path}: {reason}: extract it again, or pass what it was made with"
         return found
 
 
-def _whole_files(folder: Path, suffix: str) -> list[Path]:
-    """The files with an ending, but for hidden ones: those were being written when the writer died."""
+def _visible_files(folder: Path, suffix: str) -> list[Path]:
+    """Files with an extension, without hidden ones, which are incomplete."""
     return sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
 
 
 def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None) -> str:
-    """Why features of this shape are not those of a video at this stride and width; empty where they may be."""
+    """Reason why features of this shape do not fit a video at this stride and width; empty if they do."""
     snippets, channels = shape
     expected = video.duration * video.fps / stride
     if width and channels != width:
-        if snippets == width and 1 / FIT <= channels / expected <= FIT:
+        if snippets == width and 1 / MAX_DURATION_RATIO <= channels / expected <= MAX_DURATION_RATIO:
             return f"shape {shape} is transposed: expected snippets x channels, ({channels}, {width})"
         return f"has {channels} channels, expected {width}: made by another encoder?"
-    if 1 / FIT <= snippets / expected <= FIT or abs(snippets - expected) <= 2:
+    if 1 / MAX_DURATION_RATIO <= snippets / expected <= MAX_DURATION_RATIO or abs(snippets - expected) <= 2:
         return ""
-    if not width and 1 / FIT <= channels / expected <= FIT:
+    if not width and 1 / MAX_DURATION_RATIO <= channels / expected <= MAX_DURATION_RATIO:
         return f"shape {shape} is transposed: expected snippets x channels, ({channels}, {snippets})"
     lasts = snippets * stride / video.fps
     return (
@@ -149,27 +149,27 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None)
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Whatever a reader finds wrong with a file, said of that file."""
+def errors_naming(path: Path) -> Iterator[None]:
+    """Convert errors of reading into UnusableFeatures that name the file."""
     try:
         yield
     except ImportError as error:
         raise UnusableFeatures(f"{path} needs h5py: pip install 'tadlib[h5]'") from error
-    except DAMAGE as error:
+    except READ_ERRORS as error:
         size = path.stat().st_size if path.exists() else 0
         raise UnusableFeatures(f"{path} ({size} bytes) is damaged or of another layout ({error})") from error
 
 
-def _ends(path: Path, name: str) -> str:
-    """What stands for the content of a video's features, of which one file may hold many."""
+def _content_hash(path: Path, name: str) -> str:
+    """Hash of a video's features, of which one file may hold many."""
     if path.suffix != ".h5":
-        return fingerprints.ends(path)
-    with named(path), _opened(path) as content:
+        return fingerprints.ends_hash(path)
+    with errors_naming(path), _opened(path) as content:
         try:
             array = _array_in(content, name)
-        except KeyError:  # the name is that of the file, which holds those of many
-            return fingerprints.ends(path)
-        ends = array[:ROWS].tobytes() + array[-ROWS:].tobytes()
+        except KeyError:  # the name is the file's, which holds several videos
+            return fingerprints.ends_hash(path)
+        ends = array[:END_SNIPPETS].tobytes() + array[-END_SNIPPETS:].tobytes()
         return hashlib.sha256(f"{array.shape}".encode() + ends).hexdigest()[:12]
 
 
@@ -200,13 +200,13 @@ def _opened(path: Path) -> Any:
 
 
 def _array_in(content: Mapping[str, Any], video_id: str) -> Any:
-    """The array of a video in an open .h5 file, which may lie in a group of its own."""
+    """Find the array of a video in an open .h5 file, possibly inside a group."""
     found = _one_of(content, video_id)
     return _one_of(found, video_id) if isinstance(found, Mapping) else found
 
 
 def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
-    """The entry that holds the features: the video's, one with a usual name, or the only one."""
+    """Find the entry with the features: the video's, one with a common name, or the only one."""
     for name in (*variants(video_id), *NAMES):
         if name in content:
             return content[name]
@@ -216,7 +216,7 @@ def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
 
 
 def _names_in(path: Path) -> list[str]:
-    with named(path), _opened(path) as content:
+    with errors_naming(path), _opened(path) as content:
         return list(content)
 
 
@@ -229,12 +229,12 @@ READERS: dict[str, Callable[[Path, str], np.ndarray]] = {
 
 
 def constant(features: np.ndarray) -> float:
-    """The share of snippets that repeat the one before them exactly: a frozen picture, or padding."""
+    """Share of snippets equal to the one before: a frozen picture, or padding."""
     return float((features[1:] == features[:-1]).all(axis=1).mean()) if len(features) > 1 else 0.0
 
 
 def health(store: Any, video: Video, stride: int) -> dict[str, object]:
-    """What the features of a video look like: snippets, norm, cosine of neighbours, constant share, length error."""
+    """Statistics of a video's features: snippets, norm, cosine of neighbours, constant share, length error."""
     features = np.asarray(store.read(video.id), dtype=np.float32)
     norms = np.linalg.norm(features, axis=1)
     unit = features / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]

@@ -1,4 +1,4 @@
-"""A video file as a stream of frames with times: the film in it, its clock, its rate, and what damage does to it."""
+"""Decoding of video streams: frames with increasing times, frame rate, and the effects of damage."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-STILLS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")  # codecs of a cover, where another stream holds the film
-SLACK = 1.5  # seconds by which a video may be shorter than it should be, and for which damage may hold a picture
-USUAL, RATES = 25.0, (1.0, 240.0)  # frames per second where nothing says; what is believed where none can be measured
-PROBED = 256  # packets by which a stated rate is checked
-AGREES, REORDERED = 1.02, 4  # factor up to which two rates are the same, beside so many frames that come out of order
-AGAIN = 1.0  # seconds by which time stamps fall back where a clock starts again, and not for the order of decoding
-LONGEST, UNSTATED = 60.0, 3600.0  # seconds for which any picture may be held; where a file does not say how long it is
-LATE = 0.5  # seconds between the start that a stream states and its first frame, up to which it is a matter of order
-DELAYED = 32  # frames that a decoder may give after damage although they lie before it
+COVER_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")  # codecs of cover pictures, not of films
+SLACK = 1.5  # seconds: tolerance of a video's duration, and of a picture held because of damage
+DEFAULT_RATE, RATES = 25.0, (1.0, 240.0)  # frames per second: default, and plausible range
+PROBED_PACKETS = 256  # packets used to check a stated frame rate
+RATE_TOLERANCE, MAX_REORDERED = 1.02, 4  # tolerance of equal rates: a factor, and frames out of order
+CLOCK_RESTART = 1.0  # seconds; a larger drop of time stamps is a restart of the clock, not decoding order
+MAX_HOLD, MAX_HOLD_UNKNOWN = 60.0, 3600.0  # longest hold of a picture in seconds; in files of unknown duration
+MAX_REORDER = 0.5  # seconds between a stream's stated start and first frame that are due to frame order
+MAX_DELAYED = 32  # frames after damage that may still come from before it
 ERRORS = (av.error.FFmpegError, OSError)
 
 
@@ -30,31 +30,31 @@ class BrokenVideo(ValueError):
 
 
 @dataclass
-class Found:
-    """What decoding met."""
+class DecodingLog:
+    """Events during decoding: time range, repairs and damage."""
 
-    origin: float | None = None  # 0 of the player's clock on that of the file, in seconds
-    stated: float = 0.0  # where the picture ends by the file's header, in seconds; 0 where it does not say
-    end: float = 0.0  # where the last frame ends, in seconds
-    cut: str = ""  # why no more frames could be decoded
-    repaired: int = 0  # frames without a time, or with one that does not rise
-    damaged: int = 0  # packets that cannot be decoded, and frames that the decoder calls corrupt
-    holes: list[str] = field(default_factory=list)  # where damage holds a picture for longer than SLACK
+    origin: float | None = None  # start of the player's clock on the file's clock, in seconds
+    stated: float = 0.0  # end of the picture in the file's header, in seconds; 0 if unknown
+    end: float = 0.0  # end of the last frame, in seconds
+    cut: str = ""  # error that ended decoding
+    repaired: int = 0  # frames with a missing or non-increasing time
+    damaged: int = 0  # packets that cannot be decoded, and frames marked corrupt
+    holes: list[str] = field(default_factory=list)  # intervals where damage holds a picture for longer than SLACK
 
     @property
     def remarks(self) -> list[str]:
-        """What was repaired, for people."""
-        said = list(self.holes)
+        """Messages about repairs and damage."""
+        remarks = list(self.holes)
         if self.damaged:
-            said.append(f"damaged packets or frames: {self.damaged}")
+            remarks.append(f"damaged packets or frames: {self.damaged}")
         if self.repaired:
-            said.append(f"frames without a time, or with one that does not rise, put behind others: {self.repaired}")
-        return said
+            remarks.append(f"frames without a time, or with one that does not rise, put behind others: {self.repaired}")
+        return remarks
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A file and the stream that holds its film; whatever is wrong with them is said of the file."""
+    """Open a file and its main video stream; errors are raised as BrokenVideo naming the file."""
     try:
         with av.open(str(path)) as container:
             yield container, _film(container, path)
@@ -64,29 +64,31 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _film(container: InputContainer, path: Path) -> VideoStream:
-    """The best video stream; a cover picture is none."""
+    """Best video stream that is not a cover picture."""
     films = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     films = [stream for stream in films if stream.codec_context is not None]
     if not films:
         cover = " and a cover" if container.streams.video else ""
         raise BrokenVideo(f"{path} has no picture, only sound{cover} or subtitles: pass a video")
-    moving = [stream for stream in films if stream.codec_context.name not in STILLS] or films
+    moving = [stream for stream in films if stream.codec_context.name not in COVER_CODECS] or films
     best = container.streams.best("video")
     return best if best in moving else max(moving, key=lambda stream: stream.width * stream.height)
 
 
-def first(reel: Iterator[tuple[av.VideoFrame, float]], path: Path, found: Found) -> tuple[av.VideoFrame, float]:
-    """The first frame and its time."""
-    if (first := next(reel, None)) is None:
+def first_frame(
+    reel: Iterator[tuple[av.VideoFrame, float]], path: Path, found: DecodingLog
+) -> tuple[av.VideoFrame, float]:
+    """Return the first frame and its time; raises BrokenVideo if there is none."""
+    if (frame := next(reel, None)) is None:
         why = f" ({found.cut})" if found.cut else ""
         raise BrokenVideo(f"{path} has no frame that can be decoded{why}: copy or download it again")
-    return first
+    return frame
 
 
 def _decoded(
-    container: InputContainer, stream: VideoStream, found: Found
+    container: InputContainer, stream: VideoStream, found: DecodingLog
 ) -> Iterator[tuple[av.VideoFrame | None, float | None, str]]:
-    """Every frame with its time on the file's clock and the last error before it; at the end one without a frame."""
+    """Yield every frame, its time on the file's clock and the last error before it; a last item without frame."""
     packets, error, stamps, avi = container.demux(stream), "", deque(), container.format.name == "avi"
     while True:
         try:
@@ -95,9 +97,9 @@ def _decoded(
             frames = packet.decode()
         except ERRORS as problem:
             error, found.damaged = problem.strerror or str(problem), found.damaged + 1
-            continue  # after an error in the file itself its packets end
+            continue  # packets end after an error of the file itself
         if avi and packet.dts is not None:
-            stamps.append(float(packet.dts * packet.time_base))  # in the order of showing; AVI knows no others
+            stamps.append(float(packet.dts * packet.time_base))  # in display order; AVI has no other times
         for frame in frames:
             if frame.is_corrupt:
                 error, found.damaged = error or "its decoder calls it corrupt", found.damaged + 1
@@ -107,14 +109,14 @@ def _decoded(
 
 
 def timed(
-    container: InputContainer, stream: VideoStream, period: float, found: Found
+    container: InputContainer, stream: VideoStream, period: float, found: DecodingLog
 ) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Every frame with its time on the player's clock, which rises.
+    """Yield every frame with an increasing time on the player's clock.
 
-    A single time that is missing or out of order is put behind the one before it; where the file's clock starts again
-    or jumps by more than the file lasts, the player's goes on by a frame.
+    A single missing or unordered time is set after the previous one; if the file's clock restarts, or jumps by more
+    than the file's duration, the player's clock continues by one frame.
     """
-    longest = max(LONGEST, container.duration / av.time_base) if container.duration else UNSTATED
+    longest = max(MAX_HOLD, container.duration / av.time_base) if container.duration else MAX_HOLD_UNKNOWN
     reel, last, shift, tick = _decoded(container, stream, found), None, 0.0, float(stream.time_base)
     damage, delayed = "", 0
     frame, stamp, error = next(reel)
@@ -122,7 +124,7 @@ def timed(
         following, next_stamp, next_error = next(reel)
         own = None if stamp is None else stamp + shift
         after = None if next_stamp is None else next_stamp + shift
-        time = _placed(own, after, last, period, longest)
+        time = _frame_time(own, after, last, period, longest)
         if time != own:
             found.repaired += 1
             rises = last is None or (after is not None and last < after <= last + longest)
@@ -131,7 +133,7 @@ def timed(
             found.origin = _origin(container, stream, time, longest)
             found.stated = _stated_end(container, stream, found.origin)
         begin = found.origin if last is None else last
-        damage, delayed = (error, DELAYED) if error else (damage, delayed - 1)
+        damage, delayed = (error, MAX_DELAYED) if error else (damage, delayed - 1)
         if delayed > 0 and time - begin > SLACK:
             span = f"from {begin - found.origin:.1f} to {time - found.origin:.1f} s"
             found.holes.append(f"{span} nothing can be decoded ({damage})")
@@ -143,8 +145,8 @@ def timed(
     found.cut = error
 
 
-def _placed(own: float | None, after: float | None, last: float | None, period: float, longest: float) -> float:
-    """The time of a frame between the one before it and, where that is later, the one behind it: its own if it fits."""
+def _frame_time(own: float | None, after: float | None, last: float | None, period: float, longest: float) -> float:
+    """Time of a frame: its own if it lies between the previous and the next frame, otherwise interpolated."""
     if last is None:
         fits = own is not None and (after is None or own <= after)
         return own if fits else 0.0 if after is None else after - period
@@ -154,65 +156,63 @@ def _placed(own: float | None, after: float | None, last: float | None, period: 
 
 
 def _origin(container: InputContainer, stream: VideoStream, first: float, longest: float) -> float:
-    """Where a player's clock is 0, on that of the file: where sound or picture begins, whichever is earlier.
+    """Zero of the player's clock on the file's clock: the earlier start of sound and picture.
 
-    What lies before 0 of the sound is there for its decoder. A stream that cannot be decoded from its start begins
-    there all the same.
+    Sound before 0 only serves its decoder. A stream that cannot be decoded from its start still begins there.
     """
     starts = [float(sound.start_time * sound.time_base) for sound in container.streams.audio if sound.start_time]
     starts += [0.0 for sound in container.streams.audio if sound.start_time == 0]
     own = None if stream.start_time is None else float(stream.start_time * stream.time_base)
-    starts = [max(0.0, start) for start in starts] + ([own] if own is not None and first - own > LATE else [])
+    starts = [max(0.0, start) for start in starts] + ([own] if own is not None and first - own > MAX_REORDER else [])
     return min([first, *(start for start in starts if first - start <= longest)])
 
 
 def _stated_end(container: InputContainer, stream: VideoStream, origin: float) -> float:
-    """Where the picture ends by the file's header; 0 where it does not say."""
+    """End of the picture in the file's header; 0 if unknown."""
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin
     for name, text in stream.metadata.items():
-        if name.upper().startswith("DURATION") and text.count(":") == 2:  # Matroska's: when the stream ends
+        if name.upper().startswith("DURATION") and text.count(":") == 2:  # Matroska: end of the stream
             hours, minutes, seconds = text.split(":")
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - origin
-    # a file lasts as long as its longest stream, which may be the sound
-    return container.duration / av.time_base if container.duration else 0.0
+    return container.duration / av.time_base if container.duration else 0.0  # of the longest stream
 
 
 def rate(path: Path) -> tuple[float, tuple[str, ...]]:
-    """Frames per second, and what is to be said of them."""
+    """Frame rate (frames per second), with remarks."""
     return _measured_rate(path, _state(path))
 
 
 def rises(path: Path) -> bool:
-    """Whether the time stamps of a file rise, so that keyframes can be looked up by them."""
+    """Whether the time stamps of a file increase, so that it can be searched by keyframes."""
     return _rising(path, _state(path))
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """What changes with the content of a file."""
+    """Size and time of a file, as a cache key."""
     return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else ()
 
 
 @lru_cache(maxsize=256)
 def _measured_rate(path: Path, state: tuple[int, ...]) -> tuple[float, tuple[str, ...]]:
-    """The stated rate if the first packets have it or the whole file does, else that of the whole file."""
+    """Stated frame rate if it fits the first packets or the whole file, otherwise that measured on the whole file."""
     with opened(path) as (container, stream):
         stated, stamps = float(stream.average_rate or 0), _stamps(container, stream)
-        some = list(islice(stamps, PROBED))
-        slow = stated < RATES[0]  # pauses between pictures are no rate to count by
+        some = list(islice(stamps, PROBED_PACKETS))
+        slow = stated < RATES[0]  # pauses between pictures are not a frame rate
         if not slow and _agree(stated, *_spans(some)):
             return stated, ()
         gaps, seconds = _spans(some + list(stamps))
     if not slow and (_agree(stated, gaps, seconds) or (not gaps and stated <= RATES[1])):
         return stated, ()
     measured = gaps / seconds if gaps else 0.0
-    fps = measured if measured >= RATES[0] else USUAL
-    said = f"its frames come at {measured:.4g}/s" if gaps else "nothing else says how fast it runs"
-    return fps, (f"its header states {stated:g} frames/s, {said}: {fps:.4g} are counted with",)
+    fps = measured if measured >= RATES[0] else DEFAULT_RATE
+    remarks = f"its frames come at {measured:.4g}/s" if gaps else "nothing else says how fast it runs"
+    return fps, (f"its header states {stated:g} frames/s, {remarks}: {fps:.4g} are counted with",)
 
 
 def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[float]:
-    """The times of the packets in seconds, as far as they have any, in the order of decoding."""
+    """Times of the packets in seconds, where given, in decoding order."""
     avi = container.format.name == "avi"
     for packet in container.demux(stream):
         stamp = packet.dts if avi or packet.pts is None else packet.pts
@@ -221,22 +221,22 @@ def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[float]:
 
 
 def _spans(stamps: list[float]) -> tuple[int, float]:
-    """How many times lie behind the first, and in how many seconds; those of a clock that starts again are added."""
-    again = [place for place in range(1, len(stamps)) if stamps[place] < stamps[place - 1] - AGAIN]
-    runs = [stamps[start:end] for start, end in pairwise([0, *again, len(stamps)]) if end - start > 1]
+    """Number of frame intervals and their total duration, summed over restarts of the clock."""
+    restarts = [place for place in range(1, len(stamps)) if stamps[place] < stamps[place - 1] - CLOCK_RESTART]
+    runs = [stamps[start:end] for start, end in pairwise([0, *restarts, len(stamps)]) if end - start > 1]
     spans = [(len(run) - 1, max(run) - min(run)) for run in runs if max(run) > min(run)]
     return sum(gaps for gaps, _ in spans), sum(seconds for _, seconds in spans)
 
 
 def _agree(stated: float, gaps: int, seconds: float) -> bool:
-    """Whether frames come at the stated rate."""
-    return gaps > 0 and gaps / AGREES <= stated * seconds <= (gaps + REORDERED) * AGREES
+    """Whether the measured frame rate agrees with the stated one."""
+    return gaps > 0 and gaps / RATE_TOLERANCE <= stated * seconds <= (gaps + MAX_REORDERED) * RATE_TOLERANCE
 
 
 @lru_cache(maxsize=256)
 def _rising(path: Path, state: tuple[int, ...]) -> bool:
     with opened(path) as (container, stream):
         if "mp4" in container.format.name:
-            return True  # they are sums of durations
+            return True  # mp4 times are sums of durations
         stamps = [packet.dts for packet in container.demux(stream) if packet.size]
     return None not in stamps and all(earlier < later for earlier, later in pairwise(stamps))

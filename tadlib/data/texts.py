@@ -1,4 +1,4 @@
-"""Text embeddings that were made elsewhere, behind the interface of an encoder."""
+"""Precomputed text embeddings with the interface of an encoder."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from tadlib.data.checks import nearest
 from tadlib.data.encoder import Encoder
-from tadlib.data.stores import named
+from tadlib.data.stores import errors_naming
 from tadlib.files import by_tidy_name, digest
 
 
 class TextTable(nn.Module):
-    """A table of text embeddings (k, c) that answers like CLIP's text tower; it has no image tower."""
+    """Table of text embeddings (k, c) in place of CLIP's text encoder; it has no image encoder."""
 
     def __init__(self, vectors: Float[Tensor, "k c"], logit_scale: float) -> None:
         super().__init__()
@@ -24,19 +24,19 @@ class TextTable(nn.Module):
         self.register_buffer("logit_scale", torch.tensor(logit_scale))
 
     def encode_text(self, tokens: Int[Tensor, "n 1"]) -> Float[Tensor, "n c"]:
-        """The embeddings of texts by their place in the table."""
+        """Embeddings of texts by their index in the table."""
         return self.vectors[tokens[:, 0]]
 
 
 def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: float = math.log(100)) -> Encoder:
-    """An encoder that knows the texts of `vectors` (text -> (c,)) alone; `logit_scale` is CLIP's tau (ln 100).
+    """Encoder that only knows the texts of `vectors` (text -> (c,)); `logit_scale` is CLIP's tau (ln 100).
 
-    Asked for another text it raises ValueError that names it.
+    It raises ValueError naming an unknown text.
     """
     places = {text: place for place, text in enumerate(vectors)}
 
     def look_up(texts: Sequence[str]) -> Int[Tensor, "n 1"]:
-        """The places of texts in the table."""
+        """Indices of texts in the table."""
         for text in texts:
             if text not in places:
                 raise ValueError(f"{name} has no embedding of {text!r}, only of {len(places)} other texts")
@@ -48,9 +48,9 @@ def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: flo
 
 
 def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
-    """The vectors (k, c) float32 of classes from an `.npz` of class name -> vector; raises ValueError naming it."""
+    """Read class vectors (k, c) float32 from an `.npz` of class name -> vector; raises ValueError naming the file."""
     classes = list(classes)
-    with named(Path(path)), np.load(path) as content:
+    with errors_naming(Path(path)), np.load(path) as content:
         vectors = {name: np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
     vectors = by_tidy_name(vectors, path)
     missing = [name for name in classes if name not in vectors]

@@ -1,4 +1,4 @@
-"""Windows: runs of snippets given to the detector, and the actions inside them."""
+"""Windows (ranges of snippets) and the actions inside them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tadlib.segments import to_cw
 
 @dataclass(frozen=True)
 class Window:
-    """A run of snippets [first, stop) of one video."""
+    """Range of snippets [first, stop) of one video."""
 
     video_id: str
     first: int
@@ -22,7 +22,7 @@ class Window:
 
 
 def cover(video_id: str, snippets: int, length: int, overlap: float) -> list[Window]:
-    """Windows of `length` snippets, each sharing `overlap` with the next; the last is moved left to be full.
+    """Cut a video into windows of `length` snippets with an `overlap`; the last one is moved left to be full.
 
     A length of 0, or a video not longer than a window, gives one window of the whole video.
     """
@@ -40,10 +40,10 @@ def cover(video_id: str, snippets: int, length: int, overlap: float) -> list[Win
 def actions_in(
     window: Window, actions: Iterable[Action], grid: Grid, integrity: float = 0.75
 ) -> tuple[Float[Tensor, "n 2"], list[str]]:
-    """The actions of which at least `integrity` lies inside a window: fractions of it (centre, width), and labels.
+    """Actions with at least `integrity` inside a window: fractions of it (centre, width), and labels.
 
-    What sticks out is cut off. Actions annotated twice with the same times (CliffDiving is Diving) are one target
-    each; class-agnostic training removes the double.
+    Actions are clipped to the window. Actions annotated twice with the same times (CliffDiving is Diving) are two
+    targets; class-agnostic training merges them.
     """
     start, end = grid.seconds(window.first), grid.seconds(window.stop)
     rows, labels = [], []
@@ -56,6 +56,6 @@ def actions_in(
 
 
 def outside(length: int, spans_ix: Float[Tensor, "n 2"]) -> Bool[Tensor, " t"]:
-    """Which of `length` snippets have their middle in none of the spans."""
+    """Whether the middle of each of `length` snippets is outside all spans."""
     middle = torch.arange(length)[:, None] + 0.5
     return ~((middle >= spans_ix[:, 0]) & (middle < spans_ix[:, 1])).any(dim=1)

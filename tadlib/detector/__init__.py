@@ -1,1 +1,1 @@
-"""Where is an action? A one-dimensional Conditional DETR with class-agnostic queries, its training, its proposals."""
+"""Detector: a one-dimensional Conditional DETR with class-agnostic queries, its training and its proposals."""

@@ -133,15 +133,15 @@ def nms_by_group(
     `segments` (m, 2) in seconds and `scores` (m,) have one entry a video; `groups` holds the group of every segment,
     video after video.
     """
-    numbers, spans, worth = [len(each) for each in scores], torch.cat(list(segments)), torch.cat(list(scores))
-    kept = torch.ones_like(worth, dtype=torch.bool)
+    numbers, spans, new_scores = [len(each) for each in scores], torch.cat(list(segments)), torch.cat(list(scores))
+    kept = torch.ones_like(new_scores, dtype=torch.bool)
     if nms == "hard":
-        kept = torch.zeros_like(kept).index_fill(0, hard_nms(spans, worth, groups, nms_tiou), True)
+        kept = torch.zeros_like(kept).index_fill(0, hard_nms(spans, new_scores, groups, nms_tiou), True)
     elif nms == "soft":
-        worth = soft_nms_of_groups(spans, worth, groups, sigma=nms_tiou)
-    for lowered, stay in zip(worth.split(numbers), kept.split(numbers), strict=True):
+        new_scores = soft_nms_of_groups(spans, new_scores, groups, sigma=nms_tiou)
+    for lowered, kept_rows in zip(new_scores.split(numbers), kept.split(numbers), strict=True):
         order = lowered.argsort(descending=True, stable=True)
-        yield lowered, order[stay[order]]
+        yield lowered, order[kept_rows[order]]
 
 
 def _in_seconds(predictions: Predictions, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:

@@ -1,1 +1,1 @@
-"""How good is it, and is that more than chance? Metrics, protocols, floors and ceilings."""
+"""Evaluation: metrics, protocols, baselines, upper bounds and statistics."""

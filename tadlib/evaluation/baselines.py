@@ -1,4 +1,4 @@
-"""Floors: what no look at the video reaches, and what needs no training."""
+"""Baselines: blind segments, anchors, a linear probe, and training-free CLIP."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,11 +17,11 @@ from tadlib.naming.grouping import runs
 from tadlib.segments import pairwise_tiou
 
 BLIND_LENGTH, BLIND_STEP = 4.0, 2.0  # seconds
-ANCHORS, GRID = 20, 20  # anchors that are chosen, edges of their grid
+ANCHORS, STEPS = 20, 20  # number of anchors, and intervals of the grid they are chosen from
 SMOOTHING = 2.0  # seconds over which similarity is averaged
-CANDIDATES = 3  # classes tried per video
-SNIPPETS = 50_000  # at most, of a linear probe
-CLASS_FREE_TEXTS = (  # texts that name no class: a benchmark on which one of them finds actions gives the answer away
+VIDEO_CLASSES = 3  # classes considered per video
+PROBE_SNIPPETS = 50_000  # largest number of snippets for a linear probe
+CLASS_FREE_TEXTS = (  # texts that name no class; a high score of one of them shows a bias of the benchmark
     *("a person", "people", "a crowd", "nobody", "an athlete", "somebody moving", "somebody moving fast"),
     *("somebody standing still", "a person preparing", "a person resting", "the decisive moment", "the action begins"),
     *("the action is over", "nothing happens", "nothing happens yet", "something happens", "a sport", "a competition"),
@@ -36,9 +36,9 @@ CLASS_FREE_TEXTS = (  # texts that name no class: a benchmark on which one of th
 
 
 def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:
-    """Fixed windows of 4 s every 2 s with random scores and the TRUE labels of their video: no frame is looked at.
+    """Blind baseline: windows of 4 s every 2 s with random scores and the TRUE labels of their video.
 
-    A floor that knows more than a detector may: a method below it has learned nothing about when actions happen.
+    It uses the video's labels, which no detector has: a method below it has not learned when actions happen.
     """
     rng = np.random.default_rng(seed)
     found = {}
@@ -53,36 +53,35 @@ def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:
 
 
 class Anchors(NamedTuple):
-    """Segments that fit actions of any video, best first."""
+    """Segments at typical relative positions of actions, best first."""
 
     fractions: Float[Tensor, "n 2"]  # start, end; of the video's duration
-    scores: Float[Tensor, " n"]  # share of actions that none of those before covers
+    scores: Float[Tensor, " n"]  # share of (action, tIoU) pairs that this anchor covers first
 
 
 def anchors(videos: Sequence[Video], tious: Sequence[float], number: int = ANCHORS) -> Anchors:
-    """The segments that cover most actions of some videos, chosen one by one from all on a grid of twentieths.
+    """Choose anchors greedily, from a grid of twentieths of the duration, to cover most actions of some videos.
 
-    An action is covered as often as there are `tious` that it reaches with one that was chosen; of those that cover as
-    many the one nearest to all actions is taken. Nothing of a video is looked at but how long it is: what a detector
-    must find beyond a habit of where actions lie.
+    An anchor covers an action once for each of `tious` it reaches; ties go to the anchor with the highest mean tIoU.
+    Only the duration of a video is used: a detector must do better than this prior of locations.
     """
     actions = [(a.start / video.duration, a.end / video.duration) for video in videos for a in video.actions]
-    edges = torch.arange(GRID + 1, dtype=torch.float64) / GRID
-    grid = torch.stack([edges[side] for side in torch.triu_indices(GRID + 1, GRID + 1, offset=1)], dim=1)
+    edges = torch.arange(STEPS + 1, dtype=torch.float64) / STEPS
+    grid = torch.stack([edges[side] for side in torch.triu_indices(STEPS + 1, STEPS + 1, offset=1)], dim=1)
     reached = pairwise_tiou(grid, torch.tensor(actions, dtype=torch.float64).reshape(-1, 2))
-    near = reached.sum(dim=1) / max(1, len(actions))  # at most one, and so decides between equals alone
-    open_, chosen, scores = (reached[..., None] >= torch.tensor(tious)).flatten(1), [], []
+    near = reached.sum(dim=1) / max(1, len(actions))  # below 1, so that it only breaks ties
+    uncovered, chosen, scores = (reached[..., None] >= torch.tensor(tious)).flatten(1), [], []
     for _ in range(number):
-        covers = open_.sum(dim=1)
+        covers = uncovered.sum(dim=1)
         best = int((covers + near).argmax())
         chosen.append(best)
-        scores.append(float(covers[best]) / max(1, open_.shape[1]))
-        open_ = open_ & ~open_[best]
+        scores.append(float(covers[best]) / max(1, uncovered.shape[1]))
+        uncovered = uncovered & ~uncovered[best]
     return Anchors(grid[chosen], torch.tensor(scores, dtype=torch.float64))
 
 
 def anchored(videos: Sequence[Video], anchors: Anchors) -> dict[str, Detections]:
-    """Anchors with the TRUE labels of their video: what knowing the classes and a habit of their places are worth."""
+    """Detections from anchors with the TRUE labels of their video: the value of labels and a location prior."""
     found = {}
     for video in videos:
         labels = sorted({action.label for action in video.actions})
@@ -92,22 +91,23 @@ def anchored(videos: Sequence[Video], anchors: Anchors) -> dict[str, Detections]
 
 
 def smoothed(curves: Float[np.ndarray, "t k"], grid: Grid) -> Float[np.ndarray, "t k"]:
-    """Moving averages over two seconds; at the ends of the video over what is there."""
+    """Moving average over two seconds; at the ends of the video over the snippets that exist."""
     ones = np.ones(max(1, round(float(grid.snippets(SMOOTHING)))))
     weight = np.convolve(np.ones(len(curves)), ones, "same")[:, None]
     sums = np.stack([np.convolve(column, ones, "same") for column in curves.T], axis=1)
-    return (sums / weight)[: len(curves)]  # numpy gives the longer of the two: a video may be shorter than two seconds
+    return (sums / weight)[: len(curves)]  # numpy returns the longer one, and a video may last under 2 s
 
 
 def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> Callable[[Tensor], Tensor]:
-    """Logistic regression on single snippets: a function of features (n, c) to probabilities (n,) of an action.
+    """Fit logistic regression on single snippets; returns a function of features (n, c) to action probabilities (n,).
 
-    Features are normalised, then standardised; the penalty is half the squared weights, against the summed losses. Of
-    many snippets some 50,000 are used, evenly. Raises ValueError where all snippets are of one kind.
+    Features are normalised, then standardised; the penalty is half the squared weights, against the summed losses.
+    Evenly spaced snippets are used if there are more than 50,000. Raises ValueError if all snippets have the same
+    label.
     """
     if inside.all() or not inside.any():
         raise ValueError(f"a linear probe needs snippets inside and outside actions, got {len(inside)} of one kind")
-    every = 1 + len(features) // SNIPPETS
+    every = 1 + len(features) // PROBE_SNIPPETS
     features, inside = features[::every], inside[::every]
     unit = functional.normalize(features, dim=1)
     mean, deviation = unit.mean(dim=0), unit.std(dim=0).clamp(min=1e-6)
@@ -119,7 +119,7 @@ def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> 
         return ((functional.normalize(found, dim=1) - mean) / deviation) @ weights[:-1] + weights[-1]
 
     def step() -> Tensor:
-        """The loss, with gradients."""
+        """Compute the loss and its gradients."""
         optimiser.zero_grad()
         loss = functional.binary_cross_entropy_with_logits(logits(features), inside.float())
         loss = loss + weights[:-1].square().sum() / (2 * len(features))
@@ -132,7 +132,7 @@ def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> 
 
 
 def discrimination(scores: Float[Tensor, "t k"], inside: Bool[Tensor, " t"]) -> Float[Tensor, " k"]:
-    """Area under the ROC curve (Mann-Whitney) of each column of scores, telling snippets inside actions from others."""
+    """Area under the ROC curve (Mann-Whitney) of each column of scores, for snippets inside actions against others."""
     ranks = torch.from_numpy(stats.rankdata(scores.numpy(), axis=0))
     positive, negative = int(inside.sum()), int((~inside).sum())
     return (ranks[inside].sum(dim=0) - positive * (positive + 1) / 2) / (positive * negative)
@@ -146,20 +146,19 @@ def training_free(
     grid: Grid,
     *,
     background: Float[Tensor, "b c"] | None = None,
-    candidates: int = CANDIDATES,
+    candidates: int = VIDEO_CLASSES,
 ) -> Detections:
-    """CLIP alone, in the manner of T3AL and FreeZAD: the video's classes, then thresholds on their similarity.
+    """Training-free CLIP baseline, similar to T3AL and FreeZAD: video classification, then similarity thresholds.
 
-    The classes nearest to the mean of the video are tried; for each, snippets whose smoothed cosine exceeds a level
-    between its least and most in the video are grouped into segments. A segment scores its mean cosine inside less
-    that just outside (outer-inner contrast), on top of the class's probability in the video. Texts beyond `classes`
-    are rivals: they may be nearest, and are then not detected. Texts of `background` calibrate what is an action:
-    their mean cosine is taken off each snippet, so that what resembles every text alike stands out for none.
+    The classes nearest to the mean feature of the video are considered. For each, snippets with a smoothed cosine above
+    a level between its minimum and maximum in the video are grouped into segments. The score of a segment is the
+    class's probability in the video, times one plus the outer-inner contrast of the cosine. Texts beyond `classes`
+    compete, but are not detected. The mean cosine with texts of `background` is subtracted from each snippet's cosine.
     """
     snippets = functional.normalize(torch.from_numpy(np.array(features, dtype=np.float32)), dim=1)
     cosine = (snippets @ texts.T).numpy()
-    usual = 0.0 if background is None else (snippets @ background.T).mean(dim=1, keepdim=True).numpy()
-    smooth = smoothed(cosine - usual, grid)
+    background_cosine = 0.0 if background is None else (snippets @ background.T).mean(dim=1, keepdim=True).numpy()
+    smooth = smoothed(cosine - background_cosine, grid)
     overall = torch.from_numpy(cosine.mean(axis=0))
     spread = float(overall.std()) if len(overall) > 1 else 1.0
     probability = (overall / max(1e-6, spread)).softmax(dim=0)

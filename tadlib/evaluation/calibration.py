@@ -1,4 +1,4 @@
-"""Do scores mean what they say: how often predictions of a score are right, and whether text explains confusion."""
+"""Calibration of scores (reliability, ECE), and correlation of confusions with text similarity."""
 
 from typing import NamedTuple
 
@@ -10,16 +10,16 @@ BINS = 10
 
 
 class Reliability(NamedTuple):
-    """Predictions in bins of equal number, from the lowest scores to the highest."""
+    """Reliability diagram: predictions in bins of equal number, from the lowest scores to the highest."""
 
     score: Float[np.ndarray, " bins"]  # mean score
     right: Float[np.ndarray, " bins"]  # share of hits
     number: Int[np.ndarray, " bins"]
-    error: float  # mean distance of score and share of hits, weighted by number (expected calibration error)
+    error: float  # expected calibration error: mean distance of score and share of hits, weighted by number
 
 
 def reliability(scores: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"], bins: int = BINS) -> Reliability:
-    """Share of hits by score. Raises ValueError where scores are no probabilities, or where there are none."""
+    """Share of hits by score. Raises ValueError for scores that are not probabilities, or without predictions."""
     if not len(scores):
         raise ValueError("there are no predictions: nothing can be said about their scores")
     if scores.min() < 0 or scores.max() > 1:
@@ -33,17 +33,17 @@ def reliability(scores: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"], bi
 
 
 class Confusability(NamedTuple):
-    """Ordered pairs of different classes, of which the first was shown in some prediction."""
+    """Ordered pairs of different classes, where the first is the true class of some prediction."""
 
     true: Int[np.ndarray, " p"]
     named: Int[np.ndarray, " p"]
     cosine: Float[np.ndarray, " p"]  # of their texts
-    share: Float[np.ndarray, " p"]  # how often the first is named as the second
+    share: Float[np.ndarray, " p"]  # how often the first is classified as the second
     correlation: float  # Spearman's, of cosine and share; NaN if either is constant
 
 
 def confusability(counts: Int[np.ndarray, "k k"], texts: Float[np.ndarray, "k c"]) -> Confusability:
-    """Similarity of classes in text space against how often one is named as the other (`counts`: true, named)."""
+    """Text similarity of classes against how often one is classified as the other (`counts`: true, predicted)."""
     unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
     shown = counts.sum(axis=1)
     true, named = np.nonzero((shown[:, None] > 0) & ~np.eye(len(counts), dtype=bool))

@@ -1,4 +1,4 @@
-"""Ceilings, confusion, and the AP of classes and of videos."""
+"""Diagnosis: oracle labels (upper bound), confusion matrix, AP per class and per video."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,18 +23,18 @@ def _true_segments(video: Video) -> torch.Tensor:
 
 
 def nearest_actions(video: Video, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
-    """For each proposal the action it overlaps most (its place in the video's actions) and their tIoU."""
+    """For each proposal the index of the action it overlaps most, and their tIoU."""
     overlap = pairwise_tiou(proposals.segments.float(), _true_segments(video))
     best = overlap.max(dim=1)
     return best.indices.numpy(), best.values.numpy()
 
 
 def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) -> dict[str, Detections]:
-    """Our segments in our order, with true labels: each takes every label of the action it overlaps most.
+    """Upper bound of classification: the detected segments and their order, with true labels of the nearest action.
 
-    A segment counts once, with the best score that any class gave it. One that overlaps no action takes the labels of
-    the nearest in its video; in a video without actions there is no true label and nothing is detected. What is lost
-    to perfection is lost by the segments and their order; what the detections lose to this, by their labels.
+    Each segment counts once, with its best score over classes, and takes all labels of the action it overlaps most, or
+    of the nearest one if it overlaps none. Videos without actions have no detections. The gap from this bound to 1 is
+    due to segments and ranking; the gap from the detections to this bound is due to labels.
     """
     found = {}
     for video in videos:
@@ -60,7 +60,7 @@ def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) 
 def confusion(
     true: Sequence[int] | Int[np.ndarray, " n"], named: Sequence[int] | Int[np.ndarray, " n"], classes: int
 ) -> np.ndarray:
-    """Counts (true, named)."""
+    """Confusion matrix of counts (true, predicted)."""
     table = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(table, (np.asarray(true, int), np.asarray(named, int)), 1)
     return table
@@ -69,7 +69,7 @@ def confusion(
 def video_precision(
     videos: Sequence[Video], detections: Mapping[str, Detections], classes: Sequence[str], tious: Sequence[float]
 ) -> dict[str, float]:
-    """For each video with actions the mAP over its own classes, as if it were the only one: best and worst videos."""
+    """mAP of each video with actions, over its own classes, as if it were the only video."""
     scores = {}
     for video in videos:
         if video.actions:
@@ -87,9 +87,9 @@ def class_table(
     protocol: str = "plain",
     ambiguous: Ambiguous | None = None,
 ) -> np.ndarray:
-    """AP (k, number of tIoUs) of each class under a protocol; `ambiguous` for the one that forgives such regions.
+    """AP (classes, tIoUs) of each class under a protocol; `ambiguous` is used by protocols that ignore such regions.
 
-    `classes` None ignores labels. Raises ValueError where the protocol counts no video.
+    `classes` None ignores labels. Raises ValueError if the protocol counts no video.
     """
     counted = detected(videos, with_any(found), protocol)
     if not counted:

@@ -1,14 +1,14 @@
-"""Where false positives come from: the error types of DETAD (Alwassel et al. 2018), and what each costs.
+"""Error analysis of false positives after DETAD (Alwassel et al. 2018): error types and the mAP each costs.
 
-A prediction that is no hit is judged by the action of any class in its video that it overlaps most; of equals the one
-of its own class, then the last annotated. At a tIoU threshold t:
-- double detection: at least t, own class (the action was hit by a better scored prediction);
+A false positive is compared with the action of any class in its video that it overlaps most; ties go to the action of
+its own class, then to the last annotated. At a tIoU threshold t:
+- double detection: at least t, own class (the action was hit by a prediction with a higher score);
 - wrong label: at least t, another class;
 - localisation: at least 0.1 and below t, own class; confusion: the same with another class;
 - background: below 0.1.
-Where the published tool differs: it judges all but the first false positive in a video without actions by the actions
-of the video before, so that background is taken for other errors; here such videos have no actions to judge by. It
-looks at the best 10 predictions per action only; here gains are those of the whole result, as in the headline.
+Differences from the published tool: in videos without actions, it compares all but the first false positive with the
+actions of the previous video, so that background is counted as other errors; here these are background. It uses only
+the best 10 predictions per action; here gains refer to the whole result, like the headline mAP.
 """
 
 from typing import NamedTuple
@@ -26,17 +26,17 @@ MULTIPLES = tuple(range(1, 11))
 
 
 class Judged(NamedTuple):
-    """Every prediction of a comparison at one threshold."""
+    """The error type of every prediction at one threshold, with its nearest action."""
 
-    kind: Int[np.ndarray, " n"]  # place in TYPES
-    action: Int[np.ndarray, " n"]  # the action it overlaps most, -1 if none
+    kind: Int[np.ndarray, " n"]  # index in TYPES
+    action: Int[np.ndarray, " n"]  # index of the action it overlaps most, -1 if none
     overlap: Float[np.ndarray, " n"]  # their tIoU
-    hit: Int[np.ndarray, " n"]  # the action it hits, -1 if none
+    hit: Int[np.ndarray, " n"]  # index of the action it hits, -1 if none
     rank: Int[np.ndarray, " n"]  # within its class, 1 = best
 
 
 def judge(comparison: Comparison, tiou: float, matches: Matches | None = None) -> Judged:
-    """The type of every prediction at a threshold; `matches` at that threshold alone, if they are known."""
+    """Assign a type to every prediction at a threshold; `matches` at that threshold are computed if not given."""
     matches = match(comparison, (tiou,)) if matches is None else matches
     predictions, actions = comparison.predictions, comparison.actions
     action, overlap = most_overlapped(comparison)
@@ -58,7 +58,7 @@ def most_overlapped(comparison: Comparison) -> tuple[Int[np.ndarray, " n"], Floa
     of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
     pairs = overlapping(predictions.segments, of, actions.segments, np.nextafter(0, 1))
     own = predictions.label[pairs.prediction] == actions.label[pairs.action]
-    order = np.lexsort((pairs.action, own, pairs.overlap))  # of repeated places the last assigned stays: the best
+    order = np.lexsort((pairs.action, own, pairs.overlap))  # the last assignment to an index stays: the best pair
     action, overlap = np.full(len(predictions.video), -1), np.zeros(len(predictions.video))
     action[pairs.prediction[order]] = pairs.action[order]
     overlap[pairs.prediction[order]] = pairs.overlap[order]
@@ -80,11 +80,10 @@ def shares(
 def gains(
     comparison: Comparison, tious: tuple[float, ...], window: Float[np.ndarray, " videos"] | None = None
 ) -> dict[str, float]:
-    """mAP (mean over tIoU) gained if all predictions of one type were not there, and `in empty videos` likewise.
+    """Gain in mAP (mean over tIoU) if all predictions of one error type were removed, or those `in empty videos`.
 
-    `in empty videos` are predictions in videos without an action of any of the classes: what detectors pay for
-    speaking up where nothing happens, and what protocols hide that leave such videos out. With the length of a
-    `window` (seconds, of each video) also `in empty windows`, the videos' own included.
+    `in empty videos` are predictions in videos without an action of any class, which some protocols leave out. With the
+    length of a `window` (seconds, for each video) also `in empty windows`, those of empty videos included.
     """
     filled = np.zeros(comparison.videos, dtype=bool)
     filled[comparison.actions.video] = True
@@ -104,9 +103,9 @@ def gains(
 
 
 def in_empty_windows(comparison: Comparison, window: Float[np.ndarray, " videos"]) -> Bool[np.ndarray, " n"]:
-    """Whether the window that holds a prediction's middle has no action of any class in it.
+    """Whether the window around the middle of each prediction contains no action of any class.
 
-    Windows stand side by side from the start of the video, each `window` seconds long.
+    Windows are adjacent from the start of the video, each `window` seconds long.
     """
     predictions, actions = comparison.predictions, comparison.actions
     length = window[predictions.video]
@@ -120,7 +119,7 @@ def in_empty_windows(comparison: Comparison, window: Float[np.ndarray, " videos"
 
 
 def mean_precision(comparison: Comparison, judged: Judged, kept: Bool[np.ndarray, " n"]) -> float:
-    """mAP over the classes with actions of the `kept` predictions, of which every hit keeps its action."""
+    """mAP of the `kept` predictions over classes with actions; hits keep their actions."""
     actions = np.bincount(comparison.actions.label, minlength=comparison.classes)
     table = areas(comparison, judged, kept, judged.hit >= 0, actions)
     return float(np.nanmean(table)) if (actions > 0).any() else float("nan")
@@ -134,10 +133,10 @@ def areas(
     actions: Int[np.ndarray, " k"],
     normal: float = 0.0,
 ) -> Float[np.ndarray, " k"]:
-    """AP of each class over the `kept` predictions, of which `hit` are right, with so many `actions` a class.
+    """AP of each class over the `kept` predictions, given which are a `hit` and the number of `actions` of each class.
 
-    With `normal` (DETAD's N, Hoiem et al. 2012) precision is that of a class with N actions at the same recall and
-    the same false positives, so that rare and frequent kinds can be compared. NaN for a class without actions.
+    With `normal` (DETAD's N, Hoiem et al. 2012) precision is that of a class with N actions, at the same recall and
+    with the same false positives, so that rare and frequent classes are comparable. NaN for a class without actions.
     """
     label = comparison.predictions.label
     order = np.lexsort((judged.rank, label))
@@ -156,7 +155,7 @@ def areas(
 
 
 def confusion_counts(comparison: Comparison, judged: Judged, tiou: float) -> Int[np.ndarray, "k k"]:
-    """How often a prediction that overlaps an action of a class (row) at least `tiou` is named as a class (column)."""
+    """Confusion matrix: true class (row) and predicted class (column) of predictions with tIoU of at least `tiou`."""
     near = np.flatnonzero(judged.overlap >= tiou)
     table = np.zeros((comparison.classes, comparison.classes), dtype=np.int64)
     np.add.at(table, (comparison.actions.label[judged.action[near]], comparison.predictions.label[near]), 1)

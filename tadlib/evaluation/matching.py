@@ -1,8 +1,8 @@
-"""Which prediction hits which action: the ActivityNet toolkit's greedy matching, for all classes and videos at once.
+"""Greedy matching of predictions to actions as in the ActivityNet toolkit, for all classes and videos at once.
 
-Predictions of a class take their turns over all videos, best first. Each takes the action of its class in its video
-that it overlaps most among the free ones, if their tIoU reaches the threshold; thresholds are matched separately.
-Matching never crosses videos, so that resampling videos needs no new matching.
+The predictions of a class are ranked over all videos. In this order each takes the free action of its class in its
+video that it overlaps most, if their tIoU reaches the threshold; thresholds are matched separately. Matches never
+cross videos, so resampling videos needs no new matching.
 """
 
 from typing import NamedTuple
@@ -14,13 +14,13 @@ from tadlib.evaluation.ranking import Places, Ties, best_first, peer_order, rank
 from tadlib.evaluation.rows import Comparison
 
 Segments = Float[np.ndarray, "n 2"]
-AT_ONCE = 2_000_000  # pairs of a prediction and an action held at a time: bounds memory
-LOOKUP = 20_000_000  # largest table from group to actions; beyond it groups are searched
-FEW = 3  # with more actions in its group than this, a prediction first looks which of them it may overlap
+MAX_PAIRS = 2_000_000  # largest number of (prediction, action) pairs held in memory
+MAX_LOOKUP = 20_000_000  # largest lookup table from group to actions; beyond it binary search is used
+MAX_UNFILTERED = 3  # with more actions in its group, a prediction first selects those it may overlap
 
 
 class Matches(NamedTuple):
-    """Hits (h,) as places of prediction, action and threshold, and every prediction's rank within its class."""
+    """Hits (h,) as indices of prediction, action and threshold, and every prediction's rank within its class."""
 
     rank: Int[np.ndarray, " n"]  # 1 = best
     prediction: Int[np.ndarray, " h"]
@@ -39,9 +39,9 @@ class Pairs(NamedTuple):
 def overlaps(
     found: Float[np.ndarray, "n 2"], true: Float[np.ndarray, "n 2"], at_a_point: float = 1.0
 ) -> Float[np.ndarray, " n"]:
-    """tIoU row by row; two segments of no length at the same place have `at_a_point`, NaN for 0/0 as it is.
+    """tIoU row by row; two segments of length zero at the same time have `at_a_point`, NaN for 0/0.
 
-    With NaN two of no length at different places are 0/0 too, as in the published scorers; otherwise they have 0.
+    With NaN two segments of length zero at different times are also 0/0, as in the published scorers; otherwise 0.
     """
     shared = np.minimum(found[:, 1], true[:, 1]) - np.maximum(found[:, 0], true[:, 0])
     touching = shared == 0
@@ -56,9 +56,9 @@ def overlaps(
 
 
 class Candidates(NamedTuple):
-    """For every prediction the run of actions it is compared with: where it starts in `action`, and how long it is."""
+    """For every prediction a range of actions to compare it with: its start in `action`, and its length."""
 
-    action: Int[np.ndarray, " a"]  # places of actions, by group, then start
+    action: Int[np.ndarray, " a"]  # action indices by group, then start
     first: Int[np.ndarray, " n"]
     number: Int[np.ndarray, " n"]
 
@@ -66,32 +66,32 @@ class Candidates(NamedTuple):
 def candidates(
     group: Places, segments: Segments, action_group: Int[np.ndarray, " a"], true: Float[np.ndarray, "a 2"]
 ) -> Candidates:
-    """The actions in the group (video, or video and class) of each prediction; of many, those that may overlap it."""
+    """Return the actions in each prediction's group (video, or video and class); if many, only those it may overlap."""
     if not len(group) or not len(action_group):
         return Candidates(np.zeros(0, dtype=np.int64), np.zeros_like(group), np.zeros_like(group))
     action = np.lexsort((true[:, 0], action_group))
     ranked, groups = action_group[action], int(max(group.max(), action_group.max())) + 1
-    if groups <= LOOKUP:
+    if groups <= MAX_LOOKUP:
         counts = np.bincount(ranked, minlength=groups)
         first, number = (np.cumsum(counts) - counts)[group], counts[group]
     else:
         first = np.searchsorted(ranked, group, "left")
         number = np.searchsorted(ranked, group, "right") - first
-    many = np.flatnonzero(number > FEW)
+    many = np.flatnonzero(number > MAX_UNFILTERED)
     if len(many):
-        start, stop = _reach(group[many], segments[many], ranked, true[action])
+        start, stop = _range_in_time(group[many], segments[many], ranked, true[action])
         start = np.maximum(start, first[many])
         number[many] = np.maximum(np.minimum(stop, first[many] + number[many]) - start, 0)
         first[many] = start
     return Candidates(action, first, number)
 
 
-def _reach(
+def _range_in_time(
     group: Places, segments: Segments, ranked: Int[np.ndarray, " a"], true: Float[np.ndarray, "a 2"]
 ) -> tuple[Places, Places]:
-    """First and stop of the actions, sorted by group and start, among which are all that a prediction may overlap.
+    """Range of actions, sorted by group and start, that contains all actions a prediction may overlap.
 
-    Group and time become one key; what its rounding may lose is given back as slack, so that none is missed.
+    Group and time are combined into one sort key; a slack compensates its rounding error.
     """
     least = min(segments.min(), true.min())
     span = 1 + max(segments.max(), true.max()) - least
@@ -103,35 +103,35 @@ def _reach(
 
 
 def expand(first: Places, number: Places) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
-    """Runs of `number` places from `first` laid out flat: which run, which place."""
+    """Flatten ranges of `number` indices from `first`: range number and index of each element."""
     run = np.repeat(np.arange(len(number)), number)
     return run, np.arange(len(run)) + (first - (np.cumsum(number) - number)).take(run)
 
 
 def portions(number: Places) -> list[slice]:
-    """Slices of rows whose runs together hold about AT_ONCE places (a longer run alone holds its own)."""
+    """Split rows into slices whose ranges hold about MAX_PAIRS indices in total (a longer range has its own slice)."""
     total = np.cumsum(number)
-    if not len(total) or total[-1] <= AT_ONCE:
+    if not len(total) or total[-1] <= MAX_PAIRS:
         return [slice(0, len(number))]
-    edges = np.searchsorted(total, np.arange(0, total[-1], AT_ONCE), "right")
+    edges = np.searchsorted(total, np.arange(0, total[-1], MAX_PAIRS), "right")
     edges = np.unique(np.r_[0, edges, len(number)])
     return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 
 
 def picked(segments: Segments, places: Int[np.ndarray, " p"]) -> Float[np.ndarray, "p 2"]:
-    """Segments at `places`, column by column in memory: several times faster than `segments[places]`."""
+    """Rows of segments at `places`, stored by column: several times faster than `segments[places]`."""
     columns = np.empty((2, len(places)))
     columns[0], columns[1] = segments[:, 0].take(places), segments[:, 1].take(places)
     return columns.T
 
 
 def overlapping(segments: Segments, of: Candidates, true: Float[np.ndarray, "a 2"], least: float) -> Pairs:
-    """Pairs of every prediction, in the order given, with those of its candidates that reach tIoU `least`."""
-    busy = np.flatnonzero(of.number)
+    """Pairs of predictions, in the order given, and candidate actions with a tIoU of at least `least`."""
+    nonempty = np.flatnonzero(of.number)
     parts = []
-    for portion in portions(of.number[busy]):
-        run, place = expand(of.first[busy[portion]], of.number[busy[portion]])
-        prediction, action = busy[portion].take(run), of.action.take(place)
+    for portion in portions(of.number[nonempty]):
+        run, place = expand(of.first[nonempty[portion]], of.number[nonempty[portion]])
+        prediction, action = nonempty[portion].take(run), of.action.take(place)
         overlap = overlaps(picked(segments, prediction), picked(true, action))
         near = np.flatnonzero(overlap >= least)
         parts.append((prediction[near], action[near], overlap[near]))
@@ -139,9 +139,9 @@ def overlapping(segments: Segments, of: Candidates, true: Float[np.ndarray, "a 2
 
 
 def preferred_pairs(comparison: Comparison, order: Places, least: float, ties: Ties) -> Pairs:
-    """Pairs that reach tIoU `least`, predictions in their `order`, for each the action it overlaps most first.
+    """Pairs with a tIoU of at least `least`: predictions in their `order`, each with its actions by decreasing tIoU.
 
-    Of actions with equal tIoU the last annotated comes first, as in the published scorers.
+    Among actions with equal tIoU the last annotated comes first, as in the published scorers.
     """
     actions, predictions, classes = comparison.actions, comparison.predictions, comparison.classes
     group = predictions.video * classes + predictions.label
@@ -159,16 +159,16 @@ def preferred_pairs(comparison: Comparison, order: Places, least: float, ties: T
 def _peer_pairs(
     comparison: Comparison, order: Places, group: Places, action_group: Int[np.ndarray, " a"], least: float
 ) -> Pairs:
-    """As `preferred_pairs`, actions of equal tIoU as the published scorers order them (the distant ones matter too)."""
+    """Variant of `preferred_pairs` with the published scorers' order of actions with equal tIoU (tIoU 0 included)."""
     actions, predictions = comparison.actions, comparison.predictions
     action = np.argsort(action_group, kind="stable")
     first = np.searchsorted(action_group[action], group, "left")
     number = np.searchsorted(action_group[action], group, "right") - first
-    busy = order[number[order] > 0]
+    nonempty = order[number[order] > 0]
     parts = []
-    for portion in portions(number[busy]):
-        run, place = expand(first[busy[portion]], number[busy[portion]])
-        prediction = busy[portion][run]
+    for portion in portions(number[nonempty]):
+        run, place = expand(first[nonempty[portion]], number[nonempty[portion]])
+        prediction = nonempty[portion][run]
         overlap = overlaps(predictions.segments[prediction], actions.segments[action[place]], np.nan)
         chosen = peer_order(run, overlap)
         chosen = chosen[~(overlap[chosen] < least)]
@@ -177,31 +177,31 @@ def _peer_pairs(
 
 
 def greedy(turn: Int[np.ndarray, " p"], wanted: Int[np.ndarray, " p"], number: int) -> Int[np.ndarray, " m"]:
-    """Which pairs become matches, when takers come one after the other and each takes its first free wish.
+    """Greedy assignment: takers come in order, and each takes the first free thing on its list; returns matched pairs.
 
-    Pairs come by taker, then by preference; `wanted` is one of `number` things. Each round settles at once every
-    taker whose first free wish no earlier open taker could still want, so that there are at most as many rounds as
-    things in one group.
+    Pairs are sorted by taker, then by preference; `wanted` is one of `number` things. Each round settles all takers
+    whose first free thing no earlier open taker may still take, so the number of rounds is at most that of things in a
+    group.
     """
-    places, won = np.arange(len(turn)), []
+    places, matched = np.arange(len(turn)), []
     while len(places):
         taker, thing = turn[places], wanted[places]
         head = np.ones(len(places), dtype=bool)
         head[1:] = taker[1:] != taker[:-1]
         run = np.cumsum(head) - 1
         earliest = np.empty(number, dtype=np.int64)
-        earliest[thing[::-1]] = run[::-1]  # of repeated places the last assigned stays: the earliest taker
+        earliest[thing[::-1]] = run[::-1]  # the last assignment to an index stays: the earliest taker
         wins = head & (earliest[thing] == run)
-        won.append(places[wins])
+        matched.append(places[wins])
         served, taken = np.zeros(run[-1] + 1, dtype=bool), np.zeros(number, dtype=bool)
         served[run[wins]] = True
         taken[thing[wins]] = True
         places = places[~(served[run] | taken[thing])]
-    return np.concatenate(won) if won else places
+    return np.concatenate(matched) if matched else places
 
 
 def match(comparison: Comparison, tious: tuple[float, ...], ties: Ties = "stable") -> Matches:
-    """Hits of a comparison at every threshold; a prediction hits at most one action, an action is hit at most once."""
+    """Hits of a comparison at every threshold; matches are one-to-one."""
     predictions = comparison.predictions
     order = best_first(predictions.label, predictions.scores, ties)
     rank = ranks(order, predictions.label)

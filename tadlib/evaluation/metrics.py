@@ -1,34 +1,34 @@
-"""Mean average precision and average recall, and their conventions: the contract page.
+"""Mean average precision (mAP) and average recall: conventions, and differences from published scorers.
 
-Conventions. Segments in seconds; scores are compared, never interpreted. Numbers are fractions. This is the
-ActivityNet toolkit's rule, reproduced to 1e-12: predictions of one class are taken over all videos, best first; each
-takes the action of its class in its video that it overlaps most among the free ones, if the tIoU reaches the
-threshold, otherwise it is a false positive; thresholds are matched separately; several hits on one action count once.
-Precision is made non-increasing from the right and summed where recall changes (VOC 2011, every point). mAP is the
-mean over the classes that have actions: a class without predictions counts 0, one without actions is NaN in the table
-and left out of the mean. `mAP` without a threshold is the mean over thresholds. Actions annotated twice count twice,
-also when labels are ignored. Average recall and AUC: see `recall`. The THUMOS14 toolkit's rule: see `thumos`.
+Conventions. Segments are in seconds; metrics are fractions. Scores only rank predictions. The rule is the ActivityNet
+toolkit's, reproduced to 1e-12: the predictions of one class are ranked over all videos; each takes the free action of
+its class in its video that it overlaps most, if the tIoU reaches the threshold, otherwise it is a false positive.
+Thresholds are matched separately; further hits on an action are false positives. Precision is interpolated: made
+non-increasing from the right and summed where recall changes (VOC 2011, every point). mAP is the mean over the
+classes with actions: a class without predictions counts 0, one without actions is NaN in the table and left out of
+the mean. `mAP` without a threshold is the mean over thresholds. Actions annotated twice count twice, also if labels
+are ignored. See `recall` for average recall and AUC, and `thumos` for the THUMOS14 toolkit's rule.
 
-Differences from published scorers, and which way each moves the number:
-- order of equal scores: the toolkits sort unstably (`argsort()[::-1]`), so theirs depends on the machine. Ours is the
-  order given; `ties="peer"` repeats theirs. Up to about a point of AP either way, nothing without equal scores. Of
-  actions that a prediction overlaps equally the last annotated is taken, as theirs do for up to some forty actions;
-- two segments of no length (0/0) at the same place: a hit here as in the toolkit, a miss in recall as in the toolkit;
-  at different places: a hit in the toolkit and with `ties="peer"`, a miss here: lower or equal;
-- a segment that ends before it starts is a false positive in the toolkit, and a hit where it is as long as the action
-  (0/0); a time that is NaN is a hit there, a score that is NaN comes first. All three are refused here, and left out of
-  a file only if that is asked for: ours is higher or equal for the first, either way for the others;
-- a label that no action has: an error in the toolkit, ignored here unless it is among `classes` (then AP is NaN);
-- predictions in videos that are not given: false positives in the toolkit, ignored here: ours is higher or equal. Give
-  every video that was processed, with or without actions, and they count;
-- average recall counts the proposals of videos with actions only, the toolkit all in the file: where there are more
-  than 100 a video it cuts harder: ours is higher or equal;
-- OpenTAD and ActionFormer drop actions annotated twice, OpenTAD those of no length too: usually higher than ours;
+Differences from published scorers, and how each changes the metric:
+- equal scores: the toolkits sort unstably (`argsort()[::-1]`), so their order depends on the machine. Ours is the
+  order given; `ties="peer"` repeats theirs. Up to about a point of AP either way, none without equal scores. Among
+  actions with equal tIoU the last annotated is taken, as in the toolkits (there up to about forty actions only);
+- two segments of length zero (0/0): at the same time a hit here and in the toolkit, a miss in recall in both; at
+  different times a hit in the toolkit and with `ties="peer"`, a miss here: lower or equal;
+- a reversed segment is a false positive in the toolkit, and a hit if it is as long as the action (0/0); a NaN time is
+  a hit there, a NaN score ranks first. All three are errors here, or dropped on request: higher or equal for the
+  first, either way for the others;
+- a label without actions: an error in the toolkit, ignored here unless it is among `classes` (then AP is NaN);
+- predictions in other videos than those given: false positives in the toolkit, ignored here: higher or equal. They
+  count if every processed video is given, with or without actions;
+- average recall counts the proposals of videos with actions, the toolkit all in the file: with more than 100 a video
+  its cut is stricter: ours is higher or equal;
+- OpenTAD and ActionFormer drop actions annotated twice, OpenTAD also those of length zero: usually higher than ours;
 - GAP sums in single precision: differences of 1e-8 either way. It drops short actions and videos without unseen
   actions: higher than ours;
 - T3AL and FreeZAD round each class's AP to 0.1 points before averaging (0.01 points either way) and count actions of
   videos with predictions only: higher than ours;
-- the THUMOS14 toolkit matches action by action, asks for more than the threshold, forgives predictions on ambiguous
+- the THUMOS14 toolkit matches action by action, needs a tIoU above the threshold, ignores predictions on ambiguous
   regions and does not interpolate: lower by up to 2 points on few predictions, by 8.5 on many overlapping ones.
 """
 
@@ -78,9 +78,9 @@ def precision_of_matches(comparison: Comparison, matches: Matches, tious: int) -
 def interpolated(
     group: Int[np.ndarray, " h"], rank: Int[np.ndarray, " h"], groups: int
 ) -> Float[np.ndarray, " groups"]:
-    """Sum over the hits of each group of the best precision at that hit or a later one; hits by group, then rank.
+    """Sum over the hits of each group of the interpolated precision; hits are sorted by group, then rank.
 
-    Precision falls at every miss, so that only hits need looking at.
+    Precision falls at every miss, so only hits matter for its maximum.
     """
     hits = np.bincount(group, minlength=groups)
     precision = (np.arange(1, len(group) + 1) - np.repeat(np.cumsum(hits) - hits, hits)) / rank
@@ -88,9 +88,9 @@ def interpolated(
 
 
 def best_to_come(values: Float[np.ndarray, " h"], group: Int[np.ndarray, " h"]) -> Float[np.ndarray, " h"]:
-    """The largest of each value and those after it in its group; rows by group.
+    """Maximum of each value and the later ones in its group; rows sorted by group.
 
-    The running maximum works on the ordinal numbers of the values, shifted by group, and is therefore exact.
+    The running maximum is taken over ordinals of the values, shifted by group, and is therefore exact.
     """
     if not len(values):
         return values
@@ -108,14 +108,14 @@ def average_precision(
 ) -> Float[np.ndarray, "k tious"]:
     """AP of each class at each tIoU, NaN for a class without actions; `classes` None ignores labels.
 
-    Every video given counts, with or without predictions; predictions of other videos and classes do not. Raises
-    ValueError naming the video with a segment or score that is no number, or with a reversed segment.
+    All given videos count, with or without predictions; predictions of other videos and classes are ignored. Raises
+    ValueError naming a video with a segment or score that is no number, or with a reversed segment.
     """
     return precision_table(compare(videos, detections, classes), tious, ties)
 
 
 def means(table: Float[np.ndarray, "k tious"], tious: Sequence[float], prefix: str = "") -> dict[str, float]:
-    """`mAP@t` for each tIoU and their mean `mAP`; classes without actions are left out of the mean over classes."""
+    """`mAP@t` at each tIoU and their mean `mAP`; classes without actions are left out of the mean over classes."""
     if np.isnan(table).all():
         raise ValueError("none of the classes has an action in these videos: nothing can be measured")
     at = np.nanmean(table, axis=0)
@@ -130,7 +130,7 @@ def mean_average_precision(
     tious: Sequence[float],
     ties: Ties = "stable",
 ) -> dict[str, float]:
-    """`mAP@t` for each tIoU and their mean `mAP`; `classes` None ignores labels."""
+    """`mAP@t` at each tIoU and their mean `mAP`; `classes` None ignores labels."""
     return means(average_precision(videos, detections, classes, tious, ties), tious)
 
 
@@ -141,9 +141,9 @@ def generalised(
     unseen: Sequence[str],
     tious: Sequence[float],
 ) -> dict[str, float]:
-    """mAP where seen and unseen classes compete: `base` (seen), `novel` (unseen) and their harmonic mean.
+    """Generalised zero-shot mAP: `base` (seen), `novel` (unseen) and their harmonic mean.
 
-    The detections must have had all classes as candidates; classes without actions are left out on either side.
+    The detections must have had all classes as candidates; classes without actions are left out of either mean.
     """
     shared = set(seen) & set(unseen)
     if shared:

@@ -1,6 +1,6 @@
-"""Which videos and actions count, by name: the same detections give different numbers under different protocols.
+"""Evaluation protocols by name: which videos and actions count.
 
-Each protocol is one row of choices. What is not a choice here is the ActivityNet toolkit's rule (see `metrics`).
+Each protocol is one row of choices; everything else follows the ActivityNet toolkit (see `metrics`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from tadlib.data.annotations import AMBIGUOUS, Action, Benchmark, Video
 from tadlib.evaluation.rows import Scored
 
-LEAST_SECONDS = 1.0  # actions of this length or less are "short" where no frame rate says how long a snippet is
-SAME = 0.001  # seconds within which OpenTAD takes two actions of one class for the same
+LEAST_SECONDS = 1.0  # limit of "short" actions, inclusive, where the duration of a snippet is unknown
+SAME = 0.001  # seconds within which OpenTAD treats two actions of one class as duplicates
 TWINS = ("CliffDiving", "Diving")  # THUMOS14 annotates every CliffDiving as Diving too, with the same times
 
 
@@ -20,14 +20,14 @@ def _test(*numbers: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Protocol:
-    """One table of choices."""
+    """The choices of one protocol."""
 
-    excluded: tuple[str, ...] = ()  # videos whose published annotations are known to be wrong or missing
-    everywhere: bool = True  # are videos without an action of the classes scored too (false positives there count)?
+    excluded: tuple[str, ...] = ()  # videos with wrong or missing published annotations
+    everywhere: bool = True  # are videos without actions scored, so that their detections are false positives?
     training_too: bool = False  # do the training videos count beside the test videos?
-    longer_than_a_snippet: bool = False  # are actions of one snippet (without frame rate: 1 s) or less removed?
-    once: bool = False  # are actions annotated twice, and those of no length, removed?
-    detected_only: bool = False  # do only videos with detections count, so that nothing is missed elsewhere?
+    longer_than_a_snippet: bool = False  # are actions of at most one snippet (without frame rate: 1 s) removed?
+    once: bool = False  # are duplicate and empty actions removed?
+    detected_only: bool = False  # are videos without detections left out?
     rounded: bool = False  # is the AP of each class rounded to 0.1 points before averaging?
     thumos: bool = False  # the THUMOS14 toolkit's matching, ambiguous regions and area instead of ActivityNet's
 
@@ -51,9 +51,9 @@ PROTOCOLS = {
 
 
 def scored_videos(benchmark: Benchmark, classes: Sequence[str], protocol: str, stride: int) -> tuple[Video, ...]:
-    """The videos of a benchmark that count, showing the actions of `classes` that count; snippets of `stride` frames.
+    """Return the videos and actions of `classes` that count; a snippet has `stride` frames.
 
-    Whether a video has detections is not known yet: see `detected`.
+    Videos without detections are left out later, by `detected`.
     """
     subsets = {benchmark.test_subset} | ({benchmark.train_subset} if PROTOCOLS[protocol].training_too else set())
     videos = [video for video in benchmark.videos if video.subset in subsets]
@@ -61,14 +61,14 @@ def scored_videos(benchmark: Benchmark, classes: Sequence[str], protocol: str, s
 
 
 def short(benchmark: Benchmark, stride: int) -> int | None:
-    """Frames up to which an action is short: those of a snippet; None for a second, which is ActivityNet's rule."""
+    """Largest number of frames of a short action: one snippet; None means one second (ActivityNet)."""
     return None if benchmark.test_subset == "validation" else stride
 
 
 def chosen(
     videos: Sequence[Video], classes: Collection[str], protocol: str, stride: int | None = None
 ) -> tuple[Video, ...]:
-    """The videos that count, showing the actions of `classes` that count; `stride` None: short is a second or less."""
+    """Return the videos and actions of `classes` that count; with `stride` None an action of at most 1 s is short."""
     rules = PROTOCOLS[protocol]
     kept = []
     for video in videos:
@@ -101,32 +101,32 @@ def _once(actions: Sequence[Action]) -> tuple[Action, ...]:
 
 
 def with_any(detections: Mapping[str, Scored]) -> set[str]:
-    """The videos in which something was detected; one with an empty list is as one that is not there."""
+    """Ids of videos with at least one detection."""
     return {video_id for video_id, found in detections.items() if len(found.scores)}
 
 
 def detected(videos: Sequence[Video], found_in: Collection[str], protocol: str) -> tuple[Video, ...]:
-    """Of the videos that count those that still do, once it is known in which something was found."""
+    """Remove videos without detections where the protocol asks for it."""
     if not PROTOCOLS[protocol].detected_only:
         return tuple(videos)
     return tuple(video for video in videos if video.id in found_in)
 
 
 def merged(videos: Sequence[Video]) -> tuple[Video, ...]:
-    """The same videos with CliffDiving called Diving, and what is then annotated twice annotated once."""
+    """Rename CliffDiving to Diving and remove the duplicates this makes."""
     renamed = []
     for video in videos:
         actions = [replace(a, label=TWINS[1]) if a.label == TWINS[0] else a for a in video.actions]
         twice = {
             (a.start, a.end): a for a in actions if a.label == TWINS[1]
-        }  # of the pair one is left; other classes keep all they have
+        }  # one of the pair is kept; other classes keep all actions
         others = [a for a in actions if a.label != TWINS[1]]
         renamed.append(replace(video, actions=(*others, *twice.values())))
     return tuple(renamed)
 
 
 def counts(videos: Sequence[Video], detected: Collection[str]) -> dict[str, int]:
-    """What was counted, for the record: videos, those without actions, those without detections, actions."""
+    """Numbers of videos, videos without actions, videos without detections, and actions."""
     known = set(detected)
     return {
         "videos": len(videos),

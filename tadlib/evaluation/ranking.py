@@ -1,4 +1,4 @@
-"""Who comes first: rows sorted within groups, by our order of equal values or by the published scorers'."""
+"""Sorting by score within groups, with a stable order of ties or that of the published scorers."""
 
 from typing import Literal
 
@@ -10,10 +10,10 @@ Places = Int[np.ndarray, " n"]
 
 
 def peer_order(group: Places, values: Float[np.ndarray, " n"]) -> Places:
-    """Rows by group, in each group as `argsort()[::-1]` of that group alone orders them: the published scorers' way.
+    """Sort each group as `argsort()[::-1]` of that group alone would, which is the published scorers' order.
 
-    numpy's default sort is not stable, so equal values come in an order that depends on the number of rows and on
-    the machine; groups of one size are sorted together, row by row, which gives the same order.
+    numpy's default sort is not stable, so the order of ties depends on the number of rows and the machine. Groups of
+    the same size are sorted together row by row, which gives the same order.
     """
     rows = np.argsort(group, kind="stable")
     _, first, counts = np.unique(group[rows], return_index=True, return_counts=True)
@@ -26,18 +26,18 @@ def peer_order(group: Places, values: Float[np.ndarray, " n"]) -> Places:
 
 
 def best_first(group: Places, scores: Float[np.ndarray, " n"], ties: Ties = "stable") -> Places:
-    """Rows by group, in each group from the highest score down; equal scores in the order given (`stable`)."""
+    """Sort rows by group, then by decreasing score; ties keep the order given (`stable`)."""
     if ties == "peer":
         return peer_order(group, scores)
     falling = -scores
     order = np.argsort(falling)
     ranked = falling.take(order)
     equal = ranked[1:] == ranked[:-1]
-    if equal.any():  # the fast sort is not stable: put runs of equal scores back into the order given
+    if equal.any():  # the fast sort is not stable: restore the given order of equal scores
         run = np.cumsum(np.r_[True, ~equal])
         tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
         order[tied] = order[tied][np.lexsort((order[tied], run[tied]))]
-    narrow = group.astype(np.uint16) if len(group) and group.max() < 2**16 else group  # short keys sort by radix
+    narrow = group.astype(np.uint16) if len(group) and group.max() < 2**16 else group  # radix sort for short keys
     return order.take(np.argsort(narrow.take(order), kind="stable"))
 
 

@@ -1,10 +1,10 @@
-"""Average recall against the average number of proposals, as the ActivityNet proposal task defines it.
+"""Average recall against the average number of proposals, as defined by the ActivityNet proposal task.
 
-Labels are ignored. Videos are those with actions; one without proposals has all its actions missed. AN is an average:
-at AN = n a video keeps floor(k * n / mean k) of its k proposals, best first, so that a video with few proposals keeps
-few, possibly none. If videos have more than `most` proposals on average, all are first cut to the same share. An
-action is recalled at a threshold if any kept proposal reaches the tIoU; one proposal may recall several actions. Two
-segments of no length never recall each other (0/0, as in the toolkit).
+Labels are ignored. Only videos with actions count; without proposals all their actions are missed. At an average
+number n, a video keeps floor(k * n / mean k) of its k proposals, best first, so a video with few proposals keeps few,
+possibly none. If videos have more than `most` proposals on average, all are first cut by the same share. An action is
+recalled at a threshold if any kept proposal reaches the tIoU; one proposal may recall several actions. Two segments
+of length zero never recall each other (0/0, as in the toolkit).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,47 +19,47 @@ from tadlib.evaluation.rows import Comparison, Scored, compare
 
 RECALL_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 COUNTS = (1, 5, 10, 25, 50, 100)
-NEVER = np.iinfo(np.int64).max  # rank of the proposal that would recall an action which none recalls
-MOST = 100  # proposals per video on average, at most
+NOT_RECALLED = np.iinfo(np.int64).max  # rank for actions that no proposal recalls
+MAX_AVERAGE = 100  # largest average number of proposals per video
 
 
 def recall_table(
-    comparison: Comparison, tious: Sequence[float] = RECALL_TIOUS, most: int = MOST, ties: Ties = "stable"
+    comparison: Comparison, tious: Sequence[float] = RECALL_TIOUS, most: int = MAX_AVERAGE, ties: Ties = "stable"
 ) -> Float[np.ndarray, "tious most"]:
-    """Recall at each tIoU with 1, 2, ... `most` proposals a video on average; without actions NaN."""
+    """Recall at each tIoU with 1, 2, ... `most` proposals per video on average; NaN without actions."""
     actions, predictions = comparison.actions, comparison.predictions
     if not len(actions.video):
         return np.full((len(tious), most), np.nan)
     scored = np.bincount(actions.video, minlength=comparison.videos) > 0
     own = np.bincount(predictions.video, minlength=comparison.videos) * scored
-    own = _cut(own, int(scored.sum()), most)
+    own = _limited(own, int(scored.sum()), most)
     rank = ranks(best_first(predictions.video, predictions.scores, ties), predictions.video)
     needed = _needed(comparison, rank, tious)
     share = _shares(own, int(scored.sum()), most)
-    least = _least(needed, own[actions.video], share)
+    least = _first_sufficient(needed, own[actions.video], share)
     first = np.bincount(
         (least + np.arange(len(tious))[:, None] * (most + 1)).ravel(), minlength=len(tious) * (most + 1)
     )
     return first.reshape(len(tious), most + 1)[:, :most].cumsum(axis=1) / len(actions.video)
 
 
-def _cut(own: Int[np.ndarray, " v"], videos: int, most: int) -> Int[np.ndarray, " v"]:
-    """How many proposals of each video are looked at at all; the toolkit's arithmetic, which is truncated."""
+def _limited(own: Int[np.ndarray, " v"], videos: int, most: int) -> Int[np.ndarray, " v"]:
+    """Number of proposals of each video that are used, with the toolkit's truncation."""
     return np.minimum((own * (most * float(videos) / max(own.sum(), 1))).astype(np.int64), own)
 
 
 def _shares(own: Int[np.ndarray, " v"], videos: int, most: int) -> Float[np.ndarray, " most"]:
-    """The share of its proposals that every video keeps at each average number."""
+    """Share of its proposals that every video keeps at each average number."""
     return np.arange(1, most + 1) / float(most) * (most * float(videos) / max(own.sum(), 1))
 
 
-def _least(
+def _first_sufficient(
     needed: Int[np.ndarray, "tious a"], own: Int[np.ndarray, " a"], share: Float[np.ndarray, " most"]
 ) -> Int[np.ndarray, "tious a"]:
-    """Place of the first average number at which an action's video keeps the proposal `needed`; one too far if none.
+    """Index of the first average number at which an action's video keeps the proposal ranked `needed`.
 
-    A video keeps floor(own * share), at most all it has. The place is guessed and corrected by the rounded arithmetic
-    itself.
+    `len(share)` if there is none. A video keeps floor(own * share), at most all it has. The index is estimated, then
+    corrected by the same rounded arithmetic.
     """
     most = len(share)
     within = needed <= own
@@ -72,19 +72,19 @@ def _least(
 
 
 def _needed(comparison: Comparison, rank: Int[np.ndarray, " n"], tious: Sequence[float]) -> Int[np.ndarray, "tious a"]:
-    """Rank of the best proposal of its video that recalls each action at each tIoU; out of reach where none does."""
+    """Rank of the best proposal that recalls each action at each tIoU; NOT_RECALLED if none does."""
     actions, predictions = comparison.actions, comparison.predictions
     of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
     pairs = overlapping(predictions.segments, of, actions.segments, min(tious))
     has_length = actions.segments[:, 1] > actions.segments[:, 0]
     ascending = np.argsort(tious)
-    level = np.searchsorted(np.asarray(tious)[ascending], pairs.overlap, "right") - 1  # the highest tIoU reached
+    level = np.searchsorted(np.asarray(tious)[ascending], pairs.overlap, "right") - 1  # highest tIoU reached
     reached = rank.take(pairs.prediction)
     last_first = np.argsort(-reached)
-    # of repeated places the last assigned stays: the best rank
-    best = np.full((len(tious), len(has_length)), NEVER)
+    # the last assignment to an index stays: the best rank
+    best = np.full((len(tious), len(has_length)), NOT_RECALLED)
     best[level[last_first], pairs.action[last_first]] = reached[last_first]
-    best[:, ~has_length] = NEVER
+    best[:, ~has_length] = NOT_RECALLED
     needed = np.empty_like(best)
     needed[ascending] = np.minimum.accumulate(best[::-1], axis=0)[::-1]
     return needed
@@ -102,6 +102,6 @@ def average_recall(
     tious: Sequence[float] = RECALL_TIOUS,
     ties: Ties = "stable",
 ) -> dict[str, float]:
-    """`AR@n` for each of `counts`: recall of actions, whatever their name, averaged over tIoU; 0 without actions."""
-    table = recall_table(compare(videos, proposals), tious, max(MOST, *counts), ties).mean(axis=0)
+    """`AR@n` for each of `counts`: class-agnostic recall, averaged over tIoU; 0 without actions."""
+    table = recall_table(compare(videos, proposals), tious, max(MAX_AVERAGE, *counts), ties).mean(axis=0)
     return {f"AR@{count}": float(np.nan_to_num(table[count - 1])) for count in counts}

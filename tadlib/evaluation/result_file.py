@@ -1,4 +1,4 @@
-"""`tad evaluate`: a result file against an annotation file, as numbers and as a table."""
+"""Scoring of a result file against an annotation file (`tad evaluate`)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,28 +15,28 @@ from tadlib.evaluation.metrics import generalised
 from tadlib.evaluation.protocols import TWINS, with_any
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
-from tadlib.evaluation.result_rows import Found, read_actions, read_classes, read_found
+from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
 from tadlib.evaluation.rows import compare
 from tadlib.evaluation.scoring import counted, score
 from tadlib.naming.text import spoken_alike
 
-THUMOS14_STRIDE = 8  # frames of a snippet in the published features
+THUMOS14_STRIDE = 8  # frames per snippet in the published features
 
 
 class Task(NamedTuple):
-    """What detections are scored against, and how."""
+    """Annotations and settings that detections are scored with."""
 
     videos: tuple[Video, ...]  # of the subset, as annotated
     known: frozenset[str]  # ids of all annotated videos
     annotated: tuple[str, ...]  # all annotated classes
     classes: tuple[str, ...]  # those that count
-    seen: tuple[str, ...]  # of them those that were trained on, if they compete with unseen ones
+    seen: tuple[str, ...]  # of these the classes used in training, if they compete with unseen ones
     tious: tuple[float, ...]
     protocol: str
     subset: str
-    stride: int | None  # frames up to which an action is short to a protocol; None for a second
-    dropped: dict[str, int]  # bad rows of the annotations
-    changed: dict[str, int] = {}  # names of the annotations that were tidied
+    stride: int | None  # largest number of frames of a short action; None for one second
+    dropped: dict[str, int]  # number of bad annotation rows dropped, by kind
+    changed: dict[str, int] = {}  # names that were normalised
 
 
 def read_task(
@@ -50,11 +50,11 @@ def read_task(
     stride: int | None = None,
     drop_bad: bool = False,
 ) -> Task:
-    """The task of an annotation file; `classes` and `seen` are files of class names.
+    """Read the task of an annotation file; `classes` and `seen` are files of class names.
 
-    Without `subset` all annotated videos count, without `classes` all annotated classes; without `tious` those of
-    `benchmark.yaml` beside the annotations; without that, and without `stride`, those of THUMOS14 (8 frames) for its
-    annotations and those of ActivityNet (a second instead) for others. Raises ValueError naming bad rows.
+    Defaults: all videos without `subset`; all annotated classes without `classes`; `tious` of `benchmark.yaml` beside
+    the annotations, otherwise those of THUMOS14 or ActivityNet, whichever the annotations look like; likewise a
+    `stride` of 8 frames or 1 s. Raises ValueError naming bad rows.
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
@@ -78,9 +78,9 @@ def read_task(
 
 
 def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False) -> dict[str, object]:
-    """Every number of a result file, with the protocol and what was counted, ignored and dropped.
+    """All metrics of a result file, with the protocol and numbers of counted, ignored and dropped rows.
 
-    With seen classes also `base`, `novel` and `harmonic`, seen and unseen competing. Raises ValueError naming bad rows.
+    With seen classes also `base`, `novel` and `harmonic` (generalised zero-shot). Raises ValueError naming bad rows.
     """
     names = Names()
     found, read, dropped = _read(task, detections, drop_bad, names)
@@ -102,18 +102,18 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
 
 
 def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False) -> statistics.Verdict:
-    """Whether the first result is better than the second, by mAP under the ActivityNet rule, paired over videos."""
+    """Compare two results by mAP under the ActivityNet rule, with a paired bootstrap over videos."""
     rows = []
     for path in (first, second):
         found, _, _ = _read(task, path, drop_bad, Names())
-        # with detections everywhere no video is left out of one run that counts in the other
+        # with all videos treated as detected, both runs have the same videos
         videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
         rows.append(compare(videos, found, task.classes))
     return statistics.compare_videos(*rows, task.tious)
 
 
-def _read(task: Task, path: Path | str, drop_bad: bool, names: Names) -> tuple[dict[str, Found], int, dict[str, int]]:
-    """Detections of the task's videos, how many rows the file has, and how many were dropped."""
+def _read(task: Task, path: Path | str, drop_bad: bool, names: Names) -> tuple[dict[str, Rows], int, dict[str, int]]:
+    """Read the detections of the task's videos, the number of rows in the file, and numbers of dropped rows."""
     classes = {*task.annotated, *task.classes, *task.seen}
     found, dropped = read_found(path, task.known, classes, drop_bad=drop_bad, names=names)
     inside = {video.id for video in task.videos}
@@ -122,7 +122,7 @@ def _read(task: Task, path: Path | str, drop_bad: bool, names: Names) -> tuple[d
 
 
 def _outside(videos: Sequence[Video], segments: Mapping[str, Float[np.ndarray, "n 2"]]) -> dict[str, int]:
-    """How many segments lie partly outside their video, which published scorers take as they are."""
+    """Numbers of segments partly outside their video; published scorers accept these."""
     own = [(segments[video.id], video.duration or np.inf) for video in videos if video.id in segments]
     counts = {
         "start before 0": sum(int((rows[:, 0] < 0).sum()) for rows, _ in own),
@@ -139,7 +139,7 @@ def _of_subset(videos: Sequence[Video], subset: str, path: Path | str) -> tuple[
 
 
 def as_text(result: dict[str, object]) -> list[str]:
-    """The table that is printed: AP in per cent at each tIoU and on average, recall, and what was counted."""
+    """Format as a text table: AP in per cent at each tIoU and on average, recall, and counts."""
     tious, classes = result["tious"], result["per_class"]
     width = max(24, *(len(label) for label in classes))
     lines = [f"{'AP (%) at tIoU':{width}}" + "".join(f"{tiou:>8g}" for tiou in tious) + f"{'mean':>8}"]

@@ -1,10 +1,10 @@
-"""Anybody's result file: actions and detections from JSON in ActivityNet's layout or from CSV, plain or gzip.
+"""Readers for annotation and result files: JSON in ActivityNet's layout or CSV, plain or gzip.
 
 JSON: `database: {video: {subset, annotations: [{segment, label}]}}` (or that mapping alone) and `results: {video:
 [{segment, score, label}]}` (or that mapping alone). CSV: columns by name, `video-id, t-start, t-end, label[, score,
-subset]`, in any order. Times in seconds. Rows that cannot be right are counted by kind and named, and are an error
-unless the caller drops them. Other rows are taken as they are, as published scorers take them: times before 0 or after
-the end of the video, segments of no length, scores of any size, infinite ones too, and the same row twice.
+subset]`, in any order. Times in seconds. Invalid rows are counted by kind and named, and are an error unless the
+caller drops them. Other rows are kept, as in published scorers: times outside the video, segments of length zero,
+any score, infinite ones too, and duplicate rows.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,10 +19,10 @@ from tadlib.data.annotations import AMBIGUOUS, Action, Video
 from tadlib.data.readers import Names, columns_of, seconds
 from tadlib.files import json_in, text_of, tidy
 
-SHOWN = 3  # bad rows of a kind named in a message
+MAX_EXAMPLES = 3  # number of bad rows named per kind in a message
 
 
-class Found(NamedTuple):
+class Rows(NamedTuple):
     """Detections of one video, in the order of the file."""
 
     segments: Float[np.ndarray, "n 2"]  # start, end; seconds
@@ -32,18 +32,18 @@ class Found(NamedTuple):
 
 @dataclass
 class Table:
-    """Rows of a file as columns; what is no number is NaN."""
+    """Columns of a file; values that are no number are NaN."""
 
     video: list[str] = field(default_factory=list)
     segment: list[tuple[object, object]] = field(default_factory=list)
     label: list[str] = field(default_factory=list)
     score: list[object] = field(default_factory=list)
     subset: list[str] = field(default_factory=list)
-    about: dict[str, Mapping] = field(default_factory=dict)  # of JSON annotations: what is said of each video
+    about: dict[str, Mapping] = field(default_factory=dict)  # of JSON annotations: the entry of each video
 
 
 class Faults(NamedTuple):
-    """How many rows of each kind cannot be right, and the first of them in words."""
+    """Numbers of invalid rows by kind, with examples."""
 
     counts: dict[str, int]
     examples: dict[str, list[str]]
@@ -52,10 +52,9 @@ class Faults(NamedTuple):
 def read_actions(
     path: Path | str, *, drop_bad: bool = False, names: Names | None = None
 ) -> tuple[tuple[Video, ...], dict[str, int]]:
-    """Videos with their actions, ambiguous regions included, and how many bad rows of each kind were dropped.
+    """Read videos with their actions, ambiguous regions included, and numbers of dropped rows by kind.
 
-    Frame rate and duration are 0 where the file does not say; `names` counts names that were tidied. Raises
-    ValueError naming the bad rows.
+    Frame rate and duration are 0 if missing; `names` counts normalised names. Raises ValueError naming the bad rows.
     """
     table = _read(path, "database", names or Names())
     segments = _times(table.segment)
@@ -88,18 +87,18 @@ def read_found(
     *,
     drop_bad: bool = False,
     names: Names | None = None,
-) -> tuple[dict[str, Found], dict[str, int]]:
-    """Detections of each video, and how many bad rows of each kind were dropped.
+) -> tuple[dict[str, Rows], dict[str, int]]:
+    """Read the detections of each video, and numbers of dropped rows by kind.
 
-    Rows of videos and classes that are not among the given are bad; a `v_` before an id on one side only is no
-    difference. Raises ValueError naming the bad rows.
+    Rows of unknown videos and classes are bad; a `v_` before an id in only one of the files is ignored. Raises
+    ValueError naming the bad rows.
     """
     table = _read(path, "results", names or Names())
     known_as = {name: _known_as(name, videos) for name in dict.fromkeys(table.video)}
     for name, video in known_as.items():
         if video != name and known_as.get(video):
             raise ValueError(f"{path}: {name!r} and {video!r} are both video {video!r}: keep one of them")
-    segments, scores = _times(table.segment), _numbers([_no_clock(score) for score in table.score])
+    segments, scores = _times(table.segment), _numbers([_score_value(score) for score in table.score])
     if len(scores) != len(segments):
         raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")
     known = frozenset(classes) - {AMBIGUOUS}
@@ -115,12 +114,12 @@ def read_found(
     for row in right.tolist():
         rows.setdefault(known_as[table.video[row]], []).append(row)
     return {
-        video: Found(segments[own], scores[own], tuple(table.label[row] for row in own)) for video, own in rows.items()
+        video: Rows(segments[own], scores[own], tuple(table.label[row] for row in own)) for video, own in rows.items()
     }, faults.counts
 
 
 def read_classes(path: Path | str) -> tuple[str, ...]:
-    """Class names, one a line; raises ValueError if there are none or one comes twice."""
+    """Read class names, one a line; raises ValueError if there are none or one comes twice."""
     names = tuple(name for line in text_of(path).splitlines() if (name := tidy(line)))
     if not names or len(set(names)) != len(names):
         twice = next((f", {name!r} twice" for place, name in enumerate(names) if name in names[:place]), "")
@@ -134,7 +133,7 @@ def _known_as(name: str, videos: Collection[str]) -> str | None:
 
 
 def _read(path: Path | str, key: str, names: Names) -> Table:
-    """The rows of a file; `key` is where ActivityNet's layout keeps them."""
+    """Read the rows of a file; `key` is the key of ActivityNet's layout."""
     text = text_of(path).strip()
     if not text:
         raise ValueError(f"{path} is empty: expected JSON in ActivityNet's layout or CSV with a header")
@@ -179,13 +178,13 @@ def _from_csv(path: Path | str, text: str, names: Names) -> Table:
 
 
 def _times(values: Sequence[tuple]) -> Float[np.ndarray, "n 2"]:
-    """Segments as floats, NaN for what is no number and for what is no pair."""
+    """Segments as floats; NaN for invalid numbers and pairs."""
     pairs = [value if len(value) == 2 else (None, None) for value in values]
     return _numbers([each for pair in pairs for each in pair]).reshape(-1, 2)
 
 
 def _numbers(values: Sequence) -> Float[np.ndarray, " n"]:
-    """Values as floats, NaN for those that are none."""
+    """Values as floats; NaN for invalid ones."""
     return np.array([_number(value) for value in values], dtype=np.float64)
 
 
@@ -196,13 +195,13 @@ def _number(value: object) -> float:
         return np.nan
 
 
-def _no_clock(score: object) -> object:
-    """A score as it is written, but for one that is minutes:seconds, which a time may be."""
+def _score_value(score: object) -> object:
+    """Return a score, or None for minutes:seconds, which only a time may be."""
     return None if isinstance(score, str) and ":" in score else score
 
 
 def _length(path: Path | str, video: str, name: str, entry: Mapping[str, object]) -> float:
-    """What annotations say of a video, 0 where they say nothing; raises ValueError for what is no length."""
+    """Duration or frame rate of a video, 0 if missing; raises ValueError for an invalid one."""
     value = entry.get(name)
     number = 0.0 if value is None or value == "" else _number(value)
     if not 0 <= number < np.inf:
@@ -229,7 +228,7 @@ def _faults(
         kind: [
             f"row {row + 1}: video {table.video[row]} [{segments[row, 0]:g}, {segments[row, 1]:g}] "
             f"{table.label[row]!r}" + ("" if scores is None else f" score {scores[row]:g}")
-            for row in np.flatnonzero(bad[kind])[:SHOWN].tolist()
+            for row in np.flatnonzero(bad[kind])[:MAX_EXAMPLES].tolist()
         ]
         for kind in counts
     }

@@ -1,6 +1,6 @@
-"""Actions and predictions of all videos as flat arrays: what every measure in this folder works on.
+"""Actions and predictions of all videos as flat arrays, the input of all metrics.
 
-Segments in seconds, (start, end). A place is a position in the list of videos or of classes that was given.
+Segments are (start, end) in seconds. Videos and labels are indices into the given lists.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class Predictions(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Predictions beside the actions of the same videos and classes, and how many of those there are."""
+    """Predictions and actions of the same videos and classes, with their numbers."""
 
     videos: int
     classes: int
@@ -47,22 +47,22 @@ class Comparison(NamedTuple):
 
 
 def compare(videos: Sequence[Video], found: Mapping[str, Scored], classes: Sequence[str] | None = None) -> Comparison:
-    """Flat rows of `videos` and `classes`; `classes` None ignores labels.
+    """Flatten actions and predictions of `videos` and `classes`; `classes` None ignores labels.
 
-    Every video given counts, with or without predictions; predictions of other videos and classes do not. Raises
-    ValueError naming the video with a segment that is not finite or reversed, or with a score that is NaN.
+    All given videos count, with or without predictions; predictions of other videos and classes are ignored. Raises
+    ValueError naming a video with a segment that is not finite or reversed, or with a NaN score.
     """
     video_of = {video.id: place for place, video in enumerate(videos)}
     class_of = None if classes is None else {label: place for place, label in enumerate(classes)}
     number = 1 if classes is None else len(classes)
     actions = _actions(videos, class_of)
     predictions = _predictions(found, video_of, class_of)
-    _check(videos, predictions)
+    _check_finite(videos, predictions)
     return Comparison(len(videos), number, actions, predictions)
 
 
 def without_labels(comparison: Comparison) -> Comparison:
-    """The same rows as one class."""
+    """Replace all labels by one class."""
     actions, predictions = comparison.actions, comparison.predictions
     return comparison._replace(
         classes=1,
@@ -100,7 +100,7 @@ def _predictions(
     return Predictions(video[kept], label[kept], segments[kept], scores[kept])
 
 
-def _check(videos: Sequence[Video], predictions: Predictions) -> None:
+def _check_finite(videos: Sequence[Video], predictions: Predictions) -> None:
     numbers = np.isfinite(predictions.segments).all(axis=1) & ~np.isnan(predictions.scores)
     for right, fault in (
         (numbers, "has a segment that is not finite, or a score that is no number"),

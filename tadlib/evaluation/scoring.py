@@ -1,4 +1,4 @@
-"""One result under one protocol: every number that a results file holds, with what was counted."""
+"""All metrics of one result under one protocol."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -21,7 +21,7 @@ def table_of(
     ambiguous: thumos.Ambiguous,
     ties: Ties = "stable",
 ) -> Float[np.ndarray, "k tious"]:
-    """AP of each class at each tIoU as the protocol computes it."""
+    """AP of each class at each tIoU under the protocol."""
     rules = PROTOCOLS[protocol]
     if rules.thumos:
         return thumos.precision_table(comparison, tious, ambiguous)
@@ -30,7 +30,7 @@ def table_of(
 
 
 def ambiguous_regions(videos: Sequence[Video]) -> thumos.Ambiguous:
-    """The ambiguous regions of videos as annotated, whose places are those in `videos`."""
+    """Ambiguous regions of videos, with indices into `videos`."""
     rows = [
         (place, action.start, action.end)
         for place, video in enumerate(videos)
@@ -51,11 +51,11 @@ def score(
     stride: int | None = 8,
     ties: Ties = "stable",
 ) -> dict[str, object]:
-    """Everything a results file holds: mAP, class-agnostic mAP, AR, AUC, AP per class, the protocol and its counts.
+    """All metrics of a results file: mAP, class-agnostic mAP, AR, AUC, AP per class, protocol and counts.
 
-    `videos` as annotated, ambiguous regions included; where a protocol removes short actions these are of at most
-    `stride` frames, or of a second (None).
-    Raises ValueError naming the protocol if no class has an action in the videos that count.
+    `videos` are as annotated, ambiguous regions included. Where a protocol removes short actions these have at most
+    `stride` frames, or last at most a second (None). Raises ValueError naming the protocol if no class has an action in
+    the videos that count.
     """
     scored = counted(videos, with_any(detections), classes, protocol, stride)
     if not any(video.actions for video in scored):
@@ -80,14 +80,14 @@ def score(
 def counted(
     videos: Sequence[Video], found_in: Collection[str], classes: Sequence[str], protocol: str, stride: int | None = 8
 ) -> tuple[Video, ...]:
-    """The videos that count under a protocol for detections in `found_in`, showing the actions that count."""
+    """Videos that count under a protocol for detections in `found_in`, with the actions that count."""
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     return detected(chosen(videos, classes, protocol, stride), found_in, protocol)
 
 
 def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:
-    """`AR@n`, `AUC`, and `recall`: at each tIoU with 100 proposals a video on average."""
+    """`AR@n`, `AUC`, and `recall` at each tIoU with 100 proposals per video on average."""
     table = recall_table(rows, RECALL_TIOUS, ties=ties)
     average = table.mean(axis=0)
     return {f"AR@{number}": float(average[number - 1]) for number in COUNTS} | {
@@ -116,7 +116,7 @@ def _counts(
 def _merged(
     videos: Sequence[Video], rows: Comparison, classes: Sequence[str], tious: Sequence[float]
 ) -> dict[str, float]:
-    """mAP with CliffDiving and Diving as one class; of equal segments of the two the better scored is left."""
+    """mAP with CliffDiving and Diving as one class; of duplicate segments the one with the higher score is kept."""
     names = [label for label in classes if label != TWINS[0]]
     place_of = {label: place for place, label in enumerate(names)} | {TWINS[0]: names.index(TWINS[1])}
     renamed = np.array([place_of[label] for label in classes])

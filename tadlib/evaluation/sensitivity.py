@@ -1,9 +1,9 @@
-"""Which actions are hard: misses and normalised AP by how long, how covering and how many the actions are (DETAD).
+"""Sensitivity analysis (DETAD): missed actions and normalised AP by length, coverage and number of instances.
 
-Three characteristics: `length` (s), `coverage` (length over the video's duration) and `instances` (actions of the
-same class in the same video). Normalised AP counts the actions of one bin only; predictions that hit actions of other
-bins are neither right nor wrong; false positives are those of the whole class. Precision is normalised by the mean
-number of actions per class, so that bins of different size can be compared. Bins without actions are NaN.
+Characteristics of an action: `length` (s), `coverage` (length over the video's duration) and `instances` (actions of
+its class in its video). Normalised AP counts only the actions of one bin; predictions that hit actions of other bins
+are ignored; false positives are those of the whole class. Precision is normalised by the mean number of actions per
+class, so that bins of different size are comparable. Bins without actions are NaN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,18 @@ from tadlib.data.annotations import Video
 from tadlib.evaluation.errors import Judged, areas, judge
 from tadlib.evaluation.rows import Comparison
 
-LONG = {  # DETAD's, for ActivityNet: upper ends of the bins, the last bin is open
+LONG = {  # DETAD's for ActivityNet: upper limits of the bins; the last bin is open
     "coverage": (0.2, 0.4, 0.6, 0.8),
     "length": (30.0, 60.0, 120.0, 180.0),
     "instances": (1, 4, 8),
 }
 # ours; DETAD's for THUMOS14 are coarser: coverage 0.02 to 0.08, 3 to 18 s, 1, 40 and 80 instances
 SHORT = {"coverage": (0.01, 0.02, 0.04, 0.08), "length": (1.0, 2.0, 4.0, 8.0), "instances": (1, 5, 20)}
-LONG_FROM = 10.0  # seconds of median length from which actions are binned as ActivityNet's
+LONG_MEDIAN = 10.0  # median length in seconds from which ActivityNet's bins are used
 
 
 class Sensitivity(NamedTuple):
-    """One characteristic: its bins, their actions, the share missed, normalised AP, each averaged over thresholds."""
+    """Bins of one characteristic with number of actions, share missed and normalised AP, averaged over thresholds."""
 
     bins: tuple[str, ...]
     actions: Int[np.ndarray, " bins"]
@@ -36,14 +36,14 @@ class Sensitivity(NamedTuple):
 
 
 def usual_edges(comparison: Comparison) -> Mapping[str, Sequence[float]]:
-    """DETAD's bins for ActivityNet where actions are long, finer ones of our own where they are short."""
+    """Default bins: DETAD's for ActivityNet if actions are long, otherwise finer ones."""
     segments = comparison.actions.segments
-    long = len(segments) > 0 and np.median(segments[:, 1] - segments[:, 0]) >= LONG_FROM
+    long = len(segments) > 0 and np.median(segments[:, 1] - segments[:, 0]) >= LONG_MEDIAN
     return LONG if long else SHORT
 
 
 def characteristics(comparison: Comparison, videos: Sequence[Video]) -> dict[str, Float[np.ndarray, " a"]]:
-    """Each action's characteristics; without a duration of its video coverage is left out."""
+    """Characteristics of each action; without durations of all videos coverage is left out."""
     actions = comparison.actions
     length = actions.segments[:, 1] - actions.segments[:, 0]
     group = actions.video * comparison.classes + actions.label
@@ -59,7 +59,7 @@ def sensitivity(
     tious: Sequence[float],
     edges: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Sensitivity]:
-    """Misses and normalised AP of every bin of every characteristic, and of `all` actions as one bin."""
+    """Missed actions and normalised AP in every bin of every characteristic, and for `all` actions."""
     edges = usual_edges(comparison) if edges is None else edges
     values = characteristics(comparison, videos)
     places = {name: np.searchsorted(edges[name], value, "left") for name, value in values.items()}
@@ -91,7 +91,7 @@ def _of_bin(comparison: Comparison, judged: Judged, inside: Bool[np.ndarray, " a
 
 
 def bin_names(characteristic: str, edges: Sequence[float]) -> tuple[str, ...]:
-    """Names of the bins between upper `edges`, the last one open: seconds, per cent of the video, or whole numbers."""
+    """Names of bins with upper limits `edges`, the last one open: seconds, per cent of the video, or whole numbers."""
     if characteristic == "instances":
         firsts = [1, *(int(edge) + 1 for edge in edges)]
         closed = [str(a) if a == b else f"{a}-{b}" for a, b in zip(firsts[:-1], map(int, edges), strict=True)]

@@ -1,16 +1,15 @@
-"""Is the difference real, or chance? Means over class splits, and intervals by paired bootstrap.
+"""Statistical comparison of results: intervals over class splits, and paired bootstrap over videos.
 
-Over videos: test videos are drawn with replacement, the same for both runs, and the whole mAP is computed again from
-each draw. Matching never crosses videos, so that the hits are found once; a video drawn m times is in the ranking m
-times, its copies side by side. A class whose actions a draw misses altogether is left out of that draw's mean, in
-both runs. Fewer different videos score higher, because interpolated precision makes the most of chance: draws lie
-above the result as the result lies above the truth. The interval is therefore the basic one, which turns the draws
-around the result; on simulated results it covers the truth in 95 of 100 cases, the percentiles of the draws in 71.
+Over videos: test videos are drawn with replacement, the same for both runs, and the whole mAP is recomputed for each
+draw. Matching never crosses videos, so it is done once; a video drawn m times has m adjacent copies in the ranking. A
+class without actions in a draw is left out of that draw's mean, in both runs. Draws with fewer distinct videos score
+higher, because interpolated precision is biased upwards by chance: draws lie above the result as the result lies
+above the truth. Therefore the basic bootstrap interval is used, which reflects the draws at the result; on simulated
+results it covers the truth in 95 of 100 cases, percentiles of the draws in 71.
 
-Over class splits: from one number per split Student's t, which is exact for few; from whole results both the splits
-and the videos of each are drawn. "better" and "worse" are said only where the whole interval lies on one side of 0.
-Intervals say how far other videos or splits would move a number; they say nothing of another seed unless seeds are
-among the runs.
+Over class splits: Student's t from one number per split; from whole results both the splits and the videos of each
+are drawn. "better" and "worse" are used only if the whole interval lies on one side of 0. Intervals show the
+variation over videos or splits; that over seeds only if the runs have several.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +24,11 @@ from tadlib.evaluation.rows import Comparison
 
 RESAMPLES = 1000
 LEVEL = 0.95
-PORTION = 4_000_000  # resamples times predictions held at a time
+MAX_BLOCK = 4_000_000  # largest product of resamples and predictions held in memory
 
 
 class Verdict(NamedTuple):
-    """A difference (first minus second), its interval, and what may be said of the first."""
+    """Difference (first minus second), its interval, and the verdict on the first."""
 
     difference: float
     low: float
@@ -38,10 +37,10 @@ class Verdict(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Values of several splits or seeds."""
+    """Statistics of several splits or seeds."""
 
     mean: float
-    deviation: float  # standard deviation of one value; NaN of fewer than two
+    deviation: float  # standard deviation of the values; NaN if fewer than two
     error: float  # standard error of the mean
     low: float  # interval of the mean, by Student's t
     high: float
@@ -49,7 +48,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float], level: float = LEVEL) -> Spread:
-    """Mean, spread and interval of values of independent splits or seeds; raises ValueError without a value."""
+    """Mean, deviation and interval of values of independent splits or seeds; raises ValueError without a value."""
     found = np.asarray(values, dtype=np.float64)
     if not len(found) or not np.isfinite(found).all():
         raise ValueError(f"expected one finite number per split or seed, got {list(values)}")
@@ -63,15 +62,15 @@ def spread(values: Sequence[float], level: float = LEVEL) -> Spread:
 
 
 def verdict(difference: float, low: float, high: float) -> Verdict:
-    """What an interval of a difference allows to say."""
+    """Verdict from an interval of a difference."""
     word = "better" if low > 0 else "worse" if high < 0 else "cannot tell"
     return Verdict(float(difference), float(low), float(high), word)
 
 
 def compare_splits(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Verdict:
-    """The paired difference over the same class splits (or seeds), with Student's interval of its mean.
+    """Paired difference over the same class splits (or seeds), with Student's interval of its mean.
 
-    With fewer than two pairs nothing can be told. Raises ValueError if the runs have different numbers of splits.
+    With fewer than two pairs the verdict is "cannot tell". Raises ValueError for different numbers of splits.
     """
     if len(first) != len(second):
         raise ValueError(f"splits must be paired: got {len(first)} values against {len(second)}")
@@ -82,7 +81,7 @@ def compare_splits(first: Sequence[float], second: Sequence[float], level: float
 
 
 def draws(videos: int, resamples: int = RESAMPLES, seed: int = 0) -> Int[np.ndarray, "r v"]:
-    """How often each video is in each draw; the same seed gives the same draws, for every run to be compared."""
+    """How often each video is in each draw; the same seed gives the same draws for all runs that are compared."""
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, videos, (resamples, videos)) + np.arange(resamples)[:, None] * videos
     return np.bincount(chosen.ravel(), minlength=resamples * videos).reshape(resamples, videos)
@@ -108,28 +107,28 @@ def resampled(
         hits = matches.prediction[predictions.label[matches.prediction] == label]
         column = matches.tiou[predictions.label[matches.prediction] == label]
         ranked = [np.sort(place[hits[column == each]] - start) for each in range(len(tious))]
-        gained[:, label] = _areas(counts, video, ranked)
+        gained[:, label] = _interpolated_areas(counts, video, ranked)
     with np.errstate(invalid="ignore"):
         table = np.where(number > 0, gained / (number * len(tious)), np.nan)
     there = number > 0
     return np.where(there.any(axis=1), np.nansum(table, axis=1) / np.maximum(there.sum(axis=1), 1), np.nan)
 
 
-def _areas(
+def _interpolated_areas(
     counts: Int[np.ndarray, "r v"], video: Int[np.ndarray, " n"], ranked: Sequence[Int[np.ndarray, " _"]]
 ) -> Float[np.ndarray, " r"]:
-    """Area under interpolated precision of one class, times its actions, summed over thresholds, of each draw.
+    """Area under interpolated precision of one class, times its number of actions, summed over thresholds, by draw.
 
-    `video` of its predictions, best first; `ranked` the places of the hits at each threshold.
+    `video` of its predictions, best first; `ranked` are the positions of hits at each threshold.
     """
     places = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *ranked]))
     total = np.zeros(len(counts))
     if not len(places):
         return total
-    for part in np.array_split(np.arange(len(counts)), 1 + len(counts) * len(video) // PORTION):
-        drawn = counts[part].astype(np.float32)[:, video]  # whole numbers below 2^24 are exact
+    for part in np.array_split(np.arange(len(counts)), 1 + len(counts) * len(video) // MAX_BLOCK):
+        drawn = counts[part].astype(np.float32)[:, video]  # integers below 2^24 are exact
         above = np.add.reduceat(drawn[:, : places[-1] + 1], np.r_[0, places[:-1] + 1], axis=1)
-        above = np.cumsum(above, axis=1, dtype=np.float64)  # predictions down to each hit
+        above = np.cumsum(above, axis=1, dtype=np.float64)  # number of predictions up to each hit
         for hits in ranked:
             weight = drawn[:, hits].astype(np.float64)
             found = np.cumsum(weight, axis=1)
@@ -155,9 +154,9 @@ def compare_videos(
     seed: int = 0,
     level: float = LEVEL,
 ) -> Verdict:
-    """The difference in mAP of two runs on the same videos and classes, with its paired bootstrap interval over videos.
+    """Difference in mAP of two runs on the same videos and classes, with a paired bootstrap interval over videos.
 
-    Raises ValueError if the runs were not given the same videos, classes and actions.
+    Raises ValueError if the runs have different videos, classes or actions.
     """
     whole, values = _differences(first, second, tious, resamples, seed)
     return verdict(whole, *interval(values, whole, level))
@@ -166,9 +165,9 @@ def compare_videos(
 def verdicts(
     rows: Mapping[str, Comparison], ours: str, tious: Sequence[float], seed: int = 0
 ) -> list[dict[str, object]]:
-    """mAP of the result called `ours` with its interval, and a row for every other: the difference and its verdict.
+    """Table of the mAP of the result `ours` with its interval, and of its difference to every other result.
 
-    Matching and area are the ActivityNet toolkit's: a resample of videos needs no new matching there.
+    Matching and AP are the ActivityNet toolkit's, where resampling videos needs no new matching.
     """
     counts = draws(rows[ours].videos, seed=seed)
     whole = float(resampled(rows[ours], tious, np.ones_like(counts[:1]))[0])
@@ -185,7 +184,7 @@ def verdicts(
 def _differences(
     first: Comparison, second: Comparison, tious: Sequence[float], resamples: int, seed: int
 ) -> tuple[float, Float[np.ndarray, " r"]]:
-    """The difference of all videos and of each draw; raises ValueError if the runs cannot be paired."""
+    """Difference for all videos and for each draw; raises ValueError if the runs cannot be paired."""
     same = (
         first[:2] == second[:2]
         and len(first.actions.video) == len(second.actions.video)

@@ -1,12 +1,12 @@
-"""The THUMOS14 toolkit's own rule, where it differs from ActivityNet's: matching, ambiguous regions, and area.
+"""The THUMOS14 toolkit's scoring, which differs from ActivityNet's in matching, ambiguous regions and area.
 
-- Actions take their turns, in the order in which they are annotated; each takes the free prediction of its class in
-  its video that it overlaps most (of equals the best scored), if the tIoU is above the threshold.
-- A prediction that is no hit and overlaps an ambiguous region of its video at all is dropped, not a false positive.
-- AP is the mean over the actions of the precision at each hit; precision is not made non-increasing.
+- Actions take turns in the order of annotation; each takes the free prediction of its class in its video that it
+  overlaps most (ties: the highest score), if the tIoU is above the threshold.
+- A prediction that is no hit and overlaps an ambiguous region of its video is ignored.
+- AP is the mean over actions of the precision at each hit, without interpolation.
 
-A prediction with a low score and a tight fit is thus preferred to one with a high score and a loose fit, which lowers
-AP where many predictions overlap one action.
+A prediction with a low score and a tight fit is preferred to one with a high score and a loose fit, which lowers AP
+where many predictions overlap one action.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from tadlib.evaluation.rows import Comparison
 
 
 class Ambiguous(NamedTuple):
-    """Regions in which nobody can tell whether there is an action."""
+    """Regions where it is unclear whether there is an action."""
 
     video: Int[np.ndarray, " m"]
     segments: Float[np.ndarray, "m 2"]
@@ -35,7 +35,7 @@ def precision_table(
     order = best_first(predictions.label, predictions.scores)
     rank = ranks(order, predictions.label)
     pairs = _preferred_pairs(comparison, rank, min(tious))
-    unclear = _touches(comparison, ambiguous)
+    unclear = _overlaps_ambiguous(comparison, ambiguous)
     number = np.bincount(actions.label, minlength=comparison.classes)
     table = np.full((comparison.classes, len(tious)), np.nan)
     for column, tiou in enumerate(tious):
@@ -49,7 +49,7 @@ def precision_table(
 
 
 def _preferred_pairs(comparison: Comparison, rank: Int[np.ndarray, " n"], least: float) -> Pairs:
-    """Pairs that reach tIoU `least`: actions in their order, for each the prediction that fits it best first."""
+    """Pairs with a tIoU of at least `least`: actions in order, each with its predictions by decreasing tIoU."""
     actions, predictions, classes = comparison.actions, comparison.predictions, comparison.classes
     of = candidates(
         predictions.video * classes + predictions.label,
@@ -62,19 +62,19 @@ def _preferred_pairs(comparison: Comparison, rank: Int[np.ndarray, " n"], least:
     return Pairs(*(column[order] for column in pairs))
 
 
-def _touches(comparison: Comparison, ambiguous: Ambiguous) -> Bool[np.ndarray, " n"]:
-    """Which predictions overlap an ambiguous region of their video at all."""
+def _overlaps_ambiguous(comparison: Comparison, ambiguous: Ambiguous) -> Bool[np.ndarray, " n"]:
+    """Whether each prediction overlaps an ambiguous region of its video."""
     predictions = comparison.predictions
     of = candidates(predictions.video, predictions.segments, ambiguous.video, ambiguous.segments)
-    touches = np.zeros(len(predictions.video), dtype=bool)
-    touches[overlapping(predictions.segments, of, ambiguous.segments, np.nextafter(0, 1)).prediction] = True
-    return touches
+    overlaps = np.zeros(len(predictions.video), dtype=bool)
+    overlaps[overlapping(predictions.segments, of, ambiguous.segments, np.nextafter(0, 1)).prediction] = True
+    return overlaps
 
 
 def _precision_at_hits(
     order: Int[np.ndarray, " m"], hit: Bool[np.ndarray, " n"], label: Int[np.ndarray, " n"], classes: int
 ) -> Float[np.ndarray, " k"]:
-    """Sum over the hits of each class of the precision there; `order` holds the counted predictions, class by class."""
+    """Sum over the hits of each class of the precision; `order` holds the counted predictions, class by class."""
     counts = np.bincount(label[order], minlength=classes)
     first = np.cumsum(counts) - counts
     places = np.flatnonzero(hit[order])

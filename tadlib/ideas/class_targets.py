@@ -1,4 +1,4 @@
-"""Should queries learn classes, by their texts or by number, instead of action or not? (entries 32, 36 and 38)"""
+"""Should queries learn classes (as texts or as one-hot vectors) instead of actionness? (entries 32, 36 and 38)"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,14 +17,14 @@ from tadlib.task import Task
 
 
 def wording(data: Task, target: str) -> Wording:
-    """Which texts a detector that classifies with text is trained on."""
+    """Class texts on which a detector that classifies with text is trained."""
     return replace(data.wording, text=target, lead="none")
 
 
 def texts(data: Task, classes: Sequence[str], target: str) -> Float[Tensor, "k c"] | None:
-    """Unit-length embeddings of classes; without text a class is its place among the seen ones.
+    """Unit-length class embeddings, or one-hot vectors over the seen classes if `target` is none.
 
-    Of such a place one number is 1, the others 0. None for a detector that learns action or not.
+    None for a class-agnostic detector.
     """
     if target == "foreground":
         return None
@@ -34,7 +34,7 @@ def texts(data: Task, classes: Sequence[str], target: str) -> Float[Tensor, "k c
 
 
 def logits(data: Task, target: str, similarity: str, scale: float) -> Logits | None:
-    """What the detector itself calls its proposals; None where it does not classify."""
+    """Return the detector's own class logits of proposals; None if it is class-agnostic."""
     known = texts(data, data.competing, target)
     if known is None:
         return None

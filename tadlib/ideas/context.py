@@ -1,7 +1,7 @@
-"""Learned vectors beside the words of a text, read by the frozen text tower (CoOp, Zhou et al. 2022; EffPrompt, 2022).
+"""Learned context vectors in the prompt of a frozen text encoder (CoOp, Zhou et al. 2022; EffPrompt, 2022).
 
-The tower's weights stay as they are: gradients reach nothing but the vectors. They take the places of stand-in tokens,
-so that the tower's own code reads the text, whatever open_clip architecture it is.
+Only the vectors get gradients. They replace the embeddings of placeholder tokens, so that the encoder's own code runs
+unchanged for any open_clip architecture.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,41 +12,41 @@ from torch import Tensor, nn
 
 from tadlib.data.encoder import Encoder
 from tadlib.naming.text import TextEmbeddings, in_rows
-from tadlib.naming.tokens import has_pieces
+from tadlib.naming.tokens import has_clip_tokenizer
 
-ENDS = 2  # tokens that say where a text begins and ends
-STAND_IN = "x"  # its embedding is never read
+END_TOKENS = 2  # start and end token
+PLACEHOLDER = "x"  # placeholder token, whose embedding is never used
 
 
 def fits(encoder: Encoder, number: int, texts: Iterable[Sequence[str]]) -> bool:
-    """Whether so many vectors leave room for every text of some classes; any text fits where there are none."""
+    """Whether the context length has room for `number` vectors and every text."""
     if not number:
         return True
-    if not has_pieces(encoder):
+    if not has_clip_tokenizer(encoder):
         return False
     longest = max(len(encoder.tokenizer.encode(text)) for several in texts for text in several)
-    return longest + number + ENDS <= encoder.tokenizer.context_length
+    return longest + number + END_TOKENS <= encoder.tokenizer.context_length
 
 
 class Context(nn.Module):
-    """`number` vectors before every text, or one half before and one half behind it (`around`)."""
+    """`number` learned vectors before each text, or half before and half behind it (`around`)."""
 
     def __init__(self, encoder: Encoder, number: int, where: str = "before") -> None:
         super().__init__()
-        if not has_pieces(encoder):
+        if not has_clip_tokenizer(encoder):
             raise ValueError(f"context={number} needs CLIP's own tokenizer and text tower, got those of {encoder.name}")
-        self.encoder = encoder  # no module of torch: its weights are no part of the state
+        self.encoder = encoder  # not a submodule: its weights are not in the state dict
         self.behind = number // 2 if where == "around" else 0
         tower = getattr(encoder.model, "text", encoder.model)
         self.vectors = nn.Parameter(0.02 * torch.randn(number, tower.token_embedding.weight.shape[1]))
 
     def tokens(self, texts: Sequence[str]) -> Int[Tensor, "m places"]:
-        """Texts with stand-ins where the vectors go; raises ValueError for a text that leaves no room for them."""
+        """Token ids of texts with placeholders for the vectors; raises ValueError for a text that leaves no room."""
         tokenizer, before = self.encoder.tokenizer, len(self.vectors) - self.behind
-        (stand_in,), rows = tokenizer.encode(STAND_IN), []
+        (placeholder,), rows = tokenizer.encode(PLACEHOLDER), []
         for text in texts:
             pieces = tokenizer.encode(text)
-            row = [tokenizer.sot_token_id, *[stand_in] * before, *pieces, *[stand_in] * self.behind]
+            row = [tokenizer.sot_token_id, *[placeholder] * before, *pieces, *[placeholder] * self.behind]
             row.append(tokenizer.eot_token_id)
             if len(row) > tokenizer.context_length:
                 raise ValueError(
@@ -57,7 +57,7 @@ class Context(nn.Module):
         return torch.tensor(rows)
 
     def forward(self, texts: Sequence[tuple[str, ...]]) -> TextEmbeddings:
-        """Embeddings of the texts of classes, each read with the vectors; gradients reach them alone."""
+        """Embeddings of the texts of classes, each read with the vectors; only the vectors get gradients."""
         tokens = self.tokens([text for several in texts for text in several])
         ends = (tokens == self.encoder.tokenizer.eot_token_id).int().argmax(dim=1)
         before, rows = len(self.vectors) - self.behind, torch.arange(len(tokens))[:, None]
@@ -67,7 +67,7 @@ class Context(nn.Module):
         tower = getattr(self.encoder.model, "text", self.encoder.model)
 
         def with_vectors(module: nn.Module, given: tuple[Tensor, ...], words: Tensor) -> Tensor:
-            """The embeddings of tokens, the stand-ins replaced."""
+            """Replace the placeholder embeddings by the vectors."""
             words = words.clone()
             words[rows.to(words.device), places.to(words.device)] = self.vectors.to(words)
             return words

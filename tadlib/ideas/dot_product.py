@@ -1,4 +1,4 @@
-"""What happens to the similarity when nobody normalises? (entry 18)"""
+"""What does the similarity do without normalisation? (entry 18)"""
 
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ from tadlib.naming.text import raw_embeddings
 
 
 def dot(pooled: Float[Tensor, "*n c"], texts: Float[Tensor, "k c"], scale: float) -> Float[Tensor, "*n k"]:
-    """Scaled dot product of vectors as long as they are: CLIP's are about 10 long, so that 1 is a cosine of 0.01."""
+    """Scaled dot product without normalisation; CLIP's vectors have length about 10, so 1 is a cosine of 0.01."""
     return scale * pooled @ texts.T
 
 
 def classifier(found: Classifier, similarity: str) -> Classifier | None:
-    """The classifier that compares vectors at the lengths that the encoder gave them."""
+    """Return the classifier that compares unnormalised vectors."""
     if similarity != "dot":
         return None
     return replace(found, similarity=dot, embed=lambda classes: raw_embeddings(found.embed_texts(classes)))

@@ -1,4 +1,4 @@
-"""Is the mean of two opinions better than either: a trained one and frozen CLIP's? (entries 26, 28, 29 and 69)"""
+"""Is the mean of two classifiers, a trained one and frozen CLIP, better than either? (entries 26, 28, 29 and 69)"""
 
 import torch
 from jaxtyping import Float
@@ -10,10 +10,10 @@ from tadlib.naming.classifier import Logits
 def ensemble(
     own: Float[Tensor, "n k"], clip: Float[Tensor, "n k"], how: str = "geometric", weight: float = 0.5
 ) -> Float[Tensor, "n k"]:
-    """The opinions of a classifying detector, or of a trained head, and of CLIP as one, as log-probabilities.
+    """Log-probabilities of an ensemble of a detector or trained head (`own`) with CLIP, whose share is `weight`.
 
-    `weight` is CLIP's share. Geometric: the weighted mean of log-probabilities, to be normalised. Arithmetic: the
-    logarithm of the weighted mean. Both in log space: powers of what may be negative gave NaN in GAP.
+    Geometric: the weighted mean of log-probabilities, not normalised. Arithmetic: the logarithm of the weighted mean.
+    Both are computed in log space, because powers of negative logits gave NaN in GAP.
     """
     own, clip = own.log_softmax(dim=1), clip.log_softmax(dim=1)
     if how == "geometric":
@@ -23,5 +23,5 @@ def ensemble(
 
 
 def both(own: Logits, clip: Logits, classes: int, how: str, weight: float) -> Logits:
-    """The mean of two opinions on as many classes; a learned background takes no part."""
+    """Ensemble of two classifiers over the first `classes` columns; a learned background is left out."""
     return lambda video, found: ensemble(own(video, found)[:, :classes], clip(video, found)[:, :classes], how, weight)

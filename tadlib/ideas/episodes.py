@@ -1,8 +1,7 @@
-"""Does training in episodes, where in every batch some seen classes are as good as unseen, help? (entry 35)
+"""Does episodic training, which hides some seen classes in every batch, help? (entry 35)
 
-Actions of hidden classes are neither to be found nor background in that batch, and their texts are not there, so that
-the detector is always asked for the actions of some classes among those of others, as it is in the test. Which classes
-are hidden is drawn anew for every batch.
+The hidden classes are drawn anew for every batch. Their actions are ignored, neither targets nor background, and their
+texts are removed. The detector thus learns to find actions of some classes among those of others, as in the test.
 """
 
 import torch
@@ -13,18 +12,18 @@ from tadlib.data.batches import Batch, Target, WindowSet
 
 
 class Episodes:
-    """A map of batches that hides the share `episodes` of the classes of each; `number` classes, which targets name.
+    """Map of batches that hides the share `episodes` of the `number` classes.
 
-    With `agnostic` targets have no classes of their own.
+    With `agnostic` targets have no class labels.
     """
 
     def __init__(self, episodes: float, number: int, agnostic: bool) -> None:
         self.episodes, self.number, self.agnostic = episodes, number, agnostic
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The batch with targets and texts of the shown classes; class places are those among the shown.
+        """Return the batch with targets and texts of the shown classes, renumbered among these.
 
-        Raises ValueError where the windows do not name the classes of their actions.
+        Raises ValueError if the windows do not name the classes of their actions.
         """
         if any(target.named is None for target in batch.targets):
             raise ValueError(
@@ -38,15 +37,15 @@ class Episodes:
 
 
 def draw(classes: int, hidden: float, generator: torch.Generator) -> Int[Tensor, " shown"]:
-    """The classes that are shown in a batch, sorted: all but the share `hidden`, at least one."""
+    """Draw the classes shown in a batch, sorted: all but the share `hidden`, at least one."""
     number = max(1, classes - round(hidden * classes))
     return torch.randperm(classes, generator=generator)[:number].sort().values
 
 
 def hide(target: Target, place: Int[Tensor, " k"], agnostic: bool) -> Target:
-    """A target without the actions of hidden classes, which are to be ignored instead.
+    """Move actions of hidden classes from the targets to the ignored segments.
 
-    `place` is that of each class among the shown, -1 for a hidden one. An action with several names is ignored only
+    `place` is the index of each class among the shown ones, -1 if hidden. An action with several labels is ignored only
     if all of them are hidden.
     """
     segments_cw, names_ix = target.named
@@ -64,7 +63,7 @@ def hide(target: Target, place: Int[Tensor, " k"], agnostic: bool) -> Target:
 
 
 def each_batch(windows: WindowSet, episodes: float) -> Episodes | None:
-    """The map of batches that parameters ask for."""
+    """Return the map of batches that the parameters ask for."""
     if not episodes:
         return None
     return Episodes(episodes, len(windows.extras.names or ()), agnostic=windows.classes is None)

@@ -1,4 +1,4 @@
-"""What is almost right: a class's steps in a wrong order, and the stretches just beside a segment. (entry 65)"""
+"""Hard negatives: a class's steps in a wrong order, and the regions adjacent to a segment. (entry 65)"""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -6,13 +6,13 @@ from torch import Tensor
 
 from tadlib.naming.text import TextEmbeddings
 
-ORDERS = 2  # wrong orders that are tried
+ORDERS = 2  # random wrong orders per class
 
 
 def shuffled(steps: TextEmbeddings, led: bool) -> TextEmbeddings:
-    """The steps of every class in another order, drawn anew; a leading name stays in front.
+    """Permute the steps of every class at random; with `led` the leading name stays first.
 
-    A class of one step has no other order and stays as it is.
+    A class with a single step is unchanged.
     """
     places = torch.arange(steps.padding.shape[1], dtype=torch.float32)
     draw = torch.rand(steps.padding.shape)
@@ -28,13 +28,13 @@ def shuffled(steps: TextEmbeddings, led: bool) -> TextEmbeddings:
 
 
 def has_order(steps: TextEmbeddings, led: bool) -> Bool[Tensor, " k"]:
-    """Which classes have steps that can be put in another order."""
+    """Whether each class has more than one step to permute."""
     return (~steps.padding).sum(dim=1) - int(led) > 1
 
 
-def beside(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tensor, "n 2 2"], Bool[Tensor, "n 2"]]:
-    """The stretch as long as each segment before it and that behind it, cut to a video of `length` snippets, and
-    whether at least half of it is in the video.
+def adjacent(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tensor, "n 2 2"], Bool[Tensor, "n 2"]]:
+    """Adjacent regions before and after each segment, as long as the segment, clipped to a video of `length` snippets,
+    and whether at least half of each is in the video.
     """
     start, end = segments_ix.unbind(dim=1)
     whole = end - start
@@ -43,8 +43,8 @@ def beside(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tens
     return cut, (cut[..., 1] - cut[..., 0] >= whole[:, None] / 2) & (whole[:, None] > 0)
 
 
-def repeated(segments: Float[Tensor, "n 2"], labels: Int[Tensor, " n"], length: float) -> Bool[Tensor, "n 2"]:
-    """Whether any part of another segment of the same label lies in the stretch before each and in that behind it."""
-    start, end = beside(segments, length)[0].unbind(dim=2)
+def repeated_near(segments: Float[Tensor, "n 2"], labels: Int[Tensor, " n"], length: float) -> Bool[Tensor, "n 2"]:
+    """Whether another segment with the same label overlaps the adjacent region before or after each segment."""
+    start, end = adjacent(segments, length)[0].unbind(dim=2)
     overlaps = (start[..., None] < segments[:, 1]) & (end[..., None] > segments[:, 0])
     return (overlaps & (labels[:, None] == labels)[:, None]).any(dim=2)

@@ -1,7 +1,7 @@
-"""What naming is trained to lower, from logits of segments (rows) for classes (columns) and the right labels.
+"""Losses for training a classifier of segments, from logits (segments, classes) and labels.
 
-Every segment is trained against its own class: in GAP's third version the label was 0 for every segment, so that one
-class won and every head seemed useless. A segment of background has the label -1.
+Each segment has its own label; in GAP's third version the label was 0 for every segment, so that one class won and
+every head seemed useless. A background segment has the label -1.
 """
 
 import torch
@@ -14,20 +14,20 @@ from tadlib.naming.similarity import above_average, log_class_probability
 
 CLASSIFYING = ("cross_entropy", "bce", "focal")
 LOSSES = (*CLASSIFYING, "contrastive", "grounding")
-NOTHING = -1  # the label of background
+NOTHING = -1  # label of background
 
 
 def targets(labels: Int[Tensor, " n"], columns: int, learned: bool = False) -> Float[Tensor, "n k"]:
-    """What the columns should say: 1 for the right class; for background 1 in the last column where an embedding of it
-    is learned, else every class alike (DetPro, Du et al. 2022).
+    """Target distribution over columns: one-hot for a class; for background the last column if that is learned,
+    otherwise uniform (DetPro, Du et al. 2022).
     """
-    nothing = functional.one_hot(torch.tensor(columns - 1), columns) if learned else torch.full((columns,), 1 / columns)
+    uniform = functional.one_hot(torch.tensor(columns - 1), columns) if learned else torch.full((columns,), 1 / columns)
     wanted = functional.one_hot(labels.clamp(min=0), columns).float()
-    return torch.where((labels == NOTHING)[:, None], nothing.to(wanted), wanted)
+    return torch.where((labels == NOTHING)[:, None], uniform.to(wanted), wanted)
 
 
 def classification(logits: Float[Tensor, "n k"], wanted: Float[Tensor, "n k"], loss: str) -> Float[Tensor, ""]:
-    """Mean loss of class logits: of one class among all, or of each class on its own against the average class.
+    """Mean classification loss: cross-entropy over classes, or a binary loss of each class's logit above the average.
 
     Binary losses sum over classes; focal has alpha 0.25 and gamma 2 (Lin et al. 2017).
     """
@@ -48,11 +48,11 @@ def contrastive(
     orders: Float[Tensor, "n m"] | None = None,
     regions: Float[Tensor, "n w"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Symmetric InfoNCE (as CLIP was trained): the right text among texts, and the right segment among segments.
+    """Symmetric InfoNCE as in CLIP's training: the right text among texts, and the right segment among segments.
 
-    Texts are the classes and, for each segment, its own text with its steps in wrong `orders`. Segments are those of
-    the batch that show another class, mostly of other videos, and the wrong `regions` beside each. Minus infinity is
-    no rival. Background is no right segment of anything, but a rival for all.
+    Negative texts are the other classes and the segment's own class with its steps in wrong `orders`. Negative segments
+    are those of other classes in the batch, and the adjacent `regions` of each segment. Minus infinity excludes a
+    negative. Background is a negative for every class and a positive for none.
     """
     among_texts = logits if orders is None else torch.cat([logits, orders], dim=1)
     share = among_texts.log_softmax(dim=1)[:, : logits.shape[1]]
@@ -61,7 +61,7 @@ def contrastive(
     if not real.any():
         return read
     own = labels.clamp(min=0)
-    rivals = logits[:, own].T.masked_fill(labels[:, None] == labels, -torch.inf)  # row n: its class in every segment
+    rivals = logits[:, own].T.masked_fill(labels[:, None] == labels, -torch.inf)  # row n: n's class in each segment
     right = logits.gather(1, own[:, None])
     among_segments = torch.cat([right, rivals] if regions is None else [right, rivals, regions], dim=1)
     seen = -among_segments.log_softmax(dim=1)[real, 0].mean()
@@ -71,13 +71,13 @@ def contrastive(
 def grounded(
     bins: Float[Tensor, "n r c"], steps: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"], factor: float
 ) -> Float[Tensor, "n k"]:
-    """How well the texts of each class are grounded in the bins of each segment (ODISE, Xu et al. 2023).
+    """Grounding score of each class's texts in the bins of each segment (ODISE, Xu et al. 2023).
 
-    Each text attends to the bins most like it, and what it finds there counts: the mean over texts of the sum over
-    bins of softmax(factor * cosine) * factor * cosine.
+    Each text attends to the bins: sum over bins of softmax(factor * cosine) * factor * cosine, mean over the class's
+    texts.
     """
     bins, flat = functional.normalize(bins, dim=-1), functional.normalize(steps, dim=-1).flatten(0, 1)
-    alike = factor * bins @ flat.T
-    found = (alike.softmax(dim=1) * alike).sum(dim=1).unflatten(1, padding.shape)
+    similarity = factor * bins @ flat.T
+    found = (similarity.softmax(dim=1) * similarity).sum(dim=1).unflatten(1, padding.shape)
     real = (~padding).to(found.dtype)
     return (found * real).sum(dim=2) / real.sum(dim=1)

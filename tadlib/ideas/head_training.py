@@ -1,6 +1,6 @@
-"""What is trained on true segments of seen classes between frozen CLIP and class logits, and how it is trained.
+"""Trainable parts between frozen CLIP and class logits, and their training on true segments of seen classes.
 
-Heads on bins and on texts, learned context, a background embedding, a matching and a mask join in one `NamingHead`.
+`NamingHead` joins heads on bins and on texts, learned context, a background embedding, a matching and a mask.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +24,12 @@ from tadlib.naming.similarity import cosine
 from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
 BATCH = 64  # segments a step
-BINS = 1024  # bins a step, where an example has few of them: snippets
+BINS = 1024  # bins a step, where an example has few of them (snippets)
 
 
 @dataclass(frozen=True)
 class TrainableParts:
-    """What there is to train; words and defaults are those of the parameters."""
+    """Choice of trainable parts; names and defaults are those of the parameters."""
 
     head: str = "none"
     text_head: str = "none"
@@ -42,25 +42,25 @@ class TrainableParts:
 
     @property
     def trained(self) -> bool:
-        """Whether there is anything to train."""
+        """Whether any part is trained."""
         learned = self.background == "learned" or self.pooling in ("matching_learned", "mask")
         return learned or self.context > 0 or (self.head, self.text_head) != ("none", "none")
 
 
 class ClassTexts(NamedTuple):
-    """The texts of classes, and their embeddings by the frozen encoder."""
+    """Texts of classes, and their embeddings from the frozen encoder."""
 
     texts: Sequence[tuple[str, ...]]
     steps: TextEmbeddings
 
     def only(self, places: Sequence[int]) -> "ClassTexts":
-        """Of some of the classes."""
+        """Return the texts of the classes with these indices."""
         rows = torch.tensor(places)
         return ClassTexts([self.texts[place] for place in places], TextEmbeddings(*(each[rows] for each in self.steps)))
 
 
 class NamingHead(nn.Module):
-    """Logits of segments for classes: bins through the visual head, class texts through context and text head."""
+    """Trainable classifier of segments: a head on bins, and context and a head on class texts."""
 
     def __init__(self, parts: TrainableParts, channels: int, encoder: Encoder | None = None) -> None:
         super().__init__()
@@ -75,15 +75,15 @@ class NamingHead(nn.Module):
         self.background = nn.Parameter(functional.normalize(torch.randn(channels), dim=0)) if learned else None
 
     def steps(self, class_texts: ClassTexts) -> TextEmbeddings:
-        """The embeddings of every text, as learned context makes them; the frozen encoder's without it."""
+        """Embeddings of every text, with learned context if there is one."""
         return class_texts.steps if self.context is None else self.context(class_texts.texts)
 
     def mapped(self, steps: TextEmbeddings) -> Float[Tensor, "k s c"]:
-        """What the text head makes of every text."""
+        """Text embeddings after the text head."""
         return steps.embeddings if self.text is None else self.text(steps)
 
     def classes(self, steps: TextEmbeddings) -> Float[Tensor, "k c"]:
-        """Unit-length embeddings of classes, and behind them that of background where one is learned."""
+        """Unit-length class embeddings, with a last row for background if it is learned."""
         found = self.mapped(steps)
         texts = mean_of_texts(found, steps.padding) if self.text is None else self.text.read(found, steps.padding)
         if self.background is None:
@@ -91,18 +91,18 @@ class NamingHead(nn.Module):
         return torch.cat([texts, functional.normalize(self.background, dim=0)[None]])
 
     def bins(self, bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
-        """What the visual head makes of bins."""
+        """Bins after the visual head."""
         return bins if self.visual is None else self.visual(bins)
 
     def logits(self, bins: Float[Tensor, "n r c"], steps: TextEmbeddings, factor: float) -> Float[Tensor, "n k"]:
-        """Logits of segments for classes: their mean bin compared, or what each text finds among the bins."""
+        """Logits of segments for classes, from the mean bin or by matching texts with bins."""
         texts, bins = self.classes(steps), self.bins(bins)
         if self.matching is not None:
             return self.matching(bins, texts, factor)
         return cosine(bins.mean(dim=1), texts, factor)
 
     def grounding(self, bins: Float[Tensor, "n r c"], steps: TextEmbeddings, factor: float) -> Float[Tensor, "n k"]:
-        """How well the texts of classes are grounded in the bins of segments."""
+        """Grounding scores of class texts in the bins of segments."""
         return grounded(self.bins(bins), self.mapped(steps), steps.padding, factor)
 
 
@@ -110,27 +110,27 @@ Score = Callable[[Tensor, TextEmbeddings], Tensor]  # bins (n, r, c), texts of k
 
 
 def score_of(model: NamingHead, loss: str, factor: float) -> Score:
-    """What a loss compares: whole segments with classes, or bins with words."""
-    say = model.grounding if loss == "grounding" else model.logits
-    return lambda bins, steps: say(bins, steps, factor)
+    """Return the scores that a loss compares: of whole segments, or of texts grounded in bins."""
+    score = model.grounding if loss == "grounding" else model.logits
+    return lambda bins, steps: score(bins, steps, factor)
 
 
 class Examples(NamedTuple):
-    """Segments to learn from."""
+    """Training segments with labels."""
 
     bins: Float[Tensor, "n r c"]
-    labels: Int[Tensor, " n"]  # place of the class; -1 is background
-    beside: Float[Tensor, "n w r c"]  # bins of wrong regions beside each
-    there: Bool[Tensor, "n w"]  # which of them count
+    labels: Int[Tensor, " n"]  # class index; -1 is background
+    beside: Float[Tensor, "n w r c"]  # bins of the regions adjacent to each segment
+    there: Bool[Tensor, "n w"]  # which of these regions are in the video
 
     def only(self, rows: Tensor) -> "Examples":
-        """Some of them, by place or by a mask."""
+        """Select examples by index or mask."""
         return Examples(*(field[rows] for field in self))
 
 
 @dataclass(frozen=True)
 class HeadTraining:
-    """How to train; words and defaults are those of the parameters, `factor` is that before the cosine."""
+    """Settings of the training; names and defaults are those of the parameters, `factor` scales the cosine."""
 
     head_loss: str = "cross_entropy"
     head_epochs: int = 20
@@ -156,9 +156,9 @@ def fit(
     training: HeadTraining,
     progress: Progress = silent,
 ) -> list[float]:
-    """Train in place on segments and their own labels; returns the mean loss of every epoch.
+    """Train in place on labelled segments; returns the mean loss of every epoch.
 
-    Raises ValueError where a label has no text, or where nothing is to be learned from.
+    Raises ValueError if a label has no text, or if there is no segment of a class.
     """
     labels = examples.labels
     if not (labels >= 0).any() or int(labels.min()) < NOTHING or int(labels.max()) >= len(class_texts.texts):
@@ -181,7 +181,7 @@ def fit(
 
 
 def _rates(model: NamingHead, training: HeadTraining) -> dict[nn.Parameter, float]:
-    """The learning rate of everything that is learned by naming segments; the mask learns on its own."""
+    """Learning rate of each trained parameter; the mask is trained separately."""
     return {
         weight: training.text_lr if name.startswith(("text.", "context.")) else training.head_lr
         for name, weight in model.named_parameters()
@@ -196,11 +196,11 @@ def learn(
     training: HeadTraining,
     rates: Mapping[nn.Parameter, float],
 ) -> float:
-    """Leave gradients of the loss in the weights; returns the loss.
+    """Compute the gradients of the loss; returns the loss.
 
-    With `head_episodes`, this share of the classes is held out: the loss is that of the others, named among themselves,
-    plus that of the held-out ones, named among all, after the step that the others would take (MLDG, Li et al. 2018,
-    in first order). What helps the seen and hurts the unseen is thus no progress.
+    With `head_episodes` this share of the classes is held out. The loss is that of the other classes, classified among
+    themselves, plus that of the held-out ones among all classes, after a virtual step on the first (first-order MLDG,
+    Li et al. 2018). An update that helps seen classes but hurts unseen ones thus has no gain.
     """
     classes = len(class_texts.texts)
     if not training.head_episodes or classes < 2:
@@ -214,7 +214,7 @@ def learn(
     total, before = 0.0, {weight: weight.detach().clone() for weight in rates}
     if not out.all():
         kept = examples.only(~out)
-        places = torch.full((classes + 1,), NOTHING)  # the last place is that of -1
+        places = torch.full((classes + 1,), NOTHING)  # the last entry maps -1
         places[rest] = torch.arange(len(rest))
         loss = loss_of(model, kept._replace(labels=places[kept.labels]), class_texts.only(rest.tolist()), training)
         loss.backward()
@@ -225,7 +225,7 @@ def learn(
                 if weight.grad is not None:
                     weight -= rate * weight.grad
         loss = loss_of(model, examples.only(out), class_texts, training)
-        loss.backward()  # on top of the gradient that is there
+        loss.backward()  # added to the gradient of the first loss
         total += loss.item()
         with torch.no_grad():
             for weight, value in before.items():
@@ -236,9 +236,9 @@ def learn(
 def loss_of(
     model: NamingHead, examples: Examples, class_texts: ClassTexts, training: HeadTraining
 ) -> Float[Tensor, ""]:
-    """The loss of a few segments."""
-    steps, say = model.steps(class_texts), score_of(model, training.head_loss, training.factor)
-    logits = say(examples.bins, steps)
+    """Loss of a batch of segments."""
+    steps, score = model.steps(class_texts), score_of(model, training.head_loss, training.factor)
+    logits = score(examples.bins, steps)
     learned = model.background is not None and training.head_loss != "grounding"
     wanted = targets(examples.labels, logits.shape[1], learned)
     if training.head_loss in CLASSIFYING:
@@ -246,28 +246,28 @@ def loss_of(
     own = examples.labels.clamp(min=0)[:, None]
     orders = regions = None
     if training.hard_negatives in ("order", "all"):
-        orders = wrong_orders(say, examples.bins, own, steps, model.led)
+        orders = wrong_orders(score, examples.bins, own, steps, model.led)
         orders = orders.masked_fill((examples.labels == NOTHING)[:, None], -torch.inf)
     if training.hard_negatives in ("region", "all"):
-        regions = wrong_regions(say, examples.beside, examples.there, own, steps)
+        regions = wrong_regions(score, examples.beside, examples.there, own, steps)
     return contrastive(logits, examples.labels, wanted, orders, regions)
 
 
 def wrong_orders(
-    say: Score, bins: Float[Tensor, "n r c"], own: Int[Tensor, "n 1"], steps: TextEmbeddings, led: bool
+    score: Score, bins: Float[Tensor, "n r c"], own: Int[Tensor, "n 1"], steps: TextEmbeddings, led: bool
 ) -> Float[Tensor, "n m"]:
-    """Logits of segments for their class told in wrong orders; minus infinity where it has but one."""
-    found = torch.cat([say(bins, shuffled(steps, led)).gather(1, own) for _ in range(ORDERS)], dim=1)
+    """Logits of segments for their class with its steps in wrong orders; minus infinity if it has one step."""
+    found = torch.cat([score(bins, shuffled(steps, led)).gather(1, own) for _ in range(ORDERS)], dim=1)
     return found.masked_fill(~has_order(steps, led)[own], -torch.inf)
 
 
 def wrong_regions(
-    say: Score,
+    score: Score,
     beside: Float[Tensor, "n w r c"],
     there: Bool[Tensor, "n w"],
     own: Int[Tensor, "n 1"],
     steps: TextEmbeddings,
 ) -> Float[Tensor, "n w"]:
-    """Logits of what lies beside segments for their class; minus infinity where nothing does."""
-    found = say(beside.flatten(0, 1), steps).unflatten(0, there.shape)
+    """Logits of the regions adjacent to segments for the segment's class; minus infinity outside the video."""
+    found = score(beside.flatten(0, 1), steps).unflatten(0, there.shape)
     return found.gather(2, own[:, None].expand(-1, there.shape[1], -1))[..., 0].masked_fill(~there, -torch.inf)

@@ -1,8 +1,8 @@
-"""Do heads trained on seen classes help frozen CLIP: on bins of segments, on texts of classes? (entries 40, 53, 58, 59)
+"""Do heads on bins or class texts, trained on seen classes, improve frozen CLIP? (entries 40, 53, 58, 59)
 
-With `residual` a head starts as nothing (x + gate * f(x) with gate 0; ReZero, Bachlechner et al. 2021), and what CLIP
-knows survives a head that learns little. The adapter is CLIP-Adapter's (Gao et al. 2021): a bottleneck whose output is
-mixed with the feature.
+With `residual` a head starts as the identity (x + gate * f(x) with gate 0; ReZero, Bachlechner et al. 2021), which
+preserves CLIP's knowledge if the head learns little. The adapter is CLIP-Adapter's (Gao et al. 2021): a bottleneck
+whose output is mixed with the feature.
 """
 
 import torch
@@ -15,11 +15,11 @@ from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
 KINDS = (*maps.KINDS, "adapter")
 TEXT_KINDS = (*maps.KINDS, "cross")
-MIXED = 0.2  # share of the adapter's output
+MIX_RATIO = 0.2  # weight of the adapter's output
 
 
 class Head(nn.Module):
-    """Bins of CLIP features to bins in the same space; features come in at length one, whatever the encoder."""
+    """Trainable map of bins of CLIP features; input features are normalised."""
 
     def __init__(self, kind: str, channels: int, residual: bool = True) -> None:
         super().__init__()
@@ -31,18 +31,18 @@ class Head(nn.Module):
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual and not self.mixed)
 
     def forward(self, bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
-        """The bins as the head sees them."""
+        """Return the mapped bins."""
         unit = functional.normalize(bins, dim=-1)
         if self.mixed:
-            return MIXED * self.map(unit, None) + (1 - MIXED) * unit
+            return MIX_RATIO * self.map(unit, None) + (1 - MIX_RATIO) * unit
         return unit + self.gate * self.map(unit, None) if self.residual else self.map(unit, None)
 
 
 class TextHead(nn.Module):
-    """The texts of each class to one embedding, and to one embedding a text.
+    """Trainable map of the texts of each class, and the class embedding read from them.
 
-    Where a name leads the sub-actions (`led`), its embedding is read out: in a map of the texts what has become of the
-    first, in `cross` the name's own attention to the sub-actions behind it. Without a name, the mean is read out.
+    If a name precedes the sub-actions (`led`), its output is the class embedding; in `cross` that output is the name's
+    attention to the sub-actions. Without a name the class embedding is the mean.
     """
 
     def __init__(self, kind: str, channels: int, residual: bool = True, led: bool = False) -> None:
@@ -56,25 +56,25 @@ class TextHead(nn.Module):
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual)
 
     def forward(self, steps: TextEmbeddings) -> Float[Tensor, "k s c"]:
-        """What every text of every class becomes; texts come in at length one, padding stays what it is."""
+        """Return the mapped text embeddings; input texts are normalised, padding is unchanged."""
         unit = functional.normalize(steps.embeddings, dim=-1)
-        mapped = self._crossed(unit, steps.padding) if self.crossing else self.map(unit, steps.padding)
+        mapped = self._cross_attention(unit, steps.padding) if self.crossing else self.map(unit, steps.padding)
         found = unit + self.gate * mapped if self.residual else mapped
         return found.masked_fill(steps.padding[..., None], 0.0)
 
-    def _crossed(self, unit: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k s c"]:
-        """The name as the query, what stands behind it as keys and values; the sub-actions themselves stay as they are.
+    def _cross_attention(self, unit: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k s c"]:
+        """Attention of the class name (query) to the steps behind it (keys, values); the steps are unchanged.
 
-        Raises ValueError where a class has a name and nothing else.
+        Raises ValueError if a class has a name but no steps.
         """
         if unit.shape[1] < 2 or bool(padding[:, 1].any()):
             raise ValueError(
                 "text_head=cross needs sub-actions of every class behind its name: pass -p text subactions"
             )
         name, rest = unit[:, :1], unit[:, 1:]
-        asked = self.map(name, rest, rest, key_padding_mask=padding[:, 1:], need_weights=False)[0]
-        return torch.cat([asked, rest], dim=1)
+        attended = self.map(name, rest, rest, key_padding_mask=padding[:, 1:], need_weights=False)[0]
+        return torch.cat([attended, rest], dim=1)
 
     def read(self, found: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
-        """One unit-length embedding a class."""
+        """Return one unit-length embedding per class."""
         return functional.normalize(found[:, 0], dim=1) if self.led else mean_of_texts(found, padding)

@@ -1,6 +1,6 @@
-"""Trainable maps of a short sequence of embeddings, the bins of a segment or the texts of a class, to one as long.
+"""Trainable sequence-to-sequence maps, for the bins of a segment or the texts of a class.
 
-What is padded takes part in nothing. `composition` alone is told the places of a sequence: it is made to read an order.
+Padding is ignored. Only `composition` has position embeddings, because it is meant to read the order.
 """
 
 import math
@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 KINDS = ("mlp", "conv", "attention", "encoder", "composition")
-SQUEEZE = 4  # times fewer channels in the adapter's middle
+SQUEEZE = 4  # reduction of channels in the adapter's bottleneck
 
 
 class Mlp(nn.Module):
-    """Two linear layers on each embedding alone; `last` closes with another ReLU, as the adapter does."""
+    """Two linear layers applied to each embedding; `last` adds a final ReLU, as in CLIP-Adapter."""
 
     def __init__(self, channels: int, middle: int, last: bool = False) -> None:
         super().__init__()
@@ -23,19 +23,19 @@ class Mlp(nn.Module):
             self.layers.append(nn.ReLU())
 
     def forward(self, values: Float[Tensor, "n r c"], padding: Bool[Tensor, "n r"] | None) -> Float[Tensor, "n r c"]:
-        """Each embedding from itself."""
+        """Map each embedding independently."""
         return self.layers(values)
 
 
 class OverTime(nn.Module):
-    """Two convolutions over a sequence."""
+    """Two one-dimensional convolutions over a sequence."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first, self.second = (nn.Conv1d(channels, channels, 3, padding=1) for _ in range(2))
 
     def forward(self, values: Float[Tensor, "n r c"], padding: Bool[Tensor, "n r"] | None) -> Float[Tensor, "n r c"]:
-        """Each embedding from its neighbourhood; padding counts as zero."""
+        """Map each embedding from its neighbourhood; padding counts as zero."""
         real = 1.0 if padding is None else (~padding).to(values.dtype)[:, None]
         middle = self.first(values.transpose(1, 2) * real).relu() * real
         return self.second(middle).transpose(1, 2)
@@ -49,12 +49,12 @@ class Attention(nn.Module):
         self.attention = nn.MultiheadAttention(channels, math.gcd(4, channels), batch_first=True)
 
     def forward(self, values: Float[Tensor, "n r c"], padding: Bool[Tensor, "n r"] | None) -> Float[Tensor, "n r c"]:
-        """Each embedding from all."""
+        """Map each embedding from all."""
         return self.attention(values, values, values, key_padding_mask=padding, need_weights=False)[0]
 
 
 class Encoder(nn.Module):
-    """One layer of a Transformer encoder; with `places`, every embedding is told where in the sequence it stands."""
+    """One Transformer encoder layer; `places` adds position embeddings."""
 
     def __init__(self, channels: int, places: bool) -> None:
         super().__init__()
@@ -64,14 +64,14 @@ class Encoder(nn.Module):
         )
 
     def forward(self, values: Float[Tensor, "n r c"], padding: Bool[Tensor, "n r"] | None) -> Float[Tensor, "n r c"]:
-        """Each embedding from all."""
+        """Map each embedding from all."""
         if self.places:
             values = values + sines(values.shape[1], values.shape[2]).to(values)
         return self.layer(values, src_key_padding_mask=padding)
 
 
 def sines(places: int, channels: int) -> Float[Tensor, "r c"]:
-    """Places 0, 1, 2, ... as sines and cosines of falling frequency (Vaswani et al. 2017), each row of length one."""
+    """Sine and cosine position embeddings (Vaswani et al. 2017), each row of length one."""
     frequency = torch.exp(torch.arange(0, channels, 2) / channels * -math.log(10_000.0))
     angle = torch.arange(places)[:, None] * frequency
     both = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :channels]
@@ -79,7 +79,7 @@ def sines(places: int, channels: int) -> Float[Tensor, "r c"]:
 
 
 def make(kind: str, channels: int) -> nn.Module:
-    """A map by its word; raises ValueError for a word that is none."""
+    """Create a map by name; raises ValueError for an unknown name."""
     if kind == "mlp":
         return Mlp(channels, channels)
     if kind == "conv":

@@ -1,7 +1,7 @@
-"""Does a mask, trained to tell action from background, pool the right bins? (entry 52)
+"""Does pooling with a mask, trained to separate action from background, help? (entry 52)
 
-In GAP the mask's logit was multiplied with the feature before the cosine, which is blind to lengths: only the sign of
-the logit did anything. Here bins count by their probability of being part of an action.
+In GAP the mask's logit was multiplied with the feature before the cosine, which ignores lengths: only the sign of the
+logit mattered. Here bins are weighted by their probability of being inside an action.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ BINS = 1024  # snippets a step
 
 
 class Mask(nn.Module):
-    """How much of an action a snippet shows, from its feature at length one: a logit, at first the same for all."""
+    """Linear logit of a normalised snippet feature being inside an action; initialised to zero."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Mask(nn.Module):
 
 
 def with_mask(found: Classifier, mask: Mask, similarity_at: str) -> Classifier:
-    """A classifier that weighs bins by the mask, before (`pooled`) or after (`bins`) they are compared."""
+    """Classifier that weighs bins by the mask, before (`pooled`) or after (`bins`) the comparison with texts."""
 
     def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
         """Logits of segments."""
@@ -44,7 +44,7 @@ def with_mask(found: Classifier, mask: Mask, similarity_at: str) -> Classifier:
 
 
 def weighted_mean(values: Float[Tensor, "n r k"], weights: Float[Tensor, "n r"]) -> Float[Tensor, "n k"]:
-    """The mean over bins, weighted by `weights`."""
+    """Mean over bins, weighted by `weights`."""
     shares = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)  # sigmoids
     return (shares[..., None] * values).sum(dim=1)
 
@@ -52,7 +52,7 @@ def weighted_mean(values: Float[Tensor, "n r k"], weights: Float[Tensor, "n r"])
 def fit_mask(
     mask: Mask, snippets: Float[Tensor, "t c"], inside: Bool[Tensor, " t"], epochs: int = 20, lr: float = 1e-3
 ) -> list[float]:
-    """Train a mask in place to tell snippets inside actions from those outside; returns the loss of every epoch."""
+    """Train a mask in place to separate snippets inside actions from others; returns the loss of every epoch."""
     optimiser, history = torch.optim.AdamW(mask.parameters(), lr=lr), []
     for _ in range(epochs):
         losses = []

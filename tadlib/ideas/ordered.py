@@ -1,4 +1,4 @@
-"""Does it help that the bins of a segment run through the steps of an action in their order? (entry 73)"""
+"""Does aligning the bins of a segment with the steps of an action, in order, help? (entry 73)"""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from tadlib.naming.classifier import Classifier
 
 
 def classifier(found: Classifier, pooling: str) -> Classifier | None:
-    """The classifier that compares bins with every step of every class."""
+    """Return the classifier that aligns bins with the steps of every class."""
     if pooling != "ordered":
         return None
     steps = found.embed_texts(found.classes)
@@ -19,16 +19,16 @@ def classifier(found: Classifier, pooling: str) -> Classifier | None:
 
     def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
         """Logits of segments."""
-        return in_order(found.similarity(bins, texts, found.scale).unflatten(-1, steps.padding.shape), steps.padding)
+        return aligned(found.similarity(bins, texts, found.scale).unflatten(-1, steps.padding.shape), steps.padding)
 
     return replace(found, bins_to_logits=bins_to_logits)
 
 
-def in_order(of_bins: Float[Tensor, "n r k s"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "n k"]:
-    """The best mean over bins if every bin is given a step, the first bin the first one, the last bin the last one,
-    and each next bin the same step or the next; found step by step (dynamic programming).
+def aligned(of_bins: Float[Tensor, "n r k s"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "n k"]:
+    """Mean over bins of the best monotonic alignment of bins to steps: the first bin has the first step, the last has
+    the last, and every next bin the same step or the next (dynamic programming).
 
-    Raises ValueError where a class has more steps than there are bins.
+    Raises ValueError if a class has more steps than there are bins.
     """
     last = (~padding).sum(dim=1) - 1
     if of_bins.shape[1] <= int(last.max()):

@@ -1,8 +1,8 @@
-"""Which features under a segment should count: other poolings than the mean of its bins. (entries 42, 73 and 83)
+"""Are other poolings of the features under a segment better than the mean of its bins? (entries 42, 73 and 83)
 
-Self-attention without projections, softmax(S S^T) S, and the middle bin, the middle snippet, every fourth bin, and the
+Self-attention without projections, softmax(S S^T) S, the middle bin, the middle snippet, every fourth bin, and the
 mean of all bins and of every fourth (`slow_fast`) are GAP's (Du et al. 2024); `multi_rate` is ours. With
-`text_attention` every class attends to the bins that are most like it, in proportion to the softmax of its logits.
+`text_attention` every class attends to the bins, weighted by the softmax of its logits.
 """
 
 from collections.abc import Callable
@@ -15,24 +15,24 @@ from torch.nn import functional
 
 from tadlib.naming.classifier import Classifier
 
-RATES = (1, 2, 4)  # neighbouring bins that `multi_rate` averages
-SPARSE = 4  # bins that `sparse` looks at
+RATES = (1, 2, 4)  # numbers of neighbouring bins that `multi_rate` averages
+SPARSE = 4  # bins that `sparse` uses
 
 
 def _multi_rate(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n c"]:
-    """The most of averages over one, two and four neighbouring bins, averaged over these rates."""
+    """Maximum over averages of one, two and four neighbouring bins, averaged over these rates."""
     last = bins.transpose(1, 2)
     rates = [rate for rate in RATES if rate <= bins.shape[1]]
     return torch.stack([functional.avg_pool1d(last, rate, ceil_mode=True).amax(dim=2) for rate in rates]).mean(dim=0)
 
 
-def _attended(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
-    """Every bin as a mixture of all, weighted by likeness: softmax(S S^T) S, without a square root."""
+def _self_attention(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
+    """Self-attention without projections or scaling: softmax(S S^T) S."""
     return (bins @ bins.transpose(1, 2)).softmax(dim=2) @ bins
 
 
 def _sparse(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n c"]:
-    """The mean of every fourth of 16 bins, of four bins whatever their number."""
+    """Mean of four evenly spaced bins."""
     return bins[:, :: max(1, bins.shape[1] // SPARSE)].mean(dim=1)
 
 
@@ -44,34 +44,34 @@ SUMMARIES: dict[str, Callable[[Tensor], Tensor]] = {  # (n, bins, c) -> (n, c), 
     "slow_fast": lambda bins: (bins.mean(dim=1) + _sparse(bins)) / 2,
     "sparse": _sparse,
 }
-FEATURES = (*SUMMARIES, "centre_snippet", "self_attention")  # those that make a feature of bins
-LOGITS = ("text_attention", "matching_fixed", "matching_learned", "mask")  # those that make logits alone
+FEATURES = (*SUMMARIES, "centre_snippet", "self_attention")  # poolings that give a feature
+LOGITS = ("text_attention", "matching_fixed", "matching_learned", "mask")  # poolings that only give logits
 
 
 def classifier(found: Classifier, pooling: str, similarity_at: str) -> Classifier | None:
-    """The classifier with another pooling, of features (`similarity_at` pooled) or of the logits of every bin."""
+    """Return the classifier with another pooling of features (`similarity_at` pooled) or of the logits of every bin."""
     if pooling == "centre_snippet":
         stretch = found.adjust_segments
         return replace(found, roi_bins=1, adjust_segments=lambda segments_ix: _middle_snippet(stretch(segments_ix)))
     if pooling == "text_attention":
-        return replace(found, bins_to_logits=lambda bins: _most_alike(found.compare(bins)))
+        return replace(found, bins_to_logits=lambda bins: _text_attention(found.compare(bins)))
     if pooling not in FEATURES or (pooling == "mean" and similarity_at == "pooled"):
         return None
     summary = SUMMARIES["mean" if pooling == "self_attention" else pooling]
 
     def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
         """Logits of segments."""
-        seen = _attended(bins) if pooling == "self_attention" else bins
+        seen = _self_attention(bins) if pooling == "self_attention" else bins
         return found.compare(summary(seen)) if similarity_at == "pooled" else summary(found.compare(seen))
 
     return replace(found, bins_to_logits=bins_to_logits)
 
 
 def _middle_snippet(segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
-    """The snippet in the middle of each segment."""
+    """Replace each segment by the snippet in its middle."""
     middle = segments_ix.mean(dim=1).floor()  # snippet t covers [t, t + 1)
     return torch.stack([middle, middle + 1], dim=1)
 
 
-def _most_alike(of_bins: Float[Tensor, "n r k"]) -> Float[Tensor, "n k"]:
+def _text_attention(of_bins: Float[Tensor, "n r k"]) -> Float[Tensor, "n k"]:
     return (of_bins.softmax(dim=1) * of_bins).sum(dim=1)

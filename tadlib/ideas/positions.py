@@ -1,4 +1,4 @@
-"""Do other positions help: query centres that are drawn and fixed (entry 82, posPrior), positions that are learned?"""
+"""Do random fixed query centres (entry 82, posPrior) or learned position embeddings help?"""
 
 import torch
 from jaxtyping import Float
@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from tadlib.detector.layers import mlp, sine_embedding
 
-PLACES = 256  # entries of the table: two for every half turn of the fastest sine
+PLACES = 256  # entries of the table: two per half cycle of the fastest sine
 
 
 class DrawnQueries(nn.Module):
-    """Reference centres drawn once and never learned; all of a query is computed from its centre."""
+    """Queries with random reference centres that are not learned; their content is computed from the centre."""
 
     def __init__(self, number: int, width: int) -> None:
         super().__init__()
@@ -19,25 +19,25 @@ class DrawnQueries(nn.Module):
 
     @property
     def own(self) -> tuple[nn.Parameter, ...]:
-        """The parameters that start as they were made."""
+        """Parameters that keep their own initialisation."""
         return (self.places,)
 
     def start(self) -> None:
-        """Nothing to set: the content is drawn like the detector's other layers."""
+        """Nothing to do: the content network has the detector's default initialisation."""
 
     def references(self) -> Float[Tensor, "q 1"]:
-        """Logits of the reference centres."""
+        """Return the logits of the reference centres."""
         return self.places
 
     def forward(self, sine: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
-        """The queries, given their embedded reference centres."""
+        """Return the query embeddings; `sine` is the embedding of their reference centres."""
         return self.content(sine)
 
 
 class LearnedPositions(nn.Module):
-    """Positions in [0, 1] looked up between the entries of a learned table: windows of any length, no longest one.
+    """Learned table of position embeddings, interpolated linearly, for positions in [0, 1].
 
-    The table starts as the sines, so that near places resemble each other from the first step on.
+    The table is initialised with the sines, so that neighbouring positions are similar from the start.
     """
 
     def __init__(self, width: int) -> None:
@@ -51,6 +51,6 @@ class LearnedPositions(nn.Module):
 
 
 def parts(centres: str, positions: str) -> dict[str, type[nn.Module]]:
-    """The queries and the embedding of positions that parameters ask for."""
+    """Return the queries and the position embedding that the parameters ask for."""
     queries = {"queries_from": DrawnQueries} if centres == "drawn" else {}
     return queries | ({"positions_from": LearnedPositions} if positions == "learned" else {})

@@ -1,10 +1,9 @@
-"""The published system, GAP (Du et al. 2024): its network, first weights, costs and losses (entries 78 to 83).
+"""The published system, GAP (Du et al. 2024): network, initialisation, matching costs and losses (entries 78 to 83).
 
-It is Conditional DETR (Meng et al. 2021) as published. The core's own lacks four things of it: what a query and a
-snippet are places is part of the content in the first cross-attention; projections of content and of place apart in
-self-attention; dropout of attention weights; dropout inside the feed-forward net. Convolutions stand before the
-projection, sines have one cycle a window, all centres start in the middle, and the loss sees the overlap of what lies
-inside the window.
+It is Conditional DETR (Meng et al. 2021) as published. It differs from the core detector in this: the first
+cross-attention adds positions to the content; self-attention projects content and positions separately; attention
+weights and hidden units of the feed-forward network have dropout; convolutions precede the projection; sines have one
+cycle a window; all centres start in the middle; and the overlap loss clips segments to the window.
 """
 
 import math
@@ -32,7 +31,7 @@ SINES = {"cycles": 1, "temperature": 10000.0}  # those of DETR: a cosine of .999
 
 
 class PublishedDecoderLayer(DecoderLayer):
-    """The published layer; the `first` adds places to contents, since its queries have found nothing yet."""
+    """Published decoder layer; the `first` adds positions to content, since its queries are still empty."""
 
     def __init__(self, width: int, heads: int, dropout: float, first: bool) -> None:
         super().__init__(width, heads, dropout, dropout)
@@ -50,7 +49,7 @@ class PublishedDecoderLayer(DecoderLayer):
 
 
 class PublishedDETR(ConditionalDETR):
-    """The detector as published; its arguments are those of the core's."""
+    """The detector as published, with the arguments of `ConditionalDETR`."""
 
     _queries = staticmethod(partial(LearnedQueries, spread=False))
     _positions = staticmethod(partial(Sines, **SINES))
@@ -76,9 +75,9 @@ class PublishedDETR(ConditionalDETR):
         return self.project(self.backbone(features, padding))
 
     def _start(self) -> None:
-        """The transformer by Xavier's rule, convolutions by Kaiming's, all else as torch makes it.
+        """Xavier initialisation of the transformer, Kaiming of the convolutions, torch's default for the rest.
 
-        Projections that its attention keeps in one matrix are drawn in the range of that matrix, without bias at first.
+        Projections that share one matrix in torch's attention are drawn in the range of that matrix, with zero bias.
         """
         for part in (self.encoder, self.decoder, self.scale, *self.queries.children()):
             for parameter in part.parameters():
@@ -102,26 +101,26 @@ class PublishedDETR(ConditionalDETR):
 
 
 def xavier(outputs: int, *linears: nn.Linear) -> None:
-    """Xavier's rule for projections of so many outputs each, several of which lie in one matrix."""
+    """Xavier initialisation for projections that are parts of one matrix with `outputs` rows."""
     for linear in linears:
         bound = math.sqrt(6 / (linear.in_features + outputs))
         nn.init.uniform_(linear.weight, -bound, bound)
 
 
 def xavier_without_bias(outputs: int, *linears: nn.Linear) -> None:
-    """Xavier's rule for projections that are parts of one matrix with so many outputs; their bias starts at zero."""
+    """Xavier initialisation for parts of one matrix with `outputs` rows; biases are zero."""
     xavier(outputs, *linears)
     for linear in linears:
         nn.init.zeros_(linear.bias)
 
 
 def tiou_inside(found: Float[Tensor, "*x 2"], true: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
-    """tIoU of what lies inside the window, of segments (start, end) as fractions of it."""
+    """tIoU of segments (start, end), as fractions of the window, clipped to the window."""
     return tiou(found.clamp(0, 1), true.clamp(0, 1))
 
 
 class PublishedLoss(DetectionLoss):
-    """The loss as published: overlap and costs see what lies inside the window."""
+    """The loss as published: overlap and costs use segments clipped to the window."""
 
     pair_cost = staticmethod(partial(detection_cost, measure=tiou_inside))
 
@@ -130,10 +129,10 @@ class PublishedLoss(DetectionLoss):
 
 
 def network(system: str) -> type[ConditionalDETR] | None:
-    """The network that parameters ask for."""
+    """Return the network class that the parameters ask for."""
     return PublishedDETR if system == "published" else None
 
 
 def loss(system: str) -> type[DetectionLoss] | None:
-    """The loss that parameters ask for."""
+    """Return the loss class that the parameters ask for."""
     return PublishedLoss if system == "published" else None

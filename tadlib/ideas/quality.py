@@ -1,4 +1,4 @@
-"""Does an expected tIoU beside the actionness rank proposals better? (entry 16; TadTR, Liu et al. 2022)"""
+"""Does a predicted tIoU next to actionness improve the ranking of proposals? (entry 16; TadTR, Liu et al. 2022)"""
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,15 +10,15 @@ from tadlib.detector.layers import mlp
 from tadlib.detector.targets import best_tiou, ignored, pad_segments
 from tadlib.segments import roi_align_windows, to_segments
 
-CHANNELS, BINS = 32, 16  # what is kept of a snippet, and samples under a segment
-CONTEXT = 1.5  # how much wider than its segment the head looks
+CHANNELS, BINS = 32, 16  # channels per snippet, and samples per segment
+CONTEXT = 1.5  # width of the region the head reads, relative to the segment
 
 
 class Quality(Addition):
-    """One logit a query: the tIoU its segment is expected to have with an action.
+    """Head that predicts the tIoU of each query's segment with its nearest action (a logit).
 
-    It reads the memory under the segment and as much again beside it; the segment itself is not moved by it. Proposals
-    are ranked by the geometric mean of actionness and expected tIoU.
+    It reads the encoder memory under 1.5 times the segment; the segment gets no gradient from it. Proposals are ranked
+    by the geometric mean of actionness and predicted tIoU.
     """
 
     name = "quality"
@@ -41,9 +41,9 @@ class Quality(Addition):
         return self.judge(samples.flatten(2))[..., 0]
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:
-        """Mean difference between the expected and the true tIoU of each segment with its nearest action.
+        """Mean absolute error of the predicted tIoU of each segment with its nearest action.
 
-        Where the nearest is to be ignored, there is none: nobody knows what it is worth.
+        Segments nearest to an ignored action have no error.
         """
         segments_cw, targets = outputs.segments_cw, batch.targets
         wanted = best_tiou(segments_cw, pad_segments([target.segments_cw for target in targets], segments_cw.device))
@@ -57,5 +57,5 @@ class Quality(Addition):
 
 
 def additions(quality: bool, loss_quality: float) -> list[Addition]:
-    """The head that parameters ask for."""
+    """Return the head that the parameters ask for."""
     return [Quality(loss_quality=loss_quality)] if quality else []

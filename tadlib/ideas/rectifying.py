@@ -1,8 +1,8 @@
-"""Do queries that look again, at the features under their own coarse segments, find better ones? (entries 80 and 81)
+"""Does refining queries with the features under their coarse segments help? (entries 80 and 81)
 
-What is under a segment never becomes an array of its own where it can be helped: projections and products commute
-with RoIAlign's linear interpolation, so they are made once for each snippet and mixed afterwards. The result is that
-of attention to (queries, bins) rows of features, at a twentieth of the multiplications.
+Features under segments are not materialised where avoidable: projections and products commute with RoIAlign's linear
+interpolation, so they are computed once per snippet and mixed afterwards. The result equals attention to (queries,
+bins) rows of features, at a twentieth of the multiplications.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from tadlib.detector.layers import Attention
 from tadlib.ideas.published import xavier_without_bias
 from tadlib.segments import roi_align_windows, roi_mean_windows, roi_samples, to_segments
 
-BINS = 16  # samples under each segment
+BINS = 16  # samples per segment
 
 
 class AttentionFusion(nn.Module):
-    """Each query attends to the samples under its segment."""
+    """Attention of each query to the samples under its segment."""
 
     def __init__(self, channels: int, width: int, heads: int, published: bool = False) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class AttentionFusion(nn.Module):
 
 
 class PooledFusion(nn.Module):
-    """Each query takes one vector of what is under its segment, by `pool`; (published) of the features themselves."""
+    """Pooled value of the samples under each query's segment; in the published system of the features themselves."""
 
     def __init__(
         self, channels: int, width: int, heads: int, published: bool = False, *, pool: Callable[..., Tensor]
@@ -87,13 +87,12 @@ FUSIONS = {
 
 
 class RectifyingLayer(nn.Module):
-    """What lies under a query's segment is added to it, queries are compared with each other, and that is added again.
+    """Refine queries with the features under their segments, followed by self-attention among queries.
 
-    `residual` is that of the self-attention, which the published system drops. `join` is how what was found meets the
-    query: `sum`; `first_half`, side by side in a self-attention twice as wide, of whose answer the first half counts;
-    `projected`, side by side in one linear layer; `alone`, what was found and nothing else. The last two compare no
-    queries, and only a sum can keep the residual. The norm at the end keeps stacked layers in scale; the `published`
-    layer has none.
+    `residual` is that of the self-attention, which the published system drops. `join` combines a query with its
+    features: `sum`; `first_half`, concatenated in a self-attention of twice the width, of which the first half is kept;
+    `projected`, concatenated and projected linearly; `alone`, the features only. The last two have no self-attention,
+    and only a sum can keep the residual. The final norm keeps stacked layers in scale; the `published` layer has none.
     """
 
     def __init__(  # noqa: PLR0913  one word for each variant
@@ -130,14 +129,14 @@ class RectifyingLayer(nn.Module):
     def _joined(self, x: Float[Tensor, "b q d"], found: Float[Tensor, "b q d"]) -> Float[Tensor, "b q d"]:
         if self.join == "alone":
             return found
-        looked = x + found if self.join == "sum" else torch.cat([x, found], dim=-1)
+        joined = x + found if self.join == "sum" else torch.cat([x, found], dim=-1)
         if self.projected is not None:
-            return self.projected(looked)
-        compared = self.attention(*self.query_key_value(looked).chunk(3, dim=-1))[..., : self.width]
-        return looked + compared if self.residual else compared
+            return self.projected(joined)
+        compared = self.attention(*self.query_key_value(joined).chunk(3, dim=-1))[..., : self.width]
+        return joined + compared if self.residual else compared
 
     def start_as_published(self, width: int) -> None:
-        """First weights as published: what its attention keeps in one matrix is drawn in the range of that matrix."""
+        """Initialise as published: projections that share one matrix in torch are drawn in its range."""
         if isinstance(self.fusion, AttentionFusion):
             xavier_without_bias(3 * width, self.fusion.query, self.fusion.key_value)
             nn.init.zeros_(self.fusion.out.bias)
@@ -146,9 +145,9 @@ class RectifyingLayer(nn.Module):
 
 
 class Rectifying(Addition):
-    """Layers of a second look behind the decoder; coarse segments get no gradient from it.
+    """Refinement layers after the decoder; coarse segments get no gradient from them.
 
-    `refine` is how a query takes what lies under its segment: attention, mean or max.
+    `refine` is how a query reads the features under its segment: attention, mean or max.
     """
 
     name = "rectifying"
@@ -197,7 +196,7 @@ class Rectifying(Addition):
 
 
 def additions(refine: str, refine_layers: int, refine_residual: bool, refine_join: str, system: str) -> list[Addition]:
-    """The second look that parameters ask for."""
+    """Return the refinement that the parameters ask for."""
     if refine == "none":
         return []
     words = {"refine_layers": refine_layers, "refine_residual": refine_residual, "refine_join": refine_join}

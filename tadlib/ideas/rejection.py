@@ -1,7 +1,7 @@
-"""Can proposals and videos that show none of the classes be told by how alike background is? (entries 72 and 73)
+"""Can proposals and videos without any candidate class be rejected by their similarity? (entries 72 and 73)
 
-CLIP must name whatever it is shown. How alike background is to a class differs from class to class, so that every
-class is measured against its own background: in standard deviations above its mean.
+CLIP assigns a class to everything. The similarity of background differs between classes, so each class's logit is
+standardised by the mean and standard deviation of its background.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,16 @@ from tadlib.task import Task, spans
 
 
 class Background(NamedTuple):
-    """How alike what shows none of the classes is to each of them."""
+    """Mean and standard deviation of the logits of background, for each class."""
 
     mean: Float[Tensor, " k"]
     spread: Float[Tensor, " k"]  # standard deviation
 
 
 def background(logits: Float[Tensor, "m k"], absent: Bool[Tensor, "m k"]) -> Background:
-    """Mean and spread of the logits of snippets or videos, over those in which a class is `absent`.
+    """Mean and standard deviation of the logits of examples in which a class is `absent`.
 
-    Raises ValueError where a class is absent from fewer than two.
+    Raises ValueError if a class is absent from fewer than two.
     """
     number = absent.sum(dim=0)
     if int(number.min()) < 2:
@@ -40,9 +40,9 @@ def background(logits: Float[Tensor, "m k"], absent: Bool[Tensor, "m k"]) -> Bac
     return Background(mean, square.sqrt().clamp(min=1e-6))
 
 
-def above(logits: Float[Tensor, "n k"], usual: Background) -> Float[Tensor, " n"]:
-    """By how many standard deviations the class that stands out most is above its background."""
-    return ((logits - usual.mean) / usual.spread).amax(dim=1)
+def above(logits: Float[Tensor, "n k"], statistics: Background) -> Float[Tensor, " n"]:
+    """Largest logit of any class, in standard deviations above the mean of that class's background."""
+    return ((logits - statistics.mean) / statistics.spread).amax(dim=1)
 
 
 def proposals(
@@ -52,27 +52,27 @@ def proposals(
     reject: str,
     reject_below: float,
 ) -> Mapping[str, Proposals]:
-    """Proposals without those that look like none of the unseen classes, alone or because their video does."""
+    """Reject proposals that stand out from the background of no unseen class, alone or with their whole video."""
     if reject == "none":
         return found
     videos, classify = {video.id: video for video in data.scored}, classifier_of(data.classes.unseen)
-    usual, kept = usual_in_training(data, classify, reject), {}
+    statistics, kept = background_in_training(data, classify, reject), {}
     for video_id, own in found.items():
         features, grid = data.features(videos[video_id]), data.grid(videos[video_id])
         if reject == "proposal":
             logits = classify(features, grid.snippets(own.segments))[:, : len(data.classes.unseen)]
         else:
             logits = classify.video_logits(features).expand(len(own.scores), -1)
-        rest = above(logits, usual) >= reject_below
+        rest = above(logits, statistics) >= reject_below
         kept[video_id] = Proposals(*(None if field is None else field[rest] for field in own))
     return kept
 
 
-def usual_in_training(data: Task, classify: Classifier, reject: str) -> Background:
-    """How alike background is to the unseen classes, in the training videos.
+def background_in_training(data: Task, classify: Classifier, reject: str) -> Background:
+    """Statistics of background for the unseen classes in the training videos.
 
-    Of proposals: snippets outside all that `data.occupied` knows of. Of videos: whole videos with seen actions alone;
-    with `ignore_unseen` nowhere all, but for classes that training knows. Raises ValueError where there is none.
+    For proposals: snippets outside of `data.occupied`. For videos: whole videos with seen actions only; with
+    `ignore_unseen` nowhere all videos, apart from classes known in training. Raises ValueError if there is none.
     """
     unseen, rows, absent = data.classes.unseen, [], []
     for video in data.training_videos:
@@ -80,7 +80,7 @@ def usual_in_training(data: Task, classify: Classifier, reject: str) -> Backgrou
         if reject == "video":
             labels = {action.label for action in video.actions}
             if data.ignore_unseen != "nowhere" and data.hidden[video.id]:
-                continue  # of which classes is not known
+                continue  # it is unknown which unseen classes it shows
             rows.append(classify.video_logits(features)[None])
             absent.append(torch.tensor([[label not in labels for label in unseen]]))
         else:

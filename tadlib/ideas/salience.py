@@ -1,8 +1,8 @@
-"""Does a loss that tells snippets inside actions from the others help? A head on the encoder's memory.
+"""Does an auxiliary loss that separates snippets inside actions from others help? A head on the encoder's memory.
 
-Rows 79 (bce: focal, ce: softmax over the window) and 67 (mask: a smaller head, plain cross-entropy). With `published`
-the focal form is that of GAP (Du et al. 2024): a mean over each window's snippets, divided by the number of actions,
-the snippet after an action being one of it.
+Entries 79 (bce: focal, ce: softmax over the window) and 67 (mask: a smaller head, plain cross-entropy). With
+`published` the focal loss is that of GAP (Du et al. 2024): mean over each window's snippets, divided by the number of
+actions, where the snippet after an action counts as inside.
 """
 
 import torch
@@ -16,7 +16,7 @@ from tadlib.detector.targets import counted, focal_terms, inside, mean_over, num
 
 
 class Salience(Addition):
-    """One logit a snippet: is it inside an action? `salience` is the form of the loss: bce, ce or mask."""
+    """Logit of each snippet being inside an action; `salience` is the form of the loss: bce, ce or mask."""
 
     name = "salience"
 
@@ -38,17 +38,17 @@ class Salience(Addition):
         return self.out(memory)[..., 0]
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:
-        """How badly snippets are told to be inside an action."""
+        """Salience loss of a batch."""
         logits = outputs.added[self.name].float()
         masks = inside(batch.targets, batch.padding), counted(batch.targets, batch.padding)
         if self.per_action:
             loss = published_salience(logits, *masks).sum() / max(1, number_of_actions(batch))
         else:
             loss = FORMS[self.form](logits, *masks)
-        return {"loss_salience": (loss, self.weight, batch.share(self._amount))}
+        return {"loss_salience": (loss, self.weight, batch.share(self._number_averaged))}
 
-    def _amount(self, batch: Batch) -> int:
-        """What the loss of a batch is a mean over."""
+    def _number_averaged(self, batch: Batch) -> int:
+        """Number of elements the loss of a batch is averaged over."""
         if self.per_action:
             return number_of_actions(batch)
         if self.form != "ce":
@@ -59,16 +59,16 @@ class Salience(Addition):
 def focal_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
-    """Mean focal loss of the snippets (entry 79)."""
+    """Mean focal loss over snippets (entry 79)."""
     return mean_over(focal_terms(logits, inside.to(logits)), counted)
 
 
 def published_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, " b"]:
-    """Focal loss as a mean over the snippets of each window, where the snippet after an action is one of it (entry 79).
+    """Focal loss averaged over each window's snippets; the snippet after an action counts as inside (entry 79).
 
-    The published mean is over padding too, which is none of it here.
+    The published mean includes padding, this one does not.
     """
     after = functional.pad(inside[:, :-1], (1, 0))
     losses = focal_terms(logits, (inside | after).to(logits)).masked_fill(~counted, 0.0)
@@ -78,7 +78,7 @@ def published_salience(
 def softmax_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the snippets inside against all, mean over windows with an action (entry 79, second form)."""
+    """Cross-entropy of a softmax over a window's snippets, mean over windows with an action (entry 79, second form)."""
     share = logits.masked_fill(~counted, -torch.inf).log_softmax(1)
     wanted = (inside & counted).to(logits)
     number = wanted.sum(1)
@@ -89,7 +89,7 @@ def softmax_salience(
 def plain_salience(
     logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
 ) -> Float[Tensor, ""]:
-    """Mean binary cross-entropy of the snippets (entry 67, the mask loss)."""
+    """Mean binary cross-entropy over snippets (entry 67, the mask loss)."""
     return mean_over(functional.binary_cross_entropy_with_logits(logits, inside.to(logits), reduction="none"), counted)
 
 
@@ -97,7 +97,7 @@ FORMS = {"bce": focal_salience, "ce": softmax_salience, "mask": plain_salience}
 
 
 def additions(salience: str, loss_salience: float, system: str) -> list[Addition]:
-    """The head that parameters ask for."""
+    """Return the head that the parameters ask for."""
     if salience == "none":
         return []
     return [Salience(salience=salience, loss_salience=loss_salience, published=system == "published")]

@@ -1,4 +1,4 @@
-"""Does classifying the encoder's snippets with text, beside finding segments, help? (entries 33 and 45)"""
+"""Does an auxiliary classification of the encoder's snippets with text help? (entries 33 and 45)"""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from tadlib.task import Task
 
 
 class Segmentation(Addition):
-    """An embedding of every snippet, compared with the texts of the seen classes in training.
+    """Embedding of every snippet, compared with the texts of the seen classes in training.
 
     `segmentation_temperature` divides the cosine before the softmax over classes.
     """
@@ -36,7 +36,7 @@ class Segmentation(Addition):
         return self.embedding(memory)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:
-        """Cross-entropy of each snippet's class, mean over snippets; background is every class alike."""
+        """Mean cross-entropy of the snippets' classes; the target of background is uniform."""
         targets, padding, texts = batch.targets, batch.padding, batch.texts
         if texts is None:
             raise ValueError("snippets are classified with text: give the texts of the seen classes, got None")
@@ -56,12 +56,12 @@ class Segmentation(Addition):
 
 
 def additions(segmentation: str, loss_segmentation: float, segmentation_temperature: float) -> list[Addition]:
-    """The head that parameters ask for."""
+    """Return the head that the parameters ask for."""
     if segmentation == "none":
         return []
     return [Segmentation(loss_segmentation=loss_segmentation, segmentation_temperature=segmentation_temperature)]
 
 
 def texts(data: Task, classes: Sequence[str], segmentation: str) -> Tensor | None:
-    """The class texts that snippets are classified with."""
+    """Class texts with which snippets are classified."""
     return data.class_embeddings(classes) if segmentation != "none" else None

@@ -1,4 +1,4 @@
-"""Can snippets that look like one class, grouped, propose segments beside the detector or without it? (entry 61)"""
+"""Do groups of snippets that CLIP assigns to one class help as proposals, alone or with the detector's? (entry 61)"""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,9 +19,9 @@ def proposals(
     proposed_by: str,
     probability: str,
 ) -> Mapping[str, Proposals]:
-    """The proposals of groups of snippets that look like one unseen class, instead of the detector's or beside them.
+    """Proposals from groups of snippets of one unseen class, in place of the detector's or in addition.
 
-    Snippets are named as segments of one snippet, so that whatever was trained takes part.
+    Snippets are classified as segments of one snippet, so that trained heads take part.
     """
     if proposed_by == "detector":
         return found

@@ -1,4 +1,4 @@
-"""Should naming look beside a segment: at a longer one, or at what differs just outside? (entry 73)
+"""Does classification improve with extended segments, or with outer-inner contrast? (entry 73)
 
 Outer-inner contrast is AutoLoc's (Shou et al. 2018).
 """
@@ -12,11 +12,11 @@ from torch import Tensor
 from tadlib.naming.classifier import Classifier
 from tadlib.segments import roi_mean, to_cw, to_segments
 
-MARGIN = 0.25  # of a segment's length: how far on either side the outside reaches
+MARGIN = 0.25  # width of the outer region on each side, as a share of the segment's length
 
 
 def classifier(found: Classifier, extend: float, contrast: float) -> Classifier | None:
-    """The classifier of segments `extend` times as long, less `contrast` times the logits of what lies beside them."""
+    """Return the classifier of segments extended by `extend`, minus `contrast` times the logits of the outer region."""
     if extend != 1:
         found = replace(
             found, adjust_segments=lambda segments_ix: to_segments(to_cw(segments_ix) * torch.tensor([1.0, extend]))
@@ -27,7 +27,7 @@ def classifier(found: Classifier, extend: float, contrast: float) -> Classifier 
     def adjust_logits(
         logits: Float[Tensor, "n k"], features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]
     ) -> Float[Tensor, "n k"]:
-        """Logits less those of what lies outside, where there is something."""
+        """Subtract the logits of the outer region, if it is in the video."""
         outside, there = beside(features, found.adjust_segments(segments_ix), found.roi_bins)
         if found.head is not None:
             outside = found.head(outside[:, None])[:, 0]
@@ -39,9 +39,9 @@ def classifier(found: Classifier, extend: float, contrast: float) -> Classifier 
 def beside(
     features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, " n"]]:
-    """The mean feature within a quarter of a length on either side of each segment, and whether that is in the video.
+    """Mean feature of the outer regions on both sides of each segment, and whether they are in the video.
 
-    Both sides count by how much of them is in the video.
+    The sides are weighted by their lengths inside the video.
     """
     start, end = segments_ix.clamp(0, len(features)).unbind(dim=1)
     margin = MARGIN * (end - start)

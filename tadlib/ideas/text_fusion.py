@@ -1,4 +1,4 @@
-"""Do snippets that look at the class texts before the encoder make better proposals? (entry 17)"""
+"""Does cross-attention from snippets to class texts before the encoder improve proposals? (entry 17)"""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from tadlib.task import Task
 
 
 class TextFusion(Addition):
-    """Snippets attend to the class texts; no order of classes matters.
+    """Cross-attention from snippets to class texts; invariant to the order of classes.
 
-    Its output starts at zero: an untrained fusion leaves the snippets alone.
+    Its output starts at zero, so that an untrained fusion is the identity.
     """
 
     name = "text_fusion"
@@ -37,10 +37,10 @@ class TextFusion(Addition):
 
 
 def additions(fuse_text: bool) -> list[Addition]:
-    """The fusion that parameters ask for."""
+    """Return the fusion that the parameters ask for."""
     return [TextFusion()] if fuse_text else []
 
 
 def texts(data: Task, classes: Sequence[str], fuse_text: bool) -> Tensor | None:
-    """The class texts that snippets look at."""
+    """Class texts that snippets attend to."""
     return data.class_embeddings(classes) if fuse_text else None

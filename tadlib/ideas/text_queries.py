@@ -1,4 +1,4 @@
-"""Should the text of each class look for itself among the bins of a segment? (entry 53; GAP, Du et al. 2024)"""
+"""Does attention from class texts to the bins of a segment help? (entry 53; GAP, Du et al. 2024)"""
 
 import math
 from dataclasses import replace
@@ -13,10 +13,10 @@ from tadlib.naming.classifier import Classifier
 
 
 class Matching(nn.Module):
-    """Texts as queries, the bins of a segment as what they look at: what a class finds there is compared with its text.
+    """Attention with class texts as queries and bins as keys and values; the output is compared with the text.
 
-    fixed: softmax(factor * cosine / sqrt(c)) over bins, which is the attention of CLIP's vectors whatever their length
-    (GAP's third version). learned: a multi-head attention, added to what is found so, at first with gate 0.
+    fixed: weights softmax(factor * cosine / sqrt(c)) over bins, that is attention of normalised CLIP vectors (GAP's
+    third version). learned: adds a multi-head attention with an initial gate of 0.
     """
 
     def __init__(self, kind: str, channels: int = 0) -> None:
@@ -25,7 +25,7 @@ class Matching(nn.Module):
         self.gate = nn.Parameter(torch.zeros(())) if self.attention is not None else None
 
     def forward(self, bins: Float[Tensor, "n r c"], texts: Float[Tensor, "k c"], factor: float) -> Float[Tensor, "n k"]:
-        """Logits of segments for classes: `factor` times the cosine of each text with what it finds."""
+        """Logits of segments for classes: `factor` times the cosine of each text with its attention output."""
         bins, texts = functional.normalize(bins, dim=-1), functional.normalize(texts, dim=-1)
         weights = (factor / math.sqrt(bins.shape[-1]) * (texts @ bins.transpose(1, 2))).softmax(dim=2)
         found = weights @ bins
@@ -36,10 +36,10 @@ class Matching(nn.Module):
 
 
 def with_matching(found: Classifier, matching: Matching) -> Classifier:
-    """A classifier whose texts look at the bins."""
+    """Return a classifier whose texts attend to the bins."""
     return replace(found, bins_to_logits=lambda bins: found.map_logits(matching(bins, found.texts, found.scale)))
 
 
 def classifier(found: Classifier, pooling: str) -> Classifier | None:
-    """The matching without anything learned; that which is learned is one of `trained_naming`."""
+    """Return the fixed matching; the learned one is in `trained_naming`."""
     return with_matching(found, Matching(pooling)) if pooling == "matching_fixed" else None

@@ -1,7 +1,7 @@
-"""Naming trained on seen classes, once, and then kept: heads, learned context, background, matching, mask.
+"""Classifier parts trained once on seen classes and cached: heads, learned context, background, matching, mask.
 
 The question files `heads_*`, `text_heads`, `context`, `background`, `matching`, `mask_pooling`, `head_*` and
-`hard_negatives` ask what each is worth. (entries 40, 44, 47, 52 to 66 and 68)
+`hard_negatives` measure each of them. (entries 40, 44, 47, 52 to 66 and 68)
 """
 
 from collections.abc import Sequence
@@ -24,23 +24,23 @@ from tadlib.naming.text import TextEmbeddings, texts_of
 from tadlib.segments import roi_align
 from tadlib.task import Task, spans, true_segments
 
-SNIPPETS = 4000  # at most so many to learn from
+MAX_SNIPPETS = 4000  # largest number of training snippets
 LEARNED = ("matching_fixed", "matching_learned", "mask")  # poolings that are trained, or that heads are trained with
 HERE = Path(__file__).parent
-# what is trained belongs to the code that trained it
+# source files that are part of the key of cached weights
 SOURCES = (*sorted(HERE.glob("*.py")), *sorted((HERE.parent / "naming").glob("*.py")), HERE.parent / "segments.py")
-# the words at which nothing is trained: frozen CLIP alone
+# parameter values with which nothing is trained: frozen CLIP
 FROZEN = {"head": "none", "text_head": "none", "context": 0, "background": "none", "transfer": "none", "rerank": 0.0}
-FROZEN |= {"head_loss": "cross_entropy", "hard_negatives": "none"}  # no pairs without what is trained on them
+FROZEN |= {"head_loss": "cross_entropy", "hard_negatives": "none"}  # losses on pairs need a trained part
 
 
 def frozen(pooling: str) -> dict[str, object]:
-    """The words at which frozen CLIP alone names, as near to a pooling as it gets."""
+    """Parameter values of frozen CLIP with the most similar untrained pooling."""
     return FROZEN | {"pooling": "mean" if pooling in ("matching_learned", "mask") else pooling}
 
 
 def trained(data: Task, parts: TrainableParts, training: HeadTraining) -> NamingHead | None:
-    """What was trained in this way, or nothing if nothing is asked for; kept beside the features."""
+    """Return the trained parts, from the cache beside the features if possible; None if nothing is trained."""
     if not parts.trained:
         return None
     training = replace(training, factor=scale_of(data.encoder.logit_scale, training.logit_scale))
@@ -61,18 +61,18 @@ def _key(data: Task, parts: TrainableParts, training: HeadTraining) -> str:
     wanted = asdict(parts) | asdict(training)
     if parts.pooling not in LEARNED:
         del wanted["pooling"]  # one training serves every pooling of frozen CLIP
-    made = [path.read_text(encoding="utf-8") for path in SOURCES]  # of other code nothing is taken
+    made = [path.read_text(encoding="utf-8") for path in SOURCES]  # weights of other code are not reused
     texts = texts_of(data.classes.seen, data.wording)
     return digest([wanted, data.classes.seen, texts, data.ignore_unseen, data.fingerprint, torch.__version__, *made])
 
 
 def class_texts(data: Task, classes: Sequence[str]) -> ClassTexts:
-    """The texts of classes, and what the frozen encoder makes of them."""
+    """Texts of classes and their embeddings from the frozen encoder."""
     return ClassTexts(texts_of(classes, data.wording), data.text_embeddings(classes))
 
 
 def classifier(found: Classifier, data: Task, parts: TrainableParts, training: HeadTraining) -> Classifier | None:
-    """The classifier with trained heads, and with trained texts where there are any."""
+    """Return the classifier with trained heads, and with trained texts if there are any."""
     model = trained(data, parts, training)
     if model is None:
         return None
@@ -81,7 +81,7 @@ def classifier(found: Classifier, data: Task, parts: TrainableParts, training: H
         return found
 
     def steps(classes: Sequence[str]) -> TextEmbeddings:
-        """The embeddings of every text of classes."""
+        """Embeddings of every text of classes."""
         read = model.steps(class_texts(data, classes))
         return TextEmbeddings(model.mapped(read), read.padding)
 
@@ -95,7 +95,7 @@ def classifier(found: Classifier, data: Task, parts: TrainableParts, training: H
 def learned_pooling(
     found: Classifier, data: Task, parts: TrainableParts, training: HeadTraining, similarity_at: str
 ) -> Classifier | None:
-    """The classifier with a learned matching or a mask in place of its pooling."""
+    """Return the classifier with a learned matching or mask as its pooling."""
     if parts.pooling not in ("matching_learned", "mask"):
         return None
     model = trained(data, parts, training)
@@ -116,15 +116,15 @@ def _train(model: NamingHead, data: Task, parts: TrainableParts, training: HeadT
 
 
 def examples(data: Task, *, background: bool = False, head_on: str = "segments", bins: int = 16) -> Examples:
-    """Bins under every true segment of a seen class in the training videos, or snippets; background if it is asked for.
+    """Training examples: bins of true segments of seen classes, or snippets, with background on request.
 
-    Background is where nothing happens that is annotated; with `ignore_unseen` nowhere, nothing of a seen class.
+    Background is outside of all annotations; with `ignore_unseen` nowhere, outside of seen actions.
     """
     if head_on == "snippets":
         snippets, labels = data.training_snippets()
         kept = torch.ones(len(labels), dtype=torch.bool) if background else labels != NOTHING
         rows = kept.nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows))[:SNIPPETS]]
+        rows = rows[torch.randperm(len(rows))[:MAX_SNIPPETS]]
         nothing = snippets.new_zeros(len(rows), 0, 1, snippets.shape[1])
         return Examples(snippets[rows, None], labels[rows], nothing, torch.zeros(len(rows), 0, dtype=torch.bool))
     parts, places = [], {label: place for place, label in enumerate(data.classes.seen)}
@@ -135,7 +135,7 @@ def examples(data: Task, *, background: bool = False, head_on: str = "segments",
             gaps = between(spans(data.occupied[video.id]), video.duration, 1 / float(data.grid(video).snippets(1.0)))
             segments, labels = torch.cat([segments, gaps]), labels + [NOTHING] * len(gaps)
         under, beside, there = bins_beside(data, video, segments, bins)
-        there &= ~hard_negatives.repeated(segments, torch.tensor(labels), video.duration)
+        there &= ~hard_negatives.repeated_near(segments, torch.tensor(labels), video.duration)
         parts.append(Examples(under, torch.tensor(labels), beside, there))
     return Examples(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
@@ -143,17 +143,17 @@ def examples(data: Task, *, background: bool = False, head_on: str = "segments",
 def bins_beside(
     data: Task, video: Video, segments: Float[Tensor, "n 2"], bins: int
 ) -> tuple[Float[Tensor, "n r c"], Float[Tensor, "n w r c"], Bool[Tensor, "n w"]]:
-    """Bins under segments (seconds) of a video and beside them, and which of the latter are in the video."""
+    """Bins of segments (seconds) and of their adjacent regions, and which regions are in the video."""
     snippets = data.features(video)
     segments_ix = data.grid(video).snippets(segments)
-    regions, there = hard_negatives.beside(segments_ix, len(snippets))
+    regions, there = hard_negatives.adjacent(segments_ix, len(snippets))
     found = roi_align(snippets, torch.cat([segments_ix[:, None], regions], dim=1).flatten(0, 1), bins)
     found = found.unflatten(0, (-1, 3))
     return found[:, 0], found[:, 1:], there
 
 
 def between(segments: Float[Tensor, "n 2"], duration: float, least: float) -> Float[Tensor, "m 2"]:
-    """The stretches of a video of `duration` seconds that lie in none of the segments, if `least` seconds long."""
+    """Gaps between the segments of a video of `duration` seconds, at least `least` seconds long."""
     ordered = segments[segments[:, 0].argsort()]
     reached = torch.cat([torch.zeros(1), ordered[:, 1].cummax(0).values])
     gaps = torch.stack([reached, torch.cat([ordered[:, 0], torch.tensor([duration])])], dim=1)

@@ -1,1 +1,1 @@
-"""Which action is it? CLIP text embeddings against CLIP features pooled under each proposal."""
+"""Classification of proposals: CLIP text embeddings against CLIP features pooled under each proposal."""

@@ -1,4 +1,4 @@
-"""CLIP as a classifier of segments: what lies under each is pooled and compared with the texts of classes."""
+"""CLIP classifier of segments: features pooled under each segment are compared with class texts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from tadlib.naming.similarity import cosine
 from tadlib.naming.text import TextEmbeddings
 from tadlib.segments import roi_align, roi_mean
 
-TOP = 8  # a video is named by the best of every so many snippets
+TOP_SHARE = 8  # a video's class logit is the mean of its best 1/TOP_SHARE of snippets
 Map = Callable[[Tensor], Tensor]
 Classify = Callable[[Video, Tensor], Tensor]  # a video and segments (n, 2) of it in seconds -> logits (n, k)
 Logits = Callable[[Video, Proposals], Tensor]  # a video and proposals in it -> logits (n, k)
 
 
 def identity(values: Tensor) -> Tensor:
-    """The identity."""
+    """Return the argument."""
     return values
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Logits of segments for classes: RoIAlign, the mean of its bins, scaled cosine with the text of each class.
+    """Classifier of segments: RoIAlign, mean of the bins, scaled cosine with each class text.
 
-    Every part may be replaced; `None` is the plain way. What is replaced gets and gives tensors of these shapes:
+    Every part can be replaced; the default is the plain way. Shapes of the parts:
 
-    - `embed`: class names -> class embeddings (k, c) at length one; `embed_texts`: class names -> those of every text
+    - `embed`: class names -> unit-length class embeddings (k, c); `embed_texts`: those of every text
     - `adjust_segments`: segments (n, 2) on the snippet axis -> the segments that are pooled
     - `head`: bins (n, r, c) -> bins (n, r, c)
     - `pooling`: bins (n, r, c) -> one feature (n, c) for each segment
@@ -55,7 +55,7 @@ class Classifier:
 
     @cached_property
     def texts(self) -> Float[Tensor, "k c"]:
-        """The embeddings of the classes."""
+        """Embeddings of the classes."""
         return self.embed(self.classes)
 
     def compare(self, features: Float[Tensor, "*n c"]) -> Float[Tensor, "*n k"]:
@@ -63,15 +63,15 @@ class Classifier:
         return self.map_logits(self.similarity(features, self.texts, self.scale))
 
     def bins(self, features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n r c"]:
-        """What lies under segments on the snippet axis, through the head if there is one."""
+        """Features under segments on the snippet axis (RoIAlign), after the head if there is one."""
         bins = roi_align(features, segments_ix, self.roi_bins)
         return bins if self.head is None else self.head(bins)
 
     def __call__(self, features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n k"]:
         """Logits of segments (start, end) on the snippet axis of a video with these features.
 
-        A segment without length has the feature at its place; what lies outside the video its first or last. Where
-        background is learned its logit is a column beyond the classes.
+        A segment of length zero has the feature at its position; beyond the video the first or last snippet is
+        repeated. A learned background adds a last column.
         """
         given_ix, segments_ix = segments_ix, self.adjust_segments(segments_ix)
         if (self.head, self.pooling, self.bins_to_logits) == (None, None, None):
@@ -84,6 +84,6 @@ class Classifier:
         return logits if self.adjust_logits is None else self.adjust_logits(logits, features, given_ix)
 
     def video_logits(self, features: Float[Tensor, "t c"]) -> Float[Tensor, " k"]:
-        """Logits of a whole video: of each class the mean of its best eighth of snippets; background is no class."""
+        """Logits of a whole video: for each class the mean over its best eighth of snippets, without background."""
         logits = self.compare(features)[:, : len(self.classes)]
-        return logits.topk(max(1, len(logits) // TOP), dim=0).values.mean(dim=0)
+        return logits.topk(max(1, len(logits) // TOP_SHARE), dim=0).values.mean(dim=0)

@@ -1,4 +1,4 @@
-"""The fusion of class logits with actionness, and the pairs of proposal and class that are kept as detections."""
+"""Fusion of class logits with actionness, and selection of (proposal, class) pairs as detections."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ from tadlib.detector.proposals import PRE_NMS_FACTOR, Proposals, nms_by_group
 from tadlib.files import read_json, write_json
 from tadlib.naming.similarity import class_probability, log_class_probability
 
-MAX_CLASSES_PER_PROPOSAL = 5  # classes kept at most per proposal by `class_specific`, as in the log
+MAX_CLASSES_PER_PROPOSAL = 5  # largest number of classes per proposal with `class_specific`
 
 
 class Detections(NamedTuple):
-    """Proposals with names, of one video, best first."""
+    """Detections (segments with scores and labels) of one video, best first."""
 
     segments: Float[Tensor, "n 2"]  # start, end; seconds
     scores: Float[Tensor, " n"]
@@ -32,11 +32,11 @@ def fuse(
     fusion_weight: float = 0.5,
     probability: str = "softmax",
 ) -> Float[Tensor, "n k"]:
-    """Scores of every pair of proposal and class; `probability` is softmax or sigmoid, `fusion_weight` is CLIP's share.
+    """Scores of all pairs of proposal and class; `probability` is softmax or sigmoid, `fusion_weight` is CLIP's weight.
 
-    after_softmax: actionness times class probability. before_softmax: probability of logits weighted by actionness.
-    arithmetic, geometric: the weighted mean of both. clip: class probability alone. detector: actionness for the best
-    class, nothing for the others.
+    after_softmax: actionness times class probability. before_softmax: probability of actionness times logits.
+    arithmetic, geometric: weighted mean of both. clip: class probability only. detector: actionness for the best class,
+    0 for the others.
     """
     if fusion == "after_softmax":
         return actionness[:, None] * class_probability(logits, probability)
@@ -44,9 +44,9 @@ def fuse(
         return class_probability(actionness[:, None] * logits, probability)
     if fusion == "arithmetic":
         return (1 - fusion_weight) * actionness[:, None] + fusion_weight * class_probability(logits, probability)
-    if fusion == "geometric":  # of logarithms, which stay finite: a product of powers may be 0 to the power 0
-        certain = actionness.clamp(min=torch.finfo(actionness.dtype).tiny).log()[:, None]
-        return ((1 - fusion_weight) * certain + fusion_weight * log_class_probability(logits, probability)).exp()
+    if fusion == "geometric":  # in log space, where all values are finite: a product of powers may be 0 to the power 0
+        log_actionness = actionness.clamp(min=torch.finfo(actionness.dtype).tiny).log()[:, None]
+        return ((1 - fusion_weight) * log_actionness + fusion_weight * log_class_probability(logits, probability)).exp()
     if fusion == "clip":
         return class_probability(logits, probability)
     return actionness[:, None] * functional.one_hot(logits.argmax(dim=1), logits.shape[1])
@@ -61,10 +61,10 @@ def select(
     top_k: int = 100,
     video: Float[Tensor, " j"] | None = None,
 ) -> Detections:
-    """The best `top_k` pairs of proposal and class: of all, of the best classes of each proposal, or of one class.
+    """Select the best `top_k` pairs of proposal and class; columns beyond `classes` only compete.
 
-    The one class is that of the proposals together (`class_one`) or that of the whole `video` (`class_video`). Columns
-    beyond `classes` are rivals: they took their share of the probability, and name nothing.
+    `keep` allows all pairs (`class_agnostic`), the best classes of each proposal (`class_specific`), or a single class,
+    that of all proposals together (`class_one`) or of the whole `video` (`class_video`).
     """
     if keep == "class_video" and video is None:
         raise ValueError("keep=class_video needs the logits of the whole video, got none")
@@ -94,23 +94,23 @@ def to_detections(
     nms_tiou: float = 0.5,
     videos: Mapping[str, Float[Tensor, " _"]] = MappingProxyType({}),
 ) -> dict[str, Detections]:
-    """The detections of every video, at most so many of each, from its proposals and the scores of their classes.
+    """Return the detections of every video, at most `most` each, from its proposals and their class scores.
 
-    With `nms_per` class, overlapping detections of a class are thinned. `videos` holds the logits of whole videos where
-    `keep` asks for them. Raises ValueError for scores of another shape than (proposals, at least all classes).
+    With `nms_per` class NMS runs within each class. `videos` are logits of whole videos, where `keep` needs them.
+    Raises ValueError for scores of another shape than (proposals, at least all classes).
     """
     for video_id, each in proposals.items():
         if scores[video_id].shape[0] != len(each.scores) or scores[video_id].shape[1] < len(classes):
             expected = f"({len(each.scores)}, {len(classes)} or more)"
             raise ValueError(f"scores of {video_id} must be {expected}, got {tuple(scores[video_id].shape)}")
-    spare = PRE_NMS_FACTOR if nms_per == "class" else 1
+    factor = PRE_NMS_FACTOR if nms_per == "class" else 1
     found = {
         video_id: select(
             each.segments,
             scores[video_id],
             classes,
             keep=keep,
-            top_k=spare * most[video_id],
+            top_k=factor * most[video_id],
             video=videos.get(video_id),
         )
         for video_id, each in proposals.items()
@@ -121,7 +121,7 @@ def to_detections(
 def nms_within_classes(
     found: Mapping[str, Detections], *, nms: str, nms_tiou: float, most: Mapping[str, int]
 ) -> dict[str, Detections]:
-    """The best detections of every video, at most so many, overlapping ones of a class thinned by hard or soft NMS."""
+    """Apply hard or soft NMS within each class of each video, and keep at most `most` detections per video."""
     if not found:
         return {}
     of = [(video_id, label) for video_id, each in found.items() for label in each.labels]
@@ -129,15 +129,15 @@ def nms_within_classes(
     groups = torch.tensor([places[pair] for pair in of], dtype=torch.int64)
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     kept = {}
-    stays = zip(found.items(), nms_by_group(segments, scores, groups, nms, nms_tiou), strict=True)
-    for (video_id, each), (lowered, rows) in stays:
+    results = zip(found.items(), nms_by_group(segments, scores, groups, nms, nms_tiou), strict=True)
+    for (video_id, each), (lowered, rows) in results:
         rows = rows[: most[video_id]]
         kept[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[row] for row in rows))
     return kept
 
 
 def write_detections(path: Path | str, detections: Mapping[str, Detections]) -> None:
-    """ActivityNet's result layout, which the official scorer and other repositories read."""
+    """Write detections in ActivityNet's result layout, which the official scorer and other repositories read."""
     results = {
         video_id: [
             {"segment": [round(second, 4) for second in segment], "score": score, "label": label}
@@ -149,7 +149,7 @@ def write_detections(path: Path | str, detections: Mapping[str, Detections]) -> 
 
 
 def read_detections(path: Path | str) -> dict[str, Detections]:
-    """Detections from a file in ActivityNet's result layout; raises ValueError naming what is wrong in it."""
+    """Read detections from a file in ActivityNet's result layout; raises ValueError naming what is wrong."""
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
         raise ValueError(f"{path} has no 'results': expected ActivityNet's result layout")

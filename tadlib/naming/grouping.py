@@ -1,4 +1,4 @@
-"""Snippets that look like one class, grouped into segments: proposals without a detector."""
+"""Proposals without a detector: consecutive snippets above thresholds of class probability."""
 
 import numpy as np
 import torch
@@ -8,11 +8,11 @@ from torch import Tensor
 from tadlib.data.grid import Grid
 from tadlib.detector.proposals import Proposals
 
-LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # thresholds, as shares of the range of a curve within a video
+LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # thresholds, as fractions of the range of a curve within a video
 
 
 def runs(curve: np.ndarray) -> list[tuple[int, int]]:
-    """Runs [first, stop) of snippets above each level, every run once."""
+    """Runs [first, stop) of snippets above each threshold, without duplicates."""
     low, high = curve.min(), curve.max()
     found = set()
     for level in LEVELS:
@@ -23,10 +23,10 @@ def runs(curve: np.ndarray) -> list[tuple[int, int]]:
 
 
 def grouped(probability: Float[Tensor, "t k"], grid: Grid, duration: float) -> Proposals:
-    """Groups of snippets of every class as proposals of a video of `duration` seconds, best first.
+    """Group snippets of high class probability into proposals of a video of `duration` seconds, best first.
 
-    A group scores the mean probability of its class inside less that of as much just outside, but never less than 0.
-    A stretch that several classes propose is there once, with its best score.
+    The score is the mean class probability inside minus that in margins of half the length outside, at least 0. A
+    segment proposed by several classes appears once, with its best score.
     """
     best: dict[tuple[int, int], float] = {}
     for curve in probability.double().numpy().T:

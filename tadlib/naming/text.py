@@ -1,8 +1,8 @@
-"""What CLIP reads for a class, and the embeddings it makes of it: computed once, kept on disk.
+"""Texts of classes and their CLIP embeddings, which are cached on disk.
 
-A class has one text or several: a prompt around its name, the name in many templates, a description, or the ordered
-steps of the action. Several texts become one embedding as CLIP's authors do it: normalise, mean, normalise (Radford
-et al. 2021); averaging before normalising would let the longest vectors decide.
+A class has one or more texts: its name in a prompt or in many templates (prompt ensemble), a description, or the
+ordered steps of the action. Several texts become one embedding as in CLIP: normalise, mean, normalise (Radford et al.
+2021), so that long vectors do not dominate.
 """
 
 from collections.abc import Sequence
@@ -36,49 +36,49 @@ TEMPLATES = (
     "this is {}",
 )
 STYLES = {"prompt": (PROMPT,), "name": ("{}",), "templates": TEMPLATES}
-LEADS = {"none": (), "name": ("{}",), "prompt": (PROMPT,)}  # what may stand before the steps of an action
+PREFIXES = {"none": (), "name": ("{}",), "prompt": (PROMPT,)}  # templates before the steps of an action
 
 
 @dataclass(frozen=True)
 class Wording:
-    """Which texts stand for a class; words and defaults are those of the parameters."""
+    """Choice of texts for classes; names and defaults are those of the parameters."""
 
     text: str = "prompt"
     lead: str = "none"
-    descriptions: str = ""  # a file of your own; empty = ours
+    descriptions: str = ""  # path of a file; empty = the built-in texts
 
     def __post_init__(self) -> None:
         if self.text not in (*STYLES, *KINDS):
             raise ValueError(f"text must be one of {', '.join((*STYLES, *KINDS))}, got {self.text!r}")
-        if self.lead not in LEADS:
-            raise ValueError(f"lead must be one of {', '.join(LEADS)}, got {self.lead!r}")
+        if self.lead not in PREFIXES:
+            raise ValueError(f"lead must be one of {', '.join(PREFIXES)}, got {self.lead!r}")
 
 
 class TextEmbeddings(NamedTuple):
-    """Embeddings of the texts of classes, as the encoder gives them (not normalised), in the order of the texts."""
+    """Embeddings of the texts of classes, not normalised, in the order of the texts."""
 
     embeddings: Float[Tensor, "k s c"]
     padding: Bool[Tensor, "k s"]  # True where a class has fewer texts than the one with the most
 
 
 def texts_of(classes: Sequence[str], wording: Wording) -> list[tuple[str, ...]]:
-    """The texts of each class, in order; raises ValueError for an empty class name or a class without description."""
+    """Return the texts of each class, in order; raises ValueError for an empty class name or a missing description."""
     if not all(name.strip() for name in classes):
         raise ValueError(f"class names must not be empty, got {list(classes)}")
     if wording.text in STYLES:
         return [_filled(STYLES[wording.text], name) for name in classes]
-    said = described(classes, wording.text, wording.descriptions)
+    found = described(classes, wording.text, wording.descriptions)
     if wording.text == "description":
-        return said
-    return [_filled(LEADS[wording.lead], name) + steps for name, steps in zip(classes, said, strict=True)]
+        return found
+    return [_filled(PREFIXES[wording.lead], name) + steps for name, steps in zip(classes, found, strict=True)]
 
 
 def spoken_alike(classes: Sequence[str]) -> list[tuple[str, ...]]:
-    """The class names that cannot be told apart when they are spoken, by what is said."""
-    said: dict[str, list[str]] = {}
+    """Groups of class names that are the same when spoken."""
+    found: dict[str, list[str]] = {}
     for name in dict.fromkeys(classes):
-        said.setdefault(spoken(name).casefold(), []).append(name)
-    return [tuple(names) for names in said.values() if len(names) > 1]
+        found.setdefault(spoken(name).casefold(), []).append(name)
+    return [tuple(names) for names in found.values() if len(names) > 1]
 
 
 def _filled(templates: Sequence[str], name: str) -> tuple[str, ...]:
@@ -87,9 +87,9 @@ def _filled(templates: Sequence[str], name: str) -> tuple[str, ...]:
 
 
 def embed(encoder: Encoder, texts: Sequence[str], cache: Path | str | None = None) -> Float[Tensor, "m c"]:
-    """Embeddings of texts as the encoder gives them; with a `cache` folder each text is encoded once for ever.
+    """Embeddings of texts, not normalised; with a `cache` folder each text is encoded only once.
 
-    Of several processes that want the same texts one encodes them and the others wait.
+    Processes that need the same texts at the same time wait for one of them to encode these.
     """
     if cache is None:
         return encoder.texts(texts)
@@ -107,13 +107,13 @@ def embed(encoder: Encoder, texts: Sequence[str], cache: Path | str | None = Non
 def text_embeddings(
     encoder: Encoder, classes: Sequence[str], wording: Wording, cache: Path | str | None = None
 ) -> TextEmbeddings:
-    """The embeddings of every text of every class; all texts go through the encoder together."""
+    """Embeddings of every text of every class, encoded in one batch."""
     texts = texts_of(classes, wording)
     return in_rows(embed(encoder, [text for several in texts for text in several], cache), list(map(len, texts)))
 
 
 def in_rows(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> TextEmbeddings:
-    """Embeddings of all texts one after the other as those of classes with so many texts each."""
+    """Split embeddings of all texts, one after the other, into classes with `lengths` texts each."""
     real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     embeddings = rows.new_zeros(*real.shape, rows.shape[1])
     embeddings[real] = rows
@@ -130,7 +130,7 @@ def class_embeddings(
 
 
 def mean_of_texts(embeddings: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
-    """The normalised mean of the normalised embeddings of each class's texts."""
+    """Normalised mean of the normalised embeddings of each class's texts."""
     unit = functional.normalize(embeddings, dim=-1)
     if unit.shape[1] == 1:
         return unit[:, 0]
@@ -138,11 +138,11 @@ def mean_of_texts(embeddings: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s
 
 
 def raw_embeddings(steps: TextEmbeddings) -> Float[Tensor, "k c"]:
-    """The mean of each class's embeddings at the lengths the encoder gave them, for dot products."""
+    """Mean of each class's unnormalised embeddings, for dot products."""
     return _mean(steps.embeddings, steps.padding)
 
 
 def _mean(values: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
-    """The mean over the real texts of each class."""
+    """Mean over the valid texts of each class."""
     real = (~padding).to(values.dtype)[..., None]
     return (values * real).sum(dim=1) / real.sum(dim=1)

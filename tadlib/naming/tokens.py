@@ -1,64 +1,62 @@
-"""How CLIP reads a text: pieces of words with numbers, a mark at the start and one at the end, and what is cut off."""
+"""CLIP tokens of texts, and text beyond the context length."""
 
 from collections.abc import Sequence
 
 from tadlib.data.encoder import Encoder
 from tadlib.data.texts import TextTable
 
-WHOLE = "read as a whole: its embedding was made elsewhere"
-OTHERS = "read by a tokenizer whose pieces cannot be shown"
-TAIL = 40  # letters on both sides of a cut that are shown
-PIECES = ("sot_token_id", "eot_token_id", "context_length", "encode", "decode")  # what CLIP's own tokenizer has
+PRECOMPUTED = "read as a whole: its embedding was made elsewhere"
+UNREADABLE = "read by a tokenizer whose pieces cannot be shown"
+SHOWN_LETTERS = 40  # letters shown on either side of the cut
+TOKENIZER_ATTRIBUTES = ("sot_token_id", "eot_token_id", "context_length", "encode", "decode")
 
 
 def reads_any_text(encoder: Encoder) -> bool:
-    """Whether an encoder embeds whatever is said, and not the texts of a table alone."""
+    """Whether the encoder embeds any text, in contrast to a table of embeddings."""
     return not isinstance(encoder.model, TextTable)
 
 
-def has_pieces(encoder: Encoder) -> bool:
-    """Whether the encoder's tokenizer is CLIP's, whose pieces can be shown."""
-    return reads_any_text(encoder) and all(hasattr(encoder.tokenizer, name) for name in PIECES)
+def has_clip_tokenizer(encoder: Encoder) -> bool:
+    """Whether the encoder has CLIP's own tokenizer, whose tokens can be shown."""
+    return reads_any_text(encoder) and all(hasattr(encoder.tokenizer, name) for name in TOKENIZER_ATTRIBUTES)
 
 
-def not_read(encoder: Encoder, text: str) -> str:
-    """The end of a text that lies past the encoder's context; empty where it is read as a whole.
+def cut_off(encoder: Encoder, text: str) -> str:
+    """Return the end of a text beyond the encoder's context length, or an empty string.
 
-    Whatever the tokenizer, a beginning that gives the same numbers as the whole text is all that is read.
+    Works with any tokenizer: finds the shortest beginning with the same tokens as the whole text by bisection.
     """
     if not reads_any_text(encoder):
         return ""
-    whole, least, most = encoder.tokenizer([text])[0].tolist(), 0, len(text)
+    whole, low, high = encoder.tokenizer([text])[0].tolist(), 0, len(text)
     last = max((place for place, letter in enumerate(text) if letter.isalnum()), default=0)
     if encoder.tokenizer([text[:last]])[0].tolist() != whole:
         return ""
-    while least < most:
-        middle = (least + most) // 2
+    while low < high:
+        middle = (low + high) // 2
         same = encoder.tokenizer([text[:middle]])[0].tolist() == whole
-        least, most = (least, middle) if same else (middle + 1, most)
-    return text[most:].strip()
+        low, high = (low, middle) if same else (middle + 1, high)
+    return text[high:].strip()
 
 
 def cut_texts(encoder: Encoder, texts: Sequence[str]) -> dict[str, str]:
-    """The texts that are not read as a whole, each with what is left out."""
-    found = {text: not_read(encoder, text) for text in dict.fromkeys(texts)}
-    return {text: rest for text, rest in found.items() if rest}
+    """Texts beyond the context length, each with the part that is cut off."""
+    found = {text: cut_off(encoder, text) for text in dict.fromkeys(texts)}
+    return {text: cut for text, cut in found.items() if cut}
 
 
-def told_cut(text: str, rest: str) -> str:
-    """Where a text is cut, for people."""
-    read = text.removesuffix(rest).strip()
-    before, behind = ("... " if len(read) > TAIL else "", " ..." if len(rest) > TAIL else "")
-    return f"read up to {before + read[-TAIL:]!r}, not {rest[:TAIL] + behind!r}"
+def describe_cut(text: str, cut: str) -> str:
+    """Message that shows where a text is cut."""
+    read = text.removesuffix(cut).strip()
+    before, behind = ("... " if len(read) > SHOWN_LETTERS else "", " ..." if len(cut) > SHOWN_LETTERS else "")
+    return f"read up to {before + read[-SHOWN_LETTERS:]!r}, not {cut[:SHOWN_LETTERS] + behind!r}"
 
 
 def token_rows(encoder: Encoder, texts: Sequence[str]) -> list[dict[str, object]]:
-    """A row a text: its pieces with their numbers between the marks, how many of the context's places they take, and
-    what is not read because it lies past the end of the context.
-    """
-    if not has_pieces(encoder):
-        how = OTHERS if reads_any_text(encoder) else WHOLE
-        return [{"text": text, "tokens": how, "places": "", "not read": not_read(encoder, text)} for text in texts]
+    """One row per text: its tokens, the number of context positions they take, and the part that is cut off."""
+    if not has_clip_tokenizer(encoder):
+        how = UNREADABLE if reads_any_text(encoder) else PRECOMPUTED
+        return [{"text": text, "tokens": how, "places": "", "not read": cut_off(encoder, text)} for text in texts]
     tokenizer, rows = encoder.tokenizer, []
     context = tokenizer.context_length
     for text in texts:
@@ -66,21 +64,21 @@ def token_rows(encoder: Encoder, texts: Sequence[str]) -> list[dict[str, object]
         shown = [f"{tokenizer.decode([number]).strip()}={number}" for number in read]
         marked = [f"[start]={tokenizer.sot_token_id}", *shown, f"[end]={tokenizer.eot_token_id}"]
         places = f"{len(marked)} of {context}"
-        rows.append({"text": text, "tokens": " ".join(marked), "places": places, "not read": not_read(encoder, text)})
+        rows.append({"text": text, "tokens": " ".join(marked), "places": places, "not read": cut_off(encoder, text)})
     return rows
 
 
 def too_long(encoder: Encoder, text: str) -> str:
-    """A text again and again, until it no longer fits into the context."""
-    if not has_pieces(encoder):
+    """Repeat a text until it no longer fits into the context."""
+    if not has_clip_tokenizer(encoder):
         return text
     return " ".join([text] * (encoder.tokenizer.context_length // max(1, len(encoder.tokenizer.encode(text))) + 1))
 
 
 def explain(encoder: Encoder, text: str) -> list[dict[str, object]]:
-    """A row a place of the context that one text takes: number, piece, and what it is for."""
-    if not has_pieces(encoder):
-        return [{"place": 0, "number": "", "piece": text, "is": OTHERS if reads_any_text(encoder) else WHOLE}]
+    """One row per context position of a text: token id, token, and its meaning."""
+    if not has_clip_tokenizer(encoder):
+        return [{"place": 0, "number": "", "piece": text, "is": UNREADABLE if reads_any_text(encoder) else PRECOMPUTED}]
     numbers = encoder.tokenizer([text])[0].tolist()
     start, end = encoder.tokenizer.sot_token_id, encoder.tokenizer.eot_token_id
     kinds = {start: "start of the text", end: "end of the text: its output becomes the embedding"}

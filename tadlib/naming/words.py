@@ -1,7 +1,7 @@
-"""The words that somebody asks a video for: class names, sentences, or names with a description, from any layout.
+"""Parser of the classes requested for a video: names, sentences, or names with descriptions, in any layout.
 
-A list, a JSON list or object, comma-separated text, lines, or a file of one of these. A name alone is read in the
-prompt; what holds a colon and a space is a name and what CLIP reads for it.
+A list, a JSON list or object, comma-separated text, lines, or a file of one of these. A name alone is put in the
+prompt; text with a colon and a space is a name and its description.
 """
 
 import csv
@@ -13,9 +13,9 @@ from tadlib.data.encoder import spoken
 from tadlib.files import json_in, text_of, tidy
 from tadlib.naming.text import PROMPT
 
-FILES = (".txt", ".json")  # endings by which text is the name of a file
+EXTENSIONS = (".txt", ".json")  # file name extensions
 ARTICLES = ("a", "an", "the")
-# with which a sentence begins, and hardly ever a name
+# first words of a sentence, which hardly ever begin a name
 SUBJECTS = (
     "somebody",
     "someone",
@@ -31,22 +31,21 @@ SUBJECTS = (
     "you",
     "there",
 )
-LONGEST = 1000  # characters of a name or description; CLIP reads some 300
+MAX_LENGTH = 1000  # characters of a name or description; CLIP reads about 300
 
 
 class Word(NamedTuple):
-    """A class that is asked for: its name as given, and the texts that stand for it."""
+    """A requested class: its name as given, and its texts."""
 
     name: str
     texts: tuple[str, ...]
-    also: tuple[str, ...] = ()  # other spellings of the name, which are spoken alike
+    also: tuple[str, ...] = ()  # other spellings of the name that are spoken alike
 
 
 def read_words(given: object, folder: Path | str = ".") -> list[Word]:
-    """The words asked for, in order, each once; descriptions of the same name are joined.
+    """Read the requested classes in order, without duplicates; descriptions of the same name are joined.
 
-    A path is looked for from `folder`. Raises ValueError in one sentence for what holds no word, an empty one, or
-    none that can be read.
+    A path is relative to `folder`. Raises ValueError in one sentence for a missing, empty or unreadable name.
     """
     items = list(_items(given, Path(folder)))
     if not items:
@@ -56,17 +55,17 @@ def read_words(given: object, folder: Path | str = ".") -> list[Word]:
         _check(place, len(items), name, texts)
         known = found.setdefault(spoken(name).casefold(), (name, [], []))
         known[1].extend(text for text in texts if text not in known[1])
-        if name.casefold() not in {said.casefold() for said in (known[0], *known[2])}:
+        if name.casefold() not in {spoken_name.casefold() for spoken_name in (known[0], *known[2])}:
             known[2].append(name)
     return [Word(name, tuple(texts) or (sentence(name),), tuple(also)) for name, texts, also in found.values()]
 
 
 def sentence(name: str) -> str:
-    """What CLIP reads for a name: the prompt around a word or two ("a golf swing"), a whole sentence as it is."""
-    said = name if " " in name else spoken(name)
-    first, *others = said.casefold().split()
+    """Text for a name: the prompt around a word or two ("a golf swing"), a whole sentence as it is."""
+    spoken_name = name if " " in name else spoken(name)
+    first, *others = spoken_name.casefold().split()
     whole = first in SUBJECTS or len(others) > (2 if first in ARTICLES else 4) or name.endswith((".", "!", "?"))
-    return said if whole else PROMPT.replace("{}", spoken(name))
+    return spoken_name if whole else PROMPT.replace("{}", spoken(name))
 
 
 def _check(place: int, number: int, name: str, texts: Sequence[str]) -> None:
@@ -77,14 +76,14 @@ def _check(place: int, number: int, name: str, texts: Sequence[str]) -> None:
     if any(not text for text in texts):
         raise ValueError(f"classes has an empty description of {name!r} at place {place} of {number}")
     longest = max(len(text) for text in (name, *texts))
-    if longest > LONGEST:
+    if longest > MAX_LENGTH:
         raise ValueError(
-            f"classes has {longest} characters at place {place} of {number} ({name[:40]!r}): at most {LONGEST}"
+            f"classes has {longest} characters at place {place} of {number} ({name[:40]!r}): at most {MAX_LENGTH}"
         )
 
 
 def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
-    """Names with their descriptions, white space tidied."""
+    """Names with their descriptions, with white space normalised."""
     if isinstance(given, Mapping):
         return [(_tidy(name), _several(texts)) for name, texts in given.items()]
     if isinstance(given, Sequence) and not isinstance(given, str):
@@ -102,8 +101,8 @@ def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
 
 
 def _file(text: str, folder: Path) -> Path | None:
-    """The file that text names, if it names one; raises ValueError where it is not there."""
-    if "\n" in text or not text.lower().endswith(FILES):
+    """Return the path if the text names a file, otherwise None; raises ValueError for a missing file."""
+    if "\n" in text or not text.lower().endswith(EXTENSIONS):
         return None
     path = folder / Path(text).expanduser()
     if not path.is_file():
@@ -133,11 +132,11 @@ def _several(texts: object) -> list[str]:
 
 
 def _split(item: str) -> tuple[str, list[str]]:
-    """A name, and its description if it has one after a colon and a space."""
-    name, colon, said = item.partition(": ")
+    """Split at a colon and a space into a name and its description, if any."""
+    name, colon, description = item.partition(": ")
     if not colon and item.rstrip().endswith(":"):
         name, colon = item.rstrip()[:-1], ":"
-    return _tidy(name), [_tidy(said)] if colon else []
+    return _tidy(name), [_tidy(description)] if colon else []
 
 
 def _text(item: object) -> str:

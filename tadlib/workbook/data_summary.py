@@ -57,7 +57,7 @@ def _unclear_texts(data: Task) -> list[tuple[str, object, object]]:
     texts = [text for several in said.values() for text in several]
     cut = tokens.cut_texts(data.encoder, texts)
     rows = [("texts that are cut", f"{len(cut)} of {len(texts)}", "")] if cut else []
-    rows += [("beware, cut", tokens.told_cut(*each), "") for each in list(cut.items())[:NAMED]]
+    rows += [("beware, cut", tokens.describe_cut(*each), "") for each in list(cut.items())[:NAMED]]
     same = {tuple(name for name in classes if said[name] == several) for several in said.values()}
     alike = sorted({*spoken_alike(classes), *(names for names in same if len(names) > 1)})
     return rows + [("beware, read alike", ", ".join(map(repr, names)), "") for names in alike]

@@ -35,7 +35,7 @@ from tadlib.workbook.vocabulary import other_cells
 def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
     """How many training windows hold what."""
     of = [item.window for item in windows if len(item.target.labels_ix)]
-    mixed = sum(windows.touches(window, data.hidden[window.video_id]) for window in of)
+    mixed = sum(windows.overlaps(window, data.hidden[window.video_id]) for window in of)
     rows = [
         ("windows with an action of a seen class", len(of)),
         ("of them, with part of an action of an unseen class too", mixed),

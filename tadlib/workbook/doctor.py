@@ -52,7 +52,7 @@ def _machine() -> Iterator[Finding]:
     try:
         import torch
 
-        from tadlib.devices import NOTABLY, slowdown_of_bfloat16
+        from tadlib.devices import MIN_SLOWDOWN, slowdown_of_bfloat16
     except ImportError:
         return  # named above
     usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -62,7 +62,7 @@ def _machine() -> Iterator[Finding]:
     yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if blind else "")
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
     slower = slowdown_of_bfloat16()
-    advice = "keep -p precision fp32 here" if slower > NOTABLY else ""
+    advice = "keep -p precision fp32 here" if slower > MIN_SLOWDOWN else ""
     yield Finding("bf16", f"{slower:.1f} times as long as fp32", advice)
     with suppress(AttributeError, ValueError, OSError):  # Windows
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

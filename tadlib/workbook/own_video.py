@@ -16,7 +16,7 @@ from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO
 from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
-from tadlib.data.video import Clip, look
+from tadlib.data.video import Clip, probe
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.files import Progress, silent
 from tadlib.ideas import class_targets
@@ -79,7 +79,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Question:
 
     Raises ValueError for a video that cannot be used and RunError for a run that cannot answer, in one sentence.
     """
-    clip = look(resolve(asking.video)) if asking.video else None
+    clip = probe(resolve(asking.video)) if asking.video else None
     checkpoint = trained_run(asking, progress)
     saved = inheritance.read_checkpoint(checkpoint, ("network", "params")) if checkpoint else {}
     of_run = _here(inheritance.stored_parameters(saved["params"], checkpoint) if saved else Params.read({}), asking)
@@ -89,7 +89,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Question:
     params = inference.frozen_clip(of_run).but(**plain, **off, **limits)
     data_dir = resolve(asking.data_dir)
     benchmark = _data_set(params, data_dir)
-    clip = clip or look(_example(benchmark, asking, progress))
+    clip = clip or probe(_example(benchmark, asking, progress))
     encoder = image_encoder(params, progress)
     fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
     lasts = float(about.get("snippet_seconds") or params.stride / fps)

@@ -133,7 +133,7 @@ def warnings(question: Question) -> dict[str, str]:
     if (snippets := len(question.features(video))) < 4:
         found["WARNING, short"] = f"{snippets} snippets are too few to tell an action from what surrounds it"
     if cut := tokens.cut_texts(question.encoder, [text for word in question.words for text in word.texts]):
-        found["beware, cut"] = _some([tokens.told_cut(*each) for each in cut.items()])
+        found["beware, cut"] = _some([tokens.describe_cut(*each) for each in cut.items()])
     joined = [f"{', '.join(map(repr, word.also))} as {word.name!r}" for word in question.words if word.also]
     if joined:
         found["beware, read alike"] = f"one word, because they are spoken alike: {'; '.join(joined)}"

@@ -172,8 +172,8 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
 
 @lru_cache(maxsize=2**16)
 def _ends(path: str, _changed: int, _touched: int) -> str:
-    """`fingerprints.ends`, computed once while a file stays as it is: every run of a batch asks for it."""
-    return fingerprints.ends(path)
+    """`fingerprints.ends_hash`, computed once while a file stays as it is: every run of a batch asks for it."""
+    return fingerprints.ends_hash(path)
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
