@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
@@ -16,29 +17,7 @@ from tqdm import tqdm
 
 from tadlib.files import LOG, note
 
-# Pressed, a heading sorts numbers by their size and all else by its letters; pressed again, the other way round.
-SORT = """<script>
-(function (table) {
-  table.querySelectorAll("th button").forEach(function (button, column) {
-    button.addEventListener("click", function () {
-      var head = button.parentNode, up = head.getAttribute("aria-sort") !== "ascending";
-      table.querySelectorAll("th").forEach(function (other) { other.removeAttribute("aria-sort"); });
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      var key = function (row) {
-        var cell = row.cells[column];
-        return cell.classList.contains("number") ? parseFloat(cell.textContent) : NaN;
-      };
-      var text = function (row) { return row.cells[column].textContent.trim(); };
-      var numbers = Array.from(table.tBodies[0].rows).some(function (row) { return !isNaN(key(row)); });
-      Array.from(table.tBodies[0].rows).sort(function (a, b) {
-        if (!numbers) { return (up ? 1 : -1) * text(a).localeCompare(text(b)); }
-        if (isNaN(key(a)) || isNaN(key(b))) { return isNaN(key(a)) - isNaN(key(b)); }
-        return (up ? 1 : -1) * (key(a) - key(b));
-      }).forEach(function (row) { table.tBodies[0].appendChild(row); });
-    });
-  });
-})(document.getElementById("T_NAME"));
-</script>"""
+TEMPLATE = Path(__file__).parent / "templates" / "table" / "sort.html"
 SORTABLE = {
     "": "border-collapse: collapse; font-size: 13px",
     "th, td": "text-align: left; vertical-align: top; padding: 3px 10px; max-width: 26em; white-space: normal",
@@ -134,7 +113,9 @@ class Sortable:
         style = Styler(frame, uuid=name, cell_ids=False).hide(axis="index").format(escape="html")
         style.format(_links, subset=links).format_index("<button>{}</button>", axis="columns", escape="html")
         style.set_table_styles([{"selector": where, "props": how} for where, how in SORTABLE.items()])
-        return style.set_td_classes(frame.map(_kind)).to_html() + SORT.replace("NAME", name)
+        return style.set_td_classes(frame.map(_kind)).to_html() + TEMPLATE.read_text(encoding="utf-8").replace(
+            "NAME", name
+        )
 
 
 def _links(to: Mapping[str, str]) -> str:
