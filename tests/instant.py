@@ -4,12 +4,12 @@
 """
 
 import os
-import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import fabricate
 import nbformat
 import stubs
 
@@ -88,13 +88,14 @@ def note(root: Path, text: str) -> None:
     os.close(handle)
 
 
-def executed_here(home: Path, command: list[str], environment: dict[str, str]) -> dict[str, object]:
-    """The metrics of every run of a command when it is executed anew on this machine, sharing nothing with others."""
-    quick = environment | {"TAD_TEST_SECONDS": "0"}
-    shutil.rmtree(home / "outputs" / ".stages")
-    done = subprocess.run([*command, "--new"], cwd=home, env=quick, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return {run["run"]: run["metrics"] for run in fabricate.load(versions(home, "e")[-1])}
+def start(home: Path, *words: str, within: Sequence[str] = (), **environment: str) -> subprocess.Popen:
+    """`tad run` with such stages, in a process group of its own; `within` starts what starts it."""
+    environment = os.environ | {"TAD_ROOT": str(home), "TAD_TEST_SECONDS": "0.05"} | environment
+    return subprocess.Popen(
+        [*within, sys.executable, __file__, "run", *words],
+        cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a background shell starts it
+    )  # fmt: skip
 
 
 def nothing_lacks(*words: object) -> str:

@@ -18,7 +18,6 @@ import instant
 import nbformat
 import pytest
 import stubs
-from conftest import ROOT
 
 from tadlib.files import LOG, read_json, write_json
 from tadlib.workbook import batch, cli, display, execution, executors, plans, runs
@@ -530,16 +529,6 @@ def test_a_wrong_word_on_the_command_line_is_one_sentence(words, message, quick_
     assert message in capsys.readouterr().err
 
 
-def start(home, *words: str, within: tuple[str, ...] = ()) -> subprocess.Popen:
-    """`tad run` with stages that take no time, in a process group of its own; `within` starts what starts it."""
-    environment = os.environ | {"TAD_ROOT": str(home), "TAD_TEST_SECONDS": "0.05"}
-    return subprocess.Popen(
-        [*within, sys.executable, str(ROOT / "tests" / "instant.py"), "run", *words],
-        cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a background shell starts it
-    )  # fmt: skip
-
-
 def lines(home) -> int:
     return len((home / "calls").read_text().splitlines()) if (home / "calls").is_file() else 0
 
@@ -555,12 +544,12 @@ def test_a_disk_that_is_full_is_told_and_the_rest_goes_on(tmp_path):
     if not shutil.which("unshare") or subprocess.run([*alone, mount], cwd=tmp_path, capture_output=True).returncode:
         pytest.skip("a disk of one's own needs Linux's unshare and the right to mount")
     within = (*alone, f'{mount} && exec "$@"', "sh")
-    process = start(tmp_path, "params/other.yaml", "params/e.yaml", within=within)
+    process = instant.start(tmp_path, "params/other.yaml", "params/e.yaml", within=within)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1 and "No space left on device" in said, said
     assert "lr-0.2: finished (2 of 2 runs)" in said and "Traceback" not in said
     assert {run["run"] for run in fabricate.load(tmp_path / "outputs")} == {"lr-0.1", "lr-0.2"}
-    process = start(tmp_path, "params/other.yaml", "params/e.yaml")
+    process = instant.start(tmp_path, "params/other.yaml", "params/e.yaml")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and len(fabricate.load(tmp_path / "outputs")) == 4, said
 
@@ -572,7 +561,7 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
     dice = random.Random(int(os.environ.get("TAD_TEST_SEED", "0")))
     finished_before: dict[str, int] = {}
     for _ in range(3):
-        process = start(tmp_path, "params/e.yaml", "--jobs", "3")
+        process = instant.start(tmp_path, "params/e.yaml", "--jobs", "3")
         enough = lines(tmp_path) + dice.randint(5, 12)
         while lines(tmp_path) < enough and process.poll() is None:
             time.sleep(0.01)
@@ -581,7 +570,7 @@ def test_a_batch_killed_three_times_ends_whole_and_runs_nothing_finished_twice(t
         for path in tmp_path.glob("outputs/e/*/*/[!.]*.ipynb"):
             finished_before.setdefault(str(path), path.stat().st_mtime_ns)
     assert 0 < len(finished_before) < 40, "killed in the middle"
-    process = start(tmp_path, "params/e.yaml", "--jobs", "3")
+    process = instant.start(tmp_path, "params/e.yaml", "--jobs", "3")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     (folder,) = instant.versions(tmp_path, "e")
@@ -603,14 +592,14 @@ def test_a_batch_that_is_ended_says_how_it_goes_on_and_does(tmp_path, number):
     instant.project(tmp_path)
     experiment(tmp_path, TWENTY)
     ctrl_c = ("env", "--default-signal=INT") if number == signal.SIGINT else ()
-    process = start(tmp_path, "params/e.yaml", within=ctrl_c)
+    process = instant.start(tmp_path, "params/e.yaml", within=ctrl_c)
     while lines(tmp_path) < 12 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command goes on where it stopped" in said
     whole = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/e/*/*/[!.]*.ipynb")}
-    process = start(tmp_path, "params/e.yaml", "--jobs", "2")
+    process = instant.start(tmp_path, "params/e.yaml", "--jobs", "2")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and whole, said
     assert len(fabricate.load(tmp_path / "outputs")) == 20

@@ -46,22 +46,14 @@ def extract_missing(folder: Path, *lines: str, pool=None) -> list[str]:
     return said
 
 
-def test_runs_that_want_the_same_features_have_them_made_once_in_shares(tmp_path, asked):
+def test_features_that_runs_lack_are_made_once_for_each_way_of_sampling_in_shares(tmp_path, asked):
     said = extract_missing(tmp_path, "sweep: {split_id: [0, 1], lr: [0.1, 0.2]}", "stride: 16")
     assert asked == [16, ["v0", "v1"], ["v2", "v3"], ["v4"]]
     assert said[0] == "features: 5 videos of demo in 3 shares ..."
     assert said[1:] == [f"features: {done} of 5 videos, encoded" for done in (2, 4, 5)]
-
-
-def test_each_way_of_sampling_has_its_own(tmp_path, asked):
-    extract_missing(tmp_path, "sweep: {stride: [8, 16]}")
+    asked.clear()
+    extract_missing(tmp_path, "runs: [{stride: 8}, {stride: 16}, {features: simulate}, {features: some/folder}]")
     assert [each for each in asked if isinstance(each, int)] == [8, 16] and len(asked) == 8
-
-
-def test_features_that_are_read_or_simulated_are_nobodys_work(tmp_path, asked):
-    extract_missing(tmp_path, "features: simulate")
-    extract_missing(tmp_path, "features: some/folder")
-    assert not asked
 
 
 def test_what_one_worker_does_as_well_is_left_to_prepare(tmp_path, asked, monkeypatch):
