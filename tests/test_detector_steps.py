@@ -1,4 +1,4 @@
-"""Every switch of the detector is one word of a run: it trains, is saved, read again, and predictions."""
+"""Every switch of the detector is one word of a run: it trains, is saved, read again, and answers."""
 
 import json
 import math
@@ -111,7 +111,7 @@ def test_where_actions_are_is_measured_beside_what_blind_windows_reach(simulated
 def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
     data = gather(params)
-    look, _ = epoch_metrics.looked_at(data, params, None)
+    look, _ = epoch_metrics.epoch_windows(data, params, None)
     assert set(look.windows.durations) == {f"v{number}" for number in range(8, 12)}
     labels = {
         side: {action.label for video in videos for action in video.actions} for side, videos in look.sides.items()
@@ -131,7 +131,7 @@ def test_the_seen_side_of_the_curves_are_the_seen_actions_of_the_test(simulated_
 )
 def test_each_side_is_looked_at_once(words, sides, simulated_folder):
     params = Params.check(SMALL | {"dataset": str(simulated_folder)} | words)
-    assert [set(look.sides) for look in epoch_metrics.looked_at(gather(params), params, None)] == sides
+    assert [set(look.sides) for look in epoch_metrics.epoch_windows(gather(params), params, None)] == sides
 
 
 def test_the_best_epoch_on_held_out_videos_is_kept(simulated_folder, tmp_path, monkeypatch):

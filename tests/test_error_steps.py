@@ -71,7 +71,7 @@ def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_sa
     more = (*VIDEOS, Video("training", 50.0, 30.0, "val", VIDEOS[0].actions), Video("empty", 50.0, 30.0, "test", ()))
     object.__setattr__(data, "benchmark", replace(data.benchmark, videos=more))
     object.__setattr__(data, "protocol", "gap")
-    lacking = {row["protocol"]: row["videos not asked about"] for row in results.under_every_protocol(data, RIGHT)}
+    lacking = {row["protocol"]: row["videos not processed"] for row in results.under_every_protocol(data, RIGHT)}
     assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
 
 

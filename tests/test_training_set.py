@@ -108,11 +108,11 @@ def test_a_detector_is_asked_in_windows_as_in_the_test_and_with_the_texts_of_see
 
 
 def test_the_curve_looks_at_a_bounded_number_of_training_videos_the_same_each_time(simulated_folder, monkeypatch):
-    monkeypatch.setattr(epoch_metrics, "MOST_LEARNED", 3)
+    monkeypatch.setattr(epoch_metrics, "MAX_TRAINING_VIDEOS", 3)
     params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
     data = gather(params)
     videos = [
-        [video.id for video in epoch_metrics.looked_at(data, each, None)[-1].sides[epoch_metrics.TRAINING]]
+        [video.id for video in epoch_metrics.epoch_windows(data, each, None)[-1].sides[epoch_metrics.TRAINING]]
         for each in (params, params, params.model_copy(update={"seed": 1}))
     ]
     assert videos[0] == videos[1] != videos[2] and len(videos[0]) == 3
@@ -158,7 +158,7 @@ def test_a_protocol_that_counts_no_action_of_the_training_videos_is_named(simula
     data = replace(data, benchmark=replace(data.benchmark, videos=tuple(short)))
     with pytest.raises(ValueError, match="protocol=gap counts no action of a seen class in the training videos"):
         results.to_evaluate(data, params, runs.start("evaluate", params))
-    assert not any(epoch_metrics.TRAINING in look.sides for look in epoch_metrics.looked_at(data, params, None))
+    assert not any(epoch_metrics.TRAINING in look.sides for look in epoch_metrics.epoch_windows(data, params, None))
 
 
 def test_the_second_evaluation_of_a_run_has_a_notebook_of_its_own(tmp_path):

@@ -1,4 +1,4 @@
-"""What a data set holds beside what was published, what is unusual about it, and what CLIP makes of its classes."""
+"""Overview of a data set beside published counts, and the similarity of its classes' pictures and texts."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""A detector and its proposals in the folder of a run: written by one stage, read and checked by later ones."""
+"""Checkpoint and proposals of a run: written by one stage, read and checked by later ones."""
 
 import io
 import statistics

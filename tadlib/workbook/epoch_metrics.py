@@ -1,4 +1,4 @@
-"""What is measured after every epoch: seen and unseen classes, training videos, and the matches of one window.
+"""Measurements after every epoch: seen and unseen classes, training videos, and the matches of one window.
 
 Nothing here changes the training, and the epoch that is kept is never chosen by unseen classes.
 """
@@ -26,12 +26,12 @@ from tadlib.workbook.params import Params
 SEEN, UNSEEN = "mAP of seen classes", "mAP of unseen classes"
 NAMED = "mAP of unseen classes, named"
 TRAINING, LEARNED = "mAP of training videos", "training videos looked at"
-MOST_LEARNED = 40  # of them are looked at, drawn once by the seed: a training set may be far larger than the test
+MAX_TRAINING_VIDEOS = 40  # that are measured, drawn once by the seed: a training set may be far larger than the test
 MATCHED = "query of action "
 COUNTS = (10, 100)  # proposals a video of which average recall is followed
 
 
-class Look(NamedTuple):
+class EpochWindows(NamedTuple):
     """Windows that the detector runs over once, and the videos that each side makes of them, with their actions."""
 
     windows: WindowSet
@@ -49,43 +49,43 @@ def measure_epochs(
     data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None
 ) -> Callable[[ConditionalDETR], Mapping[str, float]]:
     """A function that measures the model after an epoch: every side, and who matches the example window."""
-    looks = looked_at(data, params, texts)
+    to_measure = epoch_windows(data, params, texts)
 
     def measure(model: ConditionalDETR) -> dict[str, float]:
         found = matched_queries(model, windows, texts)
-        for look in looks:
-            predictions = predict(model, look.windows, texts=look.texts)
-            for side, videos in look.sides.items():
+        for each in to_measure:
+            predictions = predict(model, each.windows, texts=each.texts)
+            for side, videos in each.sides.items():
                 found |= {LEARNED: float(len(videos))} if side == TRAINING else {}
-                of_clip = None if side == SEEN else look.of_clip
-                proposals = propose(predictions, look.windows, params, of_clip)
+                of_clip = None if side == SEEN else each.of_clip
+                proposals = propose(predictions, each.windows, params, of_clip)
                 found |= measured(side, videos, proposals, data, params)
         return found
 
     return measure
 
 
-def looked_at(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[Look]:
-    """What the detector runs over after an epoch: the videos held out, with `curves` those of test and training too.
+def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[EpochWindows]:
+    """The windows to measure after an epoch: of the videos held out, with `curves` of test and training videos too.
 
     The seen classes are measured in the videos held out, or where there are none in the test videos.
     """
-    held, looks = data.learned_and_held_out[1], []
+    held, to_measure = data.learned_and_held_out[1], []
     if held:
-        looks.append(Look(inference_windows(held, data, params), texts, {SEEN: held}))
+        to_measure.append(EpochWindows(inference_windows(held, data, params), texts, {SEEN: held}))
     if not params.curves:
-        return looks
+        return to_measure
     sides = {UNSEEN: data.scored} | ({} if held else {SEEN: _seen_in_the_test(data)})
     sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
     videos = list({video.id: video for videos in sides.values() for video in videos}.values())
     competing, of_clip = ideas.texts(data, data.competing, params), clip_proposals(data, params, videos)
-    looks.append(Look(inference_windows(videos, data, params), competing, sides, of_clip))
+    to_measure.append(EpochWindows(inference_windows(videos, data, params), competing, sides, of_clip))
     learned = data.on_training().scored
-    learned = random.Random(params.seed).sample(learned, min(MOST_LEARNED, len(learned)))
+    learned = random.Random(params.seed).sample(learned, min(MAX_TRAINING_VIDEOS, len(learned)))
     if any(video.actions for video in learned):
         of_clip = clip_proposals(data.on_training(), params, learned)
-        looks.append(Look(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
-    return looks
+        to_measure.append(EpochWindows(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
+    return to_measure
 
 
 def _seen_in_the_test(data: Task) -> tuple[Video, ...]:

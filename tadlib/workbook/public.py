@@ -1,4 +1,4 @@
-"""The whole road from Python, without a notebook: what `import tadlib as tad` offers beside the parts of the method."""
+"""Loading, naming and evaluation from Python, without a notebook: `tad.load`, `tad.name`, `tad.evaluate`."""
 
 from collections.abc import Mapping
 from os import PathLike

@@ -27,7 +27,7 @@ TRUE_LABELS = "our segments, true label"
 def to_evaluate(data: Task, params: Params, run: Run) -> tuple[Task, dict[str, Proposals], dict[str, Detections]]:
     """The data with the videos that `evaluate_on` asks for, and a run's proposals and detections in them.
 
-    Those of the test are read as earlier stages wrote them. In the training videos the run's detector is asked now, in
+    Those of the test are read as earlier stages wrote them. In the training videos the run's detector is run now, in
     windows as in the test, and its proposals are named as the run names, among the seen classes; writes
     `detections_on_training.json`. Raises ValueError for a protocol under which none of their actions counts.
     """
@@ -178,11 +178,11 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
 def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
     """What the same detections score under each protocol's rules, on the videos that were processed.
 
-    The last column counts the videos that a protocol would count as well, but that this run was never asked about. A
+    The last column counts the videos that a protocol would count as well, but that this run did not process. A
     protocol under which no action counts has a row that says so.
     """
     videos, classes, tious = data.annotated, data.classes.unseen, data.benchmark.tious
-    asked, found_in, table = {video.id for video in videos}, protocols.with_any(detections), []
+    processed, found_in, table = {video.id for video in videos}, protocols.with_any(detections), []
     for protocol in protocols.PROTOCOLS:
         row = {"protocol": protocol}
         counted = scoring.counted(videos, found_in, classes, protocol, data.short)
@@ -193,8 +193,8 @@ def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> li
         else:
             row = {"protocol": f"{protocol}: no action counts", "mAP": np.nan, "mAP without labels": np.nan}
             row |= {"videos": len(counted), "actions": 0, "detections": 0}
-        lacking = [video for video in data.scored_under(protocol) if video.id not in asked]
-        table.append(row | {"videos not asked about": len(lacking)})
+        lacking = [video for video in data.scored_under(protocol) if video.id not in processed]
+        table.append(row | {"videos not processed": len(lacking)})
     return table
 
 

@@ -101,7 +101,7 @@ class Viewer:
         )
 
     def _surest(self, kind: str) -> float:
-        """The best score of all rows of a kind: one darkness means one score, whatever the row."""
+        """The best score of all rows of a kind: the same darkness means the same score in every row."""
         return max((float(score) for row in self.rows if row.kind == kind for score in row.scores), default=0) or 1.0
 
     def _x(self, seconds: float) -> float:
