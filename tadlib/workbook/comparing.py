@@ -1,4 +1,4 @@
-"""Runs beside each other: what report.ipynb asks, one call each."""
+"""Tables and figure data of report.ipynb, which compares finished runs: one call each."""
 
 import os
 from dataclasses import dataclass

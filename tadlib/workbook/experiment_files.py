@@ -163,8 +163,6 @@ def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:
     if not isinstance(values, dict) or not values:
         raise ValueError(f"values must hold parameters and what was chosen for them, got {values!r}")
     for name in values:
-        if name not in Params.model_fields:
-            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params)}")
         if name in NEVER_CHOSEN:
             raise ValueError(f"{name} says what a run is about, it is no value that is chosen")
     for place in itertools.product(*where.values()):

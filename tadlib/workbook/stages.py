@@ -1,9 +1,8 @@
-"""What stages are called in records, and which parameters, code and data each depends on.
+"""Stages: the names of their records, and the parameters, code and data that each depends on.
 
-Runs that agree in all of these share the stage:
-`prepare` reads the data and its texts, `train` whatever makes the detector, `evaluate` everything, and `classify` all
-but which videos are evaluated.
-A parameter that is in no list here belongs to training: a new one is never shared by mistake.
+Runs that agree in all of these share the stage. `prepare` reads the data and its texts, `train` whatever makes the
+detector, `evaluate` everything, and `classify` all but which videos are evaluated. A parameter that is in no list here
+belongs to training: a new one is never shared by mistake.
 
 The code of a stage is that of its notebook's cells and of every module that they import, directly or not, found by
 parsing. Comments, docstrings and layout are no part of a version, nor are modules that only show.
