@@ -228,16 +228,6 @@ def test_a_mistake_ends_the_process_with_one_sentence(source, tmp_path):
     assert done.stderr.strip() == "papermill: unknown parameter 'spilt'; did you mean 'split'?"
 
 
-@pytest.mark.long
-def test_two_runs_in_the_same_second_do_not_meet(source, tmp_path):
-    words = stubs.command(TRAIN, "--no-progress-bar")
-    jobs = [
-        subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)
-    ]
-    assert [job.wait(timeout=120) for job in jobs] == [0, 0]
-    assert len(stubs.outputs(source)) == 2
-
-
 KILLED_ONCE = """
 import os, pathlib, signal, time
 if not pathlib.Path("again").exists():

@@ -45,31 +45,22 @@ def test_a_finished_run_is_finished_and_trusted_its_prints_are_one_output_and_it
     assert [output.text for output in notebook.cells[-1].outputs] == ["0\n1\n2\n3\n4\n"]
 
 
-def test_an_error_stays_in_the_notebook(tmp_path):
-    source = stubs.project(tmp_path, "1 / 0", "'never'")
-    done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path)
-    (made,) = stubs.outputs(source)
-    assert done.returncode == 1 and failure(made) == "ZeroDivisionError: division by zero"
-    assert "finished" not in done.stderr
-    assert left(made)[1][-2:] == ["failed", "pending"]
-
-
-def test_a_dead_kernel_is_told(tmp_path):
-    source = stubs.project(tmp_path, "import os\nos.kill(os.getpid(), 9)", "'never'")
-    done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path)
-    (made,) = stubs.outputs(source)
-    banner, statuses = left(made)
-    assert done.returncode != 0 and "did not finish" in banner and "died" in banner
-    assert statuses[-2:] == ["failed", "pending"] and "died" in failure(made)
-
-
-def test_a_time_out_is_told(tmp_path):
-    source = stubs.project(tmp_path, SLEEP, "'never'")
-    done = stubs.papermill("notebooks/train.ipynb", "--execution-timeout", "2", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("cell", "options", "told"),
+    [
+        ("1 / 0", (), "ZeroDivisionError: division by zero"),
+        ("import os\nos.kill(os.getpid(), 9)", (), "died"),
+        (SLEEP, ("--execution-timeout", "2"), "Timeout"),
+    ],
+    ids=["error", "dead kernel", "time-out"],
+)
+def test_what_ended_a_run_is_told_in_its_notebook(cell, options, told, tmp_path):
+    source = stubs.project(tmp_path, cell, "'never'")
+    done = stubs.papermill("notebooks/train.ipynb", *options, cwd=tmp_path)
     (made,) = stubs.outputs(source)
     banner, statuses = left(made)
-    assert done.returncode == 1 and "did not finish" in banner and "Timeout" in banner
-    assert statuses[-2:] == ["failed", "pending"]
+    assert done.returncode != 0 and "train finished" not in done.stderr and statuses[-2:] == ["failed", "pending"]
+    assert told in banner + failure(made) and ("did not finish" in banner) != (cell == "1 / 0")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

@@ -1,6 +1,5 @@
 """A run goes on as it was begun: later stages take every parameter from it."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -80,28 +79,3 @@ def test_what_was_prepared_can_be_trained_on_in_any_way_but_on_other_data(tmp_pa
     assert (params.split, params.split_id, params.epochs) == (50, 2, 3)
     with pytest.raises(runs.RunError, match="split_id of prepare"):
         passed("train", tmp_path, {"split_id": 1})
-
-
-@pytest.mark.parametrize("name", ["dataset", "features", "text_features", "descriptions", "pretrained"])
-def test_a_path_may_be_written_in_another_way(name, tmp_path, monkeypatch):
-    root = Path(shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")).parent
-    (root / "pyproject.toml").touch()
-    monkeypatch.setenv("TAD_ROOT", str(root))
-    for place in ("own", "other"):
-        (root / place).touch()
-    read = {"text": "description"} if name == "descriptions" else {}
-    record = {"status": "finished", "parameters": Params.check(read | {name: "own"}).model_dump()}
-    write_json(root / "run" / "run.json", {"train": record, "classify": record})
-    for other in ("own", "./own", str(root / "own"), "own/", "other/../own"):
-        assert getattr(passed("evaluate", root / "run", {name: other}), name) == other
-    with pytest.raises(runs.RunError, match=f"{name} of .* is 'own', evaluate was given './other'"):
-        passed("evaluate", root / "run", {name: "./other"})
-
-
-@pytest.mark.parametrize(("name", "word"), [("dataset", "demo"), ("features", "auto"), ("features", "simulate")])
-def test_a_name_is_no_folder_of_that_name(name, word, tmp_path):
-    record = {"status": "finished", "parameters": Params.check({name: word}).model_dump()}
-    write_json(tmp_path / "run.json", {"train": record})
-    for folder in (f"./{word}", str(runs.resolve(word))):
-        with pytest.raises(runs.RunError, match=f"{name} of train .* is '{word}', classify was given"):
-            passed("classify", tmp_path, {name: folder})

@@ -2,9 +2,7 @@
 
 import sys
 from base64 import b64encode
-from contextlib import nullcontext
 from io import BytesIO
-from types import ModuleType
 
 import fabricate
 import nbformat
@@ -20,21 +18,6 @@ Image.new("RGBA", (4, 3), "navy").save(buffer, "PNG")
 PNG = b64encode(buffer.getvalue()).decode()
 
 
-class Recorder(ModuleType):
-    """A tracker that remembers what it was told."""
-
-    def __init__(self):
-        super().__init__("mlflow")
-        self.told: list[tuple] = []
-
-    def __getattr__(self, name):
-        def tell(*words, **options):
-            self.told.append((name, *words, *options.values()))
-            return nullcontext(self)
-
-        return tell
-
-
 @pytest.fixture
 def run(tmp_path):
     write_json(tmp_path / "run.json", {"prepare": {"parameters": {"lr": 0.1, "dataset": "demo"}}})
@@ -46,32 +29,12 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_mlflow_gets_parameters_metrics_curves_and_notebooks(run, monkeypatch):
-    recorder = Recorder()
-    monkeypatch.setitem(sys.modules, "mlflow", recorder)
-    tracking.require("mlflow")
-    tracking.track("mlflow", "question", run)
-    assert ("set_experiment", "question") in recorder.told and ("start_run", run.name) in recorder.told
-    assert ("log_params", {"lr": "0.1", "dataset": "demo"}) in recorder.told
-    assert ("log_metrics", {"mAP_at_0.5": 0.25}) in recorder.told
-    assert ("log_metrics", {"epoch": 1.0, "loss": 2.0}, 1) in recorder.told
-    assert ("log_artifact", str(run / "train.ipynb")) in recorder.told
-
-
 def test_a_run_is_told_once(run, monkeypatch):
     told = []
     monkeypatch.setattr(tracking, "track", lambda *words: told.append(words))
     for tracker in ("mlflow", "mlflow", "tensorboard"):
         tracking.track_once(tracker, "e", run)
     assert [tracker for tracker, *_ in told] == ["mlflow", "tensorboard"]
-
-
-def test_tensorboard_gets_scalars_and_the_final_numbers_of_the_parameters(run, monkeypatch):
-    recorder = Recorder()
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", recorder)
-    tracking.track("tensorboard", "question", run)
-    assert ("add_scalar", "loss", 2.0, 1) in recorder.told
-    assert ("add_hparams", {"lr": 0.1, "dataset": "demo"}, {"mAP_at_0.5": 0.25}, ".") in recorder.told
 
 
 @pytest.mark.notebooks
@@ -95,7 +58,8 @@ def test_tensorboard_itself_reads_all_of_it(run):
     tracking.track("tensorboard", "question", run)
     found = reading.EventAccumulator(str(run / "tensorboard"), {reading.IMAGES: 0})
     found.Reload()
-    assert [each.value for each in found.Scalars("loss")] == [2.0]
+    numbers = {name: [each.value for each in found.Scalars(name)] for name in ("loss", "mAP_at_0.5")}
+    assert numbers == {"loss": [2.0], "mAP_at_0.5": [0.25]}
     assert found.Tags()["images"] == ["train_01", "train_02"]
     assert (found.Images("train_01")[0].width, found.Images("train_01")[0].height) == (4, 3)
 

@@ -1,4 +1,4 @@
-"""`tad doctor`: what is installed, what computes, where data is, what is missing, and one line what to do about it."""
+"""`tad doctor`: what is installed, which device computes, where data is, and what to do about what is missing."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The papermill engine of this project: checked parameters, honest statuses, trusted and whole output notebooks.
+"""Papermill engine of this project: checks parameters, records how a run ended, and signs its notebook.
 
 Installed as papermill's default by an entry point; notebooks without `metadata.tadlib` are executed as ever.
 """

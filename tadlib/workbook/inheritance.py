@@ -1,4 +1,4 @@
-"""What a stage takes from the run that it goes on with: the parameters that were not given, and the detector.
+"""Parameters and detector that a later stage takes from its run.
 
 What an earlier stage settled, like the classes that training saw, a later one cannot change. What another version of
 the code wrote otherwise is an error that names the file.
@@ -8,15 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tadlib.data import datasets
 from tadlib.workbook import runs, stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
 
-# parameters that may be a path, with their values that never are; a tag of weights is one where no file has its name
-PATHS = {"dataset": datasets.NAMES, "features": ("auto", "simulate"), "text_features": (), "descriptions": ()}
-PATHS |= {"pretrained": (), "ideas": ()}
 ADVICE = "train again in another run_dir, or go on with the commit that wrote it (run.json names it)"
 
 
@@ -63,20 +59,11 @@ def agrees(stage: str, other: str, names: Collection[str], had: Params, given: M
     """Raise RunError for a value given to a stage under one of `names` that another stage of the run had otherwise."""
     for name in sorted(given.keys() & names):
         was, now = getattr(had, name), given[name]
-        if not Params.same(name, now, was) and _place(name, now) != _place(name, was):
+        if not Params.same(name, now, was):
             raise RunError(
                 f"{name} of {other} in {folder} is {was!r}, {stage} was given {now!r}: leave {name} out, or pass "
                 "another run_dir"
             )
-
-
-def _place(name: str, value: Any) -> str:
-    """The absolute path that a parameter names, however it is written; a value that is no path as it is."""
-    text = str(value)
-    if name not in PATHS or not text or text in PATHS[name]:
-        return text
-    path = runs.resolve(text).resolve()
-    return text if name == "pretrained" and not path.is_file() else str(path)
 
 
 def read_checkpoint(

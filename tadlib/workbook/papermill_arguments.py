@@ -1,4 +1,4 @@
-"""Arguments of `papermill notebooks/train.ipynb -p split 50`: checked, and completed with an output path.
+"""Papermill's command line for notebooks of this project: parameters checked, an output path added.
 
 Papermill imports every engine entry point before its command line reads `sys.argv`. Without an output path stock
 papermill fails on a terminal, prints the notebook elsewhere, and takes a pipe on stdin for the notebook and the path

@@ -1,4 +1,4 @@
-"""The end of a stage as a notebook shows it last, for readers and for programs."""
+"""Result of a stage: what its notebook shows last, as a table for readers and as JSON for programs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ NOTEBOOK = "TAD_NOTEBOOK"  # the environment variable with the path of the noteb
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a stage, for readers and for programs."""
+    """Result of a finished stage."""
 
     stage: str
     dir: Path
@@ -35,21 +35,19 @@ class Result:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         numbers = {name: value for name, value in self.metrics.items() if isinstance(value, int | float)}
-        facts = [
-            ("run", self.dir.name),
-            *((name, f"{100 * numbers[name]:.1f} %") for name in ("mAP", "mAP@0.5", "AR@100") if name in numbers),
-            ("wall time", f"{self.record['seconds']:.0f} s"),
-            *((f"peak {name}", f"{self.record[key]:.0f} MB") for key, name in MEMORY.items() if key in self.record),
-            ("device", self.record["device"]),
-            ("commit", self.record["commit"]),
-            ("seed", self.record["parameters"]["seed"]),
-            ("data", self.record["data"]),
-            *(("edited notebook", each["digest"]) for each in [self.record.get("edited")] if each),
-        ]
-        text = f"{self.stage} finished: " + ", ".join(f"{name} {value}" for name, value in facts)
-        table = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in facts)
+        shown = {"run": self.dir.name}
+        shown |= {name: f"{100 * numbers[name]:.1f} %" for name in ("mAP", "mAP@0.5", "AR@100") if name in numbers}
+        shown["wall time"] = f"{self.record['seconds']:.0f} s"
+        shown |= {f"peak {name}": f"{self.record[key]:.0f} MB" for key, name in MEMORY.items() if key in self.record}
+        shown |= {name: self.record[name] for name in ("device", "commit", "data")}
+        shown["seed"] = self.record["parameters"]["seed"]
+        if edited := self.record.get("edited"):
+            shown["edited notebook"] = edited["digest"]
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in shown.items()
+        )
         return {
-            "text/plain": text,
-            "text/html": f"<b>{self.stage} finished</b><table>{table}</table>",
+            "text/plain": f"{self.stage} finished: " + ", ".join(f"{name} {value}" for name, value in shown.items()),
+            "text/html": f"<b>{self.stage} finished</b><table>{rows}</table>",
             RESULT: {"stage": self.stage, "run": self.dir.name, "metrics": numbers, "headline": self.headline},
         }

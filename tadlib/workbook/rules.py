@@ -81,11 +81,10 @@ def _compares_bins(p: Any) -> bool:
 
 CONFLICTS = (
     Need("width", "must be a multiple of twice heads", lambda p: p.width % (2 * p.heads) == 0),
-    Need("rescale", "resamples whole videos: it needs window=0", lambda p: not (p.rescale and p.window)),
     Need(
         "rescale",
-        "resamples whole videos: it needs test_window=-1 or 0",
-        lambda p: not (p.rescale and p.inference_window),
+        "resamples whole videos: it needs window=0 and test_window=-1 or 0",
+        lambda p: not p.rescale or not (p.window or p.inference_window),
     ),
     Need(
         "refine_join",
@@ -223,11 +222,7 @@ EFFECTS = (
         lambda p: p.target != "foreground" or _trains_naming(p) or p.pooling == "mask" or p.transfer != "none",
     ),
     # what CLIP reads of a segment
-    _effect(
-        "pooling",
-        "roi_bins > 1, of sparse and slow_fast >= 8",
-        lambda p: p.roi_bins >= BINS.get(p.pooling, 2),
-    ),
+    _effect("pooling", "roi_bins > 1, of sparse and slow_fast >= 8", lambda p: p.roi_bins >= BINS.get(p.pooling, 2)),
     _effect(
         "roi_bins",
         f"{CLIP}, and another pooling than centre_snippet",

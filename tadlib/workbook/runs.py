@@ -1,4 +1,4 @@
-"""Runs: the project's root, the directory of each run, what it records, and artefacts written whole.
+"""Run directories: their names, the record of each stage in run.json, artefacts, and interrupted trainings.
 
 A run directory holds the executed notebooks of its stages and what they wrote. `run.json` says for every stage with
 which parameters, seed, commit, package versions, device and threads it ran, on which data, how long and with how much

@@ -1,4 +1,4 @@
-"""Finished runs told to an experiment tracker: MLflow or TensorBoard, for those who use one; nothing needs it."""
+"""Export of finished runs to MLflow or TensorBoard; nothing needs it."""
 
 import importlib
 import os
