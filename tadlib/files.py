@@ -52,7 +52,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     A reader never sees a partial file, even if the writer is killed.
     """
     path = Path(path)
-    temporary = beside(path)
+    temporary = temporary_path(path)
     temporary.touch(exist_ok=False)
     try:
         yield temporary
@@ -63,7 +63,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def beside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return a unique temporary path next to `path`; temporary files of killed writers are removed.
 
     The name keeps the extension of `path`, by which libraries choose formats.

@@ -8,7 +8,7 @@ from torch.nn import functional
 from tadlib.data.encoder import load_encoder
 from tadlib.ideas.context import Context, fits
 from tadlib.ideas.head_training import ClassTexts, Examples, NamingHead, TrainableParts
-from tadlib.naming.text import TextEmbeddings, in_rows
+from tadlib.naming.text import TextEmbeddings, by_class
 
 NAMES = [("jump",), ("throw far",), ("swim", "dive into water"), ("run",)]
 
@@ -48,7 +48,7 @@ def test_vectors_stand_where_they_should_and_the_tower_reads_them(encoder, where
 def test_without_vectors_the_texts_are_the_encoders_own(encoder):
     context = Context(encoder, 0)
     flat = [text for several in NAMES for text in several]
-    torch.testing.assert_close(context(NAMES).embeddings, in_rows(encoder.texts(flat), [1, 1, 2, 1]).embeddings)
+    torch.testing.assert_close(context(NAMES).embeddings, by_class(encoder.texts(flat), [1, 1, 2, 1]).embeddings)
 
 
 def test_only_the_vectors_are_learned_and_teach_names_that_the_tower_did_not_know(encoder):
@@ -64,7 +64,7 @@ def test_only_the_vectors_are_learned_and_teach_names_that_the_tower_did_not_kno
     none = torch.zeros(4, 0, 1, channels), torch.zeros(4, 0, dtype=torch.bool)
     examples, said = (
         Examples(bins, LABELS[:4], *none),
-        ClassTexts(NAMES, TextEmbeddings(*in_rows(torch.zeros(5, channels), [1, 1, 2, 1]))),
+        ClassTexts(NAMES, TextEmbeddings(*by_class(torch.zeros(5, channels), [1, 1, 2, 1]))),
     )
     assert not (named(semantics, bins, said) == LABELS[:4]).any()
     history = taught(semantics, examples, said, head_epochs=60, text_lr=0.1)
@@ -80,7 +80,7 @@ def test_a_handful_of_segments_is_learned_by_heart(encoder, where):
     semantics = NamingHead(TrainableParts(context=8, context_at=where), channels, encoder)
     bins = torch.randn(8, 1, channels)  # they have nothing to do with the texts of their classes
     examples = Examples(bins, LABELS, torch.zeros(8, 0, 1, channels), torch.zeros(8, 0, dtype=torch.bool))
-    said = ClassTexts(NAMES, TextEmbeddings(*in_rows(torch.zeros(5, channels), [1, 1, 2, 1])))
+    said = ClassTexts(NAMES, TextEmbeddings(*by_class(torch.zeros(5, channels), [1, 1, 2, 1])))
     assert int((named(semantics, bins, said) == LABELS).sum()) <= 3
     history = taught(semantics, examples, said, head_epochs=150, text_lr=0.03, factor=100.0)
     assert torch.equal(named(semantics, bins, said), LABELS)

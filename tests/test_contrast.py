@@ -66,18 +66,18 @@ def test_grounding_in_plain_loops():
 def test_another_order_holds_the_same_steps_and_the_name_stays_in_front():
     torch.manual_seed(0)
     steps = texts(steps=4, classes=30).steps
-    for led in (True, False):
-        turned = shuffled(steps, led)
+    for name_first in (True, False):
+        turned = shuffled(steps, name_first)
         for row in range(30):
             real = int((~steps.padding[row]).sum())
             before, after = steps.embeddings[row, :real], turned.embeddings[row, :real]
             assert not torch.equal(before, after), "never the right order"
             assert torch.equal(before.sum(dim=1).sort().values, after.sum(dim=1).sort().values)
-            assert torch.equal(before[0], after[0]) or not led
+            assert torch.equal(before[0], after[0]) or not name_first
             assert torch.equal(turned.embeddings[row, real:], steps.embeddings[row, real:])
     few = TextEmbeddings(torch.randn(2, 2, 3), torch.tensor([[False, True], [False, False]]))
-    assert has_order(few, led=False).tolist() == [False, True] and has_order(few, led=True).tolist() == [False, False]
-    assert torch.equal(shuffled(few, led=True).embeddings, few.embeddings)
+    assert has_order(few, name_first=False).tolist() == [False, True] and not has_order(few, name_first=True).any()
+    assert torch.equal(shuffled(few, name_first=True).embeddings, few.embeddings)
 
 
 def test_what_lies_beside_a_segment_is_as_long_and_in_the_video():
@@ -97,13 +97,13 @@ def test_wrong_pairs_are_scored_for_the_right_class():
     semantics = made(text_head="composition", head_residual=False, lead="name")
     examples, said = segments(), texts(steps=4)
     own, say = LABELS[:, None], score_of(semantics, "contrastive", 20.0)
-    regions = head_training.wrong_regions(say, examples.beside, examples.there, own, said.steps)
+    regions = head_training.wrong_regions(say, examples.adjacent, examples.in_video, own, said.steps)
     for n in range(8):
         for place in range(2):
-            alone = say(examples.beside[n, place][None], said.steps)[0, LABELS[n]]
+            alone = say(examples.adjacent[n, place][None], said.steps)[0, LABELS[n]]
             torch.testing.assert_close(regions[n, place], alone)
     torch.manual_seed(5)
-    orders = head_training.wrong_orders(say, examples.bins, own, said.steps, led=True)
+    orders = head_training.wrong_orders(say, examples.bins, own, said.steps, name_first=True)
     torch.manual_seed(5)
     by_hand = torch.stack([say(examples.bins, shuffled(said.steps, True))[range(8), LABELS] for _ in range(2)], dim=1)
     torch.testing.assert_close(orders, by_hand)
@@ -122,7 +122,7 @@ def test_pairs_and_hard_negatives_are_overfitted(loss):
         assert torch.equal(right.argmax(dim=1), LABELS)
         best = right.gather(1, own)
         assert (head_training.wrong_orders(say, examples.bins, own, said.steps, True) < best).all()
-        assert (head_training.wrong_regions(say, examples.beside, examples.there, own, said.steps) < best).all()
+        assert (head_training.wrong_regions(say, examples.adjacent, examples.in_video, own, said.steps) < best).all()
 
 
 def gradients(semantics):

@@ -55,21 +55,21 @@ def test_a_residual_head_starts_as_the_features_themselves(kind):
 
 
 @pytest.mark.parametrize("kind", TEXT_KINDS)
-@pytest.mark.parametrize("led", [True, False])
-def test_a_residual_text_head_starts_as_the_texts_themselves(kind, led):
+@pytest.mark.parametrize("name_first", [True, False])
+def test_a_residual_text_head_starts_as_the_texts_themselves(kind, name_first):
     steps = texts(steps=3).steps
-    if kind == "cross" and not led:
-        with pytest.raises(ValueError, match="text_head=cross asks with the name of a class: pass -p lead name"):
+    if kind == "cross" and not name_first:
+        with pytest.raises(ValueError, match="text_head=cross needs the name of a class as query: pass -p lead name"):
             TextHead(kind, CHANNELS)
         return
-    head = TextHead(kind, CHANNELS, led=led)
-    plain = functional.normalize(steps.embeddings[:, 0], dim=1) if led else mean_of_texts(*steps)
+    head = TextHead(kind, CHANNELS, name_first=name_first)
+    plain = functional.normalize(steps.embeddings[:, 0], dim=1) if name_first else mean_of_texts(*steps)
     torch.testing.assert_close(head.read(head(steps), steps.padding), plain)
 
 
 @pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_padding_has_no_say_in_a_text_head(kind):
-    steps, head = texts(steps=4).steps, TextHead(kind, CHANNELS, residual=False, led=True)
+    steps, head = texts(steps=4).steps, TextHead(kind, CHANNELS, residual=False, name_first=True)
     padded = TextEmbeddings(
         functional.pad(steps.embeddings, (0, 0, 0, 2)), functional.pad(steps.padding, (0, 2), value=True)
     )
@@ -94,7 +94,7 @@ def attended(attention, queries, keys):
 
 
 def test_cross_attention_asks_with_the_name_and_reads_the_steps():
-    steps, head = texts(steps=4).steps, TextHead("cross", CHANNELS, residual=False, led=True)
+    steps, head = texts(steps=4).steps, TextHead("cross", CHANNELS, residual=False, name_first=True)
     found = head.read(head(steps), steps.padding)
     for row, real in enumerate((4, 4, 4, 3)):
         unit = functional.normalize(steps.embeddings[row, :real], dim=1)
@@ -105,7 +105,7 @@ def test_cross_attention_asks_with_the_name_and_reads_the_steps():
 
 
 def test_self_attention_reads_out_what_became_of_the_name():
-    steps, head = texts(steps=4).steps, TextHead("attention", CHANNELS, residual=False, led=True)
+    steps, head = texts(steps=4).steps, TextHead("attention", CHANNELS, residual=False, name_first=True)
     found = head.read(head(steps), steps.padding)
     unit = functional.normalize(steps.embeddings[0], dim=1)
     by_hand = attended(head.map.attention, unit, unit)[0]
@@ -116,7 +116,7 @@ def test_only_a_composition_and_a_convolution_read_an_order():
     steps = texts(steps=4).steps
     turned = TextEmbeddings(steps.embeddings[:3, [0, 3, 2, 1]], steps.padding[:3])
     for kind in TEXT_KINDS:
-        head = TextHead(kind, CHANNELS, residual=False, led=True)
+        head = TextHead(kind, CHANNELS, residual=False, name_first=True)
         first, second = (head.read(head(s), s.padding) for s in (TextEmbeddings(*(f[:3] for f in steps)), turned))
         assert torch.allclose(first, second, atol=1e-5) == (kind not in ("conv", "composition")), kind
 

@@ -101,8 +101,8 @@ def test_examples_are_segments_of_seen_classes_alone_and_background_where_it_is_
     snippets = torch.from_numpy(np.load(folder / "features" / "v1.npy").astype(np.float32))
     for place, span in enumerate([[-6.25, 6.25], [18.75, 31.25]]):  # [2, 6) s at 25 / 8 snippets a second, beside it
         span = torch.tensor([span]).clamp(0, 50)
-        torch.testing.assert_close(found.beside[1, place], roi_align(snippets, span, 16)[0])
-    assert found.there.tolist() == [[True, True]] * 3
+        torch.testing.assert_close(found.adjacent[1, place], roi_align(snippets, span, 16)[0])
+    assert found.in_video.tolist() == [[True, True]] * 3
     with_nothing = seen(data, params(folder, background="soft"))
     assert with_nothing.labels.tolist() == [0, -1, -1, 1, -1, -1, 2, -1, -1]
 
@@ -174,7 +174,7 @@ def test_a_region_with_the_same_class_again_is_no_wrong_region(tmp_path):
     content["database"]["v1"]["annotations"].append({"segment": [8, 12], "label": "run"})
     (folder / "annotations.json").write_text(json.dumps(content))
     given = params(folder, head="mlp", head_loss="contrastive", hard_negatives="region")
-    there = seen(gather(given), given).there
+    there = seen(gather(given), given).in_video
     assert there.tolist() == [[True, False], [False, True], [True, True], [True, True], [True, True]]
 
 

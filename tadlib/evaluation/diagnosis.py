@@ -9,7 +9,7 @@ from jaxtyping import Int
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation.metrics import average_precision
-from tadlib.evaluation.protocols import detected, with_any
+from tadlib.evaluation.protocols import detected, with_detections
 from tadlib.evaluation.rows import Scored, compare
 from tadlib.evaluation.scoring import ambiguous_regions, table_of
 from tadlib.evaluation.thumos import Ambiguous
@@ -91,7 +91,7 @@ def class_table(
 
     `classes` None ignores labels. Raises ValueError if the protocol counts no video.
     """
-    counted = detected(videos, with_any(found), protocol)
+    counted = detected(videos, with_detections(found), protocol)
     if not counted:
         raise ValueError(
             f"protocol={protocol} counts only videos with detections, and none of {len(videos)} has any: nothing can "

@@ -177,26 +177,26 @@ def _peer_pairs(
 
 
 def greedy(turn: Int[np.ndarray, " p"], wanted: Int[np.ndarray, " p"], number: int) -> Int[np.ndarray, " m"]:
-    """Greedy assignment: takers come in order, and each takes the first free thing on its list; returns matched pairs.
+    """Greedy assignment: rows in order, each takes its first free column; returns the indices of the matched pairs.
 
-    Pairs are sorted by taker, then by preference; `wanted` is one of `number` things. Each round settles all takers
-    whose first free thing no earlier open taker may still take, so the number of rounds is at most that of things in a
-    group.
+    Pairs are sorted by row (`turn`), then by preference; `wanted` is the column, one of `number`. Each round settles
+    all rows whose first free column no earlier open row may still take, so there are at most as many rounds as columns
+    in one group.
     """
     places, matched = np.arange(len(turn)), []
     while len(places):
-        taker, thing = turn[places], wanted[places]
+        row, column = turn[places], wanted[places]
         head = np.ones(len(places), dtype=bool)
-        head[1:] = taker[1:] != taker[:-1]
+        head[1:] = row[1:] != row[:-1]
         run = np.cumsum(head) - 1
         earliest = np.empty(number, dtype=np.int64)
-        earliest[thing[::-1]] = run[::-1]  # the last assignment to an index stays: the earliest taker
-        wins = head & (earliest[thing] == run)
+        earliest[column[::-1]] = run[::-1]  # the last assignment to an index stays: the earliest row
+        wins = head & (earliest[column] == run)
         matched.append(places[wins])
         served, taken = np.zeros(run[-1] + 1, dtype=bool), np.zeros(number, dtype=bool)
         served[run[wins]] = True
-        taken[thing[wins]] = True
-        places = places[~(served[run] | taken[thing])]
+        taken[column[wins]] = True
+        places = places[~(served[run] | taken[column])]
     return np.concatenate(matched) if matched else places
 
 

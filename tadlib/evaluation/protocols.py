@@ -24,7 +24,7 @@ class Protocol:
 
     excluded: tuple[str, ...] = ()  # videos with wrong or missing published annotations
     everywhere: bool = True  # are videos without actions scored, so that their detections are false positives?
-    training_too: bool = False  # do the training videos count beside the test videos?
+    training_too: bool = False  # do training videos count as well as test videos?
     longer_than_a_snippet: bool = False  # are actions of at most one snippet (without frame rate: 1 s) removed?
     once: bool = False  # are duplicate and empty actions removed?
     detected_only: bool = False  # are videos without detections left out?
@@ -100,7 +100,7 @@ def _once(actions: Sequence[Action]) -> tuple[Action, ...]:
     return tuple(kept)
 
 
-def with_any(detections: Mapping[str, Scored]) -> set[str]:
+def with_detections(detections: Mapping[str, Scored]) -> set[str]:
     """Ids of videos with at least one detection."""
     return {video_id for video_id, found in detections.items() if len(found.scores)}
 

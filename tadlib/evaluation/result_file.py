@@ -12,7 +12,7 @@ from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14,
 from tadlib.data.readers import Names
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
-from tadlib.evaluation.protocols import TWINS, with_any
+from tadlib.evaluation.protocols import TWINS, with_detections
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
@@ -96,7 +96,7 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
     ours["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
     ours["classes_read_alike"] = [" = ".join(map(repr, names)) for names in spoken_alike((*task.annotated, *task.seen))]
     if task.seen:
-        videos = counted(task.videos, with_any(found), [*task.seen, *task.classes], task.protocol, task.stride)
+        videos = counted(task.videos, with_detections(found), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)
     return result | {"subset": task.subset}
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.evaluation import thumos
 from tadlib.evaluation.metrics import means, precision_table
-from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged, with_any
+from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged, with_detections
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, area, recall_table
 from tadlib.evaluation.rows import Comparison, Predictions, Scored, compare, without_labels
@@ -57,7 +57,7 @@ def score(
     `stride` frames, or last at most a second (None). Raises ValueError naming the protocol if no class has an action in
     the videos that count.
     """
-    scored = counted(videos, with_any(detections), classes, protocol, stride)
+    scored = counted(videos, with_detections(detections), classes, protocol, stride)
     if not any(video.actions for video in scored):
         raise ValueError(
             f"protocol={protocol} counts {len(scored)} of {len(videos)} videos and no action of the "

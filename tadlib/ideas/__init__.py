@@ -153,11 +153,11 @@ def in_place_of(classify: Classify, data: Task, params: object) -> Classify:
     plain, changed = plain_classifier(data, data.competing, params), classifier(data, data.competing, params)
     changed_words = [word for word, usual in CLASSIFYING_DEFAULTS.items() if getattr(params, word) != usual]
     for word in [*changed_words, *(["keep"] if params.keep == "class_video" else [])]:
-        print(f"{word}={getattr(params, word)} does not ask `classify` as it stands above, but as the parameters do")
+        print(f"{word}={getattr(params, word)} replaces `classify` above by what the parameters say")
     if changed == plain:
         return classify
     differing = [each.name for each in fields(plain) if getattr(plain, each.name) != getattr(changed, each.name)]
-    print(f"parameters ask for another way to classify segments than the lines above: {', '.join(differing)}")
+    print(f"parameters change the classifier of the lines above: {', '.join(differing)}")
     return on_segments(changed, data)
 
 

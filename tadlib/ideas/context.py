@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from tadlib.data.encoder import Encoder
-from tadlib.naming.text import TextEmbeddings, in_rows
+from tadlib.naming.text import TextEmbeddings, by_class
 from tadlib.naming.tokens import has_clip_tokenizer
 
 END_TOKENS = 2  # start and end token
@@ -77,4 +77,4 @@ class Context(nn.Module):
             embeddings = self.encoder.model.encode_text(tokens.to(self.encoder.device))
         finally:
             hook.remove()
-        return in_rows(embeddings.float().cpu(), [len(several) for several in texts])
+        return by_class(embeddings.float().cpu(), [len(several) for several in texts])

@@ -9,8 +9,8 @@ from tadlib.naming.text import TextEmbeddings
 ORDERS = 2  # random wrong orders per class
 
 
-def shuffled(steps: TextEmbeddings, led: bool) -> TextEmbeddings:
-    """Permute the steps of every class at random; with `led` the leading name stays first.
+def shuffled(steps: TextEmbeddings, name_first: bool) -> TextEmbeddings:
+    """Permute the steps of every class at random; with `name_first` the leading name stays first.
 
     A class with a single step is unchanged.
     """
@@ -20,16 +20,16 @@ def shuffled(steps: TextEmbeddings, led: bool) -> TextEmbeddings:
     orders = []
     for wanted in (draw, backwards):
         wanted = wanted.masked_fill(steps.padding, float(len(places)))
-        wanted[:, : int(led)] = -1
+        wanted[:, : int(name_first)] = -1
         orders.append(wanted.argsort(dim=1, stable=True))
     same = (orders[0] == places).all(dim=1, keepdim=True)
     order = torch.where(same, orders[1], orders[0])
     return TextEmbeddings(steps.embeddings.gather(1, order[..., None].expand_as(steps.embeddings)), steps.padding)
 
 
-def has_order(steps: TextEmbeddings, led: bool) -> Bool[Tensor, " k"]:
+def has_order(steps: TextEmbeddings, name_first: bool) -> Bool[Tensor, " k"]:
     """Whether each class has more than one step to permute."""
-    return (~steps.padding).sum(dim=1) - int(led) > 1
+    return (~steps.padding).sum(dim=1) - int(name_first) > 1
 
 
 def adjacent(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tensor, "n 2 2"], Bool[Tensor, "n 2"]]:

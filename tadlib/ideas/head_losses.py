@@ -14,7 +14,7 @@ from tadlib.naming.similarity import above_average, log_class_probability
 
 CLASSIFYING = ("cross_entropy", "bce", "focal")
 LOSSES = (*CLASSIFYING, "contrastive", "grounding")
-NOTHING = -1  # label of background
+BACKGROUND = -1  # label of background
 
 
 def targets(labels: Int[Tensor, " n"], columns: int, learned: bool = False) -> Float[Tensor, "n k"]:
@@ -23,7 +23,7 @@ def targets(labels: Int[Tensor, " n"], columns: int, learned: bool = False) -> F
     """
     uniform = functional.one_hot(torch.tensor(columns - 1), columns) if learned else torch.full((columns,), 1 / columns)
     wanted = functional.one_hot(labels.clamp(min=0), columns).float()
-    return torch.where((labels == NOTHING)[:, None], uniform.to(wanted), wanted)
+    return torch.where((labels == BACKGROUND)[:, None], uniform.to(wanted), wanted)
 
 
 def classification(logits: Float[Tensor, "n k"], wanted: Float[Tensor, "n k"], loss: str) -> Float[Tensor, ""]:
@@ -57,7 +57,7 @@ def contrastive(
     among_texts = logits if orders is None else torch.cat([logits, orders], dim=1)
     share = among_texts.log_softmax(dim=1)[:, : logits.shape[1]]
     read = -torch.where(wanted > 0, wanted * share, 0.0).sum(dim=1).mean()
-    real = labels != NOTHING
+    real = labels != BACKGROUND
     if not real.any():
         return read
     own = labels.clamp(min=0)

@@ -16,7 +16,7 @@ from tadlib.data.encoder import Encoder
 from tadlib.files import Progress, silent
 from tadlib.ideas.context import Context
 from tadlib.ideas.hard_negatives import ORDERS, has_order, shuffled
-from tadlib.ideas.head_losses import CLASSIFYING, LOSSES, NOTHING, classification, contrastive, grounded, targets
+from tadlib.ideas.head_losses import BACKGROUND, CLASSIFYING, LOSSES, classification, contrastive, grounded, targets
 from tadlib.ideas.heads import Head, TextHead
 from tadlib.ideas.mask import Mask
 from tadlib.ideas.text_queries import Matching
@@ -64,10 +64,10 @@ class NamingHead(nn.Module):
 
     def __init__(self, parts: TrainableParts, channels: int, encoder: Encoder | None = None) -> None:
         super().__init__()
-        self.led, kind, residual = parts.lead != "none", parts.pooling, parts.head_residual
+        self.name_first, kind, residual = parts.lead != "none", parts.pooling, parts.head_residual
         self.visual = None if parts.head == "none" else Head(parts.head, channels, residual)
         text_head = parts.text_head
-        self.text = None if text_head == "none" else TextHead(text_head, channels, residual, self.led)
+        self.text = None if text_head == "none" else TextHead(text_head, channels, residual, self.name_first)
         self.context = Context(encoder, parts.context, parts.context_at) if parts.context else None
         self.matching = Matching(kind, channels) if kind.startswith("matching") else None
         self.mask = Mask(channels) if kind == "mask" else None
@@ -120,8 +120,8 @@ class Examples(NamedTuple):
 
     bins: Float[Tensor, "n r c"]
     labels: Int[Tensor, " n"]  # class index; -1 is background
-    beside: Float[Tensor, "n w r c"]  # bins of the regions adjacent to each segment
-    there: Bool[Tensor, "n w"]  # which of these regions are in the video
+    adjacent: Float[Tensor, "n w r c"]  # bins of the regions adjacent to each segment
+    in_video: Bool[Tensor, "n w"]  # which of these regions are in the video
 
     def only(self, rows: Tensor) -> "Examples":
         """Select examples by index or mask."""
@@ -161,7 +161,7 @@ def fit(
     Raises ValueError if a label has no text, or if there is no segment of a class.
     """
     labels = examples.labels
-    if not (labels >= 0).any() or int(labels.min()) < NOTHING or int(labels.max()) >= len(class_texts.texts):
+    if not (labels >= 0).any() or int(labels.min()) < BACKGROUND or int(labels.max()) >= len(class_texts.texts):
         raise ValueError(
             f"a head needs segments with labels 0..{len(class_texts.texts) - 1}, got {labels.unique().tolist()}"
         )
@@ -214,7 +214,7 @@ def learn(
     total, before = 0.0, {weight: weight.detach().clone() for weight in rates}
     if not out.all():
         kept = examples.only(~out)
-        places = torch.full((classes + 1,), NOTHING)  # the last entry maps -1
+        places = torch.full((classes + 1,), BACKGROUND)  # the last entry maps -1
         places[rest] = torch.arange(len(rest))
         loss = loss_of(model, kept._replace(labels=places[kept.labels]), class_texts.only(rest.tolist()), training)
         loss.backward()
@@ -246,28 +246,28 @@ def loss_of(
     own = examples.labels.clamp(min=0)[:, None]
     orders = regions = None
     if training.hard_negatives in ("order", "all"):
-        orders = wrong_orders(score, examples.bins, own, steps, model.led)
-        orders = orders.masked_fill((examples.labels == NOTHING)[:, None], -torch.inf)
+        orders = wrong_orders(score, examples.bins, own, steps, model.name_first)
+        orders = orders.masked_fill((examples.labels == BACKGROUND)[:, None], -torch.inf)
     if training.hard_negatives in ("region", "all"):
-        regions = wrong_regions(score, examples.beside, examples.there, own, steps)
+        regions = wrong_regions(score, examples.adjacent, examples.in_video, own, steps)
     return contrastive(logits, examples.labels, wanted, orders, regions)
 
 
 def wrong_orders(
-    score: Score, bins: Float[Tensor, "n r c"], own: Int[Tensor, "n 1"], steps: TextEmbeddings, led: bool
+    score: Score, bins: Float[Tensor, "n r c"], own: Int[Tensor, "n 1"], steps: TextEmbeddings, name_first: bool
 ) -> Float[Tensor, "n m"]:
     """Logits of segments for their class with its steps in wrong orders; minus infinity if it has one step."""
-    found = torch.cat([score(bins, shuffled(steps, led)).gather(1, own) for _ in range(ORDERS)], dim=1)
-    return found.masked_fill(~has_order(steps, led)[own], -torch.inf)
+    found = torch.cat([score(bins, shuffled(steps, name_first)).gather(1, own) for _ in range(ORDERS)], dim=1)
+    return found.masked_fill(~has_order(steps, name_first)[own], -torch.inf)
 
 
 def wrong_regions(
     score: Score,
-    beside: Float[Tensor, "n w r c"],
-    there: Bool[Tensor, "n w"],
+    adjacent: Float[Tensor, "n w r c"],
+    in_video: Bool[Tensor, "n w"],
     own: Int[Tensor, "n 1"],
     steps: TextEmbeddings,
 ) -> Float[Tensor, "n w"]:
     """Logits of the regions adjacent to segments for the segment's class; minus infinity outside the video."""
-    found = score(beside.flatten(0, 1), steps).unflatten(0, there.shape)
-    return found.gather(2, own[:, None].expand(-1, there.shape[1], -1))[..., 0].masked_fill(~there, -torch.inf)
+    found = score(adjacent.flatten(0, 1), steps).unflatten(0, in_video.shape)
+    return found.gather(2, own[:, None].expand(-1, in_video.shape[1], -1))[..., 0].masked_fill(~in_video, -torch.inf)

@@ -41,17 +41,17 @@ class Head(nn.Module):
 class TextHead(nn.Module):
     """Trainable map of the texts of each class, and the class embedding read from them.
 
-    If a name precedes the sub-actions (`led`), its output is the class embedding; in `cross` that output is the name's
-    attention to the sub-actions. Without a name the class embedding is the mean.
+    If a name precedes the sub-actions (`name_first`), its output is the class embedding; in `cross` that output is the
+    name's attention to the sub-actions. Without a name the class embedding is the mean.
     """
 
-    def __init__(self, kind: str, channels: int, residual: bool = True, led: bool = False) -> None:
+    def __init__(self, kind: str, channels: int, residual: bool = True, name_first: bool = False) -> None:
         super().__init__()
         if kind not in TEXT_KINDS:
             raise ValueError(f"text_head must be one of {', '.join(TEXT_KINDS)}, got {kind!r}")
-        self.crossing, self.residual, self.led = kind == "cross", residual, led
-        if self.crossing and not led:
-            raise ValueError("text_head=cross asks with the name of a class: pass -p lead name or -p lead prompt")
+        self.crossing, self.residual, self.name_first = kind == "cross", residual, name_first
+        if self.crossing and not name_first:
+            raise ValueError("text_head=cross needs the name of a class as query: pass -p lead name or -p lead prompt")
         self.map = maps.Attention(channels).attention if self.crossing else maps.make(kind, channels)
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual)
 
@@ -77,4 +77,4 @@ class TextHead(nn.Module):
 
     def read(self, found: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
         """Return one unit-length embedding per class."""
-        return functional.normalize(found[:, 0], dim=1) if self.led else mean_of_texts(found, padding)
+        return functional.normalize(found[:, 0], dim=1) if self.name_first else mean_of_texts(found, padding)

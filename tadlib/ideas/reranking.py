@@ -11,7 +11,7 @@ from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas import head_training
 from tadlib.ideas.head_training import HeadTraining, NamingHead, TrainableParts, score_of
-from tadlib.ideas.trained_naming import bins_beside, class_texts, trained
+from tadlib.ideas.trained_naming import bins_and_adjacent, class_texts, trained
 from tadlib.naming.similarity import scale_of
 from tadlib.task import Task
 
@@ -38,12 +38,12 @@ def separation(
     """
     score = score_of(model, training.head_loss, scale_of(data.encoder.logit_scale, training.logit_scale))
     steps = model.steps(class_texts(data, data.classes.unseen))
-    bins, beside, there = bins_beside(data, video, segments, training.roi_bins)
+    bins, adjacent, in_video = bins_and_adjacent(data, video, segments, training.roi_bins)
     own_logits, own = score(bins, steps)[:, : len(data.classes.unseen)].max(dim=1, keepdim=True)
     rivals = [own_logits]
     devices.seed_all(training.seed)  # the same wrong orders in every run
     if training.hard_negatives in ("order", "all"):
-        rivals.append(head_training.wrong_orders(score, bins, own, steps, model.led))
+        rivals.append(head_training.wrong_orders(score, bins, own, steps, model.name_first))
     if training.hard_negatives in ("region", "all"):
-        rivals.append(head_training.wrong_regions(score, beside, there, own, steps))
+        rivals.append(head_training.wrong_regions(score, adjacent, in_video, own, steps))
     return torch.cat(rivals, dim=1).softmax(dim=1)[:, 0]

@@ -28,15 +28,15 @@ def classifier(found: Classifier, extend: float, contrast: float) -> Classifier 
         logits: Float[Tensor, "n k"], features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]
     ) -> Float[Tensor, "n k"]:
         """Subtract the logits of the outer region, if it is in the video."""
-        outside, there = beside(features, found.adjust_segments(segments_ix), found.roi_bins)
+        outside, in_video = outer_region(features, found.adjust_segments(segments_ix), found.roi_bins)
         if found.head is not None:
             outside = found.head(outside[:, None])[:, 0]
-        return logits - contrast * found.compare(outside) * there[:, None]
+        return logits - contrast * found.compare(outside) * in_video[:, None]
 
     return replace(found, adjust_logits=adjust_logits)
 
 
-def beside(
+def outer_region(
     features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, " n"]]:
     """Mean feature of the outer regions on both sides of each segment, and whether they are in the video.

@@ -16,7 +16,7 @@ from tadlib import devices
 from tadlib.data.annotations import Video
 from tadlib.files import atomic, digest
 from tadlib.ideas import hard_negatives, head_training, mask, text_queries
-from tadlib.ideas.head_losses import NOTHING
+from tadlib.ideas.head_losses import BACKGROUND
 from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts
 from tadlib.naming.classifier import Classifier
 from tadlib.naming.similarity import scale_of
@@ -107,7 +107,7 @@ def learned_pooling(
 def _train(model: NamingHead, data: Task, parts: TrainableParts, training: HeadTraining) -> None:
     if model.mask is not None:
         snippets, labels = data.training_snippets()
-        mask.fit_mask(model.mask, snippets, labels != NOTHING, training.head_epochs, training.head_lr)
+        mask.fit_mask(model.mask, snippets, labels != BACKGROUND, training.head_epochs, training.head_lr)
     if any(not name.startswith("mask.") for name, weight in model.named_parameters() if weight.requires_grad):
         learn_from = examples(
             data, background=parts.background != "none", head_on=training.head_on, bins=training.roi_bins
@@ -122,7 +122,7 @@ def examples(data: Task, *, background: bool = False, head_on: str = "segments",
     """
     if head_on == "snippets":
         snippets, labels = data.training_snippets()
-        kept = torch.ones(len(labels), dtype=torch.bool) if background else labels != NOTHING
+        kept = torch.ones(len(labels), dtype=torch.bool) if background else labels != BACKGROUND
         rows = kept.nonzero()[:, 0]
         rows = rows[torch.randperm(len(rows))[:MAX_SNIPPETS]]
         nothing = snippets.new_zeros(len(rows), 0, 1, snippets.shape[1])
@@ -133,23 +133,23 @@ def examples(data: Task, *, background: bool = False, head_on: str = "segments",
         labels = [places[action.label] for action in video.actions]
         if background:
             gaps = between(spans(data.occupied[video.id]), video.duration, 1 / float(data.grid(video).snippets(1.0)))
-            segments, labels = torch.cat([segments, gaps]), labels + [NOTHING] * len(gaps)
-        under, beside, there = bins_beside(data, video, segments, bins)
-        there &= ~hard_negatives.repeated_near(segments, torch.tensor(labels), video.duration)
-        parts.append(Examples(under, torch.tensor(labels), beside, there))
+            segments, labels = torch.cat([segments, gaps]), labels + [BACKGROUND] * len(gaps)
+        under, adjacent, in_video = bins_and_adjacent(data, video, segments, bins)
+        in_video &= ~hard_negatives.repeated_near(segments, torch.tensor(labels), video.duration)
+        parts.append(Examples(under, torch.tensor(labels), adjacent, in_video))
     return Examples(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
 
-def bins_beside(
+def bins_and_adjacent(
     data: Task, video: Video, segments: Float[Tensor, "n 2"], bins: int
 ) -> tuple[Float[Tensor, "n r c"], Float[Tensor, "n w r c"], Bool[Tensor, "n w"]]:
     """Bins of segments (seconds) and of their adjacent regions, and which regions are in the video."""
     snippets = data.features(video)
     segments_ix = data.grid(video).snippets(segments)
-    regions, there = hard_negatives.adjacent(segments_ix, len(snippets))
+    regions, in_video = hard_negatives.adjacent(segments_ix, len(snippets))
     found = roi_align(snippets, torch.cat([segments_ix[:, None], regions], dim=1).flatten(0, 1), bins)
     found = found.unflatten(0, (-1, 3))
-    return found[:, 0], found[:, 1:], there
+    return found[:, 0], found[:, 1:], in_video
 
 
 def between(segments: Float[Tensor, "n 2"], duration: float, least: float) -> Float[Tensor, "m 2"]:

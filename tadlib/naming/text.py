@@ -109,10 +109,10 @@ def text_embeddings(
 ) -> TextEmbeddings:
     """Embeddings of every text of every class, encoded in one batch."""
     texts = texts_of(classes, wording)
-    return in_rows(embed(encoder, [text for several in texts for text in several], cache), list(map(len, texts)))
+    return by_class(embed(encoder, [text for several in texts for text in several], cache), list(map(len, texts)))
 
 
-def in_rows(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> TextEmbeddings:
+def by_class(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> TextEmbeddings:
     """Split embeddings of all texts, one after the other, into classes with `lengths` texts each."""
     real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     embeddings = rows.new_zeros(*real.shape, rows.shape[1])

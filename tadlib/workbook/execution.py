@@ -17,7 +17,7 @@ import yaml
 from nbformat.sign import NotebookNotary
 
 from tadlib import machine
-from tadlib.files import LOG, atomic, beside
+from tadlib.files import LOG, atomic, temporary_path
 from tadlib.workbook import runs
 
 try:
@@ -46,7 +46,7 @@ def execute_notebook(
     if stopping.is_set():
         return f"{INTERRUPTED}: {stage} was not begun"
     root = runs.project_root()
-    attempt = beside(target)
+    attempt = temporary_path(target)
     said = attempt.with_suffix(".stderr")
     arguments = ["papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
     arguments += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]

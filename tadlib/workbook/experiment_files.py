@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from tadlib.data.checks import nearest
 from tadlib.files import text_of, yaml_in
-from tadlib.project import beside
+from tadlib.project import from_root
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import DATA
 from tadlib.workbook.vocabulary import meant
@@ -75,7 +75,7 @@ def read(path: Path) -> ExperimentFile:
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
     content = text_of(path)
-    given = beside(yaml_in(content, path), path.parent)
+    given = from_root(yaml_in(content, path), path.parent)
     with naming(path):
         block = given.pop(CHOSEN_ON, [])
         blocks = _blocks(given)

@@ -58,7 +58,7 @@ class Question(Task):
         said = {word.name: word.texts for word in self.words}
         texts = [said.get(label, (label,)) for label in classes]
         rows = text.embed(self.encoder, [each for several in texts for each in several], self.benchmark.cache)
-        return text.in_rows(rows, list(map(len, texts)))
+        return text.by_class(rows, list(map(len, texts)))
 
     def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
         """Unit-length embeddings of classes; of several texts the normalised mean."""

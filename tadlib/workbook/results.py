@@ -168,7 +168,7 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     logits = inference.class_logits(data, proposals, wide)
     found = inference.to_detections(data, proposals, logits, wide, data.competing)
     whole = {video.id: video for video in data.benchmark.videos}
-    scored, found_in = [whole[video.id] for video in data.scored], protocols.with_any(found)
+    scored, found_in = [whole[video.id] for video in data.scored], protocols.with_detections(found)
     videos = scoring.counted(scored, found_in, data.competing, data.protocol, data.short)
     numbers = metrics.generalised(videos, found, data.classes.seen, data.classes.unseen, data.benchmark.tious)
     row = {"classes that compete": len(data.competing)}
@@ -182,7 +182,7 @@ def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> li
     protocol under which no action counts has a row that says so.
     """
     videos, classes, tious = data.annotated, data.classes.unseen, data.benchmark.tious
-    processed, found_in, table = {video.id for video in videos}, protocols.with_any(detections), []
+    processed, found_in, table = {video.id for video in videos}, protocols.with_detections(detections), []
     for protocol in protocols.PROTOCOLS:
         row = {"protocol": protocol}
         counted = scoring.counted(videos, found_in, classes, protocol, data.short)
@@ -224,6 +224,6 @@ def summarise(
         "per_class": class_precision(data, detections),
         "rows": [dict(row) for row in table],
         "protocol": data.protocol,
-        "counts": protocols.counts(data.scored, protocols.with_any(detections)),
+        "counts": protocols.counts(data.scored, protocols.with_detections(detections)),
         **classes,
     }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tadlib.files import beside, locked, read_json, write_json
+from tadlib.files import locked, read_json, temporary_path, write_json
 from tadlib.workbook import execution, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
@@ -137,7 +137,7 @@ def _files(folder: Path) -> list[Path]:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Put a relative link to a file, or a copy where the disk has no links, in place of what was there."""
-    temporary = beside(target)
+    temporary = temporary_path(target)
     try:
         os.symlink(os.path.relpath(source.resolve(), target.parent.resolve()), temporary)
     except OSError:
