@@ -240,7 +240,7 @@ NOTED: set[str] = set()
 )
 def test_training_reads_nothing_that_is_not_in_its_key(tiny, switches, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "tadlib.workbook.detectors.test_facts", lambda data, params: {}
+        "tadlib.workbook.detectors.facts_of_test", lambda data, params: {}
     )  # recorded of the default naming
     params = Noting.check(tiny | {"epochs": 1, "overlap": 0.0, "run_dir": str(tmp_path / "r")} | switches)
     monkeypatch.setattr("tadlib.workbook.gathering.Task", NotingTask)
