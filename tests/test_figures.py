@@ -21,8 +21,9 @@ SOUND = {"norm": 10.0, "neighbours": 0.9, "constant": 0.0, "seconds too long": 0
 HEALTH = [SOUND | {"video": f"v{n}", "norm": 10.0 + n, "seconds too long": float(n == 3)} for n in range(9)]
 HEALTH += [SOUND | {"video": "of one snippet", "neighbours": float("nan")}]
 ASKED = NAMED["v1"]
-EFFECT = {"variant": r"text=$\frac$", "difference": -0.05, "low": -0.08, "high": -0.02, "verdict": "worse"}
-UNKNOWN = {"low": float("-inf"), "high": float("inf"), "verdict": "cannot tell"}
+EFFECT = {"variant": r"text=$\frac$", "difference": {"difference": -0.05, "low": -0.08, "high": -0.02}}
+EFFECT |= {"verdict": "worse", "title": "a", "values": {"mean": 0.3}, "seconds": 90.0, "memory_mb": 1100.0}
+UNKNOWN = {"difference": {"difference": 0.01, "low": None, "high": None}, "verdict": "cannot tell"}
 ROW = {"mAP": 0.3, "mAP@0.3": 0.4, "mAP@0.5": 0.3, "mAP@0.7": 0.2}
 HISTORY = [{"epoch": e, "loss": 5 / e, "loss_l1": 1 / e, "lr": 1e-3 / e, "matched_tiou": 0.5} for e in range(1, 5)]
 HISTORY = [row | {"windows": 40, "seconds": 8.0, "memory": 900.0} for row in HISTORY]
@@ -97,7 +98,7 @@ PICTURES = {
         [{"title": "windows?", "claim": "better", "baseline": "64", "variants": [EFFECT, EFFECT | UNKNOWN]}]
     ),
     "learning_curves": lambda _: figures.learning_curves({"windows?": {"64": [HISTORY, HISTORY], "0": [HISTORY]}}),
-    "cost": lambda _: figures.cost([{"study": "a", "variant": "64", "value": 0.3, "seconds": 90.0, "memory": 1100.0}]),
+    "cost": lambda _: figures.cost([EFFECT]),
     "class_differences": lambda _: figures.class_differences({"0": {"Diving": -0.2, "Shotput": 0.0}}),
     "detected": lambda _: figures.detected(VIDEO, ASKED.segments, ASKED),
     "detected_frames": lambda _: figures.detected_frames([(5.0, "Diving", np.zeros((12, 16, 3), np.uint8))]),
