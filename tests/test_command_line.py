@@ -2,7 +2,6 @@
 
 import base64
 import os
-import pty
 import signal
 import subprocess
 import time
@@ -184,31 +183,11 @@ def test_other_notebooks_and_questions_keep_papermills_own_ways(source, tmp_path
         assert papermill_arguments.complete(words, pytest.fail) == words
 
 
-def on_terminal(words, cwd) -> subprocess.CompletedProcess:
-    """A command with a terminal as its input and output."""
-    ours, theirs = pty.openpty()
-    job = subprocess.Popen(words, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=stubs.environment())
-    os.close(theirs)
-    heard = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # the terminal is gone
-            break
-        if not part:
-            break
-        heard += part
-    os.close(ours)
-    return subprocess.CompletedProcess(words, job.wait(timeout=120), "", heard.decode())
-
-
 @pytest.mark.notebooks
-@pytest.mark.parametrize("stdin", ["a silent pipe", "a notebook on a pipe", "a terminal"])
+@pytest.mark.parametrize("stdin", ["a silent pipe", "a notebook on a pipe"])
 def test_the_command_runs_whatever_its_input_is_and_leaves_the_source_alone(stdin, source, tmp_path):
     before, words = stubs.digest(source), [TRAIN, "-p", "split", "50", "--no-progress-bar"]
-    if stdin == "a terminal":
-        done = on_terminal(stubs.command(*words), tmp_path)
-    elif stdin == "a notebook on a pipe":
+    if stdin == "a notebook on a pipe":
         other = nbformat.writes(stubs.notebook("'another notebook'"))
         done = stubs.papermill(*words, cwd=tmp_path, stdin=None, input=other)
     else:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tadlib.workbook import cli, doctor, runs
+from tadlib.workbook import cli, doctor
 
 
 def found(findings, what):
@@ -50,7 +50,7 @@ def test_a_full_disk_is_serious(free, serious, monkeypatch):
 
 def test_outside_a_checkout_it_says_so(monkeypatch):
     def nowhere(*_):
-        raise runs.RunError("no project found: run inside the checkout")
+        raise FileNotFoundError("no project found: run inside the checkout")
 
     monkeypatch.setattr(doctor, "project_root", nowhere)
     assert found(doctor.examine(), "project").serious

@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from tadlib.workbook.runs import PACKAGES, RunError, device_name, project_root, resolve
+from tadlib.project import project_root, resolve
+from tadlib.workbook.runs import PACKAGES, device_name
 
 PYTHONS = ((3, 11), (3, 14))  # from, and below which
 LEAST_DISK, LEAST_MEMORY = 2.0, 3.0  # GB that the demo's main job needs
@@ -73,7 +74,7 @@ def _machine() -> Iterator[Finding]:
 def _project(data_dir: str) -> Iterator[Finding]:
     try:
         root = project_root()
-    except RunError as error:
+    except FileNotFoundError as error:
         yield Finding("project", "none", str(error), True)
         return
     free = shutil.disk_usage(root).free / 1e9

@@ -167,9 +167,8 @@ def _effect(names: str, needs: str, holds: Callable[[Any], object]) -> Need:
 EFFECTS = (
     # data and windows
     _effect("split_id candidates", "split=75 or 50", lambda p: p.split),
-    _effect(
-        "ignore_unseen", "split=75 or 50", lambda p: p.split or p.ignore_unseen == "nowhere"
-    ),  # ambiguous moments too
+    # nowhere forgets moments called ambiguous too
+    _effect("ignore_unseen", "split=75 or 50", lambda p: p.split or p.ignore_unseen == "nowhere"),
     _effect("world_seed", "features=simulate", lambda p: p.features == "simulate"),
     _effect(
         "encoder pretrained text_features frames_per_snippet missing",
