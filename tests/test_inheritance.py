@@ -79,3 +79,13 @@ def test_what_was_prepared_can_be_trained_on_in_any_way_but_on_other_data(tmp_pa
     assert (params.split, params.split_id, params.epochs) == (50, 2, 3)
     with pytest.raises(runs.RunError, match="split_id of prepare"):
         passed("train", tmp_path, {"split_id": 1})
+
+
+def test_the_same_folder_written_in_another_way_is_the_same_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "resolve", lambda path: tmp_path / path)
+    (tmp_path / "mine").mkdir()
+    recorded(tmp_path / "run", "train", dataset="mine")
+    for written in ("./mine", str(tmp_path / "mine")):
+        assert passed("classify", tmp_path / "run", {"dataset": written}).split == 50
+    with pytest.raises(runs.RunError, match="dataset of train .* is 'mine', classify was given './other'"):
+        passed("classify", tmp_path / "run", {"dataset": "./other"})

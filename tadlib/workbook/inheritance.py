@@ -13,6 +13,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
 
+PATHS = ("dataset", "features", "text_features", "descriptions", "pretrained", "ideas")  # parameters that may be one
 ADVICE = "train again in another run_dir, or go on with the commit that wrote it (run.json names it)"
 
 
@@ -59,11 +60,17 @@ def agrees(stage: str, other: str, names: Collection[str], had: Params, given: M
     """Raise RunError for a value given to a stage under one of `names` that another stage of the run had otherwise."""
     for name in sorted(given.keys() & names):
         was, now = getattr(had, name), given[name]
-        if not Params.same(name, now, was):
+        if not Params.same(name, now, was) and _path(name, now) != _path(name, was):
             raise RunError(
                 f"{name} of {other} in {folder} is {was!r}, {stage} was given {now!r}: leave {name} out, or pass "
                 "another run_dir"
             )
+
+
+def _path(name: str, value: Any) -> Any:
+    """The absolute path that a parameter names, however it is written; another value as it is."""
+    there = runs.resolve(str(value)).resolve() if name in PATHS and value else None
+    return there if there and there.exists() else value
 
 
 def read_checkpoint(
