@@ -15,8 +15,8 @@ import stubs
 
 from tadlib.files import read_json, write_json
 from tadlib.workbook import finished_runs, runs, variants
-from tadlib.workbook.asking import ReportParams
 from tadlib.workbook.execution import failure
+from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import EVALUATIONS, STAGES, record_name
 

@@ -9,8 +9,8 @@ from conftest import ROOT
 from tadlib.evaluation.statistics import compare_splits
 from tadlib.files import read_json
 from tadlib.workbook import batch, comparing, lab_log
-from tadlib.workbook.asking import ReportParams
 from tadlib.workbook.experiment_files import Choice, choices_of, had_part
+from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
 

@@ -23,7 +23,7 @@ from tadlib.naming.fusion import read_detections
 from tadlib.task import BACKGROUND
 from tadlib.workbook import own_video, runs
 from tadlib.workbook import own_video_report as report
-from tadlib.workbook.asking import Asking
+from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 
@@ -62,7 +62,7 @@ def video(tmp_path_factory):
 def asked(run, video, cache, **words):
     """What is asked of a video, cached where the run is unless told otherwise."""
     given = {"video": str(video), "classes": ["diving", "a golf swing"], "run_dir": str(run)} | words
-    return own_video.ask(Asking.check(given | {"data_dir": str(cache)}))
+    return own_video.ask(DetectParams.check(given | {"data_dir": str(cache)}))
 
 
 def check(question, proposals, found, most=20):
@@ -322,11 +322,11 @@ def test_without_any_run_the_demo_is_trained_on(tmp_path, monkeypatch, run):
     called = []
     monkeypatch.setattr(own_video, "execute_notebook", lambda stage, *_: called.append(stage) or "no time")
     with pytest.raises(RunError, match="training on the demo failed in .*train.ipynb: no time"):
-        own_video.trained_run(Asking.check({}))
-    assert called == ["train"] and own_video.trained_run(Asking.check({"detector": "none"})) is None
+        own_video.trained_run(DetectParams.check({}))
+    assert called == ["train"] and own_video.trained_run(DetectParams.check({"detector": "none"})) is None
     (tmp_path / "outputs" / "a").mkdir()
     (tmp_path / "outputs" / "a" / "checkpoint.pt").touch()
-    assert own_video.trained_run(Asking.check({})) == tmp_path / "outputs" / "a" / "checkpoint.pt"
+    assert own_video.trained_run(DetectParams.check({})) == tmp_path / "outputs" / "a" / "checkpoint.pt"
 
 
 def test_a_run_in_float16_answers_on_a_processor_too(run, video, tmp_path):

@@ -16,7 +16,7 @@ from notebook import cells_of
 
 from tadlib.files import read_json, write_json
 from tadlib.workbook import comparing, edits, finished_runs, lab_log, runs
-from tadlib.workbook.asking import ReportParams
+from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 

@@ -214,4 +214,6 @@ def test_of_too_many_answers_some_are_drawn_the_surest_last(windows, step):
     drawn = axes.collections[0].get_array()
     assert len(drawn) == scores.size // step and (np.diff(drawn) >= 0).all()
     assert drawn[-1] == scores.max()
-    assert axes.get_title(loc="left") == ("Every answer" if step == 1 else f"One answer in {step}") + ", by score"
+    assert (
+        axes.get_title(loc="left") == ("Every prediction" if step == 1 else f"One prediction in {step}") + ", by score"
+    )

@@ -21,7 +21,7 @@ from tadlib.workbook import (
     runs,
     variants,
 )
-from tadlib.workbook.asking import ReportParams
+from tadlib.workbook.notebook_params import ReportParams
 
 
 def mostly_better(given) -> float:

@@ -129,7 +129,7 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
     EXPERIMENTS are folders of runs or experiments, for example outputs/demo.
     """
     from tadlib.workbook import report as reports
-    from tadlib.workbook.asking import ReportParams
+    from tadlib.workbook.notebook_params import ReportParams
 
     print("report:", reports.compare(experiments, parse_changes(changes, ReportParams.free_text()), _say))
     return 0

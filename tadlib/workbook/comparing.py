@@ -14,11 +14,11 @@ from tadlib.evaluation.statistics import Verdict, compare_videos
 from tadlib.files import write_json
 from tadlib.naming.fusion import read_detections
 from tadlib.workbook import experiment_files, finished_runs, variants
-from tadlib.workbook.asking import ReportParams
 from tadlib.workbook.display import Sortable
 from tadlib.workbook.experiment_files import Choice
 from tadlib.workbook.finished_runs import FinishedRun
 from tadlib.workbook.lab_log import difference, listed, measured, over, signed
+from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import project_root, resolve
 from tadlib.workbook.stages import STAGES, evaluated_on

@@ -26,9 +26,9 @@ from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
 from tadlib.task import BACKGROUND, Task
 from tadlib.workbook import inference, inheritance, runs
-from tadlib.workbook.asking import Asking
 from tadlib.workbook.execution import execute_notebook
 from tadlib.workbook.gathering import image_encoder, task_settings
+from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError, resolve
 
@@ -41,7 +41,7 @@ class Question(Task):
     """A video and words as a data set of its own; `classes.unseen` are the words, `classes.seen` their rivals."""
 
     params: Params
-    asking: Asking
+    detect_params: DetectParams
     clip: Clip
     words: tuple[Word, ...]
     about: Mapping[str, object]  # what the checkpoint says of its training; nothing where there is none
@@ -74,22 +74,22 @@ class Question(Task):
         return self.clip.path
 
 
-def ask(asking: Asking, progress: Progress = silent) -> Question:
+def ask(given: DetectParams, progress: Progress = silent) -> Question:
     """Video, words, features and the run that answers; the demo is made and trained on where there is no run.
 
     Raises ValueError for a video that cannot be used and RunError for a run that cannot answer, in one sentence.
     """
-    clip = probe(resolve(asking.video)) if asking.video else None
-    checkpoint = trained_run(asking, progress)
+    clip = probe(resolve(given.video)) if given.video else None
+    checkpoint = trained_run(given, progress)
     saved = inheritance.read_checkpoint(checkpoint, ("network", "params")) if checkpoint else {}
-    of_run = _here(inheritance.stored_parameters(saved["params"], checkpoint) if saved else Params.read({}), asking)
+    of_run = _here(inheritance.stored_parameters(saved["params"], checkpoint) if saved else Params.read({}), given)
     off, about = off_for_own_words(of_run), saved.get("about", {})
-    limits = {"top_k": max(CANDIDATES, asking.top_k), "nms": asking.nms}
+    limits = {"top_k": max(CANDIDATES, given.top_k), "nms": given.nms}
     plain = {"features": "auto", "protocol": "plain", "split": 75}
     params = inference.frozen_clip(of_run).but(**plain, **off, **limits)
-    data_dir = resolve(asking.data_dir)
+    data_dir = resolve(given.data_dir)
     benchmark = _data_set(params, data_dir)
-    clip = clip or probe(_example(benchmark, asking, progress))
+    clip = clip or probe(_example(benchmark, given, progress))
     encoder = image_encoder(params, progress)
     fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
     lasts = float(about.get("snippet_seconds") or params.stride / fps)
@@ -97,7 +97,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Question:
     store = FeatureStore(data_dir / CACHE / "features" / f"{encoder.key}_{lasts:.4g}s_mean{each}")
     duration = own.encode(clip, store, encoder, lasts, progress, each)
     labels = about.get("classes") or (benchmark.classes if benchmark else datasets.THUMOS14_CLASSES)
-    words = tuple(asking.words) or tuple(Word(label, (sentence(label),)) for label in labels)
+    words = tuple(given.words) or tuple(Word(label, (sentence(label),)) for label in labels)
     names = tuple(word.name for word in words)
     actions = _annotated(clip, _data_set(params, data_dir))  # the example may have made the data set
     video = Video(clip.key, duration, params.stride / lasts, "test", actions)
@@ -109,7 +109,7 @@ def ask(asking: Asking, progress: Progress = silent) -> Question:
         encoder=encoder,
         **task_settings(params),
         params=params,
-        asking=asking,
+        detect_params=given,
         clip=clip,
         words=words,
         about=about,
@@ -118,23 +118,23 @@ def ask(asking: Asking, progress: Progress = silent) -> Question:
     )
 
 
-def trained_run(asking: Asking, progress: Progress = silent) -> Path | None:
+def trained_run(detect_params: DetectParams, progress: Progress = silent) -> Path | None:
     """The checkpoint that answers: of `run_dir`, else the latest below outputs/, else of a new run on the demo.
 
     None where no detector is wanted and none was trained. Raises RunError where there is none, or training fails.
     """
-    if asking.run_dir:
-        folder = resolve(asking.run_dir)
+    if detect_params.run_dir:
+        folder = resolve(detect_params.run_dir)
         if not (folder / "checkpoint.pt").is_file():
             raise RunError(f"run_dir {folder} has no checkpoint.pt: run train.ipynb, or leave it empty")
         return folder / "checkpoint.pt"
     found = [path for path in (runs.project_root() / "outputs").glob("**/checkpoint.pt") if path.is_file()]
-    if found or asking.detector == "none":
+    if found or detect_params.detector == "none":
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
     folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
     folder.mkdir(parents=True)
     progress(0, 1, f"training on the demo, in {folder}")
-    given = {"data_dir": asking.data_dir, "device": asking.device, "run_dir": str(folder)}
+    given = {"data_dir": detect_params.data_dir, "device": detect_params.device, "run_dir": str(folder)}
     reason = execute_notebook("train", folder / "train.ipynb", given)
     if reason is not None:
         raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")
@@ -142,13 +142,13 @@ def trained_run(asking: Asking, progress: Progress = silent) -> Path | None:
     return folder / "checkpoint.pt"
 
 
-def _here(params: Params, asking: Asking) -> Params:
+def _here(params: Params, detect_params: DetectParams) -> Params:
     """A run's parameters on this machine; in full precision where the run's own is not to be had."""
-    here = {"run_dir": "", "data_dir": asking.data_dir, "device": asking.device}
-    if params.precision == "fp16" and devices.pick(asking.device).type != "cuda":
+    here = {"run_dir": "", "data_dir": detect_params.data_dir, "device": detect_params.device}
+    if params.precision == "fp16" and devices.pick(detect_params.device).type != "cuda":
         here["precision"] = "fp32"
-    if asking.encoder:
-        here |= {"encoder": asking.encoder, "pretrained": asking.pretrained}
+    if detect_params.encoder:
+        here |= {"encoder": detect_params.encoder, "pretrained": detect_params.pretrained}
     return params.but(**here)
 
 
@@ -177,10 +177,10 @@ def _data_set(params: Params, data_dir: Path) -> Benchmark | None:
         return None
 
 
-def _example(benchmark: Benchmark | None, asking: Asking, progress: Progress) -> Path:
+def _example(benchmark: Benchmark | None, detect_params: DetectParams, progress: Progress) -> Path:
     """A video that no training saw: of the run's data set, or of the demo."""
     if benchmark is None or not (benchmark.folder / "videos").is_dir():
-        benchmark = datasets.load(DEMO.removeprefix("tad-"), resolve(asking.data_dir), progress)
+        benchmark = datasets.load(DEMO.removeprefix("tad-"), resolve(detect_params.data_dir), progress)
     first = next(video for video in benchmark.videos if video.subset == benchmark.test_subset)
     return features.find_video(benchmark.folder / "videos", first.id)
 
@@ -197,10 +197,10 @@ def detect(question: Question) -> tuple[Proposals, Detections]:
 
     Raises RunError where the run's detector cannot read the features.
     """
-    by_run = question.asking.detector == "run"
+    by_run = question.detect_params.detector == "run"
     found = _by_detector(question) if by_run else inference.by_clip_alone(question, question.params)
     proposals, detections = (each[question.video.id] for each in found)
-    kept = min(int((detections.scores >= question.asking.threshold).sum()), question.asking.top_k)
+    kept = min(int((detections.scores >= question.detect_params.threshold).sum()), question.detect_params.top_k)
     segments, scores = detections.segments[:kept].double(), detections.scores[:kept].double()
     return proposals, Detections(segments, scores, detections.labels[:kept])
 

@@ -30,16 +30,16 @@ WHY |= {"snippets": "a clip has as many snippets as its length asks for"}
 
 def begin(question: Question) -> Run:
     """The folder of what is written and its record: the run's parameters, and what was asked of it."""
-    run = runs.start("detect", question.params.but(run_dir=question.asking.output_dir))
+    run = runs.start("detect", question.params.but(run_dir=question.detect_params.output_dir))
     words = [word._asdict() for word in question.words]
-    run.record["asked"] = question.asking.model_dump() | {"words": words}
+    run.record["asked"] = question.detect_params.model_dump() | {"words": words}
     return run
 
 
 def detection_rows(question: Question, detections: Detections) -> list[dict[str, object]]:
     """A row for each detection, the true action it overlaps most where the video is annotated."""
     if not len(detections.scores):
-        return [{"detections": f"none scores {question.asking.threshold:g} or more"}]
+        return [{"detections": f"none scores {question.detect_params.threshold:g} or more"}]
     rows = [
         {"start (s)": f"{start:.1f}", "end (s)": f"{end:.1f}", "word": label, "score": f"{score:.3f}"}
         for (start, end), score, label in zip(
@@ -80,7 +80,7 @@ def notes(question: Question) -> list[dict[str, str]]:
     said = {"video": "; ".join((f"{clip.path.name}: {video.duration:.1f} s, {size}", *clip.remarks))}
     said |= {"encoder": f"{question.encoder.name} ({question.encoder.key})"}
     said |= {"snippets": f"{len(question.features(video))}, one every {question.grid(video).seconds(1):.3g} s"}
-    if question.asking.detector == "none":
+    if question.detect_params.detector == "none":
         said["detector"] = "none: CLIP's similarity alone; its scores order detections and are no probabilities"
     else:
         trained = ", ".join(question.about.get("seen", ())) or "not recorded"
@@ -110,7 +110,7 @@ def _some(texts: list[str]) -> str:
 def warnings(question: Question) -> dict[str, str]:
     """What may spoil the answer, by kind; nothing where nothing is known to."""
     found, clip, video = {}, question.clip, question.video
-    by_run, made = question.asking.detector == "run", str(question.about.get("features", ""))
+    by_run, made = question.detect_params.detector == "run", str(question.about.get("features", ""))
     if by_run and not made.startswith(question.encoder.key):
         found["WARNING, encoder"] = (
             f"the detector was trained on features {made or 'that its checkpoint does not name'}, this video has those "
@@ -159,7 +159,7 @@ def answer_viewer(question: Question, proposals: Proposals, detections: Detectio
 def finish(question: Question, detections: Detections, run: Run) -> Result:
     """Write `detections.json` and the clips that were asked for; close the record."""
     write_detections(run.target("detections.json"), {question.clip.path.stem: detections})
-    own.cut(question.clip, detections.segments[: question.asking.clips].tolist(), run.path("clips"))
+    own.cut(question.clip, detections.segments[: question.detect_params.clips].tolist(), run.path("clips"))
     surest = ""
     if len(detections.scores):
         start, end = detections.segments[0].tolist()

@@ -84,9 +84,9 @@ def typed(word: str) -> object:
 def vocabulary(notebook: str) -> type:
     """The parameters that a notebook takes, by its name (`metadata.tadlib.stage`)."""
     if notebook == "detect":
-        from tadlib.workbook.asking import Asking as Parameters
+        from tadlib.workbook.notebook_params import DetectParams as Parameters
     elif notebook == "report":
-        from tadlib.workbook.asking import ReportParams as Parameters
+        from tadlib.workbook.notebook_params import ReportParams as Parameters
     else:
         from tadlib.workbook.params import Params as Parameters
     return Parameters

@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 from tadlib.files import atomic, dangling, read_json
 from tadlib.workbook import execution, finished_runs, lab_log, runs, tracking
-from tadlib.workbook.asking import ReportParams
+from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.stage_store import relative
 
 Say = Callable[[str], None]

@@ -199,7 +199,7 @@ def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
     flat, sureness = segments_cw.reshape(-1, 2)[ranked], scores.ravel()[ranked]
     dots = right.scatter(flat[:, 0], flat[:, 1], c=sureness, s=4, cmap=style.SEQUENTIAL, vmin=0, vmax=1, lw=0)
     right.set(xlabel="centre (fraction of the window)", ylabel="width (fraction of the window)", yscale="log")
-    right.set_title("Every answer, by score" if step == 1 else f"One answer in {step}, by score")
+    right.set_title("Every prediction, by score" if step == 1 else f"One prediction in {step}, by score")
     figure.colorbar(dots, ax=right, label="score")
     return figure
 

@@ -10,7 +10,7 @@ from tadlib.workbook.runs import resolve
 from tadlib.workbook.vocabulary import Vocabulary
 
 
-class Asking(Vocabulary):
+class DetectParams(Vocabulary):
     """What is asked of a video; the trained run decides everything else."""
 
     writes_to: ClassVar[str] = "output_dir"
@@ -40,7 +40,7 @@ class Asking(Vocabulary):
         return value
 
     @model_validator(mode="after")
-    def _an_encoder_has_weights(self) -> "Asking":
+    def _an_encoder_has_weights(self) -> "DetectParams":
         if bool(self.encoder) != bool(self.pretrained) and self.encoder != DEMO:
             raise ValueError(
                 f"encoder and pretrained belong together, as -p encoder ViT-B-16 -p pretrained openai; "

@@ -7,7 +7,7 @@ import yaml
 from conftest import ROOT
 
 from tadlib.workbook import papermill_arguments
-from tadlib.workbook.asking import Asking
+from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
 
 NOTEBOOK = str(ROOT / "notebooks" / "detect.ipynb")
@@ -29,25 +29,27 @@ NOTEBOOK = str(ROOT / "notebooks" / "detect.ipynb")
 )
 def test_a_mistake_is_named(given, message):
     with pytest.raises(ValueError) as error:
-        Asking.check(given)
+        DetectParams.check(given)
     assert str(error.value).startswith(message)
 
 
 def test_the_demos_encoder_makes_its_own_weights():
-    assert Asking.check({"encoder": "tad-demo"}).pretrained == ""
+    assert DetectParams.check({"encoder": "tad-demo"}).pretrained == ""
 
 
 def test_what_papermill_hands_over_is_understood():
-    given = Asking.check({"classes": '["diving", "a golf swing"]', "video": 7, "threshold": "0.1"})
+    given = DetectParams.check({"classes": '["diving", "a golf swing"]', "video": 7, "threshold": "0.1"})
     assert [word.name for word in given.words] == ["diving", "a golf swing"]
     assert (given.video, given.threshold) == ("7", 0.1)
-    assert Asking.check({}).words == [] and Asking.check({"classes": " "}).words == []
-    assert [word.name for word in Asking.check({"classes": 100}).words] == ["100"]
+    assert DetectParams.check({}).words == [] and DetectParams.check({"classes": " "}).words == []
+    assert [word.name for word in DetectParams.check({"classes": 100}).words] == ["100"]
 
 
 def test_every_parameter_says_what_it_means():
-    assert all(field.description for field in Asking.model_fields.values())
-    assert papermill_arguments.vocabulary("detect") is Asking and papermill_arguments.vocabulary("train") is Params
+    assert all(field.description for field in DetectParams.model_fields.values())
+    assert (
+        papermill_arguments.vocabulary("detect") is DetectParams and papermill_arguments.vocabulary("train") is Params
+    )
 
 
 def test_the_command_line_speaks_the_notebooks_vocabulary(tmp_path):
