@@ -138,7 +138,7 @@ def test_another_cost_finds_other_pairs():
 
 def test_answers_that_are_not_finite_are_refused():
     segments_cw, logits, targets = random_case(4, [2], 1, seed=0)
-    with pytest.raises(FloatingPointError, match="the network's answers are NaN or infinite"):
+    with pytest.raises(FloatingPointError, match="the network's outputs are NaN or infinite"):
         match(segments_cw, logits * torch.nan, targets)
 
 

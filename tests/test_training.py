@@ -227,15 +227,15 @@ def test_a_non_finite_loss_is_named(value):
 def test_a_network_that_is_not_finite_is_named(value):
     model = network()
     torch.nn.init.constant_(model.actionness.bias, value)
-    with pytest.raises(FloatingPointError, match="the network's answers are NaN or infinite: lower lr or clip_norm"):
+    with pytest.raises(FloatingPointError, match="the network's outputs are NaN or infinite: lower lr or clip_norm"):
         fit(model, some(5), **QUICK)
 
 
 def test_a_network_that_diverges_in_the_last_step_of_an_epoch_is_named_too():
     def look(model):
-        raise FloatingPointError("the network's answers are NaN or infinite")
+        raise FloatingPointError("the network's outputs are NaN or infinite")
 
-    with pytest.raises(NonFiniteLoss, match="epoch 1: the network's answers are NaN or infinite, lr is 0.01"):
+    with pytest.raises(NonFiniteLoss, match="epoch 1: the network's outputs are NaN or infinite, lr is 0.01"):
         trained(watch=look)
 
 

@@ -82,7 +82,7 @@ def test_five_hundred_words_are_five_hundred():
         (["?!"], "classes has no letter in '?!' at place 1 of 1"),
         (["dive:"], "classes has an empty description of 'dive' at place 1 of 1"),
         (["x" * 1001], "classes has 1001 characters at place 1 of 1"),
-        ('["diving"', "classes begins like JSON and is none"),
+        ('["diving"', "classes looks like JSON but is not valid"),
         ([["diving"]], "classes must hold names, got ['diving']"),
         ([None], "classes must hold names, got None"),
         ("asked.txt", "classes names a file that is not there"),

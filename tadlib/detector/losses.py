@@ -67,15 +67,15 @@ class DetectionLoss:
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Return the terms by name, their weighted sum `loss`, and `matched_tiou` for monitoring.
 
-        Every term is divided by the number of actions in all batches of its optimiser step (`Batch.step`). With
+        Every term but those of additions is divided by the number of actions in its optimiser step (`Batch.step`). With
         `aux_loss` a term is the mean over decoder layers, which are matched as if they were windows of one batch.
         """
         share = batch.share(number_of_actions)
         terms = {name: share * value for name, value in self._query_terms(outputs, batch).items()}
         parts = [weight * terms[name] for name, weight in self.weights.items()]
         for addition in self.additions:
-            for name, (value, weight, share) in addition.losses(outputs, batch).items():
-                terms[name] = share * value
+            for name, (value, weight, its_share) in addition.losses(outputs, batch).items():
+                terms[name] = its_share * value
                 parts.append(weight * terms[name])
         return {name: term.detach() for name, term in terms.items()} | {"loss": sum(parts)}
 

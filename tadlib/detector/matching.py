@@ -64,7 +64,7 @@ def match(
     labels_ix = pad_sequence([target.labels_ix for target in targets], batch_first=True).to(logits.device)
     costs = cost(segments_cw.float(), logits.float(), wanted_cw, labels_ix).cpu().numpy()
     if not np.isfinite(costs).all():
-        raise FloatingPointError("the network's answers are NaN or infinite: lower lr or clip_norm")
+        raise FloatingPointError("the network's outputs are NaN or infinite: lower lr or clip_norm")
     pairs = []
     for rows, target in zip(costs, targets, strict=True):
         query_ix, target_ix = linear_sum_assignment(rows[:, : len(target.labels_ix)])

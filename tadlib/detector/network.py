@@ -184,7 +184,7 @@ class ConditionalDETR(nn.Module):
         """
         recorded = replayed and self.actionness.weight.is_cuda
         compute = torch.compile(self.compute, **({"mode": "reduce-overhead"} if recorded else {}) | options)
-        # the next replay overwrites what the last one gave  # the next replay overwrites the outputs of this one
+        # a replay overwrites the outputs of the one before
         self._compiled = (lambda *given, **words: _clone(compute(*given, **words))) if recorded else compute
 
     def saved(self) -> dict[str, Any]:

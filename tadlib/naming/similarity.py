@@ -1,7 +1,6 @@
 """Similarity of features and texts: cosine, its scale, and class probabilities.
 
-In GAP a switch for exp(tau) had no effect without another one for normalisation, which led to a wrong conclusion. Here
-the scale is always applied.
+The scale is always applied; no other parameter switches it off, as one did in GAP.
 """
 
 import math

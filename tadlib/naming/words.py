@@ -118,7 +118,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _json(text: str, where: str, folder: Path) -> Iterable[tuple[str, list[str]]]:
-    content = json_in(text, where, 'begins like JSON and is none ({}): quote every name with ""')
+    content = json_in(text, where, 'looks like JSON but is not valid ({}): quote every name with ""')
     if not isinstance(content, list | dict):
         raise ValueError(f"{where} must hold a list of names or names with descriptions, got {type(content).__name__}")
     return _items(content, folder)

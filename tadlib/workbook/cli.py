@@ -1,4 +1,4 @@
-"""`tad run | list | report | evaluate | doctor`: experiments from the command line.
+"""The command `tad`: run, list, report, evaluate and doctor.
 
 Every command imports what it needs when it is called, so that `tad --help` answers at once.
 """

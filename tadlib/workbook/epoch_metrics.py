@@ -15,7 +15,7 @@ from tadlib import ideas
 from tadlib.data.annotations import Video
 from tadlib.data.batches import WindowSet, collate
 from tadlib.detector.losses import class_logits
-from tadlib.detector.matching import match
+from tadlib.detector.matching import Cost, detection_cost, match
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import diagnosis, metrics, protocols
@@ -46,13 +46,13 @@ def selected(params: Params) -> str:
 
 
 def measure_epochs(
-    data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None
+    data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, cost: Cost = detection_cost
 ) -> Callable[[ConditionalDETR], Mapping[str, float]]:
-    """A function that measures the model after an epoch: every side, and who matches the example window."""
+    """A function that measures the model after an epoch: every side, and which query matches which action by `cost`."""
     to_measure = epoch_windows(data, params, texts)
 
     def measure(model: ConditionalDETR) -> dict[str, float]:
-        found = matched_queries(model, windows, texts)
+        found = matched_queries(model, windows, texts, cost)
         for each in to_measure:
             predictions = predict(model, each.windows, texts=each.texts)
             for side, videos in each.sides.items():
@@ -114,12 +114,14 @@ def measured(
 
 
 @torch.inference_mode()
-def matched_queries(model: ConditionalDETR, windows: WindowSet, texts: Float[Tensor, "k e"] | None) -> dict[str, float]:
+def matched_queries(
+    model: ConditionalDETR, windows: WindowSet, texts: Float[Tensor, "k e"] | None, cost: Cost
+) -> dict[str, float]:
     """The query that is matched to each action of the training window in the middle."""
     device = next(model.parameters()).device
     texts = None if texts is None else texts.to(device)
     batch = collate([windows[len(windows) // 2]])
     outputs = model.eval()(batch.features.to(device), batch.padding.to(device), texts)
-    ((query_ix, target_ix),) = match(outputs.segments_cw, class_logits(outputs, texts), batch.targets)
+    ((query_ix, target_ix),) = match(outputs.segments_cw, class_logits(outputs, texts), batch.targets, cost)
     pairs = sorted(zip(target_ix.tolist(), query_ix.tolist(), strict=True))
     return {f"{MATCHED}{action + 1}": float(query) for action, query in pairs}

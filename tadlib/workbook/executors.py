@@ -1,6 +1,6 @@
 """Where runs are executed: here, by the workers of a running Dask cluster, or as jobs of SLURM.
 
-Each is an Executor whose jobs are asked for their end, since those of submitit are no `concurrent.futures.Future`.
+Each is an Executor whose jobs are polled, since those of submitit are no `concurrent.futures.Future`.
 Machines elsewhere must see this checkout and its data under the same paths.
 """
 
@@ -101,7 +101,7 @@ def slurm(options: Sequence[str], gpus: int = 0) -> Iterator[Machines]:
 def results(
     executor: Executor, work: Callable[..., str], calls: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[str, str]]:
-    """The label and the outcome of each call, as they end; ("", "") at every look at jobs of which none has ended.
+    """Label and outcome of each call, as they end; yields ("", "") when a poll finds none finished.
 
     What a lost worker did is begun again. Calls that have not begun when this is closed are cancelled.
     """

@@ -89,7 +89,7 @@ def notes(question: Question) -> list[dict[str, str]]:
     said["competing"] = "; ".join(question.classes.seen) or "nothing"
     if question.off:
         off = settings_off(question.off)
-        said["switched off"] = f"what this run does otherwise and your words cannot have: {off}"
+        said["switched off"] = f"settings of this run that do not apply to your words: {off}"
     return [{"what": what, "is": text} for what, text in (said | warnings(question)).items()]
 
 

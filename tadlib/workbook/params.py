@@ -52,7 +52,7 @@ class NamingParams(Vocabulary):
     context: int = Field(0, ge=0, description="vectors learned beside the words of every text")
     context_at: Literal["before", "around"] = Field("before", description="where these vectors stand")
     background: Literal["none", "soft", "learned"] = Field(
-        "none", description="what stretches without seen actions teach: nothing, every class alike, a text of their own"
+        "none", description="what background teaches in training: nothing, every class alike, an embedding of its own"
     )
     head_residual: bool = Field(True, description="a head adds to the features instead of replacing them")
     head_loss: Literal["cross_entropy", "bce", "focal", "contrastive", "grounding"] = Field(
@@ -65,12 +65,12 @@ class NamingParams(Vocabulary):
     hard_negatives: Literal["none", "order", "region", "all"] = Field(
         "none", description="what pairs are told from: steps in a wrong order, regions beside, beside other videos"
     )
-    rerank: float = Field(0.0, ge=0, le=1, description="share of being told from hard negatives in a proposal's score")
+    rerank: float = Field(0.0, ge=0, le=1, description="weight of the margin over hard negatives in a proposal's score")
     head_episodes: float = Field(
         0.0, ge=0, lt=1, description="share of the seen classes a head holds out in every step"
     )
     transfer: Literal["none", "map", "conse"] = Field(
-        "none", description="how opinions on seen classes become opinions on all: not, by a map, by ConSE"
+        "none", description="transfer of logits of seen classes to others: none, by text similarity, ConSE"
     )
     proposed_by: Literal["detector", "snippets", "both"] = Field(
         "detector", description="where proposals come from: queries, or groups of snippets of one class"
@@ -200,7 +200,8 @@ class Params(NamingParams):
     )
     iterative: bool = Field(False, description="every decoder layer moves the segments of the one before")
     centres: Literal["learned", "drawn"] = Field(
-        "learned", description="reference centres: learned, or drawn once, of which all of a query is computed"
+        "learned",
+        description="reference centres: learned, or fixed random ones that queries are computed from",
     )
     positions: Literal["sine", "learned"] = Field("sine", description="positions in a window: sines, or learned")
     quality: bool = Field(False, description="expected tIoU of a segment beside its actionness")
@@ -218,7 +219,8 @@ class Params(NamingParams):
     cost_giou: float = Field(2.0, ge=0, description="weight of the overlap cost in matching")
 
     ignore_unseen: Literal["nowhere", "negatives", "everywhere"] = Field(
-        "negatives", description="where what is annotated, but no seen class, is not called background"
+        "negatives",
+        description="where actions of unseen classes are kept out of background",
     )
     episodes: float = Field(0.0, ge=0, lt=1, description="share of the seen classes that every batch hides")
     validation: float = Field(0.0, ge=0, lt=1, description="share of the training videos held out, seen classes only")

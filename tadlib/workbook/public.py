@@ -23,7 +23,7 @@ def load(dataset: str | PathLike = "demo", *, progress: Progress = silent, **wor
     `dataset` is demo, thumos14, activitynet13 or a folder; `words` are parameters, as those of the notebooks: `split`,
     `split_id`, `protocol`, `encoder`, `features`, `text`, `candidates`, `device`, `data_dir` and so on.
 
-    Raises ValueError for a word that is none or loads nothing, or a value that is impossible.
+    Raises ValueError for an unknown parameter, one that loading does not use, or an impossible value.
     """
     for word in words:
         if word in Params.model_fields and word not in OF_LOADING:
@@ -37,8 +37,8 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
     `words` are parameters of naming: `pooling`, `fusion`, `keep`, `top_k` and so on; `window` is that of the test, for
     each of which `top_k` are kept.
 
-    Raises ValueError for a word that is none, for one that `load` takes, for a video that is not scored, and for
-    proposals of a detector that classifies where `target` is not given.
+    Raises ValueError for an unknown parameter or one of `load`, for a video that is not scored, and for proposals of a
+    detector that classifies where `target` is not given.
     """
     for word in words:
         if word in OF_LOADING - OF_NAMING:

@@ -99,7 +99,7 @@ def class_agnostic(data: Task, found: Mapping[str, Proposals | Detections]) -> d
 
 
 def compare(data: Task, detections: Mapping[str, Detections], params: Params) -> list[dict[str, object]]:
-    """mAP of the floors, the training-free baselines, this run and both ceilings, a row each."""
+    """mAP of the floors, the baselines, this run and both ceilings, a row each."""
     return rows(data, compared(data, detections, params))
 
 
@@ -113,7 +113,7 @@ def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
 
 
 def compared(data: Task, detections: Mapping[str, Detections], params: Params) -> Compared:
-    """Role and detections of the floors, the training-free baselines, this run and both ceilings, by name."""
+    """Role and detections of the floors, the baselines, this run and both ceilings, by name."""
     classes, texts = data.classes.unseen, data.class_embeddings(data.competing)
     as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
     by_clip = params.but(target="foreground", fusion="clip", **as_they_are)

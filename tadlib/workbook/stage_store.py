@@ -41,7 +41,7 @@ def stored_at(stage: str, given: Mapping[str, Any]) -> Path:
 
 
 def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = ONCE, say: Say = print) -> str | None:
-    """See that a run's folder has a stage, which is there or is made now; None, or why it failed.
+    """Link a stage into a run's folder, executing it first if needed; returns None, or why it failed.
 
     Of several runs that want it at once one makes it and the others wait, until it is there or their batch ends.
     """

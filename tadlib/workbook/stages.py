@@ -101,7 +101,7 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
 
 
 def settled(stage: str, params: Params) -> frozenset[str]:
-    """The parameters that a finished stage, which had these, leaves no later one to change.
+    """The parameters that later stages of a run may not change, once a stage with these has finished.
 
     What was prepared can be trained on in any way, what was trained be named in any way, and what was named be counted
     in any way; `curves` are only looked at.
@@ -120,7 +120,7 @@ def read_by(stage: str, params: Params) -> dict[str, Any]:
 
 
 def reduced(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given for a run, without what the stage does not depend on: so every run that shares it asks alike.
+    """What was given for a run, less what the stage does not depend on, so that runs that share it have the same key.
 
     What a later stage alone makes use of is left out as well, else this one refused it.
     """

@@ -20,7 +20,7 @@ PANELS = (  # field of a row, title, axis with its unit
 
 @styled
 def film_strip(video: Video, frames: Sequence[tuple[float, np.ndarray]]) -> Picture:
-    """Frames (seconds, image) of one video above the timeline of its actions; inside an action the edge is dark."""
+    """Frames (seconds, image) of one video above the timeline of its actions; an orange bar marks frames inside."""
     labels = sorted({action.label for action in video.actions})
     text = f"{len(frames)} frames of video {video.id} above the timeline of its actions: {', '.join(labels)}"
     figure, ((strip,), (line,)) = picture(
