@@ -64,6 +64,7 @@ def learned(seed: int, dtype: torch.dtype) -> ConditionalDETR:
     return model
 
 
+@pytest.mark.long
 def test_answering_in_half_precision_costs_less_than_a_third_of_a_point():
     """On average of four seeds: of one detector the difference has a standard deviation of 0.1 points."""
     new = places(150, 48)

@@ -28,13 +28,9 @@ class Ramp:
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.75, 0.99])
 def test_windows_of_every_length_from_1_to_1000_cover_every_snippet_and_are_full(overlap):
     for snippets in range(1, 1001):
-        windows = cover("v", snippets, 128, overlap)
-        covered = np.zeros(snippets, dtype=bool)
-        for window in windows:
-            covered[window.first : window.stop] = True
-            assert window.stop - window.first == min(128, snippets)
-        assert covered.all() and len(set(windows)) == len(windows)
-        assert [w.first for w in windows] == sorted(w.first for w in windows)
+        first, stop = np.array([(window.first, window.stop) for window in cover("v", snippets, 128, overlap)]).T
+        assert first[0] == 0 and stop[-1] == snippets and (first[1:] <= stop[:-1]).all()
+        assert (stop - first == min(128, snippets)).all() and (np.diff(first) > 0).all()
 
 
 def test_a_length_of_zero_is_the_whole_video():
