@@ -110,3 +110,9 @@ def test_a_subset_that_nothing_states_is_asked_for(tmp_path):
     table = "video,start,end,label,duration,fps\na,1,2,wave,10,25\n"
     with pytest.raises(ValueError, match="annotations.csv: video a has no field 'subset': give it there"):
         datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)
+
+
+def test_an_action_without_a_label_is_named(tmp_path):
+    table = "video-id,t-start,t-end,label,subset,duration,fps\na,1,2,GolfSwing,val,9,25\nb,1,2, ,test,9,25\n"
+    with pytest.raises(ValueError, match="an action of video b has no label"):
+        datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)

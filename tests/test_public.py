@@ -73,9 +73,18 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
     assert tad.name(found, data, pooling="ordered").keys() == found.keys()
     with pytest.raises(ValueError, match="pooling=ordered needs text=subactions"):
         tad.name(found, tad.load(**words), pooling="ordered")
-    with pytest.raises(ValueError, match="proposals of video 'other', which is none of the 4 scored videos"):
+    with pytest.raises(ValueError, match="Proposals of video 'other', which is none of the 4 scored videos"):
         tad.name({"other": found.popitem()[1]}, data)
     with pytest.raises(ValueError, match="a detector that classifies: pass the target that it learned"):
         tad.name({name: each._replace(embeddings=torch.rand(1, 4)) for name, each in found.items()}, data)
-    with pytest.raises(ValueError, match="no detection is in a scored video: got 'other'"):
-        tad.evaluate({"other": tad.Detections(torch.rand(1, 2), torch.rand(1), ("wave",))}, data)
+    (video_id, one) = next(iter(found.items()))
+    for wrong, message in (
+        ({"other": tad.Detections(torch.rand(1, 2), torch.rand(1), ("wave",))}, "Detections of video 'other'"),
+        ({video_id: tad.Detections(*one[:2], ("GolfSwnig",))}, "labelled 'GolfSwnig'; did you mean 'GolfSwing'"),
+        ({video_id: tad.Detections(*one[:2], ())}, "a segment, a score and a label each, got 1 scores"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tad.evaluate(wrong, data)
+    for wrong in (one._replace(scores=torch.tensor([torch.nan])), one._replace(segments=torch.tensor([[4.0, 1.0]]))):
+        with pytest.raises(ValueError, match="not finite, or an end before its start"):
+            tad.name({video_id: wrong}, data)

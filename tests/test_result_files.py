@@ -420,3 +420,16 @@ def test_a_misspelt_protocol_is_named_before_anything_is_read(tmp_path, capsys):
     truth, found = written(tmp_path)
     assert cli.main(["evaluate", f"--annotations={truth}", f"--detections={found}", "--protocol", "strct"]) == 2
     assert "--protocol is unknown: 'strct'; did you mean 'strict'?" in capsys.readouterr().err
+
+
+def test_no_input_is_overwritten_and_classes_that_nothing_has_are_told(tmp_path, capsys):
+    truth, found = written(tmp_path)
+    before = [path.read_bytes() for path in (truth, found)]
+    words = ["evaluate", "--annotations", str(truth), "--detections", str(found)]
+    for target in (truth, found):
+        assert cli.main([*words, "--json", str(target)]) == 2
+        assert "is one of the files that are read" in capsys.readouterr().err
+    assert [path.read_bytes() for path in (truth, found)] == before
+    (tmp_path / "names.txt").write_text("divign\n")
+    assert cli.main([*words, "--classes", str(tmp_path / "names.txt")]) == 2
+    assert "no action of the 1 classes" in capsys.readouterr().err

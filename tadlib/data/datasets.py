@@ -138,6 +138,9 @@ def find_annotations(folder: Path, name: str) -> Path:
 def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
     """Class names: the benchmark's own for a `known` data set, otherwise those listed in the file or used as labels."""
     labels = {action.label for entry in entries.values() for action in entry.actions} - {AMBIGUOUS}
+    if "" in labels:
+        bare = [name for name, entry in entries.items() if any(not action.label for action in entry.actions)]
+        raise ValueError(f"{source}: an action of video {bare[0]} has no label ({len(bare)} videos): name its class")
     if not labels:
         raise ValueError(f"{source} has no action with a label in {len(entries)} videos: annotate them first")
     if known == "thumos14" or is_thumos14(labels, entries):

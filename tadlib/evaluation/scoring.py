@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Video
+from tadlib.data.checks import nearest
 from tadlib.evaluation import thumos
 from tadlib.evaluation.metrics import means, precision_table
 from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged, with_detections
@@ -58,6 +59,10 @@ def score(
     the videos that count.
     """
     scored = counted(videos, with_detections(detections), classes, protocol, stride)
+    annotated = sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS})
+    if not set(classes) & set(annotated):
+        told = nearest(classes[0], annotated) if classes else ", none of them unseen"
+        raise ValueError(f"no action of the {len(classes)} classes in {len(videos)} videos{told}; annotated are others")
     if not any(video.actions for video in scored):
         raise ValueError(
             f"protocol={protocol} counts {len(scored)} of {len(videos)} videos and no action of the "

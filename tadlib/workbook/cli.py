@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 import click
 
@@ -163,6 +164,9 @@ def evaluate(detections: str, against: str | None, ties: str, drop_bad: bool, ta
 
     if asked["protocol"] not in PROTOCOLS:
         raise ValueError(f"--protocol is unknown: {asked['protocol']!r}{nearest(asked['protocol'], PROTOCOLS)}")
+    inputs = [each for each in (detections, against, asked["annotations"], asked["classes"], asked["seen"]) if each]
+    if target and Path(target).resolve() in [Path(each).resolve() for each in inputs]:
+        raise ValueError(f"--json {target} is one of the files that are read: name another one")
     task = result_file.read_task(**asked, drop_bad=drop_bad)
     result = result_file.evaluate(task, detections, ties=ties, drop_bad=drop_bad)
     print(*result_file.as_text(result), sep="\n")

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
+from torch import Tensor
+
+from tadlib.data.checks import nearest
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import metrics
 from tadlib.files import Progress, silent
@@ -25,6 +28,8 @@ def load(dataset: str | PathLike = "demo", *, progress: Progress = silent, **wor
 
     Raises ValueError for an unknown parameter, one that loading does not use, or an impossible value.
     """
+    if not isinstance(dataset, str | PathLike):
+        raise ValueError(f"dataset must be a name or a folder, got {dataset!r}")
     for word in words:
         if word in Params.model_fields and word not in OF_LOADING:
             raise ValueError(f"{word} loads nothing: pass it to training_windows, fit, propose or name")
@@ -45,8 +50,7 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
             raise ValueError(f"{word} is a word of load, not of name: load({word}={words[word]!r})")
         if word in Params.model_fields and word not in OF_NAMING:
             raise ValueError(f"{word} changes no name: it is a word of training or of evaluation")
-    if unknown := [video_id for video_id in proposals if video_id not in {video.id for video in data.scored}]:
-        raise ValueError(f"proposals of video {unknown[0]!r}, which is none of the {len(data.scored)} scored videos")
+    _check(proposals, Proposals, data)
     if any(each.embeddings is not None for each in proposals.values()) and "target" not in words:
         raise ValueError("these proposals are of a detector that classifies: pass the target that it learned")
     said, classes = data.wording, data.classes
@@ -58,10 +62,25 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
 def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:
     """mAP over the unseen classes, and mAP@tIoU for each tIoU of the data set: fractions, under the task's protocol.
 
-    Raises ValueError for detections of other videos alone.
+    Raises ValueError for detections of videos that are not scored or labels that no class has.
     """
-    if detections and not detections.keys() & {video.id for video in data.scored}:
-        raise ValueError(
-            f"no detection is in a scored video: got {next(iter(detections))!r}, there is {data.scored[0].id!r}"
-        )
+    _check(detections, Detections, data)
+    labels = {label for found in detections.values() for label in found.labels}
+    if unknown := sorted(labels - set(data.benchmark.classes)):
+        raise ValueError(f"detections are labelled {unknown[0]!r}{nearest(unknown[0], data.benchmark.classes)}")
     return metrics.means(results.class_table(data, detections), data.benchmark.tious)
+
+
+def _check(found: Mapping[str, Proposals | Detections], kind: type, data: Task) -> None:
+    """Raise ValueError for what cannot be proposals or detections of the scored videos, naming the first such video."""
+    scored = {video.id for video in data.scored}
+    for video_id, each in found.items():
+        if video_id not in scored:
+            raise ValueError(f"{kind.__name__} of video {video_id!r}, which is none of the {len(scored)} scored videos")
+        if not isinstance(each, kind) or not all(isinstance(part, Tensor) for part in each[:2]):
+            raise ValueError(f"video {video_id} must have {kind.__name__} of tensors, got {type(each).__name__}")
+        (segments, scores), number = each[:2], len(each.scores)
+        if segments.shape != (number, 2) or (kind is Detections and len(each.labels) != number):
+            raise ValueError(f"video {video_id} must have a segment, a score and a label each, got {number} scores")
+        if not (segments.isfinite().all() and scores.isfinite().all() and (segments[:, 0] <= segments[:, 1]).all()):
+            raise ValueError(f"video {video_id} has a segment or score that is not finite, or an end before its start")
