@@ -23,13 +23,15 @@ def resolve(path: str | Path) -> Path:
     return path if path.is_absolute() else project_root() / path
 
 
-def from_root(given: Any, folder: Path, name: str = "ideas") -> Any:
-    """Rewrite values of key `name` that are files in `folder` as paths from the project root, in nested data."""
+def from_root(given: Any, folder: Path) -> Any:
+    """Rewrite values of key `ideas` that are files in `folder` as paths from the project root, in nested data."""
     if isinstance(given, list):
-        return [from_root(each, folder, name) for each in given]
+        return [from_root(each, folder) for each in given]
     if not isinstance(given, dict):
         return given
-    return {key: _from_root(value, folder) if key == name else from_root(value, folder) for key, value in given.items()}
+    return {
+        key: _from_root(value, folder) if key == "ideas" else from_root(value, folder) for key, value in given.items()
+    }
 
 
 def _from_root(value: Any, folder: Path) -> Any:

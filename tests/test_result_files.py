@@ -432,4 +432,4 @@ def test_no_input_is_overwritten_and_classes_that_nothing_has_are_told(tmp_path,
     assert [path.read_bytes() for path in (truth, found)] == before
     (tmp_path / "names.txt").write_text("divign\n")
     assert cli.main([*words, "--classes", str(tmp_path / "names.txt")]) == 2
-    assert "no action of the 1 classes" in capsys.readouterr().err
+    assert "none of the 1 classes is annotated" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Baselines: blind segments, anchors, a linear probe, and training-free CLIP."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -107,28 +108,28 @@ def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> 
     """
     if inside.all() or not inside.any():
         raise ValueError(f"a linear probe needs snippets inside and outside actions, got {len(inside)} of one kind")
-    every = 1 + len(features) // PROBE_SNIPPETS
-    features, inside = features[::every], inside[::every]
-    unit = functional.normalize(features, dim=1)
+    every = math.ceil(len(features) / PROBE_SNIPPETS)
+    unit, inside = functional.normalize(features[::every], dim=1), inside[::every]
     mean, deviation = unit.mean(dim=0), unit.std(dim=0).clamp(min=1e-6)
+    standardised = (unit - mean) / deviation
     weights = torch.zeros(features.shape[1] + 1, requires_grad=True)
     optimiser = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
-    def logits(found: Tensor) -> Tensor:
-        """Log-odds of an action."""
-        return ((functional.normalize(found, dim=1) - mean) / deviation) @ weights[:-1] + weights[-1]
+    def logits(values: Tensor) -> Tensor:
+        """Log-odds of an action, of standardised features."""
+        return values @ weights[:-1] + weights[-1]
 
     def step() -> Tensor:
         """Compute the loss and its gradients."""
         optimiser.zero_grad()
-        loss = functional.binary_cross_entropy_with_logits(logits(features), inside.float())
-        loss = loss + weights[:-1].square().sum() / (2 * len(features))
+        loss = functional.binary_cross_entropy_with_logits(logits(standardised), inside.float())
+        loss = loss + weights[:-1].square().sum() / (2 * len(inside))
         loss.backward()
         return loss
 
     with torch.enable_grad():
         optimiser.step(step)
-    return lambda found: logits(found).sigmoid().detach()
+    return lambda found: logits((functional.normalize(found, dim=1) - mean) / deviation).sigmoid().detach()
 
 
 def discrimination(scores: Float[Tensor, "t k"], inside: Bool[Tensor, " t"]) -> Float[Tensor, " k"]:

@@ -59,11 +59,11 @@ def score(
     the videos that count.
     """
     scored = counted(videos, with_detections(detections), classes, protocol, stride)
-    annotated = sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS})
-    if not set(classes) & set(annotated):
-        told = nearest(classes[0], annotated) if classes else ", none of them unseen"
-        raise ValueError(f"no action of the {len(classes)} classes in {len(videos)} videos{told}; annotated are others")
     if not any(video.actions for video in scored):
+        annotated = {action.label for video in videos for action in video.actions} - {AMBIGUOUS}
+        if not annotated.intersection(classes):
+            first = f", first {classes[0]!r}{nearest(classes[0], sorted(annotated))}" if classes else ""
+            raise ValueError(f"none of the {len(classes)} classes is annotated in the {len(videos)} videos{first}")
         raise ValueError(
             f"protocol={protocol} counts {len(scored)} of {len(videos)} videos and no action of the "
             f"{len(classes)} classes in them: nothing can be measured; choose another protocol"

@@ -136,10 +136,11 @@ def proposals(found: Mapping[str, Proposals], data: Task, params: object) -> Map
     """Return the proposals to be classified, after the hooks that change them."""
     for change in (*PROPOSALS, *own_hooks("proposals", params)):
         given = {"found": found, "data": data, "classifier_of": lambda classes: classifier(data, classes, params)}
-        changed = call(change, params, **given)
-        if changed is not None and changed.keys() != found.keys():
+        if (changed := call(change, params, **given)) is None:
+            continue
+        if not isinstance(changed, Mapping) or changed.keys() != found.keys():
             raise ValueError(f"proposals in {inspect.getfile(change)} must return proposals of every video")
-        found = changed or found
+        found = changed
     return found
 
 

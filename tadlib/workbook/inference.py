@@ -119,8 +119,15 @@ def to_detections(
 
 def by_clip_alone(data: Task, params: Params) -> tuple[dict[str, Proposals], dict[str, Detections]]:
     """Proposals and detections of the scored videos by CLIP alone: its own proposals, named by frozen CLIP."""
-    most = max_detections(data, params, data.clip_proposals)
-    proposals = proposing.apply_nms(data.clip_proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
+    return _by_frozen_clip(data, data.clip_proposals, params)
+
+
+def _by_frozen_clip(
+    data: Task, candidates: Mapping[str, Proposals], params: Params
+) -> tuple[dict[str, Proposals], dict[str, Detections]]:
+    """Proposals after NMS, and their detections, named by frozen CLIP."""
+    most = max_detections(data, params, candidates)
+    proposals = proposing.apply_nms(candidates, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
     return proposals, name(data, proposals, frozen_clip(params).but(**CLIP_ALONE))
 
 
@@ -149,13 +156,11 @@ def by_snippets(data: Task, params: Params) -> dict[str, dict[str, Detections]]:
 
 def _from_curves(data: Task, params: Params, curve: Callable[[Tensor], Tensor]) -> dict[str, Detections]:
     """Detections from a curve (t, 1) of every video, smoothed and grouped, named by frozen CLIP."""
-    grouped_ = {}
+    candidates = {}
     for video in data.scored:
         smooth = baselines.smoothed(curve(data.features(video)).numpy(), data.grid(video))
-        grouped_[video.id] = grouped(torch.from_numpy(smooth), data.grid(video), video.duration)
-    most = max_detections(data, params, grouped_)
-    proposals = proposing.apply_nms(grouped_, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
-    return name(data, proposals, frozen_clip(params).but(**CLIP_ALONE))
+        candidates[video.id] = grouped(torch.from_numpy(smooth), data.grid(video), video.duration)
+    return _by_frozen_clip(data, candidates, params)[1]
 
 
 def frozen_clip(params: Params) -> Params:

@@ -13,7 +13,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
 
-PATHS = ("dataset", "features", "text_features", "descriptions", "pretrained", "ideas")  # parameters that may be one
+PATHS = stages.FILES | {"dataset", "features"}  # parameters that may be one
 ADVICE = "train again in another run_dir, or go on with the commit that wrote it (run.json names it)"
 
 

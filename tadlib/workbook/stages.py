@@ -52,6 +52,7 @@ OUTDATED = "outdated"  # the status of a finished evaluation whose detections ar
 DESCRIBED_BY = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
 
 COUNTING = frozenset({"protocol", "evaluate_on"})  # what evaluate reads for itself
+FILES = frozenset({"pretrained", "text_features", "descriptions", "ideas"})  # parameters that may name a file
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
 
 
@@ -163,7 +164,7 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
         found += [path for layout in TEXT_LAYOUTS for place in folder.glob(layout) for path in _files(place.rglob("*"))]
     if params.features not in ("auto", "simulate"):
         found += _files(resolve(params.features).glob("*"))
-    named = {"pretrained", "text_features", "descriptions", "ideas"} & depends_on(stage, params)
+    named = FILES & depends_on(stage, params)
     found += _files(resolve(getattr(params, name)) for name in named if getattr(params, name))
     stats = [(str(path), path.stat()) for path in sorted(set(found))]
     return digest([(name, stat.st_mtime_ns, _ends(name, stat.st_mtime_ns, stat.st_ctime_ns)) for name, stat in stats])
