@@ -106,6 +106,12 @@ def test_videos_of_subsets_that_nobody_uses_are_not_lost_in_silence(tmp_path):
     assert [video.id for video in datasets.load(str(folder), tmp_path).videos] == ["a", "b"]
 
 
+def test_subsets_are_found_in_any_case(tmp_path):
+    folder = folder_with(tmp_path, annotations__csv=TABLE + "a,1,2,wave,TRAIN,9,25\nb,1,2,wave,Test,9,25\n")
+    benchmark = datasets.load(str(folder), tmp_path)
+    assert (benchmark.train_subset, benchmark.test_subset) == ("TRAIN", "Test") and len(benchmark.videos) == 2
+
+
 def test_a_subset_that_nothing_states_is_asked_for(tmp_path):
     table = "video,start,end,label,duration,fps\na,1,2,wave,10,25\n"
     with pytest.raises(ValueError, match="annotations.csv: video a has no field 'subset': give it there"):

@@ -26,10 +26,9 @@ THUMOS14_CLASSES = tuple(
 )
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-SUBSETS = (  # (training, test) names; the first pair with most subsets present is used
+SUBSETS = (  # (training, test) names in any case; the first pair with most subsets present is used
     ("training", "validation"),
     ("val", "test"),
-    ("Validation", "Test"),
     ("validation", "test"),
     ("train", "test"),
     ("train", "val"),
@@ -83,8 +82,7 @@ def _read(name: str, folder: Path) -> Benchmark:
     known = stated.benchmark or ("thumos14" if name == "demo" else name)
     classes = _classes(known, source, entries)
     thumos = classes == THUMOS14_CLASSES
-    conventions = _defaults(stated, {entry.subset for entry in entries.values()}, thumos)
-    _check_subsets(source, conventions, {entry.subset for entry in entries.values() if entry.subset})
+    conventions = _defaults(stated, source, {entry.subset for entry in entries.values() if entry.subset}, thumos)
     subsets = (conventions.train_subset, conventions.test_subset, None)  # None: `complete` reports a missing subset
     used = {video: entry for video, entry in entries.items() if entry.subset in subsets}
     videos, repairs = check(complete(source, used, folder), classes)
@@ -104,19 +102,6 @@ def _read(name: str, folder: Path) -> Benchmark:
         source=source,
         stride=conventions.stride,
     )
-
-
-def _check_subsets(source: Path, conventions: Conventions, subsets: Collection[str]) -> None:
-    """Raise ValueError if the training or test subset has no video although there are videos of other subsets."""
-    others_found = set(subsets) - {conventions.train_subset, conventions.test_subset}
-    for name in ("train_subset", "test_subset"):
-        wanted = getattr(conventions, name)
-        if others_found and wanted not in subsets:
-            raise ValueError(
-                f"{source} has no video of the {name.replace('_', ' ')} {wanted!r}, but of "
-                f"{', '.join(map(repr, sorted(subsets)))}: say which is which by train_subset and test_subset "
-                "in benchmark.yaml beside it"
-            )
 
 
 def find_annotations(folder: Path, name: str) -> Path:
@@ -189,19 +174,22 @@ def _convention(path: Path, name: str, value: Any) -> Any:
     raise ValueError(f"{path}: {name} must be {kind.get(name, 'the name of a subset')}, got {value!r}")
 
 
-def _defaults(stated: Conventions, subsets: set[str | None], thumos: bool) -> Conventions:
-    """Fill in default conventions; a stated subset must exist."""
-    for name in ("train_subset", "test_subset"):
-        value = getattr(stated, name)
-        if value is not None and value not in subsets:
+def _defaults(stated: Conventions, source: Path, subsets: set[str], thumos: bool) -> Conventions:
+    """Fill in default conventions; raises ValueError for a stated or a needed subset that no video has."""
+    pairs = [("val", "test"), *SUBSETS] if thumos else SUBSETS
+    spelt = {name.lower(): name for name in sorted(subsets)}
+    train, test = max(pairs, key=lambda pair: len(spelt.keys() & set(pair)))
+    wanted = {
+        "train_subset": stated.train_subset or spelt.get(train, train),
+        "test_subset": stated.test_subset or spelt.get(test, test),
+    }
+    for name, value in wanted.items():
+        if value not in subsets and getattr(stated, name):
+            raise ValueError(f"benchmark.yaml: no video has {name} {value!r}{nearest(value, sorted(subsets))}")
+        if value not in subsets and subsets - set(wanted.values()):
             raise ValueError(
-                f"benchmark.yaml: no video has {name} {value!r}{nearest(value, sorted(filter(None, subsets)))}"
+                f"{source} has no video of the {name.replace('_', ' ')} {value!r}, but of "
+                f"{', '.join(map(repr, sorted(subsets)))}: say which is which by train_subset and test_subset "
+                "in benchmark.yaml beside it"
             )
-    default = ("val", "test")  # THUMOS14's
-    train, test = max(([default] if thumos else []) + list(SUBSETS), key=lambda pair: len(subsets & set(pair)))
-    return replace(
-        stated,
-        train_subset=stated.train_subset or train,
-        test_subset=stated.test_subset or test,
-        tious=stated.tious or (THUMOS14_TIOUS if thumos else ACTIVITYNET_TIOUS),
-    )
+    return replace(stated, **wanted, tious=stated.tious or (THUMOS14_TIOUS if thumos else ACTIVITYNET_TIOUS))
