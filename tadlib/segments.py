@@ -4,14 +4,14 @@ A segment is (start, end); `_cw` is (centre, width). Sources: generalised IoU, R
 dimension; soft-NMS, Bodla et al. 2017; RoIAlign, He et al. 2017, with one sample in the middle of each bin.
 """
 
+from collections.abc import Callable
+
 import torch
-import torchvision
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-MAX_BLOCK = 40_000  # number of padded segments per soft-NMS block, which fits a core's cache
-MIN_EXPONENT = -80.0  # exp of less is 0 in float32, and 0 times minus infinity is NaN
+MAX_BLOCK = 80_000  # number of padded segments per NMS block, which about fits a core's cache
 
 
 def to_segments(segments_cw: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
@@ -63,15 +63,26 @@ def diou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*
 def nms(
     segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], threshold: float
 ) -> Int[Tensor, " kept"]:
-    """Hard non-maximum suppression within each group: indices of the kept segments, best first."""
-    boxes = torch.stack([segments[:, 0], torch.zeros_like(scores), segments[:, 1], torch.ones_like(scores)], dim=1)
-    return torchvision.ops.batched_nms(boxes.float(), scores.float(), groups, threshold)
+    """Hard non-maximum suppression within each group: indices of the kept segments, best first, ties in their order."""
+    order = scores.argsort(descending=True, stable=True)
+    rank = torch.arange(len(order), 0, -1, dtype=torch.float32, device=scores.device)  # no two alike
+    return order[_nms(segments[order], rank, groups[order], lambda tiou: tiou.le_(threshold)) > 0]
 
 
 def soft_nms_of_groups(
     segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], sigma: float = 0.5
 ) -> Float[Tensor, " n"]:
     """Gaussian soft-NMS within each group: scores decayed by every higher-scored overlapping segment."""
+    return _nms(segments, scores, groups, lambda tiou: tiou.square_().div_(-sigma).exp_())
+
+
+def _nms(
+    segments: Float[Tensor, "n 2"],
+    scores: Float[Tensor, " n"],
+    groups: Int[Tensor, " n"],
+    factor: Callable[[Tensor], Tensor],
+) -> Float[Tensor, " n"]:
+    """Scores, of at least 0, after each segment, best first, has multiplied the rest of its group by `factor(tiou)`."""
     order = groups.argsort(stable=True)
     _, sizes = groups[order].unique_consecutive(return_counts=True)
     firsts, lowered = sizes.cumsum(0) - sizes, scores.clone()
@@ -83,25 +94,25 @@ def soft_nms_of_groups(
         within = torch.arange(int(sizes[part].max()), device=scores.device)
         real = within < sizes[part, None]
         rows = order[(firsts[part, None] + within).clamp(max=len(order) - 1)]
-        start, end = segments[:, 0][rows], segments[:, 1][rows]
-        result = _soft_nms_padded(start, end, torch.where(real, scores[rows], -torch.inf), sigma)
-        lowered[rows[real]] = result[real]
+        lowered[rows[real]] = _nms_padded(segments[rows], torch.where(real, scores[rows], 0), factor)[real]
     return lowered
 
 
-def _soft_nms_padded(
-    start: Float[Tensor, "g n"], end: Float[Tensor, "g n"], scores: Float[Tensor, "g n"], sigma: float
+def _nms_padded(
+    segments: Float[Tensor, "g n 2"], scores: Float[Tensor, "g n"], factor: Callable[[Tensor], Tensor]
 ) -> Float[Tensor, "g n"]:
-    """Soft-NMS of groups of n segments; a score of minus infinity is padding. Each step fixes one segment per group."""
-    settled, rest, length = torch.full_like(scores, -torch.inf), scores.clone(), end - start
+    """NMS of groups of n segments; a score of 0 is padding. Each step fixes one segment per group."""
+    start, end = segments.movedim(-1, 0).contiguous()
+    length = (end - start).clamp_(min=torch.finfo(segments.dtype).tiny)
+    settled, rest = torch.zeros_like(scores), scores.clone()
     for _ in range(scores.shape[1]):
         value, best = rest.max(dim=1, keepdim=True)
-        # a finished group selects padding or its first row again, and keeps the stored score
-        settled.scatter_(1, best, torch.maximum(value, settled.gather(1, best)))
+        if not value.any():
+            break
+        settled.scatter_add_(1, best, value)  # of a finished group 0
         shared = torch.minimum(end, end.gather(1, best)).sub_(torch.maximum(start, start.gather(1, best))).clamp_(min=0)
-        union = (length + length.gather(1, best)).sub_(shared).clamp_(min=torch.finfo(length.dtype).tiny)
-        decay = shared.div_(union).square_().div_(-sigma).clamp_(min=MIN_EXPONENT).exp_()
-        rest.mul_(decay).scatter_(1, best, -torch.inf)
+        union = (length + length.gather(1, best)).sub_(shared)
+        rest.mul_(factor(shared.div_(union))).scatter_(1, best, 0)
     return settled
 
 

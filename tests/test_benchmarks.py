@@ -97,9 +97,9 @@ def test_a_simulated_result_has_its_size_and_is_neither_hopeless_nor_perfect(nam
 
 @pytest.mark.slow
 def test_every_measurement_of_the_evaluation_prints_its_lines():
-    for measure in ("measure_precision", "measure_recall", "measure_soft_nms"):
+    for measure in ("measure_precision", "measure_recall", "measure_nms"):
         assert all(" us each" in line for line in getattr(evaluation_speed, measure)("THUMOS14 size"))
-    assert "times ours" in evaluation_speed.measure_epoch()[1]
+    assert "times ours" in evaluation_speed.measure_epoch()[1] and len(evaluation_speed.measure_growth()) == 4
 
 
 def test_every_part_of_extraction_is_measured_on_a_clip_that_moves(tmp_path):

@@ -1,6 +1,5 @@
 """What must hold whatever the detections are, and answers to what is extreme."""
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -179,21 +178,13 @@ def test_ten_thousand_detections_in_one_video_are_scored_as_by_the_slow_loop():
     assert_same(metrics.precision_table(rows, (0.5,)), reference.precision_table(rows, (0.5,)))
 
 
-def test_ten_times_the_detections_take_about_ten_times_as_long_and_bounded_memory():
-    """As many as there are pairs of all of them and all actions would take a hundred times as long."""
-
-    def measured(number):
-        rows = crowd(number, videos=200, actions=number * 3 // 1000, classes=20)
-        tracemalloc.start()
-        began = time.process_time()
-        table, recall = metrics.precision_table(rows, TIOUS), recall_table(rows)
-        seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert 0 < table.mean() < 1 and 0 < area(recall) < 1
-        return seconds, peak
-
-    (few, _), (many, peak) = measured(100_000), measured(1_000_000)
-    assert many < 40 * few and peak < 600e6  # bytes; usually 0.3 GB
+def test_a_million_detections_are_scored_in_bounded_memory():
+    rows = crowd(1_000_000, videos=200, actions=3000, classes=20)
+    tracemalloc.start()
+    table, recall = metrics.precision_table(rows, TIOUS), recall_table(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 < table.mean() < 1 and 0 < area(recall) < 1 and peak < 600e6  # bytes; usually 0.3 GB
 
 
 def test_a_million_overlapping_pairs_at_a_time_are_enough(monkeypatch):

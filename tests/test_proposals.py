@@ -5,7 +5,6 @@ import pytest
 import torch
 from detectors import CHANNELS
 from detectors import lively as network
-from reference import soft_nms
 
 from tadlib import devices
 from tadlib.data.annotations import Video
@@ -242,15 +241,6 @@ def test_videos_are_thinned_together_as_each_alone(nms):
         alone = to_proposals(rows, windows, nms=nms)[name]
         torch.testing.assert_close(found.segments, alone.segments, rtol=0, atol=0)
         torch.testing.assert_close(found.scores, alone.scores, rtol=0, atol=1e-7)
-
-
-def test_soft_nms_of_all_videos_gives_what_one_loop_for_each_gives():
-    windows = window_set(WindowSettings(length=8, overlap=0.5), a=40, b=12)
-    given = predict(network(queries=30), windows)
-    for name, found in to_proposals(given, windows, nms="soft", top_k=1000).items():
-        plain = to_proposals(given, windows, nms="none", top_k=1000)[name]
-        scores = soft_nms(plain.segments, plain.scores)
-        torch.testing.assert_close(found.scores, scores.sort(descending=True).values, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("length", [128, 0])

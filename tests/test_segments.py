@@ -1,5 +1,6 @@
 """Geometry of segments: what one group at a time gives, all groups at once give."""
 
+import numpy as np
 import pytest
 import reference
 import torch
@@ -21,6 +22,30 @@ def test_soft_nms_of_groups_is_soft_nms_of_each(number, groups):
     for each in group.unique():
         expected[group == each] = reference.soft_nms(spans[group == each], scores[group == each])
     torch.testing.assert_close(segments.soft_nms_of_groups(spans, scores, group), expected, rtol=0, atol=1e-12)
+
+
+def greedy_nms(spans, scores, groups, threshold):
+    """Hard NMS by its definition: the best first, and what overlaps none that was kept in its group is kept."""
+    kept = {group: [] for group in groups}
+    order = np.argsort(-scores, kind="stable")
+    for row in order:
+        if not (reference.tious_with(spans[row], spans[kept[groups[row]]]) > threshold).any():
+            kept[groups[row]].append(row)
+    return [row for row in order if row in kept[groups[row]]]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("number", "groups"), [(0, 1), (1, 1), (300, 7), (300, 250), (600, 9000), (5000, 1), (5000, 9)]
+)
+def test_hard_nms_keeps_what_a_plain_loop_keeps(number, groups, threshold):
+    """Ten hours into a video, with equal scores, the same segment often, segments of no length, tIoUs of just 0.5."""
+    spans, scores, group = crowd(number, groups)
+    spans, scores = 36_000 + spans.mul(4).round() / 4, scores.mul(50).round() / 50
+    spans[::7, 1], spans[1::7] = spans[::7, 0], spans[: len(spans[1::7])].clone()
+    expected = greedy_nms(spans.numpy(), scores.numpy(), group.numpy(), threshold)
+    for dtype in (torch.float64, torch.float32):
+        assert segments.nms(spans.to(dtype), scores.to(dtype), group, threshold).tolist() == expected
 
 
 def test_groups_in_portions_are_groups_at_once(monkeypatch):

@@ -1,6 +1,6 @@
 """Proposals from the detector's outputs: conversion to seconds, NMS, and the top k of each video."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -117,31 +117,32 @@ def apply_nms(
     if not found:
         return {}
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
-    groups = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each) for each in scores]))
-    stays = zip(found.items(), nms_by_group(segments, scores, groups, nms, nms_tiou), strict=True)
+    results = zip(found.items(), nms_of_videos(segments, scores, nms, nms_tiou), strict=True)
     return {
         video_id: _take_rows(each._replace(scores=lowered), rows[: most[video_id]])
-        for (video_id, each), (lowered, rows) in stays
+        for (video_id, each), (lowered, rows) in results
     }
 
 
-def nms_by_group(
-    segments: Sequence[Tensor], scores: Sequence[Tensor], groups: Int[Tensor, " n"], nms: str, nms_tiou: float
+def nms_of_videos(
+    segments: list[Tensor], scores: list[Tensor], nms: str, nms_tiou: float, labels: Int[Tensor, " n"] | int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Hard, soft or no NMS within groups; yields the new scores (m,) and the kept rows (k,), best first, of each video.
+    """Hard, soft or no NMS within each label of each video; `labels` are of all segments, video after video.
 
-    `segments` (m, 2) in seconds and `scores` (m,) have one entry a video; `groups` holds the group of every segment,
-    video after video.
+    Returns the new scores (m,) and the kept rows (k,), best first, of each video from its `segments` (m, 2) in seconds
+    and `scores` (m,).
     """
-    numbers, spans, new_scores = [len(each) for each in scores], torch.cat(list(segments)), torch.cat(list(scores))
-    kept = torch.ones_like(new_scores, dtype=torch.bool)
+    sizes, spans, new_scores = torch.tensor([len(each) for each in scores]), torch.cat(segments), torch.cat(scores)
+    video = torch.arange(len(sizes)).repeat_interleave(sizes)
+    groups, rows = video + len(sizes) * labels, torch.arange(len(video))
     if nms == "hard":
-        kept = torch.zeros_like(kept).index_fill(0, hard_nms(spans, new_scores, groups, nms_tiou), True)
+        rows = hard_nms(spans, new_scores, groups, nms_tiou)
     elif nms == "soft":
         new_scores = soft_nms_of_groups(spans, new_scores, groups, sigma=nms_tiou)
-    for lowered, kept_rows in zip(new_scores.split(numbers), kept.split(numbers), strict=True):
-        order = lowered.argsort(descending=True, stable=True)
-        yield lowered, order[kept_rows[order]]
+    rows = rows[new_scores[rows].argsort(descending=True, stable=True)]
+    rows = rows[video[rows].argsort(stable=True)]
+    kept, firsts = video[rows].bincount(minlength=len(sizes)), sizes.cumsum(0) - sizes
+    return zip(new_scores.split(sizes.tolist()), (rows - firsts[video[rows]]).split(kept.tolist()), strict=True)
 
 
 def _in_seconds(predictions: Predictions, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:

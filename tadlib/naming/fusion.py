@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.detector.proposals import PRE_NMS_FACTOR, Proposals, nms_by_group
+from tadlib.detector.proposals import PRE_NMS_FACTOR, Proposals, nms_of_videos
 from tadlib.files import read_json, write_json
 from tadlib.naming.similarity import class_probability, log_class_probability
 
@@ -124,15 +124,14 @@ def nms_within_classes(
     """Apply hard or soft NMS within each class of each video, and keep at most `most` detections per video."""
     if not found:
         return {}
-    of = [(video_id, label) for video_id, each in found.items() for label in each.labels]
-    places = {pair: place for place, pair in enumerate(dict.fromkeys(of))}
-    groups = torch.tensor([places[pair] for pair in of], dtype=torch.int64)
+    number = {label: place for place, label in enumerate({label for each in found.values() for label in each.labels})}
+    labels = torch.tensor([number[label] for each in found.values() for label in each.labels], dtype=torch.int64)
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     kept = {}
-    results = zip(found.items(), nms_by_group(segments, scores, groups, nms, nms_tiou), strict=True)
+    results = zip(found.items(), nms_of_videos(segments, scores, nms, nms_tiou, labels), strict=True)
     for (video_id, each), (lowered, rows) in results:
         rows = rows[: most[video_id]]
-        kept[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[row] for row in rows))
+        kept[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[n] for n in rows.tolist()))
     return kept
 
 

@@ -8,11 +8,13 @@ scaled by the predictions those have (marked ~). Set OMP_NUM_THREADS=1 for one c
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import reference
 import torch
+import torchvision
 
 from tadlib import segments as geometry
 from tadlib.evaluation import metrics
@@ -128,12 +130,41 @@ def measure_recall(name: str) -> list[str]:
     return [_line(f"AR@AN and AUC, {name}", "ours", ours, number), _line("", "bare loops", peer, number, ours)]
 
 
-def measure_soft_nms(name: str) -> list[str]:
-    """Lines on soft-NMS of every class of every video: all groups at once, and a group at a time."""
+def measure_nms(name: str) -> list[str]:
+    """Lines on NMS of all groups at once: hard beside a loop of torchvision's, which keeps the same, and soft."""
     rows = simulated(**SIZES[name])
-    ours = cpu_seconds(lambda: _thinned(rows), 3)
-    peer, number = _group_at_a_time(rows), len(rows.predictions.label)
-    return [_line(f"soft-NMS, {name}", "ours", ours, number), _line("", "a group at a time", peer, number, ours, True)]
+    segments, scores, groups = _groups(rows)
+    number, lines = len(scores), []
+    for what, group in (("videos", groups // rows.classes), ("classes of videos", groups)):
+        ours = cpu_seconds(partial(geometry.nms, segments, scores, group, 0.5))
+        loop = partial(torchvision_nms, segments, scores, group, 0.5)
+        peer = cpu_seconds(loop, 2)
+        assert torch.equal(geometry.nms(segments, scores, group, 0.5), loop())
+        lines.append(_line(f"hard NMS in {what}, {name}", "ours", ours, number))
+        lines.append(_line("", "torchvision", peer, number, ours))
+    ours, peer = cpu_seconds(lambda: _thinned(rows), 3), _group_at_a_time(rows)
+    lines.append(_line(f"soft-NMS in {what}, {name}", "ours", ours, number))
+    return [*lines, _line("", "a group at a time", peer, number, ours, True)]
+
+
+def torchvision_nms(segments: torch.Tensor, scores: torch.Tensor, groups: torch.Tensor, tiou: float) -> torch.Tensor:
+    """Kept rows, best first, of torchvision's NMS on boxes of height 1, a group at a time."""
+    boxes = torch.stack([segments[:, 0], torch.zeros_like(scores), segments[:, 1], torch.ones_like(scores)], dim=1)
+    kept = torch.cat([part[torchvision.ops.nms(boxes[part], scores[part], tiou)] for part in _parts(groups)])
+    return kept[scores[kept].argsort(descending=True, stable=True)]
+
+
+def measure_growth(name: str = "THUMOS14 size") -> list[str]:
+    """Lines on the CPU time of ten times as many videos, as a ratio."""
+    some, many = (simulated(**(SIZES[name] | {"videos": times * SIZES[name]["videos"]})) for times in (1, 10))
+    works = {
+        "hard NMS": lambda rows: geometry.nms(*_groups(rows), 0.5),
+        "soft-NMS": _thinned,
+        "mAP": lambda rows: metrics.precision_table(rows, TIOUS[name]),
+        "AR@AN": recall_table,
+    }
+    seconds = {what: [cpu_seconds(partial(work, rows), 3) for rows in (some, many)] for what, work in works.items()}
+    return [f"{what}, ten times the videos: {b / a:.1f} times the seconds" for what, (a, b) in seconds.items()]
 
 
 def measure_epoch() -> list[str]:
@@ -173,7 +204,8 @@ def _once(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
 
 def _groups(rows: Comparison) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     video, label, segments, scores = rows.predictions
-    return tuple(map(torch.from_numpy, (segments.astype(np.float32), scores, video * rows.classes + label)))
+    groups = video * rows.classes + label
+    return tuple(map(torch.from_numpy, (segments.astype(np.float32), scores.astype(np.float32), groups)))
 
 
 def _thinned(rows: Comparison) -> np.ndarray:
@@ -183,27 +215,28 @@ def _thinned(rows: Comparison) -> np.ndarray:
 def _group_at_a_time(rows: Comparison) -> float:
     """CPU seconds of soft-NMS in a loop over groups, from some of them."""
     segments, scores, groups = _groups(rows)
-    order = groups.argsort(stable=True)
-    parts = [order[place] for place in _runs(groups[order].numpy())[: PATIENCE // 20]]
+    parts = _parts(groups)[: PATIENCE // 20]
     seconds = cpu_seconds(lambda: [reference.soft_nms(segments[part], scores[part]) for part in parts], 1)
-    return seconds * len(order) / sum(len(part) for part in parts)
+    return seconds * len(groups) / sum(len(part) for part in parts)
 
 
-def _runs(groups: np.ndarray) -> list[np.ndarray]:
-    return np.split(np.arange(len(groups)), np.flatnonzero(np.diff(groups)) + 1)
+def _parts(groups: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Rows of each group."""
+    order = groups.argsort(stable=True)
+    return order.split(groups[order].unique_consecutive(return_counts=True)[1].tolist())
 
 
 def _line(what: str, who: str, seconds: float, number: int, ours: float = 0.0, scaled: bool = False) -> str:
-    ratio = f"{seconds / ours:8.0f} times ours" if ours else ""
-    return f"{what:36}{who:20}{'~' if scaled else ' '}{seconds:9.4f} s{1e6 * seconds / number:10.2f} us each{ratio}"
+    ratio = f"{seconds / ours:8.1f} times ours" if ours else ""
+    return f"{what:46}{who:20}{'~' if scaled else ' '}{seconds:9.4f} s{1e6 * seconds / number:10.2f} us each{ratio}"
 
 
 def main() -> None:
     """Print every measurement, as soon as it is there."""
-    for measure in (measure_precision, measure_recall, measure_soft_nms):
+    for measure in (measure_precision, measure_recall, measure_nms):
         for name in SIZES:
             print(*measure(name), sep="\n", flush=True)
-    print(*measure_epoch(), sep="\n")
+    print(*measure_epoch(), *measure_growth(), sep="\n")
 
 
 if __name__ == "__main__":
