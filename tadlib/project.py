@@ -23,22 +23,13 @@ def resolve(path: str | Path) -> Path:
     return path if path.is_absolute() else project_root() / path
 
 
-def from_root(given: Any, folder: Path) -> Any:
+def from_root(given: Any, folder: Path, key: str = "") -> Any:
     """Rewrite values of key `ideas` that are files in `folder` as paths from the project root, in nested data."""
+    if isinstance(given, dict):
+        return {name: from_root(value, folder, name) for name, value in given.items()}
     if isinstance(given, list):
-        return [from_root(each, folder) for each in given]
-    if not isinstance(given, dict):
+        return [from_root(each, folder, key) for each in given]
+    if key != "ideas" or not isinstance(given, str) or not (folder / given).is_file():
         return given
-    return {
-        key: _from_root(value, folder) if key == "ideas" else from_root(value, folder) for key, value in given.items()
-    }
-
-
-def _from_root(value: Any, folder: Path) -> Any:
-    if isinstance(value, list):
-        return [_from_root(each, folder) for each in value]
-    path = folder / value if isinstance(value, str) and value else folder
-    if not path.is_file():
-        return value
-    path, root = path.resolve(), project_root()
+    path, root = (folder / given).resolve(), project_root()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

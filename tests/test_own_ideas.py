@@ -13,6 +13,7 @@ from tadlib import ideas
 from tadlib.detector.proposals import Proposals
 from tadlib.workbook import detectors, stages
 from tadlib.workbook.gathering import gather
+from tadlib.workbook.inheritance import complete
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
 from tadlib.workbook.runs import RunError
@@ -131,17 +132,18 @@ def test_a_file_of_your_own_joins_by_its_name_and_is_swept_like_any_parameter(si
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (None, "is no file: it must be a Python file"),
-        ("x = ", "cannot be imported: SyntaxError"),
-        ("x = 1", "has none"),
+        (None, " must be an existing Python file"),
+        ("x = ", " cannot be imported: SyntaxError"),
+        ("x = 1", " has none"),
+        ("def loss(): ...\ndef propsals(found): ...", ": propsals is no hook; did you mean 'proposals'"),
     ],
 )
-def test_a_file_that_is_no_idea_is_named(text, told, tmp_path):
+def test_a_file_that_is_no_idea_is_named_before_anything_is_read(text, told, tmp_path):
     path = tmp_path / "mine.py"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ValueError, match=f"ideas=.*mine.py {told}"):
-        ideas.additions(Params.read({"ideas": str(path)}))
+    with pytest.raises(ValueError, match=f"ideas=.*mine.py{told}"):
+        complete("prepare", {"ideas": str(path), "dataset": "nowhere"})
 
 
 def test_two_methods_that_replace_the_same_are_refused(tmp_path):
@@ -165,7 +167,8 @@ def test_a_filter_of_your_own_takes_proposals_from_what_is_named(simulated_folde
 
 
 def test_an_argument_that_is_no_parameter_is_named_and_one_with_a_default_keeps_it(tmp_path):
-    (tmp_path / "mine.py").write_text("def parts(strength=0.5):\n    return {'strength': strength}\n")
+    helpers = "from tadlib.ideas import texts as text\ndef halved(x): ...\ndef _part(x): ...\n"  # no misspelt hooks
+    (tmp_path / "mine.py").write_text(helpers + "def parts(strength=0.5):\n    return {'strength': strength}\n")
     assert ideas.parts(Params.read({"ideas": tmp_path / "mine.py"})) == {"strength": 0.5}
     (tmp_path / "mine.py").write_text("def additions(qualty):\n    return []\n")
     with pytest.raises(ValueError, match="additions in .*mine.py asks for 'qualty'; did you mean 'quality'?"):

@@ -145,17 +145,6 @@ def test_one_proposal_may_be_kept_of_each_window_of_several_videos():
     assert {name: len(proposals.scores) for name, proposals in found.items()} == {"a": 4, "b": 1, "c": 2}
 
 
-def test_the_other_videos_do_not_matter():
-    together, alone = (
-        window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3),
-        window_set(WindowSettings(length=8, overlap=0.5), a=20),
-    )
-    model = network()
-    among, single = (to_proposals(predict(model, windows), windows)["a"] for windows in (together, alone))
-    torch.testing.assert_close(among.segments, single.segments, atol=1e-4, rtol=0)
-    torch.testing.assert_close(among.scores, single.scores, atol=1e-5, rtol=0)
-
-
 def test_batch_size_does_not_matter():
     windows = window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3, c=1)
     model = network(embedding_dim=3, conv_layers=1)

@@ -23,6 +23,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -65,10 +66,7 @@ from tadlib.project import resolve
 from tadlib.task import Task
 
 # in the order in which additions join the network and their initial weights are drawn
-MODULES = (
-    *(class_targets, salience, rectifying, quality, text_fusion, segmentation),
-    *(positions, episodes, published),
-)
+MODULES = (class_targets, salience, rectifying, quality, text_fusion, segmentation, positions, episodes, published)
 # in the order in which they change the classifier: the compared embeddings first, then the pooling
 CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
 CLASSIFIERS += (poolings.classifier, ordered.classifier, text_queries.classifier, trained_naming.learned_pooling)
@@ -237,21 +235,23 @@ def own_hooks(hook: str, params: object) -> list[Callable[..., Any]]:
 
 def own_module(path: Path) -> ModuleType:
     """Import a user's file of methods, again if it changed; raises ValueError if that fails."""
-    if not path.is_file():
-        raise ValueError(f"ideas={path} is no file: it must be a Python file with hooks as those of tadlib/ideas")
+    if path.suffix != ".py" or not path.is_file():
+        raise ValueError(f"ideas={path} must be an existing Python file (.py) with hooks as those of tadlib/ideas")
     return _loaded(path, path.stat().st_mtime_ns)
 
 
 @cache
 def _loaded(path: Path, _changed: int) -> ModuleType:
     spec = spec_from_file_location(f"ideas of {path}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"ideas={path} must be a Python file, with the ending .py")
     module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # a user's file may raise anything
         raise ValueError(f"ideas={path} cannot be imported: {type(error).__name__}: {error}") from error
+    for name, value in vars(module).items():
+        own = inspect.isfunction(value) and value.__module__ == spec.name and not name.startswith("_")
+        if own and name not in HOOKS and (close := get_close_matches(name, HOOKS, n=1, cutoff=0.75)):
+            raise ValueError(f"ideas={path}: {name} is no hook; did you mean {close[0]!r}? (a helper begins with _)")
     if not any(hasattr(module, hook) for hook in HOOKS):
         raise ValueError(f"ideas={path} has none of the hooks {', '.join(HOOKS)}")
     return module

@@ -26,19 +26,22 @@ def complete(stage: str, given: Mapping[str, Any]) -> Params:
     """What was given to a stage, with all else as the run in `run_dir` has it, as its latest finished stage had it.
 
     Without a run there the recipe and the defaults fill the rest. Raises RunError for a value that an earlier stage
-    settled otherwise, and ValueError as `Params.check` does.
+    settled otherwise, and ValueError as `Params.check` does or for a file of `ideas` that cannot be used.
     """
     given = {name: value for name, value in given.items() if value is not None}
     folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None
     had = earlier(stage, folder) if folder else {}
-    if not had:
-        return Params.check(given)
     for other, params in had.items():
         agrees(stage, other, stages.settled(other, params), params, given, folder)
-    latest = list(had)[-1]
-    if stage == "evaluate":  # whoever named last wrote the detections
-        agrees(stage, latest, stages.settled("classify", had[latest]), had[latest], given, folder)
-    return Params.check(given, had[latest].model_dump())
+    latest, known = list(had.items())[-1] if had else ("", {})
+    if had and stage == "evaluate":  # whoever named last wrote the detections
+        agrees(stage, latest, stages.settled("classify", known), known, given, folder)
+    params = Params.check(given, dict(known))
+    if params.ideas:
+        from tadlib.ideas import own_module  # torch comes with it
+
+        own_module(runs.resolve(params.ideas))
+    return params
 
 
 def earlier(stage: str, folder: Path) -> dict[str, Params]:
