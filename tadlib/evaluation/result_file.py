@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Video
+from tadlib.data.checks import nearest
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14, read_conventions
 from tadlib.data.readers import Names
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
-from tadlib.evaluation.protocols import TWINS, with_detections
+from tadlib.evaluation.protocols import PROTOCOLS, TWINS, with_detections
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
@@ -58,6 +59,10 @@ def read_task(
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol is unknown: {protocol!r}{nearest(protocol, PROTOCOLS)}")
+    if stride is not None and not PROTOCOLS[protocol].longer_than_a_snippet:
+        raise ValueError(f"stride={stride} has no effect: it needs protocol=gap, got protocol={protocol}")
     if not all(0 < tiou <= 1 for tiou in tious) or len(set(tious)) < len(tious):
         raise ValueError(f"tIoU thresholds must be above 0, at most 1 and each once, got {', '.join(map(str, tious))}")
     names = Names()

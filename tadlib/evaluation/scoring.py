@@ -86,8 +86,6 @@ def counted(
     videos: Sequence[Video], found_in: Collection[str], classes: Sequence[str], protocol: str, stride: int | None = 8
 ) -> tuple[Video, ...]:
     """Videos that count under a protocol for detections in `found_in`, with the actions that count."""
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     return detected(chosen(videos, classes, protocol, stride), found_in, protocol)
 
 

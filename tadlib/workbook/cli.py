@@ -157,13 +157,9 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 @click.option("--json", "target", default="", metavar="OUT", help="Write every number with full precision.")
 def evaluate(detections: str, against: str | None, ties: str, drop_bad: bool, target: str, **asked) -> int:
     """Score a result file against an annotation file."""
-    from tadlib.data.checks import nearest
     from tadlib.evaluation import result_file
-    from tadlib.evaluation.protocols import PROTOCOLS
     from tadlib.files import write_json
 
-    if asked["protocol"] not in PROTOCOLS:
-        raise ValueError(f"--protocol is unknown: {asked['protocol']!r}{nearest(asked['protocol'], PROTOCOLS)}")
     inputs = [each for each in (detections, against, asked["annotations"], asked["classes"], asked["seen"]) if each]
     if target and Path(target).resolve() in [Path(each).resolve() for each in inputs]:
         raise ValueError(f"--json {target} is one of the files that are read: name another one")
