@@ -9,6 +9,7 @@ varies (`sweep:` and its like).
 
 import base64
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -120,6 +121,9 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
         )
     given = {name: value for name, value in given.items() if name not in BLOCKS}
     params = check(stage, given)
+    # all are accepted, but papermill calls unknown what the parameters cell does not set
+    accepted = {f"Passed unknown parameter: {name}" for name in (*given, params.writes_to)}
+    logging.getLogger("papermill").addFilter(lambda record: record.getMessage() not in accepted)
     if len(paths) > 1:
         _make_way(Path(paths[0]), Path(paths[1]), say)
     else:
