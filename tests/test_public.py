@@ -64,6 +64,8 @@ def test_words_that_belong_to_loading_are_refused_by_naming(tiny):
         tad.load("demo", splt=50)
     with pytest.raises(ValueError, match="window loads nothing: pass it to training_windows"):
         tad.load("demo", window=64)
+    with pytest.raises(ValueError, match="data_dir must be text or a path, got 5"):
+        tad.load("demo", data_dir=5)
 
 
 def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):

@@ -28,12 +28,11 @@ def load(dataset: str | PathLike = "demo", *, progress: Progress = silent, **wor
 
     Raises ValueError for an unknown parameter, one that loading does not use, or an impossible value.
     """
-    if not isinstance(dataset, str | PathLike):
-        raise ValueError(f"dataset must be a name or a folder, got {dataset!r}")
+    words |= {"dataset": dataset}
     for word in words:
         if word in Params.model_fields and word not in OF_LOADING:
             raise ValueError(f"{word} loads nothing: pass it to training_windows, fit, propose or name")
-    return gather(Params.check({"dataset": str(dataset)} | words), progress)
+    return gather(Params.check(_typed(words)), progress)
 
 
 def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[str, Detections]:
@@ -56,7 +55,7 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
     said, classes = data.wording, data.classes
     loaded = {"text": said.text, "lead": said.lead, "descriptions": said.descriptions, "candidates": data.candidates}
     loaded |= {"protocol": data.protocol, "split": classes.split, "split_id": classes.split_id}
-    return inference.name(data, proposals, Params.check({"dataset": data.benchmark.name} | words, loaded))
+    return inference.name(data, proposals, Params.check({"dataset": data.benchmark.name} | _typed(words), loaded))
 
 
 def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:
@@ -69,6 +68,14 @@ def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, floa
     if unknown := sorted(labels - set(data.benchmark.classes)):
         raise ValueError(f"detections are labelled {unknown[0]!r}{nearest(unknown[0], data.benchmark.classes)}")
     return metrics.means(results.class_table(data, detections), data.benchmark.tious)
+
+
+def _typed(words: dict[str, Any]) -> dict[str, Any]:
+    """The same words; raises ValueError for a number where a parameter is text, which papermill would call a name."""
+    for word, value in words.items():
+        if word in Params.free_text() and not isinstance(value, str | PathLike):
+            raise ValueError(f"{word} must be text or a path, got {value!r}")
+    return words
 
 
 def _check(found: Mapping[str, Proposals | Detections], kind: type, data: Task) -> None:
