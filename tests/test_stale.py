@@ -146,6 +146,9 @@ def test_test_annotations_that_changed_are_scored_by_and_said(home):
     moved(home, "v5")
     with pytest.warns(UserWarning, match="annotations of the test videos .* changed since classify made"):
         score(home)
+    (home / "named" / "run.json").unlink()
+    with pytest.warns(UserWarning, match="no record says from which videos and texts the detections in .* were made"):
+        score(home)
 
 
 def test_features_of_videos_that_were_not_read_may_change(home):

@@ -1,6 +1,5 @@
 """Checkpoint and proposals of a run: written by one stage, read and checked by later ones."""
 
-import io
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
@@ -170,10 +169,8 @@ def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:
         for video_id, found in proposals.items()
     )
     columns = ["video", "start", "end", "score", *(["embedding"] if "embedding" in frame else [])]
-    content = io.BytesIO()
-    frame[columns].to_parquet(content, index=False)
     with atomic(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+        frame[columns].to_parquet(temporary, index=False)
 
 
 def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]:
@@ -225,15 +222,15 @@ def _check_detections(data: Task, params: Params, run: Run) -> None:
             f"detections.json in {run.dir} is of {owner or 'no stage'} and proposals.parquet of {other or 'no stage'}, "
             f"so one of them was interrupted: run `{runs.command('classify', run.dir)}` again"
         )
-    names = _changed(records.get(owner, {}).get("made_from", {}), facts_of_test(data, params))
-    if names == "annotations":
-        warnings.warn(
-            f"annotations of the test videos of {params.dataset} changed since {owner} made the detections in "
-            f"{run.dir}: they are scored by the annotations of now",
-            stacklevel=2,
-        )
+    made_from, told = records.get(owner, {}).get("made_from", {}), f"the detections in {run.dir}"
+    names = _changed(made_from, facts_of_test(data, params))
+    if not made_from:
+        warnings.warn(f"no record says from which videos and texts {told} were made: it is not checked", stacklevel=2)
+    elif names == "annotations":
+        changed = f"annotations of the test videos of {params.dataset} changed since {owner} made {told}"
+        warnings.warn(f"{changed}: they are scored by the annotations of now", stacklevel=2)
     elif names:
         raise RunError(
-            f"{names} of the test videos of {params.dataset} changed since {owner} made the detections "
-            f"in {run.dir}: run `{runs.command('classify', run.dir)}`, or put back the data they were made from"
+            f"{names} of the test videos of {params.dataset} changed since {owner} made {told}: "
+            f"run `{runs.command('classify', run.dir)}`, or put back the data they were made from"
         )
