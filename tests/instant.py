@@ -20,7 +20,10 @@ from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import EVALUATIONS, STAGES, record_name
 
-PRELOAD = "import instant; instant.install()"  # for a worker of Dask
+PRELOAD = """import sys
+if "submitit.core._submit" in sys.orig_argv:  # the process of a job, and not the one that waits for it
+    import instant; instant.install()
+"""
 SOURCE = '{"cells": []}'  # a notebook whose imports are found at once
 ROLES = [{"role": role, "mAP": 0.5} for role in ("floor", "baseline", "ceiling")]
 
@@ -98,9 +101,9 @@ def start(home: Path, *words: str, within: Sequence[str] = (), **environment: st
     )  # fmt: skip
 
 
-def nothing_lacks(*words: object) -> str:
-    """What a worker says of features where there is no data."""
-    return "lacking: []"
+def nothing_lacks(*words: object) -> list[str]:
+    """What a job says of features where there is no data."""
+    return []
 
 
 def install() -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 
 import fabricate
 import instant
@@ -22,7 +22,6 @@ import stubs
 from tadlib.files import LOG, read_json, write_json
 from tadlib.workbook import batch, cli, display, execution, executors, plans, runs
 from tadlib.workbook.execution import failure
-from tadlib.workbook.executors import Machines
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
@@ -227,32 +226,6 @@ def test_a_batch_that_is_ended_while_its_notebooks_start_begins_no_other_and_tri
         batch.execute(planned, folder, batch.Limits(jobs=2, retries=3), print)
     assert len(begun) == 2 and not execution.stopping.is_set()
     assert {stage for path in folder.glob("*/run.json") for stage in read_json(path)} == {"prepare"}
-
-
-def test_workers_elsewhere_begin_no_other_stage_when_the_batch_ends_and_go_on_when_it_is_taken_up(
-    quick_home, monkeypatch
-):
-    ended = threading.Event()
-
-    def execute(stage, target, parameters, *rest):
-        assert ended.wait(60)
-        return instant.execute(stage, target, parameters, *rest)
-
-    def interrupted(text):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
-    monkeypatch.setattr("tadlib.workbook.batch.encode", instant.nothing_lacks)
-    planned = plans.plan(experiment(quick_home, "lr: 0.1"))
-    folder = batch.version_dir(planned)
-    with ThreadPoolExecutor(1) as executor:
-        with pytest.raises(KeyboardInterrupt):
-            batch.execute(planned, folder, batch.Limits(), interrupted, Machines(executor))
-        ended.set()
-    assert calls(quick_home) == {"prepare": 1}, "what was begun came to its end"
-    assert (folder / "run" / "run.log").read_text().endswith("stopped before train\n")
-    with ThreadPoolExecutor(1) as executor:
-        assert batch.execute(planned, folder, batch.Limits(), print, Machines(executor)) == {"run": "finished"}
 
 
 @pytest.fixture
@@ -498,18 +471,22 @@ def test_text_on_the_command_line_stays_as_it_stands(quick_home, capsys):
     assert "2 runs" in said and "dataset=a: b #2, pretrained=007, epochs=3" in said
 
 
-def test_every_option_of_slurm_counts_and_it_excludes_a_scheduler(quick_home, monkeypatch, capsys):
+def test_every_option_of_slurm_counts(quick_home, monkeypatch):
     asked = []
 
     def slurm(options, gpus):
         asked.append((options, gpus))
-        return executors.local(1)
+        return Here()
+
+    class Here(Executor):
+        def submit(self, work, *words):
+            job = Future()
+            job.set_result([] if work is batch.encode else work(*words))
+            return job
 
     monkeypatch.setattr(executors, "slurm", slurm)
     words = ["run", experiment(quick_home, "lr: 0.1"), "--slurm", "time=60", "--slurm", "mem=8GB", "--gpus", "1"]
     assert cli.main(words) == 0 and asked == [(("time=60", "mem=8GB"), 1)]
-    assert cli.main([*words, "--scheduler", "s.json"]) == 2
-    assert "--scheduler and --slurm exclude each other" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

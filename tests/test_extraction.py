@@ -1,13 +1,7 @@
-"""Videos dealt out among workers that encode them: what is asked of whom, and what becomes of it."""
+"""Videos dealt out among jobs that encode them: what is asked of whom, and what becomes of it."""
 
-import io
-import json
-import os
-import subprocess
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,18 +11,17 @@ from tadlib.data.streams import BrokenVideo
 from tadlib.workbook import batch, plans
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
-from tadlib.workbook.stage_store import STOP, Limits
 
-LACKING = "lacking: " + json.dumps([f"v{number}" for number in range(5)])
+LACKING = [f"v{number}" for number in range(5)]
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What workers are asked, of which the videos alone are kept; they answer that five videos lack features."""
+    """What jobs are asked, of which the videos alone are kept; they answer that five videos lack features."""
     found = []
 
-    def encode(root: str, folder: str, limits: Limits, given: dict, videos: list[str] | None = None) -> str:
-        found.append(videos or given["stride"])
+    def encode(params: Params, videos: list[str] | None = None) -> str | list[str]:
+        found.append(videos or params.stride)
         return "encoded" if videos else LACKING
 
     monkeypatch.setattr(batch, "encode", encode)
@@ -42,7 +35,7 @@ def extract_missing(folder: Path, *lines: str, pool=None) -> list[str]:
     path.write_text("\n".join(lines) + "\n")
     said: list[str] = []
     with ThreadPoolExecutor(1) as threads:
-        batch.extract_missing(plans.plan(path), folder, Limits(), said.append, pool or threads)
+        batch.extract_missing(plans.plan(path), said.append, pool or threads)
     return said
 
 
@@ -50,13 +43,13 @@ def test_features_that_runs_lack_are_made_once_for_each_way_of_sampling_in_share
     said = extract_missing(tmp_path, "sweep: {split_id: [0, 1], lr: [0.1, 0.2]}", "stride: 16")
     assert asked == [16, ["v0", "v1"], ["v2", "v3"], ["v4"]]
     assert said[0] == "features: 5 videos of demo in 3 shares ..."
-    assert said[1:] == [f"features: {done} of 5 videos, encoded" for done in (2, 4, 5)]
+    assert said[1:] == [f"features: share {number} of 3 encoded" for number in (1, 2, 3)]
     asked.clear()
     extract_missing(tmp_path, "runs: [{stride: 8}, {stride: 16}, {features: simulate}, {features: some/folder}]")
     assert [each for each in asked if isinstance(each, int)] == [8, 16] and len(asked) == 8
 
 
-def test_what_one_worker_does_as_well_is_left_to_prepare(tmp_path, asked, monkeypatch):
+def test_what_one_job_does_as_well_is_left_to_prepare(tmp_path, asked, monkeypatch):
     monkeypatch.setattr(batch, "SHARE", 5)
     assert extract_missing(tmp_path, "split: 50") == [] and asked == [4]
 
@@ -67,28 +60,15 @@ def test_what_cannot_be_found_out_is_left_to_prepare_which_says_why(tmp_path, mo
     assert said == ["features: nothing is dealt out, failed: ValueError: no weights 'openai'"]
 
 
-def here(command, input, **_) -> subprocess.CompletedProcess:
-    """The process of a worker, run in this one."""
-    said = io.StringIO()
-    with redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdin", io.StringIO(input))
-        try:
-            batch.main()
-        except BrokenVideo as error:
-            return subprocess.CompletedProcess(command, 1, said.getvalue(), str(error))
-    return subprocess.CompletedProcess(command, 0, said.getvalue(), "")
-
-
 @pytest.mark.parametrize("broken", [False, True])
-def test_workers_encode_every_video_that_can_be_read_and_prepare_finds_them(broken, tmp_path, monkeypatch):
+def test_jobs_encode_every_video_that_can_be_read_and_prepare_finds_them(broken, tmp_path, monkeypatch):
     folder, plan = extraction_plan(tmp_path)
     if broken:
         (folder / "videos" / "v3.mp4").write_bytes(b"no film")
     monkeypatch.setattr(batch, "SHARE", 2)
-    monkeypatch.setattr(batch, "subprocess", SimpleNamespace(run=here))
     said: list[str] = []
     with ThreadPoolExecutor(1) as threads:
-        batch.extract_missing(plan, tmp_path, Limits(), said.append, threads)
+        batch.extract_missing(plan, said.append, threads)
     assert said[0] == f"features: 5 videos of {folder} in 3 shares ..." and len(said) == 4
     made = sorted(folder.glob("features/*/*.npy"))
     assert [path.stem for path in made] == [f"v{number}" for number in range(5) if not broken or number != 3]
@@ -99,7 +79,7 @@ def test_workers_encode_every_video_that_can_be_read_and_prepare_finds_them(brok
             gather(params)
         return
     gather(params)
-    assert [path.stat().st_mtime_ns for path in made] == before, "made by the workers, not again"
+    assert [path.stat().st_mtime_ns for path in made] == before, "made by the jobs, not again"
     there = [np.load(path) for path in made]
     for path in made:
         path.with_suffix(".json").unlink()
@@ -128,21 +108,6 @@ def test_shares_that_nobody_has_begun_are_withdrawn_when_the_batch_ends(tmp_path
     assert [job.cancelled() for job in pool.jobs] == [False, True, False]
 
 
-def test_a_worker_begins_nothing_for_a_batch_that_has_ended(tmp_path):
-    (tmp_path / STOP).touch()
-    assert batch.encode("", str(tmp_path), Limits(), {}) == "stopped before it began"
-
-
-@pytest.mark.notebooks
-def test_a_worker_says_in_one_line_why_it_failed_and_whether_it_was_interrupted(tmp_path, monkeypatch):
-    root = str(Path(__file__).parents[1])
-    words = root, str(tmp_path), Limits()
-    told = batch.encode(*words, {"dataset": str(tmp_path / "no"), "split": 50})
-    assert told.startswith("failed: FileNotFoundError: no annotations of")
-    dying = tmp_path / "dying"
-    dying.write_text("#!/bin/sh\nkill -TERM $$\n")
-    os.chmod(dying, 0o755)
-    monkeypatch.setattr(batch.sys, "executable", str(dying))
-    assert batch.encode(*words, {}) == "interrupted by signal 15"
-    dying.write_text("#!/bin/sh\nkill -SEGV $$\n")  # a video that breaks the decoder breaks it everywhere
-    assert batch.encode(*words, {}) == "failed: ended by signal 11"
+def test_a_job_says_in_one_line_why_it_failed(tmp_path):
+    params = Params.read({"dataset": str(tmp_path / "no"), "split": 50})
+    assert batch.encode(params).startswith("failed: FileNotFoundError: no annotations of")

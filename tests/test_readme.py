@@ -54,10 +54,10 @@ def test_a_command_takes_its_options(command, monkeypatch):
 
 
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z][a-z-]+)", TEXT)) - {"--to"}))
-def test_an_option_in_passing_is_one_of_tad_or_of_a_worker(option, capsys):
+def test_an_option_in_passing_is_one_of_tad(option, capsys):
     for command in ("run", "evaluate"):
         assert cli.main([command, "--help"]) == 0
-    assert option in capsys.readouterr().out or option in {"--resources"}
+    assert option in capsys.readouterr().out
 
 
 def test_the_first_readme_is_short_and_its_links_lead_somewhere():

@@ -157,12 +157,13 @@ def test_what_a_killed_attempt_left_is_swept_and_a_failure_is_the_runs_alone(hom
     assert runs.records(folder)["train"]["status"] == "finished" and failure(folder / "train.ipynb") is None
 
 
-def test_a_run_that_waits_for_another_batch_gives_up_with_its_own(home):
+def test_a_run_that_waits_for_another_batch_gives_up_with_its_own(home, monkeypatch):
+    monkeypatch.setattr(execution, "stopping", threading.Event())
     folder, said = home / "outputs" / "e" / "v" / "a", []
     folder.parent.mkdir(parents=True)
     name = f"train-{stages.key('train', {}, runs.device_name('auto'))}"
     with locked(home / "outputs" / ".stages" / name):
-        threading.Timer(1.5, (folder.parent / stage_store.STOP).touch).start()
+        threading.Timer(1.5, execution.stopping.set).start()
         assert INTERRUPTED in stage_store.obtain("train", folder, {}, say=said.append)
     assert said == [f"waiting for another run that is making {name}"] and not (home / "calls").is_file()
 

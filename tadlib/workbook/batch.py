@@ -1,23 +1,18 @@
-"""Batches: every run of a plan executed stage by stage, here or by workers elsewhere.
+"""Batches: every run of a plan executed stage by stage, here or by jobs of SLURM.
 
 What is finished is not run again, a run that fails is reported and the others go on, and whatever ends a batch, the
 same command goes on where it stopped. Runs tell what they do in a log of their own, from which progress is read.
 
-Workers elsewhere first make the features that are missing, each some of the videos, in a process of its own: a share
-that is lost loses the videos it had in hand. What no worker could encode is left to the prepare notebook, which makes
-it or says what is wrong with it.
+Jobs first make the features that are missing, each those of some videos: one that is lost loses the videos it had in
+hand. What none could encode is left to the prepare notebook, which makes it or says what is wrong with it.
 """
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
-from contextlib import closing, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +23,13 @@ from tqdm import tqdm
 from tadlib.files import file_lock, note, read_json, write_json
 from tadlib.workbook import execution, executors, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, finished
-from tadlib.workbook.executors import LOST, Machines
+from tadlib.workbook.executors import LOST, Pool
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
-from tadlib.workbook.stage_store import FAILED, STOP, Limits, obtain, relative, stored_at
+from tadlib.workbook.stage_store import FAILED, Limits, obtain, relative, stored_at
 from tadlib.workbook.stages import STAGES
 
-SHARE = 32  # videos: so many that loading an encoder does not count, so few that workers end at about the same time
+SHARE = 32  # videos: so many that loading an encoder does not count, so few that jobs end at about the same time
 MADE_FROM = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
 Say = Callable[[str], None]
 
@@ -82,43 +77,29 @@ def preview(experiment: Experiment, folder: Path | None) -> Iterator[str]:
 
 
 def execute(
-    experiment: Experiment, folder: Path, limits: Limits, say: Say = print, machines: Machines | None = None
+    experiment: Experiment, folder: Path, limits: Limits, say: Say = print, slurm: Pool | None = None
 ) -> dict[str, str]:
-    """Run all stages of all runs; the status of each run: "finished", or "failed in STAGE: why".
+    """Run all stages of all runs, here or as jobs; the status of each: "finished", or "failed in STAGE: why".
 
-    `machines` elsewhere must see this disk. What ends this ends its runs: here at once, elsewhere before their next
-    stage. Raises OSError where another batch is at work in the folder.
+    Jobs must see this disk. What ends this ends its runs. Raises OSError where another batch is at work in the folder.
     """
-    if machines is None:
-        try:
-            with executors.local(limits.jobs) as machines:
-                return execute(experiment, folder, limits, say, machines)
-        finally:
-            execution.stopping.clear()  # no sooner than the threads have ended
-    limits = limits._replace(jobs=machines.jobs)
     with _one_at_a_time(folder):
-        (folder / STOP).unlink(missing_ok=True)
         shutil.rmtree(folder / FAILED, ignore_errors=True)  # what failed before is tried again
         batch = _Batch(folder, experiment.runs, say)
         with suppress(OSError):
             (folder / FAILED).mkdir()
+        calls = {label: (folder, label, experiment.runs[label], limits) for label in _in_order(experiment)}
         try:
-            if machines.remote:
-                extract_missing(experiment, folder, limits, batch.say, machines.executor)
-            words = str(runs.project_root()), str(folder)
-            calls = {label: (*words, label, experiment.runs[label], limits) for label in _in_order(experiment)}
-            with closing(executors.results(machines.executor, run_all_stages, calls)) as results:
-                for label, status in results:
-                    batch.tell()
-                    if label:
-                        batch.ended(label, status)
-        except BaseException:
-            with suppress(OSError):
-                (folder / STOP).touch()
-            if not machines.remote:
-                execution.stop()
-            raise
+            with nullcontext(slurm) if slurm else ThreadPoolExecutor(limits.jobs) as pool:
+                try:
+                    if slurm:
+                        extract_missing(experiment, batch.say, slurm)
+                    executors.outcomes(pool, run_all_stages, calls, batch.ended, batch.tell)
+                except BaseException:
+                    execution.stop()
+                    raise
         finally:
+            execution.stopping.clear()  # no sooner than the threads have ended
             batch.tell()
         return batch.status
 
@@ -139,10 +120,9 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def run_all_stages(root: str, version: str, label: str, given: Mapping[str, Any], limits: Limits) -> str:
+def run_all_stages(version: Path, label: str, given: Mapping[str, Any], limits: Limits) -> str:
     """Execute what is not finished of one run and tell it in the run's `run.log`; its status."""
-    os.environ["TAD_ROOT"] = root  # a worker elsewhere may have been started anywhere
-    folder, stage = Path(version, label), STAGES[0]
+    folder, stage = version / label, STAGES[0]
     say = partial(note, folder / "run.log")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,9 +130,6 @@ def run_all_stages(root: str, version: str, label: str, given: Mapping[str, Any]
             if finished(folder / f"{stage}.ipynb"):
                 say(f"{stage} is finished already")
                 continue
-            if Path(version, STOP).exists():
-                say(f"stopped before {stage}")
-                return f"stopped before {stage}"
             begun = time.monotonic()
             reason = obtain(stage, folder, given, limits, say)
             if reason is not None:
@@ -222,63 +199,31 @@ def _size(log: Path) -> int:
     return log.stat().st_size if log.is_file() else 0
 
 
-def extract_missing(experiment: Experiment, folder: Path, limits: Limits, say: Say, executor: Executor) -> None:
-    """Let the workers of an executor make what features the runs of an experiment lack, and wait until they have."""
+def extract_missing(experiment: Experiment, say: Say, slurm: Pool) -> None:
+    """Let jobs make what features the runs of an experiment lack, and wait until they have."""
     every = [Params.read(given) for given in experiment.runs.values()]
-    wanted = [params.model_dump(include=MADE_FROM) for params in every if params.features == "auto"]
-    for given in {json.dumps(each, sort_keys=True): each for each in wanted}.values():
-        words = str(runs.project_root()), str(folder), limits, given
-        with closing(executors.results(executor, encode, {"lacking": words})) as answers:
-            (told,) = [answer for label, answer in answers if label]
-        status, _, found = told.partition(": ")
-        if status != "lacking":
-            say(f"features: nothing is dealt out, {told}")
+    different = {str(params.model_dump(include=MADE_FROM)): params for params in every if params.features == "auto"}
+    for params in different.values():
+        lacking = executors.outcomes(slurm, encode, {"": (params,)})[""]
+        if isinstance(lacking, str):
+            say(f"features: nothing is dealt out, {lacking}")
             continue
-        lacking = json.loads(found)
-        shares = {str(start): lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)}
-        if len(shares) < 2:  # nothing is missing, or what one worker makes as well
+        shares = [lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)]
+        if len(shares) < 2:  # nothing is missing, or what one job makes as well
             continue
-        say(f"features: {len(lacking)} videos of {given['dataset']} in {len(shares)} shares ...")
-        done, calls = 0, {start: (*words, videos) for start, videos in shares.items()}
-        with closing(executors.results(executor, encode, calls)) as answers:
-            for start, answer in answers:
-                if start:
-                    done += len(shares[start])
-                    say(f"features: {done} of {len(lacking)} videos, {answer}")
+        say(f"features: {len(lacking)} videos of {params.dataset} in {len(shares)} shares ...")
+        calls = {f"share {number} of {len(shares)}": (params, videos) for number, videos in enumerate(shares, 1)}
+        executors.outcomes(slurm, encode, calls, lambda label, answer: say(f"features: {label} {answer}"))
 
 
-def encode(root: str, folder: str, limits: Limits, given: Mapping[str, Any], videos: list[str] | None = None) -> str:
-    """What a worker does: encode `videos`, or without any tell which of all lack features; how it ended."""
-    if (Path(folder) / STOP).exists():
-        return "stopped before it began"
-    ended = subprocess.run(
-        [sys.executable, "-m", "tadlib.workbook.batch"],
-        input=json.dumps([given, videos]),
-        capture_output=True,
-        text=True,
-        env=execution.environment(limits.jobs) | {"TAD_ROOT": root},
-        preexec_fn=execution.end_with_parent,
-    )
-    if ended.returncode in execution.ENDED:
-        return f"{LOST} by signal {-ended.returncode}"
-    if ended.returncode < 0:  # a video that breaks the decoder, or too little memory: another worker fares no better
-        return f"failed: ended by signal {-ended.returncode}"
-    said = (ended.stdout if not ended.returncode else ended.stderr).strip().splitlines() or ["no output"]
-    return said[-1] if not ended.returncode else f"failed: {said[-1]}"
-
-
-def main() -> None:
-    """The process of a worker that encodes: it is told on its input what to do."""
+def encode(params: Params, videos: list[str] | None = None) -> str | list[str]:
+    """What a job does: encode `videos` and say how it ended, or without any name all that lack features."""
     from tadlib.workbook import gathering
 
-    given, videos = json.load(sys.stdin)
-    params = Params.read(given)
-    if videos is None:
-        print("lacking:", json.dumps(gathering.lacking(params)))
-    else:
+    try:
+        if videos is None:
+            return gathering.lacking(params)
         gathering.encode(params, videos)
-        print("encoded")
-
-
-if __name__ == "__main__":
-    main()
+    except Exception as error:  # the prepare notebook meets it too, and says more
+        return f"failed: {type(error).__name__}: {error}"
+    return "encoded"

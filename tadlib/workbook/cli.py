@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -59,19 +58,16 @@ def tad() -> None:
     help="Change a parameter of every run, swept or not; several values with commas.",
 )
 @click.option("--base", default="", metavar="FILE", help="Ask the question on what another file holds in common.")
-@click.option("--scheduler", default="", metavar="FILE|ADDRESS", help="Give the runs to a running Dask cluster.")
 @click.option(
     "--slurm",
     multiple=True,
     metavar="NAME=VALUE",
     help="Make every run a job of SLURM, with this option of sbatch; `--slurm local` makes processes here.",
 )
-@click.option(
-    "--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs of another machine that one run needs."
-)
+@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs that a job of SLURM needs.")
 @click.option("--track", type=click.Choice(["mlflow", "tensorboard"]), help="Tell a tracker about every finished run.")
 def run(  # noqa: PLR0913  each is an option
-    experiments, jobs, retries, new, dry_run, quick, changes, base, scheduler, slurm, gpus, track
+    experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, gpus, track
 ) -> int:
     """Execute every run of experiment files, skipping what is finished.
 
@@ -81,11 +77,9 @@ def run(  # noqa: PLR0913  each is an option
     from tadlib.workbook import report as reports
     from tadlib.workbook.params import Params
 
-    if scheduler and slurm:
-        raise click.UsageError("--scheduler and --slurm exclude each other: give the runs to one of them")
     changed = parse_changes(changes, Params.free_text())
     planned = [plans.plan(path, changed, quick, base) for path in experiments]
-    limits = batch.Limits(jobs, retries)
+    limits = batch.Limits(1 if slurm else jobs, retries)  # a job has all its cores to itself
     for each in planned:
         print(plans.listing(each))
         if dry_run:
@@ -97,17 +91,16 @@ def run(  # noqa: PLR0913  each is an option
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     ended: list[reports.Ended] = []
-    elsewhere = executors.dask(scheduler, gpus) if scheduler else executors.slurm(slurm, gpus) if slurm else None
-    with elsewhere or nullcontext() as machines:
-        for each in planned:
-            try:
-                folder = batch.version_dir(each, new)
-                print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
-                ended.append((each.name, folder, batch.execute(each, folder, limits, _say, machines)))
-            except BrokenPipeError:
-                raise
-            except OSError as error:  # a full disk, say: the other files may still have room
-                print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
+    elsewhere = executors.slurm(slurm, gpus) if slurm else None
+    for each in planned:
+        try:
+            folder = batch.version_dir(each, new)
+            print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
+            ended.append((each.name, folder, batch.execute(each, folder, limits, _say, elsewhere)))
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full disk, say: the other files may still have room
+            print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
     return max(reports.conclude(ended, track, _say), int(len(ended) < len(planned)))
 
 

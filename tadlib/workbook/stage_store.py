@@ -18,7 +18,6 @@ from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import record_name
 
-STOP = ".stop"  # a file of a version's folder: workers elsewhere, whom no signal reaches, begin nothing more
 FAILED = ".failed"  # a folder of a version: the shared stages that failed, each of which fails all runs that need it
 NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # train's own, which no run may take over
 Say = Callable[[str], None]
@@ -49,7 +48,7 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = 
     failed = folder.parent / FAILED / f"{store.name}.json"
 
     def wait(done: int, total: int, text: str) -> None:
-        if execution.stopping.is_set() or (folder.parent / STOP).exists():
+        if execution.stopping.is_set():
             raise InterruptedError
         if not said:
             say(text)
