@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Float
-from scipy.signal import lfilter
 
 from tadlib.data.annotations import Action, Video
 from tadlib.data.features import FeatureStore
@@ -131,7 +131,7 @@ class World:
         keeps = math.exp(-grid.seconds(1) / strengths.memory)
         steps = random.standard_normal((snippets, strengths.channels), dtype=np.float32)
         steps[1:] *= math.sqrt(1 - keeps**2)
-        drift = lfilter([1.0], [1.0, -keeps], steps, axis=0)
+        drift = scipy.signal.lfilter([1.0], [1.0, -keeps], steps, axis=0)
         noise = random.standard_normal((snippets, strengths.channels), dtype=np.float32)
         scale = 1 / math.sqrt(strengths.channels)
         return scale * (math.sqrt(strengths.drift) * drift + math.sqrt(strengths.noise) * noise)

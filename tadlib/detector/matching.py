@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -67,6 +67,6 @@ def match(
         raise FloatingPointError("the network's outputs are NaN or infinite: lower lr or clip_norm")
     pairs = []
     for rows, target in zip(costs, targets, strict=True):
-        query_ix, target_ix = linear_sum_assignment(rows[:, : len(target.labels_ix)])
+        query_ix, target_ix = scipy.optimize.linear_sum_assignment(rows[:, : len(target.labels_ix)])
         pairs.append((torch.from_numpy(query_ix), torch.from_numpy(target_ix)))
     return pairs

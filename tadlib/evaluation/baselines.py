@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 import torch
 from jaxtyping import Bool, Float
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
@@ -134,7 +134,7 @@ def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> 
 
 def discrimination(scores: Float[Tensor, "t k"], inside: Bool[Tensor, " t"]) -> Float[Tensor, " k"]:
     """Area under the ROC curve (Mann-Whitney) of each column of scores, for snippets inside actions against others."""
-    ranks = torch.from_numpy(stats.rankdata(scores.numpy(), axis=0))
+    ranks = torch.from_numpy(scipy.stats.rankdata(scores.numpy(), axis=0))
     positive, negative = int(inside.sum()), int((~inside).sum())
     return (ranks[inside].sum(dim=0) - positive * (positive + 1) / 2) / (positive * negative)
 

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 BINS = 10
 
@@ -49,5 +49,5 @@ def confusability(counts: Int[np.ndarray, "k k"], texts: Float[np.ndarray, "k c"
     true, named = np.nonzero((shown[:, None] > 0) & ~np.eye(len(counts), dtype=bool))
     cosine, share = (unit @ unit.T)[true, named].astype(np.float64), counts[true, named] / shown[true]
     constant = len(true) < 2 or np.ptp(cosine) == 0 or np.ptp(share) == 0
-    correlation = float("nan") if constant else float(stats.spearmanr(cosine, share).statistic)
+    correlation = float("nan") if constant else float(scipy.stats.spearmanr(cosine, share).statistic)
     return Confusability(true, named, cosine, share, correlation)

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Float, Int
-from scipy import stats
 
 from tadlib.evaluation.matching import match
 from tadlib.evaluation.rows import Comparison
@@ -57,7 +57,7 @@ def spread(values: Sequence[float], level: float = LEVEL) -> Spread:
         return Spread(mean, float("nan"), float("nan"), float("nan"), float("nan"), number)
     deviation = float(found.std(ddof=1))
     error = deviation / number**0.5
-    reach = float(stats.t.ppf((1 + level) / 2, number - 1)) * error
+    reach = float(scipy.special.stdtrit(number - 1, (1 + level) / 2)) * error
     return Spread(mean, deviation, error, mean - reach, mean + reach, number)
 
 

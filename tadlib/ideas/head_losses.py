@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import sigmoid_focal_loss
 
+from tadlib.detector.targets import focal_terms
 from tadlib.naming.similarity import above_average, log_class_probability
 
 CLASSIFYING = ("cross_entropy", "bce", "focal")
@@ -38,7 +38,7 @@ def classification(logits: Float[Tensor, "n k"], wanted: Float[Tensor, "n k"], l
     centred = above_average(logits)
     if loss == "bce":
         return functional.binary_cross_entropy_with_logits(centred, wanted, reduction="none").sum(dim=1).mean()
-    return sigmoid_focal_loss(centred, wanted, alpha=0.25, gamma=2.0, reduction="none").sum(dim=1).mean()
+    return focal_terms(centred, wanted).sum(dim=1).mean()
 
 
 def contrastive(

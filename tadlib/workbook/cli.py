@@ -73,8 +73,7 @@ def run(  # noqa: PLR0913  each is an option
 
     EXPERIMENTS are flat YAML files, for example params/demo.yaml.
     """
-    from tadlib.workbook import batch, executors, plans, tracking
-    from tadlib.workbook import report as reports
+    from tadlib.workbook import batch, executors, plans
     from tadlib.workbook.params import Params
 
     changed = parse_changes(changes, Params.free_text())
@@ -86,6 +85,9 @@ def run(  # noqa: PLR0913  each is an option
             print(*batch.preview(each, None if new else batch.continued(each)), sep="\n")
     if dry_run:
         return 0
+    from tadlib.workbook import report as reports  # torch comes with it
+    from tadlib.workbook import tracking
+
     if track:
         tracking.require(track)
     if threading.current_thread() is threading.main_thread():

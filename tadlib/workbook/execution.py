@@ -12,9 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import nbformat
 import yaml
-from nbformat.sign import NotebookNotary
 
 from tadlib import machine
 from tadlib.files import LOG, atomic, temporary_path
@@ -119,7 +117,7 @@ class Status(NamedTuple):
     again: tuple[str, ...] = ()  # those that were executed after a later one: its outputs may be of other values
 
 
-def status(notebook: nbformat.NotebookNode) -> Status:
+def status(notebook: Any) -> Status:
     """What happened to a notebook, read from its cells: what papermill says of the whole may be older."""
     missing, cut_off, ran, error, heading, place = [], [], 0, "", "", 0
     order: list[tuple[int, str]] = []
@@ -153,6 +151,8 @@ def status(notebook: nbformat.NotebookNode) -> Status:
 
 def failure(path: Path) -> str | None:
     """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
+    import nbformat  # whose checks take over a second to import
+
     try:
         return status(nbformat.read(path, as_version=4)).reason or None
     except (ValueError, AttributeError):  # torn by a full disk or a power cut
@@ -161,6 +161,9 @@ def failure(path: Path) -> str | None:
 
 def rename_folder(path: Path, before: str, after: str) -> None:
     """Write the new name of a folder wherever an executed notebook names it; JupyterLab trusts it as before."""
+    import nbformat
+    from nbformat.sign import NotebookNotary
+
     with open(path, encoding="utf-8") as written:
         text = written.read().replace(before, after)
     with atomic(path) as temporary:

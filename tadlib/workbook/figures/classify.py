@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import seaborn
 
-from tadlib.workbook.figures.style import CYCLE, GREY, OURS, SEQUENTIAL, Picture, list_rows, picture, slant, styled
+from tadlib.workbook.figures.style import CYCLE, GREY, OURS, Picture, heatmap, list_rows, picture, slant, styled
 
 MEASURES = ("true segments", "good proposals", "mAP")
 
@@ -17,14 +16,12 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
     figure, axes = picture(1.6 + 0.22 * len(classes), text, ncols=len(matrices), sharey=True)
     for place, (title, counts) in zip(axes[0], matrices.items(), strict=True):
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        seaborn.heatmap(
+        heatmap(
+            place,
             100 * share,
-            ax=place,
-            cmap=SEQUENTIAL,
             vmin=0,
             vmax=100,
             annot=len(classes) <= 12,
-            fmt=".0f",
             annot_kws={"fontsize": 7.5},
             xticklabels=classes,
             yticklabels=classes,
@@ -80,14 +77,12 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
     shares = np.array([[found[style][label] for style in found] for label in labels])
     figure, ((place,),) = picture(0.32 * len(labels) + 1.4, "Accuracy on true segments by class and text")
     overall = {style: np.nanmean(shares[:, column]) if shares.size else 0.0 for column, style in enumerate(found)}
-    seaborn.heatmap(
+    heatmap(
+        place,
         100 * shares,
-        ax=place,
-        cmap=SEQUENTIAL,
         vmin=0,
         vmax=100,
         annot=len(labels) <= 40,
-        fmt=".0f",
         xticklabels=[f"{style}\n{100 * share:.0f} %" for style, share in overall.items()],
         yticklabels=[f"{label} ({actions[label]})" for label in labels],
         cbar_kws={"label": "named right (%)"},

@@ -6,19 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn
 
-from tadlib.workbook.figures.style import (
-    CYCLE,
-    FLOOR,
-    GREY,
-    OURS,
-    Picture,
-    by_epoch,
-    picture,
-    short,
-    styled,
-)
+from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, by_epoch, heatmap, picture, short, styled
 
 BETTER, WORSE = OURS, CYCLE[5]
 COLORS = {"better": BETTER, "worse": WORSE}
@@ -161,9 +150,9 @@ def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
     figure, axes = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
     place = axes[0, 0]
     reach = max(most.max(), 0.1)
-    seaborn.heatmap(
+    heatmap(
+        place,
         frame,
-        ax=place,
         cmap="RdBu",
         vmin=-reach,
         vmax=reach,

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import seaborn
 
 from tadlib.data.annotations import Benchmark, Video
 from tadlib.workbook.figures import style
-from tadlib.workbook.figures.style import Picture, bars, list_rows, picture, rows, slant, styled
+from tadlib.workbook.figures.style import Picture, bars, heatmap, list_rows, picture, rows, slant, styled
 
 MOST = 25  # classes whose names can be read beside each other in one figure
 PANELS = (  # field of a row, title, axis with its unit
@@ -140,10 +139,9 @@ def similarity_matrix(
     """Cosine of each class's pictures (rows, a frame on the axis where given) with each class's text (columns)."""
     few = len(classes) <= MOST
     figure, ((place,),) = picture(6.4, "Similarity of the pictures of each class with the text of each class")
-    seaborn.heatmap(
+    heatmap(
+        place,
         similarity,
-        ax=place,
-        cmap=style.SEQUENTIAL,
         xticklabels=classes if few else False,
         yticklabels=classes if few else False,
         cbar_kws={"label": "cosine similarity", "shrink": 0.6},

@@ -86,6 +86,13 @@ def list_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.invert_yaxis()
 
 
+def heatmap(axes: Axes, values: ArrayLike, **options: object) -> None:
+    """Draw a matrix as colours; `options` are seaborn's."""
+    import seaborn  # with SciPy's statistics, half a second that few figures need
+
+    seaborn.heatmap(values, ax=axes, **{"cmap": SEQUENTIAL, "fmt": ".0f"} | options)
+
+
 def slant(axes: Axes) -> None:
     """Turn the labels of the horizontal axis, so that long ones fit; leave its ticks out."""
     axes.tick_params(axis="x", rotation=60, length=0)
