@@ -19,8 +19,13 @@ CLIP's own groups (`tad.propose(..., clip_proposals=data.clip_proposals, agreeme
 Importing `tadlib` imports nothing else: each name is looked up when it is first used.
 """
 
+import os
 from importlib import import_module
 from typing import Any
+
+# before torch is loaded: a thread that waits for others soon sleeps, instead of taking the core of another process
+if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 __version__ = "0.1.0"
 

@@ -103,6 +103,7 @@ STEPS = {"text": "subactions", "text_head": "mlp", "text_lr": 0.1}
 MATTERS = {  # parameter -> (another value, what shows it, the other words it is given with)
     "split": (75, gathered, {"split_id": 1}),
     "split_id": (1, gathered, {}),
+    "held_out": (1, gathered, {}),
     "world_seed": (1, gathered, {}),
     "stride": (16, gathered, {}),
     "snippets": (50, gathered, {}),
@@ -204,6 +205,7 @@ MATTERS = {  # parameter -> (another value, what shows it, the other words it is
 }
 ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not seen here)
     "dataset": ("test_datasets.py", "the data themselves"),
+    "demo_seed": ("test_demo.py", "needs rendered videos"),
     "features": ("test_sources.py", "a folder, videos or a simulation"),
     "text_features": ("test_sources.py", "a file"),
     "encoder": ("test_encoder.py", "needs a CLIP"),
@@ -265,7 +267,8 @@ LESSON = {"head_loss": "focal", "head_on": "snippets", "head_episodes": 0.3, "he
 READ_BY_NAMING = (NAMING | {"target", "agreement"}) - {"context", "descriptions"}
 PLAIN = {"head_epochs": 2}
 IDLE = [  # words, others with which they can have no effect, others with which they can
-    ({"split_id": 3, "candidates": "unseen", "ignore_unseen": "everywhere"}, CLOSED, {"split": 50}),
+    ({"split_id": 3, "held_out": 1, "candidates": "unseen", "ignore_unseen": "everywhere"}, CLOSED, {"split": 50}),
+    ({"demo_seed": 1}, {"dataset": "my/own"}, {"dataset": "demo"}),
     ({"world_seed": 3}, {}, SIMULATED),
     ({"encoder": "ViT-B-32", "pretrained": "openai", "frames_per_snippet": 2, "missing": "skip"}, SIMULATED, {}),
     ({"text_features": "x.npz"}, SIMULATED, {"features": "folder"}),

@@ -1,11 +1,13 @@
 """The official class splits are the published ones; other class lists get seeded draws."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.datasets import THUMOS14_CLASSES
-from tadlib.data.splits import ClassSplit, class_split, of_folder
+from tadlib.data.splits import ClassSplit, class_split, of_folder, to_choose_by
 
 FOLDERS = {75: "train_75_test_25", 50: "train_50_test_50"}
 
@@ -81,3 +83,26 @@ def test_a_ratio_that_the_file_does_not_have_is_drawn(tmp_path):
 def test_a_mistake_in_the_file_is_named(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         own(tmp_path, content)
+
+
+def test_held_out_seen_classes_are_tested_in_training_videos_that_nothing_is_learned_from():
+    classes = ClassSplit(50, 0, ("a", "b", "c"), ("d", "e"))
+    shows = {"one": "a", "two": "b", "three": "c", "four": "d", "both": "abc", "tested": "abc"}
+    videos = tuple(
+        Video(name, 9.0, 1.0, "test" if name == "tested" else "val", tuple(Action(0.0, 1.0, each) for each in labels))
+        for name, labels in shows.items()
+    )
+    whole = Benchmark("own", Path(), videos, ("a", "b", "c", "d", "e"), "val", "test", (0.5,))
+    assert to_choose_by(whole, classes, 0) == (whole, classes)
+    made, drawn = to_choose_by(whole, classes, 1)
+    (held,) = drawn.unseen
+    assert sorted((*drawn.seen, held)) == ["a", "b", "c"]
+    sides = {video.id: video.subset for video in made.videos}
+    alone = {"a": "one", "b": "two", "c": "three"}
+    assert sides == {"both": "val"} | {name: "test" if label == held else "val" for label, name in alone.items()}
+    assert to_choose_by(whole, classes, 1) == (made, drawn)
+    with pytest.raises(ValueError, match="held_out=3 must leave a seen class to learn.*3 of 3 are"):
+        to_choose_by(whole, classes, 3)
+    mixed = Benchmark("own", Path(), videos[4:], ("a", "b", "c", "d", "e"), "val", "test", (0.5,))
+    with pytest.raises(ValueError, match="held_out=1 must .* classes that a training video shows alone: 0 of 3 are"):
+        to_choose_by(mixed, classes, 1)

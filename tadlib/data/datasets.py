@@ -61,16 +61,24 @@ class Conventions:
     benchmark: str | None = None  # thumos14 or activitynet13, if this is a copy or part of that benchmark
 
 
-def load(name: str, data_dir: Path | str, progress: Progress = silent) -> Benchmark:
+def folder_of(name: str, data_dir: Path | str, demo_seed: int = 0) -> Path:
+    """Where a data set is: a named one below `data_dir`, each world of the demo in a folder of its own."""
+    if name not in NAMES:
+        return Path(name)
+    return Path(data_dir) / (f"demo-{demo_seed}" if name == "demo" and demo_seed else name)
+
+
+def load(name: str, data_dir: Path | str, progress: Progress = silent, demo_seed: int = 0) -> Benchmark:
     """Load the benchmark called `name`, or the one in a folder of that name.
 
-    The demo is created if missing. Raises FileNotFoundError that says where annotations are expected, and ValueError
-    for unusable annotations or conventions. Files computed from a read-only folder are stored under `data_dir`.
+    The world of the demo that `demo_seed` draws is created if missing. Raises FileNotFoundError that says where
+    annotations are expected, and ValueError for unusable annotations or conventions. Files computed from a read-only
+    folder are stored under `data_dir`.
     """
-    folder = Path(data_dir) / name if name in NAMES else Path(name)
+    folder = folder_of(name, data_dir, demo_seed)
     if name == "demo":
         with locked(folder / "videos", progress):
-            demo_videos.make(folder, progress=progress)
+            demo_videos.make(folder, demo_seed, progress)
     made = folder if os.access(folder, os.W_OK) else Path(data_dir) / "made" / folder.name
     return replace(_read(name, folder), made=made)
 

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from tadlib.devices import freed_at_once
 
 DEMO = "tad-demo"  # the architecture of the embedded demo's small CLIP
+DEMO_FOLDER = Path(__file__).parent / "demo"
+DEMO_WEIGHTS = DEMO_FOLDER / f"{DEMO}.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,27 +82,31 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     """
     open_clip = import_open_clip()
     if name == DEMO:
-        open_clip.add_model_config(Path(__file__).parent / "demo" / "tad-demo.json")
+        open_clip.add_model_config(DEMO_FOLDER / f"{DEMO}.json")
     if name not in open_clip.list_models():
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
     _check_tokenizer(name, open_clip)
-    archive, file = _is_script_archive(pretrained), _is_checkpoint(pretrained)
+    archive, load = _is_script_archive(pretrained), None
+    if archive:
+        load = partial(_load_script_archive, path=pretrained)
+    elif pretrained == str(DEMO_WEIGHTS):
+        load = partial(_load_arrays, path=pretrained)
+    elif _is_checkpoint(pretrained):
+        load = partial(open_clip.load_checkpoint, checkpoint_path=pretrained)
     what = f"weights {pretrained!r}"
     try:
         quick = archive or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
-        with _silent_about_no_weights(wanted=archive or file or not pretrained):
+        with _silent_about_no_weights(wanted=bool(load) or not pretrained):
             model, _, preprocess = open_clip.create_model_and_transforms(
                 name,
-                pretrained=None if archive or file else pretrained,
+                pretrained=None if load else pretrained,
                 precision=precision,
                 device=device,
                 force_quick_gelu=quick,
             )
-        if archive:
-            _load_in_place(model, device, partial(_load_script_archive, path=pretrained))
-        elif file:
-            _load_in_place(model, device, partial(open_clip.load_checkpoint, checkpoint_path=pretrained))
+        if load:
+            _load_in_place(model, device, load)
         what = "tokenizer"
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError) as error:
@@ -147,6 +153,11 @@ def _load_script_archive(model: nn.Module, path: str) -> None:
     weights = torch.jit.load(path, map_location="cpu").state_dict()
     sizes = ("input_resolution", "context_length", "vocab_size")
     model.load_state_dict({name: weight for name, weight in weights.items() if name not in sizes})
+
+
+def _load_arrays(model: nn.Module, path: str) -> None:
+    with np.load(path) as arrays:
+        model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
 
 
 def _load_in_place(model: nn.Module, device: torch.device, load: Callable[[nn.Module], object]) -> None:

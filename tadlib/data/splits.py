@@ -8,10 +8,11 @@ Understanding", ECCV 2022) are stored as bit masks: bit k is set if class k of t
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tadlib.data.annotations import Benchmark
 from tadlib.data.checks import nearest
 from tadlib.files import read_json, tidy
 
@@ -85,6 +86,33 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
     return ClassSplit(
         split, split_id, tuple(n for n in names if n not in unseen), tuple(n for n in names if n in unseen)
     )
+
+
+def to_choose_by(benchmark: Benchmark, classes: ClassSplit, number: int) -> tuple[Benchmark, ClassSplit]:
+    """The benchmark and split in which `number` of the seen classes, drawn, stand in for the unseen ones.
+
+    They are tested in the training videos that hold them and no other seen class, from which nothing is learned. The
+    unseen classes and the test videos have no part, so what is chosen so may be measured on them. `number` 0 changes
+    nothing. Raises ValueError if too few classes have such videos, or none would be left to learn.
+    """
+    if not number:
+        return benchmark, classes
+    training = [video for video in benchmark.videos if video.subset == benchmark.train_subset]
+    shown = {video.id: {action.label for action in video.actions} & set(classes.seen) for video in training}
+    alone = sorted({label for labels in shown.values() if len(labels) == 1 for label in labels})
+    if number > len(alone) or number >= len(classes.seen):
+        raise ValueError(
+            f"held_out={number} must leave a seen class to learn, and take classes that a training video shows alone: "
+            f"{len(alone)} of {len(classes.seen)} are"
+        )
+    held = set(random.Random(f"{classes.split} {classes.split_id} held out").sample(alone, number))
+    videos = [
+        replace(video, subset=benchmark.test_subset) if shown[video.id] <= held else video
+        for video in training
+        if shown[video.id]
+    ]
+    seen, unseen = (tuple(name for name in classes.seen if (name in held) is which) for which in (False, True))
+    return replace(benchmark, videos=tuple(videos)), replace(classes, seen=seen, unseen=unseen)
 
 
 def digest_of(classes: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.sidedata.sidedata import Type
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tadlib.data.checks import nearest
@@ -133,6 +134,7 @@ class _FrameConverter:
         shape = float(stream.sample_aspect_ratio or 1)
         self.shape = shape if ASPECT_TOLERANCE < abs(shape - 1) and 0.25 <= shape <= 4 else 1.0  # pixel width / height
         self.matrix = (1, 0, 0, 1)
+        self.reformatter = VideoReformatter()  # one for all frames: to set one up takes longer than a small frame
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """Convert a frame, with aspect ratio and rotation applied."""
@@ -141,7 +143,8 @@ class _FrameConverter:
                 a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
                 self.matrix = (a, b, c, d) if a * d - b * c else self.matrix
         wide = {} if self.shape == 1 else {"width": round(frame.width * self.shape), "height": frame.height}
-        image, (a, b, c, d) = frame.to_ndarray(format="rgb24", **wide), self.matrix
+        image = self.reformatter.reformat(frame, format="rgb24", **wide).to_ndarray()
+        a, b, c, d = self.matrix
         if self.matrix == (1, 0, 0, 1):
             return image
         if abs(a) + abs(d) >= abs(b) + abs(c):

@@ -261,14 +261,15 @@ def _scored(run: FinishedRun) -> tuple[Comparison, tuple[float, ...]] | None:
         params = Params.read(run.parameters)
     except ValueError:  # of another age: its words are not today's
         return None
-    folder = resolve(params.data_dir) / params.dataset if params.dataset == "demo" else None
-    if not path.is_file() or (folder is not None and not (folder / "annotations.json").is_file()):
-        return None  # the demo is not made for a report
     dataset = params.dataset if params.dataset in datasets.NAMES else str(resolve(params.dataset))
+    folder = datasets.folder_of(dataset, resolve(params.data_dir), params.demo_seed)
+    if not path.is_file() or (dataset == "demo" and not (folder / "annotations.json").is_file()):
+        return None  # the demo is not made for a report
     try:
-        benchmark = datasets.load(dataset, resolve(params.data_dir))
+        benchmark = datasets.load(dataset, resolve(params.data_dir), demo_seed=params.demo_seed)
     except FileNotFoundError:
         return None
-    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id).unseen
-    scored = protocols.scored_videos(benchmark, classes, params.protocol, params.stride)
-    return compare(scored, read_detections(path), classes), benchmark.tious
+    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
+    benchmark, classes = splits.to_choose_by(benchmark, classes, params.held_out)
+    scored = protocols.scored_videos(benchmark, classes.unseen, params.protocol, params.stride)
+    return compare(scored, read_detections(path), classes.unseen), benchmark.tious

@@ -47,9 +47,10 @@ class FinishedRun:
     edited: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage -> how its notebook was edited
 
     @property
-    def key(self) -> tuple[Any, Any, Any, Any]:
-        """What makes two runs a pair: the same classes, the same seed and the same simulated world."""
-        return *map(self.parameters.get, ("split", "split_id", "seed")), self.parameters.get("world_seed", 0)
+    def key(self) -> tuple[Any, ...]:
+        """What makes two runs a pair: the same classes, the same seed and the same drawn or simulated world."""
+        worlds = (self.parameters.get(name, 0) for name in ("demo_seed", "world_seed"))
+        return *map(self.parameters.get, ("split", "split_id", "seed")), *worlds
 
     @property
     def split(self) -> str:

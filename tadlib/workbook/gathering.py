@@ -10,8 +10,7 @@ import numpy as np
 from tadlib import devices
 from tadlib.data import datasets, features, simulate, splits
 from tadlib.data.annotations import Benchmark
-from tadlib.data.demo import clip as demo_clip
-from tadlib.data.encoder import DEMO, Encoder, load_encoder
+from tadlib.data.encoder import DEMO, DEMO_WEIGHTS, Encoder, load_encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.texts import read_text_features, table_encoder
@@ -36,6 +35,7 @@ def gather(params: Params, progress: Progress = silent) -> Task:
     benchmark = benchmark_of(params, progress)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
     benchmark, store, encoder, broken = collect(benchmark, params, progress)
+    benchmark, classes = splits.to_choose_by(benchmark, classes, params.held_out)
     data = Task(benchmark, classes, store, encoder, **task_settings(params), broken=broken)
     if not _has_both_sides(data):
         raise ValueError(_missing_side(data))
@@ -64,7 +64,7 @@ def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
     """Annotations and conventions of the data set, at the frame rate that `snippets` asks for; the demo is made."""
     known = params.dataset in datasets.NAMES
     name = params.dataset if known else str(resolve(params.dataset))
-    benchmark = datasets.load(name, resolve(params.data_dir), progress)
+    benchmark = datasets.load(name, resolve(params.data_dir), progress, params.demo_seed)
     if not params.snippets:
         return benchmark
     counted = tuple(features.with_count(video, params.stride, params.snippets) for video in benchmark.videos)
@@ -80,8 +80,8 @@ def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
         return _simulated(benchmark, params, progress)
     texts, given = _text_encoder(benchmark, params), _given(benchmark, params)
     if given is not None:
-        return _published(benchmark, given, texts or image_encoder(params, progress), params)
-    store, encoder = _extraction(benchmark, params, progress)
+        return _published(benchmark, given, texts or image_encoder(params), params)
+    store, encoder = _extraction(benchmark, params)
     with locked(store.folder, progress):
         broken = _encode(benchmark, None, store, encoder, params, progress)
     return _without(benchmark, broken, params.missing, store, texts or encoder)
@@ -92,7 +92,7 @@ def lacking(params: Params, progress: Progress = silent) -> list[str]:
     benchmark = benchmark_of(params, progress)
     if params.features == "simulate" or _given(benchmark, params) is not None:
         return []
-    store, encoder = _extraction(benchmark, params, progress)
+    store, encoder = _extraction(benchmark, params)
     videos = benchmark.folder / "videos"
     found = features.to_encode(benchmark.videos, videos, store, encoder, params.stride, params.frames_per_snippet)
     return list(found)
@@ -101,13 +101,13 @@ def lacking(params: Params, progress: Progress = silent) -> list[str]:
 def encode(params: Params, names: Collection[str], progress: Progress = silent) -> None:
     """Make features of some videos; a broken one is left to `collect`, which says what is wrong with it."""
     benchmark = benchmark_of(params, progress)
-    store, encoder = _extraction(benchmark, params, progress)
+    store, encoder = _extraction(benchmark, params)
     _encode(benchmark, names, store, encoder, params.but(missing="skip"), progress)
 
 
-def _extraction(benchmark: Benchmark, params: Params, progress: Progress) -> tuple[FeatureStore, Encoder]:
+def _extraction(benchmark: Benchmark, params: Params) -> tuple[FeatureStore, Encoder]:
     """Where features made here are kept, and the encoder that makes them."""
-    encoder = image_encoder(params, progress)
+    encoder = image_encoder(params)
     sampling = {"each": params.frames_per_snippet, "count": params.snippets}
     return FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, **sampling)), encoder
 
@@ -201,12 +201,11 @@ def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.nd
     return table_encoder(name, texts)
 
 
-def image_encoder(params: Params, progress: Progress) -> Encoder:
+def image_encoder(params: Params) -> Encoder:
     """The open_clip model; half precision only where it is asked for, because the features depend on it."""
-    pretrained, data_dir = params.pretrained, resolve(params.data_dir)
+    pretrained = params.pretrained
     if params.encoder == DEMO and not pretrained:
-        with locked(data_dir / "demo" / "clip", progress):
-            pretrained = str(demo_clip.make(data_dir / "demo", progress=progress))
+        pretrained = str(DEMO_WEIGHTS)
     elif pretrained and resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
     device = devices.pick(params.device)

@@ -13,7 +13,6 @@ from torch.nn import functional
 from tadlib import devices, ideas
 from tadlib.data import datasets, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
-from tadlib.data.encoder import DEMO
 from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
 from tadlib.data.video import Clip, probe
@@ -90,7 +89,7 @@ def ask(given: DetectParams, progress: Progress = silent) -> Question:
     data_dir = resolve(given.data_dir)
     benchmark = _data_set(params, data_dir)
     clip = clip or probe(_example(benchmark, given, progress))
-    encoder = image_encoder(params, progress)
+    encoder = image_encoder(params)
     fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
     lasts = float(about.get("snippet_seconds") or params.stride / fps)
     each = params.frames_per_snippet
@@ -169,10 +168,11 @@ def rivals(words: Sequence[Word]) -> tuple[str, ...]:
 
 def _data_set(params: Params, data_dir: Path) -> Benchmark | None:
     """The run's data set where it is here already; nothing is made for it."""
-    if params.dataset == "demo" and not (data_dir / "demo" / "annotations.json").is_file():
+    folder = datasets.folder_of(params.dataset, data_dir, params.demo_seed)
+    if params.dataset == "demo" and not (folder / "annotations.json").is_file():
         return None
     try:
-        return datasets.load(params.dataset, data_dir)
+        return datasets.load(params.dataset, data_dir, demo_seed=params.demo_seed)
     except (FileNotFoundError, ValueError):
         return None
 
@@ -180,7 +180,7 @@ def _data_set(params: Params, data_dir: Path) -> Benchmark | None:
 def _example(benchmark: Benchmark | None, detect_params: DetectParams, progress: Progress) -> Path:
     """A video that no training saw: of the run's data set, or of the demo."""
     if benchmark is None or not (benchmark.folder / "videos").is_dir():
-        benchmark = datasets.load(DEMO.removeprefix("tad-"), resolve(detect_params.data_dir), progress)
+        benchmark = datasets.load("demo", resolve(detect_params.data_dir), progress)
     first = next(video for video in benchmark.videos if video.subset == benchmark.test_subset)
     return features.find_video(benchmark.folder / "videos", first.id)
 

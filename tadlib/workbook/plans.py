@@ -16,7 +16,8 @@ from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFil
 from tadlib.workbook.params import Params
 
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
-SAME_QUESTION = {"split_id", "seed", "world_seed", "device", "data_dir"}  # changes that leave the file's question
+# changes that leave the file's question
+SAME_QUESTION = {"split_id", "seed", "demo_seed", "world_seed", "device", "data_dir"}
 LONGEST = 100  # bytes of a label, which names a folder
 
 

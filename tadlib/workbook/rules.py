@@ -166,9 +166,10 @@ def _effect(names: str, needs: str, holds: Callable[[Any], object]) -> Need:
 
 EFFECTS = (
     # data and windows
-    _effect("split_id candidates", "split=75 or 50", lambda p: p.split),
+    _effect("split_id candidates held_out", "split=75 or 50", lambda p: p.split),
     # nowhere forgets moments called ambiguous too
     _effect("ignore_unseen", "split=75 or 50", lambda p: p.split or p.ignore_unseen == "nowhere"),
+    _effect("demo_seed", "dataset=demo", lambda p: p.dataset == "demo"),
     _effect("world_seed", "features=simulate", lambda p: p.features == "simulate"),
     _effect(
         "encoder pretrained text_features frames_per_snippet missing",

@@ -28,8 +28,8 @@ STAGES = ("prepare", "train", "classify", "evaluate")
 GOES_ON_WITH = {"prepare": (), "train": (), "classify": ("train",), "evaluate": ("train", "classify")}
 
 DATA = frozenset(
-    "dataset data_dir split split_id world_seed device precision encoder pretrained stride frames_per_snippet snippets "
-    "features text_features missing".split()
+    "dataset data_dir split split_id held_out demo_seed world_seed device precision encoder pretrained stride "
+    "frames_per_snippet snippets features text_features missing".split()
 )
 WORDING = frozenset({"text", "descriptions", "lead"})
 NAMING = frozenset(NamingParams.model_fields)

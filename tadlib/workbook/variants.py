@@ -30,7 +30,7 @@ from tadlib.workbook.runs import project_root
 from tadlib.workbook.stage_store import relative
 from tadlib.workbook.stages import evaluated_on
 
-SAMPLE = {"split", "split_id", "seed", "world_seed"}  # what samples are drawn by
+SAMPLE = {"split", "split_id", "seed", "demo_seed", "world_seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
 MOST_NAMES = 4  # parameters that a label of a variant spells out
 

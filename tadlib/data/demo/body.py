@@ -61,7 +61,12 @@ class Movement:
     """Keyframes of a body over phase 0..1: its pose, where its hips are from the start (dx, dy), its rotation."""
 
     phases: np.ndarray  # (k,)
+    poses: tuple[str, ...]
     values: np.ndarray  # (k, 12): nine angles, dx, dy (world units), spin (degrees)
+
+    def pose(self, phase: float) -> str:
+        """The name of the nearest keyframe's pose."""
+        return self.poses[int(np.abs(self.phases - phase).argmin())]
 
     def at(self, phase: float) -> np.ndarray:
         """The twelve values at a phase, interpolated."""
@@ -74,7 +79,9 @@ class Movement:
 def movement(*keyframes: tuple) -> Movement:
     """A movement from rows (phase, pose name[, dx[, dy[, spin]]])."""
     rows = [(*POSES[name], *rest, *(0.0,) * (3 - len(rest))) for _, name, *rest in keyframes]
-    return Movement(np.array([row[0] for row in keyframes], float), np.array(rows, float))
+    return Movement(
+        np.array([row[0] for row in keyframes], float), tuple(row[1] for row in keyframes), np.array(rows, float)
+    )
 
 
 @dataclass(frozen=True)

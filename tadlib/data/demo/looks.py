@@ -13,14 +13,13 @@ from tadlib.data.demo.stage import Camera, Color
 class Difficulty:
     """How hard the benchmark is; every dial in one place."""
 
-    generic_setting: float = 0.25  # share of videos set in a hall or a meadow that hints at the sport at most
+    generic_setting: float = 0.3  # share of videos set in a hall or a meadow that hints at the sport at most
     hint: float = 0.5  # in those, at most this much of the sport's own scene shines through
     light: float = 0.25  # spread of brightness and contrast
     tint: float = 0.12  # spread of the light's colour
-    wide: tuple[float, float] = (0.95, 1.15)  # magnification of the camera that shows attempts
-    close: tuple[float, float] = (1.5, 1.9)  # magnification of the camera that shows people waiting
-    on_action: tuple[float, float, float] = (0.12, 0.03, 0.85)  # shares of actions shown by each camera
-    on_idle: tuple[float, float, float] = (0.22, 0.75, 0.03)  # and of everything else
+    wide: tuple[float, float] = (0.95, 1.15)  # magnification of the camera that shows the whole place
+    close: tuple[float, float] = (1.5, 1.9)  # magnification of the camera that shows the athlete
+    cameras: tuple[float, float, float] = (0.4, 0.25, 0.35)  # shares of the time shown by each camera
     smear: int = 24  # world units over which the background is smeared when the camera pans with an athlete
     shake: float = 8.0  # world units by which a camera misses the middle
     spectators: float = 0.4  # share of videos with people in the background
@@ -94,6 +93,6 @@ def sample_look(rng: np.random.Generator, label: str, difficulty: Difficulty = D
     )
 
 
-def choose_camera(rng: np.random.Generator, acting: bool, difficulty: Difficulty = DIFFICULTY) -> int:
-    """Which of `CAMERAS` shows what happens: television pans with attempts and shows faces in between, mostly."""
-    return int(rng.choice(len(CAMERAS), p=difficulty.on_action if acting else difficulty.on_idle))
+def choose_camera(rng: np.random.Generator, difficulty: Difficulty = DIFFICULTY) -> int:
+    """Which of `CAMERAS` films next, whatever happens."""
+    return int(rng.choice(len(CAMERAS), p=difficulty.cameras))

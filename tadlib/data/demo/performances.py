@@ -221,8 +221,8 @@ DISTRACTORS = {
     "wave": movement(*((k / 6, ("wave1", "wave2")[k % 2]) for k in range(7))),
     "bow": movement((0, "stand"), (0.4, "bend"), (0.6, "bend"), (1, "stand")),
 }
-REHEARSAL = "rehearsal"  # the athlete begins the action and breaks off: how it starts, without how it ends
-ACTIVITIES = ("action", REHEARSAL, "empty", "passer-by", *IDLE, *DISTRACTORS)
+PRACTICE = "practice"  # the athlete practises a part of the action, to and fro
+ACTIVITIES = ("action", PRACTICE, "empty", "passer-by", *IDLE, *DISTRACTORS)
 
 
 def render(look: Look, activity: str, phase: float, camera: int = 0) -> np.ndarray:
@@ -233,9 +233,7 @@ def render(look: Look, activity: str, phase: float, camera: int = 0) -> np.ndarr
     if activity == "passer-by":
         draw_body(stage, lit[1], 20 + 120 * phase, IDLE["walk"].at(4 * phase % 1), look.size)
     elif activity != "empty":
-        acting = activity in ("action", REHEARSAL)
-        if activity == REHEARSAL:
-            phase = 0.42 * np.sin(np.pi * phase)
+        acting = activity in ("action", PRACTICE)
         values = (performance.move if acting else (IDLE | DISTRACTORS)[activity]).at(phase).copy()
         if not acting:
             values[10] -= performance.lift

@@ -4,8 +4,12 @@ Taken from THUMOS14's validation annotations: the median duration of each class 
 a video and between videos, the quantiles of video durations and of the share of a video inside an action, several
 classes in about one video of eight, every CliffDiving action labelled Diving too. Videos last half of THUMOS14's
 durations, between 20 and 240 s, so that two cores render the benchmark in about a minute.
+
+No single picture tells an action from what lies between: there the athlete practises parts of it, to and fro at the
+action's own speed, so that only the whole passage in order is an action. Cameras change at times of their own.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +17,7 @@ import numpy as np
 
 from tadlib.data.annotations import Action
 from tadlib.data.demo.looks import choose_camera
-from tadlib.data.demo.performances import CLASSES, DISTRACTORS, IDLE, REHEARSAL
+from tadlib.data.demo.performances import CLASSES, DISTRACTORS, IDLE, PRACTICE
 
 MEDIAN_DURATION = {  # seconds, THUMOS14 validation
     "BaseballPitch": 3.45, "BasketballDunk": 1.7, "Billiards": 3.2, "CleanAndJerk": 9.7, "CliffDiving": 2.6,
@@ -32,24 +36,34 @@ PARTNERS = (  # classes that share a place
     ("HammerThrow", "ThrowDiscus", "Shotput", "JavelinThrow"),
     ("HighJump", "LongJump", "PoleVault"),
 )
-BEHAVIOURS = {
-    **dict.fromkeys(IDLE, 1.0),
-    **dict.fromkeys(DISTRACTORS, 0.6),
-    REHEARSAL: 0.8,
-    "empty": 0.8,
-    "passer-by": 0.5,
-}
+PRACTICED = 0.88  # share of what happens between actions that practises a part of the action
+PRACTICE_SECONDS, PAUSE_SECONDS = (1.5, 5.0), (1.2, 4.0)
+PART = (0.06, 0.22)  # how much of the action is practised at a time
+PAUSES = {**dict.fromkeys(IDLE, 1.0), **dict.fromkeys(DISTRACTORS, 0.6), "empty": 0.4, "passer-by": 0.4}
+SHOT, SHORTEST_SHOT = 4.0, 0.8  # seconds from one camera to the next on average and at least, whatever happens
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A stretch of a video in which one thing is shown, in seconds."""
+    """A stretch of a video in which one thing happens, in seconds.
+
+    What happens moves to and fro between the phases `low` and `high`: `begun` passages are done at the start, then
+    `passages` more until the end.
+    """
 
     start: float
     end: float
     activity: str
     label: str
-    camera: int
+    low: float = 0.0
+    high: float = 1.0
+    begun: float = 0.0
+    passages: float = 1.0
+
+    def phase(self, seconds: float) -> float:
+        """The phase 0..1 of the activity at a time of the video."""
+        done = self.begun + self.passages * (seconds - self.start) / (self.end - self.start)
+        return self.low + (self.high - self.low) * (1 - abs(done % 2 - 1))
 
 
 @dataclass(frozen=True)
@@ -60,12 +74,18 @@ class Timeline:
     subset: str
     duration: float
     scenes: tuple[Scene, ...]
+    cuts: tuple[float, ...]  # when each camera takes over
+    cameras: tuple[int, ...]  # of `CAMERAS`
 
     def actions(self) -> tuple[Action, ...]:
         """The annotations: every CliffDiving action is a Diving action as well, as in THUMOS14."""
         acted = [scene for scene in self.scenes if scene.activity == "action"]
         doubled = [(s.start, s.end, "Diving") for s in acted if s.label == "CliffDiving"]
         return tuple(Action(*row) for row in sorted([(s.start, s.end, s.label) for s in acted] + doubled))
+
+    def camera(self, seconds: float) -> int:
+        """The camera that films a time of the video."""
+        return self.cameras[bisect_right(self.cuts, seconds) - 1]
 
 
 def benchmark(seed: int = 0, per_class: tuple[int, int] = (6, 3), longest: float = LONGEST) -> tuple[Timeline, ...]:
@@ -95,16 +115,19 @@ def sample_timeline(rng: np.random.Generator, video_id: str, subset: str, label:
     free = duration - sum(length for _, length in acted)
     weights = rng.lognormal(0, 1, len(acted) + 1)
     gaps = free * weights / weights.sum()
-    scenes, now = [], 0.0
-    for (name, length), gap in zip([*acted, (label, 0.0)], gaps, strict=True):
-        start = round(now + gap, 1) if length else duration
-        scenes += _between(rng, round(now, 1), min(start, duration), name)
+    scenes, now, before = [], 0.0, acted[0][0]
+    for (name, length), gap in zip([*acted, (acted[-1][0], 0.0)], gaps, strict=True):
+        start = min(round(now + gap, 1), duration) if length else duration
+        scenes += _between(rng, round(now, 1), start, before, name)
         if length:
-            scenes.append(
-                Scene(start, round(min(start + length, duration), 1), "action", name, choose_camera(rng, True))
-            )
-        now = start + length
-    return Timeline(video_id, subset, duration, tuple(scene for scene in scenes if scene.end > scene.start))
+            scenes.append(Scene(start, round(min(start + length, duration), 1), "action", name))
+        now, before = start + length, name
+    cuts = [0.0]
+    while cuts[-1] < duration:
+        cuts.append(cuts[-1] + SHORTEST_SHOT + rng.exponential(SHOT - SHORTEST_SHOT))
+    cameras = tuple(choose_camera(rng) for _ in cuts)
+    scenes = tuple(scene for scene in scenes if scene.end > scene.start)
+    return Timeline(video_id, subset, duration, scenes, tuple(cuts), cameras)
 
 
 def beside(groups: Sequence[Sequence[str]], label: str) -> list[str]:
@@ -122,13 +145,21 @@ def _second_class(rng: np.random.Generator, label: str) -> str | None:
     return others[rng.integers(len(others))]
 
 
-def _between(rng: np.random.Generator, start: float, end: float, label: str) -> list[Scene]:
-    """What is shown from start to end while the action does not happen."""
-    names, weights = list(BEHAVIOURS), np.array(list(BEHAVIOURS.values()))
+def _between(rng: np.random.Generator, start: float, end: float, before: str, after: str) -> list[Scene]:
+    """What happens between an action of the class `before` and one of `after`: parts practised, and pauses."""
+    names, weights = list(PAUSES), np.array(list(PAUSES.values()))
     scenes, now = [], start
     while end - now > 1e-6:
-        stop = min(end, round(now + rng.uniform(1.2, 6.0), 1))
-        activity = names[rng.choice(len(names), p=weights / weights.sum())]
-        scenes.append(Scene(now, stop, activity, label, choose_camera(rng, False)))
+        label = before if now < (start + end) / 2 else after
+        if rng.random() < PRACTICED:
+            stop = min(end, round(now + rng.uniform(*PRACTICE_SECONDS), 1))
+            part = rng.uniform(*PART)
+            low = float(np.clip(rng.uniform(-part / 2, 1 - part / 2), 0, 1 - part))
+            speed = 1 / (MEDIAN_DURATION[label] * np.exp(SPREAD_WITHIN * rng.standard_normal()))  # phases a second
+            passages, begun = float(speed * (stop - now) / part), float(rng.uniform(0, 2))
+            scenes.append(Scene(now, stop, PRACTICE, label, low, low + part, begun, passages))
+        else:
+            stop = min(end, round(now + rng.uniform(*PAUSE_SECONDS), 1))
+            scenes.append(Scene(now, stop, str(rng.choice(names, p=weights / weights.sum())), label))
         now = stop
     return scenes

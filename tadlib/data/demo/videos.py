@@ -10,14 +10,14 @@ import av
 import numpy as np
 
 from tadlib.data.demo.looks import CAMERAS, choose_camera, sample_look
-from tadlib.data.demo.performances import ACTIVITIES, CLASSES, REHEARSAL, render
+from tadlib.data.demo.performances import ACTIVITIES, CLASSES, PERFORMANCES, render
 from tadlib.data.demo.stage import HEIGHT, WIDTH
 from tadlib.data.demo.timelines import Timeline, benchmark
 from tadlib.data.demo.workers import pool, without_script
 from tadlib.files import Progress, atomic, read_json, silent, write_json
 
-FPS = 10
-VERSION = 3  # raise it when pictures, scripts or captions change: what an older version made is then made anew
+FPS, HELD = 10, 2  # frames a second, and for how many of them a picture stays
+VERSION = 4  # raise it when pictures, scripts or captions change: what an older version made is then made anew
 
 
 def make(
@@ -59,7 +59,7 @@ def make(
 
 
 def _forget_older_versions(folder: Path, seed: int) -> None:
-    """Remove everything that another version or seed made, features and the small CLIP included."""
+    """Remove everything that another version or seed made, features included."""
     made = {"version": VERSION, "seed": seed}
     stamp = folder / "demo.json"
     if stamp.is_file() and read_json(stamp) == made:
@@ -85,16 +85,17 @@ def write(path: Path, timeline: Timeline, seed: int) -> None:
         stream.thread_count = 1
         for scene in timeline.scenes:
             shown = replace(look, label=scene.label)
-            frames = range(round(scene.start * FPS), round(scene.end * FPS))
-            for frame in frames:
-                image = render(shown, scene.activity, (frame - frames.start + 0.5) / len(frames), scene.camera)
+            for frame in range(round(scene.start * FPS), round(scene.end * FPS)):
+                if frame % HELD == 0 or frame == round(scene.start * FPS):
+                    seconds = (frame + 0.5) / FPS
+                    image = render(shown, scene.activity, scene.phase(seconds), timeline.camera(seconds))
                 for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
                     container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
 
 
-def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, str, str]]]:
+def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, ...]]]:
     """Fresh pictures for training the small CLIP: uint8 (n, 120, 160, 3) and (label, activity, camera) of each.
 
     Half of the pictures show an action at a random phase, half what happens in between. None of the looks is a look
@@ -106,8 +107,9 @@ def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray,
         label = CLASSES[(place + seed) % len(CLASSES)]
         look = sample_look(rng, label)
         for index in range(per_look):
-            activity = "action" if index % 2 == 0 else ACTIVITIES[rng.integers(1, len(ACTIVITIES))]
-            camera = choose_camera(rng, activity == "action")
-            frames.append(render(look, activity, float(rng.random()), camera))
-            shown.append((label, "idle" if activity == REHEARSAL else activity, CAMERAS[camera]))
+            activity = "action" if index < per_look - 1 else ACTIVITIES[rng.integers(2, len(ACTIVITIES))]
+            camera, phase = choose_camera(rng), float(rng.random())
+            frames.append(render(look, activity, phase, camera))
+            pose = PERFORMANCES[label].move.pose(phase) if activity == "action" else ""
+            shown.append((label, activity, CAMERAS[camera], pose))
     return np.stack(frames), shown
