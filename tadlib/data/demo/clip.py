@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from tadlib.data.demo.performances import CLASSES
 from tadlib.data.demo.sayings import SAYINGS
-from tadlib.data.demo.timelines import beside
+from tadlib.data.demo.timelines import PARTNERS, beside
 from tadlib.data.demo.videos import sample_frames
 from tadlib.data.demo.workers import pool, without_script
 from tadlib.data.encoder import DEMO, import_open_clip, load_encoder, spoken
@@ -29,10 +29,8 @@ PER_BATCH, PER_LOOK = 16, 4  # looks in a batch, pictures of each
 NAMES_SPORT, OTHER_WORDS = 0.7, 0.5  # shares of captions that name the sport, and of those in other words
 OFTENER = 3.0  # times as often as each similar sport is a picture's own sport named
 SIMILAR = (
-    ("CricketBowling", "CricketShot"),
+    *PARTNERS,
     ("Diving", "CliffDiving"),
-    ("HammerThrow", "ThrowDiscus", "Shotput", "JavelinThrow"),
-    ("HighJump", "LongJump", "PoleVault"),
     ("BaseballPitch", "SoccerPenalty", "FrisbeeCatch"),
     ("BasketballDunk", "VolleyballSpiking", "TennisSwing"),
 )
@@ -47,14 +45,13 @@ SHOTS = {"wide": ", a wide shot", "close": ", a close-up", "panning": ", panning
 NEUTRAL = {
     "empty": ("an empty place", "nobody is here", "an empty sports ground"),
     "passer-by": ("a man walking past", "somebody crosses the picture"),
-    "stand": ("a person standing", "an athlete waiting"),
-    "wait": ("a person crouching", "an athlete waiting"),
+    "stand": ("a person standing", "an athlete waiting"), "wait": ("a person crouching", "an athlete waiting"),
     "stretch": ("a person stretching", "an athlete warming up"),
     "walk": ("a person walking", "an athlete walking around"),
     "jog": ("a person jogging", "an athlete running slowly"),
     "wave": ("a person waving", "an athlete greets the crowd"),
     "bow": ("a person bowing", "a person looks at the ground"),
-}
+}  # fmt: skip
 POSTURE = 0.8  # share of captions of a sport that say how the body is held
 POSTURES = {
     "stand": "standing upright", "run1": "running", "run2": "running", "crouch": "knees bent", "squat": "squatting",

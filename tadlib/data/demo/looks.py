@@ -8,25 +8,15 @@ import numpy as np
 from tadlib.data.demo.body import Outfit
 from tadlib.data.demo.stage import Camera, Color
 
-
-@dataclass(frozen=True)
-class Difficulty:
-    """How hard the benchmark is; every dial in one place."""
-
-    generic_setting: float = 0.3  # share of videos set in a hall or a meadow that hints at the sport at most
-    hint: float = 0.5  # in those, at most this much of the sport's own scene shines through
-    light: float = 0.25  # spread of brightness and contrast
-    tint: float = 0.12  # spread of the light's colour
-    wide: tuple[float, float] = (0.95, 1.15)  # magnification of the camera that shows the whole place
-    close: tuple[float, float] = (1.5, 1.9)  # magnification of the camera that shows the athlete
-    cameras: tuple[float, float, float] = (0.4, 0.25, 0.35)  # shares of the time shown by each camera
-    smear: int = 24  # world units over which the background is smeared when the camera pans with an athlete
-    shake: float = 8.0  # world units by which a camera misses the middle
-    spectators: float = 0.4  # share of videos with people in the background
-
-
-DIFFICULTY = Difficulty()
+GENERIC_SETTING = 0.3  # share of videos set in a hall, a meadow or a street that hints at the sport at most
+HINT = 0.5  # in those, at most this much of the sport's own scene shines through
+LIGHT, TINT = 0.25, 0.12  # spread of brightness and contrast, and of the light's colour
+WIDE, CLOSE = (0.95, 1.15), (1.5, 1.9)  # magnification of the cameras for the whole place and for the athlete
+SMEAR = 24  # world units over which the background is smeared when the camera pans with an athlete
+SHAKE = 8.0  # world units by which a camera misses the middle
+SPECTATORS = 0.4  # share of videos with people in the background
 CAMERAS = ("wide", "close", "panning")
+FILMED_BY = (0.4, 0.25, 0.35)  # shares of the time
 SKINS = ((244, 208, 177), (224, 172, 128), (176, 118, 78), (118, 76, 50))
 HAIRS = ((40, 30, 24), (96, 60, 30), (200, 168, 96), (70, 70, 76))
 CLOTHES = (
@@ -58,7 +48,7 @@ class Look:
         )
 
 
-def sample_look(rng: np.random.Generator, label: str, difficulty: Difficulty = DIFFICULTY) -> Look:
+def sample_look(rng: np.random.Generator, label: str) -> Look:
     """A random appearance for a video of `label`."""
 
     def outfit() -> Outfit:
@@ -69,30 +59,30 @@ def sample_look(rng: np.random.Generator, label: str, difficulty: Difficulty = D
     mirrored = bool(rng.random() < 0.5)
     wide, close = (
         Camera(
-            x=x + float(rng.uniform(-1, 1)) * difficulty.shake,
-            y=height + float(rng.uniform(-0.5, 0.5)) * difficulty.shake,
+            x=x + float(rng.uniform(-1, 1)) * SHAKE,
+            y=height + float(rng.uniform(-0.5, 0.5)) * SHAKE,
             zoom=float(rng.uniform(*zoom)),
             mirrored=mirrored,
         )
-        for x, height, zoom in ((78, 60, difficulty.wide), (60, 68, difficulty.close))
+        for x, height, zoom in ((78, 60, WIDE), (60, 68, CLOSE))
     )
-    generic = rng.random() < difficulty.generic_setting
-    tint = 1 + difficulty.tint * rng.uniform(-1, 1, 3)
+    generic = rng.random() < GENERIC_SETTING
+    tint = 1 + TINT * rng.uniform(-1, 1, 3)
     return Look(
         label=label,
         outfit=outfit(),
         other=outfit(),
         size=float(rng.uniform(0.85, 1.15)),
         cameras=(wide, close, wide),
-        brightness=float(1 + difficulty.light * rng.uniform(-1, 0.5)),
+        brightness=float(1 + LIGHT * rng.uniform(-1, 0.5)),
         tint=(float(tint[0]), float(tint[1]), float(tint[2])),
         setting=("hall", "meadow", "street")[rng.integers(3)] if generic else "own",
-        hint=float(rng.uniform(0, difficulty.hint)) if generic else 1.0,
-        spectators=int(rng.integers(3, 9)) if rng.random() < difficulty.spectators else 0,
+        hint=float(rng.uniform(0, HINT)) if generic else 1.0,
+        spectators=int(rng.integers(3, 9)) if rng.random() < SPECTATORS else 0,
         seed=int(rng.integers(2**31)),
     )
 
 
-def choose_camera(rng: np.random.Generator, difficulty: Difficulty = DIFFICULTY) -> int:
+def choose_camera(rng: np.random.Generator) -> int:
     """Which of `CAMERAS` films next, whatever happens."""
-    return int(rng.choice(len(CAMERAS), p=difficulty.cameras))
+    return int(rng.choice(len(CAMERAS), p=FILMED_BY))
