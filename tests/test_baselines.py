@@ -11,6 +11,7 @@ from tadlib.data.splits import class_split
 from tadlib.evaluation.baselines import Anchors, anchored, anchors, discrimination, linear_probe
 from tadlib.evaluation.metrics import mean_average_precision
 from tadlib.files import read_json
+from tadlib.workbook.results import advice
 
 TIOUS = (0.5, 0.75)
 WHOLE = Anchors(torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
@@ -87,3 +88,16 @@ def test_a_linear_probe_finds_the_direction_that_tells_actions_apart_and_nothing
 def test_discrimination_is_the_share_of_pairs_in_order_with_equal_ones_half():
     scores, inside = torch.tensor([[3.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]), torch.tensor([1, 1, 0, 0]).bool()
     assert discrimination(scores, inside).tolist() == [(1 + 1 + 0.5 + 1) / 4, 0.0]
+
+
+def test_a_run_that_is_not_above_a_baseline_says_so_and_what_to_try():
+    rows = [
+        ("blind", "floor", 0.07),
+        ("a probe", "baseline", 0.12),
+        ("this run", "ours", 0.1),
+        ("best", "ceiling", 0.5),
+    ]
+    table = [{"name": name, "role": role, "mAP": value} for name, role, value in rows]
+    said = advice(table)
+    assert "(10.0) is not above a probe (12.0): " in said and "held_out" in said and "blind" not in said
+    assert advice([row | {"mAP": 0.2} if row["role"] == "ours" else row for row in table]) == ""

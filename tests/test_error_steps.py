@@ -118,6 +118,7 @@ def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named
     assert row["mAP harmonic"] == pytest.approx(2 * base * novel / (base + novel))
 
 
-def test_a_closed_set_has_no_generalised_result(data):
-    object.__setattr__(data, "classes", ClassSplit(0, 0, ("Diving", "Shotput"), ("Diving", "Shotput")))
+@pytest.mark.parametrize("seen", [("Diving", "Shotput"), ("GolfSwing",)])
+def test_a_closed_set_or_videos_without_seen_classes_have_no_generalised_result(data, seen):
+    object.__setattr__(data, "classes", ClassSplit(0, 0, seen, ("Diving", "Shotput")))
     assert results.generalised(data, {}, Params()) == []

@@ -103,6 +103,19 @@ def compare(data: Task, detections: Mapping[str, Detections], params: Params) ->
     return rows(data, compared(data, detections, params))
 
 
+def advice(table: Sequence[Mapping[str, object]]) -> str:
+    """What to try where a floor or baseline of the table is as good as this run; empty where none is."""
+    ours = next(row["mAP"] for row in table if row["role"] == "ours")
+    above = [row for row in table if row["role"] in ("floor", "baseline") and row["mAP"] >= ours]
+    if not above:
+        return ""
+    names = ", ".join(f"{row['name']} ({100 * row['mAP']:.1f})" for row in above)
+    return (
+        f"This run ({100 * ours:.1f}) is not above {names}: the detector adds nothing there. Try more passes (epochs), "
+        "a higher rate (lr, lr_backbone), or a narrower network (width), and choose among them with held_out."
+    )
+
+
 def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
     """mAP of each entry of what `compared` gives, a row each."""
     tious = data.benchmark.tious
@@ -158,9 +171,11 @@ def _anchors_by_clip(data: Task, anchors: baselines.Anchors, params: Params) -> 
 def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
     """mAP where seen and unseen classes compete and both count: of seen (base), of unseen (novel), harmonic mean.
 
-    Nothing for a closed set, where every class is both. Proposals keep as many detections as elsewhere.
+    Nothing for a closed set, where every class is both, and where no scored video shows a seen class, as with
+    `held_out`. Proposals keep as many detections as elsewhere.
     """
-    if set(data.classes.seen) & set(data.classes.unseen):
+    shown = {action.label for video in data.annotated for action in video.actions}
+    if set(data.classes.seen) & set(data.classes.unseen) or shown.isdisjoint(data.classes.seen):
         return []
     wide = params.but(candidates="all")
     data = with_texts(data, wide)
