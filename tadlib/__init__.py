@@ -13,8 +13,7 @@ From Python, in ten lines, the functions that the notebooks use:
     detections = tad.name(proposals, data)
     print(tad.evaluate(detections, data))
 
-It is a short run: `train.ipynb` trains the demo for 40 epochs with `lr_backbone=1e-3`, and asks for the agreement of
-CLIP's own groups (`tad.propose(..., clip_proposals=data.clip_proposals, agreement=0.5)`).
+It is a short run: `train.ipynb` trains the demo for 60 epochs with `lr_backbone=1e-3`.
 
 Importing `tadlib` imports nothing else: each name is looked up when it is first used.
 """

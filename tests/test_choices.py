@@ -157,12 +157,11 @@ def test_a_declaration_that_cannot_be_is_named_with_its_file(block, message, tmp
             read(path)
 
 
-def test_the_project_says_where_agreement_and_the_recipe_of_the_demo_were_chosen():
+def test_the_project_says_where_the_recipe_of_the_demo_was_chosen():
     choices = [choice for path in sorted((ROOT / "params").glob("*.yaml")) for choice in choices_of(path)]
     for split_id in range(10):
         run = Params.check({"dataset": "demo", "split": 50, "split_id": split_id}).model_dump()
         names = had_part(choices, run)
-        assert ("agreement" in names) == (split_id < 4)
         assert ({"queries", "conv_layers", "overlap", "negatives"} <= names) == (split_id == 0)
     assert not had_part(choices, Params.check({"dataset": "thumos14", "split": 50}).model_dump())
 

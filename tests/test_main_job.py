@@ -11,19 +11,20 @@ from tadlib.workbook.execution import failure
 
 
 def check_numbers(metrics: dict) -> float:
-    """Worth looking at: far above floor and thresholds on CLIP, below what true labels reach; the lead over CLIP alone.
+    """Above every floor and baseline, twice the linear probe at least, below the ceilings; the lead over the best.
 
-    The margins are far wider than the two points by which machines differ. The lead over CLIP alone, calibrated, is
-    not, and is for several runs to show. Without names the lead over the floor is smaller: what the detector finds of
-    seen classes is false there, and the floor looks only at videos with an unseen action.
+    The margins are wider than the two points by which machines differ. Without names the lead over the floor is smaller:
+    what the detector finds of seen classes is false there, and the floor looks only at videos with an unseen action.
     """
     found = {row["name"]: row["mAP"] for row in metrics["rows"]}
     ours = found["this run"]
-    assert ours >= 3 * found["blind windows, true label (floor)"] and ours >= 2 * found["CLIP alone, training-free"]
-    assert ours <= found["our segments, true label"] - 0.03
+    below = {row["name"]: row["mAP"] for row in metrics["rows"] if row["role"] in ("floor", "baseline")}
+    assert ours >= 2 * found["linear probe on single snippets"]
+    assert all(ours >= 1.3 * each for each in below.values()), below
+    assert ours <= found["our segments, true label"] - 0.02
     for name in ("agnostic_mAP", "AR@100"):
-        assert metrics[name] >= 1.5 * metrics[f"blind_{name}"], name
-    return ours - found["CLIP alone, calibrated and thinned"]
+        assert metrics[name] >= 1.2 * metrics[f"blind_{name}"], name
+    return ours - max(below.values())
 
 
 def test_the_committed_run_of_the_demo_lies_between_floor_and_ceiling():
@@ -51,4 +52,4 @@ def test_every_run_of_the_demo_experiment_lies_between_floor_and_ceiling():
     found = sorted(version.glob("*/metrics.json"))
     assert len(found) == 6 and len(list(version.rglob("*.html"))) == 24
     lead = spread([check_numbers(read_json(path)) for path in found])
-    assert lead.mean > 2 * lead.error, "above CLIP alone, on average over class splits"
+    assert lead.mean > 2 * lead.error, "above the best floor and baseline, on average over class splits"
