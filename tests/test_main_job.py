@@ -13,8 +13,8 @@ from tadlib.workbook.execution import failure
 def check_numbers(metrics: dict) -> float:
     """Above every floor and baseline, twice the linear probe at least, below the ceilings; the lead over the best.
 
-    The margins are wider than the two points by which machines differ. Without names the lead over the floor is smaller:
-    what the detector finds of seen classes is false there, and the floor looks only at videos with an unseen action.
+    The margins are wider than the two points by which machines differ. Without names precision says little: what the
+    detector finds of seen classes is false there, and the floor looks only at videos with an unseen action.
     """
     found = {row["name"]: row["mAP"] for row in metrics["rows"]}
     ours = found["this run"]
@@ -22,8 +22,7 @@ def check_numbers(metrics: dict) -> float:
     assert ours >= 2 * found["linear probe on single snippets"]
     assert all(ours >= 1.3 * each for each in below.values()), below
     assert ours <= found["our segments, true label"] - 0.02
-    for name in ("agnostic_mAP", "AR@100"):
-        assert metrics[name] >= 1.2 * metrics[f"blind_{name}"], name
+    assert metrics["AR@100"] >= 1.2 * metrics["blind_AR@100"]
     return ours - max(below.values())
 
 

@@ -104,15 +104,15 @@ def compare(data: Task, detections: Mapping[str, Detections], params: Params) ->
 
 
 def advice(table: Sequence[Mapping[str, object]]) -> str:
-    """What to try where a floor or baseline of the table is as good as this run; empty where none is."""
+    """How this run lies to the best floor or baseline of the table, and what to try where it is not above."""
     ours = next(row["mAP"] for row in table if row["role"] == "ours")
-    above = [row for row in table if row["role"] in ("floor", "baseline") and row["mAP"] >= ours]
-    if not above:
-        return ""
-    names = ", ".join(f"{row['name']} ({100 * row['mAP']:.1f})" for row in above)
+    best = max((row for row in table if row["role"] in ("floor", "baseline")), key=lambda row: row["mAP"])
+    lies = f"This run ({100 * ours:.1f}) is {{}} the best floor or baseline, {best['name']} ({100 * best['mAP']:.1f})"
+    if ours > best["mAP"]:
+        return lies.format("above") + "."
     return (
-        f"This run ({100 * ours:.1f}) is not above {names}: the detector adds nothing there. Try more passes (epochs), "
-        "a higher rate (lr, lr_backbone), or a narrower network (width), and choose among them with held_out."
+        lies.format("not above") + ": the detector adds nothing there. Try more passes (epochs), a higher rate (lr, "
+        "lr_backbone) or a narrower network (width), and choose among them with held_out."
     )
 
 
