@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import batch_speed
 import detector_speed
 import evaluation_speed
 import extraction_speed
-import instant
 import naming_speed
 import numpy as np
 import pytest
@@ -18,14 +16,12 @@ import torch
 from naming_speed import classifier
 from standins import Grey, to_tensor
 
-from tadlib import machine
 from tadlib.data.batches import collate
 from tadlib.data.encoder import Encoder
 from tadlib.data.video import snippets
 from tadlib.detector.matching import match
 from tadlib.evaluation import metrics
 from tadlib.ideas.poolings import SUMMARIES
-from tadlib.workbook import runs
 
 pytestmark = pytest.mark.notebooks
 
@@ -88,13 +84,6 @@ def test_the_peers_of_map_give_the_same_numbers():
     assert part.classes == 1 and len(part.predictions.label) == (rows.predictions.label == 0).sum()
 
 
-@pytest.mark.parametrize(("name", "predictions"), [("THUMOS14 size", 42_600), ("ActivityNet size", 472_800)])
-def test_a_simulated_result_has_its_size_and_is_neither_hopeless_nor_perfect(name, predictions):
-    rows = evaluation_speed.simulated(**evaluation_speed.SIZES[name])
-    assert len(rows.predictions.label) == predictions
-    assert 0.02 < metrics.precision_table(rows, (0.5,)).mean() < 0.6
-
-
 @pytest.mark.slow
 def test_every_measurement_of_the_evaluation_prints_its_lines():
     for measure in ("measure_precision", "measure_recall", "measure_nms"):
@@ -111,45 +100,3 @@ def test_every_part_of_extraction_is_measured_on_a_clip_that_moves(tmp_path):
     assert measured["features"] == 5
     assert all(measured[name] >= 0 for name in ("decode", "preprocess", "encode")) and measured["decode"] > 0
     assert extraction_speed.alone(path, encoder) > 0
-
-
-def test_cpu_seconds_are_those_of_the_work():
-    idle, _ = extraction_speed.timed(lambda: time.sleep(0.5))
-    seconds, total = extraction_speed.timed(lambda: sum(range(2_000_000)))
-    assert total == 1999999000000 and seconds > idle, "sleeping is no work"
-
-
-@pytest.mark.slow
-def test_the_encoder_takes_nearly_all_of_the_time(tmp_path):
-    lines = extraction_speed.report(extraction_speed.clip(tmp_path / "clip.mp4", frames=160), frames=160)
-    assert [line.split()[0] for line in lines[:3]] == ["decode", "preprocess", "encode"]
-    assert float(lines[2].split()[-1].rstrip("%")) > 95
-    assert "encoder 35.1 GFLOP a feature" in lines[-1] and "bfloat16 multiplies" in lines[-2]
-
-
-def test_a_batch_trains_names_and_evaluates_every_run_and_says_which_one_fails(tmp_path, monkeypatch):
-    instant.project(tmp_path)
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", instant.execute)
-    monkeypatch.setattr(runs, "device_name", lambda device: device)
-    for jobs in (1, 2):
-        (tmp_path / "calls").unlink(missing_ok=True)
-        assert batch_speed.batch(3, jobs, {"split": 50}) > 0
-        calls = (tmp_path / "calls").read_text()
-        assert [calls.count(f"end {stage}") for stage in ("train", "classify", "evaluate")] == [3, 3, 3]
-    (tmp_path / "notebooks" / "train.ipynb").write_text("fail")
-    with pytest.raises(RuntimeError, match=r"seed-\d+ failed in train: KeyError: bad: see .*seed-\d+"):
-        batch_speed.batch(1, 1, {})
-
-
-def test_the_cores_are_divided_among_the_runs(monkeypatch):
-    monkeypatch.setattr(machine, "cores", lambda: 8)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert batch_speed.told(2, 50.0, 85.0) == "4 runs, 2 at a time, threads each: 4: 50.0 s, 1.70 times as fast"
-
-
-@pytest.mark.slow
-def test_real_batches_are_measured(tiny, capsys):
-    assert batch_speed.main([f"{name}={value}" for name, value in tiny.items()]) in (0, 1)
-    alone, together = capsys.readouterr().out.splitlines()[1:]
-    assert "1.00 times as fast" in alone and "2 at a time" in together

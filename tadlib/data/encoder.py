@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from tadlib.devices import freed_at_once
 
 DEMO = "tad-demo"  # the architecture of the embedded demo's small CLIP
-DEMO_FOLDER = Path(__file__).parent / "demo"
-DEMO_WEIGHTS = DEMO_FOLDER / f"{DEMO}.npz"
+DEMO_WEIGHTS = Path(__file__).parent / "demo" / f"{DEMO}.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +81,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     """
     open_clip = import_open_clip()
     if name == DEMO:
-        open_clip.add_model_config(DEMO_FOLDER / f"{DEMO}.json")
+        open_clip.add_model_config(DEMO_WEIGHTS.with_suffix(".json"))
     if name not in open_clip.list_models():
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")

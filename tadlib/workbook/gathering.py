@@ -203,10 +203,8 @@ def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.nd
 
 def image_encoder(params: Params) -> Encoder:
     """The open_clip model; half precision only where it is asked for, because the features depend on it."""
-    pretrained = params.pretrained
-    if params.encoder == DEMO and not pretrained:
-        pretrained = str(DEMO_WEIGHTS)
-    elif pretrained and resolve(pretrained).is_file():
+    pretrained = params.pretrained or (str(DEMO_WEIGHTS) if params.encoder == DEMO else "")
+    if pretrained and resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
     device = devices.pick(params.device)
     return load_encoder(params.encoder, pretrained, device, devices.precision_dtype(params.precision, device))

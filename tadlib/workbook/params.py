@@ -147,7 +147,7 @@ class Params(NamingParams):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
 
     # Against learning a few windows by heart: they are never the same twice, some hold nothing, and what stays the same
-    # all through a window, its scene, is no clue (`tests/test_collapse.py`; the lab log has the curves).
+    # all through a window, its scene, is no clue.
     jitter: bool = Field(True, description="draw the starts of training windows anew in every epoch")
     negatives: float = Field(0.3, ge=0, lt=1, description="share of training windows without an action")
     feature_noise: float = Field(0.5, ge=0, description="noise on the features in training, per snippet")

@@ -1,16 +1,13 @@
 """What short waiting of idle threads gains: `python tests/benchmarks/waiting_speed.py`.
 
-Forward and backward passes of the demo's network with all cores, alone and beside a process that keeps one core busy,
-with the waiting that `tadlib` asks for and with that of the OpenMP library that Linux wheels of torch bring. Wants a
-quiet machine.
+Forward and backward passes of the demo's network with all cores, alone and beside a process that keeps one core busy:
+with the waiting that `tadlib` asks for, and with that of the OpenMP library that torch brings on Linux.
 """
 
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 import tadlib  # noqa: F401  before torch: it says how long threads wait
 
@@ -25,15 +22,12 @@ def train() -> None:
     from tadlib.detector.network import ConditionalDETR
 
     model = ConditionalDETR(128, queries=24, width=128)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     windows, padding = torch.randn(BATCH, 64, 128), torch.zeros(BATCH, 64, dtype=torch.bool)
     for step in range(STEPS + 5):
         if step == 5:
             started = time.perf_counter()
-        optimiser.zero_grad()
         outputs = model(windows, padding)
         (outputs.actionness_logits.mean() + outputs.segments_cw.mean()).backward()
-        optimiser.step()
     print(STEPS * BATCH / (time.perf_counter() - started))
 
 
@@ -45,32 +39,12 @@ def speed(spins: str) -> float:
     return max(float(each.stdout.split()[-1]) for each in found)
 
 
-def spin() -> None:
-    """Keep a core busy."""
-    while True:
-        pass
-
-
-@contextmanager
-def busy(wanted: bool):
-    """One core busy inside, if wanted."""
-    process = multiprocessing.Process(target=spin, daemon=True)
-    if wanted:
-        process.start()
-    try:
-        yield
-    finally:
-        if wanted:
-            process.kill()
-
-
 def main() -> None:
     """Print both speeds alone and beside a busy process."""
-    ours = os.environ["GOMP_SPINCOUNT"]
-    for beside in (False, True):
-        with busy(beside):
-            short, long = speed(ours), speed(LIBRARY)
-        where = "beside a busy process" if beside else "alone"
+    for where, code in (("alone", "pass"), ("beside a busy process", "while True: pass")):
+        with subprocess.Popen([sys.executable, "-c", code]) as other:
+            short, long = speed(os.environ["GOMP_SPINCOUNT"]), speed(LIBRARY)
+            other.kill()
         print(f"{where}: {short:.0f} windows a second, {short / long:.2f} times the library's own waiting", flush=True)
 
 
