@@ -1,11 +1,13 @@
 """The benchmarks compare things that give the same numbers, and measure what they say."""
 
+import math
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import batch_speed
+import calibration
 import detector_speed
 import evaluation_speed
 import extraction_speed
@@ -153,3 +155,15 @@ def test_real_batches_are_measured(tiny, capsys):
     assert batch_speed.main([f"{name}={value}" for name, value in tiny.items()]) in (0, 1)
     alone, together = capsys.readouterr().out.splitlines()[1:]
     assert "1.00 times as fast" in alone and "2 at a time" in together
+
+
+def test_a_fact_of_the_calibration_is_a_mean_a_difference_or_a_share_over_what_was_measured():
+    records = {("a", 75, 0): {"x": 2.0, "y": 1.0}, ("a", 75, 1): {"x": 4.0, "y": 1.0}, ("b", 75, 1): {"y": 8.0}}
+    of, found = {"of": ["a", 75, "x"]}, calibration.simulated
+    assert found(records, of) == 3.0 and found(records, of | {"split_id": 1}) == 4.0
+    assert found(records, of | {"minus": ["b", 75, "y"]}) == -4.0
+    assert found(records, of | {"share_of": ["a", 75, "y"]}) == 300.0
+    assert math.isnan(found(records, {"of": ["a", 50, "x"]}))
+    jobs = {(what, split) for what, split, _ in calibration.JOBS}
+    for fact in calibration.ASKED["facts"]:
+        assert {tuple(fact[name][:2]) for name in ("of", "minus", "share_of") if name in fact} <= jobs, fact["fact"]
