@@ -28,29 +28,21 @@ if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
 
 __version__ = "0.1.0"
 
-PUBLIC = {  # name -> module that has it
-    "load": "workbook.public",
-    "name": "workbook.public",
-    "evaluate": "workbook.public",
-    "ConditionalDETR": "detector.network",
-    "Addition": "detector.additions",
-    "DetectionLoss": "detector.losses",
-    "Trainer": "detector.training",
-    "fit": "detector.training",
-    "propose": "detector.proposals",
-    "Proposals": "detector.proposals",
-    "Detections": "naming.fusion",
-    "Classifier": "naming.classifier",
-    "write_detections": "naming.fusion",
-    "read_detections": "naming.fusion",
-    "seed_all": "devices",
-    "detection_cost": "detector.matching",
-    "fuse": "naming.fusion",
-    "nms": "segments",
-    "roi_align": "segments",
-    "tiou": "segments",
-    "Task": "task",
+MODULES = {  # module -> public names that it has
+    "workbook.public": "load name evaluate",
+    "detector.network": "ConditionalDETR",
+    "detector.additions": "Addition",
+    "detector.losses": "DetectionLoss",
+    "detector.training": "Trainer fit",
+    "detector.proposals": "propose Proposals",
+    "detector.matching": "detection_cost",
+    "naming.fusion": "Detections write_detections read_detections fuse",
+    "naming.classifier": "Classifier",
+    "devices": "seed_all",
+    "segments": "nms roi_align tiou",
+    "task": "Task",
 }
+PUBLIC = {name: module for module, names in MODULES.items() for name in names.split()}
 __all__ = ["__version__", *PUBLIC]
 
 

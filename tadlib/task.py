@@ -212,14 +212,13 @@ class Task:
         """Embeddings of every text of classes, not normalised."""
         return text.text_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
 
-    @property
-    def reads_any_text(self) -> bool:
-        """Whether the encoder embeds any text, in contrast to a table of embeddings."""
-        return tokens.reads_any_text(self.encoder)
+    def reads(self, texts: Iterable[str]) -> bool:
+        """Whether the encoder embeds these texts; a table of embeddings has its own alone."""
+        return tokens.reads_any_text(self.encoder) or self.encoder.model.texts.issuperset(texts)
 
     def background(self) -> Float[Tensor, "b c"]:
-        """Unit-length embeddings of background texts, or of the seen classes if the encoder reads only a table."""
-        if not self.reads_any_text:
+        """Unit-length embeddings of background texts, or of the seen classes if the encoder cannot read these."""
+        if not self.reads(BACKGROUND):
             return self.class_embeddings(self.classes.seen)
         return functional.normalize(text.embed(self.encoder, BACKGROUND, self.benchmark.cache), dim=1)
 

@@ -1,10 +1,16 @@
 """Proposals scored by how well CLIP's own groups of snippets agree: the formula, what it reaches and leaves alone."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from notebook import run_cells
 
+from tadlib.data.encoder import spoken
+from tadlib.data.texts import table_encoder
 from tadlib.detector.proposals import MIN_AGREEMENT, Proposals, with_agreement
+from tadlib.naming.text import PROMPT
 from tadlib.segments import pairwise_tiou
 from tadlib.workbook import epoch_metrics, inference, results
 from tadlib.workbook.gathering import gather
@@ -99,11 +105,16 @@ def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_a
 def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
     params = Params.read(tiny | {"run_dir": str(tmp_path / "run"), "features": "simulate", "agreement": 0.5})
     data = gather(params)
+    nothing = {video.id: _none() for video in data.scored}
+    assert inference.clip_proposals(data, params).keys() == nothing.keys(), "simulated texts are of background too"
+    assert len(results.compare(data, nothing, params)) == 10
+    said = [PROMPT.replace("{}", spoken(name)) for name in data.benchmark.classes]
+    data = replace(data, encoder=table_encoder("own.npz", dict.fromkeys(said, np.ones(512))))
     with pytest.raises(
         ValueError, match="agreement=0.5 asks what background looks like: it needs an encoder that reads"
     ):
         inference.clip_proposals(data, params)
-    assert len(results.compare(data, {video.id: _none() for video in data.scored}, params)) == 9
+    assert len(results.compare(data, nothing, params)) == 9
 
 
 def _none():

@@ -70,15 +70,9 @@ ODD = Video(
     30.0,
     "test",
     (
-        Action(1.0, 2.0, "Diving"),
-        Action(3.0, 4.0, "Ambiguous"),
-        Action(9.5, 11.0, "Diving"),
-        Action(8.0, 9.2, "Diving"),
-        Action(5.0, 5.0, "Diving"),
-        Action(1.0, 2.0, "Diving"),
-        Action(1.5, 3.0, "Diving"),
-        Action(-0.5, 0.5, "Diving"),
-        Action(0.4, 0.8, "Shotput"),
+        *(Action(1.0, 2.0, "Diving"), Action(3.0, 4.0, "Ambiguous"), Action(9.5, 11.0, "Diving")),
+        *(Action(8.0, 9.2, "Diving"), Action(5.0, 5.0, "Diving"), Action(1.0, 2.0, "Diving")),
+        *(Action(1.5, 3.0, "Diving"), Action(-0.5, 0.5, "Diving"), Action(0.4, 0.8, "Shotput")),
     ),
 )
 

@@ -1,27 +1,24 @@
 """The benchmarks compare things that give the same numbers, and measure what they say."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import batch_speed
+import calibration
 import detector_speed
 import evaluation_speed
-import extraction_speed
 import naming_speed
 import numpy as np
 import pytest
 import reference
 import torch
 from naming_speed import classifier
-from standins import Grey, to_tensor
 
 from tadlib.data.batches import collate
-from tadlib.data.encoder import Encoder
-from tadlib.data.video import snippets
 from tadlib.detector.matching import match
 from tadlib.evaluation import metrics
-from tadlib.ideas.poolings import SUMMARIES
 
 pytestmark = pytest.mark.notebooks
 
@@ -65,16 +62,6 @@ def test_naming_one_proposal_at_a_time_gives_the_same_logits(how):
         torch.testing.assert_close(torch.cat(rows), ours, rtol=1e-5, atol=1e-5)
 
 
-def test_every_way_of_pooling_names_everything_and_a_loop_is_timed_where_a_summary_is_all():
-    videos, texts = naming_speed.simulated(SMALL)
-    for options in naming_speed.WAYS.values():
-        found = naming_speed.named(videos, texts, options)
-        assert [len(each.scores) for each in found] == [7 * 3] * 2
-    lines = list(naming_speed.measure(SMALL))
-    assert len(lines) == len(naming_speed.WAYS)
-    assert sum("times ours" in line for line in lines) == sum(way in SUMMARIES for way in naming_speed.WAYS) == 2
-
-
 def test_the_peers_of_map_give_the_same_numbers():
     rows = evaluation_speed.simulated(videos=8, per_video=30, classes=3, actions=4)
     ours = metrics.precision_table(rows, (0.3, 0.5))
@@ -84,19 +71,13 @@ def test_the_peers_of_map_give_the_same_numbers():
     assert part.classes == 1 and len(part.predictions.label) == (rows.predictions.label == 0).sum()
 
 
-@pytest.mark.slow
-def test_every_measurement_of_the_evaluation_prints_its_lines():
-    for measure in ("measure_precision", "measure_recall", "measure_nms"):
-        assert all(" us each" in line for line in getattr(evaluation_speed, measure)("THUMOS14 size"))
-    assert "times ours" in evaluation_speed.measure_epoch()[1] and len(evaluation_speed.measure_growth()) == 4
-
-
-def test_every_part_of_extraction_is_measured_on_a_clip_that_moves(tmp_path):
-    path = extraction_speed.clip(tmp_path / "clip.mp4", frames=40, size=(160, 100))
-    first, second = list(snippets(path, 4, 30.0))[:2]
-    assert np.abs(first.astype(int) - second).mean() > 3
-    encoder = Encoder("grey", Grey(), to_tensor, None, torch.device("cpu"), torch.float32)
-    measured = extraction_speed.parts(path, encoder)
-    assert measured["features"] == 5
-    assert all(measured[name] >= 0 for name in ("decode", "preprocess", "encode")) and measured["decode"] > 0
-    assert extraction_speed.alone(path, encoder) > 0
+def test_a_fact_of_the_calibration_is_a_mean_a_difference_or_a_share_over_what_was_measured():
+    records = {("a", 75, 0): {"x": 2.0, "y": 1.0}, ("a", 75, 1): {"x": 4.0, "y": 1.0}, ("b", 75, 1): {"y": 8.0}}
+    of, found = {"of": ["a", 75, "x"]}, calibration.simulated
+    assert found(records, of) == 3.0 and found(records, of | {"split_id": 1}) == 4.0
+    assert found(records, of | {"minus": ["b", 75, "y"]}) == -4.0
+    assert found(records, of | {"share_of": ["a", 75, "y"]}) == 300.0
+    assert math.isnan(found(records, {"of": ["a", 50, "x"]}))
+    jobs = {(what, split) for what, split, _ in calibration.JOBS}
+    for fact in calibration.ASKED["facts"]:
+        assert {tuple(fact[name][:2]) for name in ("of", "minus", "share_of") if name in fact} <= jobs, fact["fact"]

@@ -54,20 +54,11 @@ def test_a_notebook_as_it_is_committed_is_no_edit_however_often_it_ran(stage):
 @pytest.mark.parametrize(
     "cell",
     [
-        "# only a comment",
-        "model",
-        "print(model, len(windows))",
-        "last = trainer.history[-1]\nlast['loss']",
+        *("# only a comment", "model", "print(model, len(windows))", "last = trainer.history[-1]\nlast['loss']"),
         "import matplotlib.pyplot as plt\nplt.plot([row['loss'] for row in trainer.history])",
-        "for name, value in model.state_dict().items():\n    print(name, value.shape)",
-        "%matplotlib inline",
-        "Trainer?",
-        "!ls",
-        "figures.losses(trainer.history)",
-        "def my_cost(a):\n    return a.pop()",
-        "this is no Python",
-        f"%%time\n{IMPORTS}",
-        IMPORTS.replace("\n", "  # a comment\n\n", 1),
+        *("for name, value in model.state_dict().items():\n    print(name, value.shape)", "%matplotlib inline"),
+        *("Trainer?", "!ls", "figures.losses(trainer.history)", "def my_cost(a):\n    return a.pop()"),
+        *("this is no Python", f"%%time\n{IMPORTS}", IMPORTS.replace("\n", "  # a comment\n\n", 1)),
         PARAMETERS.replace("75", "50", 1),
     ],
 )
@@ -78,18 +69,10 @@ def test_what_only_looks_is_no_edit(cell):
 @pytest.mark.parametrize(
     "cell",
     [
-        "criterion.cost = my_cost",
-        "params = params.but(lr=1.0)",
-        "model.add(Count())",
-        "trainer.history.clear()",
-        "del texts",
-        "from mine import patched",
-        "import torch\ntorch.manual_seed(7)",
-        "for window in windows:\n    window.features[:] = 0",
-        "class to_proposals:\n    pass",
-        "if True:\n    data.classes = None",
-        "print(model.eval())",
-        "%run mine.py",
+        *("criterion.cost = my_cost", "params = params.but(lr=1.0)", "model.add(Count())", "trainer.history.clear()"),
+        *("del texts", "from mine import patched", "import torch\ntorch.manual_seed(7)"),
+        *("for window in windows:\n    window.features[:] = 0", "class to_proposals:\n    pass"),
+        *("if True:\n    data.classes = None", "print(model.eval())", "%run mine.py"),
     ],
 )
 def test_what_may_change_the_result_is_an_edit(cell):

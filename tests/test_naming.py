@@ -201,18 +201,10 @@ def test_the_default_way_of_naming_is_bit_for_bit_the_plain_formula(folder):
 
 
 VARIANTS = [
-    {"pooling": "max", "similarity_at": "bins"},
-    {"pooling": "centre_snippet"},
-    {"pooling": "self_attention"},
-    {"pooling": "text_attention"},
-    {"extend": 1.5, "contrast": 0.5},
-    {"similarity": "dot", "logit_scale": "none"},
-    {"temperature": 3.0},
-    {"probability": "sigmoid"},
-    {"fusion": "geometric", "fusion_weight": 0.3},
-    {"fusion": "arithmetic"},
-    {"candidates": "unseen"},
-    {"head": "mlp", "head_residual": False},
+    *({"pooling": "max", "similarity_at": "bins"}, {"pooling": "centre_snippet"}, {"pooling": "self_attention"}),
+    *({"pooling": "text_attention"}, {"extend": 1.5, "contrast": 0.5}, {"similarity": "dot", "logit_scale": "none"}),
+    *({"temperature": 3.0}, {"probability": "sigmoid"}, {"fusion": "geometric", "fusion_weight": 0.3}),
+    *({"fusion": "arithmetic"}, {"candidates": "unseen"}, {"head": "mlp", "head_residual": False}),
     {"head": "adapter", "contrast": 0.2},
 ]
 

@@ -85,16 +85,11 @@ def test_only_the_named_classes_count(tmp_path):
 @pytest.mark.parametrize(
     ("row", "kind"),
     [
-        ("a,10,0,Diving,0.5", "end before start"),
-        ("a,nan,1,Diving,0.5", "time is no finite number"),
-        ("a,,1,Diving,0.5", "time is no finite number"),
-        ("a,0,inf,Diving,0.5", "time is no finite number"),
-        ("a,0,1,Diving,nan", "score is no number"),
-        ("a,0,1,Diving,high", "score is no number"),
-        ("a,0,1,Diving,", "score is no number"),
-        ("a,-1,-2,Diving,0.5", "end before start"),
-        ("a,0,1,Dving,0.5", "unknown class"),
-        ("z,0,1,Diving,0.5", "unknown video"),
+        *(("a,10,0,Diving,0.5", "end before start"), ("a,nan,1,Diving,0.5", "time is no finite number")),
+        *(("a,,1,Diving,0.5", "time is no finite number"), ("a,0,inf,Diving,0.5", "time is no finite number")),
+        *(("a,0,1,Diving,nan", "score is no number"), ("a,0,1,Diving,high", "score is no number")),
+        *(("a,0,1,Diving,", "score is no number"), ("a,-1,-2,Diving,0.5", "end before start")),
+        *(("a,0,1,Dving,0.5", "unknown class"), ("z,0,1,Diving,0.5", "unknown video")),
         ("a,0,1,Diving,1:30", "score is no number"),
     ],
 )
@@ -212,12 +207,9 @@ def test_a_segment_that_is_no_pair_is_named(tmp_path, segment, every):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is empty"),
-        ("{", "is not readable JSON"),
-        ("[1, 2]", "has no 'results'"),
+        *(("", "is empty"), ("{", "is not readable JSON"), ("[1, 2]", "has no 'results'")),
         ('{"results": {"a": [{"segment": [0, 1]}]}}', "video a cannot be read"),
-        ('{"results": {"a": 3}}', "video a cannot be read"),
-        ("video-id,t-start,t-end\n", "has no column 'label'"),
+        *(('{"results": {"a": 3}}', "video a cannot be read"), ("video-id,t-start,t-end\n", "has no column 'label'")),
         ("video-id,t-start,t-end,label,score\na,1,2\n", "line 2 has 3 fields, the header 5"),
         ("video-id,t-start,t-end,label\na,0,1,Diving\n", "need a score each"),
     ],

@@ -185,26 +185,18 @@ def test_stretches_between_actions_are_those_without_any():
 
 
 WORDS = [
-    {"head": "composition"},
-    {"text_head": "attention"},
+    *({"head": "composition"}, {"text_head": "attention"}),
     {"text_head": "cross", "text": "subactions", "lead": "prompt"},
     {"text_head": "encoder", "text": "subactions", "lead": "name", "head_residual": False},
-    {"background": "learned"},
-    {"background": "soft", "head": "mlp", "head_loss": "focal"},
+    *({"background": "learned"}, {"background": "soft", "head": "mlp", "head_loss": "focal"}),
     {"head_on": "snippets", "head": "mlp", "background": "learned", "head_loss": "bce"},
-    {"pooling": "matching_fixed"},
-    {"pooling": "matching_learned"},
-    {"pooling": "mask", "head_lr": 0.5},
-    {"pooling": "mask", "similarity_at": "bins", "head_lr": 0.5},
-    {"head": "conv", "head_loss": "contrastive"},
+    *({"pooling": "matching_fixed"}, {"pooling": "matching_learned"}, {"pooling": "mask", "head_lr": 0.5}),
+    *({"pooling": "mask", "similarity_at": "bins", "head_lr": 0.5}, {"head": "conv", "head_loss": "contrastive"}),
     {"head": "mlp", "head_loss": "grounding"},
     {"head_loss": "contrastive", "hard_negatives": "all", "rerank": 0.5} | ORDERED,
     {"head": "composition", "head_loss": "grounding", "hard_negatives": "region", "rerank": 1.0},
-    {"head": "mlp", "head_episodes": 0.3},
-    {"transfer": "map"},
-    {"transfer": "conse", "head": "mlp"},
-    {"head": "mlp", "ensemble": "arithmetic", "ensemble_weight": 0.2},
-    {"proposed_by": "snippets"},
+    *({"head": "mlp", "head_episodes": 0.3}, {"transfer": "map"}, {"transfer": "conse", "head": "mlp"}),
+    *({"head": "mlp", "ensemble": "arithmetic", "ensemble_weight": 0.2}, {"proposed_by": "snippets"}),
     {"proposed_by": "both", "background": "learned"},
 ]
 

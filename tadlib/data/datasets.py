@@ -27,25 +27,12 @@ THUMOS14_CLASSES = tuple(
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SUBSETS = (  # (training, test) names in any case; the first pair with most subsets present is used
-    ("training", "validation"),
-    ("val", "test"),
-    ("validation", "test"),
-    ("train", "test"),
-    ("train", "val"),
+    *(("training", "validation"), ("val", "test"), ("validation", "test"), ("train", "test"), ("train", "val")),
 )
 LAYOUTS = (  # file patterns of annotations, in order, in the folder and in its `annotations/`
-    "annotations.json",
-    "annotations.json.gz",
-    "annotations.csv",
-    "thumos_14_anno.json",
-    "thumos14.json",
-    "th14_annotations_with_fps_duration.json",
-    "Thumos14_annotations.json",
-    "thumos_anno_action.json",
-    "ActivityNet1.3_annotations.json",
-    "activity_net*.json",
-    "activity_net*.json.gz",
-    "anet*anno*.json",
+    *("annotations.json", "annotations.json.gz", "annotations.csv", "thumos_14_anno.json", "thumos14.json"),
+    *("th14_annotations_with_fps_duration.json", "Thumos14_annotations.json", "thumos_anno_action.json"),
+    *("ActivityNet1.3_annotations.json", "activity_net*.json", "activity_net*.json.gz", "anet*anno*.json"),
 )
 TEXT_LAYOUTS = ("official_txt", "annotations", "TH14_Temporal_*", "annotation")
 

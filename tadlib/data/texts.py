@@ -43,6 +43,7 @@ def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: flo
         return torch.tensor([[places[text]] for text in texts], dtype=torch.int64).reshape(-1, 1)
 
     table = TextTable(torch.from_numpy(np.stack([np.asarray(v, np.float32) for v in vectors.values()])), logit_scale)
+    table.texts = frozenset(places)
     named = f"{name} {digest(list(vectors))}"
     return Encoder(named, table.eval(), "none", look_up, torch.device("cpu"), torch.float32)
 

@@ -16,21 +16,7 @@ from tadlib.naming.text import PROMPT
 EXTENSIONS = (".txt", ".json")  # file name extensions
 ARTICLES = ("a", "an", "the")
 # first words of a sentence, which hardly ever begin a name
-SUBJECTS = (
-    "somebody",
-    "someone",
-    "everybody",
-    "nobody",
-    "people",
-    "he",
-    "she",
-    "they",
-    "it",
-    "i",
-    "we",
-    "you",
-    "there",
-)
+SUBJECTS = tuple("somebody someone everybody nobody people he she they it i we you there".split())
 MAX_LENGTH = 1000  # characters of a name or description; CLIP reads about 300
 
 

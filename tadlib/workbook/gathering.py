@@ -14,10 +14,11 @@ from tadlib.data.encoder import DEMO, DEMO_WEIGHTS, Encoder, load_encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.texts import read_text_features, table_encoder
+from tadlib.evaluation.baselines import CLASS_FREE_TEXTS
 from tadlib.evaluation.protocols import PROTOCOLS, scored_videos
 from tadlib.files import Progress, digest, locked, read_json, silent, write_json
 from tadlib.naming.text import STYLES, Wording, texts_of
-from tadlib.task import SIDES, Task
+from tadlib.task import BACKGROUND, SIDES, Task
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import resolve
 
@@ -139,7 +140,8 @@ def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Sour
     store = FeatureStore(features.store_folder(benchmark.cache, name, params.stride, count=params.snippets))
     with locked(store.folder, progress):
         simulate.make(world, benchmark.videos, store, params.stride, progress)
-    return benchmark, store, _table("simulated", benchmark.classes, world.text, params), {}
+    no_class = {text: world.text("", text) for text in (*BACKGROUND, *CLASS_FREE_TEXTS)}
+    return benchmark, store, table_encoder("simulated", _texts(benchmark.classes, world.text, params) | no_class), {}
 
 
 def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params) -> Source:
@@ -184,21 +186,20 @@ def _text_encoder(benchmark: Benchmark, params: Params) -> Encoder | None:
     if not params.text_features and not path.is_file():
         return None
     vectors = dict(zip(benchmark.classes, read_text_features(path, benchmark.classes), strict=True))
-    return _table(path.name, benchmark.classes, lambda label, text: vectors[label], params)
+    return table_encoder(path.name, _texts(benchmark.classes, lambda label, text: vectors[label], params))
 
 
-def _table(name: str, classes: Sequence[str], vector: Callable[[str, str], np.ndarray], params: Params) -> Encoder:
-    """An encoder that knows every text of every class, in the styles that may be asked for; `vector` makes them."""
+def _texts(classes: Sequence[str], vector: Callable[[str, str], np.ndarray], params: Params) -> dict[str, np.ndarray]:
+    """Embeddings, made by `vector`, of every text of every class in the styles that may be asked for."""
     styles = [*map(Wording, STYLES), wording(params)]
     if params.target == "description":  # what a detector that classifies is trained on
         styles.append(replace(wording(params), text=params.target, lead="none"))
-    texts = {
+    return {
         text: vector(label, text)
         for style in styles
         for label, several in zip(classes, texts_of(list(classes), style), strict=True)
         for text in several
     }
-    return table_encoder(name, texts)
 
 
 def image_encoder(params: Params) -> Encoder:

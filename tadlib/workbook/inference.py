@@ -16,7 +16,7 @@ from tadlib.evaluation import baselines
 from tadlib.naming import fusion, text
 from tadlib.naming.fusion import Detections
 from tadlib.naming.grouping import grouped
-from tadlib.task import Task
+from tadlib.task import BACKGROUND, Task
 from tadlib.workbook.params import Params
 
 CLIP_ALONE = {  # settings without what a run adds to CLIP
@@ -42,7 +42,7 @@ def clip_proposals(data: Task, params: Params, videos: Sequence[Video] | None = 
     """
     if not params.agreement:
         return None
-    if not data.reads_any_text:
+    if not data.reads(BACKGROUND):
         raise ValueError(
             f"agreement={params.agreement} asks what background looks like: it needs an encoder that reads any text, "
             f"got {data.encoder.name}; pass -p agreement 0"
@@ -143,7 +143,7 @@ def by_snippets(data: Task, params: Params) -> dict[str, dict[str, Detections]]:
         return {}
     probability = baselines.linear_probe(features, inside)
     found = {"linear probe on single snippets": _from_curves(data, params, lambda own: probability(own)[:, None])}
-    if data.reads_any_text:
+    if data.reads(baselines.CLASS_FREE_TEXTS):
         texts = text.embed(data.encoder, baselines.CLASS_FREE_TEXTS, data.benchmark.cache)
         texts = functional.normalize(texts, dim=1)
         auc = baselines.discrimination(functional.normalize(features, dim=1) @ texts.T, inside) - 0.5

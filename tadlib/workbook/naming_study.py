@@ -86,7 +86,7 @@ def fusion_curves(
 
 def styles(data: Task) -> tuple[str, ...]:
     """The styles of text that can be compared: those for which every class has texts and the encoder reads them."""
-    if not data.reads_any_text:
+    if not tokens.reads_any_text(data.encoder):
         return (data.wording.text,)
     own = data.wording.descriptions
     return (*STYLES, *(kind for kind in KINDS if has_all(data.benchmark.classes, kind, own)))

@@ -1,0 +1,116 @@
+"""Simulated features against real levels and effects: `python tests/benchmarks/calibration.py` prints a table.
+
+`calibration.yaml` says what is measured and what is known of real data. It needs THUMOS14's annotations in
+data/thumos14, and an hour or two of one core. A measurement is written to `--records` and not repeated. `--set
+phases=0.3` tries other strengths, which is how those of `tadlib.data.simulate.Strengths` were found.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from notebook import run_cells
+
+from tadlib.data import simulate
+from tadlib.evaluation import baselines, diagnosis, metrics
+from tadlib.naming.fusion import Detections
+from tadlib.task import Task
+from tadlib.workbook import inference, results
+from tadlib.workbook.gathering import gather
+from tadlib.workbook.params import Params
+
+ASKED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+JOBS = [(what, split, split_id) for what, split, split_ids in ASKED["jobs"] for split_id in split_ids]
+Records = dict[tuple[str, int, int], Mapping[str, float]]  # (what, per cent of the classes seen, split_id) -> numbers
+
+
+def precision(data: Task, detections: Mapping[str, Detections]) -> float:
+    """mAP in per cent."""
+    return 100 * metrics.means(results.class_table(data, detections), data.benchmark.tious)["mAP"]
+
+
+def without_detector(params: Params) -> dict[str, float]:
+    """mAP of blind windows, of CLIP alone, of its segments with their true label, and of single snippets."""
+    data = gather(params.but(protocol="t3al"))
+    texts, classes = data.class_embeddings(data.classes.unseen), data.classes.unseen
+    free = {
+        video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
+        for video in data.scored
+    }
+    thinned = diagnosis.oracle_label(data.scored, inference.by_clip_alone(data, params)[1])
+    found = {"training-free": precision(data, free), "thinned, true label": precision(data, thinned)}
+    data = gather(params)
+    by_snippets = inference.by_snippets(data, params) | {"blind": baselines.blind(data.test_videos)}
+    return found | {name.split(":")[0]: precision(data, each) for name, each in by_snippets.items()}
+
+
+def with_detector(params: Params, namings: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
+    """mAP and class-agnostic mAP of a training, and mAP of its proposals named in other ways."""
+    cut = (("table = results.compare(data, detections, params)", "table = None"),)
+    run = run_cells("train", "detections = inference", cut, **params.model_dump(exclude_defaults=True))
+    data, params = run.data, run.params
+    agnostic = results.class_agnostic(data, inference.class_agnostic(data, run.proposals, params))
+    named = {name: inference.name(data, run.proposals, params.but(**words)) for name, words in namings.items()}
+    found = {name: precision(data, each) for name, each in named.items()}
+    return found | {"mAP": precision(data, run.detections), "agnostic": 100 * agnostic["agnostic_mAP"]}
+
+
+def measure(what: str, split: int, split_id: int) -> dict[str, float]:
+    """The numbers of one job."""
+    words = {"split": split, "split_id": split_id} | ASKED["trainings"].get(what, {})
+    params = Params.check(ASKED["settings"] | words)
+    if what not in ASKED["trainings"]:
+        return without_detector(params)
+    return with_detector(params, ASKED["namings"] if what == "published" else {})
+
+
+def simulated(records: Records, fact: Mapping[str, object]) -> float:
+    """What the records say of a fact, on average over the class splits that were measured; NaN if there are none."""
+    what, split, number = fact["of"]
+    sign = "minus" if "minus" in fact else "share_of"
+    other, other_split, other_number = fact.get(sign, fact["of"])
+    values = []
+    for split_id in [fact["split_id"]] if "split_id" in fact else range(10):
+        if (what, split, split_id) in records and (other, other_split, split_id) in records:
+            value = records[what, split, split_id][number]
+            beside = records[other, other_split, split_id][other_number]
+            values.append({"minus": value - beside, "share_of": 100 * value / beside}[sign] if sign in fact else value)
+    return fmean(values) if values else math.nan
+
+
+def main() -> None:
+    """Measure what is not recorded yet, and print every fact beside what is simulated."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=Path, default=Path("outputs/calibration.jsonl"), help="measurements so far")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other strengths")
+    parser.add_argument("--jobs", type=int, default=len(JOBS), help="how many jobs, the most important first")
+    given = parser.parse_args()
+    strengths = {name: json.loads(value) for name, value in (each.split("=") for each in given.set)}
+    simulate.Strengths = partial(simulate.Strengths, **strengths)
+    torch.set_num_threads(1)
+    lines = given.records.read_text().splitlines() if given.records.is_file() else ()
+    key = simulate.World(()).key
+    records: Records = {tuple(job): found for of, job, found in map(json.loads, lines) if of == key}
+    for job in JOBS[: given.jobs]:
+        if job not in records:
+            records[job] = measure(*job)
+            with given.records.open("a") as file:
+                file.write(json.dumps([key, job, records[job]]) + "\n")
+    print("| fact | real | simulated | agrees |\n|---|---|---|---|")
+    for fact in ASKED["facts"]:
+        found, (least, most) = simulated(records, fact), fact["agrees"]
+        agrees = "not measured" if math.isnan(found) else "yes" if least <= found <= most else "no"
+        print(f"| {fact['fact']} | {fact['real']} | {found:.1f} | {agrees} |")
+
+
+if __name__ == "__main__":
+    main()
