@@ -14,8 +14,7 @@ import nbformat
 import stubs
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import finished_runs, runs, variants
-from tadlib.workbook.execution import failure
+from tadlib.workbook import execution, finished_runs, runs, variants
 from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import EVALUATIONS, STAGES, record_name
@@ -42,6 +41,8 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
 
     It fails while its source says "fail", and the first time only where it says "once".
     """
+    if execution.stopping.is_set():
+        return f"{execution.INTERRUPTED}: {stage} was not begun"
     root, folder = runs.project_root(), runs.resolve(parameters["run_dir"])
     if stage == "report":
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
         metrics = folder / EVALUATIONS[params.evaluate_on][1]
         write_json(metrics, {"mAP": value, "mAP@0.5": value, "AR@100": value, "rows": ROLES})
     note(root, f"end {stage} {target.parent.parent.name.split('-')[1]}")
-    return failure(target)
+    return execution.failure(target)
 
 
 def versions(home: Path, name: str) -> list[Path]:
@@ -108,7 +109,7 @@ def nothing_lacks(*words: object) -> list[str]:
 
 def install() -> None:
     """Let this process execute such stages; nothing of it imports torch."""
-    from tadlib.workbook import execution, report, stage_store
+    from tadlib.workbook import report, stage_store
 
     stage_store.execute_notebook = execution.execute_notebook = execute
     runs.device_name = lambda device: device

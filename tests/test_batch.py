@@ -228,6 +228,22 @@ def test_a_batch_that_is_ended_while_its_notebooks_start_begins_no_other_and_tri
     assert {stage for path in folder.glob("*/run.json") for stage in read_json(path)} == {"prepare"}
 
 
+def test_a_job_that_slurm_ends_begins_no_other_stage(home, monkeypatch):
+    def start(arguments, environment, root, said):
+        os.kill(os.getpid(), signal.SIGTERM)
+        said.write_text("")
+        return subprocess.Popen(["true"])
+
+    monkeypatch.setattr(execution, "_start", start)
+    monkeypatch.setattr(execution, "stopping", threading.Event())
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # as submitit does
+    try:
+        told = batch.run_as_job(home / "outputs" / "e", "run", {}, batch.Limits())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == "interrupted in prepare: KeyboardInterrupt: prepare was stopped"
+
+
 @pytest.fixture
 def quick_home(tmp_path, monkeypatch):
     """A project whose stages take no time, executed in this process."""

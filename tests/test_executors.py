@@ -13,8 +13,9 @@ import fabricate
 import instant
 import pytest
 from conftest import ROOT
+from standins import extraction_plan
 
-from tadlib.workbook import executors
+from tadlib.workbook import batch, executors
 from tadlib.workbook.params import Params
 
 
@@ -87,6 +88,18 @@ def test_jobs_end_with_their_batch_which_goes_on_where_it_stopped(tmp_path):
     assert len(fabricate.load(folder)) == 1, said
 
 
+@pytest.mark.long
+def test_videos_are_encoded_by_jobs(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("TAD_ROOT", str(instant.project(tmp_path)))
+    monkeypatch.setattr(batch, "SHARE", 2)
+    folder, plan = extraction_plan(tmp_path)
+    said: list[str] = []
+    batch.extract_missing(plan, said.append, executors.slurm(["local"]))
+    assert sorted(said[1:]) == [f"features: share {number} of 3 encoded" for number in (1, 2, 3)]
+    assert len(list(folder.glob("features/*/*.npy"))) == 5
+
+
 def test_a_slurm_that_is_not_there_and_options_it_does_not_know_are_named(monkeypatch, tmp_path):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -100,6 +113,8 @@ def test_a_slurm_that_is_not_there_and_options_it_does_not_know_are_named(monkey
         executors.slurm(["time"])
     asked = {"partition": "long", "time": "60", "gpus_per_node": 1}
     assert executors.slurm(["partition=long", "time=60"], gpus=1).parameters == asked
+    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path / "home", ROOT)))
+    assert executors.slurm(["local"]).parameters["timeout_min"] > 60, "no job ends after submitit's two minutes"
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ValueError, match="--slurm needs submitit, got none"):
         executors.slurm(["local"])

@@ -8,6 +8,7 @@ hand. What none could encode is left to the prepare notebook, which makes it or 
 """
 
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -94,7 +95,8 @@ def execute(
                 try:
                     if slurm:
                         extract_missing(experiment, batch.say, slurm)
-                    executors.outcomes(pool, run_all_stages, calls, batch.ended, batch.tell)
+                    work = run_as_job if slurm else run_all_stages
+                    executors.outcomes(pool, work, calls, batch.ended, batch.tell)
                 except BaseException:
                     execution.stop()
                     raise
@@ -138,6 +140,12 @@ def run_all_stages(version: Path, label: str, given: Mapping[str, Any], limits: 
     except OSError as error:
         return f"failed in {stage}: cannot write {error.filename or folder} ({error.strerror})"
     return "finished"
+
+
+def run_as_job(*words: Any) -> str:
+    """Run all stages in the process of a job: SIGTERM, which submitit ignores, keeps it from beginning another."""
+    signal.signal(signal.SIGTERM, lambda *_: execution.stopping.set())
+    return run_all_stages(*words)
 
 
 def _in_order(experiment: Experiment) -> list[str]:
@@ -209,11 +217,10 @@ def extract_missing(experiment: Experiment, say: Say, slurm: Pool) -> None:
             say(f"features: nothing is dealt out, {lacking}")
             continue
         shares = [lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)]
-        if len(shares) < 2:  # nothing is missing, or what one job makes as well
-            continue
-        say(f"features: {len(lacking)} videos of {params.dataset} in {len(shares)} shares ...")
-        calls = {f"share {number} of {len(shares)}": (params, videos) for number, videos in enumerate(shares, 1)}
-        executors.outcomes(slurm, encode, calls, lambda label, answer: say(f"features: {label} {answer}"))
+        if len(shares) > 1:  # else nothing is missing, or what one job makes as well
+            say(f"features: {len(lacking)} videos of {params.dataset} in {len(shares)} shares ...")
+            calls = {f"share {number} of {len(shares)}": (params, videos) for number, videos in enumerate(shares, 1)}
+            executors.outcomes(slurm, encode, calls, lambda label, answer: say(f"features: {label} {answer}"))
 
 
 def encode(params: Params, videos: list[str] | None = None) -> str | list[str]:

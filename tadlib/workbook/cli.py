@@ -66,9 +66,7 @@ def tad() -> None:
 )
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs that a job of SLURM needs.")
 @click.option("--track", type=click.Choice(["mlflow", "tensorboard"]), help="Tell a tracker about every finished run.")
-def run(  # noqa: PLR0913  each is an option
-    experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, gpus, track
-) -> int:
+def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: PLR0913
     """Execute every run of experiment files, skipping what is finished.
 
     EXPERIMENTS are flat YAML files, for example params/demo.yaml.

@@ -13,6 +13,7 @@ from tadlib.project import project_root
 
 POLL = 0.2  # seconds between two looks at jobs
 LOST = "interrupted"  # how the outcome of work begins whose job was lost
+A_WEEK = 7 * 24 * 60  # minutes; submitit gives processes here two
 TRIES = 3  # times that such work is begun
 Pool = Any  # an Executor of concurrent.futures or of submitit: they have `submit` in common
 
@@ -31,10 +32,11 @@ def slurm(options: Sequence[str], gpus: int = 0) -> Pool:
         raise ValueError(
             f"--slurm must be NAME=VALUE, for example --slurm time=600, or local; got {', '.join(options)}"
         )
+    local, folder = "local" in options, project_root() / "outputs" / ".slurm" / "%j"
+    asked = ({"gpus_per_node": gpus} if gpus else {}) | ({"timeout_min": A_WEEK} if local else {}) | given
     try:
-        made = submitit.LocalExecutor if "local" in options else submitit.SlurmExecutor
-        executor = made(project_root() / "outputs" / ".slurm" / "%j")
-        executor.update_parameters(**given, **({"gpus_per_node": gpus} if gpus else {}))
+        executor = submitit.LocalExecutor(folder) if local else submitit.SlurmExecutor(folder)
+        executor.update_parameters(**asked)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"--slurm: {error}") from error
     return executor

@@ -43,17 +43,15 @@ def track(tracker: str, experiment: str, folder: Path) -> None:
     outputs/mlflow; TensorBoard's logs go to the run.
     """
     records, path = planned(runs.records(folder), folder)
-    metrics = read_json(path)
-    parameters = next(iter(records.values()))["parameters"]
     edited = edits.mark(edits.of_records(records))
-    parameters = parameters | ({"edited_notebook": edited} if edited else {})
-    numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    parameters = next(iter(records.values()))["parameters"] | ({"edited_notebook": edited} if edited else {})
     history = read_json(folder / "history.json") if (folder / "history.json").is_file() else []
+    epochs = {int(row["epoch"]): _numbers(row) for row in history}
     to = {"mlflow": _to_mlflow, "tensorboard": _to_tensorboard}[tracker]
-    to(experiment, folder, parameters, numbers, history)
+    to(experiment, folder, parameters, _numbers(read_json(path)), epochs)
 
 
-def _to_mlflow(experiment: str, folder: Path, parameters: dict, numbers: dict, history: list) -> None:
+def _to_mlflow(experiment: str, folder: Path, parameters: dict, metrics: dict, epochs: dict) -> None:
     import mlflow
 
     if "MLFLOW_TRACKING_URI" not in os.environ:
@@ -64,28 +62,34 @@ def _to_mlflow(experiment: str, folder: Path, parameters: dict, numbers: dict, h
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=folder.name):
         mlflow.log_params({name: str(value)[:LONGEST] for name, value in parameters.items()})
-        mlflow.log_metrics({_plain(name): value for name, value in numbers.items()})
-        for row in history:
-            mlflow.log_metrics({_plain(name): float(value) for name, value in row.items()}, step=int(row["epoch"]))
+        mlflow.log_metrics(metrics)
+        for epoch, numbers in epochs.items():
+            mlflow.log_metrics(numbers, step=epoch)
         for path in sorted(folder.glob("*.ipynb")):
             mlflow.log_artifact(str(path))
         for name, picture in figures(folder):
             mlflow.log_image(picture, artifact_file=f"figures/{name}.png")
 
 
-def _to_tensorboard(experiment: str, folder: Path, parameters: dict, numbers: dict, history: list) -> None:
+def _to_tensorboard(experiment: str, folder: Path, parameters: dict, metrics: dict, epochs: dict) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard")) as writer:
         writer.add_text("experiment", experiment)
         writer.add_text("notebooks", "\n\n".join(str(path) for path in sorted(folder.glob("*.ipynb"))))
-        for row in history:
-            for name, value in row.items():
-                writer.add_scalar(_plain(name), value, int(row["epoch"]))
+        for epoch, numbers in epochs.items():
+            for name, value in numbers.items():
+                writer.add_scalar(name, value, epoch)
         for name, picture in figures(folder):
             writer.add_image(name, np.asarray(picture), dataformats="HWC")
         plain = {name: value for name, value in parameters.items() if isinstance(value, int | float | str)}
-        writer.add_hparams(plain, {_plain(name): value for name, value in numbers.items()}, run_name=".")
+        writer.add_hparams(plain, metrics, run_name=".")
+
+
+def _numbers(found: dict) -> dict[str, float]:
+    """What is a number, by names in the letters that both trackers take."""
+    plain = {name.replace("@", "_at_").replace(" ", "_"): value for name, value in found.items()}
+    return {name: float(value) for name, value in plain.items() if isinstance(value, int | float)}
 
 
 def figures(folder: Path) -> Iterator[tuple[str, Image.Image]]:
@@ -96,8 +100,3 @@ def figures(folder: Path) -> Iterator[tuple[str, Image.Image]]:
         pictures = [data["image/png"] for data in outputs if "image/png" in data]
         for number, picture in enumerate(pictures, start=1):
             yield f"{path.stem}_{number:02}", Image.open(BytesIO(b64decode(picture))).convert("RGB")
-
-
-def _plain(name: str) -> str:
-    """A name in the letters that both trackers take."""
-    return name.replace("@", "_at_").replace(" ", "_")
