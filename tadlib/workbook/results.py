@@ -107,13 +107,14 @@ def advice(table: Sequence[Mapping[str, object]]) -> str:
     """How this run lies to the best floor or baseline of the table, and what to try where it is not above."""
     ours = next(row["mAP"] for row in table if row["role"] == "ours")
     best = max((row for row in table if row["role"] in ("floor", "baseline")), key=lambda row: row["mAP"])
-    lies = f"This run ({100 * ours:.1f}) is {{}} the best floor or baseline, {best['name']} ({100 * best['mAP']:.1f})"
-    if ours > best["mAP"]:
-        return lies.format("above") + "."
-    return (
-        lies.format("not above") + ": the detector adds nothing there. Try more passes (epochs), a higher rate (lr, "
-        "lr_backbone) or a narrower network (width), and choose among them with held_out."
+    lies = "above" if ours > best["mAP"] else "not above"
+    said = (
+        f"This run ({100 * ours:.1f}) is {lies} the best floor or baseline, {best['name']} ({100 * best['mAP']:.1f})."
     )
+    tries = (
+        "Try more passes (epochs), a higher rate (lr, lr_backbone) or a narrower network (width); choose by held_out."
+    )
+    return said if lies == "above" else f"{said} {tries}"
 
 
 def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
