@@ -99,6 +99,6 @@ def test_a_run_that_is_not_above_a_baseline_says_so_and_what_to_try():
     ]
     table = [{"name": name, "role": role, "mAP": value} for name, role, value in rows]
     said = advice(table)
-    assert "(10.0) is not above the best floor or baseline, a probe (12.0). " in said and "held_out" in said
+    assert "(10.0%) is not above the best floor or baseline, a probe (12.0%). " in said and "held_out" in said
     said = advice([row | {"mAP": 0.2} if row["role"] == "ours" else row for row in table])
-    assert said == "This run (20.0) is above the best floor or baseline, a probe (12.0)."
+    assert said == "This run (20.0%) is above the best floor or baseline, a probe (12.0%)."

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import reference
 import torch
-from naming_speed import classifier
 
 from tadlib.data.batches import collate
 from tadlib.detector.matching import match
@@ -50,16 +49,6 @@ def test_time_share_and_memory_of_the_detector_are_measured():
     row = detector_speed.measure(detector_speed.Size(snippets=8, batch=1, queries=4))
     assert set(row) == {"step", "step share", "inference", "inference share", "limit", "peak"}
     assert row["step"] > row["inference"] > 0 and 0 < row["step share"] < 1 and row["peak"] > 100
-
-
-@pytest.mark.parametrize("how", ["mean", "max"])
-def test_naming_one_proposal_at_a_time_gives_the_same_logits(how):
-    videos, texts = naming_speed.simulated(SMALL)
-    classify = classifier(texts, naming_speed.SCALE, pooling=how)
-    for video, rows in zip(videos, naming_speed.looped(videos, texts, how), strict=True):
-        segments_ix = naming_speed.GRID.snippets(video.proposals.segments)
-        ours = classify(torch.from_numpy(video.features), segments_ix)
-        torch.testing.assert_close(torch.cat(rows), ours, rtol=1e-5, atol=1e-5)
 
 
 def test_the_peers_of_map_give_the_same_numbers():

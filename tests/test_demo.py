@@ -203,7 +203,6 @@ def test_the_small_clip_names_far_more_often_than_by_chance_and_not_always(encod
 
 @pytest.mark.slow
 def test_the_small_clip_can_be_made_again(encoder, pictures, tmp_path, monkeypatch):
-    """By its script, in ten minutes: another processor rounds otherwise, what is learned is the same."""
     made = tmp_path / "clip.npz"
     clip.train(made)
     monkeypatch.setattr(encoders, "DEMO_WEIGHTS", made)

@@ -4,14 +4,12 @@ import pytest
 import stubs
 from conftest import ROOT
 
-from tadlib.evaluation.statistics import spread
 from tadlib.files import read_json
-from tadlib.workbook import cli
 from tadlib.workbook.execution import failure
 
 
-def check_numbers(metrics: dict) -> float:
-    """Above every floor and baseline, twice the linear probe at least, below the ceilings; the lead over the best.
+def check_numbers(metrics: dict) -> None:
+    """Above every floor and baseline, twice the linear probe at least, below the ceilings.
 
     The margins are wider than the two points by which machines differ. Without names precision says little: what the
     detector finds of seen classes is false there, and the floor looks only at videos with an unseen action.
@@ -23,7 +21,6 @@ def check_numbers(metrics: dict) -> float:
     assert all(ours >= 1.3 * each for each in below.values()), below
     assert ours <= found["our segments, true label"] - 0.02
     assert metrics["AR@100"] >= 1.2 * metrics["blind_AR@100"]
-    return ours - max(below.values())
 
 
 def test_the_committed_run_of_the_demo_lies_between_floor_and_ceiling():
@@ -42,13 +39,3 @@ def test_the_literal_command_runs_and_its_result_lies_between_floor_and_ceiling(
     assert last.startswith("train finished: mAP of unseen classes ") and last.endswith(
         f"run folder outputs/adhoc/{made.name}; notebook outputs/adhoc/{made.name}/train.ipynb"
     )
-
-
-@pytest.mark.slow
-def test_every_run_of_the_demo_experiment_lies_between_floor_and_ceiling():
-    assert cli.main(["run", str(ROOT / "params" / "demo.yaml")]) == 0
-    version = max((ROOT / "outputs" / "demo").glob("2*"))
-    found = sorted(version.glob("*/metrics.json"))
-    assert len(found) == 6 and len(list(version.rglob("*.html"))) == 24
-    lead = spread([check_numbers(read_json(path)) for path in found])
-    assert lead.mean > 2 * lead.error, "above the best floor and baseline, on average over class splits"

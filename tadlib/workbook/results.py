@@ -107,14 +107,10 @@ def advice(table: Sequence[Mapping[str, object]]) -> str:
     """How this run lies to the best floor or baseline of the table, and what to try where it is not above."""
     ours = next(row["mAP"] for row in table if row["role"] == "ours")
     best = max((row for row in table if row["role"] in ("floor", "baseline")), key=lambda row: row["mAP"])
-    lies = "above" if ours > best["mAP"] else "not above"
-    said = (
-        f"This run ({100 * ours:.1f}) is {lies} the best floor or baseline, {best['name']} ({100 * best['mAP']:.1f})."
-    )
-    tries = (
-        "Try more passes (epochs), a higher rate (lr, lr_backbone) or a narrower network (width); choose by held_out."
-    )
-    return said if lies == "above" else f"{said} {tries}"
+    lies, tries = "above", ""
+    if ours <= best["mAP"]:
+        lies, tries = "not above", " Try more passes (epochs), another lr or a smaller width; choose with held_out."
+    return f"This run ({ours:.1%}) is {lies} the best floor or baseline, {best['name']} ({best['mAP']:.1%}).{tries}"
 
 
 def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
