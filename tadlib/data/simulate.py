@@ -35,7 +35,7 @@ class Strengths:
 
     The first group is set by real vectors of CLIP ViT-B/32: norms near 10; cosine 0.86-0.99 of features 2 s apart,
     0.78-0.90 of two features of a video, 0.45 of two videos, 0.67-0.84 of class names, 0.11-0.35 of a feature and a
-    class name; the true class leads by 0.05-0.1. The second is fitted to what published systems reach on THUMOS14.
+    class name; the true class leads by 0.05-0.1. The second is fitted to L4 to L7 in `benchmarks/calibration.yaml`.
     """
 
     pictures: float = 0.42  # common to all images: cosine of features of two videos
@@ -48,10 +48,10 @@ class Strengths:
     norm: float = 10.5
     channels: int = 512
 
-    action: float = 0.075  # additional length along that direction inside an action: segments of CLIP alone
-    mistaken: float = 0.45  # length along another class's direction, uniform from 0 to this: what naming costs
-    phases: float = 0.36  # length of the marks of an action, times 0.5 to 1.5: class-agnostic mAP as published
-    common: float = 0.42  # share of the marks that all classes have in common: the linear probe
+    action: float = 0.075  # additional length along that direction inside an action: L4, segments of CLIP alone
+    mistaken: float = 0.45  # length along another class's direction, uniform from 0 to this: L7, what naming costs
+    phases: float = 0.36  # length of the marks of an action, times 0.5 to 1.5: L6, class-agnostic mAP
+    common: float = 0.42  # share of the marks that all classes have in common: the linear probe, with L6
     distractors: float = 1.0  # a minute: the same levels, so how many of both there are is a guess
     edges: float = 0.25  # seconds (standard deviation) by which annotations are off: annotators differ by 0.2-0.5 s
 

@@ -66,8 +66,8 @@ def with_detector(params: Params, namings: Mapping[str, Mapping[str, object]]) -
 
 def measure(what: str, split: int, split_id: int) -> dict[str, float]:
     """The numbers of one job."""
-    words = {"split": split, "split_id": split_id} | ASKED["trainings"].get(what, {})
-    params = Params.check(ASKED["settings"] | words)
+    words = ASKED["settings"] | {"split": split, "split_id": split_id} | ASKED["trainings"].get(what, {})
+    params = Params.check({name: value for name, value in words.items() if value is not None})
     if what not in ASKED["trainings"]:
         return without_detector(params)
     return with_detector(params, ASKED["namings"] if what == "published" else {})
