@@ -52,7 +52,7 @@ def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
 @EACH
 def test_a_question_compares_variants_over_splits_and_seeds(path):
     found = swept(plans.plan(path))
-    if path.stem in BASES | {"seeds", "splits"}:
+    if path.stem in BASES | {"seeds", "splits", "worlds"}:
         assert not set(found) - variants.SAMPLE
         return
     assert set(found) - variants.SAMPLE, "nothing to compare"
@@ -67,7 +67,7 @@ def test_a_file_that_says_naming_only_needs_one_training(path):
     for given in planned.runs.values():
         trained = stages.read_by("train", Params.check(given))
         trainings.add(repr([value for name, value in sorted(trained.items()) if name not in variants.SAMPLE]))
-    one = "One training serves all." in planned.question or path.stem in BASES | {"seeds", "splits"}
+    one = "One training serves all." in planned.question or path.stem in BASES | {"seeds", "splits", "worlds"}
     assert (len(trainings) == 1) == one
 
 

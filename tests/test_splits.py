@@ -7,7 +7,7 @@ import pytest
 
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.datasets import THUMOS14_CLASSES
-from tadlib.data.splits import ClassSplit, class_split, of_folder, to_choose_by
+from tadlib.data.splits import ClassSplit, class_split, hold_out_classes, of_folder
 
 FOLDERS = {75: "train_75_test_25", 50: "train_50_test_50"}
 
@@ -93,12 +93,12 @@ def test_held_out_seen_classes_are_tested_in_training_videos_that_nothing_is_lea
         for name, labels in shows.items()
     )
     whole = Benchmark("own", Path(), videos, ("a", "b", "c", "d", "e"), "val", "test", (0.5,))
-    assert to_choose_by(whole, classes, 0) == (whole, classes)
-    made, drawn = to_choose_by(whole, classes, 1)
+    assert hold_out_classes(whole, classes, 0) == (whole, classes)
+    made, drawn = hold_out_classes(whole, classes, 1)
     (held,) = drawn.unseen
     assert sorted((*drawn.seen, held)) == ["a", "b", "c"]
     sides = {video.id: video.subset for video in made.videos}
     alone = {"a": "one", "b": "two", "c": "three"}
     assert sides == {"both": "val"} | {name: "test" if label == held else "val" for label, name in alone.items()}
-    with pytest.raises(ValueError, match="held_out=3 must leave a seen class to learn.*3 of 3 are"):
-        to_choose_by(whole, classes, 3)
+    with pytest.raises(ValueError, match="held_out must be 0..2, classes that a training video shows alone; got 3"):
+        hold_out_classes(whole, classes, 3)

@@ -89,7 +89,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     archive, load = _is_script_archive(pretrained), None
     if archive:
         load = partial(_load_script_archive, path=pretrained)
-    elif pretrained == str(DEMO_WEIGHTS):
+    elif name == DEMO and pretrained.endswith(".npz"):
         load = partial(_load_arrays, path=pretrained)
     elif _is_checkpoint(pretrained):
         load = partial(open_clip.load_checkpoint, checkpoint_path=pretrained)

@@ -1,4 +1,4 @@
-"""Splits into seen and unseen classes: official ones, seeded random ones, or those of a file.
+"""Splits into seen and unseen classes: official ones, seeded random ones, or those of a file; classes held out.
 
 `splits.json` has the form `{"75": [{"unseen": [names]}, ...], "50": [...]}`, where `split_id` is the index in a list.
 The ten official splits of a benchmark and ratio (Ju et al., "Prompting Visual-Language Models for Efficient Video
@@ -79,12 +79,12 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
     )
 
 
-def to_choose_by(benchmark: Benchmark, classes: ClassSplit, number: int) -> tuple[Benchmark, ClassSplit]:
-    """The benchmark and split in which `number` of the seen classes, drawn, stand in for the unseen ones.
+def hold_out_classes(benchmark: Benchmark, classes: ClassSplit, number: int) -> tuple[Benchmark, ClassSplit]:
+    """Hold `number` of the seen classes out: they are tested in place of the unseen ones, to choose parameters by.
 
-    They are tested in the training videos that hold them and no other seen class, from which nothing is learned. The
-    unseen classes and the test videos have no part, so what is chosen so may be measured on them. `number` 0 changes
-    nothing. Raises ValueError if too few classes have such videos, or none would be left to learn.
+    They are drawn, and tested in those training videos that hold no other seen class; nothing is learned from these.
+    The unseen classes and the test videos have no part, so that what is chosen may be measured on them. `number` 0
+    changes nothing. Raises ValueError if too few classes have such videos, or none would be left to learn.
     """
     if not number:
         return benchmark, classes
@@ -92,10 +92,8 @@ def to_choose_by(benchmark: Benchmark, classes: ClassSplit, number: int) -> tupl
     shown = {video.id: {action.label for action in video.actions} & set(classes.seen) for video in training}
     alone = sorted({label for labels in shown.values() if len(labels) == 1 for label in labels})
     if number > len(alone) or number >= len(classes.seen):
-        raise ValueError(
-            f"held_out={number} must leave a seen class to learn, and take classes that a training video shows alone: "
-            f"{len(alone)} of {len(classes.seen)} are"
-        )
+        most = min(len(alone), len(classes.seen) - 1)
+        raise ValueError(f"held_out must be 0..{most}, classes that a training video shows alone; got {number}")
     held = set(random.Random(f"{classes.split} {classes.split_id} held out").sample(alone, number))
     videos = [
         replace(video, subset=benchmark.test_subset) if shown[video.id] <= held else video

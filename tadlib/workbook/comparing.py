@@ -270,6 +270,6 @@ def _scored(run: FinishedRun) -> tuple[Comparison, tuple[float, ...]] | None:
     except FileNotFoundError:
         return None
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
-    benchmark, classes = splits.to_choose_by(benchmark, classes, params.held_out)
+    benchmark, classes = splits.hold_out_classes(benchmark, classes, params.held_out)
     scored = protocols.scored_videos(benchmark, classes.unseen, params.protocol, params.stride)
     return compare(scored, read_detections(path), classes.unseen), benchmark.tious

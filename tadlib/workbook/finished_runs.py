@@ -49,8 +49,8 @@ class FinishedRun:
     @property
     def key(self) -> tuple[Any, ...]:
         """What makes two runs a pair: the same classes, the same seed and the same drawn or simulated world."""
-        worlds = (self.parameters.get(name, 0) for name in ("demo_seed", "world_seed"))
-        return *map(self.parameters.get, ("split", "split_id", "seed")), *worlds
+        others = (self.parameters.get(name, 0) for name in ("held_out", "demo_seed", "world_seed"))
+        return *map(self.parameters.get, ("split", "split_id", "seed")), *others
 
     @property
     def split(self) -> str:

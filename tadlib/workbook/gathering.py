@@ -36,7 +36,7 @@ def gather(params: Params, progress: Progress = silent) -> Task:
     benchmark = benchmark_of(params, progress)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
     benchmark, store, encoder, broken = collect(benchmark, params, progress)
-    benchmark, classes = splits.to_choose_by(benchmark, classes, params.held_out)
+    benchmark, classes = splits.hold_out_classes(benchmark, classes, params.held_out)
     data = Task(benchmark, classes, store, encoder, **task_settings(params), broken=broken)
     if not _has_both_sides(data):
         raise ValueError(_missing_side(data))

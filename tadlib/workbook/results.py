@@ -168,8 +168,7 @@ def _anchors_by_clip(data: Task, anchors: baselines.Anchors, params: Params) -> 
 def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
     """mAP where seen and unseen classes compete and both count: of seen (base), of unseen (novel), harmonic mean.
 
-    Nothing for a closed set, where every class is both, and where no scored video shows a seen class, as with
-    `held_out`. Proposals keep as many detections as elsewhere.
+    Nothing for a closed set, and where no scored video shows a seen class. Proposals keep as many as elsewhere.
     """
     shown = {action.label for video in data.annotated for action in video.actions}
     if set(data.classes.seen) & set(data.classes.unseen) or shown.isdisjoint(data.classes.seen):

@@ -96,6 +96,7 @@ CONFLICTS = (
         "knows no class texts: it needs split=0, fuse_text=false and segmentation=none",
         lambda p: p.target != "none" or not (p.split or p.fuse_text or p.segmentation != "none"),
     ),
+    Need("held_out", "needs another protocol than t3al", lambda p: not p.held_out or p.protocol != "t3al"),
     Need("select", "needs videos held out: validation > 0", lambda p: p.select == "last" or p.validation),
     Need(
         "proposed_by",

@@ -2,7 +2,7 @@
 
 Like the real one it has seen all twenty actions as pictures, with captions as careless as the web's: most name the
 sport, or a similar one, whether or not it is done in that moment, half of these in other words than its class's name,
-and many say how the body is held. None says that an action happens or that nothing does.
+and many say how the body is held, in an action and in its practice alike.
 
 The package has the weights. `python -m tadlib.data.demo.clip FILE` makes them again, in ten minutes on one core.
 """

@@ -5,8 +5,8 @@ a video and between videos, the quantiles of video durations and of the share of
 classes in about one video of eight, every CliffDiving action labelled Diving too. Videos last half of THUMOS14's
 durations, between 20 and 240 s, so that two cores render the benchmark in about a minute.
 
-No single picture tells an action from what lies between: there the athlete practises parts of it, to and fro at the
-action's own speed, so that only the whole passage in order is an action. Cameras change at times of their own.
+But for pauses no single picture tells an action from what lies between: there the athlete practises parts of it, to
+and fro at the action's own speed. Only the whole passage in order is an action. Cameras change at times of their own.
 """
 
 from bisect import bisect_right

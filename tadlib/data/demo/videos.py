@@ -96,10 +96,10 @@ def write(path: Path, timeline: Timeline, seed: int) -> None:
 
 
 def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Fresh pictures for training the small CLIP: uint8 (n, 120, 160, 3) and (label, activity, camera) of each.
+    """Fresh pictures for training the small CLIP: uint8 (n, 120, 160, 3) and (label, activity, camera, pose) of each.
 
-    Half of the pictures show an action at a random phase, half what happens in between. None of the looks is a look
-    of the benchmark's videos.
+    All but one picture of a look show its action at a random phase, the last a pause. None of the looks is one of the
+    benchmark's videos.
     """
     rng = np.random.default_rng([seed, 2**20])
     frames, shown = [], []
