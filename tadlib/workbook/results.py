@@ -104,7 +104,7 @@ def compare(data: Task, detections: Mapping[str, Detections], params: Params) ->
 
 
 def advice(table: Sequence[Mapping[str, object]]) -> str:
-    """How this run lies to the best floor or baseline of the table, and what to try where it is not above."""
+    """Whether this run is above the best floor or baseline of the table, and what to try where it is not."""
     ours = next(row["mAP"] for row in table if row["role"] == "ours")
     best = max((row for row in table if row["role"] in ("floor", "baseline")), key=lambda row: row["mAP"])
     lies, tries = "above", ""

@@ -8,7 +8,7 @@ import numpy as np
 from tadlib.data.demo.body import Outfit
 from tadlib.data.demo.stage import Camera, Color
 
-GENERIC_SETTING = 0.3  # share of videos set in a hall, a meadow or a street that hints at the sport at most
+GENERIC_SETTING = 0.3  # share of videos set in a hall, a meadow or a street, which says little of the sport
 HINT = 0.5  # in those, at most this much of the sport's own scene shines through
 LIGHT, TINT = 0.25, 0.12  # spread of brightness and contrast, and of the light's colour
 WIDE, CLOSE = (0.95, 1.15), (1.5, 1.9)  # magnification of the cameras for the whole place and for the athlete

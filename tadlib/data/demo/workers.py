@@ -1,4 +1,4 @@
-"""Processes that draw: what they are started with knows nothing of the script that asked for them."""
+"""Processes that draw pictures, started without importing the caller's script."""
 
 import multiprocessing
 import sys
