@@ -55,6 +55,7 @@ CONTRARY = [  # what contradicts itself, and how the sentence begins
         {"target": "none"},
         "target=none knows no class texts: it needs split=0, fuse_text=false and segmentation=none, got",
     ),
+    ({"held_out": 3, "protocol": "t3al"}, "held_out=3 needs another protocol than t3al"),
     ({"select": "validation"}, "select=validation needs videos held out: validation > 0, got validation=0.0"),
     ({"proposed_by": "both", "target": "name"}, "proposed_by=both is named by CLIP alone: it needs target=foreground"),
     ({"pooling": "ordered"}, "pooling=ordered needs text=subactions, lead=none and another background than learned"),
