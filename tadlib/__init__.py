@@ -1,6 +1,6 @@
 """Zero-shot temporal action detection: when actions happen in untrimmed videos, and what they are called.
 
-From Python, in ten lines, the functions that the notebooks use:
+From Python, in a few lines, the functions that the notebooks use:
 
     import tadlib as tad
 

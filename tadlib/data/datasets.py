@@ -27,13 +27,13 @@ THUMOS14_CLASSES = tuple(
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SUBSETS = (  # (training, test) names in any case; the first pair with most subsets present is used
-    *(("training", "validation"), ("val", "test"), ("validation", "test"), ("train", "test"), ("train", "val")),
-)
+    ("training", "validation"), ("val", "test"), ("validation", "test"), ("train", "test"), ("train", "val"),
+)  # fmt: skip
 LAYOUTS = (  # file patterns of annotations, in order, in the folder and in its `annotations/`
-    *("annotations.json", "annotations.json.gz", "annotations.csv", "thumos_14_anno.json", "thumos14.json"),
-    *("th14_annotations_with_fps_duration.json", "Thumos14_annotations.json", "thumos_anno_action.json"),
-    *("ActivityNet1.3_annotations.json", "activity_net*.json", "activity_net*.json.gz", "anet*anno*.json"),
-)
+    "annotations.json", "annotations.json.gz", "annotations.csv", "thumos_14_anno.json", "thumos14.json",
+    "th14_annotations_with_fps_duration.json", "Thumos14_annotations.json", "thumos_anno_action.json",
+    "ActivityNet1.3_annotations.json", "activity_net*.json", "activity_net*.json.gz", "anet*anno*.json",
+)  # fmt: skip
 TEXT_LAYOUTS = ("official_txt", "annotations", "TH14_Temporal_*", "annotation")
 
 
@@ -50,9 +50,8 @@ class Conventions:
 
 def folder_of(name: str, data_dir: Path | str, demo_seed: int = 0) -> Path:
     """Where a data set is: a named one below `data_dir`, each world of the demo in a folder of its own."""
-    if name not in NAMES:
-        return Path(name)
-    return Path(data_dir) / (f"demo-{demo_seed}" if name == "demo" and demo_seed else name)
+    kept_in = f"demo-{demo_seed}" if name == "demo" and demo_seed else name
+    return Path(data_dir) / kept_in if name in NAMES else Path(name)
 
 
 def load(name: str, data_dir: Path | str, progress: Progress = silent, demo_seed: int = 0) -> Benchmark:

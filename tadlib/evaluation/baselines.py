@@ -23,17 +23,17 @@ SMOOTHING = 2.0  # seconds over which similarity is averaged
 VIDEO_CLASSES = 3  # classes considered per video
 PROBE_SNIPPETS = 50_000  # largest number of snippets for a linear probe
 CLASS_FREE_TEXTS = (  # texts that name no class; a high score of one of them shows a bias of the benchmark
-    *("a person", "people", "a crowd", "nobody", "an athlete", "somebody moving", "somebody moving fast"),
-    *("somebody standing still", "a person preparing", "a person resting", "the decisive moment", "the action begins"),
-    *("the action is over", "nothing happens", "nothing happens yet", "something happens", "a sport", "a competition"),
-    *("training", "warming up", "celebrating", "a replay in slow motion", "an interview", "a portrait", "a team"),
-    *("a panning camera", "panning with blurred background", "a camera following somebody", "a fixed camera"),
-    *("a shaking camera", "zooming in", "a close-up", "a wide shot", "seen from far away", "seen from above"),
-    *("motion blur", "a blurry picture", "a sharp picture", "a picture out of focus", "a dark picture"),
-    *("a bright picture", "a colourful picture", "a grey picture", "bad lighting", "an empty place", "a landscape"),
-    *("indoors", "outdoors", "grass", "water", "the sky", "a building", "a stadium", "spectators", "a ball"),
-    *("equipment on the floor", "text on the screen", "a logo", "a black screen", "a title"),
-)
+    "a person", "people", "a crowd", "nobody", "an athlete", "somebody moving", "somebody moving fast",
+    "somebody standing still", "a person preparing", "a person resting", "the decisive moment", "the action begins",
+    "the action is over", "nothing happens", "nothing happens yet", "something happens", "a sport", "a competition",
+    "training", "warming up", "celebrating", "a replay in slow motion", "an interview", "a portrait", "a team",
+    "a panning camera", "panning with blurred background", "a camera following somebody", "a fixed camera",
+    "a shaking camera", "zooming in", "a close-up", "a wide shot", "seen from far away", "seen from above",
+    "motion blur", "a blurry picture", "a sharp picture", "a picture out of focus", "a dark picture",
+    "a bright picture", "a colourful picture", "a grey picture", "bad lighting", "an empty place", "a landscape",
+    "indoors", "outdoors", "grass", "water", "the sky", "a building", "a stadium", "spectators", "a ball",
+    "equipment on the floor", "text on the screen", "a logo", "a black screen", "a title",
+)  # fmt: skip
 
 
 def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:

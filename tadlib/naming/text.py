@@ -22,10 +22,10 @@ from tadlib.naming.descriptions import KINDS, described
 
 PROMPT = "a video of a person doing {}"
 TEMPLATES = (
-    *(PROMPT, "a photo of a person doing {}", "a frame of a video that shows {}", "somebody is doing {}"),
-    *("people doing {}", "an example of {}", "a sports broadcast of {}", "a home video of {}", "a blurry shot of {}"),
-    *("a close view of {}", "{}, seen from far away", "this is {}"),
-)
+    PROMPT, "a photo of a person doing {}", "a frame of a video that shows {}", "somebody is doing {}",
+    "people doing {}", "an example of {}", "a sports broadcast of {}", "a home video of {}", "a blurry shot of {}",
+    "a close view of {}", "{}, seen from far away", "this is {}",
+)  # fmt: skip
 STYLES = {"prompt": (PROMPT,), "name": ("{}",), "templates": TEMPLATES}
 PREFIXES = {"none": (), "name": ("{}",), "prompt": (PROMPT,)}  # templates before the steps of an action
 

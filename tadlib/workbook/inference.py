@@ -117,6 +117,13 @@ def to_detections(
     )
 
 
+def training_free(data: Task) -> dict[str, Detections]:
+    """Detections of the scored videos by `baselines.training_free`."""
+    classes, texts = data.classes.unseen, data.class_embeddings(data.competing)
+    read, grid = data.store.read, data.grid
+    return {each.id: baselines.training_free(each, read(each.id), texts, classes, grid(each)) for each in data.scored}
+
+
 def by_clip_alone(data: Task, params: Params) -> tuple[dict[str, Proposals], dict[str, Detections]]:
     """Proposals and detections of the scored videos by CLIP alone: its own proposals, named by frozen CLIP."""
     return _by_frozen_clip(data, data.clip_proposals, params)

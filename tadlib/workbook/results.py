@@ -124,19 +124,14 @@ def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
 
 def compared(data: Task, detections: Mapping[str, Detections], params: Params) -> Compared:
     """Role and detections of the floors, the baselines, this run and both ceilings, by name."""
-    classes, texts = data.classes.unseen, data.class_embeddings(data.competing)
     as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
     by_clip = params.but(target="foreground", fusion="clip", **as_they_are)
     anchors = baselines.anchors(data.training_videos, data.benchmark.tious)
-    free = {
-        video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
-        for video in data.scored
-    }
     return {
         "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
         "seen anchors, true label (floor)": ("floor", baselines.anchored(data.test_videos, anchors)),
         "seen anchors, CLIP's label (floor)": ("floor", _anchors_by_clip(data, anchors, by_clip)),
-        "CLIP alone, training-free": ("baseline", free),
+        "CLIP alone, training-free": ("baseline", inference.training_free(data)),
         "CLIP alone, calibrated and thinned": ("baseline", inference.by_clip_alone(data, params)[1]),
         **{name: ("baseline", found) for name, found in inference.by_snippets(data, params).items()},
         "this run": ("ours", detections),
@@ -216,10 +211,9 @@ def summarise(
     detections: Mapping[str, Detections],
     params: Params,
 ) -> dict[str, object]:
-    """What metrics.json holds: flat names and fractions, the rows compared with, the protocol and its counts.
+    """Contents of metrics.json: metrics as fractions, the rows compared with, the protocol and its counts.
 
-    `blind_` names what the blind windows of the floor reach without labels; `renamed` are the unseen classes that
-    training knows under a seen name. Of the training videos `evaluate_on` and the classes scored, `seen`, are said.
+    `blind_` marks the class-agnostic metrics of blind windows; `renamed` are unseen classes known under a seen name.
     """
     ours = next(row for row in table if row["role"] == "ours")
     blind = class_agnostic(data, baselines.blind(data.test_videos, params.seed))

@@ -10,6 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -41,11 +42,7 @@ def precision(data: Task, detections: Mapping[str, Detections]) -> float:
 def without_detector(params: Params) -> dict[str, float]:
     """mAP of blind windows, of CLIP alone, of its segments with their true label, and of single snippets."""
     data = gather(params.but(protocol="t3al"))
-    texts, classes = data.class_embeddings(data.classes.unseen), data.classes.unseen
-    free = {
-        video.id: baselines.training_free(video, data.store.read(video.id), texts, classes, data.grid(video))
-        for video in data.scored
-    }
+    free = inference.training_free(replace(data, candidates="unseen"))
     thinned = diagnosis.oracle_label(data.scored, inference.by_clip_alone(data, params)[1])
     found = {"training-free": precision(data, free), "thinned, true label": precision(data, thinned)}
     data = gather(params)

@@ -21,7 +21,7 @@ def _share(phase: float, start: float, end: float) -> float:
     return (phase - start) / (end - start)
 
 
-def _angle_from_forearm(joints: Joints) -> np.ndarray:
+def _along_forearm(joints: Joints) -> np.ndarray:
     along = np.subtract(joints.hand, joints.elbow)
     return along / max(np.linalg.norm(along), 1e-6)
 
@@ -42,10 +42,10 @@ def swung(color: Color, length: float, width: float, head: Color | None = None, 
     """A bat, club or racket in the near hand; `ball` comes in and is hit at half time."""
 
     def draw(stage: Stage, look: Look, joints: Joints, phase: float) -> None:
-        end = tuple(np.add(joints.hand, length * _angle_from_forearm(joints)))
+        end = tuple(np.add(joints.hand, length * _along_forearm(joints)))
         stage.limb(look.lit(color), width, joints.hand, end)
         if head is not None:
-            stage.ring(look.lit(head), tuple(np.add(end, 4 * _angle_from_forearm(joints))), 4.6, 1.2)
+            stage.ring(look.lit(head), tuple(np.add(end, 4 * _along_forearm(joints))), 4.6, 1.2)
         if ball is not None and phase >= 0:
             inward = phase < 0.5
             path = ((150, 60), (84, 74), 6) if inward else ((84, 74), (170, 34), 12)

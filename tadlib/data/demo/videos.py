@@ -60,13 +60,12 @@ def make(
 
 def _forget_older_versions(folder: Path, seed: int) -> None:
     """Remove everything that another version or seed made, features included."""
-    made = {"version": VERSION, "seed": seed}
-    stamp = folder / "demo.json"
+    made, stamp = {"version": VERSION, "seed": seed}, folder / "demo.json"
     if stamp.is_file() and read_json(stamp) == made:
         return
-    for name in ("annotations.json", "clip.pt", "clip.json"):
+    for name in ("annotations.json", "clip.pt", "clip.json"):  # the latter two were made until the package had them
         (folder / name).unlink(missing_ok=True)
-    for name in ("videos", "features", "texts"):
+    for name in ("videos", "features", "embeddings", "heads"):
         shutil.rmtree(folder / name, ignore_errors=True)
     write_json(stamp, made)
 
@@ -85,8 +84,9 @@ def write(path: Path, timeline: Timeline, seed: int) -> None:
         stream.thread_count = 1
         for scene in timeline.scenes:
             shown = replace(look, label=scene.label)
-            for frame in range(round(scene.start * FPS), round(scene.end * FPS)):
-                if frame % HELD == 0 or frame == round(scene.start * FPS):
+            first = round(scene.start * FPS)
+            for frame in range(first, round(scene.end * FPS)):
+                if frame % HELD == 0 or frame == first:
                     seconds = (frame + 0.5) / FPS
                     image = render(shown, scene.activity, scene.phase(seconds), timeline.camera(seconds))
                 for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):

@@ -27,11 +27,11 @@ ALT = (
     "RoIAlign cuts each proposal out of the features, similarity with class texts names it, and both scores are fused."
 )
 ARROWS = (
-    *(("videos", "features"), ("features", "windows"), ("windows", "detector"), ("detector", "proposals")),
-    *(("features", "regions"), ("proposals", "regions"), ("regions", "similarity"), ("names", "texts")),
-    *(("texts", "similarity"), ("proposals", "fusion"), ("similarity", "fusion"), ("fusion", "detections")),
+    ("videos", "features"), ("features", "windows"), ("windows", "detector"), ("detector", "proposals"),
+    ("features", "regions"), ("proposals", "regions"), ("regions", "similarity"), ("names", "texts"),
+    ("texts", "similarity"), ("proposals", "fusion"), ("similarity", "fusion"), ("fusion", "detections"),
     ("detections", "metrics"),
-)
+)  # fmt: skip
 
 
 @styled
