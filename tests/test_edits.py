@@ -21,7 +21,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
 NETWORK = 5  # the place of the code cell that makes the network and its loss
-EDIT = {"digest": "0123456789ab", "changes": [{"where": "The loss", "lines": ["+ criterion.cost = my_cost"]}]}
+EDIT = {"digest": "0123456789ab", "lines": ["+ criterion.cost = my_cost"]}
 
 
 def kept(cell: str) -> str:
@@ -76,15 +76,13 @@ def test_what_only_looks_is_no_edit(cell):
     ],
 )
 def test_what_may_change_the_result_is_an_edit(cell):
-    assert found(cell)["changes"][-1]["where"] == edits.NEW
+    assert found(cell)["lines"][-1].startswith("+ ")
 
 
-def test_a_changed_line_is_shown_under_its_heading():
+def test_a_changed_line_is_shown():
     edited = found(old="cost_giou=params.cost_giou,", new="cost_giou=4.0,")
-    lines = ["-     cost_giou=params.cost_giou,", "+     cost_giou=4.0,"]
-    assert edited["changes"] == [{"where": "The network and its loss", "lines": lines}]
-    loop = found(old="trainer.step(criterion(outputs, batch))", new="trainer.step({})")
-    assert loop["changes"][0]["where"] == "Learning" and loop["digest"] != edited["digest"]
+    assert edited["lines"] == ["-     cost_giou=params.cost_giou,", "+     cost_giou=4.0,"]
+    assert found(old="trainer.step(criterion(outputs, batch))", new="trainer.step({})")["digest"] != edited["digest"]
 
 
 def test_the_digest_holds_what_is_used_and_no_comment_or_layout():
@@ -92,13 +90,13 @@ def test_the_digest_holds_what_is_used_and_no_comment_or_layout():
     first, again = found(definition.format(2)), found(definition.format("( 2 )") + "  # mine")
     other = found(definition.format(3))
     assert first["digest"] == again["digest"] != other["digest"]
-    assert other["changes"][0]["lines"] == ["+ def my_cost(a):", "+     return 3 * a", "+ criterion.cost = my_cost"]
+    assert other["lines"] == ["+ def my_cost(a):", "+     return 3 * a", "+ criterion.cost = my_cost"]
     apart = found("def my_cost(a):\n    return 3 * a", "print(model)", "criterion.cost = my_cost")
     assert apart["digest"] == other["digest"], "how statements are divided into cells is layout"
 
 
 def test_a_statement_that_never_ran_is_an_edit_and_a_figure_left_out_is_none():
-    assert "- devices.seed_all(params.seed)" in found(without=NETWORK)["changes"][0]["lines"]
+    assert "- devices.seed_all(params.seed)" in found(without=NETWORK)["lines"]
     curves = next(place for place, (text, _) in enumerate(cells_of("train")) if text.startswith("figures.curves"))
     assert found(without=curves) == {}
 
@@ -120,11 +118,11 @@ def test_a_later_stage_says_that_its_detector_came_from_an_edited_notebook(tmp_p
     stubs.project(tmp_path, *CELLS)
     assert "edited" not in finished(tmp_path, monkeypatch, *CELLS)
     mine = finished(tmp_path, monkeypatch, CELLS[0], "cost = 3.0", CELLS[2])["edited"]
-    assert mine["changes"] == [{"where": "Stub", "lines": ["- cost = 2.0", "+ cost = 3.0"]}]
+    assert mine["lines"] == ["- cost = 2.0", "+ cost = 3.0"]
     for folder in (tmp_path / "outputs" / "adhoc").iterdir():
         runs.start("classify", Params.check({"run_dir": str(folder)}))
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"the detector of this run came from an edited notebook (Stub; {mine['digest']})")
+    assert line.startswith(f"train of this run came from an edited notebook ({mine['digest']})")
 
 
 def test_the_notebook_of_the_last_commit_is_compared_not_the_file_that_was_edited(tmp_path, monkeypatch):
@@ -133,7 +131,7 @@ def test_the_notebook_of_the_last_commit_is_compared_not_the_file_that_was_edite
     for words in (["init", "-q"], ["add", "notebooks"], [*who, "commit", "-qm", "First"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     source.write_text(source.read_text(encoding="utf-8").replace("2.0", "3.0"), encoding="utf-8")
-    assert finished(tmp_path, monkeypatch, CELLS[0], "cost = 3.0", CELLS[2])["edited"]["changes"][0]["where"] == "Stub"
+    assert finished(tmp_path, monkeypatch, CELLS[0], "cost = 3.0", CELLS[2])["edited"]["lines"]
 
 
 @pytest.mark.notebooks
@@ -146,8 +144,9 @@ def test_papermill_and_a_copy_of_the_notebook_are_no_way_around(tmp_path):
     mine.write_text(source.read_text(encoding="utf-8").replace("2.0", "3.0"), encoding="utf-8")
     done = stubs.papermill("mine.ipynb", "out.ipynb", "-p", "run_dir", "r", "-p", "split", "50", cwd=tmp_path)
     record = read_json(tmp_path / "r" / "run.json")["train"]
-    (change,) = record["edited"]["changes"]
-    assert change["lines"] == ["- cost = 2.0", "+ cost = 3.0"] and record["notebook"] == str(tmp_path / "out.ipynb")
+    assert record["edited"]["lines"] == ["- cost = 2.0", "+ cost = 3.0"] and record["notebook"] == str(
+        tmp_path / "out.ipynb"
+    )
     said, *places = done.stderr.splitlines()[-1].split("; ")
     assert said.startswith("train finished: mAP of unseen classes 10.0 % (protocol strict), edited notebook ")
     assert places == ["run folder r", "notebook out.ipynb"]

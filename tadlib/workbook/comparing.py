@@ -109,10 +109,9 @@ class Compared:
         """What was changed in the notebooks of runs that stand apart for it."""
         told = [
             {"run": _name(run), "notebook": f"{stage}, edited {edited['digest']}"}
-            | {"where": change["where"], "change": "; ".join(change["lines"])}
+            | {"change": "; ".join(edited.get("lines", ["see run.json"]))}
             for run in self.found
             for stage, edited in run.edited.items()
-            for change in edited["changes"]
         ]
         return Sortable(told, empty="none: every run is of the notebooks as they were committed")
 

@@ -1,8 +1,8 @@
-"""How the cells that ran in a kernel differ from the notebook as it is committed.
+"""How the statements that ran in a kernel differ from those of the notebook as it is committed.
 
-Statements are compared, so comments, layout and how they are divided into cells do not count. Values of the parameter
-cells do not either: they are recorded by themselves. Statements of the reader's that only look at something are left
-out: they bind no name that the notebook uses, and call nothing but what is listed here as harmless.
+Layout, comments and the division into cells do not count, nor do the values of parameter cells, which are recorded by
+themselves. A statement of the reader's counts if it binds a name that the notebook uses, stores into an object, imports
+a module of their own, or calls anything that does more than look.
 """
 
 import ast
@@ -10,53 +10,31 @@ import difflib
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tadlib.files import digest
-from tadlib.workbook.vocabulary import names_in, other_cells, python_of
+from tadlib.workbook.vocabulary import Names, names_in, other_cells, python_of
 
-NEW = "added code"
-LONGEST = 30  # lines shown of one change
-MADE = {"train": "detector", "classify": "detections", "evaluate": "metrics"}  # what a stage leaves for later ones
-
-FUNCTIONS = set(
-    "abs all any bool dict dir display enumerate float format get_ipython getattr hasattr help id int isinstance len "
-    "list max min print range repr reversed round set sorted str sum tuple type vars zip".split()
-)
-METHODS = set(
-    "argmax argmin argsort bar barh children copy count cpu describe detach dim figure float format get_title "
-    "getoutput head hist histc imshow item items join keys legend mean median min max named_parameters no_grad norm "
-    "numel numpy parameters plot quantile reshape round scatter set_title set_xlabel set_ylabel show sigmoid size "
-    "softmax sort_values split startswith state_dict std sum system tail tolist topk unique values".split()
-)
-MODULES = {"figures", "display", "plt", "sns", "pd", "ax", "axes", "fig"}
-MAGICS = set("config load_ext autoreload matplotlib pinfo pinfo2 psource pwd ls who whos html markdown".split())
+LOOKS = set(  # functions, methods and magics that change nothing
+    "bar config count cpu describe detach dict dim display enumerate figure float format get_ipython getoutput hasattr "
+    "head help hist html imshow int isinstance item items keys legend len list load_ext matplotlib max mean median min "
+    "named_parameters norm numel numpy parameters pinfo pinfo2 plot print psource range repr round scatter set shape "
+    "show sigmoid size softmax sorted state_dict std str sum system tail tolist topk tuple type values who whos zip"
+    .split()
+)  # fmt: skip
+FIGURES = {"figures", "plt", "ax", "sns"}  # whatever is called of these draws
 LIBRARIES = set(sys.stdlib_module_names) | {"IPython", "matplotlib", "numpy", "pandas", "seaborn", "tadlib", "torch"}
+VALUES = ("Assign(", "AnnAssign(")  # how the code of a parameter's value begins
 
 
 class Statement(NamedTuple):
     """One statement on the top level of a cell."""
 
     text: str
-    heading: str  # of the section that it stands in
-    node: ast.stmt
-
-    @property
-    def code(self) -> str:
-        """What the statement does, without its layout and comments."""
-        return ast.dump(self.node)
-
-    @property
-    def bound(self) -> frozenset[str]:
-        """The names that the statement binds in the notebook."""
-        return names_in(self.text).bound
-
-    @property
-    def names(self) -> set[str]:
-        """Every name in the statement."""
-        return {part.id for part in ast.walk(self.node) if isinstance(part, ast.Name)} | self.bound
+    names: Names
+    acts: bool  # does more than bind names and look
 
 
 def in_kernel(stage: str, known: Collection[str], root: Path) -> dict[str, Any]:
@@ -70,45 +48,37 @@ def in_kernel(stage: str, known: Collection[str], root: Path) -> dict[str, Any]:
         return {}
     path = root / "notebooks" / f"{stage.partition('_on_')[0]}.ipynb"
     command = ["git", "show", f"HEAD:./notebooks/{path.name}"]
-    shown = subprocess.run(command, cwd=root, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    if shown.returncode == 0:
-        return compare(shell.user_ns, known, shown.stdout.decode())
-    return compare(shell.user_ns, known, path.read_text(encoding="utf-8")) if path.is_file() else {}
+    shown = subprocess.run(command, cwd=root, capture_output=True, stdin=subprocess.DEVNULL, check=False).stdout
+    notebook = shown or (path.read_bytes() if path.is_file() else b"")
+    return compare(shell.user_ns, known, notebook) if notebook else {}
 
 
-def compare(namespace: Mapping[str, Any], known: Collection[str], notebook: str) -> dict[str, Any]:
-    """What the cells that ran change of a notebook, given as JSON: `digest` and `changes`; empty for nothing.
+def compare(namespace: Mapping[str, Any], known: Collection[str], notebook: str | bytes) -> dict[str, Any]:
+    """What the cells that ran change of a notebook, given as JSON: `digest` and `lines`; empty for nothing.
 
-    `namespace` is globals() of the notebook, `known` are the names of parameters. A change says where it is (`where`,
-    the heading of the section) and what (`lines`, of which removed ones begin with -, and others with +).
+    `namespace` is globals() of the notebook, `known` are the names of parameters. Of the lines removed ones begin with
+    -, and others with +.
     """
-    committed, ran = list(_committed(notebook)), list(_ran(namespace, known))
-    expected, done = {each.code for each in committed}, {each.code for each in ran}
-    used = {name for each in committed for name in each.names} - {"_"}
-    own = list({each.code: each for each in ran if each.code not in expected}.values())
-    shown = {each.code for each in committed if isinstance(each.node, ast.Expr) and _only_looks(each, ())}
-    lacking = [each for each in committed if each.code not in done | shown]
-    changed = {each.code for each in own if not _only_looks(each, used)}
-    if not changed and not lacking:
+    cells = [cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    sources = ("".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", ()))
+    committed, ran = _statements(sources), _ran(namespace.get("In", []), known)
+    used = frozenset().union(*(each.names.bound | each.names.used for each in committed.values())) - {"_"}
+    lacking = {code: each for code, each in committed.items() if code not in ran and (each.acts or each.names.bound)}
+    own = {code: each for code, each in ran.items() if code not in committed and (each.acts or each.names.bound)}
+    if not lacking and not any(each.acts or each.names.bound & used for each in own.values()):
         return {}
-    own = _with_helpers(own, changed)
-    texts = [[line for each in statements for line in each.text.splitlines()] for statements in (lacking, own)]
-    lines = [line for line in difflib.ndiff(*texts) if line[0] in "+-"]
-    more = [f"... {len(lines) - LONGEST} more lines"] if len(lines) > LONGEST else []
-    where = ", ".join(dict.fromkeys(each.heading for each in lacking)) or NEW
-    codes = [[each.code for each in statements] for statements in (own, lacking)]
-    return {"digest": digest(codes), "changes": [{"where": where, "lines": lines[:LONGEST] + more}]}
+    before, after = (
+        [line for each in statements.values() for line in each.text.splitlines()] for statements in (lacking, own)
+    )
+    changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    return {"digest": digest([list(own), list(lacking)]), "lines": changed}
 
 
 def lines(records: Mapping[str, Mapping[str, Any]], stage: str = "") -> Iterator[str]:
     """A line for each other stage of a run that an edited notebook made."""
     for other, edited in of_records(records).items():
         if other != stage:
-            made, where = MADE.get(other, f"{other} stage"), dict.fromkeys(each["where"] for each in edited["changes"])
-            yield (
-                f"the {made} of this run came from an edited notebook ({', '.join(where)}; {edited['digest']}): "
-                "run.json has the changes"
-            )
+            yield f"{other} of this run came from an edited notebook ({edited['digest']}), see run.json"
 
 
 def of_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -122,79 +92,47 @@ def mark(edited: Mapping[str, Mapping[str, Any]]) -> str:
     return digests[0] if len(digests) == 1 else digest(digests) if digests else ""
 
 
-def _committed(notebook: str) -> Iterator[Statement]:
-    """The statements of a notebook's code cells but for that of its parameters."""
-    heading = ""
-    for cell in json.loads(notebook)["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "markdown" and source.startswith("#"):
-            heading = source.splitlines()[0].lstrip("# ")
-        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ()):
-            yield from _statements(source, heading)
-
-
-def _ran(namespace: Mapping[str, Any], known: Collection[str]) -> Iterator[Statement]:
+def _ran(texts: Iterable[str], known: Collection[str]) -> dict[str, Statement]:
     """The statements that ran, but for the values that parameter cells set."""
-    texts = namespace.get("In", [])
-    others = set(other_cells(texts, known))
+    others, found = set(other_cells(texts, known)), {}
     for text in texts:
-        for each in _statements(text, NEW):
-            if text in others or not isinstance(each.node, ast.Assign | ast.AnnAssign):
-                yield each
+        statements = _statements([text])
+        found |= {code: each for code, each in statements.items() if text in others or not code.startswith(VALUES)}
+    return found
 
 
-def _statements(cell: str, heading: str) -> Iterator[Statement]:
-    """The statements of a cell; none where it is no Python, and so cannot have run."""
-    text = python_of(cell)
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return
-    for node in tree.body:
-        yield Statement(ast.get_source_segment(text, node) or ast.unparse(node), heading, node)
-
-
-def _only_looks(statement: Statement, used: Collection[str]) -> bool:
-    """Whether a statement changes nothing that the notebook uses, as far as its text tells."""
-    return not statement.bound & set(used) and all(map(_harmless, _executed(statement.node)))
+def _statements(cells: Iterable[str]) -> dict[str, Statement]:
+    """Statements of cells by what they do, their code without layout and comments; none of what is no Python."""
+    found = {}
+    for text in map(python_of, cells):
+        try:
+            body = ast.parse(text).body
+        except SyntaxError:
+            continue
+        for node in body:
+            source = ast.get_source_segment(text, node) or ast.unparse(node)
+            found[ast.dump(node)] = Statement(source, names_in(source), any(map(_acts, _executed(node))))
+    return found
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a statement that are executed with it: not the bodies of functions and lambdas."""
+    """The parts of a statement that are executed with it: not the bodies of functions."""
     yield node
-    if isinstance(node, ast.Lambda):
-        return
-    inner = node.decorator_list if isinstance(node, ast.FunctionDef) else ast.iter_child_nodes(node)
-    for each in inner:
-        yield from _executed(each)
+    if not isinstance(node, ast.FunctionDef | ast.Lambda):
+        for each in ast.iter_child_nodes(node):
+            yield from _executed(each)
 
 
-def _harmless(node: ast.AST) -> bool:
+def _acts(node: ast.AST) -> bool:
+    """Whether a part of a statement stores into an object, imports a module of the reader's, or calls what may act."""
     if isinstance(node, ast.Attribute | ast.Subscript):
-        return isinstance(node.ctx, ast.Load)
+        return not isinstance(node.ctx, ast.Load)
     if isinstance(node, ast.Import | ast.ImportFrom):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-        return all(module.split(".")[0] in LIBRARIES for module in modules)
+        return any(module.split(".")[0] not in LIBRARIES for module in modules)
     if not isinstance(node, ast.Call):
-        return True
-    if isinstance(node.func, ast.Name):
-        return node.func.id in FUNCTIONS
-    if not isinstance(node.func, ast.Attribute):
         return False
-    if node.func.attr in ("run_line_magic", "run_cell_magic"):
-        return ast.literal_eval(node.args[0]) in MAGICS
-    root = node.func.value
-    while isinstance(root, ast.Attribute | ast.Subscript):
-        root = root.value
-    return node.func.attr in METHODS or (isinstance(root, ast.Name) and root.id in MODULES)
-
-
-def _with_helpers(own: Sequence[Statement], changed: Collection[str]) -> list[Statement]:
-    """The statements that change something, and those that bind what they use, in their order."""
-    kept = set(changed)
-    while True:
-        wanted = {name for each in own if each.code in kept for name in each.names}
-        more = {each.code for each in own if each.bound & wanted} - kept
-        if not more:
-            return [each for each in own if each.code in kept]
-        kept |= more
+    *_, name = words = ast.unparse(node.func).split(".")
+    if name in ("run_line_magic", "run_cell_magic"):
+        name = ast.literal_eval(node.args[0])
+    return name not in LOOKS and words[0] not in FIGURES

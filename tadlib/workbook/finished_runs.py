@@ -189,7 +189,7 @@ def listing(folder: Path) -> Iterator[str]:
         for path, _ in places:
             for stage, edited in edits.of_records(records(path)).items():
                 yield f"{path.name}, edited {stage}.ipynb ({edited['digest']}):"
-                yield from (f"  {line}" for each in edited["changes"] for line in (each["where"], *each["lines"]))
+                yield from (f"  {line}" for line in edited.get("lines", ["see run.json"]))
         lost = {path.name: dangling(path) for path, _ in places if path.is_dir()}
         yield from (f"{name}: {', '.join(files)} {GONE}" for name, files in lost.items() if files)
         return
