@@ -197,21 +197,6 @@ def test_windows_that_are_left_out_are_counted(simulated_folder):
         assert with_seen + empty + left_out == sum(len(cover(v.id, 40, length, 0.5)) for v in data.training_videos)
 
 
-def test_every_word_of_the_training_arrives(simulated_folder):
-    words = {"batch_size": 3, "accumulate": 2, "clip_norm": 3.0, "schedule": "step", "warm_up": 0.125, "seed": 5}
-    words |= {"lr": 0.0005, "deterministic": True}
-    more = {"lr_backbone": 0.00025, "weight_decay": 0.125, "ema": True, "episodes": 0.5, "conv_layers": 1}
-    more |= {"validation": 0.5, "select": "validation"}
-    made = cells(simulated_folder, "trainer.epochs()", epochs=2, **words, **more)
-    made.run.finish()
-    trainer = made.trainer
-    assert {name: getattr(trainer, name) for name in words} == words and trainer.number_of_epochs == 2
-    groups = trainer.optimiser.param_groups
-    assert [group["initial_lr"] for group in groups] == [0.0005, 0.00025]
-    assert {group["weight_decay"] for group in groups} == {0.125}
-    assert trainer.average is not None and trainer.each_batch.episodes == 0.5 and trainer.select == epoch_metrics.SEEN
-
-
 def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
     video, places = {"duration": 600.0, "fps": 8.0}, [[4.0 * n, 4.0 * n + 2] for n in range(150)]
     labels = {"training": "Shotput", "validation": "HighJump"}

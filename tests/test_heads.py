@@ -5,10 +5,9 @@ import torch
 from lessons import CHANNELS, LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
-from tadlib.ideas.head_losses import CLASSIFYING, classification, targets
+from tadlib.ideas.head_losses import classification, targets
 from tadlib.ideas.head_training import HeadTraining, fit
 from tadlib.ideas.heads import KINDS, TEXT_KINDS, Head, TextHead
-from tadlib.ideas.maps import sines
 from tadlib.ideas.mask import Mask, fit_mask
 from tadlib.ideas.text_queries import Matching
 from tadlib.naming.similarity import cosine
@@ -32,20 +31,6 @@ def test_a_text_head_overfits_the_texts_of_a_handful_of_segments(kind, residual)
     assert not torch.equal(named(semantics, examples.bins, said), LABELS[:4])
     taught(semantics, examples, said)
     assert torch.equal(named(semantics, examples.bins, said), LABELS[:4])
-
-
-@pytest.mark.parametrize("loss", CLASSIFYING)
-def test_every_loss_teaches_the_right_labels(loss):
-    semantics, examples, said = made(head="mlp"), segments(), texts()
-    taught(semantics, examples, said, head_loss=loss)
-    assert torch.equal(named(semantics, examples.bins, said), LABELS)
-
-
-def test_labels_that_are_all_zero_teach_that_everything_is_the_first_class():
-    """What the log ran into: its loss fell to 0 and every proposal was of the same class."""
-    semantics, examples, said = made(head="mlp", head_residual=False), segments(), texts()
-    history = taught(semantics, examples._replace(labels=torch.zeros_like(LABELS)), said, head_epochs=100)
-    assert history[-1] < 0.01 and named(semantics, examples.bins, said).tolist() == [0] * 8
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapter"])
@@ -104,14 +89,6 @@ def test_cross_attention_asks_with_the_name_and_reads_the_steps():
         head(texts(steps=1).steps)
 
 
-def test_self_attention_reads_out_what_became_of_the_name():
-    steps, head = texts(steps=4).steps, TextHead("attention", CHANNELS, residual=False, name_first=True)
-    found = head.read(head(steps), steps.padding)
-    unit = functional.normalize(steps.embeddings[0], dim=1)
-    by_hand = attended(head.map.attention, unit, unit)[0]
-    torch.testing.assert_close(found[0], functional.normalize(by_hand, dim=0))
-
-
 def test_only_a_composition_and_a_convolution_read_an_order():
     steps = texts(steps=4).steps
     turned = TextEmbeddings(steps.embeddings[:3, [0, 3, 2, 1]], steps.padding[:3])
@@ -119,13 +96,6 @@ def test_only_a_composition_and_a_convolution_read_an_order():
         head = TextHead(kind, CHANNELS, residual=False, name_first=True)
         first, second = (head.read(head(s), s.padding) for s in (TextEmbeddings(*(f[:3] for f in steps)), turned))
         assert torch.allclose(first, second, atol=1e-5) == (kind not in ("conv", "composition")), kind
-
-
-def test_places_are_told_by_sines_of_length_one():
-    table = sines(5, 6)
-    assert table.shape == (5, 6) and torch.allclose(table.norm(dim=1), torch.ones(5))
-    torch.testing.assert_close(table[2, 2], torch.tensor(2 * 10_000 ** (-2 / 6)).sin() / 3**0.5)
-    assert sines(3, 5).shape == (3, 5)
 
 
 def test_an_adapter_has_few_parameters_and_keeps_most_of_the_feature():
@@ -176,15 +146,6 @@ def test_losses_equal_the_formulas_written_out():
     torch.testing.assert_close(classification(logits, wanted, "bce"), -right.log().sum() / 2)
     weight = torch.where(true == 1, 0.25, 0.75) * (1 - right) ** 2
     torch.testing.assert_close(classification(logits, wanted, "focal"), -(weight * right.log()).sum() / 2)
-
-
-def test_background_is_every_class_alike_or_a_class_of_its_own():
-    labels = torch.tensor([1, -1])
-    assert targets(labels, 4).tolist() == [[0, 1, 0, 0], [0.25, 0.25, 0.25, 0.25]]
-    assert targets(labels, 4, learned=True).tolist() == [[0, 1, 0, 0], [0, 0, 0, 1]]
-    logits = torch.tensor([[0.0, 2.0, 1.0, 0.0]])
-    soft = classification(logits, targets(labels[1:], 4), "cross_entropy")
-    torch.testing.assert_close(soft, -logits.log_softmax(dim=1).mean())
 
 
 def test_soft_background_makes_all_classes_alike_and_a_learned_one_takes_it_over():

@@ -7,7 +7,6 @@ from itertools import combinations
 import pytest
 import torch
 from detectors import (
-    CHANNELS,
     EACH,
     EACH_OF_LONG,
     ON,
@@ -46,21 +45,10 @@ from tadlib.ideas.rectifying import Rectifying
 from tadlib.ideas.salience import FORMS, Salience
 from tadlib.ideas.segmentation import Segmentation
 from tadlib.ideas.text_fusion import TextFusion
-from tadlib.workbook.params import Params
 
 FOUR_AND_TWO = torch.tensor([[False] * 4, [False, False, True, True]])
 FIRST_HALF = target((0.25, 0.5))
 LEARNING = {"batch_size": 2, "lr": 2e-3, "texts": TEXTS}
-
-
-@EACH
-def test_an_addition_answers_where_it_is_asked_for(words):
-    names = {type(addition).__name__.lower() for addition in words.get("additions", [])}
-    shapes = {"salience": (2, 9), "quality": (2, 5), "segmentation": (2, 9, CHANNELS)}
-    found = {
-        name: tuple(part.shape) for name, part in lively(**words)(features(2, 9), padded([9, 9]), TEXTS).added.items()
-    }
-    assert found == {name: shape for name, shape in shapes.items() if name in names}
 
 
 @pytest.mark.notebooks
@@ -198,23 +186,6 @@ def test_an_addition_of_ones_own_learns_counts_and_ranks():
     assert type(restored(model.saved(), {"Loudness": Loudness}).additions[0]) is Loudness
 
 
-PARAMETERS = {
-    "salience": {"salience": "ce", "loss_salience": 2.0},
-    "rectifying": {"refine": "max", "refine_layers": 2, "refine_residual": False},
-    "quality": {"quality": True, "loss_quality": 2.0},
-    "text_fusion": {"fuse_text": True},
-    "segmentation": {"segmentation": "memory", "segmentation_temperature": 0.1},
-}
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_ask_for_an_addition_with_their_values(name):
-    ((addition,),) = ideas.asked("additions", Params.check(PARAMETERS[name]))
-    assert addition.name == name
-    given = {word: value for word, value in PARAMETERS[name].items() if word in addition.arguments}
-    assert given.items() <= addition.arguments.items() and (given or name == "text_fusion")
-
-
 def test_the_salience_of_coin_flips_is_known():
     outputs = added(salience=torch.zeros(2, 4))
     found = {form: value(Salience(salience=form), outputs, FIRST_HALF, FIRST_HALF) for form in FORMS}
@@ -322,11 +293,6 @@ def test_the_segmentation_loss_of_one_class_and_background_is_known():
     assert segmented([1.0, 0.0], 0.5, named(0, 1), named()) == pytest.approx(both)
 
 
-def test_a_lower_temperature_makes_a_wrong_snippet_cost_more():
-    warm, cold = (segmented([0.6, 0.8], temperature, named(0), named(0)) for temperature in (1.0, 0.01))
-    assert cold > warm
-
-
 @pytest.mark.parametrize(
     ("texts", "message"),
     [(TEXTS[:, :2], "the targets name no classes: give WindowSet names"), (None, "give the texts of the seen classes")],
@@ -344,25 +310,12 @@ def test_snippets_are_classified_as_the_encoder_sees_them():
     assert not torch.allclose(before, model(x, padding).added["segmentation"])
 
 
-def test_rectifying_layers_really_stack():
-    one, two = (lively(additions=[Rectifying(refine="mean", refine_layers=number)]) for number in (1, 2))
-    two.load_state_dict(two.state_dict() | one.state_dict())
-    x, padding = features(2, 9), padded([9, 9])
-    assert not torch.allclose(one(x, padding).segments_cw, two(x, padding).segments_cw, atol=1e-3)
-
-
 def test_the_coarse_answer_is_that_of_the_decoder_alone_and_comes_before_the_rectified_one():
     model, x, padding = lively(additions=[Rectifying(refine="mean")]), features(1, 9), padded([9])
     first, coarse = model(x, padding).earlier
     model.additions = torch.nn.ModuleList()
     torch.testing.assert_close(model(x, padding).segments_cw, coarse.segments_cw, rtol=0, atol=0)
     assert not torch.allclose(first.segments_cw, coarse.segments_cw)
-
-
-def test_without_the_residual_other_segments_are_found():
-    x, padding = features(1, 9), padded([9])
-    kept, dropped = (lively(additions=[Rectifying(refine_residual=keep)])(x, padding) for keep in (True, False))
-    assert not torch.allclose(kept.segments_cw, dropped.segments_cw, atol=1e-3)
 
 
 @pytest.mark.parametrize("fusion", ["attention", "mean", "max"])

@@ -25,8 +25,6 @@ from tadlib.naming.text import Wording
 from tadlib.segments import roi_mean
 from tadlib.workbook import inference
 from tadlib.workbook.gathering import gather
-from tadlib.workbook.params import Params
-from tadlib.workbook.stages import read_by
 
 ACTIONNESS = torch.tensor([0.9, 0.4, 0.0])
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0], [500.0, -500.0, 0.0]])
@@ -64,18 +62,6 @@ def test_a_fusion_equals_the_formula_written_out(how):
 def test_scores_are_probabilities_and_never_missing(how, weight, kind):
     scores = fuse(ACTIONNESS, LOGITS, how, weight, kind)
     assert scores.isfinite().all() and scores.min() >= 0 and scores.max() <= 1
-
-
-def test_the_weight_goes_from_the_detector_to_clip():
-    for how in ("arithmetic", "geometric"):
-        torch.testing.assert_close(fuse(ACTIONNESS, LOGITS, how, 0.0), ACTIONNESS[:, None].expand(-1, 3))
-        torch.testing.assert_close(fuse(ACTIONNESS, LOGITS, how, 1.0), LOGITS.softmax(dim=1))
-
-
-def test_equal_weights_in_a_geometric_mean_rank_like_the_product():
-    torch.testing.assert_close(
-        fuse(ACTIONNESS, LOGITS, "geometric", 0.5)[:2].square(), fuse(ACTIONNESS, LOGITS, "after_softmax")[:2]
-    )
 
 
 def test_a_sigmoid_measures_against_the_average_class():
@@ -200,24 +186,6 @@ def test_the_default_way_of_naming_is_bit_for_bit_the_plain_formula(folder):
         assert set(detections.labels) == {"wave"}
 
 
-VARIANTS = [
-    *({"pooling": "max", "similarity_at": "bins"}, {"pooling": "centre_snippet"}, {"pooling": "self_attention"}),
-    *({"pooling": "text_attention"}, {"extend": 1.5, "contrast": 0.5}, {"similarity": "dot", "logit_scale": "none"}),
-    *({"temperature": 3.0}, {"probability": "sigmoid"}, {"fusion": "geometric", "fusion_weight": 0.3}),
-    *({"fusion": "arithmetic"}, {"candidates": "unseen"}, {"head": "mlp", "head_residual": False}),
-    {"head": "adapter", "contrast": 0.2},
-]
-
-
-@pytest.mark.parametrize("given", VARIANTS, ids=str)
-def test_every_word_of_the_parameters_reaches_the_detections(folder, given):
-    plain, other = params(folder), params(folder, **given)
-    data, changed = gather(plain), gather(other)
-    first, second = (inference.name(d, proposed(d), p) for d, p in ((data, plain), (changed, other)))
-    assert set(second) == set(first) and all(found.scores.isfinite().all() for found in second.values())
-    assert any(not torch.equal(first[v].scores, second[v].scores) for v in first)
-
-
 def test_the_words_for_text_reach_the_encoder_and_frozen_embeddings_stay_as_they_are(folder):
     data = replace(gather(params(folder)), encoder=load_encoder("tad-demo", "", torch.device("cpu")))
     prompt, templates = (
@@ -252,15 +220,6 @@ def test_a_video_that_shows_the_class_is_told_from_those_that_do_not(tmp_path):
     data = gather(given)
     kept = {video_id: len(found.scores) for video_id, found in inference.name(data, proposed(data), given).items()}
     assert kept == {"v4": 0, "v5": 0, "v6": 0, "v7": 3}
-
-
-def test_a_way_of_naming_shares_the_trained_detector():
-    naming = {"text": "templates", "pooling": "max", "extend": 2.0, "contrast": 0.1, "temperature": 2.0}
-    naming |= {"fusion": "geometric", "fusion_weight": 0.1, "reject": "video", "reject_below": 1.0, "keep": "class_one"}
-    naming |= {"head": "mlp", "head_residual": False, "head_loss": "bce", "head_epochs": 3, "head_lr": 0.1}
-    naming |= {"similarity_at": "bins", "probability": "sigmoid", "ensemble": "geometric", "ensemble_weight": 0.2}
-    assert read_by("train", Params.check(naming)) == read_by("train", Params.check({}))
-    assert read_by("train", Params.check({"epochs": 3})) != read_by("train", Params.check({}))
 
 
 def alike(*rows):

@@ -198,14 +198,6 @@ def test_half_precision_is_warned_of_where_the_processor_has_no_instructions_for
     assert "bfloat16 26 times slower than float32" in str(said.message)
 
 
-def test_a_scaler_is_there_for_float16_alone():
-    scaled = {
-        dtype: Trainer(network(), some(2), dtype=dtype).scaler.is_enabled()
-        for dtype in (torch.float32, torch.bfloat16, torch.float16)
-    }
-    assert scaled == {torch.float32: False, torch.bfloat16: False, torch.float16: True}
-
-
 def test_peak_memory_is_in_megabytes_and_zero_where_nobody_keeps_account(monkeypatch, tmp_path):
     assert 50 < devices.peak_memory(devices.CPU) < 50_000
     monkeypatch.setattr(devices, "_STATUS", tmp_path / "none")

@@ -100,16 +100,6 @@ def test_no_answer_becomes_two_proposals_under_any_overlap(length, overlap):
     assert torch.equal(found.scores.sort().values, marks.flatten())
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
-def test_hard_nms_leaves_no_doubles_of_overlapping_windows(overlap):
-    windows = window_set(WindowSettings(length=8, overlap=overlap), v=20)
-    places = [item.window for item in windows]
-    # every window sees the stretch of snippets 9 to 11, wherever in the window that is
-    segments_cw = [[[(10 - window.first) / 8, 2 / 8]] for window in places]
-    found = to_proposals(predictions(places, segments_cw, [[0.5]] * len(places)), windows, nms="hard")["v"]
-    assert found.segments.tolist() == [[4.5, 5.5]]
-
-
 def test_soft_nms_lowers_the_double_and_spares_the_rest():
     windows = window_set(WindowSettings(length=8), v=8)
     given = predictions([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.5]])
@@ -137,12 +127,6 @@ def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(nms, top_k):
     assert few[0] == all_[0] == given.scores.max()
     if nms == "none" or top_k == 1000:
         assert torch.equal(few, all_[: len(few)])
-
-
-def test_one_proposal_may_be_kept_of_each_window_of_several_videos():
-    windows = window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3, c=9)
-    found = to_proposals(predict(network(), windows), windows, top_k=1)
-    assert {name: len(proposals.scores) for name, proposals in found.items()} == {"a": 4, "b": 1, "c": 2}
 
 
 def test_batch_size_does_not_matter():

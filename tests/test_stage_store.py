@@ -18,7 +18,8 @@ from tadlib.workbook.execution import INTERRUPTED, failure, finished
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
-NAMINGS = [{"fusion": "clip"}, {"text": "name"}, {"top_k": 7}, {"nms": "hard"}, {"roi_bins": 4}]
+NAMINGS = [{"fusion": "clip"}, {"text": "name"}, {"top_k": 7}, {"nms": "hard"}, {"roi_bins": 4}, {"pooling": "max"}]
+NAMINGS += [{"head": "mlp", "head_lr": 0.1}, {"reject": "video"}, {"keep": "class_one"}, {"temperature": 2.0}]
 
 
 @pytest.fixture

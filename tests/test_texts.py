@@ -185,13 +185,6 @@ def test_another_encoder_does_not_find_the_texts_of_the_first(encoder, tmp_path)
     )
 
 
-@pytest.mark.parametrize("classes", [["Diving"], [f"class {number}" for number in range(200)]], ids=len)
-def test_one_class_and_two_hundred_have_unit_embeddings(encoder, classes):
-    rows = text.class_embeddings(encoder, classes)
-    assert rows.shape == (len(classes), 128)
-    torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(classes)))
-
-
 def test_tokens_are_pieces_with_numbers_between_two_marks(encoder):
     (row,) = token_rows(encoder, ["a video"])
     assert row == {

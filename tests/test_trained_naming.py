@@ -11,8 +11,7 @@ from torch.nn import functional
 from tadlib import ideas
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas import mask, rejection
-from tadlib.ideas.text_queries import Matching
-from tadlib.ideas.trained_naming import between, class_texts, examples, trained
+from tadlib.ideas.trained_naming import class_texts, examples, trained
 from tadlib.ideas.transfer import transferred
 from tadlib.naming import grouping
 from tadlib.naming.similarity import cosine
@@ -178,12 +177,6 @@ def test_a_region_with_the_same_class_again_is_no_wrong_region(tmp_path):
     assert there.tolist() == [[True, False], [False, True], [True, True], [True, True], [True, True]]
 
 
-def test_stretches_between_actions_are_those_without_any():
-    spans = torch.tensor([[5.0, 9.0], [1.0, 3.0], [6.0, 7.0], [9.1, 12.0]])
-    assert between(spans, 14.0, 0.5).tolist() == [[0, 1], [3, 5], [12, 14]]
-    assert between(spans[:0], 4.0, 0.5).tolist() == [[0, 4]]
-
-
 WORDS = [
     *({"head": "composition"}, {"text_head": "attention"}),
     {"text_head": "cross", "text": "subactions", "lead": "prompt"},
@@ -252,18 +245,6 @@ def test_mask_weighted_pooling_weighs_bins_by_their_probability(folder):
     assert max(weights) > 1.5 * min(weights)
 
 
-def test_matching_is_the_same_in_a_run_as_by_itself(folder):
-    given = asked(folder, pooling="matching_fixed")
-    data = gather(given)
-    video = data.test_videos[0]
-    found = ideas.classify(data, given)(video, SEGMENTS)
-    bins = roi_align(torch.from_numpy(data.store.read(video.id).astype(np.float32)), SEGMENTS * 25 / 8, 16)
-    alone = Matching("matching_fixed")(
-        bins, data.class_embeddings(data.competing), float(np.exp(data.encoder.logit_scale))
-    )
-    torch.testing.assert_close(found, alone)
-
-
 def test_transfer_is_the_textbook_formula_written_out():
     generator = torch.Generator().manual_seed(0)
     logits, seen, unseen = (torch.randn(shape, generator=generator) for shape in ((2, 12), (12, 5), (3, 5)))
@@ -279,25 +260,6 @@ def test_transfer_is_the_textbook_formula_written_out():
             assert float(mapped[n, k]) == pytest.approx(float(by_hand), abs=1e-5)
             by_hand = 4.0 * functional.cosine_similarity(unseen[k], shown, dim=0)
             assert float(mixed[n, k]) == pytest.approx(float(by_hand), abs=1e-5)
-
-
-def test_a_class_that_means_a_seen_one_inherits_its_logit():
-    seen = torch.eye(4)
-    logits = torch.tensor([[1.0, 7.0, 2.0, 3.0]])
-    assert float(transferred(logits, seen, seen[1:2], "map", 100.0)) == pytest.approx(7.0)
-    assert transferred(logits, seen, seen, "conse", 100.0).argmax(dim=1).tolist() == [1]
-
-
-def test_an_ensemble_of_a_trained_head_and_frozen_clip_lies_between_them(folder):
-    given = asked(folder, head="mlp", head_lr=0.1, candidates="all", ensemble="arithmetic", ensemble_weight=0.25)
-    data = gather(given)
-    found = inference.class_logits(data, proposed(data), given)["v7"].softmax(dim=1)
-    learned, clip = (
-        inference.class_logits(data, proposed(data), asked(folder, head=head, head_lr=0.1))["v7"].softmax(dim=1)
-        for head in ("mlp", "none")
-    )
-    torch.testing.assert_close(found, 0.75 * learned + 0.25 * clip)
-    assert (learned - clip).abs().max() > 0.01
 
 
 def test_groups_of_snippets_are_runs_above_levels_by_their_contrast(folder):

@@ -161,11 +161,6 @@ def extra(**words):
     )
 
 
-def test_without_extras_targets_hold_none():
-    (item,) = extra()
-    assert item.target.named is None and item.target.ignored_cw is None
-
-
 def test_targets_name_the_class_of_every_action():
     (item,) = extra(names=("w", "x"))
     segments_cw, labels_ix = item.target.named
