@@ -514,6 +514,8 @@ def test_every_option_of_slurm_counts(quick_home, monkeypatch):
         (["--set", "lr=[0.1"], "--set lr must be a value as YAML writes it, got '[0.1'"),
         (["--set", "lr=0.1", "--set", "lr=0.2"], "--set lr is given twice, as 0.1 and 0.2: keep one of them"),
         (["--jobs", "0"], "'--jobs': 0 is not in the range x>=1"),
+        (["--gpus", "1"], "--gpus 1 has no effect without --slurm"),
+        (["--slurm", "local", "--jobs", "2"], "--jobs 2 has no effect with --slurm"),
         (["--job", "2"], "No such option '--job'. Did you mean '--jobs'?"),
     ],
 )

@@ -40,6 +40,8 @@ def test_data_is_counted_and_what_it_lacks_is_named(tmp_path):
     (tmp_path / "thumos14" / "features" / "a.npy").touch()
     assert found(doctor.examine(str(tmp_path)), "thumos14").advice == ""
     assert found(doctor.examine(str(tmp_path)), "demo").found == "made on first use"
+    (tmp_path / "demo-2" / "videos").mkdir(parents=True)
+    assert "0 files in videos" in found(doctor.examine(str(tmp_path)), "demo-2").found
 
 
 @pytest.mark.parametrize(("free", "serious"), [(1e9, True), (50e9, False)])

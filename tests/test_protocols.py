@@ -26,6 +26,11 @@ VIDEOS = (
 )
 
 
+def test_an_unknown_protocol_is_named():
+    with pytest.raises(ValueError, match="'srtict'; did you mean 'strict'"):
+        scoring.score(VIDEOS, {}, ["Diving"], (0.5,), "srtict")
+
+
 @pytest.mark.parametrize(
     ("protocol", "videos", "actions"),
     [

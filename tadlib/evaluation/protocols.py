@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Benchmark, Video
+from tadlib.data.checks import nearest
 from tadlib.evaluation.rows import Scored
 
 LEAST_SECONDS = 1.0  # limit of "short" actions, inclusive, where the duration of a snippet is unknown
@@ -68,7 +69,12 @@ def short(benchmark: Benchmark, stride: int) -> int | None:
 def chosen(
     videos: Sequence[Video], classes: Collection[str], protocol: str, stride: int | None = None
 ) -> tuple[Video, ...]:
-    """Return the videos and actions of `classes` that count; with `stride` None an action of at most 1 s is short."""
+    """Return the videos and actions of `classes` that count; with `stride` None an action of at most 1 s is short.
+
+    Raises ValueError for an unknown protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol is unknown: {protocol!r}{nearest(protocol, PROTOCOLS)}")
     rules = PROTOCOLS[protocol]
     kept = []
     for video in videos:

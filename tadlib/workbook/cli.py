@@ -66,7 +66,7 @@ def tad() -> None:
 )
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs that a job of SLURM needs.")
 @click.option("--track", type=click.Choice(["mlflow", "tensorboard"]), help="Tell a tracker about every finished run.")
-def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: PLR0913
+def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
     """Execute every run of experiment files, skipping what is finished.
 
     EXPERIMENTS are flat YAML files, for example params/demo.yaml.
@@ -76,7 +76,10 @@ def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, g
 
     changed = parse_changes(changes, Params.free_text())
     planned = [plans.plan(path, changed, quick, base) for path in experiments]
-    limits = batch.Limits(1 if slurm else jobs, retries)  # a job has all its cores to itself
+    idle = [f"--gpus {gpus}"] * (gpus > 0 and not slurm) + [f"--jobs {jobs}"] * (jobs > 1 and bool(slurm))
+    if idle:
+        raise ValueError(f"{idle[0]} has no effect {'with' if slurm else 'without'} --slurm")
+    limits = batch.Limits(jobs, retries)
     for each in planned:
         print(plans.listing(each))
         if dry_run:

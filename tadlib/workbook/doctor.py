@@ -81,8 +81,10 @@ def _project(data_dir: str) -> Iterator[Finding]:
     full = free < LEAST_DISK
     yield Finding("project", str(root))
     yield Finding("free disk", f"{free:.1f} GB", "free some space: the demo needs 2 GB" if full else "", full)
-    for name in DATASETS:
-        yield _dataset(name, resolve(data_dir) / name)
+    folder = resolve(data_dir)
+    worlds = sorted(path.name for path in folder.glob("demo-[0-9]*") if path.is_dir())  # by `demo_seed`
+    for name in (DATASETS[0], *worlds, *DATASETS[1:]):
+        yield _dataset(name, folder / name)
     found = [path for path in (root / "outputs").glob("**/checkpoint.pt") if path.is_file()]
     if found:
         latest = max(found, key=lambda path: path.stat().st_mtime).parent.relative_to(root)
@@ -100,9 +102,9 @@ def _dataset(name: str, folder: Path) -> Finding:
     counts = {part: sum(1 for _ in (folder / part).rglob("*.*")) for part in ("videos", "features")}
     found = ", ".join(f"{number} files in {part}" for part, number in counts.items())
     try:
-        find_annotations(folder, name)
+        find_annotations(folder, name.partition("-")[0])
     except FileNotFoundError as error:
-        return Finding(name, f"{found}, no annotations", "" if name == "demo" else str(error))
+        return Finding(name, f"{found}, no annotations", "" if name.startswith("demo") else str(error))
     return Finding(
         name, f"annotations, {found}", "" if any(counts.values()) else f"put videos or features into {folder}"
     )
