@@ -89,45 +89,6 @@ def execute(stage: str, folder: Path, parameters: dict, project: Path = ROOT) ->
     )  # fmt: skip
 
 
-WORDS = {
-    "salience": {"salience": "bce"},
-    "softmax salience": {"salience": "ce", "loss_salience": 2.0},
-    "mask loss": {"salience": "mask"},
-    "rectifying": {"refine": "attention", "refine_layers": 2, "refine_residual": False},
-    "mean rectifying": {"refine": "mean"},
-    "max rectifying": {"refine": "max"},
-    "joining rectifying": {"refine": "attention", "refine_residual": False, "refine_join": "first_half"},
-    "iterative": {"iterative": True},
-    "drawn centres": {"centres": "drawn"},
-    "published": {"system": "published", "refine": "attention", "refine_residual": False, "salience": "bce"},
-    "learned positions": {"positions": "learned"},
-    "quality": {"quality": True},
-    "text fused in": {"fuse_text": True},
-    "segmentation": {"segmentation": "memory"},
-    "softer segmentation": {"segmentation": "memory", "segmentation_temperature": 1.0},
-    "distance IoU": {"overlap_loss": "diou", "cost_giou": 1.0},
-    "plain IoU": {"overlap_loss": "iou"},
-    "ignoring unseen actions": {"ignore_unseen": "everywhere"},
-    "jitter": {"jitter": True},
-    "validation": {"validation": 0.3, "select": "validation"},
-    "validation with averages": {"validation": 0.3, "ema": True},
-    "curves": {"curves": True},
-    "deterministic": {"deterministic": True},
-    "classes by name": {"target": "name"},
-    "classes by number": {"target": "none", "split": 0},
-    "classes by number, rectified": {"target": "none", "split": 0, "refine": "attention", "quality": True},
-    "whole videos": {"window": 0},
-    "a threshold": {"filter_threshold": 0.001},
-    "negatives": {"negatives": 0.3},
-    "episodes": {"episodes": 0.3},
-    "episodes of a detector with texts": {
-        "episodes": 0.3,
-        "target": "name",
-        "segmentation": "memory",
-        "fuse_text": True,
-    },
-}
-
 SIMULATED_CLASSES = ("Diving", "HighJump", "Shotput", "LongJump")
 SMALL = {"features": "simulate", "width": 16, "heads": 2, "queries": 6, "encoder_layers": 1, "decoder_layers": 2}
 SMALL |= {"window": 32, "overlap": 0.5, "epochs": 2, "lr": 1e-3, "stride": 8, "split": 50}

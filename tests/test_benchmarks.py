@@ -8,21 +8,15 @@ from pathlib import Path
 import batch_speed
 import calibration
 import detector_speed
-import evaluation_speed
-import naming_speed
-import numpy as np
 import pytest
-import reference
 import torch
 
 from tadlib.data.batches import collate
 from tadlib.detector.matching import match
-from tadlib.evaluation import metrics
 
 pytestmark = pytest.mark.notebooks
 
 FOLDER = Path(batch_speed.__file__).parent
-SMALL = naming_speed.Size(videos=2, proposals=7, snippets=40, classes=3)
 
 
 def test_benchmarks_need_nothing_of_the_tests():
@@ -43,21 +37,6 @@ def test_whole_files_hold_the_same_windows(tmp_path):
     batch = collate([found_in[place] for place in detector_speed.places(found_in)])
     assert len({window.video_id for window in batch.windows}) == 16 and not batch.padding.any()
     assert torch.equal(detector_speed.from_whole_files(batch.windows, tmp_path), batch.features)
-
-
-def test_time_share_and_memory_of_the_detector_are_measured():
-    row = detector_speed.measure(detector_speed.Size(snippets=8, batch=1, queries=4))
-    assert set(row) == {"step", "step share", "inference", "inference share", "limit", "peak"}
-    assert row["step"] > row["inference"] > 0 and 0 < row["step share"] < 1 and row["peak"] > 100
-
-
-def test_the_peers_of_map_give_the_same_numbers():
-    rows = evaluation_speed.simulated(videos=8, per_video=30, classes=3, actions=4)
-    ours = metrics.precision_table(rows, (0.3, 0.5))
-    for peer in (evaluation_speed.frames_precision, reference.precision_table):
-        np.testing.assert_allclose(peer(rows, (0.3, 0.5)), ours, rtol=0, atol=1e-12)
-    part = evaluation_speed.some_classes(rows, 100)
-    assert part.classes == 1 and len(part.predictions.label) == (rows.predictions.label == 0).sum()
 
 
 def test_a_fact_of_the_calibration_is_a_mean_a_difference_or_a_share_over_what_was_measured():

@@ -87,11 +87,6 @@ def test_a_handful_of_segments_is_learned_by_heart(encoder, where):
     assert history[0] > 1.0 and history[-1] < 0.05
 
 
-def test_a_text_that_leaves_no_room_is_named(encoder):
-    with pytest.raises(ValueError, match=r"context=30 leaves no room for 'jump': 33 of 32 tokens; pass fewer vectors"):
-        Context(encoder, 30)([("jump",)])
-
-
 def test_vectors_fit_where_every_text_leaves_room_for_them(encoder):
     texts = [("jump", "a long jump"), ("x",)]
     longest = len(encoder.tokenizer.encode("a long jump"))

@@ -40,15 +40,6 @@ def test_the_contrastive_loss_in_plain_loops():
     assert float(found) == pytest.approx((sum(read) / 6 + sum(seen) / 5) / 2, abs=1e-5)
 
 
-def test_what_no_rival_can_be_adds_nothing_and_has_a_gradient():
-    logits = torch.randn(4, 3, requires_grad=True)
-    labels, never = torch.tensor([0, 1, 2, 0]), torch.full((4, 2), -torch.inf)
-    plain = contrastive(logits, labels, targets(labels, 3))
-    torch.testing.assert_close(contrastive(logits, labels, targets(labels, 3), never, never), plain)
-    plain.backward()
-    assert logits.grad.isfinite().all() and logits.grad.count_nonzero() > 0
-
-
 def test_grounding_in_plain_loops():
     bins, steps = segments(number=3).bins, texts(steps=3).steps
     found = grounded(bins, *steps, 5.0)

@@ -29,7 +29,6 @@ from tadlib.data.annotations import Video
 from tadlib.data.encoder import load_encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.detector.losses import DetectionLoss
-from tadlib.detector.matching import match
 from tadlib.detector.proposals import predict
 from tadlib.detector.training import fit
 from tadlib.devices import CPU
@@ -48,13 +47,6 @@ def agree(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> 
     torch.testing.assert_close(ours.cpu(), theirs.cpu(), atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["roi_align", "roi_mean", "roi_align_windows", "roi_mean_windows"])
-def test_regions_are_cut_out_as_on_the_cpu(name):
-    x, spans, lengths = torch.randn(3, 30, 8), (torch.rand(3, 20, 2) * 34 - 2).sort(-1).values, torch.tensor([30, 7, 1])
-    given, cut = (x, spans, lengths) if name.endswith("windows") else (x[0], spans[0]), getattr(segments, name)
-    agree(cut(*on(CUDA, *given)), cut(*given))
-
-
 def test_thinning_is_that_of_the_cpu():
     spans, scores, groups = torch.rand(200, 2).sort(-1).values, torch.rand(200), torch.arange(200) % 7
     agree(
@@ -62,13 +54,6 @@ def test_thinning_is_that_of_the_cpu():
         segments.soft_nms_of_groups(spans, scores, groups),
     )
     agree(segments.nms(*on(CUDA, spans, scores, groups), 0.4), segments.nms(spans, scores, groups, 0.4))
-
-
-def test_matching_is_that_of_the_cpu():
-    targets = [item.target for item in some(9)]
-    answers = torch.rand(9, 5, 2), torch.randn(9, 5, 1)
-    for ours, theirs in zip(match(*on(CUDA, *answers), targets), match(*answers, targets), strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 @EACH

@@ -95,7 +95,7 @@ def test_two_windows_are_learned_by_heart(words):
 
 
 @pytest.mark.notebooks
-@EACH
+@EACH_OF_LONG
 def test_batches_with_more_and_fewer_actions_step_like_one(words):
     """None, one or three actions in a window, stretches that do not count in some, and a last batch of one window."""
     actions = (), ((2, 6),), ((0, 3), (5, 9), (11, 15)), ((4, 12),), (), ((1, 4), (6, 13)), ()
@@ -110,7 +110,7 @@ def test_batches_with_more_and_fewer_actions_step_like_one(words):
 
 
 @pytest.mark.notebooks
-@EACH
+@EACH_OF_LONG
 def test_resuming_with_an_idea_equals_not_having_stopped(words, tmp_path):
     def trained(**more):
         model = network(**words)

@@ -2,12 +2,10 @@
 
 from functools import partial
 
-import detector_speed
 import numpy as np
 import pytest
 import torch
 from naming_speed import classifier
-from torch.nn import functional
 
 from tadlib.ideas.ordered import aligned
 from tadlib.ideas.poolings import FEATURES as HOW
@@ -145,16 +143,6 @@ def test_order_aware_pooling_is_the_best_of_all_runs_through_the_steps():
             assert float(found[n, k]) == pytest.approx(best_by_trying(of_bins[n, :, k], steps), abs=1e-5)
 
 
-def test_an_action_played_backwards_scores_less_than_in_order():
-    steps = torch.eye(4)[:, None]  # step s is axis s
-    forwards = (torch.eye(4).repeat_interleave(2, dim=0) @ steps.squeeze(1).T)[None, :, None]
-    padding = torch.zeros(1, 4, dtype=torch.bool)
-    assert aligned(forwards, padding).item() == 1.0
-    # backwards only one step, two bins long, can be met
-    assert aligned(forwards.flip(1), padding).item() == 0.25
-    assert forwards.mean() == forwards.flip(1).mean(), "what has no order does not notice"
-
-
 def test_more_steps_than_bins_are_refused():
     with pytest.raises(ValueError, match="roi_bins must be at least the 5 steps of a class, got 4"):
         aligned(torch.zeros(1, 4, 1, 5), torch.zeros(1, 5, dtype=torch.bool))
@@ -165,29 +153,3 @@ def test_a_video_is_named_by_its_best_eighth():
     classify = classifier(torch.eye(6)[:3])
     assert classify.video_logits(features).tolist() == [1.0, 1.0, 0.0]
     assert classify.video_logits(features[:1]).tolist() == [1.0, 0.0, 0.0]
-
-
-def test_pooling_leaves_the_features_as_they_are():
-    before = FEATURES.copy()
-    for how in HOW:
-        pool(how=how).add_(1.0)
-    np.testing.assert_array_equal(FEATURES, before)
-
-
-def test_normalising_every_bin_is_all_that_differs_between_before_and_after():
-    unit = functional.normalize(torch.from_numpy(FEATURES), dim=1).numpy()
-    where = torch.tensor([[4.0, 4.0]])  # one place: the mean of equal bins is as long as they are
-    first, second = (logits(where, unit, similarity_at=at) for at in ("pooled", "bins"))
-    torch.testing.assert_close(first, second)
-
-
-def test_pooling_costs_what_lies_under_the_proposals_not_the_length_of_the_video():
-    """A matrix of weights over the snippets would take ten times as long for ten times the video."""
-    segments = torch.rand(20_000, 1) * 500 + torch.tensor([[0.0, 50.0]])
-
-    def seconds(length):
-        features = np.ones((length, 64), np.float32)
-        torch.testing.assert_close(pool(segments, features), torch.ones(20_000, 64))
-        return detector_speed.seconds(lambda: pool(segments, features), repetitions=5)
-
-    assert seconds(6000) < 4 * seconds(600)

@@ -55,12 +55,6 @@ def test_groups_in_portions_are_groups_at_once(monkeypatch):
     torch.testing.assert_close(segments.soft_nms_of_groups(spans, scores, group), whole, rtol=0, atol=0)
 
 
-def test_the_best_of_a_group_keeps_its_score_and_a_copy_of_it_falls():
-    spans = torch.tensor([[0.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
-    lowered = segments.soft_nms_of_groups(spans, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 1, 2]), sigma=0.5)
-    torch.testing.assert_close(lowered, torch.tensor([0.9, 0.8 * 0.1353353, 0.7]))  # exp(-1 / 0.5)
-
-
 def plain_roi_align(features, segment, length, bins):
     """One segment of one window, value by value: linear interpolation between the middles of snippets."""
     rows = []
@@ -96,27 +90,12 @@ def test_roi_align_of_windows_is_what_a_plain_loop_finds(bins):
     torch.testing.assert_close(mean, torch.tensor(expected).mean(2), rtol=0, atol=1e-5)
 
 
-def test_roi_align_of_windows_is_roi_align_of_each():
-    features, spans, lengths = roi_case()
-    found = segments.roi_align_windows(features, spans, lengths, 7)
-    for window, length in enumerate(lengths.tolist()):
-        alone = segments.roi_align(features[window, :length], spans[window], 7)
-        torch.testing.assert_close(found[window], alone)
-
-
 @pytest.mark.parametrize("pool", [segments.roi_align_windows, segments.roi_mean_windows])
 def test_gradients_of_roi_align_are_those_of_differences(pool):
     features, spans, lengths = roi_case()
     assert torch.autograd.gradcheck(
         lambda x, s: pool(x, s, lengths, 3), (features.requires_grad_(), spans.requires_grad_()), atol=1e-6
     )
-
-
-def test_nothing_beyond_the_length_of_a_window_is_mixed_in():
-    features, spans, lengths = roi_case()
-    before = segments.roi_mean_windows(features, spans, lengths, 8)
-    features[1, 5:], features[2, 1:] = 1e6, -1e6
-    assert torch.equal(segments.roi_mean_windows(features, spans, lengths, 8), before)
 
 
 def test_distance_iou_counts_the_distance_of_centres():

@@ -151,13 +151,6 @@ def test_test_annotations_that_changed_are_scored_by_and_said(home):
         score(home)
 
 
-def test_features_of_videos_that_were_not_read_may_change(home):
-    other_features(home, "v1-more")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        name(home, "trained")
-
-
 def test_detections_and_proposals_of_two_stages_are_refused(home):
     record = read_json(home / "named" / "run.json")
     record["classify"]["files"].remove("detections.json")

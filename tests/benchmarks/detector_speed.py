@@ -3,8 +3,8 @@
 On a CPU, seconds of processor time of one thread; with `--device cuda` (or mps) seconds until the device is done, of
 the compiled network as well and of a batch that fills the device. Each is the least of a few repetitions, each row in
 a process of its own so that its peak memory is its own. The limit is what one product of matrices reaches in the same
-process; the share of it is that of all products of a step, as torch counts them, done at that speed. With `--scaling`
-the number of snippets, queries and windows is varied too (minutes). Rectifying and salience are on.
+process; the share of it is that of all products of a step, as torch counts them, done at that speed.
+Rectifying and salience are on.
 """
 
 import argparse
@@ -59,11 +59,6 @@ ELSEWHERE = tuple(
     Size(batch=batch, precision=precision, compiled=compiled)
     for batch, compiled in ((16, False), (256, False), (16, True))  # the reference, what fills a GPU, and compiled
     for precision in ("fp32", "bf16")
-)
-SCALING = (
-    *(Size(snippets, batch, precision="bf16") for snippets, batch in ((512, 4), (2048, 1), (4096, 1))),
-    *(Size(queries=queries, precision="bf16") for queries in (80, 160)),
-    *(Size(batch=batch, precision="bf16") for batch in (1, 4, 64)),
 )
 
 
@@ -205,13 +200,12 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="How fast the detector is.")
     parser.add_argument("--device", default="cpu", help="auto, cpu (the default), cuda, mps")
-    parser.add_argument("--scaling", action="store_true", help="other numbers of snippets, queries and windows too")
     given = parser.parse_args()
     device = pick(given.device)
     if device.type == "cuda":
         print(torch.cuda.get_device_name(device))
     print("snippets  batch  queries  precision   step (s)  of limit   inference (s, ms a window)  of limit   peak (MB)")
-    for size in (REFERENCE if device == CPU else ELSEWHERE) + (SCALING if given.scaling else ()):
+    for size in REFERENCE if device == CPU else ELSEWHERE:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             row = process.submit(measure, size._replace(device=device.type)).result()
         print(

@@ -18,7 +18,6 @@ import torchvision
 
 from tadlib import segments as geometry
 from tadlib.evaluation import metrics
-from tadlib.evaluation.ranking import best_first, ranks
 from tadlib.evaluation.recall import RECALL_TIOUS, recall_table
 from tadlib.evaluation.rows import Actions, Comparison, Predictions
 
@@ -167,35 +166,6 @@ def measure_growth(name: str = "THUMOS14 size") -> list[str]:
     return [f"{what}, ten times the videos: {b / a:.1f} times the seconds" for what, (a, b) in seconds.items()]
 
 
-def measure_epoch() -> list[str]:
-    """Lines on what follows an epoch: 1,758 windows of 100 thinned, the best 200 a video, mAP and AR@AN."""
-    rows = simulated(**(SIZES["THUMOS14 size"] | {"per_video": 825}))
-    tious, video = TIOUS["THUMOS14 size"], rows.predictions.video
-
-    def best() -> Comparison:
-        """The windows merged: every class of every video thinned, then the best 200 of each video."""
-        scores = _thinned(rows)
-        kept = ranks(best_first(video, scores), video) <= 200
-        return rows._replace(predictions=Predictions(*(c[kept] for c in (*rows.predictions[:3], scores))))
-
-    def ours() -> None:
-        """All that an epoch's evaluation does."""
-        merged = best()
-        metrics.precision_table(merged, tious)
-        recall_table(merged)
-
-    seconds, merged = cpu_seconds(ours, 3), best()
-    part = some_classes(merged, PATIENCE)
-    share = len(merged.predictions.label) / len(part.predictions.label)
-    peer = _group_at_a_time(rows) + share * _once(lambda: frames_precision(part, tious))[0]
-    peer += _once(lambda: reference.recall_table(merged, RECALL_TIOUS))[0]
-    number = len(rows.predictions.label)
-    return [
-        _line("merge, mAP and AR after an epoch", "ours", seconds, number),
-        _line("", "all peers", peer, number, seconds, True),
-    ]
-
-
 def _once(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     began = time.process_time()
     result = work()
@@ -236,7 +206,7 @@ def main() -> None:
     for measure in (measure_precision, measure_recall, measure_nms):
         for name in SIZES:
             print(*measure(name), sep="\n", flush=True)
-    print(*measure_epoch(), *measure_growth(), sep="\n")
+    print(*measure_growth(), sep="\n")
 
 
 if __name__ == "__main__":

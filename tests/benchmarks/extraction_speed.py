@@ -1,8 +1,7 @@
 """How fast videos become features, and where the time goes: `python tests/benchmarks/extraction_speed.py [VIDEO]`.
 
 Our way (only wanted frames, bfloat16 weights, batches) is measured beside one frame at a time in float32, in the same
-run on one thread, with an untrained ViT-B-16: speed does not depend on what the weights are. The matmul limits are the
-fastest products of square matrices that this machine does; their ratio bounds what bfloat16 can win on it.
+run on one thread, with an untrained ViT-B-16: speed does not depend on what the weights are.
 """
 
 import argparse
@@ -15,7 +14,6 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from tadlib.data.encoder import Encoder, load_encoder
 from tadlib.data.features import BATCH_OF_LARGE
@@ -68,25 +66,6 @@ def alone(path: Path, encoder: Encoder) -> float:
     return seconds / len(frames)
 
 
-def matmul_limit(dtype: torch.dtype, size: int = 2048) -> float:
-    """Floating point operations a second of the fastest of five square products."""
-    a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
-    return 2 * size**3 / min(timed(lambda: a @ b)[0] for _ in range(5))
-
-
-def operations(encoder: Encoder) -> float:
-    """Floating point operations of one feature."""
-    height, width = encoder.prepare(np.zeros((64, 64, 3), np.uint8)).shape[1:]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into the fused attention
-    try:
-        with FlopCounterMode(display=False) as counter:
-            encoder.encode(torch.zeros(1, 3, height, width))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return counter.get_total_flops()
-
-
 def report(path: Path, frames: int) -> list[str]:
     """The figures of a video, in lines; times are CPU seconds."""
     cpu = torch.device("cpu")
@@ -94,16 +73,11 @@ def report(path: Path, frames: int) -> list[str]:
     ours, each = parts(path, half), alone(path, single)
     total = ours["decode"] + ours["preprocess"] + ours["encode"]
     feature = total / ours["features"]
-    limit, plain = matmul_limit(torch.bfloat16), matmul_limit(torch.float32)
-    needs = operations(single)
     return [
         *(f"{name:<10} {1000 * ours[name]:8.1f} ms {ours[name] / total:7.1%}" for name in list(ours)[:3]),
         f"ours: {1000 * feature:.1f} ms a feature (bfloat16 weights, batches of {BATCH_OF_LARGE})",
         f"one frame at a time, float32: {1000 * each:.1f} ms a feature, {each / feature:.2f} times ours",
         f"every frame of the video that way: {each * frames:.1f} s, {each * frames / total:.1f} times ours",
-        f"matmul limit of float32 {plain / 1e9:.0f} GFLOP/s: bfloat16 multiplies {limit / plain:.2f} times as fast",
-        f"matmul limit of bfloat16 {limit / 1e9:.0f} GFLOP/s; encoder {needs / 1e9:.1f} GFLOP a feature, "
-        f"{ours['features'] * needs / ours['encode'] / limit:.0%} of the limit",
     ]
 
 
