@@ -1,5 +1,6 @@
 """What the tests share: where the project and, where present, the real data are."""
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,22 +39,27 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> dict[str, object]:
     """The parameters of a run on a tiny data set, rendered once for all processes that test."""
-    from tiny import make
+    from standins import rendered
 
     from tadlib.files import locked
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if PROCESSES > 1 else base) / "tiny"
     with locked(folder):
-        return make(folder)
+        return rendered(folder)
 
 
 @pytest.fixture(scope="module")
-def simulated_folder(tmp_path_factory) -> Path:
-    """A folder of twelve annotated videos, for simulated features."""
+def simulated_folder(tmp_path_factory) -> Iterator[Path]:
+    """A folder of twelve annotated videos, for simulated features; what their world says is drawn once."""
     from standins import simulated
 
-    return simulated(tmp_path_factory.mktemp("made"))
+    from tadlib.data import simulate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate.World, "text", functools.cache(simulate.World.text))
+        patch.setattr(simulate, "World", functools.cache(simulate.World))
+        yield simulated(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from conftest import ROOT
 from videos import steady, write_video
 
 from tadlib.data.annotations import Video
+from tadlib.data.demo import timelines
+from tadlib.data.demo import videos as demo_videos
 from tadlib.data.encoder import load_encoder
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import plan
@@ -111,3 +113,13 @@ def simulated(made: Path) -> Path:
     (made / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
     (made / "benchmark.yaml").write_text("benchmark: thumos14\n", encoding="utf-8")  # its tIoUs and its class splits
     return made
+
+
+TINY = {"encoder": "tad-demo", "stride": 4, "width": 32, "heads": 4, "queries": 8, "encoder_layers": 1, "lr": 1e-3}
+TINY |= {"decoder_layers": 2, "window": 32, "overlap": 0.5, "epochs": 2, "split": 50, "pretrained": ""}
+
+
+def rendered(folder: Path) -> dict[str, object]:
+    """Forty short rendered videos of the twenty actions in a folder; the parameters of a run on them, of seconds."""
+    demo_videos.make(folder, seed=3, timelines=timelines.benchmark(seed=3, per_class=(1, 1), longest=20.0))
+    return TINY | {"dataset": str(folder)}

@@ -85,15 +85,12 @@ def test_a_mistake_in_a_table_is_named_with_its_line(tmp_path, table, message):
         read_csv(folder_with(tmp_path, annotations__csv=table) / "annotations.csv")
 
 
-def test_a_mistake_in_a_text_file_is_named_with_its_line(tmp_path):
+def test_text_files_that_lack_something_are_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no annotations: expected files like Diving_val.txt"):
+        read(tmp_path)
     (tmp_path / "Diving_val.txt").write_text("video_validation_0000001 1.0 2.0\nvideo_validation_0000001 3.0\n")
     with pytest.raises(ValueError, match="Diving_val.txt, line 2: expected 'video start end' in seconds"):
         read_thumos_text(tmp_path)
-
-
-def test_a_folder_without_text_files_is_named(tmp_path):
-    with pytest.raises(ValueError, match="holds no annotations: expected files like Diving_val.txt"):
-        read(tmp_path)
 
 
 def test_videos_of_subsets_that_nobody_uses_are_not_lost_in_silence(tmp_path):
@@ -112,13 +109,13 @@ def test_subsets_are_found_in_any_case(tmp_path):
     assert (benchmark.train_subset, benchmark.test_subset) == ("TRAIN", "Test") and len(benchmark.videos) == 2
 
 
-def test_a_subset_that_nothing_states_is_asked_for(tmp_path):
-    table = "video,start,end,label,duration,fps\na,1,2,wave,10,25\n"
-    with pytest.raises(ValueError, match="annotations.csv: video a has no field 'subset': give it there"):
-        datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)
-
-
-def test_an_action_without_a_label_is_named(tmp_path):
-    table = "video-id,t-start,t-end,label,subset,duration,fps\na,1,2,GolfSwing,val,9,25\nb,1,2, ,test,9,25\n"
-    with pytest.raises(ValueError, match="an action of video b has no label"):
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("video,start,end,label,duration,fps\na,1,2,wave,10,25\n", "video a has no field 'subset': give it there"),
+        (TABLE + "a,1,2,GolfSwing,val,9,25\nb,1,2, ,test,9,25\n", "an action of video b has no label"),
+    ],
+)
+def test_a_subset_or_a_label_that_nothing_states_is_asked_for(tmp_path, table, message):
+    with pytest.raises(ValueError, match=message):
         datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)

@@ -27,10 +27,18 @@ def left(path) -> tuple[str, list[str]]:
 
 
 PRINTS = "import time\nfor n in range(5):\n    print(n, flush=True)\n    time.sleep(0.2)"
+BARS = """from tadlib.workbook.display import Progress
+progress = Progress()
+for done in range(1, 6):
+    progress(done, 5, f"training, loss {done}")
+    progress(done, 9, "scoring")
+"""
 
 
-def test_a_finished_run_is_finished_and_trusted_its_prints_are_one_output_and_its_sockets_have_short_names(tmp_path):
-    source = stubs.project(tmp_path, PRINTS)
+def test_a_finished_run_is_trusted_its_prints_and_bars_are_one_output_each_and_its_sockets_have_short_names(
+    tmp_path,
+):
+    source = stubs.project(tmp_path, BARS, PRINTS)
     folder = tmp_path / ("t" * 100)
     folder.mkdir()
     environment = stubs.environment() | {"TMPDIR": str(folder)}
@@ -42,7 +50,9 @@ def test_a_finished_run_is_finished_and_trusted_its_prints_are_one_output_and_it
     assert failure(made) is None
     notebook = nbformat.read(made, as_version=4)
     assert NotebookNotary().check_signature(notebook), "or JupyterLab strips its figures"
-    assert [output.text for output in notebook.cells[-1].outputs] == ["0\n1\n2\n3\n4\n"]
+    (bars, prints) = stubs.output_texts(made)
+    assert prints == "0\n1\n2\n3\n4\n"
+    assert bars.count("training, loss 5: 5/5 [") == 1 and "loss 1" not in bars and bars.count("\n") <= 2
 
 
 @pytest.mark.parametrize(

@@ -117,26 +117,19 @@ def test_a_figure_is_one_png_with_alternative_text(name, tmp_path):
     assert len(metadata["image/png"]["alt"]) > 20 and data["text/plain"] == metadata["image/png"]["alt"]
 
 
-def test_axes_name_their_units(tmp_path):
-    (place, *_) = figures.timelines([VIDEO], NAMED, {"v1": 0.5}).axes
-    assert place.get_xlabel() == "time (s)"
-    assert [label.get_text() for label in place.get_yticklabels()] == ["Diving", "Shotput", "HighJump"]
+def test_a_timeline_names_its_units_and_the_classes_of_what_is_there_and_what_was_found():
+    for found, labels in ((NAMED, ["Diving", "Shotput", "HighJump"]), ({}, ["Diving", "Shotput"])):
+        (place, *_) = figures.timelines([VIDEO], found, {"v1": 0.5}).axes
+        assert place.get_xlabel() == "time (s)"
+        assert [label.get_text() for label in place.get_yticklabels()] == labels
 
 
-def test_a_video_without_detections_still_has_its_timeline():
-    (place, *_) = figures.timelines([VIDEO], {}, {"v1": 0.0}).axes
-    assert [label.get_text() for label in place.get_yticklabels()] == ["Diving", "Shotput"]
-
-
-def test_actions_that_overlap_are_covered_once(tmp_path):
-    title = figures.action_statistics(benchmark(tmp_path)).axes[2].get_title(loc="left")
-    assert title == "Action: 25% of a video"  # the mean of (5 + 11) / 40 and of 3 / 30
-
-
-def test_what_goes_on_after_the_end_of_a_video_covers_none_of_it(tmp_path):
+def test_actions_that_overlap_or_go_on_after_the_end_are_covered_once(tmp_path):
     beyond = Video("v1", 10.0, 10.0, "test", (Action(5.0, 15.0, "Diving"), Action(20.0, 25.0, "Diving")))
     data = Benchmark("x", tmp_path, (beyond,), CLASSES, "val", "test", (0.5,))
-    assert figures.action_statistics(data).axes[2].get_title(loc="left") == "Action: 50% of a video"
+    for given, share in ((benchmark(tmp_path), 25), (data, 50)):  # the mean of (5 + 11) / 40 and of 3 / 30
+        title = figures.action_statistics(given).axes[2].get_title(loc="left")
+        assert title == f"Action: {share}% of a video"
 
 
 def test_of_many_classes_as_many_are_named_as_can_be_read(tmp_path):

@@ -13,24 +13,17 @@ from tadlib.ideas.text_queries import Matching
 from tadlib.naming.similarity import cosine
 from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
+PARTS = [{"head": kind} for kind in KINDS] + [{"text_head": kind, "lead": "name"} for kind in TEXT_KINDS]
 
-@pytest.mark.parametrize("kind", KINDS)
+
+@pytest.mark.parametrize("parts", PARTS, ids=str)
 @pytest.mark.parametrize("residual", [True, False])
-def test_a_head_overfits_a_handful_of_segments_with_their_own_labels(kind, residual):
-    semantics, examples, said = made(head=kind, head_residual=residual), segments(), texts()
-    assert not torch.equal(named(semantics, examples.bins, said), LABELS)
+def test_a_head_overfits_a_handful_of_segments_or_their_texts_with_their_own_labels(parts, residual):
+    semantics, number = made(head_residual=residual, **parts), 8 if "head" in parts else 4
+    examples, said = segments(number=number), texts(steps=1 if "head" in parts else 4)
+    assert not torch.equal(named(semantics, examples.bins, said), LABELS[:number])
     history = taught(semantics, examples, said)
-    assert torch.equal(named(semantics, examples.bins, said), LABELS) and history[-1] < 0.2 < history[0]
-
-
-@pytest.mark.parametrize("kind", TEXT_KINDS)
-@pytest.mark.parametrize("residual", [True, False])
-def test_a_text_head_overfits_the_texts_of_a_handful_of_segments(kind, residual):
-    semantics = made(text_head=kind, head_residual=residual, lead="name")
-    examples, said = segments(number=4), texts(steps=4)
-    assert not torch.equal(named(semantics, examples.bins, said), LABELS[:4])
-    taught(semantics, examples, said)
-    assert torch.equal(named(semantics, examples.bins, said), LABELS[:4])
+    assert torch.equal(named(semantics, examples.bins, said), LABELS[:number]) and history[-1] < history[0]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapter"])

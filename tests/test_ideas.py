@@ -71,9 +71,10 @@ def test_every_idea_changes_in_its_own_way_what_the_same_weights_learn_and_answe
 
 @pytest.mark.notebooks
 @pytest.mark.parametrize(
-    "words", [{"additions": [Salience(), Rectifying()]}, ON["everything"]], ids=["log", "everything"]
+    ("words", "lengths"),
+    [({"additions": [Salience(), Rectifying()]}, [9, 9]), (ON["everything"], [9, 5])],
+    ids=["log, full", "everything, padded"],
 )
-@pytest.mark.parametrize("lengths", [[9, 9], [9, 5]], ids=["full", "padded"])
 def test_a_network_is_compiled_in_one_piece(words, lengths, unchecked):
     """Where the compiler would have to stop, at a tensor that is looked into for one, is an error here."""
     torch.compiler.reset()

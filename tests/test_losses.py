@@ -36,17 +36,16 @@ def test_a_perfect_answer_costs_nothing():
     assert terms == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_disjoint_answer_costs_one_plus_gap_over_hull():
-    terms = losses(answered([[0.1, 0.2]], [0.0]), target((0.9, 0.2)))  # [0, 0.2] and [0.8, 1]
-    assert float(terms["loss_giou"]) == pytest.approx(1 + 0.6)
-    assert float(terms["loss_l1"]) == pytest.approx(0.8)
-    assert float(terms["matched_tiou"]) == 0
-
-
-def test_a_half_overlapping_answer_costs_what_tiou_lacks():
-    terms = losses(answered([[0.2, 0.4]], [0.0]), target((0.4, 0.4)))  # [0, 0.4] and [0.2, 0.6]
-    assert float(terms["loss_giou"]) == pytest.approx(1 - 0.2 / 0.6)
-    assert float(terms["matched_tiou"]) == pytest.approx(0.2 / 0.6)
+@pytest.mark.parametrize(
+    ("found", "wanted", "giou", "l1", "tiou"),
+    [
+        ((0.1, 0.2), (0.9, 0.2), 1 + 0.6, 0.8, 0.0),  # [0, 0.2] and [0.8, 1]: one plus the gap over the hull
+        ((0.2, 0.4), (0.4, 0.4), 1 - 0.2 / 0.6, 0.2, 0.2 / 0.6),  # [0, 0.4] and [0.2, 0.6]: what tIoU lacks
+    ],
+)
+def test_what_a_segment_beside_an_action_costs(found, wanted, giou, l1, tiou):
+    terms = numbers(losses(answered([list(found)], [0.0]), target(wanted)))
+    assert (terms["loss_giou"], terms["loss_l1"], terms["matched_tiou"]) == pytest.approx((giou, l1, tiou))
 
 
 def test_what_lies_outside_the_window_has_a_gradient():

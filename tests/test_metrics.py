@@ -69,27 +69,27 @@ def test_no_answer_scores_zero():
     videos = [video("a", (1, 5, "Diving"))]
     assert metrics.mean_average_precision(videos, {}, ["Diving"], TIOUS)["mAP"] == 0.0
     assert metrics.mean_average_precision(videos, {"a": found()}, ["Diving"], TIOUS)["mAP"] == 0.0
+    for each in (videos, [video("a")]):
+        assert metrics.average_recall(each, {}, [1]) == {"AR@1": 0.0}
 
 
-def test_precision_is_interpolated_and_summed_over_recall():
-    videos = [video("a", (0, 10, "Diving"), (20, 30, "Diving"))]
-    answer = {"a": found((0, 10, 0.9, "Diving"), (50, 60, 0.8, "Diving"), (20, 30, 0.7, "Diving"))}
-    # hits at ranks 1 and 3: precision 1 and 2/3, each half of the recall
-    assert metrics.average_precision(videos, answer, ["Diving"], [0.5]) == pytest.approx(np.array([[(1 + 2 / 3) / 2]]))
-    # a miss before two hits: precision 1/2, then 2/3, and the better later one counts for both
-    answer = {"a": found((50, 60, 0.9, "Diving"), (0, 10, 0.8, "Diving"), (20, 30, 0.7, "Diving"))}
-    assert metrics.average_precision(videos, answer, ["Diving"], [0.5]) == pytest.approx(np.array([[2 / 3]]))
+TEN, TWENTY, MISS = (0, 10), (20, 30), (50, 60)
+BY_HAND = {  # actions, segments best first, AP at a tIoU of 0.5
+    "hits at ranks 1 and 3: precision 1 and 2/3, each half of the recall": (
+        [TEN, TWENTY], [TEN, MISS, TWENTY], (1 + 2 / 3) / 2
+    ),
+    "a miss before two hits: the better later precision counts for both": ([TEN, TWENTY], [MISS, TEN, TWENTY], 2 / 3),
+    "what its best action refuses takes the next free one": ([TEN, (2, 12)], [TEN, (0.5, 10.5)], 1.0),
+    "a tIoU equal to the threshold is a hit": ([TEN], [(0, 5)], 1.0),
+}  # fmt: skip
 
 
-def test_a_prediction_refused_by_its_best_action_takes_the_next_free_one():
-    videos = [video("a", (0, 10, "Diving"), (2, 12, "Diving"))]
-    answer = {"a": found((0, 10, 0.9, "Diving"), (0.5, 10.5, 0.8, "Diving"))}
-    assert metrics.average_precision(videos, answer, ["Diving"], [0.5]) == 1.0  # tIoU 9.5/10.5 first, 8.5/11.5 free
-
-
-def test_a_tiou_equal_to_the_threshold_is_a_hit():
-    videos = [video("a", (0, 10, "Diving"))]
-    assert metrics.average_precision(videos, {"a": found((0, 5, 0.9, "Diving"))}, ["Diving"], [0.5]) == 1.0
+@pytest.mark.parametrize("case", BY_HAND)
+def test_average_precision_by_hand(case):
+    actions, answer, expected = BY_HAND[case]
+    rows = [(*segment, 0.9 - place / 10, "Diving") for place, segment in enumerate(answer)]
+    videos = [video("a", *((*action, "Diving") for action in actions))]
+    assert metrics.average_precision(videos, {"a": found(*rows)}, ["Diving"], [0.5]) == pytest.approx(expected)
 
 
 def test_a_class_without_actions_is_left_out_of_the_mean():
@@ -161,11 +161,6 @@ def test_average_recall_keeps_a_share_of_each_videos_proposals():
     answer = {"a": found((0, 10, 0.9, "x"), (20, 30, 0.8, "x"), (40, 50, 0.7, "x")), "b": found((0, 10, 0.9, "x"))}
     assert metrics.average_recall(videos, answer, [1, 2]) == {"AR@1": 0.5, "AR@2": 1.0}
     assert area(recall_table(compare(videos, answer))) == pytest.approx((0.75 + 98) / 100)
-
-
-def test_average_recall_without_actions_or_proposals_is_zero():
-    assert metrics.average_recall([video("a")], {}, [1]) == {"AR@1": 0.0}
-    assert metrics.average_recall([video("a", (0, 10, "Diving"))], {}, [1]) == {"AR@1": 0.0}
 
 
 @pytest.mark.parametrize("seed", range(20))

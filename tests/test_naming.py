@@ -235,21 +235,21 @@ SAME_PLACE = {
 }
 
 
+def thinned(nms, nms_tiou, most=100):
+    return nms_within_classes(SAME_PLACE, nms=nms, nms_tiou=nms_tiou, most=dict.fromkeys(SAME_PLACE, most))
+
+
 def test_detections_are_thinned_among_those_of_their_class_and_video():
-    found = nms_within_classes(SAME_PLACE, nms="hard", nms_tiou=0.4, most=dict.fromkeys(SAME_PLACE, 100))
+    found = thinned("hard", 0.4)
     assert found["v"].labels == ("a", "b", "a") and found["v"].segments.tolist() == [[0, 10], [0, 10], [20, 30]]
     assert found["w"].segments.tolist() == [[0, 10]] and found["nothing"].labels == ()
+    for video_id, each in thinned("none", 0.5).items():
+        assert torch.equal(each.scores, SAME_PLACE[video_id].scores) and each.labels == SAME_PLACE[video_id].labels
 
 
 def test_soft_thinning_lowers_the_double_of_a_class_alone_and_the_best_are_kept():
-    found = nms_within_classes(SAME_PLACE, nms="soft", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 3))["v"]
+    found = thinned("soft", 0.5, most=3)["v"]
     assert found.labels == ("a", "b", "a") and found.segments[2].tolist() == [20, 30]
     assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
-    last = nms_within_classes(SAME_PLACE, nms="soft", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 4))["v"]
+    last = thinned("soft", 0.5, most=4)["v"]
     assert float(last.scores[3]) == pytest.approx(0.7 * math.exp(-(0.9**2) / 0.5), rel=1e-5)
-
-
-def test_without_nms_detections_stay_as_they_are():
-    found = nms_within_classes(SAME_PLACE, nms="none", nms_tiou=0.5, most=dict.fromkeys(SAME_PLACE, 100))
-    for video_id, each in SAME_PLACE.items():
-        assert torch.equal(found[video_id].scores, each.scores) and found[video_id].labels == each.labels

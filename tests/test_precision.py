@@ -209,7 +209,7 @@ def test_peak_memory_is_in_megabytes_and_zero_where_nobody_keeps_account(monkeyp
 @pytest.mark.notebooks
 @pytest.mark.skipif(not devices._STATUS.is_file(), reason="elsewhere than on Linux a process inherits the peak")
 def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
-    held = torch.ones(400_000_000)
+    held = torch.ones(250_000_000)
     code = "from tadlib import devices; print(devices.peak_memory(devices.CPU))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(told) < held.nbytes / 1e6 < devices.peak_memory(devices.CPU)

@@ -1,7 +1,6 @@
 """Progress says how far work is and, as soon as something was done before one's eyes, what is left."""
 
 import pytest
-import stubs
 
 from tadlib.workbook import display
 
@@ -37,19 +36,3 @@ def test_each_kind_of_work_has_its_bar_and_is_told_when_it_moves(clock, capsys):
         "reading texts: 2/9 [00:00<?]",
         "reading videos: 3/9 [01:00<03:00]",
     ]
-
-
-CELL = """from tadlib.workbook.display import Progress
-progress = Progress()
-for done in range(1, 6):
-    progress(done, 5, f"training, loss {done}")
-    progress(done, 9, "scoring")
-"""
-
-
-@pytest.mark.notebooks
-def test_an_executed_notebook_keeps_the_last_line_of_every_bar(tmp_path):
-    source = stubs.project(tmp_path, CELL)
-    assert stubs.papermill("notebooks/train.ipynb", cwd=tmp_path).returncode == 0
-    (output,) = stubs.output_texts(*stubs.outputs(source))
-    assert output.count("training, loss 5: 5/5 [") == 1 and "loss 1" not in output and output.count("\n") <= 2

@@ -140,26 +140,17 @@ def test_batch_size_does_not_matter():
         torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-5)
 
 
-def test_answers_belong_to_their_windows():
+@pytest.mark.parametrize("texts", [None, TEXTS], ids=["actionness", "the surest class of the loss"])
+def test_answers_belong_to_their_windows_and_are_ranked_by(texts):
     windows = window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3)
-    model = network().eval()
-    found = predict(model, windows)
+    model = network(embedding_dim=None if texts is None else 3).eval()
+    found = predict(model, windows, texts=texts)
     features = {item.window: item.features for item in windows}
     for window, scores in zip(found.windows, found.scores, strict=True):
         x = features[window][None]
-        logits = model(x, torch.zeros(x.shape[:2], dtype=torch.bool)).actionness_logits
+        outputs = model(x, torch.zeros(x.shape[:2], dtype=torch.bool), texts)
+        logits = outputs.actionness_logits if texts is None else class_logits(outputs, texts).amax(dim=2)
         torch.testing.assert_close(scores, logits[0].sigmoid(), atol=1e-5, rtol=0)
-
-
-def test_a_detector_that_classifies_with_text_is_ranked_by_the_surest_class_of_its_loss():
-    windows = window_set(WindowSettings(length=8, overlap=0.5), v=20)
-    model = network(embedding_dim=3).eval()
-    found = predict(model, windows, texts=TEXTS)
-    features = {item.window: item.features for item in windows}
-    for window, scores in zip(found.windows, found.scores, strict=True):
-        x = features[window][None]
-        logits = class_logits(model(x, torch.zeros(x.shape[:2], dtype=torch.bool), TEXTS), TEXTS)
-        torch.testing.assert_close(scores, logits[0].amax(dim=1).sigmoid(), atol=1e-5, rtol=0)
 
 
 def test_embeddings_stay_with_their_proposals():

@@ -1,5 +1,6 @@
 """The log as parameters files: each says what it asks, what the log said and where, and can be run."""
 
+import functools
 import json
 import math
 
@@ -25,6 +26,7 @@ LAST_ROW = 85
 NO_EXPERIMENT = {1, 2, 23, 27, 30, 51, 71, 75, 76}
 EXPERIMENTS = set(range(1, LAST_ROW + 1)) - NO_EXPERIMENT
 EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+plan = functools.cache(plans.plan)
 
 
 def swept(planned: plans.Experiment) -> dict[str, set]:
@@ -36,14 +38,14 @@ def swept(planned: plans.Experiment) -> dict[str, set]:
 
 @EACH
 def test_a_file_says_what_it_asks_and_what_the_log_said(path):
-    said = story(plans.plan(path).question)
+    said = story(plan(path).question)
     assert said.question.endswith("?") and said.claim.endswith(".")
     assert said.rows and list(said.rows) == sorted(set(said.rows)) and said.rows[-1] <= LAST_ROW
 
 
 @EACH
 def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
-    said = story(plans.plan(path).question)
+    said = story(plan(path).question)
     rows = (ROOT / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
     (row,) = [row for row in rows if row.endswith(f"| [`{path.stem}`](../params/{path.name}) |")] or [None]
     assert not said.claim or (row and row.startswith(f"| {said.question}"))
@@ -51,7 +53,7 @@ def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
 
 @EACH
 def test_a_question_compares_variants_over_splits_and_seeds(path):
-    found = swept(plans.plan(path))
+    found = swept(plan(path))
     if path.stem in BASES | {"seeds", "splits", "worlds"}:
         assert not set(found) - variants.SAMPLE
         return
@@ -62,7 +64,7 @@ def test_a_question_compares_variants_over_splits_and_seeds(path):
 
 @EACH
 def test_a_file_that_says_naming_only_needs_one_training(path):
-    planned = plans.plan(path)
+    planned = plan(path)
     trainings = set()
     for given in planned.runs.values():
         trained = stages.read_by("train", Params.check(given))
@@ -72,13 +74,13 @@ def test_a_file_that_says_naming_only_needs_one_training(path):
 
 
 def test_every_experiment_of_the_log_has_its_file():
-    covered = {row for path in FILES for row in story(plans.plan(path).question).rows}
+    covered = {row for path in FILES for row in story(plan(path).question).rows}
     assert covered == EXPERIMENTS, f"missing {EXPERIMENTS - covered}, too many {covered - EXPERIMENTS}"
 
 
 def test_the_published_configurations_are_those_of_the_published_commands():
-    thumos = Params.check(next(iter(plans.plan(ROOT / "params" / "published_thumos14.yaml").runs.values())))
-    anet = Params.check(next(iter(plans.plan(ROOT / "params" / "published_activitynet13.yaml").runs.values())))
+    thumos = Params.check(next(iter(plan(ROOT / "params" / "published_thumos14.yaml").runs.values())))
+    anet = Params.check(next(iter(plan(ROOT / "params" / "published_activitynet13.yaml").runs.values())))
     assert (thumos.queries, thumos.encoder_layers, thumos.decoder_layers, thumos.stride) == (40, 2, 5, 8)
     assert (anet.queries, anet.encoder_layers, anet.decoder_layers, anet.rescale) == (30, 2, 2, 300)
     assert (thumos.lr, anet.lr, anet.conv_layers, anet.lr_backbone) == (1e-4, 5e-5, 1, 1e-2)
@@ -97,7 +99,7 @@ def test_the_published_configurations_are_those_of_the_published_commands():
 
 
 def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings():
-    planned = plans.plan(ROOT / "params" / "tuning.yaml")
+    planned = plan(ROOT / "params" / "tuning.yaml")
     by_sample: dict[tuple, list[tuple[str, Params]]] = {}
     for label, given in planned.runs.items():
         sample = (given["split_id"], given["seed"])
@@ -114,8 +116,8 @@ def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings(
 def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_share():
     shared = {"dataset", "split", "split_id", "seed", "stride", "window", "width", "epochs", "lr", "lr_backbone"}
     shared |= {"encoder", "pretrained", "protocol", "candidates", "sweep", "top_k"}
-    published = plans.plan(ROOT / "params" / "published_thumos14.yaml").common
-    planned = plans.plan(ROOT / "params" / "tuning.yaml")
+    published = plan(ROOT / "params" / "published_thumos14.yaml").common
+    planned = plan(ROOT / "params" / "tuning.yaml")
     ours = next(Params.check(planned.runs[label]) for label, name in planned.names.items() if name == "published")
     theirs = Params.check(published)
     assert {n: getattr(ours, n) for n in Params.model_fields if n not in shared} == {
@@ -124,7 +126,7 @@ def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_
 
 
 def test_the_configuration_that_was_found_is_the_default_and_the_best():
-    planned = plans.plan(ROOT / "params" / "tuning.yaml")
+    planned = plan(ROOT / "params" / "tuning.yaml")
     label = next(label for label, name in planned.names.items() if name == "found")
     found = {name: value for name, value in planned.runs[label].items() if name not in variants.SAMPLE}
     assert len(found) > 12
@@ -132,7 +134,7 @@ def test_the_configuration_that_was_found_is_the_default_and_the_best():
         params = Params.check({"dataset": where}).model_dump()
         assert {name: params[name] for name in found} == found, where
     for name in ("best_demo", "best_rehearsal"):
-        common = plans.plan(ROOT / "params" / f"{name}.yaml").common
+        common = plan(ROOT / "params" / f"{name}.yaml").common
         assert common | found == common, "said there, whatever the default is"
 
 
@@ -146,7 +148,7 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
     (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
     shape = {name: RECIPES["demo"][name] for name in ("stride", "epochs", "queries")}
     shape |= {"dataset": str(tmp_path), "features": "simulate"}
-    planned, steps_of, data = plans.plan(ROOT / "params" / "windows.yaml"), {}, None
+    planned, steps_of, data = plan(ROOT / "params" / "windows.yaml"), {}, None
     for label, given in planned.runs.items():
         if (given["split_id"], given["seed"]) == (0, 0):
             params = Params.check(shape | given)
@@ -162,7 +164,7 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
 
 def test_no_whole_video_of_the_demo_lacks_queries_or_detections():
     most = max(len(line.actions()) for line in timelines.benchmark())
-    planned = [(path.stem, Params.check(given)) for path in FILES for given in plans.plan(path).runs.values()]
+    planned = [(path.stem, Params.check(given)) for path in FILES for given in plan(path).runs.values()]
     for stem, params in planned:
         if params.dataset == "demo":
             assert params.window or params.queries > most, stem
@@ -176,7 +178,7 @@ def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch)
     small = {"dataset": tiny["dataset"], "encoder": "tad-demo", "pretrained": tiny["pretrained"], "features": "auto"}
     small |= {"width": 32, "epochs": 1, "head_epochs": 1, "split_id": 0, "seed": 0}
     wanted = {}
-    for label, given in plans.plan(path).runs.items():
+    for label, given in plan(path).runs.items():
         given = dict(tiny) | given | small
         key = repr(sorted((name, each) for name, each in given.items() if name not in variants.SAMPLE))
         wanted.setdefault(key, (label, given))

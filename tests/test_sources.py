@@ -41,25 +41,18 @@ def test_an_unusable_file_stops_the_work_or_is_skipped_by_choice(tmp_path):
     assert list(gather(params(folder, missing="skip")).broken) == ["v1"]
 
 
-def test_text_features_of_another_width_are_named(tmp_path):
-    folder = with_features(dataset(tmp_path / "own"))
-    np.savez(folder / "text_features.npz", **{name: np.ones(32) for name in CLASSES})
-    with pytest.raises(UnusableFeatures, match="v0.npy: has 16 channels, expected 32"):
-        gather(params(folder))
-
-
-def test_a_folder_without_feature_files_says_what_is_expected(tmp_path):
-    folder = dataset(tmp_path / "own")
-    (folder / "features").mkdir()
-    with pytest.raises(UnusableFeatures, match="no features in .*features: expected <video id>.npy"):
-        gather(params(folder, features=str(folder / "features")))
-
-
-def test_another_stride_than_the_data_set_states_is_named(tmp_path):
+def test_what_does_not_fit_the_features_is_named(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
     (folder / "benchmark.yaml").write_text("stride: 16")
     with pytest.raises(ValueError, match="stride of 16 frames, the parameters 8: pass -p stride 16"):
         gather(params(folder))
+    (folder / "benchmark.yaml").unlink()
+    np.savez(folder / "text_features.npz", **{name: np.ones(32) for name in CLASSES})
+    with pytest.raises(UnusableFeatures, match="v0.npy: has 16 channels, expected 32"):
+        gather(params(folder))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UnusableFeatures, match="no features in .*none: expected <video id>.npy"):
+        gather(params(folder, features=str(tmp_path / "none")))
 
 
 def test_a_benchmark_is_rehearsed_without_videos_and_weights_in_the_world_of_its_own_seed(tmp_path):

@@ -54,16 +54,11 @@ def own(folder, content):
     return of_folder(folder, ["a", "b", "c", "d"], 75, 1)
 
 
-def test_a_split_of_your_own_comes_from_the_file(tmp_path):
+def test_a_split_of_your_own_comes_from_the_file_and_a_ratio_that_it_does_not_have_is_drawn(tmp_path):
     split = own(tmp_path, {"75": [{"unseen": ["a"]}, {"unseen": ["d", "b"]}]})
     assert split == ClassSplit(75, 1, ("a", "c"), ("b", "d"))
-
-
-def test_seen_classes_may_be_named_and_others_left_out(tmp_path):
-    assert own(tmp_path, {"75": [{}, {"seen": ["b"], "unseen": ["c"]}]}) == ClassSplit(75, 1, ("b",), ("c",))
-
-
-def test_a_ratio_that_the_file_does_not_have_is_drawn(tmp_path):
+    some = own(tmp_path, {"75": [{}, {"seen": ["b"], "unseen": ["c"]}]})
+    assert some == ClassSplit(75, 1, ("b",), ("c",)), "others are left out"
     assert own(tmp_path, {"50": [{"unseen": ["a"]}]}) == class_split(["a", "b", "c", "d"], 75, 1)
     assert of_folder(tmp_path, ["a", "b"], 0, 0).seen == ("a", "b")
 

@@ -31,17 +31,13 @@ def banner(notebook: nbformat.NotebookNode) -> str:
     return text[text.index('<div class="tad-banner') :].split("</div>")[0]
 
 
-def test_a_page_says_executed_of_a_notebook_that_ran_to_its_end_alone():
+def test_a_page_says_whether_a_notebook_ran_to_its_end_or_never():
     done = banner(made(4, duration=12.0))
     assert "<b>Executed</b>" in done and "12 s" in done and "failed" not in done and "split = 50" in done
-
-
-@pytest.mark.parametrize("record", [{}, {"exception": None, "duration": 3.0}, {"start_time": None}])
-def test_a_page_says_that_a_notebook_was_never_run(record):
-    shown = banner(made(0, **record))
-    assert "Never executed" in shown and "failed" in shown and "<b>Executed" not in shown
-    shown = banner(stubs.notebook("1"))  # a source, which papermill has never touched
-    assert "Never executed" in shown
+    for record in ({}, {"exception": None, "duration": 3.0}, {"start_time": None}):
+        shown = banner(made(0, **record))
+        assert "Never executed" in shown and "failed" in shown and "<b>Executed" not in shown
+    assert "Never executed" in banner(stubs.notebook("1")), "a source, which papermill has never touched"
 
 
 @pytest.mark.parametrize(

@@ -53,12 +53,9 @@ def wordings(own):
 def test_every_style_has_its_texts(own):
     for wording, expected in wordings(own):
         assert text.texts_of(["HighJump"], wording) == [expected]
+    assert text.texts_of(["wave"], Wording("description", descriptions=own)) == [("a hand moves from side to side",)]
     assert text.texts_of(["HighJump"], Wording("templates"))[0][1] == "a photo of a person doing high jump"
     assert len(text.texts_of(["HighJump"], Wording("templates"))[0]) == len(TEMPLATES) == len(set(TEMPLATES))
-
-
-def test_a_class_of_one_sentence_has_one_text(own):
-    assert text.texts_of(["wave"], Wording("description", descriptions=own)) == [("a hand moves from side to side",)]
 
 
 @pytest.mark.parametrize("name", ['say "hi"', "{}", "{0}", "太极拳", "überholen", "100%"])

@@ -26,8 +26,8 @@ class Ramp:
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.75, 0.99])
-def test_windows_of_every_length_from_1_to_1000_cover_every_snippet_and_are_full(overlap):
-    for snippets in range(1, 1001):
+def test_windows_of_every_length_cover_every_snippet_and_are_full(overlap):
+    for snippets in (*range(1, 300), 999, 1000):
         first, stop = np.array([(window.first, window.stop) for window in cover("v", snippets, 128, overlap)]).T
         assert first[0] == 0 and stop[-1] == snippets and (first[1:] <= stop[:-1]).all()
         assert (stop - first == min(128, snippets)).all() and (np.diff(first) > 0).all()
@@ -37,15 +37,18 @@ def test_a_length_of_zero_is_the_whole_video():
     assert cover("v", 700, 0, 0.75) == [Window("v", 0, 700)]
 
 
-@pytest.mark.parametrize(("overlap", "snippets"), [(1.0, 5), (-0.1, 5)])
-def test_an_impossible_overlap_is_refused(overlap, snippets):
-    with pytest.raises(ValueError, match=r"overlap must be in \[0, 1\), got"):
-        cover("v", snippets, 4, overlap)
-
-
-def test_a_video_without_snippets_is_named():
-    with pytest.raises(ValueError, match="video v has no snippets"):
-        cover("v", 0, 4, 0.5)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cover("v", 5, 4, 1.0), r"overlap must be in \[0, 1\), got 1.0"),
+        (lambda: cover("v", 5, 4, -0.1), r"overlap must be in \[0, 1\), got -0.1"),
+        (lambda: cover("v", 0, 4, 0.5), "video v has no snippets"),
+        (lambda: windows(1.0), r"negatives must be a share in \[0, 1\), got 1.0"),
+    ],
+)
+def test_impossible_windows_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 @pytest.mark.parametrize(
@@ -95,11 +98,6 @@ def test_windows_without_actions_are_added_by_their_share(negatives, empty):
 def test_windows_without_actions_are_spread_over_the_videos():
     firsts = [item.window.first for item in windows(0.5)]
     assert firsts == [0, 10, 40, 80]  # the empty windows start at 20, 30, ... 90
-
-
-def test_an_impossible_share_is_refused():
-    with pytest.raises(ValueError, match=r"negatives must be a share in \[0, 1\), got 1.0"):
-        windows(1.0)
 
 
 def test_the_integrity_of_a_cut_is_used():
@@ -176,14 +174,8 @@ def test_windows_without_actions_keep_clear_of_what_is_occupied():
     video = Video("v", 100.0, 8.0, "val", (Action(12.0, 18.0, "x"),))
     extras = TrainingExtras(occupied={"v": (*video.actions, Action(35.0, 45.0, "y"), Action(59.99, 70.0, "z"))})
     found = WindowSet([video], Ramp(100), 8, WindowSettings(length=10, overlap=0.0), None, True, 0.95, extras)
-    assert [item.window.first for item in found] == [
-        0,
-        10,
-        20,
-        70,
-        80,
-        90,
-    ]  # what ends where a window starts is outside
+    firsts = [item.window.first for item in found]
+    assert firsts == [0, 10, 20, 70, 80, 90], "what ends where a window starts is outside"
     assert found.left_out == 4
 
 

@@ -18,20 +18,9 @@ def shade(index: int) -> int:
 def write_video(
     path: Path, times: Sequence[float], size: tuple[int, int] = (64, 48), rate: int = 25, lit: str = ""
 ) -> Path:
-    """A video whose frame i is shown from `times[i]` (s); its left or top half may be lit, the other half is black."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "12"})
-        stream.width, stream.height = size
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for index, time in enumerate(times):
-            image = np.full((size[1], size[0], 3), shade(index), np.uint8)
-            image[size[1] // 2 if lit == "top" else size[1] :] = 0
-            image[:, size[0] // 2 if lit == "left" else size[0] :] = 0
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    """A film of pictures alone, without B-frames."""
+    plain = {"preset": "ultrafast", "crf": "12"}
+    return write_streams(path, times, size=size, rate=rate, lit=lit, options=plain)
 
 
 def steady(frames: int, fps: float) -> list[float]:
@@ -45,14 +34,7 @@ def index_of(image: np.ndarray) -> int:
 
 def write_sound(path: Path) -> Path:
     """A file with a second of silence and no picture."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        for start in range(0, 16000, 1024):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = 16000, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return write_streams(path, [], sound=0.0, lasts=1.0)
 
 
 def turn(path: Path) -> Path:
@@ -77,9 +59,11 @@ def write_streams(  # noqa: PLR0913 - what a file may be
     pixels: str = "yuv420p",
     shape: Fraction | None = None,
     options: dict[str, str] | None = None,
+    lit: str = "",
 ) -> Path:
-    """A film as cameras and programs make them: frame i from `times[i]`, with B-frames, `lasts` seconds of sound from
-    `sound` on, a `cover` of one frame that stands "before" it or is "attached", pixels of any format and shape.
+    """A film as cameras and programs make them: frame i from `times[i]` (s), with B-frames, `lasts` seconds of sound
+    from `sound` on, a `cover` of one frame that stands "before" it or is "attached", pixels of any format and shape.
+    Its "left" or "top" half alone may be lit; the other half is black.
     """
     with av.open(str(path), "w") as container:
         still = container.add_stream("mjpeg", rate=1) if cover else None
@@ -107,7 +91,10 @@ def write_streams(  # noqa: PLR0913 - what a file may be
                 container.mux(noise.encode(frame))
             container.mux(noise.encode(None))
         for index, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), shade(index), np.uint8), format="rgb24")
+            image = np.full((size[1], size[0], 3), shade(index), np.uint8)
+            image[size[1] // 2 if lit == "top" else size[1] :] = 0
+            image[:, size[0] // 2 if lit == "left" else size[0] :] = 0
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         if stream:
