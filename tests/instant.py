@@ -80,6 +80,14 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
     return execution.failure(target)
 
 
+def execute_cells(stage: str, given: dict, jobs: int = 1, log: Path | None = None) -> str | None:
+    """What such a stage leaves without its notebook."""
+    target = runs.resolve(given["run_dir"]) / f"{stage}.ipynb"
+    reason = execute(stage, target, given, jobs, log)
+    target.unlink()
+    return reason
+
+
 def versions(home: Path, name: str) -> list[Path]:
     """The folders of an experiment's executions, oldest first; the report lies beside them."""
     return sorted(path for path in (home / "outputs" / name).iterdir() if path.is_dir())

@@ -103,7 +103,7 @@ def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swe
     code = (
         "import os, threading, pathlib; from tadlib.workbook import execution\n"
         "def end():\n"
-        "    print(*(process.pid for process in execution._alive), flush=True)\n"
+        "    print(*(process.pid for process in execution.alive), flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
         "threading.Timer(1.5, end).start()\n"
         f"execution.execute_notebook('prepare', pathlib.Path({str(target)!r}), {{'run_dir': {str(target.parent)!r}}})"
@@ -181,7 +181,7 @@ def test_time_left_is_told_by_the_runs_that_were_made_now(quick_home, monkeypatc
     planned = plans.plan(experiment(quick_home, "sweep: {lr: [0.1, 0.2, 0.3, 0.4, 0.5]}"))
     folder, said = batch.version_dir(planned), []
     batch.execute(plans.plan("params/e.yaml", {"lr": [0.1, 0.3]}), folder, batch.Limits(), said.append)
-    told = batch._Batch(folder, list(planned.runs), said.append)
+    told = batch._Batch(folder, planned.runs, said.append, "all")
     monkeypatch.setattr(batch.time, "monotonic", lambda: told.started + 60)
     told.ended("lr-0.1", "finished")
     assert said[-1] == "lr-0.1: finished (1 of 5 runs)", "it says nothing of how long one takes"
@@ -522,6 +522,24 @@ def test_every_option_of_slurm_counts(quick_home, monkeypatch):
 def test_a_wrong_word_on_the_command_line_is_one_sentence(words, message, quick_home, capsys):
     assert cli.main(["run", experiment(quick_home, "lr: 0.1"), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_pages_are_made_of_the_runs_that_are_asked_for(quick_home, monkeypatch):
+    monkeypatch.setattr("tadlib.workbook.cells.execute", instant.execute_cells)
+    words = ["run", experiment(quick_home, "sweep: {top_k: [1, 3, 2]}"), "--pages"]
+
+    def pages(label):
+        return {path.stem for path in (folder / label).glob("*.ipynb")}
+
+    assert cli.main([*words, "best"]) == 0
+    (folder,) = instant.versions(quick_home, "e")
+    assert pages("top_k-1") == pages("top_k-2") == {"train"} and pages("top_k-3") == set(STAGES)
+    assert [round(read_json(folder / f"top_k-{k}" / "metrics.json")["mAP"]) for k in (1, 2, 3)] == [1, 2, 3]
+    before = (quick_home / "calls").read_text()
+    assert cli.main([*words, "none"]) == 0 and "classify" not in (quick_home / "calls").read_text()[len(before) :]
+    assert cli.main([*words, "all"]) == 0 and pages("top_k-1") == pages("top_k-2") == set(STAGES)
+    told = (quick_home / "calls").read_text()
+    assert told.count("begin train") == 1 and told.count("begin classify") == 3 + 3
 
 
 def lines(home) -> int:

@@ -22,6 +22,7 @@ from notebook import run_cells
 from standins import execute
 
 from tadlib.files import read_json, write_json
+from tadlib.workbook import cells
 from tadlib.workbook.execution import failure
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
@@ -71,6 +72,13 @@ def test_a_notebook_runs_from_top_to_bottom_with_its_figures(stage, run):
     assert len(pictures) >= FIGURES[stage]
     assert all(len(output.metadata["image/png"]["alt"]) > 20 for output in pictures)
     assert not [output for output in outputs if output.get("name") == "stderr"], "no warnings"
+
+
+def test_numbers_without_pages_are_those_of_the_pages(copy, run):
+    for stage in ("classify", "evaluate"):
+        cells.run(ROOT / "notebooks" / f"{stage}.ipynb", {"run_dir": str(copy)})
+    for file in ("detections.json", "metrics.json", "naming.json"):
+        assert (copy / file).read_bytes() == (run / file).read_bytes(), file
 
 
 def test_the_run_directory_holds_what_the_stages_promise(run):

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from tadlib.files import file_lock, note, read_json, write_json
 from tadlib.workbook import execution, executors, runs, stages
-from tadlib.workbook.execution import INTERRUPTED, finished
+from tadlib.workbook.execution import INTERRUPTED
 from tadlib.workbook.executors import LOST, Pool
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
-from tadlib.workbook.stage_store import FAILED, Limits, obtain, relative, stored_at
+from tadlib.workbook.stage_store import FAILED, Limits, finished, obtain, relative, stored_at
 from tadlib.workbook.stages import STAGES
 
 SHARE = 32  # videos: so many that loading an encoder does not count, so few that jobs end at about the same time
@@ -65,14 +65,14 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def preview(experiment: Experiment, folder: Path | None) -> Iterator[str]:
+def preview(experiment: Experiment, folder: Path | None, pages: str = "all") -> Iterator[str]:
     """What executing a plan, going on in `folder`, would find there and have to make, in lines."""
     yield "in common: " + (", ".join(f"{name}={value}" for name, value in experiment.common.items()) or "nothing given")
     if folder:
-        done = sum(_is_finished(folder / label) for label in experiment.runs)
+        done = sum(_is_finished(folder / label, given, pages) for label, given in experiment.runs.items())
         yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
     for stage in STAGES:
-        places = {stored_at(stage, given) for given in experiment.runs.values()}
+        places = {stored_at(stage, given, pages) for given in experiment.runs.values()}
         made = sum(each.is_dir() for each in places)
         yield f"{stage}: {len(places)} for {len(experiment.runs)} runs" + f", {made} of them made already" * bool(made)
 
@@ -86,7 +86,7 @@ def execute(
     """
     with _one_at_a_time(folder):
         shutil.rmtree(folder / FAILED, ignore_errors=True)  # what failed before is tried again
-        batch = _Batch(folder, experiment.runs, say)
+        batch = _Batch(folder, experiment.runs, say, limits.pages)
         with suppress(OSError):
             (folder / FAILED).mkdir()
         calls = {label: (folder, label, experiment.runs[label], limits) for label in _in_order(experiment)}
@@ -97,6 +97,10 @@ def execute(
                         extract_missing(experiment, batch.say, slurm)
                     work = run_as_job if slurm else run_all_stages
                     executors.outcomes(pool, work, calls, batch.ended, batch.tell)
+                    if limits.pages == "best" and (best := _best(folder, batch.status)):
+                        batch.say(f"pages of {best}, the run with the highest mAP")
+                        again = {best: (folder, best, experiment.runs[best], limits._replace(pages="all"))}
+                        executors.outcomes(pool, work, again, batch.ended, batch.tell)
                 except BaseException:
                     execution.stop()
                     raise
@@ -129,7 +133,7 @@ def run_all_stages(version: Path, label: str, given: Mapping[str, Any], limits: 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stage in STAGES:
-            if finished(folder / f"{stage}.ipynb"):
+            if finished(stage, folder, given, limits.pages):
                 say(f"{stage} is finished already")
                 continue
             begun = time.monotonic()
@@ -159,19 +163,26 @@ def _in_order(experiment: Experiment) -> list[str]:
     return sorted(experiment.runs, key=ranks.__getitem__)
 
 
-def _is_finished(run: Path) -> bool:
-    return all(finished(run / f"{stage}.ipynb") for stage in STAGES)
+def _is_finished(run: Path, given: Mapping[str, Any], pages: str) -> bool:
+    return all(finished(stage, run, given, pages) for stage in STAGES)
+
+
+def _best(folder: Path, status: Mapping[str, str]) -> str:
+    """The run of a version with the highest mAP, by its label; empty where none has finished."""
+    places = {label: folder / label for label, text in status.items() if text == "finished"}
+    metrics = {label: stages.planned(runs.records(place), place)[1] for label, place in places.items()}
+    return max(metrics, key=lambda label: read_json(metrics[label])["mAP"], default="")
 
 
 class _Batch:
     """What is known of a batch at work: who ended how, what was told, and how long the rest will take."""
 
-    def __init__(self, folder: Path, labels: Iterable[str], say_aloud: Say) -> None:
+    def __init__(self, folder: Path, planned: Mapping[str, Mapping[str, Any]], say_aloud: Say, pages: str) -> None:
         self.folder, self.say_aloud, self.started = folder, say_aloud, time.monotonic()
         self.status: dict[str, str] = {}
-        self.logs = {label: folder / label / "run.log" for label in labels}
+        self.logs = {label: folder / label / "run.log" for label in planned}
         self.read = {label: _size(log) for label, log in self.logs.items()}  # bytes of each that were told before
-        self.finished_before = {label for label in labels if _is_finished(folder / label)}
+        self.finished_before = {label for label, given in planned.items() if _is_finished(folder / label, given, pages)}
 
     def say(self, text: str) -> None:
         note(self.folder / "batch.log", text)

@@ -47,6 +47,13 @@ def tad() -> None:
 @click.option(
     "--retries", type=click.IntRange(0), default=0, show_default=True, help="Times a failed stage is tried again."
 )
+@click.option(
+    "--pages",
+    type=click.Choice(["all", "best", "none"]),
+    default="all",
+    show_default=True,
+    help="Runs that get executed notebooks of naming and evaluation; the others get numbers, in seconds.",
+)
 @click.option("--new", is_flag=True, help="Start a new version even if the latest can be continued.")
 @click.option("--dry-run", is_flag=True, help="Show the planned runs, what they share, and stop.")
 @click.option("--quick", is_flag=True, help="A tiny size: two epochs, one seed and one class split.")
@@ -66,7 +73,7 @@ def tad() -> None:
 )
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs that a job of SLURM needs.")
 @click.option("--track", type=click.Choice(["mlflow", "tensorboard"]), help="Tell a tracker about every finished run.")
-def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
+def run(experiments, jobs, retries, pages, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
     """Execute every run of experiment files, skipping what is finished.
 
     EXPERIMENTS are flat YAML files, for example params/demo.yaml.
@@ -79,11 +86,11 @@ def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, g
     idle = [f"--gpus {gpus}"] * (gpus > 0 and not slurm) + [f"--jobs {jobs}"] * (jobs > 1 and bool(slurm))
     if idle:
         raise ValueError(f"{idle[0]} has no effect {'with' if slurm else 'without'} --slurm")
-    limits = batch.Limits(jobs, retries)
+    limits = batch.Limits(jobs, retries, pages)
     for each in planned:
         print(plans.listing(each))
         if dry_run:
-            print(*batch.preview(each, None if new else batch.continued(each)), sep="\n")
+            print(*batch.preview(each, None if new else batch.continued(each), pages), sep="\n")
     if dry_run:
         return 0
     from tadlib.workbook import report as reports  # torch comes with it

@@ -28,7 +28,7 @@ ENDED = (-signal.SIGTERM, -signal.SIGINT)  # the status of a process that was as
 STATUSES = EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "Never executed"
 UNREADABLE = "it is no whole notebook"
 stopping = threading.Event()  # while a batch ends no notebook is started, and none tried again
-_alive: set[subprocess.Popen] = set()
+alive: set[subprocess.Popen] = set()  # processes that execute notebooks or cells of them
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -50,14 +50,14 @@ def execute_notebook(
     arguments += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
     told = {LOG: str(log.resolve())} if log else {}
     process = _start(arguments, environment(jobs) | told, root, said)
-    _alive.add(process)
+    alive.add(process)
     if stopping.is_set():  # since it was asked for above: whoever stops may not have seen this process
         process.terminate()
     try:
         status = process.wait()
         last = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no output"]
     finally:
-        _alive.discard(process)
+        alive.discard(process)
         said.unlink(missing_ok=True)
     reason = failure(attempt) if attempt.is_file() else last[0]
     if reason == UNREADABLE:
@@ -91,9 +91,9 @@ def stop(patience: float = 20.0) -> None:
     None begins from here until `stopping` is cleared.
     """
     stopping.set()
-    for process in list(_alive):
+    for process in list(alive):
         process.terminate()
-    for process in list(_alive):
+    for process in list(alive):
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
             continue

@@ -12,31 +12,47 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tadlib.files import locked, read_json, temporary_path, write_json
-from tadlib.workbook import execution, runs, stages
+from tadlib.files import dangling, locked, read_json, temporary_path, write_json
+from tadlib.workbook import cells, execution, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import record_name
 
 FAILED = ".failed"  # a folder of a version: the shared stages that failed, each of which fails all runs that need it
 NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # train's own, which no run may take over
+NO_PAGE = "numbers"  # ends the name of a stage that was made without a page
 Say = Callable[[str], None]
 
 
 class Limits(NamedTuple):
-    """How runs are executed: so many at once, failed stages so often again."""
+    """How runs are executed: so many at once, failed stages so often again, and which with pages."""
 
     jobs: int = 1
     retries: int = 0
+    pages: str = "all"  # all, best (of the best run alone), none
 
 
 ONCE = Limits()
 
 
-def stored_at(stage: str, given: Mapping[str, Any]) -> Path:
-    """Where the stage of a run lies, or will lie."""
+def stored_at(stage: str, given: Mapping[str, Any], pages: str = "all") -> Path:
+    """Where the stage of a run lies, or will lie: one without a page in a place of its own, unless there is one."""
     key = stages.key(stage, given, runs.device_name(Params.read(given).device))
-    return runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
+    place = runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
+    return place.with_name(f"{place.name}-{NO_PAGE}") if pageless(stage, pages) and not place.is_dir() else place
+
+
+def pageless(stage: str, pages: str) -> bool:
+    """Whether a stage is made without a page."""
+    return pages != "all" and stage in cells.PAGELESS
+
+
+def finished(stage: str, folder: Path, given: Mapping[str, Any], pages: str = "all") -> bool:
+    """Whether a run has a stage, and its page where it is to have one."""
+    if execution.finished(folder / f"{stage}.ipynb"):
+        return True
+    record = runs.records(folder).get(record_name(stage, Params.read(given)), {}) if pageless(stage, pages) else {}
+    return record.get("status") == "finished" and not dangling(folder)
 
 
 def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = ONCE, say: Say = print) -> str | None:
@@ -44,7 +60,7 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = 
 
     Of several runs that want it at once one makes it and the others wait, until it is there or their batch ends.
     """
-    store, said = stored_at(stage, given), []
+    store, said = stored_at(stage, given, limits.pages), []
     failed = folder.parent / FAILED / f"{store.name}.json"
 
     def wait(done: int, total: int, text: str) -> None:
@@ -70,8 +86,13 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = 
     for file in record["files"]:
         link_or_copy(store / file, folder / file)
     _record(folder, stage, record | {"made_in": relative(store)}, given)
-    link_or_copy(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")  # last: it says that the stage is there
+    _link_page(stage, store, folder)  # last: it says that the stage is there
     return None
+
+
+def _link_page(stage: str, store: Path, folder: Path) -> None:
+    if (store / f"{stage}.ipynb").is_file():
+        link_or_copy(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")
 
 
 def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], limits: Limits, say: Say) -> str | None:
@@ -83,9 +104,10 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], limit
         attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
         say(f"{stage} ...")
         try:
-            reason = _attempt(stage, attempt, folder, given, limits.jobs)
+            reason = _attempt(stage, attempt, folder, given, limits)
             if reason is None:
-                execution.rename_folder(attempt / f"{stage}.ipynb", relative(attempt), relative(store))
+                if (attempt / f"{stage}.ipynb").is_file():
+                    execution.rename_folder(attempt / f"{stage}.ipynb", relative(attempt), relative(store))
                 os.rename(attempt, store)
                 return None
         finally:
@@ -96,22 +118,26 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], limit
     return reason
 
 
-def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], jobs: int) -> str | None:
+def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], limits: Limits) -> str | None:
     """Execute a stage in a folder of its own, beside what the run has from earlier stages; None, or why it failed.
 
     A failed notebook and its record go to the run.
     """
     attempt.mkdir(parents=True)
-    earlier = runs.records(folder)
-    for other in stages.STAGES[: stages.STAGES.index(stage)]:
-        for file in earlier.get(other, {}).get("files", []):
+    before = stages.STAGES[: stages.STAGES.index(stage)]
+    earlier = {name: record for name, record in runs.records(folder).items() if name in before}
+    for record in earlier.values():
+        for file in record.get("files", []):
             link_or_copy(folder / file, attempt / file)
     if earlier:
         write_json(attempt / "run.json", earlier)
-    before = {path: path.stat().st_mtime_ns for path in _files(attempt)}
+    old = {path: path.stat().st_mtime_ns for path in _files(attempt)}
     notebook = attempt / f"{stage}.ipynb"
     parameters = stages.reduced(stage, given) | {"run_dir": relative(attempt)}
-    reason = execute_notebook(stage, notebook, parameters, jobs, folder / "run.log")
+    if pageless(stage, limits.pages):
+        reason = cells.execute(stage, parameters, limits.jobs, folder / "run.log")
+    else:
+        reason = execute_notebook(stage, notebook, parameters, limits.jobs, folder / "run.log")
     name = record_name(stage, Params.read(given))
     record = runs.records(attempt).get(name, {})
     if reason is not None:
@@ -122,7 +148,7 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
         _record(folder, stage, record | {"status": status, "reason": reason, "files": []}, given)
         return reason
     for path in _files(attempt):
-        if before.get(path) == path.stat().st_mtime_ns:
+        if old.get(path) == path.stat().st_mtime_ns:
             path.unlink()
     left = {"run.json", notebook.name} | (NAMED_BY_DEFAULT if stage == "train" else set())
     files = sorted(str(path.relative_to(attempt)) for path in _files(attempt) if path.name not in left)

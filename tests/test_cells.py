@@ -1,0 +1,71 @@
+"""Results without pages: the same numbers from the same cells, in one process for many runs."""
+
+import ast
+import builtins
+import os
+import signal
+import threading
+
+import nbformat
+import pytest
+import stubs
+from conftest import ROOT
+from nbformat.v4 import new_code_cell
+
+from tadlib.workbook import cells
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose classify notebook divides ten by `split`."""
+    source = stubs.project(tmp_path)
+    figures = new_code_cell("figures = 1", metadata={"tags": [cells.EXPLAINS]})
+    made = stubs.notebook(
+        "import pathlib", "figures = None", "figures.drawn(1)", "pathlib.Path('made').write_text(f'{10 / split}')"
+    )
+    made.cells.insert(3, figures)
+    nbformat.write(made, source.with_name("classify.ipynb"))
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    yield tmp_path
+    if process := getattr(cells._own, "process", None):
+        process.terminate()
+        process.wait()
+        cells._own.process = None
+
+
+@pytest.mark.parametrize("stage", cells.PAGELESS)
+def test_no_result_needs_a_cell_that_explains(stage):
+    bound = set(dir(builtins))
+    for source in cells.sources(ROOT / "notebooks" / f"{stage}.ipynb", {}):
+        tree = ast.parse(source)
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        bound |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        bound |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        bound |= {alias.asname or alias.name for node in imports for alias in node.names}
+        assert {node.id for node in names if isinstance(node.ctx, ast.Load)} <= bound, source
+
+
+@pytest.mark.notebooks
+def test_one_process_does_every_task_of_a_thread_and_says_why_one_fails(project):
+    for split in (2, 0, 5):
+        answer = cells.execute("classify", {"split": split})
+        assert answer == (None if split else "ZeroDivisionError: division by zero")
+    assert (project / "made").read_text() == "2.0"
+    first = cells._own.process
+    os.kill(first.pid, signal.SIGKILL)
+    assert cells.execute("classify", {"split": 4}) == "the process that executes cells ended with status -9"
+    assert cells.execute("classify", {"split": 4}) is None and (project / "made").read_text() == "2.5"
+    started = []
+
+    def elsewhere():
+        started.append((cells.execute("classify", {"split": 10}), cells._own.process))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    ((answer, process),) = started
+    assert answer is None and process is not cells._own.process
+    if os.uname().sysname == "Linux":
+        assert process.wait(20) == -signal.SIGTERM, "it ends with its thread"
