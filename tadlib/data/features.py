@@ -27,7 +27,6 @@ from tadlib.data.video import Clip, probe, snippets
 from tadlib.files import Progress, silent
 
 BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames per encoder batch
-LARGE, BATCH_OF_LARGE = 50_000_000, 2  # number of parameters from which the CPU batch is small
 MAX_EQUAL_FRAMES = 32  # equal frames after which a still picture is not encoded again; a held frame never is
 NAMED = 5  # videos named in a warning
 MIN_DURATION_SHARE = 0.67  # a file shorter than this share of the annotated duration is taken to be another video
@@ -143,11 +142,8 @@ def _video_pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def batch_size(encoder: Encoder) -> int:
-    """Number of frames per encoder batch: on a CPU larger batches are not faster and need more memory."""
-    if encoder.device.type != "cpu":
-        return BATCH_ELSEWHERE
-    large = sum(weight.numel() for weight in encoder.model.parameters()) >= LARGE
-    return BATCH_OF_LARGE if large else BATCH_ON_CPU
+    """Number of frames per encoder batch: larger ones are no faster on a CPU; smaller ones half as fast with AMX."""
+    return BATCH_ON_CPU if encoder.device.type == "cpu" else BATCH_ELSEWHERE
 
 
 def _error_of(job: Future[None], video: Video, missing: str) -> dict[str, str]:

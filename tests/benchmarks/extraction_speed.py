@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from tadlib.data.encoder import Encoder, load_encoder
-from tadlib.data.features import BATCH_OF_LARGE
+from tadlib.data.features import BATCH_ON_CPU
 from tadlib.data.video import snippets
 
 STRIDE, FPS = 8, 30.0
@@ -55,7 +55,7 @@ def parts(path: Path, encoder: Encoder) -> dict[str, float]:
 
 
 def _batches(prepared: Sequence[torch.Tensor]) -> Iterator[Sequence[torch.Tensor]]:
-    return (prepared[first : first + BATCH_OF_LARGE] for first in range(0, len(prepared), BATCH_OF_LARGE))
+    return (prepared[first : first + BATCH_ON_CPU] for first in range(0, len(prepared), BATCH_ON_CPU))
 
 
 def alone(path: Path, encoder: Encoder) -> float:
@@ -75,7 +75,7 @@ def report(path: Path, frames: int) -> list[str]:
     feature = total / ours["features"]
     return [
         *(f"{name:<10} {1000 * ours[name]:8.1f} ms {ours[name] / total:7.1%}" for name in list(ours)[:3]),
-        f"ours: {1000 * feature:.1f} ms a feature (bfloat16 weights, batches of {BATCH_OF_LARGE})",
+        f"ours: {1000 * feature:.1f} ms a feature (bfloat16 weights, batches of {BATCH_ON_CPU})",
         f"one frame at a time, float32: {1000 * each:.1f} ms a feature, {each / feature:.2f} times ours",
         f"every frame of the video that way: {each * frames:.1f} s, {each * frames / total:.1f} times ours",
     ]
