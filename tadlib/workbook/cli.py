@@ -44,9 +44,6 @@ def tad() -> None:
 @tad.command()
 @click.argument("experiments", nargs=-1, required=True)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
-@click.option(
-    "--retries", type=click.IntRange(0), default=0, show_default=True, help="Times a failed stage is tried again."
-)
 @click.option("--new", is_flag=True, help="Start a new version even if the latest can be continued.")
 @click.option("--dry-run", is_flag=True, help="Show the planned runs, what they share, and stop.")
 @click.option("--quick", is_flag=True, help="A tiny size: two epochs, one seed and one class split.")
@@ -65,8 +62,8 @@ def tad() -> None:
     help="Make every run a job of SLURM, with this option of sbatch; `--slurm local` makes processes here.",
 )
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs that a job of SLURM needs.")
-@click.option("--track", type=click.Choice(["mlflow", "tensorboard"]), help="Tell a tracker about every finished run.")
-def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
+@click.option("--track", type=click.Choice(["mlflow"]), help="Tell a tracker about every finished run.")
+def run(experiments, jobs, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
     """Execute every run of experiment files, skipping what is finished.
 
     EXPERIMENTS are flat YAML files, for example params/demo.yaml.
@@ -79,7 +76,6 @@ def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, g
     idle = [f"--gpus {gpus}"] * (gpus > 0 and not slurm) + [f"--jobs {jobs}"] * (jobs > 1 and bool(slurm))
     if idle:
         raise ValueError(f"{idle[0]} has no effect {'with' if slurm else 'without'} --slurm")
-    limits = batch.Limits(jobs, retries)
     for each in planned:
         print(plans.listing(each))
         if dry_run:
@@ -90,7 +86,7 @@ def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, g
     from tadlib.workbook import tracking
 
     if track:
-        tracking.require(track)
+        tracking.require()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     ended: list[reports.Ended] = []
@@ -99,7 +95,7 @@ def run(experiments, jobs, retries, new, dry_run, quick, changes, base, slurm, g
         try:
             folder = batch.version_dir(each, new)
             print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
-            ended.append((each.name, folder, batch.execute(each, folder, limits, _say, elsewhere)))
+            ended.append((each.name, folder, batch.execute(each, folder, jobs, _say, elsewhere)))
         except BrokenPipeError:
             raise
         except OSError as error:  # a full disk, say: the other files may still have room

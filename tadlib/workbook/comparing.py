@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tadlib.data import datasets, splits
+from tadlib.data import splits
 from tadlib.evaluation import protocols
 from tadlib.evaluation.rows import Comparison, compare
 from tadlib.evaluation.statistics import Verdict, compare_videos
 from tadlib.files import write_json
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import experiment_files, finished_runs, variants
+from tadlib.workbook import experiment_files, finished_runs, gathering, variants
 from tadlib.workbook.display import Sortable
 from tadlib.workbook.experiment_files import Choice
 from tadlib.workbook.finished_runs import FinishedRun
@@ -21,7 +21,7 @@ from tadlib.workbook.lab_log import difference, listed, measured, over, signed
 from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import project_root, resolve
-from tadlib.workbook.stages import STAGES, evaluated_on
+from tadlib.workbook.stages import STAGES
 from tadlib.workbook.variants import Record, Study
 
 
@@ -132,8 +132,6 @@ class Compared:
                     row |= {"because": ", ".join(sorted({name for run in same for name in run.metrics["renamed"]}))}
                     row |= {f"mean {metric} (%)": _points(mean)}
                     told.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
-        if any("renamed" not in run.metrics for study in self.studies for run in study.runs):
-            return Sortable(told, empty="not recorded by runs as old as these")
         return Sortable(told, empty="none: on no split is an unseen class a seen one under another name")
 
     def histories(self) -> dict[str, dict[str, list]]:
@@ -242,33 +240,23 @@ def _notebooks(run: Path, folder: Path) -> dict[str, str]:
 
 def by_videos(first: FinishedRun, second: FinishedRun) -> Verdict | None:
     """The difference of two runs with its bootstrap interval over test videos; None where their data are not here."""
-    scored = [_scored(run) if evaluated_on(run.parameters) == "test" else None for run in (first, second)]
-    if None in scored or first.parameters["dataset"] != second.parameters["dataset"]:
-        return None
     try:
-        found = compare_videos(scored[0][0], scored[1][0], scored[0][1])
-    except ValueError:  # scored on other videos or classes: there is no such pair
+        (one, tious), (other, _) = map(_scored, (first, second))
+        found = compare_videos(one, other, tious)
+    except (ValueError, FileNotFoundError):  # of another version, without data here, or of other videos or classes
         return None
     whole = variants.value(first, "mAP") - variants.value(second, "mAP")
     return found if np.isclose(found.difference, whole, atol=1e-6) else None  # another protocol than ActivityNet's
 
 
-def _scored(run: FinishedRun) -> tuple[Comparison, tuple[float, ...]] | None:
-    """What a run detected, beside the actions that count, and the thresholds."""
-    path = run.dir / "detections.json"
-    try:
-        params = Params.read(run.parameters)
-    except ValueError:  # of another age: its words are not today's
-        return None
-    dataset = params.dataset if params.dataset in datasets.NAMES else str(resolve(params.dataset))
-    folder = datasets.folder_of(dataset, resolve(params.data_dir), params.demo_seed)
-    if not path.is_file() or (dataset == "demo" and not (folder / "annotations.json").is_file()):
-        return None  # the demo is not made for a report
-    try:
-        benchmark = datasets.load(dataset, resolve(params.data_dir), demo_seed=params.demo_seed)
-    except FileNotFoundError:
-        return None
+def _scored(run: FinishedRun) -> tuple[Comparison, tuple[float, ...]]:
+    """What a run detected in test videos, beside the actions that count, and the thresholds."""
+    detections = read_detections(run.dir / "detections.json")
+    params = Params.read(run.parameters)
+    if params.evaluate_on != "test":
+        raise ValueError(f"{run.dir} was scored on training videos")
+    benchmark = gathering.benchmark_of(params)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
     benchmark, classes = splits.hold_out_classes(benchmark, classes, params.held_out)
     scored = protocols.scored_videos(benchmark, classes.unseen, params.protocol, params.stride)
-    return compare(scored, read_detections(path), classes.unseen), benchmark.tious
+    return compare(scored, detections, classes.unseen), benchmark.tious

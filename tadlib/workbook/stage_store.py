@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tadlib.files import locked, read_json, temporary_path, write_json
 from tadlib.workbook import execution, runs, stages
@@ -23,23 +23,13 @@ NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # t
 Say = Callable[[str], None]
 
 
-class Limits(NamedTuple):
-    """How runs are executed: so many at once, failed stages so often again."""
-
-    jobs: int = 1
-    retries: int = 0
-
-
-ONCE = Limits()
-
-
 def stored_at(stage: str, given: Mapping[str, Any]) -> Path:
     """Where the stage of a run lies, or will lie."""
     key = stages.key(stage, given, runs.device_name(Params.read(given).device))
     return runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
 
 
-def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = ONCE, say: Say = print) -> str | None:
+def obtain(stage: str, folder: Path, given: Mapping[str, Any], jobs: int = 1, say: Say = print) -> str | None:
     """Link a stage into a run's folder, executing it first if needed; returns None, or why it failed.
 
     Of several runs that want it at once one makes it and the others wait, until it is there or their batch ends.
@@ -60,10 +50,12 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = 
                 say(f"{stage} is shared: {relative(store)}")
             elif failed.is_file():
                 return read_json(failed)
-            elif (reason := _make(stage, store, folder, given, limits, say)) is not None:
-                if failed.parent.is_dir() and INTERRUPTED not in reason:
-                    write_json(failed, f"{reason} (as in {folder.name})")
-                return reason
+            else:
+                say(f"{stage} ...")
+                if (reason := _make(stage, store, folder, given, jobs)) is not None:
+                    if failed.parent.is_dir() and INTERRUPTED not in reason:
+                        write_json(failed, f"{reason} (as in {folder.name})")
+                    return reason
     except InterruptedError:
         return f"{INTERRUPTED}: {stage} was not begun"
     record = runs.records(store)[record_name(stage, Params.read(given))]
@@ -74,26 +66,20 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = 
     return None
 
 
-def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], limits: Limits, say: Say) -> str | None:
-    """Execute a stage until it succeeds or was tried often enough; None, or why it failed."""
-    for left in range(limits.retries, -1, -1):
-        for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
-            shutil.rmtree(stale, ignore_errors=True)
-        # a dying maker may still write into its own; the last folder is what the notebook calls its run
-        attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
-        say(f"{stage} ...")
-        try:
-            reason = _attempt(stage, attempt, folder, given, limits.jobs)
-            if reason is None:
-                execution.rename_folder(attempt / f"{stage}.ipynb", relative(attempt), relative(store))
-                os.rename(attempt, store)
-                return None
-        finally:
-            shutil.rmtree(attempt.parent, ignore_errors=True)
-        if INTERRUPTED in reason or not left:
-            break
-        say(f"{stage} failed, {left} more to try: {reason}")
-    return reason
+def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs: int) -> str | None:
+    """Execute a stage; None, or why it failed."""
+    for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
+        shutil.rmtree(stale, ignore_errors=True)
+    # a dying maker may still write into its own; the last folder is what the notebook calls its run
+    attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
+    try:
+        reason = _attempt(stage, attempt, folder, given, jobs)
+        if reason is None:
+            execution.rename_folder(attempt / f"{stage}.ipynb", relative(attempt), relative(store))
+            os.rename(attempt, store)
+        return reason
+    finally:
+        shutil.rmtree(attempt.parent, ignore_errors=True)
 
 
 def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], jobs: int) -> str | None:

@@ -11,7 +11,6 @@ had part in choosing what tells two variants apart is not held out: the differen
 there are none it is said so.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from tadlib.data.checks import nearest
 from tadlib.evaluation.statistics import Verdict, compare_splits, spread
 from tadlib.workbook.experiment_files import Choice, Story, had_part, story
 from tadlib.workbook.finished_runs import FinishedRun, differing
-from tadlib.workbook.params import Params
-from tadlib.workbook.plans import plan, shown
+from tadlib.workbook.plans import shown
 from tadlib.workbook.runs import project_root
 from tadlib.workbook.stage_store import relative
 from tadlib.workbook.stages import evaluated_on
@@ -88,9 +87,7 @@ def studies(runs: Sequence[FinishedRun], baseline: str = "", together: bool = Fa
         data = ", ".join(sorted({run.data for run in group}))
         made.append(Study(name, data, story(said), variants, first, protocol, on))
     if baseline and baseline not in known:
-        close = difflib.get_close_matches(baseline, known, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
-        raise ValueError(f"baseline must be the label of a variant; got {baseline!r}; {hint}")
+        raise ValueError(f"baseline must be the label of a variant; got {baseline!r}{nearest(baseline, known)}")
     return made
 
 
@@ -121,14 +118,11 @@ def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]
     for run in sorted(runs, key=lambda run: bool(run.edited)):
         version = run.dir.parent.name if len(versions) > 1 else ""
         found.setdefault((run.name, version, run.edit, *_values(run, varied)), {})[run.key] = run
-    named = Counter(kind[:3] for kind in found)
     made: dict[str, tuple[FinishedRun, ...]] = {}
-    for number, (kind, each) in enumerate(found.items(), start=1):
-        name, version, edit, *values = kind
-        more = [f"and {len(values) - MOST_NAMES} more (variant {number})"] if len(values) > MOST_NAMES else []
-        parts = [name] if name else []
-        if not name or named[kind[:3]] > 1:
-            parts += [*values[:MOST_NAMES], *more] or ["as it is"]
+    for number, ((name, version, edit, *values), each) in enumerate(found.items(), start=1):
+        parts = [name] if name else values[:MOST_NAMES] or ["as it is"]
+        if not name and len(values) > MOST_NAMES:
+            parts.append(f"and {len(values) - MOST_NAMES} more")
         parts += [f"edited notebook {edit}"] * bool(edit) + [f"version {version}"] * bool(version)
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(each.values())
@@ -157,9 +151,8 @@ def value(run: FinishedRun, metric: str) -> float:
     """A number of a run, a fraction; raises ValueError for one that it does not have, naming the nearest."""
     numbers = [name for name, each in run.metrics.items() if isinstance(each, int | float)]
     if metric not in numbers:
-        close = difflib.get_close_matches(metric, numbers, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(numbers)}"
-        raise ValueError(f"metric must be a number of {run.dir / 'metrics.json'}; got {metric!r}; {hint}")
+        where = run.dir / "metrics.json"
+        raise ValueError(f"metric must be a number of {where}; got {metric!r}{nearest(metric, numbers)}")
     return float(run.metrics[metric])
 
 
@@ -171,11 +164,11 @@ def records(
     `choices` hold beside those that the runs' own experiment declared.
     """
     base = study.variants[study.baseline]
-    folder, asks = base[0].dir.parent, _asks(study)
+    folder = base[0].dir.parent
     where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
-    common = {"asks": asks, "as the file asks": bool(asks) and _as_asked(study, asks), "where": where}
-    common |= {"experiment": study.name, "title": study.title, "data": study.data, "protocol": study.protocol}
-    common |= {"evaluate on": study.evaluate_on, "baseline": study.baseline, "metric": metric}
+    common = {"asks": _asks(study), "where": where, "experiment": study.name, "title": study.title}
+    common |= {"data": study.data, "protocol": study.protocol, "evaluate on": study.evaluate_on}
+    common |= {"baseline": study.baseline, "metric": metric}
     made = []
     for variant, runs in study.variants.items():
         parts = {run.dir: had_part((*choices, *run.chosen), run.parameters) for run in (*runs, *base)}
@@ -271,19 +264,6 @@ def _asks(study: Study) -> str:
     """The parameters file of the project whose question a study asks, with a claim of the log; empty for no such."""
     name = study.runs[0].asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
     return name if study.story.claim and (project_root() / "params" / f"{name}.yaml").is_file() else ""
-
-
-def _as_asked(study: Study, asks: str) -> bool:
-    """Whether every variant is one that the file, as it stands, asks about, and none of `--set`."""
-    try:
-        planned = plan(project_root() / "params" / f"{asks}.yaml")
-    except ValueError:
-        return False
-    wanted: list[Mapping[str, Any]] = []
-    for given in planned.runs.values():
-        checked = Params.read(given).model_dump()
-        wanted.append({name: checked[name] for name in given if name not in SAMPLE | PLACE})
-    return all(any(each.items() <= run.parameters.items() for each in wanted) for run in study.runs)
 
 
 def per_class(study: Study) -> dict[str, dict[str, float]]:
