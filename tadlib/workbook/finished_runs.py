@@ -112,10 +112,13 @@ def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
             yield path, None
 
 
-def _state(folder: Path, version: Path | None) -> tuple[str, str]:
-    """How a run ended, one of STATES, and why it does not count in a comparison: empty where it does."""
+def _state(folder: Path, version: Path | None, told: str = "") -> tuple[str, str]:
+    """How a run ended, one of STATES, and why it does not count in a comparison: empty where it does.
+
+    `told` is what its batch told of it: a stage that failed in another run has no record in this one.
+    """
     if not (folder / "run.json").is_file():
-        return NOT_BEGUN, "has not started"
+        return FAILED if told.startswith(FAILED) else NOT_BEGUN, "has not started"
     stages, metrics = planned(records(folder), folder)
     if metrics.is_symlink() and not metrics.exists():
         return DELETED, f"{', '.join(dangling(folder))} {GONE}"
@@ -127,8 +130,8 @@ def _state(folder: Path, version: Path | None) -> tuple[str, str]:
         if record["status"] in (FAILED, OUTDATED):
             said = "failed" if record["status"] == FAILED else "is outdated"
             return record["status"], f"{stage} {said}: {record['reason']}"
-        return OPEN, f"{stage} has not finished"
-    return OPEN if version else FINISHED, "evaluate has not finished"  # without an experiment nobody asked for it
+    state = FAILED if told.startswith(FAILED) else OPEN if version or unfinished else FINISHED
+    return state, f"{next(iter(unfinished), 'evaluate')} has not finished"  # without an experiment nobody asked for it
 
 
 def _read(folder: Path, version: Path | None) -> FinishedRun:
@@ -197,7 +200,7 @@ def listing(folder: Path) -> Iterator[str]:
 def _version_line(version: Path) -> str:
     """A version of an experiment: its commit, how its runs ended, and the mean of what finished ones are worth."""
     record = read_json(version / "experiment.json")
-    states = {label: _state(version / label, version)[0] for label in record["runs"]}
+    states = {label: _state(version / label, version, record["status"].get(label, ""))[0] for label in record["runs"]}
     means: dict[str, list[float]] = {}
     for run in (_read(version / label, version) for label, state in states.items() if state == FINISHED):
         means.setdefault(_kind(run), []).append(run.metrics["mAP"])

@@ -6,13 +6,13 @@ of its own.
 
 Two variants are compared on the (split, seed) they share: the seeds of a class split are averaged first, because what a
 split makes easy is easy for all of them, and the interval is Student's over class splits; with one class split it is
-over seeds. With a single pair the test videos can be drawn again instead, if the caller knows how. A class split that
-had part in choosing what tells two variants apart is not held out: the difference is that of the others, and where
-there are none it is said so.
+over seeds. A single pair tells nothing; `tad evaluate --against` compares its detections over test videos. A class
+split that had part in choosing what tells two variants apart is not held out: the difference is that of the others, and
+where there are none it is said so.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tadlib.data.checks import nearest
-from tadlib.evaluation.statistics import Verdict, compare_splits, spread
+from tadlib.evaluation.statistics import compare_splits, spread
 from tadlib.workbook.experiment_files import Choice, Story, had_part, story
 from tadlib.workbook.finished_runs import FinishedRun, differing
 from tadlib.workbook.plans import shown
@@ -34,7 +34,6 @@ PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it d
 MOST_NAMES = 4  # parameters that a label of a variant spells out
 
 Record = dict[str, Any]  # a variant beside the baseline of its question, as JSON: null where nothing is known
-Videos = Callable[[FinishedRun, FinishedRun], Verdict | None]  # the difference of two runs, its interval over videos
 
 
 @dataclass(frozen=True)
@@ -156,9 +155,7 @@ def value(run: FinishedRun, metric: str) -> float:
     return float(run.metrics[metric])
 
 
-def records(
-    study: Study, metric: str, choices: Sequence[Choice] = (), by_videos: Videos = lambda first, second: None
-) -> list[Record]:
+def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[Record]:
     """Each variant of a study: the metric's mean and spread, and its paired difference to the baseline.
 
     `choices` hold beside those that the runs' own experiment declared.
@@ -175,8 +172,8 @@ def records(
         pairs = [] if runs is base else pairs_of(runs, base)
         apart = [parts[first.dir] ^ parts[second.dir] for first, second in pairs]
         others = [pair for pair, names in zip(pairs, apart, strict=True) if not names]
-        found, basis = _difference(others or pairs, metric, by_videos)
-        whole, whole_basis = _difference(pairs, metric, by_videos) if 0 < len(others) < len(pairs) else (None, "")
+        found, basis = _difference(others or pairs, metric)
+        whole, whole_basis = _difference(pairs, metric) if 0 < len(others) < len(pairs) else (None, "")
         record = {
             "variant": variant,
             "edited": runs[0].edit,
@@ -234,7 +231,7 @@ def pairs_of(first: Iterable[FinishedRun], second: Iterable[FinishedRun]) -> lis
     return [(run, theirs[run.key]) for run in first if run.key in theirs]
 
 
-def _difference(pairs: Sequence[tuple], metric: str, by_videos: Videos) -> tuple[Record | None, str]:
+def _difference(pairs: Sequence[tuple], metric: str) -> tuple[Record | None, str]:
     """The mean difference of pairs of runs and its verdict, and what the interval is over."""
     if not pairs:
         return None, ""
@@ -246,9 +243,6 @@ def _difference(pairs: Sequence[tuple], metric: str, by_videos: Videos) -> tuple
     if len(pairs) < len(by_split) * len(seeds):
         basis += f" ({len(pairs)} pairs)"
     units = [float(np.mean(each)) for each in by_split.values()] if len(by_split) > 1 else next(iter(by_split.values()))
-    found = by_videos(*pairs[0]) if len(units) == 1 and metric == "mAP" else None
-    if found is not None:
-        return _known(found._asdict()), f"{basis}, over videos"
     return _known(compare_splits(units, [0.0] * len(units))._asdict()), basis
 
 
