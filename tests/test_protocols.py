@@ -87,15 +87,6 @@ def test_the_thumos_toolkit_scores_otherwise(one, rows, toolkit, plain):
         assert result["mAP"] == pytest.approx(expected)
 
 
-def test_twins_merged_are_one_class_annotated_once():
-    videos = [video("a", (0, 10, "CliffDiving"), (0, 10, "Diving"), (30, 40, "Diving"))]
-    detections = {"a": found((0, 10, 0.9, "Diving"), (0, 10, 0.8, "CliffDiving"), (30, 40, 0.7, "CliffDiving"))}
-    result = scoring.score(videos, detections, ["CliffDiving", "Diving"], [0.5])
-    assert result["mAP"] == pytest.approx((1 + 0.5) / 2)
-    assert result["merged_mAP"] == 1.0  # CliffDiving's name for a Diving is right, and said twice counts once
-    assert "merged_mAP" not in scoring.score(videos, detections, ["Diving"], [0.5])
-
-
 def test_what_was_counted_is_said():
     result = scoring.score(VIDEOS, {NAMES[2]: found((0, 10, 0.9, "Diving"))}, ["Diving", "PoleVault"], [0.5], "strict")
     assert result["protocol"] == "strict"
