@@ -31,7 +31,6 @@ from tadlib.workbook.stages import evaluated_on
 
 SAMPLE = {"split", "split_id", "seed", "demo_seed", "world_seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
-MOST_NAMES = 4  # parameters that a label of a variant spells out
 
 Record = dict[str, Any]  # a variant beside the baseline of its question, as JSON: null where nothing is known
 
@@ -119,9 +118,7 @@ def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]
         found.setdefault((run.name, version, run.edit, *_values(run, varied)), {})[run.key] = run
     made: dict[str, tuple[FinishedRun, ...]] = {}
     for number, ((name, version, edit, *values), each) in enumerate(found.items(), start=1):
-        parts = [name] if name else values[:MOST_NAMES] or ["as it is"]
-        if not name and len(values) > MOST_NAMES:
-            parts.append(f"and {len(values) - MOST_NAMES} more")
+        parts = [name] if name else values or ["as it is"]
         parts += [f"edited notebook {edit}"] * bool(edit) + [f"version {version}"] * bool(version)
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(each.values())
