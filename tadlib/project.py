@@ -1,4 +1,4 @@
-"""Project root and resolution of relative paths."""
+"""Project root, resolution of relative paths, and the cores this process may use."""
 
 import os
 from pathlib import Path
@@ -33,3 +33,8 @@ def from_root(given: Any, folder: Path, key: str = "") -> Any:
         return given
     path, root = (folder / given).resolve(), project_root()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def cores() -> int:
+    """Number of CPU cores this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -88,14 +88,18 @@ def test_what_a_question_declares_holds_for_the_runs_of_every_other_one(home):
     first, second = compared(home, experiments="outputs/other")[1]
     assert first["chosen on"]["parameters"] == second["chosen on"]["parameters"] == ["top_k"]
     assert second["held out"] and second["over all"] is None and second["basis"] == "4 splits × 1 seed"
-    assert lab_log.measured([first, second]).startswith("mAP 41.3 with lr=0.1, not held out; lr=0.2: +1.0")
+    told = lab_log.measured([first, second])
+    assert told.startswith("mAP 41.3 with lr=0.1, s.d. of runs ") and "; lr=0.2: +1.0" in told
+    assert ", not held out: top_k chosen on 50/0 and 50/1, 43.6 on the others" in told
 
 
 def test_a_question_of_one_variant_tells_what_the_others_come_to(home):
     fabricate.experiment(home / "outputs", "one", gained, {"top_k": [50], "split_id": [0, 1, 2], "seed": [0]})
     told = lab_log.measured(compared(home, experiments="outputs/one")[1])
-    assert told.startswith("mAP 41.0 (1 split × 1 seed that had no part in choosing top_k; over all 3 splits × 1 seed")
-    assert told.endswith("39.0, s.d. of runs 2.6, not held out)")
+    assert told.startswith(
+        "mAP 39.0, s.d. of runs 2.6 (3 splits × 1 seed), not held out: top_k chosen on 50/0 and 50/1"
+    )
+    assert told.endswith(", 41.0 on the others (1 split × 1 seed)")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ import shlex
 
 import numpy as np
 import pytest
-import stubs
 import torch
-import yaml
 from conftest import ROOT
 from notebook import run_cells
 from videos import steady, write_video
@@ -18,8 +16,6 @@ from tadlib.files import read_json
 from tadlib.workbook import data_summary, figures
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
-
-NOTEBOOK = ROOT / "notebooks" / "prepare.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +124,3 @@ def test_a_class_that_only_the_list_has_is_an_empty_row(chapter, folder):
     )
     assert np.isnan(similarity[3]).all() and np.isfinite(np.delete(similarity, 3, axis=0)).all()
     figures.similarity_matrix(similarity, ("bow", "clap", "jump", "sing", "wave"), pictures)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["videos", "features"])
-def test_the_notebook_runs_on_the_example(chapter, folder, kind):
-    with_videos(folder) if kind == "videos" else with_features(chapter)
-    given = small_clip(folder) | {"dataset": str(folder), "run_dir": str(folder.parent / "run")}
-    given |= {"pretrained": str(folder.parent / "clip.pt"), "data_dir": str(folder.parent / "data")}
-    done = stubs.papermill(str(NOTEBOOK), "out.ipynb", "-y", yaml.safe_dump(given), cwd=folder.parent, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert read_json(folder.parent / "run" / "data.json")["inventory"][1]["actions"] == 2

@@ -170,7 +170,7 @@ ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not
     "precision": ("test_precision.py", "how a run computes"),
     "compile": ("test_precision.py", "the same numbers, faster"),
     "deterministic": ("test_detector_steps.py", "the same numbers on a CPU"),
-    "tensorboard": ("test_tracking.py", "logs beside the result"),
+    "tensorboard": ("test_precision.py", "logs beside the result"),
     "data_dir": ("test_own_data.py", "a place"),
     "run_dir": ("test_runs.py", "a place"),
 }

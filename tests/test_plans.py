@@ -26,9 +26,9 @@ def test_a_sweep_becomes_one_run_per_combination(tmp_path):
 
 def test_a_missing_experiment_lists_those_there_are(tmp_path):
     write(tmp_path, "split: 50\n")
-    with pytest.raises(ValueError, match=r"no experiment file .*other.yaml; there are: .*e.yaml"):
+    with pytest.raises(ValueError, match=r"no experiment file .*other.yaml; .*e.yaml"):
         plan(tmp_path / "other.yaml")
-    with pytest.raises(ValueError, match=r"no experiment file .*ee.yaml; did you mean .*e.yaml\?$"):
+    with pytest.raises(ValueError, match=r"no experiment file .*ee.yaml; did you mean 'e.yaml'\?$"):
         plan(tmp_path / "ee.yaml")
 
 
@@ -193,10 +193,10 @@ def test_quick_cuts_every_run_and_leaves_one_of_each_question(tmp_path):
     assert all(Params.check(run) for run in planned.runs.values())
 
 
-def test_a_question_changed_in_what_it_does_not_vary_is_another_one(tmp_path):
+def test_a_changed_question_is_another_one(tmp_path):
     (tmp_path / "e.yaml").write_text("# Why?\nsplit: 50\nsweep: {lr: [0.1, 0.2], split_id: [0, 1]}\n")
-    for changes in ({"lr": [0.1, 0.3]}, {"split_id": 0}, {"seed": 1}, {"device": "cpu"}, {}):
+    for changes in ({"split_id": 0}, {"seed": 1}, {"device": "cpu"}, {}):
         assert plan(tmp_path / "e.yaml", changes).asks == "e"
-    for changes in ({"epochs": 2}, {"split": 75}, {"lr": 0.1, "queries": 10}):
+    for changes in ({"epochs": 2}, {"split": 75}, {"lr": [0.1, 0.3]}):
         changed = plan(tmp_path / "e.yaml", changes)
         assert (changed.name, changed.asks) == ("e", "e-changed"), "no evidence for the question itself"

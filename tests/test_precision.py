@@ -64,14 +64,11 @@ def test_what_is_compiled_learns_the_same_within_rounding(unchecked):
     assert [row["loss"] for row in compiled] == pytest.approx([row["loss"] for row in plain], rel=0.05)
 
 
-def test_deterministic_mode_holds_during_training_only():
+def test_deterministic_mode_holds_during_training_only_and_ends_with_an_error_too():
     seen = []
     look = lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())  # noqa: E731
     trained(epochs=1, deterministic=True, progress=look)
     assert seen == [True] and not torch.are_deterministic_algorithms_enabled()
-
-
-def test_deterministic_mode_ends_with_an_error_too():
     with pytest.raises(KeyError), devices.only_deterministic():
         raise KeyError
     assert not torch.are_deterministic_algorithms_enabled()

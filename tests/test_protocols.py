@@ -73,32 +73,18 @@ def test_t3al_rounds_each_class_to_a_tenth_of_a_point():
     assert scoring.score(videos, one_of_three, ["Diving"], [0.5], "t3al")["mAP"] == 0.333
 
 
-def test_the_thumos_toolkit_forgives_detections_on_ambiguous_regions():
-    detections = {NAMES[2]: found((52, 53, 0.9, "Diving"), (0, 10, 0.8, "Diving"))}
-    videos = [VIDEOS[2]]
-    assert scoring.score(videos, detections, ["Diving"], [0.5], "thumos-toolkit")["mAP"] == pytest.approx(1 / 3)
-    assert scoring.score(videos, detections, ["Diving"], [0.5], "plain")["mAP"] == pytest.approx(1 / 6)
-
-
-def test_the_thumos_toolkit_prefers_the_tighter_detection_to_the_surer_one():
-    videos = [video("a", (0, 10, "Diving"))]
-    detections = {"a": found((0, 8, 0.9, "Diving"), (0, 10, 0.1, "Diving"))}
-    assert scoring.score(videos, detections, ["Diving"], [0.5], "thumos-toolkit")["mAP"] == 0.5
-    assert scoring.score(videos, detections, ["Diving"], [0.5], "plain")["mAP"] == 1.0
-
-
-def test_the_thumos_toolkit_asks_for_more_than_the_threshold():
-    videos = [video("a", (0, 10, "Diving"))]
-    assert scoring.score(videos, {"a": found((0, 5, 0.9, "Diving"))}, ["Diving"], [0.5], "thumos-toolkit")["mAP"] == 0.0
-
-
-def test_twins_merged_are_one_class_annotated_once():
-    videos = [video("a", (0, 10, "CliffDiving"), (0, 10, "Diving"), (30, 40, "Diving"))]
-    detections = {"a": found((0, 10, 0.9, "Diving"), (0, 10, 0.8, "CliffDiving"), (30, 40, 0.7, "CliffDiving"))}
-    result = scoring.score(videos, detections, ["CliffDiving", "Diving"], [0.5])
-    assert result["mAP"] == pytest.approx((1 + 0.5) / 2)
-    assert result["merged_mAP"] == 1.0  # CliffDiving's name for a Diving is right, and said twice counts once
-    assert "merged_mAP" not in scoring.score(videos, detections, ["Diving"], [0.5])
+@pytest.mark.parametrize(
+    ("one", "rows", "toolkit", "plain"),
+    [
+        (VIDEOS[2], [(52, 53, 0.9, "Diving"), (0, 10, 0.8, "Diving")], 1 / 3, 1 / 6),  # on an ambiguous region
+        (VIDEOS[0], [(0, 8, 0.9, "Diving"), (0, 10, 0.1, "Diving")], 0.5, 1.0),  # the tighter is preferred to the surer
+        (VIDEOS[0], [(0, 5, 0.9, "Diving")], 0.0, 1.0),  # more than the threshold is asked for
+    ],
+)
+def test_the_thumos_toolkit_scores_otherwise(one, rows, toolkit, plain):
+    for protocol, expected in (("thumos-toolkit", toolkit), ("plain", plain)):
+        result = scoring.score([one], {one.id: found(*rows)}, ["Diving"], [0.5], protocol)
+        assert result["mAP"] == pytest.approx(expected)
 
 
 def test_what_was_counted_is_said():

@@ -156,7 +156,7 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
             given = shape | given | {"run_dir": str(tmp_path / label)}
             windows = run_cells("train", "data.training_windows", **given).windows
             asked = inference.inference_windows(data.scored, data, params)
-            most = max(len(item.target.labels_ix) for each in (windows, asked) for item in each)
+            most = max(len(target.labels_ix) for each in (windows, asked) for _, target in each._items)
             assert params.queries > 1.5 * most and params.top_k >= 2 * most, label
             steps_of[params.window] = params.epochs * math.ceil(len(windows) / params.batch_size)
     assert set(steps_of) == {0, 32, 64, 128} and max(steps_of.values()) < 1.15 * min(steps_of.values()), steps_of

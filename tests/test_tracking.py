@@ -29,20 +29,13 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_a_run_is_told_once(run, monkeypatch):
-    told = []
-    monkeypatch.setattr(tracking, "track", lambda *words: told.append(words))
-    for tracker in ("mlflow", "mlflow", "tensorboard"):
-        tracking.track_once(tracker, "e", run)
-    assert [tracker for tracker, *_ in told] == ["mlflow", "tensorboard"]
-
-
 @pytest.mark.notebooks
 def test_mlflow_itself_keeps_all_of_it(run, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path / "home", ROOT)))
-    tracking.track("mlflow", "question", run)
+    for _ in range(2):  # it is told once
+        tracking.track("question", run)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'outputs' / 'mlflow.db'}")
     (found,) = client.search_runs([client.get_experiment_by_name("question").experiment_id])
     assert found.data.params["lr"] == "0.1" and found.data.metrics["mAP_at_0.5"] == 0.25
@@ -52,20 +45,7 @@ def test_mlflow_itself_keeps_all_of_it(run, tmp_path, monkeypatch):
     assert pictures == {"figures/train_01.png", "figures/train_02.png"}
 
 
-@pytest.mark.notebooks
-def test_tensorboard_itself_reads_all_of_it(run):
-    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    tracking.track("tensorboard", "question", run)
-    found = reading.EventAccumulator(str(run / "tensorboard"), {reading.IMAGES: 0})
-    found.Reload()
-    numbers = {name: [each.value for each in found.Scalars(name)] for name in ("loss", "mAP_at_0.5")}
-    assert numbers == {"loss": [2.0], "mAP_at_0.5": [0.25]}
-    assert found.Tags()["images"] == ["train_01", "train_02"]
-    assert (found.Images("train_01")[0].width, found.Images("train_01")[0].height) == (4, 3)
-
-
-@pytest.mark.parametrize("tracker, module", [("mlflow", "mlflow"), ("tensorboard", "torch.utils.tensorboard")])
-def test_a_tracker_that_is_not_installed_is_named(tracker, module, monkeypatch):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ValueError, match=rf"--track {tracker} needs .*pip install 'tadlib\[(mlflow|logs)\]'"):
-        tracking.require(tracker)
+def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ValueError, match=r"--track mlflow needs .*pip install 'tadlib\[mlflow\]'"):
+        tracking.require()

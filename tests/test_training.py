@@ -252,20 +252,12 @@ def rates(**words) -> list[float]:
     return found
 
 
-def test_the_cosine_schedule_rises_then_falls_to_nothing():
-    found = rates()
-    assert len(found) == 100
-    warm = 5
-    assert found[:warm] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
-    assert found[warm] == 1.0
-    assert found[warm:] == sorted(found[warm:], reverse=True)
-    assert found[52] == pytest.approx(0.5, abs=0.02)
-    assert found[-1] < 0.001
-
-
-def test_the_step_schedule_falls_to_a_tenth_every_two_fifths():
-    found = rates(schedule="step")
-    assert [found[step] for step in (5, 39, 40, 79, 80, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+def test_the_cosine_schedule_rises_then_falls_to_nothing_and_the_other_to_a_tenth_every_two_fifths():
+    found, steps, warm = rates(), rates(schedule="step"), 5
+    assert len(found) == 100 and found[:warm] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
+    assert found[warm] == 1.0 and found[warm:] == sorted(found[warm:], reverse=True)
+    assert found[52] == pytest.approx(0.5, abs=0.02) and found[-1] < 0.001
+    assert [steps[step] for step in (5, 39, 40, 79, 80, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "step"])

@@ -13,9 +13,9 @@ from uuid import uuid4
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tadlib.data.batches import Batch, WindowSet
-from tadlib.detector.averages import Average
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
 from tadlib.devices import CPU, only_deterministic, peak_memory, pick, seed_all
@@ -23,11 +23,28 @@ from tadlib.files import Progress, atomic, silent
 
 STEP_INTERVAL, STEP_FACTOR = 0.4, 0.1  # step schedule: after each 0.4 of the epochs the rate falls to a tenth
 PROCESS = uuid4().hex  # identifies this process, so that its own training time is not counted twice after a resume
+EMA_DECAY = 0.99
 INITIAL_LOSS_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
 
 
 class NonFiniteLoss(RuntimeError):
     """A loss or an output of the network is NaN or infinite; the message names the epoch."""
+
+
+class Average:
+    """Exponential moving average of a model's parameters."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.shadow = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    def update(self, model: torch.nn.Module, step: int) -> None:
+        """Move the average towards the model; decay is lower in early steps, so that initial weights fade."""
+        average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))
+        average(list(self.shadow.values()), list(model.state_dict().values()), None)  # one call: few kernel launches
+
+    def store(self, model: torch.nn.Module) -> None:
+        """Copy the averaged parameters into the model."""
+        model.load_state_dict(self.shadow)
 
 
 def fit(

@@ -12,7 +12,6 @@ from tadlib.evaluation.rows import Scored
 
 LEAST_SECONDS = 1.0  # limit of "short" actions, inclusive, where the duration of a snippet is unknown
 SAME = 0.001  # seconds within which OpenTAD treats two actions of one class as duplicates
-TWINS = ("CliffDiving", "Diving")  # THUMOS14 annotates every CliffDiving as Diving too, with the same times
 
 
 def _test(*numbers: str) -> tuple[str, ...]:
@@ -116,19 +115,6 @@ def detected(videos: Sequence[Video], found_in: Collection[str], protocol: str) 
     if not PROTOCOLS[protocol].detected_only:
         return tuple(videos)
     return tuple(video for video in videos if video.id in found_in)
-
-
-def merged(videos: Sequence[Video]) -> tuple[Video, ...]:
-    """Rename CliffDiving to Diving and remove the duplicates this makes."""
-    renamed = []
-    for video in videos:
-        actions = [replace(a, label=TWINS[1]) if a.label == TWINS[0] else a for a in video.actions]
-        twice = {
-            (a.start, a.end): a for a in actions if a.label == TWINS[1]
-        }  # one of the pair is kept; other classes keep all actions
-        others = [a for a in actions if a.label != TWINS[1]]
-        renamed.append(replace(video, actions=(*others, *twice.values())))
-    return tuple(renamed)
 
 
 def counts(videos: Sequence[Video], detected: Collection[str]) -> dict[str, int]:

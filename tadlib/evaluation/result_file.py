@@ -13,7 +13,7 @@ from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14,
 from tadlib.data.readers import Names
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
-from tadlib.evaluation.protocols import PROTOCOLS, TWINS, with_detections
+from tadlib.evaluation.protocols import PROTOCOLS, with_detections
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
@@ -149,9 +149,8 @@ def as_text(result: dict[str, object]) -> list[str]:
     width = max(24, *(len(label) for label in classes))
     lines = [f"{'AP (%) at tIoU':{width}}" + "".join(f"{tiou:>8g}" for tiou in tious) + f"{'mean':>8}"]
     lines += [_line(label, [*row, sum(row) / len(row)], width) for label, row in classes.items()]
-    for name, prefix in (("mAP", ""), ("without labels", "agnostic_"), (" = ".join(TWINS), "merged_")):
-        if f"{prefix}mAP" in result:
-            lines.append(_line(name, [result[f"{prefix}mAP@{t:g}"] for t in tious] + [result[f"{prefix}mAP"]], width))
+    for name, prefix in (("mAP", ""), ("without labels", "agnostic_")):
+        lines.append(_line(name, [result[f"{prefix}mAP@{t:g}"] for t in tious] + [result[f"{prefix}mAP"]], width))
     if "harmonic" in result:
         lines += ["", f"{'seen and unseen compete':{width}}" + "".join(f"{name:>9}" for name in GENERALISED)]
         lines.append(f"{'mAP (%)':{width}}" + "".join(f"{100 * result[name]:9.2f}" for name in GENERALISED))

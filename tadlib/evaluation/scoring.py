@@ -9,10 +9,10 @@ from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.data.checks import nearest
 from tadlib.evaluation import thumos
 from tadlib.evaluation.metrics import means, precision_table
-from tadlib.evaluation.protocols import PROTOCOLS, TWINS, chosen, counts, detected, merged, with_detections
+from tadlib.evaluation.protocols import PROTOCOLS, chosen, counts, detected, with_detections
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, area, recall_table
-from tadlib.evaluation.rows import Comparison, Predictions, Scored, compare, without_labels
+from tadlib.evaluation.rows import Comparison, Scored, compare, without_labels
 
 
 def table_of(
@@ -76,8 +76,6 @@ def score(
     per_class = {c: row.tolist() for c, row in zip(classes, table, strict=True) if not np.isnan(row).any()}
     missing = [label for label in classes if label not in per_class]
     numbers = means(table, tious) | means(agnostic, tious, "agnostic_") | recalls(rows, ties)
-    if set(TWINS) <= per_class.keys():
-        numbers |= _merged(scored, rows, classes, tious)
     counted_rows = _counts(videos, scored, rows, ambiguous, missing)
     return numbers | {"tious": list(tious), "per_class": per_class, "protocol": protocol, "counts": counted_rows}
 
@@ -114,24 +112,3 @@ def _counts(
         "classes": rows.classes - len(missing),
         "classes_without_actions": missing,
     }
-
-
-def _merged(
-    videos: Sequence[Video], rows: Comparison, classes: Sequence[str], tious: Sequence[float]
-) -> dict[str, float]:
-    """mAP with CliffDiving and Diving as one class; of duplicate segments the one with the higher score is kept."""
-    names = [label for label in classes if label != TWINS[0]]
-    place_of = {label: place for place, label in enumerate(names)} | {TWINS[0]: names.index(TWINS[1])}
-    renamed = np.array([place_of[label] for label in classes])
-    video, label, segments, scores = rows.predictions
-    label = renamed[label]
-    best = np.argsort(-scores, kind="stable")
-    keys = np.column_stack([video, label, segments])[best]
-    double = label[best] == place_of[TWINS[1]]
-    _, first = np.unique(keys, axis=0, return_index=True)
-    kept = ~double
-    kept[first] = True
-    rest = np.sort(best[kept])
-    predictions = Predictions(video[rest], label[rest], segments[rest], scores[rest])
-    both = compare(merged(videos), {}, names)._replace(predictions=predictions)
-    return means(precision_table(both, tious), tious, "merged_")

@@ -27,7 +27,7 @@ from tadlib.workbook.execution import INTERRUPTED
 from tadlib.workbook.executors import LOST, Pool
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
-from tadlib.workbook.stage_store import FAILED, Limits, finished, obtain, relative, stored_at
+from tadlib.workbook.stage_store import FAILED, finished, obtain, relative, stored_at
 from tadlib.workbook.stages import STAGES
 
 SHARE = 32  # videos: so many that loading an encoder does not count, so few that jobs end at about the same time
@@ -77,29 +77,36 @@ def preview(experiment: Experiment, folder: Path | None, pages: str = "all") -> 
         yield f"{stage}: {len(places)} for {len(experiment.runs)} runs" + f", {made} of them made already" * bool(made)
 
 
-def execute(
-    experiment: Experiment, folder: Path, limits: Limits, say: Say = print, slurm: Pool | None = None
+def execute(  # noqa: PLR0913  one word for each choice of a batch
+    experiment: Experiment,
+    folder: Path,
+    jobs: int = 1,
+    say: Say = print,
+    slurm: Pool | None = None,
+    pages: str = "all",
 ) -> dict[str, str]:
     """Run all stages of all runs, here or as jobs; the status of each: "finished", or "failed in STAGE: why".
+
+    `pages` says which runs have executed notebooks of all stages: all, best (that with the highest mAP), or none.
 
     Jobs must see this disk. What ends this ends its runs. Raises OSError where another batch is at work in the folder.
     """
     with _one_at_a_time(folder):
         shutil.rmtree(folder / FAILED, ignore_errors=True)  # what failed before is tried again
-        batch = _Batch(folder, experiment.runs, say, limits.pages)
+        batch = _Batch(folder, experiment.runs, say, pages)
         with suppress(OSError):
             (folder / FAILED).mkdir()
-        calls = {label: (folder, label, experiment.runs[label], limits) for label in _in_order(experiment)}
+        calls = {label: (folder, label, experiment.runs[label], jobs, pages) for label in _in_order(experiment)}
         try:
-            with nullcontext(slurm) if slurm else ThreadPoolExecutor(limits.jobs) as pool:
+            with nullcontext(slurm) if slurm else ThreadPoolExecutor(jobs) as pool:
                 try:
                     if slurm:
                         extract_missing(experiment, batch.say, slurm)
                     work = run_as_job if slurm else run_all_stages
                     executors.outcomes(pool, work, calls, batch.ended, batch.tell)
-                    if limits.pages == "best" and (best := _best(folder, batch.status)):
+                    if pages == "best" and (best := _best(folder, batch.status)):
                         batch.say(f"pages of {best}, the run with the highest mAP")
-                        again = {best: (folder, best, experiment.runs[best], limits._replace(pages="all"))}
+                        again = {best: (folder, best, experiment.runs[best], jobs)}
                         executors.outcomes(pool, work, again, batch.ended, batch.tell)
                 except BaseException:
                     execution.stop()
@@ -126,18 +133,18 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def run_all_stages(version: Path, label: str, given: Mapping[str, Any], limits: Limits) -> str:
+def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: int, pages: str = "all") -> str:
     """Execute what is not finished of one run and tell it in the run's `run.log`; its status."""
     folder, stage = version / label, STAGES[0]
     say = partial(note, folder / "run.log")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stage in STAGES:
-            if finished(stage, folder, given, limits.pages):
+            if finished(stage, folder, given, pages):
                 say(f"{stage} is finished already")
                 continue
             begun = time.monotonic()
-            reason = obtain(stage, folder, given, limits, say)
+            reason = obtain(stage, folder, given, jobs, say, pages)
             if reason is not None:
                 return f"{LOST if INTERRUPTED in reason else 'failed'} in {stage}: {reason}"
             say(f"{stage} done in {time.monotonic() - begun:.0f} s")

@@ -45,9 +45,6 @@ def tad() -> None:
 @click.argument("experiments", nargs=-1, required=True)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
 @click.option(
-    "--retries", type=click.IntRange(0), default=0, show_default=True, help="Times a failed stage is tried again."
-)
-@click.option(
     "--pages",
     type=click.Choice(["all", "best", "none"]),
     default="all",
@@ -72,8 +69,8 @@ def tad() -> None:
     help="Make every run a job of SLURM, with this option of sbatch; `--slurm local` makes processes here.",
 )
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs that a job of SLURM needs.")
-@click.option("--track", type=click.Choice(["mlflow", "tensorboard"]), help="Tell a tracker about every finished run.")
-def run(experiments, jobs, retries, pages, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
+@click.option("--track", type=click.Choice(["mlflow"]), help="Tell a tracker about every finished run.")
+def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
     """Execute every run of experiment files, skipping what is finished.
 
     EXPERIMENTS are flat YAML files, for example params/demo.yaml.
@@ -86,7 +83,6 @@ def run(experiments, jobs, retries, pages, new, dry_run, quick, changes, base, s
     idle = [f"--gpus {gpus}"] * (gpus > 0 and not slurm) + [f"--jobs {jobs}"] * (jobs > 1 and bool(slurm))
     if idle:
         raise ValueError(f"{idle[0]} has no effect {'with' if slurm else 'without'} --slurm")
-    limits = batch.Limits(jobs, retries, pages)
     for each in planned:
         print(plans.listing(each))
         if dry_run:
@@ -97,7 +93,7 @@ def run(experiments, jobs, retries, pages, new, dry_run, quick, changes, base, s
     from tadlib.workbook import tracking
 
     if track:
-        tracking.require(track)
+        tracking.require()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     ended: list[reports.Ended] = []
@@ -106,7 +102,7 @@ def run(experiments, jobs, retries, pages, new, dry_run, quick, changes, base, s
         try:
             folder = batch.version_dir(each, new)
             print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
-            ended.append((each.name, folder, batch.execute(each, folder, limits, _say, elsewhere)))
+            ended.append((each.name, folder, batch.execute(each, folder, jobs, _say, elsewhere, pages)))
         except BrokenPipeError:
             raise
         except OSError as error:  # a full disk, say: the other files may still have room

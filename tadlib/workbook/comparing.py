@@ -7,21 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tadlib.data import datasets, splits
-from tadlib.evaluation import protocols
-from tadlib.evaluation.rows import Comparison, compare
-from tadlib.evaluation.statistics import Verdict, compare_videos
 from tadlib.files import write_json
-from tadlib.naming.fusion import read_detections
 from tadlib.workbook import experiment_files, finished_runs, variants
 from tadlib.workbook.display import Sortable
 from tadlib.workbook.experiment_files import Choice
 from tadlib.workbook.finished_runs import FinishedRun
 from tadlib.workbook.lab_log import difference, listed, measured, over, signed
 from tadlib.workbook.notebook_params import ReportParams
-from tadlib.workbook.params import Params
 from tadlib.workbook.runs import project_root, resolve
-from tadlib.workbook.stages import STAGES, evaluated_on
+from tadlib.workbook.stages import STAGES
 from tadlib.workbook.variants import Record, Study
 
 
@@ -38,8 +32,7 @@ class Compared:
     @cached_property
     def records(self) -> list[Record]:
         """Every variant of every study, as `report.json` keeps it."""
-        asked = self.params.metric, self.choices, by_videos
-        return [each for study in self.studies for each in variants.records(study, *asked)]
+        return [each for study in self.studies for each in variants.records(study, self.params.metric, self.choices)]
 
     def _of(self, study: Study) -> list[Record]:
         return [each for each in self.records if each["title"] == study.title]
@@ -105,16 +98,6 @@ class Compared:
         ]
         return Sortable(told, empty="nothing: every label says all that is special about its variant")
 
-    def edited(self) -> Sortable:
-        """What was changed in the notebooks of runs that stand apart for it."""
-        told = [
-            {"run": _name(run), "notebook": f"{stage}, edited {edited['digest']}"}
-            | {"change": "; ".join(edited.get("lines", ["see run.json"]))}
-            for run in self.found
-            for stage, edited in run.edited.items()
-        ]
-        return Sortable(told, empty="none: every run is of the notebooks as they were committed")
-
     def renamed(self) -> Sortable:
         """What variants are worth without the class splits on which training knows an unseen class under a seen name.
 
@@ -132,8 +115,6 @@ class Compared:
                     row |= {"because": ", ".join(sorted({name for run in same for name in run.metrics["renamed"]}))}
                     row |= {f"mean {metric} (%)": _points(mean)}
                     told.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
-        if any("renamed" not in run.metrics for study in self.studies for run in study.runs):
-            return Sortable(told, empty="not recorded by runs as old as these")
         return Sortable(told, empty="none: on no split is an unseen class a seen one under another name")
 
     def histories(self) -> dict[str, dict[str, list]]:
@@ -238,37 +219,3 @@ def _notebooks(run: Path, folder: Path) -> dict[str, str]:
     paths = {stage: [run / f"{stage}.html", run / f"{stage}.ipynb"] for stage in STAGES}
     there = {stage: next(filter(Path.is_file, each), None) for stage, each in paths.items()}
     return {stage: Path(os.path.relpath(path, folder)).as_posix() for stage, path in there.items() if path}
-
-
-def by_videos(first: FinishedRun, second: FinishedRun) -> Verdict | None:
-    """The difference of two runs with its bootstrap interval over test videos; None where their data are not here."""
-    scored = [_scored(run) if evaluated_on(run.parameters) == "test" else None for run in (first, second)]
-    if None in scored or first.parameters["dataset"] != second.parameters["dataset"]:
-        return None
-    try:
-        found = compare_videos(scored[0][0], scored[1][0], scored[0][1])
-    except ValueError:  # scored on other videos or classes: there is no such pair
-        return None
-    whole = variants.value(first, "mAP") - variants.value(second, "mAP")
-    return found if np.isclose(found.difference, whole, atol=1e-6) else None  # another protocol than ActivityNet's
-
-
-def _scored(run: FinishedRun) -> tuple[Comparison, tuple[float, ...]] | None:
-    """What a run detected, beside the actions that count, and the thresholds."""
-    path = run.dir / "detections.json"
-    try:
-        params = Params.read(run.parameters)
-    except ValueError:  # of another age: its words are not today's
-        return None
-    dataset = params.dataset if params.dataset in datasets.NAMES else str(resolve(params.dataset))
-    folder = datasets.folder_of(dataset, resolve(params.data_dir), params.demo_seed)
-    if not path.is_file() or (dataset == "demo" and not (folder / "annotations.json").is_file()):
-        return None  # the demo is not made for a report
-    try:
-        benchmark = datasets.load(dataset, resolve(params.data_dir), demo_seed=params.demo_seed)
-    except FileNotFoundError:
-        return None
-    classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
-    benchmark, classes = splits.hold_out_classes(benchmark, classes, params.held_out)
-    scored = protocols.scored_videos(benchmark, classes.unseen, params.protocol, params.stride)
-    return compare(scored, read_detections(path), classes.unseen), benchmark.tious

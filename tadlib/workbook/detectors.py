@@ -16,7 +16,6 @@ from torch import Tensor
 from tadlib.data.annotations import Video
 from tadlib.data.batches import Item, WindowSet, collate
 from tadlib.data.stores import FolderStore
-from tadlib.detector import attention_maps
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals
 from tadlib.files import atomic, digest, read_json
@@ -151,11 +150,22 @@ def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
     return saved
 
 
+@torch.inference_mode()
 def attention(model: ConditionalDETR, example: Item, texts: Float[Tensor, "k c"] | None) -> Float[Tensor, "layers q t"]:
-    """How much each query looks at each snippet of one window, in each decoder layer."""
-    device, batch = next(model.parameters()).device, collate([example])
-    texts = None if texts is None else texts.to(device)
-    return attention_maps.cross_attention(model, batch.features.to(device), batch.padding.to(device), texts)[:, 0].cpu()
+    """Weight of each query on each snippet of a window in each decoder layer: mean over heads, sum over snippets 1."""
+    device, batch, weights = next(model.parameters()).device, collate([example]), []
+    features, padding = batch.features.to(device), batch.padding.to(device)
+
+    def record(module: torch.nn.Module, inputs: tuple) -> None:
+        query, key = (part.unflatten(-1, (module.heads, -1)).transpose(1, 2) for part in inputs[:2])
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        weights.append(scores.masked_fill(padding[:, None, None], -torch.inf).softmax(-1).mean(1)[0].cpu())
+
+    hooks = [layer.attention.register_forward_pre_hook(record) for layer in model.decoder]
+    model.eval()(features, padding, None if texts is None else texts.to(device))
+    for hook in hooks:
+        hook.remove()
+    return torch.stack(weights)
 
 
 def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:

@@ -5,7 +5,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from tadlib.project import project_root, resolve
 from tadlib.workbook.runs import PACKAGES, device_name
 
 PYTHONS = ((3, 11), (3, 14))  # from, and below which
-LEAST_DISK, LEAST_MEMORY = 2.0, 3.0  # GB that the demo's main job needs
+LEAST_DISK = 2.0  # GB that the demo's main job needs
 DATASETS = ("demo", "thumos14", "activitynet13")
 
 
@@ -52,8 +51,6 @@ def _versions() -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     try:
         import torch
-
-        from tadlib.devices import MIN_SLOWDOWN, slowdown_of_bfloat16
     except ImportError:
         return  # named above
     usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -62,13 +59,6 @@ def _machine() -> Iterator[Finding]:
     blind = torch.version.cuda is not None and not torch.cuda.is_available() and shutil.which("nvidia-smi") is not None
     yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if blind else "")
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
-    slower = slowdown_of_bfloat16()
-    advice = "keep -p precision fp32 here" if slower > MIN_SLOWDOWN else ""
-    yield Finding("bf16", f"{slower:.1f} times as long as fp32", advice)
-    with suppress(AttributeError, ValueError, OSError):  # Windows
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-        small = memory < LEAST_MEMORY
-        yield Finding("memory", f"{memory:.1f} GB", "close other programs; the demo needs 3 GB" if small else "")
 
 
 def _project(data_dir: str) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from typing import IO, Any, NamedTuple
 
 import yaml
 
-from tadlib import machine
 from tadlib.files import LOG, atomic, temporary_path
+from tadlib.project import cores
 from tadlib.workbook import runs
 
 try:
@@ -102,7 +102,7 @@ def stop(patience: float = 20.0) -> None:
 
 def environment(jobs: int) -> dict[str, str]:
     """This environment with the cores divided among `jobs`, unless it already asks for fewer threads."""
-    share = max(1, machine.cores() // jobs)
+    share = max(1, cores() // jobs)
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = str(min(share, int(asked)) if asked.isdecimal() and int(asked) else share)
     return os.environ | {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

@@ -16,7 +16,6 @@ Without `values` everything was chosen that the file gives to all its runs, but 
 every class split had part. It holds for every run that has such a value there, whichever file asked for it.
 """
 
-import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -67,11 +66,8 @@ class ExperimentFile(NamedTuple):
 def read(path: Path) -> ExperimentFile:
     """An experiment file, its names checked."""
     if not path.is_file():
-        there = sorted(other.stem for other in path.parent.glob("*.yaml"))
-        close = difflib.get_close_matches(path.stem, there, n=1)
-        files = [str(path.parent / f"{stem}.yaml") for stem in close or there]
-        hint = f"did you mean {files[0]}?" if close else f"there are: {', '.join(files) or 'none'}"
-        raise ValueError(f"no experiment file {path}; {hint}")
+        there = sorted(other.name for other in path.parent.glob("*.yaml"))
+        raise ValueError(f"no experiment file {path}{nearest(path.name, there)}")
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
     content = text_of(path)

@@ -1,4 +1,4 @@
-"""Finished runs read from their folders, of any age, and what `tad list` shows of them and of the others.
+"""Finished runs read from their folders, and what `tad list` shows of them and of the others.
 
 Of an experiment that was executed several times its latest version counts, unless another one is asked for by name.
 Runs without an experiment file are one experiment for each folder that holds them.
@@ -22,9 +22,9 @@ from tadlib.workbook.stages import OUTDATED, evaluated_on, planned
 
 FACTS = ("device", "threads", "commit", "python", "platform")
 GONE = "lay in outputs/.stages, which was deleted; the command that made the run makes them again"
-DELETED = "with files that were deleted from outputs/.stages (the command that made them makes them again)"
-FINISHED, FAILED, OPEN, NOT_BEGUN = "finished", "failed", "interrupted or at work", "not begun"
-STATES = (FINISHED, FAILED, OPEN, OUTDATED, DELETED, NOT_BEGUN)
+STATES = FINISHED, FAILED, OPEN, OUTDATED, DELETED, NOT_BEGUN = (
+    "finished", "failed", "interrupted or at work", OUTDATED, "with files deleted", "not begun"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,27 +115,23 @@ def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
 def _state(folder: Path, version: Path | None, told: str = "") -> tuple[str, str]:
     """How a run ended, one of STATES, and why it does not count in a comparison: empty where it does.
 
-    `told` is what its batch told of it.
+    `told` is what its batch told of it: a stage that failed in another run has no record in this one.
     """
     if not (folder / "run.json").is_file():
         return FAILED if told.startswith(FAILED) else NOT_BEGUN, "has not started"
     stages, metrics = planned(records(folder), folder)
-    ends = {stage: record.get("status") for stage, record in stages.items() if record.get("status") != FINISHED}
-    # a later stage that was refused and wrote nothing takes nothing from the run
-    if metrics.is_file() and not any(end != FAILED or stages[stage].get("files") for stage, end in ends.items()):
-        return FINISHED, ""
     if metrics.is_symlink() and not metrics.exists():
         return DELETED, f"{', '.join(dangling(folder))} {GONE}"
-    said = {OUTDATED: "is outdated", FAILED: "failed"}
-    reasons = [
-        f"{stage} {said[end]}: {stages[stage]['reason']}" if end in said else f"{stage} has not finished"
-        for stage, end in ends.items()
-    ]
-    why = "; ".join(reasons) or "evaluate has not finished"
-    if version is None and not ends:  # nobody asked for more stages
-        return FINISHED, why
-    failed = told.startswith(FAILED) or FAILED in ends.values()
-    return FAILED if failed else OUTDATED if OUTDATED in ends.values() else OPEN, why
+    unfinished = {stage: record for stage, record in stages.items() if record.get("status") != FINISHED}
+    # a later stage that was refused and wrote nothing takes nothing from the run
+    if metrics.is_file() and all(each["status"] == FAILED and not each.get("files") for each in unfinished.values()):
+        return FINISHED, ""
+    for stage, record in unfinished.items():
+        if record["status"] in (FAILED, OUTDATED):
+            said = "failed" if record["status"] == FAILED else "is outdated"
+            return record["status"], f"{stage} {said}: {record['reason']}"
+    state = FAILED if told.startswith(FAILED) else OPEN if version or unfinished else FINISHED
+    return state, f"{next(iter(unfinished), 'evaluate')} has not finished"  # without an experiment nobody asked for it
 
 
 def _read(folder: Path, version: Path | None) -> FinishedRun:
@@ -186,35 +182,31 @@ def listing(folder: Path) -> Iterator[str]:
     places = list(_run_folders(folder))
     if all(folder in (version, version.parent) for version in versions):
         yield from table(folder)
-        for path, _ in places:
+        for path, version in places:
+            if why := _state(path, version)[1]:
+                yield f"{path.name}: {why}"
             for stage, edited in edits.of_records(records(path)).items():
                 yield f"{path.name}, edited {stage}.ipynb ({edited['digest']}):"
                 yield from (f"  {line}" for line in edited.get("lines", ["see run.json"]))
-        lost = {path.name: dangling(path) for path, _ in places if path.is_dir()}
-        yield from (f"{name}: {', '.join(files)} {GONE}" for name, files in lost.items() if files)
         return
-    loose: dict[str, list[Path]] = {}
+    loose: dict[str, list[str]] = {}
     for path, version in places:
         if version is None:
-            loose.setdefault(path.parent.name, []).append(path)
-    for name, paths in loose.items():
-        edited = sum(bool(edits.of_records(records(path))) for path in paths)
-        told = f"{_counted(_state(path, None)[0] for path in paths)}{f'; {edited} of edited notebooks' * bool(edited)}"
-        yield f"{name}: {len(paths)} run{'s' * (len(paths) > 1)} of no experiment, {told}"
+            loose.setdefault(path.parent.name, []).append(_state(path, None)[0])
+    for name, states in loose.items():
+        yield f"{name}: {len(states)} run{'s' * (len(states) > 1)} of no experiment, {_counted(states)}"
 
 
 def _version_line(version: Path) -> str:
     """A version of an experiment: its commit, how its runs ended, and the mean of what finished ones are worth."""
     record = read_json(version / "experiment.json")
-    states = [_state(version / label, version, record["status"].get(label, "")) for label in record["runs"]]
+    states = {label: _state(version / label, version, record["status"].get(label, ""))[0] for label in record["runs"]}
     means: dict[str, list[float]] = {}
-    for label, (state, _) in zip(record["runs"], states, strict=True):
-        if state == FINISHED:
-            run = _read(version / label, version)
-            means.setdefault(_training(run) + " of edited notebooks" * bool(run.edit), []).append(run.metrics["mAP"])
-    worth = ", ".join(f"mean mAP{on} {100 * fmean(values):.1f} %" for on, values in means.items()) or "no numbers yet"
+    for run in (_read(version / label, version) for label, state in states.items() if state == FINISHED):
+        means.setdefault(_kind(run), []).append(run.metrics["mAP"])
+    worth = ", ".join(f"mean mAP{kind} {100 * fmean(values):.1f} %" for kind, values in means.items())
     where = f"{version.parent.name}/{version.name}, commit {record.get('commit', 'unknown')}"
-    return f"{where}: of {len(states)} runs {_counted(state for state, _ in states)}; {worth}"
+    return f"{where}: of {len(states)} runs {_counted(states.values())}; {worth or 'no numbers yet'}"
 
 
 def _counted(states: Iterable[str]) -> str:
@@ -223,8 +215,10 @@ def _counted(states: Iterable[str]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state] or state == FINISHED)
 
 
-def _training(run: FinishedRun) -> str:
-    return " on training videos" * (evaluated_on(run.parameters) == "training")
+def _kind(run: FinishedRun) -> str:
+    """What sets the numbers of a run apart from those of others, in words; mostly nothing."""
+    on = " on training videos" * (evaluated_on(run.parameters) == "training")
+    return on + f" of edited notebook {run.edit}" * bool(run.edit)
 
 
 def table(folder: Path) -> list[str]:
@@ -234,14 +228,13 @@ def table(folder: Path) -> list[str]:
     found = [_read(path, version) for path, version in places if not _state(path, version)[1]]
     rows = {}
     for run in found:
-        name = str(run.dir.relative_to(folder)) if several else run.dir.name
-        name += _training(run) + f", edited notebook {run.edit}" * bool(run.edit)
         row = {metric: run.metrics.get(metric) for metric in ("mAP", "mAP@0.5", "AR@100")}  # tIoUs may be one's own
         for role, choose in {"floor": max, "baseline": max, "ceiling": itemgetter(0)}.items():
             worth = [each["mAP"] for each in run.metrics.get("rows", []) if each["role"] == role]
             row[role] = choose(worth) if worth else None
-        rows[name] = {metric: None if value is None else 100 * value for metric, value in row.items()}
-        rows[name]["seconds"] = round(run.seconds)
+        percent = {metric: None if value is None else 100 * value for metric, value in row.items()}
+        name = str(run.dir.relative_to(folder)) if several else run.dir.name
+        rows[name + _kind(run)] = percent | {"seconds": round(run.seconds)}
     if not rows:
         return ["no finished run"]
     frame = pd.DataFrame.from_dict(rows, orient="index").astype(float).astype({"seconds": int})

@@ -6,14 +6,12 @@ parameters file with a claim of the log; what nothing new was measured for stays
 or variants never replaces more.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tadlib.files import atomic, locked, read_json, text_of
+from tadlib.files import atomic, locked, read_json, text_of, write_json
 from tadlib.workbook.experiment_files import question, story
 from tadlib.workbook.variants import Record, samples
 
@@ -21,7 +19,6 @@ BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
 HEAD = ("question", "the research log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
 NOTHING = "not yet measured"
-OTHERWISE = " (not all of them the file's values)"
 METRIC = "mAP"
 NOT_KEPT = {"runs", "title", "seconds", "memory_mb"}  # fields of a record
 
@@ -31,35 +28,22 @@ Measured = dict[str, list[Record]]  # data set -> records of a question
 def measured(told: Sequence[Record]) -> str:
     """What was measured of one question, in words, from its records; empty where variants share no split and seed."""
     base = next(each for each in told if each["variant"] == each["baseline"])
-    if len(told) == 1:
-        return _alone(base)
     compared = [each for each in told if each["difference"]]
-    if not compared:
+    if len(told) > 1 and not compared:
         return ""
-    alike = len({each["basis"] for each in compared}) == 1 and not any(each["apart"] for each in compared)
-    rows = [
-        f"{each['variant']}: {difference(each['difference'])}, {each['difference']['verdict']}"
-        + ("" if alike else f" ({over(each)})")
+    values, chosen = base["values"], base["chosen on"]
+    label = "" if base["variant"] == "as it is" else f" with {base['variant']}"
+    spread = "" if values["deviation"] is None else f", s.d. of runs {100 * values['deviation']:.1f}"
+    said = f"{base['metric']} {100 * values['mean']:.1f}{label}{spread} ({samples(base['splits'], base['seeds'])})"
+    if chosen:
+        said += f", not held out: {listed(chosen['parameters'])} chosen on {listed(chosen['splits'], 5)}"
+    if chosen and chosen["rest"]:
+        said += f", {100 * chosen['rest']['mean']:.1f} on the others ({chosen['basis']})"
+    rows = (
+        f"{each['variant']}: {difference(each['difference'])}, {each['difference']['verdict']} ({over(each)})"
         for each in compared
-    ]
-    common = f" ({compared[0]['basis']})" if alike else ""
-    seen = ", not held out" if base["chosen on"] else ""
-    mean = 100 * base["values"]["mean"]
-    return f"{base['metric']} {mean:.1f} with {base['variant']}{seen}; {'; '.join(rows)}{common}"
-
-
-def _alone(told: Record) -> str:
-    """What the runs of a question with a single variant came to, those that had part in a choice beside the others."""
-    alone = "" if told["variant"] == "as it is" else f" with {told['variant']}"
-    basis, chosen = samples(told["splits"], told["seeds"]), told["chosen on"]
-    said = f"{told['metric']} {_mean(told['values'], alone)} ({basis})"
-    if not chosen:
-        return said
-    names = listed(chosen["parameters"])
-    if chosen["rest"] is None:
-        return f"{said}, not held out: {names} chosen on {listed(chosen['splits'], 5)}"
-    rest = f"{told['metric']} {_mean(chosen['rest'], alone)} ({chosen['basis']} that had no part in choosing {names}"
-    return f"{rest}; over all {basis} {_mean(told['values'])}, not held out)"
+    )
+    return "; ".join([said, *rows])
 
 
 def over(told: Record) -> str:
@@ -79,11 +63,6 @@ def listed(names: Iterable[str], most: int = 3) -> str:
     more = [f"{len(names) - most} more"] if len(names) > most else []
     *first, last = [*names[:most], *more]
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _mean(values: Mapping[str, Any], of: str = "") -> str:
-    deviation = "" if values["deviation"] is None else f", s.d. of runs {100 * values['deviation']:.1f}"
-    return f"{100 * values['mean']:.1f}{of}{deviation}"
 
 
 def difference(found: Mapping[str, Any]) -> str:
@@ -112,7 +91,7 @@ def update(root: Path, found: Sequence[Record]) -> list[str]:
         kept = read(root)
         told = [_replace(kept, *asked, records) for asked, records in answers.items()]
         if told:
-            _write(root / "outputs" / "lab_log.json", _as_json(kept))
+            write_json(root / "outputs" / "lab_log.json", dict(sorted(kept.items())))
             write_table(root, kept)
     return [line for line in told if line]
 
@@ -163,9 +142,8 @@ def cell(found: Sequence[Record]) -> str:
         first, commits = several[0], sorted({commit for each in several for commit in each["commits"]})
         under = "" if first["protocol"] == "strict" else f"protocol {first['protocol']}: "
         under += "" if first.get("evaluate on", "test") == "test" else "on the training videos: "
-        otherwise = "" if first["as the file asks"] else OTHERWISE
         where = f"Runs `{first['where']}`, commit {', '.join(commits)}"
-        words.append(f"{under}{measured(several)}{otherwise}. {where}")
+        words.append(f"{under}{measured(several)}. {where}")
     return "; ".join(words)
 
 
@@ -186,21 +164,6 @@ def verdict(kept: Measured) -> str:
 ORDER = [word + held for held in ("", " (not held out)") for word in ("better", "worse", "cannot tell")]
 
 
-def _as_json(kept: Mapping[str, Measured]) -> str:
-    """A line for each record, so that one can see in a history what changed."""
-    questions = []
-    for name, each in sorted(kept.items()):
-        rows = {data: map(partial(json.dumps, allow_nan=False), found) for data, found in each.items()}
-        inner = (f"  {json.dumps(data)}: [\n   " + ",\n   ".join(each) + "\n  ]" for data, each in rows.items())
-        questions.append(f" {json.dumps(name)}: {{\n" + ",\n".join(inner) + "\n }")
-    return "{\n" + ",\n".join(questions) + "\n}\n"
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
     """Make the table anew between its marks, which are added to a log without them."""
     path = root / "outputs" / "README.md"
@@ -211,7 +174,8 @@ def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
     table = "\n".join(_lines(root, kept))
     new = f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
     if new != text:
-        _write(path, new)
+        with atomic(path) as temporary:
+            temporary.write_text(new, encoding="utf-8")
 
 
 def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:

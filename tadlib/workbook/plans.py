@@ -60,8 +60,7 @@ def plan(
         asked = own.common.keys() | fixed.keys()
         runs, names = _combine(below.common | own.common | fixed, _replaced(own.blocks, wanted), quick, asked)
     name = path.stem + (f"-{Path(base).stem}" if base else "")
-    varied = {name for block in own.blocks.values() for change in block for name in change}
-    asks = name + "-changed" * bool(set(wanted) - varied - SAME_QUESTION) + "-quick" * quick
+    asks = name + "-changed" * bool(set(wanted) - SAME_QUESTION) + "-quick" * quick
     chosen = (*own.chosen, *below.chosen)
     return Experiment(name + "-quick" * quick, asks, question(own.content), runs, names, chosen)
 

@@ -3,10 +3,8 @@
 `jupyter nbconvert --to report` makes a page that opens without a network.
 """
 
-import ast
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,21 +54,10 @@ class ReportExporter(HTMLExporter):
         return super().from_notebook_node(nb, {**(resources or {}), **told}, **kwargs)
 
 
-def _parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
-    """What papermill's cell sets, as it stands: papermill's own record is older where somebody has edited the cell."""
-    cells = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", ())]
-    if not cells:
-        return notebook.metadata.get("papermill", {}).get("parameters", {})
-    with suppress(SyntaxError):
-        statements = ast.parse(cells[-1].source).body
-        return {
-            target.id: each.value.value if isinstance(each.value, ast.Constant) else ast.unparse(each.value)
-            for each in statements
-            if isinstance(each, ast.Assign)
-            for target in each.targets
-            if isinstance(target, ast.Name)
-        }
-    return {}
+def _parameters(notebook: nbformat.NotebookNode) -> list[str]:
+    """The lines of papermill's cell, as they stand: papermill's own record is older where somebody has edited it."""
+    cells = [cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", ())]
+    return [line for line in "\n".join(cells[-1:]).splitlines() if line and not line.startswith(("#", "run_dir ="))]
 
 
 def page(notebook: Path) -> Path:
@@ -94,7 +81,7 @@ def conclude(ended: Sequence[Ended], tracker: str | None, say: Say = print) -> i
         failed, every = failed + len(status) - len(finished), every + len(status)
         places += [f"outputs/{experiment}"] if finished else []
         for label in finished if tracker else ():
-            tell = partial(tracking.track_once, tracker, experiment, folder / label)
+            tell = partial(tracking.track, experiment, folder / label)
             told.append(_succeeds(f"telling {tracker} of {label}", tell))
     if failed:
         print(f"tad: {failed} of {every} runs failed; the same command tries them again", file=sys.stderr)

@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tadlib.files import dangling, locked, read_json, temporary_path, write_json
 from tadlib.workbook import cells, execution, runs, stages
@@ -24,43 +24,34 @@ NO_PAGE = "numbers"  # ends the name of a stage that was made without a page
 Say = Callable[[str], None]
 
 
-class Limits(NamedTuple):
-    """How runs are executed: so many at once, failed stages so often again, and which with pages."""
-
-    jobs: int = 1
-    retries: int = 0
-    pages: str = "all"  # all, best (of the best run alone), none
-
-
-ONCE = Limits()
-
-
 def stored_at(stage: str, given: Mapping[str, Any], pages: str = "all") -> Path:
     """Where the stage of a run lies, or will lie: one without a page in a place of its own, unless there is one."""
     key = stages.key(stage, given, runs.device_name(Params.read(given).device))
     place = runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
-    return place.with_name(f"{place.name}-{NO_PAGE}") if pageless(stage, pages) and not place.is_dir() else place
-
-
-def pageless(stage: str, pages: str) -> bool:
-    """Whether a stage is made without a page."""
-    return pages != "all" and stage in cells.PAGELESS
+    return place.with_name(f"{place.name}-{NO_PAGE}") if _pageless(stage, pages) and not place.is_dir() else place
 
 
 def finished(stage: str, folder: Path, given: Mapping[str, Any], pages: str = "all") -> bool:
     """Whether a run has a stage, and its page where it is to have one."""
     if execution.finished(folder / f"{stage}.ipynb"):
         return True
-    record = runs.records(folder).get(record_name(stage, Params.read(given)), {}) if pageless(stage, pages) else {}
+    record = runs.records(folder).get(record_name(stage, Params.read(given)), {}) if _pageless(stage, pages) else {}
     return record.get("status") == "finished" and not dangling(folder)
 
 
-def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = ONCE, say: Say = print) -> str | None:
+def _pageless(stage: str, pages: str) -> bool:
+    return pages != "all" and stage in cells.PAGELESS
+
+
+def obtain(  # noqa: PLR0913  one word for each choice of a batch
+    stage: str, folder: Path, given: Mapping[str, Any], jobs: int = 1, say: Say = print, pages: str = "all"
+) -> str | None:
     """Link a stage into a run's folder, executing it first if needed; returns None, or why it failed.
 
+    `pages` all: a stage has an executed notebook; otherwise training alone has one (see `cells`).
     Of several runs that want it at once one makes it and the others wait, until it is there or their batch ends.
     """
-    store, said = stored_at(stage, given, limits.pages), []
+    store, said = stored_at(stage, given, pages), []
     failed = folder.parent / FAILED / f"{store.name}.json"
 
     def wait(done: int, total: int, text: str) -> None:
@@ -76,10 +67,12 @@ def obtain(stage: str, folder: Path, given: Mapping[str, Any], limits: Limits = 
                 say(f"{stage} is shared: {relative(store)}")
             elif failed.is_file():
                 return read_json(failed)
-            elif (reason := _make(stage, store, folder, given, limits, say)) is not None:
-                if failed.parent.is_dir() and INTERRUPTED not in reason:
-                    write_json(failed, f"{reason} (as in {folder.name})")
-                return reason
+            else:
+                say(f"{stage} ...")
+                if (reason := _make(stage, store, folder, given, jobs)) is not None:
+                    if failed.parent.is_dir() and INTERRUPTED not in reason:
+                        write_json(failed, f"{reason} (as in {folder.name})")
+                    return reason
     except InterruptedError:
         return f"{INTERRUPTED}: {stage} was not begun"
     record = runs.records(store)[record_name(stage, Params.read(given))]
@@ -95,30 +88,27 @@ def _link_page(stage: str, store: Path, folder: Path) -> None:
         link_or_copy(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")
 
 
-def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], limits: Limits, say: Say) -> str | None:
-    """Execute a stage until it succeeds or was tried often enough; None, or why it failed."""
-    for left in range(limits.retries, -1, -1):
-        for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
-            shutil.rmtree(stale, ignore_errors=True)
-        # a dying maker may still write into its own; the last folder is what the notebook calls its run
-        attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
-        say(f"{stage} ...")
-        try:
-            reason = _attempt(stage, attempt, folder, given, limits)
-            if reason is None:
-                if (attempt / f"{stage}.ipynb").is_file():
-                    execution.rename_folder(attempt / f"{stage}.ipynb", relative(attempt), relative(store))
-                os.rename(attempt, store)
-                return None
-        finally:
-            shutil.rmtree(attempt.parent, ignore_errors=True)
-        if INTERRUPTED in reason or not left:
-            break
-        say(f"{stage} failed, {left} more to try: {reason}")
-    return reason
+def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs: int) -> str | None:
+    """Execute a stage; None, or why it failed."""
+    for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
+        shutil.rmtree(stale, ignore_errors=True)
+    # a dying maker may still write into its own; the last folder is what the notebook calls its run
+    attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
+    try:
+        page = not store.name.endswith(NO_PAGE)
+        reason = _attempt(stage, attempt, folder, given, jobs, page=page)
+        if reason is None:
+            if page:
+                execution.rename_folder(attempt / f"{stage}.ipynb", relative(attempt), relative(store))
+            os.rename(attempt, store)
+        return reason
+    finally:
+        shutil.rmtree(attempt.parent, ignore_errors=True)
 
 
-def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], limits: Limits) -> str | None:
+def _attempt(  # noqa: PLR0913
+    stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], jobs: int, *, page: bool
+) -> str | None:
     """Execute a stage in a folder of its own, beside what the run has from earlier stages; None, or why it failed.
 
     A failed notebook and its record go to the run.
@@ -134,10 +124,10 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
     old = {path: path.stat().st_mtime_ns for path in _files(attempt)}
     notebook = attempt / f"{stage}.ipynb"
     parameters = stages.reduced(stage, given) | {"run_dir": relative(attempt)}
-    if pageless(stage, limits.pages):
-        reason = cells.execute(stage, parameters, limits.jobs, folder / "run.log")
+    if page:
+        reason = execute_notebook(stage, notebook, parameters, jobs, folder / "run.log")
     else:
-        reason = execute_notebook(stage, notebook, parameters, limits.jobs, folder / "run.log")
+        reason = cells.execute(stage, parameters, jobs, folder / "run.log")
     name = record_name(stage, Params.read(given))
     record = runs.records(attempt).get(name, {})
     if reason is not None:

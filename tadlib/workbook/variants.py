@@ -6,14 +6,13 @@ of its own.
 
 Two variants are compared on the (split, seed) they share: the seeds of a class split are averaged first, because what a
 split makes easy is easy for all of them, and the interval is Student's over class splits; with one class split it is
-over seeds. With a single pair the test videos can be drawn again instead, if the caller knows how. A class split that
-had part in choosing what tells two variants apart is not held out: the difference is that of the others, and where
-there are none it is said so.
+over seeds. A single pair tells nothing; `tad evaluate --against` compares its detections over test videos. A class
+split that had part in choosing what tells two variants apart is not held out: the difference is that of the others, and
+where there are none it is said so.
 """
 
-import difflib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -21,21 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from tadlib.evaluation.statistics import Verdict, compare_splits, spread
+from tadlib.data.checks import nearest
+from tadlib.evaluation.statistics import compare_splits, spread
 from tadlib.workbook.experiment_files import Choice, Story, had_part, story
 from tadlib.workbook.finished_runs import FinishedRun, differing
-from tadlib.workbook.params import Params
-from tadlib.workbook.plans import plan, shown
+from tadlib.workbook.plans import shown
 from tadlib.workbook.runs import project_root
 from tadlib.workbook.stage_store import relative
 from tadlib.workbook.stages import evaluated_on
 
 SAMPLE = {"split", "split_id", "seed", "demo_seed", "world_seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
-MOST_NAMES = 4  # parameters that a label of a variant spells out
 
 Record = dict[str, Any]  # a variant beside the baseline of its question, as JSON: null where nothing is known
-Videos = Callable[[FinishedRun, FinishedRun], Verdict | None]  # the difference of two runs, its interval over videos
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,7 @@ def studies(runs: Sequence[FinishedRun], baseline: str = "", together: bool = Fa
         data = ", ".join(sorted({run.data for run in group}))
         made.append(Study(name, data, story(said), variants, first, protocol, on))
     if baseline and baseline not in known:
-        close = difflib.get_close_matches(baseline, known, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
-        raise ValueError(f"baseline must be the label of a variant; got {baseline!r}; {hint}")
+        raise ValueError(f"baseline must be the label of a variant; got {baseline!r}{nearest(baseline, known)}")
     return made
 
 
@@ -121,14 +116,9 @@ def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]
     for run in sorted(runs, key=lambda run: bool(run.edited)):
         version = run.dir.parent.name if len(versions) > 1 else ""
         found.setdefault((run.name, version, run.edit, *_values(run, varied)), {})[run.key] = run
-    named = Counter(kind[:3] for kind in found)
     made: dict[str, tuple[FinishedRun, ...]] = {}
-    for number, (kind, each) in enumerate(found.items(), start=1):
-        name, version, edit, *values = kind
-        more = [f"and {len(values) - MOST_NAMES} more (variant {number})"] if len(values) > MOST_NAMES else []
-        parts = [name] if name else []
-        if not name or named[kind[:3]] > 1:
-            parts += [*values[:MOST_NAMES], *more] or ["as it is"]
+    for number, ((name, version, edit, *values), each) in enumerate(found.items(), start=1):
+        parts = [name] if name else values or ["as it is"]
         parts += [f"edited notebook {edit}"] * bool(edit) + [f"version {version}"] * bool(version)
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(each.values())
@@ -157,33 +147,30 @@ def value(run: FinishedRun, metric: str) -> float:
     """A number of a run, a fraction; raises ValueError for one that it does not have, naming the nearest."""
     numbers = [name for name, each in run.metrics.items() if isinstance(each, int | float)]
     if metric not in numbers:
-        close = difflib.get_close_matches(metric, numbers, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(numbers)}"
-        raise ValueError(f"metric must be a number of {run.dir / 'metrics.json'}; got {metric!r}; {hint}")
+        where = run.dir / "metrics.json"
+        raise ValueError(f"metric must be a number of {where}; got {metric!r}{nearest(metric, numbers)}")
     return float(run.metrics[metric])
 
 
-def records(
-    study: Study, metric: str, choices: Sequence[Choice] = (), by_videos: Videos = lambda first, second: None
-) -> list[Record]:
+def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[Record]:
     """Each variant of a study: the metric's mean and spread, and its paired difference to the baseline.
 
     `choices` hold beside those that the runs' own experiment declared.
     """
     base = study.variants[study.baseline]
-    folder, asks = base[0].dir.parent, _asks(study)
+    folder = base[0].dir.parent
     where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
-    common = {"asks": asks, "as the file asks": bool(asks) and _as_asked(study, asks), "where": where}
-    common |= {"experiment": study.name, "title": study.title, "data": study.data, "protocol": study.protocol}
-    common |= {"evaluate on": study.evaluate_on, "baseline": study.baseline, "metric": metric}
+    common = {"asks": _asks(study), "where": where, "experiment": study.name, "title": study.title}
+    common |= {"data": study.data, "protocol": study.protocol, "evaluate on": study.evaluate_on}
+    common |= {"baseline": study.baseline, "metric": metric}
     made = []
     for variant, runs in study.variants.items():
         parts = {run.dir: had_part((*choices, *run.chosen), run.parameters) for run in (*runs, *base)}
         pairs = [] if runs is base else pairs_of(runs, base)
         apart = [parts[first.dir] ^ parts[second.dir] for first, second in pairs]
         others = [pair for pair, names in zip(pairs, apart, strict=True) if not names]
-        found, basis = _difference(others or pairs, metric, by_videos)
-        whole, whole_basis = _difference(pairs, metric, by_videos) if 0 < len(others) < len(pairs) else (None, "")
+        found, basis = _difference(others or pairs, metric)
+        whole, whole_basis = _difference(pairs, metric) if 0 < len(others) < len(pairs) else (None, "")
         record = {
             "variant": variant,
             "edited": runs[0].edit,
@@ -241,7 +228,7 @@ def pairs_of(first: Iterable[FinishedRun], second: Iterable[FinishedRun]) -> lis
     return [(run, theirs[run.key]) for run in first if run.key in theirs]
 
 
-def _difference(pairs: Sequence[tuple], metric: str, by_videos: Videos) -> tuple[Record | None, str]:
+def _difference(pairs: Sequence[tuple], metric: str) -> tuple[Record | None, str]:
     """The mean difference of pairs of runs and its verdict, and what the interval is over."""
     if not pairs:
         return None, ""
@@ -253,9 +240,6 @@ def _difference(pairs: Sequence[tuple], metric: str, by_videos: Videos) -> tuple
     if len(pairs) < len(by_split) * len(seeds):
         basis += f" ({len(pairs)} pairs)"
     units = [float(np.mean(each)) for each in by_split.values()] if len(by_split) > 1 else next(iter(by_split.values()))
-    found = by_videos(*pairs[0]) if len(units) == 1 and metric == "mAP" else None
-    if found is not None:
-        return _known(found._asdict()), f"{basis}, over videos"
     return _known(compare_splits(units, [0.0] * len(units))._asdict()), basis
 
 
@@ -271,19 +255,6 @@ def _asks(study: Study) -> str:
     """The parameters file of the project whose question a study asks, with a claim of the log; empty for no such."""
     name = study.runs[0].asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
     return name if study.story.claim and (project_root() / "params" / f"{name}.yaml").is_file() else ""
-
-
-def _as_asked(study: Study, asks: str) -> bool:
-    """Whether every variant is one that the file, as it stands, asks about, and none of `--set`."""
-    try:
-        planned = plan(project_root() / "params" / f"{asks}.yaml")
-    except ValueError:
-        return False
-    wanted: list[Mapping[str, Any]] = []
-    for given in planned.runs.values():
-        checked = Params.read(given).model_dump()
-        wanted.append({name: checked[name] for name in given if name not in SAMPLE | PLACE})
-    return all(any(each.items() <= run.parameters.items() for each in wanted) for run in study.runs)
 
 
 def per_class(study: Study) -> dict[str, dict[str, float]]:

@@ -34,7 +34,7 @@ def batch(runs: int, jobs: int, given: Mapping[str, Any]) -> float:
     experiment = Experiment("benchmark", "benchmark", "What does running several at a time gain?", planned)
     folder = batches.version_dir(experiment, new=True)
     started = time.perf_counter()
-    status = batches.execute(experiment, folder, batches.Limits(jobs), say=lambda text: None)
+    status = batches.execute(experiment, folder, jobs, say=lambda text: None)
     seconds = time.perf_counter() - started
     for label, text in status.items():
         if text != "finished":

@@ -7,13 +7,13 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from types import ModuleType
 
-from tadlib import machine
+from tadlib.project import cores
 
 
 def pool() -> ProcessPoolExecutor:
     """Up to eight fresh processes; fork would copy the threads of whoever calls."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(min(8, machine.cores()), mp_context=context)
+    return ProcessPoolExecutor(min(8, cores()), mp_context=context)
 
 
 @contextmanager
