@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import sys
 import unicodedata
@@ -31,6 +32,7 @@ except ImportError:  # Windows
     fcntl = None
 
 LOG = "TAD_LOG"  # environment variable with the path of the run's log
+NO_LETTER = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # control characters, halves of surrogate pairs
 Progress = Callable[[int, int, str], None]  # (done, total, description)
 Value = TypeVar("Value")
 
@@ -132,6 +134,15 @@ def text_of(path: Path | str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+@contextlib.contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Name the origin of what is read in its errors."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
 BROKEN_JSON = "is not readable JSON ({}): delete it or restore it"
 
 
@@ -200,13 +211,24 @@ def _check_unique(names: Iterable[str], where: Path | str) -> None:
 
 def by_tidy_name(content: Mapping[str, Value], where: Path | str) -> dict[str, Value]:
     """Key a mapping by normalised names; raises ValueError if two of them become equal."""
-    _check_unique(map(tidy, content), where)
+    _check_unique((tidy(name, where) for name in content), where)
     return {tidy(name): value for name, value in content.items()}
 
 
-def tidy(name: object) -> str:
-    """Normalise a name for comparison: composed letters (NFC), no surrounding white space."""
-    return unicodedata.normalize("NFC", str(name)).strip()
+def tidy(name: object, where: object = "") -> str:
+    """Normalise a name for comparison: composed letters (NFC), no surrounding white space.
+
+    Raises ValueError, naming its origin `where`, for a name that holds what is no letter.
+    """
+    text = unicodedata.normalize("NFC", str(name)).strip()
+    if found := NO_LETTER.search(text):
+        raise ValueError(f"{where}{': ' if where else ''}name {text!r} holds {found[0]!r}: names are text in one line")
+    return text
+
+
+def is_text(value: str) -> bool:
+    """Whether a text holds nothing but letters, signs and white space."""
+    return set(NO_LETTER.findall(value)) <= set("\t\n\r")
 
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:

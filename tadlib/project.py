@@ -19,7 +19,7 @@ def project_root(start: Path | str | None = None) -> Path:
 
 def resolve(path: str | Path) -> Path:
     """Resolve a path given by a user; relative paths start at the project root."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))  # without such a user, ~ is the beginning of a name
     return path if path.is_absolute() else project_root() / path
 
 

@@ -201,7 +201,7 @@ def test_a_misspelt_name_in_the_parameters_cell_or_from_papermill_stops_the_note
 
 def test_parameters_show_what_was_changed_and_fold_the_rest_away():
     shown, folded = Params.check({"dataset": "activitynet13", "queries": 30})._repr_html_().split("<details>")
-    assert "<code>queries</code> = 30" in shown and "<code>dataset</code> = &#x27;activitynet13&#x27;" in shown
+    assert "<code>queries</code> = 30" in shown and "<code>dataset</code> = &#39;activitynet13&#39;" in shown
     assert all(f"<code>{name}</code>" in folded for name in set(Params.model_fields) - {"queries", "dataset"})
 
 

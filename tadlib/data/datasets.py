@@ -130,7 +130,10 @@ def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[st
             "diving' included): is the file complete and unedited? For a data set of your own pass dataset=FOLDER"
         )
     listed = read_json(source).get("classes") if source.suffix in (".json", ".gz") and source.is_file() else None
-    return tuple(sorted({tidy(name) for name in listed} if listed else labels))
+    classes = {tidy(name, source) for name in listed} if listed else labels
+    if "" in classes:
+        raise ValueError(f"{source}: a class in the list has no name, got {listed}: write a word or leave it out")
+    return tuple(sorted(classes))
 
 
 def is_thumos14(labels: Collection[str], videos: Collection[str]) -> bool:
@@ -154,7 +157,7 @@ def read_conventions(folder: Path) -> Conventions:
 
 def _convention(path: Path, name: str, value: Any) -> Any:
     if name in ("train_subset", "test_subset") and isinstance(value, str) and value.strip():
-        return tidy(value)
+        return tidy(value, path)
     if name == "benchmark" and value in NAMES[1:]:
         return value
     if name == "stride" and type(value) is int and value >= 1:

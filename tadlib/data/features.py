@@ -4,7 +4,6 @@ Snippet t covers the half-open interval [t, t + 1) strides and is represented by
 several frames.
 """
 
-import glob
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from tadlib.data import fingerprints
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.fingerprints import FeatureStore
-from tadlib.data.lengths import variants
+from tadlib.data.lengths import files_of
 from tadlib.data.readers import SUFFIXES
 from tadlib.data.streams import SLACK, BrokenVideo, DecodingLog
 from tadlib.data.video import Clip, probe, snippets
@@ -34,13 +33,10 @@ MIN_DURATION_SHARE = 0.67  # a file shorter than this share of the annotated dur
 
 def find_video(folder: Path | str, video_id: str) -> Path:
     """Find the file of a video; raises BrokenVideo naming what was expected and what was found."""
-    others = []
-    for name in variants(video_id):
-        for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
-            if path.suffix.lower() in SUFFIXES:
-                return path
-            others.append(path.name)
-    found = f"; found only {', '.join(others)}" if others else ""
+    if path := video_of(folder, video_id):
+        return path
+    others = ", ".join(path.name for path in files_of(folder, video_id))
+    found = f"; found only {others}" if others else ""
     raise BrokenVideo(
         f"no video file for {video_id} in {folder}: expected {video_id} with one of {', '.join(SUFFIXES)}{found}"
     )
@@ -48,10 +44,7 @@ def find_video(folder: Path | str, video_id: str) -> Path:
 
 def video_of(folder: Path | str, video_id: str) -> Path | None:
     """Return the file of a video, or None if it is missing."""
-    try:
-        return find_video(folder, video_id)
-    except BrokenVideo:
-        return None
+    return next((path for path in files_of(folder, video_id) if path.suffix.lower() in SUFFIXES), None)
 
 
 def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int = 1, count: int = 0) -> Path:

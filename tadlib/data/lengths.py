@@ -4,7 +4,7 @@ import csv
 import glob
 import io
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from tadlib.data.annotations import Video
 from tadlib.data.readers import Entry, Names, seconds, whole
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import probe
-from tadlib.files import read_json, text_of
+from tadlib.files import read_json, shortened, text_of
 
 PATTERNS = ("info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz")
 NAMES = {  # names of the fields in info files
@@ -44,8 +44,8 @@ def read_lengths(folder: Path | str) -> dict[str, Length]:
             found[name] = _length(path, name, fields)
     for path in sorted(Path(folder).glob("durations_*.txt")):
         words = text_of(path).split()
-        for name, lasts in zip(words[::2], words[1::2], strict=True):
-            found.setdefault(names.video(name), Length(float(lasts)))
+        for name, lasts in names.videos(dict(zip(words[::2], words[1::2], strict=True)), path).items():
+            found.setdefault(name, Length(float(lasts)))
     return found
 
 
@@ -74,11 +74,17 @@ def _length(path: Path, name: str, fields: Mapping[str, Any]) -> Length:
 
 
 def variants(video_id: str) -> tuple[str, ...]:
-    """A video's id and its other spellings: with or without `v_` (ActivityNet), and with decomposed letters, as in
-    files copied from a Mac ("é" is two).
+    """A video's id and its other spellings: with or without `v_` (ActivityNet), with decomposed letters, as in files
+    copied from a Mac ("é" is two), and shortened, as features are stored.
     """
-    spellings = (video_id, f"v_{video_id}", video_id.removeprefix("v_"))
-    return tuple(dict.fromkeys((*spellings, *(unicodedata.normalize("NFD", name) for name in spellings))))
+    spellings = [video_id, f"v_{video_id}", video_id.removeprefix("v_")]
+    spellings += [unicodedata.normalize("NFD", name) for name in spellings]
+    return tuple(dict.fromkeys((*spellings, *map(shortened, spellings))))
+
+
+def spelt(video_id: str, known: Collection[str]) -> str:
+    """The spelling of a video's id among known ones; the id itself if there is none."""
+    return next((name for name in variants(video_id) if name in known), video_id)
 
 
 def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[Video, ...]:
@@ -89,8 +95,7 @@ def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[
     lengths = read_lengths(folder)
     videos = []
     for name, entry in entries.items():
-        length = next((lengths[spelling] for spelling in variants(name) if spelling in lengths), Length())
-        entry = _filled(entry, length)
+        entry = _filled(entry, lengths.get(spelt(name, lengths), Length()))
         if entry.duration is None or entry.fps is None:
             entry = _filled(entry, measure(folder / "videos", name))
         videos.append(whole(source, name, entry))
@@ -101,25 +106,26 @@ def other_lengths(entries: Mapping[str, Entry], folder: Path, least: float = 3.0
     """Difference in seconds between info file and annotation for videos where it is more than `least`."""
     lengths, found = read_lengths(folder), {}
     for name, entry in entries.items():
-        stated = next((lengths[spelling].duration for spelling in variants(name) if spelling in lengths), None)
+        stated = lengths.get(spelt(name, lengths), Length()).duration
         if stated and entry.duration and abs(stated - entry.duration) > least:
             found[name] = stated - entry.duration
     return found
 
 
 def _filled(entry: Entry, length: Length) -> Entry:
-    return replace(
-        entry,
-        duration=length.duration if entry.duration is None else entry.duration,
-        fps=length.fps if entry.fps is None else entry.fps,
-    )
+    return replace(entry, **{name: value for name, value in vars(length).items() if getattr(entry, name) is None})
+
+
+def files_of(folder: Path | str, video_id: str) -> list[Path]:
+    """Files of a video, with any ending, by spelling and ending."""
+    found = [path for name in variants(video_id) for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*"))]
+    return [path for path in found if path.stem in variants(video_id)]  # a.b.mp4 is no file of a
 
 
 def measure(folder: Path | str, video_id: str) -> Length:
     """Duration and mean frame rate from a video's file; empty if there is no readable one."""
-    for name in variants(video_id):
-        for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
-            with suppress(BrokenVideo):  # extraction names a file that is no video
-                clip = probe(path)
-                return Length(clip.duration or None, clip.fps)
+    for path in files_of(folder, video_id):
+        with suppress(BrokenVideo):  # extraction names a file that is no video
+            clip = probe(path)
+            return Length(clip.duration or None, clip.fps)
     return Length()

@@ -12,11 +12,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, TypeVar
 
 from tadlib.data.annotations import Action, Video
-from tadlib.files import read_json, text_of, tidy
+from tadlib.files import naming, read_json, text_of, tidy
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
 COLUMNS = {  # names of columns, ignoring case and - or _ or space
@@ -30,6 +30,7 @@ COLUMNS = {  # names of columns, ignoring case and - or _ or space
     "fps": ("fps", "video-fps"),
 }
 CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:[.,]\d*)?)")  # hours:minutes:seconds
+LONGEST_ID = 250  # bytes; file systems allow 255, with the ending
 Value = TypeVar("Value")
 THUMOS_ID = re.compile(r"video_(validation|test)_\d{7}")
 
@@ -76,7 +77,8 @@ class Names:
         """Key a JSON object by normalised video id; raises ValueError if two keys are the same video."""
         spelt: dict[str, str] = {}
         for key in content:
-            name = self.video(key)
+            with naming(path):
+                name = self.video(key)
             if name in spelt:
                 raise ValueError(f"{path}: keys {spelt[name]!r} and {key!r} are both video {name!r}: keep one of them")
             spelt[name] = key
@@ -86,12 +88,16 @@ class Names:
 def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
     """Read the entries of an annotation file, or of a folder of THUMOS14's text files, by video.
 
-    `names` counts normalised names.
+    `names` counts normalised names. Raises ValueError naming file and video for an id that is no name of a file.
     """
     path, names = Path(path), names or Names()
-    if path.is_dir():
-        return read_thumos_text(path, names)
-    return read_csv(path, names) if ".csv" in path.suffixes else read_json_entries(path, names)
+    reader = read_thumos_text if path.is_dir() else read_csv if ".csv" in path.suffixes else read_json_entries
+    for name in (entries := reader(path, names)):  # which name files, on any system
+        if not name or name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
+            raise ValueError(
+                f"{path}: video id {name!r} must be a file's name without folder and ending, at most {LONGEST_ID} bytes"
+            )
+    return entries
 
 
 def read_json_entries(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
@@ -163,7 +169,8 @@ def read_thumos_text(folder: Path | str, names: Names | None = None) -> dict[str
     for suffix in ("val", "test"):
         for path in sorted(Path(folder).rglob(f"*_{suffix}.txt")):
             for spelt, action in _lines(path, names.label(path.name.removesuffix(f"_{suffix}.txt"))):
-                name = names.video(spelt)
+                with naming(path):
+                    name = names.video(spelt)
                 entries[name] = _with(entries.get(name), Entry(suffix, None, None, (action,)), f"{path}: video {name}")
     if not entries:
         raise ValueError(f"{folder} holds no annotations: expected files like Diving_val.txt and Diving_test.txt")

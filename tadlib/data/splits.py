@@ -143,8 +143,8 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
 def _own(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) -> ClassSplit:
     if not isinstance(draw, dict) or not draw.get("unseen") or set(draw) - {"seen", "unseen"}:
         raise ValueError(f"{place} must name its classes as 'unseen' (and 'seen', else all others), got {draw!r}")
-    unseen = [tidy(name) for name in draw["unseen"]]
-    seen = [tidy(name) for name in draw.get("seen", [name for name in names if name not in unseen])]
+    unseen = [tidy(name, place) for name in draw["unseen"]]
+    seen = [tidy(name, place) for name in draw.get("seen", [name for name in names if name not in unseen])]
     for name in (*seen, *unseen):
         if name not in names:
             raise ValueError(f"{place}: unknown class {name!r}{nearest(name, names)}")

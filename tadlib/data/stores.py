@@ -22,7 +22,7 @@ from tadlib.data import fingerprints
 from tadlib.data.annotations import Video
 from tadlib.data.features import video_of
 from tadlib.data.fingerprints import FeatureStore
-from tadlib.data.lengths import variants
+from tadlib.data.lengths import spelt, variants
 from tadlib.files import digest, read_json
 
 MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
@@ -65,14 +65,12 @@ class FolderStore:
 
     def version(self, video_ids: Iterable[str]) -> str:
         """Hash (12 digits) of the features of some videos, independent of others in the folder."""
-        names = [next((name for name in variants(each) if name in self.files), each) for each in video_ids]
-        return digest([[name, self.ends.get(name)] for name in names])
+        return digest([[name, self.ends.get(name)] for name in (spelt(each, self.files) for each in video_ids)])
 
     def file(self, video_id: str) -> Path:
         """Find the feature file of a video; raises UnusableFeatures naming what was expected."""
-        for name in variants(video_id):
-            if name in self.files:
-                return self.files[name]
+        if path := self.files.get(spelt(video_id, self.files)):
+            return path
         raise UnusableFeatures(
             f"no features of {video_id} in {self.folder}: expected {video_id} with one of {', '.join(READERS)}, "
             f"or one .h5 file that holds it"
@@ -113,7 +111,7 @@ class FolderStore:
         """Outdated features that this project made, by video; other features have no record to check."""
         found = {}
         for video in videos:
-            path = next((self.files[name] for name in variants(video.id) if name in self.files), None)
+            path = self.files.get(spelt(video.id, self.files))
             record = path and path.with_suffix(".json")
             if not record or not record.is_file() or "decoder" not in read_json(record):  # made by others
                 continue
@@ -207,12 +205,24 @@ def _array_in(content: Mapping[str, Any], video_id: str) -> Any:
 
 def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
     """Find the entry with the features: the video's, one with a common name, or the only one."""
-    for name in (*variants(video_id), *NAMES):
-        if name in content:
-            return content[name]
-    if len(content) == 1:
-        return next(iter(content.values()))
+    for name in (*variants(video_id), *NAMES, *(content if len(content) == 1 else ())):
+        if (found := _entry(content, name)) is not None:
+            return found
     raise KeyError(f"no entry {video_id!r} or {NAMES[0]!r}, only {', '.join(list(content)[:5])}")
+
+
+def _entry(content: Mapping[str, Any], name: str) -> Any:
+    """Return an entry, None if there is none; raises ValueError if an .h5 file has it from elsewhere."""
+    if isinstance(content, dict):
+        return content.get(name)
+    import h5py
+
+    if (link := content.get(name, getlink=True)) is None:
+        return None
+    found = content[name] if isinstance(link, h5py.HardLink) else None
+    if found is None or getattr(found, "is_virtual", False) or getattr(found, "external", None):
+        raise ValueError(f"its entry {name!r} leads to another place, perhaps another file: copy the array into it")
+    return found
 
 
 def _names_in(path: Path) -> list[str]:

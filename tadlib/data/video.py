@@ -5,6 +5,7 @@ one. If the picture starts later than the sound, its first frame is held from 0 
 shows them: upright, and with the intended aspect ratio. A video is never held in memory as a whole.
 """
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +51,11 @@ def probe(path: Path | str) -> Clip:
     """Inspect a video file; raises BrokenVideo naming the file if it is missing, no video or without picture."""
     path = Path(path)
     if not path.is_file():
-        there = sorted(each.name for each in path.parent.glob("*.*") if each.suffix.lower() in SUFFIXES)
-        raise BrokenVideo(f"no video file {path}" + (nearest(path.name, there) if there else ""))
+        there = [each for each in sorted(path.parent.glob("*.*")) if each.suffix.lower() in SUFFIXES]
+        names = {unicodedata.normalize("NFC", each.name): each for each in there}  # on a Mac "é" may be two letters
+        if (name := unicodedata.normalize("NFC", path.name)) not in names:
+            raise BrokenVideo(f"no video file {path}" + (nearest(name, names) if names else ""))
+        path = names[name]
     fps, remarks = rate(path)
     with opened(path) as (container, stream):
         frame, start = first_frame(timed(container, stream, 1 / fps, found := DecodingLog()), path, found)

@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Video
+from tadlib.data.lengths import spelt
 from tadlib.data.readers import Names, columns_of, seconds
-from tadlib.files import json_in, text_of, tidy
+from tadlib.files import json_in, naming, text_of, tidy
 
 MAX_EXAMPLES = 3  # number of bad rows named per kind in a message
 
@@ -94,9 +95,9 @@ def read_found(
     ValueError naming the bad rows.
     """
     table = _read(path, "results", names or Names())
-    known_as = {name: _known_as(name, videos) for name in dict.fromkeys(table.video)}
+    known_as = {name: spelt(name, videos) for name in dict.fromkeys(table.video)}
     for name, video in known_as.items():
-        if video != name and known_as.get(video):
+        if video != name and video in known_as:
             raise ValueError(f"{path}: {name!r} and {video!r} are both video {video!r}: keep one of them")
     segments, scores = _times(table.segment), _numbers([_score_value(score) for score in table.score])
     if len(scores) != len(segments):
@@ -104,7 +105,7 @@ def read_found(
     known = frozenset(classes) - {AMBIGUOUS}
     bad = _bad_rows(table, segments) | {
         "score is no number": np.isnan(scores),
-        "unknown video": np.array([known_as[name] is None for name in table.video], dtype=bool),
+        "unknown video": np.array([known_as[name] not in videos for name in table.video], dtype=bool),
         "unknown class": np.array([label not in known for label in table.label], dtype=bool),
     }
     faults = _faults(bad, table, segments, scores)
@@ -120,16 +121,11 @@ def read_found(
 
 def read_classes(path: Path | str) -> tuple[str, ...]:
     """Read class names, one a line; raises ValueError if there are none or one comes twice."""
-    names = tuple(name for line in text_of(path).splitlines() if (name := tidy(line)))
+    names = tuple(name for line in text_of(path).splitlines() if (name := tidy(line, path)))
     if not names or len(set(names)) != len(names):
         twice = next((f", {name!r} twice" for place, name in enumerate(names) if name in names[:place]), "")
         raise ValueError(f"{path} must name each class once, one a line; got {len(names)} lines{twice}")
     return names
-
-
-def _known_as(name: str, videos: Collection[str]) -> str | None:
-    other = name.removeprefix("v_") if name.startswith("v_") else f"v_{name}"
-    return name if name in videos else other if other in videos else None
 
 
 def _read(path: Path | str, key: str, names: Names) -> Table:
@@ -158,6 +154,8 @@ def _from_json(path: Path | str, videos: Mapping, key: str, names: Names) -> Tab
                 table.score += [row["score"] for row in rows]
             else:
                 table.about[video] = entry | {"subset": names.label(entry.get("subset") or "")}
+        except ValueError as error:
+            raise ValueError(f"{path}: video {video} cannot be read: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path}: video {video} cannot be read ({error!r}): expected rows with 'segment' and 'label'"
@@ -168,13 +166,11 @@ def _from_json(path: Path | str, videos: Mapping, key: str, names: Names) -> Tab
 
 def _from_csv(path: Path | str, text: str, names: Names) -> Table:
     column = columns_of(path, text, ("video", "start", "end", "label"))
-    return Table(
-        list(map(names.video, column["video"])),
-        list(zip(column["start"], column["end"], strict=True)),
-        list(map(names.label, column["label"])),
-        list(column.get("score", ())),
-        list(map(names.label, column.get("subset", ()))),
-    )
+    with naming(path):
+        videos = list(map(names.video, column["video"]))
+        labels, subsets = (list(map(names.label, column.get(name, ()))) for name in ("label", "subset"))
+    segments = list(zip(column["start"], column["end"], strict=True))
+    return Table(videos, segments, labels, list(column.get("score", ())), subsets)
 
 
 def _times(values: Sequence[tuple]) -> Float[np.ndarray, "n 2"]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tadlib.data.checks import nearest
 from tadlib.data.encoder import spoken
-from tadlib.files import by_tidy_name, read_json
+from tadlib.files import by_tidy_name, is_text, read_json
 
 KINDS = ("description", "subactions")
 FOLDER = Path(__file__).parent / "descriptions"
@@ -32,7 +32,7 @@ def _texts(path: Path | str, label: str, entry: Any) -> tuple[str, ...]:
     except (KeyError, TypeError):
         raise ValueError(f"{path}: class {label!r} has no Elaboration with a Description") from None
     texts = (content,) if isinstance(content, str) else content
-    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+    if not texts or not all(isinstance(text, str) and text.strip() and is_text(text) for text in texts):
         raise ValueError(f"{path}: class {label!r} must have one or more texts as Description, got {content!r}")
     return tuple(text.strip() for text in texts)
 

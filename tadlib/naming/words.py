@@ -5,6 +5,7 @@ prompt; text with a colon and a space is a name and its description.
 """
 
 import csv
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -90,7 +91,7 @@ def _file(text: str, folder: Path) -> Path | None:
     """Return the path if the text names a file, otherwise None; raises ValueError for a missing file."""
     if "\n" in text or not text.lower().endswith(EXTENSIONS):
         return None
-    path = folder / Path(text).expanduser()
+    path = folder / os.path.expanduser(text)
     if not path.is_file():
         raise ValueError(f"classes names a file that is not there: {path}")
     return path
@@ -132,4 +133,4 @@ def _text(item: object) -> str:
 
 
 def _tidy(text: str) -> str:
-    return " ".join(tidy(text).split())
+    return tidy(" ".join(text.split()), "classes")

@@ -1,6 +1,5 @@
 """Tables and progress bars of notebooks."""
 
-import html
 import os
 import re
 import secrets
@@ -10,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import pandas as pd
+from markupsafe import Markup, escape
 from pandas.io.formats.style import Styler
 from tqdm import tqdm
 
@@ -88,11 +89,23 @@ def table(rows: Sequence[Mapping[str, object]]) -> Styler:
     frame = pd.DataFrame(rows)
     metrics = [name for name in frame.columns if name.startswith(("mAP", "AR@"))]
     frame = frame.rename(columns={name: f"{name} (%)" for name in metrics})
-    fractions = frame.select_dtypes("float").columns
-    style = frame.style.hide(axis="index").format(
-        dict.fromkeys(fractions, "{:.4g}") | {f"{name} (%)": lambda value: f"{100 * value:.1f}" for name in metrics}
-    )
+    style = _styled(frame).format(lambda value: f"{100 * value:.1f}", subset=[f"{name} (%)" for name in metrics])
     return style.set_table_styles([{"selector": "th, td", "props": "text-align: left; padding: 2px 10px"}])
+
+
+def _styled(frame: pd.DataFrame, heading: str = "{}", **options) -> Styler:
+    """A table without an index in which values are text: what looks like HTML or mathematics is shown as it is."""
+    style = Styler(frame, **options).hide(axis="index").format(_shown)
+    style.format_index(Markup(heading).format, axis="columns")
+    return style.set_table_attributes('class="mathjax_ignore"')
+
+
+def _shown(value: object) -> str:
+    """A cell: fractions with four digits; a mapping as links, word -> relative address."""
+    if isinstance(value, Mapping):
+        link = Markup('<a href="{}">{}</a>')
+        return Markup(" ").join(link.format(quote(address), word) for word, address in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else escape(value)
 
 
 @dataclass(frozen=True)
@@ -107,19 +120,12 @@ class Sortable:
 
     def _repr_html_(self) -> str:
         if not self.rows:
-            return f"<p>{html.escape(self.empty)}</p>"
+            return Markup("<p>{}</p>").format(self.empty)
         frame, name = pd.DataFrame(self.rows), secrets.token_hex(4)
-        links = [column for column in frame if isinstance(frame[column].iloc[0], Mapping)]
-        style = Styler(frame, uuid=name, cell_ids=False).hide(axis="index").format(escape="html")
-        style.format(_links, subset=links).format_index("<button>{}</button>", axis="columns", escape="html")
+        style = _styled(frame, "<button>{}</button>", uuid=name, cell_ids=False)
         style.set_table_styles([{"selector": where, "props": how} for where, how in SORTABLE.items()])
-        return style.set_td_classes(frame.map(_kind)).to_html() + TEMPLATE.read_text(encoding="utf-8").replace(
-            "NAME", name
-        )
-
-
-def _links(to: Mapping[str, str]) -> str:
-    return " ".join(f'<a href="{html.escape(address)}">{html.escape(word)}</a>' for word, address in to.items())
+        script = TEMPLATE.read_text(encoding="utf-8").replace("NAME", name)
+        return style.set_td_classes(frame.map(_kind)).to_html() + script
 
 
 def _kind(value: object) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from markupsafe import Markup
 from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_markdown_cell
@@ -156,10 +157,11 @@ def _tell(nb: NotebookNode, stopped: BaseException) -> None:
     if last is not None:
         last.metadata.papermill.update(status="failed", exception=True)
     nb.metadata.papermill.update(exception=True, stopped_by=reason)
-    banner = new_markdown_cell(
-        f'<div style="border-left:6px solid #c22;background:#fdecea;padding:.6em 1em"><b>This run did not finish.</b> '
-        f"It was stopped: {reason}. Cells without a number never ran.</div>"
-    )
+    said = Markup(
+        '<div style="border-left:6px solid #c22;background:#fdecea;padding:.6em 1em"><b>This run did not finish.</b> '
+        "It was stopped: {}. Cells without a number never ran.</div>"
+    ).format(" ".join(reason.split()))  # after an empty line, and between $, Markdown would begin
+    banner = new_markdown_cell(said.replace("$", "&#36;"))
     banner.metadata["papermill"] = {"status": "completed", "exception": False}
     nb.cells.insert(0, banner)
 

@@ -18,13 +18,12 @@ every class split had part. It holds for every run that has such a value there, 
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tadlib.data.checks import nearest
-from tadlib.files import text_of, yaml_in
+from tadlib.files import naming, text_of, yaml_in
 from tadlib.project import from_root
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import DATA
@@ -197,12 +196,3 @@ def story(comment: str) -> Story:
     claim, _, tail = rest.partition(" Rows: ")
     listed = re.match(r"[\d, ]+", tail)
     return Story(asked.strip(), claim.strip(), tuple(int(n) for n in re.findall(r"\d+", listed[0] if listed else "")))
-
-
-@contextmanager
-def naming(file: Path | str) -> Iterator[None]:
-    """Errors that name the file."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error

@@ -6,10 +6,12 @@ parameters file with a claim of the log; what nothing new was measured for stays
 or variants never replaces more.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tadlib.files import atomic, locked, read_json, text_of, write_json
 from tadlib.workbook.experiment_files import question, story
@@ -20,6 +22,7 @@ DATA = ("demo", "rehearsal")
 HEAD = ("question", "the research log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
 NOTHING = "not yet measured"
 METRIC = "mAP"
+PLAIN = str.maketrans({"|": "/", "<": "&lt;", "$": "&#36;", "\n": " "})  # what is no text in a table of Markdown
 NOT_KEPT = {"runs", "title", "seconds", "memory_mb"}  # fields of a record
 
 Measured = dict[str, list[Record]]  # data set -> records of a question
@@ -188,7 +191,7 @@ def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
             have = {data: found for data in DATA if (found := kept.get(path.stem, {}).get(data))}
             entries = "entries" if len(said.rows) > 1 else "entry"
             rows = f" ({entries} {', '.join(map(str, said.rows))})" if said.rows else ""
-            link = f"[`{path.stem}`](../params/{path.name})"
+            link = "[`{}`](../params/{})".format(re.sub(r"[^\w .-]", "-", path.stem), quote(path.name))
             cells = (cell(have[data]) if data in have else NOTHING for data in DATA)
-            row = (said.question + rows, said.claim, *cells, verdict(have), link)
-            yield "| " + " | ".join(each.replace("|", "/") for each in row) + " |"
+            row = (said.question + rows, said.claim, *cells, verdict(have))
+            yield f"| {' | '.join(each.translate(PLAIN).replace('](', '] (') for each in row)} | {link} |"

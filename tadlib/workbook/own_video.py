@@ -14,6 +14,7 @@ from tadlib import devices, ideas
 from tadlib.data import datasets, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.features import FeatureStore
+from tadlib.data.lengths import variants
 from tadlib.data.splits import ClassSplit
 from tadlib.data.video import Clip, probe
 from tadlib.detector.proposals import Proposals, predict
@@ -189,7 +190,7 @@ def _annotated(clip: Clip, benchmark: Benchmark | None) -> tuple[Action, ...]:
     """The actions of a video that belongs to the run's data set."""
     if benchmark is None or clip.path.resolve().parent != (benchmark.folder / "videos").resolve():
         return ()
-    return next((video.actions for video in benchmark.videos if video.id == clip.path.stem), ())
+    return next((video.actions for video in benchmark.videos if clip.path.stem in variants(video.id)), ())
 
 
 def detect(question: Question) -> tuple[Proposals, Detections]:

@@ -136,7 +136,8 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
                 f"cannot write into {output.parent} ({error.strerror}): free space or pass an output path"
             ) from error
         say(f"writing {output}")
-        paths = [paths[0], str(output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output)]
+        short = str(output.relative_to(Path.cwd())) if output.is_relative_to(Path.cwd()) else "-"
+        paths = [paths[0], str(output) if short.startswith("-") else short]  # papermill reads an option after a dash
         given |= {params.writes_to: folder}
     others = [option for option in OPTIONS if not option.name.startswith("parameters")]
     kept = [word for option in others for value in found[option.name] for word in (option.opts[0], value)]
@@ -152,7 +153,8 @@ def _new_output(source: Path, stage: str, given: Mapping[str, Any], chosen: str)
     if chosen:
         return runs.resolve(chosen) / name, chosen
     tag = "_".join([source.stem, *(f"{word}-{value}" for word, value in given.items())])
-    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)[:60]
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)
+    safe = safe.encode()[:60].decode(errors="ignore")
     root = runs.project_root(source.resolve().parent)
     folder = root / "outputs" / "adhoc" / runs.new_name(safe)
     # relative where that means the same to the kernel: paths are recorded in the notebook, which others may see

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tadlib.files import digest
-from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFile, naming, question, read
+from tadlib.files import digest, naming
+from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFile, question, read
 from tadlib.workbook.params import Params
 
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question

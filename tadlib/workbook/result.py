@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 MEMORY = {"peak_memory_mb": "memory", "peak_gpu_memory_mb": "GPU memory"}
 RESULT = "application/vnd.tad.result+json"
 NOTEBOOK = "TAD_NOTEBOOK"  # the environment variable with the path of the notebook that papermill is writing
@@ -43,11 +45,10 @@ class Result:
         shown["seed"] = self.record["parameters"]["seed"]
         if edited := self.record.get("edited"):
             shown["edited notebook"] = edited["digest"]
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in shown.items()
-        )
+        row = Markup("<tr><th style='text-align:left'>{}</th><td>{}</td></tr>")
+        rows = Markup().join(row.format(*each) for each in shown.items())
         return {
             "text/plain": f"{self.stage} finished: " + ", ".join(f"{name} {value}" for name, value in shown.items()),
-            "text/html": f"<b>{self.stage} finished</b><table>{rows}</table>",
+            "text/html": Markup("<b>{} finished</b><table class=mathjax_ignore>{}</table>").format(self.stage, rows),
             RESULT: {"stage": self.stage, "run": self.dir.name, "metrics": numbers, "headline": self.headline},
         }

@@ -4,11 +4,10 @@ Works in JupyterLab and in an exported page without a network. Until the script 
 a notebook that is not trusted shows; then it is part of the page. The preview is a small mp4 inside the page.
 """
 
-import base64
-import html
 import json
 import math
 import secrets
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -16,9 +15,11 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from tadlib.data.annotations import Video
 from tadlib.naming.fusion import Detections
+from tadlib.workbook.figures.style import short
 
 WIDTH, LEFT, RIGHT, ROW, CURVES = 900, 190, 14, 22, 110  # of the picture, in its own units
 SHOWN, NAME = 16, 26  # rows of detections, letters of a name
@@ -55,50 +56,47 @@ class Viewer:
         if self.curves:
             drawn.append(self._curves(bottom + 6))
             bottom += CURVES + 12
-        ticks = "".join(
-            f'<line x1="{self._x(at):.1f}" x2="{self._x(at):.1f}" y1="4" y2="{bottom}" stroke="currentColor" '
-            f'stroke-opacity=".12"/><text x="{self._x(at):.1f}" y="{bottom + 14}" text-anchor="middle">{at:g}</text>'
-            for at in _ticks(self.duration)
+        tick = Markup(
+            '<line x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}" stroke="currentColor" stroke-opacity=".12"/>'
+            '<text x="{x:.1f}" y="{below}" text-anchor="middle">{at:g}</text>'
         )
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 32}" role="img" '
+        ticks = [tick.format(x=self._x(at), bottom=bottom, below=bottom + 14, at=at) for at in _ticks(self.duration)]
+        return Markup(
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img" '
             'font-family="system-ui, sans-serif" font-size="12" fill="currentColor" style="background: white" '
-            f'aria-label="{self._said()}">{ticks}{"".join(drawn)}'
-            f'<line class="cursor" y1="2" y2="{bottom}" stroke="#D55E00" stroke-width="1.5" style="display:none"/>'
-            f'<text x="{WIDTH - RIGHT}" y="{bottom + 28}" text-anchor="end">time (s)</text></svg>'
-        )
+            'aria-label="{}">{}'
+            '<line class="cursor" y1="2" y2="{}" stroke="#D55E00" stroke-width="1.5" style="display:none"/>'
+            '<text x="{}" y="{}" text-anchor="end">time (s)</text></svg>'
+        ).format(WIDTH, bottom + 32, self._said(), Markup().join([*ticks, *drawn]), bottom, WIDTH - RIGHT, bottom + 28)
 
     def _repr_html_(self) -> str:
         points = max((len(values) for values in self.curves.values()), default=1)
-        curves = {name: np.asarray(values, dtype=float).round(4).tolist() for name, values in self.curves.items()}
+        curves = [(name, np.asarray(values, dtype=float).round(4).tolist()) for name, values in self.curves.items()]
         data = {"duration": self.duration, "left": LEFT, "width": WIDTH - LEFT - RIGHT, "whole": WIDTH}
         data |= {"points": points, "curves": curves, "controls": self._controls()}
         return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
             id=f"tad-{secrets.token_hex(6)}",
-            said=self._said(),
-            svg=_base64(self.svg().encode()),
+            said=escape(self._said()),
+            svg=b64encode(self.svg().encode()).decode(),
             data=json.dumps(data).replace("<", "\\u003c"),  # a name may hold "</script>"
         )
 
     def _said(self) -> str:
         """The picture in words."""
-        return html.escape(f"{self.title}: " + ", ".join(row.name for row in self.rows), quote=True)
+        return f"{self.title}: " + ", ".join(row.name for row in self.rows)
 
     def _controls(self) -> str:
         """The preview, a slider for the time, one for the score, a tick for each word."""
-        film = '<video muted playsinline title="click to play" src="data:video/mp4;base64,{}"></video>'
-        shown = film.format(_base64(self.preview)) if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
+        film = Markup('<video muted playsinline title="click to play" src="data:video/mp4;base64,{}"></video>')
+        shown = film.format(b64encode(self.preview).decode()) if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
         top = self._surest("detection")
-        words = "".join(
-            f'<label style="color:{color}"><input type="checkbox" class="word" checked value="{html.escape(name)}"> '
-            f"{html.escape(_short(name))}</label>"
-            for name, color in zip(self.curves, cycle(COLORS), strict=False)
-        )
-        return (
-            f'<div class="controls">{shown}<label>time <input type="range" class="time" max="1000" value="0"></label>'
-            f'<label>score at least <input type="range" class="least" max="{top:.4g}" step="{top / 100:.4g}" value="0">'
-            f' <output class="least-said">0</output></label>{words}</div>'
-        )
+        word = Markup('<label style="color:{}"><input type="checkbox" class="word" checked value="{}"> {}</label>')
+        words = [word.format(color, name, short(name, NAME)) for name, color in zip(self.curves, cycle(COLORS))]
+        return Markup(
+            '<div class="controls">{}<label>time <input type="range" class="time" max="1000" value="0"></label>'
+            '<label>score at least <input type="range" class="least" max="{:.4g}" step="{:.4g}" value="0">'
+            ' <output class="least-said">0</output></label>{}</div>'
+        ).format(shown, top, top / 100, Markup().join(words))
 
     def _surest(self, kind: str) -> float:
         """The best score of all rows of a kind: the same darkness means the same score in every row."""
@@ -109,41 +107,38 @@ class Viewer:
 
     def _row(self, place: int, row: Row) -> str:
         top, high = 8 + ROW * place, self._surest(row.kind)
-        name = html.escape(row.name)
-        drawn = [
-            f'<text x="{LEFT - 8}" y="{top + 13}" text-anchor="end"><title>{name}</title>'
-            f"{html.escape(_short(row.name))}</text>"
-        ]
+        name = Markup('<text x="{}" y="{}" text-anchor="end"><title>{}</title>{}</text>')
+        drawn = [name.format(LEFT - 8, top + 13, row.name, short(row.name, NAME))]
+        bar = Markup(
+            '<rect class="bar {kind}" x="{x:.1f}" y="{top}" width="{width:.1f}" height="{height}" rx="2" '
+            'fill="{fill}" fill-opacity="{opacity:.2f}" data-start="{start:.3f}" data-end="{end:.3f}" '
+            'data-score="{score:.4g}" data-row="{name}" data-said="{said}">'
+            "<title>{name} {start:.1f} to {end:.1f} s {said}</title></rect>"
+        )
         for (start, end), score in zip(row.segments, row.scores, strict=True):
             said = "" if row.kind == "truth" else f"{score:.3f}"
             x, opacity = self._x(start), 0.85 if row.kind == "truth" else max(0.15, 0.9 * score / high)
             if row.kind == "proposal":
                 opacity *= 0.5
-            drawn.append(
-                f'<rect class="bar {row.kind}" x="{x:.1f}" y="{top + 2}" width="{max(1.5, self._x(end) - x):.1f}" '
-                f'height="{ROW - 7}" rx="2" fill="{KINDS[row.kind]}" fill-opacity="{opacity:.2f}" '
-                f'data-start="{start:.3f}" data-end="{end:.3f}" data-score="{score:.4g}" '
-                f'data-row="{name}" data-said="{said}">'
-                f"<title>{name} {start:.1f} to {end:.1f} s {said}</title></rect>"
-            )
-        return "".join(drawn)
+            here = {"x": x, "top": top + 2, "width": max(1.5, self._x(end) - x), "height": ROW - 7}
+            told = {"name": row.name, "start": start, "end": end, "score": score, "said": said}
+            drawn.append(bar.format(kind=row.kind, fill=KINDS[row.kind], opacity=opacity, **here, **told))
+        return Markup().join(drawn)
 
     def _curves(self, top: float) -> str:
         stack = np.concatenate([np.asarray(values, dtype=float) for values in self.curves.values()])
         low, span = float(stack.min()), float(np.ptp(stack)) or 1.0
         lines = []
+        line = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="1.6"><title>{}</title></polyline>')
         for (name, values), color in zip(self.curves.items(), cycle(COLORS), strict=False):
             middles = (np.arange(len(values)) + 0.5) / len(values) * self.duration
             spots = " ".join(
                 f"{self._x(at):.1f},{top + CURVES * (1 - (value - low) / span):.1f}"
                 for at, value in zip(middles, values, strict=True)
             )
-            lines.append(
-                f'<polyline points="{spots}" fill="none" stroke="{color}" stroke-width="1.6">'
-                f"<title>{html.escape(name)}</title></polyline>"
-            )
-        label = f'<text x="{LEFT - 8}" y="{top + CURVES / 2}" text-anchor="end">similarity of words</text>'
-        return label + "".join(lines)
+            lines.append(line.format(spots, color, name))
+        label = Markup('<text x="{}" y="{}" text-anchor="end">similarity of words</text>')
+        return label.format(LEFT - 8, top + CURVES / 2) + Markup().join(lines)
 
 
 def of_answer(  # noqa: PLR0913  each is a part of the page
@@ -168,11 +163,3 @@ def _ticks(duration: float) -> list[float]:
     step = 10 ** math.floor(math.log10(rough))
     step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= rough)
     return [round(place * step, 6) for place in range(int(duration / step + 1e-9) + 1)]
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME else name[: NAME - 1] + "…"

@@ -7,7 +7,6 @@ write them where any does; the latest version of each counts. All other cells ar
 
 import ast
 import difflib
-import html
 import re
 import symtable
 import typing
@@ -16,9 +15,11 @@ from contextlib import suppress
 from os import PathLike
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
 from tadlib.data.checks import nearest
+from tadlib.files import is_text
 
 INJECTED = "# Parameters"  # papermill's comment
 # magics whose cell runs in the notebook's own names, as a kernel keeps them
@@ -52,6 +53,8 @@ class Vocabulary(BaseModel):
     def _typed_as_meant(cls, value: Any, info: Any) -> Any:
         """Papermill hands over a folder called 007 as the number 7, and with `-r split 50` the number as text."""
         kind = cls.model_fields[info.field_name].annotation
+        if isinstance(value, str) and not is_text(value):
+            raise ValueError(f"{info.field_name} must be text without control characters; got {value!r}")
         if kind is str and isinstance(value, int | PathLike) and not isinstance(value, bool):
             return str(value)
         if isinstance(value, str) and value.isdecimal() and int(value) in typing.get_args(kind):
@@ -168,16 +171,13 @@ class Vocabulary(BaseModel):
 
     def _repr_html_(self) -> str:
         changed = self.changed()
-        cells = {
-            name: '<span style="display:inline-block;margin:1px 12px 1px 0" '
-            f'title="{html.escape(field.description or "")}">'
-            f"<code>{name}</code> = {html.escape(repr(getattr(self, name)))}</span>"
-            for name, field in type(self).model_fields.items()
-        }
+        cell = '<span style="display:inline-block;margin:1px 12px 1px 0" title="{}"><code>{}</code> = {}</span>'
+        fields = type(self).model_fields.items()
+        cells = {n: Markup(cell).format(field.description, n, repr(getattr(self, n))) for n, field in fields}
         rest = [cell for name, cell in cells.items() if name not in changed]
-        shown = "".join(cells[name] for name in changed) or "all parameters have their general defaults"
-        more = f"<details><summary>{len(rest)} more at their default</summary>{''.join(rest)}</details>"
-        return f"<div>{shown}{more}</div>"
+        shown = Markup().join(cells[name] for name in changed) or "all parameters have their general defaults"
+        whole = '<div class="mathjax_ignore">{}<details><summary>{} more at their default</summary>{}</details></div>'
+        return Markup(whole).format(shown, len(rest), Markup().join(rest))
 
 
 class Names(NamedTuple):

@@ -131,7 +131,7 @@ def cost(records: Sequence[Mapping[str, Any]], metric: str = "mAP") -> Picture:
     axes[0, 0].set_title("What does quality cost?")
     if 1 < len(titles) <= MOST_STUDIES:
         for title, style in styles.items():
-            axes[0, 1].scatter([], [], label=title, **style)
+            axes[0, 1].scatter([], [], label=short(title, LABEL), **style)
         axes[0, 1].legend(fontsize=7.5, loc="best")
     return figure
 

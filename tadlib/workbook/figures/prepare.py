@@ -69,6 +69,7 @@ def action_statistics(benchmark: Benchmark) -> Picture:
     )
     title = "Actions (number)" if len(order) == len(durations) else f"{len(order)} of {len(durations)} classes"
     box.set(xscale="log", xlabel="duration of an action (s, log)", title=title)
+    style.logarithmic(box.xaxis)
     lengths = [video.duration for video in benchmark.videos]
     inside = [_covered(video) / video.duration for video in benchmark.videos]
     training = np.array([video.subset == benchmark.train_subset for video in benchmark.videos])
@@ -176,7 +177,7 @@ def similarity_over_time(video: Video, seconds: np.ndarray, similarity: np.ndarr
     for color, label in zip(style.CYCLE, true + others, strict=False):
         values = similarity[:, list(classes).index(label)]
         name, width = (f"{label} (true)", 1.8) if label in true else (label, 0.9)
-        place.plot(seconds, values, color=color, lw=width, label=name)
+        place.plot(seconds, values, color=color, lw=width, label=style.short(name, 40))
     place.set(
         xlim=(0, video.duration),
         xlabel="time (s)",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 from PIL import Image
 
@@ -35,6 +36,7 @@ SETTINGS = {
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
     "figure.facecolor": "white",
+    "text.parse_math": False,  # names are no mathematics
 }
 styled = rc_context(SETTINGS)  # a decorator: the settings hold while a figure is drawn, and nowhere else
 
@@ -100,6 +102,19 @@ def slant(axes: Axes) -> None:
         label.set(horizontalalignment="right", rotation_mode="anchor")
 
 
+class LogNumbers(LogFormatter):
+    """Numbers along a logarithmic axis, not the mathematics that matplotlib writes there."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def logarithmic(axis: Axis) -> None:
+    """Write the numbers of an axis with a logarithmic scale."""
+    axis.set_major_formatter(LogNumbers())
+    axis.set_minor_formatter(LogNumbers())
+
+
 def by_epoch(axes: Axes) -> None:
     """Name an axis of epochs, which are whole numbers."""
     axes.set_xlabel("epoch")
@@ -107,6 +122,6 @@ def by_epoch(axes: Axes) -> None:
 
 
 def short(text: object, most: int) -> str:
-    """A text as far as it fits; what matplotlib would read as mathematics is told apart."""
-    whole = str(text)
-    return (whole if len(whole) <= most else whole[: most - 1] + "…").replace("$", r"\$")
+    """A text as far as it fits; legends leave out what begins with _, so a space without width comes before it."""
+    whole = f"\u200b{text}" if str(text).startswith("_") else str(text)
+    return whole if len(whole) <= most else whole[: most - 1] + "…"

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tadlib.data.annotations import Video
 from tadlib.workbook.figures import style
-from tadlib.workbook.figures.style import Picture, bars, by_epoch, picture, rows, styled
+from tadlib.workbook.figures.style import Picture, bars, by_epoch, logarithmic, picture, rows, styled
 
 DOTS = 4000  # at most in a picture: more hide each other
 SIDES = {"seen classes": style.BLUE, "unseen classes": style.ORANGE, "training videos": style.GREY}
@@ -58,6 +58,7 @@ def losses(history: History) -> Picture:
         width = 2.2 if name == "loss" else 1.4
         left.plot(epochs, _values(history, name), color=color, lw=width, label=name.replace("_", " "))
     left.set(yscale="log", ylabel="loss (log scale)", title="Losses")
+    logarithmic(left.yaxis)
     by_epoch(left)
     left.set_ylim(top=6 * left.get_ylim()[1])  # room for the legend above the curves
     left.legend(loc="upper right", ncols=2)
@@ -199,6 +200,7 @@ def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
     flat, sureness = segments_cw.reshape(-1, 2)[ranked], scores.ravel()[ranked]
     dots = right.scatter(flat[:, 0], flat[:, 1], c=sureness, s=4, cmap=style.SEQUENTIAL, vmin=0, vmax=1, lw=0)
     right.set(xlabel="centre (fraction of the window)", ylabel="width (fraction of the window)", yscale="log")
+    logarithmic(right.yaxis)
     right.set_title("Every prediction, by score" if step == 1 else f"One prediction in {step}, by score")
     figure.colorbar(dots, ax=right, label="score")
     return figure

@@ -1,0 +1,227 @@
+"""Names are text: what stands in the name of a class, video, word or folder is never HTML, a script or a path."""
+
+import ast
+import base64
+import json
+import re
+import unicodedata
+from html.parser import HTMLParser
+from pathlib import Path
+
+import h5py
+import numpy as np
+import papermill  # noqa: F401  loads the engine, which cannot come first
+import pytest
+from conftest import ROOT
+from nbconvert.filters import markdown2html
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from standins import CLASSES, dataset, video
+from videos import steady, write_video
+
+from tadlib.data import datasets
+from tadlib.data.features import extract, find_video
+from tadlib.data.fingerprints import FeatureStore
+from tadlib.data.lengths import measure
+from tadlib.data.stores import FolderStore, UnusableFeatures
+from tadlib.data.video import probe
+from tadlib.evaluation.result_file import read_task
+from tadlib.naming.descriptions import read_descriptions
+from tadlib.workbook import display, engine, lab_log
+from tadlib.workbook.notebook_params import DetectParams
+from tadlib.workbook.params import Params
+from tadlib.workbook.report import ReportExporter
+from tadlib.workbook.result import Result
+from tadlib.workbook.viewer import Row, Viewer
+
+NASTY = """</script><img src=x onerror=alert(1)>"'&`|<!-- $\\frac$ ](javascript:alert(1)) {} {{7*7}}\n\n**b**"""
+LONG = "\u6f22" * 78  # 234 bytes
+RECORD = {"parameters": {"seed": 0, "split": 75, "protocol": "strict"}, "seconds": 1.0}
+
+
+class Tags(HTMLParser):
+    """The tags of a page, each with the names of its attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: list[tuple] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("code", "em", "strong"):  # Markdown in a name does no harm
+            self.seen.append((tag, *(name for name, _ in attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def banner(name: str) -> str:
+    """What is written on top of a notebook that was stopped."""
+    notebook = new_notebook(cells=[], metadata={"papermill": {}})
+    engine._tell(notebook, RuntimeError(name))
+    return markdown2html(notebook.cells[0].source)
+
+
+def lab_log_page(name: str, folder: Path) -> str:
+    """The lab log of a project with one question, and a name in all that was measured of it."""
+    (folder / "params").mkdir()
+    (folder / "params" / f"{name.replace('/', '')}.yaml").write_text("# Why?\n# Log: so.\n", encoding="utf-8")
+    record = {"metric": "mAP", "protocol": name, "variant": name, "where": "x", "commits": [name], "baseline": name}
+    record |= {"splits": ["75/0"], "seeds": [0], "chosen on": None, "as the file asks": True, "difference": None}
+    record |= {"values": {"mean": 0.5, "deviation": None, "number": 1}, "held out": True}
+    lab_log.write_table(folder, {name.replace("/", ""): {"demo": [record]}})
+    return markdown2html((folder / "outputs" / "README.md").read_text(encoding="utf-8"))
+
+
+def report_page(name: str) -> str:
+    """The page of a notebook that failed, with a name everywhere."""
+    picture = new_output("display_data", {"image/png": "", "text/plain": name}, metadata={"image/png": {"alt": name}})
+    told = [picture, new_output("stream", text=name), new_output("error", ename=name, evalue=name, traceback=[name])]
+    told.append(new_output("execute_result", {"text/plain": name}))
+    given = new_code_cell(f"# Parameters\ndataset = {name!r}", metadata={"tags": ["injected-parameters"]})
+    notebook = new_notebook(cells=[new_markdown_cell("# T"), given, new_code_cell("1", outputs=told)])
+    notebook.metadata |= {"papermill": {"start_time": name, "parameters": {}}, "title": name}
+    return ReportExporter().from_notebook_node(notebook)[0]
+
+
+def viewer(name: str) -> str:
+    """A page of everything, and what its script is given."""
+    page = Viewer(9.0, [Row(name, "detection", [(1, 2)], [0.5])], {name: np.zeros(5)}, b"mp4", name)._repr_html_()
+    image = base64.b64decode(re.search(r'svg\+xml;base64,([^"]+)"', page)[1]).decode()
+    return page + image + json.loads(re.search(r"data = (\{.*\});", page)[1])["controls"]
+
+
+PAGES = {
+    "table": lambda name, _: display.table([{name: name, "mAP": 0.5, "b": [name], "c": Path(name)}]).to_html(),
+    "sortable": lambda name, _: display.Sortable([{name: name, "b": (name,), "c": {name: name}}])._repr_html_(),
+    "nothing to sort": lambda name, _: display.Sortable([], name)._repr_html_(),
+    "result": lambda name, _: Result(
+        name, Path(name), RECORD | {"device": name, "commit": name, "data": name, "edited": {"digest": name}}, {}
+    )._repr_mimebundle_()["text/html"],
+    "parameters": lambda name, _: Params.check({"dataset": name})._repr_html_(),
+    "words": lambda name, _: DetectParams.check({"classes": [name, "b"], "video": name})._repr_html_(),
+    "viewer": lambda name, _: viewer(name),
+    "banner": lambda name, _: banner(name),
+    "report": lambda name, _: report_page(name),
+    "lab log": lab_log_page,
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_name_becomes_html(page, tmp_path):
+    for folder in ("nasty", "plain"):
+        (tmp_path / folder).mkdir()
+    nasty, plain = PAGES[page](NASTY, tmp_path / "nasty"), PAGES[page]("plain", tmp_path / "plain")
+    assert Tags(nasty).seen == Tags(plain).seen and 'href="javascript:' not in nasty
+    assert "plain" in Tags(plain).text and "onerror=alert(1)" in Tags(nasty).text, "it is shown all the same"
+
+
+def test_html_is_made_by_what_escapes_values():
+    """`Markup.format` does; an f-string, `%` or `+` would not."""
+    for path in (ROOT / "tadlib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            texts = node.values if isinstance(node, ast.JoinedStr) else [getattr(node, "left", None)]
+            texts = [each.value for each in texts if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            assert not any(re.search(r"</[a-z]|<[a-z]+>|<[a-z]+ [a-z]+=", each) for each in texts), (
+                f"{path}, line {node.lineno}"
+            )
+
+
+def folder_of(tmp_path, name="v0", label="wave"):
+    """A data set whose first video has another id, and whose first action another label."""
+    folder = dataset(tmp_path / "own", seconds=2.0)
+    content = json.loads((folder / "annotations.json").read_text())["database"]
+    content = {name: content.pop("v0"), **content}
+    content[name]["annotations"][0]["label"] = label
+    (folder / "annotations.json").write_text(json.dumps({"database": content}), encoding="utf-8")
+    return folder
+
+
+OUTSIDE = ["../../x", "/tmp/x", "a/b", "a\\b", "..\\x", "C:x", "C:\\x", "", ".", "..", ".hidden", "x" * 300]
+NO_TEXT = ["a\0b", "a\nb", "a\tb", "a\x07", "a\ud800", "\udc80"]
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE, *NO_TEXT])
+def test_an_id_that_is_no_name_of_a_file_is_refused_where_annotations_are_read(name, tmp_path):
+    folder = folder_of(tmp_path, name)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError) as error:
+        datasets.load(str(folder), tmp_path / "data")
+    told = str(error.value)
+    assert str(folder / "annotations.json") in told and repr(name) in told and told.isprintable()
+    assert sorted(tmp_path.rglob("*")) == before
+    if name in OUTSIDE:  # for a scorer they are names like any other
+        assert name in read_task(folder / "annotations.json").known
+
+
+@pytest.mark.parametrize("label", [*NO_TEXT, " ", "\u3000"])
+def test_a_class_that_is_no_text_is_refused_in_a_sentence_that_names_the_file(label, tmp_path):
+    path = folder_of(tmp_path, label=label) / "annotations.json"
+    for read in (lambda: datasets.load(str(path.parent), tmp_path / "data"), lambda: read_task(path)):
+        with pytest.raises(ValueError, match=re.escape(str(path))) as error:
+            read()
+        assert str(error.value).isprintable()
+    content = json.loads(path.read_text()) | {"classes": [label, *CLASSES]}
+    content["database"]["v0"]["annotations"] = []
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        datasets.load(str(path.parent), tmp_path / "data")
+
+
+@pytest.mark.parametrize("given", [{"classes": ["a\ud800"]}, {"classes": "a\0b"}, {"video": "\udcff.mp4"}])
+def test_a_parameter_that_is_no_text_is_refused(given):
+    with pytest.raises(ValueError, match=f"^{next(iter(given))}"):
+        DetectParams.check(given)
+
+
+def test_a_description_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "texts.json"
+    path.write_text(json.dumps({"dive": {"Elaboration": {"Description": "a\ud800"}}}))
+    with pytest.raises(ValueError, match="texts.json: class 'dive'"):
+        read_descriptions(path)
+
+
+def linked(path: Path, how: str) -> None:
+    """An .h5 file whose features of `v1` lie in another file."""
+    with h5py.File(path.with_name("other.hdf5"), "w") as other:
+        other["secret"] = np.ones((4, 2), np.float32)
+    np.ones((4, 2), np.float32).tofile(path.with_name("raw"))
+    with h5py.File(path, "w") as content:
+        content["v2"] = np.ones((4, 2), np.float32)
+        if how == "external":
+            content["v1"] = h5py.ExternalLink("other.hdf5", "secret")
+        elif how == "soft":
+            content["there"] = h5py.ExternalLink("other.hdf5", "/")
+            content["v1"] = h5py.SoftLink("/there/secret")
+        elif how == "virtual":
+            layout = h5py.VirtualLayout((4, 2), np.float32)
+            layout[:] = h5py.VirtualSource("other.hdf5", "secret", (4, 2))
+            content.create_virtual_dataset("v1", layout)
+        else:
+            content.create_dataset("v1", (4, 2), np.float32, external=[(str(path.with_name("raw")), 0, 32)])
+
+
+@pytest.mark.parametrize("how", ["external", "soft", "virtual", "raw"])
+def test_features_that_lie_outside_their_file_are_not_read(how, tmp_path):
+    linked(tmp_path / "all.h5", how)
+    store = FolderStore(tmp_path, 8)
+    with pytest.raises(UnusableFeatures, match=r"all.h5 .*'v1' leads to another place"):
+        store.read("v1")
+    assert store.read("v2").shape == (4, 2)
+
+
+GOOD = [LONG, "-a", "a b", "a'b\"c", "a*b[c]?", "a.b", "%20#?", "$x$", "<b>", "~a", "\u202ea", "file:a", "concat:a|b"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("name", [*GOOD, "caf\u00e9 \ud55c\uae00"], ids=range(len(GOOD) + 1))
+def test_a_video_is_found_and_encoded_whatever_its_name(name, form, encoder, tmp_path):
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / f"{name.partition('.')[0]}.other.mp4", steady(5, 25.0))
+    path = write_video(tmp_path / "videos" / f"{unicodedata.normalize(form, name)}.mp4", steady(50, 25.0))
+    assert find_video(tmp_path / "videos", name) == path and measure(tmp_path / "videos", name).duration == 2.0
+    store = FeatureStore(tmp_path / "features")
+    extract([video(name)], tmp_path / "videos", store, encoder, 5)
+    assert store.read(name).shape == (10, 2) and store.changed(name, {}, path) == ""
+    clip = probe(path)
+    assert len(clip.key.encode()) < 200 and not {"/", "\0"} & set(clip.key)
