@@ -84,22 +84,6 @@ def test_a_stretch_with_an_action_of_the_same_class_is_known():
     assert repeated_near(spans, labels, 40.0).tolist() == [[False, True], [True, False], [False, False], [False, False]]
 
 
-def test_wrong_pairs_are_scored_for_the_right_class():
-    semantics = made(text_head="composition", head_residual=False, lead="name")
-    examples, said = segments(), texts(steps=4)
-    own, say = LABELS[:, None], score_of(semantics, "contrastive", 20.0)
-    regions = head_training.wrong_regions(say, examples.adjacent, examples.in_video, own, said.steps)
-    for n in range(8):
-        for place in range(2):
-            alone = say(examples.adjacent[n, place][None], said.steps)[0, LABELS[n]]
-            torch.testing.assert_close(regions[n, place], alone)
-    torch.manual_seed(5)
-    orders = head_training.wrong_orders(say, examples.bins, own, said.steps, name_first=True)
-    torch.manual_seed(5)
-    by_hand = torch.stack([say(examples.bins, shuffled(said.steps, True))[range(8), LABELS] for _ in range(2)], dim=1)
-    torch.testing.assert_close(orders, by_hand)
-
-
 @pytest.mark.parametrize("loss", ["contrastive", "grounding"])
 def test_pairs_and_hard_negatives_are_overfitted(loss):
     semantics = made(head="composition", text_head="composition", lead="name")

@@ -29,7 +29,6 @@ from tadlib.data.annotations import Video
 from tadlib.data.encoder import load_encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.detector.losses import DetectionLoss
-from tadlib.detector.proposals import predict
 from tadlib.detector.training import fit
 from tadlib.devices import CPU
 from tadlib.files import read_json
@@ -124,13 +123,6 @@ def test_what_a_recorded_network_answered_stays(unchecked):
         before = first.segments_cw.clone()
         model(given[0] + 1, given[1])
     assert torch.equal(first.segments_cw, before)
-
-
-def test_answers_come_back_as_those_of_the_cpu():
-    model, _ = trained()
-    theirs, ours = (predict(model.to(device), some(5)) for device in (CPU, CUDA))
-    agree(ours.segments_cw, theirs.segments_cw, 1e-4)
-    agree(ours.scores, theirs.scores, 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -148,11 +148,6 @@ def test_what_is_saved_of_a_network_makes_it_again(words):
         assert torch.equal(ours, theirs)
 
 
-def test_a_saved_part_that_is_not_known_is_named():
-    with pytest.raises(ValueError, match="this detector has a part of class Quality, which is not known here"):
-        restored(network(additions=[Quality()]).saved())
-
-
 class Loudness(Addition):
     """How loud the window is, an addition of a reader's own."""
 
@@ -350,10 +345,3 @@ def test_the_order_of_fused_texts_does_not_matter_but_the_texts_do():
 def test_a_detector_that_fuses_texts_asks_for_them():
     with pytest.raises(ValueError, match="it needs `texts`, got None"):
         network(additions=[TextFusion()])(features(1, 9), padded([9]))
-
-
-def test_an_untrained_fusion_of_texts_changes_nothing():
-    x, padding = features(1, 9), padded([9])
-    plain, fused = network().eval(), network(additions=[TextFusion()]).eval()
-    fused.load_state_dict(fused.state_dict() | plain.state_dict())
-    torch.testing.assert_close(fused(x, padding, TEXTS).segments_cw, plain(x, padding).segments_cw)

@@ -178,12 +178,6 @@ def test_answers_in_bfloat16_are_full_precision_and_close():
     torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)
 
 
-def test_one_snippet_and_one_query_give_one_proposal():
-    windows = window_set(WindowSettings(length=8), v=1)
-    found = to_proposals(predict(network(queries=1), windows), windows)["v"]
-    assert found.segments.shape == (1, 2) and found.segments.max() <= 0.5
-
-
 def test_answers_below_the_threshold_are_dropped_before_overlaps_are_thinned():
     windows = window_set(WindowSettings(length=8), v=8)
     given = predictions([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.1]])

@@ -100,13 +100,6 @@ def test_windows_without_actions_are_spread_over_the_videos():
     assert firsts == [0, 10, 40, 80]  # the empty windows start at 20, 30, ... 90
 
 
-def test_the_integrity_of_a_cut_is_used():
-    assert len(windows(integrity=1.0)) == 2
-    video = Video("v", 100.0, 8.0, "val", (Action(7, 11, "a"),))
-    cuts = [WindowSettings(10, 0.0, 0, integrity) for integrity in (0.75, 0.8)]
-    assert [len(WindowSet([video], Ramp(100), 8, cut, None, True)) for cut in cuts] == [1, 0]
-
-
 @pytest.mark.parametrize("length", [7, 50, 100, 278, 1000])
 def test_a_whole_video_is_resampled_linearly(length):
     video = Video("v", 100.0, 8.0, "val", (Action(25, 75, "a"),))
