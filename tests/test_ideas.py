@@ -89,7 +89,7 @@ def test_a_network_is_compiled_in_one_piece(words, lengths, unchecked):
 @EACH_OF_LONG
 def test_two_windows_are_learned_by_heart(words):
     model = network(**({"width": 64, "queries": 10, "dropout": 0.0} | words))
-    epochs = 300 if isinstance(model, PublishedDETR) else 100  # its places are not told apart as finely
+    epochs = 150 if isinstance(model, PublishedDETR) else 100  # its places are not told apart as finely
     history = fit(model, learnable(), epochs=epochs, **LEARNING)
     assert history[-1]["matched_tiou"] > 0.8
     assert all(history[-1][name] < history[0][name] for name in history[0] if name.startswith("loss"))
