@@ -1,7 +1,9 @@
 """Any video and any words get an answer or one sentence that says why not: by a run's detector, and by CLIP alone."""
 
 import math
+import shutil
 import time
+import unicodedata
 from dataclasses import replace
 
 import av
@@ -12,7 +14,7 @@ from videos import steady, turn, write_video
 
 from tadlib import ideas
 from tadlib.data import features, own
-from tadlib.data.annotations import Action
+from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import frames_at, probe, snippets
@@ -90,6 +92,23 @@ def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_p
     assert written.labels == found.labels
     assert len(list((tmp_path / "out" / "clips").glob("*.mp4"))) == min(2, len(found.scores))
     assert read_json(tmp_path / "out" / "run.json")["detect"]["status"] == "finished"
+
+
+@pytest.mark.parametrize("name", ["\u6f22" * 78, "-x", "a\nb", "$\\frac$ <b>'", "caf\u00e9"], ids=range(5))
+def test_a_video_file_of_any_name_is_answered_and_keeps_its_annotations(name, run, video, tmp_path):
+    (tmp_path / "videos").mkdir()
+    path = tmp_path / "videos" / f"{unicodedata.normalize('NFD', name)}.mp4"  # as a Mac writes it
+    shutil.copy(video, path)
+    out = tmp_path / "out"
+    question = asked(run, path.with_name(f"{name}.mp4"), tmp_path / "made", output_dir=str(out), clips=1)
+    record = report.begin(question)
+    proposals, found = own_video.detect(question)
+    assert report.answer_viewer(question, proposals, found).preview
+    report.finish(question, found, record)
+    assert list(read_detections(out / "detections.json")) == [path.stem] and len(list(out.glob("clips/*.mp4"))) == 1
+    told = Video(name, 6.0, 10.0, "test", (Action(1.0, 2.0, "Diving"),))
+    known = Benchmark("x", tmp_path, (told,), ("Diving",), "val", "test", (0.5,))
+    assert own_video._annotated(question.clip, known) == told.actions
 
 
 @pytest.mark.parametrize("words", [{"target": "name"}, {"target": "none", "split": 0}, {"fuse_text": True}])

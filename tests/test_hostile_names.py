@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import papermill  # noqa: F401  loads the engine, which cannot come first
 import pytest
+import yaml
 from conftest import ROOT
 from nbconvert.filters import markdown2html
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -26,7 +27,8 @@ from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.video import probe
 from tadlib.evaluation.result_file import read_task
 from tadlib.naming.descriptions import read_descriptions
-from tadlib.workbook import display, engine, lab_log
+from tadlib.project import project_root, resolve
+from tadlib.workbook import display, engine, lab_log, papermill_arguments
 from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.report import ReportExporter
@@ -223,5 +225,23 @@ def test_a_video_is_found_and_encoded_whatever_its_name(name, form, encoder, tmp
     store = FeatureStore(tmp_path / "features")
     extract([video(name)], tmp_path / "videos", store, encoder, 5)
     assert store.read(name).shape == (10, 2) and store.changed(name, {}, path) == ""
+    assert FolderStore(tmp_path / "features", 5).check([video(name)]) == {}
     clip = probe(path)
     assert len(clip.key.encode()) < 200 and not {"/", "\0"} & set(clip.key)
+
+
+def test_a_path_may_begin_with_a_dash_or_with_the_tilde_of_nobody():
+    assert resolve("~nobody-here.mp4") == project_root() / "~nobody-here.mp4" and resolve("~/a") == Path.home() / "a"
+
+
+@pytest.mark.parametrize("given", [("output_dir", "-x"), ("video", "-x.mp4"), ("video", "\U00020000" * 200)])
+def test_what_papermill_is_told_to_write_is_no_option_and_no_longer_than_disks_allow(given, tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    notebook = tmp_path / "notebooks" / "detect.ipynb"
+    notebook.write_text(json.dumps({"metadata": {"tadlib": {"stage": "detect"}}}), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    source, output, *_, told = papermill_arguments.complete([str(notebook), "-p", *given], lambda text: None)
+    assert source == str(notebook) and not output.startswith("-") and Path(output).parent.is_dir()
+    assert yaml.safe_load(told)[given[0]] == given[1]

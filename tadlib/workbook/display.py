@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 from pandas.io.formats.style import Styler
@@ -105,7 +106,7 @@ def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         link = Markup('<a href="{}">{}</a>')
         return Markup(" ").join(link.format(quote(address), word) for word, address in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else escape(value)
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else escape(value)
 
 
 @dataclass(frozen=True)
