@@ -1,12 +1,8 @@
-"""Reading and writing of files: atomic writes, locks, hashes, and robust text, JSON and YAML readers.
+"""Reading and writing of files: atomic writes, locks, hashes, JSON, and names as they are compared."""
 
-Text is UTF-8 with or without a byte order mark, or UTF-16 with one, plain or gzip.
-"""
-
-import codecs
 import contextlib
 import errno
-import gzip
+import fnmatch
 import hashlib
 import json
 import os
@@ -15,16 +11,16 @@ import re
 import secrets
 import sys
 import unicodedata
-import zlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from tadlib.foreign import check_unique, json_in, text_of
 
 try:
     import fcntl
@@ -105,6 +101,13 @@ def _is_running(process: str) -> bool:
     return True
 
 
+def listed(folder: Path | str, pattern: str) -> list[Path]:
+    """Paths in a folder whose names match a pattern, links that lead nowhere too; empty without the folder."""
+    folder = Path(folder)
+    names = os.listdir(folder) if folder.is_dir() else []
+    return [folder / name for name in sorted(names) if fnmatch.fnmatchcase(name, pattern)]
+
+
 def dangling(folder: Path) -> list[str]:
     """Names of broken symbolic links in a folder."""
     return sorted(path.name for path in folder.iterdir() if path.is_symlink() and not path.exists())
@@ -116,24 +119,6 @@ def write_json(path: Path | str, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def text_of(path: Path | str) -> str:
-    """Read the text of a file; raises ValueError naming a file that is damaged or in another encoding."""
-    content = Path(path).read_bytes()
-    if content.startswith(b"\x1f\x8b") or str(path).endswith(".gz"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} cannot be unpacked ({error}): copy or download it again") from error
-    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = content.decode("utf-16" if marked else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    if "\0" in text:  # UTF-16 without its mark, or not text
-        raise ValueError(f"{path} is not UTF-8 text (it holds zero bytes): save it as UTF-8")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 @contextlib.contextmanager
 def naming(where: object) -> Iterator[None]:
     """Name the origin of what is read in its errors."""
@@ -143,75 +128,14 @@ def naming(where: object) -> Iterator[None]:
         raise ValueError(f"{where}: {error}") from error
 
 
-BROKEN_JSON = "is not readable JSON ({}): delete it or restore it"
-
-
-def json_in(text: str, where: Path | str, message: str = BROKEN_JSON) -> Any:
-    """Parse JSON text; raises ValueError naming its origin `where`, for a duplicate key too.
-
-    `message` is that for invalid JSON, with {} for the reason.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """Build an object; raises ValueError for a duplicate key."""
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            _check_unique((name for name, _ in pairs), where)
-        return content
-
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{where} {message.format(error)}") from error
-
-
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file, plain or gzip; raises ValueError naming a file with invalid JSON or a duplicate key."""
+    """Read a JSON file, plain or gzip; raises FileError naming a file with invalid JSON or a duplicate key."""
     return json_in(text_of(path), path)
-
-
-def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
-    """Parse names and values from YAML text; raises ValueError naming its origin `where`, for a duplicate name too."""
-    try:
-        content = yaml.load(text, _UniqueNames) or {}
-    except _DuplicateName as error:
-        raise ValueError(f"{where}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{where} must hold names and values, one a line, like 'split: 50'; got {content!r}")
-    return content
-
-
-class _DuplicateName(ValueError):
-    """A duplicate name in YAML."""
-
-
-class _UniqueNames(yaml.SafeLoader):
-    """YAML loader that refuses duplicate names, of which PyYAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Build a mapping; raises an error for a duplicate name."""
-        seen = set()
-        for name in (key.value for key, _ in node.value if isinstance(key.value, str) and key.value != "<<"):
-            if name in seen:
-                raise _DuplicateName(f"{name!r} stands twice{node.start_mark}")
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-def _check_unique(names: Iterable[str], where: Path | str) -> None:
-    """Raise ValueError naming the first duplicate."""
-    seen = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f"{where}: key {name!r} stands twice: keep one of them")
-        seen.add(name)
 
 
 def by_tidy_name(content: Mapping[str, Value], where: Path | str) -> dict[str, Value]:
     """Key a mapping by normalised names; raises ValueError if two of them become equal."""
-    _check_unique((tidy(name, where) for name in content), where)
+    check_unique((tidy(name, where) for name in content), where)
     return {tidy(name): value for name, value in content.items()}
 
 

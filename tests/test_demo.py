@@ -17,7 +17,8 @@ from tadlib.data.demo.performances import ACTIVITIES, CLASSES, PERFORMANCES, ren
 from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import COVERAGE, MEDIAN_DURATION, SHARES, SHOT, benchmark
 from tadlib.data.encoder import DEMO, DEMO_WEIGHTS, Encoder, load_encoder, spoken
-from tadlib.data.readers import read_json_entries, whole
+from tadlib.data.readers import read as read_entries
+from tadlib.data.readers import whole
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS, discrimination
 
 TIMELINES = benchmark()
@@ -82,7 +83,7 @@ def test_an_action_looks_different_from_start_to_end(label):
 def test_videos_are_real_files_whose_frames_are_as_long_as_the_script_says(tiny, tmp_path):
     folder = tmp_path.__class__(tiny["dataset"])
     path = folder / "annotations.json"
-    for video in [whole(path, *row) for row in read_json_entries(path).items()][:5]:
+    for video in [whole(path, *row) for row in read_entries(path).items()][:5]:
         with av.open(str(folder / "videos" / f"{video.id}.mp4")) as container:
             stream = container.streams.video[0]
             assert stream.codec_context.name == "h264"

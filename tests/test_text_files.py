@@ -9,9 +9,10 @@ import yaml
 from conftest import ROOT
 
 from tadlib.data import datasets
+from tadlib.data.annotations import Names
 from tadlib.data.features import find_video
 from tadlib.data.lengths import read_lengths
-from tadlib.data.readers import Names, read, read_csv
+from tadlib.data.readers import read
 from tadlib.data.splits import of_folder
 from tadlib.data.stores import FolderStore
 from tadlib.data.texts import read_text_features
@@ -100,29 +101,6 @@ def test_a_parameter_file_of_two_bytes_a_letter_reaches_the_notebook(tmp_path):
     assert "-f" not in words and yaml.safe_load(words[words.index("-y") + 1]) == {"epochs": 3, "split": 50}
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "read_it"),
-    [
-        ("annotations.json", '{"database": {"a": {"annotations": []}, "a": {"annotations": []}}}', read),
-        ("info.json", '{"a": {"fps": 5, "fps": 6}}', lambda path: read_lengths(path.parent)),
-        ("splits.json", '{"50": [], "50": []}', lambda path: of_folder(path.parent, ["a", "b"], 50, 0)),
-        ("texts.json", '{"a": 1, "a": 2}', lambda path: described(["a"], "description", path)),
-        ("words.json", '{"a": "one", "a": "two"}', lambda path: read_words(str(path))),
-        ("found.json", '{"results": {"a": [], "a": []}}', lambda path: evaluate(truth_of(path), path)),
-        ("benchmark.yaml", "a: 4\na: 8\n", lambda path: datasets.read_conventions(path.parent)),
-        ("params.yaml", "a: 4\na: 8\n", plans.plan),
-    ],
-)
-def test_a_key_that_stands_twice_is_named_with_its_file(tmp_path, name, content, read_it):
-    with pytest.raises(ValueError, match=rf"{name}.*stands twice") as error:
-        read_it(save(tmp_path / name, content))
-    assert any(f"'{key}'" in str(error.value) for key in ("a", "fps", "50"))
-
-
-def truth_of(path):
-    return read_task(save(path.with_name("truth.json"), json.dumps(database())))
-
-
 def test_two_keys_that_mean_one_video_are_named(tmp_path):
     content = {"database": database(name="a")["database"] | database(name="a.mp4 ")["database"]}
     with pytest.raises(ValueError, match=r"annotations.json: keys 'a' and 'a.mp4 ' are both video 'a'"):
@@ -194,12 +172,12 @@ def test_rows_of_a_table_that_disagree_about_their_video_are_named(tmp_path, col
 def test_a_video_of_two_subsets_is_named(tmp_path):
     for subset in ("val", "test"):
         save(tmp_path / f"Diving_{subset}.txt", "a 1 2\n")
-    with pytest.raises(ValueError, match=r"Diving_test.txt: video a has subset 'test', in an earlier row 'val'"):
+    with pytest.raises(
+        ValueError, match=r"Diving_test.txt, line 1: video a has subset 'test', in an earlier row 'val'"
+    ):
         read(tmp_path)
     table = save(tmp_path / "truth.csv", "video,start,end,label,subset\na,1,2,dive,test\na,3,4,dive,train\n")
-    with pytest.raises(
-        ValueError, match=r"truth.csv, row 2: video a is of subset 'train', in an earlier row of 'test'"
-    ):
+    with pytest.raises(ValueError, match=r"truth.csv, line 3: video a has subset 'train', in an earlier row 'test'"):
         read_task(table, subset="test")
 
 
@@ -247,7 +225,7 @@ def test_a_result_with_decomposed_letters_scores_as_one_with_composed_ones(tmp_p
 )
 def test_a_table_is_read_as_annotators_export_it(tmp_path, table):
     path = save(tmp_path / "annotations.csv", table, "utf-8-sig")
-    (name, entry), *others = read_csv(path).items()
+    (name, entry), *others = read(path).items()
     assert (name, entry.subset, others) == ("ann", "train", [])
     assert [(action.start, action.end, action.label) for action in entry.actions] == [(1.5, 62, "wave"), (3, 4, "wave")]
     found = save(tmp_path / "found.csv", "video;t-start;t-end;label;score\nann.mp4;0:01,5;62;wave;0,9\n")

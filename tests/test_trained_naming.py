@@ -9,11 +9,11 @@ from standins import dataset, params, with_features
 from torch.nn import functional
 
 from tadlib import ideas
+from tadlib.detector import proposals as grouping
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas import mask, rejection
 from tadlib.ideas.trained_naming import class_texts, examples, trained
 from tadlib.ideas.transfer import transferred
-from tadlib.naming import grouping
 from tadlib.naming.similarity import cosine
 from tadlib.segments import roi_align
 from tadlib.workbook import inference, naming_study

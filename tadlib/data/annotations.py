@@ -1,13 +1,20 @@
-"""Types of annotated videos, and selection of training and test videos.
+"""Types of annotated videos, their names, and selection of training and test videos.
 
 All times are in seconds; an action is the half-open interval [start, end). Annotations are never changed for
 evaluation: `Benchmark.test_videos` only selects. Training uses `repaired` videos.
 """
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
+from tadlib.files import tidy
+
+SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
+Value = TypeVar("Value")
 AMBIGUOUS = "Ambiguous"  # THUMOS14's label for ambiguous regions; not a class
 
 
@@ -81,3 +88,48 @@ def repaired(video: Video) -> Video:
     """Return the video as used in training: actions clipped to the video, without empty ones and exact duplicates."""
     cut = (Action(max(a.start, 0.0), min(a.end, video.duration), a.label) for a in video.actions)
     return replace(video, actions=tuple(dict.fromkeys(action for action in cut if action.end > action.start)))
+
+
+@dataclass
+class Names:
+    """Normalises names (`files.tidy`; videos without folder and ending) and counts changes by kind (`checks.KINDS`)."""
+
+    changed: Counter[str] = field(default_factory=Counter)
+    origin: object = ""  # of the names, for messages
+    _known: dict[tuple[bool, str], tuple[str, str]] = field(default_factory=dict)
+
+    def label(self, name: object) -> str:
+        """Normalise the name of a class or subset; empty if it is no text."""
+        return self._of(name, False)
+
+    def video(self, name: object) -> str:
+        """Normalise a video's id: "clips/ann.mp4" becomes "ann"."""
+        return self._of(name, True)
+
+    def _of(self, name: object, video: bool) -> str:
+        if type(name) is int:
+            name = str(name)
+        if not isinstance(name, str):
+            return ""
+        if (video, name) not in self._known:  # names repeat in every row
+            found, kind = tidy(name, self.origin), ""
+            if found != name:
+                kind = "name with white space or decomposed letters"
+            if video and PurePath(found).suffix.lower() in SUFFIXES:
+                found = re.split(r"[\\/]", found)[-1]
+                found, kind = found[: -len(PurePath(found).suffix)], "video named with the ending of its file"
+            self._known[video, name] = found, kind
+        found, kind = self._known[video, name]
+        if kind:
+            self.changed[kind] += 1
+        return found
+
+    def videos(self, content: Mapping[str, Value], path: Path | str) -> dict[str, Value]:
+        """Key a JSON object by normalised video id; raises ValueError if two keys are the same video."""
+        spelt, self.origin = dict[str, str](), path
+        for key in content:
+            name = self.video(key)
+            if name in spelt:
+                raise ValueError(f"{path}: keys {spelt[name]!r} and {key!r} are both video {name!r}: keep one of them")
+            spelt[name] = key
+        return {name: content[key] for name, key in spelt.items()}

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Video
 
@@ -37,6 +38,7 @@ FATAL = (
     "time is not a number",
     "ends before it starts",
     "unknown class",
+    "times look like frames",
 )
 
 
@@ -68,6 +70,11 @@ def _of_video(video: Video, known: frozenset[str]) -> Iterator[Finding]:
         yield Finding("video believed to be annotated wrongly", video)
     if not any(action.label != AMBIGUOUS for action in video.actions):
         yield Finding("video without actions", video)
+    last = max((action.end for action in video.actions), default=0.0)
+    least = max(2.0, video.fps / 5) * video.duration  # a fifth of the video's frames
+    whole = all(time % 1 == 0 for action in video.actions for time in (action.start, action.end))
+    if whole and least < last <= 1.1 * video.duration * video.fps:
+        yield Finding("times look like frames", video, max(video.actions, key=lambda action: action.end))
     for place, action in enumerate(video.actions):
         for kind in _of_action(action, video, known, video.actions[:place]):
             yield Finding(kind, video, action)
@@ -108,17 +115,19 @@ def overlap(a: Action, b: Action) -> bool:
     return min(a.end, b.end) > max(a.start, b.start)
 
 
-def check(videos: Iterable[Video], classes: Iterable[str]) -> tuple[tuple[Video, ...], dict[str, int]]:
+def check(
+    videos: Iterable[Video], classes: Iterable[str], source: Path | str = "the annotations", in_seconds: bool = False
+) -> tuple[tuple[Video, ...], dict[str, int]]:
     """Move ambiguous rows to `Video.ambiguous`, and count the problems by kind.
 
     Raises ValueError with numbers and examples of unusable annotations: a duration or frame rate that is not positive,
-    times that are not numbers, an end before its start, a label that is not a class.
+    times that are not numbers or look like frames unless `in_seconds`, an end before its start, an unknown label.
     """
     videos, classes = tuple(videos), tuple(classes)
-    findings = find(videos, classes)
+    findings = [each for each in find(videos, classes) if not (in_seconds and each.kind == "times look like frames")]
     fatal = [finding for finding in findings if finding.kind in FATAL]
     if fatal:
-        raise ValueError("the annotations cannot be used: " + "; ".join(_sentences(fatal, classes)))
+        raise ValueError(f"{source} cannot be used: " + "; ".join(_sentences(fatal, classes)))
     return tuple(_separate_ambiguous(video) for video in videos), dict(Counter(finding.kind for finding in findings))
 
 
@@ -134,6 +143,10 @@ def _sentences(fatal: Sequence[Finding], classes: Sequence[str]) -> Iterator[str
         if found:
             first = found[0]
             hint = nearest(first.action.label, classes) if kind == "unknown class" and first.action else ""
+            if kind == "times look like frames":
+                hint = (
+                    f" in {first.video.duration:g} s: are they frames? Say times: frames or seconds in benchmark.yaml"
+                )
             yield f"{kind}: {len(found)} time{'s' * (len(found) > 1)}, first {first}{hint}"
 
 

@@ -5,29 +5,29 @@ A data set folder holds annotations in any layout that `readers` knows, `videos/
 """
 
 import os
+import reprlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tadlib.data.annotations import AMBIGUOUS, Benchmark
+from tadlib.data.annotations import AMBIGUOUS, Benchmark, Names
 from tadlib.data.checks import check, nearest
 from tadlib.data.demo import videos as demo_videos
-from tadlib.data.lengths import complete, other_lengths
-from tadlib.data.readers import THUMOS_ID, Entry, Names, read
+from tadlib.data.layouts import THUMOS14_CLASSES, THUMOS_ID
+from tadlib.data.lengths import Length, complete, filled, other_lengths, stated
+from tadlib.data.readers import Entry, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST, digest_of
-from tadlib.files import Progress, locked, read_json, silent, text_of, tidy, yaml_in
+from tadlib.files import Progress, listed, locked, read_json, silent, tidy
+from tadlib.foreign import text_of, yaml_in
 
+EVERY = "all"  # the subset of every video of a data set that has none
 NAMES = ("demo", "thumos14", "activitynet13")  # named data sets; others are folders
-THUMOS14_CLASSES = tuple(
-    "BaseballPitch BasketballDunk Billiards CleanAndJerk CliffDiving CricketBowling CricketShot Diving FrisbeeCatch "
-    "GolfSwing HammerThrow HighJump JavelinThrow LongJump PoleVault Shotput SoccerPenalty TennisSwing ThrowDiscus "
-    "VolleyballSpiking".split()
-)
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SUBSETS = (  # (training, test) names in any case; the first pair with most subsets present is used
     ("training", "validation"), ("val", "test"), ("validation", "test"), ("train", "test"), ("train", "val"),
+    (EVERY, EVERY),
 )  # fmt: skip
 LAYOUTS = (  # file patterns of annotations, in order, in the folder and in its `annotations/`
     "annotations.json", "annotations.json.gz", "annotations.csv", "thumos_14_anno.json", "thumos14.json",
@@ -45,6 +45,7 @@ class Conventions:
     test_subset: str | None = None
     tious: tuple[float, ...] | None = None
     stride: int | None = None
+    times: str | None = None  # seconds or frames, of the annotations
     benchmark: str | None = None  # thumos14 or activitynet13, if this is a copy or part of that benchmark
 
 
@@ -71,18 +72,24 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent, demo_seed
 
 def _read(name: str, folder: Path) -> Benchmark:
     source, names = find_annotations(folder, name), Names()
-    entries = read(source, names)
-    stated = read_conventions(folder)
-    known = stated.benchmark or ("thumos14" if name == "demo" else name)
+    annotated = read(source, names)
+    lengths = stated(annotated, folder)
+    conventions = read_conventions(folder)
+    entries = {video: filled(entry, lengths.get(video, Length())) for video, entry in annotated.items()}
+    if conventions.times == "frames":
+        entries = {video: replace(entry, in_frames=True) for video, entry in entries.items()}
+    if not any(entry.subset for entry in entries.values()):
+        entries = {video: replace(entry, subset=EVERY) for video, entry in entries.items()}
+    known = conventions.benchmark or ("thumos14" if name == "demo" else name)
     classes = _classes(known, source, entries)
     thumos = classes == THUMOS14_CLASSES
-    conventions = _defaults(stated, source, {entry.subset for entry in entries.values() if entry.subset}, thumos)
+    conventions = _defaults(conventions, source, {entry.subset for entry in entries.values() if entry.subset}, thumos)
     subsets = (conventions.train_subset, conventions.test_subset, None)  # None: `complete` reports a missing subset
     used = {video: entry for video, entry in entries.items() if entry.subset in subsets}
-    videos, repairs = check(complete(source, used, folder), classes)
+    videos, repairs = check(complete(source, used, folder), classes, source, conventions.times == "seconds")
     others = {
         "video of another subset": len(entries) - len(used),
-        "copy of another length": len(other_lengths(used, folder)),
+        "copy of another length": len(other_lengths({video: annotated[video] for video in used}, lengths)),
     }
     return Benchmark(
         name=name,
@@ -102,7 +109,7 @@ def find_annotations(folder: Path, name: str) -> Path:
     """Find the annotation file, or folder of text files, of a data set; raises FileNotFoundError if there is none."""
     for place in (folder, folder / "annotations"):
         for layout in LAYOUTS:
-            for path in sorted(place.glob(layout)):
+            for path in listed(place, layout):
                 return path
     for layout in TEXT_LAYOUTS:
         if any(path for place in folder.glob(layout) for path in place.rglob("*_val.txt")):
@@ -117,9 +124,6 @@ def find_annotations(folder: Path, name: str) -> Path:
 def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
     """Class names: the benchmark's own for a `known` data set, otherwise those listed in the file or used as labels."""
     labels = {action.label for entry in entries.values() for action in entry.actions} - {AMBIGUOUS}
-    if "" in labels:
-        bare = [name for name, entry in entries.items() if any(not action.label for action in entry.actions)]
-        raise ValueError(f"{source}: an action of video {bare[0]} has no label ({len(bare)} videos): name its class")
     if not labels:
         raise ValueError(f"{source} has no action with a label in {len(entries)} videos: annotate them first")
     if known == "thumos14" or is_thumos14(labels, entries):
@@ -129,11 +133,13 @@ def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[st
             f"{source} has {len(labels)} classes, not ActivityNet-1.3's 200 (spelt as published, 'Plataform "
             "diving' included): is the file complete and unedited? For a data set of your own pass dataset=FOLDER"
         )
-    listed = read_json(source).get("classes") if source.suffix in (".json", ".gz") and source.is_file() else None
-    classes = {tidy(name, source) for name in listed} if listed else labels
-    if "" in classes:
-        raise ValueError(f"{source}: a class in the list has no name, got {listed}: write a word or leave it out")
-    return tuple(sorted(classes))
+    content = read_json(source) if ".json" in source.suffixes else None
+    listed = content.get("classes") if isinstance(content, dict) else None
+    if listed and not (isinstance(listed, list) and all(isinstance(each, str) and each.strip() for each in listed)):
+        raise ValueError(
+            f"{source}: classes must be a list of names, got {reprlib.repr(listed)}: write a word for each"
+        )
+    return tuple(sorted({tidy(name, source) for name in listed} if listed else labels))
 
 
 def is_thumos14(labels: Collection[str], videos: Collection[str]) -> bool:
@@ -148,7 +154,7 @@ def read_conventions(folder: Path) -> Conventions:
     path, other = folder / "benchmark.yaml", folder / "benchmark.yml"
     if other.is_file():
         raise ValueError(f"{other} is not read: rename it to {path.name}, or move it away")
-    content = yaml_in(text_of(path), path) if path.is_file() else {}
+    content = yaml_in(text_of(path), path) if os.path.lexists(path) else {}
     for name in content:
         if name not in Conventions.__dataclass_fields__:
             raise ValueError(f"{path}: unknown name {name!r}{nearest(str(name), Conventions.__dataclass_fields__)}")
@@ -160,6 +166,8 @@ def _convention(path: Path, name: str, value: Any) -> Any:
         return tidy(value, path)
     if name == "benchmark" and value in NAMES[1:]:
         return value
+    if name == "times" and value in ("seconds", "frames"):
+        return value
     if name == "stride" and type(value) is int and value >= 1:
         return value
     if name == "tious" and isinstance(value, list) and value:
@@ -167,7 +175,7 @@ def _convention(path: Path, name: str, value: Any) -> Any:
         if numbers and len(set(value)) == len(value):
             return tuple(float(tiou) for tiou in value)
     kind = {"tious": "a list of numbers in (0, 1], each once", "stride": "a whole number of frames, at least 1"}
-    kind["benchmark"] = " or ".join(NAMES[1:])
+    kind |= {"benchmark": " or ".join(NAMES[1:]), "times": "seconds or frames"}
     raise ValueError(f"{path}: {name} must be {kind.get(name, 'the name of a subset')}, got {value!r}")
 
 

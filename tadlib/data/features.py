@@ -16,11 +16,10 @@ import torch
 from jaxtyping import Float
 
 from tadlib.data import fingerprints
-from tadlib.data.annotations import Video
+from tadlib.data.annotations import SUFFIXES, Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import files_of
-from tadlib.data.readers import SUFFIXES
 from tadlib.data.streams import SLACK, BrokenVideo, DecodingLog
 from tadlib.data.video import Clip, probe, snippets
 from tadlib.files import Progress, silent

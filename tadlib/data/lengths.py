@@ -1,8 +1,6 @@
 """Durations and frame rates of videos, from published info files or from the video itself."""
 
-import csv
 import glob
-import io
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -10,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tadlib.data.annotations import Video
-from tadlib.data.readers import Entry, Names, seconds, whole
+from tadlib.data.annotations import Names, Video
+from tadlib.data.layouts import positive
+from tadlib.data.readers import Entry, whole
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import probe
-from tadlib.files import read_json, shortened, text_of
+from tadlib.files import listed, read_json, shortened, tidy
+from tadlib.foreign import check_unique, csv_in, text_of
 
 PATTERNS = ("info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz")
 NAMES = {  # names of the fields in info files
@@ -26,10 +26,11 @@ NAMES = {  # names of the fields in info files
 
 @dataclass(frozen=True)
 class Length:
-    """A video's duration in seconds and frame rate; None if unknown."""
+    """A video's duration in seconds, frame rate and subset; None if unknown."""
 
     duration: float | None = None
     fps: float | None = None
+    subset: str | None = None
 
 
 def read_lengths(folder: Path | str) -> dict[str, Length]:
@@ -39,22 +40,28 @@ def read_lengths(folder: Path | str) -> dict[str, Length]:
     """
     found: dict[str, Length] = {}
     names = Names()
-    for path in reversed([path for pattern in PATTERNS for path in sorted(Path(folder).glob(pattern))]):
+    for path in reversed([path for pattern in PATTERNS for path in listed(folder, pattern)]):
         for name, fields in names.videos(dict(_rows(path)), path).items():
-            found[name] = _length(path, name, fields)
-    for path in sorted(Path(folder).glob("durations_*.txt")):
+            found[name] = _length(f"{path}: video {name}", fields)
+    for path in listed(folder, "durations_*.txt"):
         words = text_of(path).split()
+        if len(words) % 2:
+            raise ValueError(f"{path} holds {len(words)} words: expected pairs of a video and its seconds")
+        check_unique(words[::2], path, "video")
         for name, lasts in names.videos(dict(zip(words[::2], words[1::2], strict=True)), path).items():
-            found.setdefault(name, Length(float(lasts)))
+            found.setdefault(name, _length(f"{path}: video {name}", {"duration": lasts}))
     return found
 
 
 def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     if ".csv" in path.suffixes:
+        header, rows, _ = csv_in(text_of(path), path)
+        check_unique(header, path, "column")
+        if "video" not in header:
+            raise ValueError(f"{path} has no column 'video'; its columns: {', '.join(header)}")
+        table = [dict(zip(header, row, strict=True)) for row in rows]
+        check_unique((row["video"] for row in table), path, "video")
         # BMN's `fps` is nominal; `rfps` is measured
-        table = csv.DictReader(io.StringIO(text_of(path)), skipinitialspace=True)
-        if "video" not in (table.fieldnames or ()):
-            raise ValueError(f"{path} has no column 'video'; its columns: {', '.join(table.fieldnames or ())}")
         return [(row["video"], row | {"fps": row.get("rfps") or row.get("fps")}) for row in table]
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(fields, dict) for fields in content.values()):
@@ -62,15 +69,15 @@ def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     return content.items()
 
 
-def _length(path: Path, name: str, fields: Mapping[str, Any]) -> Length:
-    value = {ours: next((fields[n] for n in names if fields.get(n)), None) for ours, names in NAMES.items()}
-    try:
-        duration, fps, frames = (None if v is None else seconds(v) for v in value.values())
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: video {name} cannot be read: {error}") from error
+def _length(place: str, fields: Mapping[str, Any]) -> Length:
+    given = {ours: next((name for name in names if fields.get(name)), names[0]) for ours, names in NAMES.items()}
+    duration, fps, frames = (positive(place, fields, name) for name in given.values())
     if frames and fps and not duration:
         duration = frames / fps  # n frames last n frame periods
-    return Length(duration, fps)
+    subset = fields.get("subset") or None
+    if not isinstance(subset, str | None):
+        raise ValueError(f"{place} has subset {subset!r}: expected text")
+    return Length(duration, fps, subset and tidy(subset))
 
 
 def variants(video_id: str) -> tuple[str, ...]:
@@ -87,33 +94,36 @@ def spelt(video_id: str, known: Collection[str]) -> str:
     return next((name for name in variants(video_id) if name in known), video_id)
 
 
+def stated(entries: Mapping[str, Entry], folder: Path) -> dict[str, Length]:
+    """What the info files of a folder state of the entries' videos."""
+    lengths = read_lengths(folder)
+    return {name: lengths[spelling] for name in entries if (spelling := spelt(name, lengths)) in lengths}
+
+
+def filled(entry: Entry, length: Length) -> Entry:
+    """The entry with missing values from what is known of its video's length."""
+    missing = {name: value for name, value in vars(length).items() if getattr(entry, name) is None}
+    return replace(entry, **missing) if missing else entry
+
+
 def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[Video, ...]:
-    """Convert entries to videos; missing values are taken from the info files of `folder`, or from its `videos/`.
+    """Convert entries to videos; a missing duration or frame rate is measured on the files in `videos/`.
 
     Raises ValueError naming file, video and field if a value is missing everywhere.
     """
-    lengths = read_lengths(folder)
     videos = []
     for name, entry in entries.items():
-        entry = _filled(entry, lengths.get(spelt(name, lengths), Length()))
         if entry.duration is None or entry.fps is None:
-            entry = _filled(entry, measure(folder / "videos", name))
+            entry = filled(entry, measure(folder / "videos", name))
         videos.append(whole(source, name, entry))
     return tuple(videos)
 
 
-def other_lengths(entries: Mapping[str, Entry], folder: Path, least: float = 3.0) -> dict[str, float]:
+def other_lengths(entries: Mapping[str, Entry], lengths: Mapping[str, Length], least: float = 3.0) -> dict[str, float]:
     """Difference in seconds between info file and annotation for videos where it is more than `least`."""
-    lengths, found = read_lengths(folder), {}
-    for name, entry in entries.items():
-        stated = lengths.get(spelt(name, lengths), Length()).duration
-        if stated and entry.duration and abs(stated - entry.duration) > least:
-            found[name] = stated - entry.duration
-    return found
-
-
-def _filled(entry: Entry, length: Length) -> Entry:
-    return replace(entry, **{name: value for name, value in vars(length).items() if getattr(entry, name) is None})
+    pairs = [(name, length.duration, entries[name].duration) for name, length in lengths.items() if name in entries]
+    found = {name: stated - annotated for name, stated, annotated in pairs if stated and annotated}
+    return {name: difference for name, difference in found.items() if abs(difference) > least}
 
 
 def files_of(folder: Path | str, video_id: str) -> list[Path]:

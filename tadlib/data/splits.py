@@ -6,7 +6,9 @@ Understanding", ECCV 2022) are stored as bit masks: bit k is set if class k of t
 """
 
 import hashlib
+import os
 import random
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +128,7 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
     Raises ValueError naming what is wrong in the file.
     """
     path = Path(folder) / "splits.json"
-    content = read_json(path) if path.is_file() and split else {}
+    content = read_json(path) if os.path.lexists(path) and split else {}
     if not isinstance(content, dict) or not all(isinstance(draws, list) for draws in content.values()):
         raise ValueError(f'{path} must be {{"75": [{{"unseen": [names]}}, ...]}}: per cent seen, then a list of splits')
     if wrong := sorted(set(content) - {str(ratio) for ratio in RATIOS}):
@@ -143,6 +145,9 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
 def _own(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) -> ClassSplit:
     if not isinstance(draw, dict) or not draw.get("unseen") or set(draw) - {"seen", "unseen"}:
         raise ValueError(f"{place} must name its classes as 'unseen' (and 'seen', else all others), got {draw!r}")
+    for side, listed in draw.items():
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise ValueError(f"{place}: {side!r} must be a list of class names, got {reprlib.repr(listed)}")
     unseen = [tidy(name, place) for name in draw["unseen"]]
     seen = [tidy(name, place) for name in draw.get("seen", [name for name in names if name not in unseen])]
     for name in (*seen, *unseen):

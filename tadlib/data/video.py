@@ -16,9 +16,9 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from tadlib.data.annotations import SUFFIXES
 from tadlib.data.checks import nearest
 from tadlib.data.fingerprints import ends_hash
-from tadlib.data.readers import SUFFIXES
 from tadlib.data.streams import BrokenVideo, DecodingLog, first_frame, opened, rate, rises, timed
 from tadlib.files import shortened
 

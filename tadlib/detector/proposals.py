@@ -1,19 +1,22 @@
-"""Proposals from the detector's outputs: conversion to seconds, NMS, and the top k of each video."""
+"""Proposals from the detector's outputs (seconds, NMS, the top k of each video), or from class probabilities alone."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from tadlib.data.batches import WindowSet
+from tadlib.data.grid import Grid
 from tadlib.detector.losses import class_logits
 from tadlib.detector.network import ConditionalDETR
 from tadlib.segments import nms as hard_nms
 from tadlib.segments import pairwise_tiou, soft_nms_of_groups, to_segments
 
 PRE_NMS_FACTOR = 10  # with NMS per class, this many times `top_k` proposals are kept before it
+LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # thresholds, as fractions of the range of a curve within a video
 MIN_AGREEMENT = 1e-3  # support of proposals that no CLIP proposal overlaps, so that they keep their order
 
 
@@ -168,3 +171,37 @@ def _above_threshold(proposals: Proposals, filter_threshold: float) -> Proposals
     """Return the proposals with a score of at least `filter_threshold`, best first."""
     order = proposals.scores.argsort(descending=True, stable=True)
     return _take_rows(proposals, order[proposals.scores[order] >= filter_threshold])
+
+
+def runs(curve: np.ndarray) -> list[tuple[int, int]]:
+    """Runs [first, stop) of snippets above each threshold, without duplicates."""
+    low, high = curve.min(), curve.max()
+    found = set()
+    for level in LEVELS:
+        above = np.r_[False, curve > low + level * (high - low), False]
+        edges = np.flatnonzero(above[1:] != above[:-1])
+        found |= {(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)}
+    return sorted(found)
+
+
+def grouped(probability: Float[Tensor, "t k"], grid: Grid, duration: float) -> Proposals:
+    """Group snippets of high class probability into proposals of a video of `duration` seconds, best first.
+
+    The score is the mean class probability inside minus that in margins of half the length outside, at least 0. A
+    segment proposed by several classes appears once, with its best score.
+    """
+    best: dict[tuple[int, int], float] = {}
+    for curve in probability.double().numpy().T:
+        sums = np.r_[0.0, curve.cumsum()]
+        for first, stop in runs(curve):
+            margin = max(1, (stop - first) // 2)
+            left, right = max(0, first - margin), min(len(curve), stop + margin)
+            outside, beyond = sums[first] - sums[left] + sums[right] - sums[stop], first - left + right - stop
+            score = (sums[stop] - sums[first]) / (stop - first) - outside / max(1, beyond)
+            best[first, stop] = max(best.get((first, stop), 0.0), score)
+    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
+    segments = [[grid.seconds(first), min(grid.seconds(stop), duration)] for (first, stop), _ in ranked]
+    return Proposals(
+        torch.tensor(segments, dtype=torch.float32).reshape(-1, 2),
+        torch.tensor([score for _, score in ranked], dtype=torch.float32).clamp(0, 1),
+    )

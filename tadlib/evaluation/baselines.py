@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from tadlib.data.annotations import Video
 from tadlib.data.grid import Grid
+from tadlib.detector.proposals import runs
 from tadlib.naming.fusion import Detections
-from tadlib.naming.grouping import runs
 from tadlib.segments import pairwise_tiou
 
 BLIND_LENGTH, BLIND_STEP = 4.0, 2.0  # seconds

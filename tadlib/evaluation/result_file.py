@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tadlib.data.annotations import AMBIGUOUS, Video
+from tadlib.data.annotations import AMBIGUOUS, Names, Video
 from tadlib.data.checks import nearest
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14, read_conventions
-from tadlib.data.readers import Names
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
 from tadlib.evaluation.protocols import PROTOCOLS, with_detections
@@ -21,6 +20,7 @@ from tadlib.evaluation.rows import compare
 from tadlib.evaluation.scoring import counted, score
 from tadlib.naming.text import spoken_alike
 
+NOT_FOUND = "classes without detections (AP 0; name those that count by --classes)"
 THUMOS14_STRIDE = 8  # frames per snippet in the published features
 
 
@@ -89,6 +89,7 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
     """
     names = Names()
     found, read, dropped = _read(task, detections, drop_bad, names)
+    present = {label for each in found.values() for label in each.labels}
     result = score(task.videos, found, task.classes, task.tious, task.protocol, stride=task.stride, ties=ties)
     ours = result["counts"]
     assert isinstance(ours, dict)
@@ -98,6 +99,7 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
     ours["actions_outside_video"] = _outside(task.videos, annotated)
     ours["detections_outside_video"] = _outside(task.videos, {video: each.segments for video, each in found.items()})
     ours |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
+    ours[NOT_FOUND] = [label for label in result["per_class"] if label not in present]
     ours["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
     ours["classes_read_alike"] = [" = ".join(map(repr, names)) for names in spoken_alike((*task.annotated, *task.seen))]
     if task.seen:

@@ -1,24 +1,23 @@
-"""Readers for annotation and result files: JSON in ActivityNet's layout or CSV, plain or gzip.
+"""Rows of annotation and result files (`data.layouts`), checked for scoring.
 
-JSON: `database: {video: {subset, annotations: [{segment, label}]}}` (or that mapping alone) and `results: {video:
-[{segment, score, label}]}` (or that mapping alone). CSV: columns by name, `video-id, t-start, t-end, label[, score,
-subset]`, in any order. Times in seconds. Invalid rows are counted by kind and named, and are an error unless the
-caller drops them. Other rows are kept, as in published scorers: times outside the video, segments of length zero,
-any score, infinite ones too, and duplicate rows.
+Invalid rows are counted by kind and named, and are an error unless the caller drops them. Other rows are kept, as in
+published scorers: times outside the video, segments of length zero, any score, infinite ones too, and duplicate rows.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from tadlib.data.annotations import AMBIGUOUS, Action, Video
+from tadlib.data.annotations import AMBIGUOUS, Action, Names, Video
+from tadlib.data.encoder import spoken
+from tadlib.data.layouts import Table, number, positive, seconds
 from tadlib.data.lengths import spelt
-from tadlib.data.readers import Names, columns_of, seconds
-from tadlib.files import json_in, naming, text_of, tidy
+from tadlib.data.readers import read_table
+from tadlib.files import tidy
+from tadlib.foreign import text_of
 
 MAX_EXAMPLES = 3  # number of bad rows named per kind in a message
 
@@ -31,25 +30,6 @@ class Rows(NamedTuple):
     labels: tuple[str, ...]
 
 
-@dataclass
-class Table:
-    """Columns of a file; values that are no number are NaN."""
-
-    video: list[str] = field(default_factory=list)
-    segment: list[tuple[object, object]] = field(default_factory=list)
-    label: list[str] = field(default_factory=list)
-    score: list[object] = field(default_factory=list)
-    subset: list[str] = field(default_factory=list)
-    about: dict[str, Mapping] = field(default_factory=dict)  # of JSON annotations: the entry of each video
-
-
-class Faults(NamedTuple):
-    """Numbers of invalid rows by kind, with examples."""
-
-    counts: dict[str, int]
-    examples: dict[str, list[str]]
-
-
 def read_actions(
     path: Path | str, *, drop_bad: bool = False, names: Names | None = None
 ) -> tuple[tuple[Video, ...], dict[str, int]]:
@@ -57,28 +37,17 @@ def read_actions(
 
     Frame rate and duration are 0 if missing; `names` counts normalised names. Raises ValueError naming the bad rows.
     """
-    table = _read(path, "database", names or Names())
+    table = read_table(path, "database", names)
     segments = _times(table.segment)
-    bad = _bad_rows(table, segments)
-    faults = _faults(bad, table, segments)
-    _refuse(path, faults, drop_bad)
+    counts, right = _checked(table, segments, None, {}, drop_bad)
     actions: dict[str, list[Action]] = {video: [] for video in table.about}
-    subsets = {video: str(entry.get("subset", "")) for video, entry in table.about.items()}
-    wrong = np.any(list(bad.values()), axis=0)
-    for row in np.flatnonzero(~wrong).tolist():
-        video = table.video[row]
-        actions.setdefault(video, []).append(Action(*segments[row].tolist(), table.label[row]))
-        subset = table.subset[row] if table.subset else ""
-        if subsets.setdefault(video, subset) != subset and table.subset:
-            raise ValueError(
-                f"{path}, row {row + 1}: video {video} is of subset {subset!r}, in an earlier row of "
-                f"{subsets[video]!r}: a video has one subset"
-            )
+    for row in right:
+        actions[table.video[row]].append(Action(*segments[row].tolist(), table.label[row]))
     videos = []
-    for video, own in actions.items():
-        duration, fps = (_length(path, video, name, table.about.get(video, {})) for name in ("duration", "fps"))
-        videos.append(Video(video, duration, fps, subsets[video], tuple(own)))
-    return tuple(videos), faults.counts
+    for video, about in table.about.items():
+        duration, fps = (positive(f"{path}: video {video}", about, name) or 0.0 for name in ("duration", "fps"))
+        videos.append(Video(video, duration, fps, about.get("subset") or "", tuple(actions[video])))
+    return tuple(videos), counts
 
 
 def read_found(
@@ -94,29 +63,31 @@ def read_found(
     Rows of unknown videos and classes are bad; a `v_` before an id in only one of the files is ignored. Raises
     ValueError naming the bad rows.
     """
-    table = _read(path, "results", names or Names())
+    table = read_table(path, "results", names)
     known_as = {name: spelt(name, videos) for name in dict.fromkeys(table.video)}
     for name, video in known_as.items():
         if video != name and video in known_as:
             raise ValueError(f"{path}: {name!r} and {video!r} are both video {video!r}: keep one of them")
-    segments, scores = _times(table.segment), _numbers([_score_value(score) for score in table.score])
+    segments, scores = _times(table.segment), _numbers(table.score, number)
     if len(scores) != len(segments):
         raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")
     known = frozenset(classes) - {AMBIGUOUS}
-    bad = _bad_rows(table, segments) | {
+    said = {spoken(name).casefold(): name for name in known}  # "clean and jerk" is CleanAndJerk
+    if len(said) == len(known):
+        said |= {name: said.get(spoken(name).casefold(), name) for name in {*table.label} - known}
+        table.label = [label if label in known else said[label] for label in table.label]
+    bad = {
         "score is no number": np.isnan(scores),
         "unknown video": np.array([known_as[name] not in videos for name in table.video], dtype=bool),
         "unknown class": np.array([label not in known for label in table.label], dtype=bool),
     }
-    faults = _faults(bad, table, segments, scores)
-    _refuse(path, faults, drop_bad)
-    right = np.flatnonzero(~np.any(list(bad.values()), axis=0))
+    counts, right = _checked(table, segments, scores, bad, drop_bad)
     rows: dict[str, list[int]] = {}
-    for row in right.tolist():
+    for row in right:
         rows.setdefault(known_as[table.video[row]], []).append(row)
     return {
         video: Rows(segments[own], scores[own], tuple(table.label[row] for row in own)) for video, own in rows.items()
-    }, faults.counts
+    }, counts
 
 
 def read_classes(path: Path | str) -> tuple[str, ...]:
@@ -128,114 +99,47 @@ def read_classes(path: Path | str) -> tuple[str, ...]:
     return names
 
 
-def _read(path: Path | str, key: str, names: Names) -> Table:
-    """Read the rows of a file; `key` is the key of ActivityNet's layout."""
-    text = text_of(path).strip()
-    if not text:
-        raise ValueError(f"{path} is empty: expected JSON in ActivityNet's layout or CSV with a header")
-    if text[0] not in "{[":
-        return _from_csv(path, text, names)
-    content = json_in(text, path)
-    inner = content.get(key, content) if isinstance(content, dict) else None
-    if not isinstance(inner, dict):
-        raise ValueError(f"{path} has no {key!r}: expected ActivityNet's layout, a mapping from video to its rows")
-    return _from_json(path, names.videos(inner, path), key, names)
-
-
-def _from_json(path: Path | str, videos: Mapping, key: str, names: Names) -> Table:
-    table = Table()
-    for video, entry in videos.items():
-        try:
-            rows = entry.get("annotations", []) if key == "database" else entry
-            table.video += [video] * len(rows)
-            table.segment += [() if isinstance(row["segment"], str) else tuple(row["segment"]) for row in rows]
-            table.label += [names.label(row["label"]) for row in rows]
-            if key == "results":
-                table.score += [row["score"] for row in rows]
-            else:
-                table.about[video] = entry | {"subset": names.label(entry.get("subset") or "")}
-        except ValueError as error:
-            raise ValueError(f"{path}: video {video} cannot be read: {error}") from error
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{path}: video {video} cannot be read ({error!r}): expected rows with 'segment' and 'label'"
-                + (" and 'score'" if key == "results" else " under 'annotations'")
-            ) from error
-    return table
-
-
-def _from_csv(path: Path | str, text: str, names: Names) -> Table:
-    column = columns_of(path, text, ("video", "start", "end", "label"))
-    with naming(path):
-        videos = list(map(names.video, column["video"]))
-        labels, subsets = (list(map(names.label, column.get(name, ()))) for name in ("label", "subset"))
-    segments = list(zip(column["start"], column["end"], strict=True))
-    return Table(videos, segments, labels, list(column.get("score", ())), subsets)
-
-
-def _times(values: Sequence[tuple]) -> Float[np.ndarray, "n 2"]:
+def _times(values: Sequence[Sequence]) -> Float[np.ndarray, "n 2"]:
     """Segments as floats; NaN for invalid numbers and pairs."""
     pairs = [value if len(value) == 2 else (None, None) for value in values]
-    return _numbers([each for pair in pairs for each in pair]).reshape(-1, 2)
+    return _numbers([each for pair in pairs for each in pair], seconds).reshape(-1, 2)
 
 
-def _numbers(values: Sequence) -> Float[np.ndarray, " n"]:
+def _numbers(values: Sequence, convert: Callable[[object], float]) -> Float[np.ndarray, " n"]:
     """Values as floats; NaN for invalid ones."""
-    return np.array([_number(value) for value in values], dtype=np.float64)
+    return np.array([each if type(each) is float else _number(each, convert) for each in values], dtype=np.float64)
 
 
-def _number(value: object) -> float:
+def _number(value: object, convert: Callable[[object], float]) -> float:
     try:
-        return np.nan if isinstance(value, bool) else seconds(value)
-    except (ValueError, TypeError):
+        return convert(value)
+    except ValueError:
         return np.nan
 
 
-def _score_value(score: object) -> object:
-    """Return a score, or None for minutes:seconds, which only a time may be."""
-    return None if isinstance(score, str) and ":" in score else score
-
-
-def _length(path: Path | str, video: str, name: str, entry: Mapping[str, object]) -> float:
-    """Duration or frame rate of a video, 0 if missing; raises ValueError for an invalid one."""
-    value = entry.get(name)
-    number = 0.0 if value is None or value == "" else _number(value)
-    if not 0 <= number < np.inf:
-        raise ValueError(f"{path}: video {video} has {name} {value!r}: expected a positive number")
-    return number
-
-
-def _bad_rows(table: Table, segments: Float[np.ndarray, "n 2"]) -> dict[str, Bool[np.ndarray, " n"]]:
-    return {
+def _checked(
+    table: Table,
+    segments: Float[np.ndarray, "n 2"],
+    scores: Float[np.ndarray, " n"] | None,
+    others: Mapping[str, Bool[np.ndarray, " n"]],
+    drop_bad: bool,
+) -> tuple[dict[str, int], list[int]]:
+    """Numbers of bad rows by kind, and the right rows; raises ValueError naming bad ones unless they are dropped."""
+    bad = {
         "no label": np.array([not label for label in table.label], dtype=bool),
         "time is no finite number": ~np.isfinite(segments).all(axis=1),
         "end before start": segments[:, 1] < segments[:, 0],
+        **others,
     }
-
-
-def _faults(
-    bad: Mapping[str, Bool[np.ndarray, " n"]],
-    table: Table,
-    segments: Float[np.ndarray, "n 2"],
-    scores: Float[np.ndarray, " n"] | None = None,
-) -> Faults:
     counts = {kind: int(wrong.sum()) for kind, wrong in bad.items() if wrong.any()}
-    examples = {
-        kind: [
-            f"row {row + 1}: video {table.video[row]} [{segments[row, 0]:g}, {segments[row, 1]:g}] "
-            f"{table.label[row]!r}" + ("" if scores is None else f" score {scores[row]:g}")
+    if not counts or drop_bad:
+        return counts, np.flatnonzero(~np.any(list(bad.values()), axis=0)).tolist()
+    kinds = []
+    for kind, count in counts.items():
+        examples = [
+            f"row {row + 1}: video {table.video[row]} [{segments[row, 0]:g}, {segments[row, 1]:g}] {table.label[row]!r}"
+            + ("" if scores is None else f" score {scores[row]:g}")
             for row in np.flatnonzero(bad[kind])[:MAX_EXAMPLES].tolist()
         ]
-        for kind in counts
-    }
-    return Faults(counts, examples)
-
-
-def _refuse(path: Path | str, faults: Faults, drop_bad: bool) -> None:
-    if not faults.counts or drop_bad:
-        return
-    kinds = []
-    for kind, number in faults.counts.items():
-        more = ", ..." if number > len(faults.examples[kind]) else ""
-        kinds.append(f"{number} with {kind} ({', '.join(faults.examples[kind])}{more})")
-    raise ValueError(f"{path}: {'; '.join(kinds)}; repair the file, or drop these rows with --drop-bad")
+        kinds.append(f"{count} with {kind} ({', '.join(examples)}{', ...' if count > MAX_EXAMPLES else ''})")
+    raise ValueError(f"{table.path}: {'; '.join(kinds)}; repair the file, or drop these rows with --drop-bad")

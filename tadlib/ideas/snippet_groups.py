@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from tadlib.detector.proposals import Proposals
+from tadlib.detector.proposals import Proposals, grouped
 from tadlib.naming.classifier import Classifier
-from tadlib.naming.grouping import grouped
 from tadlib.naming.similarity import class_probability
 from tadlib.task import Task
 

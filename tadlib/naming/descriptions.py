@@ -4,6 +4,7 @@ The layout is the published one, class name -> `{"idx": n, "Elaboration": {"Desc
 Built-in files beside this module cover THUMOS14 and ActivityNet-1.3; a file of your own replaces them.
 """
 
+import reprlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -31,9 +32,10 @@ def _texts(path: Path | str, label: str, entry: Any) -> tuple[str, ...]:
         content = entry["Elaboration"]["Description"]
     except (KeyError, TypeError):
         raise ValueError(f"{path}: class {label!r} has no Elaboration with a Description") from None
-    texts = (content,) if isinstance(content, str) else content
+    texts = content if isinstance(content, list) else [content]
     if not texts or not all(isinstance(text, str) and text.strip() and is_text(text) for text in texts):
-        raise ValueError(f"{path}: class {label!r} must have one or more texts as Description, got {content!r}")
+        given = reprlib.repr(content)
+        raise ValueError(f"{path}: class {label!r} must have one or more texts as Description, got {given}")
     return tuple(text.strip() for text in texts)
 
 

@@ -10,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from tadlib.data.annotations import Action
+from tadlib.data.readers import actions_of, read_table
 from tadlib.detector.proposals import PRE_NMS_FACTOR, Proposals, nms_of_videos
-from tadlib.files import read_json, write_json
+from tadlib.files import write_json
 from tadlib.naming.similarity import class_probability, log_class_probability
 
 MAX_CLASSES_PER_PROPOSAL = 5  # largest number of classes per proposal with `class_specific`
@@ -148,16 +150,16 @@ def write_detections(path: Path | str, detections: Mapping[str, Detections]) -> 
 
 
 def read_detections(path: Path | str) -> dict[str, Detections]:
-    """Read detections from a file in ActivityNet's result layout; raises ValueError naming what is wrong."""
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
-        raise ValueError(f"{path} has no 'results': expected ActivityNet's result layout")
-    detections = {}
-    for video_id, rows in content["results"].items():
-        try:
-            segments = torch.tensor([row["segment"] for row in rows], dtype=torch.float64).reshape(-1, 2)
-            scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
-            detections[video_id] = Detections(segments, scores, tuple(row["label"] for row in rows))
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path}: video {video_id} cannot be read: {error!r}") from error
-    return detections
+    """Read detections from a result file; raises ValueError naming what is wrong."""
+    table = read_table(path, "results")
+    rows: dict[str, list[tuple[Action, float | None]]] = {video: [] for video in table.about}
+    for video, action, score in actions_of(table):
+        rows.setdefault(video, []).append((action, score))
+    return {
+        video: Detections(
+            torch.tensor([(action.start, action.end) for action, _ in own], dtype=torch.float64).reshape(-1, 2),
+            torch.tensor([score for _, score in own], dtype=torch.float64),
+            tuple(action.label for action, _ in own),
+        )
+        for video, own in rows.items()
+    }

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tadlib.data.encoder import spoken
-from tadlib.files import json_in, text_of, tidy
+from tadlib.files import tidy
+from tadlib.foreign import json_in, text_of
 from tadlib.naming.text import PROMPT
 
 EXTENSIONS = (".txt", ".json")  # file name extensions

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(exists=True, dir_okay=False)
+FILE = click.Path(exists=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

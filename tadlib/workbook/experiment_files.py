@@ -17,13 +17,15 @@ every class split had part. It holds for every run that has such a value there, 
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tadlib.data.checks import nearest
-from tadlib.files import naming, text_of, yaml_in
+from tadlib.files import naming
+from tadlib.foreign import text_of, yaml_in
 from tadlib.project import from_root
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import DATA
@@ -64,7 +66,7 @@ class ExperimentFile(NamedTuple):
 
 def read(path: Path) -> ExperimentFile:
     """An experiment file, its names checked."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         there = sorted(other.name for other in path.parent.glob("*.yaml"))
         raise ValueError(f"no experiment file {path}{nearest(path.name, there)}")
     if "," in path.name:

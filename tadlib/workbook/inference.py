@@ -11,11 +11,10 @@ from tadlib import ideas
 from tadlib.data.annotations import Video
 from tadlib.data.batches import WindowSet
 from tadlib.detector import proposals as proposing
-from tadlib.detector.proposals import Predictions, Proposals
+from tadlib.detector.proposals import Predictions, Proposals, grouped
 from tadlib.evaluation import baselines
 from tadlib.naming import fusion, text
 from tadlib.naming.fusion import Detections
-from tadlib.naming.grouping import grouped
 from tadlib.task import BACKGROUND, Task
 from tadlib.workbook.params import Params
 

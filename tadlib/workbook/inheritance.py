@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tadlib.foreign import reading, regular
 from tadlib.workbook import runs, stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
@@ -82,10 +83,9 @@ def read_checkpoint(
     """What a checkpoint holds: `network`, `params`, `about` (its training); RunError where it lacks any."""
     import torch
 
-    try:
+    regular(path, RunError)
+    with reading(path, f"cannot be read as a checkpoint ({{}}): {ADVICE}", RunError):
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds
-        raise RunError(f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]}): {ADVICE}") from error
     held = {**saved, **saved.get("about", {})} if isinstance(saved, Mapping) else {}
     if missing := [name for name in needed if name not in held]:
         raise RunError(f"{path} has no {' and no '.join(missing)}, as an earlier version wrote it: {ADVICE}")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tadlib.files import atomic, locked, read_json, text_of, write_json
+from tadlib.files import atomic, locked, read_json, write_json
+from tadlib.foreign import text_of
 from tadlib.workbook.experiment_files import question, story
 from tadlib.workbook.variants import Record, samples
 

@@ -62,7 +62,7 @@ def stage_of(notebook: str) -> str | None:
 
 def given_parameters(argv: Sequence[str]) -> dict[str, object]:
     """The parameters papermill will inject, in its own order."""
-    from tadlib.files import text_of, yaml_in  # numpy comes with it, which no process needs that only looks around
+    from tadlib.foreign import text_of, yaml_in  # yaml comes with it, which no process needs that only looks around
 
     found, given = parse(argv), {}
     for text in found["parameters_base64"]:

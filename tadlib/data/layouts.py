@@ -1,0 +1,190 @@
+"""Layouts of annotation and result files, read as rows of one table.
+
+ActivityNet's JSON, as written by ActivityNet, OpenTAD, ActionFormer, TadTR and GAP, and T3AL's, which has no
+`database`; tables with named columns; THUMOS14's text files. Times are seconds, or minutes:seconds.
+`key` is "database" for annotations, "results" for detections.
+"""
+
+import math
+import re
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tadlib.data.annotations import Names
+from tadlib.files import tidy
+from tadlib.foreign import check_unique, csv_in, text_of
+
+COLUMNS = {  # names of columns, ignoring case and - or _ or space; the first that is there counts
+    "video": ("video-id", "video", "video-name", "filename", "file-name", "file", "video-path", "video-file"),
+    "start": ("t-start", "start", "start-time", "begin", "segment-start", "start-seconds"),
+    "end": ("t-end", "end", "end-time", "stop", "segment-end", "end-seconds"),
+    "label": ("label", "class", "label-name", "class-name", "action", "category", "tag", "text"),
+    "score": ("score", "confidence"),
+    "subset": ("subset",),
+    "duration": ("duration", "video-duration", "seconds"),
+    "fps": ("fps", "video-fps"),
+}
+CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:[.,]\d*)?)")  # hours:minutes:seconds
+THUMOS_ID = re.compile(r"video_(validation|test)_\d{7}")
+THUMOS14_CLASSES = tuple(
+    "BaseballPitch BasketballDunk Billiards CleanAndJerk CliffDiving CricketBowling CricketShot Diving FrisbeeCatch "
+    "GolfSwing HammerThrow HighJump JavelinThrow LongJump PoleVault Shotput SoccerPenalty TennisSwing ThrowDiscus "
+    "VolleyballSpiking".split()
+)
+THUMOS14_NUMBERS = "7 9 12 21 22 23 24 26 31 33 36 40 45 51 68 79 85 92 93 97".split()  # in submissions
+THUMOS14_NAMES = dict(zip(THUMOS14_NUMBERS, THUMOS14_CLASSES, strict=True))
+TEXT_FILE = re.compile(r"(.+?)(?:_(val|test))?\.txt")
+
+
+@dataclass
+class Table:
+    """Rows of a file, an action or a detection each; times and scores as they are written."""
+
+    path: Path
+    video: list[str] = field(default_factory=list)
+    segment: list[Sequence[Any]] = field(default_factory=list)  # (start, end)
+    label: list[str] = field(default_factory=list)  # "" where it is no text
+    score: list[Any] = field(default_factory=list)  # empty if the file has none
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)  # subset, duration and fps of each video
+    lines: list[int] = field(default_factory=list)  # of text files
+    files: list[Path] = field(default_factory=list)  # of a folder
+
+    def place(self, row: int) -> str:
+        """Where a row stands."""
+        return f"{self.files[row] if self.files else self.path}" + (f", line {self.lines[row]}" if self.lines else "")
+
+    def tell(self, row: int, name: str, value: Any) -> None:
+        """Note what a row says of its video; raises ValueError if an earlier row says something else."""
+        known = self.about.setdefault(self.video[row], {})
+        if value not in ("", None) and known.setdefault(name, value) != value:
+            raise ValueError(
+                f"{self.place(row)}: video {self.video[row]} has {name} {value!r}, in an earlier row {known[name]!r}: "
+                f"a video has one {name}"
+            )
+
+
+def number(value: Any) -> float:
+    """Convert a number, or its text with a decimal point or comma, or a fraction; raises ValueError for others."""
+    try:
+        if isinstance(value, str) and "_" not in value:
+            parts = [part.replace(",", ".") if "." not in part else part for part in value.split("/")]
+            return float(parts[0]) / (float(parts[1]) if len(parts) == 2 else 1 / (len(parts) == 1))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError, ZeroDivisionError):
+        pass
+    raise ValueError(f"{reprlib.repr(value)} is no number")
+
+
+def seconds(value: Any) -> float:
+    """Convert seconds: a number, or hours:minutes:seconds, with a comma or a point; raises ValueError for others."""
+    if isinstance(value, str) and (clock := CLOCK.fullmatch(value.strip())):
+        hours, minutes, rest = clock.groups()
+        return 3600 * float(hours or 0) + 60 * float(minutes) + float(rest.replace(",", "."))
+    if not math.isfinite(found := number(value)):
+        raise ValueError(f"{reprlib.repr(value)} is no finite number")
+    return found
+
+
+def positive(place: str, fields: Mapping[str, Any], name: str) -> float | None:
+    """A video's duration, frame rate or number of frames, None if missing; raises ValueError naming another value."""
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        if (found := seconds(value)) > 0:
+            return found
+    except ValueError:
+        pass  # told below
+    raise ValueError(f"{place} has {name} {reprlib.repr(value)}: expected a positive number")
+
+
+def read_activitynet(table: Table, content: Any, key: str, names: Names) -> None:
+    """Add the rows of ActivityNet's JSON; raises ValueError naming the video and what is wrong."""
+    found, other = key == "results", {"database", "results"} - {key}
+    inner = content.get(key, {} if other & set(content) else content) if isinstance(content, dict) else None
+    if not isinstance(inner, dict) or (key not in content and other & set(content)):
+        raise ValueError(
+            f"{table.path} has no {key!r}: expected ActivityNet's layout, a mapping from video to its "
+            f"{'rows' if found else 'annotations'}"
+        )
+    for video, entry in names.videos(inner, table.path).items():
+        try:
+            rows = entry if found else entry.get("annotations", []) if key in content else entry["annotations"]
+            table.segment += [row["segment"] if isinstance(row["segment"], list) else () for row in rows]
+            table.label += [names.label(row["label"]) for row in rows]
+            table.score += [row["score"] for row in rows] if found else []
+            table.video += [video] * len(rows)
+            about = {} if found else dict(entry)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{table.path}: video {video} cannot be read ({error!r}): expected rows with 'segment' and 'label'"
+                + (" and 'score'" if found else " under 'annotations'")
+            ) from error
+        subset = about.get("subset") or ""
+        if not isinstance(subset, str):
+            raise ValueError(f"{table.path}: video {video} has subset {reprlib.repr(subset)}: expected text")
+        table.about[video] = about | {"subset": names.label(subset)}
+
+
+def read_csv(table: Table, text: str, key: str, names: Names) -> None:
+    """Add the rows of a table, whose columns are found by name (`video-id, t-start, t-end, label`)."""
+    header, rows, table.lines = csv_in(text, table.path)
+    at = columns_of(table.path, header, ("video", "start", "end", "label"))
+    column = {name: [row[place] for row in rows] for name, place in at.items()}
+    table.video += map(names.video, column["video"])
+    table.segment += zip(column["start"], column["end"], strict=True)
+    table.label += map(names.label, column["label"])
+    table.score += column.get("score", ())
+    if key == "results" and "score" not in at and tidy(header[at["label"]]).lower() == "text":
+        table.score += [1.0] * len(rows)  # a language model's answer, which the order of its rows ranks
+    table.about = {video: {} for video in table.video}
+    for name in ("subset", "duration", "fps"):
+        for row, value in enumerate(column.get(name, ())):
+            table.tell(row, name, names.label(value))
+
+
+def columns_of(path: Path | str, header: Sequence[str], needed: Iterable[str]) -> dict[str, int]:
+    """Places of the columns of `COLUMNS` in a header; raises ValueError for a `needed` one that is missing or twice."""
+    spelt = [re.sub(r"[\s_]+", "-", name.strip().lower()) for name in header]
+    check_unique(filter(None, spelt), path, "column")
+    at = {ours: next((spelt.index(name) for name in known if name in spelt), None) for ours, known in COLUMNS.items()}
+    if missing := [COLUMNS[name][0] for name in needed if at[name] is None]:
+        raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}; its columns: {', '.join(header)}")
+    return {ours: place for ours, place in at.items() if place is not None}
+
+
+def read_folder(table: Table, key: str, names: Names) -> None:
+    """Add the rows of text files at any depth: `<Class>_val.txt` and `<Class>_test.txt`, else any .txt files."""
+    paths = [path for suffix in ("_val", "_test") for path in sorted(table.path.rglob(f"*{suffix}.txt"))]
+    paths = [path for path in paths or sorted(table.path.rglob("*.txt")) if not path.name.lower().startswith("readme")]
+    for path in paths:
+        read_lines(table, text_of(path), key, names, path)
+    if not table.video:
+        raise ValueError(f"{table.path} is a directory without rows: expected files like Diving_val.txt in it")
+
+
+def read_lines(table: Table, text: str, key: str, names: Names, path: Path | None = None) -> None:
+    """Add lines `video start end` or, of detections, `video start end score`; a class after `end`, or the file's."""
+    label, subset = TEXT_FILE.fullmatch((path or table.path).name).groups()
+    scored = key == "results"
+    for line, words in enumerate(map(str.split, text.splitlines()), start=1):
+        if not words:
+            continue
+        if len(words) not in (3 + scored, 4 + scored):
+            given, score = reprlib.repr(" ".join(words)), " score" if scored else ""
+            raise ValueError(
+                f"{path or table.path}, line {line}: expected 'video start end{score}' in seconds, "
+                f"or 'video start end class{score}'; got {given}"
+            )
+        table.video.append(names.video(words[0]))
+        table.segment.append(words[1:3])
+        own = words[3] if len(words) == 4 + scored else label
+        table.label.append(names.label(THUMOS14_NAMES.get(own, own)))
+        table.score += words[-1:] if scored else []
+        table.lines.append(line)
+        table.files += [path] if path else []
+        table.tell(len(table.video) - 1, "subset", subset)

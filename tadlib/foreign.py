@@ -1,0 +1,146 @@
+"""Files that others made: text, JSON, YAML and tables, whatever is wrong with them.
+
+Text is UTF-8 with or without a byte order mark, or UTF-16 with one, plain or gzip.
+"""
+
+import codecs
+import contextlib
+import csv
+import gzip
+import io
+import json
+import os
+import reprlib
+import stat
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MOST = 2**30  # largest number of bytes of a file, unpacked
+MOST_PACKED = 1100  # bytes that gzip can make of one
+MAX_REASON = 200  # characters of a parser's message
+PICKLES = (".pkl", ".pickle")
+PICKLE = 'is a pickle, which can run any program and is never opened: if you trust it, run python -c "{}"'
+QUOTING = "put a field that holds a quote or {!r} between quotes"
+
+
+class FileError(ValueError):
+    """A foreign file that cannot be used; the message names it."""
+
+
+@contextlib.contextmanager
+def reading(path: Path | str, told: str, kind: type[Exception] = FileError) -> Iterator[None]:
+    """Convert whatever a parser raises into `kind`: file, `told` with {} for the reason.
+
+    Every exception counts, because no parser lists those that a damaged file makes it raise.
+    """
+    try:
+        yield
+    except (FileError, FileNotFoundError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
+        raise kind(f"{path} {told.format(reason)}") from error
+
+
+def regular(path: Path | str, kind: type[Exception] = FileError) -> int:
+    """Size of a file; raises an error naming what is no regular file, from which reading might never return."""
+    with reading(path, "cannot be opened ({}): expected a file", kind):
+        status = os.stat(path)
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    what = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+    raise kind(f"{path} is {what}: expected a file")
+
+
+def text_of(path: Path | str) -> str:
+    """Read the text of a file; raises FileError naming one that is damaged, in another encoding or too large."""
+    size = regular(path)
+    with reading(path, "cannot be read ({}): copy or download it again"), open(path, "rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b" or str(path).endswith(".gz")
+    told = "cannot be unpacked ({}): copy or download it again" if packed else "cannot be read ({})"
+    with reading(path, told), (gzip.open if packed else open)(path, "rb") as handle:
+        content = handle.read(min(MOST, size * (MOST_PACKED if packed else 1)) + 1)
+        if len(content) > MOST:
+            raise OverflowError(f"it holds more than {MOST / 2**20:,.0f} MiB")
+    if content[:1] == b"\x80" or str(path).endswith(PICKLES):
+        line = f"import pandas; pandas.DataFrame(pandas.read_pickle({str(path)!r})).to_csv('found.csv', index=False)"
+        raise FileError(f"{path} {PICKLE.format(line)}, and write class names where it has numbers")
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
+    if "\0" in text:  # UTF-16 without its mark, or not text
+        raise FileError(f"{path} is not UTF-8 text (it holds zero bytes): save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def json_in(text: str, where: Path | str, message: str = "is not readable JSON ({}): delete it or restore it") -> Any:
+    """Parse JSON text; raises FileError naming its origin `where`, for a duplicate key too."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(content := dict(pairs)) < len(pairs):
+            check_unique((name for name, _ in pairs), where)
+        return content
+
+    with reading(where, message):
+        return json.loads(text, object_pairs_hook=unique)
+
+
+def csv_in(text: str, where: Path | str) -> tuple[list[str], list[list[str]], list[int]]:
+    """Parse a table into header, rows and their line numbers; raises FileError naming its origin and the line.
+
+    The separator is that of the header: comma, semicolon or tab. Empty rows are left out; the others must have as many
+    fields as the header.
+    """
+    first, _, _ = text.lstrip().partition("\n")
+    mark = max(",;\t", key=first.count)  # comma if there is none
+    table = csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True, strict=True)
+    try:
+        rows = [(table.line_num, row) for row in table if any(row)]
+    except csv.Error as error:
+        raise FileError(f"{where}: line {table.line_num} cannot be read ({error}): {QUOTING.format(mark)}") from error
+    header = rows[0][1] if rows else []
+    for line, row in rows:
+        if len(row) != len(header):
+            fields = f"{len(row)} fields, the header {len(header)}"
+            raise FileError(f"{where}: line {line} has {fields}: {QUOTING.format(mark)}")
+    return header, [row for _, row in rows[1:]], [line for line, _ in rows[1:]]
+
+
+def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
+    """Parse names and values from YAML text; raises FileError naming its origin `where`, for a duplicate name too."""
+    with reading(where, "is not readable YAML: {}"):
+        content = yaml.load(text, _UniqueNames) or {}
+    if not isinstance(content, dict):
+        raise FileError(
+            f"{where} must hold names and values, one a line, like 'split: 50'; got {reprlib.repr(content)}"
+        )
+    return content
+
+
+class _UniqueNames(yaml.SafeLoader):
+    """YAML loader that refuses duplicate names, of which PyYAML takes the last, and aliases, which multiply values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        """Build a node; raises ValueError for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError(f"aliases are not read: write the value itself{self.peek_event().start_mark}")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping; raises ValueError for a duplicate name."""
+        names = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+        if names and (twice := max(names, key=names.get)) and names[twice] > 1:
+            raise ValueError(f"{twice!r} stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def check_unique(names: Iterable[str], where: Path | str, what: str = "key") -> None:
+    """Raise FileError naming a duplicate."""
+    if twice := next((name for name, number in Counter(names).items() if number > 1), None):
+        raise FileError(f"{where}: {what} {twice!r} stands twice: keep one of them")

@@ -1,0 +1,265 @@
+"""Damaged files of others: whatever is wrong with one, a sentence names it, nothing hangs and no memory is filled."""
+
+import gzip
+import io
+import os
+import pickle
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tadlib import foreign
+from tadlib.data import datasets
+from tadlib.data.lengths import read_lengths
+from tadlib.data.splits import of_folder
+from tadlib.evaluation.result_file import evaluate, read_task
+from tadlib.evaluation.result_rows import read_classes
+from tadlib.naming.descriptions import described
+from tadlib.naming.fusion import read_detections
+from tadlib.workbook import plans
+from tadlib.workbook.inheritance import read_checkpoint
+
+ROW = '{"segment": [1, 2], "label": "dive"}'
+ENTRY = '{"subset": "test", "duration": 9, "fps": 5, "annotations": [' + ROW + "]}"
+TRUTH = '{"database": {"a": ' + ENTRY + "}}"
+HEADER = "video,start,end,label,subset,duration,fps\n"
+
+
+def load(path):
+    folder = path.parent / "set"  # the file is the only one there
+    folder.mkdir()
+    (folder / path.name).symlink_to(path)
+    return datasets.load(str(folder), folder)
+
+
+def score(path):
+    truth = path.with_name("truth.json")
+    truth.write_text(TRUTH)
+    return evaluate(read_task(truth), path)
+
+
+def conventions(path):
+    return datasets.read_conventions(path.parent)
+
+
+TEXTS = {  # a file of each text format and what reads it
+    "annotations.json": load,
+    "annotations.csv": load,
+    "truth.csv": read_task,
+    "found.json": score,
+    "found.csv": score,
+    "detections.json": read_detections,
+    "info.json": lambda path: read_lengths(path.parent),
+    "video_info.csv": lambda path: read_lengths(path.parent),
+    "durations_test.txt": lambda path: read_lengths(path.parent),
+    "splits.json": lambda path: of_folder(path.parent, ["dive", "jump"], 50, 0),
+    "benchmark.yaml": conventions,
+    "params.yaml": plans.plan,
+    "texts.json": lambda path: described(["dive"], "description", path),
+    "classes.txt": read_classes,
+}
+
+
+def nested(depth, opening, closing="", middle=""):
+    return opening * depth + middle + closing * depth
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def a_circle(path):
+    path.symlink_to(path.name)
+
+
+def torch_bytes(value, **options):
+    target = io.BytesIO()
+    torch.save(value, target, **options)
+    return target.getvalue()
+
+
+EVERY = {  # what may be wrong with any text file -> what makes it, what is said
+    "a directory": (Path.mkdir, "directory"),
+    "a pipe": (a_pipe, "pipe"),
+    "links in a circle": (a_circle, "links"),
+    "a gzip file cut short": (gzip.compress(b"x" * 10_000)[:-9], "unpacked"),
+    "gzip with a changed byte": (gzip.compress(os.urandom(500))[:200] + b"\0" * 40, "unpacked"),
+    "a gzip bomb": (gzip.compress(b" " * 3_000_000), "unpacked"),
+    "letters of Windows": ("é".encode("latin-1"), "not UTF-8"),
+    "half a letter of two bytes": ("ab".encode("utf-16")[:-1], "not UTF-8"),
+    "zero bytes": (b"a\0b", "not UTF-8"),
+    "a pickle": (pickle.dumps({"video-id": ["a"]}), "pickle"),
+}
+JSON = {
+    "nothing": (b"", ""),
+    "half of it": (b'{"database": {"a": ', "JSON"),
+    "a list of lists": (nested(100_000, "["), "JSON"),
+    "an object of objects": (nested(100_000, '{"a":', "}", "1"), "JSON"),
+    "a number of 5,000 digits": (b'{"a": ' + b"1" * 5000 + b"}", "JSON"),
+    "a list": (b"[1, 2]", ""),
+    "a number": (b"7", ""),
+    "null": (b"null", ""),
+    "text": (b'"a"', ""),
+    "a key twice": (b'{"a": {}, "a": {}}', "twice"),
+    "a video that is a number": (b'{"a": 3}', ""),
+    "a video that is null": (b'{"a": null}', ""),
+}
+YAML = {
+    "lists in lists": (nested(5_000, "["), "YAML"),
+    "a number of 5,000 digits": (b"epochs: " + b"1" * 5000, ""),
+    "a day that no month has": (b"epochs: 2024-02-31", "YAML"),
+    "a truth that is none": (b"epochs: !!bool maybe", "YAML"),
+    "a number that is none": (b"epochs: !!int ''", "YAML"),
+    "a key that is a list": (b"? [a]\n: 1", "YAML"),
+    "a date that is none": (b"epochs: !!timestamp soon", "YAML"),
+    "aliases of aliases": (
+        "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)),
+        "",
+    ),
+    "a list that holds itself": (b"epochs: &a [*a]", ""),
+    "code": (b"epochs: !!python/object/apply:os.system ['true']", "YAML"),
+    "a tab": (b"a:\n\t- 1", "YAML"),
+    "a key twice": (b"a: 1\na: 2", "twice"),
+    "a list": (b"- 1", "names and values"),
+}
+SEGMENTS = """"15"|[false, true]|null|3|[1]|[1, 2, 3]|{"start": 1, "end": 2}|[[1], 2]|[1, null]|["1_0", 2]|["later", 2]
+    |[1, NaN]|[1, 1e999]|[-Infinity, 2]|[5, 2]|["1/0", 2]|[1, %s]""" % ("9" * 400)
+LABELS = 'null|["dive"]|{"name": "dive"}|""|true|1.5'
+NUMBERS = 'NaN|-3|0|1e999|true|[9]|"long"|"1_0"|{}|"1/0"|"1/2/3"|' + "9" * 400
+RESULT = '{"results": {"a": [{"segment": [1, 2], "label": "dive", "score": 1}]}}'
+RESULTS = ("found.json", "detections.json")
+FIELDS = [  # file, its content, what of it is replaced by each of which values, what is said
+    *[("annotations.json", TRUTH, given, NUMBERS, given[1:4]) for given in ('"duration": 9', '"fps": 5')],
+    *[(name, TRUTH, "[1, 2]", SEGMENTS, "video a") for name in ("annotations.json", "truth.csv")],
+    *[(name, TRUTH, '"dive"', LABELS, "label") for name in ("annotations.json", "truth.csv")],
+    ("truth.csv", TRUTH, '"duration": 9', NUMBERS, "duration"),
+    ("annotations.json", TRUTH, '"test"', '3|["test"]|true', "subset"),
+    *[(name, RESULT, "[1, 2]", SEGMENTS.replace("|[5, 2]", ""), "video a") for name in RESULTS],
+    *[(name, RESULT, '"dive"', LABELS, "label") for name in RESULTS],
+    *[(name, RESULT, "1}", 'null}|[1]}|"1:30"}|true}|"high"}', "video a") for name in RESULTS],
+    ("info.json", '{"a": {"duration": 9}}', "9", 'NaN|-3|1e999|true|[9]|"long"|' + "9" * 400, "video a"),
+]  # fmt: skip
+OWN = [  # one reader's own faults: file, what, content, what is said
+    *[
+        (name, f"{what} {value.strip()}", content.replace(what, what[: what.find(":") + 1] + value.strip()), told)
+        for name, content, what, values, told in FIELDS
+        for value in values.split("|")
+    ],
+    ("annotations.json", "annotations null", TRUTH.replace(f"[{ROW}]", "null"), "video a"),
+    ("annotations.json", "annotations a number", TRUTH.replace(f"[{ROW}]", "7"), "video a"),
+    ("annotations.json", "an action that is a number", TRUTH.replace(ROW, "7"), "video a"),
+    ("annotations.json", "an action without segment", TRUTH.replace('"segment"', '"segments"'), "segment"),
+    ("annotations.json", "no actions", TRUTH.replace(ROW, ""), "annotate"),
+    ("annotations.json", "frames", TRUTH.replace("[1, 2]", "[20, 40]"), "frame"),
+    ("annotations.csv", "a field of 200,000 letters", HEADER + "a,1,2," + "d" * 200_000 + ",test,9,5\n", "line"),
+    ("annotations.csv", "a quote that does not end", HEADER + 'a,1,2,"dive,test,9,5\n', "line"),
+    ("annotations.csv", "a column twice", "video,start,start,end,label\na,1,5,2,dive\n", "'start' stands twice"),
+    ("annotations.csv", "no column of ends", "video,start,label\na,1,dive\n", "no column"),
+    ("annotations.csv", "a row too short", HEADER + "a,1\n", "line 2"),
+    ("annotations.csv", "a start that is none", HEADER + "a,soon,2,dive,test,9,5\n", "line 2"),
+    ("annotations.csv", "an endless start", HEADER + "a,inf,2,dive,test,9,5\n", "line 2"),
+    ("annotations.csv", "a label of nothing", HEADER + "a,1,2,,test,9,5\n", "label"),
+    ("annotations.csv", "a video of nothing", HEADER + ",1,2,dive,test,9,5\n", "video"),
+    ("annotations.csv", "a negative duration", HEADER + "a,1,2,dive,test,-9,5\n", "duration"),
+    ("annotations.csv", "only a header", HEADER, "annotate"),
+    ("video_info.csv", "a duration that is none", "video,seconds\na,long\n", "video a"),
+    ("video_info.csv", "a row too long", "video,seconds\na,9,9\n", "line 2"),
+    ("video_info.csv", "a column twice", "video,fps,fps\na,5,6\n", "twice"),
+    ("video_info.csv", "no video", "seconds,fps\n9,5\n", "'video'"),
+    ("durations_test.txt", "a number that is none", "a long\n", "video a"),
+    ("durations_test.txt", "an odd word", "a 9 b\n", "pairs"),
+    ("durations_test.txt", "an endless number", "a inf\n", "video a"),
+    ("splits.json", "classes that are numbers", '{"50": [{"unseen": 3}]}', "unseen"),
+    ("splits.json", "classes that are null", '{"50": [{"unseen": [null]}]}', "unseen"),
+    ("splits.json", "classes in a text", '{"50": [{"unseen": "dive"}]}', "unseen"),
+    ("splits.json", "seen that is null", '{"50": [{"unseen": ["dive"], "seen": null}]}', "seen"),
+    ("texts.json", "a description in a number", '{"dive": {"Elaboration": {"Description": 7}}}', "dive"),
+    ("texts.json", "a description of lists", '{"dive": {"Elaboration": {"Description": [["x"]]}}}', "dive"),
+    ("found.json", "rows in a text", '{"results": {"a": "none"}}', "video a"),
+    ("found.csv", "a score column twice", "video,start,end,label,score,score\na,1,2,dive,1,2\n", "twice"),
+    *[("found.json", "no score", '{"results": {"a": [{"segment": [1, 2], "label": "dive"}]}}', "video a")],
+]  # fmt: skip
+CHECKPOINTS = [
+    ("nothing", b"", "cannot be read as a checkpoint"),
+    ("text", b"this is text", "cannot be read as a checkpoint"),
+    ("cut short", torch_bytes({"network": torch.ones(99)})[:700], "cannot be read as a checkpoint"),
+    ("code", torch_bytes({"network": Path("x")}), "cannot be read as a checkpoint"),
+    ("of another project", torch_bytes({"state_dict": {}}), "has no network"),
+    ("a tensor", torch_bytes(torch.ones(3)), "has no network"),
+    ("a list", torch_bytes([1, 2]), "has no network"),
+    ("a directory", Path.mkdir, "directory"),
+    ("a pipe", a_pipe, "pipe"),
+    ("links in a circle", a_circle, "links"),
+]
+CASES = [
+    *[(name, read, what, made, told) for name, read in TEXTS.items() for what, (made, told) in EVERY.items()],
+    *[(n, read, w, *made) for n, read in TEXTS.items() if n.endswith(".json") for w, made in JSON.items()],
+    *[(n, read, w, *made) for n, read in TEXTS.items() if n.endswith(".yaml") for w, made in YAML.items()],
+    *[(name, TEXTS[name], what, made, told) for name, what, made, told in OWN],
+    *[("checkpoint.pt", read_checkpoint, what, made, told) for what, made, told in CHECKPOINTS],
+]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Whatever waits for ever, or unpacks more than a little, fails."""
+    monkeypatch.setattr(foreign, "MOST", 2_000_000)
+
+    def stop(*_):
+        raise TimeoutError("still reading")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def put(path, made):
+    if callable(made):
+        made(path)
+    else:
+        path.write_bytes(made.encode() if isinstance(made, str) else made)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "made", "told"),
+    [(name, read, made, told) for name, read, _, made, told in CASES],
+    ids=[f"{name}: {what[:40]}" for name, _, what, _, _ in CASES],
+)
+def test_a_damaged_file_is_named_in_one_sentence(tmp_path, name, read, made, told):
+    path = put(tmp_path / name, made)
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        read(path)
+    said = str(error.value)
+    assert name in said and told.lower() in said.lower(), said
+    assert len(said) < 700 and "\n" not in said and type(error.value) is not RecursionError, said
+
+
+FUZZED = {
+    "checkpoint.pt": (torch_bytes({"network": {"weight": torch.ones(9)}, "params": {}, "about": {}}), read_checkpoint),
+    "params.yaml": (b"# asks: this\nepochs: 3\nlr: 1.0e-3\nsweep: {split_id: [0, 1, 2]}\nideas: &a ['']\n", plans.plan),
+    "annotations.json": (TRUTH.encode(), datasets.read),
+    "truth.csv": ((HEADER + "a,1,2,dive,test,9,5\n").encode(), read_task),
+    "found.json": (b'{"results": {"a": [{"segment": [1.5, 2], "label": "dive", "score": 0.5}]}}', score),
+}
+
+
+@pytest.mark.parametrize("name", FUZZED)
+def test_a_file_with_changed_bytes_is_read_or_named(tmp_path, name):
+    (content, read), random = FUZZED[name], np.random.default_rng(0)
+    for number in range(60):
+        changed = bytearray(content)
+        for place in random.integers(0, len(changed), random.integers(1, 4)):
+            changed[place] = random.integers(256)
+        if number % 3 == 0:
+            del changed[random.integers(1, len(changed)) :]
+        (tmp_path / name).write_bytes(changed)
+        try:
+            read(tmp_path / name)
+        except (ValueError, RuntimeError) as error:
+            assert name in str(error) and not isinstance(error, RecursionError), error

@@ -1,0 +1,125 @@
+"""Annotations and detections of others: what label tools, language models and repositories write, there and back."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tadlib.data import datasets
+from tadlib.data.annotations import Action
+from tadlib.data.readers import read, read_table
+from tadlib.evaluation.result_file import evaluate, read_task
+from tadlib.workbook import cli
+
+TRUTH = "video-id,t-start,t-end,label\na,0,10,HighJump\na,20,30,Shotput\nb,0,10,HighJump\n"
+FOUND = "video-id,t-start,t-end,label,score\na,0,10,HighJump,0.9\na,20,30,Shotput,0.8\nb,40,50,HighJump,0.7\n"
+
+
+def write(folder, **files):
+    folder.mkdir(exist_ok=True, parents=True)
+    for name, content in files.items():
+        content = content if isinstance(content, str) else json.dumps(content)
+        (folder / name.replace("__", ".")).write_text(content)
+    return folder
+
+
+def tad(*words):
+    return cli.main([str(word) for word in words])
+
+
+TABLES = {  # a label tool's table -> one action of 61.5 to 65 s in the video ann
+    "headers in any case": "FileName,START,End,Category\nann.mp4,61.5,65,wave\n",
+    "clocks": "video_name,Start Time,End Time,Label\nann,01:01.5,00:01:05.0,wave\n",
+    "folders of Windows": "video-path,begin,stop,action\nC:\\clips\\ann.MOV,61.5,65,wave\n",
+    "semicolons": "File;Start;End;Tag\nclips/ann.mp4;61,5;65,0;wave\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_a_table_of_a_label_tool_is_a_data_set_of_one_subset(tmp_path, table, encoding):
+    (tmp_path / "annotations.csv").write_bytes(table.encode(encoding))
+    write(tmp_path, info__json={"ann": {"duration": 90, "fps": "30000/1001"}})
+    benchmark = datasets.load(str(tmp_path), tmp_path)
+    (video,) = benchmark.videos
+    assert (video.id, video.actions) == ("ann", (Action(61.5, 65.0, "wave"),))
+    assert video.subset == benchmark.train_subset == benchmark.test_subset
+    assert video.fps == pytest.approx(29.97, abs=1e-3)
+
+
+def test_times_that_look_like_frames_are_asked_about(tmp_path):
+    table = "video,start,end,label,duration,fps\na,30,90,wave,10,30\nb,60,240,wave,10,30\n"
+    write(tmp_path, annotations__csv=table)
+    with pytest.raises(
+        ValueError, match=r"annotations.csv cannot be used: times look like frames: 2 .*are they frames"
+    ):
+        datasets.load(str(tmp_path), tmp_path)
+    write(tmp_path, benchmark__yaml="times: frames")
+    assert datasets.load(str(tmp_path), tmp_path).videos[0].actions == (Action(1.0, 3.0, "wave"),)
+    write(tmp_path, benchmark__yaml="times: seconds")
+    assert datasets.load(str(tmp_path), tmp_path).videos[0].actions == (Action(30.0, 90.0, "wave"),)
+
+
+def as_text(table, scored):
+    """THUMOS14's layout: a file for each class."""
+    rows = [row.split(",") for row in table.splitlines()[1:]]
+    files = {row[3]: "" for row in rows}
+    for video, start, end, label, *score in rows:
+        files[label] += " ".join([video, start, end, *score[:scored]]) + "\n"
+    return {f"{label}_test__txt": content for label, content in files.items()}
+
+
+def test_detections_are_scored_in_every_layout(tmp_path):
+    numbers = FOUND.replace("HighJump", "40").replace("Shotput", "79").partition("\n")[2].replace(",", " ")
+    answers = "video,start,end,text\na,0,10,a high jump\na,20,30,Shotput\nb,40,50,high jump\n".replace("a high", "high")
+    folders = write(tmp_path / "t", **as_text(TRUTH, 0)), write(tmp_path / "f", **as_text(FOUND, 1))
+    write(tmp_path, t__csv=TRUTH, f__csv=FOUND, f__txt=numbers, v__csv=answers)
+    expected = {"HighJump": [0.5], "Shotput": [1.0]}
+    for truth in (tmp_path / "t.csv", folders[0]):
+        for found in (*(tmp_path / name for name in ("f.csv", "f.txt", "v.csv")), folders[1]):
+            result = evaluate(read_task(truth, tious=[0.5]), found)
+            assert result["per_class"] == expected, (truth, found)
+            assert result["counts"]["dropped_detections"] == {}
+
+
+def test_classes_that_no_detection_has_are_told(tmp_path, capsys):
+    folder = write(tmp_path, t__csv=TRUTH, f__csv=FOUND.replace("Shotput", "HighJump"))
+    assert tad("evaluate", "--annotations", folder / "t.csv", "--detections", folder / "f.csv") == 0
+    told = "classes without detections (AP 0; name those that count by --classes): Shotput"
+    assert told in capsys.readouterr().out
+
+
+def test_results_in_a_pickle_are_refused_and_the_converting_line_converts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    columns = {"video-id": ["a"], "t-start": np.zeros(1), "t-end": np.full(1, 10.0), "label": ["HighJump"]}
+    (tmp_path / "eval_results.pkl").write_bytes(pickle.dumps(columns | {"score": np.ones(1)}))
+    truth = read_task(write(tmp_path, truth__csv=TRUTH) / "truth.csv", tious=[0.5])
+    with pytest.raises(ValueError, match="eval_results.pkl is a pickle") as error:
+        evaluate(truth, tmp_path / "eval_results.pkl")
+    exec(str(error.value).split('python -c "')[1].split('"')[0], {})
+    assert evaluate(truth, tmp_path / "found.csv")["per_class"]["HighJump"] == [0.5]
+
+
+ANNOTATED = {"database": {"a": {"annotations": [{"segment": [0, 1], "label": "x"}]}}}
+SEEDS = {"a.csv": TRUTH, "a.json": json.dumps(ANNOTATED), "a.txt": "a 1 2\nb 3 4\n"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.sampled_from(sorted(SEEDS)), key=st.sampled_from(["database", "results"]), data=st.data())
+def test_a_file_with_changed_letters_is_read_or_named(tmp_path_factory, name, key, data):
+    content = list(SEEDS[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(
+            st.sampled_from(["", "null", "[", "{", "}", "]", '"', "1e999", "-", ",", "\0", "é", "9" * 40])
+        )
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_text("".join(content), encoding="utf-8")
+    try:
+        read_table(path, key)
+        read(path)
+    except ValueError as error:
+        assert name in str(error)
