@@ -44,6 +44,6 @@ def test_frames_are_grey_where_there_is_no_video(data):
 def test_the_notebook_looks_at_every_video_and_names_what_is_odd(tmp_path):
     folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)))
     made = run_cells("prepare", "run.finish", dataset=str(folder), data_dir=str(tmp_path), missing="skip")
-    assert [row["video"] for row in made.features] == [video.id for video in made.data.benchmark.videos]
+    assert [row["video"] for row in made.health] == [video.id for video in made.data.benchmark.videos]
     assert [row["found"] for row in made.findings] == ["video without usable features"]
     assert made.leaks[-1] == {"finding": "test windows without an unseen action", "number": 0, "of": 1}

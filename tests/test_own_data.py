@@ -78,7 +78,7 @@ def is_prepared(given):
     rows = {row["what"]: row["found"] for row in data_summary.overview(data)}
     assert (rows["training videos ('training')"], rows["test actions"]) == ("2", "3")
     assert made.findings[0]["found"] == "nothing odd"
-    assert [row["snippets"] for row in made.features] == [25] * 4
+    assert [row["snippets"] for row in made.health] == [25] * 4
     assert made.leaks[0] == {"finding": "training videos with unseen actions", "number": 0, "of": 2}
     assert made.pictures[0].ndim == 3 and np.isfinite(made.similarity).all()
     return data
