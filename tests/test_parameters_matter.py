@@ -171,7 +171,7 @@ ELSEWHERE = {  # parameter -> (the test file that sees its effect, why it is not
     "compile": ("test_precision.py", "the same numbers, faster"),
     "deterministic": ("test_detector_steps.py", "the same numbers on a CPU"),
     "tensorboard": ("test_precision.py", "logs beside the result"),
-    "data_dir": ("test_own_data.py", "a place"),
+    "data_dir": ("test_sources.py", "a place"),
     "run_dir": ("test_runs.py", "a place"),
 }
 

@@ -69,10 +69,10 @@ def test_a_folder_that_cannot_be_written_is_only_read(tmp_path, monkeypatch):
     folder = dataset(tmp_path / "own")
     before = sorted(folder.rglob("*"))
     monkeypatch.setattr(datasets.os, "access", lambda path, mode: False)
-    data = gather(params(folder, features="simulate"))
+    data = gather(params(folder, features="simulate", data_dir=str(tmp_path / "data")))
     data.class_embeddings(["wave"])
     assert sorted(folder.rglob("*")) == before
-    assert data.store.folder.parents[1] == tmp_path / "made" / "own"
+    assert data.store.folder.parents[1] == tmp_path / "data" / "made" / "own"
 
 
 def test_a_fixed_number_of_snippets_spans_every_video(tmp_path):
