@@ -8,6 +8,9 @@ import torch
 
 from tadlib.data.encoder import load_encoder, spoken
 from tadlib.data.texts import table_encoder
+from tadlib.workbook import runs
+from tadlib.workbook.gathering import image_encoder
+from tadlib.workbook.params import Params
 
 CPU = torch.device("cpu")
 
@@ -139,3 +142,11 @@ def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):
     monkeypatch.setattr(open_clip, "get_tokenizer", missing)
     with pytest.raises(RuntimeError, match="no tokenizer for encoder 'tad-demo': OSError: no network here"):
         load_encoder("tad-demo", "", CPU)
+
+
+def test_untrained_weights_are_the_same_every_time_and_say_so_on_every_page(tmp_path, capsys):
+    params = Params.check({"encoder": "tad-demo", "pretrained": "random", "run_dir": str(tmp_path / "run")})
+    one, other = (image_encoder(params) for _ in range(2))
+    assert one.name == "untrained tad-demo" and one.key == other.key
+    assert "UNTRAINED ENCODER tad-demo" in runs.start("train", params).finish(data="some").record["data"]
+    assert "UNTRAINED ENCODER tad-demo" in capsys.readouterr().out

@@ -48,6 +48,7 @@ def test_a_mistake_is_named_with_what_is_allowed(given, message):
 
 
 CONTRARY = [  # what contradicts itself, and how the sentence begins
+    ({"encoder": "ViT-B-16", "pretrained": ""}, "pretrained= leaves encoder without weights: pass a tag or a file"),
     ({"width": 100}, "width=100 must be a multiple of twice heads, got heads=8"),
     ({"rescale": 300, "window": 0, "test_window": 64}, "rescale=300 resamples whole videos: it needs window=0 and"),
     ({"refine": "mean", "refine_join": "alone"}, "refine_join=alone leaves no residual of the self-attention"),

@@ -10,7 +10,7 @@ import numpy as np
 from tadlib import devices
 from tadlib.data import datasets, features, simulate, splits
 from tadlib.data.annotations import Benchmark
-from tadlib.data.encoder import DEMO, DEMO_WEIGHTS, Encoder, load_encoder
+from tadlib.data.encoder import DEMO_WEIGHTS, Encoder, load_encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.texts import read_text_features, table_encoder
@@ -203,12 +203,19 @@ def _texts(classes: Sequence[str], vector: Callable[[str, str], np.ndarray], par
 
 
 def image_encoder(params: Params) -> Encoder:
-    """The open_clip model; half precision only where it is asked for, because the features depend on it."""
-    pretrained = params.pretrained or (str(DEMO_WEIGHTS) if params.encoder == DEMO else "")
-    if pretrained and resolve(pretrained).is_file():
+    """The open_clip model; half precision only where it is asked for, because the features depend on it.
+
+    One without training has that in its name, and the same weights every time.
+    """
+    pretrained = params.pretrained or str(DEMO_WEIGHTS)  # other encoders are refused without weights
+    if resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
     device = devices.pick(params.device)
-    return load_encoder(params.encoder, pretrained, device, devices.precision_dtype(params.precision, device))
+    dtype = devices.precision_dtype(params.precision, device)
+    if pretrained != "random":
+        return load_encoder(params.encoder, pretrained, device, dtype)
+    with devices.seeded(0):
+        return replace(load_encoder(params.encoder, "", device, dtype), name=f"untrained {params.encoder}")
 
 
 def inventory(data: Task) -> list[dict[str, object]]:

@@ -80,6 +80,11 @@ def _compares_bins(p: Any) -> bool:
 
 
 CONFLICTS = (
+    Need(
+        "pretrained",
+        "leaves encoder without weights: pass a tag or a file of weights, or pretrained=random for an untrained one",
+        lambda p: p.pretrained or p.encoder == "tad-demo",
+    ),
     Need("width", "must be a multiple of twice heads", lambda p: p.width % (2 * p.heads) == 0),
     Need(
         "rescale",

@@ -152,7 +152,7 @@ class Run:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - self.started + self.earlier, 1),
             **peaks(pick(self.params.device)),
-            "data": data,
+            "data": ", ".join([data, *_untrained(self.params)]),
         }
         if edited := edits.in_kernel(self.stage, Params.model_fields, project_root()):
             self.record["edited"] = edited
@@ -185,10 +185,16 @@ def start(stage: str, params: Params) -> Run:
         _write_record(folder, stage, record)
     except OSError as error:
         raise RunError(f"cannot write into {folder} ({error.strerror}): free space or pass another run_dir") from error
-    sys.stdout.writelines(f"{line}\n" for line in edits.lines(records(folder), stage))
+    sys.stdout.writelines(f"{line}\n" for line in (*edits.lines(records(folder), stage), *_untrained(params)))
     run = Run(stage, folder, params, record)
     _notice_errors(run)
     return run
+
+
+def _untrained(params: Params) -> list[str]:
+    """What marks every page of a run whose encoder has learnt nothing."""
+    said = f"UNTRAINED ENCODER {params.encoder}: its pictures and texts mean nothing"
+    return [said] if params.pretrained == "random" else []
 
 
 def _notice_errors(run: Run) -> None:
