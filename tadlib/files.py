@@ -1,4 +1,4 @@
-"""Reading and writing of files: atomic writes, locks, hashes, JSON, and names as they are compared."""
+"""Reading and writing of files: atomic writes, listings, hashes, JSON, and names as they are compared."""
 
 import contextlib
 import errno
@@ -9,23 +9,19 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from tadlib.foreign import check_unique, json_in, text_of
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 LOG = "TAD_LOG"  # environment variable with the path of the run's log
 NO_LETTER = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # control characters, halves of surrogate pairs
@@ -44,35 +40,80 @@ def note(log: Path | str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
+def atomic(path: Path | str, size: int = 0) -> Iterator[Path]:
     """Yield a temporary path next to `path`; it replaces `path` if the block succeeds, and is removed otherwise.
 
     A reader never sees a partial file, even if the writer is killed.
     """
     path = Path(path)
-    temporary = temporary_path(path)
-    temporary.touch(exist_ok=False)
+    with naming_full_disk(path, size):
+        temporary = temporary_path(path)
+        try:
+            temporary.touch(exist_ok=False)
+            yield temporary
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_full_disk(path: Path | str, size: int = 0) -> Iterator[None]:
+    """Name the file and the missing space where the disk is full; the file's `size` in bytes, if it is known."""
     try:
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(next(place for place in Path(path).absolute().parents if place.exists())).free
+        lacks = f"{max(size - free, 0) / 1e6:.2f} of its {size / 1e6:.2f} MB are missing" if size else "it does not fit"
+        told = f"{os.strerror(error.errno)}: {free / 1e6:.2f} MB are free and {lacks}"
+        raise OSError(error.errno, told, str(path)) from error
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a unique temporary path next to `path`; temporary files of killed writers are removed.
+    """Return a unique temporary path next to `path`; those of killed writers are removed from the folder.
 
-    The name keeps the extension of `path`, by which libraries choose formats.
+    The name keeps the extension of `path`, by which libraries choose formats. A large folder is not listed for every
+    file written into it, but once for every hundredth of the files it holds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark = f".{shortened(path.stem)}-{_machine_hash()}-"
-    for name in os.listdir(path.parent):
-        if name.startswith(mark) and not _is_running(name.removeprefix(mark).split("-")[0]):
-            with contextlib.suppress(OSError):  # another writer may remove it too
-                os.unlink(path.parent / name)
-    return path.with_name(f"{mark}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    _WRITES[path.parent] = _WRITES.get(path.parent, 0) - 1
+    if _WRITES[path.parent] < 0:
+        names = os.listdir(path.parent)
+        _WRITES[path.parent] = len(names) // 100
+        for name in names:
+            left = _TEMPORARY.match(name)
+            if left and left[1] == _machine_hash() and not _is_running(left[2]):
+                with contextlib.suppress(OSError):  # another writer may remove it too
+                    os.unlink(path.parent / name)
+    mark = f".{shortened(path.stem)}-{_machine_hash()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f"{mark}{path.suffix}")
+
+
+_TEMPORARY = re.compile(r"\..+-([0-9a-f]{6})-(\d+)-[0-9a-f]{8}(?:\.|$)")
+_WRITES: dict[Path, int] = {}  # folder -> files to write there until it is listed again
+
+
+def named(folder: Path | str, name: str) -> list[Path]:
+    """Find the files of a folder with a stem, sorted; it is listed again only after it has changed."""
+    try:
+        changed = os.stat(folder).st_mtime_ns
+    except OSError:
+        return []
+    found = _by_stem(str(folder), changed).get(name, [])
+    if not found and time.time_ns() - changed < 2e9:  # a file added since may have left the same time
+        found = _by_stem.__wrapped__(str(folder), changed).get(name, [])
+    return [Path(folder, each) for each in found]
+
+
+@lru_cache(maxsize=8)
+def _by_stem(folder: str, _changed: int) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        found.setdefault(Path(name).stem, []).append(name)
+    return found
 
 
 def shortened(name: str, most: int = 200) -> str:
@@ -115,8 +156,14 @@ def dangling(folder: Path) -> list[str]:
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused because JSON has neither."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write text as UTF-8, atomically."""
+    content = text.encode()
+    with atomic(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
@@ -157,52 +204,8 @@ def is_text(value: str) -> bool:
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:
     """Write `array` as .npy, atomically."""
-    with atomic(path) as temporary, open(temporary, "wb") as handle:
+    with atomic(path, array.nbytes) as temporary, open(temporary, "wb") as handle:
         np.save(handle, array)
-
-
-@contextlib.contextmanager
-def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
-    """Hold an inter-process lock next to `path`, so that one of several runs makes what all need.
-
-    `progress` is called once a second while waiting, and may stop it by raising an exception.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = file_lock(path.with_name(f".{path.name}.lock"))
-    patience = 0
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=patience)
-        except Timeout:
-            progress(0, 1, f"waiting for another run that is making {path.name}")
-            patience = 1
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def file_lock(path: Path) -> BaseFileLock:
-    """Inter-process lock: flock of a file or, on a disk without flock, existence of another file.
-
-    A flock's file remains after release, so a lock by existence needs another name.
-    """
-    return FileLock(path) if _has_flock(path.parent) else SoftFileLock(path.with_name(f"{path.name}.held"))
-
-
-def _has_flock(folder: Path) -> bool:
-    """Whether the disk of a folder supports flock, as far as can be detected."""
-    if fcntl is None:
-        return True
-    with contextlib.ExitStack() as stack:
-        try:
-            opened = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, opened)
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno != errno.ENOSYS
-    return True
 
 
 def digest(value: Any) -> str:

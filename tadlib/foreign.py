@@ -6,6 +6,7 @@ Text is UTF-8 with or without a byte order mark, or UTF-16 with one, plain or gz
 import codecs
 import contextlib
 import csv
+import errno
 import gzip
 import io
 import json
@@ -27,6 +28,12 @@ PICKLE = 'is a pickle, which can run any program and is never opened: if you tru
 QUOTING = "put a field that holds a quote or {!r} between quotes"
 
 
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an error is a shortage of memory, of file handles or of disk space, which says nothing of a file."""
+    short = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in short
+
+
 class FileError(ValueError):
     """A foreign file that cannot be used; the message names it."""
 
@@ -42,6 +49,8 @@ def reading(path: Path | str, told: str, kind: type[Exception] = FileError) -> I
     except (FileError, FileNotFoundError):
         raise
     except Exception as error:
+        if is_exhausted(error):
+            raise
         reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
         raise kind(f"{path} {told.format(reason)}") from error
 

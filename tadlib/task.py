@@ -121,7 +121,7 @@ class Task:
         """Unlabelled actions in each training video: those of unseen classes that coincide with no seen action."""
         return leakage.hidden(self.benchmark, self.classes)
 
-    @property
+    @cached_property
     def occupied(self) -> dict[str, tuple[Action, ...]]:
         """Segments of each training video that background must not overlap: all annotations.
 

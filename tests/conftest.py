@@ -41,7 +41,7 @@ def tiny(tmp_path_factory) -> dict[str, object]:
     """The parameters of a run on a tiny data set, rendered once for all processes that test."""
     from standins import rendered
 
-    from tadlib.files import locked
+    from tadlib.locks import locked
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if PROCESSES > 1 else base) / "tiny"

@@ -121,7 +121,7 @@ def test_layers_of_yaml_keep_their_order_without_their_blocks(call, tmp_path):
         (("-p", "spilt", "50"), "unknown parameter 'spilt'; did you mean 'split'?"),
         (("-p", "split", "60"), "split must be one of 75, 50, 0; got 60"),
         (("-p", "device", "cdua"), "device must be one of auto, cpu, cuda, mps; got 'cdua'; did you mean 'cuda'?"),
-        (("-y", "{epochs: many}"), "epochs must be a whole number >= 1; got 'many'"),
+        (("-y", "{epochs: many}"), "epochs must be a whole number >= 1 and <= 1000000; got 'many'"),
         (("-f", "bad.yaml"), "bad.yaml is not readable YAML"),
         (("-f", "none.yaml"), "none.yaml"),
     ],

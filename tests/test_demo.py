@@ -107,7 +107,7 @@ import sys
 from tadlib.data.demo import videos
 from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import benchmark
-from tadlib.files import locked
+from tadlib.locks import locked
 print("begun")
 with locked(sys.argv[1] + "/videos"):
     videos.make(sys.argv[1], timelines=sorted(benchmark(0, (1, 0), longest=20.0), key=lambda x: x.duration)[:2])

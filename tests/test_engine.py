@@ -115,3 +115,14 @@ def test_a_terminal_is_told_of_progress_in_few_lines(monkeypatch):
         client.process_message({"msg_type": "stream", "content": {"text": "a print: 1/2"}})
         client.process_message({"msg_type": "display_data", "content": {"data": {"text/plain": "a figure"}}})
     assert len(told) == 5 and all(line.startswith("rendering videos: ") for line in told)
+
+
+def test_a_checkout_and_a_run_whose_paths_have_any_letters_are_executed(tmp_path):
+    """Papermill fills in what stands in the braces of a path, and still does where no such folder is."""
+    root = tmp_path / "a{b} c%20d'é\"q"
+    source = stubs.project(root, "print(run_dir)")
+    for words, cwd in [((str(source),), tmp_path), (("notebooks/train.ipynb",), root)]:
+        done = stubs.papermill(*words, "--no-progress-bar", cwd=cwd)
+        assert done.returncode == 0, done.stderr[-2000:]
+    done = stubs.papermill(str(source), str(root / "o_{split}.ipynb"), "-p", "split", "50", cwd=tmp_path)
+    assert done.returncode == 0 and failure(root / "o_50.ipynb") is None and len(stubs.outputs(source)) == 2

@@ -19,7 +19,7 @@ NOTEBOOK = str(ROOT / "notebooks" / "detect.ipynb")
         ({"vidoe": "a.mp4"}, "unknown parameter 'vidoe'; did you mean 'video'?"),
         ({"detector": "non"}, "detector must be one of run, none; got 'non'; did you mean 'none'?"),
         ({"threshold": 2}, "threshold must be a number >= 0 and <= 1; got 2"),
-        ({"top_k": 0}, "top_k must be a whole number >= 1; got 0"),
+        ({"top_k": 0}, "top_k must be a whole number >= 1 and <= 100000; got 0"),
         ({"classes": ["", "a"]}, "classes has an empty name at place 1 of 2: leave it out or write a word"),
         ({"classes": True}, "classes must hold names, got True"),
         ({"epochs": 3}, "unknown parameter 'epochs'; "),

@@ -34,7 +34,7 @@ PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 2e-4\nepochs: int | 
         ({"lr": float("nan")}, "lr must be a number > 0; got nan"),
         ({"ema": "perhaps"}, "ema must be true or false; got 'perhaps'"),
         ({"nms": "sofft"}, "nms must be one of hard, soft, none; got 'sofft'; did you mean 'soft'?"),
-        ({"epochs": 2.5}, "epochs must be a whole number >= 1; got 2.5"),
+        ({"epochs": 2.5}, "epochs must be a whole number >= 1 and <= 1000000; got 2.5"),
         ({"salience": "bcee"}, "salience must be one of none, bce, ce, mask; got 'bcee'; did you mean 'bce'?"),
         ({"fusion_weight": 1.5}, "fusion_weight must be a number >= 0 and <= 1; got 1.5"),
         ({"temperature": 0.0}, "temperature must be a number > 0; got 0.0"),
@@ -94,7 +94,7 @@ def test_every_contradiction_has_a_case():
 
 
 def test_two_mistakes_are_both_named():
-    with pytest.raises(ValueError, match=r"split must be .*; queries must be a whole number >= 1; got 0"):
+    with pytest.raises(ValueError, match=r"split must be .*; queries must be a whole number >= 1 and <= 10000; got 0"):
         Params.check({"split": 60, "queries": 0})
 
 
@@ -225,3 +225,9 @@ def test_arguments_called_like_parameters_have_their_defaults(told):
         for name, value in ours.items()
         if name in ("descriptions", "device")  # a file that is read, a word that is resolved
     }
+
+
+@pytest.mark.parametrize("name", [name for name, field in Params.model_fields.items() if field.annotation is int])
+def test_every_whole_number_has_a_largest_value_which_a_larger_one_is_told(name):
+    with pytest.raises(ValueError, match=rf"^{name} must be a whole number >= -?\d+ and <= \d+; got 10{{23}}$"):
+        Params.check({name: 10**23})

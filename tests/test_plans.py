@@ -88,7 +88,13 @@ def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
         ("runs: {fusion: clip}\n", "runs must be a list of runs"),
         ("runs: [{fusion: clap}]\n", "fusion must be one of .*did you mean 'clip'"),
         ("seeds: 0\n", "seeds must be a whole number >= 1"),
+        ("seeds: 1000000000\n", "seeds makes 1,000,000,000 runs, at most 10,000 are allowed"),
         ("seeds: 2\nsweep: {seed: [1]}\n", "seed is varied by sweep and by seeds"),
+        (f"sweep: {{seed: {[*range(1001)]}, split_id: {[*range(10)]}}}\n", "sweep makes 10,010 runs, at most 10,000"),
+        (
+            f"sweep: {{seed: {[*range(5000)]}}}\nruns: {[{'top_k': 1 + k} for k in range(10)]}\n",
+            "the whole plan makes 50,000 runs, at most 10,000",
+        ),
         ("runs: [{lr: 0.1}, {lr: 0.1}]\n", "two runs are the same: lr-0.1"),
         ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\n", "two runs are the same: lr-0.1"),
         (

@@ -10,7 +10,8 @@ import instant
 import pytest
 from notebook import run_cells
 
-from tadlib.files import dangling, locked, read_json, write_json
+from tadlib.files import dangling, read_json, write_json
+from tadlib.locks import locked
 from tadlib.task import Task
 from tadlib.workbook import execution, finished_runs, report, runs, stage_store, stages
 from tadlib.workbook.execution import INTERRUPTED, failure, finished

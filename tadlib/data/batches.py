@@ -91,10 +91,13 @@ class TrainingExtras:
 
 
 class FeatureCache:
-    """Cache of features read from a store, up to a number of bytes; memory-mapped arrays do not count."""
+    """Cache of features read from a store, up to a number of arrays and of bytes; memory-mapped ones have none.
 
-    def __init__(self, store: Store, limit: int = 2**30) -> None:
-        self.store, self.limit = store, limit
+    Linux allows a process 65,530 maps.
+    """
+
+    def __init__(self, store: Store, limit: int = 2**30, most: int = 2**14) -> None:
+        self.store, self.limit, self.most = store, limit, most
         self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
         self._bytes = 0
 
@@ -105,7 +108,7 @@ class FeatureCache:
             return self._kept[video_id]
         features = self._kept[video_id] = getattr(self.store, "stored", self.store.read)(video_id)
         self._bytes += _bytes_held(features)
-        while self._bytes > self.limit and len(self._kept) > 1:
+        while len(self._kept) > 1 and (self._bytes > self.limit or len(self._kept) > self.most):
             self._bytes -= _bytes_held(self._kept.popitem(last=False)[1])
         return features
 

@@ -5,8 +5,9 @@ Evaluation uses the annotations as published; `KINDS` says what training does ab
 
 import difflib
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,12 +76,20 @@ def _of_video(video: Video, known: frozenset[str]) -> Iterator[Finding]:
     whole = all(time % 1 == 0 for action in video.actions for time in (action.start, action.end))
     if whole and least < last <= 1.1 * video.duration * video.fps:
         yield Finding("times look like frames", video, max(video.actions, key=lambda action: action.end))
-    for place, action in enumerate(video.actions):
-        for kind in _of_action(action, video, known, video.actions[:place]):
+    seen: set[Action] = set()
+    covered: dict[str, Cover] = {}
+    for action in video.actions:
+        for kind in _of_action(action, video, known, seen, covered):
             yield Finding(kind, video, action)
+        seen.add(action)
+        if action.label != AMBIGUOUS:
+            covered.setdefault(action.label, Cover()).add(action.start, action.end)
 
 
-def _of_action(action: Action, video: Video, known: frozenset[str], earlier: Sequence[Action]) -> Iterator[str]:
+def _of_action(
+    action: Action, video: Video, known: frozenset[str], seen: Collection[Action], covered: Mapping[str, "Cover"]
+) -> Iterator[str]:
+    """Problems of an action, given the earlier ones of its video and what those of each class cover."""
     if not (math.isfinite(action.start) and math.isfinite(action.end)):
         yield "time is not a number"
     elif action.start > action.end:
@@ -91,12 +100,34 @@ def _of_action(action: Action, video: Video, known: frozenset[str], earlier: Seq
         yield "unknown class"
     else:
         yield from _of_place(action, video)
-        if action in earlier:
+        overlapped = {label for label, cover in covered.items() if cover.overlaps(action.start, action.end)}
+        if action in seen:
             yield "duplicate"
-        elif any(overlap(action, other) for other in earlier if other.label == action.label):
+        elif action.label in overlapped:
             yield "overlaps its own class"
-        if any(overlap(action, other) for other in earlier if other.label not in (action.label, AMBIGUOUS)):
+        if overlapped - {action.label}:
             yield "overlaps another class"
+
+
+class Cover:
+    """The union of segments, as disjoint ones in order: whatever their number, a few are looked at."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+
+    def overlaps(self, start: float, end: float) -> bool:
+        """Whether a segment overlaps the union by more than a point."""
+        place = bisect_right(self.ends, start)
+        return start < end and place < len(self.ends) and self.starts[place] < end
+
+    def add(self, start: float, end: float) -> None:
+        """Add a segment, with those that it meets made one."""
+        if not start < end:
+            return
+        met = slice(bisect_left(self.ends, start), bisect_right(self.starts, end))
+        start, end = min([start, *self.starts[met][:1]]), max([end, *self.ends[met][-1:]])
+        self.starts[met], self.ends[met] = [start], [end]
 
 
 def _of_place(action: Action, video: Video) -> Iterator[str]:
@@ -108,11 +139,6 @@ def _of_place(action: Action, video: Video) -> Iterator[str]:
         yield "starts after the video's end"
     elif action.end > video.duration:
         yield "ends after the video's end"
-
-
-def overlap(a: Action, b: Action) -> bool:
-    """Whether two actions overlap."""
-    return min(a.end, b.end) > max(a.start, b.start)
 
 
 def check(

@@ -18,8 +18,9 @@ from tadlib.data.layouts import THUMOS14_CLASSES, THUMOS_ID
 from tadlib.data.lengths import Length, complete, filled, other_lengths, stated
 from tadlib.data.readers import Entry, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST, digest_of
-from tadlib.files import Progress, listed, locked, read_json, silent, tidy
+from tadlib.files import Progress, listed, read_json, silent, tidy
 from tadlib.foreign import text_of, yaml_in
+from tadlib.locks import locked
 
 EVERY = "all"  # the subset of every video of a data set that has none
 NAMES = ("demo", "thumos14", "activitynet13")  # named data sets; others are folders
@@ -60,14 +61,15 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent, demo_seed
 
     The world of the demo that `demo_seed` draws is created if missing. Raises FileNotFoundError that says where
     annotations are expected, and ValueError for unusable annotations or conventions. Files computed from a read-only
-    folder are stored under `data_dir`.
+    folder are stored under `data_dir`, where that can be written.
     """
     folder = folder_of(name, data_dir, demo_seed)
-    if name == "demo":
+    if name == "demo" and not demo_videos.is_made(folder, demo_seed):
         with locked(folder / "videos", progress):
             demo_videos.make(folder, demo_seed, progress)
-    made = folder if os.access(folder, os.W_OK) else Path(data_dir) / "made" / folder.name
-    return replace(_read(name, folder), made=made)
+    above = next(place for place in (Path(data_dir), *Path(data_dir).absolute().parents) if place.exists())
+    elsewhere = os.access(above, os.W_OK) and not os.access(folder, os.W_OK)
+    return replace(_read(name, folder), made=Path(data_dir) / "made" / folder.name if elsewhere else folder)
 
 
 def _read(name: str, folder: Path) -> Benchmark:

@@ -20,6 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tadlib.devices import freed_at_once
+from tadlib.foreign import is_exhausted
+from tadlib.tensors import what_is_wrong
 
 DEMO = "tad-demo"  # the architecture of the embedded demo's small CLIP
 DEMO_WEIGHTS = Path(__file__).parent / "demo" / f"{DEMO}.npz"
@@ -108,9 +110,12 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
             _load_in_place(model, device, load)
         what = "tokenizer"
         tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # each format has its own
+        ours = load and what != "tokenizer" and not is_exhausted(error)
+        first = (str(error).splitlines() or [""])[0]
+        told = f"it {what_is_wrong(pretrained, error)}" if ours else f"{type(error).__name__}: {first}"
         raise RuntimeError(
-            f"no {what} for encoder {name!r}: {type(error).__name__}: {str(error).splitlines()[0]}; "
+            f"no {what} for encoder {name!r}: {told}; "
             "pass -p pretrained PATH of a checkpoint file, or run once where the tag can be downloaded"
         ) from error
     return Encoder(name, model.eval().requires_grad_(False), preprocess, tokenizer, device, dtype)

@@ -20,6 +20,18 @@ DECODER = 2  # raise this version when the same file gives other frames, so that
 MADE_BY = ("encoder", "decoder", "frames_per_snippet")  # settings in a record of features, besides the video
 
 
+def mapped(path: Path) -> np.memmap:
+    """Map a .npy file copy-on-write, without the open handle of `np.load`: many systems allow a process 1,024."""
+    import torch  # no process needs it that only looks at records
+
+    opened = np.load(path, mmap_mode="c")  # which checks the file
+    shape, dtype, first, size = opened.shape, opened.dtype, opened.offset, opened.nbytes
+    order = "F" if opened.flags.fnc else "C"
+    del opened
+    held = torch.from_file(str(path), size=first + size, dtype=torch.uint8).numpy()
+    return np.ndarray.__new__(np.memmap, shape, dtype, held, first, order=order)
+
+
 def ends_hash(path: Path | str) -> str:
     """Hash (12 digits) of a file's size, first and last bytes."""
     size = Path(path).stat().st_size
@@ -132,7 +144,7 @@ class FeatureStore:
         if not path.is_file():
             raise FileNotFoundError(f"no features of {video_id}: expected {path}; run notebooks/prepare.ipynb")
         try:
-            array = np.load(path, mmap_mode="c")
+            array = mapped(path)
         except ValueError as error:
             raise ValueError(f"{path} is not a whole .npy file ({error}): delete it and run prepare again") from error
         if array.ndim != 2 or not len(array):

@@ -1,6 +1,5 @@
 """Durations and frame rates of videos, from published info files or from the video itself."""
 
-import glob
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ from tadlib.data.layouts import positive
 from tadlib.data.readers import Entry, whole
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import probe
-from tadlib.files import listed, read_json, shortened, tidy
+from tadlib.files import listed, named, read_json, shortened, tidy
 from tadlib.foreign import check_unique, csv_in, text_of
 
 PATTERNS = ("info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz")
@@ -128,8 +127,7 @@ def other_lengths(entries: Mapping[str, Entry], lengths: Mapping[str, Length], l
 
 def files_of(folder: Path | str, video_id: str) -> list[Path]:
     """Files of a video, with any ending, by spelling and ending."""
-    found = [path for name in variants(video_id) for path in sorted(Path(folder).glob(f"{glob.escape(name)}.*"))]
-    return [path for path in found if path.stem in variants(video_id)]  # a.b.mp4 is no file of a
+    return [path for name in variants(video_id) for path in named(folder, name)]
 
 
 def measure(folder: Path | str, video_id: str) -> Length:

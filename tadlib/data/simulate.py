@@ -22,6 +22,7 @@ from tadlib.data.annotations import Video
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.files import Progress, digest, silent
+from tadlib.locks import locked
 
 Curve = Float[np.ndarray, " t"]
 Span = Sequence[float] | np.ndarray  # start and end
@@ -199,10 +200,15 @@ def make(
     world: World, videos: Sequence[Video], store: FeatureStore, stride: int, progress: Progress = silent
 ) -> FeatureStore:
     """Simulate missing features, one video at a time, and write them as float16."""
-    for done, video in enumerate(videos, start=1):
-        made = {"fps": video.fps, "stride": stride}
-        if not store.has(video.id) or store.changed(video.id, made):
-            features = world.features(video, stride).astype(np.float16)
-            store.write(video.id, features, made)
-        progress(done, len(videos), "simulating features")
+
+    def lacks(video: Video) -> bool:
+        return not store.has(video.id) or bool(store.changed(video.id, {"fps": video.fps, "stride": stride}))
+
+    if any(map(lacks, videos)):
+        with locked(store.folder, progress):
+            for done, video in enumerate(videos, start=1):
+                if lacks(video):
+                    features = world.features(video, stride).astype(np.float16)
+                    store.write(video.id, features, {"fps": video.fps, "stride": stride})
+                progress(done, len(videos), "simulating features")
     return store

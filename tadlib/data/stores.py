@@ -24,6 +24,7 @@ from tadlib.data.features import video_of
 from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import spelt, variants
 from tadlib.files import digest, read_json
+from tadlib.foreign import is_exhausted
 
 MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
 END_SNIPPETS = 16  # snippets hashed at the start and at the end of an array in an .h5 file
@@ -154,6 +155,8 @@ def errors_naming(path: Path) -> Iterator[None]:
     except ImportError as error:
         raise UnusableFeatures(f"{path} needs h5py: pip install 'tadlib[h5]'") from error
     except READ_ERRORS as error:
+        if is_exhausted(error):
+            raise
         size = path.stat().st_size if path.exists() else 0
         raise UnusableFeatures(f"{path} ({size} bytes) is damaged or of another layout ({error})") from error
 
@@ -172,7 +175,7 @@ def _content_hash(path: Path, name: str) -> str:
 
 
 def _read_npy(path: Path, video_id: str) -> np.ndarray:
-    return np.load(path, mmap_mode="c")
+    return fingerprints.mapped(path)
 
 
 def _read_npz(path: Path, video_id: str) -> np.ndarray:

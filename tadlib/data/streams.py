@@ -13,6 +13,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from tadlib.foreign import is_exhausted
+
 COVER_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")  # codecs of cover pictures, not of films
 SLACK = 1.5  # seconds: tolerance of a video's duration, and of a picture held because of damage
 DEFAULT_RATE, RATES = 25.0, (1.0, 240.0)  # frames per second: default, and plausible range
@@ -59,6 +61,8 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         with av.open(str(path)) as container:
             yield container, _film(container, path)
     except ERRORS as error:
+        if is_exhausted(error):
+            raise
         size = path.stat().st_size if path.exists() else 0
         raise BrokenVideo(f"{path} ({size} bytes) cannot be decoded ({error}): copy or download it again") from error
 

@@ -19,12 +19,16 @@ from tadlib.data.batches import Batch, WindowSet
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
 from tadlib.devices import CPU, only_deterministic, peak_memory, pick, seed_all
-from tadlib.files import Progress, atomic, silent
+from tadlib.files import Progress, silent
+from tadlib.tensors import usable, write_tensors
 
 STEP_INTERVAL, STEP_FACTOR = 0.4, 0.1  # step schedule: after each 0.4 of the epochs the rate falls to a tenth
 PROCESS = uuid4().hex  # identifies this process, so that its own training time is not counted twice after a resume
 EMA_DECAY = 0.99
 INITIAL_LOSS_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
+
+
+STATE = tuple("model optimiser rates history resumed process shuffling random random_cuda average best scaler".split())
 
 
 class NonFiniteLoss(RuntimeError):
@@ -192,11 +196,12 @@ class Trainer:
 
     def _start(self) -> None:
         """Load the checkpoint if there is one; otherwise reset the model to its initial weights."""
-        trained, resumes = self.model.first_weights, self.checkpoint is not None and self.checkpoint.is_file()
+        trained = self.model.first_weights
+        state = None if self.checkpoint is None else usable(self.checkpoint, STATE, self.device)
         now = {name: each.detach().clone() for name, each in self.model.state_dict().items()}
         self.model.first_weights = now | trained  # parts added since the first training have only their current weights
-        if resumes:
-            self._load(self.checkpoint)
+        if state is not None:
+            self._load(state)
         elif trained:
             self.model.load_state_dict(self.model.first_weights)
             message = "this network was trained already: it starts again from the weights it was made with"
@@ -266,12 +271,10 @@ class Trainer:
             "best": self.best,
             "scaler": self.scaler.state_dict(),
         }
-        with atomic(path) as temporary:
-            torch.save(state, temporary)
+        write_tensors(path, state)
 
-    def _load(self, path: Path) -> None:
-        """Restore the state from a file written by `_save`."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
+    def _load(self, state: Mapping[str, Any]) -> None:
+        """Restore the state that `_save` wrote."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.rates.load_state_dict(state["rates"] | {"lr_lambdas": [None] * len(self.rates.lr_lambdas)})

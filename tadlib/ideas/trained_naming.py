@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tadlib import devices
 from tadlib.data.annotations import Video
-from tadlib.files import atomic, digest
+from tadlib.files import digest
 from tadlib.ideas import hard_negatives, head_training, mask, text_queries
 from tadlib.ideas.head_losses import BACKGROUND
 from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts
@@ -23,6 +23,7 @@ from tadlib.naming.similarity import scale_of
 from tadlib.naming.text import TextEmbeddings, texts_of
 from tadlib.segments import roi_align
 from tadlib.task import Task, spans, true_segments
+from tadlib.tensors import keep_tensors, usable
 
 MAX_SNIPPETS = 4000  # largest number of training snippets
 LEARNED = ("matching_fixed", "matching_learned", "mask")  # poolings that are trained, or that heads are trained with
@@ -48,12 +49,11 @@ def trained(data: Task, parts: TrainableParts, training: HeadTraining) -> Naming
     channels = data.store.read(data.training_videos[0].id).shape[1]
     with devices.seeded(training.seed):
         model = NamingHead(parts, channels, data.encoder)
-        if path.is_file():
-            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        if (kept := usable(path)) is not None:
+            model.load_state_dict(kept)
         else:
             _train(model, data, parts, training)
-            with atomic(path) as temporary:
-                torch.save(model.state_dict(), temporary)
+            keep_tensors(path, model.state_dict())
     return model.eval().requires_grad_(False)
 
 

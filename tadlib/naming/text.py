@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.encoder import Encoder, spoken
-from tadlib.files import digest, locked, write_npy
+from tadlib.files import digest, write_npy
+from tadlib.locks import kept_if_possible, locked
 from tadlib.naming.descriptions import KINDS, described
 
 PROMPT = "a video of a person doing {}"
@@ -85,14 +86,17 @@ def embed(encoder: Encoder, texts: Sequence[str], cache: Path | str | None = Non
     if cache is None:
         return encoder.texts(texts)
     folder = Path(cache) / "embeddings"
-    paths = [folder / f"{digest([encoder.key, text])}.npy" for text in texts]
-    if not all(path.is_file() for path in paths):
+    paths = {text: folder / f"{digest([encoder.key, text])}.npy" for text in texts}
+    made: dict[str, np.ndarray] = {}
+    if not all(path.is_file() for path in paths.values()):
         with locked(folder / encoder.key):
-            missing = {text: path for text, path in zip(texts, paths, strict=True) if not path.is_file()}
-            rows = encoder.texts(list(missing)).numpy() if missing else ()
-            for path, row in zip(missing.values(), rows, strict=True):
-                write_npy(path, row)
-    return torch.from_numpy(np.stack([np.load(path) for path in paths]))
+            missing = [text for text, path in paths.items() if not path.is_file()]
+            made = dict(zip(missing, encoder.texts(missing).numpy(), strict=True)) if missing else {}
+            with kept_if_possible():
+                for text, row in made.items():
+                    write_npy(paths[text], row)
+    rows = [made[text] if text in made else np.load(paths[text]) for text in texts]
+    return torch.from_numpy(np.stack(rows))
 
 
 def text_embeddings(

@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
 from tqdm import tqdm
 
-from tadlib.files import file_lock, note, read_json, write_json
+from tadlib.files import note, read_json, write_json
+from tadlib.locks import locked
 from tadlib.workbook import execution, executors, runs, stages
 from tadlib.workbook.execution import INTERRUPTED
 from tadlib.workbook.executors import LOST, Pool
@@ -32,6 +32,7 @@ from tadlib.workbook.stages import STAGES
 
 SHARE = 32  # videos: so many that loading an encoder does not count, so few that jobs end at about the same time
 MADE_FROM = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
+READ = {"dataset", "data_dir", "features"} | stages.FILES  # parameters that name files
 Say = Callable[[str], None]
 
 
@@ -58,10 +59,12 @@ def continued(experiment: Experiment) -> Path | None:
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
     """The plan, the code and the data of an experiment."""
+    every = map(Params.read, experiment.runs.values())
+    different = {str(params.model_dump(include=READ)): params for params in every}
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
         "code": [stages.code_version(stage) for stage in STAGES],
-        "data": sorted({stages.data_version(Params.read(parameters)) for parameters in experiment.runs.values()}),
+        "data": sorted(set(map(stages.data_version, different.values()))),
     }
 
 
@@ -119,18 +122,13 @@ def execute(  # noqa: PLR0913  one word for each choice of a batch
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Lock a version's folder; where no lock can be written, its runs will say what is wrong."""
-    lock = file_lock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise OSError(f"another `tad run` is at work in {folder}: wait for it, or start a version with --new") from None
-    except OSError:
-        pass
-    try:
+    """Lock a version's folder."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(f"another `tad run` is at work in {folder}: wait for it, or start a version with --new")
+
+    with locked(folder / "version", refuse):
         yield
-    finally:
-        lock.release()
 
 
 def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: int, pages: str = "all") -> str:
@@ -149,7 +147,7 @@ def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: in
                 return f"{LOST if INTERRUPTED in reason else 'failed'} in {stage}: {reason}"
             say(f"{stage} done in {time.monotonic() - begun:.0f} s")
     except OSError as error:
-        return f"failed in {stage}: cannot write {error.filename or folder} ({error.strerror})"
+        return f"failed in {stage}: cannot write {error.filename or folder}, {error.strerror}"
     return "finished"
 
 

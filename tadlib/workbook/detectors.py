@@ -23,6 +23,7 @@ from tadlib.ideas import class_targets
 from tadlib.naming.text import Wording, texts_of
 from tadlib.project import resolve
 from tadlib.task import Task
+from tadlib.tensors import write_tensors
 from tadlib.workbook import runs, stages
 from tadlib.workbook.inheritance import agrees, load_network, read_checkpoint, stored_parameters
 from tadlib.workbook.params import Params
@@ -123,8 +124,8 @@ def load_detector(data: Task, params: Params, run: Run, own: Sequence[type] = ()
 def save_detector(run: Run, model: ConditionalDETR, data: Task, params: Params, about: Mapping[str, Any]) -> None:
     """Write `checkpoint.pt`: the network, the parameters, and what it was trained on, which `origin` says."""
     run.record["made_from"] = facts_of_test(data, params)
-    with atomic(run.target("checkpoint.pt")) as temporary:
-        torch.save({"network": model.saved(), "params": params.model_dump(), "about": about}, temporary)
+    content = {"network": model.saved(), "params": params.model_dump(), "about": about}
+    write_tensors(run.target("checkpoint.pt"), content)
 
 
 def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:

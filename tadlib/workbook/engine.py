@@ -22,10 +22,11 @@ from nbformat.v4 import new_markdown_cell
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
-from papermill.iorw import write_ipynb
+from papermill.iorw import LocalHandler, write_ipynb
 from papermill.log import logger
 from traitlets.config import Config
 
+from tadlib.files import naming_full_disk
 from tadlib.workbook import papermill_arguments
 from tadlib.workbook.result import NOTEBOOK, RESULT
 
@@ -166,5 +167,12 @@ def _tell(nb: NotebookNode, stopped: BaseException) -> None:
     nb.cells.insert(0, banner)
 
 
+def _written(handler: LocalHandler, content: str, path: str) -> None:
+    """Papermill's own way to write a file, which names it where the disk is full."""
+    with naming_full_disk(path, len(content.encode())):
+        _write(handler, content, path)
+
+
+_write, LocalHandler.write = LocalHandler.write, _written
 papermill_engines.register(None, TadEngine)
 papermill_arguments.install()

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 
 import yaml
 
-from tadlib.files import LOG, atomic, temporary_path
+from tadlib.files import LOG, temporary_path, write_text
 from tadlib.project import cores
 from tadlib.workbook import runs
 
@@ -166,8 +166,7 @@ def rename_folder(path: Path, before: str, after: str) -> None:
 
     with open(path, encoding="utf-8") as written:
         text = written.read().replace(before, after)
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     NotebookNotary().sign(nbformat.reads(text, as_version=4))
 
 

@@ -17,6 +17,7 @@ every class split had part. It holds for every run that has such a value there, 
 """
 
 import itertools
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,7 @@ from tadlib.workbook.vocabulary import meant
 NAME = "name"  # of a run in `runs`: it stands for the parameters wherever the run is spoken of
 PLAIN = re.compile(r"\w[\w -]{,39}")  # a name, which stands in folders, tables and figures
 CHOSEN_ON = "chosen_on"
+MOST_RUNS = 10_000  # of one experiment
 FIELDS = ("values", "dataset", "features", "split", "split_id")  # of what was chosen, and where
 NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # what a run is about, or where it lies
 
@@ -99,6 +101,7 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
 
 def _grid(value: Any) -> list[Change]:
     """`sweep`: every combination of the values."""
+    limited("sweep", map(len, _lists("sweep", value)))
     return [dict(zip(value, values, strict=True)) for values in itertools.product(*_lists("sweep", value))]
 
 
@@ -134,7 +137,14 @@ def _seeds(value: Any) -> list[Change]:
     """`seeds`: so many seeds from 0 on."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"seeds must be a whole number >= 1, how many seeds from 0 on; got {value!r}")
+    limited("seeds", [value])
     return [{"seed": seed} for seed in range(value)]
+
+
+def limited(block: str, lengths: Iterable[int]) -> None:
+    """Raise ValueError where the combinations of lists of such lengths are too many runs."""
+    if (number := math.prod(lengths)) > MOST_RUNS:
+        raise ValueError(f"{block} makes {number:,} runs, at most {MOST_RUNS:,} are allowed: vary fewer values")
 
 
 BLOCKS = {"sweep": _grid, "zip": _side_by_side, "runs": _list_of_runs, "seeds": _seeds}

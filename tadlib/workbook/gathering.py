@@ -16,7 +16,8 @@ from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.texts import read_text_features, table_encoder
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS
 from tadlib.evaluation.protocols import PROTOCOLS, scored_videos
-from tadlib.files import Progress, digest, locked, read_json, silent, write_json
+from tadlib.files import Progress, digest, read_json, silent, write_json
+from tadlib.locks import kept_if_possible, locked
 from tadlib.naming.text import STYLES, Wording, texts_of
 from tadlib.task import BACKGROUND, SIDES, Task
 from tadlib.workbook.params import Params
@@ -83,8 +84,10 @@ def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
     if given is not None:
         return _published(benchmark, given, texts or image_encoder(params), params)
     store, encoder = _extraction(benchmark, params)
-    with locked(store.folder, progress):
-        broken = _encode(benchmark, None, store, encoder, params, progress)
+    broken = {}
+    if _to_encode(benchmark, store, encoder, params):
+        with locked(store.folder, progress):
+            broken = _encode(benchmark, None, store, encoder, params, progress)
     return _without(benchmark, broken, params.missing, store, texts or encoder)
 
 
@@ -94,9 +97,13 @@ def lacking(params: Params, progress: Progress = silent) -> list[str]:
     if params.features == "simulate" or _given(benchmark, params) is not None:
         return []
     store, encoder = _extraction(benchmark, params)
-    videos = benchmark.folder / "videos"
-    found = features.to_encode(benchmark.videos, videos, store, encoder, params.stride, params.frames_per_snippet)
-    return list(found)
+    return list(_to_encode(benchmark, store, encoder, params))
+
+
+def _to_encode(benchmark: Benchmark, store: FeatureStore, encoder: Encoder, params: Params) -> dict[str, str]:
+    """Videos whose features are missing or outdated, and why."""
+    how = (store, encoder, params.stride, params.frames_per_snippet)
+    return features.to_encode(benchmark.videos, benchmark.folder / "videos", *how)
 
 
 def encode(params: Params, names: Collection[str], progress: Progress = silent) -> None:
@@ -109,8 +116,16 @@ def encode(params: Params, names: Collection[str], progress: Progress = silent) 
 def _extraction(benchmark: Benchmark, params: Params) -> tuple[FeatureStore, Encoder]:
     """Where features made here are kept, and the encoder that makes them."""
     encoder = image_encoder(params)
-    sampling = {"each": params.frames_per_snippet, "count": params.snippets}
-    return FeatureStore(features.store_folder(benchmark.cache, encoder.key, params.stride, **sampling)), encoder
+    return _store(benchmark, encoder.key, params, each=params.frames_per_snippet), encoder
+
+
+def _store(benchmark: Benchmark, name: str, params: Params, each: int = 1) -> FeatureStore:
+    """Where features made here are kept: in a data set's read-only folder if all are there."""
+    beside, ours = (
+        FeatureStore(features.store_folder(root, name, params.stride, each=each, count=params.snippets))
+        for root in (benchmark.folder, benchmark.cache)
+    )
+    return beside if all(beside.has(video.id) for video in benchmark.videos) else ours
 
 
 def _encode(
@@ -137,9 +152,7 @@ def _given(benchmark: Benchmark, params: Params) -> FolderStore | None:
 def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
     world = simulate.World(benchmark.classes, params.world_seed)
     name = f"simulated_{digest([world.key, repr(benchmark.videos)])}"
-    store = FeatureStore(features.store_folder(benchmark.cache, name, params.stride, count=params.snippets))
-    with locked(store.folder, progress):
-        simulate.make(world, benchmark.videos, store, params.stride, progress)
+    store = simulate.make(world, benchmark.videos, _store(benchmark, name, params), params.stride, progress)
     no_class = {text: world.text("", text) for text in (*BACKGROUND, *CLASS_FREE_TEXTS)}
     return benchmark, store, table_encoder("simulated", _texts(benchmark.classes, world.text, params) | no_class), {}
 
@@ -162,9 +175,12 @@ def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[s
     """What is wrong with features, by video; every file is read for it, so the answer is kept until one changes."""
     videos = [(video.id, video.duration, video.fps) for video in benchmark.videos]
     path = data_dir / "checked" / f"{digest([str(store.folder), store.key, videos, store.stride, store.width])}.json"
-    if not path.is_file():
-        write_json(path, store.check(benchmark.videos))
-    return read_json(path)
+    if path.is_file():
+        return read_json(path)
+    found = store.check(benchmark.videos)
+    with kept_if_possible():
+        write_json(path, found)
+    return found
 
 
 def _without(benchmark: Benchmark, broken: Mapping[str, str], missing: str, store: Store, encoder: Encoder) -> Source:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tadlib.foreign import reading, regular
 from tadlib.workbook import runs, stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
@@ -81,14 +80,17 @@ def read_checkpoint(
     path: Path, needed: tuple[str, ...] = ("network", "params", "about", "seen", "trained_on")
 ) -> dict[str, Any]:
     """What a checkpoint holds: `network`, `params`, `about` (its training); RunError where it lacks any."""
-    import torch
+    from tadlib.tensors import read_tensors  # torch comes with it, which no process needs that starts a kernel
 
-    regular(path, RunError)
-    with reading(path, f"cannot be read as a checkpoint ({{}}): {ADVICE}", RunError):
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    held = {**saved, **saved.get("about", {})} if isinstance(saved, Mapping) else {}
+    try:
+        saved = read_tensors(path)
+    except ValueError as error:
+        raise RunError(f"{error}: {ADVICE}") from None
+    parts = {name: saved.get(name) for name in ("network", "params", "about")} if isinstance(saved, Mapping) else {}
+    held = {name for name, part in parts.items() if isinstance(part, Mapping)}
+    held |= set(parts["about"]) if "about" in held else set()
     if missing := [name for name in needed if name not in held]:
-        raise RunError(f"{path} has no {' and no '.join(missing)}, as an earlier version wrote it: {ADVICE}")
+        raise RunError(f"{path} has no {' and no '.join(missing)}: it is of another program or version: {ADVICE}")
     return saved
 
 

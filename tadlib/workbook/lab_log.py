@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tadlib.files import atomic, locked, read_json, write_json
+from tadlib.files import read_json, write_json, write_text
 from tadlib.foreign import text_of
+from tadlib.locks import locked
 from tadlib.workbook.experiment_files import question, story
 from tadlib.workbook.variants import Record, samples
 
@@ -178,8 +179,7 @@ def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
     table = "\n".join(_lines(root, kept))
     new = f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
     if new != text:
-        with atomic(path) as temporary:
-            temporary.write_text(new, encoding="utf-8")
+        write_text(path, new)
 
 
 def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:

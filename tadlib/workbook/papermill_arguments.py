@@ -137,11 +137,18 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
             ) from error
         say(f"writing {output}")
         short = str(output.relative_to(Path.cwd())) if output.is_relative_to(Path.cwd()) else "-"
-        paths = [paths[0], str(output) if short.startswith("-") else short]  # papermill reads an option after a dash
+        # papermill reads an option after a dash
+        paths = [paths[0], str(output) if short.startswith("-") else short]
         given |= {params.writes_to: folder}
     others = [option for option in OPTIONS if not option.name.startswith("parameters")]
     kept = [word for option in others for value in found[option.name] for word in (option.opts[0], value)]
-    return [*paths, *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
+    return [*map(_as_it_is, paths), *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
+
+
+def _as_it_is(path: str) -> str:
+    """A path as papermill takes it: the braces of a file or a folder that is there are part of its name."""
+    there = path if os.path.isfile(path) else os.path.dirname(path)
+    return there.replace("{", "{{").replace("}", "}}") + path[len(there) :] if os.path.exists(there) else path
 
 
 def _new_output(source: Path, stage: str, given: Mapping[str, Any], chosen: str) -> tuple[Path, str]:
@@ -181,12 +188,22 @@ def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
     say(f"{output.name} did not finish, it is now {kept.name}")
 
 
+def _tell(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What ends papermill: of a full disk or another shortage one sentence."""
+    from tadlib.foreign import is_exhausted
+
+    if not is_exhausted(error):
+        return sys.__excepthook__(kind, error, trace)
+    print(f"papermill: {error}", file=sys.stderr)
+
+
 def install() -> None:
     """Complete `sys.argv` if this process is papermill's command line; called once, when the engine is imported."""
     words = getattr(sys, "orig_argv", sys.argv)
     if Path(sys.argv[0]).stem != "papermill" and words[1:3] != ["-m", "papermill"]:
         return
     try:
+        sys.excepthook = _tell
         sys.argv[1:] = complete(sys.argv[1:], lambda text: print(text, file=sys.stderr, flush=True))
     except (ValueError, RuntimeError, OSError) as error:
         print(f"papermill: {error}", file=sys.stderr)

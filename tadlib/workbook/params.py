@@ -29,6 +29,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
+SEEDS = 2**32 - 1  # what every library takes
+
 
 class NamingParams(Vocabulary):
     """How a proposal gets its name and its score."""
@@ -48,7 +50,7 @@ class NamingParams(Vocabulary):
     text_head: Literal["none", "mlp", "conv", "attention", "encoder", "composition", "cross"] = Field(
         "none", description="what is trained on the texts of seen classes; the name is read out where one leads"
     )
-    context: int = Field(0, ge=0, description="vectors learned beside the words of every text")
+    context: int = Field(0, ge=0, le=77, description="vectors learned beside the words of every text")
     context_at: Literal["before", "around"] = Field("before", description="where these vectors stand")
     background: Literal["none", "soft", "learned"] = Field(
         "none", description="what background teaches in training: nothing, every class alike, an embedding of its own"
@@ -58,7 +60,7 @@ class NamingParams(Vocabulary):
         "cross_entropy", description="loss of what is trained: on classes, on pairs, or on pairs of bins and words"
     )
     head_on: Literal["segments", "snippets"] = Field("segments", description="what is classified in training")
-    head_epochs: int = Field(20, ge=1, description="passes of a head over the segments")
+    head_epochs: int = Field(20, ge=1, le=100_000, description="passes of a head over the segments")
     head_lr: float = Field(1.0e-3, gt=0, description="learning rate of a head")
     text_lr: float = Field(1.0e-3, gt=0, description="learning rate of a text head and of learned context")
     hard_negatives: Literal["none", "order", "region", "all"] = Field(
@@ -78,7 +80,7 @@ class NamingParams(Vocabulary):
     extend: float = Field(1.0, gt=0, description="length of the pooled region, in lengths of the proposal")
     contrast: float = Field(0.0, ge=0, description="share of the similarity just outside that is taken off")
     similarity: Literal["cosine", "dot"] = Field("cosine", description="of unit vectors, or of vectors as they are")
-    roi_bins: int = Field(16, ge=1, description="bins of RoIAlign")
+    roi_bins: int = Field(16, ge=1, le=4_096, description="bins of RoIAlign")
     logit_scale: Literal["exp", "raw", "none"] = Field("exp", description="factor on the cosine: exp(tau), tau or 1")
     temperature: float = Field(1.0, gt=0, description="what logits are divided by")
     probability: Literal["softmax", "sigmoid"] = Field("softmax", description="one class of all, or each on its own")
@@ -105,10 +107,10 @@ class Params(NamingParams):
     dataset: str = Field("demo", min_length=1, description="demo, thumos14, activitynet13, or a folder")
     split: Literal[75, 50, 0] = Field(75, description="per cent of the classes seen in training; 0 = closed set")
     split_id: int = Field(0, ge=0, le=9, description="which of the ten class splits")
-    held_out: int = Field(0, ge=0, description="seen classes tested in place of unseen ones, to choose by; 0 = none")
-    seed: int = Field(0, ge=0, description="seed of training and of all that is drawn to measure; not of the data")
-    demo_seed: int = Field(0, ge=0, description="seed of the demo's videos")
-    world_seed: int = Field(0, ge=0, description="seed of features that are simulated")
+    held_out: int = Field(0, ge=0, le=9_999, description="seen classes tested in place of unseen ones; 0 = none")
+    seed: int = Field(0, ge=0, le=SEEDS, description="seed of training and of what is drawn to measure, not of data")
+    demo_seed: int = Field(0, ge=0, le=SEEDS, description="seed of the demo's videos")
+    world_seed: int = Field(0, ge=0, le=SEEDS, description="seed of features that are simulated")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the networks")
     data_dir: str = Field("data", min_length=1, description="folder of the data sets")
@@ -116,21 +118,21 @@ class Params(NamingParams):
 
     encoder: str = Field("ViT-B-16", description="open_clip architecture")
     pretrained: str = Field("openai", description="open_clip tag or local checkpoint of the encoder")
-    stride: int = Field(8, ge=1, description="frames from one snippet to the next")
-    frames_per_snippet: int = Field(1, ge=1, description="frames whose embeddings are averaged into a snippet")
-    snippets: int = Field(0, ge=0, description="snippets of every video, whatever its length; 0 = by stride")
+    stride: int = Field(8, ge=1, le=100_000, description="frames from one snippet to the next")
+    frames_per_snippet: int = Field(1, ge=1, le=1_000, description="frames whose embeddings make a snippet, by mean")
+    snippets: int = Field(0, ge=0, le=10**6, description="snippets of every video, of any length; 0 = by stride")
     features: str = Field("auto", min_length=1, description="auto (extract), simulate, or a folder of features")
     text_features: str = Field("", description="an .npz of class name -> vector; empty = the encoder's")
     missing: Literal["fail", "skip"] = Field("fail", description="what a broken video or feature file does")
     integrity: float = Field(0.75, ge=0, le=1, description="share of an action that must lie inside a window")
 
-    window: int = Field(128, ge=0, description="snippets per window; 0 = the whole video")
+    window: int = Field(128, ge=0, le=1_000_000, description="snippets per window; 0 = the whole video")
     overlap: float = Field(0.5, ge=0, lt=1, description="share of a training window shared with the next")
     test_window: int = Field(
-        -1, ge=-1, description="snippets per test window; 0 = the whole video, -1 = as in training"
+        -1, ge=-1, le=1_000_000, description="snippets per test window; 0 = the whole video, -1 = as in training"
     )
     test_overlap: float = Field(0.25, ge=0, lt=1, description="share of a test window shared with the next")
-    rescale: int = Field(0, ge=0, description="snippets to which a whole video is resampled; 0 = not")
+    rescale: int = Field(0, ge=0, le=1_000_000, description="snippets to which a whole video is resampled; 0 = not")
 
     ideas: str = Field(
         "", description="a Python file of methods of your own, with hooks as in tadlib/ideas; empty = none"
@@ -138,12 +140,12 @@ class Params(NamingParams):
     target: Literal["foreground", "prompt", "name", "description", "none"] = Field(
         "foreground", description="what queries learn: action or not, a text embedding, or (none) a class by number"
     )
-    queries: int = Field(40, ge=1, description="learned queries, the most actions found in one window")
-    encoder_layers: int = Field(1, ge=0, description="transformer encoder layers")
-    decoder_layers: int = Field(2, ge=1, description="transformer decoder layers")
-    width: int = Field(512, ge=8, description="channels of the detector")
-    heads: int = Field(8, ge=1, description="attention heads")
-    conv_layers: int = Field(2, ge=0, description="convolutions before the encoder")
+    queries: int = Field(40, ge=1, le=10_000, description="learned queries, the most actions found in one window")
+    encoder_layers: int = Field(1, ge=0, le=100, description="transformer encoder layers")
+    decoder_layers: int = Field(2, ge=1, le=100, description="transformer decoder layers")
+    width: int = Field(512, ge=8, le=16_384, description="channels of the detector")
+    heads: int = Field(8, ge=1, le=1_024, description="attention heads")
+    conv_layers: int = Field(2, ge=0, le=100, description="convolutions before the encoder")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
 
     # Against learning a few windows by heart: they are never the same twice, some hold nothing, and what stays the same
@@ -153,9 +155,9 @@ class Params(NamingParams):
     feature_noise: float = Field(0.5, ge=0, description="noise on the features in training, per snippet")
     feature_shift: float = Field(1.0, ge=0, description="noise on the features in training, one draw per window")
 
-    epochs: int = Field(100, ge=1, description="passes over the training windows")
-    batch_size: int = Field(16, ge=1, description="windows per batch")
-    accumulate: int = Field(1, ge=1, description="batches per optimiser step")
+    epochs: int = Field(100, ge=1, le=1_000_000, description="passes over the training windows")
+    batch_size: int = Field(16, ge=1, le=65_536, description="windows per batch")
+    accumulate: int = Field(1, ge=1, le=65_536, description="batches per optimiser step")
     lr: float = Field(1.0e-4, gt=0, description="peak learning rate")
     lr_backbone: float = Field(1.0e-4, gt=0, description="peak learning rate of the convolutions")
     weight_decay: float = Field(1.0e-4, ge=0, description="AdamW's weight decay")
@@ -171,7 +173,7 @@ class Params(NamingParams):
     keep: Literal["class_agnostic", "class_specific", "class_one", "class_video"] = Field(
         "class_agnostic", description="best pairs, best classes per proposal, one class per video (by all, by CLIP)"
     )
-    top_k: int = Field(100, ge=1, description="proposals, and then detections, kept per test window of a video")
+    top_k: int = Field(100, ge=1, le=10**6, description="proposals, then detections, kept per test window of a video")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
     nms_per: Literal["video", "class"] = Field(
         "video", description="what thins each other: all proposals of a video, or once they are named those of a class"
@@ -194,7 +196,7 @@ class Params(NamingParams):
     refine: Literal["none", "attention", "mean", "max"] = Field(
         "none", description="how queries look again at the features under their segments"
     )
-    refine_layers: int = Field(1, ge=1, description="layers of that second look")
+    refine_layers: int = Field(1, ge=1, le=100, description="layers of that second look")
     refine_residual: bool = Field(True, description="keep what went into the self-attention of that second look")
     refine_join: Literal["sum", "first_half", "projected", "alone"] = Field(
         "sum", description="how what was found there meets the query: added, side by side in two ways, or not"

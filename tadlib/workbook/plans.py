@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.files import digest, naming
-from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFile, question, read
+from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFile, limited, question, read
 from tadlib.workbook.params import Params
 
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
@@ -105,6 +105,7 @@ def _combine(
     names: dict[str, str] = {}
     never: dict[str, str] = {}  # why what is common has no effect in any run so far
     seen: set[str] = set()
+    limited("the whole plan", map(len, blocks.values()))
     for chosen in itertools.product(*blocks.values()):
         change = {name: value for part in chosen for name, value in _unnamed(part).items()}
         parameters = {**shared, **change}

@@ -14,7 +14,7 @@ from nbconvert.exporters import HTMLExporter
 from traitlets import default
 from traitlets.config import Config
 
-from tadlib.files import atomic, dangling, read_json
+from tadlib.files import dangling, read_json, write_text
 from tadlib.workbook import execution, finished_runs, lab_log, runs, tracking
 from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.stage_store import relative
@@ -64,8 +64,7 @@ def page(notebook: Path) -> Path:
     """Write the page of an executed notebook beside it, whole or not at all; returns its path."""
     text, _ = ReportExporter().from_filename(str(notebook))
     path = notebook.with_suffix(".html")
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

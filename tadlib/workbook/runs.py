@@ -23,7 +23,8 @@ from typing import Any
 
 from filelock import BaseFileLock, Timeout
 
-from tadlib.files import digest, file_lock, read_json, write_json
+from tadlib.files import digest, read_json, write_json
+from tadlib.locks import file_lock
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
 from tadlib.workbook.params import Params
@@ -106,6 +107,8 @@ class Run:
         """The path of an artefact that `stage` writes; where it is missing, an error that says what to run."""
         if self.path(name).is_file():
             return self.path(name)
+        if self.path(name).exists():
+            raise RunError(f"{self.path(name)} is a folder, {stage}.ipynb writes a file of that name: move it away")
         places = filter(Path.is_file, project_root().glob(f"outputs/[!.]*/**/{name}"))
         latest = max(places, key=lambda path: path.stat().st_mtime, default=None)
         hint = f" (the latest is {latest.parent})" if latest else ""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tadlib.files import dangling, locked, read_json, temporary_path, write_json
+from tadlib.files import dangling, read_json, temporary_path, write_json
+from tadlib.locks import locked
 from tadlib.workbook import cells, execution, runs, stages
 from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params

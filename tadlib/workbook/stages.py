@@ -170,7 +170,7 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
     return digest([(name, stat.st_mtime_ns, _ends(name, stat.st_mtime_ns, stat.st_ctime_ns)) for name, stat in stats])
 
 
-@lru_cache(maxsize=2**16)
+@lru_cache(maxsize=2**20)
 def _ends(path: str, _changed: int, _touched: int) -> str:
     """`fingerprints.ends_hash`, computed once while a file stays as it is: every run of a batch asks for it."""
     return fingerprints.ends_hash(path)

@@ -132,7 +132,7 @@ def measure_recall(name: str) -> list[str]:
 def measure_nms(name: str) -> list[str]:
     """Lines on NMS of all groups at once: hard beside a loop of torchvision's, which keeps the same, and soft."""
     rows = simulated(**SIZES[name])
-    segments, scores, groups = _groups(rows)
+    segments, scores, groups = grouped(rows)
     number, lines = len(scores), []
     for what, group in (("videos", groups // rows.classes), ("classes of videos", groups)):
         ours = cpu_seconds(partial(geometry.nms, segments, scores, group, 0.5))
@@ -141,7 +141,7 @@ def measure_nms(name: str) -> list[str]:
         assert torch.equal(geometry.nms(segments, scores, group, 0.5), loop())
         lines.append(_line(f"hard NMS in {what}, {name}", "ours", ours, number))
         lines.append(_line("", "torchvision", peer, number, ours))
-    ours, peer = cpu_seconds(lambda: _thinned(rows), 3), _group_at_a_time(rows)
+    ours, peer = cpu_seconds(lambda: thinned(rows), 3), _group_at_a_time(rows)
     lines.append(_line(f"soft-NMS in {what}, {name}", "ours", ours, number))
     return [*lines, _line("", "a group at a time", peer, number, ours, True)]
 
@@ -153,38 +153,25 @@ def torchvision_nms(segments: torch.Tensor, scores: torch.Tensor, groups: torch.
     return kept[scores[kept].argsort(descending=True, stable=True)]
 
 
-def measure_growth(name: str = "THUMOS14 size") -> list[str]:
-    """Lines on the CPU time of ten times as many videos, as a ratio."""
-    some, many = (simulated(**(SIZES[name] | {"videos": times * SIZES[name]["videos"]})) for times in (1, 10))
-    works = {
-        "hard NMS": lambda rows: geometry.nms(*_groups(rows), 0.5),
-        "soft-NMS": _thinned,
-        "mAP": lambda rows: metrics.precision_table(rows, TIOUS[name]),
-        "AR@AN": recall_table,
-    }
-    seconds = {what: [cpu_seconds(partial(work, rows), 3) for rows in (some, many)] for what, work in works.items()}
-    return [f"{what}, ten times the videos: {b / a:.1f} times the seconds" for what, (a, b) in seconds.items()]
-
-
 def _once(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     began = time.process_time()
     result = work()
     return time.process_time() - began, result
 
 
-def _groups(rows: Comparison) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def grouped(rows: Comparison) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     video, label, segments, scores = rows.predictions
     groups = video * rows.classes + label
     return tuple(map(torch.from_numpy, (segments.astype(np.float32), scores.astype(np.float32), groups)))
 
 
-def _thinned(rows: Comparison) -> np.ndarray:
-    return geometry.soft_nms_of_groups(*_groups(rows)).numpy()
+def thinned(rows: Comparison) -> np.ndarray:
+    return geometry.soft_nms_ofgroups(*grouped(rows)).numpy()
 
 
 def _group_at_a_time(rows: Comparison) -> float:
     """CPU seconds of soft-NMS in a loop over groups, from some of them."""
-    segments, scores, groups = _groups(rows)
+    segments, scores, groups = grouped(rows)
     parts = _parts(groups)[: PATIENCE // 20]
     seconds = cpu_seconds(lambda: [reference.soft_nms(segments[part], scores[part]) for part in parts], 1)
     return seconds * len(groups) / sum(len(part) for part in parts)
@@ -206,7 +193,6 @@ def main() -> None:
     for measure in (measure_precision, measure_recall, measure_nms):
         for name in SIZES:
             print(*measure(name), sep="\n", flush=True)
-    print(*measure_growth(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from torch.nn import functional
 from tadlib.data.demo.performances import CLASSES
 from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import PARTNERS, beside
-from tadlib.data.demo.videos import sample_frames
-from tadlib.data.demo.workers import pool, without_script
+from tadlib.data.demo.videos import pool, sample_frames, without_script
 from tadlib.data.encoder import DEMO, import_open_clip, load_encoder, spoken
 from tadlib.devices import seed_all
 from tadlib.files import Progress, atomic, silent

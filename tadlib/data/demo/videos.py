@@ -1,10 +1,14 @@
 """The benchmark's video files: every script drawn and encoded as H.264, annotations in ActivityNet's layout."""
 
+import multiprocessing
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import as_completed
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
@@ -13,8 +17,8 @@ from tadlib.data.demo.looks import CAMERAS, choose_camera, sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, PERFORMANCES, render
 from tadlib.data.demo.stage import HEIGHT, WIDTH
 from tadlib.data.demo.timelines import Timeline, benchmark
-from tadlib.data.demo.workers import pool, without_script
 from tadlib.files import Progress, atomic, read_json, silent, write_json
+from tadlib.project import cores
 
 FPS, HELD = 10, 2  # frames a second, and for how many of them a picture stays
 VERSION = 4  # raise it when pictures, scripts or captions change: what an older version made is then made anew
@@ -25,12 +29,9 @@ def make(
 ) -> None:
     """Write `videos/<id>.mp4` for every script and then `annotations.json`; whole videos from before are kept."""
     folder = Path(folder)
-    _forget_older_versions(folder, seed)
-    annotations = folder / "annotations.json"
-    known = read_json(annotations)["database"] if annotations.is_file() else {}
-    wanted = known if timelines is None else [line.id for line in timelines]
-    if known and all(_path(folder, name).is_file() for name in wanted):
+    if is_made(folder, seed, timelines):
         return
+    _forget_older_versions(folder, seed)
     timelines = benchmark(seed) if timelines is None else timelines
     missing = [line for line in timelines if not _path(folder, line.id).is_file()]
     done = len(timelines) - len(missing)
@@ -49,25 +50,35 @@ def make(
             "subset": line.subset,
             "duration": line.duration,
             "fps": float(FPS),
-            "annotations": [
-                {"segment": [action.start, action.end], "label": action.label} for action in line.actions()
-            ],
+            "annotations": [{"segment": [a.start, a.end], "label": a.label} for a in line.actions()],
         }
         for line in timelines
     }
-    write_json(annotations, {"version": f"demo {VERSION}", "database": database})
+    write_json(folder / "annotations.json", {"version": f"demo {VERSION}", "database": database})
+
+
+def is_made(folder: Path, seed: int = 0, timelines: Sequence[Timeline] | None = None) -> bool:
+    """Whether a folder holds every video of this version, and their annotations, which are written last."""
+    if not (_is_current(folder, seed) and (folder / "annotations.json").is_file()):
+        return False
+    known = read_json(folder / "annotations.json")["database"]
+    return all(_path(folder, name).is_file() for name in (known if timelines is None else [x.id for x in timelines]))
+
+
+def _is_current(folder: Path, seed: int) -> bool:
+    stamp = folder / "demo.json"
+    return stamp.is_file() and read_json(stamp) == {"version": VERSION, "seed": seed}
 
 
 def _forget_older_versions(folder: Path, seed: int) -> None:
     """Remove everything that another version or seed made, features included."""
-    made, stamp = {"version": VERSION, "seed": seed}, folder / "demo.json"
-    if stamp.is_file() and read_json(stamp) == made:
+    if _is_current(folder, seed):
         return
     for name in ("annotations.json", "clip.pt", "clip.json"):  # the latter two were made until the package had them
         (folder / name).unlink(missing_ok=True)
     for name in ("videos", "features", "embeddings", "heads"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    write_json(stamp, made)
+    write_json(folder / "demo.json", {"version": VERSION, "seed": seed})
 
 
 def _path(folder: Path, video_id: str) -> Path:
@@ -93,6 +104,25 @@ def write(path: Path, timeline: Timeline, seed: int) -> None:
                     container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
+
+
+def pool() -> ProcessPoolExecutor:
+    """Up to eight fresh processes; fork would copy the threads of whoever calls."""
+    return ProcessPoolExecutor(min(8, cores()), mp_context=multiprocessing.get_context("spawn"))
+
+
+@contextmanager
+def without_script() -> Iterator[None]:
+    """Processes that start inside do not import the caller's script.
+
+    A script without `if __name__ == "__main__":` would run again in each of them, and wait for what its parent holds.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, ...]]]:

@@ -1,0 +1,77 @@
+"""Files of tensors: whole writes, and reading that says what is wrong with a file."""
+
+import os
+import warnings
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from tadlib.files import atomic
+from tadlib.foreign import is_exhausted, regular
+from tadlib.locks import kept_if_possible
+
+
+def write_tensors(path: Path | str, content: Any) -> None:
+    """Write tensors and plain values, atomically."""
+    size = sum(leaf.nbytes for leaf in tree_leaves(content) if isinstance(leaf, torch.Tensor))
+    with atomic(path, size) as temporary, open(temporary, "wb") as handle:  # which tells of a full disk, unlike a path
+        torch.save(content, handle)
+
+
+def keep_tensors(path: Path | str, content: Any) -> None:
+    """Write tensors that could be made again; none where the disk is read-only."""
+    with kept_if_possible():
+        write_tensors(path, content)
+
+
+def usable(path: Path, names: Collection[str] = (), device: torch.device | str = "cpu") -> Any:
+    """Read tensors that could be made again; None where there are none.
+
+    A file that is damaged or lacks one of `names` is set aside, with a warning.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = read_tensors(path, device)
+        if lacking := [name for name in names if name not in content]:
+            raise ValueError(f"{path} is of another program, it has no {lacking[0]!r}")
+        return content
+    except ValueError as error:
+        kept = path.with_suffix(f".damaged{path.suffix}")
+        with kept_if_possible():
+            os.replace(path, kept)
+        warnings.warn(f"{error}: it is set aside as {kept.name}, and made anew", stacklevel=3)
+    return None
+
+
+def read_tensors(path: Path | str, device: torch.device | str = "cpu") -> Any:
+    """Read tensors and plain values; raises ValueError naming a file that is damaged or of another program.
+
+    Nothing in the file is executed.
+    """
+    regular(path)
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds, some with the advice to load without safety
+        if is_exhausted(error):
+            raise
+        raise ValueError(f"{path} {what_is_wrong(path, error)}") from None
+
+
+def what_is_wrong(path: Path | str, error: Exception) -> str:
+    """Say what a file is that could not be read as tensors; torch's own advice would be to load it without safety."""
+    if "loading state_dict" in str(error):
+        return "holds other weights than this network has"
+    with open(path, "rb") as handle:
+        head = handle.read(2)
+    if not head or head == b"PK" and not zipfile.is_zipfile(path):
+        return f"is cut off after {Path(path).stat().st_size} bytes"
+    if head == b"PK":
+        foreign = isinstance(error, UnpicklingError | AttributeError | TypeError)
+        return "holds objects of another program, not only tensors and plain values" if foreign else "is damaged"
+    return "is a pickle of another program" if head[:1] == b"\x80" else "is no file of tensors"
