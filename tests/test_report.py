@@ -138,6 +138,15 @@ def test_only_shared_samples_are_paired(home):
     assert [row["why"] for row in found.left_out().rows] == ["has not started"]
 
 
+def test_a_class_split_of_another_world_is_another_one(home):
+    worlds = {"conv_layers": [0, 1], "split_id": [0, 1], "demo_seed": [0, 1, 2]}
+    fabricate.experiment(home / "outputs", "worlds", lambda given: 0.2 + 0.01 * given["conv_layers"], worlds)
+    told = compared("outputs/worlds").records[1]
+    assert told["basis"] == "6 splits × 1 seed" and "50/1 in world 2" in told["splits"]
+    fabricate.experiment(home / "outputs", "chosen", lambda given: 0.2, {"held_out": [2], "conv_layers": [0, 1]})
+    assert compared("outputs/chosen").records[1]["data"] == "demo, held-out classes"
+
+
 def test_seeds_of_one_split_are_samples_too(home):
     sweep = {"conv_layers": [0, 1], "split_id": [0], "seed": [0, 1, 2]}
     fabricate.experiment(home / "outputs", "seeds", mostly_better, sweep)

@@ -21,6 +21,7 @@ from tadlib.workbook.runs import RunError, records
 from tadlib.workbook.stages import OUTDATED, evaluated_on, planned
 
 FACTS = ("device", "threads", "commit", "python", "platform")
+WORLDS = ("demo_seed", "world_seed")  # what draws the videos or their features
 GONE = "lay in outputs/.stages, which was deleted; the command that made the run makes them again"
 STATES = FINISHED, FAILED, OPEN, OUTDATED, DELETED, NOT_BEGUN = (
     "finished", "failed", "interrupted or at work", OUTDATED, "with files deleted", "not begun"
@@ -49,21 +50,22 @@ class FinishedRun:
     @property
     def key(self) -> tuple[Any, ...]:
         """What makes two runs a pair: the same classes, the same seed and the same drawn or simulated world."""
-        others = (self.parameters.get(name, 0) for name in ("held_out", "demo_seed", "world_seed"))
+        others = (self.parameters.get(name, 0) for name in ("held_out", *WORLDS))
         return *map(self.parameters.get, ("split", "split_id", "seed")), *others
 
     @property
     def split(self) -> str:
-        """The class split: the share of seen classes and the number of the draw."""
-        return "/".join(map(str, self.key[:2]))
+        """The class split: the share of seen classes and the number of the draw, and the world but for the first."""
+        worlds = [f" in world {self.parameters[name]}" for name in WORLDS if self.parameters.get(name)]
+        return "/".join(map(str, self.key[:2])) + "".join(worlds)
 
     @property
     def data(self) -> str:
-        """What the run was measured on, in a word."""
+        """What the run was measured on, in a word or two."""
         dataset = str(self.parameters.get("dataset", "demo"))
         if self.parameters.get("features") == "simulate":
-            return "rehearsal" if dataset == "thumos14" else f"{dataset}, simulated"
-        return dataset
+            dataset = "rehearsal" if dataset == "thumos14" else f"{dataset}, simulated"
+        return dataset + ", held-out classes" * bool(self.parameters.get("held_out"))
 
     @property
     def edit(self) -> str:

@@ -232,9 +232,9 @@ def _difference(pairs: Sequence[tuple], metric: str) -> tuple[Record | None, str
     """The mean difference of pairs of runs and its verdict, and what the interval is over."""
     if not pairs:
         return None, ""
-    by_split: dict[tuple, list[float]] = {}
+    by_split: dict[str, list[float]] = {}
     for first, second in pairs:
-        by_split.setdefault(first.key[:2], []).append(value(first, metric) - value(second, metric))
+        by_split.setdefault(first.split, []).append(value(first, metric) - value(second, metric))
     seeds = {first.key[2] for first, _ in pairs}
     basis = samples(by_split, seeds)
     if len(pairs) < len(by_split) * len(seeds):
