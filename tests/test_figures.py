@@ -145,6 +145,12 @@ def test_of_many_classes_as_many_are_named_as_can_be_read(tmp_path):
     assert not matrix.get_xticklabels() and not matrix.child_axes
 
 
+def test_a_legend_names_a_class_that_begins_with_an_underscore():
+    figure = figures.similarity_over_time(VIDEO, np.arange(50.0), RNG.random((50, 3)), CLASSES)
+    said = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert said == [f"{DIVE} (true)", f"{PUT} (true)", f"\u200b{JUMP}"]
+
+
 def test_a_class_without_pictures_has_no_circle():
     similarity = RNG.random((3, 3))
     similarity[1] = np.nan

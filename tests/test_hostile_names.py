@@ -118,6 +118,11 @@ def test_no_name_becomes_html(page, tmp_path):
     assert "plain" in Tags(plain).text and "onerror=alert(1)" in Tags(nasty).text, "it is shown all the same"
 
 
+def test_the_address_of_a_folder_is_no_script():
+    page = display.Sortable([{"notebooks": {"train": "javascript:alert(1)#?/train.html"}}])._repr_html_()
+    assert 'href="javascript%3Aalert%281%29%23%3F/train.html"' in page
+
+
 def test_html_is_made_by_what_escapes_values():
     """`Markup.format` does; an f-string, `%` or `+` would not."""
     for path in (ROOT / "tadlib").rglob("*.py"):

@@ -10,7 +10,7 @@ from tadlib.data import own
 from tadlib.data.encoder import DEMO
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis
-from tadlib.files import atomic
+from tadlib.files import NO_LETTER, atomic, tidy
 from tadlib.naming import tokens
 from tadlib.naming.fusion import Detections, write_detections
 from tadlib.workbook import edits, runs, viewer
@@ -158,7 +158,8 @@ def answer_viewer(question: Question, proposals: Proposals, detections: Detectio
 
 def finish(question: Question, detections: Detections, run: Run) -> Result:
     """Write `detections.json` and the clips that were asked for; close the record."""
-    write_detections(run.target("detections.json"), {question.clip.path.stem: detections})
+    name = tidy(NO_LETTER.sub(" ", question.clip.path.stem))  # as it can be read again
+    write_detections(run.target("detections.json"), {name: detections})
     own.cut(question.clip, detections.segments[: question.detect_params.clips].tolist(), run.path("clips"))
     surest = ""
     if len(detections.scores):
