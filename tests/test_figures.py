@@ -100,7 +100,6 @@ PICTURES = {
         [{"title": ID, "claim": "better", "baseline": "64", "variants": [EFFECT, EFFECT | UNKNOWN]}]
     ),
     "learning_curves": lambda _: figures.learning_curves({ID: {"64": [HISTORY, HISTORY], "0": [HISTORY]}}),
-    "cost": lambda _: figures.cost([EFFECT]),
     "class_differences": lambda _: figures.class_differences({"0": {DIVE: -0.2, PUT: 0.0}}),
     "detected": lambda _: figures.detected(VIDEO, ASKED.segments, ASKED),
     "detected_frames": lambda _: figures.detected_frames([(5.0, DIVE, np.zeros((12, 16, 3), np.uint8))]),

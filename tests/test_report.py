@@ -304,8 +304,7 @@ def test_a_single_pair_tells_nothing(home):
 def test_every_figure_is_drawn_also_of_nothing(home):
     found = compared()
     effects = figures.effects(found.questions())
-    drawn = figures.learning_curves(found.histories()), figures.cost(found.records)
-    for picture in (effects, *drawn, figures.class_differences(found.classes())):
+    for picture in (effects, figures.learning_curves(found.histories()), figures.class_differences(found.classes())):
         assert picture._repr_mimebundle_()[0]["image/png"] and len(picture.alt) > 20
     words = [text.get_text() for axes in effects.axes for text in axes.texts]
     assert any("better" in word for word in words) and any(word.startswith("Research log: really") for word in words)

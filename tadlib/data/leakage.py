@@ -56,15 +56,12 @@ def renamed(benchmark: Benchmark, split: ClassSplit) -> list[str]:
 
 def _across(benchmark: Benchmark, split: ClassSplit, subset: str) -> list[dict[str, Any]]:
     videos = [video for video in benchmark.videos if video.subset == subset]
+    annotated = Counter(action.label for video in videos for action in video.actions)
     return [
-        {"subset": subset, "unseen": unseen, "seen": seen, "coincide": number, "of": _number(videos, unseen)}
+        {"subset": subset, "unseen": unseen, "seen": seen, "coincide": number, "of": annotated[unseen]}
         for (unseen, seen), number in sorted(coinciding(videos).items())
         if unseen in split.unseen and seen in split.seen and split.split
     ]
-
-
-def _number(videos: Iterable[Video], label: str) -> int:
-    return sum(action.label == label for video in videos for action in video.actions)
 
 
 def unlabelled(benchmark: Benchmark, split: ClassSplit) -> dict[str, int]:
@@ -122,7 +119,7 @@ def report(
     unseen = benchmark.test_videos(split.unseen)
     empty, total = empty_windows(unseen, snippets, stride, length, overlap)
     pairs = [
-        {"finding": f"{row['unseen']} (unseen) is {row['seen']} (seen), {row['subset']}", **_part(row)}
+        _row(f"{row['unseen']} (unseen) is {row['seen']} (seen), {row['subset']}", row["coincide"], row["of"])
         for row in across(benchmark, split)
     ]
     neither = len(set(benchmark.classes) - {*split.seen, *split.unseen})
@@ -135,10 +132,6 @@ def report(
         _row("test videos that hold seen actions too", shared_test_videos(test, split), len(unseen)),
         _row("test windows without an unseen action", empty, total),
     ]
-
-
-def _part(row: Mapping[str, object]) -> dict[str, object]:
-    return {"number": row["coincide"], "of": row["of"]}
 
 
 def _row(finding: str, number: int, of: int) -> dict[str, object]:

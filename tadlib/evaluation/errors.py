@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tadlib.evaluation.matching import Matches, candidates, match, overlapping
+from tadlib.evaluation.matching import candidates, match, overlapping
 from tadlib.evaluation.metrics import best_to_come
 from tadlib.evaluation.rows import Comparison
 
@@ -35,9 +35,9 @@ class Judged(NamedTuple):
     rank: Int[np.ndarray, " n"]  # within its class, 1 = best
 
 
-def judge(comparison: Comparison, tiou: float, matches: Matches | None = None) -> Judged:
-    """Assign a type to every prediction at a threshold; `matches` at that threshold are computed if not given."""
-    matches = match(comparison, (tiou,)) if matches is None else matches
+def judge(comparison: Comparison, tiou: float) -> Judged:
+    """Assign a type to every prediction at a threshold."""
+    matches = match(comparison, (tiou,))
     predictions, actions = comparison.predictions, comparison.actions
     action, overlap = most_overlapped(comparison)
     own = (action >= 0) & (actions.label[action] == predictions.label) if len(actions.label) else action >= 0
@@ -65,13 +65,11 @@ def most_overlapped(comparison: Comparison) -> tuple[Int[np.ndarray, " n"], Floa
     return action, overlap
 
 
-def shares(
-    comparison: Comparison, judged: Judged, multiples: tuple[int, ...] = MULTIPLES
-) -> Float[np.ndarray, "multiples types"]:
+def shares(comparison: Comparison, judged: Judged) -> Float[np.ndarray, "multiples types"]:
     """Share of each type among the best m·G predictions of each class, G its number of actions, for each multiple m."""
     actions = np.bincount(comparison.actions.label, minlength=comparison.classes)[comparison.predictions.label]
-    table = np.zeros((len(multiples), len(TYPES)))
-    for row, multiple in enumerate(multiples):
+    table = np.zeros((len(MULTIPLES), len(TYPES)))
+    for row, multiple in enumerate(MULTIPLES):
         counts = np.bincount(judged.kind[judged.rank <= multiple * actions], minlength=len(TYPES))
         table[row] = counts / max(counts.sum(), 1)
     return table

@@ -111,14 +111,10 @@ def means(table: Float[np.ndarray, "k tious"], tious: Sequence[float], prefix: s
 
 
 def mean_average_precision(
-    videos: Sequence[Video],
-    detections: Mapping[str, Scored],
-    classes: Sequence[str] | None,
-    tious: Sequence[float],
-    ties: Ties = "stable",
+    videos: Sequence[Video], detections: Mapping[str, Scored], classes: Sequence[str] | None, tious: Sequence[float]
 ) -> dict[str, float]:
     """`mAP@t` at each tIoU and their mean `mAP`; `classes` None ignores labels."""
-    return means(average_precision(videos, detections, classes, tious, ties), tious)
+    return means(average_precision(videos, detections, classes, tious), tious)
 
 
 def generalised(

@@ -96,12 +96,8 @@ def area(table: Float[np.ndarray, "tious most"]) -> float:
 
 
 def average_recall(
-    videos: Sequence[Video],
-    proposals: Mapping[str, Scored],
-    counts: Sequence[int] = COUNTS,
-    tious: Sequence[float] = RECALL_TIOUS,
-    ties: Ties = "stable",
+    videos: Sequence[Video], proposals: Mapping[str, Scored], counts: Sequence[int] = COUNTS
 ) -> dict[str, float]:
     """`AR@n` for each of `counts`: class-agnostic recall, averaged over tIoU; 0 without actions."""
-    table = recall_table(compare(videos, proposals), tious, max(MAX_AVERAGE, *counts), ties).mean(axis=0)
+    table = recall_table(compare(videos, proposals), most=max(MAX_AVERAGE, *counts)).mean(axis=0)
     return {f"AR@{count}": float(np.nan_to_num(table[count - 1])) for count in counts}

@@ -8,7 +8,7 @@ from tadlib.workbook.figures.classify import (
     naming_by_overlap,
     pooling_comparison,
 )
-from tadlib.workbook.figures.comparing import class_differences, cost, effects, learning_curves
+from tadlib.workbook.figures.comparing import class_differences, effects, learning_curves
 from tadlib.workbook.figures.detect import detected, detected_frames, word_curves
 from tadlib.workbook.figures.evaluate import (
     confusability,

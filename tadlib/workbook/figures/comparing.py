@@ -1,4 +1,4 @@
-"""Pictures of runs beside each other: effects with their intervals, learning curves, cost, classes."""
+"""Pictures of runs beside each other: effects with their intervals, learning curves, classes."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, by_epoch, heatmap, picture, short, styled
+from tadlib.workbook.figures.style import (
+    CYCLE,
+    FLOOR,
+    GREY,
+    OURS,
+    Picture,
+    by_epoch,
+    heatmap,
+    picture,
+    short,
+    slant,
+    styled,
+)
 
 BETTER, WORSE = OURS, CYCLE[5]
 COLORS = {"better": BETTER, "worse": WORSE}
@@ -106,37 +118,6 @@ def _curve(place, curves: Sequence[Sequence[float]], label: str, color: str, sty
 
 
 @styled
-def cost(records: Sequence[Mapping[str, Any]], metric: str = "mAP") -> Picture:
-    """Quality (a fraction) against time (s) and memory (MB) of each variant: records of report.json."""
-    figure, axes = picture(3.4, f"{metric} against wall time and peak memory", nrows=1, ncols=2, sharey=True)
-    titles = list(dict.fromkeys(record["title"] for record in records))
-    styles = {
-        title: {"color": CYCLE[n % len(CYCLE)], "marker": "osD^v"[n // len(CYCLE) % 5]}
-        for n, title in enumerate(titles)
-    }
-    for place, name, unit, factor in (
-        (axes[0, 0], "seconds", "wall time of a run, all stages (min)", 1 / 60),
-        (axes[0, 1], "memory_mb", "peak memory of a run (GB)", 1 / 1000),
-    ):
-        for record in records:
-            at = record[name] * factor, 100 * record["values"]["mean"]
-            place.scatter(*at, s=34, alpha=0.85, **styles[record["title"]])
-            if len(records) <= 8:
-                words = short(record["variant"], LABEL)
-                place.annotate(words, at, xytext=(5, 4), textcoords="offset points", fontsize=7.5)
-        place.set_xlabel(unit)
-        place.margins(x=0.25, y=0.15)
-        place.set_xlim(left=0)
-    axes[0, 0].set_ylabel(f"mean {metric} (%)")
-    axes[0, 0].set_title("What does quality cost?")
-    if 1 < len(titles) <= MOST_STUDIES:
-        for title, style in styles.items():
-            axes[0, 1].scatter([], [], label=short(title, LABEL), **style)
-        axes[0, 1].legend(fontsize=7.5, loc="best")
-    return figure
-
-
-@styled
 def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
     """Mean paired difference of each class's average precision (fractions): variant -> class -> difference.
 
@@ -163,11 +144,8 @@ def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
         cbar_kws={"label": "points of AP"},
         linewidths=0.5,
     )
-    place.tick_params(axis="x", rotation=55, length=0)
+    slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
-    for label in place.get_xticklabels():
-        label.set_horizontalalignment("right")
-        label.set_rotation_mode("anchor")
     place.set_title("Which classes gain (blue), which lose (red)?")
     return figure
 
