@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadlib.data import datasets
-from tadlib.data.annotations import Action
+from tadlib.data.annotations import Action, Video
 from tadlib.data.readers import read, read_table
+from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.evaluation.result_file import evaluate, read_task
 from tadlib.workbook import cli
 
@@ -90,6 +91,36 @@ def test_classes_that_no_detection_has_are_told(tmp_path, capsys):
     assert tad("evaluate", "--annotations", folder / "t.csv", "--detections", folder / "f.csv") == 0
     told = "classes without detections (AP 0; name those that count by --classes): Shotput"
     assert told in capsys.readouterr().out
+
+
+FEATURES = np.random.default_rng(0).normal(size=(30, 16)).astype(np.float32)
+VIDEO = Video("v", 10.0, 24.0, "test", ())
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda path: np.save(path.with_suffix(".npy"), FEATURES[None]),
+        lambda path: np.save(path.with_suffix(".npy"), FEATURES.T),
+        lambda path: np.save(path.with_suffix(".npy"), FEATURES.T[None].astype(np.float64)),
+        lambda path: np.savez(path.with_suffix(".npz"), arr_0=FEATURES),
+        lambda path: np.savez_compressed(path.with_suffix(".npz"), anything=np.asfortranarray(FEATURES)),
+    ],
+    ids=["a batch of one", "channels first", "both", "one array", "packed"],
+)
+def test_features_are_read_as_they_are_released(tmp_path, save):
+    save(tmp_path / "v")
+    store = FolderStore(tmp_path, stride=8, width=16)
+    np.testing.assert_array_equal(store.read("v"), FEATURES)
+    assert store.check([VIDEO]) == {}
+
+
+def test_features_in_a_pickle_are_never_opened_and_the_converting_line_converts(tmp_path, monkeypatch):
+    (tmp_path / "v.pkl").write_bytes(pickle.dumps(FEATURES))
+    with pytest.raises(UnusableFeatures, match="v.pkl is a pickle") as error:
+        FolderStore(tmp_path, stride=8).read("v")
+    exec(str(error.value).split('python -c "')[1].rstrip('"'), {})
+    np.testing.assert_array_equal(FolderStore(tmp_path, stride=8).read("v"), FEATURES)
 
 
 def test_results_in_a_pickle_are_refused_and_the_converting_line_converts(tmp_path, monkeypatch):
