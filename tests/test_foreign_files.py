@@ -283,10 +283,10 @@ ARRAYS = [  # feature files: name, what, content, what is said
     ("a.pkl", "a pickle", pickle.dumps(FEATURES), "pickle"),
 ]
 CHECKPOINTS = [
-    ("nothing", b"", "cannot be read as a checkpoint"),
-    ("text", b"this is text", "cannot be read as a checkpoint"),
-    ("cut short", torch_bytes({"network": torch.ones(99)})[:700], "cannot be read as a checkpoint"),
-    ("code", torch_bytes({"network": Path("x")}), "cannot be read as a checkpoint"),
+    ("nothing", b"", "cut off after 0 bytes"),
+    ("text", b"this is text", "no file of tensors"),
+    ("cut short", torch_bytes({"network": torch.ones(99)})[:700], "cut off after 700 bytes"),
+    ("code", torch_bytes({"network": Path("x")}), "objects of another program"),
     ("of another project", torch_bytes({"state_dict": {}}), "has no network"),
     ("a tensor", torch_bytes(torch.ones(3)), "has no network"),
     ("a list", torch_bytes([1, 2]), "has no network"),
