@@ -14,7 +14,7 @@ from tadlib.workbook.gathering import gather
 
 @pytest.fixture
 def data(tmp_path):
-    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)))
+    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((50, 17)))
     (folder / "videos").mkdir()
     write_video(folder / "videos" / "v4.mp4", steady(400, 25))
     return gather(params(folder, missing="skip"))
@@ -25,7 +25,7 @@ def test_the_overview_counts_what_is_there_and_names_what_was_skipped(data):
     assert rows["annotations"] == "own/annotations.json"
     assert rows["training videos ('training')"] == "3" and rows["test actions"] == "4"
     assert rows["video files"] == "1 of 7" and rows["features"].startswith("7 videos, ")
-    assert "v1.npy: shape (16, 50) is transposed" in rows["skipped: v1"]
+    assert "v1.npy: has 17 channels, expected 16" in rows["skipped: v1"]
 
 
 def test_classes_of_which_the_same_is_said_are_told(tmp_path):
@@ -42,7 +42,7 @@ def test_frames_are_grey_where_there_is_no_video(data):
 
 
 def test_the_notebook_looks_at_every_video_and_names_what_is_odd(tmp_path):
-    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)))
+    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((50, 17)))
     made = run_cells("prepare", "run.finish", dataset=str(folder), data_dir=str(tmp_path), missing="skip")
     assert [row["video"] for row in made.health] == [video.id for video in made.data.benchmark.videos]
     assert [row["found"] for row in made.findings] == ["video without usable features"]

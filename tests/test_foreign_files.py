@@ -5,16 +5,22 @@ import io
 import os
 import pickle
 import signal
+import struct
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from tadlib import foreign
 from tadlib.data import datasets
+from tadlib.data.annotations import Video
 from tadlib.data.lengths import read_lengths
 from tadlib.data.splits import of_folder
+from tadlib.data.stores import FolderStore
+from tadlib.data.texts import read_text_features
 from tadlib.evaluation.result_file import evaluate, read_task
 from tadlib.evaluation.result_rows import read_classes
 from tadlib.naming.descriptions import described
@@ -22,6 +28,8 @@ from tadlib.naming.fusion import read_detections
 from tadlib.workbook import plans
 from tadlib.workbook.inheritance import read_checkpoint
 
+VIDEO = Video("a", 10.0, 24.0, "test", ())  # 30 snippets of 8 frames
+FEATURES = np.ones((30, 16), np.float32)
 ROW = '{"segment": [1, 2], "label": "dive"}'
 ENTRY = '{"subset": "test", "duration": 9, "fps": 5, "annotations": [' + ROW + "]}"
 TRUTH = '{"database": {"a": ' + ENTRY + "}}"
@@ -39,6 +47,14 @@ def score(path):
     truth = path.with_name("truth.json")
     truth.write_text(TRUTH)
     return evaluate(read_task(truth), path)
+
+
+def features(path):
+    store = FolderStore(path.parent, 8)
+    problems = store.check([VIDEO])  # what `missing` skip goes on with
+    store.outdated([VIDEO])
+    assert store.key and store.version(["a"])
+    raise ValueError(problems["a"])
 
 
 def conventions(path):
@@ -75,9 +91,49 @@ def a_circle(path):
     path.symlink_to(path.name)
 
 
+def zipped(name, content, **changes):
+    """A zip with one member, whose header may lie."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return target.getvalue()
+
+
+def npy(shape, dtype="<f4", content=b"\0" * 64):
+    head = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + content
+
+
+def saved(save, *given, **named):
+    target = io.BytesIO()
+    save(target, *given, **named)
+    return target.getvalue()
+
+
 def torch_bytes(value, **options):
     target = io.BytesIO()
     torch.save(value, target, **options)
+    return target.getvalue()
+
+
+def claimed(size):
+    """A .pt file whose tensor claims `size` times the numbers that it holds."""
+    whole = torch_bytes(torch.ones(30, 16))
+    source, target = zipfile.ZipFile(io.BytesIO(whole)), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("data.pkl"):  # 480 numbers, of 30 rows
+                content = content.replace(b"M\xe0\x01", b"J" + struct.pack("<i", 480 * size))
+                content = content.replace(b"K\x1eK\x10", b"J" + struct.pack("<i", 30 * size) + b"K\x10")
+            archive.writestr(name, content)
+    return target.getvalue()
+
+
+def h5(make):
+    target = io.BytesIO()
+    with h5py.File(target, "w") as content:
+        make(content)
     return target.getvalue()
 
 
@@ -182,11 +238,55 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     ("found.csv", "a score column twice", "video,start,end,label,score,score\na,1,2,dive,1,2\n", "twice"),
     *[("found.json", "no score", '{"results": {"a": [{"segment": [1, 2], "label": "dive"}]}}', "video a")],
 ]  # fmt: skip
+ARRAYS = [  # feature files: name, what, content, what is said
+    *[(f"a{ending}", "nothing", b"", "damaged") for ending in (".npy", ".npz", ".pt", ".h5")],
+    *[(f"a{ending}", "text", b"this is text", "damaged") for ending in (".npy", ".npz", ".pt", ".h5")],
+    *[(f"a{ending}", "a directory", Path.mkdir, "directory") for ending in (".npy", ".npz", ".pt", ".h5")],
+    *[(f"a{ending}", "a pipe", a_pipe, "pipe") for ending in (".npy", ".npz", ".pt", ".h5")],
+    *[(f"a{ending}", "links in a circle", a_circle, "links") for ending in (".npy", ".npz", ".pt", ".h5")],
+    ("a.npy", "cut short", saved(np.save, FEATURES)[:600], "damaged"),
+    ("a.npy", "1e12 numbers", npy((10**12, 16)), "damaged"),
+    ("a.npy", "a negative number", npy((-1, 16)), "damaged"),
+    ("a.npy", "two negative numbers", npy((-4, -4)), "damaged"),
+    ("a.npy", "a header of nothing", b"\x93NUMPY\x01\x00\x02\x00{}", "damaged"),
+    ("a.npy", "a header in a header", npy("[" * 50), "damaged"),
+    ("a.npy", "objects", saved(np.save, np.array([{}, {}])), "damaged"),
+    ("a.npy", "one number", saved(np.save, np.float32(3)), "snippets x channels"),
+    ("a.npy", "letters", saved(np.save, np.array(["a", "b"])), "snippets x channels"),
+    ("a.npy", "complex numbers", saved(np.save, np.ones((30, 16), complex)), "snippets x channels"),
+    ("a.npy", "four dimensions", saved(np.save, np.ones((2, 3, 30, 16))), "snippets x channels"),
+    ("a.npy", "NaN", saved(np.save, np.full((30, 16), np.nan)), "snippet 0"),
+    ("a.npy", "too large for float32", saved(np.save, np.full((30, 16), 1e300)), "snippet 0"),
+    ("a.npy", "a norm too large for float32", saved(np.save, np.full((30, 16), 1e30)), "snippet 0"),
+    ("a.npz", "cut short", saved(np.savez, features=FEATURES)[:700], "damaged"),
+    ("a.npz", "1e12 numbers", zipped("features.npy", npy((10**12, 16))), "damaged"),
+    ("a.npz", "4e10 bytes", zipped("features.npy", npy((10**10,))), "damaged"),
+    ("a.npz", "a negative number", zipped("features.npy", npy((-1, 16))), "damaged"),
+    ("a.npz", "a bomb", zipped("features.npy", npy((75_000, 16), content=bytes(4_800_000))), "damaged"),
+    ("a.npz", "a text", zipped("features.txt", b"words"), "damaged"),
+    ("a.npz", "two arrays", saved(np.savez, one=FEATURES, two=FEATURES), "no entry"),
+    ("a.npz", "no array", saved(np.savez), "damaged"),
+    ("a.npz", "a changed byte", saved(np.savez, features=FEATURES).replace(struct.pack("f", 1), b"abcd", 1), "damaged"),
+    ("a.pt", "cut short", torch_bytes(torch.ones(30, 16))[:900], "damaged"),
+    ("a.pt", "code", torch_bytes({"features": Path("x")}), "damaged"),
+    ("a.pt", "a million times its numbers", claimed(1_000_000), "damaged"),
+    ("a.pt", "twice its numbers", claimed(2), "damaged"),
+    ("a.pt", "a text", torch_bytes("text"), "damaged"),
+    ("a.pt", "no tensor", torch_bytes({}), "damaged"),
+    ("a.pt", "a tensor of no memory", torch_bytes(torch.ones(30, 16, device="meta")), "damaged"),
+    ("a.pt", "a sparse tensor", torch_bytes(torch.eye(20).to_sparse()), "damaged"),
+    ("a.h5", "cut short", h5(lambda file: file.update(a=FEATURES))[:1000], "damaged"),
+    ("a.h5", "1e12 numbers", h5(lambda file: file.create_dataset("a", (10**11, 16), "f4", chunks=(1, 16))), "damaged"),
+    ("a.h5", "a link into nothing", h5(lambda file: file.update(a=h5py.SoftLink("/b"))), "damaged"),
+    ("a.h5", "groups in groups", h5(lambda file: file.create_group("a/b/c")), "damaged"),
+    ("a.h5", "nothing in it", h5(lambda file: None), ""),
+    ("a.pkl", "a pickle", pickle.dumps(FEATURES), "pickle"),
+]
 CHECKPOINTS = [
-    ("nothing", b"", "cannot be read as a checkpoint"),
-    ("text", b"this is text", "cannot be read as a checkpoint"),
-    ("cut short", torch_bytes({"network": torch.ones(99)})[:700], "cannot be read as a checkpoint"),
-    ("code", torch_bytes({"network": Path("x")}), "cannot be read as a checkpoint"),
+    ("nothing", b"", "cut off after 0 bytes"),
+    ("text", b"this is text", "no file of tensors"),
+    ("cut short", torch_bytes({"network": torch.ones(99)})[:700], "cut off after 700 bytes"),
+    ("code", torch_bytes({"network": Path("x")}), "objects of another program"),
     ("of another project", torch_bytes({"state_dict": {}}), "has no network"),
     ("a tensor", torch_bytes(torch.ones(3)), "has no network"),
     ("a list", torch_bytes([1, 2]), "has no network"),
@@ -194,12 +294,22 @@ CHECKPOINTS = [
     ("a pipe", a_pipe, "pipe"),
     ("links in a circle", a_circle, "links"),
 ]
+TEXT_FEATURES = [
+    ("a bomb", zipped("dive.npy", npy((1_200_000,), content=bytes(4_800_000))), "damaged"),
+    ("letters", saved(np.savez, dive=np.array(["a"])), "dive"),
+    ("complex numbers", saved(np.savez, dive=np.ones(4, complex)), "dive"),
+    ("too large for float32", saved(np.savez, dive=np.full(4, 1e300)), "finite"),
+    ("objects", saved(np.savez, dive=np.array([{}])), "damaged"),
+    ("no zip", b"text", "damaged"),
+]
 CASES = [
     *[(name, read, what, made, told) for name, read in TEXTS.items() for what, (made, told) in EVERY.items()],
     *[(n, read, w, *made) for n, read in TEXTS.items() if n.endswith(".json") for w, made in JSON.items()],
     *[(n, read, w, *made) for n, read in TEXTS.items() if n.endswith(".yaml") for w, made in YAML.items()],
     *[(name, TEXTS[name], what, made, told) for name, what, made, told in OWN],
+    *[(name, features, what, made, told) for name, what, made, told in ARRAYS],
     *[("checkpoint.pt", read_checkpoint, what, made, told) for what, made, told in CHECKPOINTS],
+    *[("t.npz", lambda path: read_text_features(path, ["dive"]), *row) for row in TEXT_FEATURES],
 ]
 
 
@@ -240,7 +350,17 @@ def test_a_damaged_file_is_named_in_one_sentence(tmp_path, name, read, made, tol
     assert len(said) < 700 and "\n" not in said and type(error.value) is not RecursionError, said
 
 
+def checked(path):
+    store = FolderStore(path.parent, 8)
+    store.check([VIDEO])
+    return store.read("a") if store.files else None
+
+
 FUZZED = {
+    "a.npy": (saved(np.save, FEATURES), checked),
+    "a.npz": (saved(np.savez_compressed, features=FEATURES), checked),
+    "a.pt": (torch_bytes({"features": torch.ones(30, 16)}), checked),
+    "a.h5": (h5(lambda file: file.update(a=FEATURES)), checked),
     "checkpoint.pt": (torch_bytes({"network": {"weight": torch.ones(9)}, "params": {}, "about": {}}), read_checkpoint),
     "params.yaml": (b"# asks: this\nepochs: 3\nlr: 1.0e-3\nsweep: {split_id: [0, 1, 2]}\nideas: &a ['']\n", plans.plan),
     "annotations.json": (TRUTH.encode(), datasets.read),

@@ -3,14 +3,16 @@
 import json
 import pickle
 
+import golden
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadlib.data import datasets
-from tadlib.data.annotations import Action
+from tadlib.data.annotations import Action, Video
 from tadlib.data.readers import read, read_table
+from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.evaluation.result_file import evaluate, read_task
 from tadlib.workbook import cli
 
@@ -24,6 +26,14 @@ def write(folder, **files):
         content = content if isinstance(content, str) else json.dumps(content)
         (folder / name.replace("__", ".")).write_text(content)
     return folder
+
+
+def task(video, *regions, kind="annotations", **data):
+    results = [
+        {"type": "timelinelabels", "value": {"ranges": [{"start": start, "end": end}], "timelinelabels": [label]}}
+        for start, end, label in regions
+    ]
+    return {"id": 1, "data": {"video": video} | data, kind: [{"was_cancelled": False, "result": results}]}
 
 
 def tad(*words):
@@ -50,6 +60,84 @@ def test_a_table_of_a_label_tool_is_a_data_set_of_one_subset(tmp_path, table, en
     assert video.fps == pytest.approx(29.97, abs=1e-3)
 
 
+TASKS = {  # exports of Label Studio with an action of 1 to 3 s in the video ann, and the frame rate of that video
+    "a rate in the task": ([task("/data/upload/1/3d3ad63e-ann.mp4", (26, 75, "wave"), fps=25)], 30),
+    "the video's rate": ([task("/data/local-files/?d=clips/ann.mp4", (31, 90, "wave"))], 30),
+    "seconds of sound": (
+        [
+            {
+                "data": {"url": "http://x/ann.mp4?sig=1"},
+                "annotations": [{"result": [{"value": {"start": 1, "end": 3, "labels": ["wave"]}}]}],
+            }
+        ],
+        30,
+    ),
+    "the short export": (
+        [
+            {
+                "video": "ann.mp4",
+                "fps": 25,
+                "labels": [{"ranges": [{"start": 26, "end": 75}], "timelinelabels": ["wave"]}],
+            }
+        ],
+        30,
+    ),
+    "boxes beside it": (
+        [
+            {
+                "data": {"video": "ann.mp4"},
+                "annotations": [
+                    {
+                        "result": [
+                            {"value": {"labels": ["hand"], "framesCount": 200, "duration": 8.0, "sequence": []}},
+                            {"value": {"ranges": [{"start": 26, "end": 75}], "timelinelabels": ["wave"]}},
+                        ]
+                    },
+                    {"was_cancelled": True, "result": []},
+                ],
+            }
+        ],
+        30,
+    ),
+}
+
+
+@pytest.mark.parametrize(("tasks", "rate"), TASKS.values(), ids=TASKS)
+def test_exports_of_label_studio_are_a_data_set(tmp_path, tasks, rate):
+    write(tmp_path, annotations__json=tasks, info__json={"ann": {"duration": 90, "fps": rate}})
+    (video,) = datasets.load(str(tmp_path), tmp_path).videos
+    assert (video.id, video.fps, video.actions) == ("ann", rate, (Action(1.0, 3.0, "wave"),))
+
+
+def test_annotations_of_two_people_are_asked_about(tmp_path):
+    tasks = [task("ann.mp4", (26, 75, "wave"))]
+    tasks[0]["annotations"] *= 2
+    with pytest.raises(ValueError, match="task 1: video ann cannot be read: it has 2 annotations: mark one"):
+        read(write(tmp_path, a__json=tasks) / "a.json")
+    tasks[0]["annotations"] = [tasks[0]["annotations"][0], {"ground_truth": True, "result": []}]
+    assert read(write(tmp_path, a__json=tasks) / "a.json")["ann"].actions == ()
+
+
+@pytest.mark.parametrize("layout", ["activitynet", "csv", "label-studio"])
+@pytest.mark.parametrize("content", [TRUTH, FOUND], ids=["annotations", "detections"])
+def test_what_is_exported_is_read_as_it_was(tmp_path, layout, content, capsys):
+    source = write(tmp_path, source__csv=content) / "source.csv"
+    target = tmp_path / ("out.csv" if layout == "csv" else "out.json")
+    assert tad("export", source, target, "--as", layout, "--fps", "25") == 0
+    key = "results" if content == FOUND else "database"
+    before, after = (read_table(path, key) for path in (source, target))
+    assert [list(map(float, each)) for each in after.segment] == [list(map(float, each)) for each in before.segment]
+    assert (after.video, after.label) == (before.video, before.label)
+    assert list(map(float, after.score)) == list(map(float, before.score))
+
+
+def test_an_export_to_frames_asks_for_their_rate_and_overwrites_nothing_that_is_read(tmp_path, capsys):
+    source = write(tmp_path, source__csv=FOUND) / "source.csv"
+    assert tad("export", source, tmp_path / "out.json", "--as", "label-studio") == 2
+    assert "video a has no frame rate: pass --fps" in capsys.readouterr().err
+    assert tad("export", source, source, "--as", "csv") == 2 and source.read_text() == FOUND
+
+
 def test_times_that_look_like_frames_are_asked_about(tmp_path):
     table = "video,start,end,label,duration,fps\na,30,90,wave,10,30\nb,60,240,wave,10,30\n"
     write(tmp_path, annotations__csv=table)
@@ -74,12 +162,19 @@ def as_text(table, scored):
 
 def test_detections_are_scored_in_every_layout(tmp_path):
     numbers = FOUND.replace("HighJump", "40").replace("Shotput", "79").partition("\n")[2].replace(",", " ")
+    predictions = [
+        task("a.mp4", (1, 250, "HighJump"), (501, 750, "Shotput"), kind="predictions", fps=25),
+        task("b.mp4", (1001, 1250, "HighJump"), kind="predictions", fps=25),
+    ]
+    for each in predictions:
+        for region, score in zip(each["predictions"][0]["result"], (0.9, 0.8), strict=False):
+            region["score"] = score
     answers = "video,start,end,text\na,0,10,a high jump\na,20,30,Shotput\nb,40,50,high jump\n".replace("a high", "high")
     folders = write(tmp_path / "t", **as_text(TRUTH, 0)), write(tmp_path / "f", **as_text(FOUND, 1))
-    write(tmp_path, t__csv=TRUTH, f__csv=FOUND, f__txt=numbers, v__csv=answers)
+    write(tmp_path, t__csv=TRUTH, f__csv=FOUND, f__txt=numbers, f__json=predictions, v__csv=answers)
     expected = {"HighJump": [0.5], "Shotput": [1.0]}
     for truth in (tmp_path / "t.csv", folders[0]):
-        for found in (*(tmp_path / name for name in ("f.csv", "f.txt", "v.csv")), folders[1]):
+        for found in (*(tmp_path / name for name in ("f.csv", "f.txt", "f.json", "v.csv")), folders[1]):
             result = evaluate(read_task(truth, tious=[0.5]), found)
             assert result["per_class"] == expected, (truth, found)
             assert result["counts"]["dropped_detections"] == {}
@@ -90,6 +185,68 @@ def test_classes_that_no_detection_has_are_told(tmp_path, capsys):
     assert tad("evaluate", "--annotations", folder / "t.csv", "--detections", folder / "f.csv") == 0
     told = "classes without detections (AP 0; name those that count by --classes): Shotput"
     assert told in capsys.readouterr().out
+
+
+def test_published_splits_are_scored_by_one_command(shared_data, tmp_path, capsys):
+    folder = shared_data / "evaluation" / "freezad"
+    words = ["--annotations", folder / "*" / "split_*.ground_truth.csv", "--json", tmp_path / "out.json"]
+    assert tad("evaluate", "--detections", folder / "*" / "split_*.predictions.csv", *words) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    published = golden.read_json(shared_data / "evaluation" / "golden" / "freezad_splits_0-4.json")["results"]
+    expected = {name: each["repo_all_videos"]["detection"]["average_mAP"] for name, each in published.items()}
+    for path, split in result["splits"].items():
+        name = path.removeprefix(f"{folder}/").removesuffix(".predictions.csv")
+        assert split["mAP"] == pytest.approx(expected[name], rel=0, abs=golden.TOLERANCE)
+    assert len(result["splits"]) == len(expected) == 10
+    spread, values = result["spread"]["mAP"], list(expected.values())
+    assert spread["mean"] == pytest.approx(np.mean(values), abs=golden.TOLERANCE)
+    assert spread["deviation"] == pytest.approx(np.std(values, ddof=1), abs=golden.TOLERANCE)
+    assert spread["low"] < spread["mean"] < spread["high"]
+    assert "95 % interval from" in capsys.readouterr().out
+
+
+def test_each_split_has_its_own_classes(tmp_path, capsys):
+    for number, label in enumerate(("HighJump", "Shotput")):
+        rows = [row for row in FOUND.splitlines(keepends=True) if label in row or "score" in row]
+        write(tmp_path, **{f"found{number}__csv": "".join(rows)})
+    truth = write(tmp_path, truth__csv=TRUTH) / "truth.csv"
+    words = ["--annotations", truth, "--detections", tmp_path / "found?.csv", "--tiou", 0.5, "--json", tmp_path / "out"]
+    assert tad("evaluate", *words) == 0
+    result = json.loads((tmp_path / "out").read_text())
+    assert [list(each["per_class"]) for each in result["splits"].values()] == [["HighJump"], ["Shotput"]]
+    assert result["spread"]["mAP"]["mean"] == 0.75
+    assert tad("evaluate", *words, "--classes", tmp_path / "*.csv") == 2
+    assert "--classes names 3 files, --detections 2: give one, or one for each" in capsys.readouterr().err
+
+
+FEATURES = np.random.default_rng(0).normal(size=(30, 16)).astype(np.float32)
+VIDEO = Video("v", 10.0, 24.0, "test", ())
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda path: np.save(path.with_suffix(".npy"), FEATURES[None]),
+        lambda path: np.save(path.with_suffix(".npy"), FEATURES.T),
+        lambda path: np.save(path.with_suffix(".npy"), FEATURES.T[None].astype(np.float64)),
+        lambda path: np.savez(path.with_suffix(".npz"), arr_0=FEATURES),
+        lambda path: np.savez_compressed(path.with_suffix(".npz"), anything=np.asfortranarray(FEATURES)),
+    ],
+    ids=["a batch of one", "channels first", "both", "one array", "packed"],
+)
+def test_features_are_read_as_they_are_released(tmp_path, save):
+    save(tmp_path / "v")
+    store = FolderStore(tmp_path, stride=8, width=16)
+    np.testing.assert_array_equal(store.read("v"), FEATURES)
+    assert store.check([VIDEO]) == {}
+
+
+def test_features_in_a_pickle_are_never_opened_and_the_converting_line_converts(tmp_path, monkeypatch):
+    (tmp_path / "v.pkl").write_bytes(pickle.dumps(FEATURES))
+    with pytest.raises(UnusableFeatures, match="v.pkl is a pickle") as error:
+        FolderStore(tmp_path, stride=8).read("v")
+    exec(str(error.value).split('python -c "')[1].rstrip('"'), {})
+    np.testing.assert_array_equal(FolderStore(tmp_path, stride=8).read("v"), FEATURES)
 
 
 def test_results_in_a_pickle_are_refused_and_the_converting_line_converts(tmp_path, monkeypatch):
@@ -105,10 +262,11 @@ def test_results_in_a_pickle_are_refused_and_the_converting_line_converts(tmp_pa
 
 ANNOTATED = {"database": {"a": {"annotations": [{"segment": [0, 1], "label": "x"}]}}}
 SEEDS = {"a.csv": TRUTH, "a.json": json.dumps(ANNOTATED), "a.txt": "a 1 2\nb 3 4\n"}
+SEEDS |= {"b.json": json.dumps([task("a.mp4", (1, 5, "x"), fps=5)])}
 
 
 @settings(max_examples=300, deadline=None)
-@given(name=st.sampled_from(sorted(SEEDS)), key=st.sampled_from(["database", "results"]), data=st.data())
+@given(name=st.sampled_from(sorted(SEEDS)), key=st.sampled_from(["database", "results", ""]), data=st.data())
 def test_a_file_with_changed_letters_is_read_or_named(tmp_path_factory, name, key, data):
     content = list(SEEDS[name])
     for _ in range(data.draw(st.integers(1, 4))):

@@ -31,8 +31,8 @@ def test_features_and_text_features_may_lie_elsewhere(tmp_path):
 
 
 def test_an_unusable_file_stops_the_work_or_is_skipped_by_choice(tmp_path):
-    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((16, 50)), v6=np.full((50, 16), np.nan))
-    with pytest.raises(UnusableFeatures, match=r"2 of 8 videos .*, first: .*v1.npy: .*transposed.* -p missing skip"):
+    folder = with_features(dataset(tmp_path / "own"), v1=np.ones((50, 17)), v6=np.full((50, 16), np.nan))
+    with pytest.raises(UnusableFeatures, match=r"2 of 8 videos .*, first: .*v1.npy: has 17 channels.* -p missing skip"):
         gather(params(folder))
     data = gather(params(folder, missing="skip"))
     assert list(data.broken) == ["v1", "v6"] and len(data.benchmark.videos) == 6
@@ -68,7 +68,7 @@ def test_a_benchmark_is_rehearsed_without_videos_and_weights_in_the_world_of_its
 def test_a_folder_that_cannot_be_written_is_only_read(tmp_path, monkeypatch):
     folder = dataset(tmp_path / "own")
     before = sorted(folder.rglob("*"))
-    monkeypatch.setattr(datasets.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(datasets.os, "access", lambda path, mode: path != folder)
     data = gather(params(folder, features="simulate", data_dir=str(tmp_path / "data")))
     data.class_embeddings(["wave"])
     assert sorted(folder.rglob("*")) == before

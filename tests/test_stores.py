@@ -80,16 +80,13 @@ def problem(folder, array, **options):
 def test_what_does_not_fit_is_said_of_the_file(tmp_path):
     nan = FEATURES.copy()
     nan[7, 3] = np.nan
-    assert "v1.npy has NaN or infinite values, first in snippet 7" in problem(tmp_path, nan)
-    assert "v1.npy: shape (16, 30) is transposed: expected snippets x channels, (30, 16)" in problem(
-        tmp_path, FEATURES.T, width=16
-    )
+    assert "v1.npy has NaN or infinite values, or too large ones, first in snippet 7" in problem(tmp_path, nan)
     assert "v1.npy: shape (512, 30) is transposed" in problem(tmp_path, np.ones((512, 30), np.float32))
     assert "v1.npy: has 16 channels, expected 512" in problem(tmp_path, FEATURES, width=512)
     assert "15 snippets of 8 frames at 24 frames/s last 5.0 s, the video 10.0 s: was the stride 16" in problem(
         tmp_path, FEATURES[::2]
     )
-    assert "must hold snippets x channels of floats" in problem(tmp_path, FEATURES[None])
+    assert "must hold snippets x channels of floats" in problem(tmp_path, FEATURES[None, None])
     assert "must hold snippets x channels of floats" in problem(tmp_path, FEATURES[:0])
     assert "must hold snippets x channels of floats" in problem(tmp_path, np.ones((30, 16), np.int64))
 
@@ -99,16 +96,6 @@ def test_a_width_that_changes_between_videos_is_named(tmp_path):
     np.save(tmp_path / "v2.npy", FEATURES[:, :8])
     problems = FolderStore(tmp_path, stride=8).check([VIDEO, Video("v2", 10.0, 24.0, "test", ())])
     assert list(problems) == ["v2"] and "v2.npy: has 8 channels, expected 16" in problems["v2"]
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".pt", ".npz"])
-@pytest.mark.parametrize("content", [b"", b"this is text", "truncated"])
-def test_a_damaged_file_is_named(tmp_path, suffix, content):
-    path = tmp_path / f"v1{suffix}"
-    {".npy": np.save, ".pt": save_pt, ".npz": save_npz}[suffix](path, FEATURES)
-    path.write_bytes(path.read_bytes()[:600] if content == "truncated" else content)
-    with pytest.raises(UnusableFeatures, match=f"v1{suffix} .* is damaged or of another layout"):
-        FolderStore(tmp_path, stride=8).read("v1")
 
 
 def test_a_missing_file_is_named_with_what_was_looked_for(tmp_path):

@@ -1,8 +1,8 @@
 """Layouts of annotation and result files, read as rows of one table.
 
 ActivityNet's JSON, as written by ActivityNet, OpenTAD, ActionFormer, TadTR and GAP, and T3AL's, which has no
-`database`; tables with named columns; THUMOS14's text files. Times are seconds, or minutes:seconds.
-`key` is "database" for annotations, "results" for detections.
+`database`; tables with named columns; THUMOS14's text files; Label Studio's tasks. Times are seconds, or
+minutes:seconds. `key` is "database" for annotations, "results" for detections, empty for whichever a text file holds.
 """
 
 import math
@@ -10,10 +10,11 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import unquote
 
-from tadlib.data.annotations import Names
+from tadlib.data.annotations import SUFFIXES, Names
 from tadlib.files import tidy
 from tadlib.foreign import check_unique, csv_in, text_of
 
@@ -51,6 +52,7 @@ class Table:
     about: dict[str, dict[str, Any]] = field(default_factory=dict)  # subset, duration and fps of each video
     lines: list[int] = field(default_factory=list)  # of text files
     files: list[Path] = field(default_factory=list)  # of a folder
+    in_frames: set[str] = field(default_factory=set)  # videos whose times are frames
 
     def place(self, row: int) -> str:
         """Where a row stands."""
@@ -109,7 +111,7 @@ def read_activitynet(table: Table, content: Any, key: str, names: Names) -> None
     if not isinstance(inner, dict) or (key not in content and other & set(content)):
         raise ValueError(
             f"{table.path} has no {key!r}: expected ActivityNet's layout, a mapping from video to its "
-            f"{'rows' if found else 'annotations'}"
+            f"{'rows' if found else 'annotations'}, or a list of Label Studio's tasks"
         )
     for video, entry in names.videos(inner, table.path).items():
         try:
@@ -170,7 +172,8 @@ def read_folder(table: Table, key: str, names: Names) -> None:
 def read_lines(table: Table, text: str, key: str, names: Names, path: Path | None = None) -> None:
     """Add lines `video start end` or, of detections, `video start end score`; a class after `end`, or the file's."""
     label, subset = TEXT_FILE.fullmatch((path or table.path).name).groups()
-    scored = key == "results"
+    first = next(filter(None, map(str.split, text.splitlines())), [])
+    scored = key == "results" or (not key and (len(first) == 5 or (len(first) == 4 and not first[3][:1].isalpha())))
     for line, words in enumerate(map(str.split, text.splitlines()), start=1):
         if not words:
             continue
@@ -188,3 +191,63 @@ def read_lines(table: Table, text: str, key: str, names: Names, path: Path | Non
         table.lines.append(line)
         table.files += [path] if path else []
         table.tell(len(table.video) - 1, "subset", subset)
+
+
+def read_tasks(table: Table, content: Sequence[Any], key: str, names: Names) -> None:
+    """Add the regions of Label Studio's tasks: spans of frames, from 1 and with both ends, or of seconds; with labels.
+
+    Frames count at the rate of the project, which a task may state as `fps`; else at that of the video.
+    """
+    for place, task in enumerate(content, start=1):
+        data = task.get("data", task) if isinstance(task, dict) else None
+        if not isinstance(data, dict) or not (file := _video_in(data)):
+            raise ValueError(f"{table.path} has no {key!r}, and its task {place} no 'data' with a video file's name")
+        video = names.video(file)
+        about = table.about.setdefault(video, {})
+        about |= {name: data[name] for name in ("subset", "duration") if data.get(name)}
+        try:
+            regions = _regions(task, key)
+            fps = positive("it", {"fps": _rate(data, regions)}, "fps")
+            for region in regions:
+                value, ranges = region["value"], region["value"].get("ranges")
+                labels = value.get("timelinelabels") or value.get("labels")
+                for span in ranges or ([value] if "start" in value and "end" in value else []):
+                    start, end = span["start"], span["end"]
+                    if ranges:
+                        start, end = ((number(each) - shift) / (fps or 1) for each, shift in ((start, 1), (end, 0)))
+                        table.in_frames |= set() if fps else {video}
+                    for label in labels if isinstance(labels, list) else [""]:
+                        table.video.append(video)
+                        table.segment.append((start, end))
+                        table.label.append(names.label(label))
+                        table.score += [region.get("score")] if key == "results" else []
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            told = error if isinstance(error, ValueError) else f"{error!r}, expected results with a value"
+            raise ValueError(f"{table.path}, task {place}: video {video} cannot be read: {told}") from error
+
+
+def _rate(data: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]) -> Any:
+    """Frame rate at which the frames of a task count: stated, or that of a region of boxes; None if unknown."""
+    counted = [each["value"] for each in regions if each["value"].keys() >= {"framesCount", "duration"}]
+    return data.get("fps") or (f"{counted[0]['framesCount']}/{counted[0]['duration']}" if counted else None)
+
+
+def _video_in(data: Mapping[str, Any]) -> str:
+    """File name of a task's video, without its address and the eight digits that an upload puts before it."""
+    for url in (data.get("video"), *data.values()):
+        for part in url.split("?") if isinstance(url, str) else ():
+            name = re.split(r"[\\/=]", unquote(part))[-1]
+            if PurePath(name).suffix.lower() in SUFFIXES:
+                return re.sub(r"^[0-9a-f]{8}-", "", name) if "/upload/" in part else name
+    return ""
+
+
+def _regions(task: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    kind = "predictions" if key == "results" else "annotations"
+    if kind not in task and "data" not in task:  # the short export: columns of lists of spans
+        return [{"value": each} for column in task.values() if isinstance(column, list) for each in column]
+    made = [each for each in task.get(kind) or () if not each.get("was_cancelled")]
+    made = [each for each in made if each.get("ground_truth")] or made
+    if len(made) > 1:
+        raise ValueError(f"it has {len(made)} {kind}: mark one of them as ground_truth")
+    return made[0]["result"] if made else []

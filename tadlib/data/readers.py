@@ -3,7 +3,9 @@
 The frame rate may follow from frame counts, but not from T3AL's `duration_frame`, which counts frames at 10 per second.
 """
 
-from collections.abc import Iterator, Mapping
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from tadlib.data import layouts
 from tadlib.data.annotations import Action, Names, Video
 from tadlib.data.layouts import Table, number, positive, seconds
+from tadlib.files import atomic, write_json
 from tadlib.foreign import json_in, text_of
 
 LONGEST_ID = 250  # bytes; file systems allow 255, with the ending
@@ -27,10 +30,10 @@ class Entry:
     in_frames: bool = False  # times of the actions are frames
 
 
-def read_table(path: Path | str, key: str, names: Names | None = None) -> Table:
+def read_table(path: Path | str, key: str = "", names: Names | None = None) -> Table:
     """Read the rows of a file or a folder of text files; `key` is "database" for annotations, "results" for detections.
 
-    Raises ValueError naming a file that cannot be read, or of another layout.
+    Without a key it is what the file holds. Raises ValueError naming a file that cannot be read, or of another layout.
     """
     table, names = Table(Path(path)), names or Names()
     names.origin = path
@@ -41,11 +44,23 @@ def read_table(path: Path | str, key: str, names: Names | None = None) -> Table:
     if not text:
         raise ValueError(f"{path} is empty: expected JSON in ActivityNet's layout or CSV with a header")
     if text[0] in "{[" or ".json" in table.path.suffixes:
-        layouts.read_activitynet(table, json_in(text, path), key, names)
+        content = json_in(text, path)
+        add = layouts.read_tasks if isinstance(content, list) and content else layouts.read_activitynet
+        add(table, content, key or _key_of(content), names)
     else:
         lines = table.path.suffix == ".txt" and not any(mark in text.partition("\n")[0] for mark in ",;\t")
         (layouts.read_lines if lines else layouts.read_csv)(table, text, key, names)
     return table
+
+
+def _key_of(content: Any) -> str:
+    """What JSON holds: detections if it says so, if a video is a list of rows, or if no task has annotations."""
+    if isinstance(content, dict):
+        listed = "results" in content or any(isinstance(each, list) for each in content.values())
+        return "results" if listed and "database" not in content else "database"
+    tasks = [each for each in content if isinstance(each, dict)] if isinstance(content, list) else []
+    predicted = any(each.get("predictions") for each in tasks) and not any(each.get("annotations") for each in tasks)
+    return "results" if predicted else "database"
 
 
 def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
@@ -63,7 +78,7 @@ def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
     for video, action, _ in actions_of(table):
         actions[video].append(action)
     return {
-        video: _entry(f"{path}: video {video}", video, about, tuple(actions[video]))
+        video: _entry(f"{path}: video {video}", video, about, tuple(actions[video]), video in table.in_frames)
         for video, about in table.about.items()
     }
 
@@ -84,14 +99,14 @@ def actions_of(table: Table) -> Iterator[tuple[str, Action, float | None]]:
             raise ValueError(f"{table.place(row)}: video {video} cannot be read: {error}") from error
 
 
-def _entry(place: str, video: str, about: Mapping[str, Any], actions: tuple[Action, ...]) -> Entry:
+def _entry(place: str, video: str, about: Mapping[str, Any], actions: tuple[Action, ...], in_frames: bool) -> Entry:
     duration = positive(place, about, "duration" if about.get("duration") is not None else "duration_second")
     fps, frames = positive(place, about, "fps"), positive(place, about, "frame")
     if fps is None and frames and duration:
         fps = frames / duration
     named = layouts.THUMOS_ID.fullmatch(video)  # THUMOS14's ids name the subset
     subset = about.get("subset") or (named and {"validation": "val", "test": "test"}[named[1]])
-    return Entry(subset, duration, fps, actions)
+    return Entry(subset, duration, fps, actions, in_frames)
 
 
 def whole(path: Path | str, name: str, entry: Entry) -> Video:
@@ -106,3 +121,59 @@ def whole(path: Path | str, name: str, entry: Entry) -> Video:
     if entry.in_frames:
         actions = tuple(Action(each.start / entry.fps, each.end / entry.fps, each.label) for each in actions)
     return Video(name, entry.duration, entry.fps, entry.subset, actions)
+
+
+def export(source: Path | str, target: Path | str, layout: str, *, fps: str = "", videos: str = "{}.mp4") -> int:
+    """Write the annotations or detections of a file as "activitynet", "csv" or "label-studio"; returns their number.
+
+    Label Studio needs `fps`, the frame rate of videos of which the file states none, and `videos`, the address of a
+    video with {} for its id. Raises ValueError naming what is wrong.
+    """
+    table, given = read_table(source), positive("the command", {"fps": fps}, "fps")
+    told: dict[str, dict[str, Any]] = {}
+    for video in dict.fromkeys((*table.about, *table.video)):
+        fields = table.about.get(video, {})
+        fields = fields | {"fps": positive(f"{source}: video {video}", fields, "fps") or given}
+        if not fields["fps"] and (layout == "label-studio" or video in table.in_frames):
+            raise ValueError(f"{source}: video {video} has no frame rate: pass --fps, for example --fps 30000/1001")
+        told[video] = {name: fields[name] for name in ("subset", "duration", "fps") if fields.get(name)}
+    rows: dict[str, list[dict[str, Any]]] = {video: [] for video in told}
+    for video, action, score in actions_of(table):
+        rate = told[video]["fps"] if video in table.in_frames else 1
+        scored = {} if score is None else {"score": score}
+        rows[video].append({"segment": [action.start / rate, action.end / rate], "label": action.label} | scored)
+    if layout == "csv":
+        with atomic(target) as temporary:
+            temporary.write_text(_csv(rows, told), encoding="utf-8")
+    elif layout == "label-studio":
+        write_json(target, [_task(videos.replace("{}", video), told[video]["fps"], own) for video, own in rows.items()])
+    elif table.score:
+        write_json(target, {"version": "tadlib", "results": rows, "external_data": {}})
+    else:
+        write_json(target, {"database": {video: told[video] | {"annotations": own} for video, own in rows.items()}})
+    return len(table.video)
+
+
+def _csv(rows: Mapping[str, Sequence[Mapping[str, Any]]], told: Mapping[str, Mapping[str, Any]]) -> str:
+    table = [
+        {"video-id": video, "t-start": row["segment"][0], "t-end": row["segment"][1]} | dict(row) | dict(told[video])
+        for video, own in rows.items()
+        for row in own
+    ]
+    columns = dict.fromkeys(("video-id", "t-start", "t-end", "label", *(name for row in table for name in row)))
+    writer = csv.DictWriter(target := io.StringIO(), [name for name in columns if name != "segment"], "", "ignore")
+    writer.writeheader()
+    writer.writerows(table)
+    return target.getvalue()
+
+
+def _task(video: str, fps: float, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Label Studio's task of a video: predictions if its rows have scores, otherwise annotations."""
+    regions = []
+    for row in rows:
+        start, end = (round(each * fps) for each in row["segment"])
+        value = {"ranges": [{"start": start + 1, "end": max(start + 1, end)}], "timelinelabels": [row["label"]]}
+        region = {"from_name": "videoLabels", "to_name": "video", "type": "timelinelabels", "value": value}
+        regions.append(region | {name: row[name] for name in row if name == "score"})
+    kind = "predictions" if any("score" in region for region in regions) else "annotations"
+    return {"data": {"video": video, "fps": fps}, kind: [{"result": regions}]}

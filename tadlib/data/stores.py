@@ -1,39 +1,32 @@
 """Published features: a folder of `.npy`, `.pt`, `.npz` or `.h5` files, one per video or one for all.
 
-Features are (snippets, channels) of any width, float32 or float16, read as float32. Missing, transposed or non-finite
-features, and those of another width or length, are errors that name the file.
+Features are (snippets, channels) or (1, snippets, channels) of any width, read as float32; (channels, snippets) where
+the width is known. Missing or non-finite features, and those of another width or length, are errors that name the file.
 """
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-import torch
 
 from tadlib.data import fingerprints
 from tadlib.data.annotations import Video
+from tadlib.data.arrays import READERS, UnusableFeatures, array_in, errors_naming, names_in, opened, read_array
 from tadlib.data.features import video_of
 from tadlib.data.fingerprints import FeatureStore
-from tadlib.data.lengths import spelt, variants
+from tadlib.data.lengths import spelt
 from tadlib.files import digest, read_json
-from tadlib.foreign import is_exhausted
+from tadlib.foreign import PICKLES
 
 MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
 END_SNIPPETS = 16  # snippets hashed at the start and at the end of an array in an .h5 file
-NAMES = ("features", "feats", "feat", "feature")  # names of the array in a file with several
-READ_ERRORS = (OSError, ValueError, LookupError, EOFError, RuntimeError, TypeError, UnpicklingError, BadZipFile)
-
-
-class UnusableFeatures(ValueError):
-    """A feature file that is missing or unusable; the message names the file and the problem."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +40,13 @@ class FolderStore:
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """Feature files by video (one file may hold all videos); two files of one video are an error."""
-        single: dict[str, Path] = {}
-        for path in (path for suffix in READERS for path in _visible_files(self.folder, suffix)):
-            if (other := single.setdefault(path.stem, path)) != path:
-                raise UnusableFeatures(f"{other} and {path} are both features of {path.stem}: keep one of them")
-        return {name: path for path in _visible_files(self.folder, ".h5") for name in _names_in(path)} | single
+        """Feature files by video; one file may hold all videos."""
+        found: dict[str, Path] = {}
+        for path in _visible_files(self.folder, ".h5"):
+            with suppress(UnusableFeatures):  # told by `file`
+                found |= dict.fromkeys(names_in(path), path)
+        suffixes = (*PICKLES, *READERS)  # a pickle counts where nothing else is there
+        return found | {path.stem: path for suffix in suffixes for path in _visible_files(self.folder, suffix)}
 
     @cached_property
     def key(self) -> str:
@@ -61,8 +55,12 @@ class FolderStore:
 
     @cached_property
     def ends(self) -> dict[str, str]:
-        """Hash of the content of each video's features."""
-        return {name: _content_hash(path, name) for name, path in self.files.items()}
+        """Hash of the content of each video's features; empty for those that cannot be read."""
+        found = dict.fromkeys(self.files, "")
+        for name, path in self.files.items():
+            with suppress(UnusableFeatures):
+                found[name] = _content_hash(path, name)
+        return found
 
     def version(self, video_ids: Iterable[str]) -> str:
         """Hash (12 digits) of the features of some videos, independent of others in the folder."""
@@ -70,8 +68,14 @@ class FolderStore:
 
     def file(self, video_id: str) -> Path:
         """Find the feature file of a video; raises UnusableFeatures naming what was expected."""
-        if path := self.files.get(spelt(video_id, self.files)):
+        name = spelt(video_id, self.files)
+        if path := self.files.get(name):
+            for other in (self.folder / f"{name}{suffix}" for suffix in READERS):
+                if other != path and os.path.lexists(other):
+                    raise UnusableFeatures(f"{other} and {path} are both features of {name}: keep one of them")
             return path
+        for path in _visible_files(self.folder, ".h5"):
+            names_in(path)  # raises if that is why
         raise UnusableFeatures(
             f"no features of {video_id} in {self.folder}: expected {video_id} with one of {', '.join(READERS)}, "
             f"or one .h5 file that holds it"
@@ -82,17 +86,25 @@ class FolderStore:
         return self.stored(video_id).astype(np.float32, copy=False)
 
     def stored(self, video_id: str) -> np.ndarray:
-        """Return the features as they are on disk, memory-mapped if the format allows it."""
+        """Return the features (t, c), of half precision if they are so on disk, memory-mapped where possible."""
         path = self.file(video_id)
-        with errors_naming(path):
-            array = READERS[path.suffix](path, video_id)
+        array = read_array(path, video_id)
+        if array.ndim == 3 and len(array) == 1:  # a batch of one
+            array = array[0]
         if array.ndim != 2 or not array.size or array.dtype.kind != "f":
             raise UnusableFeatures(
                 f"{path} must hold snippets x channels of floats, at least one snippet; got {array.dtype} {array.shape}"
             )
-        if not np.isfinite(array).all():
-            first = int(np.argwhere(~np.isfinite(array).all(axis=1))[0, 0])
-            raise UnusableFeatures(f"{path} has NaN or infinite values, first in snippet {first}: extract it again")
+        if self.width and len(array) == self.width != array.shape[1]:
+            array = array.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            array = array.astype(np.float32, copy=False) if array.dtype.itemsize > 4 else array
+            norms = np.einsum("tc,tc->t", array, array, dtype=np.float32, casting="same_kind")
+        if not np.isfinite(norms).all():
+            first = int(np.argmin(np.isfinite(norms)))
+            raise UnusableFeatures(
+                f"{path} has NaN or infinite values, or too large ones, first in snippet {first}: extract it again"
+            )
         return array
 
     def check(self, videos: Iterable[Video]) -> dict[str, str]:
@@ -114,7 +126,11 @@ class FolderStore:
         for video in videos:
             path = self.files.get(spelt(video.id, self.files))
             record = path and path.with_suffix(".json")
-            if not record or not record.is_file() or "decoder" not in read_json(record):  # made by others
+            try:
+                if not record or not record.is_file() or "decoder" not in dict(read_json(record)):  # made by others
+                    continue
+            except (TypeError, ValueError) as error:
+                found[video.id] = f"{record} is no record of features ({error})"
                 continue
             now = {"fps": float(video.fps), "duration": float(video.duration), "stride": self.stride}
             file = self.videos and video_of(self.videos, video.id)
@@ -133,8 +149,6 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None)
     snippets, channels = shape
     expected = video.duration * video.fps / stride
     if width and channels != width:
-        if snippets == width and 1 / MAX_DURATION_RATIO <= channels / expected <= MAX_DURATION_RATIO:
-            return f"shape {shape} is transposed: expected snippets x channels, ({channels}, {width})"
         return f"has {channels} channels, expected {width}: made by another encoder?"
     if 1 / MAX_DURATION_RATIO <= snippets / expected <= MAX_DURATION_RATIO or abs(snippets - expected) <= 2:
         return ""
@@ -147,98 +161,18 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None)
     )
 
 
-@contextmanager
-def errors_naming(path: Path) -> Iterator[None]:
-    """Convert errors of reading into UnusableFeatures that name the file."""
-    try:
-        yield
-    except ImportError as error:
-        raise UnusableFeatures(f"{path} needs h5py: pip install 'tadlib[h5]'") from error
-    except READ_ERRORS as error:
-        if is_exhausted(error):
-            raise
-        size = path.stat().st_size if path.exists() else 0
-        raise UnusableFeatures(f"{path} ({size} bytes) is damaged or of another layout ({error})") from error
-
-
 def _content_hash(path: Path, name: str) -> str:
     """Hash of a video's features, of which one file may hold many."""
     if path.suffix != ".h5":
-        return fingerprints.ends_hash(path)
-    with errors_naming(path), _opened(path) as content:
+        with errors_naming(path):
+            return fingerprints.ends_hash(path)
+    with errors_naming(path), opened(path) as content:
         try:
-            array = _array_in(content, name)
+            array = array_in(content, name)
         except KeyError:  # the name is the file's, which holds several videos
             return fingerprints.ends_hash(path)
         ends = array[:END_SNIPPETS].tobytes() + array[-END_SNIPPETS:].tobytes()
         return hashlib.sha256(f"{array.shape}".encode() + ends).hexdigest()[:12]
-
-
-def _read_npy(path: Path, video_id: str) -> np.ndarray:
-    return fingerprints.mapped(path)
-
-
-def _read_npz(path: Path, video_id: str) -> np.ndarray:
-    with np.load(path) as content:
-        return np.asarray(_one_of({name: content[name] for name in content.files}, video_id))
-
-
-def _read_pt(path: Path, video_id: str) -> np.ndarray:
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    content = torch.as_tensor(_one_of(content, video_id) if isinstance(content, Mapping) else content)
-    return (content.float() if content.dtype == torch.bfloat16 else content).numpy()
-
-
-def _read_h5(path: Path, video_id: str) -> np.ndarray:
-    with _opened(path) as content:
-        return np.asarray(_array_in(content, video_id))
-
-
-def _opened(path: Path) -> Any:
-    import h5py  # an optional extra: only those who have such files need it
-
-    return h5py.File(path)
-
-
-def _array_in(content: Mapping[str, Any], video_id: str) -> Any:
-    """Find the array of a video in an open .h5 file, possibly inside a group."""
-    found = _one_of(content, video_id)
-    return _one_of(found, video_id) if isinstance(found, Mapping) else found
-
-
-def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
-    """Find the entry with the features: the video's, one with a common name, or the only one."""
-    for name in (*variants(video_id), *NAMES, *(content if len(content) == 1 else ())):
-        if (found := _entry(content, name)) is not None:
-            return found
-    raise KeyError(f"no entry {video_id!r} or {NAMES[0]!r}, only {', '.join(list(content)[:5])}")
-
-
-def _entry(content: Mapping[str, Any], name: str) -> Any:
-    """Return an entry, None if there is none; raises ValueError if an .h5 file has it from elsewhere."""
-    if isinstance(content, dict):
-        return content.get(name)
-    import h5py
-
-    if (link := content.get(name, getlink=True)) is None:
-        return None
-    found = content[name] if isinstance(link, h5py.HardLink) else None
-    if found is None or getattr(found, "is_virtual", False) or getattr(found, "external", None):
-        raise ValueError(f"its entry {name!r} leads to another place, perhaps another file: copy the array into it")
-    return found
-
-
-def _names_in(path: Path) -> list[str]:
-    with errors_naming(path), _opened(path) as content:
-        return list(content)
-
-
-READERS: dict[str, Callable[[Path, str], np.ndarray]] = {
-    ".npy": _read_npy,
-    ".pt": _read_pt,
-    ".npz": _read_npz,
-    ".h5": _read_h5,
-}
 
 
 def constant(features: np.ndarray) -> float:

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tadlib.data.arrays import read_arrays
 from tadlib.data.checks import nearest
 from tadlib.data.encoder import Encoder
-from tadlib.data.stores import errors_naming
 from tadlib.files import by_tidy_name, digest
 
 
@@ -51,9 +51,12 @@ def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: flo
 def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
     """Read class vectors (k, c) float32 from an `.npz` of class name -> vector; raises ValueError naming the file."""
     classes = list(classes)
-    with errors_naming(Path(path)), np.load(path) as content:
-        vectors = {name: np.asarray(content[name], dtype=np.float32).reshape(-1) for name in content.files}
-    vectors = by_tidy_name(vectors, path)
+    arrays = by_tidy_name(read_arrays(Path(path)), path)
+    if wrong := [name for name, array in arrays.items() if array.dtype.kind not in "fiu"]:
+        raise ValueError(f"{path}: vector of {wrong[0]!r} must be of real numbers, got {arrays[wrong[0]].dtype}")
+    with np.errstate(over="ignore"):
+        vectors = {name: array.astype(np.float32).reshape(-1) for name, array in arrays.items()}
+        usable = all(np.isfinite(vectors[name] @ vectors[name]) for name in classes if name in vectors)
     missing = [name for name in classes if name not in vectors]
     if missing:
         raise ValueError(
@@ -61,6 +64,6 @@ def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
             f"{nearest(missing[0], vectors)}"
         )
     widths = {len(vectors[name]) for name in classes}
-    if len(widths) > 1 or not all(np.isfinite(vectors[name]).all() for name in classes):
+    if len(widths) > 1 or not usable:
         raise ValueError(f"{path}: vectors must be finite and of one width, got widths {sorted(widths)}")
     return np.stack([vectors[name] for name in classes])

@@ -82,14 +82,19 @@ def read_task(
     return Task(inside, known, annotated, chosen, trained, tious, protocol, subset, stride, dropped, changed)
 
 
-def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False) -> dict[str, object]:
+def evaluate(
+    task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False, only_found: bool = False
+) -> dict[str, object]:
     """All metrics of a result file, with the protocol and numbers of counted, ignored and dropped rows.
 
+    With `only_found` those of the task's classes count that a detection has, as each of several splits has its own.
     With seen classes also `base`, `novel` and `harmonic` (generalised zero-shot). Raises ValueError naming bad rows.
     """
     names = Names()
     found, read, dropped = _read(task, detections, drop_bad, names)
     present = {label for each in found.values() for label in each.labels}
+    if only_found and present:
+        task = task._replace(classes=tuple(label for label in task.classes if label in present))
     result = score(task.videos, found, task.classes, task.tious, task.protocol, stride=task.stride, ties=ties)
     ours = result["counts"]
     assert isinstance(ours, dict)
@@ -106,6 +111,35 @@ def evaluate(task: Task, detections: Path | str, *, ties: Ties = "stable", drop_
         videos = counted(task.videos, with_detections(found), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)
     return result | {"subset": task.subset}
+
+
+def paired(files: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """The files of each split by option; raises ValueError unless an option has one for all splits or one for each."""
+    number = len(files["detections"])
+    for option, paths in files.items():
+        if len(paths) not in (0, 1, number) or (option == "against" and paths and number > 1):
+            raise ValueError(f"--{option} names {len(paths)} files, --detections {number}: give one, or one for each")
+    there = {option: paths * number if len(paths) == 1 else paths for option, paths in files.items() if paths}
+    return [dict(zip(there, each, strict=True)) for each in zip(*there.values(), strict=True)]
+
+
+def spreads(results: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
+    """Mean, deviation and interval over splits of every mAP."""
+    names = [f"mAP@{tiou:g}" for tiou in results[0]["tious"]] + ["mAP"]
+    return {name: statistics.spread([result[name] for result in results])._asdict() for name in names}
+
+
+def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Format the mAP of several splits in per cent, with mean, standard deviation and interval over them."""
+    over, (first, *_) = spreads(list(results.values())), results.values()
+    width = max(24, *map(len, results))
+    lines = [f"{'mAP (%) at tIoU':{width}}" + "".join(f"{tiou:>8g}" for tiou in first["tious"]) + "    mean classes"]
+    for name, result in results.items():
+        lines.append(_line(name, [result[column] for column in over], width) + f"{len(result['per_class']):8}")
+    rows = {"mean": "mean", "deviation": "standard deviation", "low": "95 % interval from", "high": "to"}
+    lines += [_line(told, [each[field] for each in over.values()], width) for field, told in rows.items()]
+    missing = {name: result["counts"][NOT_FOUND] for name, result in results.items()}
+    return lines + [f"{name}: {NOT_FOUND}: {', '.join(labels)}" for name, labels in missing.items() if labels]
 
 
 def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False) -> statistics.Verdict:

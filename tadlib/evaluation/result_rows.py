@@ -37,7 +37,7 @@ def read_actions(
 
     Frame rate and duration are 0 if missing; `names` counts normalised names. Raises ValueError naming the bad rows.
     """
-    table = read_table(path, "database", names)
+    table = _in_seconds(path, "database", names)
     segments = _times(table.segment)
     counts, right = _checked(table, segments, None, {}, drop_bad)
     actions: dict[str, list[Action]] = {video: [] for video in table.about}
@@ -63,7 +63,7 @@ def read_found(
     Rows of unknown videos and classes are bad; a `v_` before an id in only one of the files is ignored. Raises
     ValueError naming the bad rows.
     """
-    table = read_table(path, "results", names)
+    table = _in_seconds(path, "results", names)
     known_as = {name: spelt(name, videos) for name in dict.fromkeys(table.video)}
     for name, video in known_as.items():
         if video != name and video in known_as:
@@ -97,6 +97,16 @@ def read_classes(path: Path | str) -> tuple[str, ...]:
         twice = next((f", {name!r} twice" for place, name in enumerate(names) if name in names[:place]), "")
         raise ValueError(f"{path} must name each class once, one a line; got {len(names)} lines{twice}")
     return names
+
+
+def _in_seconds(path: Path | str, key: str, names: Names | None) -> Table:
+    """Read the rows of a file; raises ValueError for frames at an unknown rate."""
+    table = read_table(path, key, names)
+    if table.in_frames:
+        raise ValueError(
+            f"{path}: times of video {min(table.in_frames)} are frames at an unknown rate: give its task an 'fps'"
+        )
+    return table
 
 
 def _times(values: Sequence[Sequence]) -> Float[np.ndarray, "n 2"]:

@@ -1,8 +1,9 @@
-"""The command `tad`: run, list, report, evaluate and doctor.
+"""The command `tad`: run, list, report, evaluate, export and doctor.
 
 Every command imports what it needs when it is called, so that `tad --help` answers at once.
 """
 
+import glob
 import os
 import signal
 import sys
@@ -12,7 +13,13 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(exists=True)
+
+class Several(click.Path):
+    """A path, or those that a pattern matches, in the order of their names."""
+
+    def convert(self, value, param, ctx):
+        """The paths; the error of a path that is missing if there are none."""
+        return (not os.path.lexists(value) and sorted(glob.glob(value))) or [super().convert(value, param, ctx)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,12 +143,12 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 
 
 @tad.command()
-@click.option("--annotations", type=FILE, required=True, help="True actions: ActivityNet's JSON or CSV, plain or .gz.")
-@click.option("--detections", type=FILE, required=True, help="Detections: ActivityNet's JSON or CSV, plain or .gz.")
+@click.option("--annotations", type=Several(exists=True), required=True, help="True actions: JSON, CSV or text files.")
+@click.option("--detections", type=Several(exists=True), required=True, help="Detections; a pattern in '' for splits.")
 @click.option("--subset", default="", help="Count the videos of this subset only, for example test.")
-@click.option("--classes", type=FILE, help="Count these classes only, one name a line.")
-@click.option("--seen", type=FILE, help="Classes trained on, where they compete as well.")
-@click.option("--against", type=FILE, help="Say whether these detections are worse.")
+@click.option("--classes", type=Several(exists=True), help="Count these classes only, one name a line.")
+@click.option("--seen", type=Several(exists=True), help="Classes trained on, where they compete as well.")
+@click.option("--against", type=Several(exists=True), help="Say whether these detections are worse.")
 @click.option(
     "--protocol", default="plain", show_default=True, help="plain, strict, gap, t3al, opentad or thumos-toolkit."
 )
@@ -154,24 +161,49 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 @click.option("--ties", type=click.Choice(["stable", "peer"]), default="stable", help="Order of equal scores.")
 @click.option("--drop-bad", is_flag=True, help="Leave rows out that cannot be right, and count them.")
 @click.option("--json", "target", default="", metavar="OUT", help="Write every number with full precision.")
-def evaluate(detections: str, against: str | None, ties: str, drop_bad: bool, target: str, **asked) -> int:
-    """Score a result file against an annotation file."""
+def evaluate(ties: str, target: str, **asked) -> int:
+    """Score result files against annotations: JSON, CSV (video, start, end, label, score) or THUMOS14's text files.
+
+    A table of a language model's answers has text in place of label and no score: their order ranks them. A pattern,
+    as 'split_*.csv', scores several splits, without --classes each on the classes of its detections.
+    """
     from tadlib.evaluation import result_file
     from tadlib.files import write_json
 
-    inputs = [each for each in (detections, against, asked["annotations"], asked["classes"], asked["seen"]) if each]
-    if target and Path(target).resolve() in [Path(each).resolve() for each in inputs]:
+    files = {name: asked.pop(name) or [] for name in ("detections", "annotations", "classes", "seen", "against")}
+    if target and Path(target).resolve() in [Path(each).resolve() for paths in files.values() for each in paths]:
         raise ValueError(f"--json {target} is one of the files that are read: name another one")
-    task = result_file.read_task(**asked, drop_bad=drop_bad)
-    result = result_file.evaluate(task, detections, ties=ties, drop_bad=drop_bad)
-    print(*result_file.as_text(result), sep="\n")
-    if against:
-        told = result_file.against(task, detections, against, drop_bad=drop_bad)
+    results, splits = {}, result_file.paired(files)
+    for each in splits:
+        task = result_file.read_task(**{name: each.get(name) for name in ("annotations", "classes", "seen")}, **asked)
+        how = {"ties": ties, "drop_bad": asked["drop_bad"], "only_found": len(splits) > 1 and "classes" not in each}
+        results[each["detections"]] = result = result_file.evaluate(task, each["detections"], **how)
+    print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
+    if len(splits) > 1:
+        result = {"splits": results, "spread": result_file.spreads(list(results.values()))}
+    elif files["against"]:
+        told = result_file.against(task, each["detections"], each["against"], drop_bad=asked["drop_bad"])
         result["against"] = told._asdict()
         span = f"[{100 * told.low:+.2f}, {100 * told.high:+.2f}]"
-        print(f"against {against}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
+        print(f"against {each['against']}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
     if target:
         write_json(target, result)
+    return 0
+
+
+@tad.command()
+@click.argument("source", type=click.Path(exists=True))
+@click.argument("target", type=click.Path(dir_okay=False))
+@click.option("--as", "layout", type=click.Choice(["activitynet", "csv", "label-studio"]), required=True)
+@click.option("--fps", default="", help="Frame rate of videos of which the file states none, for Label Studio.")
+@click.option("--videos", default="{}.mp4", show_default=True, help="Address of a video in Label Studio, {} its id.")
+def export(source: str, target: str, layout: str, fps: str, videos: str) -> int:
+    """Write annotations or detections, in a file or folder of any layout that is read, in another one."""
+    from tadlib.data import readers
+
+    if Path(target).resolve() == Path(source).resolve():
+        raise ValueError(f"{target} is the file that is read: name another one")
+    print(f"{readers.export(source, target, layout, fps=fps, videos=videos)} rows in {target}")
     return 0
 
 

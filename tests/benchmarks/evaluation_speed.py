@@ -166,7 +166,7 @@ def grouped(rows: Comparison) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def thinned(rows: Comparison) -> np.ndarray:
-    return geometry.soft_nms_ofgroups(*grouped(rows)).numpy()
+    return geometry.soft_nms_of_groups(*grouped(rows)).numpy()
 
 
 def _group_at_a_time(rows: Comparison) -> float:
