@@ -5,8 +5,11 @@ import os
 import random
 import re
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ except ImportError:  # Windows keeps no such account
     resource = None
 
 CPU = torch.device("cpu")
+MIN_SLOWDOWN = 1.5  # slowdown of bfloat16 beyond which a warning is given; a busy machine alone stays below
 _MMAP_THRESHOLD = -3  # malloc.h
 _STATUS, _STATED = Path("/proc/self/status"), re.compile(r"VmHWM:\s+(\d+) kB")
 
@@ -42,12 +46,30 @@ def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
 
     Half precision only helps large batches: with 16 windows a GPU waits for kernel launches, and casts add to these.
 
-    Raises ValueError for "fp16" without CUDA, where it is slow and gradients underflow. "bf16" is slow on a CPU
+    Raises ValueError for "fp16" without CUDA, where it is slow and gradients underflow; warns of "bf16" on a CPU
     without instructions for it.
     """
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision 'fp16' needs device 'cuda', got {device.type!r}; use bf16 or fp32 there")
+    if precision == "bf16" and device == CPU and (slower := slowdown_of_bfloat16()) > MIN_SLOWDOWN:
+        text = f"this CPU multiplies bfloat16 {slower:.0f} times slower than float32: precision 'fp32' is faster here"
+        warnings.warn(text, stacklevel=2)
     return {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+@cache
+def slowdown_of_bfloat16() -> float:
+    """Time of a matrix product in bfloat16 relative to float32 on this CPU: a third with native support, else ten."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix, times = torch.ones(256, 256, dtype=dtype), []
+        for _ in range(4):
+            began = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
 def peak_memory(device: torch.device) -> float:
