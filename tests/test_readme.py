@@ -48,7 +48,8 @@ def test_a_parameter_in_passing_is_one(command):
 
 @pytest.mark.parametrize("command", commands("tad "))
 def test_a_command_takes_its_options(command, monkeypatch):
-    monkeypatch.setattr(cli.FILE, "exists", False)
+    for kind in (cli.FILE, cli.FILES):
+        monkeypatch.setattr(kind, "exists", False)
     for each in cli.tad.commands.values():
         monkeypatch.setattr(each, "callback", lambda **options: 0)
     assert cli.main(shlex.split(command)) == 0
@@ -56,7 +57,7 @@ def test_a_command_takes_its_options(command, monkeypatch):
 
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z][a-z-]+)", TEXT)) - {"--to"}))
 def test_an_option_in_passing_is_one_of_tad(option, capsys):
-    for command in ("run", "evaluate"):
+    for command in ("run", "evaluate", "export"):
         assert cli.main([command, "--help"]) == 0
     assert option in capsys.readouterr().out
 

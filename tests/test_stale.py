@@ -185,10 +185,10 @@ def test_a_checkpoint_that_lacks_something_is_named_with_what_to_do(change, told
 def test_a_checkpoint_without_a_record_that_lacks_its_parameters_is_named(home):
     (home / "trained" / "run.json").unlink()
     rewritten(home / "trained" / "checkpoint.pt", lambda saved: saved.pop("params"))
-    with pytest.raises(RunError, match="checkpoint.pt has no params, as an earlier version wrote it: train again"):
+    with pytest.raises(RunError, match="checkpoint.pt has no params: it is of another program or version: train again"):
         name(home, "trained")
     (home / "trained" / "checkpoint.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(RunError, match="checkpoint.pt cannot be read as a checkpoint"):
+    with pytest.raises(RunError, match="checkpoint.pt is no file of tensors"):
         name(home, "trained")
 
 

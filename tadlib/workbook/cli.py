@@ -22,6 +22,9 @@ class Several(click.Path):
         return (not os.path.lexists(value) and sorted(glob.glob(value))) or [super().convert(value, param, ctx)]
 
 
+FILE, FILES = click.Path(exists=True), Several(exists=True)  # or a folder of text files
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, 1 if a run failed, 2 for what cannot be run at all."""
     try:
@@ -143,12 +146,12 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 
 
 @tad.command()
-@click.option("--annotations", type=Several(exists=True), required=True, help="True actions: JSON, CSV or text files.")
-@click.option("--detections", type=Several(exists=True), required=True, help="Detections; a pattern in '' for splits.")
+@click.option("--annotations", type=FILES, required=True, help="True actions: JSON, CSV or text files.")
+@click.option("--detections", type=FILES, required=True, help="Detections; a pattern in '' for splits.")
 @click.option("--subset", default="", help="Count the videos of this subset only, for example test.")
-@click.option("--classes", type=Several(exists=True), help="Count these classes only, one name a line.")
-@click.option("--seen", type=Several(exists=True), help="Classes trained on, where they compete as well.")
-@click.option("--against", type=Several(exists=True), help="Say whether these detections are worse.")
+@click.option("--classes", type=FILES, help="Count these classes only, one name a line.")
+@click.option("--seen", type=FILES, help="Classes trained on, where they compete as well.")
+@click.option("--against", type=FILES, help="Say whether these detections are worse.")
 @click.option(
     "--protocol", default="plain", show_default=True, help="plain, strict, gap, t3al, opentad or thumos-toolkit."
 )
@@ -192,7 +195,7 @@ def evaluate(ties: str, target: str, **asked) -> int:
 
 
 @tad.command()
-@click.argument("source", type=click.Path(exists=True))
+@click.argument("source", type=FILE)
 @click.argument("target", type=click.Path(dir_okay=False))
 @click.option("--as", "layout", type=click.Choice(["activitynet", "csv", "label-studio"]), required=True)
 @click.option("--fps", default="", help="Frame rate of videos of which the file states none, for Label Studio.")
