@@ -29,7 +29,7 @@ if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
 __version__ = "0.1.0"
 
 MODULES = {  # module -> public names that it has
-    "workbook.public": "load name evaluate",
+    "workbook.public": "load name evaluate detect",
     "detector.network": "ConditionalDETR",
     "detector.additions": "Addition",
     "detector.losses": "DetectionLoss",

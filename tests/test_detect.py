@@ -1,10 +1,12 @@
 """Any video and any words get an answer or one sentence that says why not: by a run's detector, and by CLIP alone."""
 
 import math
+import os
 import shutil
 import time
 import unicodedata
 from dataclasses import replace
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -12,8 +14,9 @@ import pytest
 import torch
 from videos import steady, turn, write_video
 
+import tadlib as tad
 from tadlib import ideas
-from tadlib.data import features, own
+from tadlib.data import encoder, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
@@ -21,9 +24,9 @@ from tadlib.data.video import frames_at, probe, snippets
 from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
-from tadlib.naming.fusion import read_detections
+from tadlib.naming.fusion import Detections, certainty, read_detections, without_nested
 from tadlib.task import BACKGROUND
-from tadlib.workbook import own_video, runs
+from tadlib.workbook import own_run, own_video, runs
 from tadlib.workbook import own_video_report as report
 from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
@@ -31,6 +34,7 @@ from tadlib.workbook.runs import RunError
 
 SMALL = {"encoder": DEMO, "dataset": "nowhere", "stride": 4, "width": 16, "heads": 2, "queries": 6, "window": 16}
 SMALL |= {"encoder_layers": 1, "decoder_layers": 1}
+ADDRESS = {"hf_hub": "nobody/here/"}
 
 
 def network(params, channels=128):
@@ -45,8 +49,8 @@ def network(params, channels=128):
 def run(tmp_path_factory):
     """A run whose detector and small CLIP have learnt nothing, with what a checkpoint says of itself."""
     folder = tmp_path_factory.mktemp("run")
-    encoder = load_encoder(DEMO, "", torch.device("cpu"))
-    torch.save(encoder.model.state_dict(), folder / "clip.pt")
+    clip = load_encoder(DEMO, "", torch.device("cpu"))
+    torch.save(clip.model.state_dict(), folder / "clip.pt")
     params = Params.check(SMALL | {"pretrained": str(folder / "clip.pt")})
     about = {"classes": ["Diving", "GolfSwing"], "seen": ["Diving"], "snippet_seconds": 0.25}
     about["features"] = f"{load_encoder(DEMO, params.pretrained, torch.device('cpu')).key}_stride4"
@@ -64,33 +68,39 @@ def video(tmp_path_factory):
 def asked(run, video, cache, **words):
     """What is asked of a video, cached where the run is unless told otherwise."""
     given = {"video": str(video), "classes": ["diving", "a golf swing"], "run_dir": str(run)} | words
-    return own_video.ask(DetectParams.check(given | {"data_dir": str(cache)}))
+    every = own_video.prepare(DetectParams.check(given | {"data_dir": str(cache)}))
+    return own_video.ask(every, every.files[0])
 
 
-def check(question, proposals, found, most=20):
-    """An answer is whole: inside the video, finite, sorted, about the words."""
-    assert len(found.scores) == len(found.labels) == len(found.segments) <= most
-    assert set(found.labels) <= {word.name for word in question.words}
-    assert torch.isfinite(found.segments).all() and ((found.scores >= 0) & (found.scores <= 1)).all()
-    assert (found.segments[:, 0] < found.segments[:, 1]).all() and (found.scores.diff() <= 0).all()
-    assert found.segments.numel() == 0 or float(found.segments.max()) <= question.video.duration + 1e-4
-    assert len(proposals.scores) == len(proposals.segments)
+def check(question, most=100):
+    """The answer, which is whole: inside the video, finite, sorted, about the words, nothing within another."""
+    answer = own_video.detect(question)
+    segments, scores, labels = answer.considered
+    assert len(scores) == len(labels) == len(segments) and len(answer.found.scores) <= most
+    assert set(labels) <= {word.name for word in question.asked.words}
+    assert torch.isfinite(segments).all() and ((scores >= 0) & (scores <= 1)).all()
+    assert (segments[:, 0] < segments[:, 1]).all() and (scores.diff() <= 0).all()
+    assert segments.numel() == 0 or float(segments.max()) <= question.video.duration + 1e-4
+    assert len(answer.proposals.scores) == len(answer.proposals.segments)
+    return answer
 
 
 @pytest.mark.parametrize("how", ["run", "none"])
 def test_a_video_gets_an_answer_that_is_shown_and_written(how, run, video, tmp_path):
-    question = asked(run, video, tmp_path, detector=how, clips=2, output_dir=str(tmp_path / "out"))
-    record = report.begin(question)
-    proposals, found = own_video.detect(question)
-    check(question, proposals, found)
+    given = {"video": str(video), "classes": ["diving", "a golf swing"], "run_dir": str(run), "data_dir": str(tmp_path)}
+    given |= {"detector": how, "clips": 2, "output_dir": str(tmp_path / "out"), "threshold": 1e-9}
+    every = own_video.prepare(DetectParams.check(given))
+    record, answers = report.begin(every), report.answers(every)
+    answer = answers.surest
+    question = check(answer.question).question
     assert len(question.features(question.video)) == 24 and math.isclose(question.video.duration, 6.0, abs_tol=0.1)
-    seconds, curves = report.word_curves(question, found)
+    seconds, curves = report.word_curves(answer)
     assert set(curves) == {"diving", "a golf swing"} and all(len(values) == len(seconds) for values in curves.values())
-    assert report.answer_viewer(question, proposals, found).svg().startswith("<svg")
-    report.finish(question, found, record)
+    assert report.answer_viewer(answer).svg().startswith("<svg")
+    report.finish(answers, record)
     written = read_detections(tmp_path / "out" / "detections.json")["clip"]
-    assert written.labels == found.labels
-    assert len(list((tmp_path / "out" / "clips").glob("*.mp4"))) == min(2, len(found.scores))
+    assert written.labels == answers["clip"].labels and len(written.labels)
+    assert len(list((tmp_path / "out" / "clips").glob("*.mp4"))) == min(2, len(written.scores))
     assert read_json(tmp_path / "out" / "run.json")["detect"]["status"] == "finished"
 
 
@@ -100,11 +110,11 @@ def test_a_video_file_of_any_name_is_answered_and_keeps_its_annotations(name, ru
     path = tmp_path / "videos" / f"{unicodedata.normalize('NFD', name)}.mp4"  # as a Mac writes it
     shutil.copy(video, path)
     out = tmp_path / "out"
-    question = asked(run, path.with_name(f"{name}.mp4"), tmp_path / "made", output_dir=str(out), clips=1)
-    record = report.begin(question)
-    proposals, found = own_video.detect(question)
-    assert report.answer_viewer(question, proposals, found).preview
-    report.finish(question, found, record)
+    given = {"run_dir": str(run), "data_dir": str(tmp_path / "made"), "output_dir": str(out), "clips": 1}
+    answers = tad.detect([path.with_name(f"{name}.mp4")], "diving", threshold=1e-9, **given)
+    question = answers.surest.question
+    assert report.answer_viewer(answers.surest).preview
+    report.finish(answers, report.begin(answers.asked))
     assert list(read_detections(out / "detections.json")) == [name.replace("\n", " ")]
     assert len(list(out.glob("clips/*.mp4"))) == 1
     told = Video(name, 6.0, 10.0, "test", (Action(1.0, 2.0, "Diving"),))
@@ -121,7 +131,8 @@ def test_a_run_that_reads_texts_answers_with_its_classes_and_the_words(words, ru
     torch.save(saved, tmp_path / "checkpoint.pt")
     words = [f"word {n}" for n in range(50)]
     few, many = (
-        own_video.detect(asked(tmp_path, video, run, classes=some, top_k=50))[0].scores for some in (words[:1], words)
+        own_video.detect(asked(tmp_path, video, run, classes=some, top_k=50)).proposals.scores
+        for some in (words[:1], words)
     )
     assert len(few) == len(many) > 0
     if params.target == "name":
@@ -132,24 +143,27 @@ def test_a_run_that_reads_texts_answers_with_its_classes_and_the_words(words, ru
 
 def test_the_second_time_nothing_is_decoded_wherever_the_file_is(run, video, tmp_path, monkeypatch):
     first = asked(run, video, tmp_path)
-    shown = report.answer_viewer(first, *own_video.detect(first)).preview
+    shown = report.answer_viewer(own_video.detect(first)).preview
     copy = tmp_path / "elsewhere" / "clip.mp4"
     copy.parent.mkdir()
     copy.write_bytes(video.read_bytes())
     monkeypatch.setattr(features, "snippets", None)
     again = asked(run, copy, tmp_path)
     assert np.array_equal(again.features(again.video), first.features(first.video))
-    assert report.answer_viewer(again, *own_video.detect(again)).preview == shown and len(shown) > 500
+    assert report.answer_viewer(own_video.detect(again)).preview == shown and len(shown) > 500
 
 
-def test_threshold_and_top_k_limit_what_is_reported(run, video, tmp_path):
-    everything = own_video.detect(asked(run, video, tmp_path, top_k=50))[1]
-    assert len(own_video.detect(asked(run, video, tmp_path, top_k=3))[1].scores) == 3
-    middle = float(everything.scores.median())
-    surest = own_video.detect(asked(run, video, tmp_path, top_k=50, threshold=middle))[1]
-    assert 0 < len(surest.scores) < len(everything.scores) and float(surest.scores.min()) >= middle
-    nothing = asked(run, video, tmp_path, threshold=1.0)
-    assert report.detection_rows(nothing, own_video.detect(nothing)[1]) == [{"detections": "none scores 1 or more"}]
+def test_threshold_and_top_k_limit_what_is_found(run, video, tmp_path):
+    every = own_video.detect(asked(run, video, tmp_path, threshold=1e-9))
+    assert len(own_video.detect(asked(run, video, tmp_path, threshold=1e-9, top_k=1)).found.scores) == 1
+    top = float(every.considered.scores.max())
+    surest = own_video.detect(asked(run, video, tmp_path, threshold=top)).found
+    assert set(surest.labels) == {every.considered.labels[0]}, "one word is found"
+    assert surest.scores[0] == top and float(surest.scores.min()) >= top / 2, "and with it its weaker places"
+    nothing = own_video.detect(asked(run, video, tmp_path, threshold=1.0))
+    assert report.detection_rows(nothing) == [{"detections": "nothing found: none scores 1 or more"}]
+    assert all(said.startswith("not found") for _, said in report.verdicts(nothing))
+    assert {word for word, _ in report.verdicts(nothing)} == {"diving", "a golf swing"}
 
 
 @pytest.mark.parametrize("how", ["run", "none"])
@@ -159,9 +173,9 @@ def test_threshold_and_top_k_limit_what_is_reported(run, video, tmp_path):
 )
 def test_any_number_of_words_in_any_alphabet(classes, how, run, video, tmp_path_factory):
     question = asked(run, video, tmp_path_factory.getbasetemp() / "cache", classes=classes, detector=how)
-    check(question, *own_video.detect(question))
+    check(question)
     if not classes:
-        assert [word.name for word in question.words] == ["Diving", "GolfSwing"], "the run's classes"
+        assert [word.name for word in question.asked.words] == ["Diving", "GolfSwing"], "the run's classes"
 
 
 def odd(kind, folder):
@@ -185,11 +199,9 @@ def odd(kind, folder):
 @pytest.mark.parametrize("kind", ["one frame", "portrait", "variable", "4K", "long name, with signs"])
 def test_odd_videos_are_answered(kind, run, tmp_path):
     question = asked(run, odd(kind, tmp_path), tmp_path)
-    found = own_video.detect(question)
-    check(question, *found)
-    notes = {row["what"]: row["is"] for row in report.notes(question)}
-    assert ("WARNING, short" in notes) == (kind in ("one frame", "4K"))
-    assert report.answer_viewer(question, *found).svg().startswith("<svg")
+    found = check(question)
+    assert ("WARNING, short" in report.warnings(question)) == (kind in ("one frame", "4K"))
+    assert report.answer_viewer(found).svg().startswith("<svg")
     assert (
         abs(question.video.duration - {"one frame": 0.04, "portrait": 1.0, "variable": 2.1, "4K": 0.3}.get(kind, 1))
         < 0.25
@@ -204,12 +216,11 @@ def test_a_second_question_about_a_long_video_is_quick(seconds, most, run, tmp_p
     for words in (["diving"], ["golf", "a dive"]):
         began = time.process_time()
         question = asked(run, path, tmp_path, classes=words)
-        found = own_video.detect(question)
-        report.word_curves(question, found[1])
-        list(frames_at(path, found[1].segments[:8].mean(dim=1).tolist()))
-        assert len(report.answer_viewer(question, *found)._repr_html_()) < 5_000_000
+        found = check(question)
+        report.word_curves(found)
+        list(frames_at(path, found.considered.segments[:8].mean(dim=1).tolist()))
+        assert len(report.answer_viewer(found)._repr_html_()) < 5_000_000
         spent.append(time.process_time() - began)
-        check(question, *found)
     with capsys.disabled():
         print(f"\n{seconds} s of video: first question {spent[0]:.1f} s of processor time, second {spent[1]:.1f} s")
     assert math.isclose(question.video.duration, seconds, abs_tol=1.0) and spent[1] < most
@@ -220,7 +231,7 @@ def test_a_file_that_breaks_off_is_used_as_far_as_it_goes_with_a_warning(run, tm
     content = whole.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     question = asked(run, path, tmp_path)
-    check(question, *own_video.detect(question))
+    check(question)
     assert question.video.duration < 35 and "WARNING, length" in report.warnings(question)
 
 
@@ -232,6 +243,86 @@ def test_what_is_no_video_is_refused_in_one_sentence(run, tmp_path):
     ):
         with pytest.raises(BrokenVideo, match=message):
             asked(run, tmp_path / f"{name}.mp4", tmp_path)
+
+
+@pytest.fixture
+def folder(video, tmp_path):
+    """Two videos of one name in two folders, one that is none, and something else."""
+    for name in ("a/clip.mp4", "b/clip.mp4", "b/text.mp4", "notes.txt", ".hidden/clip.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        text = name.startswith(("b/t", "n"))
+        (tmp_path / "videos" / name).write_bytes(b"no video" if text else video.read_bytes() + name.encode())
+    return tmp_path / "videos"
+
+
+def test_a_folder_is_a_row_a_video_and_goes_on_where_it_was_killed(run, folder, tmp_path, monkeypatch):
+    ask, encoded = own_video.ask, []
+
+    def killed(asked, path, progress):
+        if len(encoded) == 1:
+            raise KeyboardInterrupt
+        encoded.append(path)
+        return ask(asked, path, progress)
+
+    given = {"run_dir": str(run), "data_dir": str(tmp_path), "threshold": 1e-9, "output_dir": str(tmp_path / "out")}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(own_video, "ask", killed)
+        tad.detect(folder, "diving", **given)
+    told, decoded, snippets = [], [], features.snippets
+    monkeypatch.setattr(features, "snippets", lambda path, *how: decoded.append(path) or snippets(path, *how))
+    found = tad.detect(str(folder), "diving", progress=lambda *each: told.append(each), **given)
+    assert encoded == [folder / "a" / "clip.mp4"] and decoded == [folder / "b" / "clip.mp4"]
+    assert list(found) == ["a_clip_mp4", "b_clip_mp4"] and told[-1][:2] == (3, 3)
+    rows = {row["video"]: row["verdict"] for row in found.rows}
+    assert "diving" in rows["a_clip_mp4"] and rows["b_text_mp4"].startswith("FAILED: ") and len(rows) == 3
+    assert "text.mp4 (8 bytes) cannot be decoded" in found._repr_html_() and "text.mp4" in repr(found)
+    result = report.finish(found, report.begin(found.asked))
+    assert set(read_detections(tmp_path / "out" / "detections.json")) == set(found) and "1 failed" in result.headline
+
+
+def test_videos_are_named_by_folder_pattern_or_list(folder):
+    every = (folder / "a" / "clip.mp4", folder / "b" / "clip.mp4", folder / "b" / "text.mp4")
+    assert own.video_files("videos", folder.parent) == own.video_files("**/*.mp4", folder) == every
+    for several in (["a/clip.mp4", "b"], '["a/clip.mp4", "b"]', "a/clip.mp4,b", ["a", folder / "b", "a"]):
+        assert own.video_files(several, folder) == every
+    assert own.names(every) == ["a_clip_mp4", "b_clip_mp4", "b_text_mp4"] and own.names(every[1:]) == ["clip", "text"]
+    assert own.video_files("", folder) == () and own.video_files("missing.mp4", folder) == (folder / "missing.mp4",)
+    for nothing in ("*.avi", ".hidden/empty"):
+        (folder / ".hidden" / "empty").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match=r"video=.* names no video file: expected \.mp4, "):
+            own.video_files(nothing, folder)
+
+
+def test_an_answer_shows_itself_as_a_sentence_a_word(run, video, tmp_path):
+    given = {"run_dir": str(run), "data_dir": str(tmp_path), "detector": "none"}
+    found = tad.detect(video, ["<b>diving</b>", "a golf swing"], **given)
+    assert list(found) == ["clip"] and found["clip"].segments.shape == (len(found["clip"].labels), 2)
+    page = found._repr_html_()
+    assert page.count("<li>") == 2 and "<b>diving" not in page and "&lt;b&gt;diving" in page
+    assert len(repr(found).splitlines()) == 2 and "texts of nothing in particular" in page
+    with pytest.raises(ValueError, match="unknown parameter 'treshold'; did you mean 'threshold'"):
+        tad.detect(video, "diving", treshold=1)
+
+
+def test_the_surest_moments_are_shown_once_each():
+    segments = torch.tensor([[0.0, 4.0], [1.5, 3.0], [10.0, 12.0], [10.2, 12.0]])
+    found = Detections(segments, torch.tensor([0.9, 0.8, 0.7, 0.6]), ("dive", "jump", "dive", "dive"))
+    assert report.moments(found) == ([2.0, 11.0], ["dive, jump", "dive"])
+
+
+def test_a_word_is_certain_beside_texts_of_nothing_whatever_other_words_there_are():
+    actionness, logits = torch.tensor([0.8, 0.4, 0.4]), torch.tensor([[5.0, 1, 0, 0], [1, 5, 0, 0], [0, 0, 5, 5]])
+    scores, places = certainty(actionness, logits, 2)
+    assert places.tolist() == [0, 1, 0] and scores[0] == pytest.approx(2 * scores[1]) and scores[2] < 0.01
+    assert certainty(actionness, logits[:, [0, 2, 3]], 1)[0][0] == scores[0], "asked alone it is as certain"
+    assert float(certainty(actionness / 100, logits, 2)[0].max()) < 0.1, "nothing in the video is an action"
+
+
+def test_of_detections_within_each_other_the_surest_is_left():
+    segments = torch.tensor([[0.0, 10.0], [2.0, 4.0], [9.0, 13.0], [2.0, 4.0], [20.0, 21.0]])
+    found = Detections(segments, torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5]), ("a", "a", "a", "b", "a"))
+    left = without_nested(found)
+    assert left.scores.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.5]) and left.labels == ("a", "a", "b", "a")
 
 
 def test_preview_and_pieces_of_a_video_that_a_phone_turned_are_upright(run, tmp_path):
@@ -294,7 +385,7 @@ def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, h
     saved = torch.load(run / "checkpoint.pt", weights_only=True)
     torch.save(saved | {"params": saved["params"] | settings}, tmp_path / "checkpoint.pt")
     question = asked(tmp_path, video, run.parent / "cache", detector=how)
-    check(question, *own_video.detect(question))
+    check(question)
     notes = {row["what"]: row["is"] for row in report.notes(question)}
     assert said in notes["switched off"]
     assert all(f"{name}=" in notes["switched off"] for name in settings if name not in ("head_loss", "hard_negatives"))
@@ -314,7 +405,7 @@ def test_a_folder_without_a_detector_or_with_part_of_one_is_named(run, video, tm
 
 
 def test_background_competes_unless_it_was_asked_for(run, video, tmp_path):
-    assert asked(run, video, tmp_path).classes.seen == BACKGROUND
+    assert asked(run, video, tmp_path).classes.seen[: len(BACKGROUND)] == BACKGROUND
     assert BACKGROUND[1] not in asked(run, video, tmp_path, classes=[BACKGROUND[1]]).classes.seen
 
 
@@ -336,17 +427,36 @@ def test_calibration_takes_off_what_every_text_sees():
     assert not any(5 <= segment.mean() <= 15 and segment.diff() < 12 for segment in calibrated.segments[:3])
 
 
-def test_without_any_run_the_demo_is_trained_on(tmp_path, monkeypatch, run):
+def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, monkeypatch, run, video):
     monkeypatch.setattr(runs, "project_root", lambda *_: tmp_path)
-    (tmp_path / "outputs").mkdir()
-    called = []
-    monkeypatch.setattr(own_video, "execute_notebook", lambda stage, *_: called.append(stage) or "no time")
+    called, saved = [], torch.load(run / "checkpoint.pt", weights_only=True)
+    monkeypatch.setattr(own_run, "execute_notebook", lambda stage, *_: called.append(stage) or "no time")
+    monkeypatch.setattr(encoder, "import_open_clip", lambda: SimpleNamespace(get_pretrained_cfg=lambda *_: ADDRESS))
     with pytest.raises(RunError, match="training on the demo failed in .*train.ipynb: no time"):
-        own_video.trained_run(DetectParams.check({}))
-    assert called == ["train"] and own_video.trained_run(DetectParams.check({"detector": "none"})) is None
-    (tmp_path / "outputs" / "a").mkdir()
-    (tmp_path / "outputs" / "a" / "checkpoint.pt").touch()
-    assert own_video.trained_run(DetectParams.check({})) == tmp_path / "outputs" / "a" / "checkpoint.pt"
+        own_run.chosen(DetectParams.check({}))
+    assert called == ["train"] and own_run.chosen(DetectParams.check({"detector": "none"}))[0] is None
+    broken = {"good": {}, "old": {"no such": 1}, "far": {"encoder": "ViT-B-16", "pretrained": "openai"}}
+    broken |= {"simulated": {"features": "simulate"}, "torn": None}
+    for age, (name, changed) in enumerate(broken.items()):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        path = tmp_path / "outputs" / name / "checkpoint.pt"
+        torch.save(saved | {"params": saved["params"] | changed}, path) if changed is not None else path.touch()
+        os.utime(path, (1e9 + age, 1e9 + age))
+    path, why = own_run.chosen(DetectParams.check({}))
+    assert path.parent.name == "good" and why.startswith("the latest of 5 runs below outputs/, after 4 later ones")
+    for part in (
+        "torn: is cut off",
+        "features=simulate",
+        "far: it needs the weights 'openai' of ViT-B-16",
+        "and 1",
+    ):
+        assert part in why
+    other = {"encoder": "ViT-B-32", "pretrained": "openai"}
+    with pytest.raises(
+        RunError, match="none of 5 runs .* can answer .*its detector has learnt from features of tad-demo"
+    ):
+        own_run.chosen(DetectParams.check(other))
+    assert own_run.chosen(DetectParams.check(other | {"detector": "none"}))[0] is None, "nothing is waited for"
 
 
 def test_a_run_in_float16_answers_on_a_processor_too(run, video, tmp_path):
@@ -354,7 +464,7 @@ def test_a_run_in_float16_answers_on_a_processor_too(run, video, tmp_path):
     saved["params"]["precision"] = "fp16"
     torch.save(saved, tmp_path / "checkpoint.pt")
     question = asked(tmp_path, video, tmp_path, device="cpu")
-    check(question, *own_video.detect(question))
+    check(question)
 
 
 @pytest.mark.parametrize("how", ["run", "none"])
@@ -368,5 +478,5 @@ def test_a_description_that_is_not_read_to_its_end_says_where_it_is_cut(how, run
 
 def test_words_that_are_spoken_alike_are_one_and_say_so(run, video, tmp_path):
     question = asked(run, video, tmp_path, classes=["golf_swing", "GolfSwing", "diving"])
-    assert [word.name for word in question.words] == ["golf_swing", "diving"]
+    assert [word.name for word in question.asked.words] == ["golf_swing", "diving"]
     assert "'GolfSwing' as 'golf_swing'" in report.warnings(question)["beware, read alike"]

@@ -102,7 +102,7 @@ PICTURES = {
     "learning_curves": lambda _: figures.learning_curves({ID: {"64": [HISTORY, HISTORY], "0": [HISTORY]}}),
     "class_differences": lambda _: figures.class_differences({"0": {DIVE: -0.2, PUT: 0.0}}),
     "detected": lambda _: figures.detected(VIDEO, ASKED.segments, ASKED),
-    "detected_frames": lambda _: figures.detected_frames([(5.0, DIVE, np.zeros((12, 16, 3), np.uint8))]),
+    "detected_frames": lambda _: figures.detected_frames([5.0], [DIVE], [np.zeros((12, 16, 3), np.uint8)]),
     "word_curves": lambda _: figures.word_curves(np.arange(40.0), {DIVE: RNG.random(40)}, ASKED),
 }
 

@@ -40,7 +40,7 @@ def test_the_demos_encoder_makes_its_own_weights():
 def test_what_papermill_hands_over_is_understood():
     given = DetectParams.check({"classes": '["diving", "a golf swing"]', "video": 7, "threshold": "0.1"})
     assert [word.name for word in given.words] == ["diving", "a golf swing"]
-    assert (given.video, given.threshold) == ("7", 0.1)
+    assert (given.video, given.threshold) == (7, 0.1), "a file may be called 7"
     assert DetectParams.check({}).words == [] and DetectParams.check({"classes": " "}).words == []
     assert [word.name for word in DetectParams.check({"classes": 100}).words] == ["100"]
 

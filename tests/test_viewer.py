@@ -63,18 +63,23 @@ def test_the_picture_stands_before_the_script_and_nothing_else_does():
     assert set(Tags(still).seen) == {"style", "div", "img", "small"} and 'alt="diving: diving, diving"' in still
 
 
-@pytest.mark.parametrize(("scores", "top"), [([0.02, 0.01], 0.02), ([0.9], 0.9), ([], 1.0), ([0.0], 1.0)])
-def test_the_least_score_goes_as_far_as_the_surest_detection(scores, top):
-    page = Viewer(10.0, [Row("a", "detection", [(1, 2)] * len(scores), scores)])._repr_html_()
-    found = re.search(r'class="least" max="([\d.]+)" step="([\d.]+)"', inside(page)["controls"])
-    assert [float(each) for each in found.groups()] == pytest.approx([top, top / 100])
+@pytest.mark.parametrize(("scores", "least", "top"), [([0.02], 0.3, 0.3), ([0.9, 0.1], 0.3, 0.9), ([], 0.0, 1.0)])
+def test_only_what_reaches_the_least_score_is_shown_until_it_is_lowered(scores, least, top):
+    page = Viewer(10.0, [Row("a", "detection", [(1, 2)] * len(scores), scores)], least=least)
+    found = re.search(
+        r'class="least" max="([\d.]+)" step="any" value="([\d.]+)"', inside(page._repr_html_())["controls"]
+    )
+    assert [float(each) for each in found.groups()] == [top, least]
+    assert page.svg().count('data-said="" style="display:none"') == 0
+    assert page.svg().count('" style="display:none"><title>') == sum(score < least for score in scores)
 
 
-def test_one_darkness_is_one_score_whatever_the_row():
+def test_one_darkness_is_one_score_whatever_the_row_and_the_video():
     rows = [Row("a", "detection", [(1, 2), (3, 4)], [0.8, 0.1]), Row("b", "detection", [(5, 6)], [0.1])]
     drawn = Viewer(10.0, [*rows, Row("all", "proposal", [(1, 2)], [0.05])]).svg()
-    sure, unsure, other, _ = map(float, re.findall(r'class="bar.*?fill-opacity="([.0-9]+)"', drawn))
-    assert sure > 0.8 and unsure == other < 0.2
+    other = Viewer(10.0, [Row("a", "detection", [(1, 2)], [0.1])]).svg()
+    sure, *unsure = map(float, re.findall(r'class="bar detection.*?fill-opacity="([.0-9]+)"', drawn + other))
+    assert sure > 0.7 and len(set(unsure)) == 1 and unsure[0] < 0.3
 
 
 def test_a_preview_that_is_too_large_is_left_out():

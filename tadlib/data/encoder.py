@@ -24,6 +24,7 @@ from tadlib.foreign import is_exhausted
 from tadlib.tensors import what_is_wrong
 
 DEMO = "tad-demo"  # the architecture of the embedded demo's small CLIP
+UNTRAINED = "random"  # in place of weights: as they are drawn, which no one takes for trained ones
 DEMO_WEIGHTS = Path(__file__).parent / "demo" / f"{DEMO}.npz"
 
 
@@ -119,6 +120,19 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
             "pass -p pretrained PATH of a checkpoint file, or run once where the tag can be downloaded"
         ) from error
     return Encoder(name, model.eval().requires_grad_(False), preprocess, tokenizer, device, dtype)
+
+
+def to_download(name: str, pretrained: str) -> str:
+    """That the weights of an encoder must be fetched from a hub, in words; nothing where they are here, or nowhere."""
+    if name == DEMO or pretrained in ("", UNTRAINED) or Path(pretrained).is_file():
+        return ""
+    hub, _, file = import_open_clip().get_pretrained_cfg(name, pretrained).get("hf_hub", "").rpartition("/")
+    from huggingface_hub import try_to_load_from_cache
+
+    files = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+    if not hub or any(isinstance(try_to_load_from_cache(hub, each), str) for each in files):
+        return ""
+    return f"it needs the weights {pretrained!r} of {name}, which must be downloaded first ({hub})"
 
 
 def import_open_clip():

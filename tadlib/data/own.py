@@ -1,6 +1,8 @@
 """Single video files without a data set: features, preview, and clips of segments."""
 
+import glob
 import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -8,13 +10,49 @@ import av
 import numpy as np
 
 from tadlib.data import fingerprints
+from tadlib.data.annotations import SUFFIXES
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import embedded
 from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.video import Clip, frames_at
-from tadlib.files import Progress, atomic, silent
+from tadlib.files import NO_LETTER, Progress, atomic, silent, tidy
+from tadlib.foreign import json_in
 
-PREVIEW_FPS, PREVIEW_WIDTH, PREVIEW_FRAMES = 10, 160, 240
+PREVIEW_FPS, PREVIEW_WIDTH, PREVIEW_FRAMES = 10, 320, 300
+
+
+def video_files(given: object, folder: Path) -> tuple[Path, ...]:
+    """The files that a file, a folder, a pattern or a list of these names, relative to `folder`, each once; of a folder
+    all videos below it. Raises ValueError where a folder or pattern has none.
+    """
+    text = str(given).strip()
+    if isinstance(given, list | tuple) or text.startswith("["):
+        several = given if isinstance(given, list | tuple) else json_in(text, "video", "is no JSON list ({})")
+        return tuple(dict.fromkeys(path for each in several for path in video_files(each, folder)))
+    path = folder / Path(text).expanduser()
+    if not text or path.is_file():
+        return (path,) if text else ()
+    if path.is_dir():
+        below = {each: each.relative_to(path).parts for each in path.rglob("*.*") if each.suffix.lower() in SUFFIXES}
+        found = [each for each, parts in below.items() if not any(part.startswith(".") for part in parts)]
+    elif any(sign in text for sign in "*?["):
+        found = [Path(each) for each in glob.glob(str(path), recursive=True) if Path(each).is_file()]
+    elif "," in text:
+        return video_files(text.split(","), folder)
+    else:
+        return (path,)  # which is missing: whoever opens it says what is there
+    if not found:
+        raise ValueError(f"video={text} names no video file: expected {', '.join(SUFFIXES)} there")
+    return tuple(sorted(found))
+
+
+def names(files: Sequence[Path]) -> list[str]:
+    """A name for each file: its own without suffix where these all differ, else made of its path: a_clip_mp4."""
+    stems = [path.stem for path in files]
+    if len(set(stems)) < len(stems):
+        common = os.path.commonpath([path.parent for path in files])
+        stems = ["_".join(path.relative_to(common).parts).replace(".", "_") for path in files]
+    return [tidy(NO_LETTER.sub(" ", stem)) for stem in stems]  # as it can be read again
 
 
 def encode(

@@ -5,8 +5,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +18,8 @@ from tadlib.files import write_json
 from tadlib.naming.similarity import class_probability, log_class_probability
 
 MAX_CLASSES_PER_PROPOSAL = 5  # largest number of classes per proposal with `class_specific`
+LEAST = 0.1  # actionness below which a proposal is uncertain, even if none in its video has more
+NESTED = 0.5  # share of the shorter of two detections of a class that may overlap
 
 
 class Detections(NamedTuple):
@@ -52,6 +55,32 @@ def fuse(
     if fusion == "clip":
         return class_probability(logits, probability)
     return actionness[:, None] * functional.one_hot(logits.argmax(dim=1), logits.shape[1])
+
+
+def certainty(
+    actionness: Float[Tensor, " n"], logits: Float[Tensor, "n k"], words: int
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """Score (n,) of the likeliest of the first `words` classes at each proposal, and its place (n,) among them.
+
+    The score is the actionness relative to the video's surest proposal, times the word's probability against the other
+    columns, texts of nothing in particular: other words take the place of a word, but nothing of its probability.
+    """
+    best, places = logits[:, :words].max(dim=1)
+    probability = (best - logits[:, words:].logsumexp(dim=1)).sigmoid()
+    return actionness / actionness.max().clamp(min=LEAST) * probability, places
+
+
+def without_nested(found: Detections) -> Detections:
+    """Detections, best first, without those that overlap a better one of the same word by half of the shorter."""
+    (starts, ends), labels = found.segments.T, np.array(found.labels)
+    left, kept = torch.ones(len(labels), dtype=torch.bool), []
+    for place in range(len(labels)):
+        if left[place]:
+            kept.append(place)
+            shared = torch.minimum(ends, ends[place]) - torch.maximum(starts, starts[place])
+            shorter = torch.minimum(ends - starts, ends[place] - starts[place])
+            left &= (shared <= NESTED * shorter) | torch.from_numpy(labels != labels[place])
+    return Detections(found.segments[kept], found.scores[kept], tuple(labels[kept].tolist()))
 
 
 def select(

@@ -110,6 +110,20 @@ def _shown(value: object) -> str:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """Tables that are folded away until their heading is pressed."""
+
+    tables: Mapping[str, Sequence[Mapping[str, object]]]
+
+    def __repr__(self) -> str:
+        return "; ".join(self.tables)
+
+    def _repr_html_(self) -> str:
+        form = Markup("<details><summary>{}</summary>{}</details>")
+        return Markup().join(form.format(head, Markup(table(rows).to_html())) for head, rows in self.tables.items())
+
+
+@dataclass(frozen=True)
 class Sortable:
     """Rows as a table that sorts when a heading is pressed; a mapping in a cell is links, word -> relative address."""
 

@@ -1,5 +1,6 @@
 """A task from its parameters: annotations, class split, features and encoder; missing features are made."""
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from tadlib import devices
 from tadlib.data import datasets, features, simulate, splits
 from tadlib.data.annotations import Benchmark
-from tadlib.data.encoder import DEMO_WEIGHTS, Encoder, load_encoder
+from tadlib.data.encoder import DEMO_WEIGHTS, UNTRAINED, Encoder, load_encoder, to_download
 from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.texts import read_text_features, table_encoder
@@ -226,9 +227,12 @@ def image_encoder(params: Params) -> Encoder:
     pretrained = params.pretrained or str(DEMO_WEIGHTS)  # other encoders are refused without weights
     if resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
+    if told := to_download(params.encoder, pretrained):
+        sys.stdout.write(f"encoder {params.encoder}: {told}\n")
+        sys.stdout.flush()
     device = devices.pick(params.device)
     dtype = devices.precision_dtype(params.precision, device)
-    if pretrained != "random":
+    if pretrained != UNTRAINED:
         return load_encoder(params.encoder, pretrained, device, dtype)
     with devices.seeded(0):
         return replace(load_encoder(params.encoder, "", device, dtype), name=f"untrained {params.encoder}")

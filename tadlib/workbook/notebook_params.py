@@ -15,7 +15,9 @@ class DetectParams(Vocabulary):
 
     writes_to: ClassVar[str] = "output_dir"
 
-    video: str = Field("", description="a video file; empty = one of the demo that no training saw")
+    video: Any = Field(
+        "", description="a video file, a folder, a pattern, or a list of these; empty = one that no training saw"
+    )
     classes: Any = Field(
         "", description="names or sentences: a list, JSON, comma-separated, lines, a file; empty = the run's classes"
     )
@@ -23,8 +25,10 @@ class DetectParams(Vocabulary):
     detector: Literal["run", "none"] = Field("run", description="the run's detector, or none: CLIP without training")
     encoder: str = Field("", description="open_clip architecture; empty = the run's")
     pretrained: str = Field("", description="open_clip tag or local checkpoint of that encoder")
-    threshold: float = Field(0.0, ge=0, le=1, description="score below which nothing is reported")
-    top_k: int = Field(20, ge=1, le=100_000, description="detections reported, the surest first")
+    threshold: float = Field(
+        0.0, ge=0, le=1, description="score from which on a word counts as found; 0 = as calibrated"
+    )
+    top_k: int = Field(100, ge=1, le=100_000, description="detections of a video that are reported, the surest first")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
     clips: int = Field(0, ge=0, le=10_000, description="detections to cut out as video files, the surest first")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live")

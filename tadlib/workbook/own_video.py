@@ -1,8 +1,15 @@
-"""A video of your own, asked for your own words: the run that answers, its settings, proposals and detections."""
+"""Videos of your own, asked for your own words: the run that answers, its settings, and what it finds in each video.
+
+A word is found where the detector is certain of an action, beside the surest of the same video, and CLIP prefers the
+word to every other word and to texts of nothing in particular, which no question changes. From which score on was
+chosen on seen classes of the demo (`tests/benchmarks/verdicts.py`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,23 +17,23 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib import devices, ideas
+from tadlib import ideas
 from tadlib.data import datasets, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.encoder import DEMO, Encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.lengths import variants
 from tadlib.data.splits import ClassSplit
 from tadlib.data.video import Clip, probe
 from tadlib.detector.proposals import Proposals, predict
+from tadlib.evaluation.baselines import CLASS_FREE_TEXTS
 from tadlib.files import Progress, silent
 from tadlib.ideas import class_targets
-from tadlib.ideas.trained_naming import FROZEN
-from tadlib.naming import text
+from tadlib.naming import fusion, text
 from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
 from tadlib.task import BACKGROUND, Task
-from tadlib.workbook import inference, inheritance, runs
-from tadlib.workbook.execution import execute_notebook
+from tadlib.workbook import inference, inheritance, own_run
 from tadlib.workbook.gathering import image_encoder, task_settings
 from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
@@ -34,28 +41,52 @@ from tadlib.workbook.runs import RunError, resolve
 
 CACHE = "own"  # folder below data_dir for what is made from videos that belong to no data set
 CANDIDATES = 100  # proposals of a window that compete, however few detections are asked for
+FOUND, SURE = 0.3, 0.4  # scores from which on a word counts as found, and as found beyond doubt
+MOST = 5000  # proposals of a video that are considered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What every video is asked alike: the words, the encoder, and the run that answers with its settings."""
+
+    given: DetectParams
+    files: tuple[Path, ...]  # the videos
+    params: Params  # that hold for these words
+    trained: Params  # of the run
+    encoder: Encoder
+    words: tuple[Word, ...]
+    about: Mapping[str, Any]  # what the checkpoint says of its training; nothing where there is none
+    checkpoint: Path | None
+    why: str  # which run answers, and why that one
+    off: Mapping[str, object]  # settings of the run that do not hold for these words, as they are in the run
+
+    @cached_property
+    def network(self) -> Any:
+        """The run's detector."""
+        saved = inheritance.read_checkpoint(self.checkpoint, ("network", "params"))
+        return inheritance.load_network(saved, self.checkpoint, self.params)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question(Task):
     """A video and words as a data set of its own; `classes.unseen` are the words, `classes.seen` their rivals."""
 
-    params: Params
-    detect_params: DetectParams
+    asked: Asked
     clip: Clip
-    words: tuple[Word, ...]
-    about: Mapping[str, object]  # what the checkpoint says of its training; nothing where there is none
-    checkpoint: Path | None
-    off: Mapping[str, object]  # settings of the run that do not hold for these words, as they are in the run
 
     @property
     def video(self) -> Video:
         """The video that is asked about."""
         return self.benchmark.videos[0]
 
+    @property
+    def familiar(self) -> bool:
+        """Whether CLIP can know such pictures: the demo's has seen nothing but the demo's drawings."""
+        return self.encoder.name != DEMO or bool(self.video.actions)
+
     def text_embeddings(self, classes: Sequence[str]) -> text.TextEmbeddings:
         """Embeddings of every text of classes, not normalised: the words' own texts, or what a name is read as."""
-        said = {word.name: word.texts for word in self.words}
+        said = {word.name: word.texts for word in self.asked.words}
         texts = [said.get(label, (label,)) for label in classes]
         rows = text.embed(self.encoder, [each for several in texts for each in several], self.benchmark.cache)
         return text.by_class(rows, list(map(len, texts)))
@@ -74,97 +105,90 @@ class Question(Task):
         return self.clip.path
 
 
-def ask(given: DetectParams, progress: Progress = silent) -> Question:
-    """Video, words, features and the run that answers; the demo is made and trained on where there is no run.
+class Answer(NamedTuple):
+    """What was found in a video: proposals, and the word of each place, surest first, beyond the threshold or not."""
 
-    Raises ValueError for a video that cannot be used and RunError for a run that cannot answer, in one sentence.
+    question: Question
+    proposals: Proposals
+    considered: Detections
+
+    @property
+    def least(self) -> float:
+        """The score from which on a word counts as found."""
+        return self.question.asked.given.threshold or (FOUND if self.question.familiar else SURE)
+
+    @property
+    def found(self) -> Detections:
+        """The detections of the words that are found, from half of the score on that makes a word found."""
+        segments, scores, labels = self.considered
+        words = {label for label, score in zip(labels, scores.tolist(), strict=True) if score >= self.least}
+        kept = [n for n, score in enumerate(scores.tolist()) if labels[n] in words and 2 * score >= self.least]
+        kept = kept[: self.question.asked.given.top_k]
+        return Detections(segments[kept], scores[kept], tuple(labels[n] for n in kept))
+
+
+def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
+    """What every video is asked alike; the demo is made and trained on where there is no run.
+
+    Raises RunError for a run that cannot answer, in one sentence.
     """
-    clip = probe(resolve(given.video)) if given.video else None
-    checkpoint = trained_run(given, progress)
+    files = own.video_files(given.video, resolve(""))
+    checkpoint, why = own_run.chosen(given, progress)
     saved = inheritance.read_checkpoint(checkpoint, ("network", "params")) if checkpoint else {}
-    of_run = _here(inheritance.stored_parameters(saved["params"], checkpoint) if saved else Params.read({}), given)
-    off, about = off_for_own_words(of_run), saved.get("about", {})
+    of_run, about = own_run.parameters_here(saved, checkpoint, given), saved.get("about", {})
+    off = own_run.off_for_own_words(of_run)
     limits = {"top_k": max(CANDIDATES, given.top_k), "nms": given.nms}
     plain = {"features": "auto", "protocol": "plain", "split": 75}
     params = inference.frozen_clip(of_run).but(**plain, **off, **limits)
-    data_dir = resolve(given.data_dir)
-    benchmark = _data_set(params, data_dir)
-    clip = clip or probe(_example(benchmark, given, progress))
-    encoder = image_encoder(params)
-    fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
-    lasts = float(about.get("snippet_seconds") or params.stride / fps)
-    each = params.frames_per_snippet
-    store = FeatureStore(data_dir / CACHE / "features" / f"{encoder.key}_{lasts:.4g}s_mean{each}")
-    duration = own.encode(clip, store, encoder, lasts, progress, each)
+    benchmark = _data_set(params, resolve(given.data_dir))
     labels = about.get("classes") or (benchmark.classes if benchmark else datasets.THUMOS14_CLASSES)
-    words = tuple(given.words) or tuple(Word(label, (sentence(label),)) for label in labels)
-    names = tuple(word.name for word in words)
-    actions = _annotated(clip, _data_set(params, data_dir))  # the example may have made the data set
-    video = Video(clip.key, duration, params.stride / lasts, "test", actions)
-    made = data_dir / CACHE
-    return Question(
-        benchmark=Benchmark("own", clip.path.parent, (video,), names, "training", "test", (0.5,), made=made),
-        classes=ClassSplit(0, 0, rivals(words), names),
-        store=store,
-        encoder=encoder,
-        **task_settings(params),
+    return Asked(
+        given=given,
+        files=files or (_example(benchmark, given, progress),),
         params=params,
-        detect_params=given,
-        clip=clip,
-        words=words,
+        trained=of_run,
+        encoder=image_encoder(params),
+        words=tuple(given.words) or tuple(Word(label, (sentence(label),)) for label in labels),
         about=about,
         checkpoint=checkpoint,
+        why=why,
         off={name: getattr(of_run, name) for name in off},
     )
 
 
-def trained_run(detect_params: DetectParams, progress: Progress = silent) -> Path | None:
-    """The checkpoint that answers: of `run_dir`, else the latest below outputs/, else of a new run on the demo.
+def ask(asked: Asked, path: Path, progress: Progress = silent) -> Question:
+    """A video with its features, which are made where they are missing.
 
-    None where no detector is wanted and none was trained. Raises RunError where there is none, or training fails.
+    Raises ValueError for a video that cannot be used, in one sentence.
     """
-    if detect_params.run_dir:
-        folder = resolve(detect_params.run_dir)
-        if not (folder / "checkpoint.pt").is_file():
-            raise RunError(f"run_dir {folder} has no checkpoint.pt: run train.ipynb, or leave it empty")
-        return folder / "checkpoint.pt"
-    found = [path for path in (runs.project_root() / "outputs").glob("**/checkpoint.pt") if path.is_file()]
-    if found or detect_params.detector == "none":
-        return max(found, key=lambda path: path.stat().st_mtime, default=None)
-    folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
-    folder.mkdir(parents=True)
-    progress(0, 1, f"training on the demo, in {folder}")
-    given = {"data_dir": detect_params.data_dir, "device": detect_params.device, "run_dir": str(folder)}
-    reason = execute_notebook("train", folder / "train.ipynb", given)
-    if reason is not None:
-        raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")
-    progress(1, 1, f"training on the demo, in {folder}")
-    return folder / "checkpoint.pt"
-
-
-def _here(params: Params, detect_params: DetectParams) -> Params:
-    """A run's parameters on this machine; in full precision where the run's own is not to be had."""
-    here = {"run_dir": "", "data_dir": detect_params.data_dir, "device": detect_params.device}
-    if params.precision == "fp16" and devices.pick(detect_params.device).type != "cuda":
-        here["precision"] = "fp32"
-    if detect_params.encoder:
-        here |= {"encoder": detect_params.encoder, "pretrained": detect_params.pretrained}
-    return params.but(**here)
-
-
-def off_for_own_words(params: Params) -> dict[str, object]:
-    """The settings of a run that do not hold for somebody's own words, with the values that hold instead."""
-    plain = {name: value for name, value in (FROZEN | inference.CLIP_ALONE).items() if name != "proposed_by"}
-    plain |= {"text": "prompt", "lead": "none", "candidates": "all", "snippets": 0}
-    pooling = inference.frozen_clip(params).pooling
-    plain |= {"pooling": "mean" if pooling == "ordered" else pooling}
-    return {name: value for name, value in plain.items() if getattr(params, name) != value}
+    params, data_dir = asked.params, resolve(asked.given.data_dir)
+    benchmark = _data_set(params, data_dir)
+    clip = probe(path)
+    fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
+    lasts = float(asked.about.get("snippet_seconds") or params.stride / fps)
+    each, made = params.frames_per_snippet, data_dir / CACHE
+    store = FeatureStore(made / "features" / f"{asked.encoder.key}_{lasts:.4g}s_mean{each}")
+    duration = own.encode(clip, store, asked.encoder, lasts, progress, each)
+    names, video = (
+        tuple(word.name for word in asked.words),
+        Video(clip.key, duration, params.stride / lasts, "test", _annotated(clip, benchmark)),
+    )
+    return Question(
+        benchmark=Benchmark("own", clip.path.parent, (video,), names, "training", "test", (0.5,), made=made),
+        classes=ClassSplit(0, 0, rivals(asked.words), names),
+        store=store,
+        encoder=asked.encoder,
+        **task_settings(params),
+        asked=asked,
+        clip=clip,
+    )
 
 
 def rivals(words: Sequence[Word]) -> tuple[str, ...]:
     """Texts of what shows none of the words; what was asked for itself is no rival."""
     asked = {said.casefold() for word in words for said in (word.name, *word.texts)}
-    return tuple(said for said in BACKGROUND if said not in asked and sentence(said) not in asked)
+    texts = (*BACKGROUND, *CLASS_FREE_TEXTS)
+    return tuple(said for said in dict.fromkeys(texts) if said not in asked and sentence(said) not in asked)
 
 
 def _data_set(params: Params, data_dir: Path) -> Benchmark | None:
@@ -187,49 +211,56 @@ def _example(benchmark: Benchmark | None, detect_params: DetectParams, progress:
 
 
 def _annotated(clip: Clip, benchmark: Benchmark | None) -> tuple[Action, ...]:
-    """The actions of a video that belongs to the run's data set."""
-    if benchmark is None or clip.path.resolve().parent != (benchmark.folder / "videos").resolve():
-        return ()
-    return next((video.actions for video in benchmark.videos if clip.path.stem in variants(video.id)), ())
+    """The actions of a video of the run's data set, or of a copy of one."""
+    for video in benchmark.videos if benchmark else ():
+        if clip.path.stem in variants(video.id):
+            own = benchmark.folder / "videos" / clip.path.name
+            return video.actions if own.is_file() and probe(own).key == clip.key else ()
+    return ()
 
 
-def detect(question: Question) -> tuple[Proposals, Detections]:
-    """Class-agnostic proposals and what they are called, surest first, as many and as sure as asked for.
+def detect(question: Question) -> Answer:
+    """Class-agnostic proposals, and at each the word that CLIP prefers there, with the certainty of both.
 
     Raises RunError where the run's detector cannot read the features.
     """
-    by_run = question.detect_params.detector == "run"
-    found = _by_detector(question) if by_run else inference.by_clip_alone(question, question.params)
-    proposals, detections = (each[question.video.id] for each in found)
-    kept = min(int((detections.scores >= question.detect_params.threshold).sum()), question.detect_params.top_k)
-    segments, scores = detections.segments[:kept].double(), detections.scores[:kept].double()
-    return proposals, Detections(segments, scores, detections.labels[:kept])
+    params, video = question.asked.params, question.video
+    by_run = question.asked.given.detector == "run"
+    proposals = _by_detector(question) if by_run else inference.by_clip_alone(question, params)[0]
+    proposals = ideas.proposals(proposals, question, params)
+    (logits,) = inference.class_logits(question, proposals, params).values()
+    found = proposals[video.id]
+    if not len(found.scores):
+        return Answer(question, found, Detections(torch.zeros(0, 2), torch.zeros(0), ()))
+    scores, places = fusion.certainty(found.scores, logits, len(question.asked.words))
+    order = scores.argsort(descending=True, stable=True)[:MOST]
+    labels = tuple(question.classes.unseen[place] for place in places[order].tolist())
+    ranked = Detections(found.segments[order].double(), scores[order].double(), labels)
+    return Answer(question, found, fusion.without_nested(ranked))
 
 
-def _by_detector(question: Question) -> tuple[dict[str, Proposals], dict[str, Detections]]:
-    """What the run's detector proposes, named by CLIP."""
-    params, saved = question.params, inheritance.read_checkpoint(question.checkpoint, ("network", "params"))
-    model = inheritance.load_network(saved, question.checkpoint, params)
+def _by_detector(question: Question) -> dict[str, Proposals]:
+    """What the run's detector proposes."""
+    params, asked, model = question.asked.params, question.asked, question.asked.network
     channels = question.features(question.video).shape[1]
     if model.channels != channels:
         raise RunError(
-            f"the detector of {question.checkpoint.parent.name} reads features of {model.channels} channels, "
+            f"the detector of {asked.checkpoint.parent.name} reads features of {model.channels} channels, "
             f"{question.encoder.name} gives {channels}: pass -p run_dir of a run on that encoder, or -p detector none"
         )
     of_clip = inference.clip_proposals(question, params)
     windows = inference.inference_windows(question.scored, question, params)
-    predictions = predict(model, windows, texts=_detector_texts(Params.read(saved["params"]), question))
-    proposals = inference.propose(predictions, windows, params, of_clip)
-    return proposals, inference.name(question, proposals, params)
+    return inference.propose(predict(model, windows, texts=_detector_texts(question)), windows, params, of_clip)
 
 
-def _detector_texts(trained: Params, question: Question) -> Float[Tensor, "k c"] | None:
+def _detector_texts(question: Question) -> Float[Tensor, "k c"] | None:
     """The texts that the run's detector reads; one that classifies tells an action by the classes that it learned, and
     where these are texts by the words as well.
     """
+    trained = question.asked.trained
     if trained.target == "foreground":
-        return ideas.texts(question, question.competing, trained)
-    seen = tuple(question.about.get("seen", ()))  # a checkpoint of long ago does not say
+        return ideas.texts(question, (*question.classes.unseen, *BACKGROUND), trained)
+    seen = tuple(question.asked.about.get("seen", ()))  # a checkpoint of long ago does not say
     if trained.target == "none":
         return torch.eye(len(seen))
     words = question.class_embeddings(question.classes.unseen)

@@ -1,4 +1,4 @@
-"""Loading, naming and evaluation from Python, without a notebook: `tad.load`, `tad.name`, `tad.evaluate`."""
+"""The workbook from Python, without a notebook: `tad.load`, `tad.name`, `tad.evaluate` and `tad.detect`."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -12,8 +12,10 @@ from tadlib.evaluation import metrics
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
-from tadlib.workbook import inference, results, stages
+from tadlib.workbook import inference, own_video, own_video_report, results, stages
 from tadlib.workbook.gathering import gather
+from tadlib.workbook.notebook_params import DetectParams
+from tadlib.workbook.own_video_report import Answers
 from tadlib.workbook.params import Params
 
 OF_LOADING = stages.WORDING | stages.DATA | {"candidates", "protocol", "ignore_unseen", "validation", "seed"}
@@ -68,6 +70,18 @@ def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, floa
     if unknown := sorted(labels - set(data.benchmark.classes)):
         raise ValueError(f"detections are labelled {unknown[0]!r}{nearest(unknown[0], data.benchmark.classes)}")
     return metrics.means(results.class_table(data, detections), data.benchmark.tious)
+
+
+def detect(videos: Any, words: Any = "", *, progress: Progress = silent, **params: Any) -> Answers:
+    """Detections of your own words in videos, by the video's name; a verdict that a notebook shows.
+
+    `videos` is a file, a folder, a pattern or a list of these, `words` what `classes` may be in `detect.ipynb`, and
+    `params` are its other parameters: `run_dir`, `detector`, `threshold` and so on.
+
+    Raises ValueError for an unknown parameter or an unusable video, and RunError for a run that cannot answer.
+    """
+    given = DetectParams.check({"video": videos, "classes": words} | params)
+    return own_video_report.answers(own_video.prepare(given, progress), progress)
 
 
 def _typed(words: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import math
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -21,11 +21,13 @@ from tadlib.data.annotations import Video
 from tadlib.naming.fusion import Detections
 from tadlib.workbook.figures.style import short
 
-WIDTH, LEFT, RIGHT, ROW, CURVES = 900, 190, 14, 22, 110  # of the picture, in its own units
-SHOWN, NAME = 16, 26  # rows of detections, letters of a name
+WIDTH, LEFT, RIGHT, ROW, CURVES = 640, 10, 14, 36, 110  # of the picture, in its own units, legible on a phone
+SHOWN, NAME = 16, 60  # rows of detections, letters of a name
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")  # one a word
+DARKEST = {"truth": 0.85, "proposal": 0.45, "detection": 0.9}
+HIDDEN = Markup(' style="display:none"')
 KINDS = {"truth": "currentColor", "proposal": "#999999", "detection": "#0072B2"}
-PREVIEW_LIMIT = 2_000_000  # bytes of mp4 beyond which a page has none
+PREVIEW_LIMIT = 4_000_000  # bytes of mp4 beyond which a page has none
 TEMPLATE = Path(__file__).parent / "templates" / "viewer" / "viewer.html"
 
 
@@ -48,14 +50,15 @@ class Viewer:
     curves: Mapping[str, np.ndarray] = field(default_factory=dict)
     preview: bytes = b""
     title: str = "timeline"
+    least: float = 0.0  # score of the detections that are shown at first
 
     def svg(self) -> str:
         """The picture, without script."""
         bottom = 8 + ROW * len(self.rows)
         drawn = [self._row(place, row) for place, row in enumerate(self.rows)]
         if self.curves:
-            drawn.append(self._curves(bottom + 6))
-            bottom += CURVES + 12
+            drawn.append(self._curves(bottom + 20))
+            bottom += CURVES + 26
         tick = Markup(
             '<line x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}" stroke="currentColor" stroke-opacity=".12"/>'
             '<text x="{x:.1f}" y="{below}" text-anchor="middle">{at:g}</text>'
@@ -63,7 +66,7 @@ class Viewer:
         ticks = [tick.format(x=self._x(at), bottom=bottom, below=bottom + 14, at=at) for at in _ticks(self.duration)]
         return Markup(
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img" '
-            'font-family="system-ui, sans-serif" font-size="12" fill="currentColor" style="background: white" '
+            'font-family="system-ui, sans-serif" font-size="13" fill="currentColor" style="background: white" '
             'aria-label="{}">{}'
             '<line class="cursor" y1="2" y2="{}" stroke="#D55E00" stroke-width="1.5" style="display:none"/>'
             '<text x="{}" y="{}" text-anchor="end">time (s)</text></svg>'
@@ -89,38 +92,34 @@ class Viewer:
         """The preview, a slider for the time, one for the score, a tick for each word."""
         film = Markup('<video muted playsinline title="click to play" src="data:video/mp4;base64,{}"></video>')
         shown = film.format(b64encode(self.preview).decode()) if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
-        top = self._surest("detection")
+        scores = [score for row in self.rows if row.kind == "detection" for score in row.scores]
+        top = max([*scores, self.least]) or 1.0
         word = Markup('<label style="color:{}"><input type="checkbox" class="word" checked value="{}"> {}</label>')
         words = [word.format(color, name, short(name, NAME)) for name, color in zip(self.curves, cycle(COLORS))]
         return Markup(
             '<div class="controls">{}<label>time <input type="range" class="time" max="1000" value="0"></label>'
-            '<label>score at least <input type="range" class="least" max="{:.4g}" step="{:.4g}" value="0">'
-            ' <output class="least-said">0</output></label>{}</div>'
-        ).format(shown, top, top / 100, Markup().join(words))
-
-    def _surest(self, kind: str) -> float:
-        """The best score of all rows of a kind: the same darkness means the same score in every row."""
-        return max((float(score) for row in self.rows if row.kind == kind for score in row.scores), default=0) or 1.0
+            '<label>score at least <input type="range" class="least" max="{:.4g}" step="any" value="{:.4g}">'
+            ' <output class="least-said">{:.2f}</output></label>{}</div>'
+        ).format(shown, top, self.least, self.least, Markup().join(words))
 
     def _x(self, seconds: float) -> float:
         return LEFT + min(max(seconds / self.duration, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
 
     def _row(self, place: int, row: Row) -> str:
-        top, high = 8 + ROW * place, self._surest(row.kind)
-        name = Markup('<text x="{}" y="{}" text-anchor="end"><title>{}</title>{}</text>')
-        drawn = [name.format(LEFT - 8, top + 13, row.name, short(row.name, NAME))]
+        top = 8 + ROW * place
+        name = Markup('<text x="{}" y="{}"><title>{}</title>{}</text>')
+        drawn = [name.format(LEFT, top + 11, row.name, short(row.name, NAME))]
         bar = Markup(
             '<rect class="bar {kind}" x="{x:.1f}" y="{top}" width="{width:.1f}" height="{height}" rx="2" '
             'fill="{fill}" fill-opacity="{opacity:.2f}" data-start="{start:.3f}" data-end="{end:.3f}" '
-            'data-score="{score:.4g}" data-row="{name}" data-said="{said}">'
+            'data-score="{score:.4g}" data-row="{name}" data-said="{said}"{hidden}>'
             "<title>{name} {start:.1f} to {end:.1f} s {said}</title></rect>"
         )
         for (start, end), score in zip(row.segments, row.scores, strict=True):
-            said = "" if row.kind == "truth" else f"{score:.3f}"
-            x, opacity = self._x(start), 0.85 if row.kind == "truth" else max(0.15, 0.9 * score / high)
-            if row.kind == "proposal":
-                opacity *= 0.5
-            here = {"x": x, "top": top + 2, "width": max(1.5, self._x(end) - x), "height": ROW - 7}
+            said = "" if row.kind == "truth" else f"{score:.2f}"
+            x, opacity = self._x(start), DARKEST[row.kind] * (0.2 + 0.8 * score)  # the same score, the same darkness
+            here = {"x": x, "top": top + 16, "width": max(1.5, self._x(end) - x), "height": ROW - 22}
+            here["hidden"] = HIDDEN if row.kind == "detection" and score < self.least else ""
             told = {"name": row.name, "start": start, "end": end, "score": score, "said": said}
             drawn.append(bar.format(kind=row.kind, fill=KINDS[row.kind], opacity=opacity, **here, **told))
         return Markup().join(drawn)
@@ -137,12 +136,18 @@ class Viewer:
                 for at, value in zip(middles, values, strict=True)
             )
             lines.append(line.format(spots, color, name))
-        label = Markup('<text x="{}" y="{}" text-anchor="end">similarity of words</text>')
-        return label.format(LEFT - 8, top + CURVES / 2) + Markup().join(lines)
+        label = Markup('<text x="{}" y="{}">similarity to each word</text>')
+        return label.format(LEFT, top - 4) + Markup().join(lines)
 
 
 def of_answer(  # noqa: PLR0913  each is a part of the page
-    video: Video, proposals, detections: Detections, curves: Mapping[str, np.ndarray], preview: bytes = b""
+    video: Video,
+    proposals,
+    detections: Detections,
+    curves: Mapping[str, np.ndarray],
+    preview: bytes = b"",
+    least: float = 0.0,
+    found: Collection[str] = (),
 ) -> Viewer:
     """Everything known of one video: true actions, proposals, detections, curves over its whole duration, a preview."""
     rows = []
@@ -151,10 +156,11 @@ def of_answer(  # noqa: PLR0913  each is a part of the page
         rows.append(Row(f"true: {label}", "truth", spans, [1.0] * len(spans)))
     rows.append(Row("proposals", "proposal", proposals.segments[:40].tolist(), proposals.scores[:40].tolist()))
     segments, scores, labels = detections.segments.tolist(), detections.scores.tolist(), np.array(detections.labels)
-    for label in list(dict.fromkeys(detections.labels))[:SHOWN]:  # the best first
+    words = [label for label in dict.fromkeys(detections.labels) if label in found or not found]  # the best first
+    for label in words[:SHOWN]:
         places = np.flatnonzero(labels == label)
         rows.append(Row(label, "detection", [segments[p] for p in places], [scores[p] for p in places]))
-    return Viewer(video.duration, rows, curves, preview, f"{video.id}, {video.duration:.1f} s")
+    return Viewer(video.duration, rows, curves, preview, f"{video.id}, {video.duration:.1f} s", least)
 
 
 def _ticks(duration: float) -> list[float]:

@@ -1,7 +1,7 @@
 """Figures of an answer about one video: timeline, frames at the detections, similarity of the words over time."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,48 +14,47 @@ LETTERS = 27  # that fit above one of four frames, on each of two lines
 
 
 @styled
-def detected(video: Video, proposals: ArrayLike, detections) -> Picture:
-    """True actions (black), proposals (n, 2) in seconds (grey), and a row of detections (blue) for each word found."""
-    found, truth = _found(detections), {}
+def detected(video: Video, proposals: ArrayLike, found) -> Picture:
+    """True actions (black), proposals (n, 2) in seconds (grey), and a row (blue) for each word that was found."""
+    truth: dict[str, list[tuple[float, float]]] = {}
     for action in video.actions:
         truth.setdefault(action.label, []).append((action.start, action.end))
-    words = list(dict.fromkeys(word for word, _, _ in found))[:12]
+    words = list(dict.fromkeys(found.labels))[:12]
     labels = [*(f"true: {label}" for label in truth), "proposals", *words]
-    text = f"Timeline of {video.duration:.0f} s: {len(found)} detections of {', '.join(words) or 'no word'}"
+    text = f"Timeline of {video.duration:.0f} s: found {', '.join(words) or 'nothing'}"
     figure, ((place,),) = picture(0.9 + 0.3 * len(labels), text)
     for row, spans in enumerate(truth.values()):
         bars(place, spans, row, TRUTH, height=0.5)
     bars(place, proposals[:30], len(truth), GREY, height=0.5, alpha=0.35)
-    top = max((score for _, _, score in found), default=1.0) or 1.0
-    for word, segment, score in found:
+    for word, segment, score in _found(found):
         if word in words:
-            row = len(truth) + 1 + words.index(word)
-            bars(place, [segment], row, OURS, height=0.6, alpha=max(0.12, score / top))
+            bars(place, [segment], len(truth) + 1 + words.index(word), OURS, height=0.6, alpha=0.2 + 0.8 * score)
     rows(place, [short(label, BESIDE) for label in labels], video.duration)
-    place.set_title("Detections, the darker the surer")
+    place.set_title("Found: the darker the surer, in every video alike" if words else "Nothing found")
     return figure
 
 
 @styled
-def detected_frames(pictures: Sequence[tuple[float, str, np.ndarray]]) -> Picture:
-    """The middle frame (h, w, 3) of each detection with its word and time in seconds."""
-    columns = max(1, min(4, len(pictures)))
-    lines = max(1, -(-len(pictures) // columns))
-    text = "Frames: " + ("; ".join(f"{word} at {seconds:.1f} s" for seconds, word, _ in pictures) or "none")
-    figure, axes = picture(0.3 + 1.75 * lines, text, nrows=lines, ncols=columns)
+def detected_frames(moments: Sequence[float], words: Sequence[str], frames: Iterable[np.ndarray]) -> Picture:
+    """A frame (h, w, 3) at each moment in seconds, with what is found there."""
+    columns = max(1, min(4, len(moments)))
+    lines = max(1, -(-len(moments) // columns))
+    shown = list(zip(moments, words, frames, strict=True))
+    text = "Frames: " + ("; ".join(f"{word} at {seconds:.1f} s" for seconds, word, _ in shown) or "nothing found")
+    figure, axes = picture(0.3 + 1.75 * lines if shown else 0.6, text, nrows=lines, ncols=columns)
     for place in axes.flat:
         place.axis("off")
-    for place, (seconds, word, frame) in zip(axes.flat, pictures, strict=False):
+    for place, (seconds, word, frame) in zip(axes.flat, shown, strict=False):
         place.imshow(frame[:: max(1, len(frame) // 240), :: max(1, len(frame) // 240)])
         place.set_title(f"{seconds:.1f} s\n{textwrap.fill(short(word, 2 * LETTERS), LETTERS)}", fontsize=8.5)
-    if not pictures:
-        axes[0, 0].text(0.5, 0.5, "no detection, no frame", ha="center", va="center")
+    if not shown:
+        axes[0, 0].text(0.5, 0.5, "nothing found, no frame", ha="center", va="center")
     return figure
 
 
 @styled
 def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detections) -> Picture:
-    """Similarity (t,) of each word less that of background texts; detections are shaded in the colour of their word."""
+    """Similarity (t,) of each word less that of texts of nothing; detections are shaded in the colour of their word."""
     found = _found(detections)
     figure, ((place,),) = picture(3.0, "Similarity over time of " + ", ".join(curves))
     colors, marker = dict(zip(curves, CYCLE, strict=False)), "o" if len(seconds) < 3 else ""
@@ -65,7 +64,7 @@ def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detection
         if word in colors:
             place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)
     place.axhline(0, color=GREY, lw=0.8, ls="--")
-    place.set(xlabel="time (s)", ylabel="cosine above background")
+    place.set(xlabel="time (s)", ylabel="cosine above texts of nothing")
     place.set_title("What CLIP sees of each word; above the dashed line it is nearer than texts of nothing")
     place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return figure

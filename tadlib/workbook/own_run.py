@@ -1,0 +1,100 @@
+"""The run that answers about a video of one's own: chosen without a download, and told with the reason."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tadlib import devices
+from tadlib.data.encoder import to_download
+from tadlib.files import Progress, silent
+from tadlib.ideas.trained_naming import FROZEN
+from tadlib.workbook import inference, inheritance, runs
+from tadlib.workbook.execution import execute_notebook
+from tadlib.workbook.notebook_params import DetectParams
+from tadlib.workbook.params import Params
+from tadlib.workbook.runs import RunError, resolve
+
+
+def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | None, str]:
+    """The checkpoint that answers, and why that one: of `run_dir`, else the latest below outputs/ that can answer, else
+    of a new run on the demo; None where no detector is wanted and none was trained.
+
+    Raises RunError where `run_dir` has none, where no run has the encoder that is asked for, or training fails.
+    """
+    if given.run_dir:
+        folder = resolve(given.run_dir)
+        if not (folder / "checkpoint.pt").is_file():
+            raise RunError(f"run_dir {folder} has no checkpoint.pt: run train.ipynb, or leave it empty")
+        return folder / "checkpoint.pt", "run_dir names it"
+    found = [path for path in (runs.project_root() / "outputs").glob("**/checkpoint.pt") if path.is_file()]
+    passed: list[str] = []
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        reason = cannot(path, given)
+        if not reason:
+            later = f", after {len(passed)} later ones that cannot answer ({some(passed)})" if passed else ""
+            return path, f"the latest of {len(found)} runs below outputs/{later}"
+        passed.append(f"{path.parent.name}: {reason}")
+    why = f"none of {len(found)} runs below outputs/ can answer" + (f" ({some(passed)})" if passed else "")
+    if given.detector == "none":
+        return None, why
+    if given.encoder:
+        raise RunError(f"{why}: pass -p detector none, or -p run_dir of a run on {given.encoder}")
+    folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
+    folder.mkdir(parents=True)
+    progress(0, 1, f"training on the demo, because {why}; in {folder}")
+    reason = execute_notebook(
+        "train",
+        folder / "train.ipynb",
+        {
+            "data_dir": given.data_dir,
+            "device": given.device,
+            "run_dir": str(folder),
+        },
+    )
+    if reason is not None:
+        raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")
+    progress(1, 1, f"training on the demo, in {folder}")
+    return folder / "checkpoint.pt", f"new, on the demo: {why}"
+
+
+def cannot(path: Path, given: DetectParams) -> str:
+    """Why the run of a checkpoint cannot answer here and now; nothing where it can."""
+    try:
+        saved = inheritance.read_checkpoint(path, ("network", "params"))
+        params = parameters_here(saved, path, given)
+        if given.detector == "run":
+            inheritance.load_network(saved, path, params)
+    except (RunError, ValueError) as error:
+        return str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
+    of_run = Params.read(saved["params"])
+    if given.detector == "run" and (params.encoder, params.pretrained) != (of_run.encoder, of_run.pretrained):
+        return f"its detector has learnt from features of {of_run.encoder}"
+    if given.detector == "run" and of_run.features != "auto":
+        return f"its detector has learnt from features={of_run.features}, which no video has"
+    return to_download(params.encoder, params.pretrained)
+
+
+def parameters_here(saved: Mapping[str, Any], path: Path | None, given: DetectParams) -> Params:
+    """A run's parameters on this machine, the defaults without a run; in full precision where its own is not had."""
+    params = inheritance.stored_parameters(saved["params"], path) if path else Params.read({})
+    here = {"run_dir": "", "data_dir": given.data_dir, "device": given.device}
+    if params.precision == "fp16" and devices.pick(given.device).type != "cuda":
+        here["precision"] = "fp32"
+    if given.encoder:
+        here |= {"encoder": given.encoder, "pretrained": given.pretrained}
+    return params.but(**here)
+
+
+def off_for_own_words(params: Params) -> dict[str, object]:
+    """The settings of a run that do not hold for somebody's own words, with the values that hold instead."""
+    plain = {name: value for name, value in (FROZEN | inference.CLIP_ALONE).items() if name != "proposed_by"}
+    plain |= {"text": "prompt", "lead": "none", "candidates": "all", "snippets": 0}
+    plain |= {"similarity": "cosine", "logit_scale": "exp", "temperature": 1.0}  # a score means the same in every run
+    pooling = inference.frozen_clip(params).pooling
+    plain |= {"pooling": "mean" if pooling == "ordered" else pooling}
+    return {name: value for name, value in plain.items() if getattr(params, name) != value}
+
+
+def some(texts: list[str], most: int = 3) -> str:
+    """The first of several texts, and how many more there are."""
+    return "; ".join([*texts[:most], *([f"and {len(texts) - most} more"] if len(texts) > most else [])])
