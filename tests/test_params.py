@@ -27,6 +27,7 @@ PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 2e-4\nepochs: int | 
     ("given", "message"),
     [
         ({"spilt": 50}, "unknown parameter 'spilt'; did you mean 'split'?"),
+        ({"hidden_dim": 256}, "unknown parameter 'hidden_dim'; did you mean 'width'?"),
         ({"learning_rate": 1e-3}, "unknown parameter 'learning_rate'; did you mean 'lr' or 'head_lr' or 'text_lr'?"),
         ({"split": 60}, "split must be one of 75, 50, 0; got 60"),
         ({"split_id": 10}, "split_id must be a whole number >= 0 and <= 9; got 10"),

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import fabricate
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -136,6 +137,15 @@ def test_only_shared_samples_are_paired(home):
     found = compared()
     assert found.records[1]["basis"] == "3 splits × 2 seeds (5 pairs)"
     assert [row["why"] for row in found.left_out().rows] == ["has not started"]
+
+
+def test_the_table_is_kept_for_a_paper(home):
+    told = compared(run_dir=str(home)).save()
+    table = (home / "report.tex").read_text(encoding="utf-8")
+    assert "report.tex" in told and r"\toprule" in table and r"95 \% interval" in table and r"conv\_layers=1" in table
+    bold = [line for line in table.splitlines() if r"\textbf" in line]
+    assert len(bold) == 1 and "conv" in bold[0] and "better" in bold[0]
+    assert pd.read_csv(home / "report.csv")["variant"].tolist() == ["conv_layers=0", "conv_layers=1"]
 
 
 def test_a_class_split_of_another_world_is_another_one(home):

@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from tadlib.files import write_json
+from tadlib.files import atomic, write_json
 from tadlib.workbook import experiment_files, finished_runs, variants
 from tadlib.workbook.display import Sortable
 from tadlib.workbook.experiment_files import Choice
@@ -165,7 +166,24 @@ class Compared:
         if not self.params.run_dir:
             return "nothing is kept: pass run_dir to keep report.json"
         write_json(self.folder / "report.json", self.records)
-        return f"{len(self.records)} variants of {len(self.studies)} experiments in {self.folder.name}/report.json"
+        self._save_for_paper()
+        said = f"{len(self.records)} variants of {len(self.studies)} experiments in {self.folder.name}/report.json"
+        return f"{said}, for a paper in report.csv and report.tex"
+
+    def _save_for_paper(self) -> None:
+        """The table of variants as CSV, and for LaTeX (booktabs): bold is the best one whose interval is above zero."""
+        frame = pd.DataFrame(self.table().rows)
+        better = [each for each in self.records if verdict(each) == "better"]
+        best = {max(better, key=lambda each: each["values"]["mean"])["variant"]} if better else set()
+        bold = frame.apply(lambda row: ["textbf:--rwrap;" * (row["variant"] in best)] * len(row), axis=1)
+        style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+        texts = {"csv": frame.to_csv(index=False)}
+        texts["tex"] = style.apply(lambda _: pd.DataFrame(bold.to_list(), columns=frame.columns), axis=None).to_latex(
+            hrules=True
+        )
+        for ending, text in texts.items():
+            with atomic(self.folder / f"report.{ending}") as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
 
 def compare_runs(params: ReportParams) -> Compared:

@@ -24,6 +24,9 @@ from tadlib.files import is_text
 INJECTED = "# Parameters"  # papermill's comment
 # magics whose cell runs in the notebook's own names, as a kernel keeps them
 TIMED = tuple(f"get_ipython().run_cell_magic('{name}'," for name in ("time", "capture", "prun"))
+# names that others give to parameters of ours
+OF_OTHERS = {"hidden_dim": "width", "d_model": "width", "iou": "nms_tiou", "iou_threshold": "nms_tiou"}
+OF_OTHERS |= {"weight": "loss_class", "num_proposals": "top_k", "sampling_rate": "stride", "gpu": "device"}
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
 
@@ -269,6 +272,8 @@ def allowed(name: str, model: type[BaseModel]) -> str:
 def meant(word: str, model: type[BaseModel], others: Iterable[str] = ()) -> str:
     """A hint at the names that an unknown one may stand for: the nearest, or those described in its words."""
     known, words = [*others, *model.model_fields], {part for part in word.lower().split("_") if len(part) > 3}
+    if (ours := OF_OTHERS.get(word.lower())) in known:
+        return f"; did you mean {ours!r}?"
     fields = model.model_fields.items()
     described = [name for name, field in fields if words and words <= _words(field.description)]
     if described and not difflib.get_close_matches(word, known, n=1):
