@@ -57,6 +57,11 @@ class Finding:
         return f"video {self.video.id}: {self.action.label!r} [{self.action.start}, {self.action.end}]"
 
 
+def overlap(a: Action, b: Action) -> bool:
+    """Whether two actions overlap."""
+    return min(a.end, b.end) > max(a.start, b.start)
+
+
 def find(videos: Iterable[Video], classes: Iterable[str]) -> list[Finding]:
     """Find all problems of some videos, in order; the label Ambiguous is its own kind, not an unknown class."""
     known = frozenset(classes)

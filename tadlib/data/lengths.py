@@ -118,8 +118,14 @@ def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[
     return tuple(videos)
 
 
-def other_lengths(entries: Mapping[str, Entry], lengths: Mapping[str, Length], least: float = 3.0) -> dict[str, float]:
-    """Difference in seconds between info file and annotation for videos where it is more than `least`."""
+def other_lengths(
+    entries: Mapping[str, Entry], lengths: Mapping[str, Length] | Path, least: float = 3.0
+) -> dict[str, float]:
+    """Difference in seconds between info file and annotation for videos where it is more than `least`.
+
+    `lengths` are those that info files state, or the folder of such files.
+    """
+    lengths = stated(entries, lengths) if isinstance(lengths, Path) else lengths
     pairs = [(name, length.duration, entries[name].duration) for name, length in lengths.items() if name in entries]
     found = {name: stated - annotated for name, stated, annotated in pairs if stated and annotated}
     return {name: difference for name, difference in found.items() if abs(difference) > least}
