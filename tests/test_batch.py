@@ -509,7 +509,8 @@ def test_pages_are_made_of_the_runs_that_are_asked_for(quick_home, monkeypatch):
     (folder,) = instant.versions(quick_home, "e")
     assert pages("top_k-1") == pages("top_k-2") == {"train"} and pages("top_k-3") == set(STAGES)
     assert [round(read_json(folder / f"top_k-{k}" / "metrics.json")["mAP"]) for k in (1, 2, 3)] == [1, 2, 3]
-    before = (quick_home / "calls").read_text()
+    before, stored = (quick_home / "calls").read_text(), quick_home / "outputs" / ".stages"
+    assert list(stored.glob("classify-*.numbers")) and not list(stored.glob("classify-*-*")), "like attempts"
     assert cli.main([*words, "none"]) == 0 and "classify" not in (quick_home / "calls").read_text()[len(before) :]
     assert cli.main([*words, "all"]) == 0 and pages("top_k-1") == pages("top_k-2") == set(STAGES)
     told = (quick_home / "calls").read_text()

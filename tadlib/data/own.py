@@ -87,7 +87,7 @@ def encode(
 
 
 def preview(clip: Clip, duration: float) -> bytes:
-    """Small silent mp4 of the whole clip with n <= 240 frames, each from the middle of an n-th of the clip."""
+    """Small silent mp4 of the whole clip with n <= 300 frames, each from the middle of an n-th of the clip."""
     number = max(1, min(PREVIEW_FRAMES, round(duration * PREVIEW_FPS)))
     frames = frames_at(clip.path, ((place + 0.5) * duration / number for place in range(number)))
     content = io.BytesIO()

@@ -13,7 +13,7 @@ from typing import Any
 from tadlib.data import layouts
 from tadlib.data.annotations import Action, Names, Video
 from tadlib.data.layouts import Table, number, positive, seconds
-from tadlib.files import atomic, write_json
+from tadlib.files import write_json, write_text
 from tadlib.foreign import json_in, text_of
 
 LONGEST_ID = 250  # bytes; file systems allow 255, with the ending
@@ -143,8 +143,7 @@ def export(source: Path | str, target: Path | str, layout: str, *, fps: str = ""
         scored = {} if score is None else {"score": score}
         rows[video].append({"segment": [action.start / rate, action.end / rate], "label": action.label} | scored)
     if layout == "csv":
-        with atomic(target) as temporary:
-            temporary.write_text(_csv(rows, told), encoding="utf-8")
+        write_text(target, _csv(rows, told))
     elif layout == "label-studio":
         write_json(target, [_task(videos.replace("{}", video), told[video]["fps"], own) for video, own in rows.items()])
     elif table.score:

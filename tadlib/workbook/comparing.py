@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tadlib.files import atomic, write_json
+from tadlib.files import write_json, write_text
 from tadlib.workbook import experiment_files, finished_runs, variants
 from tadlib.workbook.display import Sortable
 from tadlib.workbook.experiment_files import Choice
@@ -171,19 +171,17 @@ class Compared:
         return f"{said}, for a paper in report.csv and report.tex"
 
     def _save_for_paper(self) -> None:
-        """The table of variants as CSV, and for LaTeX (booktabs): bold is the best one whose interval is above zero."""
-        frame = pd.DataFrame(self.table().rows)
-        better = [each for each in self.records if verdict(each) == "better"]
-        best = {max(better, key=lambda each: each["values"]["mean"])["variant"]} if better else set()
-        bold = frame.apply(lambda row: ["textbf:--rwrap;" * (row["variant"] in best)] * len(row), axis=1)
+        """The table of variants as CSV and LaTeX (booktabs); bold: the best of a study whose interval is above zero."""
+        frame, best = pd.DataFrame(self.table().rows), set()
+        for study in self.studies:
+            better = [each for each in self._of(study) if verdict(each) == "better"]
+            best |= {(each["title"], each["variant"]) for each in sorted(better, key=_mean)[-1:]}
         style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-        texts = {"csv": frame.to_csv(index=False)}
-        texts["tex"] = style.apply(lambda _: pd.DataFrame(bold.to_list(), columns=frame.columns), axis=None).to_latex(
-            hrules=True
+        bold = style.apply(
+            lambda row: ["textbf:--rwrap;" * ((row["experiment"], row["variant"]) in best)] * len(row), axis=1
         )
-        for ending, text in texts.items():
-            with atomic(self.folder / f"report.{ending}") as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        write_text(self.folder / "report.csv", frame.to_csv(index=False))
+        write_text(self.folder / "report.tex", bold.to_latex(hrules=True))
 
 
 def compare_runs(params: ReportParams) -> Compared:
@@ -222,6 +220,10 @@ def verdict(told: Record) -> str:
     if told["difference"] is None:
         return "baseline" if told["variant"] == told["baseline"] else "no pair"
     return told["difference"]["verdict"] + ("" if told["held out"] else ", not held out")
+
+
+def _mean(told: Record) -> float:
+    return told["values"]["mean"]
 
 
 def _name(run: FinishedRun) -> str:

@@ -42,15 +42,8 @@ def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | Non
     folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
     folder.mkdir(parents=True)
     progress(0, 1, f"training on the demo, because {why}; in {folder}")
-    reason = execute_notebook(
-        "train",
-        folder / "train.ipynb",
-        {
-            "data_dir": given.data_dir,
-            "device": given.device,
-            "run_dir": str(folder),
-        },
-    )
+    words = {"data_dir": given.data_dir, "device": given.device, "run_dir": str(folder)}
+    reason = execute_notebook("train", folder / "train.ipynb", words)
     if reason is not None:
         raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")
     progress(1, 1, f"training on the demo, in {folder}")

@@ -55,6 +55,7 @@ class Asked:
     trained: Params  # of the run
     encoder: Encoder
     words: tuple[Word, ...]
+    data_set: Benchmark | None  # of the run, where it is here
     about: Mapping[str, Any]  # what the checkpoint says of its training; nothing where there is none
     checkpoint: Path | None
     why: str  # which run answers, and why that one
@@ -149,6 +150,7 @@ def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
         trained=of_run,
         encoder=image_encoder(params),
         words=tuple(given.words) or tuple(Word(label, (sentence(label),)) for label in labels),
+        data_set=benchmark,
         about=about,
         checkpoint=checkpoint,
         why=why,
@@ -161,18 +163,14 @@ def ask(asked: Asked, path: Path, progress: Progress = silent) -> Question:
 
     Raises ValueError for a video that cannot be used, in one sentence.
     """
-    params, data_dir = asked.params, resolve(asked.given.data_dir)
-    benchmark = _data_set(params, data_dir)
-    clip = probe(path)
+    params, benchmark, clip = asked.params, asked.data_set, probe(path)
     fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
     lasts = float(asked.about.get("snippet_seconds") or params.stride / fps)
-    each, made = params.frames_per_snippet, data_dir / CACHE
+    each, made = params.frames_per_snippet, resolve(asked.given.data_dir) / CACHE
     store = FeatureStore(made / "features" / f"{asked.encoder.key}_{lasts:.4g}s_mean{each}")
     duration = own.encode(clip, store, asked.encoder, lasts, progress, each)
-    names, video = (
-        tuple(word.name for word in asked.words),
-        Video(clip.key, duration, params.stride / lasts, "test", _annotated(clip, benchmark)),
-    )
+    names = tuple(word.name for word in asked.words)
+    video = Video(clip.key, duration, params.stride / lasts, "test", _annotated(clip, benchmark))
     return Question(
         benchmark=Benchmark("own", clip.path.parent, (video,), names, "training", "test", (0.5,), made=made),
         classes=ClassSplit(0, 0, rivals(asked.words), names),

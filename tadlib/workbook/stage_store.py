@@ -21,7 +21,7 @@ from tadlib.workbook.stages import record_name
 
 FAILED = ".failed"  # a folder of a version: the shared stages that failed, each of which fails all runs that need it
 NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # train's own, which no run may take over
-NO_PAGE = "numbers"  # ends the name of a stage that was made without a page
+NO_PAGE = ".numbers"  # ends the name of a stage without a page; no hyphen, which parts a name from its attempts
 Say = Callable[[str], None]
 
 
@@ -29,7 +29,7 @@ def stored_at(stage: str, given: Mapping[str, Any], pages: str = "all") -> Path:
     """Where the stage of a run lies, or will lie: one without a page in a place of its own, unless there is one."""
     key = stages.key(stage, given, runs.device_name(Params.read(given).device))
     place = runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
-    return place.with_name(f"{place.name}-{NO_PAGE}") if _pageless(stage, pages) and not place.is_dir() else place
+    return place.with_name(place.name + NO_PAGE) if _pageless(stage, pages) and not place.is_dir() else place
 
 
 def finished(stage: str, folder: Path, given: Mapping[str, Any], pages: str = "all") -> bool:
