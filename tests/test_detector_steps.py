@@ -9,11 +9,10 @@ from notebook import run_cells
 from standins import SMALL
 
 from tadlib import ideas
-from tadlib.data.windows import cover
+from tadlib.data.windows import cover, true_segments
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines
-from tadlib.task import true_segments
 from tadlib.workbook import detectors, epoch_metrics, inference, results, runs
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.inference import class_agnostic, inference_windows

@@ -5,10 +5,11 @@ import torch
 from torch.nn import functional
 
 from tadlib.data.features import FeatureStore, video_of
+from tadlib.data.windows import true_segments
 from tadlib.naming import tokens
 from tadlib.naming.text import spoken_alike, texts_of
 from tadlib.segments import roi_mean
-from tadlib.task import NO_FRAME, Task, true_segments
+from tadlib.task import NO_FRAME, Task
 
 PUBLISHED = {  # videos and actions of the training and the test subset
     "thumos14": {"training": (200, 3007), "test": (213, 3358)},

@@ -65,7 +65,6 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
 
 
 def _points(entry: Mapping[str, Any]) -> list[float]:
-    """A difference and, where they are known, the ends of its interval, in points."""
     found = (entry["difference"][name] for name in ("difference", "low", "high"))
     return [100 * each for each in found if each is not None]
 
