@@ -43,6 +43,7 @@ TABLES = {  # a label tool's table -> one action of 61.5 to 65 s in the video an
     "clocks": "video_name,Start Time,End Time,Label\nann,01:01.5,00:01:05.0,wave\n",
     "folders of Windows": "video-path,begin,stop,action\nC:\\clips\\ann.MOV,61.5,65,wave\n",
     "semicolons": "File;Start;End;Tag\nclips/ann.mp4;61,5;65,0;wave\n",
+    "tabs": "filename\tT-Start\tT-END\tClass\nann\t0:01:01,5\t65\twave \n",
 }
 
 

@@ -251,11 +251,6 @@ def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
     assert found.records[1]["difference"]["verdict"] == "cannot tell"
 
 
-def test_stages_that_runs_share_are_no_runs(home):
-    fabricate.run(home / "outputs" / ".stages" / "train-abc", {}, 0.3)
-    assert all(".stages" not in run.dir.parts for run in finished_runs.read([home / "outputs"])[0])
-
-
 def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
     folder = fabricate.run(home / "outputs" / "adhoc" / "a", {}, 0.3)
     record = read_json(folder / "run.json")
@@ -282,12 +277,6 @@ def test_runs_that_are_not_alike_are_marked(home, facts, mark):
     given = {"split": 50, "conv_layers": 1, "split_id": 0, "seed": 0}
     fabricate.run(version_of(home) / "conv_layers-1_split_id-0_seed-0", given, 0.3, **facts)
     assert mark in compared().table().rows[1]["not alike"].split(", ")
-
-
-def test_a_single_pair_tells_nothing(home):
-    fabricate.experiment(home / "outputs", "one", mostly_better, {"conv_layers": [0, 1], "split_id": [0], "seed": [0]})
-    told = compared("outputs/one").records[1]["difference"]
-    assert told["verdict"] == "cannot tell" and told["low"] is told["high"] is None, "JSON knows no infinity"
 
 
 def test_every_figure_is_drawn_also_of_nothing(home):
@@ -367,12 +356,6 @@ def test_a_question_of_one_variant_is_told_with_its_spread(home):
     assert told == "mAP 52.6, s.d. of runs 0.3 (1 split × 2 seeds)"
     logged(home, "outputs/seeds")
     assert "demo: measured, nothing to compare" in row_of(home, "seeds")
-
-
-def test_the_cost_of_a_run_is_the_memory_of_its_gpu_where_it_had_one(home):
-    for name, facts, memory in (("on_cpu", {}, "900"), ("on_gpu", {"peak_gpu_memory_mb": 5400.0}, "5400")):
-        fabricate.run(home / "outputs" / name / "a", {}, 0.3, **facts)
-        assert compared(f"outputs/{name}").table().rows[0]["memory (MB)"] == memory
 
 
 def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):

@@ -118,14 +118,6 @@ def test_new_detections_outdate_an_evaluation_which_may_then_be_made_again(home)
     assert entry.metrics == {"mAP": 0.3}
 
 
-def test_what_is_set_aside_takes_a_name_that_nothing_has(home):
-    names = []
-    for _ in range(3):
-        names.append(runs.kept_as(home / "metrics.json", "evaluate"))
-        names[-1].touch()
-    assert [path.name for path in names] == [f"metrics.evaluate{number}.json" for number in ("", "-2", "-3")]
-
-
 def test_an_unfinished_stage_may_be_run_again(home):
     begin(home / "r")
     begin(home / "r").finish()
@@ -206,13 +198,6 @@ def test_a_notebook_written_elsewhere_than_the_run_is_recorded(home, monkeypatch
     for written, kept in ((home / "r" / "train.ipynb", None), (home / "mine.ipynb", str(home / "mine.ipynb"))):
         monkeypatch.setenv(result.NOTEBOOK, str(written))
         assert begin(home / "r").record.get("notebook") == kept
-
-
-def test_a_damaged_record_is_named(home):
-    write_json(home / "r" / "run.json", {})
-    (home / "r" / "run.json").write_text('{"train": ')
-    with pytest.raises(ValueError, match=r"run.json is not readable JSON"):
-        begin(home / "r")
 
 
 def test_a_cell_that_ends_in_an_error_leaves_its_stage_failed_until_it_is_finished_after_all(home, monkeypatch):

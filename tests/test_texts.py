@@ -190,12 +190,6 @@ def test_every_place_a_text_takes_is_explained(encoder):
     assert [row["piece"] for row in rows[1:-1]] == ["jer", "king"]
 
 
-def test_an_encoder_without_pieces_says_so():
-    encoder = table_encoder("own.npz", {"x": torch.ones(4).numpy()})
-    assert token_rows(encoder, ["x"])[0]["tokens"] == explain(encoder, "x")[0]["is"]
-    assert explain(encoder, "x")[0]["is"] == "read as a whole: its embedding was made elsewhere"
-
-
 def test_texts_that_several_want_at_once_are_encoded_once(encoder, tmp_path, monkeypatch):
     encode, asked, both = type(encoder).texts, [], ["a dive", "a longer dive"]
 
