@@ -103,9 +103,7 @@ def test_a_question_of_one_variant_tells_what_the_others_come_to(home):
 
 
 @pytest.mark.parametrize(
-    "given",
-    [{"dataset": "thumos14"}, {"features": "simulate"}, {"split": 75}, {"split_id": 2}, {"top_k": 49}],
-    ids=str,
+    "given", [{"dataset": "thumos14"}, {"features": "simulate"}, {"split": 75}, {"split_id": 2}, {"top_k": 49}], ids=str
 )
 def test_other_data_splits_and_values_had_no_part(given):
     choice = Choice({"top_k": 50}, {"dataset": ["demo"], "split": [50], "split_id": [0, 1]})
