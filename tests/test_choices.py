@@ -94,9 +94,7 @@ def test_what_a_question_declares_holds_for_the_runs_of_every_other_one(home):
 
 
 @pytest.mark.parametrize(
-    "given",
-    [{"dataset": "thumos14"}, {"features": "simulate"}, {"split": 75}, {"split_id": 2}, {"top_k": 49}],
-    ids=str,
+    "given", [{"dataset": "thumos14"}, {"features": "simulate"}, {"split": 75}, {"split_id": 2}, {"top_k": 49}], ids=str
 )
 def test_other_data_splits_and_values_had_no_part(given):
     choice = Choice({"top_k": 50}, {"dataset": ["demo"], "split": [50], "split_id": [0, 1]})

@@ -8,6 +8,7 @@ import pytest
 from tadlib.data import datasets
 from tadlib.data.annotations import Action
 from tadlib.data.readers import read
+from tadlib.workbook.params import Params
 
 TABLE = "video-id,t-start,t-end,label,subset,duration,fps\n"
 ROWS = "a,1,2,wave,training,10,25\na,3,4.5,clap,training,10,25\nb,0,1,wave,validation,8,25\n"
@@ -33,7 +34,9 @@ def test_conventions_come_from_the_yaml(tmp_path):
     yaml = "train_subset: validation\ntest_subset: training\ntious: [0.1, 0.5]\nstride: 16\n"
     benchmark = datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
     assert (benchmark.train_subset, benchmark.test_subset) == ("validation", "training")
-    assert (benchmark.tious, benchmark.stride) == ((0.1, 0.5), 16)
+    assert benchmark.tious == (0.1, 0.5)
+    assert Params.check({"dataset": str(tmp_path)}).stride == 16  # a default, which another value beats
+    assert Params.check({"dataset": str(tmp_path), "stride": 4}).stride == 4
 
 
 @pytest.mark.parametrize(

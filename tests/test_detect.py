@@ -441,12 +441,7 @@ def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, m
         os.utime(path, (1e9 + age, 1e9 + age))
     path, why = own_run.chosen(DetectParams.check({}))
     assert path.parent.name == "good" and why.startswith("the latest of 5 runs below outputs/, after 4 later ones")
-    for part in (
-        "torn: is cut off",
-        "features=simulate",
-        "far: it needs the weights 'openai' of ViT-B-16",
-        "and 1",
-    ):
+    for part in ("torn: is cut off", "features=simulate", "far: it needs the weights 'openai' of ViT-B-16", "and 1"):
         assert part in why
     other = {"encoder": "ViT-B-32", "pretrained": "openai"}
     with pytest.raises(

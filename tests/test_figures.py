@@ -69,8 +69,7 @@ PICTURES = {
         [{"pooling": "mean", "text": "prompt", "true segments": 0.9, "good proposals": float("nan"), "mAP": 0.2}]
     ),
     "accuracy_by_text": lambda _: figures.accuracy_by_text(
-        {"prompt": {DIVE: 1.0, PUT: 0.5}, "name": {DIVE: 0.2, PUT: float("nan")}},
-        {DIVE: 3, PUT: 0},
+        {"prompt": {DIVE: 1.0, PUT: 0.5}, "name": {DIVE: 0.2, PUT: float("nan")}}, {DIVE: 3, PUT: 0}
     ),
     "fusion_curves": lambda _: figures.fusion_curves(
         (0.0, 1.0), {"geometric": [0.1, 0.2], "arithmetic": [0.1, 0.1], "after_softmax": [0.2, 0.2]}

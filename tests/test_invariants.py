@@ -77,10 +77,7 @@ def crowd(predictions, videos=1, actions=50, classes=1, seed=0):
         classes,
         Actions(rng.integers(0, videos, actions), rng.integers(0, classes, actions), true),
         Predictions(
-            rng.integers(0, videos, predictions),
-            rng.integers(0, classes, predictions),
-            found,
-            rng.random(predictions),
+            rng.integers(0, videos, predictions), rng.integers(0, classes, predictions), found, rng.random(predictions)
         ),
     )
 

@@ -135,10 +135,7 @@ class ConditionalDETR(nn.Module):
             addition.start()
 
     def forward(
-        self,
-        features: Float[Tensor, "b t c"],
-        padding: Bool[Tensor, "b t"],
-        texts: Float[Tensor, "k e"] | None = None,
+        self, features: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"], texts: Float[Tensor, "k e"] | None = None
     ) -> Outputs:
         """Return predictions for windows of `features`; `padding` is True where there is no snippet.
 
@@ -231,10 +228,7 @@ class ConditionalDETR(nn.Module):
         return self.backbone(self.project(features), padding)
 
     def _decode(
-        self,
-        memory: Float[Tensor, "b t d"],
-        position: Float[Tensor, "#b t d"],
-        attended: Bool[Tensor, "b t"] | None,
+        self, memory: Float[Tensor, "b t d"], position: Float[Tensor, "#b t d"], attended: Bool[Tensor, "b t"] | None
     ) -> list[tuple[Tensor, Tensor, Outputs]]:
         """Return for every decoder layer the queries, the logits its segments are offsets from, and the outputs."""
         base = self.queries.references()

@@ -87,9 +87,7 @@ def classifier(found: Classifier, data: Task, parts: TrainableParts, training: H
         return TextEmbeddings(model.mapped(read), read.padding)
 
     return replace(
-        found,
-        embed_texts=steps,
-        embed=lambda classes: model.classes(model.steps(class_texts(data, classes))),
+        found, embed_texts=steps, embed=lambda classes: model.classes(model.steps(class_texts(data, classes)))
     )
 
 

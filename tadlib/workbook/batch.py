@@ -80,12 +80,7 @@ def preview(experiment: Experiment, folder: Path | None, pages: str = "all") -> 
 
 
 def execute(  # noqa: PLR0913  one word for each choice of a batch
-    experiment: Experiment,
-    folder: Path,
-    jobs: int = 1,
-    say: Say = print,
-    slurm: Pool | None = None,
-    pages: str = "all",
+    experiment: Experiment, folder: Path, jobs: int = 1, say: Say = print, slurm: Pool | None = None, pages: str = "all"
 ) -> dict[str, str]:
     """Run all stages of all runs, here or as jobs; the status of each: "finished", or "failed in STAGE: why".
 
