@@ -61,10 +61,10 @@ def test_what_is_found_is_what_the_slow_loops_find(comparison):
     rows = of(comparison, (column[has_length] for column in comparison.predictions))
     assert_same(metrics.precision_table(rows, TIOUS), reference.precision_table(rows, TIOUS))
     *places, scores = rows.predictions
-    for rows in (rows, of(rows, (*places, scores.round(1)))):  # the second has equal scores
-        assert_same(metrics.precision_table(rows, TIOUS, "peer"), reference.precision_table(rows, TIOUS))
-        if len(rows.actions.video):
-            assert_same(recall_table(rows, ties="peer"), reference.recall_table(rows, RECALL_TIOUS))
+    for tied in (rows, of(rows, (*places, scores.round(1)))):  # the second has equal scores
+        assert_same(metrics.precision_table(tied, TIOUS, "peer"), reference.precision_table(tied, TIOUS))
+        if len(tied.actions.video):
+            assert_same(recall_table(tied, ties="peer"), reference.recall_table(tied, RECALL_TIOUS))
 
 
 def crowd(predictions, videos=1, actions=50, classes=1, seed=0):
