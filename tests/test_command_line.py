@@ -92,7 +92,7 @@ def test_words_are_typed_as_papermill_types_them(word, value):
     assert papermill_arguments.typed(word) == value
 
 
-BLOCKS = "split: 50\nlr: 0.5\nsweep: {seed: [0, 1]}\nzip: {ema: [true]}\nruns: [{queries: 9}]\nseeds: 3\n"
+BLOCKS = "split: 50\nlr: 0.5\nsweep: {seed: [0, 1]}\nzip: {ema: [true]}\nruns: [{queries: 9}]\n"
 
 
 @pytest.mark.parametrize("output", [(), ("out.ipynb",)], ids=["no output path", "output path"])
@@ -100,15 +100,14 @@ def test_of_a_plan_one_run_of_what_all_have_in_common_is_made_and_that_is_said(o
     (tmp_path / "plan.yaml").write_text(BLOCKS)
     made = call(TRAIN, *output, "-p", "ema", "True", "-f", "plan.yaml")
     assert made.said[0] == (
-        "left out: sweep, zip, runs, seeds; this is one run of what all have in common "
-        "(`tad run plan.yaml` makes every run)"
+        "left out: sweep, zip, runs; this is one run of what all have in common (`tad run plan.yaml` makes every run)"
     )
     made.parameters.pop("run_dir", None)
     assert made.parameters == {"split": 50, "lr": 0.5, "ema": True}
 
 
 def test_layers_of_yaml_keep_their_order_without_their_blocks(call, tmp_path):
-    (tmp_path / "a.yaml").write_text("{split: 50, seed: 1, lr: 0.1, seeds: 2}")
+    (tmp_path / "a.yaml").write_text("{split: 50, seed: 1, lr: 0.1, sweep: {seed: [0, 1]}}")
     (tmp_path / "b.yaml").write_text("{seed: 2, lr: 0.2}")
     files = ["-f", str(tmp_path / "a.yaml"), f"--parameters_file={tmp_path / 'b.yaml'}"]
     made = call(TRAIN, "-y", "{lr: 0.3}", *files, "out.ipynb", "-p", "split", "75", "--no-progress-bar")
