@@ -83,20 +83,6 @@ def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
     assert not list((home / "outputs").iterdir())
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("sweep: {window: [0, 32], seed: [0, 1]}\nema: true", "4 runs: window 0, 32; seed 0, 1"),
-        ("zip: {lr: [1.0e-3, 0.1], ema: [true, false]}", "2 runs: lr 0.001, 0.1; ema true, false"),
-        ("runs: [{fusion: clip}, {}]", "2 runs: fusion clip"),
-        ("split: 50", "1 run"),
-    ],
-)
-def test_a_plan_is_listed_by_what_varies(text, told, tmp_path):
-    (tmp_path / "e.yaml").write_text(f"# Q?\n{text}\n")
-    assert plans.listing(plans.plan(tmp_path / "e.yaml")) == f"e: Q?\n{told}"
-
-
 @pytest.mark.notebooks
 def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swept_by_the_next(home):
     target = home / "outputs" / "killed" / "a" / "b" / "prepare.ipynb"

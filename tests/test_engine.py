@@ -35,9 +35,7 @@ for done in range(1, 6):
 """
 
 
-def test_a_finished_run_is_trusted_its_prints_and_bars_are_one_output_each_and_its_sockets_have_short_names(
-    tmp_path,
-):
+def test_a_finished_run_is_trusted_its_prints_and_bars_are_one_output_each_and_its_sockets_have_short_names(tmp_path):
     source = stubs.project(tmp_path, BARS, PRINTS)
     folder = tmp_path / ("t" * 100)
     folder.mkdir()

@@ -75,10 +75,7 @@ def crowd(predictions, videos=1, actions=50, classes=1, seed=0):
         classes,
         Actions(rng.integers(0, videos, actions), rng.integers(0, classes, actions), true),
         Predictions(
-            rng.integers(0, videos, predictions),
-            rng.integers(0, classes, predictions),
-            found,
-            rng.random(predictions),
+            rng.integers(0, videos, predictions), rng.integers(0, classes, predictions), found, rng.random(predictions)
         ),
     )
 
@@ -116,12 +113,6 @@ def test_times_of_any_size_are_compared_alike(scale):
         predictions=rows.predictions._replace(segments=rows.predictions.segments * scale),
     )
     assert_same(metrics.precision_table(scaled, TIOUS), metrics.precision_table(rows, TIOUS), 0)
-
-
-@pytest.mark.parametrize("tious", [(1.0,), (0.95, 0.1), (0.5, 0.5)])
-def test_thresholds_come_in_any_order_and_number(tious):
-    rows = crowd(2000, videos=3, actions=300)
-    assert_same(metrics.precision_table(rows, tious), reference.precision_table(rows, tious))
 
 
 settings.register_profile("project", deadline=None, max_examples=30, derandomize=True)

@@ -193,7 +193,7 @@ def test_a_file_of_ideas_that_fails_is_named(text, simulated_folder, tmp_path):
 
 def test_words_that_do_not_ask_an_edited_classifier_are_told(simulated_folder, capsys):
     params = Params.read({"dataset": str(simulated_folder), "features": "simulate", "split": 50, "target": "name"})
-    ideas.in_place_of(lambda video, segments: None, gather(params), params)
+    ideas.chosen_classifier(lambda video, segments: None, gather(params), params)
     assert "target=name replaces `classify` above" in capsys.readouterr().out
 
 

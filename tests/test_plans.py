@@ -150,13 +150,6 @@ def test_a_change_beats_what_a_block_varies_and_what_becomes_alike_is_one_run(te
     assert list(plan(write(tmp_path, text), changes).runs) == labels
 
 
-def test_a_change_reaches_every_run(tmp_path):
-    text = "runs: [{fusion: clip}, {top_k: 5}]\nlr: 0.2\n"
-    found = runs_of(tmp_path, text, changes={"fusion": "geometric", "lr": 0.1, "features": "a,b"})
-    common = {"fusion": "geometric", "lr": 0.1, "features": "a,b"}
-    assert found == [common, common | {"top_k": 5}]
-
-
 def test_a_base_gives_what_the_question_leaves_open_and_not_its_own_sweep(tmp_path):
     base = tmp_path / "small.yaml"
     base.write_text("# Base.\nepochs: 3\nsplit: 75\nlr: 0.3\nwidth: 64\nsweep: {seed: [0, 1]}\n")

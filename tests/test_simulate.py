@@ -169,21 +169,6 @@ def test_what_is_no_action_carries_marks_too(marks):
     assert reach[0.0] < 0.5 < reach[60.0]
 
 
-def test_annotations_are_off_by_part_of_a_second():
-    """The place of a border, by where the features are half way between background and action."""
-    found = {}
-    for edges in (0.0, Strengths().edges):
-        world = World(THUMOS14_CLASSES, strengths=replace(QUIET, edges=edges))
-        features = world.features(timeline(0), 1)
-        differs = np.linalg.norm(unit(features) - np.median(unit(features), axis=0), axis=1)
-        starts = [
-            np.argmax(differs[30 * s - 60 : 30 * s + 60] > 0.5 * differs[30 * s : 30 * s + 60].max()) for s in STARTS
-        ]
-        found[edges] = (np.array(starts) - 60) / 30
-    off = found[Strengths().edges] - found[0.0]
-    assert 0.1 < np.abs(off).mean() < 0.5 and off.min() < 0 < off.max()
-
-
 def test_a_single_snippet_of_a_class_that_was_not_seen_tells_little(features):
     """How well a linear probe tells actions from background, above chance: less than half as well as in training."""
 

@@ -62,7 +62,6 @@ class Benchmark:
     tious: tuple[float, ...]
     repairs: dict[str, int] = field(default_factory=dict)  # number of annotation problems by kind
     source: Path | None = None  # the annotation file or folder that was read
-    stride: int | None = None  # frames per snippet of the features, where the data set states it
     made: Path | None = None  # where features and embeddings are stored; None = in `folder`
 
     @property

@@ -45,7 +45,7 @@ class Conventions:
     train_subset: str | None = None
     test_subset: str | None = None
     tious: tuple[float, ...] | None = None
-    stride: int | None = None
+    stride: int | None = None  # default of the parameter
     times: str | None = None  # seconds or frames, of the annotations
     benchmark: str | None = None  # thumos14 or activitynet13, if this is a copy or part of that benchmark
 
@@ -103,7 +103,6 @@ def _read(name: str, folder: Path) -> Benchmark:
         tious=conventions.tious,
         repairs=repairs | {kind: number for kind, number in others.items() if number} | dict(names.changed),
         source=source,
-        stride=conventions.stride,
     )
 
 

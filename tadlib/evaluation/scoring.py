@@ -16,11 +16,7 @@ from tadlib.evaluation.rows import Comparison, Scored, compare, without_labels
 
 
 def table_of(
-    comparison: Comparison,
-    tious: Sequence[float],
-    protocol: str,
-    ambiguous: thumos.Ambiguous,
-    ties: Ties = "stable",
+    comparison: Comparison, tious: Sequence[float], protocol: str, ambiguous: thumos.Ambiguous, ties: Ties = "stable"
 ) -> Float[np.ndarray, "k tious"]:
     """AP of each class at each tIoU under the protocol."""
     rules = PROTOCOLS[protocol]
@@ -98,11 +94,7 @@ def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:
 
 
 def _counts(
-    videos: Sequence[Video],
-    scored: Sequence[Video],
-    rows: Comparison,
-    ambiguous: thumos.Ambiguous,
-    missing: list[str],
+    videos: Sequence[Video], scored: Sequence[Video], rows: Comparison, ambiguous: thumos.Ambiguous, missing: list[str]
 ) -> dict[str, object]:
     found_in = {scored[place].id for place in np.unique(rows.predictions.video)}
     return counts(scored, found_in) | {

@@ -150,11 +150,7 @@ class HeadTraining:
 
 
 def fit(
-    model: NamingHead,
-    examples: Examples,
-    class_texts: ClassTexts,
-    training: HeadTraining,
-    progress: Progress = silent,
+    model: NamingHead, examples: Examples, class_texts: ClassTexts, training: HeadTraining, progress: Progress = silent
 ) -> list[float]:
     """Train in place on labelled segments; returns the mean loss of every epoch.
 

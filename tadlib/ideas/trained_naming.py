@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tadlib import devices
 from tadlib.data.annotations import Video
+from tadlib.data.windows import spans, true_segments
 from tadlib.files import digest
 from tadlib.ideas import hard_negatives, head_training, mask, text_queries
 from tadlib.ideas.head_losses import BACKGROUND
@@ -22,7 +23,7 @@ from tadlib.naming.classifier import Classifier
 from tadlib.naming.similarity import scale_of
 from tadlib.naming.text import TextEmbeddings, texts_of
 from tadlib.segments import roi_align
-from tadlib.task import Task, spans, true_segments
+from tadlib.task import Task
 from tadlib.tensors import keep_tensors, usable
 
 MAX_SNIPPETS = 4000  # largest number of training snippets
@@ -86,9 +87,7 @@ def classifier(found: Classifier, data: Task, parts: TrainableParts, training: H
         return TextEmbeddings(model.mapped(read), read.padding)
 
     return replace(
-        found,
-        embed_texts=steps,
-        embed=lambda classes: model.classes(model.steps(class_texts(data, classes))),
+        found, embed_texts=steps, embed=lambda classes: model.classes(model.steps(class_texts(data, classes)))
     )
 
 

@@ -59,7 +59,8 @@ class Compared:
         """The runs that do not count, and why."""
         counted = {run.dir for study in self.studies for run in study.runs}
         again = [run for run in self.found if run.dir not in counted]
-        told = [{"run": _name(run), "why": "was made again later, and the last counts"} for run in again]
+        why = "was made again later, and the last counts"
+        told = [{"run": f"{run.dir.parent.name}/{run.dir.name}", "why": why} for run in again]
         return Sortable([*self.unfinished, *told], empty="none: every run has finished, and none twice")
 
     def questions(self) -> list[dict[str, object]]:
@@ -194,7 +195,6 @@ def compare_runs(params: ReportParams) -> Compared:
 
 
 def _row(told: Record) -> dict[str, object]:
-    """A record as a row of the table of variants."""
     values, found, chosen = told["values"], told["difference"], told["chosen on"]
     held_out = chosen["rest"] if chosen else values
     return {
@@ -224,10 +224,6 @@ def verdict(told: Record) -> str:
 
 def _mean(told: Record) -> float:
     return told["values"]["mean"]
-
-
-def _name(run: FinishedRun) -> str:
-    return f"{run.dir.parent.name}/{run.dir.name}"
 
 
 def _points(fraction: float) -> str:

@@ -1,19 +1,27 @@
-"""Overview of a data set beside published counts, and the similarity of its classes' pictures and texts."""
+"""Overview of a data set beside published counts, settings proposed for it, and its classes' pictures and texts."""
+
+import shlex
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+import yaml
 from torch.nn import functional
 
+from tadlib.data.annotations import Video
 from tadlib.data.features import FeatureStore, video_of
+from tadlib.data.stores import FolderStore
+from tadlib.data.windows import true_segments
 from tadlib.naming import tokens
 from tadlib.naming.text import spoken_alike, texts_of
 from tadlib.segments import roi_mean
-from tadlib.task import NO_FRAME, Task, true_segments
+from tadlib.task import NO_FRAME, Task
 
 PUBLISHED = {  # videos and actions of the training and the test subset
     "thumos14": {"training": (200, 3007), "test": (213, 3358)},
     "activitynet13": {"training": (10024, 15410), "test": (4926, 7654)},
 }
+MOST_FRAMES = 64  # largest stride that is proposed
 NAMED = 5  # videos in a table of what is wrong
 ORIGINS = {  # where a benchmark comes from, and what it may be used for
     "demo": "rendered here; free",
@@ -61,6 +69,41 @@ def _unclear_texts(data: Task) -> list[tuple[str, object, object]]:
     same = {tuple(name for name in classes if said[name] == several) for several in said.values()}
     alike = sorted({*spoken_alike(classes), *(names for names in same if len(names) > 1)})
     return rows + [("beware, read alike", ", ".join(map(repr, names)), "") for names in alike]
+
+
+def settings(data: Task) -> dict[str, tuple[int, str]]:
+    """Proposed stride, window, queries and top_k, each with its reason, from seen actions of the training videos."""
+    frames = np.array([(each.end - each.start) * video.fps for video in data.training_videos for each in video.actions])
+    short, middle, long = np.quantile(frames, (0.1, 0.5, 0.95))
+    stride = 2 ** int(np.log2(np.clip(min(short / 2, middle / 5), 1, MOST_FRAMES)))
+    said = f"the median action has {middle / stride:.1f} snippets, nine of ten have {short / stride:.1f} or more"
+    if isinstance(data.store, FolderStore):
+        stride, said = data.stride, "that of the features, which others made"
+    window = 16 * int(np.ceil(long / stride / 8))
+    most = max(_most_at_once(video, window * stride / video.fps) for video in data.training_videos)
+    queries = max(16, 8 * int(np.ceil(1.5 * most / 8)))
+    whole = "windows of twice that length, which overlap by half (overlap=0.5), hold each of them whole"
+    return {
+        "stride": (stride, said),
+        "window": (window, f"95 % of the actions last at most {long / stride:.0f} snippets: {whole}"),
+        "queries": (queries, f"a window touches up to {most} actions, each wants a query; half as many in reserve"),
+        "top_k": (max(100, 2 * queries), "each query with its two likeliest classes; at least the 100 of AR@100"),
+    }
+
+
+def _most_at_once(video: Video, seconds: float) -> int:
+    """The largest number of actions that a window of so many seconds touches."""
+    starts, ends = np.sort([(each.start, each.end) for each in video.actions], axis=0).T
+    return int((np.searchsorted(starts, ends + seconds) - np.searchsorted(ends, ends)).max())
+
+
+def as_block(found: Mapping[str, tuple[int, str]], dataset: str) -> str:
+    """Proposed settings as Markdown: a file of parameters to paste, and the same for the command line."""
+    width = max(len(f"{name}: {value}") for name, (value, _) in found.items())
+    given = yaml.safe_dump({"dataset": dataset}, allow_unicode=True, width=10**6).strip()
+    lines = [given, *(f"{f'{name}: {value}':{width}}  # {reason}" for name, (value, reason) in found.items())]
+    words = " ".join(f"-p {name} {value}" for name, (value, _) in found.items())
+    return "\n".join(["```yaml", *lines, "```", "", f"`-p dataset {shlex.quote(dataset)} {words}`"])
 
 
 def class_pictures(data: Task) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -102,7 +102,6 @@ def lacking(params: Params, progress: Progress = silent) -> list[str]:
 
 
 def _to_encode(benchmark: Benchmark, store: FeatureStore, encoder: Encoder, params: Params) -> dict[str, str]:
-    """Videos whose features are missing or outdated, and why."""
     how = (store, encoder, params.stride, params.frames_per_snippet)
     return features.to_encode(benchmark.videos, benchmark.folder / "videos", *how)
 
@@ -159,11 +158,6 @@ def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Sour
 
 
 def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params) -> Source:
-    if benchmark.stride and benchmark.stride != params.stride and not params.snippets:
-        raise ValueError(
-            f"{benchmark.folder / 'benchmark.yaml'} says that features have a stride of {benchmark.stride} frames, "
-            f"the parameters {params.stride}: pass -p stride {benchmark.stride}"
-        )
     if not store.files:
         raise UnusableFeatures(f"no features in {store.folder}: expected <video id>.npy, .pt, .npz or .h5 files there")
     (first, *_), *_ = texts_of(benchmark.classes[:1], wording(params))

@@ -118,20 +118,16 @@ def _replace(kept: dict[str, Measured], name: str, data: str, found: list[Record
     if not found:
         return ""
     have = kept.setdefault(name, {})
-    if pairs(found) < pairs(have.get(data, [])) or compared(found) < compared(have.get(data, [])):
+    if any(new < old for new, old in zip(weight(found), weight(have.get(data, [])), strict=True)):
         return f"{asked} keeps what more runs or variants said"
     have[data] = [{field: each for field, each in record.items() if field not in NOT_KEPT} for record in found]
     return f"{asked}: {cell(found)}"
 
 
-def pairs(found: Sequence[Record]) -> int:
-    """How many pairs of split and seed records rest on, those of all variants; the runs where nothing is compared."""
-    return sum(each["pairs"] for each in found) or sum(each["values"]["number"] for each in found)
-
-
-def compared(found: Sequence[Record]) -> int:
-    """How many variants are compared with the first."""
-    return sum(each["difference"] is not None for each in found)
+def weight(found: Sequence[Record]) -> tuple[int, int]:
+    """How many pairs of split and seed records rest on, runs where nothing is compared; and variants compared."""
+    pairs = sum(each["pairs"] for each in found) or sum(each["values"]["number"] for each in found)
+    return pairs, sum(each["difference"] is not None for each in found)
 
 
 def by_scoring(found: Sequence[Record]) -> list[list[Record]]:

@@ -10,24 +10,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from tadlib.project import resolve
 from tadlib.workbook.rules import CONFLICTS, EFFECTS
 from tadlib.workbook.vocabulary import Need, Vocabulary
 
 # What depends on the data set. The embedded demo trains in two minutes on two cores: a narrow network on the small
 # CLIP's 128 channels.
-RECIPES: dict[str, dict[str, Any]] = {
-    "demo": {
-        "encoder": "tad-demo",
-        "pretrained": "",
-        "stride": 4,
-        "window": 64,
-        "queries": 24,
-        "width": 128,
-        "lr_backbone": 1.0e-3,
-        "epochs": 60,
-        "lr": 1.0e-3,
-    },
-}
+RECIPES: dict[str, dict[str, Any]] = {"demo": {"encoder": "tad-demo", "pretrained": "", "stride": 4, "window": 64}}
+RECIPES["demo"] |= {"queries": 24, "width": 128, "epochs": 60, "lr": 1.0e-3, "lr_backbone": 1.0e-3}
 
 SEEDS = 2**32 - 1  # what every library takes
 
@@ -203,8 +193,7 @@ class Params(NamingParams):
     )
     iterative: bool = Field(False, description="every decoder layer moves the segments of the one before")
     centres: Literal["learned", "drawn"] = Field(
-        "learned",
-        description="reference centres: learned, or fixed random ones that queries are computed from",
+        "learned", description="reference centres: learned, or fixed random ones that queries are computed from"
     )
     positions: Literal["sine", "learned"] = Field("sine", description="positions in a window: sines, or learned")
     quality: bool = Field(False, description="expected tIoU of a segment beside its actionness")
@@ -222,8 +211,7 @@ class Params(NamingParams):
     cost_giou: float = Field(2.0, ge=0, description="weight of the overlap cost in matching")
 
     ignore_unseen: Literal["nowhere", "negatives", "everywhere"] = Field(
-        "negatives",
-        description="where actions of unseen classes are kept out of background",
+        "negatives", description="where actions of unseen classes are kept out of background"
     )
     episodes: float = Field(0.0, ge=0, lt=1, description="share of the seen classes that every batch hides")
     validation: float = Field(0.0, ge=0, lt=1, description="share of the training videos held out, seen classes only")
@@ -251,5 +239,11 @@ class Params(NamingParams):
 
     @classmethod
     def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the data set asks for."""
-        return RECIPES.get(str(given.get("dataset", cls.model_fields["dataset"].default)), {})
+        """What the data set asks for: a recipe of ours, and the stride that its `benchmark.yaml` states."""
+        name, folder = str(given.get("dataset", cls.model_fields["dataset"].default)), given.get("data_dir", "data")
+        if name in RECIPES or given.get("stride") is not None:
+            return RECIPES.get(name, {})
+        from tadlib.data import datasets  # with the drawing of the demo, which no process needs that starts a kernel
+
+        stated = datasets.read_conventions(resolve(datasets.folder_of(name, folder))).stride
+        return {"stride": stated} if stated else {}

@@ -68,7 +68,6 @@ def plan(
 
 
 def _values(name: str, value: Any) -> list[Any]:
-    """The values that a change asks for, each once."""
     if isinstance(value, list) and (not value or None in value):
         raise ValueError(f"--set {name} must have a value, and one after each comma; got {value}")
     values = value if isinstance(value, list) else [value]

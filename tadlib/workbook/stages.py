@@ -42,10 +42,7 @@ SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "v
 EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
 
 # what is evaluated -> the record of it in run.json, and the file of its metrics
-EVALUATIONS = {
-    "test": ("evaluate", "metrics.json"),
-    "training": ("evaluate_on_training", "metrics_on_training.json"),
-}
+EVALUATIONS = {"test": ("evaluate", "metrics.json"), "training": ("evaluate_on_training", "metrics_on_training.json")}
 DETECTIONS_ON_TRAINING = "detections_on_training.json"
 OUTDATED = "outdated"  # the status of a finished evaluation whose detections are no longer the run's
 # what describes an artefact, and no other one
@@ -229,7 +226,6 @@ def _code(path: Path, _changed: int) -> tuple[str, frozenset[str]]:
 
 
 def _cells(notebook: bytes) -> str:
-    """The code of a notebook's cells."""
     cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
     lines = [line for cell in cells for line in cell.splitlines()]
     return "\n".join(repr(line) if line.startswith(("%", "!")) else line for line in lines)  # magics

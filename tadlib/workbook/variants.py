@@ -97,7 +97,6 @@ def _titles(homes: Iterable[Path]) -> dict[Path, str]:
 
 
 def _together(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> dict[str, tuple[FinishedRun, ...]]:
-    """The variants of each experiment, side by side, named after it."""
     return {
         titles[home] if label == "as it is" else f"{titles[home]}: {label}": each
         for home in dict.fromkeys(run.home for run in runs)

@@ -65,7 +65,6 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
 
 
 def _points(entry: Mapping[str, Any]) -> list[float]:
-    """A difference and, where they are known, the ends of its interval, in points."""
     found = (entry["difference"][name] for name in ("difference", "low", "high"))
     return [100 * each for each in found if each is not None]
 
@@ -131,19 +130,10 @@ def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
     figure, axes = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
     place = axes[0, 0]
     reach = max(most.max(), 0.1)
-    heatmap(
-        place,
-        frame,
-        cmap="RdBu",
-        vmin=-reach,
-        vmax=reach,
-        annot=len(frame) <= 24,
-        fmt="+.0f",
-        annot_kws={"fontsize": 7},
-        yticklabels=[short(label, 44) for label in frame.index],
-        cbar_kws={"label": "points of AP"},
-        linewidths=0.5,
-    )
+    numbers = {"annot": len(frame) <= 24, "fmt": "+.0f", "annot_kws": {"fontsize": 7}}
+    names = [short(label, 44) for label in frame.index]
+    colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "cbar_kws": {"label": "points of AP"}, "linewidths": 0.5}
+    heatmap(place, frame, yticklabels=names, **numbers, **colours)
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
     place.set_title("Which classes gain (blue), which lose (red)?")

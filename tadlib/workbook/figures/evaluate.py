@@ -16,11 +16,7 @@ MARKERS = "osD^vPXp"
 ROLES = {"ours": OURS, "floor": FLOOR, "baseline": style.ORANGE, "ceiling": CEILING}
 COLORS = (style.GREEN, style.SKY, style.PURPLE, style.BLUE, style.ORANGE, GREY)
 COLORS = dict(zip(TYPES, COLORS, strict=True))
-UNITS = {
-    "length": "length (s)",
-    "coverage": "share of the video (%)",
-    "instances": "actions of the class in the video",
-}
+UNITS = {"length": "length (s)", "coverage": "share of the video (%)", "instances": "actions of the class in the video"}
 
 
 @styled
