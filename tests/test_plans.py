@@ -75,9 +75,9 @@ def test_lists_side_by_side_seeds_and_named_runs_are_combined(tmp_path):
 def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
     path = write(tmp_path, "sweep: {seed: [0, 1]}\nruns: [{name: as published, lr: 0.1, epochs: 3}, {lr: 0.2}]\n")
     planned = plan(path)
-    assert set(planned.runs) == {"as-published_seed-0", "as-published_seed-1", "lr-0.2_seed-0", "lr-0.2_seed-1"}
-    assert planned.names == {"as-published_seed-0": "as published", "as-published_seed-1": "as published"}
-    assert planned.runs["as-published_seed-0"] == {"seed": 0, "lr": 0.1, "epochs": 3}
+    assert set(planned.runs) == {"seed-0_as-published", "seed-1_as-published", "seed-0_lr-0.2", "seed-1_lr-0.2"}
+    assert planned.names == {"seed-0_as-published": "as published", "seed-1_as-published": "as published"}
+    assert planned.runs["seed-0_as-published"] == {"seed": 0, "lr": 0.1, "epochs": 3}
     assert plan(path, {"width": 128}).names == planned.names
     assert plan(path, {"lr": 0.1, "seed": 0}).names == {"as-published_seed-0": "as published"}
     changed = plan(path, {"lr": [0.3, 0.4]})
@@ -98,7 +98,7 @@ def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
         ("runs: {fusion: clip}\n", "runs must be a list of runs"),
         ("runs: [{fusion: clap}]\n", "fusion must be one of .*did you mean 'clip'"),
         ("seeds: 3\n", "unknown parameter 'seeds'; did you mean 'seed'"),
-        ("seeds: 2\nsweep: {seed: [1]}\n", "seed is varied by sweep and by seeds"),
+        ("zip: {seed: [2]}\nsweep: {seed: [1]}\n", "seed is varied by sweep and by zip"),
         (f"sweep: {{seed: {[*range(1001)]}, split_id: {[*range(10)]}}}\n", "sweep makes 10,010 runs, at most 10,000"),
         (
             f"sweep: {{seed: {[*range(5000)]}}}\nruns: {[{'top_k': 1 + k} for k in range(10)]}\n",
@@ -192,7 +192,7 @@ def test_labels_are_names_of_folders(tmp_path):
 
 
 def test_quick_cuts_every_run_and_leaves_one_of_each_question(tmp_path):
-    text = "epochs: 30\nhead: mlp\nsweep: {split_id: [0, 1], lr: [0.1, 0.2], head_epochs: [1, 5]}\nseeds: 2\n"
+    text = "epochs: 30\nhead: mlp\nsweep: {split_id: [0, 1], lr: [0.1, 0.2], head_epochs: [1, 5], seed: [0, 1]}\n"
     planned = plan(write(tmp_path, text), quick=True)
     assert planned.name == "e-quick" and len(planned.runs) == 4
     assert {(run["epochs"], run["head_epochs"]) for run in planned.runs.values()} == {
