@@ -79,7 +79,7 @@ def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
     assert planned.names == {"seed-0_as-published": "as published", "seed-1_as-published": "as published"}
     assert planned.runs["seed-0_as-published"] == {"seed": 0, "lr": 0.1, "epochs": 3}
     assert plan(path, {"width": 128}).names == planned.names
-    assert plan(path, {"lr": 0.1, "seed": 0}).names == {"as-published_seed-0": "as published"}
+    assert plan(path, {"lr": 0.1, "seed": 0}).names == {"seed-0_as-published": "as published"}
     changed = plan(path, {"lr": [0.3, 0.4]})
     assert len(changed.runs) == 8 and not changed.names, "it is not as published any more"
     with pytest.raises(ValueError, match="unknown parameter 'name'"):
