@@ -83,7 +83,7 @@ def tad() -> None:
 def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
     """Execute every run of experiment files, skipping what is finished.
 
-    EXPERIMENTS are flat YAML files, for example params/demo.yaml.
+    EXPERIMENTS are flat YAML files, or names of files below params/, for example queries.
     """
     from tadlib.workbook import batch, executors, plans
     from tadlib.workbook.params import Params

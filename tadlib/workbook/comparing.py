@@ -189,7 +189,7 @@ def compare_runs(params: ReportParams) -> Compared:
     """The runs below the folders asked for, as studies; raises RunError where there are none."""
     found, unfinished = finished_runs.read(resolve(folder) for folder in params.folders)
     made = variants.studies(found, params.baseline, params.together)
-    files = sorted((project_root() / "params").glob("*.yaml"))
+    files = experiment_files.every(project_root())
     choices = [choice for path in files for choice in experiment_files.choices_of(path)]
     return Compared(params, found, unfinished, made, choices)
 
