@@ -1,6 +1,5 @@
 """Videos become features: the right frames at the right times, resumed, and every broken file named."""
 
-import errno
 import json
 import shutil
 import subprocess
@@ -133,20 +132,6 @@ def test_a_shorter_copy_that_is_whole_is_used_but_not_another_video(tmp_path, en
     assert len(store.read("v")) == 19
     with pytest.raises(BrokenVideo, match="v.mp4 ends after 6.1 s, it should last 12.0 s"):
         extract([video(seconds=12.0)], tmp_path, FeatureStore(tmp_path / "other"), encoder, 8)
-
-
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, encoder, monkeypatch):
-    write_video(tmp_path / "v.mp4", steady(50, 25))
-    store = FeatureStore(tmp_path / "store")
-
-    def full(handle, array):
-        handle.write(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        extract([video()], tmp_path, store, encoder, 8)
-    assert not list(store.folder.iterdir())
 
 
 def test_features_that_are_not_numbers_are_refused(tmp_path, encoder):
