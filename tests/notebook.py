@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 from tadlib.workbook import cells
 
@@ -20,7 +20,7 @@ def run_cells(
     stage: str,
     until: str = "",
     replaced: Sequence[tuple[str, str]] = (),
-    defined: Mapping[str, object] = MappingProxyType({}),
+    defined: Mapping[str, object] | None = None,
     **given,
 ) -> SimpleNamespace:
     """What is defined after the cells of a notebook, with parameters as papermill injects them, and no figure drawn.

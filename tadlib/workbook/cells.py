@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from tadlib.files import LOG
@@ -40,9 +39,9 @@ def sources(notebook: Path, given: Mapping[str, Any] | None = None, without: str
                 yield "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in given.items())])
 
 
-def run(name: str, texts: Iterable[str], defined: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+def run(name: str, texts: Iterable[str], defined: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What is defined after cells of a notebook, run in this process without a figure, given what was before them."""
-    names: dict[str, Any] = {"__name__": "__main__", "In": []} | dict(defined)
+    names: dict[str, Any] = {"__name__": "__main__", "In": []} | dict(defined or {})
     for text in texts:
         names["In"].append(text)
         exec(compile(text, f"<{name}>", "exec"), names)
@@ -89,11 +88,10 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # cells print
     for line in sys.stdin:
         task, reason = json.loads(line), None
-        notebook = Path(task["notebook"])
         os.environ.pop(LOG, None)
         os.environ |= {LOG: task["log"]} if task["log"] else {}
         try:
-            run(notebook.name, sources(notebook, task["given"]))
+            run(task["notebook"], sources(Path(task["notebook"]), task["given"]))
         except Exception as error:  # a cell may raise anything, and the next task has to be done as well
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
         print(json.dumps(reason), file=answers, flush=True)
