@@ -176,7 +176,8 @@ class Compared:
         frame, best = pd.DataFrame(self.table().rows), set()
         for study in self.studies:
             better = [each for each in self._of(study) if verdict(each) == "better"]
-            best |= {(each["title"], each["variant"]) for each in sorted(better, key=_mean)[-1:]}
+            better.sort(key=lambda told: told["values"]["mean"])
+            best |= {(each["title"], each["variant"]) for each in better[-1:]}
         style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
         bold = style.apply(
             lambda row: ["textbf:--rwrap;" * ((row["experiment"], row["variant"]) in best)] * len(row), axis=1
@@ -220,10 +221,6 @@ def verdict(told: Record) -> str:
     if told["difference"] is None:
         return "baseline" if told["variant"] == told["baseline"] else "no pair"
     return told["difference"]["verdict"] + ("" if told["held out"] else ", not held out")
-
-
-def _mean(told: Record) -> float:
-    return told["values"]["mean"]
 
 
 def _points(fraction: float) -> str:
