@@ -1,6 +1,5 @@
 """Runs compared: grouped into variants, paired, told with intervals; the page, the links, the lab log."""
 
-import functools
 import re
 import shutil
 import subprocess
@@ -22,14 +21,10 @@ def mostly_better(given) -> float:
     return 0.3 + 0.05 * given["split_id"] + (0.02 + wavers) * (given["conv_layers"] > 0)
 
 
-NEEDED = functools.cache(lab_log.needed)  # every question of the project is planned for it, in seconds
-
-
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A project with one experiment of two variants, three splits, two seeds."""
     fabricate.project(tmp_path, ROOT)
-    monkeypatch.setattr(lab_log, "needed", lambda path: NEEDED(path.resolve()))
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     fabricate.experiment(tmp_path / "outputs", "backbone", mostly_better)
@@ -336,8 +331,6 @@ def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
     assert text.startswith("# Mine\n\nbefore\n") and text.endswith("\n\nafter\n")
     (line,) = [line for line in text.splitlines() if "`backbone`" in line]
     assert "conv_layers=1: +2.0" in line and "(2 splits × 1 seed)" in line and ", better" in line
-    assert cli.main(["report", "outputs/backbone", "--set", "metric=mAP@05"]) == 2
-    assert "did you mean 'mAP@0.5'" in capsys.readouterr().err
 
 
 def test_a_question_of_one_variant_is_told_with_its_spread(home):
