@@ -32,25 +32,16 @@ def recall_table(
         return np.full((len(tious), most), np.nan)
     scored = np.bincount(actions.video, minlength=comparison.videos) > 0
     own = np.bincount(predictions.video, minlength=comparison.videos) * scored
-    own = _limited(own, int(scored.sum()), most)
+    whole = most * float(scored.sum())  # proposals of all videos, with the toolkit's truncation
+    own = np.minimum((own * (whole / max(own.sum(), 1))).astype(np.int64), own)
     rank = ranks(best_first(predictions.video, predictions.scores, ties), predictions.video)
     needed = _needed(comparison, rank, tious)
-    share = _shares(own, int(scored.sum()), most)
+    share = np.arange(1, most + 1) / float(most) * (whole / max(own.sum(), 1))  # of its proposals that a video keeps
     least = _first_sufficient(needed, own[actions.video], share)
     first = np.bincount(
         (least + np.arange(len(tious))[:, None] * (most + 1)).ravel(), minlength=len(tious) * (most + 1)
     )
     return first.reshape(len(tious), most + 1)[:, :most].cumsum(axis=1) / len(actions.video)
-
-
-def _limited(own: Int[np.ndarray, " v"], videos: int, most: int) -> Int[np.ndarray, " v"]:
-    """Number of proposals of each video that are used, with the toolkit's truncation."""
-    return np.minimum((own * (most * float(videos) / max(own.sum(), 1))).astype(np.int64), own)
-
-
-def _shares(own: Int[np.ndarray, " v"], videos: int, most: int) -> Float[np.ndarray, " most"]:
-    """Share of its proposals that every video keeps at each average number."""
-    return np.arange(1, most + 1) / float(most) * (most * float(videos) / max(own.sum(), 1))
 
 
 def _first_sufficient(

@@ -29,25 +29,26 @@ MOST_STUDIES, MOST_CLASSES, MOST_VARIANTS = 12, 20, 60  # what fits on a page
 
 @styled
 def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
-    """A block for each question: its variants' differences (points) with intervals, the log's claim at their right.
+    """A block for each question: its variants' differences (points) with intervals, beside the log's claim, if any.
 
     A question has `title`, `claim`, `baseline` and `variants`: records of report.json with a `verdict`.
     """
     if not questions:
         return nothing("no two variants to compare")
+    logged = any(question["claim"] for question in questions)
     heights = [max(1.1 + len(question["variants"]), 3.2) for question in questions]
     figure, axes = picture(
         0.27 * sum(heights) + 0.8,
-        f"Difference in {metric} of every variant to the baseline of its question, beside the research log's claim",
+        f"Difference in {metric} of every variant to the baseline of its question, with its interval",
         nrows=len(questions),
-        ncols=2,
+        ncols=1 + logged,
         sharex="col",
-        width_ratios=(1.5, 1),
+        width_ratios=(1.5, 1)[: 1 + logged],
         height_ratios=heights,
     )
     rows = [entry for question in questions for entry in question["variants"]]
     reach = max([1, *(abs(point) for entry in rows for point in _points(entry))])
-    for (place, words), question in zip(axes, questions, strict=True):
+    for (place, *beside), question in zip(axes, questions, strict=True):
         for row, entry in enumerate(question["variants"]):
             _effect(place, row, entry, reach)
         place.axvline(0, color=GREY, lw=0.9)
@@ -57,9 +58,10 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
         place.set_ylim(len(question["variants"]) - 0.4, -0.6)
         place.set_xlim(-1.1 * reach, 1.1 * reach)
         place.set_title(f"{question['title']}, against {short(question['baseline'], LABEL)}", fontsize=9.5)
-        words.axis("off")
-        claim = question["claim"] or "no claim on record"
-        words.text(0, 1, textwrap.fill(f"Research log: {claim}", 46), transform=words.transAxes, va="top", fontsize=8.5)
+        for words in beside:
+            words.axis("off")
+            said = textwrap.fill(f"Research log: {question['claim'] or 'no claim on record'}", 46)
+            words.text(0, 1, said, transform=words.transAxes, va="top", fontsize=8.5)
     axes[-1, 0].set_xlabel(f"difference in {metric} (points), with its 95 % interval")
     return figure
 
