@@ -23,7 +23,7 @@ from tadlib.data.splits import ClassSplit
 from tadlib.data.stores import FolderStore
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import frame_at
-from tadlib.data.windows import cover, outside
+from tadlib.data.windows import cover, outside, spans, true_segments
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, protocols
 from tadlib.evaluation.scoring import ambiguous_regions
@@ -259,7 +259,7 @@ class Task:
             labels.append(own[kept])
         return torch.cat(features), torch.cat(labels)
 
-    def kept(self, video_ids: Iterable[str], top_k: int, window: int, overlap: float) -> dict[str, int]:
+    def max_detections(self, video_ids: Iterable[str], top_k: int, window: int, overlap: float) -> dict[str, int]:
         """Number of proposals and detections to keep in each video: `top_k` times its number of test windows."""
         cache = FeatureCache(self.store)
         lengths = {video_id: len(cache.read(video_id)) for video_id in video_ids}
@@ -284,13 +284,3 @@ class Task:
             return frame_at(self.file(video), seconds)
         except BrokenVideo:
             return NO_FRAME
-
-
-def true_segments(video: Video) -> Float[Tensor, "n 2"]:
-    """Actions of a video (start, end) in seconds."""
-    return spans(video.actions)
-
-
-def spans(actions: Sequence[Action]) -> Float[Tensor, "n 2"]:
-    """Actions (start, end) in seconds."""
-    return torch.tensor([[action.start, action.end] for action in actions], dtype=torch.float32).reshape(-1, 2)

@@ -11,10 +11,8 @@ from tadlib.data.encoder import spoken
 from tadlib.data.texts import table_encoder
 from tadlib.detector.proposals import MIN_AGREEMENT, Proposals, with_agreement
 from tadlib.naming.text import PROMPT
-from tadlib.segments import pairwise_tiou
 from tadlib.workbook import epoch_metrics, inference, results
 from tadlib.workbook.gathering import gather
-from tadlib.workbook.inference import max_detections
 from tadlib.workbook.params import Params
 
 OWN = Proposals(torch.tensor([[0.0, 10.0], [10.0, 20.0], [40.0, 50.0]]), torch.tensor([0.9, 0.5, 0.4]))
@@ -27,13 +25,6 @@ def test_agreement_is_the_best_overlap_times_score_and_meets_the_own_score_in_a_
         found = with_agreement(OWN, OTHERS, share)
         torch.testing.assert_close(found.scores, OWN.scores ** (1 - share) * told**share)
         assert torch.equal(found.segments, OWN.segments)
-
-
-def test_where_nobody_else_proposes_anything_the_order_stays():
-    nothing = Proposals(torch.zeros(0, 2), torch.zeros(0))
-    found = with_agreement(OWN, nothing, 0.5).scores
-    torch.testing.assert_close(found, (OWN.scores * MIN_AGREEMENT).sqrt())
-    assert len(with_agreement(nothing, OTHERS, 0.5).scores) == 0
 
 
 @pytest.fixture(scope="module")
@@ -61,35 +52,6 @@ def test_proposals_that_agree_win_before_overlaps_are_thinned(made):
     assert any(not torch.equal(thinned[0][v].segments, thinned[1][v].segments) for v in beside)
     off = params.model_copy(update={"agreement": 0.0})
     assert inference.clip_proposals(data, off) is None
-
-
-@pytest.mark.notebooks
-def test_proposals_may_be_thinned_class_by_class_once_they_have_names(made):
-    data, predictions, windows = made[0.0].data, made[0.0].predictions, made[0.0].test_windows
-    params = made[0.0].params.model_copy(update={"nms": "hard", "nms_tiou": 0.3})
-    by_class = params.model_copy(update={"nms_per": "class"})
-    among_all, each = (
-        inference.name(data, inference.propose(predictions, windows, how, None), how) for how in (params, by_class)
-    )
-    crowded = 0
-    most = max_detections(data, params, each)
-    for video_id, found in each.items():
-        for label in set(found.labels):
-            of_class = found.segments[[place for place, other in enumerate(found.labels) if other == label]]
-            assert pairwise_tiou(of_class, of_class).fill_diagonal_(0).max() <= 0.3
-        crowded += int(pairwise_tiou(found.segments, found.segments).fill_diagonal_(0).max() > 0.3)
-        assert len(found.labels) <= most[video_id] and (found.scores.diff() <= 0).all()
-    assert crowded, "other classes may lie there too"
-    shown = ((among_all, params), (each, by_class))
-    tables = [results.compare(data, found, how) for found, how in shown]
-    numbers = [
-        results.summarise(data, table, inference.propose(predictions, windows, how, None), found, how)
-        for table, (found, how) in zip(tables, shown, strict=True)
-    ]
-    nameless = [name for name in numbers[0] if name.startswith(("agnostic", "AR@"))]
-    assert {name: numbers[0][name] for name in nameless} == {name: numbers[1][name] for name in nameless}
-    rows = [{row["name"]: row["mAP"] for row in table} for table in tables]
-    assert all(rows[0][name] == rows[1][name] for name in rows[0] if name.startswith(("CLIP", "true", "seen", "blind")))
 
 
 @pytest.mark.notebooks

@@ -25,11 +25,6 @@ def written(folder, **changes):
     return path
 
 
-def test_a_video_and_its_actions_are_read_in_seconds(tmp_path):
-    (video,) = read(written(tmp_path))
-    assert video == Video("v1", 20.0, 30.0, "test", (Action(1.0, 2.5, "Diving"),))
-
-
 @pytest.mark.parametrize("missing", ["subset", "duration", "fps"])
 def test_a_missing_field_is_named_with_file_and_video(tmp_path, missing):
     with pytest.raises(ValueError, match=f"annotations.json: video v1 has no field '{missing}'"):
@@ -84,10 +79,6 @@ def test_training_sees_actions_cut_to_the_video_without_empty_ones_and_duplicate
     assert [(action.start, action.end) for action in repaired(video).actions] == kept
 
 
-def test_a_finding_says_where_it_is():
-    assert str(find([ODD], CLASSES)[0]) == "video v: 'Ambiguous' [3.0, 4.0]"
-
-
 def test_the_table_says_what_training_and_evaluation_do_about_each_oddity():
     assert table({"zero length": 3, "duplicate": 2}) == [
         {"found": "zero length", "number": 3, "training": "left out", "evaluation": "kept"},
@@ -116,13 +107,6 @@ def test_a_benchmark_shows_only_videos_and_actions_of_the_labels_asked_for(tmp_p
     (shown,) = benchmark.training_videos(["Diving"])
     assert shown == Video("a", 9.0, 30.0, "val", (Action(1.0, 2.0, "Diving"),))
     assert benchmark.test_videos(["Diving"]) == ()
-
-
-def test_a_folder_with_annotations_is_a_data_set(tmp_path):
-    written(tmp_path)
-    benchmark = datasets.load(str(tmp_path), tmp_path / "elsewhere")
-    assert (benchmark.test_subset, benchmark.tious) == ("test", datasets.ACTIVITYNET_TIOUS)
-    assert [video.id for video in benchmark.test_videos(["Diving"])] == ["v1"]
 
 
 def test_a_data_set_without_annotations_says_where_they_are_expected(tmp_path):

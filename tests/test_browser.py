@@ -19,7 +19,6 @@ SHOWN = 'Viewer(10.0, [Row("dive", "detection", [(1, 2), (3, 4), (5, 6)], [0.9, 
 CELL = f"import numpy as np\nfrom tadlib.workbook.viewer import Row, Viewer\n{SHOWN}"
 SEEN = "[...document.querySelectorAll('rect.detection')].filter((bar) => bar.getClientRects().length).length"
 BANNER = "document.querySelector('.tad-banner')"
-STILL = "document.querySelector('img[src^=\"data:image/svg\"]')?.naturalWidth > 0"
 HERE = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
 
 
@@ -70,46 +69,6 @@ def test_an_exported_page_moves_without_a_network_and_fits(width, tmp_path):
         assert page.run("document.documentElement.scrollWidth") <= width
         assert page.run(f"{BANNER}.scrollWidth <= {BANNER}.clientWidth"), "no parameter is cut off"
         assert [address for address in page.asked if not address.startswith(("file:", "data:", "about:"))] == []
-
-
-@pytest.mark.slow
-def test_an_exported_page_is_legible_in_the_dark_and_still_without_scripts(tmp_path):
-    report = exported(answered(tmp_path))
-    with browser(tmp_path) as page:
-        ink = "getComputedStyle(document.querySelector('.tad-view text')).fill"
-        paper = "getComputedStyle(document.body).backgroundColor"
-        code = "getComputedStyle(document.querySelector('.jp-RenderedMarkdown code'))"
-        asked, found = (ink, paper, f"{code}.color", f"{code}.backgroundColor"), {}
-        for scheme in ("light", "dark"):
-            page.look(scheme=scheme)
-            page.open(report.as_uri())
-            page.wait("!!document.querySelector('.tad-view.live')")
-            found[scheme] = [sum(page.run(f"{each}.match(/\\d+/g).slice(0, 3).map(Number)")) for each in asked]
-        for place in (0, 2):  # the sum of red, green and blue
-            assert found["light"][place + 1] - found["light"][place] > 400
-            assert found["dark"][place] - found["dark"][place + 1] > 400
-        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-        page.call("Emulation.setEmulatedMedia", media="print", features=dark)
-        printed = [sum(page.run(f"{each}.match(/\\d+/g).slice(0, 3).map(Number)")) for each in asked]
-        assert printed == found["light"]
-        page.call("Emulation.setScriptExecutionDisabled", value=True)
-        page.open(report.as_uri())
-        page.wait(STILL)
-        assert page.run(SEEN) == 0
-
-
-@pytest.mark.slow
-def test_in_jupyterlab_the_viewer_moves_and_is_a_picture_where_it_is_not_trusted(tmp_path):
-    answered(tmp_path)
-    nbformat.write(stubs.notebook(CELL), tmp_path / "asked.ipynb")
-    with browser(tmp_path) as page, lab(tmp_path, page) as show:
-        show("answered.ipynb")
-        page.wait(STILL)
-        assert page.run("document.querySelectorAll('.tad-view.live, .jp-OutputArea-output input').length") == 0
-        show("asked.ipynb")
-        page.run("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        check_sliders(page)
-        assert {address for address in page.asked if not address.startswith(HERE)} == set()
 
 
 @pytest.fixture(scope="module")

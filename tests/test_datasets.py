@@ -75,22 +75,6 @@ def test_classes_that_the_file_lists_find_a_misspelt_label(tmp_path):
         datasets.load(str(tmp_path), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ("video,start,end\na,1,2\n", "has no column 'label'; its columns: video, start, end"),
-        (
-            "video,start,end,label\na,1,later,wave\n",
-            "annotations.csv, line 2: video a cannot be read: 'later' is no number",
-        ),
-        ("video,start,end,label\na,1\n", "annotations.csv: line 2 has 2 fields, the header 4"),
-    ],
-)
-def test_a_mistake_in_a_table_is_named_with_its_line(tmp_path, table, message):
-    with pytest.raises(ValueError, match=message):
-        read(folder_with(tmp_path, annotations__csv=table) / "annotations.csv")
-
-
 def test_text_files_that_lack_something_are_named(tmp_path):
     with pytest.raises(ValueError, match="is a directory without rows: expected files like Diving_val.txt"):
         read(tmp_path)
@@ -122,10 +106,4 @@ def test_a_subset_that_only_some_videos_have_is_asked_for(tmp_path):
     assert {video.subset for video in benchmark.videos} == {benchmark.train_subset} == {benchmark.test_subset}
     (path / "info.json").write_text('{"b": {"subset": "test"}}')
     with pytest.raises(ValueError, match="annotations.csv: video a has no field 'subset': give it there"):
-        datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)
-
-
-def test_an_action_without_a_label_is_named(tmp_path):
-    table = "video-id,t-start,t-end,label,subset,duration,fps\na,1,2,GolfSwing,val,9,25\nb,1,2, ,test,9,25\n"
-    with pytest.raises(ValueError, match="line 3: video b cannot be read: it has no label"):
         datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)

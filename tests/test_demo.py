@@ -90,18 +90,6 @@ def test_videos_are_real_files_whose_frames_are_as_long_as_the_script_says(tiny,
             assert sum(1 for _ in container.decode(stream)) == round(video.duration * videos.FPS)
 
 
-@pytest.mark.notebooks
-def test_an_older_version_is_made_anew(tmp_path, monkeypatch):
-    (script,) = benchmark(0, (1, 0), longest=20.0)[:1]
-    videos.make(tmp_path, timelines=[script])
-    first = (tmp_path / "videos" / f"{script.id}.mp4").stat().st_mtime_ns
-    videos.make(tmp_path, timelines=[script])
-    assert (tmp_path / "videos" / f"{script.id}.mp4").stat().st_mtime_ns == first
-    monkeypatch.setattr(videos, "VERSION", videos.VERSION + 1)
-    videos.make(tmp_path, timelines=[script])
-    assert (tmp_path / "videos" / f"{script.id}.mp4").stat().st_mtime_ns > first
-
-
 SCRIPT = """
 import sys
 from tadlib.data.demo import videos

@@ -392,10 +392,6 @@ def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, h
     assert all(f"{name}=" in notes["switched off"] for name in settings if name not in ("head_loss", "hard_negatives"))
 
 
-def test_a_run_whose_settings_all_hold_has_none_switched_off(run, video, tmp_path):
-    assert "switched off" not in {row["what"] for row in report.notes(asked(run, video, tmp_path))}
-
-
 def test_a_folder_without_a_detector_or_with_part_of_one_is_named(run, video, tmp_path):
     with pytest.raises(RunError, match=r"has no checkpoint\.pt: run train\.ipynb, or leave it empty"):
         asked(tmp_path, video, tmp_path)

@@ -50,14 +50,6 @@ def test_a_full_disk_is_serious(free, serious, monkeypatch):
     assert found(doctor.examine(), "free disk").serious == serious
 
 
-def test_outside_a_checkout_it_says_so(monkeypatch):
-    def nowhere(*_):
-        raise FileNotFoundError("no project found: run inside the checkout")
-
-    monkeypatch.setattr(doctor, "project_root", nowhere)
-    assert found(doctor.examine(), "project").serious
-
-
 def test_runs_with_weights_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "project_root", lambda: tmp_path)
     finding = found(doctor.examine(), "trained runs")

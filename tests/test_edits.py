@@ -32,20 +32,20 @@ def kept(cell: str) -> str:
 def found(*added: str, old: str = "", new: str = "", without: int | None = None, after: int = NETWORK) -> dict:
     """What is found in a kernel that ran train.ipynb with cells `added`, a text replaced or a cell left out."""
     ran = [""]
-    for place, (text, is_parameters) in enumerate(cells_of("train")):
+    for place, text in enumerate(cells_of("train")):
         ran += [] if place == without else [text.replace(old, new) if old else text]
-        ran += ["# Parameters\nsplit = 50\nepochs = 3\n"] if is_parameters else []
+        ran += ["# Parameters\nsplit = 50\nepochs = 3\n"] if place == 0 else []
         ran += map(kept, added) if place == after else []
     source = (ROOT / "notebooks" / "train.ipynb").read_text(encoding="utf-8")
     return edits.compare({"In": ran, "split": 50, "epochs": 3}, Params.model_fields, source)
 
 
-PARAMETERS, IMPORTS = (text for text, _ in cells_of("train")[:2])
+PARAMETERS, IMPORTS, *_ = cells_of("train")
 
 
 @pytest.mark.parametrize("stage", [*STAGES, "detect"])
 def test_a_notebook_as_it_is_committed_is_no_edit_however_often_it_ran(stage):
-    ran = [text for text, _ in cells_of(stage)]
+    ran = list(cells_of(stage))
     given = "# Parameters\nsplit = 50\nvideo = 'a.mp4'\nclasses = ['diving']\n"
     source = (ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8")
     assert edits.compare({"In": ["", ran[0], given, *ran[1:], *ran]}, Params.model_fields, source) == {}
@@ -97,7 +97,7 @@ def test_the_digest_holds_what_is_used_and_no_comment_or_layout():
 
 def test_a_statement_that_never_ran_is_an_edit_and_a_figure_left_out_is_none():
     assert "- devices.seed_all(params.seed)" in found(without=NETWORK)["lines"]
-    curves = next(place for place, (text, _) in enumerate(cells_of("train")) if text.startswith("figures.curves"))
+    curves = next(place for place, text in enumerate(cells_of("train")) if text.startswith("figures.curves"))
     assert found(without=curves) == {}
 
 

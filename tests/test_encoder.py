@@ -102,15 +102,6 @@ def test_a_table_answers_for_the_texts_it_has_and_names_others():
         encoder.texts(["a walk"])
 
 
-def test_tables_of_other_names_or_vectors_have_other_keys():
-    keys = {
-        table_encoder("t", {"a": torch.ones(4).numpy()}).key,
-        table_encoder("t", {"b": torch.ones(4).numpy()}).key,
-        table_encoder("t", {"a": torch.zeros(4).numpy()}).key,
-    }
-    assert len(keys) == 3
-
-
 @pytest.mark.parametrize(
     ("label", "said"),
     [

@@ -102,10 +102,6 @@ def test_numbers_are_those_of_the_protocol(data):
     assert results.class_precision(data, loose)["Shotput"] == 0.0
 
 
-def test_ambiguous_regions_are_found_in_the_annotations(data):
-    assert len(data.ambiguous.video) == 12 and data.ambiguous.segments[0].tolist() == [80, 90]
-
-
 @pytest.mark.parametrize("named, base, novel", [((1, 0), 1.0, 1.0), ((0, 0), 0.0, 0.5)])
 def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named, base, novel):
     object.__setattr__(data, "classes", ClassSplit(50, 0, ("Diving",), ("Shotput",)))

@@ -13,9 +13,8 @@ import fabricate
 import instant
 import pytest
 from conftest import ROOT
-from standins import extraction_plan
 
-from tadlib.workbook import batch, executors
+from tadlib.workbook import executors
 from tadlib.workbook.params import Params
 
 
@@ -86,18 +85,6 @@ def test_jobs_end_with_their_batch_which_goes_on_where_it_stopped(tmp_path):
     said, _ = start(tmp_path).communicate(timeout=200)
     (folder,) = instant.versions(tmp_path, "e")
     assert len(fabricate.load(folder)) == 1, said
-
-
-@pytest.mark.long
-def test_videos_are_encoded_by_jobs(tmp_path, monkeypatch):
-    pytest.importorskip("submitit")
-    monkeypatch.setenv("TAD_ROOT", str(instant.project(tmp_path)))
-    monkeypatch.setattr(batch, "SHARE", 2)
-    folder, plan = extraction_plan(tmp_path)
-    said: list[str] = []
-    batch.extract_missing(plan, said.append, executors.slurm(["local"]))
-    assert sorted(said[1:]) == [f"features: share {number} of 3 encoded" for number in (1, 2, 3)]
-    assert len(list(folder.glob("features/*/*.npy"))) == 5
 
 
 def test_a_slurm_that_is_not_there_and_options_it_does_not_know_are_named(monkeypatch, tmp_path):

@@ -1,6 +1,5 @@
 """Videos become features: the right frames at the right times, resumed, and every broken file named."""
 
-import errno
 import json
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from videos import index_of, shade, steady, write_sound, write_video
 
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder, load_encoder
-from tadlib.data.features import FeatureStore, extract, find_video, store_folder, with_count
+from tadlib.data.features import FeatureStore, extract, find_video, store_folder
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import snippets
 
@@ -40,11 +39,6 @@ def test_a_variable_frame_rate_shows_the_frame_that_stood_at_each_time(tmp_path)
     assert shown(path, stride=2, fps=10.0) == [1, 2, 2, 2, 2, 4, 5, 5, 5, 6]
 
 
-def test_a_video_that_starts_late_counts_from_its_first_frame(tmp_path):
-    path = write_video(tmp_path / "v.mkv", [5 + time for time in steady(16, 25)])
-    assert shown(path, stride=8, fps=25.0) == [4, 12]
-
-
 def test_a_snippet_may_be_several_frames(tmp_path, encoder):
     path = write_video(tmp_path / "v.mp4", steady(16, 25))
     assert shown(path, stride=8, fps=25.0, each=4) == [1, 3, 5, 7, 9, 11, 13, 15]
@@ -52,25 +46,6 @@ def test_a_snippet_may_be_several_frames(tmp_path, encoder):
     extract([video(seconds=16 / 25)], tmp_path, store, encoder, 8, each=4)
     expected = [np.mean([shade(index) for index in part]) for part in ([1, 3, 5, 7], [9, 11, 13, 15])]
     np.testing.assert_allclose(store.read("v")[:, 0], expected, atol=1.0)
-
-
-def test_a_fixed_number_of_snippets_lasts_as_long_as_the_video(tmp_path, encoder):
-    write_video(tmp_path / "v.mp4", steady(50, 25))
-    counted = with_count(video(), stride=8, count=5)
-    store = FeatureStore(tmp_path / "store")
-    extract([counted], tmp_path, store, encoder, 8)
-    assert store.read("v").shape == (5, 2)
-    np.testing.assert_allclose(store.read("v")[:, 0], [shade(index) for index in (5, 15, 25, 35, 45)], atol=1.0)
-    assert 5 * 8 / counted.fps == pytest.approx(counted.duration)
-
-
-def test_stores_of_different_sampling_are_kept_apart():
-    names = {
-        store_folder("d", "k", 8).name,
-        store_folder("d", "k", 8, each=4).name,
-        store_folder("d", "k", 8, count=278).name,
-    }
-    assert names == {"k_stride8", "k_stride8_mean4", "k_count278"}
 
 
 @pytest.mark.parametrize("name", ["video_test_0000946", "video_validation_0000986", "v_GGSY1Qvo990"])
@@ -157,30 +132,6 @@ def test_a_shorter_copy_that_is_whole_is_used_but_not_another_video(tmp_path, en
     assert len(store.read("v")) == 19
     with pytest.raises(BrokenVideo, match="v.mp4 ends after 6.1 s, it should last 12.0 s"):
         extract([video(seconds=12.0)], tmp_path, FeatureStore(tmp_path / "other"), encoder, 8)
-
-
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, encoder, monkeypatch):
-    write_video(tmp_path / "v.mp4", steady(50, 25))
-    store = FeatureStore(tmp_path / "store")
-
-    def full(handle, array):
-        handle.write(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        extract([video()], tmp_path, store, encoder, 8)
-    assert not list(store.folder.iterdir())
-
-
-def test_what_a_killed_writer_left_is_never_read(tmp_path, encoder):
-    write_video(tmp_path / "v.mp4", steady(50, 25))
-    store = FeatureStore(tmp_path / "store")
-    store.folder.mkdir()
-    (store.folder / ".v-abc123.npy").write_bytes(b"\x93NUMPY half")  # the temporary name of a writer that was killed
-    (store.folder / "v.npy").write_bytes(b"\x93NUMPY half")  # no v.json beside it: it does not count as done
-    extract([video()], tmp_path, store, encoder, 8)
-    assert store.read("v").shape == (7, 2)
 
 
 def test_features_that_are_not_numbers_are_refused(tmp_path, encoder):

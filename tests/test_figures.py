@@ -149,18 +149,6 @@ def test_a_legend_names_a_class_that_begins_with_an_underscore():
     assert said == [f"{DIVE} (true)", f"{PUT} (true)", f"\u200b{JUMP}"]
 
 
-def test_a_class_without_pictures_has_no_circle():
-    similarity = RNG.random((3, 3))
-    similarity[1] = np.nan
-    (circles,) = figures.similarity_matrix(similarity, CLASSES).axes[0].collections[1:]
-    assert circles.get_offsets()[:, 1].tolist() == [0.5, 2.5]
-
-
-def test_the_oddest_video_of_each_panel_is_named():
-    said = [place.get_title(loc="right") for place in figures.feature_health(HEALTH).axes]
-    assert said == ["oddest: v8", "", "", "oddest: v3"]
-
-
 def test_curves_show_both_sides_side_by_side_and_what_training_cost():
     measured = {"mAP of seen classes": 0.5, "mAP of unseen classes": 0.25, "mAP of unseen classes, named": 0.125}
     measured |= {"mAP of training videos": 0.75, "training videos looked at": 40.0}
@@ -180,13 +168,6 @@ def test_curves_show_both_sides_side_by_side_and_what_training_cost():
     assert [speed.lines[0].get_ydata().tolist(), memory.lines[0].get_ydata().tolist()] == [[5.0] * 4, [900.0] * 4]
 
 
-def test_curves_have_no_empty_panel_where_nothing_was_measured():
-    matches, *_ = figures.curves(HISTORY).axes
-    assert matches.get_title(loc="left") == "The query of each action of one window"
-    one_side = figures.curves([row | {"mAP of seen classes": 0.5} for row in HISTORY])
-    assert [line.get_label() for line in one_side.axes[0].lines] == ["seen"] and "unseen" not in one_side.alt
-
-
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_epochs_have_whole_numbers(number):
     history = [row | {"mAP of seen classes": 0.5} for row in HISTORY[:number]]
@@ -196,26 +177,3 @@ def test_epochs_have_whole_numbers(number):
             low, high = axes.get_xlim()
             ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
             assert ticks and all(tick == round(tick) for tick in ticks)
-
-
-def test_curves_say_that_nothing_was_measured_after_every_epoch():
-    assert "`curves` is off" in figures.curves(HISTORY).get_suptitle()
-    assert not figures.curves([row | {"mAP of seen classes": 0.5} for row in HISTORY]).get_suptitle()
-
-
-def test_attention_shows_queries_in_the_order_of_where_they_look():
-    late, early = np.eye(8)[[6, 1]]
-    image = figures.attention(np.stack([[late, early]] * 2), np.zeros((0, 2))).axes[3].images[0]
-    assert image.get_array().argmax(axis=1).tolist() == [1, 6]
-
-
-@pytest.mark.parametrize(("windows", "step"), [(1, 1), (50, 1), (51, 2), (200, 4)])
-def test_of_too_many_answers_some_are_drawn_the_surest_last(windows, step):
-    scores = RNG.random((windows, 80))
-    axes = figures.query_positions(RNG.random((windows, 80, 2)), scores).axes[1]
-    drawn = axes.collections[0].get_array()
-    assert len(drawn) == scores.size // step and (np.diff(drawn) >= 0).all()
-    assert drawn[-1] == scores.max()
-    assert (
-        axes.get_title(loc="left") == ("Every prediction" if step == 1 else f"One prediction in {step}") + ", by score"
-    )

@@ -8,10 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tadlib.files import atomic, digest, file_digest, read_json, write_json, write_npy
+from tadlib.files import atomic, digest, file_digest, read_json, write_json
 from tadlib.locks import locked
 
 
@@ -71,11 +70,6 @@ def test_files_are_for_everybody_whom_the_umask_does_not_shut_out(tmp_path):
     write_json(tmp_path / "x.json", 1)
     os.umask(before)
     assert (tmp_path / "x.json").stat().st_mode & 0o777 == 0o640
-
-
-def test_arrays_come_back_as_they_were(tmp_path):
-    write_npy(tmp_path / "x.npy", np.arange(6.0).reshape(2, 3))
-    assert np.load(tmp_path / "x.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_equal_values_have_equal_digests_whatever_their_order(tmp_path):

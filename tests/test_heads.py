@@ -91,13 +91,6 @@ def test_only_a_composition_and_a_convolution_read_an_order():
         assert torch.allclose(first, second, atol=1e-5) == (kind not in ("conv", "composition")), kind
 
 
-def test_an_adapter_has_few_parameters_and_keeps_most_of_the_feature():
-    bins = segments().bins
-    adapter, unit = Head("adapter", CHANNELS), functional.normalize(bins, dim=-1)
-    assert sum(weight.numel() for weight in adapter.map.parameters()) == 16 * 4 + 4 + 4 * 16 + 16
-    torch.testing.assert_close(adapter(bins), 0.2 * adapter.map(unit, None) + 0.8 * unit)
-
-
 def test_fixed_matching_is_attention_of_texts_to_bins_written_out():
     bins, classes = segments().bins, texts().steps.embeddings[:, 0]
     found = Matching("matching_fixed")(bins, classes, 20.0)
@@ -154,17 +147,6 @@ def test_soft_background_makes_all_classes_alike_and_a_learned_one_takes_it_over
     with torch.no_grad():
         likely = learned.logits(examples.bins, said.steps, 20.0).softmax(dim=1)
     assert likely.argmax(dim=1).tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
-
-
-def test_a_learned_background_alone_leaves_what_classes_are_to_each_other():
-    examples, said = segments(), texts()
-    semantics = made(background="learned")
-    before = cosine(examples.bins.mean(dim=1), said.steps.embeddings[:, 0], 20.0)
-    taught(semantics, examples._replace(labels=torch.where(torch.arange(8) < 4, LABELS, -1)), said, head_epochs=50)
-    with torch.no_grad():
-        logits = semantics.logits(examples.bins, said.steps, 20.0)
-    torch.testing.assert_close(logits[:, :4], before)
-    assert logits.shape == (8, 5) and float((logits[4:, 4] - logits[:4, 4]).mean()) > 1
 
 
 def test_training_leaves_features_and_texts_to_the_bit():

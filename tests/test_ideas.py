@@ -10,7 +10,6 @@ from detectors import (
     EACH,
     EACH_OF_LONG,
     ON,
-    QUICK,
     TEXTS,
     Stopped,
     answered,
@@ -21,7 +20,6 @@ from detectors import (
     network,
     padded,
     parameters,
-    some,
     step_of,
     stop_after,
     target,
@@ -148,40 +146,6 @@ def test_what_is_saved_of_a_network_makes_it_again(words):
         assert torch.equal(ours, theirs)
 
 
-class Loudness(Addition):
-    """How loud the window is, an addition of a reader's own."""
-
-    name = "loudness"
-
-    def build(self, channels, width, heads):
-        self.out = torch.nn.Linear(width, 1)
-
-    def output(self, memory, segments_cw, padding):
-        return self.out(memory).mean(dim=(1, 2))
-
-    def losses(self, outputs, batch):
-        return {"loss_loudness": ((outputs.added[self.name] - 3).square().mean(), 0.5, 1.0)}
-
-    def score(self, scores, outputs):
-        return scores * outputs.added[self.name][:, None].sigmoid()
-
-
-def test_an_addition_of_ones_own_learns_counts_and_ranks():
-    model, plain = network(additions=[Loudness()]), network()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    history = fit(model, some(4), **QUICK)
-    assert history[-1]["loss_loudness"] < history[0]["loss_loudness"]
-    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert {"additions.0.out.weight", "additions.0.out.bias"} <= moved
-    weights = {"loss_class": 3, "loss_l1": 5, "loss_giou": 2, "loss_loudness": 0.5}
-    summed = sum(weight * history[0][name] for name, weight in weights.items())
-    assert history[0]["loss"] == pytest.approx(summed, rel=1e-4)
-    plain.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if "additions" not in name})
-    louder, ranked = (predict(each, some(4)).scores for each in (model, plain))
-    assert (louder < ranked).all() and (louder / ranked).std(dim=1).max() < 1e-5  # one factor a window
-    assert type(restored(model.saved(), {"Loudness": Loudness}).additions[0]) is Loudness
-
-
 def test_the_salience_of_coin_flips_is_known():
     outputs = added(salience=torch.zeros(2, 4))
     found = {form: value(Salience(salience=form), outputs, FIRST_HALF, FIRST_HALF) for form in FORMS}
@@ -296,14 +260,6 @@ def test_the_segmentation_loss_of_one_class_and_background_is_known():
 def test_segmentation_without_names_or_texts_is_refused(texts, message):
     with pytest.raises(ValueError, match=message):
         segmented([1.0, 0.0], 0.07, FIRST_HALF, FIRST_HALF, texts=texts)
-
-
-def test_snippets_are_classified_as_the_encoder_sees_them():
-    x, padding = features(1, 9), padded([9])
-    model = lively(additions=[Segmentation()])
-    before = model(x, padding).added["segmentation"]
-    torch.nn.init.zeros_(model.encoder[0].value.weight)
-    assert not torch.allclose(before, model(x, padding).added["segmentation"])
 
 
 def test_the_coarse_answer_is_that_of_the_decoder_alone_and_comes_before_the_rectified_one():

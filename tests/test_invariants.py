@@ -59,10 +59,12 @@ def test_the_order_of_rows_changes_nothing(comparison, random):
 def test_what_is_found_is_what_the_slow_loops_find(comparison):
     has_length = comparison.predictions.segments[:, 1] > comparison.predictions.segments[:, 0]
     rows = of(comparison, (column[has_length] for column in comparison.predictions))
-    for ties in ("stable", "peer"):
-        assert_same(metrics.precision_table(rows, TIOUS, ties), reference.precision_table(rows, TIOUS))
-    if len(rows.actions.video):
-        assert_same(recall_table(rows, ties="peer"), reference.recall_table(rows, RECALL_TIOUS))
+    assert_same(metrics.precision_table(rows, TIOUS), reference.precision_table(rows, TIOUS))
+    *places, scores = rows.predictions
+    for tied in (rows, of(rows, (*places, scores.round(1)))):  # the second has equal scores
+        assert_same(metrics.precision_table(tied, TIOUS, "peer"), reference.precision_table(tied, TIOUS))
+        if len(tied.actions.video):
+            assert_same(recall_table(tied, ties="peer"), reference.recall_table(tied, RECALL_TIOUS))
 
 
 def crowd(predictions, videos=1, actions=50, classes=1, seed=0):
@@ -113,12 +115,6 @@ def test_times_of_any_size_are_compared_alike(scale):
         predictions=rows.predictions._replace(segments=rows.predictions.segments * scale),
     )
     assert_same(metrics.precision_table(scaled, TIOUS), metrics.precision_table(rows, TIOUS), 0)
-
-
-@pytest.mark.parametrize("tious", [(1.0,), (0.95, 0.1), (0.5, 0.5)])
-def test_thresholds_come_in_any_order_and_number(tious):
-    rows = crowd(2000, videos=3, actions=300)
-    assert_same(metrics.precision_table(rows, tious), reference.precision_table(rows, tious))
 
 
 settings.register_profile("project", deadline=None, max_examples=30, derandomize=True)

@@ -59,18 +59,6 @@ def test_a_batch_without_any_action_is_matched_to_nothing():
     assert [as_set(pair) for pair in match(segments_cw, logits, [target(), target()])] == [set(), set()]
 
 
-def test_half_precision_answers_are_matched_like_whole_ones():
-    segments_cw, logits, targets = random_case(6, [3], 1, seed=1)
-    halves = segments_cw.bfloat16(), logits.bfloat16()
-    ((query_ix, target_ix),) = match(*halves, targets)
-    assert as_set((query_ix, target_ix)) == as_set(match(*(half.float() for half in halves), targets)[0])
-
-
-def test_segments_without_length_are_matched():
-    ((query_ix, target_ix),) = match(torch.tensor([[[0.5, 0.0]]]), torch.zeros(1, 1, 1), [target((0.5, 0.0))])
-    assert (query_ix.tolist(), target_ix.tolist()) == ([0], [0])
-
-
 def test_answers_that_are_not_finite_are_refused():
     segments_cw, logits, targets = random_case(4, [2], 1, seed=0)
     with pytest.raises(FloatingPointError, match="the network's outputs are NaN or infinite"):

@@ -1,7 +1,6 @@
 """Similarity, fusion, selection and rejection by hand, and the default way of naming to the last bit."""
 
 import itertools
-import json
 import math
 from dataclasses import replace
 
@@ -193,14 +192,6 @@ def test_the_words_for_text_reach_the_encoder_and_frozen_embeddings_stay_as_they
     )
     assert not torch.equal(prompt, templates)
     assert torch.equal(prompt, replace(data, wording=Wording()).class_embeddings(["wave", "run"]))
-
-
-def test_ordered_steps_of_your_own_name_proposals(folder, tmp_path):
-    said = {label: {"Elaboration": {"Description": ["begin " + label, "end"]}} for label in ("clap", "jump", "run")}
-    (tmp_path / "own.json").write_text(json.dumps(said | {"wave": {"Elaboration": {"Description": "x"}}}))
-    given = params(folder, text="subactions", pooling="ordered", descriptions=str(tmp_path / "own.json"))
-    data = gather(given)
-    assert all(found.scores.isfinite().all() for found in inference.name(data, proposed(data), given).values())
 
 
 @pytest.mark.parametrize("reject", ["proposal", "video"])

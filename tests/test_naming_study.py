@@ -84,11 +84,6 @@ def test_certainty_is_compared_with_being_right(data, proposals, asked):
         assert curve.right.tolist() == [1.0] * 4 and curve.error < 0.01
 
 
-def test_proposals_that_overlap_no_action_are_left_out(data, proposals, asked):
-    nowhere = {video_id: Proposals(found.segments + 50, found.scores) for video_id, found in proposals.items()}
-    assert [len(values) for values in called(data, asked, nowhere).values()] == [0] * 4
-
-
 def test_styles_are_those_the_encoder_reads_and_every_class_has(data):
     assert styles(data) == ("prompt",)
     clip = replace(data, encoder=load_encoder("tad-demo", "", torch.device("cpu")))

@@ -72,12 +72,6 @@ def test_one_snippet_and_one_query_are_enough(words):
     assert all(part.isfinite().all() for part in valid(outputs, [1]))
 
 
-def test_features_of_any_magnitude_give_the_same_answer():
-    model = lively()
-    before, after = (model(factor * features(1, 9), padded([9])).segments_cw for factor in (1, 100))
-    torch.testing.assert_close(after, before, atol=1e-3, rtol=0)  # each snippet is normalised first
-
-
 @EACH_PLAIN
 def test_gradients_reach_every_parameter(words):
     model = lively(**words).double()  # where a gradient is zero, 64 bits leave no doubt

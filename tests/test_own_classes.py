@@ -90,12 +90,6 @@ def test_a_part_of_activitynet_is_not_called_activitynet(tmp_path):
         datasets.load(str(folder_with(tmp_path / "own", both_sides("a"), "benchmark: thumos")), tmp_path)
 
 
-def test_annotations_without_a_label_are_said_to_have_none(tmp_path):
-    folder = folder_with(tmp_path / "own", {"v": ("training", []), "w": ("validation", ["Ambiguous"])})
-    with pytest.raises(ValueError, match=r"annotations.json has no action with a label in 2 videos"):
-        datasets.load(str(folder), tmp_path)
-
-
 @pytest.mark.parametrize("split", [75, 50])
 def test_one_class_is_no_zero_shot_task_and_says_what_to_do(tmp_path, split):
     with pytest.raises(ValueError, match=f"split {split} needs two classes.*'wave': pass -p split 0"):

@@ -1,6 +1,5 @@
 """Your own data, as the README of the notebooks tells it, word for word: its files make a usable data set."""
 
-import json
 import re
 import shlex
 
@@ -12,8 +11,7 @@ from notebook import run_cells
 from videos import steady, write_video
 
 from tadlib.data.encoder import load_encoder
-from tadlib.files import read_json
-from tadlib.workbook import cli, data_summary, figures
+from tadlib.workbook import cli, data_summary
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -120,16 +118,3 @@ def test_the_folder_is_found_from_the_project_wherever_the_kernel_runs(chapter, 
     with_features(chapter)
     monkeypatch.chdir(folder.parent / "notebooks")
     assert len(gather(Params.check({"dataset": "my_data"} | small_clip(folder))).benchmark.videos) == 4
-
-
-def test_a_class_that_only_the_list_has_is_an_empty_row(chapter, folder):
-    with_features(chapter)
-    content = read_json(folder / "annotations.json") | {"classes": ["bow", "clap", "jump", "sing", "wave"]}
-    (folder / "annotations.json").write_text(json.dumps(content))
-    texts = dict(np.load(folder / "text_features.npz"))
-    np.savez(folder / "text_features.npz", **texts, sing=np.ones(768))
-    similarity, pictures = data_summary.class_pictures(
-        gather(Params.check({"dataset": "my_data"} | small_clip(folder)))
-    )
-    assert np.isnan(similarity[3]).all() and np.isfinite(np.delete(similarity, 3, axis=0)).all()
-    figures.similarity_matrix(similarity, ("bow", "clap", "jump", "sing", "wave"), pictures)

@@ -28,7 +28,7 @@ LINES |= {"a layer": (LAYER, 22)}
 
 def trained(folder, tmp_path, network="", loop="", **words):
     """What the cells of train.ipynb define with a cell behind that of the network, and with another loop."""
-    texts = [text for text, _ in cells_of("train")]
+    texts = list(cells_of("train"))
     made, learning = (next(text for text in texts if mark in text) for mark in ("criterion =", "trainer.epochs()"))
     ours = learning[learning.index("for _ in trainer.epochs():") : learning.index("run.earlier")]
     changed = ((made, f"{made}\n{network}"), (ours, loop or ours))
@@ -68,7 +68,7 @@ def test_a_layer_of_your_own_learns_and_is_read_again_where_its_class_is_given(s
 def test_a_pooling_of_your_own_names_proposals_and_everything_below_follows_it(simulated_folder, tmp_path):
     names = trained(simulated_folder, tmp_path / "run")
     given = {"dataset": str(simulated_folder), "run_dir": str(names.run.dir)}
-    cell = next(text for text, _ in cells_of("classify") if "def classify" in text)
+    cell = next(text for text in cells_of("classify") if "def classify" in text)
     detections, verdicts = [], []
     for changed in ((), ((cell, f"{cell}\n{POOLING}"),)):
         made = run_cells("classify", "on_proposals = ", changed, **given)
@@ -151,7 +151,7 @@ def test_two_methods_that_replace_the_same_are_refused(tmp_path):
 def test_a_filter_of_your_own_takes_proposals_from_what_is_named(simulated_folder, tmp_path):
     names = trained(simulated_folder, tmp_path / "run")
     given = {"dataset": str(simulated_folder), "run_dir": str(names.run.dir)}
-    cell = next(text for text, _ in cells_of("classify") if "proposals = to_proposals(" in text)
+    cell = next(text for text in cells_of("classify") if "proposals = to_proposals(" in text)
     level = FILTER.replace("0.05", "found.scores.median()")
     plain, fewer = (
         run_cells("classify", "to_detections(", ((cell, f"{cell}\n{more}"),), **given) for more in ("", level)
@@ -188,7 +188,7 @@ def test_a_file_of_ideas_that_fails_is_named(text, simulated_folder, tmp_path):
 
 def test_words_that_do_not_ask_an_edited_classifier_are_told(simulated_folder, capsys):
     params = Params.read({"dataset": str(simulated_folder), "features": "simulate", "split": 50, "target": "name"})
-    ideas.in_place_of(lambda video, segments: None, gather(params), params)
+    ideas.chosen_classifier(lambda video, segments: None, gather(params), params)
     assert "target=name replaces `classify` above" in capsys.readouterr().out
 
 

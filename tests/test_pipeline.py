@@ -76,7 +76,7 @@ def test_a_notebook_runs_from_top_to_bottom_with_its_figures(stage, run):
 
 def test_numbers_without_pages_are_those_of_the_pages(copy, run):
     for stage in ("classify", "evaluate"):
-        cells.run(ROOT / "notebooks" / f"{stage}.ipynb", {"run_dir": str(copy)})
+        cells.run(stage, cells.sources(ROOT / "notebooks" / f"{stage}.ipynb", {"run_dir": str(copy)}))
     for file in ("detections.json", "metrics.json", "naming.json"):
         assert (copy / file).read_bytes() == (run / file).read_bytes(), file
 

@@ -3,10 +3,11 @@
 import pytest
 from conftest import ROOT
 
+from tadlib.workbook.experiment_files import every
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import QUICK, plan
 
-EXPERIMENTS = sorted((ROOT / "params").glob("*.yaml"))
+EXPERIMENTS = every(ROOT)
 
 
 def write(folder, text: str, name: str = "e.yaml"):
@@ -24,12 +25,21 @@ def test_a_sweep_becomes_one_run_per_combination(tmp_path):
     assert planned.question == "Why?"
 
 
-def test_a_missing_experiment_lists_those_there_are(tmp_path):
-    write(tmp_path, "split: 50\n")
-    with pytest.raises(ValueError, match=r"no experiment file .*other.yaml; .*e.yaml"):
-        plan(tmp_path / "other.yaml")
-    with pytest.raises(ValueError, match=r"no experiment file .*ee.yaml; did you mean 'e.yaml'\?$"):
-        plan(tmp_path / "ee.yaml")
+def test_a_missing_experiment_names_the_nearest(tmp_path):
+    with pytest.raises(ValueError, match=r"no experiment file .*querys.yaml; did you mean 'queries'\?$"):
+        plan(tmp_path / "querys.yaml")
+
+
+def test_a_file_of_the_project_goes_by_its_name(tmp_path, monkeypatch):
+    assert plan("queries").runs == plan(ROOT / "params" / "detector" / "queries.yaml").runs
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    for chapter in ("one", "two"):
+        (tmp_path / "params" / chapter).mkdir(parents=True)
+        write(tmp_path / "params" / chapter, "split: 50\n")
+    with pytest.raises(ValueError, match=r"e is the name of .*one/e.yaml and of .*two/e.yaml: pass one of these paths"):
+        plan("e")
 
 
 def test_a_question_about_one_dataset_is_not_asked_of_another(tmp_path):
@@ -56,20 +66,20 @@ def runs_of(folder, text: str, **options) -> list[dict]:
 
 
 def test_lists_side_by_side_seeds_and_named_runs_are_combined(tmp_path):
-    text = "zip: {lr: [0.1, 0.2], epochs: [3, 4]}\nseeds: 2\nruns: [{fusion: clip}, {top_k: 5}]\n"
+    text = "zip: {lr: [0.1, 0.2], epochs: [3, 4]}\nsweep: {seed: [0, 1]}\nruns: [{fusion: clip}, {top_k: 5}]\n"
     found = runs_of(tmp_path, text)
     assert len(found) == 8 and {"lr": 0.1, "epochs": 3, "fusion": "clip", "seed": 1} in found
     assert not [run for run in found if (run["lr"], run["epochs"]) == (0.1, 4)]
 
 
 def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
-    path = write(tmp_path, "seeds: 2\nruns: [{name: as published, lr: 0.1, epochs: 3}, {lr: 0.2}]\n")
+    path = write(tmp_path, "sweep: {seed: [0, 1]}\nruns: [{name: as published, lr: 0.1, epochs: 3}, {lr: 0.2}]\n")
     planned = plan(path)
-    assert set(planned.runs) == {"as-published_seed-0", "as-published_seed-1", "lr-0.2_seed-0", "lr-0.2_seed-1"}
-    assert planned.names == {"as-published_seed-0": "as published", "as-published_seed-1": "as published"}
-    assert planned.runs["as-published_seed-0"] == {"seed": 0, "lr": 0.1, "epochs": 3}
+    assert set(planned.runs) == {"seed-0_as-published", "seed-1_as-published", "seed-0_lr-0.2", "seed-1_lr-0.2"}
+    assert planned.names == {"seed-0_as-published": "as published", "seed-1_as-published": "as published"}
+    assert planned.runs["seed-0_as-published"] == {"seed": 0, "lr": 0.1, "epochs": 3}
     assert plan(path, {"width": 128}).names == planned.names
-    assert plan(path, {"lr": 0.1, "seed": 0}).names == {"as-published_seed-0": "as published"}
+    assert plan(path, {"lr": 0.1, "seed": 0}).names == {"seed-0_as-published": "as published"}
     changed = plan(path, {"lr": [0.3, 0.4]})
     assert len(changed.runs) == 8 and not changed.names, "it is not as published any more"
     with pytest.raises(ValueError, match="unknown parameter 'name'"):
@@ -87,9 +97,8 @@ def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
         ("zip: {lr: [0.1], epochs: [3, 4]}\n", "as long as each other: lr has 1, epochs has 2"),
         ("runs: {fusion: clip}\n", "runs must be a list of runs"),
         ("runs: [{fusion: clap}]\n", "fusion must be one of .*did you mean 'clip'"),
-        ("seeds: 0\n", "seeds must be a whole number >= 1"),
-        ("seeds: 1000000000\n", "seeds makes 1,000,000,000 runs, at most 10,000 are allowed"),
-        ("seeds: 2\nsweep: {seed: [1]}\n", "seed is varied by sweep and by seeds"),
+        ("seeds: 3\n", "unknown parameter 'seeds'; did you mean 'seed'"),
+        ("zip: {seed: [2]}\nsweep: {seed: [1]}\n", "seed is varied by sweep and by zip"),
         (f"sweep: {{seed: {[*range(1001)]}, split_id: {[*range(10)]}}}\n", "sweep makes 10,010 runs, at most 10,000"),
         (
             f"sweep: {{seed: {[*range(5000)]}}}\nruns: {[{'top_k': 1 + k} for k in range(10)]}\n",
@@ -121,17 +130,17 @@ SWEPT = "sweep: {lr: [0.1, 0.2], split_id: [0, 1, 2]}\n"
     "text, changes, labels",
     [
         (SWEPT, {"split_id": 2}, ["lr-0.1_split_id-2", "lr-0.2_split_id-2"]),
-        ("seeds: 3\n", {"seed": 5}, ["seed-5"]),
+        ("sweep: {seed: [0, 1, 2]}\n", {"seed": 5}, ["seed-5"]),
         ("zip: {lr: [0.1, 0.2, 0.3], epochs: [3, 4, 4]}\n", {"lr": 0.5}, ["lr-0.5_epochs-3", "lr-0.5_epochs-4"]),
         (
             "runs: [{fusion: clip}, {top_k: 5}]\n",
             {"fusion": "geometric"},
             ["fusion-geometric", "top_k-5_fusion-geometric"],
         ),
-        ("seeds: 2\n", {"seed": [4, 7]}, ["seed-4", "seed-7"]),
-        ("seeds: 2\n", {"seed": [4, 7, 4]}, ["seed-4", "seed-7"]),
+        ("sweep: {seed: [0, 1]}\n", {"seed": [4, 7]}, ["seed-4", "seed-7"]),
+        ("sweep: {seed: [0, 1]}\n", {"seed": [4, 7, 4]}, ["seed-4", "seed-7"]),
         (
-            "seeds: 2\n",
+            "sweep: {seed: [0, 1]}\n",
             {"nms": ["hard", "none"]},
             ["seed-0_nms-hard", "seed-0_nms-none", "seed-1_nms-hard", "seed-1_nms-none"],
         ),
@@ -139,13 +148,6 @@ SWEPT = "sweep: {lr: [0.1, 0.2], split_id: [0, 1, 2]}\n"
 )
 def test_a_change_beats_what_a_block_varies_and_what_becomes_alike_is_one_run(text, changes, labels, tmp_path):
     assert list(plan(write(tmp_path, text), changes).runs) == labels
-
-
-def test_a_change_reaches_every_run(tmp_path):
-    text = "runs: [{fusion: clip}, {top_k: 5}]\nlr: 0.2\n"
-    found = runs_of(tmp_path, text, changes={"fusion": "geometric", "lr": 0.1, "features": "a,b"})
-    common = {"fusion": "geometric", "lr": 0.1, "features": "a,b"}
-    assert found == [common, common | {"top_k": 5}]
 
 
 def test_a_base_gives_what_the_question_leaves_open_and_not_its_own_sweep(tmp_path):
@@ -177,7 +179,7 @@ def test_a_mistake_in_a_base_names_it(text, message, tmp_path):
 
 def test_any_question_that_names_no_dataset_can_be_asked_on_any_base():
     for path in (path for path in EXPERIMENTS if "\ndataset: " not in path.read_text()):
-        planned = plan(path, base=ROOT / "params" / "rehearsal.yaml")
+        planned = plan(path, base=ROOT / "params" / "benchmarks" / "rehearsal.yaml")
         assert planned.name == planned.asks == f"{path.stem}-rehearsal"
 
 
@@ -190,7 +192,7 @@ def test_labels_are_names_of_folders(tmp_path):
 
 
 def test_quick_cuts_every_run_and_leaves_one_of_each_question(tmp_path):
-    text = "epochs: 30\nhead: mlp\nsweep: {split_id: [0, 1], lr: [0.1, 0.2], head_epochs: [1, 5]}\nseeds: 2\n"
+    text = "epochs: 30\nhead: mlp\nsweep: {split_id: [0, 1], lr: [0.1, 0.2], head_epochs: [1, 5], seed: [0, 1]}\n"
     planned = plan(write(tmp_path, text), quick=True)
     assert planned.name == "e-quick" and len(planned.runs) == 4
     assert {(run["epochs"], run["head_epochs"]) for run in planned.runs.values()} == {

@@ -22,7 +22,7 @@ from detectors import (
 )
 
 from tadlib import devices
-from tadlib.detector.training import Trainer, fit
+from tadlib.detector.training import fit
 from tadlib.workbook.runs import Run
 
 
@@ -86,28 +86,6 @@ def test_a_detector_that_classifies_with_text_trains_in_half_precision(dtype):
         assert rows == pytest.approx(whole, rel=0.05)
 
 
-def test_a_training_goes_on_where_fewer_devices_are_seen(monkeypatch, tmp_path):
-    words = {"epochs": 1, "checkpoint": tmp_path / "state.pt"}
-    model, _ = trained(**words)
-    state = torch.load(tmp_path / "state.pt")
-    torch.save(state | {"random_cuda": [torch.get_rng_state()] * 4}, tmp_path / "state.pt")
-    given = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "set_rng_state_all", given.extend)
-    again, _ = trained(**words)
-    assert len(given) == 1 and torch.equal(parameters(again), parameters(model))
-
-
-def test_gradients_that_are_to_be_kept_are_not_replayed_over(monkeypatch):
-    modes = []
-    monkeypatch.setattr(torch, "compile", lambda answers, **options: modes.append(options) or answers)
-    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
-    for accumulate in (1, 2):
-        Trainer(network(), some(2), compile=True, accumulate=accumulate)
-    assert modes == [{"mode": "reduce-overhead"}, {}]
-
-
 def test_a_device_of_cuda_has_the_number_of_this_process(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
@@ -124,12 +102,6 @@ def test_observers_change_no_number_and_their_numbers_join_the_row():
     model, history = trained(watch=watch, log=rows.append)
     assert torch.equal(parameters(model), parameters(trained()[0]))
     assert rows == history and history[0]["queries"] == 5.0
-
-
-def test_an_average_is_what_observers_see():
-    seen = []
-    model, _ = trained(ema=True, watch=lambda m: seen.append(parameters(m)) or {})
-    assert torch.equal(seen[-1], parameters(model)) and not torch.equal(seen[-2], seen[-1])
 
 
 @pytest.mark.parametrize("ema", [False, True])

@@ -51,12 +51,6 @@ def test_fractions_of_a_window_become_seconds_of_the_video():
     assert found.scores.tolist() == pytest.approx([0.9, 0.4])
 
 
-def test_a_frame_rate_with_fractions_is_kept():
-    windows = window_set(WindowSettings(length=8), fps=29.97, v=8)
-    found = to_proposals(predictions([Window("v", 0, 8)], [[[0.5, 0.5]]], [[0.9]]), windows)["v"]
-    assert found.segments[0].tolist() == pytest.approx([2 * 5 / 29.97, 6 * 5 / 29.97])
-
-
 def test_rescaled_windows_give_seconds_of_the_unscaled_video():
     windows = window_set(WindowSettings(length=0, rescale=100), v=16)
     assert windows[0].features.shape == (100, CHANNELS)
@@ -108,15 +102,6 @@ def test_soft_nms_lowers_the_double_and_spares_the_rest():
     assert found.segments.tolist() == [[0.5, 1.5], [2.5, 3.5], [0.5, 1.5]]
 
 
-def test_merging_leaves_the_answers_alone():
-    windows = window_set(WindowSettings(length=8, overlap=0.5), v=20)
-    given = predict(network(queries=30), windows)
-    segments_cw, scores = given.segments_cw.clone(), given.scores.clone()
-    first, second = to_proposals(given, windows)["v"], to_proposals(given, windows)["v"]
-    assert torch.equal(given.segments_cw, segments_cw) and torch.equal(given.scores, scores)
-    assert torch.equal(first.segments, second.segments) and torch.equal(first.scores, second.scores)
-
-
 @pytest.mark.parametrize("nms", ["none", "soft", "hard"])
 @pytest.mark.parametrize("top_k", [1, 3, 1000])
 def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(nms, top_k):
@@ -127,17 +112,6 @@ def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(nms, top_k):
     assert few[0] == all_[0] == given.scores.max()
     if nms == "none" or top_k == 1000:
         assert torch.equal(few, all_[: len(few)])
-
-
-def test_batch_size_does_not_matter():
-    windows = window_set(WindowSettings(length=8, overlap=0.5), a=20, b=3, c=1)
-    model = network(embedding_dim=3, conv_layers=1)
-    one, many = (predict(model, windows, batch_size=size, texts=TEXTS) for size in (1, 100))
-    assert one.windows == many.windows
-    assert sorted(map(str, one.windows)) == sorted(str(item.window) for item in windows)
-    assert one.segments_cw.shape == (6, 5, 2) and one.scores.shape == (6, 5)
-    for single, together in zip(one[:3], many[:3], strict=True):
-        torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("texts", [None, TEXTS], ids=["actionness", "the surest class of the loss"])
@@ -161,21 +135,6 @@ def test_embeddings_stay_with_their_proposals():
     assert found.embeddings.shape == (2 * 4, 3)
     for score, embedding in zip(found.scores, found.embeddings, strict=True):
         assert torch.equal(given.embeddings[given.scores == score][0], embedding)
-
-
-def test_dropout_is_off_when_answering():
-    windows = window_set(WindowSettings(length=8), v=8)
-    model = network(dropout=0.5).train()
-    assert torch.equal(predict(model, windows).scores, predict(model, windows).scores)
-
-
-def test_answers_in_bfloat16_are_full_precision_and_close():
-    windows = window_set(WindowSettings(length=8), v=8)
-    model = network(embedding_dim=3)
-    whole, model.dtype = predict(model, windows, texts=TEXTS), torch.bfloat16
-    half = predict(model, windows, texts=TEXTS)
-    assert {half.segments_cw.dtype, half.scores.dtype, half.embeddings.dtype} == {torch.float32}
-    torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)
 
 
 def test_answers_below_the_threshold_are_dropped_before_overlaps_are_thinned():

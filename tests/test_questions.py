@@ -13,11 +13,11 @@ from tadlib import ideas
 from tadlib.data.demo import timelines
 from tadlib.detector.proposals import predict
 from tadlib.workbook import inference, plans, results, stages, variants
-from tadlib.workbook.experiment_files import story
+from tadlib.workbook.experiment_files import every, find, story
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import RECIPES, Params
 
-FILES = sorted((ROOT / "params").glob("*.yaml"))
+FILES = every(ROOT)
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}
 BASES |= {"published_thumos14", "published_activitynet13", "best_demo", "best_rehearsal"}
 FEWER_SAMPLES = {"closed_set", "seeds"}  # without a class split, and of one
@@ -47,8 +47,8 @@ def test_a_file_says_what_it_asks_and_what_the_log_said(path):
 def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
     said = story(plan(path).question)
     rows = (ROOT / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
-    (row,) = [row for row in rows if row.endswith(f"| [`{path.stem}`](../params/{path.name}) |")] or [None]
-    assert not said.claim or (row and row.startswith(f"| {said.question}"))
+    start = f"| [`{path.stem}`](../params/{path.parent.name}/{path.name}) {said.question}"
+    assert not said.claim or [row for row in rows if row.startswith(start)]
 
 
 @EACH
@@ -79,8 +79,8 @@ def test_every_experiment_of_the_log_has_its_file():
 
 
 def test_the_published_configurations_are_those_of_the_published_commands():
-    thumos = Params.check(next(iter(plan(ROOT / "params" / "published_thumos14.yaml").runs.values())))
-    anet = Params.check(next(iter(plan(ROOT / "params" / "published_activitynet13.yaml").runs.values())))
+    thumos = Params.check(next(iter(plan(ROOT / "params" / "published" / "published_thumos14.yaml").runs.values())))
+    anet = Params.check(next(iter(plan(ROOT / "params" / "published" / "published_activitynet13.yaml").runs.values())))
     assert (thumos.queries, thumos.encoder_layers, thumos.decoder_layers, thumos.stride) == (40, 2, 5, 8)
     assert (anet.queries, anet.encoder_layers, anet.decoder_layers, anet.rescale) == (30, 2, 2, 300)
     assert (thumos.lr, anet.lr, anet.conv_layers, anet.lr_backbone) == (1e-4, 5e-5, 1, 1e-2)
@@ -99,7 +99,7 @@ def test_the_published_configurations_are_those_of_the_published_commands():
 
 
 def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings():
-    planned = plan(ROOT / "params" / "tuning.yaml")
+    planned = plan(ROOT / "params" / "published" / "tuning.yaml")
     by_sample: dict[tuple, list[tuple[str, Params]]] = {}
     for label, given in planned.runs.items():
         sample = (given["split_id"], given["seed"])
@@ -116,8 +116,8 @@ def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings(
 def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_share():
     shared = {"dataset", "split", "split_id", "seed", "stride", "window", "width", "epochs", "lr", "lr_backbone"}
     shared |= {"encoder", "pretrained", "protocol", "candidates", "sweep", "top_k"}
-    published = plan(ROOT / "params" / "published_thumos14.yaml").common
-    planned = plan(ROOT / "params" / "tuning.yaml")
+    published = plan(ROOT / "params" / "published" / "published_thumos14.yaml").common
+    planned = plan(ROOT / "params" / "published" / "tuning.yaml")
     ours = next(Params.check(planned.runs[label]) for label, name in planned.names.items() if name == "published")
     theirs = Params.check(published)
     assert {n: getattr(ours, n) for n in Params.model_fields if n not in shared} == {
@@ -126,7 +126,7 @@ def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_
 
 
 def test_the_configuration_that_was_found_is_the_default_and_the_best():
-    planned = plan(ROOT / "params" / "tuning.yaml")
+    planned = plan(ROOT / "params" / "published" / "tuning.yaml")
     label = next(label for label, name in planned.names.items() if name == "found")
     found = {name: value for name, value in planned.runs[label].items() if name not in variants.SAMPLE}
     assert len(found) > 12
@@ -134,7 +134,7 @@ def test_the_configuration_that_was_found_is_the_default_and_the_best():
         params = Params.check({"dataset": where}).model_dump()
         assert {name: params[name] for name in found} == found, where
     for name in ("best_demo", "best_rehearsal"):
-        common = plan(ROOT / "params" / f"{name}.yaml").common
+        common = plan(find(name)).common
         assert common | found == common, "said there, whatever the default is"
 
 
@@ -148,7 +148,7 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
     (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
     shape = {name: RECIPES["demo"][name] for name in ("stride", "epochs", "queries")}
     shape |= {"dataset": str(tmp_path), "features": "simulate"}
-    planned, steps_of, data = plan(ROOT / "params" / "windows.yaml"), {}, None
+    planned, steps_of, data = plan(ROOT / "params" / "detector" / "windows.yaml"), {}, None
     for label, given in planned.runs.items():
         if (given["split_id"], given["seed"]) == (0, 0):
             params = Params.check(shape | given)

@@ -47,7 +47,7 @@ def logged(home, *folders, **given) -> list[str]:
 def row_of(home, name: str = "backbone") -> str:
     """The line of a question in the lab log."""
     lines = (home / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
-    (line,) = (line for line in lines if line.endswith(f"(../params/{name}.yaml) |"))
+    (line,) = (line for line in lines if f"/{name}.yaml) " in line)
     return line
 
 
@@ -91,7 +91,7 @@ def test_what_was_scored_otherwise_is_never_compared_and_stands_apart_in_the_lab
     gained = [each["difference"]["difference"] for each in found.records if each["difference"]]
     assert gained == pytest.approx([gained[0]] * 2) and gained[0] < 0.03, "no gap between them is among the gains"
     logged(home, "outputs/backbone")
-    assert row_of(home).count("better (3 splits × 2 seeds)") == 2 and row_of(home).count(f"{told}: mAP") == 1
+    assert row_of(home).count(", better") == 2 and row_of(home).count(f"{told}: mAP") == 1
 
 
 def test_a_name_stands_for_a_variant_and_the_report_says_what_it_stands_for(home):
@@ -180,13 +180,6 @@ def test_a_class_split_of_another_world_is_another_one(home):
     assert compared("outputs/chosen").records[1]["data"] == "demo, held-out classes"
 
 
-def test_seeds_of_one_split_are_samples_too(home):
-    sweep = {"conv_layers": [0, 1], "split_id": [0], "seed": [0, 1, 2]}
-    fabricate.experiment(home / "outputs", "seeds", mostly_better, sweep)
-    _, told = compared("outputs/seeds").records
-    assert told["basis"] == "1 split × 3 seeds" and told["difference"]["low"] > 0
-
-
 def test_any_variant_may_be_the_baseline_and_any_number_the_metric_and_wrong_ones_are_named(home):
     first, second = compared(baseline="conv_layers=1", metric="mAP@0.5").records
     assert second["difference"] is None and first["difference"]["verdict"] == "worse"
@@ -258,12 +251,6 @@ def test_runs_one_of_whose_stages_saw_other_data_are_not_alike(other, home):
     assert compared("outputs/adhoc").records[1]["not alike"] == ["data"]
 
 
-def test_what_is_left_of_an_experiment_is_still_called_what_it_is(home):
-    for folder in version_of(home).glob("conv_layers-0*"):
-        shutil.rmtree(folder)
-    assert lab_log.measured(compared().records).startswith("mAP 37.4 with conv_layers=1, s.d.")
-
-
 def test_each_variant_says_over_what_it_was_measured_where_they_differ(home):
     sweep = {"conv_layers": [0, 1, 3], "split_id": [0, 1, 2], "seed": [0]}
     version = fabricate.experiment(home / "outputs", "three", mostly_better, sweep)
@@ -272,7 +259,7 @@ def test_each_variant_says_over_what_it_was_measured_where_they_differ(home):
     found = compared("outputs/three").records
     told = lab_log.measured(found)
     assert "conv_layers=1: +2.0, cannot tell (1 split × 1 seed); conv_layers=3: +2.4" in told
-    assert told.endswith("better (3 splits × 1 seed)") and lab_log.pairs(found) == 4
+    assert told.endswith(", better") and lab_log.weight(found) == (4, 2)
 
 
 def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
@@ -285,19 +272,6 @@ def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):
     (study,) = found.studies
     assert study.name == "adhoc" and list(study.variants) == ["conv_layers=0", "conv_layers=2"]
     assert found.records[1]["difference"]["verdict"] == "cannot tell"
-
-
-def test_variants_that_differ_in_many_parameters_are_still_one_each(home):
-    words = {"queries": 40, "conv_layers": 0, "schedule": "step", "jitter": False, "salience": "bce"}
-    for place, given in enumerate((words, {}, words, {})):
-        fabricate.run(home / "outputs" / "many" / f"run-{place}", given | {"split_id": place // 2}, 0.3)
-    (study,) = compared("outputs/many").studies
-    assert [len(each) for each in study.variants.values()] == [2, 2]
-
-
-def test_stages_that_runs_share_are_no_runs(home):
-    fabricate.run(home / "outputs" / ".stages" / "train-abc", {}, 0.3)
-    assert all(".stages" not in run.dir.parts for run in finished_runs.read([home / "outputs"])[0])
 
 
 def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
@@ -324,12 +298,6 @@ def test_runs_that_are_not_alike_are_marked(home, facts, mark):
     given = {"split": 50, "conv_layers": 1, "split_id": 0, "seed": 0}
     fabricate.run(version_of(home) / "conv_layers-1_split_id-0_seed-0", given, 0.3, **facts)
     assert mark in compared().table().rows[1]["not alike"].split(", ")
-
-
-def test_a_single_pair_tells_nothing(home):
-    fabricate.experiment(home / "outputs", "one", mostly_better, {"conv_layers": [0, 1], "split_id": [0], "seed": [0]})
-    told = compared("outputs/one").records[1]["difference"]
-    assert told["verdict"] == "cannot tell" and told["low"] is told["high"] is None, "JSON knows no infinity"
 
 
 def test_every_figure_is_drawn_also_of_nothing(home):
@@ -397,7 +365,7 @@ def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
     text = (home / "outputs" / "README.md").read_text()
     assert text.startswith("# Mine\n\nbefore\n") and text.endswith("\n\nafter\n")
     (line,) = [line for line in text.splitlines() if "`backbone`" in line]
-    assert "conv_layers=1: +2.0" in line and "(2 splits × 1 seed)" in line and "demo: 1 better" in line
+    assert "conv_layers=1: +2.0" in line and "(2 splits × 1 seed)" in line and ", better" in line
     assert cli.main(["report", "outputs/backbone", "--set", "metric=mAP@05"]) == 2
     assert "did you mean 'mAP@0.5'" in capsys.readouterr().err
 
@@ -408,20 +376,14 @@ def test_a_question_of_one_variant_is_told_with_its_spread(home):
     told = lab_log.measured(compared("outputs/seeds").records)
     assert told == "mAP 52.6, s.d. of runs 0.3 (1 split × 2 seeds)"
     logged(home, "outputs/seeds")
-    assert "demo: measured, nothing to compare" in row_of(home, "seeds")
-
-
-def test_the_cost_of_a_run_is_the_memory_of_its_gpu_where_it_had_one(home):
-    for name, facts, memory in (("on_cpu", {}, "900"), ("on_gpu", {"peak_gpu_memory_mb": 5400.0}, "5400")):
-        fabricate.run(home / "outputs" / name / "a", {}, 0.3, **facts)
-        assert compared(f"outputs/{name}").table().rows[0]["memory (MB)"] == memory
+    assert "| demo: mAP 52.6, s.d. of runs 0.3 (1 split × 2 seeds) [" in row_of(home, "seeds")
 
 
 def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
     version, places = version_of(home), (home / "outputs" / "README.md", home / "outputs" / "lab_log.json")
     logged(home, version)
     first = [path.read_text() for path in places]
-    assert first[0].count("| not yet measured | not yet measured | not yet measured |") > 40
+    assert first[0].count(" trainings |") > 40
     few = sorted(version.glob("*split_id-0_seed-0"))
     fewer = sorted(version.glob("conv_layers-1*"))
     for folders in (few, fewer):  # fewer splits and seeds; as many, but nothing compared
@@ -443,12 +405,12 @@ def test_the_lab_log_is_data_of_which_the_table_is_made(home):
     first, second = read_json(home / "outputs" / "lab_log.json")["backbone"]["demo"]
     assert (second["variant"], second["difference"]["verdict"], second["pairs"]) == ("x, +1, worse - 5", "better", 6)
     assert (second["splits"], second["seeds"], second["commits"]) == (["50/0", "50/1", "50/2"], [0, 1], ["abc"])
-    assert first["difference"] is None and "runs" not in second and second["where"] == f"backbone/{version.name}"
-    assert row_of(home).split(" | ")[4] == "demo: 1 better"
+    assert first["difference"] is None and "runs" not in second
+    assert row_of(home).split(" | ")[2].startswith("demo: mAP ")
     path = home / "outputs" / "README.md"
-    path.write_text(path.read_text().replace("1 better", "9 worse"))
+    path.write_text(path.read_text().replace(", better", ", nine worse"))
     logged(home, version)
-    assert "9 worse" not in path.read_text(), "what is written over the table is no evidence"
+    assert "nine worse" not in path.read_text(), "what is written over the table is no evidence"
 
 
 def test_the_lab_log_takes_nothing_that_did_not_ask_its_question(home):
@@ -481,7 +443,6 @@ def test_a_question_asked_on_another_base_stands_in_its_row_beside_the_demo(home
     write_json(version / "experiment.json", record | {"asks": "backbone"})
     done = logged(home, "outputs")
     assert [line.split(": mAP")[0] for line in done] == ["lab log: backbone (demo)", "lab log: backbone (rehearsal)"]
-    _, _, demo, rehearsal, verdict, _ = row_of(home).strip("| ").split(" | ")
-    assert "Runs `backbone/" in demo and "conv_layers=1: +2" in demo
-    assert "Runs `backbone-rehearsal/" in rehearsal and "mAP 20.0 with conv_layers=0" in rehearsal
-    assert verdict == "demo: 1 better; rehearsal: 1 cannot tell"
+    demo, rehearsal = row_of(home).strip("| ").split(" | ")[2].split("; rehearsal: ")
+    assert "conv_layers=1: +2" in demo and "mAP 20.0 with conv_layers=0" in rehearsal
+    assert ", better" in demo and ", cannot tell" in rehearsal

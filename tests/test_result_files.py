@@ -112,6 +112,7 @@ def test_a_bad_action_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_pa
 # Rows that published scorers take: the row more, AP of Diving where two actions are to be found, and why.
 TAKEN = {
     "starts before 0": ("a,-0.2,10,Diving,0.95", 0.5, "a second hit on an action found already is a false positive"),
+    "a hit from before 0": ("b,-0.2,9.9,Diving,0.2", (1 + 2 / 3) / 2, "a hit at rank 3"),
     "starts and ends before 0": ("a,-5,-1,Diving,0.95", 0.25, "a false positive before the hit"),
     "ends after the video": ("b,0,10.5,Diving,0.2", (1 + 2 / 3) / 2, "a hit at rank 3"),
     "starts after the video": ("b,90,95,Diving,0.95", 0.25, "a false positive before the hit"),
@@ -179,34 +180,6 @@ def test_detections_outside_their_videos_are_counted_and_told_and_so_are_actions
     assert counts["detections_outside_video"] == {}, "a table does not say how long a video lasts"
 
 
-def test_a_detection_that_starts_slightly_before_0_is_worth_what_it_overlaps(tmp_path):
-    truth = "video-id,t-start,t-end,label\na,0,4,dive\na,10,14,jump\n"
-    rows = "video-id,t-start,t-end,label,score\na,-0.2,3.9,dive,0.9\na,10,14,jump,0.8\n"
-    for drop_bad in (False, True):
-        result = evaluate(*written(tmp_path, truth, rows), drop_bad=drop_bad, tious=())
-        assert result["mAP"] == pytest.approx(0.95), "tIoU 0.93 reaches nine of ten thresholds"
-        assert result["counts"]["detections_outside_video"] == {"start before 0": 1}
-    told = against(read_task(tmp_path / "truth.csv"), tmp_path / "found.csv", tmp_path / "found.csv")
-    assert told.difference == 0.0
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        *(("", "is empty"), ("{", "is not readable JSON"), ("[1, 2]", "has no 'results'")),
-        ('{"results": {"a": [{"segment": [0, 1]}]}}', "video a cannot be read"),
-        *(('{"results": {"a": 3}}', "video a cannot be read"), ("video-id,t-start,t-end\n", "has no column 'label'")),
-        ("video-id,t-start,t-end,label,score\na,1,2\n", "line 2 has 3 fields, the header 5"),
-        ("video-id,t-start,t-end,label\na,0,1,Diving\n", "need a score each"),
-    ],
-)
-def test_a_file_that_is_no_result_says_so(tmp_path, content, words):
-    truth, _ = written(tmp_path)
-    (tmp_path / "broken").write_text(content)
-    with pytest.raises(ValueError, match=words):
-        evaluate(truth, tmp_path / "broken")
-
-
 @pytest.mark.parametrize("name", ["v_a", "a.mp4"])
 def test_two_spellings_of_a_video_among_detections_are_named(tmp_path, name):
     truth, _ = written(tmp_path)
@@ -214,11 +187,6 @@ def test_two_spellings_of_a_video_among_detections_are_named(tmp_path, name):
     (tmp_path / "found.json").write_text(json.dumps({"results": rows}))
     with pytest.raises(ValueError, match=rf"found.json: .*{name}.* both video 'a'"):
         evaluate(truth, tmp_path / "found.json")
-
-
-def test_an_action_without_a_label_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"1 with no label \(row 4: video b \[3, 9\] ''\)"):
-        evaluate(*written(tmp_path, truth=TRUTH + "b,3,9,\n"))
 
 
 def test_seen_classes_that_are_annotated_nowhere_and_classes_that_differ_in_spelling_are_told(tmp_path, capsys):
@@ -244,12 +212,6 @@ def test_no_detections_score_zero(tmp_path, found):
     assert result["counts"]["videos_without_detections"] == 2
 
 
-def test_rows_come_in_any_order(tmp_path):
-    header, *rows = FOUND.splitlines()
-    found = "\n".join([header, *rows[::-1]]) + "\n"
-    assert evaluate(*written(tmp_path))["per_class"] == evaluate(*written(tmp_path, found=found))["per_class"]
-
-
 def test_the_command_prints_a_table_and_writes_every_number(tmp_path, capsys):
     truth, found = written(tmp_path)
     words = ["evaluate", "--annotations", str(truth), "--detections", str(found), "--tiou=0.5", "--tiou=0.75"]
@@ -259,12 +221,6 @@ def test_the_command_prints_a_table_and_writes_every_number(tmp_path, capsys):
     result = json.loads((tmp_path / "out.json").read_text())
     numbers = {"mAP", "mAP@0.5", "mAP@0.75", "agnostic_mAP", "agnostic_mAP@0.5", "AUC"}
     assert numbers | {f"AR@{n}" for n in (1, 5, 10, 25, 50, 100)} | {"per_class", "counts", "protocol"} <= set(result)
-
-
-def test_the_command_refuses_bad_rows_with_a_sentence(tmp_path, capsys):
-    truth, found = written(tmp_path, found=FOUND + "a,5,1,Diving,0.5\n")
-    assert cli.main(["evaluate", "--annotations", str(truth), "--detections", str(found)]) == 2
-    assert "1 with end before start" in capsys.readouterr().err
 
 
 def filmed(tmp_path, label, *spans):
@@ -353,7 +309,7 @@ def test_a_result_is_compared_with_another(tmp_path, capsys):
         (tmp_path / f"theirs_{split}.csv").write_text(FOUND.splitlines()[0] + "\n" + worse)
     patterns = ["--detections", str(tmp_path / "ours_*.csv"), "--against", str(tmp_path / "theirs_*.csv")]
     assert cli.main(["evaluate", "--annotations", str(truth), *patterns, "--json", str(tmp_path / "all.json")]) == 0
-    assert "against 3 files, split by split: +" in (said := capsys.readouterr().out) and said.endswith(", better\n")
+    assert "theirs_2.csv: +" in (said := capsys.readouterr().out) and said.endswith(", better\n")
     result = golden.read_json(tmp_path / "all.json")
     alone = [each["against"]["difference"] for each in result["splits"].values()]
     assert result["against"]["difference"] == pytest.approx(sum(alone) / 3) and alone[0] == told.difference

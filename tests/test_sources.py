@@ -8,7 +8,6 @@ import torch
 from standins import CLASSES, dataset, params, with_features
 from videos import steady, write_video
 
-from tadlib import ideas
 from tadlib.data import datasets
 from tadlib.data.encoder import load_encoder
 from tadlib.data.stores import UnusableFeatures
@@ -95,31 +94,6 @@ def test_videos_are_encoded_with_the_precision_asked_for_and_broken_ones_skipped
     assert list(data.broken) == ["v6"] and "v6.mp4 (0 bytes)" in data.broken["v6"]
     assert data.store.read("v0").shape == (7, 128) and data.encoder.dtype == torch.bfloat16
     assert data.class_embeddings(["wave"]).shape == (1, 128)
-
-
-def test_videos_that_are_gone_are_named_and_then_left_out_by_choice(tmp_path):
-    """As ActivityNet's blocked videos: annotated, but nobody has their features any more."""
-    folder = with_features(dataset(tmp_path / "own"))
-    for name in ("v5", "v6"):
-        (folder / "features" / f"{name}.npy").unlink()
-    with pytest.raises(UnusableFeatures, match="2 of 8 videos have no usable features, first: no features of v5 in"):
-        gather(params(folder))
-    data = gather(params(folder, missing="skip"))
-    assert list(data.broken) == ["v5", "v6"] and data.benchmark.repairs["video without usable features"] == 2
-    assert {"v5", "v6"}.isdisjoint(video.id for video in (*data.scored, *data.training_videos))
-
-
-def test_an_action_shorter_than_a_snippet_is_kept_to_the_end(tmp_path):
-    folder = with_features(dataset(tmp_path / "own"))
-    content = json.loads((folder / "annotations.json").read_text())
-    for name in ("v0", "v7"):
-        content["database"][name]["annotations"][0]["segment"] = [2.0, 2.05]
-    (folder / "annotations.json").write_text(json.dumps(content))
-    given = params(folder)
-    data = gather(given)
-    assert [(a.start, a.end) for video in data.scored for a in video.actions] == [(2.0, 2.05)]
-    assert data.training_videos[0].actions[0].end == 2.05
-    assert ideas.classify(data, given)(data.test_videos[0], torch.tensor([[2.0, 2.05]])).isfinite().all()
 
 
 def test_a_protocol_that_counts_no_test_video_stops_the_work_at_once(tmp_path):

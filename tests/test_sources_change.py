@@ -11,7 +11,7 @@ import torch
 from standins import CLASSES, Grey, dataset, params, to_tensor, video, with_features
 from videos import shade, steady, write_video
 
-from tadlib.data import features, fingerprints, own
+from tadlib.data import fingerprints, own
 from tadlib.data.encoder import Encoder, load_encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.data.stores import FolderStore, UnusableFeatures
@@ -138,17 +138,6 @@ def test_our_own_features_taken_for_another_data_set_are_refused(tmp_path, filme
         gather(params(folder, **given))
 
 
-@pytest.mark.parametrize("name", ["\u8a66" * 78, "\u8a66" * 83, "\u0436" * 125], ids=["78 CJK", "83 CJK", "Cyrillic"])
-def test_a_long_name_of_many_bytes_a_letter_is_encoded(tmp_path, encoder, name):
-    path = write_video(tmp_path / "v.mp4", steady(50, 25)).rename(tmp_path / f"{name}.mp4")
-    store = FeatureStore(tmp_path / "store")
-    extract([video(name)], tmp_path, store, encoder, 8)
-    assert store.read(name).shape == (7, 2) and not features.to_encode([video(name)], tmp_path, store, encoder, 8)
-    clip = probe(path)
-    assert own.encode(clip, FeatureStore(tmp_path / "own"), encoder, 0.32) == pytest.approx(2.0)
-    assert FeatureStore(tmp_path / "own").read(clip.key).shape == (7, 2)
-
-
 def test_an_own_video_is_encoded_anew_by_another_decoder(tmp_path, encoder, made, monkeypatch):
     clip, store = probe(made), FeatureStore(tmp_path / "own")
     own.encode(clip, store, encoder, 0.32)
@@ -179,19 +168,6 @@ def test_other_features_of_the_same_shape_have_another_key(tmp_path, name, save)
     for path, stat in zip(tmp_path.iterdir(), times, strict=True):
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert FolderStore(tmp_path, 8).key != before
-
-
-def test_the_fingerprint_and_the_check_follow_other_features_of_the_same_shape(tmp_path):
-    folder = with_features(dataset(tmp_path / "own"))
-    before, path = gather(params(folder)), folder / "features" / "v1.npy"
-    stat, array = path.stat(), np.load(path)
-    np.save(path, array[::-1])
-    assert gather(params(folder)).fingerprint != before.fingerprint
-    array[3] = np.nan
-    np.save(path, array)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    with pytest.raises(UnusableFeatures, match="v1.npy has NaN"):
-        gather(params(folder))
 
 
 @pytest.mark.parametrize(

@@ -69,18 +69,6 @@ def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
     assert [run["run"] for run in fabricate.load(home / "outputs")] == ["a", "b"], "the store is no run"
 
 
-def test_an_evaluation_on_training_videos_shares_everything_before_it_and_has_its_own_files(home):
-    test, training = home / "outputs" / "e" / "v" / "a", home / "outputs" / "e" / "v" / "b"
-    assert obtain_all(test, {}) == obtain_all(training, {"evaluate_on": "training"}) == [None] * 4
-    assert [executed(home).count(stage) for stage in STAGES] == [1, 1, 1, 2]
-    assert not (training / "metrics.json").exists() and not (test / "metrics_on_training.json").exists()
-    assert list(read_json(training / "run.json")) == ["prepare", "train", "classify", "evaluate_on_training"]
-    loaded = fabricate.load(home / "outputs")
-    assert [run["metrics"] for run in loaded] == [
-        read_json(test / "metrics.json"), read_json(training / "metrics_on_training.json")
-    ]  # fmt: skip
-
-
 def test_what_is_deleted_from_the_store_is_made_again_and_train_leaves_no_numbers_of_others(home):
     folder = home / "outputs" / "e" / "v" / "a"
     for stage in STAGES[:2]:

@@ -1,14 +1,12 @@
 """What a page and `tad list` say of a notebook is what happened to it."""
 
 import nbformat
-import papermill
 import pytest
 import stubs
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_output
 
-from tadlib.files import write_json
-from tadlib.workbook import execution, finished_runs
+from tadlib.workbook import execution
 from tadlib.workbook.report import ReportExporter
 
 
@@ -91,19 +89,3 @@ def test_in_a_page_a_figure_has_its_description_as_alternative_text(kept, caplog
     (image,) = BeautifulSoup(text, "html.parser").select("img")
     assert image["alt"] == said and image["src"].startswith("data:image/png")
     assert "Alternative text" not in caplog.text
-
-
-def test_a_notebook_that_was_only_prepared_was_never_executed(tmp_path):
-    source = stubs.project(tmp_path, "1")
-    papermill.execute_notebook(source, tmp_path / "only.ipynb", prepare_only=True, progress_bar=False)
-    assert "Never executed" in banner(nbformat.read(tmp_path / "only.ipynb", as_version=4))
-
-
-def test_the_list_counts_runs_of_no_experiment_by_how_they_ended(tmp_path):
-    for name, status in (("a", "finished"), ("b", "running"), ("c", "failed")):
-        record = {"status": status, "parameters": {}, "reason": "KeyError: lr"}
-        write_json(tmp_path / "adhoc" / name / "run.json", {"train": record})
-    write_json(tmp_path / "e" / "v" / "experiment.json", {"runs": {}, "status": {}})
-    assert list(finished_runs.listing(tmp_path))[-1] == (
-        "adhoc: 3 runs of no experiment, 1 finished, 1 failed, 1 interrupted or at work"
-    )

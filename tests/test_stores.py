@@ -21,10 +21,6 @@ def save_pt_dictionary(path, array):
     torch.save({"feats": torch.from_numpy(array), "fps": 24}, path)
 
 
-def save_pt_bfloat16(path, array):
-    torch.save(torch.from_numpy(array).bfloat16(), path)
-
-
 def save_npz(path, array):
     np.savez(path, features=array, fps=np.array(24.0))
 
@@ -55,12 +51,6 @@ def test_features_are_read_from_every_layout(tmp_path, dtype, suffix, save):
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, FEATURES.astype(dtype).astype(np.float32))
     assert store.check([VIDEO]) == {}
-
-
-def test_bfloat16_features_are_read(tmp_path):
-    save_pt_bfloat16(tmp_path / "v1.pt", FEATURES)
-    expected = torch.from_numpy(FEATURES).bfloat16().float().numpy()
-    np.testing.assert_array_equal(FolderStore(tmp_path, stride=8).read("v1"), expected)
 
 
 def test_another_spelling_of_the_id_is_found(tmp_path):

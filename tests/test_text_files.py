@@ -9,7 +9,6 @@ import yaml
 from conftest import ROOT
 
 from tadlib.data import datasets
-from tadlib.data.annotations import Names
 from tadlib.data.features import find_video
 from tadlib.data.lengths import read_lengths
 from tadlib.data.readers import read
@@ -212,38 +211,3 @@ def test_a_result_with_decomposed_letters_scores_as_one_with_composed_ones(tmp_p
     tidied = "name with white space or decomposed letters"
     assert result["counts"]["tidied_detections"] == {tidied: 1, "video named with the ending of its file": 1}
     assert any(line.startswith("tidied detections: ") and tidied in line for line in as_text(result))
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        "Video ID,Start,End,Label,Subset\nann.mp4,00:01.5,1:02,wave ,train \n ann,3.0,4.0,wave,train\n",
-        "Video_ID;Start;End;Label;Subset\nann.MP4;1,5;62,0;wave;train\nann;3,0;4,0;wave;train\n",
-        "filename\tT-Start\tT-END\tClass\tSUBSET\nann\t0:00:01,5\t62\twave\ttrain\nann\t3\t4\twave\ttrain\n",
-    ],
-    ids=["capitals and clocks", "semicolons and decimal commas", "tabs"],
-)
-def test_a_table_is_read_as_annotators_export_it(tmp_path, table):
-    path = save(tmp_path / "annotations.csv", table, "utf-8-sig")
-    (name, entry), *others = read(path).items()
-    assert (name, entry.subset, others) == ("ann", "train", [])
-    assert [(action.start, action.end, action.label) for action in entry.actions] == [(1.5, 62, "wave"), (3, 4, "wave")]
-    found = save(tmp_path / "found.csv", "video;t-start;t-end;label;score\nann.mp4;0:01,5;62;wave;0,9\n")
-    result = evaluate(read_task(path), found)
-    assert result["counts"]["actions"] == 2 and result["per_class"]["wave"][0] == 0.5
-
-
-def test_what_was_changed_in_names_is_counted(tmp_path):
-    names = Names()
-    read(save(tmp_path / "a.csv", "video,start,end,label\nann.mp4,1,2,wave \nann ,3,4,wave\n"), names)
-    assert names.changed == {
-        "name with white space or decomposed letters": 2,
-        "video named with the ending of its file": 1,
-    }
-
-
-@pytest.mark.parametrize("time", ["later", "1:75", "1,2,3", ""])
-def test_a_time_that_is_none_is_named_with_its_line(tmp_path, time):
-    path = save(tmp_path / "a.csv", f'video,start,end,label\na,1,2,wave\na,"{time}",9,wave\n')
-    with pytest.raises(ValueError, match=r"a.csv, line 3: .* cannot be read"):
-        read(path)

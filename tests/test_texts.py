@@ -58,12 +58,6 @@ def test_every_style_has_its_texts(own):
     assert len(text.texts_of(["HighJump"], Wording("templates"))[0]) == len(TEMPLATES) == len(set(TEMPLATES))
 
 
-@pytest.mark.parametrize("name", ['say "hi"', "{}", "{0}", "太极拳", "überholen", "100%"])
-def test_names_in_other_languages_or_with_quotes_and_braces_are_read_as_they_are(name):
-    assert text.texts_of([name], Wording("name")) == [(name,)]
-    assert text.texts_of([name], Wording("prompt")) == [(f"a video of a person doing {name}",)]
-
-
 def test_a_class_without_description_is_named_with_what_to_do(own):
     with pytest.raises(ValueError, match=r"no subactions of 1 of 2 classes, first 'clap'.*-p descriptions PATH"):
         text.texts_of(["wave", "clap"], Wording("subactions", descriptions=own))
@@ -172,16 +166,6 @@ def test_a_text_is_encoded_once_and_found_again_to_the_bit(encoder, tmp_path, mo
     assert len(list((tmp_path / "embeddings").glob("*.npy"))) == 2 * len(TEMPLATES)
 
 
-def test_another_encoder_does_not_find_the_texts_of_the_first(encoder, tmp_path):
-    text.class_embeddings(encoder, ["Diving"], "name", tmp_path)
-    torch.manual_seed(1)
-    other = load_encoder("tad-demo", "", CPU)
-    assert not torch.equal(
-        text.class_embeddings(other, ["Diving"], "name", tmp_path),
-        text.class_embeddings(encoder, ["Diving"], "name", tmp_path),
-    )
-
-
 def test_tokens_are_pieces_with_numbers_between_two_marks(encoder):
     (row,) = token_rows(encoder, ["a video"])
     assert row == {
@@ -204,12 +188,6 @@ def test_every_place_a_text_takes_is_explained(encoder):
     assert [row["number"] for row in rows] == encoder.tokenizer(["jerking"])[0][: len(rows)].tolist()
     assert [row["is"].split()[0] for row in rows] == ["start", "a", "a", "end"]
     assert [row["piece"] for row in rows[1:-1]] == ["jer", "king"]
-
-
-def test_an_encoder_without_pieces_says_so():
-    encoder = table_encoder("own.npz", {"x": torch.ones(4).numpy()})
-    assert token_rows(encoder, ["x"])[0]["tokens"] == explain(encoder, "x")[0]["is"]
-    assert explain(encoder, "x")[0]["is"] == "read as a whole: its embedding was made elsewhere"
 
 
 def test_texts_that_several_want_at_once_are_encoded_once(encoder, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from tadlib import ideas
 from tadlib.detector import proposals as grouping
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas import mask, rejection
-from tadlib.ideas.trained_naming import class_texts, examples, trained
+from tadlib.ideas.trained_naming import examples, trained
 from tadlib.ideas.transfer import transferred
 from tadlib.naming.similarity import cosine
 from tadlib.segments import roi_align
@@ -205,16 +205,6 @@ def test_every_word_reaches_the_detections(folder, given):
     assert any(not torch.equal(first[v].scores, second[v].scores) for v in first)
     verdicts = naming_study.named_segments(changed, ideas.classify(changed, other), other)
     assert verdicts["named"].tolist() == [0], "background is never the answer"
-
-
-def test_a_trained_head_changes_how_segments_are_named(folder):
-    given = asked(folder, split=0, head="mlp", head_epochs=60, head_lr=0.03)
-    data = gather(given)
-    head, found = learned(data, given), seen(data, given)
-    with torch.no_grad():
-        logits = head.logits(found.bins, class_texts(data, data.classes.seen).steps, 1.0)
-    assert torch.equal(logits.argmax(dim=1), found.labels)
-    np.testing.assert_array_equal(found.labels, [0, 1, 2, 3])
 
 
 def test_one_training_serves_every_pooling_of_features_and_seeds_and_poolings_that_learn_have_their_own(folder):

@@ -56,12 +56,6 @@ def test_two_windows_are_learned_by_heart_in_140_steps():
     assert set(found.values()) == {1.0}
 
 
-@pytest.mark.notebooks
-def test_several_actions_of_one_window_are_found():
-    history = fit(network(width=64, queries=10), windows(((2, 6), (9, 15))), epochs=140, lr=2e-3)
-    assert history[-1]["matched_tiou"] > 0.8
-
-
 def test_a_detector_of_classes_refuses_windows_without_labels():
     with pytest.raises(ValueError, match=r"make training_windows\(..., labelled=True\)"):
         Trainer(network(embedding_dim=4), learnable())
@@ -96,16 +90,6 @@ def test_time_that_this_process_spent_is_not_counted_twice(tmp_path, monkeypatch
     monkeypatch.setattr("tadlib.detector.training.PROCESS", "another")
     next(elsewhere.epochs())
     assert len(here.history) == len(elsewhere.history) >= 2 and here.seconds_before == 0 < elsewhere.seconds_before
-
-
-def test_a_part_added_after_a_training_starts_again_with_the_others():
-    model, found_in = network(), learnable()
-    fit(model, found_in, **QUICK)
-    model.add(Quality())
-    with pytest.warns(UserWarning, match="starts again"):
-        first = fit(model, found_in, **QUICK)
-    with pytest.warns(UserWarning, match="starts again"):
-        assert without_clock(first) == without_clock(fit(model, found_in, **QUICK))
 
 
 @pytest.mark.notebooks

@@ -106,14 +106,6 @@ def test_a_data_set_and_a_question_see_the_same(kind, tmp_path, encoder):
     assert len(ours) == -(-seconds * 25 // 8)
 
 
-def test_a_data_set_sees_a_turned_video_as_it_sees_an_upright_one(tmp_path, encoder):
-    path = nasty("turned", tmp_path)
-    upright = write_video(tmp_path / "upright.mp4", steady(50, 25), (48, 64), lit="top")
-    ours, remarks = of_data_set(path, encoder, 2.0)
-    np.testing.assert_allclose(ours, of_data_set(upright, encoder, 2.0)[0], rtol=0.05)
-    assert remarks == ["turned by 270 degrees"]
-
-
 @pytest.mark.parametrize("a", [1, -1])
 @pytest.mark.parametrize("d", [1, -1])
 @pytest.mark.parametrize("swapped", [False, True])

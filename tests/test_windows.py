@@ -1,4 +1,4 @@
-"""Windows cover every snippet of every length, and hold the actions that lie in them."""
+"""Windows cover every snippet of every length, and hold the actions that lie in them; seconds and snippets."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowS
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
-from tadlib.segments import roi_align
 
 GRID = Grid(fps=8.0, stride=8)  # a snippet a second
 
@@ -31,10 +30,6 @@ def test_windows_of_every_length_cover_every_snippet_and_are_full(overlap):
         first, stop = np.array([(window.first, window.stop) for window in cover("v", snippets, 128, overlap)]).T
         assert first[0] == 0 and stop[-1] == snippets and (first[1:] <= stop[:-1]).all()
         assert (stop - first == min(128, snippets)).all() and (np.diff(first) > 0).all()
-
-
-def test_a_length_of_zero_is_the_whole_video():
-    assert cover("v", 700, 0, 0.75) == [Window("v", 0, 700)]
 
 
 @pytest.mark.parametrize(
@@ -76,12 +71,6 @@ def test_an_action_shorter_than_a_snippet_is_a_target_of_its_own_length():
     segments_cw, labels = actions_in(Window("v", 10, 20), short, GRID)
     assert labels == ["x"] * 3
     assert segments_cw.tolist() == [pytest.approx(row, abs=1e-6) for row in ([0.24, 0.02], [5e-4, 1e-3], [0.995, 0.01])]
-
-
-def test_an_action_shorter_than_a_snippet_is_pooled_from_where_it_lies():
-    segments_ix = GRID.snippets(torch.tensor([[12.3, 12.5], [50.0, 50.01]]))
-    pooled = roi_align(torch.from_numpy(Ramp(100).read("v")), segments_ix).mean(dim=1)
-    assert pooled[:, 0].tolist() == pytest.approx([11.9, 49.5], abs=0.05)  # snippet t is at t + 0.5 s
 
 
 def windows(negatives=0.0, **cut):
@@ -195,3 +184,23 @@ def test_jitter_is_for_shuffled_batches_only_and_repeats_with_its_generator():
         for generator in (torch.Generator().manual_seed(3), torch.Generator().manual_seed(3))
     ]
     assert draws[0] == draws[1]
+
+
+@pytest.mark.parametrize(("fps", "stride"), [(30, 8), (29.97, 8), (10, 4), (25, 1)])
+def test_there_and_back(fps, stride):
+    grid = Grid(fps, stride)
+    assert [grid.snippets(grid.seconds(t)) for t in range(50)] == pytest.approx(list(range(50)))
+
+
+def test_n_snippets_last_n_strides():
+    assert Grid(30, 8).seconds(128) == pytest.approx(128 * 8 / 30)
+
+
+def test_the_last_snippet_may_be_short():
+    assert [Grid(30, 8).count(frames) for frames in (1, 8, 9, 16, 17)] == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(("fps", "stride"), [(0, 8), (-1, 8), (float("nan"), 8), (30, 0)])
+def test_an_impossible_grid_is_refused(fps, stride):
+    with pytest.raises(ValueError, match="fps must be positive and stride at least 1"):
+        Grid(fps, stride)

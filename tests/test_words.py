@@ -71,10 +71,6 @@ def test_other_alphabets_and_signs_stay_as_they_are(name):
     assert [word.name for word in read_words(json.dumps([name]))] == [name]
 
 
-def test_five_hundred_words_are_five_hundred():
-    assert len(read_words(", ".join(f"word {number}" for number in range(500)))) == 500
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [

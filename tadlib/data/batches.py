@@ -189,7 +189,6 @@ class WindowSet(Sequence[Item]):
         return self._item(moved, target)
 
     def _occupied(self, window: Window) -> bool:
-        """Whether a window overlaps the `occupied` annotations of its video."""
         return self.overlaps(window, (self.extras.occupied or {}).get(window.video_id, ()))
 
     def overlaps(self, window: Window, actions: Iterable[Action]) -> bool:
@@ -210,7 +209,6 @@ class WindowSet(Sequence[Item]):
         return [item for place, item in enumerate(items) if len(item[1].labels_ix) or place in added]
 
     def _target(self, window: Window) -> Target:
-        """Return the target of a window, with the options of `extras`."""
         video, grid = self._videos[window.video_id], self.grids[window.video_id]
         target = _target(window, video.actions, grid, self.classes, self.cut.integrity)
         if self.extras.names is not None:

@@ -153,7 +153,7 @@ def is_thumos14(labels: Collection[str], videos: Collection[str]) -> bool:
 def read_conventions(folder: Path) -> Conventions:
     """Read the conventions in a folder's `benchmark.yaml`; raises ValueError naming a wrong name or value."""
     path, other = folder / "benchmark.yaml", folder / "benchmark.yml"
-    if other.is_file():
+    if os.path.isfile(other):
         raise ValueError(f"{other} is not read: rename it to {path.name}, or move it away")
     content = yaml_in(text_of(path), path) if os.path.lexists(path) else {}
     for name in content:

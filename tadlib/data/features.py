@@ -201,6 +201,5 @@ def embedded(
 
 
 def _expected(clip: Clip, video: Video) -> float:
-    """Expected duration in seconds: as annotated, or as the header states for a copy that is slightly shorter."""
     copy = clip.duration or video.duration
     return min(copy, video.duration) if copy > MIN_DURATION_SHARE * video.duration else video.duration

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import scipy  # which imports its parts when they are first used
 from jaxtyping import Float
 
 from tadlib.data.annotations import Video
@@ -173,7 +172,10 @@ class World:
             """Noise (t, channels) that changes slowly, `strength` its mean squared length."""
             steps = random.standard_normal((snippets, channels), dtype=np.float32) * math.sqrt(strength / channels)
             steps[1:] *= math.sqrt(1 - keeps**2)
-            return scipy.signal.lfilter([1.0], [1.0, -keeps], steps, axis=0)
+            made = steps.astype(np.float64)
+            for place in range(1, snippets):
+                made[place] += keeps * made[place - 1]
+            return made
 
         noise = random.standard_normal((snippets, strengths.channels), dtype=np.float32)
         found = slow(strengths.channels, strengths.drift) + math.sqrt(strengths.noise / strengths.channels) * noise

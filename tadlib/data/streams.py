@@ -233,7 +233,6 @@ def _spans(stamps: list[float]) -> tuple[int, float]:
 
 
 def _agree(stated: float, gaps: int, seconds: float) -> bool:
-    """Whether the measured frame rate agrees with the stated one."""
     return gaps > 0 and gaps / RATE_TOLERANCE <= stated * seconds <= (gaps + MAX_REORDERED) * RATE_TOLERANCE
 
 

@@ -1,13 +1,13 @@
 """Windows (ranges of snippets) and the actions inside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tadlib.data.annotations import Action
+from tadlib.data.annotations import Action, Video
 from tadlib.data.grid import Grid
 from tadlib.segments import to_cw
 
@@ -53,6 +53,16 @@ def actions_in(
             rows.append([(inside[0] - start) / (end - start), (inside[1] - start) / (end - start)])
             labels.append(action.label)
     return to_cw(torch.tensor(rows, dtype=torch.float32).reshape(-1, 2)), labels
+
+
+def true_segments(video: Video) -> Float[Tensor, "n 2"]:
+    """Actions of a video (start, end) in seconds."""
+    return spans(video.actions)
+
+
+def spans(actions: Sequence[Action]) -> Float[Tensor, "n 2"]:
+    """Actions (start, end) in seconds."""
+    return torch.tensor([[action.start, action.end] for action in actions], dtype=torch.float32).reshape(-1, 2)
 
 
 def outside(length: int, spans_ix: Float[Tensor, "n 2"]) -> Bool[Tensor, " t"]:

@@ -205,7 +205,6 @@ class ConditionalDETR(nn.Module):
             raise ValueError(f"texts must be (classes, {wide}), got {tuple(texts.shape)}: are they this encoder's?")
 
     def _position(self, padding: Bool[Tensor, "b t"], attended: Tensor | None) -> Float[Tensor, "#b t d"]:
-        """Position embeddings of the snippets."""
         # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit
         shared = attended is None and torch.is_autocast_enabled(padding.device.type)
         return self.embed(place_in_window(padding[:1] if shared else padding))
@@ -280,7 +279,6 @@ def restored(saved: Mapping[str, Any], classes: Mapping[str, type] = {}) -> Cond
 
 
 def _clone(part: Any) -> Any:
-    """Copy the tensors of nested outputs."""
     if isinstance(part, Outputs):
         return Outputs(*map(_clone, part))
     if isinstance(part, tuple):

@@ -225,7 +225,6 @@ class Trainer:
         return 0.5 * (1 + math.cos(math.pi * (done - rising) / (1 - rising)))
 
     def _end_epoch(self, epoch: int, started: float) -> None:
-        """Append the epoch's row to the history, evaluate the model, keep the best weights and save the state."""
         row = {name: float(value) / self._steps_done for name, value in self._sums.items()}
         row |= {"epoch": epoch, "lr": self.rates.get_last_lr()[0], "windows": len(self.windows)}
         row |= {"seconds": time.perf_counter() - started, "memory": peak_memory(self.device)}
@@ -256,7 +255,6 @@ class Trainer:
             self.best = {name: tensor.detach().clone() for name, tensor in kept.items()}
 
     def _save(self, path: Path) -> None:
-        """Save everything needed to resume, atomically in one file."""
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -274,7 +272,6 @@ class Trainer:
         write_tensors(path, state)
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        """Restore the state that `_save` wrote."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.rates.load_state_dict(state["rates"] | {"lr_lambdas": [None] * len(self.rates.lr_lambdas)})

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 
 from tadlib.data.annotations import Video
+from tadlib.data.windows import true_segments
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation.metrics import average_precision
 from tadlib.evaluation.protocols import detected, with_detections
@@ -17,14 +18,9 @@ from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou
 
 
-def _true_segments(video: Video) -> torch.Tensor:
-    segments = [[action.start, action.end] for action in video.actions]
-    return torch.tensor(segments, dtype=torch.float32).reshape(-1, 2)
-
-
 def nearest_actions(video: Video, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
     """For each proposal the index of the action it overlaps most, and their tIoU."""
-    overlap = pairwise_tiou(proposals.segments.float(), _true_segments(video))
+    overlap = pairwise_tiou(proposals.segments.float(), true_segments(video))
     best = overlap.max(dim=1)
     return best.indices.numpy(), best.values.numpy()
 
@@ -43,7 +39,7 @@ def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) 
         segments, of = torch.unique(detections[video.id].segments, dim=0, return_inverse=True)
         scores = detections[video.id].scores
         scores = scores.new_zeros(len(segments)).scatter_reduce(0, of, scores, "amax", include_self=False)
-        true = _true_segments(video)
+        true = true_segments(video)
         overlap = pairwise_tiou(segments.float(), true)
         middle = (segments.float().mean(dim=1)[:, None] - true.mean(dim=1)[None]).abs()
         nearest = (overlap - 1e-6 * middle / (1 + middle)).argmax(dim=1).tolist()
@@ -61,9 +57,8 @@ def confusion(
     true: Sequence[int] | Int[np.ndarray, " n"], named: Sequence[int] | Int[np.ndarray, " n"], classes: int
 ) -> np.ndarray:
     """Confusion matrix of counts (true, predicted)."""
-    table = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(table, (np.asarray(true, int), np.asarray(named, int)), 1)
-    return table
+    pairs = np.asarray(true, int) * classes + np.asarray(named, int)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def video_precision(

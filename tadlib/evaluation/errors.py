@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from tadlib.evaluation.diagnosis import confusion
 from tadlib.evaluation.matching import candidates, match, overlapping
 from tadlib.evaluation.metrics import best_to_come
 from tadlib.evaluation.rows import Comparison
@@ -155,6 +156,5 @@ def areas(
 def confusion_counts(comparison: Comparison, judged: Judged, tiou: float) -> Int[np.ndarray, "k k"]:
     """Confusion matrix: true class (row) and predicted class (column) of predictions with tIoU of at least `tiou`."""
     near = np.flatnonzero(judged.overlap >= tiou)
-    table = np.zeros((comparison.classes, comparison.classes), dtype=np.int64)
-    np.add.at(table, (comparison.actions.label[judged.action[near]], comparison.predictions.label[near]), 1)
-    return table
+    true, named = comparison.actions.label[judged.action[near]], comparison.predictions.label[near]
+    return confusion(true, named, comparison.classes)

@@ -32,11 +32,12 @@ def recall_table(
         return np.full((len(tious), most), np.nan)
     scored = np.bincount(actions.video, minlength=comparison.videos) > 0
     own = np.bincount(predictions.video, minlength=comparison.videos) * scored
-    whole = most * float(scored.sum())  # proposals of all videos, with the toolkit's truncation
-    own = np.minimum((own * (whole / max(own.sum(), 1))).astype(np.int64), own)
+    videos = float(scored.sum())
+    own = np.minimum((own * (most * videos / max(own.sum(), 1))).astype(np.int64), own)  # truncated as in the toolkit
+    # the share of its proposals that every video keeps at each average number
+    share = np.arange(1, most + 1) / float(most) * (most * videos / max(own.sum(), 1))
     rank = ranks(best_first(predictions.video, predictions.scores, ties), predictions.video)
     needed = _needed(comparison, rank, tious)
-    share = np.arange(1, most + 1) / float(most) * (whole / max(own.sum(), 1))  # of its proposals that a video keeps
     least = _first_sufficient(needed, own[actions.video], share)
     first = np.bincount(
         (least + np.arange(len(tious))[:, None] * (most + 1)).ravel(), minlength=len(tious) * (most + 1)

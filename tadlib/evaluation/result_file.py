@@ -143,7 +143,7 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
 
 
 def against(
-    task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False, classes: Sequence[str] = ()
+    task: Task, first: Path | str, second: Path | str, classes: Sequence[str] = (), *, drop_bad: bool = False
 ) -> statistics.Verdict:
     """Compare two results by mAP under the ActivityNet rule, of all classes or some, with a bootstrap over videos."""
     task = task._replace(classes=tuple(classes or task.classes))

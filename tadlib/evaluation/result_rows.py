@@ -116,7 +116,6 @@ def _times(values: Sequence[Sequence]) -> Float[np.ndarray, "n 2"]:
 
 
 def _numbers(values: Sequence, convert: Callable[[object], float]) -> Float[np.ndarray, " n"]:
-    """Values as floats; NaN for invalid ones."""
     return np.array([each if type(each) is float else _number(each, convert) for each in values], dtype=np.float64)
 
 

@@ -47,7 +47,7 @@ class Spread(NamedTuple):
     number: int
 
 
-def spread(values: Sequence[float], level: float = LEVEL) -> Spread:
+def spread(values: Sequence[float]) -> Spread:
     """Mean, deviation and interval of values of independent splits or seeds; raises ValueError without a value."""
     found = np.asarray(values, dtype=np.float64)
     if not len(found) or not np.isfinite(found).all():
@@ -57,7 +57,7 @@ def spread(values: Sequence[float], level: float = LEVEL) -> Spread:
         return Spread(mean, float("nan"), float("nan"), float("nan"), float("nan"), number)
     deviation = float(found.std(ddof=1))
     error = deviation / number**0.5
-    reach = float(scipy.special.stdtrit(number - 1, (1 + level) / 2)) * error
+    reach = float(scipy.special.stdtrit(number - 1, (1 + LEVEL) / 2)) * error
     return Spread(mean, deviation, error, mean - reach, mean + reach, number)
 
 
@@ -67,14 +67,14 @@ def verdict(difference: float, low: float, high: float) -> Verdict:
     return Verdict(float(difference), float(low), float(high), word)
 
 
-def compare_splits(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Verdict:
+def compare_splits(first: Sequence[float], second: Sequence[float]) -> Verdict:
     """Paired difference over the same class splits (or seeds), with Student's interval of its mean.
 
     With fewer than two pairs the verdict is "cannot tell". Raises ValueError for different numbers of splits.
     """
     if len(first) != len(second):
         raise ValueError(f"splits must be paired: got {len(first)} values against {len(second)}")
-    found = spread(np.subtract(first, second).tolist(), level)
+    found = spread(np.subtract(first, second).tolist())
     if found.number < 2:
         return Verdict(found.mean, float("-inf"), float("inf"), "cannot tell")
     return verdict(found.mean, found.low, found.high)
@@ -85,8 +85,7 @@ def p_value(values: Sequence[float]) -> float | None:
     found = spread(values)
     if found.number < 2:
         return None
-    t = abs(found.mean) / found.error if found.error else float("inf") * bool(found.mean)
-    return float(2 * scipy.special.stdtr(found.number - 1, -t)) if found.mean else 1.0
+    return float(2 * scipy.special.stdtr(found.number - 1, -abs(found.mean) / max(found.error, 1e-300)))
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
@@ -157,28 +156,26 @@ def _interpolated_areas(
     return total
 
 
-def interval(values: Float[np.ndarray, " r"], whole: float, level: float = LEVEL) -> tuple[float, float]:
+def interval(values: Float[np.ndarray, " r"], whole: float) -> tuple[float, float]:
     """Basic bootstrap interval of a number that is `whole` for all videos and `values` for the draws."""
-    tail = 100 * (1 - level) / 2
+    tail = 100 * (1 - LEVEL) / 2
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return float(2 * whole - high), float(2 * whole - low)
 
 
 def compare_videos(
-    first: Comparison,
-    second: Comparison,
-    tious: Sequence[float],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
+    first: Comparison, second: Comparison, tious: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Verdict:
     """Difference in mAP of two runs on the same videos and classes, with a paired bootstrap interval over videos.
 
     Raises ValueError if the runs have different videos, classes or actions.
     """
-    whole, values = _differences(first, second, tious, resamples, seed)
-    return verdict(whole, *interval(values, whole, level))
+    same = first[:2] == second[:2] and len(first.actions.video) == len(second.actions.video)
+    if not same or not all(map(np.array_equal, first.actions, second.actions)):
+        raise ValueError("runs can only be paired on the same videos, classes and actions: score both the same way")
+    every = (np.ones((1, first.videos), dtype=np.int64), draws(first.videos, resamples, seed))
+    whole, values = (resampled(first, tious, counts) - resampled(second, tious, counts) for counts in every)
+    return verdict(whole[0], *interval(values, whole[0]))
 
 
 def verdicts(
@@ -198,20 +195,3 @@ def verdicts(
             row = {"what": f"{ours} minus {name}", "mAP": found.difference, "mAP from": found.low, "mAP to": found.high}
             table.append(row | {"this run is": found.verdict})
     return table
-
-
-def _differences(
-    first: Comparison, second: Comparison, tious: Sequence[float], resamples: int, seed: int
-) -> tuple[float, Float[np.ndarray, " r"]]:
-    """Difference for all videos and for each draw; raises ValueError if the runs cannot be paired."""
-    same = (
-        first[:2] == second[:2]
-        and len(first.actions.video) == len(second.actions.video)
-        and all(np.array_equal(a, b) for a, b in zip(first.actions, second.actions, strict=True))
-    )
-    if not same:
-        raise ValueError("runs can only be paired on the same videos, classes and actions: score both the same way")
-    counts = draws(first.videos, resamples, seed)
-    once = np.ones((1, first.videos), dtype=np.int64)
-    whole = resampled(first, tious, once)[0] - resampled(second, tious, once)[0]
-    return float(whole), resampled(first, tious, counts) - resampled(second, tious, counts)

@@ -63,7 +63,6 @@ def _preferred_pairs(comparison: Comparison, rank: Int[np.ndarray, " n"], least:
 
 
 def _overlaps_ambiguous(comparison: Comparison, ambiguous: Ambiguous) -> Bool[np.ndarray, " n"]:
-    """Whether each prediction overlaps an ambiguous region of its video."""
     predictions = comparison.predictions
     of = candidates(predictions.video, predictions.segments, ambiguous.video, ambiguous.segments)
     overlaps = np.zeros(len(predictions.video), dtype=bool)

@@ -147,7 +147,7 @@ def classify(data: Task, params: object) -> Classify:
     return on_segments(classifier(data, data.competing, params), data)
 
 
-def in_place_of(classify: Classify, data: Task, params: object) -> Classify:
+def chosen_classifier(classify: Classify, data: Task, params: object) -> Classify:
     """Return `classify`, or the classifier that parameters switch on instead, and print which."""
     plain, changed = plain_classifier(data, data.competing, params), classifier(data, data.competing, params)
     changed_words = [word for word, usual in CLASSIFYING_DEFAULTS.items() if getattr(params, word) != usual]

@@ -30,16 +30,15 @@ def aligned(of_bins: Float[Tensor, "n r k s"], padding: Bool[Tensor, "k s"]) -> 
 
     Raises ValueError if a class has more steps than there are bins.
     """
-    last = (~padding).sum(dim=1) - 1
-    if of_bins.shape[1] <= int(last.max()):
+    steps = (~padding).sum(dim=1)
+    if int(steps.max()) > of_bins.shape[1]:
         raise ValueError(
-            f"roi_bins must be at least the {int(last.max()) + 1} steps of a class, got {of_bins.shape[1]}: "
-            f"pass -p roi_bins {int(last.max()) + 1} or more"
+            f"roi_bins must be at least the {int(steps.max())} steps of a class, got {of_bins.shape[1]}: "
+            f"pass -p roi_bins {int(steps.max())} or more"
         )
     best = torch.full_like(of_bins[:, 0], -torch.inf)
     best[..., 0] = of_bins[:, 0, :, 0]
     for place in range(1, of_bins.shape[1]):
         moved = functional.pad(best[..., :-1], (1, 0), value=-torch.inf)
         best = of_bins[:, place] + torch.maximum(best, moved)
-    ended = best.gather(2, last[None, :, None].expand(len(best), -1, 1))
-    return ended[..., 0] / of_bins.shape[1]
+    return best.gather(2, steps[None, :, None].expand(len(best), -1, 1) - 1)[..., 0] / of_bins.shape[1]

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tadlib.data.windows import outside
+from tadlib.data.windows import outside, spans
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.classifier import Classifier
-from tadlib.task import Task, spans
+from tadlib.task import Task
 
 
 class Background(NamedTuple):

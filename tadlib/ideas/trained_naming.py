@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tadlib import devices
 from tadlib.data.annotations import Video
+from tadlib.data.windows import spans, true_segments
 from tadlib.files import digest
 from tadlib.ideas import hard_negatives, head_training, mask, text_queries
 from tadlib.ideas.head_losses import BACKGROUND
@@ -22,7 +23,7 @@ from tadlib.naming.classifier import Classifier
 from tadlib.naming.similarity import scale_of
 from tadlib.naming.text import TextEmbeddings, texts_of
 from tadlib.segments import roi_align
-from tadlib.task import Task, spans, true_segments
+from tadlib.task import Task
 from tadlib.tensors import keep_tensors, usable
 
 MAX_SNIPPETS = 4000  # largest number of training snippets

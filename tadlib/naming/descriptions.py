@@ -41,7 +41,6 @@ def _texts(path: Path | str, label: str, entry: Any) -> tuple[str, ...]:
 
 @cache
 def _built_in(kind: str) -> dict[str, tuple[str, ...]]:
-    """Built-in texts of all classes."""
     paths = sorted(FOLDER.glob(f"*_{kind}.json"))
     return {label: texts for path in paths for label, texts in read_descriptions(path).items()}
 

@@ -138,6 +138,5 @@ def raw_embeddings(steps: TextEmbeddings) -> Float[Tensor, "k c"]:
 
 
 def _mean(values: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
-    """Mean over the valid texts of each class."""
     real = (~padding).to(values.dtype)[..., None]
     return (values * real).sum(dim=1) / real.sum(dim=1)

@@ -58,7 +58,6 @@ def continued(experiment: Experiment) -> Path | None:
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
-    """The plan, the code and the data of an experiment."""
     every = map(Params.read, experiment.runs.values())
     different = {str(params.model_dump(include=READ)): params for params in every}
     return {
@@ -117,8 +116,6 @@ def execute(  # noqa: PLR0913  one word for each choice of a batch
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Lock a version's folder."""
-
     def refuse(*_: Any) -> None:
         raise OSError(f"another `tad run` is at work in {folder}: wait for it, or start a version with --new")
 

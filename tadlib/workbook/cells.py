@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +29,22 @@ class NoFigures:
         return lambda *_, **__: None
 
 
-def sources(notebook: Path, given: Mapping[str, Any]) -> Iterator[str]:
-    """The text of every code cell that results need, `given` parameters set below those of the notebook."""
+def sources(notebook: Path, given: Mapping[str, Any] | None = None, without: str = EXPLAINS) -> Iterator[str]:
+    """The text of every code cell but those with a tag, `given` parameters set below those of the notebook."""
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         tags = cell["metadata"].get("tags", ())
-        if cell["cell_type"] == "code" and EXPLAINS not in tags:
+        if cell["cell_type"] == "code" and without not in tags:
             yield "".join(cell["source"])
-            if "parameters" in tags:
+            if "parameters" in tags and given is not None:
                 yield "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in given.items())])
 
 
-def run(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is defined after the cells of a notebook that results need, run in this process."""
-    names: dict[str, Any] = {"__name__": "__main__", "In": []}
-    for source in sources(notebook, given):
-        names["In"].append(source)
-        exec(compile(source, f"<{notebook.name}>", "exec"), names)
+def run(name: str, texts: Iterable[str], defined: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What is defined after cells of a notebook, run in this process without a figure, given what was before them."""
+    names: dict[str, Any] = {"__name__": "__main__", "In": []} | dict(defined or {})
+    for text in texts:
+        names["In"].append(text)
+        exec(compile(text, f"<{name}>", "exec"), names)
         if "figures" in names:
             names["figures"] = NoFigures()
     return names
@@ -91,7 +91,7 @@ def main() -> None:
         os.environ.pop(LOG, None)
         os.environ |= {LOG: task["log"]} if task["log"] else {}
         try:
-            run(Path(task["notebook"]), task["given"])
+            run(task["notebook"], sources(Path(task["notebook"]), task["given"]))
         except Exception as error:  # a cell may raise anything, and the next task has to be done as well
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
         print(json.dumps(reason), file=answers, flush=True)

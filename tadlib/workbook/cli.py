@@ -83,7 +83,7 @@ def tad() -> None:
 def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
     """Execute every run of experiment files, skipping what is finished.
 
-    EXPERIMENTS are flat YAML files, for example params/demo.yaml.
+    EXPERIMENTS are flat YAML files, or names of files below params/, for example queries.
     """
     from tadlib.workbook import batch, executors, plans
     from tadlib.workbook.params import Params
@@ -183,8 +183,7 @@ def evaluate(ties: str, target: str, **asked) -> int:
         results[each["detections"]] = result = result_file.evaluate(task, each["detections"], **how)
         if "against" in each:
             files_of, counted = (each["detections"], each["against"]), list(result["per_class"])
-            told = result_file.against(task, *files_of, drop_bad=asked["drop_bad"], classes=counted)
-            result["against"] = told._asdict()
+            result["against"] = result_file.against(task, *files_of, counted, drop_bad=asked["drop_bad"])._asdict()
     print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
     if len(splits) > 1:
         result = {"splits": results, "spread": result_file.spreads(list(results.values()))}
@@ -192,8 +191,7 @@ def evaluate(ties: str, target: str, **asked) -> int:
         told = result_file.over_splits([each["against"] for each in results.values()])
         result["against"] = told._asdict()
         span = f"[{100 * told.low:+.2f}, {100 * told.high:+.2f}]"
-        name = ", ".join(files["against"]) if len(splits) == 1 else f"{len(files['against'])} files, split by split"
-        print(f"against {name}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
+        print(f"against {', '.join(files['against'])}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
     if target:
         write_json(target, result)
     return 0

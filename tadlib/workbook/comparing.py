@@ -54,8 +54,8 @@ class Compared:
     def notes(self) -> str:
         """What the verdicts allow for, and, where a question comes from it, what the research log is; Markdown."""
         number, how = sum(each["p"] is not None for each in self.records), self.params.correction
-        logged = any(study.story.claim for study in self.studies)
-        return f"**Correction for {number} comparisons: {how}.** {CORRECTIONS[how]}" + f"\n\n{LOG}" * logged
+        log = f"\n\n{LOG}" if any(study.story.claim for study in self.studies) else ""
+        return f"**Correction for {number} comparisons: {how}.** {CORRECTIONS[how]}{log}"
 
     def _of(self, study: Study) -> list[Record]:
         return [each for each in self.records if each["title"] == study.title]
@@ -129,11 +129,10 @@ class Compared:
                 same = [run for run in runs if run.metrics.get("renamed")]
                 rest = [variants.value(run, metric) for run in runs if not run.metrics.get("renamed")]
                 if same:
-                    mean = np.mean([variants.value(run, metric) for run in runs])
-                    row = {"experiment": study.title, "variant": variant}
+                    names = sorted({name for run in same for name in run.metrics["renamed"]})
+                    row = {"experiment": study.title, "variant": variant, "because": ", ".join(names)}
                     row |= {"splits": ", ".join(sorted({run.split for run in same}))}
-                    row |= {"because": ", ".join(sorted({name for run in same for name in run.metrics["renamed"]}))}
-                    row |= {f"mean {metric} (%)": _points(mean)}
+                    row |= {f"mean {metric} (%)": _points(np.mean([variants.value(run, metric) for run in runs]))}
                     told.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
         return Sortable(told, empty="none: on no split is an unseen class a seen one under another name")
 
@@ -210,13 +209,12 @@ def compare_runs(params: ReportParams) -> Compared:
     """The runs below the folders asked for, as studies; raises RunError where there are none."""
     found, unfinished = finished_runs.read(resolve(folder) for folder in params.folders)
     made = variants.studies(found, params.baseline, params.together)
-    files = sorted((project_root() / "params").glob("*.yaml"))
+    files = experiment_files.every(project_root())
     choices = [choice for path in files for choice in experiment_files.choices_of(path)]
     return Compared(params, found, unfinished, made, choices)
 
 
 def _row(told: Record) -> dict[str, object]:
-    """A record as a row of the table of variants."""
     values, found, chosen = told["values"], told["difference"], told["chosen on"]
     held_out = chosen["rest"] if chosen else values
     return {

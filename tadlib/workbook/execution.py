@@ -71,7 +71,6 @@ def execute_notebook(
 
 
 def _start(arguments: list[str], environment: Mapping[str, str], folder: Path, said: Path) -> subprocess.Popen:
-    """Papermill at work in a process of its own."""
     with open(said, "wb") as stderr:
         return subprocess.Popen(
             [sys.executable, "-m", *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

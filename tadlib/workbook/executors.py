@@ -79,7 +79,6 @@ def outcomes(
 
 
 def _outcome(job: Any) -> Any:
-    """What a job answers, or that it has failed and why."""
     try:
         return job.result()
     except Exception as error:  # one that died, or could not read its task: one run's failure, not the batch's

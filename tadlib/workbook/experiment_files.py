@@ -5,7 +5,6 @@ A file is flat YAML: what all runs have in common, the question as a comment on 
     sweep: {split: [50, 75], seed: [0, 1]}        every combination
     zip: {lr: [1.0e-3, 1.0e-4], epochs: [40, 80]} side by side
     runs: [{fusion: clip}, {name: mild, fusion: geometric, fusion_weight: 0.1}]
-    seeds: 3                                      seeds 0, 1, 2
 
 A run of a list may have a name, which then stands for it. Values that were chosen by looking at results are not held
 out where that was:
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple
 from tadlib.data.checks import nearest
 from tadlib.files import naming
 from tadlib.foreign import text_of, yaml_in
-from tadlib.project import from_root
+from tadlib.project import from_root, project_root
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import DATA
 from tadlib.workbook.vocabulary import meant
@@ -54,6 +53,7 @@ class Story(NamedTuple):
 
     question: str
     claim: str  # the research log's verdict
+    found: str  # what we make of our own measurements; empty where there are none
     rows: tuple[int, ...]  # numbers of its entries
 
 
@@ -66,11 +66,26 @@ class ExperimentFile(NamedTuple):
     chosen: list[Choice]
 
 
+def every(root: Path) -> list[Path]:
+    """The experiment files of a project, chapter by chapter."""
+    return sorted((root / "params").rglob("*.yaml"), key=lambda path: (path.parent, path.name))
+
+
+def find(given: str | Path) -> Path:
+    """An experiment file by its path, or one of the project by its name; raises ValueError for none and for several."""
+    if os.path.lexists(given):
+        return Path(given)
+    known = every(project_root())
+    found = [path for path in known if path.stem == str(given)]
+    if len(found) > 1:
+        raise ValueError(f"{given} is the name of {' and of '.join(map(str, found))}: pass one of these paths")
+    if not found:
+        raise ValueError(f"no experiment file {given}{nearest(Path(given).stem, [path.stem for path in known])}")
+    return found[0]
+
+
 def read(path: Path) -> ExperimentFile:
     """An experiment file, its names checked."""
-    if not os.path.lexists(path):
-        there = sorted(other.name for other in path.parent.glob("*.yaml"))
-        raise ValueError(f"no experiment file {path}{nearest(path.name, there)}")
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
     content = text_of(path)
@@ -135,21 +150,13 @@ def _list_of_runs(value: Any) -> list[Change]:
     return value
 
 
-def _seeds(value: Any) -> list[Change]:
-    """`seeds`: so many seeds from 0 on."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"seeds must be a whole number >= 1, how many seeds from 0 on; got {value!r}")
-    limited("seeds", [value])
-    return [{"seed": seed} for seed in range(value)]
-
-
 def limited(block: str, lengths: Iterable[int]) -> None:
     """Raise ValueError where the combinations of lists of such lengths are too many runs."""
     if (number := math.prod(lengths)) > MOST_RUNS:
         raise ValueError(f"{block} makes {number:,} runs, at most {MOST_RUNS:,} are allowed: vary fewer values")
 
 
-BLOCKS = {"sweep": _grid, "zip": _side_by_side, "runs": _list_of_runs, "seeds": _seeds}
+BLOCKS = {"sweep": _grid, "zip": _side_by_side, "runs": _list_of_runs}
 
 
 def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:
@@ -201,6 +208,8 @@ def question(content: str) -> str:
 def story(comment: str) -> Story:
     """The question, the log's claim and its rows, from the comment on top of an experiment's file."""
     asked, _, rest = comment.partition(" Log: ")
-    claim, _, tail = rest.partition(" Rows: ")
+    said, _, tail = rest.partition(" Rows: ")
+    claim, _, found = said.partition(" Found: ")
     listed = re.match(r"[\d, ]+", tail)
-    return Story(asked.strip(), claim.strip(), tuple(int(n) for n in re.findall(r"\d+", listed[0] if listed else "")))
+    rows = tuple(int(n) for n in re.findall(r"\d+", listed[0] if listed else ""))
+    return Story(asked.strip(), claim.strip(), found.strip(), rows)

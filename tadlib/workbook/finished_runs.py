@@ -81,7 +81,7 @@ def read(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[dict[str, str
     found, left_out, seen, folders = [], [], set(), list(folders)
     for folder in folders:
         if not folder.is_dir():
-            raise RunError(f"no folder {folder}: run an experiment first, like `tad run params/demo.yaml`")
+            raise RunError(f"no folder {folder}: run an experiment first, like `tad run demo`")
         places = list(_run_folders(folder))
         latest = {version.parent: version for _, version in places if version}
         for path, version in places:

@@ -102,7 +102,6 @@ def lacking(params: Params, progress: Progress = silent) -> list[str]:
 
 
 def _to_encode(benchmark: Benchmark, store: FeatureStore, encoder: Encoder, params: Params) -> dict[str, str]:
-    """Videos whose features are missing or outdated, and why."""
     how = (store, encoder, params.stride, params.frames_per_snippet)
     return features.to_encode(benchmark.videos, benchmark.folder / "videos", *how)
 

@@ -68,7 +68,7 @@ def propose(
 
 def max_detections(data: Task, params: Params, video_ids: Iterable[str]) -> dict[str, int]:
     """How many proposals, and then detections, are kept of each video: `top_k` for each of its test windows."""
-    return data.kept(video_ids, params.top_k, params.inference_window, params.test_overlap)
+    return data.max_detections(video_ids, params.top_k, params.inference_window, params.test_overlap)
 
 
 def class_agnostic(data: Task, proposals: Mapping[str, Proposals], params: Params) -> Mapping[str, Proposals]:
@@ -131,7 +131,6 @@ def by_clip_alone(data: Task, params: Params) -> tuple[dict[str, Proposals], dic
 def _by_frozen_clip(
     data: Task, candidates: Mapping[str, Proposals], params: Params
 ) -> tuple[dict[str, Proposals], dict[str, Detections]]:
-    """Proposals after NMS, and their detections, named by frozen CLIP."""
     most = max_detections(data, params, candidates)
     proposals = proposing.apply_nms(candidates, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
     return proposals, name(data, proposals, frozen_clip(params).but(**CLIP_ALONE))

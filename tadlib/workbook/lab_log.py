@@ -1,13 +1,12 @@
-"""What was measured of a question, in words, and the lab log's table, written between two marks.
+"""What was measured of a question, in words, and the lab log's tables, written between two marks.
 
 What was measured is data, in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The
-table in `outputs/README.md` is made of it; what stands outside the marks is nobody's but its author's. A row is one
-parameters file with a claim of the log; what nothing new was measured for stays as it is, and evidence from fewer runs
-or variants never replaces more.
+tables in `outputs/README.md` are made of it and of the comments on top of the parameters files, `# Found:` among them;
+what stands outside the marks is nobody's but its author's. A row is one parameters file with a claim of the log; what
+nothing new was measured for stays as it is, and evidence from fewer runs or variants never replaces more.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,15 @@ from urllib.parse import quote
 from tadlib.files import read_json, write_json, write_text
 from tadlib.foreign import text_of
 from tadlib.locks import locked
-from tadlib.workbook.experiment_files import question, story
+from tadlib.workbook.experiment_files import Story, every, question, story
+from tadlib.workbook.params import Params
+from tadlib.workbook.plans import plan
+from tadlib.workbook.stages import read_by
 from tadlib.workbook.variants import Record, samples
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
-HEAD = ("question", "the research log said", "on the demo", "on the rehearsal set", "verdict", "parameters")
-NOTHING = "not yet measured"
+HEAD = ("question", "the research log said", "measured", "what to make of it")
 METRIC = "mAP"
 PLAIN = str.maketrans({"|": "/", "<": "&lt;", "$": "&#36;", "\n": " "})  # what is no text in a table of Markdown
 NOT_KEPT = {"runs", "title", "seconds", "memory_mb", "p", "correction"}  # fields of a record
@@ -37,17 +38,18 @@ def measured(told: Sequence[Record]) -> str:
     if len(told) > 1 and not compared:
         return ""
     values, chosen = base["values"], base["chosen on"]
+    basis = samples(base["splits"], base["seeds"])
     label = "" if base["variant"] == "as it is" else f" with {base['variant']}"
     spread = "" if values["deviation"] is None else f", s.d. of runs {100 * values['deviation']:.1f}"
-    said = f"{base['metric']} {100 * values['mean']:.1f}{label}{spread} ({samples(base['splits'], base['seeds'])})"
+    said = f"{base['metric']} {100 * values['mean']:.1f}{label}{spread} ({basis})"
     if chosen:
         said += f", not held out: {listed(chosen['parameters'])} chosen on {listed(chosen['splits'], 5)}"
     if chosen and chosen["rest"]:
         said += f", {100 * chosen['rest']['mean']:.1f} on the others ({chosen['basis']})"
-    rows = (
-        f"{each['variant']}: {difference(each['difference'])}, {each['difference']['verdict']} ({over(each)})"
-        for each in compared
-    )
+    rows = []
+    for each in compared:
+        where = "" if over(each) == basis else f" ({over(each)})"
+        rows.append(f"{each['variant']}: {difference(each['difference'])}, {each['difference']['verdict']}{where}")
     return "; ".join([said, *rows])
 
 
@@ -117,20 +119,16 @@ def _replace(kept: dict[str, Measured], name: str, data: str, found: list[Record
     if not found:
         return ""
     have = kept.setdefault(name, {})
-    if pairs(found) < pairs(have.get(data, [])) or compared(found) < compared(have.get(data, [])):
+    if any(new < old for new, old in zip(weight(found), weight(have.get(data, [])), strict=True)):
         return f"{asked} keeps what more runs or variants said"
     have[data] = [{field: each for field, each in record.items() if field not in NOT_KEPT} for record in found]
     return f"{asked}: {cell(found)}"
 
 
-def pairs(found: Sequence[Record]) -> int:
-    """How many pairs of split and seed records rest on, those of all variants; the runs where nothing is compared."""
-    return sum(each["pairs"] for each in found) or sum(each["values"]["number"] for each in found)
-
-
-def compared(found: Sequence[Record]) -> int:
-    """How many variants are compared with the first."""
-    return sum(each["difference"] is not None for each in found)
+def weight(found: Sequence[Record]) -> tuple[int, int]:
+    """How many pairs of split and seed records rest on, runs where nothing is compared; and variants compared."""
+    pairs = sum(each["pairs"] for each in found) or sum(each["values"]["number"] for each in found)
+    return pairs, sum(each["difference"] is not None for each in found)
 
 
 def by_scoring(found: Sequence[Record]) -> list[list[Record]]:
@@ -148,30 +146,14 @@ def cell(found: Sequence[Record]) -> str:
         first, commits = several[0], sorted({commit for each in several for commit in each["commits"]})
         under = "" if first["protocol"] == "strict" else f"protocol {first['protocol']}: "
         under += "" if first.get("evaluate on", "test") == "test" else "on the training videos: "
-        where = f"Runs `{first['where']}`, commit {', '.join(commits)}"
-        words.append(f"{under}{measured(several)}. {where}")
+        worlds = sorted({split.partition(" in ")[2] for each in several for split in each["splits"]} - {""})
+        where = ", ".join([*worlds, f"commit {', '.join(commits)}"])
+        words.append(f"{under}{measured(several)} [{where}]")
     return "; ".join(words)
 
 
-def verdict(kept: Measured) -> str:
-    """What the measurements of one question allow to say, for each data set that has any."""
-    words = []
-    for data, found in kept.items():
-        told = Counter(
-            each["difference"]["verdict"] + ("" if each["held out"] else " (not held out)")
-            for each in found
-            if each["difference"]
-        )
-        counts = [f"{told[word]} {word}" for word in sorted(told, key=ORDER.index)]
-        words.append(f"{data}: {', '.join(counts) or 'measured, nothing to compare'}")
-    return "; ".join(words) or NOTHING
-
-
-ORDER = [word + held for held in ("", " (not held out)") for word in ("better", "worse", "cannot tell")]
-
-
 def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
-    """Make the table anew between its marks, which are added to a log without them."""
+    """Make the tables anew between their marks, which are added to a log without them."""
     path = root / "outputs" / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else "# Lab log\n"
     if BEGIN not in text or END not in text:
@@ -184,16 +166,45 @@ def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
 
 
 def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
-    yield "| " + " | ".join(HEAD) + " |"
-    yield "|" + "---|" * len(HEAD)
-    # what is measured comes first
-    for path in sorted(sorted((root / "params").glob("*.yaml")), key=lambda path: not kept.get(path.stem)):
-        said = story(question(text_of(path)))
-        if said.claim:
-            have = {data: found for data in DATA if (found := kept.get(path.stem, {}).get(data))}
-            entries = "entries" if len(said.rows) > 1 else "entry"
-            rows = f" ({entries} {', '.join(map(str, said.rows))})" if said.rows else ""
-            link = "[`{}`](../params/{})".format(re.sub(r"[^\w .-]", "-", path.stem), quote(path.name))
-            cells = (cell(have[data]) if data in have else NOTHING for data in DATA)
-            row = (said.question + rows, said.claim, *cells, verdict(have))
-            yield f"| {' | '.join(each.translate(PLAIN).replace('](', '] (') for each in row)} | {link} |"
+    """What is measured, a table a chapter, then the rest, folded."""
+    asked = {path: said for path in every(root) if (said := story(question(text_of(path)))).claim}
+    have = {path: found for path in asked if (found := {d: kept[path.stem][d] for d in kept.get(path.stem, {})})}
+    yield f"{len(have)} of {len(asked)} questions are measured."
+    for chapter in dict.fromkeys(path.parent for path in have):
+        yield from ("", f"### {chapter.name.capitalize()}", "", *_row(HEAD), "|" + "---|" * len(HEAD))
+        for path, found in have.items():
+            if path.parent == chapter:
+                numbers = "; ".join(f"{data}: {cell(records)}" for data, records in found.items())
+                said = (asked[path].claim, numbers, asked[path].found or "not read yet")
+                yield from _row(said, asked[path], path.relative_to(root))
+    if rest := [path for path in asked if path not in have]:
+        head = ("question", "the research log said", "what it takes")
+        yield from ("", "<details>", "<summary>Not yet measured</summary>", "")
+        yield from (*_row(head), "|" + "---|" * len(head))
+        for path in rest:
+            yield from _row((asked[path].claim, needed(path)), asked[path], path.relative_to(root))
+        yield from ("", "</details>")
+
+
+def needed(path: Path) -> str:
+    """What it takes to answer the question of a file: data that do not come with the project, runs and trainings."""
+    try:
+        runs = [Params.check(given) for given in plan(path).runs.values()]
+    except (ValueError, TypeError, OSError) as error:
+        return f"its file cannot be run: {error}"
+    trainings = len({repr(read_by("train", each)) for each in runs})
+    folders = sorted({f"data/{each.dataset}" for each in runs if each.dataset != "demo"})
+    what = "annotations" if all(each.features == "simulate" for each in runs) else "annotations and videos or features"
+    return f"{what} in {', '.join(folders)}; " * bool(folders) + f"{len(runs)} runs, {trainings} trainings"
+
+
+def _row(cells: Iterable[str], said: Story | None = None, path: Path = Path()) -> Iterator[str]:
+    """A line of a table; for a question its text, the log's entries and a link to its file come first."""
+    cells = [each.translate(PLAIN).replace("](", "] (") for each in cells]
+    if said:
+        entries = "entries" if len(said.rows) > 1 else "entry"
+        rows = f" ({entries} {', '.join(map(str, said.rows))})" if said.rows else ""
+        name, place = re.sub(r"[^\w .-]", "-", path.stem), quote(path.as_posix())
+        asked = said.question.translate(PLAIN).replace("](", "] (")
+        cells = [f"[`{name}`](../{place}) {asked}{rows}", *cells]
+    yield f"| {' | '.join(cells)} |"

@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from tadlib import ideas
+from tadlib.data.windows import true_segments
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import diagnosis, metrics
 from tadlib.ideas.context import fits
@@ -18,7 +19,7 @@ from tadlib.naming.descriptions import KINDS, has_all
 from tadlib.naming.fusion import Detections
 from tadlib.naming.similarity import class_probability
 from tadlib.naming.text import STYLES, texts_of
-from tadlib.task import Task, true_segments
+from tadlib.task import Task
 from tadlib.workbook.gathering import with_texts
 from tadlib.workbook.inference import frozen_clip, name, to_detections
 from tadlib.workbook.params import Params
@@ -131,7 +132,6 @@ def _accuracies(data: Task, proposals: Mapping[str, Proposals], params: Params) 
 
 
 def _share(right: Shaped[np.ndarray, " n"]) -> float:
-    """The share that is right; no number where there is nothing."""
     return float(right.mean()) if len(right) else float("nan")
 
 

@@ -238,7 +238,6 @@ def detect(question: Question) -> Answer:
 
 
 def _by_detector(question: Question) -> dict[str, Proposals]:
-    """What the run's detector proposes."""
     params, asked, model = question.asked.params, question.asked, question.asked.network
     channels = question.features(question.video).shape[1]
     if model.channels != channels:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.files import digest, naming
-from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFile, limited, question, read
+from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFile, find, limited, question, read
 from tadlib.workbook.params import Params
 
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
@@ -44,14 +44,16 @@ def plan(
 ) -> Experiment:
     """The runs of an experiment file, all parameters checked, no two alike.
 
-    `changes` beat whatever the file says of a parameter; several values, as a list, become runs.
+    `path` and `base` are paths, or names of files below `params/`. `changes` beat whatever the file says of a
+    parameter; several values, as a list, become runs.
     What all runs have in common is left out of those in which it can have no effect, but must have one in some.
     `base` is another experiment file, whose common values (not its blocks) yield to the file's own. With `quick` every
     run is cut to the size of `QUICK`, and runs that differ only in seed or class split become one. Raises ValueError
     naming the file and the parameter, before anything runs.
     """
-    path, wanted = Path(path), {name: _values(name, value) for name, value in (changes or {}).items()}
-    own, below = read(path), read(Path(base)) if base else ExperimentFile("", {}, {}, [])
+    path, base = find(path), find(base) if base else ""
+    wanted = {name: _values(name, value) for name, value in (changes or {}).items()}
+    own, below = read(path), read(base) if base else ExperimentFile("", {}, {}, [])
     here, there = (file.common.get("dataset") for file in (own, below))
     if here and there and here != there:
         raise ValueError(f"{path} asks about dataset {here}, --base {base} is about {there}")
@@ -59,14 +61,13 @@ def plan(
     with naming(f"{path} with --base {base}" if base else path):
         asked = own.common.keys() | fixed.keys()
         runs, names = _combine(below.common | own.common | fixed, _replaced(own.blocks, wanted), quick, asked)
-    name = path.stem + (f"-{Path(base).stem}" if base else "")
+    name = path.stem + (f"-{base.stem}" if base else "")
     asks = name + "-changed" * bool(set(wanted) - SAME_QUESTION) + "-quick" * quick
     chosen = (*own.chosen, *below.chosen)
     return Experiment(name + "-quick" * quick, asks, question(own.content), runs, names, chosen)
 
 
 def _values(name: str, value: Any) -> list[Any]:
-    """The values that a change asks for, each once."""
     if isinstance(value, list) and (not value or None in value):
         raise ValueError(f"--set {name} must have a value, and one after each comma; got {value}")
     values = value if isinstance(value, list) else [value]

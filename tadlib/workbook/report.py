@@ -124,7 +124,6 @@ def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print
 
 
 def _pages(folder: Path, say: Say) -> None:
-    """Make the page of every executed notebook of a run that has none, or an older one."""
     if lost := dangling(folder):
         say(f"{folder.name}: {', '.join(lost)} {finished_runs.GONE}")
     for notebook in sorted(path for path in folder.glob("[!.]*.ipynb") if path.is_file()):

@@ -7,12 +7,13 @@ import torch
 
 from tadlib import ideas
 from tadlib.data import leakage
+from tadlib.data.windows import true_segments
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
 from tadlib.evaluation.rows import compare as compare_rows
 from tadlib.naming.fusion import Detections, read_detections, select, write_detections
 from tadlib.naming.similarity import class_probability
-from tadlib.task import SIDES, Task, true_segments
+from tadlib.task import SIDES, Task
 from tadlib.workbook import inference
 from tadlib.workbook.detectors import load_detector, load_proposals
 from tadlib.workbook.gathering import with_texts

@@ -19,12 +19,10 @@ def _in_steps(p: Any) -> bool:
 
 
 def _clip_names_segments(p: Any) -> bool:
-    """Whether CLIP has a say in the names of proposals."""
     return p.target == "foreground" or (p.ensemble != "none" and p.ensemble_weight > 0) or p.reject == "proposal"
 
 
 def _clip_names_videos(p: Any) -> bool:
-    """Whether CLIP is asked about whole videos."""
     return p.reject == "video" or p.keep == "class_video"
 
 
@@ -33,12 +31,10 @@ def _reranks(p: Any) -> bool:
 
 
 def _uses_class_texts(p: Any) -> bool:
-    """Whether texts of classes, as they are learned, name anything."""
     return _clip_names_segments(p) or _clip_names_videos(p) or _reranks(p)
 
 
 def _reads_text(p: Any) -> bool:
-    """Whether anything reads `text`."""
     return _uses_class_texts(p) or p.fuse_text or p.segmentation != "none" or p.agreement > 0
 
 
@@ -51,12 +47,10 @@ def _trains_segments(p: Any) -> bool:
 
 
 def _trains_naming(p: Any) -> bool:
-    """Whether anything is trained on named segments or snippets."""
     return _trains_texts(p) or _trains_segments(p)
 
 
 def _uses_trained_naming(p: Any) -> bool:
-    """Whether what is trained to name is asked for anything."""
     return _clip_names_segments(p) or _reranks(p) or (_clip_names_videos(p) and _trains_texts(p))
 
 
@@ -73,7 +67,6 @@ def _counts_texts(p: Any) -> bool:
 
 
 def _compares_bins(p: Any) -> bool:
-    """Whether similarity before pooling is another than after it."""
     single = p.pooling in ("centre_bin", "centre_snippet", "text_attention", "ordered")
     linear = p.similarity == "dot" and p.pooling not in ("max", "multi_rate") and p.transfer != "conse"
     return p.roi_bins > 1 and not (single or linear or p.pooling.startswith("matching"))

@@ -90,7 +90,6 @@ def _link_page(stage: str, store: Path, folder: Path) -> None:
 
 
 def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs: int) -> str | None:
-    """Execute a stage; None, or why it failed."""
     for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
         shutil.rmtree(stale, ignore_errors=True)
     # a dying maker may still write into its own; the last folder is what the notebook calls its run

@@ -226,7 +226,6 @@ def _code(path: Path, _changed: int) -> tuple[str, frozenset[str]]:
 
 
 def _cells(notebook: bytes) -> str:
-    """The code of a notebook's cells."""
     cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
     lines = [line for cell in cells for line in cell.splitlines()]
     return "\n".join(repr(line) if line.startswith(("%", "!")) else line for line in lines)  # magics

@@ -22,7 +22,7 @@ import numpy as np
 
 from tadlib.data.checks import nearest
 from tadlib.evaluation.statistics import compare_splits, p_value, spread
-from tadlib.workbook.experiment_files import Choice, Story, had_part, story
+from tadlib.workbook.experiment_files import Choice, Story, every, had_part, story
 from tadlib.workbook.finished_runs import FinishedRun, differing
 from tadlib.workbook.plans import shown
 from tadlib.workbook.runs import project_root
@@ -97,7 +97,6 @@ def _titles(homes: Iterable[Path]) -> dict[Path, str]:
 
 
 def _together(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> dict[str, tuple[FinishedRun, ...]]:
-    """The variants of each experiment, side by side, named after it."""
     return {
         titles[home] if label == "as it is" else f"{titles[home]}: {label}": each
         for home in dict.fromkeys(run.home for run in runs)
@@ -158,9 +157,7 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
     `choices` hold beside those that the runs' own experiment declared.
     """
     base = study.variants[study.baseline]
-    folder = base[0].dir.parent
-    where = f"{folder.parent.name}/{folder.name}" if study.name == folder.parent.name else folder.name
-    common = {"asks": _asks(study), "where": where, "experiment": study.name, "title": study.title}
+    common = {"asks": _asks(study), "experiment": study.name, "title": study.title}
     common |= {"data": study.data, "protocol": study.protocol, "evaluate on": study.evaluate_on}
     common |= {"baseline": study.baseline, "metric": metric}
     made = []
@@ -255,7 +252,8 @@ def _unlike(first: Sequence[FinishedRun], second: Sequence[FinishedRun], pairs: 
 def _asks(study: Study) -> str:
     """The parameters file of the project whose question a study asks, with a claim of the log; empty for no such."""
     name = study.runs[0].asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
-    return name if study.story.claim and (project_root() / "params" / f"{name}.yaml").is_file() else ""
+    known = study.story.claim and name in {path.stem for path in every(project_root())}
+    return name if known else ""
 
 
 def per_class(study: Study) -> dict[str, dict[str, float]]:

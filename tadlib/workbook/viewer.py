@@ -85,11 +85,9 @@ class Viewer:
         )
 
     def _said(self) -> str:
-        """The picture in words."""
         return f"{self.title}: " + ", ".join(row.name for row in self.rows)
 
     def _controls(self) -> str:
-        """The preview, a slider for the time, one for the score, a tick for each word."""
         film = Markup('<video muted playsinline title="click to play" src="data:video/mp4;base64,{}"></video>')
         shown = film.format(b64encode(self.preview).decode()) if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
         scores = [score for row in self.rows if row.kind == "detection" for score in row.scores]

@@ -37,24 +37,17 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
         return nothing("no two variants to compare")
     logged = any(question["claim"] for question in questions)
     heights = [max(1.1 + len(question["variants"]), 3.2) for question in questions]
-    figure, axes = picture(
-        0.27 * sum(heights) + 0.8,
-        f"Difference in {metric} of every variant to the baseline of its question, with its interval",
-        nrows=len(questions),
-        ncols=1 + logged,
-        sharex="col",
-        width_ratios=(1.5, 1)[: 1 + logged],
-        height_ratios=heights,
-    )
+    alt = f"Difference in {metric} of every variant to the baseline of its question, with its interval"
+    grid = {"nrows": len(questions), "ncols": 1 + logged, "width_ratios": (1.5, 1)[: 1 + logged], "sharex": "col"}
+    figure, axes = picture(0.27 * sum(heights) + 0.8, alt, height_ratios=heights, **grid)
     rows = [entry for question in questions for entry in question["variants"]]
     reach = max([1, *(abs(point) for entry in rows for point in _points(entry))])
     for (place, *beside), question in zip(axes, questions, strict=True):
         for row, entry in enumerate(question["variants"]):
             _effect(place, row, entry, reach)
         place.axvline(0, color=GREY, lw=0.9)
-        place.set_yticks(
-            range(len(question["variants"])), [short(each["variant"], LABEL) for each in question["variants"]]
-        )
+        names = [short(each["variant"], LABEL) for each in question["variants"]]
+        place.set_yticks(range(len(names)), names)
         place.set_ylim(len(question["variants"]) - 0.4, -0.6)
         place.set_xlim(-1.1 * reach, 1.1 * reach)
         place.set_title(f"{question['title']}, against {short(question['baseline'], LABEL)}", fontsize=9.5)
@@ -67,7 +60,6 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
 
 
 def _points(entry: Mapping[str, Any]) -> list[float]:
-    """A difference and, where they are known, the ends of its interval, in points."""
     found = (entry["difference"][name] for name in ("difference", "low", "high"))
     return [100 * each for each in found if each is not None]
 
@@ -98,9 +90,8 @@ def learning_curves(studies: Mapping[str, Mapping[str, Sequence[Sequence[Mapping
         for place, name, unit in ((left, "loss", "training loss"), (right, "matched_tiou", "tIoU of matched queries")):
             for number, (variant, histories) in enumerate(variants.items()):
                 color, style = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
-                _curve(
-                    place, [[row[name] for row in history] for history in histories if history], variant, color, style
-                )
+                curves = [[row[name] for row in history] for history in histories if history]
+                _curve(place, curves, variant, color, style)
             by_epoch(place)
             place.set_ylabel(unit)
             place.set_ylim(bottom=0)

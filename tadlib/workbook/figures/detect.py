@@ -71,5 +71,4 @@ def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detection
 
 
 def _found(detections) -> list[tuple[str, list[float], float]]:
-    """Word, segment and score of each detection."""
     return list(zip(detections.labels, detections.segments.tolist(), detections.scores.tolist(), strict=True))

@@ -86,7 +86,6 @@ def action_statistics(benchmark: Benchmark) -> Picture:
 
 
 def _covered(video: Video) -> float:
-    """Seconds of a video inside at least one action."""
     total, reached = 0.0, 0.0  # some annotations go on after the end of their video
     for action in sorted(video.actions, key=lambda action: action.start):
         end = min(action.end, video.duration)

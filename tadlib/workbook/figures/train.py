@@ -76,7 +76,6 @@ def _values(history: History, name: str) -> np.ndarray:
 
 
 def _dashed(place: Axes, epochs: np.ndarray, values: np.ndarray, label: str) -> Axes:
-    """Draw a second quantity with an axis of its own at the right."""
     other = place.twinx()
     other.plot(epochs, values, color=style.ORANGE, lw=1.2, ls="--")
     other.set_ylim(bottom=0)
