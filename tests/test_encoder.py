@@ -133,8 +133,8 @@ def test_what_must_be_fetched_is_told_before_it_is(monkeypatch, tmp_path):
     assert "it needs the weights 'openai' of ViT-B-16-quickgelu (" in to_download("ViT-B-16-quickgelu", "openai")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
     (tmp_path / "clip.pt").touch()
-    alone = "it needs the tokenizer roberta-base, which must be downloaded first"
-    assert to_download("roberta-ViT-B-32", str(tmp_path / "clip.pt")) == alone
+    told = to_download("roberta-ViT-B-32", str(tmp_path / "clip.pt"))
+    assert told == "it needs the tokenizer roberta-base, which must be downloaded first"
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "here")
     assert to_download("ViT-B-16-SigLIP", "webli") == ""
 

@@ -143,8 +143,7 @@ def test_the_table_is_kept_for_a_paper(home):
 def test_figures_are_kept_for_a_paper_and_a_page_without_claims_has_no_word_of_the_log(home):
     fabricate.experiment(home / "outputs", "plain", mostly_better, comment="Do convolutions help?")
     found = compared("outputs/plain", run_dir=str(home))
-    picture = figures.effects(found.questions())
-    found.save(effects=picture)
+    found.save(effects=(picture := figures.effects(found.questions())))
     starts = {kind: (home / f"report_effects.{kind}").read_bytes()[:5] for kind in ("png", "svg", "pdf")}
     assert starts == {"png": b"\x89PNG\r", "svg": b"<?xml", "pdf": b"%PDF-"}
     told = [

@@ -101,8 +101,8 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     try:
         quick = archive or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
         with _silent_about_no_weights(wanted=bool(load) or not pretrained):
-            how = {"precision": precision, "device": device, "force_quick_gelu": quick}
-            model, _, preprocess = open_clip.create_model_and_transforms(name, None if load else pretrained, **how)
+            how = {"pretrained": None if load else pretrained, "precision": precision, "force_quick_gelu": quick}
+            model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, **how)
         if load:
             _load_in_place(model, device, load)
         what = "tokenizer"

@@ -75,7 +75,7 @@ def _effect(place, row: int, entry: Mapping[str, object], reach: float) -> None:
     inside = abs(outside) > 0.55 * reach  # no room beyond: write on the other side of zero
     where = -0.03 * side * reach if inside else outside + 0.04 * side * reach
     align = "left" if (side > 0) != inside else "right"
-    label = f"{difference:+.1f}, {entry['verdict']}"
+    label = f"{round(difference, 1) or 0:+.1f}, {entry['verdict']}"
     place.text(where, row - (0.28 if inside else 0), label, ha=align, va="center", fontsize=8, color=color)
 
 
@@ -124,10 +124,10 @@ def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
     figure, axes = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
     place = axes[0, 0]
     reach = max(most.max(), 0.1)
-    numbers = {"annot": len(frame) <= 24, "fmt": "+.0f", "annot_kws": {"fontsize": 7}}
-    names = [short(label, 44) for label in frame.index]
+    written = frame.map(lambda points: f"{np.round(points) or 0:+.0f}")  # no "-0"
+    numbers = {"annot": written if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
     colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "cbar_kws": {"label": "points of AP"}, "linewidths": 0.5}
-    heatmap(place, frame, yticklabels=names, **numbers, **colours)
+    heatmap(place, frame, yticklabels=[short(label, 44) for label in frame.index], **numbers, **colours)
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
     place.set_title("Which classes gain (blue), which lose (red)?")
