@@ -412,6 +412,8 @@ def test_pages_are_made_of_the_runs_that_are_asked_for(quick_home, monkeypatch):
     assert cli.main([*words, "all"]) == 0 and pages("top_k-1") == pages("top_k-2") == set(STAGES)
     told = (quick_home / "calls").read_text()
     assert told.count("begin train") == 1 and told.count("begin classify") == 3 + 3
+    made = {(folder / f"top_k-{k}" / "train.html").resolve() for k in (1, 2, 3)}
+    assert len(made) == 1 and stored in made.pop().parents, "one page of one training"
 
 
 def lines(home) -> int:

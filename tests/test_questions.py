@@ -138,7 +138,7 @@ def test_the_configuration_that_was_found_is_the_default_and_the_best():
         assert common | found == common, "said there, whatever the default is"
 
 
-@pytest.mark.notebooks
+@pytest.mark.long
 def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_path):
     database = {
         line.id: {"subset": line.subset, "duration": line.duration, "fps": 10.0}

@@ -337,15 +337,10 @@ def test_a_press_on_a_heading_sorts_in_a_browser(tmp_path):
 
 
 def test_the_report_has_words_of_its_own():
-    assert (
-        papermill_arguments.vocabulary("report") is ReportParams
-        and papermill_arguments.vocabulary("train").__name__ == "Params"
-    )
+    assert papermill_arguments.vocabulary("report") is ReportParams
     assert ReportParams.check({"experiments": ["a", "b"]}).folders == ["a", "b"]
     with pytest.raises(ValueError, match="unknown parameter 'base'"):
         ReportParams.check({"base": "x"})
-    with pytest.raises(ValueError, match="experiments must be text; got None|experiments must be text; got {}"):
-        ReportParams.check({"experiments": {}})
 
 
 @pytest.mark.notebooks
@@ -365,8 +360,6 @@ def test_the_command_leaves_a_page_with_links_and_the_lab_log(home, capsys):
     assert text.startswith("# Mine\n\nbefore\n") and text.endswith("\n\nafter\n")
     (line,) = [line for line in text.splitlines() if "`backbone`" in line]
     assert "conv_layers=1: +2.0" in line and "(2 splits × 1 seed)" in line and ", better" in line
-    assert cli.main(["report", "outputs/backbone", "--set", "metric=mAP@05"]) == 2
-    assert "did you mean 'mAP@0.5'" in capsys.readouterr().err
 
 
 def test_a_question_of_one_variant_is_told_with_its_spread(home):

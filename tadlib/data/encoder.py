@@ -134,9 +134,8 @@ def to_download(name: str, pretrained: str) -> str:
     missing = [f"the weights {pretrained!r} of {name} ({hub})"] if weights else []
     if reader and not Path(reader).is_dir() and lacks(reader, "tokenizer_config.json"):
         missing.append(f"the tokenizer {reader}")
-    told = [f"it {lacking}"] if lacking else []
-    told += [f"it needs {' and '.join(missing)}, which must be downloaded first"] if missing else []
-    return "; ".join(told)
+    told = f"it needs {' and '.join(missing)}, which must be downloaded first" if missing else ""
+    return "; ".join(filter(None, [f"it {lacking}" if lacking else "", told]))
 
 
 def import_open_clip():

@@ -177,8 +177,8 @@ def _frames(fps: float, segment: Sequence[float]) -> tuple[int, int]:
 
 def _support(fps: float, row: Mapping[str, Any]) -> dict[str, Any]:
     """FiftyOne's temporal detection of a row."""
-    scored = {"confidence": row["score"]} if "score" in row else {}
-    return {"label": row["label"], "support": _frames(fps, row["segment"])} | scored
+    made = {"label": row["label"], "support": _frames(fps, row["segment"])}
+    return made | ({"confidence": row["score"]} if "score" in row else {})
 
 
 def _task(video: str, fps: float, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -83,9 +83,8 @@ def compare_splits(first: Sequence[float], second: Sequence[float]) -> Verdict:
 def p_value(values: Sequence[float]) -> float | None:
     """Two-sided p of Student's test that values of independent splits or seeds have mean 0; None for fewer than two."""
     found = spread(values)
-    if found.number < 2:
-        return None
-    return float(2 * scipy.special.stdtr(found.number - 1, -abs(found.mean) / max(found.error, 1e-300)))
+    t = -abs(found.mean) / max(found.error, 1e-300)
+    return float(2 * scipy.special.stdtr(found.number - 1, t)) if found.number > 1 else None
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:

@@ -195,8 +195,8 @@ class Compared:
         frame, best = pd.DataFrame(self.table().rows), set()
         for study in self.studies:
             better = [each for each in self._of(study) if verdict(each) == "better"]
-            ranked = sorted((each["values"]["mean"], each["title"], each["variant"]) for each in better)
-            best |= {each[1:] for each in ranked[-1:]}
+            better.sort(key=lambda told: told["values"]["mean"])
+            best |= {(each["title"], each["variant"]) for each in better[-1:]}
         style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
         bold = style.apply(
             lambda row: ["textbf:--rwrap;" * ((row["experiment"], row["variant"]) in best)] * len(row), axis=1

@@ -8,6 +8,7 @@ nothing new was measured for stays as it is, and evidence from fewer runs or var
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -182,11 +183,13 @@ def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
         yield from ("", "<details>", "<summary>Not yet measured</summary>", "")
         yield from (*_row(head), "|" + "---|" * len(head))
         for path in rest:
-            yield from _row((asked[path].claim, needed(path)), asked[path], path.relative_to(root))
+            takes = needed(path.resolve(), text_of(path))
+            yield from _row((asked[path].claim, takes), asked[path], path.relative_to(root))
         yield from ("", "</details>")
 
 
-def needed(path: Path) -> str:
+@cache  # every parameter of every run is checked for it
+def needed(path: Path, _content: str) -> str:
     """What it takes to answer the question of a file: data that do not come with the project, runs and trainings."""
     try:
         runs = [Params.check(given) for given in plan(path).runs.values()]

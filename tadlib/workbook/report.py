@@ -17,7 +17,7 @@ from traitlets.config import Config
 from tadlib.files import dangling, read_json, write_text
 from tadlib.workbook import execution, finished_runs, lab_log, runs, tracking
 from tadlib.workbook.notebook_params import ReportParams
-from tadlib.workbook.stage_store import relative
+from tadlib.workbook.stage_store import link_or_copy, relative
 
 Say = Callable[[str], None]
 Ended = tuple[str, Path, Mapping[str, str]]  # an experiment, the folder of its version, how each run ended
@@ -124,9 +124,12 @@ def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print
 
 
 def _pages(folder: Path, say: Say) -> None:
+    """Make the page of every executed notebook of a run that has none, or an older one; of a shared stage it is one."""
     if lost := dangling(folder):
         say(f"{folder.name}: {', '.join(lost)} {finished_runs.GONE}")
     for notebook in sorted(path for path in folder.glob("[!.]*.ipynb") if path.is_file()):
-        made = notebook.with_suffix(".html")
+        made, here = notebook.resolve().with_suffix(".html"), notebook.with_suffix(".html")
         if not made.is_file() or made.stat().st_mtime < notebook.stat().st_mtime:
-            say(f"page: {page(notebook)}")
+            say(f"page: {page(notebook.resolve())}")
+        if not here.exists() or not here.samefile(made):
+            link_or_copy(made, here)

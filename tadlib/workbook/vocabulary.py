@@ -274,15 +274,11 @@ def meant(word: str, model: type[BaseModel], others: Iterable[str] = ()) -> str:
     known, words = [*others, *model.model_fields], {part for part in word.lower().split("_") if len(part) > 3}
     if (ours := OF_OTHERS.get(word.lower())) in known:
         return f"; did you mean {ours!r}?"
-    fields = model.model_fields.items()
-    described = [name for name, field in fields if words and words <= _words(field.description)]
+    told = {name: re.split(r"[\s,;]+", (field.description or "").lower()) for name, field in model.model_fields.items()}
+    described = [name for name, description in told.items() if words and words.issubset(description)]
     if described and not difflib.get_close_matches(word, known, n=1):
         return f"; did you mean {' or '.join(map(repr, sorted(described, key=len)[:3]))}?"
     return nearest(word, known)
-
-
-def _words(description: str | None) -> set[str]:
-    return set((description or "").lower().replace(",", " ").replace(";", " ").split())
 
 
 def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
