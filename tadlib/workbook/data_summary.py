@@ -21,6 +21,7 @@ PUBLISHED = {  # videos and actions of the training and the test subset
     "thumos14": {"training": (200, 3007), "test": (213, 3358)},
     "activitynet13": {"training": (10024, 15410), "test": (4926, 7654)},
 }
+MOST_FRAMES = 64  # largest stride that is proposed
 NAMED = 5  # videos in a table of what is wrong
 ORIGINS = {  # where a benchmark comes from, and what it may be used for
     "demo": "rendered here; free",
@@ -74,7 +75,7 @@ def settings(data: Task) -> dict[str, tuple[int, str]]:
     """Proposed stride, window, queries and top_k, each with its reason, from seen actions of the training videos."""
     frames = np.array([(each.end - each.start) * video.fps for video in data.training_videos for each in video.actions])
     short, middle, long = np.quantile(frames, (0.1, 0.5, 0.95))
-    stride = 2 ** int(np.log2(np.clip(min(short / 2, middle / 5), 1, 64)))
+    stride = 2 ** int(np.log2(np.clip(min(short / 2, middle / 5), 1, MOST_FRAMES)))
     said = f"the median action has {middle / stride:.1f} snippets, nine of ten have {short / stride:.1f} or more"
     if isinstance(data.store, FolderStore):
         stride, said = data.stride, "that of the features, which others made"

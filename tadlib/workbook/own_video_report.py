@@ -28,7 +28,7 @@ CALIBRATED = (
     "A score is the detector's certainty, as a share of its greatest in this video, times CLIP's certainty of the word "
     "against {} texts of nothing in particular; from {} on a word is found, with its places from half of it on"
 )
-CHOSEN = f"{own_video.FOUND:g}, as chosen by names of classes that the demo's runs knew (of sentences it misses more),"
+CHOSEN = f"{own_video.FOUND:g}, as chosen on classes that runs on the demo had trained on,"
 APART = 1.0  # seconds between two frames that are shown
 POINTS = 600  # of a curve: more are not seen
 LEARNT = "learnt on the run's classes and videos"
@@ -284,4 +284,5 @@ def finish(answers: Answers, run: Run) -> Result:
     told = f"{number} detections" + (f" in {with_any} of {len(asked_files)} videos" if several else "")
     if answers.failed:
         told += f", {len(answers.failed)} failed"
-    return replace(run.finish(data=", ".join(list(answers)[:SHOWN])), found=told)
+    spent = sum(answer.question.encoding_seconds or 0.0 for answer in answers.answers.values())
+    return replace(run.finish(data=", ".join(list(answers)[:SHOWN]), encoding_seconds=round(spent, 1)), found=told)
