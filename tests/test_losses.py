@@ -206,3 +206,10 @@ def test_snippets_that_an_action_touches_are_inside():
 def test_ignored_snippets_count_neither_way_unless_an_action_is_there_too():
     wanted = [ignoring((0.9, 0.2), (0.1, 0.2)), ignoring()]
     assert counted(wanted, FOUR_AND_TWO).tolist() == [[True, True, True, False], [True, True, False, False]]
+
+
+def test_one_query_and_one_action_of_no_length_give_finite_losses_and_gradients():
+    segments_cw = torch.tensor([[[0.5, 0.0]]], requires_grad=True)
+    terms = losses(Outputs(segments_cw, torch.zeros(1, 1)), target((0.5, 0.0)))
+    terms["loss"].backward()
+    assert all(value.isfinite() for value in terms.values()) and segments_cw.grad.isfinite().all()

@@ -168,3 +168,18 @@ def test_a_video_of_three_hours_is_answered_to_its_end(length):
     assert devices.peak_memory(CPU) - before < 1000  # who looks at whom would be 21,600 squared numbers a head
     assert len(found.scores) == 5 * len(windows) and found.scores.isfinite().all()
     assert windows[len(windows) - 1].window.stop == 21_600 and found.segments.max() <= 10_800
+
+
+def test_dropout_is_off_when_answering():
+    windows = window_set(WindowSettings(length=8), v=8)
+    model = network(dropout=0.5).train()
+    assert torch.equal(predict(model, windows).scores, predict(model, windows).scores)
+
+
+def test_answers_in_bfloat16_are_full_precision_and_close():
+    windows = window_set(WindowSettings(length=8), v=8)
+    model = network(embedding_dim=3)
+    whole, model.dtype = predict(model, windows, texts=TEXTS), torch.bfloat16
+    half = predict(model, windows, texts=TEXTS)
+    assert {half.segments_cw.dtype, half.scores.dtype, half.embeddings.dtype} == {torch.float32}
+    torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ import torch
 from tadlib.data.annotations import Action, Video
 from tadlib.data.datasets import THUMOS14_CLASSES
 from tadlib.data.features import FeatureStore
-from tadlib.data.simulate import World, make
+from tadlib.data.simulate import Strengths, World, make
 from tadlib.evaluation import baselines
 
 WORLD = World(THUMOS14_CLASSES)
 STARTS = range(3, 100, 10)
 STRIDE = 8  # frames at 30 frames per second: 0.27 s a snippet
+QUIET = Strengths(drift=1e-9, movement=1e-9, noise=1e-9, distractors=0.0, edges=0.0)
 
 
 def timeline(number):
@@ -166,3 +168,33 @@ def test_simulated_features_are_written_once(tmp_path):
     np.save(tmp_path / "v2.npy", np.zeros((375, 512), np.float16))
     make(WORLD, VIDEOS[:3], store, STRIDE)
     assert store.read("v2").any(), "what somebody overwrote is simulated anew"
+
+
+@pytest.fixture(scope="module")
+def marks():
+    """How the features of the onset, middle and offset of each class differ from background, (20, 3, c)."""
+    world, places = World(THUMOS14_CLASSES, strengths=QUIET), [round(t * 30 / STRIDE) for t in (3.4, 5.0, 6.6, 9.0)]
+    found = np.stack([unit(world.features(timeline(number), STRIDE))[places] for number in range(20)])
+    return unit(found[:, :3] - found[:, 3:])
+
+
+def test_an_action_unfolds_in_phases(marks):
+    assert np.einsum("kpc,kqc->kpq", marks, marks)[:, *np.triu_indices(3, 1)].mean(axis=0).max() < 0.8
+
+
+def test_most_of_what_marks_an_action_is_its_class_s_own_and_similar_classes_share_some(marks):
+    place, cosines = THUMOS14_CLASSES.index, np.einsum("apc,bpc->abp", marks, marks).mean(axis=2)
+    between = cosines[np.triu_indices(20, 1)]
+    assert 0.1 < between.mean() < 0.5
+    for pair in (("Diving", "CliffDiving"), ("CricketBowling", "CricketShot")):
+        assert cosines[place(pair[0]), place(pair[1])] > between.mean() + 0.1
+
+
+def test_what_is_no_action_carries_marks_too(marks):
+    """In the background some snippets differ from the rest as much as those of actions do; without distractors none."""
+    reach = {}
+    for rate in (0.0, 60.0):
+        found = unit(World(THUMOS14_CLASSES, strengths=replace(QUIET, distractors=rate)).features(timeline(0), STRIDE))
+        along, within = (found - np.median(found, axis=0)) @ marks[0].T, inside(timeline(0), len(found))
+        reach[rate] = along[~within].max() / along[within].max()
+    assert reach[0.0] < 0.5 < reach[60.0]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.layouts import THUMOS14_CLASSES
 from tadlib.data.splits import ClassSplit, class_split, hold_out_classes, of_folder
 
 FOLDERS = {75: "train_75_test_25", 50: "train_50_test_50"}
@@ -83,3 +84,11 @@ def test_held_out_seen_classes_are_tested_in_training_videos_that_nothing_is_lea
     assert sides == {"both": "val"} | {name: "test" if label == held else "val" for label, name in alone.items()}
     with pytest.raises(ValueError, match="held_out must be 0..2, classes that a training video shows alone; got 3"):
         hold_out_classes(whole, classes, 3)
+
+
+@pytest.mark.parametrize(("split", "unseen"), [(75, 5), (50, 10)])
+def test_seen_and_unseen_are_disjoint_and_together_everything(split, unseen):
+    for split_id in range(10):
+        drawn = class_split(THUMOS14_CLASSES, split, split_id)
+        assert len(drawn.unseen) == unseen
+        assert sorted(drawn.seen + drawn.unseen) == sorted(THUMOS14_CLASSES)

@@ -9,6 +9,7 @@ from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowS
 from tadlib.data.features import FeatureStore
 from tadlib.data.grid import Grid
 from tadlib.data.windows import Window, actions_in, cover
+from tadlib.segments import roi_align
 
 GRID = Grid(fps=8.0, stride=8)  # a snippet a second
 
@@ -204,3 +205,9 @@ def test_the_last_snippet_may_be_short():
 def test_an_impossible_grid_is_refused(fps, stride):
     with pytest.raises(ValueError, match="fps must be positive and stride at least 1"):
         Grid(fps, stride)
+
+
+def test_an_action_shorter_than_a_snippet_is_pooled_from_where_it_lies():
+    segments_ix = GRID.snippets(torch.tensor([[12.3, 12.5], [50.0, 50.01]]))
+    pooled = roi_align(torch.from_numpy(Ramp(100).read("v")), segments_ix).mean(dim=1)
+    assert pooled[:, 0].tolist() == pytest.approx([11.9, 49.5], abs=0.05)  # snippet t is at t + 0.5 s
