@@ -120,9 +120,9 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
 
 def to_download(name: str, pretrained: str) -> str:
     """What an encoder lacks here, a package or files of a hub, in words; nothing where all is here, or nowhere."""
+    open_clip = import_open_clip()  # first: without its warning, which comes with the hub's library too
     from huggingface_hub import try_to_load_from_cache
 
-    open_clip = import_open_clip()
     reader, lacking = _text_reader(name, open_clip)
     hub, _, file = open_clip.get_pretrained_cfg(name, pretrained).get("hf_hub", "").rpartition("/")
     files = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]

@@ -187,8 +187,8 @@ class Compared:
         self._save_for_paper()
         for name, picture in pictures.items():
             picture.keep(self.folder / f"report_{name}")
-        said = f"{len(self.records)} variants of {len(self.studies)} experiments in {self.folder.name}/report.json"
-        return f"{said}, for a paper in report.csv, report.tex and report_*.svg"
+        said = f"variants: {len(self.records)}, experiments: {len(self.studies)}, in {self.folder.name}/report.json"
+        return f"{said}, for a paper in report.csv, report.tex and `report_*.svg`"
 
     def _save_for_paper(self) -> None:
         """The table of variants as CSV and LaTeX (booktabs); bold: the best of a study whose interval is above zero."""
