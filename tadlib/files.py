@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import reprlib
 import secrets
 import shutil
 import sys
@@ -24,6 +25,7 @@ import numpy as np
 from tadlib.foreign import check_unique, json_in, text_of
 
 LOG = "TAD_LOG"  # environment variable with the path of the run's log
+LONGEST_NAME = 2000  # letters of a name, which may be a sentence
 NO_LETTER = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # control characters, halves of surrogate pairs
 Progress = Callable[[int, int, str], None]  # (done, total, description)
 Value = TypeVar("Value")
@@ -66,10 +68,15 @@ def naming_full_disk(path: Path | str, size: int = 0) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        free = shutil.disk_usage(next(place for place in Path(path).absolute().parents if place.exists())).free
+        free = shutil.disk_usage(nearest_folder(Path(path).parent)).free
         lacks = f"{max(size - free, 0) / 1e6:.2f} of its {size / 1e6:.2f} MB are missing" if size else "it does not fit"
         told = f"{os.strerror(error.errno)}: {free / 1e6:.2f} MB are free and {lacks}"
         raise OSError(error.errno, told, str(path)) from error
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder, or the one above it that exists."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def temporary_path(path: Path) -> Path:
@@ -172,7 +179,9 @@ def naming(where: object) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        told = str(error)  # which may quote a value of any length
+        told = told if len(told) < 1000 else f"{told[:600]} ... {told[-200:]}"
+        raise ValueError(f"{where}: {told}") from error
 
 
 def read_json(path: Path | str) -> Any:
@@ -192,6 +201,8 @@ def tidy(name: object, where: object = "") -> str:
     Raises ValueError, naming its origin `where`, for a name that holds what is no letter.
     """
     text = unicodedata.normalize("NFC", str(name)).strip()
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"{where}: name {reprlib.repr(text)} has more than {LONGEST_NAME} letters")
     if found := NO_LETTER.search(text):
         raise ValueError(f"{where}{': ' if where else ''}name {text!r} holds {found[0]!r}: names are text in one line")
     return text

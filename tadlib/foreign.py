@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 MOST = 2**30  # largest number of bytes of a file, unpacked
+MOST_YAML = 2**17  # letters; a hundred thousand names take a quarter of a minute to parse
 MOST_PACKED = 1100  # bytes that gzip can make of one
 MAX_REASON = 200  # characters of a parser's message
 PICKLES = (".pkl", ".pickle")
@@ -50,6 +51,8 @@ def reading(path: Path | str, told: str, kind: type[Exception] = FileError) -> I
         raise
     except Exception as error:
         if is_exhausted(error):
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(path)
             raise
         reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
         raise kind(f"{path} {told.format(reason)}") from error
@@ -123,12 +126,12 @@ def csv_in(text: str, where: Path | str) -> tuple[list[str], list[list[str]], li
 
 def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
     """Parse names and values from YAML text; raises FileError naming its origin `where`, for a duplicate name too."""
+    if len(text) > MOST_YAML:
+        raise FileError(f"{where} is too long for names and values: {len(text):,} letters, at most {MOST_YAML:,}")
     with reading(where, "is not readable YAML: {}"):
         content = yaml.load(text, _UniqueNames) or {}
     if not isinstance(content, dict):
-        raise FileError(
-            f"{where} must hold names and values, one a line, like 'split: 50'; got {reprlib.repr(content)}"
-        )
+        raise FileError(f"{where} must hold names and values, like 'split: 50'; got {reprlib.repr(content)}")
     return content
 
 

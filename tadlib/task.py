@@ -200,6 +200,12 @@ class Task:
         made = self.store.version(video.id for video in self.benchmark.videos)
         return digest([videos, sides, self.benchmark.tious, made, self.encoder.key, self.stride])
 
+    @property
+    def encoding_seconds(self) -> float | None:
+        """Seconds of encoding, summed over videos, in whatever process; None for features that others made."""
+        ours = isinstance(self.store, FeatureStore)
+        return self.store.seconds(video.id for video in self.benchmark.videos) if ours else None
+
     def grid(self, video: Video) -> Grid:
         """Conversion between seconds and snippets of a video."""
         return Grid(video.fps, self.stride)

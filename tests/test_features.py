@@ -1,6 +1,7 @@
 """Videos become features: the right frames at the right times, resumed, and every broken file named."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_the_frames_of_real_clips_are_right(shared_data, name):
         assert difference == min(around), f"{name}, snippet {number}: another frame is closer than frame {expected}"
 
 
-def test_extraction_resumes_and_reports_its_progress(tmp_path, encoder):
+def test_extraction_resumes_reports_its_progress_and_says_what_it_cannot_renew(tmp_path, encoder, monkeypatch):
     for name in ("a", "b", "c"):
         write_video(tmp_path / f"{name}.mp4", steady(50, 25))
     store, seen = FeatureStore(tmp_path / "store"), []
@@ -86,6 +87,9 @@ def test_extraction_resumes_and_reports_its_progress(tmp_path, encoder):
     assert (store.folder / "a.npy").stat().st_mtime_ns == written
     record = json.loads((store.folder / "a.json").read_text())
     assert {name: record[name] for name in ("fps", "stride", "snippets")} == {"fps": 25.0, "stride": 8, "snippets": 7}
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="store cannot be written, .* first a .duration was 2.0, now 3.0.: make"):
+        extract([video("a", 3.0)], tmp_path, store, encoder, 8)
 
 
 def damaged(folder):

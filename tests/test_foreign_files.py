@@ -177,14 +177,15 @@ YAML = {
     ),
     "a list that holds itself": (b"epochs: &a [*a]", ""),
     "code": (b"epochs: !!python/object/apply:os.system ['true']", "YAML"),
+    "a hundred thousand names": ("".join(f"n{number}: 1\n" for number in range(100_000)), "too long"),
     "a tab": (b"a:\n\t- 1", "YAML"),
     "a key twice": (b"a: 1\na: 2", "twice"),
     "a list": (b"- 1", "names and values"),
 }
 SEGMENTS = """"15"|[false, true]|null|3|[1]|[1, 2, 3]|{"start": 1, "end": 2}|[[1], 2]|[1, null]|["1_0", 2]|["later", 2]
-    |[1, NaN]|[1, 1e999]|[-Infinity, 2]|[5, 2]|["1/0", 2]|[1, %s]""" % ("9" * 400)
+    |[1, NaN]|[1, 1e999]|[-Infinity, 2]|[5, 2]|["1/0", 2]|[1, MANY]|["MANY:00:00", 2]""".replace("MANY", "9" * 400)
 LABELS = 'null|["dive"]|{"name": "dive"}|""|true|1.5'
-NUMBERS = 'NaN|-3|0|1e999|true|[9]|"long"|"1_0"|{}|"1/0"|"1/2/3"|' + "9" * 400
+NUMBERS = 'NaN|-3|0|1e308|1e-300|1e999|true|[9]|"long"|"1_0"|{}|"1/0"|"1/2/3"|' + "9" * 400
 RESULT = '{"results": {"a": [{"segment": [1, 2], "label": "dive", "score": 1}]}}'
 RESULTS = ("found.json", "detections.json")
 REGION = '{"value": {"ranges": [{"start": 1, "end": 5}], "timelinelabels": ["dive"]}}'
@@ -210,12 +211,13 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     ("annotations.json", "annotations a number", TRUTH.replace(f"[{ROW}]", "7"), "video a"),
     ("annotations.json", "an action that is a number", TRUTH.replace(ROW, "7"), "video a"),
     ("annotations.json", "an action without segment", TRUTH.replace('"segment"', '"segments"'), "segment"),
+    ("annotations.json", "a label of 3,000 letters", TRUTH.replace("dive", "d" * 3000), "letters"),
     ("annotations.json", "no actions", TRUTH.replace(ROW, ""), "annotate"),
     ("annotations.json", "frames", TRUTH.replace("[1, 2]", "[20, 40]"), "frame"),
     ("annotations.csv", "a field of 200,000 letters", HEADER + "a,1,2," + "d" * 200_000 + ",test,9,5\n", "line"),
     ("annotations.csv", "a quote that does not end", HEADER + 'a,1,2,"dive,test,9,5\n', "line"),
     ("annotations.csv", "a column twice", "video,start,start,end,label\na,1,5,2,dive\n", "'start' stands twice"),
-    ("annotations.csv", "no column of ends", "video,start,label\na,1,dive\n", "no column"),
+    ("annotations.csv", "no column of ends", "video,start,label" + "".join(f",c{n}" for n in range(300)), "no column"),
     ("annotations.csv", "a row too short", HEADER + "a,1\n", "line 2"),
     ("annotations.csv", "a start that is none", HEADER + "a,soon,2,dive,test,9,5\n", "line 2"),
     ("annotations.csv", "an endless start", HEADER + "a,inf,2,dive,test,9,5\n", "line 2"),
@@ -235,6 +237,7 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     ("splits.json", "classes in a text", '{"50": [{"unseen": "dive"}]}', "unseen"),
     ("splits.json", "seen that is null", '{"50": [{"unseen": ["dive"], "seen": null}]}', "seen"),
     ("texts.json", "a description in a number", '{"dive": {"Elaboration": {"Description": 7}}}', "dive"),
+    ("texts.json", "half a letter", '{"dive": {"Elaboration": {"Description": "a\\ud800"}}}', "class 'dive'"),
     ("texts.json", "a description of lists", '{"dive": {"Elaboration": {"Description": [["x"]]}}}', "dive"),
     ("found.json", "rows in a text", '{"results": {"a": "none"}}', "video a"),
     ("found.csv", "a score column twice", "video,start,end,label,score,score\na,1,2,dive,1,2\n", "twice"),
@@ -273,6 +276,7 @@ ARRAYS = [  # feature files: name, what, content, what is said
     ("a.pt", "code", torch_bytes({"features": Path("x")}), "damaged"),
     ("a.pt", "a million times its numbers", claimed(1_000_000), "damaged"),
     ("a.pt", "twice its numbers", claimed(2), "damaged"),
+    ("a.pt", "a view of a thousand billions", torch_bytes(torch.ones(1, 1).expand(10**9, 1000)), "damaged"),
     ("a.pt", "a text", torch_bytes("text"), "damaged"),
     ("a.pt", "no tensor", torch_bytes({}), "damaged"),
     ("a.pt", "a tensor of no memory", torch_bytes(torch.ones(30, 16, device="meta")), "damaged"),

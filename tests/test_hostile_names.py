@@ -26,7 +26,6 @@ from tadlib.data.lengths import measure
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.video import probe
 from tadlib.evaluation.result_file import read_task
-from tadlib.naming.descriptions import read_descriptions
 from tadlib.project import project_root, resolve
 from tadlib.workbook import display, engine, lab_log, papermill_arguments
 from tadlib.workbook.notebook_params import DetectParams
@@ -179,13 +178,6 @@ def test_a_class_that_is_no_text_is_refused_in_a_sentence_that_names_the_file(la
 def test_a_parameter_that_is_no_text_is_refused(given):
     with pytest.raises(ValueError, match=f"^{next(iter(given))}"):
         DetectParams.check(given)
-
-
-def test_a_description_that_is_no_text_is_refused(tmp_path):
-    path = tmp_path / "texts.json"
-    path.write_text(json.dumps({"dive": {"Elaboration": {"Description": "a\ud800"}}}))
-    with pytest.raises(ValueError, match="texts.json: class 'dive'"):
-        read_descriptions(path)
 
 
 def linked(path: Path, how: str) -> None:

@@ -18,7 +18,7 @@ from tadlib.data.layouts import THUMOS14_CLASSES, THUMOS_ID
 from tadlib.data.lengths import Length, complete, filled, other_lengths, stated
 from tadlib.data.readers import Entry, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST, digest_of
-from tadlib.files import Progress, listed, read_json, silent, tidy
+from tadlib.files import Progress, listed, nearest_folder, read_json, silent, tidy
 from tadlib.foreign import text_of, yaml_in
 from tadlib.locks import locked
 
@@ -67,8 +67,7 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent, demo_seed
     if name == "demo" and not demo_videos.is_made(folder, demo_seed):
         with locked(folder / "videos", progress):
             demo_videos.make(folder, demo_seed, progress)
-    above = next(place for place in (Path(data_dir), *Path(data_dir).absolute().parents) if place.exists())
-    elsewhere = os.access(above, os.W_OK) and not os.access(folder, os.W_OK)
+    elsewhere = os.access(nearest_folder(Path(data_dir)), os.W_OK) and not os.access(folder, os.W_OK)
     return replace(_read(name, folder), made=Path(data_dir) / "made" / folder.name if elsewhere else folder)
 
 
@@ -169,15 +168,15 @@ def _convention(path: Path, name: str, value: Any) -> Any:
         return value
     if name == "times" and value in ("seconds", "frames"):
         return value
-    if name == "stride" and type(value) is int and value >= 1:
+    if name == "stride" and type(value) is int and 1 <= value <= 100_000:
         return value
     if name == "tious" and isinstance(value, list) and value:
         numbers = all(type(tiou) in (int, float) and 0 < tiou <= 1 for tiou in value)
         if numbers and len(set(value)) == len(value):
             return tuple(float(tiou) for tiou in value)
-    kind = {"tious": "a list of numbers in (0, 1], each once", "stride": "a whole number of frames, at least 1"}
+    kind = {"tious": "a list of numbers in (0, 1], each once", "stride": "a whole number of frames, 1 to 100000"}
     kind |= {"benchmark": " or ".join(NAMES[1:]), "times": "seconds or frames"}
-    raise ValueError(f"{path}: {name} must be {kind.get(name, 'the name of a subset')}, got {value!r}")
+    raise ValueError(f"{path}: {name} must be {kind.get(name, 'the name of a subset')}, got {reprlib.repr(value)}")
 
 
 def _defaults(stated: Conventions, source: Path, subsets: set[str], thumos: bool) -> Conventions:

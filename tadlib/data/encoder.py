@@ -95,7 +95,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
         load = partial(_load_script_archive, path=pretrained)
     elif name == DEMO and pretrained.endswith(".npz"):
         load = partial(_load_arrays, path=pretrained)
-    elif Path(pretrained).is_file() and Path(pretrained).suffix not in (".npz", ".npy"):  # arrays are left to open_clip
+    elif Path(pretrained).is_file() and Path(pretrained).suffix not in (".npz", ".npy"):  # left to open_clip
         load = partial(open_clip.load_checkpoint, checkpoint_path=pretrained)
     what = f"weights {pretrained!r}"
     try:
@@ -121,19 +121,16 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
 def to_download(name: str, pretrained: str) -> str:
     """What an encoder lacks here, a package or files of a hub, in words; nothing where all is here, or nowhere."""
     open_clip = import_open_clip()  # first: without its warning, which comes with the hub's library too
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache as cached
 
     reader, lacking = _text_reader(name, open_clip)
     hub, _, file = open_clip.get_pretrained_cfg(name, pretrained).get("hf_hub", "").rpartition("/")
     files = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-
-    def lacks(source: str, *names: str) -> bool:
-        return not any(isinstance(try_to_load_from_cache(source, each), str) for each in names)
-
-    weights = hub and pretrained not in ("", UNTRAINED) and not Path(pretrained).is_file() and lacks(hub, *files)
-    missing = [f"the weights {pretrained!r} of {name} ({hub})"] if weights else []
-    if reader and not Path(reader).is_dir() and lacks(reader, "tokenizer_config.json"):
-        missing.append(f"the tokenizer {reader}")
+    weights = hub and pretrained not in ("", UNTRAINED) and not Path(pretrained).is_file()
+    texts = reader and not Path(reader).is_dir()
+    wanted = [(hub, files, f"the weights {pretrained!r} of {name} ({hub})")] if weights else []
+    wanted += [(reader, ["tokenizer_config.json"], f"the tokenizer {reader}")] if texts else []
+    missing = [told for hub, names, told in wanted if not any(isinstance(cached(hub, each), str) for each in names)]
     told = f"it needs {' and '.join(missing)}, which must be downloaded first" if missing else ""
     return "; ".join(filter(None, [f"it {lacking}" if lacking else "", told]))
 

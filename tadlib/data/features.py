@@ -4,9 +4,11 @@ Snippet t covers the half-open interval [t, t + 1) strides and is represented by
 several frames.
 """
 
+import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +24,9 @@ from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import files_of
 from tadlib.data.streams import SLACK, BrokenVideo, DecodingLog
 from tadlib.data.video import Clip, probe, snippets
-from tadlib.files import Progress, silent
+from tadlib.files import Progress, nearest_folder, silent
 
-BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames per encoder batch
+BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames a batch: more are no faster on a CPU, fewer half as fast with AMX
 MAX_EQUAL_FRAMES = 32  # equal frames after which a still picture is not encoded again; a held frame never is
 NAMED = 5  # videos named in a warning
 MIN_DURATION_SHARE = 0.67  # a file shorter than this share of the annotated duration is taken to be another video
@@ -73,14 +75,8 @@ def to_encode(
 
 def _made(video: Video, encoder: Encoder, stride: int, each: int) -> dict[str, object]:
     """Settings that determine features, apart from the file."""
-    return {
-        "fps": float(video.fps),
-        "duration": float(video.duration),
-        "stride": stride,
-        "frames_per_snippet": each,
-        "encoder": encoder.key,
-        "decoder": fingerprints.DECODER,
-    }
+    how = {"stride": stride, "frames_per_snippet": each, "encoder": encoder.key, "decoder": fingerprints.DECODER}
+    return {"fps": float(video.fps), "duration": float(video.duration)} | how
 
 
 def extract(
@@ -104,6 +100,11 @@ def extract(
     """
     reasons = to_encode(videos, video_folder, store, encoder, stride, each)
     left = [video for video in videos if video.id in reasons]
+    if left and not os.access(nearest_folder(store.folder), os.W_OK):
+        raise PermissionError(
+            f"{store.folder} cannot be written, but lacks features of {len(left)} videos, first {left[0].id} "
+            f"({reasons[left[0].id] or 'there are none'}): make it writable, or copy the data set to a folder that is"
+        )
     if renewed := [f"{name} ({why})" for name, why in reasons.items() if why]:
         more = f", and {len(renewed) - NAMED} more" if len(renewed) > NAMED else ""
         warnings.warn(f"features made anew of {len(renewed)} videos: {', '.join(renewed[:NAMED])}{more}", stacklevel=2)
@@ -111,7 +112,12 @@ def extract(
     with _video_pool() as pool:
         jobs = {pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in left}
         for job, video in jobs.items():
-            broken |= _error_of(job, video, missing)
+            try:
+                job.result()
+            except BrokenVideo as error:
+                if missing == "fail":
+                    raise
+                broken[video.id] = str(error)
             done += 1
             progress(done, len(videos), "encoding videos with CLIP")
     return broken
@@ -133,36 +139,22 @@ def _video_pool() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-def batch_size(encoder: Encoder) -> int:
-    """Number of frames per encoder batch: larger ones are no faster on a CPU; smaller ones half as fast with AMX."""
-    return BATCH_ON_CPU if encoder.device.type == "cpu" else BATCH_ELSEWHERE
-
-
-def _error_of(job: Future[None], video: Video, missing: str) -> dict[str, str]:
-    try:
-        job.result()
-    except BrokenVideo as error:
-        if missing == "fail":
-            raise
-        return {video.id: str(error)}
-    return {}
-
-
 def _extract_one(
     video: Video, video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int
 ) -> None:
-    clip = probe(find_video(video_folder, video.id))
+    clip, begun = probe(find_video(video_folder, video.id)), time.monotonic()
     source = fingerprints.source(clip.path)  # before decoding, so that a change meanwhile is noticed
     features, found = embedded(clip, stride, video.fps, encoder, each)
-    seconds, expected = len(features) * stride / video.fps, _expected(clip, video)
+    seconds, copy = len(features) * stride / video.fps, clip.duration or video.duration
+    expected = min(copy, video.duration) if copy > MIN_DURATION_SHARE * video.duration else video.duration
     if expected - seconds > SLACK:
         why = f" ({found.cut})" if found.cut else ""
         raise BrokenVideo(f"{clip.path} ends after {seconds:.1f} s, it should last {expected:.1f} s{why}: truncated?")
     if found.holes:
         raise BrokenVideo(f"{clip.path}: {found.holes[0]}: copy or download it again")
     remarks = [*clip.remarks, *found.remarks]
-    made = _made(video, encoder, stride, each) | {"source": source} | ({"remarks": remarks} if remarks else {})
-    store.write(video.id, features, made)
+    made = _made(video, encoder, stride, each) | {"source": source, "seconds": round(time.monotonic() - begun, 3)}
+    store.write(video.id, features, made | ({"remarks": remarks} if remarks else {}))
 
 
 def embedded(
@@ -177,7 +169,7 @@ def embedded(
 
     `tell` is called with the number of encoded snippets. Raises ValueError if the features are not finite.
     """
-    found, size = DecodingLog(), batch_size(encoder)
+    found, size = DecodingLog(), BATCH_ON_CPU if encoder.device.type == "cpu" else BATCH_ELSEWHERE
     parts, batch, times, last, still = [], [], [], None, 0
     for frame in snippets(clip.path, stride, fps, each, found):
         alike = frame is last or (last is not None and np.array_equal(frame, last))
@@ -198,8 +190,3 @@ def embedded(
     if not np.isfinite(features).all():
         raise ValueError(f"{clip.path}: encoder {encoder.name} gave NaN or infinite features")
     return features, found
-
-
-def _expected(clip: Clip, video: Video) -> float:
-    copy = clip.duration or video.duration
-    return min(copy, video.duration) if copy > MIN_DURATION_SHARE * video.duration else video.duration

@@ -45,13 +45,8 @@ def ends_hash(path: Path | str) -> str:
 def source(path: Path) -> dict[str, Any]:
     """Return the identity of a file: name, size, time and hashes."""
     stat = path.stat()
-    return {
-        "name": path.name,
-        "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
-        "ends": ends_hash(path),
-        "content": file_digest(path),
-    }
+    hashes = {"ends": ends_hash(path), "content": file_digest(path)}
+    return {"name": path.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} | hashes
 
 
 def is_same(path: Path, known: Mapping[str, Any]) -> bool:
@@ -102,6 +97,7 @@ class FeatureStore:
         """Hash (12 digits) of the records of some videos' features, the same for every copy."""
         known = [(video_id, self.record(video_id)) for video_id in video_ids]
         for _, record in known:
+            record.pop("seconds", None)
             if "source" in record:
                 record["source"] = record["source"]["content"]
         return digest([self.key, known])
@@ -112,6 +108,11 @@ class FeatureStore:
         files = [(video_id, record.get("source", {}).get("content")) for video_id, record in known]
         made = {name: digest([(video_id, record.get(name)) for video_id, record in known]) for name in MADE_BY}
         return {"features": digest(files)} | {f"{name} of the features": value for name, value in made.items()}
+
+    def seconds(self, video_ids: Iterable[str]) -> float | None:
+        """Seconds of making the features of some videos, by whatever process; None where a record does not say it."""
+        each = [self.record(video_id).get("seconds") for video_id in video_ids]
+        return None if None in each else round(sum(each), 1)
 
     def write(self, video_id: str, features: np.ndarray, made: Mapping[str, object]) -> None:
         """Store the features (T, C) of a video and what made them."""

@@ -5,7 +5,6 @@ ActivityNet's JSON, as written by ActivityNet, OpenTAD, ActionFormer, TadTR and 
 minutes:seconds. `key` is "database" for annotations, "results" for detections, empty for whichever a text file holds.
 """
 
-import math
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ COLUMNS = {  # names of columns, ignoring case and - or _ or space; the first th
     "duration": ("duration", "video-duration", "seconds"),
     "fps": ("fps", "video-fps"),
 }
+LARGEST = 10**7  # seconds, frames, or frames per second: 115 days, or 3 of 30 frames per second
 CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:[.,]\d*)?)")  # hours:minutes:seconds
 THUMOS_ID = re.compile(r"video_(validation|test)_\d{7}")
 THUMOS14_CLASSES = tuple(
@@ -83,11 +83,10 @@ def number(value: Any) -> float:
 
 def seconds(value: Any) -> float:
     """Convert seconds: a number, or hours:minutes:seconds, with a comma or a point; raises ValueError for others."""
-    if isinstance(value, str) and (clock := CLOCK.fullmatch(value.strip())):
-        hours, minutes, rest = clock.groups()
-        return 3600 * float(hours or 0) + 60 * float(minutes) + float(rest.replace(",", "."))
-    if not math.isfinite(found := number(value)):
-        raise ValueError(f"{reprlib.repr(value)} is no finite number")
+    clock = CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    hours, minutes, rest = clock.groups() if clock else (0, 0, value)
+    if not abs(found := 3600 * number(hours or 0) + 60 * number(minutes) + number(rest)) <= LARGEST:
+        raise ValueError(f"{reprlib.repr(value)} is no finite number up to {LARGEST:,}")
     return found
 
 
@@ -97,11 +96,11 @@ def positive(place: str, fields: Mapping[str, Any], name: str) -> float | None:
     if value is None or value == "":
         return None
     try:
-        if (found := seconds(value)) > 0:
+        if (found := seconds(value)) > 1 / LARGEST:
             return found
     except ValueError:
         pass  # told below
-    raise ValueError(f"{place} has {name} {reprlib.repr(value)}: expected a positive number")
+    raise ValueError(f"{place} has {name} {reprlib.repr(value)}: expected a positive number up to {LARGEST:,}")
 
 
 def read_activitynet(table: Table, content: Any, key: str, names: Names) -> None:
@@ -155,7 +154,7 @@ def columns_of(path: Path | str, header: Sequence[str], needed: Iterable[str]) -
     check_unique(filter(None, spelt), path, "column")
     at = {ours: next((spelt.index(name) for name in known if name in spelt), None) for ours, known in COLUMNS.items()}
     if missing := [COLUMNS[name][0] for name in needed if at[name] is None]:
-        raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}; its columns: {', '.join(header)}")
+        raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}; its columns: {reprlib.repr(header)}")
     return {ours: place for ours, place in at.items() if place is not None}
 
 

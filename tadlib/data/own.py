@@ -3,6 +3,7 @@
 import glob
 import io
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -62,27 +63,18 @@ def encode(
 
     Existing features are reused. A truncated file is used up to its end.
     """
-    how = {
-        "snippet_seconds": lasts,
-        "frames_per_snippet": each,
-        "encoder": encoder.key,
-        "decoder": fingerprints.DECODER,
-    }
+    how = {"snippet_seconds": lasts, "frames_per_snippet": each, "encoder": encoder.key}
+    how["decoder"] = fingerprints.DECODER
     if store.has(clip.key) and not store.changed(clip.key, how, clip.path):
         return float(store.record(clip.key)["duration"])
-    source = fingerprints.source(clip.path)
-    total = max(1, round(clip.duration / lasts))
-
-    def tell(done: int) -> None:
-        """Report the number of encoded snippets; a file may last longer than its header states."""
-        progress(done, max(total, done), "encoding the video with CLIP")
-
-    features, found = embedded(clip, 1, 1 / lasts, encoder, each, tell)
+    source, begun = fingerprints.source(clip.path), time.monotonic()
+    said = "encoding the video with CLIP"  # which may last longer than its header states
+    shown = lambda done: progress(done, max(1, round(clip.duration / lasts), done), said)  # noqa: E731
+    features, found = embedded(clip, 1, 1 / lasts, encoder, each, shown)
     seconds = len(features) * lasts
-    # the header is used if it agrees with the frames
-    duration = clip.duration if 0 <= seconds - clip.duration < lasts else seconds
+    duration = clip.duration if 0 <= seconds - clip.duration < lasts else seconds  # the header's if frames agree
     made = how | {"duration": duration, "stated": clip.duration, "source": source, "remarks": found.remarks}
-    store.write(clip.key, features, made)
+    store.write(clip.key, features, made | {"seconds": round(time.monotonic() - begun, 3)})
     return duration
 
 

@@ -144,7 +144,7 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
 
 def _own(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) -> ClassSplit:
     if not isinstance(draw, dict) or not draw.get("unseen") or set(draw) - {"seen", "unseen"}:
-        raise ValueError(f"{place} must name its classes as 'unseen' (and 'seen', else all others), got {draw!r}")
+        raise ValueError(f"{place} must name its classes as 'unseen' (and 'seen', else all), got {reprlib.repr(draw)}")
     for side, listed in draw.items():
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
             raise ValueError(f"{place}: {side!r} must be a list of class names, got {reprlib.repr(listed)}")

@@ -100,8 +100,8 @@ class Compared:
         for study in self.studies:
             row = {"question": study.story.question or study.name}
             if any(each.story.claim for each in self.studies):
-                row["the research log said"] = study.story.claim or "no claim on record"
-                row["its entries"] = ", ".join(map(str, study.story.rows))
+                said = study.story.claim or "no claim on record"
+                row |= {"the research log said": said, "its entries": ", ".join(map(str, study.story.rows))}
             rows.append(row | {"data": study.on, "measured": measured(self._of(study)) or "nothing to compare with"})
         return Sortable(rows)
 

@@ -81,10 +81,9 @@ def settings(data: Task) -> dict[str, tuple[int, str]]:
     window = 16 * int(np.ceil(long / stride / 8))
     most = max(_most_at_once(video, window * stride / video.fps) for video in data.training_videos)
     queries = max(16, 8 * int(np.ceil(1.5 * most / 8)))
-    whole = "windows of twice that length, which overlap by half (overlap=0.5), hold each of them whole"
     return {
         "stride": (stride, said),
-        "window": (window, f"95 % of the actions last at most {long / stride:.0f} snippets: {whole}"),
+        "window": (window, f"95 % last at most {long / stride:.0f} snippets: twice that holds each at overlap=0.5"),
         "queries": (queries, f"a window touches up to {most} actions, each wants a query; half as many in reserve"),
         "top_k": (max(100, 2 * queries), "each query with its two likeliest classes; at least the 100 of AR@100"),
     }
@@ -99,8 +98,8 @@ def _most_at_once(video: Video, seconds: float) -> int:
 def as_block(found: Mapping[str, tuple[int, str]], dataset: str) -> str:
     """Proposed settings as Markdown: a file of parameters to paste, and the same for the command line."""
     width = max(len(f"{name}: {value}") for name, (value, _) in found.items())
-    given = yaml.safe_dump({"dataset": dataset}, allow_unicode=True, width=10**6).strip()
-    lines = [given, *(f"{f'{name}: {value}':{width}}  # {reason}" for name, (value, reason) in found.items())]
+    lines = [yaml.safe_dump({"dataset": dataset}, allow_unicode=True, width=10**6).strip()]
+    lines += [f"{f'{name}: {value}':{width}}  # {reason}" for name, (value, reason) in found.items()]
     words = " ".join(f"-p {name} {value}" for name, (value, _) in found.items())
     return "\n".join(["```yaml", *lines, "```", "", f"`-p dataset {shlex.quote(dataset)} {words}`"])
 

@@ -116,7 +116,10 @@ def encode(params: Params, names: Collection[str], progress: Progress = silent) 
 def _extraction(benchmark: Benchmark, params: Params) -> tuple[FeatureStore, Encoder]:
     """Where features made here are kept, and the encoder that makes them."""
     encoder = image_encoder(params)
-    return _store(benchmark, encoder.key, params, each=params.frames_per_snippet), encoder
+    store = _store(benchmark, encoder.key, params, each=params.frames_per_snippet)
+    if benchmark.cache != benchmark.folder and _to_encode(benchmark, store, encoder, params):
+        store = FeatureStore(benchmark.cache / "features" / store.key)  # those of a read-only folder are outdated
+    return store, encoder
 
 
 def _store(benchmark: Benchmark, name: str, params: Params, each: int = 1) -> FeatureStore:

@@ -284,4 +284,5 @@ def finish(answers: Answers, run: Run) -> Result:
     told = f"{number} detections" + (f" in {with_any} of {len(asked_files)} videos" if several else "")
     if answers.failed:
         told += f", {len(answers.failed)} failed"
-    return replace(run.finish(data=", ".join(list(answers)[:SHOWN])), found=told)
+    spent = sum(answer.question.encoding_seconds or 0.0 for answer in answers.answers.values())
+    return replace(run.finish(data=", ".join(list(answers)[:SHOWN]), encoding_seconds=round(spent, 1)), found=told)

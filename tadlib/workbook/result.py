@@ -40,6 +40,8 @@ class Result:
         shown = {"run": self.dir.name}
         shown |= {name: f"{100 * numbers[name]:.1f} %" for name in ("mAP", "mAP@0.5", "AR@100") if name in numbers}
         shown["wall time"] = f"{self.record['seconds']:.0f} s"
+        if spent := self.record.get("encoding_seconds"):
+            shown["encoding, summed over videos"] = f"{spent:.0f} s"
         shown |= {f"peak {name}": f"{self.record[key]:.0f} MB" for key, name in MEMORY.items() if key in self.record}
         shown |= {name: self.record[name] for name in ("device", "commit", "data")}
         shown["seed"] = self.record["parameters"]["seed"]

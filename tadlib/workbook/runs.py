@@ -144,13 +144,13 @@ class Run:
 
         return log
 
-    def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "") -> Result:
-        """Close the record of this stage and write its `metrics`; returns what a notebook shows last."""
+    def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "", **more: float | None) -> Result:
+        """Close the record of this stage, with `more`, and write its `metrics`; returns what a notebook shows last."""
         from tadlib.devices import peaks, pick
 
         if metrics is not None:
             self.save_json(metrics_name(self.stage), dict(metrics))
-        self.record |= {
+        self.record |= more | {
             "status": "finished",
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - self.started + self.earlier, 1),
