@@ -82,7 +82,7 @@ def difference(found: Mapping[str, Any]) -> str:
 def signed(fraction: float) -> str:
     """Points with their sign; with more digits where one would hide on which side of zero they are."""
     told = (f"{100 * fraction:+.{digits}f}" for digits in (1, 2, 3))
-    return next((each for each in told if float(each)), f"{100 * fraction:+.1f}")
+    return next((each for each in told if float(each)), "+0.0")
 
 
 def update(root: Path, found: Sequence[Record]) -> list[str]:
