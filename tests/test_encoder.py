@@ -2,11 +2,12 @@
 
 import importlib.util
 
+import huggingface_hub
 import open_clip
 import pytest
 import torch
 
-from tadlib.data.encoder import load_encoder, spoken
+from tadlib.data.encoder import load_encoder, spoken, to_download
 from tadlib.data.texts import table_encoder
 from tadlib.workbook import runs
 from tadlib.workbook.gathering import image_encoder
@@ -124,6 +125,18 @@ def test_what_reads_texts_is_asked_for_before_anything_is_fetched(monkeypatch, n
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(RuntimeError, match=f"encoder '{name}' reads texts by .*: pip install transformers$"):
         load_encoder(name, "webli", CPU)
+
+
+def test_what_must_be_fetched_is_told_before_it_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    assert to_download("tad-demo", "") == to_download("ViT-B-16", "random") == ""
+    assert "it needs the weights 'openai' of ViT-B-16-quickgelu (" in to_download("ViT-B-16-quickgelu", "openai")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    (tmp_path / "clip.pt").touch()
+    told = to_download("roberta-ViT-B-32", str(tmp_path / "clip.pt"))
+    assert told == "it needs the tokenizer roberta-base, which must be downloaded first"
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "here")
+    assert to_download("ViT-B-16-SigLIP", "webli") == ""
 
 
 def test_a_tokenizer_that_cannot_be_had_is_named(monkeypatch):

@@ -71,7 +71,7 @@ def test_a_batch_of_jobs_survives_the_end_of_one(tmp_path):
     assert run["metrics"]["mAP"] == 0.1 + Params.check({}).top_k and "run: finished" in said
 
 
-@pytest.mark.notebooks
+@pytest.mark.long
 def test_jobs_end_with_their_batch_which_goes_on_where_it_stopped(tmp_path):
     process = start(tmp_path, within=("env", "--default-signal=INT"), TAD_TEST_SECONDS="5")
     process.send_signal(signal.SIGINT)

@@ -130,6 +130,15 @@ def test_what_is_exported_is_read_as_it_was(tmp_path, layout, content, capsys):
     assert list(map(float, after.score)) == list(map(float, before.score))
 
 
+def test_an_export_for_fiftyone_is_in_its_layout_of_temporal_detections(tmp_path):
+    for name, content in {"truth": TRUTH, "found": FOUND}.items():
+        source = write(tmp_path, **{f"{name}__csv": content}) / f"{name}.csv"
+        assert tad("export", source, tmp_path / f"{name}.json", "--as", "fiftyone", "--fps", "25") == 0
+    truth, found = (golden.read_json(tmp_path / f"{name}.json")["labels"] for name in ("truth", "found"))
+    assert truth["b"] == [{"label": "HighJump", "support": [1, 250]}]  # frames from 1, both ends inside
+    assert found["a"][1] == {"label": "Shotput", "support": [501, 750], "confidence": 0.8}
+
+
 def test_an_export_to_frames_asks_for_their_rate_and_overwrites_nothing_that_is_read(tmp_path, capsys):
     source = write(tmp_path, source__csv=FOUND) / "source.csv"
     assert tad("export", source, tmp_path / "out.json", "--as", "label-studio") == 2

@@ -11,7 +11,7 @@ from notebook import run_cells
 from videos import steady, write_video
 
 from tadlib.data.encoder import load_encoder
-from tadlib.workbook import data_summary
+from tadlib.workbook import cli, data_summary
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -20,6 +20,14 @@ from tadlib.workbook.params import Params
 def chapter():
     text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
     return re.search(r"^## Your own data$(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
+
+
+def test_the_answers_of_a_language_model_score_what_the_chapter_says(chapter, folder, capsys):
+    (folder.parent / "answers.csv").write_text(re.search(r"```\n(video,start.*?)```", chapter, re.DOTALL)[1])
+    command = " ".join(re.search(r"`uv run tad (evaluate [^`]+)`", chapter)[1].split())
+    assert cli.main(shlex.split(command)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"bow (\d+\.\d)", said)[1] == re.search(r"has ([\d.]+)\s+mAP", chapter)[1] and "wave" in said
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import stubs
 import torch
 from conftest import ROOT
 from torch.nn import functional
+from verdicts import PARAPHRASES
 from videos import steady, write_video
 
 from tadlib.data.demo.performances import CLASSES
@@ -76,29 +77,6 @@ def test_a_filmed_video_is_answered_and_what_spoils_the_answer_is_said(name, how
     assert "WARNING, pictures" in (tmp_path / "detect.ipynb").read_text(encoding="utf-8")
 
 
-# Sentences that no caption of the demo's small CLIP holds, for every class: another reader's words for the action.
-PARAPHRASES = {
-    "BaseballPitch": ("a pitcher hurls a baseball", "throwing a pitch at the batter"),
-    "BasketballDunk": ("a man slams the ball into the basket", "scoring at the hoop with a leap"),
-    "Billiards": ("somebody plays pool", "hitting balls on a green table with a cue"),
-    "CleanAndJerk": ("a strong woman lifts a barbell", "a man raises heavy weights over his head"),
-    "CliffDiving": ("a dive from a cliff", "somebody leaps off a rock into the sea"),
-    "CricketBowling": ("a bowler delivers the ball to the batsman", "bowling at the wicket"),
-    "CricketShot": ("a batsman swings his bat", "batting in a cricket game"),
-    "Diving": ("somebody jumps into the water", "an athlete dives from a springboard into the pool"),
-    "FrisbeeCatch": ("somebody catches a frisbee", "running after a plastic disc in the park"),
-    "GolfSwing": ("a golfer hits the ball", "playing golf with a club"),
-    "HammerThrow": ("an athlete spins and throws a hammer", "whirling a ball on a wire"),
-    "HighJump": ("jumping over a bar", "an athlete flops over the bar onto the mat"),
-    "JavelinThrow": ("an athlete throws a javelin", "a woman hurls a spear"),
-    "LongJump": ("somebody jumps into the sand", "a leap into the sand pit"),
-    "PoleVault": ("flying over the bar with a long pole", "a woman vaults with a pole"),
-    "Shotput": ("a man pushes a metal ball", "an athlete puts a heavy shot"),
-    "SoccerPenalty": ("a footballer shoots at the goal", "kicking a penalty in football"),
-    "TennisSwing": ("a tennis player hits the ball", "swinging a racket on the court"),
-    "ThrowDiscus": ("an athlete hurls a discus", "turning and flinging a round plate"),
-    "VolleyballSpiking": ("a volleyball player smashes at the net", "jumping to hit the ball over the net"),
-}
 DISTRACTORS = ("a cat sleeps", "reading a book", "cooking soup", "a train at a station")
 
 

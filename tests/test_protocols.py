@@ -90,17 +90,9 @@ def test_the_thumos_toolkit_scores_otherwise(one, rows, toolkit, plain):
 def test_what_was_counted_is_said():
     result = scoring.score(VIDEOS, {NAMES[2]: found((0, 10, 0.9, "Diving"))}, ["Diving", "PoleVault"], [0.5], "strict")
     assert result["protocol"] == "strict"
-    assert result["counts"] == {
-        "videos": 3,
-        "videos_without_actions": 1,
-        "videos_without_detections": 2,
-        "actions": 4,
-        "ambiguous_regions": 1,
-        "videos_left_out": 1,
-        "detections": 1,
-        "classes": 1,
-        "classes_without_actions": ["PoleVault"],
-    }
+    told = {"videos": 3, "videos_without_actions": 1, "videos_without_detections": 2, "videos_left_out": 1}
+    told |= {"actions": 4, "ambiguous_regions": 1, "detections": 1, "classes": 1}
+    assert result["counts"] == told | {"classes_without_actions": ["PoleVault"]}
 
 
 def test_a_protocol_that_counts_nothing_is_named_with_the_number_of_videos():

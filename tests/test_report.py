@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import fabricate
+import nbformat
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -139,6 +140,36 @@ def test_the_table_is_kept_for_a_paper(home):
     assert pd.read_csv(home / "report.csv")["variant"].tolist() == ["conv_layers=0", "conv_layers=1"]
 
 
+def test_figures_are_kept_for_a_paper_and_a_page_without_claims_has_no_word_of_the_log(home):
+    fabricate.experiment(home / "outputs", "plain", mostly_better, comment="Do convolutions help?")
+    found = compared("outputs/plain", run_dir=str(home))
+    found.save(effects=(picture := figures.effects(found.questions())))
+    starts = {kind: (home / f"report_effects.{kind}").read_bytes()[:5] for kind in ("png", "svg", "pdf")}
+    assert starts == {"png": b"\x89PNG\r", "svg": b"<?xml", "pdf": b"%PDF-"}
+    told = [
+        found.notes(),
+        found.claims(),
+        found.table(),
+        *(text.get_text() for axes in picture.axes for text in axes.texts),
+    ]
+    told += [cell.source for cell in nbformat.read(ROOT / "notebooks" / "report.ipynb", 4).cells]
+    assert not [each for each in told if "log" in repr(each).lower()]
+    assert "research log" in compared().notes() and "research log" in repr(compared().claims())
+
+
+def test_a_correction_for_the_number_of_differences_is_offered_and_stated(home):
+    def score(given) -> float:  # one clear effect, and one that may be chance
+        return 0.3 + {0: 0, 1: 0.05, 3: 0.01}[given["conv_layers"]] * (1 + 0.3 * (given["split_id"] - 1))
+
+    fabricate.experiment(home / "outputs", "three", score, {"conv_layers": [0, 1, 3], "split_id": [0, 1, 2]})
+    words = {how: compared("outputs/three", correction=how) for how in ("none", "holm")}
+    clear, weak = (each["p"] for each in words["none"].records[1:])
+    assert clear == pytest.approx(weak) and 0.025 < weak < 0.05, "each alone is told from chance"
+    told = {how: [each["difference"]["verdict"] for each in found.records[1:]] for how, found in words.items()}
+    assert told == {"none": ["better"] * 2, "holm": ["cannot tell"] * 2}
+    assert "2 comparisons: holm" in words["holm"].notes() and "correction=holm" in words["none"].notes()
+
+
 def test_a_class_split_of_another_world_is_another_one(home):
     worlds = {"conv_layers": [0, 1], "split_id": [0, 1], "demo_seed": [0, 1, 2]}
     fabricate.experiment(home / "outputs", "worlds", lambda given: 0.2 + 0.01 * given["conv_layers"], worlds)
@@ -255,9 +286,7 @@ def test_unfinished_runs_do_not_count_and_no_run_at_all_is_an_error(home):
 @pytest.mark.parametrize(
     ("facts", "mark"),
     [
-        ({"device": "a GPU"}, "device"),
-        ({"threads": 2}, "threads"),
-        ({"commit": "def"}, "commit"),
+        *(({"device": "a GPU"}, "device"), ({"threads": 2}, "threads"), ({"commit": "def"}, "commit")),
         ({"versions": {"torch": "2.12.0"}}, "version of torch"),
         ({"commit": "abc+changes"}, "uncommitted changes"),
         ({"data": "d1"}, "data"),
@@ -351,9 +380,9 @@ def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
     fewer = sorted(version.glob("conv_layers-1*"))
     for folders in (few, fewer):  # fewer splits and seeds; as many, but nothing compared
         assert logged(home, *folders) == ["lab log: backbone (demo) keeps what more runs or variants said"]
-    for given in ({"metric": "AR@100"}, {"baseline": "conv_layers=1"}):
+    for given in ({"metric": "AR@100"}, {"baseline": "conv_layers=1"}, {"correction": "holm"}):
         (line,) = logged(home, version, **given)
-        assert line == "lab log: backbone (demo) stays as it is: it holds mAP, against the first variant"
+        assert line == "lab log: backbone (demo) stays as it is: it holds mAP, against the first variant, uncorrected"
     assert lab_log.update(home, []) == []
     assert [path.read_text() for path in places] == first, "what is not measured again stays"
 

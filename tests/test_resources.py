@@ -44,13 +44,13 @@ print(int(row["windows"]))
 
 
 @pytest.mark.notebooks
-def test_as_many_videos_as_activitynet_has_train_with_256_file_handles(tmp_path, project):
+def test_more_videos_than_file_handles_can_be_trained_on(tmp_path, project):
     np.save(tmp_path / "v0.npy", np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32))
-    for number in range(1, 10_024):
+    for number in range(1, 1500):
         os.link(tmp_path / "v0.npy", tmp_path / f"v{number}.npy")
     command = [sys.executable, "-c", TRAINING, str(tmp_path), str(project / "tests")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "10024", done.stderr[-2000:]
+    assert done.stdout.strip() == "1500", done.stderr[-2000:]
 
 
 def test_maps_are_given_back_and_hold_what_the_files_hold(tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import golden
 import pytest
@@ -302,6 +303,16 @@ def test_a_result_is_compared_with_another(tmp_path, capsys):
     words = ["evaluate", "--annotations", str(truth), "--detections", str(tmp_path / "other.csv")]
     assert cli.main([*words, "--against", str(first)]) == 0
     assert capsys.readouterr().out.endswith(", worse\n")
+    for split in range(3):  # pairs of splits, of which each scores the classes that it has
+        shutil.copy(first, tmp_path / f"ours_{split}.csv")
+        worse = good.replace(",0,10,", ",50,60,", 20 - split)
+        (tmp_path / f"theirs_{split}.csv").write_text(FOUND.splitlines()[0] + "\n" + worse)
+    patterns = ["--detections", str(tmp_path / "ours_*.csv"), "--against", str(tmp_path / "theirs_*.csv")]
+    assert cli.main(["evaluate", "--annotations", str(truth), *patterns, "--json", str(tmp_path / "all.json")]) == 0
+    assert "theirs_2.csv: +" in (said := capsys.readouterr().out) and said.endswith(", better\n")
+    result = golden.read_json(tmp_path / "all.json")
+    alone = [each["against"]["difference"] for each in result["splits"].values()]
+    assert result["against"]["difference"] == pytest.approx(sum(alone) / 3) and alone[0] == told.difference
 
 
 @pytest.mark.parametrize("split", ["50/split_0", "75/split_3"])

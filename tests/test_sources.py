@@ -42,10 +42,6 @@ def test_an_unusable_file_stops_the_work_or_is_skipped_by_choice(tmp_path):
 
 def test_what_does_not_fit_the_features_is_named(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
-    (folder / "benchmark.yaml").write_text("stride: 16")
-    with pytest.raises(ValueError, match="stride of 16 frames, the parameters 8: pass -p stride 16"):
-        gather(params(folder))
-    (folder / "benchmark.yaml").unlink()
     np.savez(folder / "text_features.npz", **{name: np.ones(32) for name in CLASSES})
     with pytest.raises(UnusableFeatures, match="v0.npy: has 16 channels, expected 32"):
         gather(params(folder))

@@ -95,6 +95,15 @@ def test_splits_are_compared_in_pairs():
     assert statistics.compare_splits([0.9], [0.1]).verdict == "cannot tell"
 
 
+def test_a_difference_is_told_where_its_interval_leaves_zero_out_and_holm_asks_more_of_many():
+    values = np.random.default_rng(0).normal(0.6, 1, (200, 6)).tolist()
+    told = [statistics.compare_splits(each, [0] * 6).verdict != "cannot tell" for each in values]
+    assert told == [statistics.p_value(each) < 0.05 for each in values] and 20 < sum(told) < 180
+    assert [statistics.p_value(each) for each in ([1.0], [1.0, 1.0], [0.0, 0.0])] == [None, 0.0, 1.0]
+    tests = ([0.04, 0.001, 0.02], [0.04, 0.001, 0.03], [])  # 0.05 / 3, then / 2, then / 1
+    assert list(map(statistics.holm, tests)) == [[True] * 3, [False, True, False], []]
+
+
 def test_the_spread_over_splits_is_that_of_the_mean():
     result = statistics.spread([0.1, 0.2, 0.3])
     assert (result.mean, result.number) == (pytest.approx(0.2), 3)

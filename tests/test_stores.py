@@ -40,12 +40,8 @@ def save_h5_of_all(path, array):
 @pytest.mark.parametrize(
     ("suffix", "save"),
     [
-        (".npy", np.save),
-        (".pt", save_pt),
-        (".pt", save_pt_dictionary),
-        (".npz", save_npz),
-        (".h5", save_h5),
-        (".h5", save_h5_of_all),
+        *((".npy", np.save), (".npz", save_npz), (".pt", save_pt), (".pt", save_pt_dictionary)),
+        *((".h5", save_h5), (".h5", save_h5_of_all)),
     ],
 )
 def test_features_are_read_from_every_layout(tmp_path, dtype, suffix, save):

@@ -142,13 +142,8 @@ def test_the_protocol_says_which_actions_of_training_videos_count(protocol, simu
 
 
 def test_a_protocol_that_counts_no_action_of_the_training_videos_is_named(simulated_folder, tmp_path):
-    words = {
-        "dataset": str(simulated_folder),
-        "protocol": "gap",
-        "curves": True,
-        "evaluate_on": "training",
-        "run_dir": str(tmp_path),
-    }
+    words = {"dataset": str(simulated_folder), "run_dir": str(tmp_path)}
+    words |= {"protocol": "gap", "curves": True, "evaluate_on": "training"}
     params = Params.check(SMALL | words)
     data = gather(params)
     short = [

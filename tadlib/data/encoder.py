@@ -88,7 +88,8 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     if name not in open_clip.list_models():
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
-    _check_tokenizer(name, open_clip)
+    if lacking := _text_reader(name, open_clip)[1]:  # before anything is fetched
+        raise RuntimeError(f"encoder {name!r} {lacking}")
     archive, load = _is_script_archive(pretrained), None
     if archive:
         load = partial(_load_script_archive, path=pretrained)
@@ -100,13 +101,8 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     try:
         quick = archive or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
         with _silent_about_no_weights(wanted=bool(load) or not pretrained):
-            model, _, preprocess = open_clip.create_model_and_transforms(
-                name,
-                pretrained=None if load else pretrained,
-                precision=precision,
-                device=device,
-                force_quick_gelu=quick,
-            )
+            how = {"pretrained": None if load else pretrained, "precision": precision, "force_quick_gelu": quick}
+            model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, **how)
         if load:
             _load_in_place(model, device, load)
         what = "tokenizer"
@@ -123,16 +119,20 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
 
 
 def to_download(name: str, pretrained: str) -> str:
-    """That the weights of an encoder must be fetched from a hub, in words; nothing where they are here, or nowhere."""
-    if name == DEMO or pretrained in ("", UNTRAINED) or Path(pretrained).is_file():
-        return ""
-    hub, _, file = import_open_clip().get_pretrained_cfg(name, pretrained).get("hf_hub", "").rpartition("/")
-    from huggingface_hub import try_to_load_from_cache
+    """What an encoder lacks here, a package or files of a hub, in words; nothing where all is here, or nowhere."""
+    open_clip = import_open_clip()  # first: without its warning, which comes with the hub's library too
+    from huggingface_hub import try_to_load_from_cache as cached
 
+    reader, lacking = _text_reader(name, open_clip)
+    hub, _, file = open_clip.get_pretrained_cfg(name, pretrained).get("hf_hub", "").rpartition("/")
     files = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-    if not hub or any(isinstance(try_to_load_from_cache(hub, each), str) for each in files):
-        return ""
-    return f"it needs the weights {pretrained!r} of {name}, which must be downloaded first ({hub})"
+    weights = hub and pretrained not in ("", UNTRAINED) and not Path(pretrained).is_file()
+    texts = reader and not Path(reader).is_dir()
+    wanted = [(hub, files, f"the weights {pretrained!r} of {name} ({hub})")] if weights else []
+    wanted += [(reader, ["tokenizer_config.json"], f"the tokenizer {reader}")] if texts else []
+    missing = [told for hub, names, told in wanted if not any(isinstance(cached(hub, each), str) for each in names)]
+    told = f"it needs {' and '.join(missing)}, which must be downloaded first" if missing else ""
+    return "; ".join(filter(None, [f"it {lacking}" if lacking else "", told]))
 
 
 def import_open_clip():
@@ -202,9 +202,9 @@ def spoken(label: str) -> str:
     return " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)
 
 
-def _check_tokenizer(name: str, open_clip: ModuleType) -> None:
-    """Raise RuntimeError, before any download, if a package that the architecture's tokenizer needs is missing."""
+def _text_reader(name: str, open_clip: ModuleType) -> tuple[str, str]:
+    """The tokenizer of Hugging Face that an architecture reads texts by, if any, and what to install for it, if not."""
     text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
-    wants = text.get("hf_tokenizer_name") or text.get("hf_model_name")
-    if wants and importlib.util.find_spec("transformers") is None:
-        raise RuntimeError(f"encoder {name!r} reads texts by {wants} of Hugging Face: pip install transformers")
+    reader = text.get("hf_tokenizer_name") or text.get("hf_model_name") or ""
+    lacking = reader and importlib.util.find_spec("transformers") is None
+    return reader, f"reads texts by {reader} of Hugging Face: pip install transformers" if lacking else ""

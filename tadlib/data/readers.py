@@ -124,9 +124,9 @@ def whole(path: Path | str, name: str, entry: Entry) -> Video:
 
 
 def export(source: Path | str, target: Path | str, layout: str, *, fps: str = "", videos: str = "{}.mp4") -> int:
-    """Write the annotations or detections of a file as "activitynet", "csv" or "label-studio"; returns their number.
+    """Write annotations or detections of a file as "activitynet", "csv", "fiftyone" or "label-studio"; their number.
 
-    Label Studio needs `fps`, the frame rate of videos of which the file states none, and `videos`, the address of a
+    Frames need `fps`, the frame rate of videos of which the file states none; Label Studio `videos`, the address of a
     video with {} for its id. Raises ValueError naming what is wrong.
     """
     table, given = read_table(source), positive("the command", {"fps": fps}, "fps")
@@ -134,7 +134,7 @@ def export(source: Path | str, target: Path | str, layout: str, *, fps: str = ""
     for video in dict.fromkeys((*table.about, *table.video)):
         fields = table.about.get(video, {})
         fields = fields | {"fps": positive(f"{source}: video {video}", fields, "fps") or given}
-        if not fields["fps"] and (layout == "label-studio" or video in table.in_frames):
+        if not fields["fps"] and (layout in ("label-studio", "fiftyone") or video in table.in_frames):
             raise ValueError(f"{source}: video {video} has no frame rate: pass --fps, for example --fps 30000/1001")
         told[video] = {name: fields[name] for name in ("subset", "duration", "fps") if fields.get(name)}
     rows: dict[str, list[dict[str, Any]]] = {video: [] for video in told}
@@ -146,6 +146,9 @@ def export(source: Path | str, target: Path | str, layout: str, *, fps: str = ""
         write_text(target, _csv(rows, told))
     elif layout == "label-studio":
         write_json(target, [_task(videos.replace("{}", video), told[video]["fps"], own) for video, own in rows.items()])
+    elif layout == "fiftyone":
+        supports = {video: [_support(told[video]["fps"], row) for row in own] for video, own in rows.items()}
+        write_json(target, {"labels": supports})
     elif table.score:
         write_json(target, {"version": "tadlib", "results": rows, "external_data": {}})
     else:
@@ -166,12 +169,24 @@ def _csv(rows: Mapping[str, Sequence[Mapping[str, Any]]], told: Mapping[str, Map
     return target.getvalue()
 
 
+def _frames(fps: float, segment: Sequence[float]) -> tuple[int, int]:
+    """First and last frame of a segment, counted from 1."""
+    start, end = (round(each * fps) for each in segment)
+    return start + 1, max(start + 1, end)
+
+
+def _support(fps: float, row: Mapping[str, Any]) -> dict[str, Any]:
+    """FiftyOne's temporal detection of a row."""
+    made = {"label": row["label"], "support": _frames(fps, row["segment"])}
+    return made | ({"confidence": row["score"]} if "score" in row else {})
+
+
 def _task(video: str, fps: float, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Label Studio's task of a video: predictions if its rows have scores, otherwise annotations."""
     regions = []
     for row in rows:
-        start, end = (round(each * fps) for each in row["segment"])
-        value = {"ranges": [{"start": start + 1, "end": max(start + 1, end)}], "timelinelabels": [row["label"]]}
+        start, end = _frames(fps, row["segment"])
+        value = {"ranges": [{"start": start, "end": end}], "timelinelabels": [row["label"]]}
         region = {"from_name": "videoLabels", "to_name": "video", "type": "timelinelabels", "value": value}
         regions.append(region | {name: row[name] for name in row if name == "score"})
     kind = "predictions" if any("score" in region for region in regions) else "annotations"

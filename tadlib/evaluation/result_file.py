@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -117,7 +117,7 @@ def paired(files: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     """The files of each split by option; raises ValueError unless an option has one for all splits or one for each."""
     number = len(files["detections"])
     for option, paths in files.items():
-        if len(paths) not in (0, 1, number) or (option == "against" and paths and number > 1):
+        if len(paths) not in (0, 1, number):
             raise ValueError(f"--{option} names {len(paths)} files, --detections {number}: give one, or one for each")
     there = {option: paths * number if len(paths) == 1 else paths for option, paths in files.items() if paths}
     return [dict(zip(there, each, strict=True)) for each in zip(*there.values(), strict=True)]
@@ -142,8 +142,11 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
     return lines + [f"{name}: {NOT_FOUND}: {', '.join(labels)}" for name, labels in missing.items() if labels]
 
 
-def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False) -> statistics.Verdict:
-    """Compare two results by mAP under the ActivityNet rule, with a paired bootstrap over videos."""
+def against(
+    task: Task, first: Path | str, second: Path | str, classes: Sequence[str] = (), *, drop_bad: bool = False
+) -> statistics.Verdict:
+    """Compare two results by mAP under the ActivityNet rule, of all classes or some, with a bootstrap over videos."""
+    task = task._replace(classes=tuple(classes or task.classes))
     rows = []
     for path in (first, second):
         found, _, _ = _read(task, path, drop_bad, Names())
@@ -151,6 +154,12 @@ def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool
         videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
         rows.append(compare(videos, found, task.classes))
     return statistics.compare_videos(*rows, task.tious)
+
+
+def over_splits(found: Sequence[Mapping[str, Any]]) -> statistics.Verdict:
+    """A difference over splits with Student's interval, from those of each; of one split that over its videos."""
+    values = [each["difference"] for each in found]
+    return statistics.compare_splits(values, [0.0] * len(values)) if len(found) > 1 else statistics.Verdict(**found[0])
 
 
 def _read(task: Task, path: Path | str, drop_bad: bool, names: Names) -> tuple[dict[str, Rows], int, dict[str, int]]:

@@ -80,6 +80,23 @@ def compare_splits(first: Sequence[float], second: Sequence[float]) -> Verdict:
     return verdict(found.mean, found.low, found.high)
 
 
+def p_value(values: Sequence[float]) -> float | None:
+    """Two-sided p of Student's test that values of independent splits or seeds have mean 0; None for fewer than two."""
+    found = spread(values)
+    t = -abs(found.mean) / max(found.error, 1e-300)
+    return float(2 * scipy.special.stdtr(found.number - 1, t)) if found.number > 1 else None
+
+
+def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
+    """Which of several tests reject after Holm's step-down correction (1979) for their number."""
+    rejected = [False] * len(p_values)
+    for done, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        if p_values[place] > (1 - level) / (len(p_values) - done):
+            break
+        rejected[place] = True
+    return rejected
+
+
 def draws(videos: int, resamples: int = RESAMPLES, seed: int = 0) -> Int[np.ndarray, "r v"]:
     """How often each video is in each draw; the same seed gives the same draws for all runs that are compared."""
     rng = np.random.default_rng(seed)

@@ -181,14 +181,17 @@ def evaluate(ties: str, target: str, **asked) -> int:
         task = result_file.read_task(**{name: each.get(name) for name in ("annotations", "classes", "seen")}, **asked)
         how = {"ties": ties, "drop_bad": asked["drop_bad"], "only_found": len(splits) > 1 and "classes" not in each}
         results[each["detections"]] = result = result_file.evaluate(task, each["detections"], **how)
+        if "against" in each:
+            files_of, counted = (each["detections"], each["against"]), list(result["per_class"])
+            result["against"] = result_file.against(task, *files_of, counted, drop_bad=asked["drop_bad"])._asdict()
     print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
     if len(splits) > 1:
         result = {"splits": results, "spread": result_file.spreads(list(results.values()))}
-    elif files["against"]:
-        told = result_file.against(task, each["detections"], each["against"], drop_bad=asked["drop_bad"])
+    if files["against"]:
+        told = result_file.over_splits([each["against"] for each in results.values()])
         result["against"] = told._asdict()
         span = f"[{100 * told.low:+.2f}, {100 * told.high:+.2f}]"
-        print(f"against {each['against']}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
+        print(f"against {', '.join(files['against'])}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
     if target:
         write_json(target, result)
     return 0
@@ -197,8 +200,8 @@ def evaluate(ties: str, target: str, **asked) -> int:
 @tad.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=click.Path(dir_okay=False))
-@click.option("--as", "layout", type=click.Choice(["activitynet", "csv", "label-studio"]), required=True)
-@click.option("--fps", default="", help="Frame rate of videos of which the file states none, for Label Studio.")
+@click.option("--as", "layout", type=click.Choice(["activitynet", "csv", "label-studio", "fiftyone"]), required=True)
+@click.option("--fps", default="", help="Frame rate of videos of which the file states none, for frames.")
 @click.option("--videos", default="{}.mp4", show_default=True, help="Address of a video in Label Studio, {} its id.")
 def export(source: str, target: str, layout: str, fps: str, videos: str) -> int:
     """Write annotations or detections, in a file or folder of any layout that is read, in another one."""

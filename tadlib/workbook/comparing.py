@@ -4,10 +4,12 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tadlib.evaluation.statistics import holm
 from tadlib.files import write_json, write_text
 from tadlib.workbook import experiment_files, finished_runs, variants
 from tadlib.workbook.display import Sortable
@@ -18,6 +20,14 @@ from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.runs import project_root, resolve
 from tadlib.workbook.stages import STAGES
 from tadlib.workbook.variants import Record, Study
+
+CORRECTIONS = {
+    "none": "Each difference is judged alone; `--set correction=holm` allows for their number.",
+    "holm": "Better or worse is what Holm's correction over all differences leaves; intervals are of each alone.",
+}
+LOG = (
+    "The research log is a diary of trials for the published system GAP; its verdicts came from one split and one seed."
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,19 @@ class Compared:
     @cached_property
     def records(self) -> list[Record]:
         """Every variant of every study, as `report.json` keeps it."""
-        return [each for study in self.studies for each in variants.records(study, self.params.metric, self.choices)]
+        found = [each for study in self.studies for each in variants.records(study, self.params.metric, self.choices)]
+        if self.params.correction == "holm":
+            tested = [each for each in found if each["p"] is not None]
+            for each, real in zip(tested, holm([each["p"] for each in tested]), strict=True):
+                each["difference"] |= {} if real else {"verdict": "cannot tell"}
+            found = [each | {"correction": "holm"} for each in found]
+        return found
+
+    def notes(self) -> str:
+        """What the verdicts allow for, and, where a question comes from it, what the research log is; Markdown."""
+        number, how = sum(each["p"] is not None for each in self.records), self.params.correction
+        log = f"\n\n{LOG}" if any(study.story.claim for study in self.studies) else ""
+        return f"**Correction for {number} comparisons: {how}.** {CORRECTIONS[how]}{log}"
 
     def _of(self, study: Study) -> list[Record]:
         return [each for each in self.records if each["title"] == study.title]
@@ -73,19 +95,15 @@ class Compared:
         return [question for question in told if question["variants"]]
 
     def claims(self) -> Sortable:
-        """A row for each question: what the research log said, and what we measured."""
-        return Sortable(
-            [
-                {
-                    "question": study.story.question or study.name,
-                    "the research log said": study.story.claim or "no claim on record",
-                    "its entries": ", ".join(map(str, study.story.rows)),
-                    "data": study.on,
-                    "we measured": measured(self._of(study)) or "nothing to compare with",
-                }
-                for study in self.studies
-            ]
-        )
+        """A row for each question: what the research log said where it said anything, and what we measured."""
+        rows = []
+        for study in self.studies:
+            row = {"question": study.story.question or study.name}
+            if any(each.story.claim for each in self.studies):
+                said = study.story.claim or "no claim on record"
+                row |= {"the research log said": said, "its entries": ", ".join(map(str, study.story.rows))}
+            rows.append(row | {"data": study.on, "measured": measured(self._of(study)) or "nothing to compare with"})
+        return Sortable(rows)
 
     def table(self) -> Sortable:
         """A row for each variant: mean, spread, paired difference, verdict, cost, and what is not alike."""
@@ -111,11 +129,10 @@ class Compared:
                 same = [run for run in runs if run.metrics.get("renamed")]
                 rest = [variants.value(run, metric) for run in runs if not run.metrics.get("renamed")]
                 if same:
-                    mean = np.mean([variants.value(run, metric) for run in runs])
-                    row = {"experiment": study.title, "variant": variant}
+                    names = sorted({name for run in same for name in run.metrics["renamed"]})
+                    row = {"experiment": study.title, "variant": variant, "because": ", ".join(names)}
                     row |= {"splits": ", ".join(sorted({run.split for run in same}))}
-                    row |= {"because": ", ".join(sorted({name for run in same for name in run.metrics["renamed"]}))}
-                    row |= {f"mean {metric} (%)": _points(mean)}
+                    row |= {f"mean {metric} (%)": _points(np.mean([variants.value(run, metric) for run in runs]))}
                     told.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
         return Sortable(told, empty="none: on no split is an unseen class a seen one under another name")
 
@@ -162,14 +179,16 @@ class Compared:
         """Where the report lies, which is where its links start."""
         return resolve(self.params.run_dir) if self.params.run_dir else Path.cwd()
 
-    def save(self) -> str:
-        """Write `report.json`: every record with full precision; says where, or that nothing is kept."""
+    def save(self, **pictures: Any) -> str:
+        """Write every record with full precision, tables and pictures by name; says where, or that nothing is kept."""
         if not self.params.run_dir:
             return "nothing is kept: pass run_dir to keep report.json"
         write_json(self.folder / "report.json", self.records)
         self._save_for_paper()
-        said = f"{len(self.records)} variants of {len(self.studies)} experiments in {self.folder.name}/report.json"
-        return f"{said}, for a paper in report.csv and report.tex"
+        for name, picture in pictures.items():
+            picture.keep(self.folder / f"report_{name}")
+        said = f"variants: {len(self.records)}, experiments: {len(self.studies)}, in {self.folder.name}/report.json"
+        return f"{said}, for a paper in report.csv, report.tex and `report_*.svg`"
 
     def _save_for_paper(self) -> None:
         """The table of variants as CSV and LaTeX (booktabs); bold: the best of a study whose interval is above zero."""
@@ -183,7 +202,7 @@ class Compared:
             lambda row: ["textbf:--rwrap;" * ((row["experiment"], row["variant"]) in best)] * len(row), axis=1
         )
         write_text(self.folder / "report.csv", frame.to_csv(index=False))
-        write_text(self.folder / "report.tex", bold.to_latex(hrules=True))
+        write_text(self.folder / "report.tex", f"% correction: {self.params.correction}\n{bold.to_latex(hrules=True)}")
 
 
 def compare_runs(params: ReportParams) -> Compared:

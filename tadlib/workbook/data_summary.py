@@ -21,7 +21,6 @@ PUBLISHED = {  # videos and actions of the training and the test subset
     "thumos14": {"training": (200, 3007), "test": (213, 3358)},
     "activitynet13": {"training": (10024, 15410), "test": (4926, 7654)},
 }
-MOST_FRAMES = 64  # largest stride that is proposed
 NAMED = 5  # videos in a table of what is wrong
 ORIGINS = {  # where a benchmark comes from, and what it may be used for
     "demo": "rendered here; free",
@@ -75,17 +74,16 @@ def settings(data: Task) -> dict[str, tuple[int, str]]:
     """Proposed stride, window, queries and top_k, each with its reason, from seen actions of the training videos."""
     frames = np.array([(each.end - each.start) * video.fps for video in data.training_videos for each in video.actions])
     short, middle, long = np.quantile(frames, (0.1, 0.5, 0.95))
-    stride = 2 ** int(np.log2(np.clip(min(short / 2, middle / 5), 1, MOST_FRAMES)))
+    stride = 2 ** int(np.log2(np.clip(min(short / 2, middle / 5), 1, 64)))
     said = f"the median action has {middle / stride:.1f} snippets, nine of ten have {short / stride:.1f} or more"
     if isinstance(data.store, FolderStore):
         stride, said = data.stride, "that of the features, which others made"
     window = 16 * int(np.ceil(long / stride / 8))
     most = max(_most_at_once(video, window * stride / video.fps) for video in data.training_videos)
     queries = max(16, 8 * int(np.ceil(1.5 * most / 8)))
-    whole = "windows of twice that length, which overlap by half (overlap=0.5), hold each of them whole"
     return {
         "stride": (stride, said),
-        "window": (window, f"95 % of the actions last at most {long / stride:.0f} snippets: {whole}"),
+        "window": (window, f"95 % last at most {long / stride:.0f} snippets: twice that holds each at overlap=0.5"),
         "queries": (queries, f"a window touches up to {most} actions, each wants a query; half as many in reserve"),
         "top_k": (max(100, 2 * queries), "each query with its two likeliest classes; at least the 100 of AR@100"),
     }
@@ -100,8 +98,8 @@ def _most_at_once(video: Video, seconds: float) -> int:
 def as_block(found: Mapping[str, tuple[int, str]], dataset: str) -> str:
     """Proposed settings as Markdown: a file of parameters to paste, and the same for the command line."""
     width = max(len(f"{name}: {value}") for name, (value, _) in found.items())
-    given = yaml.safe_dump({"dataset": dataset}, allow_unicode=True, width=10**6).strip()
-    lines = [given, *(f"{f'{name}: {value}':{width}}  # {reason}" for name, (value, reason) in found.items())]
+    lines = [yaml.safe_dump({"dataset": dataset}, allow_unicode=True, width=10**6).strip()]
+    lines += [f"{f'{name}: {value}':{width}}  # {reason}" for name, (value, reason) in found.items()]
     words = " ".join(f"-p {name} {value}" for name, (value, _) in found.items())
     return "\n".join(["```yaml", *lines, "```", "", f"`-p dataset {shlex.quote(dataset)} {words}`"])
 

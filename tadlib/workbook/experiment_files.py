@@ -94,7 +94,9 @@ def read(path: Path) -> ExperimentFile:
         block = given.pop(CHOSEN_ON, [])
         blocks = _blocks(given)
         common = {name: value for name, value in given.items() if name not in BLOCKS}
-        return ExperimentFile(content, common, blocks, _choices(block, common))
+        with naming(CHOSEN_ON):
+            choices = [_choice(entry, common) for entry in (block if isinstance(block, list) else [block])]
+        return ExperimentFile(content, common, blocks, choices)
 
 
 def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
@@ -155,12 +157,6 @@ def limited(block: str, lengths: Iterable[int]) -> None:
 
 
 BLOCKS = {"sweep": _grid, "zip": _side_by_side, "runs": _list_of_runs}
-
-
-def _choices(block: Any, common: Mapping[str, Any]) -> list[Choice]:
-    """What a file whose runs have the values `common` in common declares as chosen."""
-    with naming(CHOSEN_ON):
-        return [_choice(entry, common) for entry in (block if isinstance(block, list) else [block])]
 
 
 def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:

@@ -27,7 +27,7 @@ DATA = ("demo", "rehearsal")
 HEAD = ("question", "the research log said", "measured", "what to make of it")
 METRIC = "mAP"
 PLAIN = str.maketrans({"|": "/", "<": "&lt;", "$": "&#36;", "\n": " "})  # what is no text in a table of Markdown
-NOT_KEPT = {"runs", "title", "seconds", "memory_mb"}  # fields of a record
+NOT_KEPT = {"runs", "title", "seconds", "memory_mb", "p", "correction"}  # fields of a record
 
 Measured = dict[str, list[Record]]  # data set -> records of a question
 
@@ -113,8 +113,9 @@ def read(root: Path) -> dict[str, Measured]:
 def _replace(kept: dict[str, Measured], name: str, data: str, found: list[Record]) -> str:
     """Put what was found into what is kept, unless that says more; returns what was done."""
     asked = f"lab log: {name} ({data})"
-    if any(each[0]["metric"] != METRIC or each[0]["baseline"] != each[0]["variant"] for each in by_scoring(found)):
-        return f"{asked} stays as it is: it holds {METRIC}, against the first variant"
+    first = [each[0] for each in by_scoring(found)]
+    if any(each.get("correction") or each["metric"] != METRIC or each["baseline"] != each["variant"] for each in first):
+        return f"{asked} stays as it is: it holds {METRIC}, against the first variant, uncorrected"
     found = [each for several in by_scoring(found) if measured(several) for each in several]
     if not found:
         return ""

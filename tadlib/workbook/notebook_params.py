@@ -64,6 +64,7 @@ class ReportParams(Vocabulary):
     experiments: str = Field("outputs", min_length=1, description="folders of runs or experiments, comma-separated")
     baseline: str = Field("", description="label of the variant that others are compared with; empty = the first")
     metric: str = Field("mAP", min_length=1, description="the number compared: any of metrics.json, like AR@100")
+    correction: Literal["none", "holm"] = Field("none", description="for the number of differences, none or Holm's")
     together: bool = Field(False, description="all runs are one comparison, not one for each question")
     run_dir: str = Field("", description="folder of this report; empty = nothing is kept")
 

@@ -28,7 +28,7 @@ CALIBRATED = (
     "A score is the detector's certainty, as a share of its greatest in this video, times CLIP's certainty of the word "
     "against {} texts of nothing in particular; from {} on a word is found, with its places from half of it on"
 )
-CHOSEN = f"{own_video.FOUND:g}, as chosen on classes that runs on the demo had trained on,"
+CHOSEN = f"{own_video.FOUND:g}, as chosen by names of classes that the demo's runs knew (of sentences it misses more),"
 APART = 1.0  # seconds between two frames that are shown
 POINTS = 600  # of a curve: more are not seen
 LEARNT = "learnt on the run's classes and videos"
@@ -70,7 +70,7 @@ class Answers(dict[str, Detections]):
 
     def _repr_html_(self) -> str:
         if len(self.asked.files) > 1:
-            return display.Sortable(self.rows)._repr_html_() + _calibrated(self.asked)
+            return Markup(display.Sortable(self.rows)._repr_html_()) + _calibrated(self.asked)
         item, beware = Markup("<li><b>{}</b> {}</li>"), Markup("<p><b>{}</b>: {}</p>")
         listed = Markup("<ul>{}</ul>").format(_joined(item, verdicts(self.surest)))
         return _joined(beware, warnings(self.surest.question).items()) + listed + _calibrated(self.asked)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tadlib.data.checks import nearest
-from tadlib.evaluation.statistics import compare_splits, spread
+from tadlib.evaluation.statistics import compare_splits, p_value, spread
 from tadlib.workbook.experiment_files import Choice, Story, every, had_part, story
 from tadlib.workbook.finished_runs import FinishedRun, differing
 from tadlib.workbook.plans import shown
@@ -166,8 +166,8 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
         pairs = [] if runs is base else pairs_of(runs, base)
         apart = [parts[first.dir] ^ parts[second.dir] for first, second in pairs]
         others = [pair for pair, names in zip(pairs, apart, strict=True) if not names]
-        found, basis = _difference(others or pairs, metric)
-        whole, whole_basis = _difference(pairs, metric) if 0 < len(others) < len(pairs) else (None, "")
+        found, basis, p = _difference(others or pairs, metric)
+        whole, whole_basis, _ = _difference(pairs, metric) if 0 < len(others) < len(pairs) else (None, "", None)
         record = {
             "variant": variant,
             "edited": runs[0].edit,
@@ -176,6 +176,7 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
             "seeds": list(dict.fromkeys(run.key[2] for run in runs)),
             "chosen on": _chosen_on(runs, parts, metric),
             "difference": found,
+            "p": p,
             "basis": basis,
             "pairs": len(pairs),
             "held out": not any(apart) or whole is not None,
@@ -225,10 +226,10 @@ def pairs_of(first: Iterable[FinishedRun], second: Iterable[FinishedRun]) -> lis
     return [(run, theirs[run.key]) for run in first if run.key in theirs]
 
 
-def _difference(pairs: Sequence[tuple], metric: str) -> tuple[Record | None, str]:
-    """The mean difference of pairs of runs and its verdict, and what the interval is over."""
+def _difference(pairs: Sequence[tuple], metric: str) -> tuple[Record | None, str, float | None]:
+    """The mean difference of pairs of runs and its verdict, what the interval is over, and p of no difference."""
     if not pairs:
-        return None, ""
+        return None, "", None
     by_split: dict[str, list[float]] = {}
     for first, second in pairs:
         by_split.setdefault(first.split, []).append(value(first, metric) - value(second, metric))
@@ -237,7 +238,7 @@ def _difference(pairs: Sequence[tuple], metric: str) -> tuple[Record | None, str
     if len(pairs) < len(by_split) * len(seeds):
         basis += f" ({len(pairs)} pairs)"
     units = [float(np.mean(each)) for each in by_split.values()] if len(by_split) > 1 else next(iter(by_split.values()))
-    return _known(compare_splits(units, [0.0] * len(units))._asdict()), basis
+    return _known(compare_splits(units, [0.0] * len(units))._asdict()), basis, p_value(units)
 
 
 def _unlike(first: Sequence[FinishedRun], second: Sequence[FinishedRun], pairs: Sequence[tuple]) -> list[str]:

@@ -29,37 +29,32 @@ MOST_STUDIES, MOST_CLASSES, MOST_VARIANTS = 12, 20, 60  # what fits on a page
 
 @styled
 def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
-    """A block for each question: its variants' differences (points) with intervals, the log's claim at their right.
+    """A block for each question: its variants' differences (points) with intervals, beside the log's claim, if any.
 
     A question has `title`, `claim`, `baseline` and `variants`: records of report.json with a `verdict`.
     """
     if not questions:
         return nothing("no two variants to compare")
+    logged = any(question["claim"] for question in questions)
     heights = [max(1.1 + len(question["variants"]), 3.2) for question in questions]
-    figure, axes = picture(
-        0.27 * sum(heights) + 0.8,
-        f"Difference in {metric} of every variant to the baseline of its question, beside the research log's claim",
-        nrows=len(questions),
-        ncols=2,
-        sharex="col",
-        width_ratios=(1.5, 1),
-        height_ratios=heights,
-    )
+    alt = f"Difference in {metric} of every variant to the baseline of its question, with its interval"
+    grid = {"nrows": len(questions), "ncols": 1 + logged, "width_ratios": (1.5, 1)[: 1 + logged], "sharex": "col"}
+    figure, axes = picture(0.27 * sum(heights) + 0.8, alt, height_ratios=heights, **grid)
     rows = [entry for question in questions for entry in question["variants"]]
     reach = max([1, *(abs(point) for entry in rows for point in _points(entry))])
-    for (place, words), question in zip(axes, questions, strict=True):
+    for (place, *beside), question in zip(axes, questions, strict=True):
         for row, entry in enumerate(question["variants"]):
             _effect(place, row, entry, reach)
         place.axvline(0, color=GREY, lw=0.9)
-        place.set_yticks(
-            range(len(question["variants"])), [short(each["variant"], LABEL) for each in question["variants"]]
-        )
+        names = [short(each["variant"], LABEL) for each in question["variants"]]
+        place.set_yticks(range(len(names)), names)
         place.set_ylim(len(question["variants"]) - 0.4, -0.6)
         place.set_xlim(-1.1 * reach, 1.1 * reach)
         place.set_title(f"{question['title']}, against {short(question['baseline'], LABEL)}", fontsize=9.5)
-        words.axis("off")
-        claim = question["claim"] or "no claim on record"
-        words.text(0, 1, textwrap.fill(f"Research log: {claim}", 46), transform=words.transAxes, va="top", fontsize=8.5)
+        for words in beside:
+            words.axis("off")
+            said = textwrap.fill(f"Research log: {question['claim'] or 'no claim on record'}", 46)
+            words.text(0, 1, said, transform=words.transAxes, va="top", fontsize=8.5)
     axes[-1, 0].set_xlabel(f"difference in {metric} (points), with its 95 % interval")
     return figure
 
@@ -80,7 +75,7 @@ def _effect(place, row: int, entry: Mapping[str, object], reach: float) -> None:
     inside = abs(outside) > 0.55 * reach  # no room beyond: write on the other side of zero
     where = -0.03 * side * reach if inside else outside + 0.04 * side * reach
     align = "left" if (side > 0) != inside else "right"
-    label = f"{difference:+.1f}, {entry['verdict']}"
+    label = f"{round(difference, 1) or 0:+.1f}, {entry['verdict']}"
     place.text(where, row - (0.28 if inside else 0), label, ha=align, va="center", fontsize=8, color=color)
 
 
@@ -95,9 +90,8 @@ def learning_curves(studies: Mapping[str, Mapping[str, Sequence[Sequence[Mapping
         for place, name, unit in ((left, "loss", "training loss"), (right, "matched_tiou", "tIoU of matched queries")):
             for number, (variant, histories) in enumerate(variants.items()):
                 color, style = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
-                _curve(
-                    place, [[row[name] for row in history] for history in histories if history], variant, color, style
-                )
+                curves = [[row[name] for row in history] for history in histories if history]
+                _curve(place, curves, variant, color, style)
             by_epoch(place)
             place.set_ylabel(unit)
             place.set_ylim(bottom=0)
@@ -130,10 +124,10 @@ def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
     figure, axes = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
     place = axes[0, 0]
     reach = max(most.max(), 0.1)
-    numbers = {"annot": len(frame) <= 24, "fmt": "+.0f", "annot_kws": {"fontsize": 7}}
-    names = [short(label, 44) for label in frame.index]
+    written = frame.map(lambda points: f"{np.round(points) or 0:+.0f}")  # no "-0"
+    numbers = {"annot": written if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
     colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "cbar_kws": {"label": "points of AP"}, "linewidths": 0.5}
-    heatmap(place, frame, yticklabels=names, **numbers, **colours)
+    heatmap(place, frame, yticklabels=[short(label, 44) for label in frame.index], **numbers, **colours)
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
     place.set_title("Which classes gain (blue), which lose (red)?")

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
@@ -12,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 from PIL import Image
+
+from tadlib.files import atomic
 
 WIDTH = 9.0  # inches; every figure fills the column of a report
 DPI = 120
@@ -54,6 +57,12 @@ class Picture(Figure):
         width, height = (round(inches * 96) for inches in self.get_size_inches())
         data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": self.alt}
         return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}
+
+    def keep(self, path: Path) -> None:
+        """Write the picture beside a path as .png, .svg and .pdf, for pages and papers."""
+        for kind in ("png", "svg", "pdf"):
+            with atomic(path.with_name(f"{path.name}.{kind}")) as file, rc_context(SETTINGS):
+                self.savefig(file, format=kind, dpi=2 * DPI)
 
 
 def picture(height: float, alt: str, **grid) -> tuple[Picture, np.ndarray]:
