@@ -157,8 +157,9 @@ def listed(folder: Path | str, pattern: str) -> list[Path]:
 
 
 def dangling(folder: Path) -> list[str]:
-    """Names of broken symbolic links in a folder."""
-    return sorted(path.name for path in folder.iterdir() if path.is_symlink() and not path.exists())
+    """Names of broken symbolic links in a folder, but for pages, which a report makes again."""
+    broken = (path for path in folder.iterdir() if path.is_symlink() and not path.exists())
+    return sorted(path.name for path in broken if path.suffix != ".html")
 
 
 def write_json(path: Path | str, value: Any) -> None:

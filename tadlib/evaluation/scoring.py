@@ -96,8 +96,7 @@ def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:
 def _counts(
     videos: Sequence[Video], scored: Sequence[Video], rows: Comparison, ambiguous: thumos.Ambiguous, missing: list[str]
 ) -> dict[str, object]:
-    found_in = {scored[place].id for place in np.unique(rows.predictions.video)}
-    return counts(scored, found_in) | {
+    return counts(scored, {scored[place].id for place in np.unique(rows.predictions.video)}) | {
         "ambiguous_regions": len(ambiguous.video),
         "videos_left_out": len(videos) - len(scored),
         "detections": len(rows.predictions.label),
