@@ -90,13 +90,14 @@ def test_a_missing_file_is_named_with_what_was_looked_for(tmp_path):
 
 
 def test_text_features_come_in_the_order_of_the_classes(tmp_path):
-    np.savez(tmp_path / "t.npz", wave=np.ones(4), clap=np.zeros((1, 4)))
-    np.testing.assert_array_equal(read_text_features(tmp_path / "t.npz", ["clap", "wave"]), [[0] * 4, [1] * 4])
+    np.savez(tmp_path / "t.npz", wave=np.ones(4), clap=np.full((1, 4), 2))
+    np.testing.assert_array_equal(read_text_features(tmp_path / "t.npz", ["clap", "wave"]), [[2] * 4, [1] * 4])
     with pytest.raises(ValueError, match="t.npz has no vector of 1 of 2 classes, first 'run'; known: wave, clap"):
         read_text_features(tmp_path / "t.npz", ["clap", "run"])
-    np.savez(tmp_path / "t.npz", wave=np.ones(4), clap=np.zeros(5))
-    with pytest.raises(ValueError, match=r"vectors must be finite and of one width, got widths \[4, 5\]"):
-        read_text_features(tmp_path / "t.npz", ["clap", "wave"])
+    np.savez(tmp_path / "t.npz", wave=np.ones(4), clap=np.ones(5), run=np.zeros(4))
+    for others, widths in (("clap", "4, 5"), ("run", "4")):
+        with pytest.raises(ValueError, match=rf"finite, not zero and of one width, got widths \[{widths}\]"):
+            read_text_features(tmp_path / "t.npz", [others, "wave"])
 
 
 def test_repeated_snippets_are_a_constant_stretch():

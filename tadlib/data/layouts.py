@@ -115,6 +115,8 @@ def read_activitynet(table: Table, content: Any, key: str, names: Names) -> None
     for video, entry in names.videos(inner, table.path).items():
         try:
             rows = entry if found else entry.get("annotations", []) if key in content else entry["annotations"]
+            if not isinstance(rows, list):
+                raise TypeError(f"{type(rows).__name__} in place of a list")
             table.segment += [row["segment"] if isinstance(row["segment"], list) else () for row in rows]
             table.label += [names.label(row["label"]) for row in rows]
             table.score += [row["score"] for row in rows] if found else []

@@ -69,8 +69,7 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
             f"split {split} needs two classes, one to be seen and one unseen; the data set has "
             f"{', '.join(map(repr, names)) or 'none'}: pass -p split 0, which trains and measures on all classes"
         )
-    official = OFFICIAL.get(digest_of(names))
-    if official:
+    if official := OFFICIAL.get(digest_of(names)):
         mask = int(official[split].split()[split_id], 16)
         unseen = {name for place, name in enumerate(names) if mask >> place & 1}
     else:

@@ -56,14 +56,13 @@ def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
         raise ValueError(f"{path}: vector of {wrong[0]!r} must be of real numbers, got {arrays[wrong[0]].dtype}")
     with np.errstate(over="ignore"):
         vectors = {name: array.astype(np.float32).reshape(-1) for name, array in arrays.items()}
-        usable = all(np.isfinite(vectors[name] @ vectors[name]) for name in classes if name in vectors)
-    missing = [name for name in classes if name not in vectors]
-    if missing:
+        usable = all(0 < vectors[name] @ vectors[name] < np.inf for name in classes if name in vectors)
+    if missing := [name for name in classes if name not in vectors]:
         raise ValueError(
             f"{path} has no vector of {len(missing)} of {len(classes)} classes, first {missing[0]!r}"
             f"{nearest(missing[0], vectors)}"
         )
     widths = {len(vectors[name]) for name in classes}
     if len(widths) > 1 or not usable:
-        raise ValueError(f"{path}: vectors must be finite and of one width, got widths {sorted(widths)}")
+        raise ValueError(f"{path}: vectors must be finite, not zero and of one width, got widths {sorted(widths)}")
     return np.stack([vectors[name] for name in classes])

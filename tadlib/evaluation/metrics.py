@@ -128,8 +128,7 @@ def generalised(
 
     The detections must have had all classes as candidates; classes without actions are left out of either mean.
     """
-    shared = set(seen) & set(unseen)
-    if shared:
+    if shared := set(seen) & set(unseen):
         raise ValueError(f"classes cannot be both seen and unseen, got {', '.join(sorted(shared))}")
     table = average_precision(videos, detections, [*seen, *unseen], tious)
     base = means(table[: len(seen)], tious)["mAP"]
