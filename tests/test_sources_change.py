@@ -191,7 +191,7 @@ def test_the_fingerprint_follows_what_is_measured_and_on_what(tmp_path, name, co
 )
 def test_an_edit_of_the_same_length_at_the_same_time_changes_the_stages_that_read_it(tmp_path, name):
     folder = with_features(dataset(tmp_path / "own"))
-    (folder / "benchmark.yaml").write_text("stride: 8\n")
+    (folder / "benchmark.yaml").write_text("stride: 8")
     (folder / "info.json").write_text("{}\n")
     said = {label: {"Elaboration": {"Description": f"people {label}"}} for label in CLASSES}
     (folder / "said.json").write_text(json.dumps(said))

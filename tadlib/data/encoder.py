@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -202,7 +202,7 @@ def spoken(label: str) -> str:
     return " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)
 
 
-def _text_reader(name: str, open_clip: ModuleType) -> tuple[str, str]:
+def _text_reader(name: str, open_clip: Any) -> tuple[str, str]:
     """The tokenizer of Hugging Face that an architecture reads texts by, if any, and what to install for it, if not."""
     text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
     reader = text.get("hf_tokenizer_name") or text.get("hf_model_name") or ""
