@@ -428,7 +428,8 @@ def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, m
     monkeypatch.setattr(runs, "project_root", lambda *_: tmp_path)
     called, saved = [], torch.load(run / "checkpoint.pt", weights_only=True)
     monkeypatch.setattr(own_run, "execute_notebook", lambda stage, *_: called.append(stage) or "no time")
-    monkeypatch.setattr(encoder, "import_open_clip", lambda: SimpleNamespace(get_pretrained_cfg=lambda *_: ADDRESS))
+    there = SimpleNamespace(get_pretrained_cfg=lambda *_: ADDRESS, get_model_config=lambda _: {})
+    monkeypatch.setattr(encoder, "import_open_clip", lambda: there)
     with pytest.raises(RunError, match="training on the demo failed in .*train.ipynb: no time"):
         own_run.chosen(DetectParams.check({}))
     assert called == ["train"] and own_run.chosen(DetectParams.check({"detector": "none"}))[0] is None

@@ -27,7 +27,7 @@ def test_the_answers_of_a_language_model_score_what_the_chapter_says(chapter, fo
     command = " ".join(re.search(r"`uv run tad (evaluate [^`]+)`", chapter)[1].split())
     assert cli.main(shlex.split(command)) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"bow (\d+\.\d)", said)[1] == re.search(r"has ([\d.]+)\s+mAP", chapter)[1] and "wave" in said
+    assert re.search(r"bow (\d+\.\d)", said)[1] == re.search(r"has ([\d.]+)\s+AP", chapter)[1] and "wave" in said
 
 
 @pytest.fixture

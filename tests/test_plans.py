@@ -28,6 +28,8 @@ def test_a_sweep_becomes_one_run_per_combination(tmp_path):
 def test_a_missing_experiment_names_the_nearest(tmp_path):
     with pytest.raises(ValueError, match=r"no experiment file .*querys.yaml; did you mean 'queries'\?$"):
         plan(tmp_path / "querys.yaml")
+    with pytest.raises(ValueError, match=r"naming is a chapter of experiment files: pass params/naming/\*.yaml"):
+        plan("naming")
 
 
 def test_a_file_of_the_project_goes_by_its_name(tmp_path, monkeypatch):

@@ -40,8 +40,7 @@ def read_table(path: Path | str, key: str = "", names: Names | None = None) -> T
     if table.path.is_dir():
         layouts.read_folder(table, key, names)
         return table
-    text = text_of(path).strip()
-    if not text:
+    if not (text := text_of(path).strip()):
         raise ValueError(f"{path} is empty: expected JSON in ActivityNet's layout or CSV with a header")
     if text[0] in "{[" or ".json" in table.path.suffixes:
         content = json_in(text, path)

@@ -40,8 +40,7 @@ def read_words(given: object, folder: Path | str = ".") -> list[Word]:
 
     A path is relative to `folder`. Raises ValueError in one sentence for a missing, empty or unreadable name.
     """
-    items = list(_items(given, Path(folder)))
-    if not items:
+    if not (items := list(_items(given, Path(folder)))):
         raise ValueError(f"classes must name at least one class, got {given!r}")
     found: dict[str, tuple[str, list[str], list[str]]] = {}
     for place, (name, texts) in enumerate(items, start=1):

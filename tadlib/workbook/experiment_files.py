@@ -79,6 +79,8 @@ def find(given: str | Path) -> Path:
     found = [path for path in known if path.stem == str(given)]
     if len(found) > 1:
         raise ValueError(f"{given} is the name of {' and of '.join(map(str, found))}: pass one of these paths")
+    if any(path.parent.name == str(given) for path in known):
+        raise ValueError(f"{given} is a chapter of experiment files: pass params/{given}/*.yaml, or names of some")
     if not found:
         raise ValueError(f"no experiment file {given}{nearest(Path(given).stem, [path.stem for path in known])}")
     return found[0]

@@ -180,10 +180,10 @@ def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
                 yield from _row(said, asked[path], path.relative_to(root))
     if rest := [path for path in asked if path not in have]:
         head = ("question", "the research log said", "what it takes")
-        yield from ("", "<details>", "<summary>Not yet measured</summary>", "")
+        yield from ("", "<details>", "<summary>Not in these tables</summary>", "")
         yield from (*_row(head), "|" + "---|" * len(head))
         for path in rest:
-            takes = needed(path.resolve(), text_of(path))
+            takes = asked[path].found or needed(path.resolve(), text_of(path))
             yield from _row((asked[path].claim, takes), asked[path], path.relative_to(root))
         yield from ("", "</details>")
 
