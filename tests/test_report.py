@@ -258,7 +258,7 @@ def test_each_variant_says_over_what_it_was_measured_where_they_differ(home):
     found = compared("outputs/three").records
     told = lab_log.measured(found)
     assert "conv_layers=1: +2.0, cannot tell (1 split × 1 seed); conv_layers=3: +2.4" in told
-    assert told.endswith(", better") and lab_log.weight(found) == (4, 2)
+    assert told.endswith(", better") and lab_log.evidence(found) == (4, 2)
 
 
 def test_runs_without_an_experiment_file_are_one_experiment_a_folder(home):

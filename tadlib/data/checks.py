@@ -156,8 +156,7 @@ def check(
     """
     videos, classes = tuple(videos), tuple(classes)
     findings = [each for each in find(videos, classes) if not (in_seconds and each.kind == "times look like frames")]
-    fatal = [finding for finding in findings if finding.kind in FATAL]
-    if fatal:
+    if fatal := [finding for finding in findings if finding.kind in FATAL]:
         raise ValueError(f"{source} cannot be used: " + "; ".join(_sentences(fatal, classes)))
     return tuple(_separate_ambiguous(video) for video in videos), dict(Counter(finding.kind for finding in findings))
 
@@ -170,8 +169,7 @@ def _separate_ambiguous(video: Video) -> Video:
 
 def _sentences(fatal: Sequence[Finding], classes: Sequence[str]) -> Iterator[str]:
     for kind in FATAL:
-        found = [finding for finding in fatal if finding.kind == kind]
-        if found:
+        if found := [finding for finding in fatal if finding.kind == kind]:
             first = found[0]
             hint = nearest(first.action.label, classes) if kind == "unknown class" and first.action else ""
             if kind == "times look like frames":

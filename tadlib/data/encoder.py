@@ -95,7 +95,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
         load = partial(_load_script_archive, path=pretrained)
     elif name == DEMO and pretrained.endswith(".npz"):
         load = partial(_load_arrays, path=pretrained)
-    elif Path(pretrained).is_file() and Path(pretrained).suffix not in (".npz", ".npy"):  # left to open_clip
+    elif Path(pretrained).is_file() and Path(pretrained).suffix not in (".npz", ".npy"):  # arrays are left to open_clip
         load = partial(open_clip.load_checkpoint, checkpoint_path=pretrained)
     what = f"weights {pretrained!r}"
     try:

@@ -68,9 +68,12 @@ def encode(
     if store.has(clip.key) and not store.changed(clip.key, how, clip.path):
         return float(store.record(clip.key)["duration"])
     source, begun = fingerprints.source(clip.path), time.monotonic()
-    said = "encoding the video with CLIP"  # which may last longer than its header states
-    shown = lambda done: progress(done, max(1, round(clip.duration / lasts), done), said)  # noqa: E731
-    features, found = embedded(clip, 1, 1 / lasts, encoder, each, shown)
+
+    def tell(done: int) -> None:
+        """Report the number of encoded snippets; a file may last longer than its header states."""
+        progress(done, max(1, round(clip.duration / lasts), done), "encoding the video with CLIP")
+
+    features, found = embedded(clip, 1, 1 / lasts, encoder, each, tell)
     seconds = len(features) * lasts
     duration = clip.duration if 0 <= seconds - clip.duration < lasts else seconds  # the header's if frames agree
     made = how | {"duration": duration, "stated": clip.duration, "source": source, "remarks": found.remarks}

@@ -193,8 +193,7 @@ def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]
     trained_here(data, params, run)
     frame = pd.read_parquet(run.require("proposals.parquet", "classify"))
     rows, asked = dict(list(frame.groupby("video"))), read_json(run.require("detections.json", "classify"))["results"]
-    lacking = [video.id for video in data.scored if video.id not in asked]
-    if lacking:
+    if lacking := [video.id for video in data.scored if video.id not in asked]:
         raise RunError(
             f"{len(lacking)} videos that count under protocol={params.protocol} are not in detections.json of "
             f"{run.dir}, first {lacking[0]}: pass -p protocol {params.protocol} to classify too"

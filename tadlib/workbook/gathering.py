@@ -269,8 +269,7 @@ def _missing_side(data: Task) -> str:
     if not classes.split:
         return f"{said}: annotate some, or say by train_subset and test_subset in benchmark.yaml which is which"
     others = splits.all_of_folder(benchmark.folder, benchmark.classes, classes.split)
-    work = [str(other.split_id) for other in others if _has_both_sides(replace(data, classes=other))]
-    if work:
+    if work := [str(other.split_id) for other in others if _has_both_sides(replace(data, classes=other))]:
         return f"{said}; both sides have videos with -p split_id {', '.join(work)}"
     return f"{said}, and no other split_id has both sides: pass another split, or write one into splits.json"
 

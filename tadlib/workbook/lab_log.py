@@ -120,14 +120,14 @@ def _replace(kept: dict[str, Measured], name: str, data: str, found: list[Record
     if not found:
         return ""
     have = kept.setdefault(name, {})
-    if any(new < old for new, old in zip(weight(found), weight(have.get(data, [])), strict=True)):
+    if any(new < old for new, old in zip(evidence(found), evidence(have.get(data, [])), strict=True)):
         return f"{asked} keeps what more runs or variants said"
     have[data] = [{field: each for field, each in record.items() if field not in NOT_KEPT} for record in found]
     return f"{asked}: {cell(found)}"
 
 
-def weight(found: Sequence[Record]) -> tuple[int, int]:
-    """How many pairs of split and seed records rest on, runs where nothing is compared; and variants compared."""
+def evidence(found: Sequence[Record]) -> tuple[int, int]:
+    """Pairs of split and seed that records rest on (runs, where nothing is compared), and variants compared."""
     pairs = sum(each["pairs"] for each in found) or sum(each["values"]["number"] for each in found)
     return pairs, sum(each["difference"] is not None for each in found)
 
@@ -169,7 +169,7 @@ def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
 def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
     """What is measured, a table a chapter, then the rest, folded."""
     asked = {path: said for path in every(root) if (said := story(question(text_of(path)))).claim}
-    have = {path: found for path in asked if (found := {d: kept[path.stem][d] for d in kept.get(path.stem, {})})}
+    have = {path: kept[path.stem] for path in asked if kept.get(path.stem)}
     yield f"{len(have)} of {len(asked)} questions are measured."
     for chapter in dict.fromkeys(path.parent for path in have):
         yield from ("", f"### {chapter.name.capitalize()}", "", *_row(HEAD), "|" + "---|" * len(HEAD))
@@ -203,11 +203,10 @@ def needed(path: Path, _content: str) -> str:
 
 def _row(cells: Iterable[str], said: Story | None = None, path: Path = Path()) -> Iterator[str]:
     """A line of a table; for a question its text, the log's entries and a link to its file come first."""
-    cells = [each.translate(PLAIN).replace("](", "] (") for each in cells]
+    link = ""
     if said:
         entries = "entries" if len(said.rows) > 1 else "entry"
         rows = f" ({entries} {', '.join(map(str, said.rows))})" if said.rows else ""
-        name, place = re.sub(r"[^\w .-]", "-", path.stem), quote(path.as_posix())
-        asked = said.question.translate(PLAIN).replace("](", "] (")
-        cells = [f"[`{name}`](../{place}) {asked}{rows}", *cells]
-    yield f"| {' | '.join(cells)} |"
+        link = "[`{}`](../{}) ".format(re.sub(r"[^\w .-]", "-", path.stem), quote(path.as_posix()))
+        cells = (said.question + rows, *cells)
+    yield f"| {link}{' | '.join(each.translate(PLAIN).replace('](', '] (') for each in cells)} |"

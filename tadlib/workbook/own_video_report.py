@@ -28,7 +28,7 @@ CALIBRATED = (
     "A score is the detector's certainty, as a share of its greatest in this video, times CLIP's certainty of the word "
     "against {} texts of nothing in particular; from {} on a word is found, with its places from half of it on"
 )
-CHOSEN = f"{own_video.FOUND:g}, as chosen by names of classes that the demo's runs knew (of sentences it misses more),"
+CHOSEN = f"{own_video.FOUND:g}, as chosen on names of the demo's seen classes (it misses more of sentences),"
 APART = 1.0  # seconds between two frames that are shown
 POINTS = 600  # of a curve: more are not seen
 LEARNT = "learnt on the run's classes and videos"

@@ -16,8 +16,10 @@ from tadlib.workbook.vocabulary import Need, Vocabulary
 
 # What depends on the data set. The embedded demo trains in two minutes on two cores: a narrow network on the small
 # CLIP's 128 channels.
-RECIPES: dict[str, dict[str, Any]] = {"demo": {"encoder": "tad-demo", "pretrained": "", "stride": 4, "window": 64}}
-RECIPES["demo"] |= {"queries": 24, "width": 128, "epochs": 60, "lr": 1.0e-3, "lr_backbone": 1.0e-3}
+RECIPES: dict[str, dict[str, Any]] = {
+    "demo": {"encoder": "tad-demo", "pretrained": "", "stride": 4, "window": 64, "queries": 24, "width": 128}
+    | {"epochs": 60, "lr": 1.0e-3, "lr_backbone": 1.0e-3}
+}
 
 SEEDS = 2**32 - 1  # what every library takes
 

@@ -124,7 +124,7 @@ def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print
 
 
 def _pages(folder: Path, say: Say) -> None:
-    """Make the page of every executed notebook of a run that has none, or an older one; of a shared stage it is one."""
+    """Make the page of every executed notebook that has none, or an older one; runs link to that of a shared stage."""
     if lost := dangling(folder):
         say(f"{folder.name}: {', '.join(lost)} {finished_runs.GONE}")
     for notebook in sorted(path for path in folder.glob("[!.]*.ipynb") if path.is_file()):

@@ -252,8 +252,7 @@ def _unlike(first: Sequence[FinishedRun], second: Sequence[FinishedRun], pairs: 
 def _asks(study: Study) -> str:
     """The parameters file of the project whose question a study asks, with a claim of the log; empty for no such."""
     name = study.runs[0].asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
-    known = study.story.claim and name in {path.stem for path in every(project_root())}
-    return name if known else ""
+    return name if study.story.claim and name in {path.stem for path in every(project_root())} else ""
 
 
 def per_class(study: Study) -> dict[str, dict[str, float]]:
