@@ -1,4 +1,4 @@
-"""Reading and writing of files: atomic writes, listings, hashes, JSON, and names as they are compared."""
+"""Reading and writing of files: atomic writes, listings, hashes, JSON, and normalised names."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Files that others made: text, JSON, YAML and tables, whatever is wrong with them.
+"""Robust reading of text, JSON, YAML and tables written by other programs.
 
 Text is UTF-8 with or without a byte order mark, or UTF-16 with one, plain or gzip.
 """

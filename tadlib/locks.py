@@ -1,4 +1,4 @@
-"""Locks between processes, so that one of several runs makes what all need."""
+"""Locks between processes, so that only one of several runs makes a shared file."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Files of tensors: whole writes, and reading that says what is wrong with a file."""
+"""Tensor files: atomic writes, and reads that report what is wrong with a file."""
 
 import os
 import warnings

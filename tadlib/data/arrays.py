@@ -1,4 +1,4 @@
-"""Arrays of others in .npy, .npz, .pt and .h5 files: what one claims is compared with what its file holds."""
+"""External arrays in .npy, .npz, .pt and .h5 files: the declared size is checked against the file's."""
 
 import io
 import math

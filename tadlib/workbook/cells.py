@@ -1,4 +1,4 @@
-"""Results without pages: the cells of a notebook that make them, executed for many runs by one process.
+"""Results without executed notebooks: the cells that compute them, run for many runs in one process.
 
 Papermill starts a kernel for every notebook, which explains and draws what it found; a naming takes seconds in a
 process that has torch loaded. Cells tagged `explains` are left out and no figure is drawn. All else is the notebook's

@@ -1,4 +1,4 @@
-"""`tad doctor`: what is installed, which device computes, where data is, and what to do about what is missing."""
+"""`tad doctor`: installed packages, compute device, data folders, and how to get what is missing."""
 
 import os
 import platform

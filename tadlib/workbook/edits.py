@@ -1,4 +1,4 @@
-"""How the statements that ran in a kernel differ from those of the notebook as it is committed.
+"""Differences between the statements that ran in a kernel and those of the committed notebook.
 
 Layout, comments and the division into cells do not count, nor do the values of parameter cells, which are recorded by
 themselves. A statement of the reader's counts if it binds a name that the notebook uses, stores into an object, imports

@@ -1,4 +1,4 @@
-"""Jobs of SLURM, which must see this checkout and its data under the same paths, and work given to them or to threads.
+"""Execution by threads or by SLURM jobs, which need this checkout and its data under the same paths.
 
 Work is polled, since jobs of submitit are no `concurrent.futures.Future`.
 """

@@ -1,4 +1,4 @@
-"""Finished runs read from their folders, and what `tad list` shows of them and of the others.
+"""Finished runs read from their folders, and the lists of runs that `tad list` shows.
 
 Of an experiment that was executed several times its latest version counts, unless another one is asked for by name.
 Runs without an experiment file are one experiment for each folder that holds them.

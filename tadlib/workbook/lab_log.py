@@ -1,4 +1,4 @@
-"""What was measured of a question, in words, and the lab log's tables, written between two marks.
+"""The lab log: results of each question in words, and the generated tables between two marks.
 
 What was measured is data, in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The
 tables in `outputs/README.md` are made of it and of the comments on top of the parameters files, `# Found:` among them;

@@ -1,4 +1,4 @@
-"""Parameters of detect.ipynb and report.ipynb, which are no stages of a run."""
+"""Parameters of detect.ipynb and report.ipynb, which are not stages of a run."""
 
 from typing import Any, ClassVar, Literal
 

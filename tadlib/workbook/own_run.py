@@ -1,4 +1,4 @@
-"""The run that answers about a video of one's own: chosen without a download, and told with the reason."""
+"""Selection of the run that `detect` uses, without a download and with the reason for the choice."""
 
 from collections.abc import Mapping
 from pathlib import Path

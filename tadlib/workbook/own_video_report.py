@@ -1,4 +1,4 @@
-"""What is shown and written of the answers about videos: verdicts, tables, curves, warnings, viewer, files."""
+"""Output of detect.ipynb: verdicts, tables, curves, warnings, viewer and files."""
 
 import sys
 from collections.abc import Iterable, Mapping

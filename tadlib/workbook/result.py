@@ -1,4 +1,4 @@
-"""Result of a stage: what its notebook shows last, as a table for readers and as JSON for programs."""
+"""Result of a stage, shown at the end of its notebook: a table for readers and JSON for programs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Results of a run: what is scored, between which floors and ceilings, and what metrics.json holds of it."""
+"""Results of a run: scored detections, floors, baselines and ceilings, and the content of metrics.json."""
 
 from collections.abc import Mapping, Sequence
 

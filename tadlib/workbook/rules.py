@@ -1,4 +1,4 @@
-"""Which parameters contradict each other, and what a parameter needs of the others to have an effect.
+"""Rules between parameters: conflicts, and the conditions under which a parameter has an effect.
 
 A contradiction is always refused; a value without effect is refused where it was given. A condition is kept on the side
 of what does have an effect: weights of 0 and 1 are the ends of a sweep, and what depends on the data is not known here.

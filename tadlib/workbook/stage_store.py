@@ -1,4 +1,4 @@
-"""Stages made once: `outputs/.stages/STAGE-KEY/`, to which the folder of every run that needs the stage refers.
+"""Store of shared stages: `outputs/.stages/STAGE-KEY/`, which the folders of runs link to.
 
 A stage is executed under a file lock in a temporary folder beside its place and renamed into it, so that a folder of
 that name is whole, whatever kills its maker. Runs refer to its files by relative links, or have copies where the disk

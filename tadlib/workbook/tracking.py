@@ -1,4 +1,4 @@
-"""Export of finished runs to MLflow; nothing needs it."""
+"""Optional export of finished runs to MLflow."""
 
 import os
 from base64 import b64decode

@@ -1,4 +1,4 @@
-"""Interactive timeline of a video: an SVG that stands on its own, and a script that makes it live.
+"""Interactive timeline of a video: a standalone SVG, and a script that adds the interaction.
 
 Works in JupyterLab and in an exported page without a network. Until the script has run the SVG is an image, which also
 a notebook that is not trusted shows; then it is part of the page. The preview is a small mp4 inside the page.

@@ -1,4 +1,4 @@
-"""Checked parameters of a notebook: read from its cells, refused in one sentence each where wrong, shown as HTML.
+"""Validation of notebook parameters: read from cells, rejected with one sentence each, shown as HTML.
 
 A kernel knows the texts of the cells that ran (`In`), not their tags. The cell that papermill injects begins with a
 comment of its own. The parameters cell is the one that sets most names of the vocabulary, with types as the notebooks

@@ -1,4 +1,4 @@
-"""What varies between videos: people, light, cameras, clutter, and how much the setting gives away."""
+"""Appearance of each video: people, light, cameras, clutter, and how much the setting reveals of the class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The twenty actions: how each moves from start to end, what it holds and throws, and what people do in between."""
+"""The twenty actions: the motion and props of each, and what people do between actions."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What athletes hold, throw, hit and fall into: drawn after the body, from where its parts are."""
+"""Props: what athletes hold, throw, hit and fall into, placed by the positions of their body parts."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A small stage to draw on: antialiased shapes in world units of 160 x 120, seen by a camera.
+"""Drawing surface: antialiased shapes in world units of 160 x 120, seen by a camera.
 
 World units: x to the right, y down, the ground at `GROUND`; sizes are world units too. Torch-free.
 """

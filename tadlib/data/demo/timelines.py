@@ -1,4 +1,4 @@
-"""When what happens in each video of the benchmark, after THUMOS14's statistics.
+"""Timelines of the benchmark: the actions of each video and their times, after THUMOS14's statistics.
 
 Taken from THUMOS14's validation annotations: the median duration of each class and how much durations vary within
 a video and between videos, the quantiles of video durations and of the share of a video inside an action, several

@@ -1,4 +1,4 @@
-"""Pictures of runs beside each other: effects with their intervals, learning curves, classes."""
+"""Figures that compare runs: effects with their intervals, learning curves, classes."""
 
 import textwrap
 from collections.abc import Mapping, Sequence

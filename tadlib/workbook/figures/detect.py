@@ -1,4 +1,4 @@
-"""Figures of an answer about one video: timeline, frames at the detections, similarity of the words over time."""
+"""Figures of detect.ipynb: timeline, frames at the detections, similarity of the queries over time."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Figures of the data: frames, durations, soundness of features, leakage of the class split, what CLIP sees."""
+"""Figures of the data: frames, durations, feature checks, leakage of the class split, CLIP's similarities."""
 
 from collections.abc import Mapping, Sequence
 
