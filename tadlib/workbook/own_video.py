@@ -1,4 +1,4 @@
-"""Detection of free-text queries in a user's videos: the run, its settings, and the detections in each video.
+"""Detection of a user's words in a user's videos: the run, its settings, and the detections in each video.
 
 A word is found where the detector is certain of an action, beside the surest of the same video, and CLIP prefers the
 word to every other word and to texts of nothing in particular, which no question changes. From which score on was

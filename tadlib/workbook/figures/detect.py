@@ -1,4 +1,4 @@
-"""Figures of detect.ipynb: timeline, frames at the detections, similarity of the queries over time."""
+"""Figures of detect.ipynb: timeline, frames at the detections, similarity of the words over time."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
