@@ -59,11 +59,11 @@ def continued(experiment: Experiment) -> Path | None:
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
     all_params = map(Params.read, experiment.runs.values())
-    different = {str(params.model_dump(include=FILE_PARAMETERS)): params for params in all_params}
+    distinct = {str(params.model_dump(include=FILE_PARAMETERS)): params for params in all_params}
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
         "code": [stages.code_version(stage) for stage in STAGES],
-        "data": sorted(set(map(stages.data_version, different.values()))),
+        "data": sorted(set(map(stages.data_version, distinct.values()))),
     }
 
 
@@ -100,17 +100,17 @@ def execute(  # noqa: PLR0913  one argument for each option of a batch
                     if slurm:
                         extract_missing(experiment, batch.say, slurm)
                     work = run_as_job if slurm else run_all_stages
-                    executors.outcomes(pool, work, calls, batch.ended, batch.tell)
+                    executors.outcomes(pool, work, calls, batch.ended, batch.repeat_logs)
                     if pages == "best" and (best := _best(folder, batch.status)):
                         batch.say(f"pages of {best}, the run with the highest mAP")
-                        again = {best: (folder, best, experiment.runs[best], jobs)}
-                        executors.outcomes(pool, work, again, batch.ended, batch.tell)
+                        rerun = {best: (folder, best, experiment.runs[best], jobs)}
+                        executors.outcomes(pool, work, rerun, batch.ended, batch.repeat_logs)
                 except BaseException:
                     execution.stop()
                     raise
         finally:
             execution.stopping.clear()  # only after the threads have ended
-            batch.tell()
+            batch.repeat_logs()
         return batch.status
 
 
@@ -143,10 +143,10 @@ def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: in
     return "finished"
 
 
-def run_as_job(*words: Any) -> str:
+def run_as_job(*arguments: Any) -> str:
     """Execute all stages of one run in a job; after SIGTERM, which submitit ignores, no further stage is started."""
     signal.signal(signal.SIGTERM, lambda *_: execution.stopping.set())
-    return run_all_stages(*words)
+    return run_all_stages(*arguments)
 
 
 def _in_order(experiment: Experiment) -> list[str]:
@@ -186,7 +186,7 @@ class _Batch:
         with suppress(OSError):  # output may be redirected to a full disk
             self.print_line(text)
 
-    def tell(self) -> None:
+    def repeat_logs(self) -> None:
         """Print and log the lines that runs have added to their logs since the last call."""
         for label, log in self.logs.items():
             if _size(log) > self.read[label]:
@@ -218,11 +218,11 @@ def _size(log: Path) -> int:
 def extract_missing(experiment: Experiment, say: Say, slurm: Pool) -> None:
     """Extract the missing features of an experiment's runs in SLURM jobs, and wait for them."""
     extracting = [params for params in map(Params.read, experiment.runs.values()) if params.features == "auto"]
-    different = {str(params.model_dump(include=EXTRACTION)): params for params in extracting}
-    for params in different.values():
+    distinct = {str(params.model_dump(include=EXTRACTION)): params for params in extracting}
+    for params in distinct.values():
         lacking = executors.outcomes(slurm, encode, {"": (params,)})[""]
         if isinstance(lacking, str):
-            say(f"features: nothing is dealt out, {lacking}")
+            say(f"features: not extracted in advance, {lacking}")
             continue
         shares = [lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)]
         if len(shares) > 1:  # otherwise nothing is missing, or the run's own job can encode it
