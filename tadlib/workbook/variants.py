@@ -6,8 +6,9 @@ different studies.
 
 Two variants are compared on their common (split, seed) pairs. The differences of a class split are averaged over seeds
 first, because they are correlated, and Student's interval is over class splits; with one class split it is over seeds.
-A single pair gives no interval; `tad evaluate --against` compares its detections over test videos. A split used to
-choose a parameter in which two variants differ is not held out: the difference is over the others, or marked.
+A single pair gives no interval; `tad evaluate --against` compares its detections over test videos. A class split used
+to choose a parameter in which two variants differ is not held out: the difference is over the other splits, or if there
+are none over all of them, which the record says.
 """
 
 from collections import Counter

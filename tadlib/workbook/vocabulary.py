@@ -22,7 +22,7 @@ from tadlib.data.checks import nearest
 from tadlib.files import is_text
 
 INJECTED = "# Parameters"  # papermill's comment
-# cell magics that execute the cell in the notebook's namespace, as stored in `In`
+# cell magics that execute the cell in the notebook's namespace, as IPython rewrites them
 TIMED = tuple(f"get_ipython().run_cell_magic('{name}'," for name in ("time", "capture", "prun"))
 # other projects' names of our parameters
 OF_OTHERS = {"hidden_dim": "width", "d_model": "width", "iou": "nms_tiou", "iou_threshold": "nms_tiou"}
