@@ -172,9 +172,14 @@ def compare_videos(
     same = first[:2] == second[:2] and len(first.actions.video) == len(second.actions.video)
     if not same or not all(map(np.array_equal, first.actions, second.actions)):
         raise ValueError("runs can only be paired on the same videos, classes and actions: score both the same way")
-    every = (np.ones((1, first.videos), dtype=np.int64), draws(first.videos, resamples, seed))
-    whole, values = (resampled(first, tious, counts) - resampled(second, tious, counts) for counts in every)
-    return verdict(whole[0], *interval(values, whole[0]))
+    counts = np.insert(draws(first.videos, resamples, seed), 0, 1, axis=0)  # all videos once, then the draws
+    return _paired(resampled(first, tious, counts), resampled(second, tious, counts))
+
+
+def _paired(first: Float[np.ndarray, " r"], second: Float[np.ndarray, " r"]) -> Verdict:
+    """Verdict on the difference of two runs, each given by its mAP of all videos and of the same draws."""
+    difference = first - second
+    return verdict(difference[0], *interval(difference[1:], difference[0]))
 
 
 def verdicts(
@@ -184,13 +189,14 @@ def verdicts(
 
     Matching and AP are the ActivityNet toolkit's, where resampling videos needs no new matching.
     """
-    counts = draws(rows[ours].videos, seed=seed)
-    whole = float(resampled(rows[ours], tious, np.ones_like(counts[:1]))[0])
-    low, high = interval(resampled(rows[ours], tious, counts), whole)
+    counts = np.insert(draws(rows[ours].videos, seed=seed), 0, 1, axis=0)  # all videos once, then the draws
+    values = {name: resampled(each, tious, counts) for name, each in rows.items()}
+    whole = float(values[ours][0])
+    low, high = interval(values[ours][1:], whole)
     table = [{"what": ours, "mAP": whole, "mAP from": low, "mAP to": high, "this run is": ""}]
-    for name, other in rows.items():
+    for name in rows:
         if name != ours:
-            found = compare_videos(rows[ours], other, tious, seed=seed)
+            found = _paired(values[ours], values[name])
             row = {"what": f"{ours} minus {name}", "mAP": found.difference, "mAP from": found.low, "mAP to": found.high}
             table.append(row | {"this run is": found.verdict})
     return table
