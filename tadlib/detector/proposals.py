@@ -52,7 +52,7 @@ def predict(
     segments_cw, scores, embeddings, seen = [], [], [], []
     for batch in windows.batches(batch_size):
         outputs = model(batch.features.to(device), batch.padding.to(device), texts)
-        confidence = class_logits(outputs, texts).amax(dim=-1).sigmoid()  # of the most probable class
+        confidence = class_logits(outputs, texts).amax(dim=-1).sigmoid()  # probability of the best class
         for addition in model.additions:
             confidence = addition.score(confidence, outputs)
         segments_cw.append(outputs.segments_cw.float().cpu())
@@ -130,9 +130,9 @@ def apply_nms(
 def nms_of_videos(
     segments: list[Tensor], scores: list[Tensor], nms: str, nms_tiou: float, labels: Int[Tensor, " n"] | int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Hard, soft or no NMS within each label of each video; `labels` are of all segments, video after video.
+    """Apply hard, soft or no NMS within each label of each video; `labels` are those of all videos' segments, in order.
 
-    Returns the new scores (m,) and the kept rows (k,), best first, of each video from its `segments` (m, 2) in seconds
+    Returns for each video the new scores (m,) and the kept rows (k,), best first, from its `segments` (m, 2) in seconds
     and `scores` (m,).
     """
     sizes, spans, new_scores = torch.tensor([len(each) for each in scores]), torch.cat(segments), torch.cat(scores)
@@ -174,7 +174,7 @@ def _above_threshold(proposals: Proposals, filter_threshold: float) -> Proposals
 
 
 def runs(curve: np.ndarray) -> list[tuple[int, int]]:
-    """Runs [first, stop) of snippets above each threshold, without duplicates."""
+    """Return the runs [first, stop) of snippets above each threshold, without duplicates."""
     low, high = curve.min(), curve.max()
     found = set()
     for level in LEVELS:

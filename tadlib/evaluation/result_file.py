@@ -30,14 +30,14 @@ class Task(NamedTuple):
     videos: tuple[Video, ...]  # of the subset, as annotated
     known: frozenset[str]  # ids of all annotated videos
     annotated: tuple[str, ...]  # all annotated classes
-    classes: tuple[str, ...]  # those that count
-    seen: tuple[str, ...]  # of these the classes used in training, if they compete with unseen ones
+    classes: tuple[str, ...]  # evaluated classes
+    seen: tuple[str, ...]  # classes used in training, if they compete with the evaluated ones
     tious: tuple[float, ...]
     protocol: str
     subset: str
     stride: int | None  # largest number of frames of a short action; None for one second
-    dropped: dict[str, int]  # number of bad annotation rows dropped, by kind
-    changed: dict[str, int] = {}  # names that were normalised
+    dropped: dict[str, int]  # number of dropped invalid annotation rows by kind
+    changed: dict[str, int] = {}  # number of normalised names by kind
 
 
 def read_task(
@@ -53,9 +53,9 @@ def read_task(
 ) -> Task:
     """Read the task of an annotation file; `classes` and `seen` are files of class names.
 
-    Defaults: all videos without `subset`; all annotated classes without `classes`; `tious` of `benchmark.yaml` beside
-    the annotations, otherwise those of THUMOS14 or ActivityNet, whichever the annotations look like; likewise a
-    `stride` of 8 frames or 1 s. Raises ValueError naming bad rows.
+    Defaults: all videos; all annotated classes that are not `seen`; `tious` of `benchmark.yaml` beside the annotations,
+    otherwise those of THUMOS14 if the annotations are THUMOS14's, else those of ActivityNet; for THUMOS14 a `stride` of
+    8 frames, else None (1 s). Raises ValueError naming invalid rows.
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
@@ -73,11 +73,11 @@ def read_task(
     folder = Path(annotations).resolve().parent
     stated = read_conventions(folder.parent if folder.name == "annotations" else folder)
     thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
-    usual, usual_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
-    tious = tuple(tious) or stated.tious or usual
+    default_tious, default_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
+    tious = tuple(tious) or stated.tious or default_tious
     inside = _of_subset(videos, subset, annotations)
     known = frozenset(video.id for video in videos)
-    stride = usual_stride if stride is None else stride
+    stride = default_stride if stride is None else stride
     changed = dict(names.changed)
     return Task(inside, known, annotated, chosen, trained, tious, protocol, subset, stride, dropped, changed)
 
@@ -85,9 +85,9 @@ def read_task(
 def evaluate(
     task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False, only_found: bool = False
 ) -> dict[str, object]:
-    """All metrics of a result file, with the protocol and numbers of counted, ignored and dropped rows.
+    """Return all metrics of a result file, the protocol, and numbers of counted, ignored and dropped rows.
 
-    With `only_found` those of the task's classes count that a detection has, as each of several splits has its own.
+    With `only_found` only classes with detections count, because each of several splits has its own classes.
     With seen classes also `base`, `novel` and `harmonic` (generalised zero-shot). Raises ValueError naming bad rows.
     """
     names = Names()
@@ -96,17 +96,17 @@ def evaluate(
     if only_found and present:
         task = task._replace(classes=tuple(label for label in task.classes if label in present))
     result = score(task.videos, found, task.classes, task.tious, task.protocol, stride=task.stride, ties=ties)
-    ours = result["counts"]
-    assert isinstance(ours, dict)
-    ours |= {"detections_read": read, "detections_ignored": read - ours["detections"]}
-    ours |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
+    counts = result["counts"]
+    assert isinstance(counts, dict)
+    counts |= {"detections_read": read, "detections_ignored": read - counts["detections"]}
+    counts |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
     annotated = {video.id: np.array([(a.start, a.end) for a in video.actions]).reshape(-1, 2) for video in task.videos}
-    ours["actions_outside_video"] = _outside(task.videos, annotated)
-    ours["detections_outside_video"] = _outside(task.videos, {video: each.segments for video, each in found.items()})
-    ours |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
-    ours[NOT_FOUND] = [label for label in result["per_class"] if label not in present]
-    ours["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
-    ours["classes_read_alike"] = [" = ".join(map(repr, names)) for names in spoken_alike((*task.annotated, *task.seen))]
+    counts["actions_outside_video"] = _outside(task.videos, annotated)
+    counts["detections_outside_video"] = _outside(task.videos, {video: each.segments for video, each in found.items()})
+    counts |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
+    counts[NOT_FOUND] = [label for label in result["per_class"] if label not in present]
+    counts["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
+    counts["classes_read_alike"] = [" = ".join(map(repr, same)) for same in spoken_alike((*task.annotated, *task.seen))]
     if task.seen:
         videos = counted(task.videos, with_detections(found), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)
@@ -114,17 +114,17 @@ def evaluate(
 
 
 def paired(files: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """The files of each split by option; raises ValueError unless an option has one for all splits or one for each."""
+    """Return the files of each split by option; raises ValueError unless an option has one file or one per split."""
     number = len(files["detections"])
     for option, paths in files.items():
         if len(paths) not in (0, 1, number):
             raise ValueError(f"--{option} names {len(paths)} files, --detections {number}: give one, or one for each")
-    there = {option: paths * number if len(paths) == 1 else paths for option, paths in files.items() if paths}
-    return [dict(zip(there, each, strict=True)) for each in zip(*there.values(), strict=True)]
+    given = {option: paths * number if len(paths) == 1 else paths for option, paths in files.items() if paths}
+    return [dict(zip(given, paths, strict=True)) for paths in zip(*given.values(), strict=True)]
 
 
 def spreads(results: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
-    """Mean, deviation and interval over splits of every mAP."""
+    """Return mean, deviation and interval over splits of every mAP."""
     names = [f"mAP@{tiou:g}" for tiou in results[0]["tious"]] + ["mAP"]
     return {name: statistics.spread([result[name] for result in results])._asdict() for name in names}
 
@@ -137,7 +137,7 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
     for name, result in results.items():
         lines.append(_line(name, [result[column] for column in over], width) + f"{len(result['per_class']):8}")
     rows = {"mean": "mean", "deviation": "standard deviation", "low": "95 % interval from", "high": "to"}
-    lines += [_line(told, [each[field] for each in over.values()], width) for field, told in rows.items()]
+    lines += [_line(name, [each[field] for each in over.values()], width) for field, name in rows.items()]
     missing = {name: result["counts"][NOT_FOUND] for name, result in results.items()}
     return lines + [f"{name}: {NOT_FOUND}: {', '.join(labels)}" for name, labels in missing.items() if labels]
 
@@ -145,7 +145,7 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
 def against(
     task: Task, first: Path | str, second: Path | str, classes: Sequence[str] = (), *, drop_bad: bool = False
 ) -> statistics.Verdict:
-    """Compare two results by mAP under the ActivityNet rule, of all classes or some, with a bootstrap over videos."""
+    """Compare the mAP (ActivityNet) of two results on all or some classes, with a bootstrap over videos."""
     task = task._replace(classes=tuple(classes or task.classes))
     rows = []
     for path in (first, second):
@@ -157,26 +157,26 @@ def against(
 
 
 def over_splits(found: Sequence[Mapping[str, Any]]) -> statistics.Verdict:
-    """A difference over splits with Student's interval, from those of each; of one split that over its videos."""
+    """Return the mean difference over splits with Student's interval; for a single split its own, over videos."""
     values = [each["difference"] for each in found]
     return statistics.compare_splits(values, [0.0] * len(values)) if len(found) > 1 else statistics.Verdict(**found[0])
 
 
 def _read(task: Task, path: Path | str, drop_bad: bool, names: Names) -> tuple[dict[str, Rows], int, dict[str, int]]:
-    """Read the detections of the task's videos, the number of rows in the file, and numbers of dropped rows."""
+    """Return the detections of the task's videos, the number of rows in the file, and numbers of dropped rows."""
     classes = {*task.annotated, *task.classes, *task.seen}
     found, dropped = read_found(path, task.known, classes, drop_bad=drop_bad, names=names)
     inside = {video.id for video in task.videos}
-    own = {video: each for video, each in found.items() if video in inside}
-    return own, sum(len(each.scores) for each in found.values()), dropped
+    kept = {video: each for video, each in found.items() if video in inside}
+    return kept, sum(len(each.scores) for each in found.values()), dropped
 
 
 def _outside(videos: Sequence[Video], segments: Mapping[str, Float[np.ndarray, "n 2"]]) -> dict[str, int]:
-    """Numbers of segments partly outside their video; published scorers accept these."""
-    own = [(segments[video.id], video.duration or np.inf) for video in videos if video.id in segments]
+    """Count the segments partly outside their video; published scorers accept these."""
+    pairs = [(segments[video.id], video.duration or np.inf) for video in videos if video.id in segments]
     counts = {
-        "start before 0": sum(int((rows[:, 0] < 0).sum()) for rows, _ in own),
-        "end after the video": sum(int((rows[:, 1] > duration).sum()) for rows, duration in own),
+        "start before 0": sum(int((rows[:, 0] < 0).sum()) for rows, _ in pairs),
+        "end after the video": sum(int((rows[:, 1] > duration).sum()) for rows, duration in pairs),
     }
     return {kind: number for kind, number in counts.items() if number}
 

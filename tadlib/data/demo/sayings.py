@@ -1,4 +1,4 @@
-"""Captions of the twenty actions without their class names, as people write them under pictures."""
+"""Captions of the twenty actions without their class names, as people caption pictures."""
 
 SAYINGS = {
     "BaseballPitch": ("the pitcher throws the ball from the mound", "a man in a cap hurls a fastball",
