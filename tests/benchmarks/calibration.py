@@ -1,8 +1,9 @@
 """Simulated features against real levels and effects: `python tests/benchmarks/calibration.py` prints a table.
 
-`calibration.yaml` says what is measured and what is known of real data. It needs THUMOS14's annotations in
-data/thumos14, and an hour or two of one core. A measurement is written to `--records` and not repeated. `--set
-phases=0.3` tries other strengths, which is how those of `tadlib.data.simulate.Strengths` were found.
+`calibration.yaml` says what is measured and what is known of real data. It needs the annotations of THUMOS14 in
+data/thumos14 and of ActivityNet-1.3 in data/activitynet13, and an hour or two of one core. A measurement is written to
+`--records` and not repeated. `--set phases=0.3` tries other strengths, which is how those of
+`tadlib.data.simulate.Strengths` were found.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 
@@ -21,9 +22,11 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from notebook import run_cells
 
-from tadlib.data import simulate
-from tadlib.evaluation import baselines, diagnosis, metrics
+from tadlib.data import datasets, simulate, splits
+from tadlib.data.annotations import Benchmark
+from tadlib.evaluation import baselines, diagnosis, metrics, protocols
 from tadlib.naming.fusion import Detections
+from tadlib.project import resolve
 from tadlib.task import Task
 from tadlib.workbook import inference, results
 from tadlib.workbook.gathering import gather
@@ -50,6 +53,21 @@ def without_detector(params: Params) -> dict[str, float]:
     return found | {name.split(":")[0]: precision(data, each) for name, each in by_snippets.items()}
 
 
+@cache
+def activitynet() -> Benchmark:
+    """Annotations of ActivityNet-1.3."""
+    return datasets.load("activitynet13", resolve("data"))
+
+
+def anchors_on_activitynet(split: int, split_id: int) -> dict[str, float]:
+    """mAP of twenty anchors fitted to the training segments, with the true labels of the video; no frame is seen."""
+    data = activitynet()
+    classes = splits.of_folder(data.folder, data.classes, split, split_id)
+    videos = protocols.scored_videos(data, classes.unseen, "strict", ASKED["settings"]["stride"])
+    found = baselines.anchored(videos, baselines.anchors(data.training_videos(classes.seen), data.tious))
+    return {"mAP": 100 * metrics.mean_average_precision(videos, found, classes.unseen, data.tious)["mAP"]}
+
+
 def with_detector(params: Params, namings: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
     """mAP and class-agnostic mAP of a training, and mAP of its proposals named in other ways."""
     cut = (("table = results.compare(data, detections, params)", "table = None"),)
@@ -65,6 +83,8 @@ def with_detector(params: Params, namings: Mapping[str, Mapping[str, object]]) -
 
 def measure(what: str, split: int, split_id: int) -> dict[str, float]:
     """The numbers of one job."""
+    if what == "anchors on ActivityNet":
+        return anchors_on_activitynet(split, split_id)
     words = ASKED["settings"] | {"split": split, "split_id": split_id} | ASKED["trainings"].get(what, {})
     params = Params.check({name: value for name, value in words.items() if value is not None})
     if what not in ASKED["trainings"]:
