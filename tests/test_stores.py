@@ -111,3 +111,11 @@ def test_the_health_of_real_clip_features_is_as_published(shared_data, tmp_path)
     row = health(FolderStore(tmp_path, stride=2), Video("v1", 30.5, 1.0, "test", ()), stride=2)
     assert (row["snippets"], row["channels"], row["constant"], row["seconds too long"]) == (15, 512, 0.0, -0.5)
     assert 9.6 < row["norm"] < 11.5 and 0.86 < row["neighbours"] < 0.99
+
+
+def test_features_of_a_slightly_wrong_stride_are_told(tmp_path):
+    videos = [Video(f"v{seconds}", float(seconds), 24.0, "test", ()) for seconds in (10, 20, 30, 2)]
+    for video in videos:
+        np.save(tmp_path / f"{video.id}.npy", np.ones((int(video.duration * 3) - 2, 16), np.float32))  # stride 8
+    assert not FolderStore(tmp_path, stride=8).wrong_scale(videos)
+    assert "stride=6 or the fps may be wrong; stride 8" in FolderStore(tmp_path, stride=6).wrong_scale(videos)

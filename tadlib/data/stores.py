@@ -7,11 +7,12 @@ the width is known. Missing or non-finite features, and those of another width o
 import hashlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tadlib.files import digest, read_json
 from tadlib.foreign import PICKLES
 
 MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
+USUAL_RATIO, SAMPLE = 1.1, 20  # ratio of these durations beyond which a warning is given, and videos measured for it
 END_SNIPPETS = 16  # snippets hashed at the start and at the end of an array in an .h5 file
 
 
@@ -119,6 +121,20 @@ class FolderStore:
             except UnusableFeatures as error:
                 problems[video.id] = str(error)
         return problems
+
+    def wrong_scale(self, videos: Sequence[Video]) -> str:
+        """Return a warning if the features of the first videos last over 10 % more or less than these; else empty.
+
+        The median decides: features of short videos may lack a receptive field. Raises UnusableFeatures.
+        """
+        counts = [(len(self.stored(v.id)), v.duration * v.fps / self.stride) for v in videos[:SAMPLE]]
+        ratio = median([found / wanted if abs(found - wanted) > 2 else 1.0 for found, wanted in counts] or [1.0])
+        if 1 / USUAL_RATIO <= ratio <= USUAL_RATIO:
+            return ""
+        return (
+            f"features in {self.folder} last {ratio:.2f} times as long as their videos (median of {len(counts)}): "
+            f"stride={self.stride} or the fps may be wrong; stride {self.stride / ratio:.3g} would fit"
+        )
 
     def outdated(self, videos: Iterable[Video]) -> dict[str, str]:
         """Return problems by video of outdated features of this project; other features have no record to check."""

@@ -1,6 +1,7 @@
 """Construction of a task from parameters: annotations, class split, features and encoder; extracts missing features."""
 
 import sys
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,8 @@ def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, param
     (first, *_), *_ = texts_of(benchmark.classes[:1], wording(params))
     store = replace(store, width=encoder.texts([first]).shape[1])
     wrong = _checked(benchmark, store, resolve(params.data_dir)) | store.outdated(benchmark.videos)
+    if odd := store.wrong_scale([video for video in benchmark.videos if video.id not in wrong]):
+        warnings.warn(odd, stacklevel=2)
     return _without(benchmark, wrong, params.missing, store, encoder)
 
 

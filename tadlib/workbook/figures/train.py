@@ -8,15 +8,13 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from tadlib.data.annotations import Video
+from tadlib.workbook.epoch_metrics import COUNTS, LEARNED, MATCHED, NAMED
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import Picture, bars, by_epoch, logarithmic, picture, rows, styled
 
 MAX_DOTS = 4000  # in a scatter plot: more would hide each other
 SIDES = {"seen classes": style.BLUE, "unseen classes": style.ORANGE, "training videos": style.GREY}
-NAMED = "mAP of unseen classes, named"
-LEARNED = "training videos looked at"
-COUNTS = {10: ":", 100: "-"}  # proposals a video -> line style of the average recall
-MATCHED = "query of action "
+LINES = ":", "-"  # of average recall at each of `COUNTS`
 History = Sequence[Mapping[str, float]]  # a row for each epoch
 
 
@@ -125,7 +123,7 @@ def _precision(place: Axes, history: History, sides: Mapping[str, str]) -> None:
 def _recall(place: Axes, history: History, sides: Mapping[str, str]) -> None:
     epochs = _values(history, "epoch")
     for side, color in sides.items():
-        for count, line in COUNTS.items():
+        for count, line in zip(COUNTS, LINES, strict=True):
             recall = 100 * _values(history, f"AR@{count} of {side}")
             place.plot(epochs, recall, color=color, lw=1.6, ls=line, label=f"{side.split()[0]}, AR@{count}")
     _percent(place, "average recall (%)", "Recall of 10 and of 100 proposals a video")
