@@ -35,13 +35,13 @@ def _overlap(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> tuple[Tensor
 
 
 def tiou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
-    """Temporal intersection over union of broadcastable segments; 0 for two segments of length zero."""
+    """Return the temporal intersection over union of broadcastable segments; 0 for two segments of length zero."""
     signed, union, _ = _overlap(a, b)
     return signed.clamp(min=0) / union.clamp(min=torch.finfo(union.dtype).tiny)
 
 
 def pairwise_tiou(a: Float[Tensor, "n 2"], b: Float[Tensor, "m 2"]) -> Float[Tensor, "n m"]:
-    """tIoU of every segment of `a` with every segment of `b`."""
+    """Return the tIoU of every segment of `a` with every segment of `b`."""
     return tiou(a[:, None], b[None])
 
 
@@ -63,7 +63,7 @@ def diou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*
 def nms(
     segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], threshold: float
 ) -> Int[Tensor, " kept"]:
-    """Hard non-maximum suppression within each group: indices of the kept segments, best first, ties in their order."""
+    """Apply hard NMS within each group; returns the indices of the kept segments, best first, ties in their order."""
     order = scores.argsort(descending=True, stable=True)
     rank = torch.arange(len(order), 0, -1, dtype=torch.float32, device=scores.device)  # all different
     return order[_nms(segments[order], rank, groups[order], lambda tiou: tiou.le_(threshold)) > 0]
@@ -72,7 +72,7 @@ def nms(
 def soft_nms_of_groups(
     segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], sigma: float = 0.5
 ) -> Float[Tensor, " n"]:
-    """Gaussian soft-NMS within each group: every segment lowers the scores of the worse segments that it overlaps."""
+    """Apply Gaussian soft-NMS within each group: every segment lowers the scores of worse segments that it overlaps."""
     return _nms(segments, scores, groups, lambda tiou: tiou.square_().div_(-sigma).exp_())
 
 
@@ -135,7 +135,7 @@ def roi_samples(
 def roi_align(
     features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16
 ) -> Float[Tensor, "n bins c"]:
-    """Features under each segment, sampled in the middle of `bins` equal parts (RoIAlign)."""
+    """Return the features under each segment, sampled in the middle of `bins` equal parts (RoIAlign)."""
     return roi_align_windows(features[None], segments_ix[None], _length(features), bins)[0]
 
 

@@ -64,7 +64,7 @@ class Task:
         return self.scored_under(self.protocol)
 
     def scored_under(self, protocol: str) -> tuple[Video, ...]:
-        """The evaluated videos under a protocol: test videos, or with `on_training` those the detector learned from."""
+        """Return the evaluated videos under a protocol: test videos, or with `on_training` those used in training."""
         if self.evaluate_on == "test":
             return protocols.scored_videos(self.benchmark, self.classes.unseen, protocol, self.stride)
         learned = {video.id for video in self.learned_and_held_out[0]}
@@ -108,7 +108,7 @@ class Task:
         return tuple(video for video in videos if video not in held), tuple(video for video in videos if video in held)
 
     def on_training(self) -> "Task":
-        """The same task with training videos and seen classes in place of test videos and unseen classes.
+        """Return this task with training videos and seen classes in place of test videos and unseen classes.
 
         Only seen classes count and compete, as in a closed set. Held-out videos are not included. Annotations are
         unchanged; actions of unseen classes are no targets, and a detection there is a false positive.
@@ -149,7 +149,7 @@ class Task:
         jitter: bool = True,
         labelled: bool = False,
     ) -> WindowSet:
-        """Training windows: those with an action of a seen class, and a share of `negatives` without any.
+        """Return training windows: those with an action of a seen class, and a share of `negatives` without any.
 
         `videos` are training videos, by default all. Negatives overlap no annotation, unless `ignore_unseen` is
         nowhere. With everywhere, actions of unseen classes are left out of the loss; otherwise they are background.
@@ -175,7 +175,7 @@ class Task:
     def test_windows(
         self, window: int = 128, *, videos: Sequence[Video] | None = None, overlap: float = 0.25, rescale: int = 0
     ) -> WindowSet:
-        """All windows of some videos, by default of the evaluated ones."""
+        """Return all windows of some videos, by default of the evaluated ones."""
         cut = WindowSettings(window, overlap, rescale)
         return WindowSet(self.scored if videos is None else videos, self.store, self.stride, cut)
 
@@ -207,15 +207,15 @@ class Task:
         return self.store.seconds(video.id for video in self.benchmark.videos) if ours else None
 
     def grid(self, video: Video) -> Grid:
-        """Conversion between seconds and snippets of a video."""
+        """Return the conversion between seconds and snippets of a video."""
         return Grid(video.fps, self.stride)
 
     def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
-        """Unit-length text embeddings of classes, cached."""
+        """Return unit-length text embeddings of classes, cached."""
         return text.class_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
 
     def text_embeddings(self, classes: Sequence[str]) -> TextEmbeddings:
-        """Embeddings of every text of classes, not normalised."""
+        """Return the embeddings of every text of classes, not normalised."""
         return text.text_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
 
     def reads(self, texts: Iterable[str]) -> bool:
@@ -223,7 +223,7 @@ class Task:
         return tokens.reads_any_text(self.encoder) or self.encoder.model.texts.issuperset(texts)
 
     def background(self) -> Float[Tensor, "b c"]:
-        """Unit-length embeddings of background texts, or of the seen classes if the encoder cannot read these."""
+        """Return unit-length embeddings of background texts, or of seen classes if the encoder cannot read these."""
         if not self.reads(BACKGROUND):
             return self.class_embeddings(self.classes.seen)
         return functional.normalize(text.embed(self.encoder, BACKGROUND, self.benchmark.cache), dim=1)
@@ -234,7 +234,7 @@ class Task:
         return self.clip_proposals_in(self.scored)
 
     def clip_proposals_in(self, videos: Sequence[Video]) -> dict[str, Proposals]:
-        """Proposals of `baselines.training_free` in videos, calibrated by background texts."""
+        """Return proposals of `baselines.training_free` in videos, calibrated by background texts."""
         classes, texts, background = self.classes.unseen, self.class_embeddings(self.classes.unseen), self.background()
         found = {}
         for video in videos:
@@ -246,46 +246,46 @@ class Task:
         return found
 
     def features(self, video: Video) -> Float[Tensor, "t c"]:
-        """CLIP features of a video, one row per snippet."""
+        """Return the CLIP features of a video, one row per snippet."""
         return torch.from_numpy(np.array(self.store.read(video.id), dtype=np.float32))
 
     def training_snippets(self) -> tuple[Float[Tensor, "t c"], Int[Tensor, " t"]]:
-        """Snippet features of all training videos and the index of their seen class, -1 for background.
+        """Return the snippet features of all training videos and the index of their seen class, -1 for background.
 
         Snippets in other segments of `occupied` are left out.
         """
         features, labels, places = [], [], {label: place for place, label in enumerate(self.classes.seen)}
         for video in self.training_videos:
-            found, grid = self.features(video), self.grid(video)
-            own = torch.full((len(found),), -1)
+            snippets, grid = self.features(video), self.grid(video)
+            own = torch.full((len(snippets),), -1)
             for span_ix, action in zip(grid.snippets(true_segments(video)), video.actions, strict=True):
                 own[~outside(len(own), span_ix[None])] = places[action.label]
             kept = (own >= 0) | outside(len(own), grid.snippets(spans(self.occupied[video.id])))
-            features.append(found[kept])
+            features.append(snippets[kept])
             labels.append(own[kept])
         return torch.cat(features), torch.cat(labels)
 
     def max_detections(self, video_ids: Iterable[str], top_k: int, window: int, overlap: float) -> dict[str, int]:
-        """Maximum of proposals and detections in each video: `top_k` times its number of test windows."""
+        """Return the most proposals and detections of each video: `top_k` times its number of test windows."""
         cache = FeatureCache(self.store)
         lengths = {video_id: len(cache.read(video_id)) for video_id in video_ids}
         return {video_id: top_k * len(cover(video_id, length, window, overlap)) for video_id, length in lengths.items()}
 
     def similarity(self, video: Video, classes: Sequence[str]) -> np.ndarray:
-        """Cosine (t, k) of every snippet of a video with the text of every class."""
+        """Return the cosine (t, k) of every snippet of a video with the text of every class."""
         snippets = functional.normalize(torch.from_numpy(np.array(self.store.read(video.id))), dim=1)
         return (snippets @ self.class_embeddings(classes).T).numpy()
 
     def seconds(self, video: Video) -> np.ndarray:
-        """Middle of every snippet of a video, in seconds."""
+        """Return the middle of every snippet of a video, in seconds."""
         return self.grid(video).seconds(np.arange(len(self.store.read(video.id))) + 0.5)
 
     def file(self, video: Video) -> Path:
-        """The file of a video."""
+        """Return the file of a video."""
         return features.find_video(self.benchmark.folder / "videos", video.id)
 
     def frame(self, video: Video, seconds: float) -> np.ndarray:
-        """Frame (h, w, 3) at a time of a video, or a grey image if there is no video."""
+        """Return the frame (h, w, 3) at a time of a video, or a grey image if there is no video."""
         try:
             return frame_at(self.file(video), seconds)
         except BrokenVideo:

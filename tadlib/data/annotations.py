@@ -70,11 +70,11 @@ class Benchmark:
         return self.made or self.folder
 
     def training_videos(self, labels: Iterable[str]) -> tuple[Video, ...]:
-        """Training videos with at least one action of `labels`, repaired, with only those actions."""
+        """Return training videos with at least one action of `labels`, repaired, with only those actions."""
         return self._showing([repaired(video) for video in self.videos if video.subset == self.train_subset], labels)
 
     def test_videos(self, labels: Iterable[str]) -> tuple[Video, ...]:
-        """Test videos with at least one action of `labels`, with only those actions, otherwise unchanged."""
+        """Return test videos with at least one action of `labels`, with only those actions, otherwise unchanged."""
         return self._showing([video for video in self.videos if video.subset == self.test_subset], labels)
 
     @staticmethod

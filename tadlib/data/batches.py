@@ -53,7 +53,7 @@ class Batch(NamedTuple):
     step: tuple["Batch", ...] = ()  # all batches of the same optimiser step
 
     def share(self, amount: "Callable[[Batch], int]") -> float:
-        """Weight of this batch's loss in its optimiser step: its share of the `amount` over all batches of the step.
+        """Return the weight of this batch's loss in its optimiser step: its share of `amount` over the step's batches.
 
         A loss term is a mean over actions, snippets or windows, whose number differs between batches.
         """

@@ -55,7 +55,7 @@ class Encoder:
 
     @torch.inference_mode()
     def images(self, frames: Sequence[np.ndarray]) -> Float[Tensor, "n c"]:
-        """Embeddings of frames (height, width, 3) uint8, float32 on the CPU, not normalised."""
+        """Return embeddings of frames (height, width, 3) uint8, float32 on the CPU, not normalised."""
         return self.encode(torch.stack([self.prepare(frame) for frame in frames]))
 
     def prepare(self, frame: np.ndarray) -> Float[Tensor, "3 h w"]:
@@ -64,12 +64,12 @@ class Encoder:
 
     @torch.inference_mode()
     def encode(self, prepared: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
-        """Embeddings of preprocessed frames, float32 on the CPU, not normalised."""
+        """Return embeddings of preprocessed frames, float32 on the CPU, not normalised."""
         return self.model.encode_image(prepared.to(self.device, self.dtype)).float().cpu()
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "k c"]:
-        """Embeddings of texts, float32 on the CPU, not normalised; long texts are cut at the context length."""
+        """Return embeddings of texts, float32 on the CPU, not normalised; long texts are cut at the context length."""
         tokens = self.tokenizer(list(texts)).to(self.device)
         return self.model.encode_text(tokens).float().cpu()
 

@@ -90,7 +90,7 @@ class FeatureStore:
         return read_json(self._path(video_id, ".json"))
 
     def remarks(self, video_id: str) -> list[str]:
-        """Remarks about the video file: unusual properties and repairs."""
+        """Return remarks about the video file: unusual properties and repairs."""
         return self.record(video_id).get("remarks", []) if self.has(video_id) else []
 
     def version(self, video_ids: Iterable[str]) -> str:

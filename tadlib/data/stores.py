@@ -65,7 +65,7 @@ class FolderStore:
         return found
 
     def version(self, video_ids: Iterable[str]) -> str:
-        """Hash (12 digits) of the features of some videos, independent of others in the folder."""
+        """Return a hash (12 digits) of the features of some videos, independent of others in the folder."""
         return digest([[name, self.ends.get(name)] for name in (spelt(each, self.files) for each in video_ids)])
 
     def file(self, video_id: str) -> Path:

@@ -37,7 +37,7 @@ CLASS_FREE_TEXTS = (  # texts that name no class; a high score of one of them sh
 
 
 def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:
-    """Blind baseline: windows of 4 s every 2 s with random scores and the TRUE labels of their video.
+    """Return blind detections: windows of 4 s every 2 s with random scores and the TRUE labels of their video.
 
     It uses the video's labels, which no detector has: a method below it has not learned when actions happen.
     """
@@ -149,7 +149,7 @@ def training_free(
     background: Float[Tensor, "b c"] | None = None,
     candidates: int = VIDEO_CLASSES,
 ) -> Detections:
-    """Training-free CLIP baseline, similar to T3AL and FreeZAD: video classification, then similarity thresholds.
+    """Detect by CLIP without training, as in T3AL and FreeZAD: video classification, then similarity thresholds.
 
     The classes nearest to the mean feature of the video are considered. For each, snippets with a smoothed cosine above
     a level between its minimum and maximum in the video are grouped into segments. The score of a segment is the

@@ -110,11 +110,11 @@ def with_detections(detections: Mapping[str, Scored]) -> set[str]:
     return {video_id for video_id, found in detections.items() if len(found.scores)}
 
 
-def detected(videos: Sequence[Video], found_in: Collection[str], protocol: str) -> tuple[Video, ...]:
+def detected(videos: Sequence[Video], found_ids: Collection[str], protocol: str) -> tuple[Video, ...]:
     """Remove videos without detections if the protocol requires it."""
     if not PROTOCOLS[protocol].detected_only:
         return tuple(videos)
-    return tuple(video for video in videos if video.id in found_in)
+    return tuple(video for video in videos if video.id in found_ids)
 
 
 def counts(videos: Sequence[Video], detected: Collection[str]) -> dict[str, int]:

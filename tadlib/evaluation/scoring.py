@@ -77,10 +77,10 @@ def score(
 
 
 def counted(
-    videos: Sequence[Video], found_in: Collection[str], classes: Sequence[str], protocol: str, stride: int | None = 8
+    videos: Sequence[Video], found_ids: Collection[str], classes: Sequence[str], protocol: str, stride: int | None = 8
 ) -> tuple[Video, ...]:
-    """Return the videos and actions that count under a protocol, for detections in the videos `found_in`."""
-    return detected(chosen(videos, classes, protocol, stride), found_in, protocol)
+    """Return the videos and actions that count under a protocol, for detections in the videos `found_ids`."""
+    return detected(chosen(videos, classes, protocol, stride), found_ids, protocol)
 
 
 def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:
