@@ -5,21 +5,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import detectors
 import pytest
 import torch
-from detectors import (
-    CHANNELS,
-    QUICK,
-    TEXTS,
-    Stopped,
-    learnable,
-    network,
-    parameters,
-    some,
-    stop_after,
-    trained,
-    without_clock,
-)
+from detectors import CHANNELS, QUICK, TEXTS, Stopped, learnable, network, parameters, some, stop_after, trained
 
 from tadlib import devices
 from tadlib.detector.training import fit
@@ -40,7 +29,7 @@ def test_float16_resumes_with_its_scale(tmp_path):
     assert state["scaler"]["scale"] > 1
     resumed, again = trained(dtype=torch.float16, checkpoint=tmp_path / "state.pt")
     assert torch.equal(parameters(resumed), parameters(straight))
-    assert without_clock(again) == without_clock(history)
+    assert detectors.without_clock(again) == detectors.without_clock(history)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

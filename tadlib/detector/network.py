@@ -23,17 +23,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from tadlib.detector import layers
 from tadlib.detector.additions import Addition, Outputs
-from tadlib.detector.layers import (
-    DecoderLayer,
-    EncoderLayer,
-    FeatureNoise,
-    LearnedQueries,
-    LocalConvolutions,
-    Sines,
-    mlp,
-    place_in_window,
-)
+from tadlib.detector.layers import DecoderLayer, EncoderLayer, FeatureNoise, LearnedQueries, Sines, mlp, place_in_window
 
 SHARPNESS = 2.0  # gain of the initial position projections: how narrowly an untrained query attends
 PRIOR_PROBABILITY = 0.01  # actionness of an untrained query, for focal loss (Lin et al. 2017)
@@ -104,7 +96,7 @@ class ConditionalDETR(nn.Module):
         self.normalise = nn.LayerNorm(channels)
         self.disturb = FeatureNoise(feature_noise, feature_shift)
         self.project = nn.Linear(channels, self.width)
-        self.backbone = LocalConvolutions(self.width, conv_layers)
+        self.backbone = layers.LocalConvolutions(self.width, conv_layers)
 
     def _build_layers(self, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
         width, heads = self.width, self.heads

@@ -1,6 +1,6 @@
 """Scoring of a result file against an annotation file (`tad evaluate`)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Names, Video
-from tadlib.data.checks import nearest
+from tadlib.data.checks import one_of
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14, read_conventions
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
@@ -21,6 +21,8 @@ from tadlib.evaluation.scoring import counted, score
 from tadlib.naming.text import spoken_alike
 
 NOT_FOUND = "classes without detections (AP 0; name those that count by --classes)"
+NO_HIT = "no detection hits an action, whatever its class: are both in seconds"
+ODD = ("videos_without_detections", "dropped_detections", "detections_outside_video", "detections_given_twice")
 THUMOS14_STRIDE = 8  # frames per snippet in the published features
 
 
@@ -59,8 +61,7 @@ def read_task(
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol is unknown: {protocol!r}{nearest(protocol, PROTOCOLS)}")
+    one_of("protocol", protocol, PROTOCOLS)
     if stride is not None and not PROTOCOLS[protocol].longer_than_a_snippet:
         raise ValueError(f"stride={stride} has no effect: it needs protocol=gap, got protocol={protocol}")
     if not all(0 < tiou <= 1 for tiou in tious) or len(set(tious)) < len(tious):
@@ -75,7 +76,10 @@ def read_task(
     thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
     usual, usual_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
     tious = tuple(tious) or stated.tious or usual
-    inside = _of_subset(videos, subset, annotations)
+    subsets = sorted({video.subset for video in videos})
+    if subset and subset not in subsets:
+        raise ValueError(f"{annotations} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")
+    inside = tuple(video for video in videos if not subset or video.subset == subset)
     known = frozenset(video.id for video in videos)
     stride = usual_stride if stride is None else stride
     changed = dict(names.changed)
@@ -101,8 +105,13 @@ def evaluate(
     ours |= {"detections_read": read, "detections_ignored": read - ours["detections"]}
     ours |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
     annotated = {video.id: np.array([(a.start, a.end) for a in video.actions]).reshape(-1, 2) for video in task.videos}
-    ours["actions_outside_video"] = _outside(task.videos, annotated)
-    ours["detections_outside_video"] = _outside(task.videos, {video: each.segments for video, each in found.items()})
+    segments = {"actions": annotated, "detections": {video: each.segments for video, each in found.items()}}
+    ours |= {f"{name}_outside_video": _outside(task.videos, own) for name, own in segments.items()}
+    distinct = [{*zip(map(tuple, each.segments.tolist()), each.labels, strict=True)} for each in found.values()]
+    ours["detections_given_twice"] = sum(len(each.scores) for each in found.values()) - sum(map(len, distinct))
+    if found and not result["agnostic_mAP"]:  # perhaps times in another unit
+        spans = {name: np.concatenate([*own.values()]) for name, own in segments.items()}
+        ours[NO_HIT] = ", ".join(f"{name} from {own.min():g} to {own.max():g} s" for name, own in spans.items())
     ours |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
     ours[NOT_FOUND] = [label for label in result["per_class"] if label not in present]
     ours["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
@@ -138,15 +147,17 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
         lines.append(_line(name, [result[column] for column in over], width) + f"{len(result['per_class']):8}")
     rows = {"mean": "mean", "deviation": "standard deviation", "low": "95 % interval from", "high": "to"}
     lines += [_line(told, [each[field] for each in over.values()], width) for field, told in rows.items()]
-    missing = {name: result["counts"][NOT_FOUND] for name, result in results.items()}
-    return lines + [f"{name}: {NOT_FOUND}: {', '.join(labels)}" for name, labels in missing.items() if labels]
+    return lines + [line for name, result in results.items() for line in odd(name, result["counts"])]
 
 
-def against(
-    task: Task, first: Path | str, second: Path | str, classes: Sequence[str] = (), *, drop_bad: bool = False
-) -> statistics.Verdict:
-    """Compare two results by mAP under the ActivityNet rule, of all classes or some, with a bootstrap over videos."""
-    task = task._replace(classes=tuple(classes or task.classes))
+def odd(name: str, counts: Mapping[str, Any]) -> list[str]:
+    """What may be wrong with a result file, a line each."""
+    kinds = (kind for kind in (*ODD, NOT_FOUND, NO_HIT) if counts.get(kind))
+    return [f"{name}: {kind.replace('_', ' ')}: {_shown(counts[kind])}" for kind in kinds]
+
+
+def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False) -> statistics.Verdict:
+    """Compare two results by mAP under the ActivityNet rule, with a bootstrap over videos."""
     rows = []
     for path in (first, second):
         found, _, _ = _read(task, path, drop_bad, Names())
@@ -179,13 +190,6 @@ def _outside(videos: Sequence[Video], segments: Mapping[str, Float[np.ndarray, "
         "end after the video": sum(int((rows[:, 1] > duration).sum()) for rows, duration in own),
     }
     return {kind: number for kind, number in counts.items() if number}
-
-
-def _of_subset(videos: Sequence[Video], subset: str, path: Path | str) -> tuple[Video, ...]:
-    subsets: Collection[str] = sorted({video.subset for video in videos})
-    if subset and subset not in subsets:
-        raise ValueError(f"{path} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")
-    return tuple(video for video in videos if not subset or video.subset == subset)
 
 
 def as_text(result: dict[str, object]) -> list[str]:

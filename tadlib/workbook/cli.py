@@ -105,7 +105,8 @@ def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpu
     if track:
         tracking.require()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+        # ends as Ctrl-C does, also where a background shell made this process deaf to Ctrl-C itself
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     ended: list[reports.Ended] = []
     elsewhere = executors.slurm(slurm, gpus) if slurm else None
     for each in planned:
@@ -176,14 +177,16 @@ def evaluate(ties: str, target: str, **asked) -> int:
     files = {name: asked.pop(name) or [] for name in ("detections", "annotations", "classes", "seen", "against")}
     if target and Path(target).resolve() in [Path(each).resolve() for paths in files.values() for each in paths]:
         raise ValueError(f"--json {target} is one of the files that are read: name another one")
-    results, splits = {}, result_file.paired(files)
+    results, splits, others = {}, result_file.paired(files), []
     for each in splits:
         task = result_file.read_task(**{name: each.get(name) for name in ("annotations", "classes", "seen")}, **asked)
         how = {"ties": ties, "drop_bad": asked["drop_bad"], "only_found": len(splits) > 1 and "classes" not in each}
         results[each["detections"]] = result = result_file.evaluate(task, each["detections"], **how)
         if "against" in each:
-            files_of, counted = (each["detections"], each["against"]), list(result["per_class"])
-            result["against"] = result_file.against(task, *files_of, counted, drop_bad=asked["drop_bad"])._asdict()
+            task, names = task._replace(classes=tuple(result["per_class"])), (each["detections"], each["against"])
+            result["against"] = result_file.against(task, *names, drop_bad=asked["drop_bad"])._asdict()
+            other = result_file.evaluate(task, each["against"], drop_bad=asked["drop_bad"])
+            others += result_file.odd(each["against"], other["counts"])
     print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
     if len(splits) > 1:
         result = {"splits": results, "spread": result_file.spreads(list(results.values()))}
@@ -191,7 +194,8 @@ def evaluate(ties: str, target: str, **asked) -> int:
         told = result_file.over_splits([each["against"] for each in results.values()])
         result["against"] = told._asdict()
         span = f"[{100 * told.low:+.2f}, {100 * told.high:+.2f}]"
-        print(f"against {', '.join(files['against'])}: {100 * told.difference:+.2f} points {span}, {told.verdict}")
+        said = f"against {', '.join(files['against'])}: {100 * told.difference:+.2f} points {span}, {told.verdict}"
+        print(*dict.fromkeys(others), said, sep="\n")
     if target:
         write_json(target, result)
     return 0
@@ -248,8 +252,3 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _interrupt(*_: object) -> None:
-    """End as Ctrl-C does, also where a background shell made this process deaf to Ctrl-C itself."""
-    raise KeyboardInterrupt

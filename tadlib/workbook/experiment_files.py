@@ -37,7 +37,6 @@ CHOSEN_ON = "chosen_on"
 MOST_RUNS = 10_000  # of one experiment
 FIELDS = ("values", "dataset", "features", "split", "split_id")  # of what was chosen, and where
 NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # what a run is about, or where it lies
-
 Change = Mapping[str, Any]  # of the common parameters
 
 
