@@ -49,6 +49,13 @@ def test_features_are_read_from_every_layout(tmp_path, dtype, suffix, save):
     assert store.check([VIDEO]) == {}
 
 
+def test_a_square_array_lies_as_the_others_do(tmp_path):
+    np.save(tmp_path / "v1.npy", FEATURES[:16])
+    for other, mine in ((FEATURES, FEATURES[:16]), (FEATURES.T, FEATURES[:16].T)):
+        np.save(tmp_path / "v2.npy", other)
+        np.testing.assert_array_equal(FolderStore(tmp_path, stride=8, width=16).read("v1"), mine)
+
+
 def test_another_spelling_of_the_id_is_found(tmp_path):
     np.save(tmp_path / "v_v1.npy", FEATURES)
     assert FolderStore(tmp_path, stride=8).file("v1").name == "v_v1.npy"

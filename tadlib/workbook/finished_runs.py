@@ -46,6 +46,7 @@ class FinishedRun:
     facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data of all stages
     chosen: Sequence[Choice] = ()  # what its experiment's file said was chosen by looking at results
     edited: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage -> how its notebook was edited
+    ideas: str = ""  # digest of the reader's file of that name
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -162,6 +163,7 @@ def _read(folder: Path, version: Path | None) -> FinishedRun:
         facts=facts | {"data": " and ".join(data), "notebook": edits.mark(edited)},
         chosen=[Choice(**each) for each in plan.get("chosen", [])],
         edited=edited,
+        ideas=trained.get("made_from", {}).get("file of ideas", ""),
     )
 
 

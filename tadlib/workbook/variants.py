@@ -31,7 +31,6 @@ from tadlib.workbook.stages import evaluated_on
 
 SAMPLE = {"split", "split_id", "seed", "demo_seed", "world_seed"}  # what samples are drawn by
 PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
-
 Record = dict[str, Any]  # a variant beside the baseline of its question, as JSON: null where nothing is known
 
 
@@ -107,18 +106,21 @@ def _together(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> dict[s
 def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]:
     """Label -> runs, in the order of the runs, of runs made twice the last; a label is a name, or holds what differs.
 
-    Versions of one experiment are variants of their own, and so are runs of edited notebooks, which come last.
+    Versions of an experiment or of a file of ideas are variants apart, and so are runs of edited notebooks, at the end.
     """
     varied = _varied(runs)
     versions = {run.dir.parent for run in runs if run.dir.parent != run.home}
+    files = Counter(name for name, _ in {(run.parameters.get("ideas"), run.ideas) for run in runs})
     found: dict[tuple[str, ...], dict[tuple, FinishedRun]] = {}
     for run in sorted(runs, key=lambda run: bool(run.edited)):
         version = run.dir.parent.name if len(versions) > 1 else ""
-        found.setdefault((run.name, version, run.edit, *_values(run, varied)), {})[run.key] = run
+        ideas = run.ideas if files[run.parameters.get("ideas")] > 1 else ""
+        found.setdefault((run.name, version, run.edit, ideas, *_values(run, varied)), {})[run.key] = run
     made: dict[str, tuple[FinishedRun, ...]] = {}
-    for number, ((name, version, edit, *values), each) in enumerate(found.items(), start=1):
+    for number, ((name, version, edit, ideas, *values), each) in enumerate(found.items(), start=1):
         parts = [name] if name else values or ["as it is"]
-        parts += [f"edited notebook {edit}"] * bool(edit) + [f"version {version}"] * bool(version)
+        told = {"file of ideas": ideas, "edited notebook": edit, "version": version}
+        parts += [f"{what} {which}" for what, which in told.items() if which]
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(each.values())
     return made
