@@ -1,6 +1,6 @@
 """Zero-shot temporal action detection: when actions happen in untrimmed videos, and what they are called.
 
-From Python, in a few lines, the functions that the notebooks use:
+The functions that the notebooks use, called from Python:
 
     import tadlib as tad
 
@@ -13,22 +13,22 @@ From Python, in a few lines, the functions that the notebooks use:
     detections = tad.name(proposals, data)
     print(tad.evaluate(detections, data))
 
-It is a short run: `train.ipynb` trains the demo for 60 epochs with `lr_backbone=1e-3`.
+This training is short; `train.ipynb` trains the demo for 60 epochs with `lr_backbone=1e-3`.
 
-Importing `tadlib` imports nothing else: each name is looked up when it is first used.
+Importing `tadlib` imports no other module: each name is imported when it is first used.
 """
 
 import os
 from importlib import import_module
 from typing import Any
 
-# before torch is loaded: a thread that waits for others soon sleeps, instead of taking the core of another process
+# set before torch is loaded: waiting threads soon sleep, instead of blocking a core that another process needs
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
     os.environ["GOMP_SPINCOUNT"] = "1000"
 
 __version__ = "0.1.0"
 
-MODULES = {  # module -> public names that it has
+MODULES = {  # module -> its public names
     "workbook.public": "load name evaluate detect",
     "detector.network": "ConditionalDETR",
     "detector.additions": "Addition",

@@ -17,13 +17,13 @@ import torch
 
 try:
     import resource
-except ImportError:  # Windows keeps no such account
+except ImportError:  # Windows has no such module
     resource = None
 
 CPU = torch.device("cpu")
 MIN_SLOWDOWN = 1.5  # slowdown of bfloat16 beyond which a warning is given; a busy machine alone stays below
 _MMAP_THRESHOLD = -3  # malloc.h
-_STATUS, _STATED = Path("/proc/self/status"), re.compile(r"VmHWM:\s+(\d+) kB")
+_STATUS, _PEAK = Path("/proc/self/status"), re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 def pick(name: str = "auto") -> torch.device:
@@ -37,17 +37,17 @@ def pick(name: str = "auto") -> torch.device:
     if not available.get(name, False):
         usable = ", ".join(device for device, present in available.items() if present)
         raise ValueError(f"device {name!r} is not available here; usable: auto, {usable}")
-    # with its index: in another thread plain "cuda" is device 0
+    # with an index, because plain "cuda" is device 0 in every other thread
     return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype for "fp32", "bf16", "fp16", or "auto" (fp32 on every device).
 
-    Half precision only helps large batches: with 16 windows a GPU waits for kernel launches, and casts add to these.
+    Half precision only speeds up large batches: with 16 windows most time goes to kernel launches, and casts add more.
 
-    Raises ValueError for "fp16" without CUDA, where it is slow and gradients underflow; warns of "bf16" on a CPU
-    without instructions for it.
+    Raises ValueError for "fp16" without CUDA, where it is slow and gradients underflow; warns about "bf16" on
+    a CPU without instructions for it.
     """
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision 'fp16' needs device 'cuda', got {device.type!r}; use bf16 or fp32 there")
@@ -59,7 +59,7 @@ def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 @cache
 def slowdown_of_bfloat16() -> float:
-    """Time of a matrix product in bfloat16 relative to float32 on this CPU: a third with native support, else ten."""
+    """Return the time of a bfloat16 matrix product relative to float32: 1/3 with native support, otherwise about 10."""
 
     def seconds(dtype: torch.dtype) -> float:
         matrix, times = torch.ones(256, 256, dtype=dtype), []
@@ -73,22 +73,22 @@ def slowdown_of_bfloat16() -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory of this process in MB: on the given CUDA device, otherwise resident memory.
+    """Return the peak memory of this process in MB: on the given CUDA device, otherwise resident memory.
 
-    On Linux it is read from /proc, because getrusage may report a parent process. Windows: 0.
+    On Linux it is read from /proc, because getrusage may report a parent process. On Windows it is 0.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    if stated := _STATED.search(_STATUS.read_text()) if _STATUS.is_file() else None:
-        return int(stated[1]) * 1024 / 1e6
+    if peak := _PEAK.search(_STATUS.read_text()) if _STATUS.is_file() else None:
+        return int(peak[1]) * 1024 / 1e6
     if resource is None:
         return 0.0
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    unit = 1 if sys.platform == "darwin" else 1024  # in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def peaks(device: torch.device) -> dict[str, int]:
-    """Peak memory of this process for records, and of its CUDA device if it has one."""
+    """Return the peak memory of this process, and of `device` if that is CUDA, as fields of a record."""
     on_device = {"peak_gpu_memory_mb": round(peak_memory(device))} if device.type == "cuda" else {}
     return {"peak_memory_mb": round(peak_memory(CPU))} | on_device
 
@@ -109,7 +109,7 @@ def freed_at_once() -> Iterator[None]:
 
 @contextmanager
 def only_deterministic(wanted: bool = True) -> Iterator[None]:
-    """Allow only deterministic torch algorithms, with an error where there is none; slower on CUDA."""
+    """Allow only deterministic torch algorithms; an operation without one is an error. Slower on CUDA."""
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS

@@ -1,4 +1,4 @@
-"""Reading and writing of files: atomic writes, listings, hashes, JSON, and names as they are compared."""
+"""Reading and writing of files: atomic writes, listings, hashes, JSON, and normalised names."""
 
 import contextlib
 import errno
@@ -25,8 +25,8 @@ import numpy as np
 from tadlib.foreign import check_unique, json_in, text_of
 
 LOG = "TAD_LOG"  # environment variable with the path of the run's log
-LONGEST_NAME = 2000  # letters of a name, which may be a sentence
-NO_LETTER = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # control characters, halves of surrogate pairs
+LONGEST_NAME = 2000  # characters; a name may be a sentence
+NO_LETTER = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # control characters and surrogates
 Progress = Callable[[int, int, str], None]  # (done, total, description)
 Value = TypeVar("Value")
 
@@ -36,7 +36,7 @@ def silent(done: int, total: int, text: str) -> None:
 
 
 def note(log: Path | str, text: str) -> None:
-    """Append a line with the time to a log; errors of the disk are ignored."""
+    """Append a line with the time to a log; disk errors are ignored."""
     with contextlib.suppress(OSError), open(log, "a", encoding="utf-8") as handle:
         handle.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {text}\n")
 
@@ -62,7 +62,7 @@ def atomic(path: Path | str, size: int = 0) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming_full_disk(path: Path | str, size: int = 0) -> Iterator[None]:
-    """Name the file and the missing space where the disk is full; the file's `size` in bytes, if it is known."""
+    """Add the file and the missing space to errors of a full disk; `size` is the file's in bytes, 0 if unknown."""
     try:
         yield
     except OSError as error:
@@ -70,20 +70,20 @@ def naming_full_disk(path: Path | str, size: int = 0) -> Iterator[None]:
             raise
         free = shutil.disk_usage(nearest_folder(Path(path).parent)).free
         lacks = f"{max(size - free, 0) / 1e6:.2f} of its {size / 1e6:.2f} MB are missing" if size else "it does not fit"
-        told = f"{os.strerror(error.errno)}: {free / 1e6:.2f} MB are free and {lacks}"
-        raise OSError(error.errno, told, str(path)) from error
+        message = f"{os.strerror(error.errno)}: {free / 1e6:.2f} MB are free and {lacks}"
+        raise OSError(error.errno, message, str(path)) from error
 
 
 def nearest_folder(folder: Path) -> Path:
-    """The folder, or the one above it that exists."""
+    """Return the folder if it exists, otherwise its nearest existing parent."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a unique temporary path next to `path`; those of killed writers are removed from the folder.
+    """Return a unique temporary path next to `path`; temporary files of killed writers are removed from the folder.
 
-    The name keeps the extension of `path`, by which libraries choose formats. A large folder is not listed for every
-    file written into it, but once for every hundredth of the files it holds.
+    The name keeps the extension of `path`, by which libraries choose formats. The folder is listed again only after
+    a hundredth as many writes as it has files, because listing a large folder for every write would be slow.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _WRITES[path.parent] = _WRITES.get(path.parent, 0) - 1
@@ -91,8 +91,8 @@ def temporary_path(path: Path) -> Path:
         names = os.listdir(path.parent)
         _WRITES[path.parent] = len(names) // 100
         for name in names:
-            left = _TEMPORARY.match(name)
-            if left and left[1] == _machine_hash() and not _is_running(left[2]):
+            parts = _TEMPORARY.match(name)
+            if parts and parts[1] == _machine_hash() and not _is_running(parts[2]):
                 with contextlib.suppress(OSError):  # another writer may remove it too
                     os.unlink(path.parent / name)
     mark = f".{shortened(path.stem)}-{_machine_hash()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -104,15 +104,15 @@ _WRITES: dict[Path, int] = {}  # folder -> files to write there until it is list
 
 
 def named(folder: Path | str, name: str) -> list[Path]:
-    """Find the files of a folder with a stem, sorted; it is listed again only after it has changed."""
+    """Return the files of a folder with the stem `name`, sorted; the listing is cached until the folder changes."""
     try:
         changed = os.stat(folder).st_mtime_ns
     except OSError:
         return []
     found = _by_stem(str(folder), changed).get(name, [])
-    if not found and time.time_ns() - changed < 2e9:  # a file added since may have left the same time
+    if not found and time.time_ns() - changed < 2e9:  # a file added since the listing may not have changed the time
         found = _by_stem.__wrapped__(str(folder), changed).get(name, [])
-    return [Path(folder, each) for each in found]
+    return [Path(folder, file) for file in found]
 
 
 @lru_cache(maxsize=8)
@@ -131,13 +131,13 @@ def shortened(name: str, most: int = 200) -> str:
 
 @cache
 def _machine_hash() -> str:
-    """Hash (6 digits) of the machine or container, in which a process id is unique."""
-    space = Path("/proc/self/ns/pid")
-    return digest([platform.node(), os.readlink(space) if space.exists() else ""])[:6]
+    """Return a hash (6 digits) of the machine or container, in which a process id is unique."""
+    namespace = Path("/proc/self/ns/pid")
+    return digest([platform.node(), os.readlink(namespace) if namespace.exists() else ""])[:6]
 
 
 def _is_running(process: str) -> bool:
-    """Whether a process of this machine is running; assumed on Windows, where asking would end it."""
+    """Whether a process of this machine is running; always true on Windows, where `os.kill` would end it."""
     if sys.platform == "win32":
         return True
     try:
@@ -150,14 +150,14 @@ def _is_running(process: str) -> bool:
 
 
 def listed(folder: Path | str, pattern: str) -> list[Path]:
-    """Paths in a folder whose names match a pattern, links that lead nowhere too; empty without the folder."""
+    """Return the paths in a folder whose names match a pattern, broken links included; empty if there is no folder."""
     folder = Path(folder)
     names = os.listdir(folder) if folder.is_dir() else []
     return [folder / name for name in sorted(names) if fnmatch.fnmatchcase(name, pattern)]
 
 
 def dangling(folder: Path) -> list[str]:
-    """Names of broken symbolic links in a folder, but for pages, which a report makes again."""
+    """Return the names of broken symbolic links in a folder, except HTML pages, which a report creates again."""
     broken = (path for path in folder.iterdir() if path.is_symlink() and not path.exists())
     return sorted(path.name for path in broken if path.suffix != ".html")
 
@@ -176,13 +176,13 @@ def write_text(path: Path | str, text: str) -> None:
 
 @contextlib.contextmanager
 def naming(where: object) -> Iterator[None]:
-    """Name the origin of what is read in its errors."""
+    """Prefix ValueErrors raised inside the block with `where`, the origin of the content."""
     try:
         yield
     except ValueError as error:
-        told = str(error)  # which may quote a value of any length
-        told = told if len(told) < 1000 else f"{told[:600]} ... {told[-200:]}"
-        raise ValueError(f"{where}: {told}") from error
+        message = str(error)  # may quote a value of any length
+        message = message if len(message) < 1000 else f"{message[:600]} ... {message[-200:]}"
+        raise ValueError(f"{where}: {message}") from error
 
 
 def read_json(path: Path | str) -> Any:
@@ -199,7 +199,7 @@ def by_tidy_name(content: Mapping[str, Value], where: Path | str) -> dict[str, V
 def tidy(name: object, where: object = "") -> str:
     """Normalise a name for comparison: composed letters (NFC), no surrounding white space.
 
-    Raises ValueError, naming its origin `where`, for a name that holds what is no letter.
+    Raises ValueError naming its origin `where` for a name with control characters or line breaks, or a too long one.
     """
     text = unicodedata.normalize("NFC", str(name)).strip()
     if len(text) > LONGEST_NAME:
@@ -210,7 +210,7 @@ def tidy(name: object, where: object = "") -> str:
 
 
 def is_text(value: str) -> bool:
-    """Whether a text holds nothing but letters, signs and white space."""
+    """Whether a text has no control characters apart from tabs and line breaks."""
     return set(NO_LETTER.findall(value)) <= set("\t\n\r")
 
 
@@ -221,11 +221,11 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
 
 
 def digest(value: Any) -> str:
-    """Hash (12 hexadecimal digits) of a JSON-serialisable value."""
+    """Return a hash (12 hexadecimal digits) of a JSON-serialisable value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def file_digest(path: Path | str) -> str:
-    """Hash (12 hexadecimal digits) of a file's content."""
+    """Return a hash (12 hexadecimal digits) of a file's content."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()[:12]

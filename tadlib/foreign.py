@@ -1,4 +1,4 @@
-"""Files that others made: text, JSON, YAML and tables, whatever is wrong with them.
+"""Robust reading of text, JSON, YAML and tables written by other programs.
 
 Text is UTF-8 with or without a byte order mark, or UTF-16 with one, plain or gzip.
 """
@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 
 MOST = 2**30  # largest number of bytes of a file, unpacked
-MOST_YAML = 2**17  # letters; a hundred thousand names take a quarter of a minute to parse
-MOST_PACKED = 1100  # bytes that gzip can make of one
+MOST_YAML = 2**17  # characters; a hundred thousand names take 15 s to parse
+MOST_PACKED = 1100  # largest ratio of unpacked to packed bytes with gzip
 MAX_REASON = 200  # characters of a parser's message
 PICKLES = (".pkl", ".pickle")
 PICKLE = 'is a pickle, which can run any program and is never opened: if you trust it, run python -c "{}"'
@@ -30,20 +30,20 @@ QUOTING = "put a field that holds a quote or {!r} between quotes"
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Whether an error is a shortage of memory, of file handles or of disk space, which says nothing of a file."""
-    short = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in short
+    """Whether memory, file handles or disk space ran out, so that the error is not due to the file."""
+    codes = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in codes
 
 
 class FileError(ValueError):
-    """A foreign file that cannot be used; the message names it."""
+    """A file of another program that cannot be used; the message names it."""
 
 
 @contextlib.contextmanager
-def reading(path: Path | str, told: str, kind: type[Exception] = FileError) -> Iterator[None]:
-    """Convert whatever a parser raises into `kind`: file, `told` with {} for the reason.
+def reading(path: Path | str, message: str, kind: type[Exception] = FileError) -> Iterator[None]:
+    """Convert any exception of a parser into `kind`, with the path and `message`, where {} stands for the reason.
 
-    Every exception counts, because no parser lists those that a damaged file makes it raise.
+    Every exception is converted, because no parser documents those that a damaged file causes.
     """
     try:
         yield
@@ -55,11 +55,11 @@ def reading(path: Path | str, told: str, kind: type[Exception] = FileError) -> I
                 error.filename = error.filename or str(path)
             raise
         reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
-        raise kind(f"{path} {told.format(reason)}") from error
+        raise kind(f"{path} {message.format(reason)}") from error
 
 
 def regular(path: Path | str, kind: type[Exception] = FileError) -> int:
-    """Size of a file; raises an error naming what is no regular file, from which reading might never return."""
+    """Return the size of a file; raises `kind` for a directory, pipe or device, where reading could block forever."""
     with reading(path, "cannot be opened ({}): expected a file", kind):
         status = os.stat(path)
     if stat.S_ISREG(status.st_mode):
@@ -69,30 +69,30 @@ def regular(path: Path | str, kind: type[Exception] = FileError) -> int:
 
 
 def text_of(path: Path | str) -> str:
-    """Read the text of a file; raises FileError naming one that is damaged, in another encoding or too large."""
+    """Read the text of a file; raises FileError naming a file that is damaged, too large or in another encoding."""
     size = regular(path)
     with reading(path, "cannot be read ({}): copy or download it again"), open(path, "rb") as handle:
         packed = handle.read(2) == b"\x1f\x8b" or str(path).endswith(".gz")
-    told = "cannot be unpacked ({}): copy or download it again" if packed else "cannot be read ({})"
-    with reading(path, told), (gzip.open if packed else open)(path, "rb") as handle:
+    message = "cannot be unpacked ({}): copy or download it again" if packed else "cannot be read ({})"
+    with reading(path, message), (gzip.open if packed else open)(path, "rb") as handle:
         content = handle.read(min(MOST, size * (MOST_PACKED if packed else 1)) + 1)
         if len(content) > MOST:
             raise OverflowError(f"it holds more than {MOST / 2**20:,.0f} MiB")
     if content[:1] == b"\x80" or str(path).endswith(PICKLES):
         line = f"import pandas; pandas.DataFrame(pandas.read_pickle({str(path)!r})).to_csv('found.csv', index=False)"
         raise FileError(f"{path} {PICKLE.format(line)}, and write class names where it has numbers")
-    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if marked else "utf-8-sig")
+        text = content.decode("utf-16" if utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    if "\0" in text:  # UTF-16 without its mark, or not text
+    if "\0" in text:  # UTF-16 without a byte order mark, or not text
         raise FileError(f"{path} is not UTF-8 text (it holds zero bytes): save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def json_in(text: str, where: Path | str, message: str = "is not readable JSON ({}): delete it or restore it") -> Any:
-    """Parse JSON text; raises FileError naming its origin `where`, for a duplicate key too."""
+    """Parse JSON text; raises FileError naming its origin `where` for invalid JSON or a duplicate key."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(content := dict(pairs)) < len(pairs):
@@ -106,26 +106,26 @@ def json_in(text: str, where: Path | str, message: str = "is not readable JSON (
 def csv_in(text: str, where: Path | str) -> tuple[list[str], list[list[str]], list[int]]:
     """Parse a table into header, rows and their line numbers; raises FileError naming its origin and the line.
 
-    The separator is that of the header: comma, semicolon or tab. Empty rows are left out; the others must have as many
-    fields as the header.
+    The separator is the most frequent one in the header: comma, semicolon or tab. Empty rows are left out; the others
+    must have as many fields as the header.
     """
     first, _, _ = text.lstrip().partition("\n")
-    mark = max(",;\t", key=first.count)  # comma if there is none
-    table = csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True, strict=True)
+    sep = max(",;\t", key=first.count)  # comma if there is none
+    table = csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=True, strict=True)
     try:
         rows = [(table.line_num, row) for row in table if any(row)]
     except csv.Error as error:
-        raise FileError(f"{where}: line {table.line_num} cannot be read ({error}): {QUOTING.format(mark)}") from error
+        raise FileError(f"{where}: line {table.line_num} cannot be read ({error}): {QUOTING.format(sep)}") from error
     header = rows[0][1] if rows else []
     for line, row in rows:
         if len(row) != len(header):
             fields = f"{len(row)} fields, the header {len(header)}"
-            raise FileError(f"{where}: line {line} has {fields}: {QUOTING.format(mark)}")
+            raise FileError(f"{where}: line {line} has {fields}: {QUOTING.format(sep)}")
     return header, [row for _, row in rows[1:]], [line for line, _ in rows[1:]]
 
 
 def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
-    """Parse names and values from YAML text; raises FileError naming its origin `where`, for a duplicate name too."""
+    """Parse a YAML mapping; raises FileError naming its origin `where` for invalid YAML or a duplicate name."""
     if len(text) > MOST_YAML:
         raise FileError(f"{where} is too long for names and values: {len(text):,} letters, at most {MOST_YAML:,}")
     with reading(where, "is not readable YAML: {}"):
@@ -136,7 +136,7 @@ def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
 
 
 class _UniqueNames(yaml.SafeLoader):
-    """YAML loader that refuses duplicate names, of which PyYAML takes the last, and aliases, which multiply values."""
+    """YAML loader that refuses duplicate names, of which PyYAML keeps the last, and aliases, which multiply values."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
         """Build a node; raises ValueError for an alias."""
@@ -153,6 +153,6 @@ class _UniqueNames(yaml.SafeLoader):
 
 
 def check_unique(names: Iterable[str], where: Path | str, what: str = "key") -> None:
-    """Raise FileError naming a duplicate."""
+    """Raise FileError naming the first duplicate, if there is one."""
     if twice := next((name for name, number in Counter(names).items() if number > 1), None):
         raise FileError(f"{where}: {what} {twice!r} stands twice: keep one of them")

@@ -1,4 +1,4 @@
-"""Locks between processes, so that one of several runs makes what all need."""
+"""Locks between processes, so that only one of several runs creates a shared file."""
 
 import contextlib
 import errno
@@ -15,29 +15,29 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-LOCKLESS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # answers of a disk without flock
+LOCKLESS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of a disk without flock
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextlib.contextmanager
 def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
-    """Hold an inter-process lock next to `path`; in a folder that is read-only none, as nobody makes anything there.
+    """Hold an inter-process lock next to `path`; without effect in a read-only folder, where nothing is written.
 
     `progress` is called once a second while waiting, and may stop it by raising an exception.
     """
-    path, patience = Path(path), 0
+    path, timeout = Path(path), 0
     with kept_if_possible():
         path.parent.mkdir(parents=True, exist_ok=True)
     lock = file_lock(path.with_name(f".{path.name}.lock"))
-    # one by existence may have been left by a process that died on another machine
+    # a lock by existence may remain from a process that died on another machine
     hint = f"; if there is none, delete {lock.lock_file}" if isinstance(lock, SoftFileLock) else ""
     with kept_if_possible():
         while not lock.is_locked:
             try:
-                lock.acquire(timeout=patience)
+                lock.acquire(timeout=timeout)
             except Timeout:
                 progress(0, 1, f"waiting for another run that is making {path.name}{hint}")
-                patience = 1
+                timeout = 1
     try:
         yield
     finally:
@@ -46,7 +46,7 @@ def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_if_possible() -> Iterator[None]:
-    """Ignore that a lock or a cache cannot be written where the disk is read-only."""
+    """Ignore the error if a lock or a cache cannot be written because the disk is read-only."""
     try:
         yield
     except OSError as error:
@@ -55,22 +55,22 @@ def kept_if_possible() -> Iterator[None]:
 
 
 def file_lock(path: Path) -> BaseFileLock:
-    """Inter-process lock: flock of a file or, on a disk without flock, existence of another file.
+    """Return an inter-process lock: flock of a file or, on a disk without flock, the existence of another file.
 
-    A flock's file remains after release, so a lock by existence needs another name.
+    The file of a flock remains after release, so a lock by existence needs another name.
     """
     return FileLock(path) if _has_flock(path.parent) else SoftFileLock(path.with_name(f"{path.name}.held"))
 
 
 def _has_flock(folder: Path) -> bool:
-    """Whether the disk of a folder supports flock, as far as can be detected."""
+    """Whether the disk of a folder supports flock; true if this cannot be detected."""
     if fcntl is None:
         return True
     with contextlib.ExitStack() as stack:
         try:
-            opened = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, opened)
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
             return error.errno not in LOCKLESS
     return True

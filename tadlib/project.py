@@ -6,8 +6,8 @@ from typing import Any
 
 
 def project_root(start: Path | str | None = None) -> Path:
-    """Find the project root: the nearest parent of `start`, TAD_ROOT or the working directory, or of this package, with
-    `notebooks/` and a `pyproject.toml`."""
+    """Return the project root: the nearest folder with `notebooks/` and `pyproject.toml`, upwards from `start`, from
+    TAD_ROOT or the working directory, then from this package."""
     for origin in (Path(start or os.environ.get("TAD_ROOT") or Path.cwd()), Path(__file__)):
         for folder in (origin.resolve(), *origin.resolve().parents):
             if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
@@ -19,12 +19,12 @@ def project_root(start: Path | str | None = None) -> Path:
 
 def resolve(path: str | Path) -> Path:
     """Resolve a path given by a user; relative paths start at the project root."""
-    path = Path(os.path.expanduser(path))  # without such a user, ~ is the beginning of a name
+    path = Path(os.path.expanduser(path))  # a ~ that names no user stays part of the path
     return path if path.is_absolute() else project_root() / path
 
 
 def from_root(given: Any, folder: Path, key: str = "") -> Any:
-    """Rewrite values of key `ideas` that are files in `folder` as paths from the project root, in nested data."""
+    """Make the values of key `ideas` in nested data relative to the project root, if they are files in `folder`."""
     if isinstance(given, dict):
         return {name: from_root(value, folder, name) for name, value in given.items()}
     if isinstance(given, list):
@@ -36,5 +36,5 @@ def from_root(given: Any, folder: Path, key: str = "") -> Any:
 
 
 def cores() -> int:
-    """Number of CPU cores this process may use, which may be fewer than the machine has."""
+    """Return the number of CPU cores this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

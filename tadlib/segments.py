@@ -15,19 +15,19 @@ MAX_BLOCK = 80_000  # number of padded segments per NMS block, which about fits 
 
 
 def to_segments(segments_cw: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
-    """(centre, width) -> (start, end)."""
+    """Convert (centre, width) to (start, end)."""
     centre, width = segments_cw.unbind(-1)
     return torch.stack([centre - width / 2, centre + width / 2], dim=-1)
 
 
 def to_cw(segments: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
-    """(start, end) -> (centre, width)."""
+    """Convert (start, end) to (centre, width)."""
     start, end = segments.unbind(-1)
     return torch.stack([(start + end) / 2, end - start], dim=-1)
 
 
 def _overlap(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Signed intersection (negative: gap), union and hull of broadcastable segments."""
+    """Return signed intersection (negative: gap), union and hull of broadcastable segments."""
     signed = torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - signed.clamp(min=0)
     hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
@@ -65,14 +65,14 @@ def nms(
 ) -> Int[Tensor, " kept"]:
     """Hard non-maximum suppression within each group: indices of the kept segments, best first, ties in their order."""
     order = scores.argsort(descending=True, stable=True)
-    rank = torch.arange(len(order), 0, -1, dtype=torch.float32, device=scores.device)  # no two alike
+    rank = torch.arange(len(order), 0, -1, dtype=torch.float32, device=scores.device)  # all different
     return order[_nms(segments[order], rank, groups[order], lambda tiou: tiou.le_(threshold)) > 0]
 
 
 def soft_nms_of_groups(
     segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], sigma: float = 0.5
 ) -> Float[Tensor, " n"]:
-    """Gaussian soft-NMS within each group: scores decayed by every higher-scored overlapping segment."""
+    """Gaussian soft-NMS within each group: every segment lowers the scores of the worse segments that it overlaps."""
     return _nms(segments, scores, groups, lambda tiou: tiou.square_().div_(-sigma).exp_())
 
 
@@ -82,15 +82,15 @@ def _nms(
     groups: Int[Tensor, " n"],
     factor: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, " n"]:
-    """Scores, of at least 0, after each segment, best first, has multiplied the rest of its group by `factor(tiou)`."""
+    """Multiply scores (at least 0) by `factor(tiou)` with each better segment of the group, best first."""
     order = groups.argsort(stable=True)
     _, sizes = groups[order].unique_consecutive(return_counts=True)
     firsts, lowered = sizes.cumsum(0) - sizes, scores.clone()
-    rising = sizes.argsort()  # similar sizes together reduce padding
-    rising = rising[sizes[rising] > 1]
-    level = (3 * sizes[rising].log2()).long()  # sizes within a factor of 1.26
-    portion = (sizes[rising].cumsum(0) // MAX_BLOCK + level * len(order)).unique_consecutive(return_counts=True)[1]
-    for part in rising.split(portion.tolist()):
+    by_size = sizes.argsort()  # similar sizes in one block reduce padding
+    by_size = by_size[sizes[by_size] > 1]
+    level = (3 * sizes[by_size].log2()).long()  # sizes within a factor of 1.26
+    blocks = (sizes[by_size].cumsum(0) // MAX_BLOCK + level * len(order)).unique_consecutive(return_counts=True)[1]
+    for part in by_size.split(blocks.tolist()):
         within = torch.arange(int(sizes[part].max()), device=scores.device)
         real = within < sizes[part, None]
         rows = order[(firsts[part, None] + within).clamp(max=len(order) - 1)]
@@ -101,7 +101,7 @@ def _nms(
 def _nms_padded(
     segments: Float[Tensor, "g n 2"], scores: Float[Tensor, "g n"], factor: Callable[[Tensor], Tensor]
 ) -> Float[Tensor, "g n"]:
-    """NMS of groups of n segments; a score of 0 is padding. Each step fixes one segment per group."""
+    """NMS of groups of n segments; a score of 0 is padding. Each step settles the best open segment of each group."""
     start, end = segments.movedim(-1, 0).contiguous()
     length = (end - start).clamp_(min=torch.finfo(segments.dtype).tiny)
     settled, rest = torch.zeros_like(scores), scores.clone()
@@ -109,7 +109,7 @@ def _nms_padded(
         value, best = rest.max(dim=1, keepdim=True)
         if not value.any():
             break
-        settled.scatter_add_(1, best, value)  # of a finished group 0
+        settled.scatter_add_(1, best, value)  # adds 0 in a finished group
         shared = torch.minimum(end, end.gather(1, best)).sub_(torch.maximum(start, start.gather(1, best))).clamp_(min=0)
         union = (length + length.gather(1, best)).sub_(shared)
         rest.mul_(factor(shared.div_(union))).scatter_(1, best, 0)
@@ -119,7 +119,7 @@ def _nms_padded(
 def roi_samples(
     segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int
 ) -> tuple[Int[Tensor, "b q bins"], Int[Tensor, "b q bins"], Float[Tensor, "b q bins"]]:
-    """Linear interpolation at the middle of each bin: the two neighbouring snippets, and the weight of the later one.
+    """Return for the middle of each bin the two neighbouring snippets, and the weight of the later one (linear).
 
     Positions are continuous: snippet t covers [t, t + 1) and has its value at t + 0.5; beyond the first and last
     snippet the value is constant. `lengths` are the valid snippets of each window; padding is never used.
@@ -140,7 +140,7 @@ def roi_align(
 
 
 def roi_mean(features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16) -> Float[Tensor, "n c"]:
-    """Mean of `roi_align` over its bins, without the (n, bins, c) array: one weighted bag of rows per segment."""
+    """Mean of `roi_align` over its bins, without the (n, bins, c) array: a weighted sum of rows per segment."""
     below, above, share = (each[0] for each in roi_samples(segments_ix[None], _length(features), bins))
     weights = (torch.cat([1 - share, share], dim=1) / bins).to(features.dtype)
     rows = torch.cat([below, above], dim=1)
@@ -159,7 +159,7 @@ def roi_align_windows(
     first = (torch.arange(len(features), device=features.device) * features.shape[1])[:, None, None]
     rows = torch.stack([below + first, above + first], dim=-1).flatten(0, -2)
     weights = torch.stack([1 - share, share], dim=-1).flatten(0, -2).to(features.dtype)
-    # a bag of two weighted rows each avoids a sparse matrix and a copy of the rows
+    # `embedding_bag` sums the two weighted rows of each bin without a sparse matrix or a copy of the rows
     mixed = functional.embedding_bag(rows, features.flatten(0, 1), per_sample_weights=weights, mode="sum")
     return mixed.unflatten(0, below.shape)
 

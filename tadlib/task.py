@@ -33,9 +33,9 @@ from tadlib.naming import text, tokens
 from tadlib.naming.text import TextEmbeddings, Wording
 
 NO_FRAME = np.full((9, 16, 3), 200, np.uint8)  # placeholder image where there is no video
-# texts of background: without competitors a single class would name everything
+# texts of background: without them a single class would get every proposal
 BACKGROUND = ("an empty place", "a person standing", "a person walking", "people waiting", "nothing happens yet")
-SIDES = {"test": "test, unseen", "training": "learned from, seen"}  # what is evaluated, by `evaluate_on`
+SIDES = {"test": "test, unseen", "training": "learned from, seen"}  # evaluated videos and classes, by `evaluate_on`
 MAX_CANDIDATES = 10  # classes per video that `clip_proposals` considers: those nearest to the video
 
 
@@ -55,7 +55,7 @@ class Task:
     validation: float = 0.0  # share of the training videos held out
     seed: int = 0  # seed of the held-out videos
     broken: Mapping[str, str] = field(default_factory=dict)  # problems of the skipped videos
-    evaluate_on: Literal["test", "training"] = "test"  # which videos are evaluated; `on_training` makes the other
+    evaluate_on: Literal["test", "training"] = "test"  # evaluated videos; `on_training` sets "training"
     same_as: str = ""  # fingerprint of the task that `on_training` was called on
 
     @cached_property
@@ -137,7 +137,7 @@ class Task:
         whole = {video.id: video for video in self.benchmark.videos}
         return {video.id: repaired(whole[video.id]).with_ambiguous().actions for video in self.training_videos}
 
-    def training_windows(  # noqa: PLR0913  one word for each choice
+    def training_windows(  # noqa: PLR0913  one argument for each option
         self,
         window: int = 128,
         *,
@@ -202,7 +202,7 @@ class Task:
 
     @property
     def encoding_seconds(self) -> float | None:
-        """Seconds of encoding, summed over videos, in whatever process; None for features that others made."""
+        """Seconds spent on encoding, summed over videos and processes; None for published features."""
         ours = isinstance(self.store, FeatureStore)
         return self.store.seconds(video.id for video in self.benchmark.videos) if ours else None
 
@@ -219,7 +219,7 @@ class Task:
         return text.text_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
 
     def reads(self, texts: Iterable[str]) -> bool:
-        """Whether the encoder embeds these texts; a table of embeddings has its own alone."""
+        """Whether the encoder embeds these texts; a table of embeddings only has its own texts."""
         return tokens.reads_any_text(self.encoder) or self.encoder.model.texts.issuperset(texts)
 
     def background(self) -> Float[Tensor, "b c"]:
@@ -266,7 +266,7 @@ class Task:
         return torch.cat(features), torch.cat(labels)
 
     def max_detections(self, video_ids: Iterable[str], top_k: int, window: int, overlap: float) -> dict[str, int]:
-        """Number of proposals and detections to keep in each video: `top_k` times its number of test windows."""
+        """Maximum of proposals and detections in each video: `top_k` times its number of test windows."""
         cache = FeatureCache(self.store)
         lengths = {video_id: len(cache.read(video_id)) for video_id in video_ids}
         return {video_id: top_k * len(cover(video_id, length, window, overlap)) for video_id, length in lengths.items()}

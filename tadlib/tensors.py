@@ -1,4 +1,4 @@
-"""Files of tensors: whole writes, and reading that says what is wrong with a file."""
+"""Tensor files: atomic writes, and reads that report what is wrong with a file."""
 
 import os
 import warnings
@@ -19,20 +19,20 @@ from tadlib.locks import kept_if_possible
 def write_tensors(path: Path | str, content: Any) -> None:
     """Write tensors and plain values, atomically."""
     size = sum(leaf.nbytes for leaf in tree_leaves(content) if isinstance(leaf, torch.Tensor))
-    with atomic(path, size) as temporary, open(temporary, "wb") as handle:  # which tells of a full disk, unlike a path
+    with atomic(path, size) as temporary, open(temporary, "wb") as handle:  # with a path, torch hides a full disk
         torch.save(content, handle)
 
 
 def keep_tensors(path: Path | str, content: Any) -> None:
-    """Write tensors that could be made again; none where the disk is read-only."""
+    """Write tensors that can be recomputed; nothing is written on a read-only disk."""
     with kept_if_possible():
         write_tensors(path, content)
 
 
 def usable(path: Path, names: Collection[str] = (), device: torch.device | str = "cpu") -> Any:
-    """Read tensors that could be made again; None where there are none.
+    """Read tensors that can be recomputed; None if the file is missing or unusable.
 
-    A file that is damaged or lacks one of `names` is set aside, with a warning.
+    A file that is damaged or lacks one of `names` is renamed, with a warning.
     """
     if not path.exists():
         return None
@@ -50,21 +50,21 @@ def usable(path: Path, names: Collection[str] = (), device: torch.device | str =
 
 
 def read_tensors(path: Path | str, device: torch.device | str = "cpu") -> Any:
-    """Read tensors and plain values; raises ValueError naming a file that is damaged or of another program.
+    """Read tensors and plain values; raises ValueError naming a file that is damaged or from another program.
 
     Nothing in the file is executed.
     """
     regular(path)
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds, some with the advice to load without safety
+    except Exception as error:  # torch raises many kinds, some advise to load unsafely
         if is_exhausted(error):
             raise
         raise ValueError(f"{path} {what_is_wrong(path, error)}") from None
 
 
 def what_is_wrong(path: Path | str, error: Exception) -> str:
-    """Say what a file is that could not be read as tensors; torch's own advice would be to load it without safety."""
+    """Describe why a file cannot be read as tensors; torch's own message advises to load it unsafely."""
     if "loading state_dict" in str(error):
         return "holds other weights than this network has"
     with open(path, "rb") as handle:

@@ -57,7 +57,7 @@ def test_what_one_job_does_as_well_is_left_to_prepare(tmp_path, asked, monkeypat
 def test_what_cannot_be_found_out_is_left_to_prepare_which_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "encode", lambda *words: "failed: ValueError: no weights 'openai'")
     said = extract_missing(tmp_path, "split: 50")
-    assert said == ["features: nothing is dealt out, failed: ValueError: no weights 'openai'"]
+    assert said == ["features: not extracted in advance, failed: ValueError: no weights 'openai'"]
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -387,10 +387,10 @@ def test_the_lab_log_keeps_better_evidence_and_invents_nothing(home):
     few = sorted(version.glob("*split_id-0_seed-0"))
     fewer = sorted(version.glob("conv_layers-1*"))
     for folders in (few, fewer):  # fewer splits and seeds; as many, but nothing compared
-        assert logged(home, *folders) == ["lab log: backbone (demo) keeps what more runs or variants said"]
+        assert logged(home, *folders) == ["lab log: backbone (demo) keeps its evidence from more runs or variants"]
     for given in ({"metric": "AR@100"}, {"baseline": "conv_layers=1"}, {"correction": "holm"}):
         (line,) = logged(home, version, **given)
-        assert line == "lab log: backbone (demo) stays as it is: it holds mAP, against the first variant, uncorrected"
+        assert line == "lab log: backbone (demo) stays as it is: it holds mAP against the first variant, uncorrected"
     assert lab_log.update(home, []) == []
     assert [path.read_text() for path in places] == first, "what is not measured again stays"
 

@@ -62,7 +62,7 @@ class Benchmark:
     tious: tuple[float, ...]
     repairs: dict[str, int] = field(default_factory=dict)  # number of annotation problems by kind
     source: Path | None = None  # the annotation file or folder that was read
-    made: Path | None = None  # where features and embeddings are stored; None = in `folder`
+    made: Path | None = None  # folder for features and embeddings; None = `folder`
 
     @property
     def cache(self) -> Path:
@@ -91,21 +91,21 @@ def repaired(video: Video) -> Video:
 
 @dataclass
 class Names:
-    """Normalises names (`files.tidy`; videos without folder and ending) and counts changes by kind (`checks.KINDS`)."""
+    """Normalise names (`files.tidy`; videos without folder and ending) and count changes by kind (`checks.KINDS`)."""
 
     changed: Counter[str] = field(default_factory=Counter)
-    origin: object = ""  # of the names, for messages
+    origin: object = ""  # file of the names, for messages
     _known: dict[tuple[bool, str], tuple[str, str]] = field(default_factory=dict)
 
     def label(self, name: object) -> str:
         """Normalise the name of a class or subset; empty if it is no text."""
-        return self._of(name, False)
+        return self._normalised(name, False)
 
     def video(self, name: object) -> str:
         """Normalise a video's id: "clips/ann.mp4" becomes "ann"."""
-        return self._of(name, True)
+        return self._normalised(name, True)
 
-    def _of(self, name: object, video: bool) -> str:
+    def _normalised(self, name: object, video: bool) -> str:
         if type(name) is int:
             name = str(name)
         if not isinstance(name, str):

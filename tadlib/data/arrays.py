@@ -1,4 +1,4 @@
-"""Arrays of others in .npy, .npz, .pt and .h5 files: what one claims is compared with what its file holds."""
+"""External arrays in .npy, .npz, .pt and .h5 files: the declared size is checked against the file's."""
 
 import io
 import math
@@ -25,7 +25,7 @@ class UnusableFeatures(FileError):
 
 @contextmanager
 def errors_naming(path: Path) -> Iterator[None]:
-    """Convert whatever reading raises into UnusableFeatures that name the file."""
+    """Convert errors raised while reading into UnusableFeatures that name the file."""
     try:
         size = regular(path, UnusableFeatures)
         with reading(path, f"({size} bytes) is damaged or of another layout ({{}})", UnusableFeatures):
@@ -75,7 +75,7 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         _check_claim(handle, info.file_size)
         handle.seek(0)
         array = np.lib.format.read_array(handle)
-        handle.read()  # to the end, where the check sum is compared
+        handle.read()  # zipfile compares the checksum at the end
         return array
 
 
@@ -88,14 +88,14 @@ def _read_pt(path: Path, video_id: str) -> np.ndarray:
     sizes = _record_sizes(path)
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=bool(sizes))
     content = torch.as_tensor(_one_of(content, video_id) if isinstance(content, Mapping) else content)
-    held = content.untyped_storage().nbytes()
-    if content.nbytes > held or sizes and held not in sizes:  # a view may repeat numbers
+    stored = content.untyped_storage().nbytes()
+    if content.nbytes > stored or sizes and stored not in sizes:  # a view may repeat numbers
         raise ValueError(f"it claims {content.dtype} {tuple(content.shape)}, which no part of it has")
     return (content.float() if content.dtype == torch.bfloat16 else content).numpy()
 
 
 def _record_sizes(path: Path) -> set[int]:
-    """Sizes of the parts of a .pt file, empty for those of before torch 1.6; raises ValueError for a damaged part."""
+    """Return the sizes of the parts of a .pt file, none before torch 1.6; raises ValueError for a damaged part."""
     if not zipfile.is_zipfile(path):
         return set()
     with zipfile.ZipFile(path) as archive:
@@ -136,7 +136,7 @@ def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
 
 
 def _entry(content: Mapping[str, Any], name: str) -> Any:
-    """Return an entry, None if there is none; raises ValueError if an .h5 file has it from elsewhere."""
+    """Return an entry, None if there is none; raises ValueError for a link to another place in an .h5 file."""
     if isinstance(content, dict):
         return content.get(name)
     import h5py
@@ -150,7 +150,7 @@ def _entry(content: Mapping[str, Any], name: str) -> Any:
 
 
 def names_in(path: Path) -> list[str]:
-    """Names of what an .h5 file holds; raises UnusableFeatures naming a damaged one."""
+    """Return the names of the entries of an .h5 file; raises UnusableFeatures naming a damaged file."""
     with errors_naming(path), opened(path) as content:
         return list(content)
 

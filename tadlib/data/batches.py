@@ -20,7 +20,7 @@ MIN_INSIDE = 1e-3  # smallest share of an action in a window for its snippets to
 
 @runtime_checkable
 class Store(Protocol):
-    """Provider of the features (T, C) of a video; its optional `stored` reads them as they are on disk."""
+    """Source of the features (T, C) of a video; its optional method `stored` reads them as they are on disk."""
 
     def read(self, video_id: str) -> np.ndarray: ...
 
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """Window length (0 = whole video), overlap, and length to resample windows to (0 = not).
+    """Window length (0 = whole video), overlap, and length to resample windows to (0 = no resampling).
 
     An action belongs to a window that contains at least `integrity` of it.
     """
@@ -91,9 +91,9 @@ class TrainingExtras:
 
 
 class FeatureCache:
-    """Cache of features read from a store, up to a number of arrays and of bytes; memory-mapped ones have none.
+    """Cache of features read from a store, limited in bytes (`limit`) and arrays (`most`).
 
-    Linux allows a process 65,530 maps.
+    Memory-mapped arrays count no bytes, but Linux allows a process 65,530 maps.
     """
 
     def __init__(self, store: Store, limit: int = 2**30, most: int = 2**14) -> None:
@@ -123,7 +123,7 @@ class WindowSet(Sequence[Item]):
 
     `classes` are the labels of the targets; None makes them class-agnostic and merges duplicate segments. `negatives`
     is the share of windows without actions, taken from windows that do not overlap `occupied`; `left_out` is the number
-    of those that do.
+    of windows without actions that do overlap it.
     """
 
     def __init__(

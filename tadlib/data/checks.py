@@ -65,10 +65,10 @@ def overlap(a: Action, b: Action) -> bool:
 def find(videos: Iterable[Video], classes: Iterable[str]) -> list[Finding]:
     """Find all problems of some videos, in order; the label Ambiguous is its own kind, not an unknown class."""
     known = frozenset(classes)
-    return [finding for video in videos for finding in _of_video(video, known)]
+    return [finding for video in videos for finding in _video_findings(video, known)]
 
 
-def _of_video(video: Video, known: frozenset[str]) -> Iterator[Finding]:
+def _video_findings(video: Video, known: frozenset[str]) -> Iterator[Finding]:
     for name, value in (("duration", video.duration), ("fps", video.fps)):
         if not (math.isfinite(value) and value > 0):
             yield Finding(f"{name} is not positive", video)
@@ -84,17 +84,17 @@ def _of_video(video: Video, known: frozenset[str]) -> Iterator[Finding]:
     seen: set[Action] = set()
     covered: dict[str, Cover] = {}
     for action in video.actions:
-        for kind in _of_action(action, video, known, seen, covered):
+        for kind in _action_problems(action, video, known, seen, covered):
             yield Finding(kind, video, action)
         seen.add(action)
         if action.label != AMBIGUOUS:
             covered.setdefault(action.label, Cover()).add(action.start, action.end)
 
 
-def _of_action(
+def _action_problems(
     action: Action, video: Video, known: frozenset[str], seen: Collection[Action], covered: Mapping[str, "Cover"]
 ) -> Iterator[str]:
-    """Problems of an action, given the earlier ones of its video and what those of each class cover."""
+    """Yield the problems of an action, given the earlier actions of its video (`seen`) and their union by class."""
     if not (math.isfinite(action.start) and math.isfinite(action.end)):
         yield "time is not a number"
     elif action.start > action.end:
@@ -104,7 +104,7 @@ def _of_action(
     elif action.label not in known:
         yield "unknown class"
     else:
-        yield from _of_place(action, video)
+        yield from _location_problems(action, video)
         overlapped = {label for label, cover in covered.items() if cover.overlaps(action.start, action.end)}
         if action in seen:
             yield "duplicate"
@@ -115,27 +115,27 @@ def _of_action(
 
 
 class Cover:
-    """The union of segments, as disjoint ones in order: whatever their number, a few are looked at."""
+    """Union of segments, stored as sorted disjoint segments, so that a query is a binary search."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
         self.ends: list[float] = []
 
     def overlaps(self, start: float, end: float) -> bool:
-        """Whether a segment overlaps the union by more than a point."""
+        """Whether a segment and the union share more than a point."""
         place = bisect_right(self.ends, start)
         return start < end and place < len(self.ends) and self.starts[place] < end
 
     def add(self, start: float, end: float) -> None:
-        """Add a segment, with those that it meets made one."""
+        """Add a segment, and merge it with the segments that it touches."""
         if not start < end:
             return
-        met = slice(bisect_left(self.ends, start), bisect_right(self.starts, end))
-        start, end = min([start, *self.starts[met][:1]]), max([end, *self.ends[met][-1:]])
-        self.starts[met], self.ends[met] = [start], [end]
+        touched = slice(bisect_left(self.ends, start), bisect_right(self.starts, end))
+        start, end = min([start, *self.starts[touched][:1]]), max([end, *self.ends[touched][-1:]])
+        self.starts[touched], self.ends[touched] = [start], [end]
 
 
-def _of_place(action: Action, video: Video) -> Iterator[str]:
+def _location_problems(action: Action, video: Video) -> Iterator[str]:
     if action.start == action.end:
         yield "zero length"
     if action.start < 0:
@@ -180,13 +180,13 @@ def _sentences(fatal: Sequence[Finding], classes: Sequence[str]) -> Iterator[str
 
 
 def one_of(kind: str, word: str, words: Iterable[str]) -> None:
-    """Raise ValueError for a word that is none of the known `words`, naming the nearest."""
+    """Raise ValueError if `word` is none of `words`, with the most similar of them."""
     if word not in words:
         raise ValueError(f"{kind} is unknown: {word!r}{nearest(str(word), words)}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Hint at the most similar known name, or list the known names."""
+    """Return a hint for messages: the most similar known name, otherwise a list of the known names."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
@@ -194,7 +194,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def table(repairs: dict[str, int]) -> list[dict[str, object]]:
-    """One row per kind of problem: its number, and what training and evaluation do about it."""
+    """Return a table of problems: for each kind its number, and what training and evaluation do about it."""
     return [
         {"found": kind, "number": repairs[kind], "training": KINDS[kind][0], "evaluation": KINDS[kind][1]}
         for kind in KINDS

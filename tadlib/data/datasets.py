@@ -22,7 +22,7 @@ from tadlib.files import Progress, listed, nearest_folder, read_json, silent, ti
 from tadlib.foreign import text_of, yaml_in
 from tadlib.locks import locked
 
-EVERY = "all"  # the subset of every video of a data set that has none
+EVERY = "all"  # subset of all videos in a data set without subsets
 NAMES = ("demo", "thumos14", "activitynet13")  # named data sets; others are folders
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
@@ -51,17 +51,17 @@ class Conventions:
 
 
 def folder_of(name: str, data_dir: Path | str, demo_seed: int = 0) -> Path:
-    """Where a data set is: a named one below `data_dir`, each world of the demo in a folder of its own."""
-    kept_in = f"demo-{demo_seed}" if name == "demo" and demo_seed else name
-    return Path(data_dir) / kept_in if name in NAMES else Path(name)
+    """Return the folder of a data set: a named one is below `data_dir`; every `demo_seed` has its own folder."""
+    folder_name = f"demo-{demo_seed}" if name == "demo" and demo_seed else name
+    return Path(data_dir) / folder_name if name in NAMES else Path(name)
 
 
 def load(name: str, data_dir: Path | str, progress: Progress = silent, demo_seed: int = 0) -> Benchmark:
     """Load the benchmark called `name`, or the one in a folder of that name.
 
-    The world of the demo that `demo_seed` draws is created if missing. Raises FileNotFoundError that says where
-    annotations are expected, and ValueError for unusable annotations or conventions. Files computed from a read-only
-    folder are stored under `data_dir`, where that can be written.
+    The demo drawn with `demo_seed` is created if missing. Raises FileNotFoundError that says where annotations are
+    expected, and ValueError for unusable annotations or conventions. Files computed from a read-only folder are stored
+    under `data_dir` if that is writable.
     """
     folder = folder_of(name, data_dir, demo_seed)
     if name == "demo" and not demo_videos.is_made(folder, demo_seed):
@@ -122,7 +122,7 @@ def find_annotations(folder: Path, name: str) -> Path:
 
 
 def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
-    """Class names: the benchmark's own for a `known` data set, otherwise those listed in the file or used as labels."""
+    """Return the class names: the benchmark's for a `known` data set, otherwise those the file lists, or its labels."""
     labels = {action.label for entry in entries.values() for action in entry.actions} - {AMBIGUOUS}
     if not labels:
         raise ValueError(f"{source} has no action with a label in {len(entries)} videos: annotate them first")
@@ -180,7 +180,7 @@ def _convention(path: Path, name: str, value: Any) -> Any:
 
 
 def _defaults(stated: Conventions, source: Path, subsets: set[str], thumos: bool) -> Conventions:
-    """Fill in default conventions; raises ValueError for a stated or a needed subset that no video has."""
+    """Fill in default conventions; raises ValueError for a stated or required subset without videos."""
     pairs = [("val", "test"), *SUBSETS] if thumos else SUBSETS
     spelt = {name.lower(): name for name in sorted(subsets)}
     train, test = max(pairs, key=lambda pair: len(spelt.keys() & set(pair)))

@@ -24,7 +24,7 @@ from tadlib.foreign import is_exhausted
 from tadlib.tensors import what_is_wrong
 
 DEMO = "tad-demo"  # the architecture of the embedded demo's small CLIP
-UNTRAINED = "random"  # in place of weights: as they are drawn, which no one takes for trained ones
+UNTRAINED = "random"  # name of randomly initialised weights, which nobody mistakes for trained ones
 DEMO_WEIGHTS = Path(__file__).parent / "demo" / f"{DEMO}.npz"
 
 
@@ -50,7 +50,7 @@ class Encoder:
 
     @property
     def logit_scale(self) -> float:
-        """The stored tau: CLIP is trained with similarities times exp(tau) (tau = ln 100 in OpenAI's models)."""
+        """Stored tau: CLIP is trained with similarities multiplied by exp(tau) (tau = ln 100 in OpenAI's models)."""
         return float(self.model.logit_scale)
 
     @torch.inference_mode()
@@ -79,8 +79,8 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     """Load the open_clip architecture `name` with weights from a tag, checkpoint file, or OpenAI's TorchScript archive.
 
     bfloat16 and float16 are the precision of the weights, without autocast; norms stay in float32. OpenAI's models, and
-    tags that say so, get the QuickGELU they were trained with, which open_clip leaves to the caller. Raises ValueError
-    for an unknown architecture and RuntimeError for missing weights, with instructions.
+    tags configured so, get QuickGELU, with which they were trained; open_clip leaves this to the caller. Raises
+    ValueError for an unknown architecture and RuntimeError for missing weights, with instructions.
     """
     open_clip = import_open_clip()
     if name == DEMO:
@@ -88,7 +88,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     if name not in open_clip.list_models():
         raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
-    if lacking := _text_reader(name, open_clip)[1]:  # before anything is fetched
+    if lacking := _text_reader(name, open_clip)[1]:  # before any download
         raise RuntimeError(f"encoder {name!r} {lacking}")
     archive, load = _is_script_archive(pretrained), None
     if archive:
@@ -107,32 +107,32 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
             _load_in_place(model, device, load)
         what = "tokenizer"
         tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:  # each format has its own
-        ours = load and what != "tokenizer" and not is_exhausted(error)
+    except Exception as error:  # each format raises its own
+        from_file = load and what != "tokenizer" and not is_exhausted(error)
         first = (str(error).splitlines() or [""])[0]
-        told = f"it {what_is_wrong(pretrained, error)}" if ours else f"{type(error).__name__}: {first}"
+        reason = f"it {what_is_wrong(pretrained, error)}" if from_file else f"{type(error).__name__}: {first}"
         raise RuntimeError(
-            f"no {what} for encoder {name!r}: {told}; "
+            f"no {what} for encoder {name!r}: {reason}; "
             "pass -p pretrained PATH of a checkpoint file, or run once where the tag can be downloaded"
         ) from error
     return Encoder(name, model.eval().requires_grad_(False), preprocess, tokenizer, device, dtype)
 
 
 def to_download(name: str, pretrained: str) -> str:
-    """What an encoder lacks here, a package or files of a hub, in words; nothing where all is here, or nowhere."""
-    open_clip = import_open_clip()  # first: without its warning, which comes with the hub's library too
+    """Describe the package or hub files that an encoder still needs; empty if there are none, or no hub has them."""
+    open_clip = import_open_clip()  # first, to suppress the warning that importing huggingface_hub shows too
     from huggingface_hub import try_to_load_from_cache as cached
 
     reader, lacking = _text_reader(name, open_clip)
     hub, _, file = open_clip.get_pretrained_cfg(name, pretrained).get("hf_hub", "").rpartition("/")
     files = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-    weights = hub and pretrained not in ("", UNTRAINED) and not Path(pretrained).is_file()
-    texts = reader and not Path(reader).is_dir()
-    wanted = [(hub, files, f"the weights {pretrained!r} of {name} ({hub})")] if weights else []
-    wanted += [(reader, ["tokenizer_config.json"], f"the tokenizer {reader}")] if texts else []
-    missing = [told for hub, names, told in wanted if not any(isinstance(cached(hub, each), str) for each in names)]
-    told = f"it needs {' and '.join(missing)}, which must be downloaded first" if missing else ""
-    return "; ".join(filter(None, [f"it {lacking}" if lacking else "", told]))
+    needs_weights = hub and pretrained not in ("", UNTRAINED) and not Path(pretrained).is_file()
+    needs_tokenizer = reader and not Path(reader).is_dir()
+    needed = [(hub, files, f"the weights {pretrained!r} of {name} ({hub})")] if needs_weights else []
+    needed += [(reader, ["tokenizer_config.json"], f"the tokenizer {reader}")] if needs_tokenizer else []
+    missing = [what for hub, names, what in needed if not any(isinstance(cached(hub, file), str) for file in names)]
+    downloads = f"it needs {' and '.join(missing)}, which must be downloaded first" if missing else ""
+    return "; ".join(filter(None, [f"it {lacking}" if lacking else "", downloads]))
 
 
 def import_open_clip():
@@ -190,7 +190,7 @@ def _load_in_place(model: nn.Module, device: torch.device, load: Callable[[nn.Mo
 
 
 def spoken(label: str) -> str:
-    """Class name as spoken: "CleanAndJerk" -> "clean and jerk", "brush-hair" -> "brush hair", "BMX" -> "BMX".
+    """Return a class name as spoken: "CleanAndJerk" -> "clean and jerk", "brush-hair" -> "brush hair", "BMX" -> "BMX".
 
     Underscores, and hyphens between letters, become spaces. A name of several words keeps its capitals; otherwise only
     acronyms keep theirs.
@@ -203,7 +203,7 @@ def spoken(label: str) -> str:
 
 
 def _text_reader(name: str, open_clip: Any) -> tuple[str, str]:
-    """The tokenizer of Hugging Face that an architecture reads texts by, if any, and what to install for it, if not."""
+    """Return the name of an architecture's Hugging Face tokenizer, if any, and what to install if it is missing."""
     text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
     reader = text.get("hf_tokenizer_name") or text.get("hf_model_name") or ""
     lacking = reader and importlib.util.find_spec("transformers") is None

@@ -25,8 +25,8 @@ from tadlib.data.streams import SLACK, BrokenVideo, DecodingLog
 from tadlib.data.video import Clip, probe, snippets
 from tadlib.files import Progress, nearest_folder, silent
 
-BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames a batch: more are no faster on a CPU, fewer half as fast with AMX
-MAX_EQUAL_FRAMES = 32  # equal frames after which a still picture is not encoded again; a held frame never is
+BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames per batch: on a CPU more are no faster, and fewer half as fast with AMX
+MAX_EQUAL_FRAMES = 32  # equal frames for which a still picture is encoded again; a held frame never is
 NAMED = 5  # videos named in a warning
 MIN_DURATION_SHARE = 0.67  # a file shorter than this share of the annotated duration is taken to be another video
 
@@ -48,7 +48,7 @@ def video_of(folder: Path | str, video_id: str) -> Path | None:
 
 
 def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int = 1, count: int = 0) -> Path:
-    """Folder of one encoder's features, at one stride or with `count` snippets per video; mean of `each` frames."""
+    """Return the folder of an encoder's features: one stride or `count` snippets per video, mean of `each` frames."""
     sampling = f"count{count}" if count else f"stride{stride}"
     return Path(root) / "features" / f"{encoder_key}_{sampling}{f'_mean{each}' if each > 1 else ''}"
 
@@ -56,21 +56,21 @@ def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int =
 def to_encode(
     videos: Sequence[Video], video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int = 1
 ) -> dict[str, str]:
-    """Videos to encode, with the reason why existing features are outdated (empty if there are none)."""
-    found = {}
+    """Return the videos to encode, with the reason why their features are outdated (empty if they have none)."""
+    reasons = {}
     for video in videos:
         if not store.has(video.id):
-            found[video.id] = ""
+            reasons[video.id] = ""
             continue
         if reason := store.changed(video.id, _made(video, encoder, stride, each), video_of(video_folder, video.id)):
-            found[video.id] = reason
-    return found
+            reasons[video.id] = reason
+    return reasons
 
 
 def _made(video: Video, encoder: Encoder, stride: int, each: int) -> dict[str, object]:
-    """Settings that determine features, apart from the file."""
-    how = {"stride": stride, "frames_per_snippet": each, "encoder": encoder.key, "decoder": fingerprints.DECODER}
-    return {"fps": float(video.fps), "duration": float(video.duration)} | how
+    """Return the settings that determine features, apart from the file."""
+    settings = {"stride": stride, "frames_per_snippet": each, "encoder": encoder.key, "decoder": fingerprints.DECODER}
+    return {"fps": float(video.fps), "duration": float(video.duration)} | settings
 
 
 def extract(
@@ -86,11 +86,11 @@ def extract(
 ) -> dict[str, str]:
     """Encode videos whose features are missing or outdated, several at a time; `each` frames per snippet.
 
-    Features from another file, at another rate or with other settings are outdated, and a warning names them.
+    Features of another file, frame rate or other settings are outdated; a warning names them.
 
-    With `missing` "fail" BrokenVideo names the first file that cannot be decoded or ends more than 1.5 s too early;
-    with "skip" the others are encoded, and the errors are returned by video. Features are stored video by video, so the
-    next call resumes.
+    With `missing` "fail" BrokenVideo is raised for the first file that cannot be decoded or ends more than 1.5 s too
+    early; with "skip" the other videos are encoded, and the errors are returned by video. Features are stored video by
+    video, so an interrupted extraction resumes at the next call.
     """
     reasons = to_encode(videos, video_folder, store, encoder, stride, each)
     left = [video for video in videos if video.id in reasons]
@@ -119,7 +119,7 @@ def extract(
 
 @contextmanager
 def _video_pool() -> Iterator[ThreadPoolExecutor]:
-    """Thread pool for several videos at once, one torch thread each; an error cancels videos that have not begun."""
+    """Thread pool for several videos at once, one torch thread each; an error cancels the videos not yet started."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for small batches, two videos on two cores are faster than two threads on one video
     try:
@@ -137,7 +137,7 @@ def _extract_one(
     video: Video, video_folder: Path | str, store: FeatureStore, encoder: Encoder, stride: int, each: int
 ) -> None:
     clip, begun = probe(find_video(video_folder, video.id)), time.monotonic()
-    source = fingerprints.source(clip.path)  # before decoding, so that a change meanwhile is noticed
+    source = fingerprints.source(clip.path)  # before decoding, so that a later change is noticed
     features, found = embedded(clip, stride, video.fps, encoder, each)
     seconds, copy = len(features) * stride / video.fps, clip.duration or video.duration
     expected = min(copy, video.duration) if copy > MIN_DURATION_SHARE * video.duration else video.duration

@@ -1,7 +1,7 @@
 """Stored features with a record of what they were made from, so that changed sources are noticed.
 
-A file is identified by its size, modification time, and the hash of its first and last bytes, which is fast; by its
-whole content only if just the time differs, as for a copy.
+A file is identified by its size, modification time, and the hash of its first and last bytes, which is fast. Its
+whole content is only hashed if nothing but the time differs, as for a copy.
 """
 
 import hashlib
@@ -15,24 +15,24 @@ import numpy as np
 from tadlib.files import digest, file_digest, read_json, shortened, write_json, write_npy
 
 END_BYTES = 2**16  # bytes hashed at the start and at the end of a file
-DECODER = 2  # raise this version when the same file gives other frames, so that features are made again
-MADE_BY = ("encoder", "decoder", "frames_per_snippet")  # settings in a record of features, besides the video
+DECODER = 2  # raise this version when decoding yields other frames, so that features are extracted again
+MADE_BY = ("encoder", "decoder", "frames_per_snippet")  # settings in the record of features, besides the video
 
 
 def mapped(path: Path) -> np.memmap:
-    """Map a .npy file copy-on-write, without the open handle of `np.load`: many systems allow a process 1,024."""
-    import torch  # no process needs it that only looks at records
+    """Map a .npy file copy-on-write without keeping a file handle, of which many systems allow a process only 1,024."""
+    import torch  # here, because processes that only read records do not need it
 
-    opened = np.load(path, mmap_mode="c")  # which checks the file
-    shape, dtype, first, size = opened.shape, opened.dtype, opened.offset, opened.nbytes
-    order = "F" if opened.flags.fnc else "C"
-    del opened
-    held = torch.from_file(str(path), size=first + size, dtype=torch.uint8).numpy()
-    return np.ndarray.__new__(np.memmap, shape, dtype, held, first, order=order)
+    checked = np.load(path, mmap_mode="c")  # raises an error for a damaged file
+    shape, dtype, first, size = checked.shape, checked.dtype, checked.offset, checked.nbytes
+    order = "F" if checked.flags.fnc else "C"
+    del checked
+    content = torch.from_file(str(path), size=first + size, dtype=torch.uint8).numpy()
+    return np.ndarray.__new__(np.memmap, shape, dtype, content, first, order=order)
 
 
 def ends_hash(path: Path | str) -> str:
-    """Hash (12 digits) of a file's size, first and last bytes."""
+    """Return a hash (12 digits) of a file's size, first and last bytes."""
     size = Path(path).stat().st_size
     with open(path, "rb") as handle:
         state = hashlib.sha256(f"{size}".encode() + handle.read(END_BYTES))
@@ -49,7 +49,7 @@ def source(path: Path) -> dict[str, Any]:
 
 
 def is_same(path: Path, known: Mapping[str, Any]) -> bool:
-    """Whether a file matches its recorded identity; it is read whole only if just its time differs."""
+    """Whether a file matches its recorded identity; the whole file is only read if nothing but its time differs."""
     stat = path.stat()
     if (stat.st_size, ends_hash(path)) != (known.get("size"), known.get("ends")):
         return False
@@ -57,7 +57,7 @@ def is_same(path: Path, known: Mapping[str, Any]) -> bool:
 
 
 def difference(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
-    """Describe in which settings a record differs from those in `made`; empty if in none."""
+    """Describe the settings in which a record differs from `made`; empty if there are none."""
     if missing := [name for name in made if name not in record]:
         return f"its record does not say with which {missing[0]} it was made"
     changed_settings = [name for name, value in made.items() if record[name] != value]
@@ -66,8 +66,8 @@ def difference(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """Features on disk, per video: `<id>.npy` (T, C), float32 or float16, and `<id>.json`, their record:
-    the video's file, its fps and duration, stride, frames a snippet, encoder and decoder.
+    """Features on disk. Every video has `<id>.npy` (T, C), float32 or float16, and the record `<id>.json`:
+    the video's file, its fps and duration, stride, frames per snippet, encoder and decoder.
     """
 
     folder: Path
@@ -93,7 +93,7 @@ class FeatureStore:
         return self.record(video_id).get("remarks", []) if self.has(video_id) else []
 
     def version(self, video_ids: Iterable[str]) -> str:
-        """Hash (12 digits) of the records of some videos' features, the same for every copy."""
+        """Return a hash (12 digits) of the records of some videos' features, the same for every copy."""
         known = [(video_id, self.record(video_id)) for video_id in video_ids]
         for _, record in known:
             record.pop("seconds", None)
@@ -102,28 +102,28 @@ class FeatureStore:
         return digest([self.key, known])
 
     def facts(self, video_ids: Iterable[str]) -> dict[str, str]:
-        """Hashes of what made the features of some videos, by name: the same on every machine."""
+        """Return hashes of the videos and settings that some features were made from, the same on every machine."""
         known = [(video_id, self.record(video_id)) for video_id in video_ids]
         files = [(video_id, record.get("source", {}).get("content")) for video_id, record in known]
         made = {name: digest([(video_id, record.get(name)) for video_id, record in known]) for name in MADE_BY}
         return {"features": digest(files)} | {f"{name} of the features": value for name, value in made.items()}
 
     def seconds(self, video_ids: Iterable[str]) -> float | None:
-        """Seconds of making the features of some videos, by whatever process; None where a record does not say it."""
+        """Return the seconds that extracting the features of some videos took; None if a record does not say."""
         each = [self.record(video_id).get("seconds") for video_id in video_ids]
         return None if None in each else round(sum(each), 1)
 
     def write(self, video_id: str, features: np.ndarray, made: Mapping[str, object]) -> None:
-        """Store the features (T, C) of a video and what made them."""
+        """Store the features (T, C) of a video and their record."""
         path = self._path(video_id, ".npy")
         path.with_suffix(".json").unlink(missing_ok=True)  # the record of the old features
         write_npy(path, features)
         write_json(path.with_suffix(".json"), {**made, "snippets": len(features), "features": ends_hash(path)})
 
     def changed(self, video_id: str, made: Mapping[str, object], file: Path | None = None) -> str:
-        """Reason why a video's features are outdated, given what would be `made` from its `file` now; empty if current.
+        """Return the reason why a video's features are outdated; empty if they are current.
 
-        Without the file, which may be deleted after encoding, the rest is compared.
+        `made` are the current settings. Without `file`, which may be deleted after encoding, the video is not compared.
         """
         record, path = self.record(video_id), self._path(video_id, ".npy")
         if reason := difference(record, made):
@@ -135,7 +135,7 @@ class FeatureStore:
         return ""
 
     def read(self, video_id: str) -> np.ndarray:
-        """Return the features (T, C) float32 of a video; a missing or damaged file is named."""
+        """Return the features (T, C) float32 of a video; an error names a missing or damaged file."""
         return self.stored(video_id).astype(np.float32, copy=False)
 
     def stored(self, video_id: str) -> np.ndarray:

@@ -19,13 +19,13 @@ class Grid:
             raise ValueError(f"fps must be positive and stride at least 1, got fps={self.fps}, stride={self.stride}")
 
     def seconds(self, snippets):
-        """Snippet position -> seconds; floats, arrays and tensors alike."""
+        """Convert snippet positions to seconds; for floats, arrays and tensors."""
         return snippets * self.stride / self.fps
 
     def snippets(self, seconds):
-        """Seconds -> (fractional) snippet position; floats, arrays and tensors alike."""
+        """Convert seconds to (fractional) snippet positions; for floats, arrays and tensors."""
         return seconds * self.fps / self.stride
 
     def count(self, frames: int) -> int:
-        """Number of snippets of a video; the last one may have fewer than `stride` frames."""
+        """Return the number of snippets of a video; the last one may have fewer than `stride` frames."""
         return math.ceil(frames / self.stride)

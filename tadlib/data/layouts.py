@@ -2,7 +2,7 @@
 
 ActivityNet's JSON, as written by ActivityNet, OpenTAD, ActionFormer, TadTR and GAP, and T3AL's, which has no
 `database`; tables with named columns; THUMOS14's text files; Label Studio's tasks. Times are seconds, or
-minutes:seconds. `key` is "database" for annotations, "results" for detections, empty for whichever a text file holds.
+minutes:seconds. `key` is "database" for annotations, "results" for detections, empty to tell from a text file.
 """
 
 import re
@@ -17,7 +17,7 @@ from tadlib.data.annotations import SUFFIXES, Names
 from tadlib.files import tidy
 from tadlib.foreign import check_unique, csv_in, text_of
 
-COLUMNS = {  # names of columns, ignoring case and - or _ or space; the first that is there counts
+COLUMNS = {  # names of columns, where case, -, _ and spaces are ignored; the first one found counts
     "video": ("video-id", "video", "video-name", "filename", "file-name", "file", "video-path", "video-file"),
     "start": ("t-start", "start", "start-time", "begin", "segment-start", "start-seconds"),
     "end": ("t-end", "end", "end-time", "stop", "segment-end", "end-seconds"),
@@ -27,7 +27,7 @@ COLUMNS = {  # names of columns, ignoring case and - or _ or space; the first th
     "duration": ("duration", "video-duration", "seconds"),
     "fps": ("fps", "video-fps"),
 }
-LARGEST = 10**7  # seconds, frames, or frames per second: 115 days, or 3 of 30 frames per second
+LARGEST = 10**7  # seconds (115 days), frames (3 days at 30 frames per second), or frames per second
 CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:[.,]\d*)?)")  # hours:minutes:seconds
 THUMOS_ID = re.compile(r"video_(validation|test)_\d{7}")
 THUMOS14_CLASSES = tuple(
@@ -35,14 +35,14 @@ THUMOS14_CLASSES = tuple(
     "GolfSwing HammerThrow HighJump JavelinThrow LongJump PoleVault Shotput SoccerPenalty TennisSwing ThrowDiscus "
     "VolleyballSpiking".split()
 )
-THUMOS14_NUMBERS = "7 9 12 21 22 23 24 26 31 33 36 40 45 51 68 79 85 92 93 97".split()  # in submissions
+THUMOS14_NUMBERS = "7 9 12 21 22 23 24 26 31 33 36 40 45 51 68 79 85 92 93 97".split()  # ids in submissions
 THUMOS14_NAMES = dict(zip(THUMOS14_NUMBERS, THUMOS14_CLASSES, strict=True))
 TEXT_FILE = re.compile(r"(.+?)(?:_(val|test))?\.txt")
 
 
 @dataclass
 class Table:
-    """Rows of a file, an action or a detection each; times and scores as they are written."""
+    """Rows of a file, each an action or a detection; times and scores are unchanged."""
 
     path: Path
     video: list[str] = field(default_factory=list)
@@ -50,16 +50,16 @@ class Table:
     label: list[str] = field(default_factory=list)  # "" where it is no text
     score: list[Any] = field(default_factory=list)  # empty if the file has none
     about: dict[str, dict[str, Any]] = field(default_factory=dict)  # subset, duration and fps of each video
-    lines: list[int] = field(default_factory=list)  # of text files
-    files: list[Path] = field(default_factory=list)  # of a folder
+    lines: list[int] = field(default_factory=list)  # line of each row, in text files
+    files: list[Path] = field(default_factory=list)  # file of each row, in a folder
     in_frames: set[str] = field(default_factory=set)  # videos whose times are frames
 
     def place(self, row: int) -> str:
-        """Where a row stands."""
+        """Return the file and line of a row, for messages."""
         return f"{self.files[row] if self.files else self.path}" + (f", line {self.lines[row]}" if self.lines else "")
 
     def tell(self, row: int, name: str, value: Any) -> None:
-        """Note what a row says of its video; raises ValueError if an earlier row says something else."""
+        """Record a property of a row's video; raises ValueError if an earlier row has another value."""
         known = self.about.setdefault(self.video[row], {})
         if value not in ("", None) and known.setdefault(name, value) != value:
             raise ValueError(
@@ -91,7 +91,7 @@ def seconds(value: Any) -> float:
 
 
 def positive(place: str, fields: Mapping[str, Any], name: str) -> float | None:
-    """A video's duration, frame rate or number of frames, None if missing; raises ValueError naming another value."""
+    """Return a positive field of a video, None if missing; raises ValueError naming `place` for another value."""
     value = fields.get(name)
     if value is None or value == "":
         return None
@@ -99,33 +99,33 @@ def positive(place: str, fields: Mapping[str, Any], name: str) -> float | None:
         if (found := seconds(value)) > 1 / LARGEST:
             return found
     except ValueError:
-        pass  # told below
+        pass  # reported below
     raise ValueError(f"{place} has {name} {reprlib.repr(value)}: expected a positive number up to {LARGEST:,}")
 
 
 def read_activitynet(table: Table, content: Any, key: str, names: Names) -> None:
     """Add the rows of ActivityNet's JSON; raises ValueError naming the video and what is wrong."""
-    found, other = key == "results", {"database", "results"} - {key}
+    detections, other = key == "results", {"database", "results"} - {key}
     inner = content.get(key, {} if other & set(content) else content) if isinstance(content, dict) else None
     if not isinstance(inner, dict) or (key not in content and other & set(content)):
         raise ValueError(
             f"{table.path} has no {key!r}: expected ActivityNet's layout, a mapping from video to its "
-            f"{'rows' if found else 'annotations'}, or a list of Label Studio's tasks"
+            f"{'rows' if detections else 'annotations'}, or a list of Label Studio's tasks"
         )
     for video, entry in names.videos(inner, table.path).items():
         try:
-            rows = entry if found else entry.get("annotations", []) if key in content else entry["annotations"]
+            rows = entry if detections else entry.get("annotations", []) if key in content else entry["annotations"]
             if not isinstance(rows, list):
                 raise TypeError(f"{type(rows).__name__} in place of a list")
             table.segment += [row["segment"] if isinstance(row["segment"], list) else () for row in rows]
             table.label += [names.label(row["label"]) for row in rows]
-            table.score += [row["score"] for row in rows] if found else []
+            table.score += [row["score"] for row in rows] if detections else []
             table.video += [video] * len(rows)
-            about = {} if found else dict(entry)
+            about = {} if detections else dict(entry)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{table.path}: video {video} cannot be read ({error!r}): expected rows with 'segment' and 'label'"
-                + (" and 'score'" if found else " under 'annotations'")
+                + (" and 'score'" if detections else " under 'annotations'")
             ) from error
         subset = about.get("subset") or ""
         if not isinstance(subset, str):
@@ -143,7 +143,7 @@ def read_csv(table: Table, text: str, key: str, names: Names) -> None:
     table.label += map(names.label, column["label"])
     table.score += column.get("score", ())
     if key == "results" and "score" not in at and tidy(header[at["label"]]).lower() == "text":
-        table.score += [1.0] * len(rows)  # a language model's answer, which the order of its rows ranks
+        table.score += [1.0] * len(rows)  # the answer of a language model, ranked by the order of its rows
     table.about = {video: {} for video in table.video}
     for name in ("subset", "duration", "fps"):
         for row, value in enumerate(column.get(name, ())):
@@ -151,7 +151,7 @@ def read_csv(table: Table, text: str, key: str, names: Names) -> None:
 
 
 def columns_of(path: Path | str, header: Sequence[str], needed: Iterable[str]) -> dict[str, int]:
-    """Places of the columns of `COLUMNS` in a header; raises ValueError for a `needed` one that is missing or twice."""
+    """Return the indices of `COLUMNS` in a header; raises ValueError for a missing `needed` column or a duplicate."""
     spelt = [re.sub(r"[\s_]+", "-", name.strip().lower()) for name in header]
     check_unique(filter(None, spelt), path, "column")
     at = {ours: next((spelt.index(name) for name in known if name in spelt), None) for ours, known in COLUMNS.items()}
@@ -171,7 +171,7 @@ def read_folder(table: Table, key: str, names: Names) -> None:
 
 
 def read_lines(table: Table, text: str, key: str, names: Names, path: Path | None = None) -> None:
-    """Add lines `video start end` or, of detections, `video start end score`; a class after `end`, or the file's."""
+    """Add lines `video start end`, with a score for detections; the class follows `end`, or is the file's name."""
     label, subset = TEXT_FILE.fullmatch((path or table.path).name).groups()
     first = next(filter(None, map(str.split, text.splitlines())), [])
     scored = key == "results" or (not key and (len(first) == 5 or (len(first) == 4 and not first[3][:1].isalpha())))
@@ -186,8 +186,8 @@ def read_lines(table: Table, text: str, key: str, names: Names, path: Path | Non
             )
         table.video.append(names.video(words[0]))
         table.segment.append(words[1:3])
-        own = words[3] if len(words) == 4 + scored else label
-        table.label.append(names.label(THUMOS14_NAMES.get(own, own)))
+        name = words[3] if len(words) == 4 + scored else label
+        table.label.append(names.label(THUMOS14_NAMES.get(name, name)))
         table.score += words[-1:] if scored else []
         table.lines.append(line)
         table.files += [path] if path else []
@@ -195,9 +195,9 @@ def read_lines(table: Table, text: str, key: str, names: Names, path: Path | Non
 
 
 def read_tasks(table: Table, content: Sequence[Any], key: str, names: Names) -> None:
-    """Add the regions of Label Studio's tasks: spans of frames, from 1 and with both ends, or of seconds; with labels.
+    """Add the regions of Label Studio's tasks: ranges of frames, counted from 1 with both ends included, or of seconds.
 
-    Frames count at the rate of the project, which a task may state as `fps`; else at that of the video.
+    Frames have the frame rate of the project, which a task may state as `fps`, otherwise that of the video.
     """
     for place, task in enumerate(content, start=1):
         data = task.get("data", task) if isinstance(task, dict) else None
@@ -223,18 +223,18 @@ def read_tasks(table: Table, content: Sequence[Any], key: str, names: Names) -> 
                         table.label.append(names.label(label))
                         table.score += [region.get("score")] if key == "results" else []
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            told = error if isinstance(error, ValueError) else f"{error!r}, expected results with a value"
-            raise ValueError(f"{table.path}, task {place}: video {video} cannot be read: {told}") from error
+            reason = error if isinstance(error, ValueError) else f"{error!r}, expected results with a value"
+            raise ValueError(f"{table.path}, task {place}: video {video} cannot be read: {reason}") from error
 
 
 def _rate(data: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]) -> Any:
-    """Frame rate at which the frames of a task count: stated, or that of a region of boxes; None if unknown."""
-    counted = [each["value"] for each in regions if each["value"].keys() >= {"framesCount", "duration"}]
-    return data.get("fps") or (f"{counted[0]['framesCount']}/{counted[0]['duration']}" if counted else None)
+    """Return the frame rate of a task: the stated one, or that of a region with boxes; None if unknown."""
+    boxes = [region["value"] for region in regions if region["value"].keys() >= {"framesCount", "duration"}]
+    return data.get("fps") or (f"{boxes[0]['framesCount']}/{boxes[0]['duration']}" if boxes else None)
 
 
 def _video_in(data: Mapping[str, Any]) -> str:
-    """File name of a task's video, without its address and the eight digits that an upload puts before it."""
+    """Return the file name of a task's video, without its URL and the 8-digit prefix of an upload."""
     for url in (data.get("video"), *data.values()):
         for part in url.split("?") if isinstance(url, str) else ():
             name = re.split(r"[\\/=]", unquote(part))[-1]
@@ -246,9 +246,9 @@ def _video_in(data: Mapping[str, Any]) -> str:
 def _regions(task: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     kind = "predictions" if key == "results" else "annotations"
     if kind not in task and "data" not in task:  # the short export: columns of lists of spans
-        return [{"value": each} for column in task.values() if isinstance(column, list) for each in column]
-    made = [each for each in task.get(kind) or () if not each.get("was_cancelled")]
-    made = [each for each in made if each.get("ground_truth")] or made
-    if len(made) > 1:
-        raise ValueError(f"it has {len(made)} {kind}: mark one of them as ground_truth")
-    return made[0]["result"] if made else []
+        return [{"value": span} for column in task.values() if isinstance(column, list) for span in column]
+    finished = [each for each in task.get(kind) or () if not each.get("was_cancelled")]
+    finished = [each for each in finished if each.get("ground_truth")] or finished
+    if len(finished) > 1:
+        raise ValueError(f"it has {len(finished)} {kind}: mark one of them as ground_truth")
+    return finished[0]["result"] if finished else []

@@ -1,7 +1,7 @@
 """Leakage between seen and unseen classes in training and test videos.
 
-Two actions coincide if their tIoU is above 0.9. A class that coincides with one on the other side of the split is
-learned under the other's name (THUMOS14's CliffDiving is always annotated as Diving too).
+Two actions coincide if their tIoU is above 0.9. An unseen class whose actions coincide with those of a seen class is
+learned under the seen class's name (THUMOS14's CliffDiving is always annotated as Diving too).
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ RENAMED_SHARE = 0.1  # share of a class's actions from which it counts as rename
 
 
 def coinciding(videos: Iterable[Video]) -> Counter[tuple[str, str]]:
-    """Number of actions of the first class that coincide with one of the second, for every ordered pair of classes."""
+    """Count for every ordered pair of classes the actions of the first that coincide with an action of the second."""
     pairs: Counter[tuple[str, str]] = Counter()
     for video in videos:
         same = _coincide(video.actions, video.actions)
@@ -32,7 +32,7 @@ def coinciding(videos: Iterable[Video]) -> Counter[tuple[str, str]]:
 
 
 def _coincide(actions: Sequence[Action], others: Sequence[Action]) -> list[list[int]]:
-    """For each action the indices of the others that coincide with it."""
+    """Return for each action the indices of the others that coincide with it."""
     tiou = pairwise_tiou(_segments(actions), _segments(others)) > COINCIDES
     return [torch.nonzero(row)[:, 0].tolist() for row in tiou]
 
@@ -42,14 +42,14 @@ def _segments(actions: Sequence[Action]) -> torch.Tensor:
 
 
 def across(benchmark: Benchmark, split: ClassSplit) -> list[dict[str, object]]:
-    """Pairs of coinciding classes on different sides of the split, one row per pair and subset."""
+    """Return a row for each subset and pair of an unseen and a seen class with coinciding actions."""
     return [
         row for subset in (benchmark.train_subset, benchmark.test_subset) for row in _across(benchmark, split, subset)
     ]
 
 
 def renamed(benchmark: Benchmark, split: ClassSplit) -> list[str]:
-    """Unseen classes learned under the name of a seen one: at least a tenth of their actions coincide."""
+    """Return the unseen classes learned under the name of a seen one: at least a tenth of their actions coincide."""
     rows = _across(benchmark, split, benchmark.train_subset)
     return [f"{row['unseen']} is {row['seen']}" for row in rows if row["coincide"] >= RENAMED_SHARE * row["of"]]
 
@@ -65,24 +65,24 @@ def _across(benchmark: Benchmark, split: ClassSplit, subset: str) -> list[dict[s
 
 
 def unlabelled(benchmark: Benchmark, split: ClassSplit) -> dict[str, int]:
-    """Numbers of training videos and actions of unseen classes, and of those without a label.
+    """Count the training videos, those with unseen actions, the unseen actions, and those of them without a label.
 
     An unseen action without a label coincides with no seen action: in a training window it is treated as background.
     """
     videos = {video.id: video for video in benchmark.videos}
     without_label = hidden(benchmark, split)
-    found = {"training videos": 0, "with unseen actions": 0, "unseen actions": 0, "without a label": 0}
+    counts = {"training videos": 0, "with unseen actions": 0, "unseen actions": 0, "without a label": 0}
     for training in benchmark.training_videos(split.seen):
         unseen = videos[training.id].only(set(split.unseen) - set(split.seen)).actions
-        found["training videos"] += 1
-        found["with unseen actions"] += bool(unseen)
-        found["unseen actions"] += len(unseen)
-        found["without a label"] += len(without_label[training.id])
-    return found
+        counts["training videos"] += 1
+        counts["with unseen actions"] += bool(unseen)
+        counts["unseen actions"] += len(unseen)
+        counts["without a label"] += len(without_label[training.id])
+    return counts
 
 
 def hidden(benchmark: Benchmark, split: ClassSplit) -> dict[str, tuple[Action, ...]]:
-    """Actions of unseen classes in each training video, without those that coincide with a seen one."""
+    """Return the actions of unseen classes in each training video that coincide with no seen action."""
     videos = {video.id: repaired(video) for video in benchmark.videos if video.subset == benchmark.train_subset}
     found = {}
     for training in benchmark.training_videos(split.seen):
@@ -95,7 +95,7 @@ def hidden(benchmark: Benchmark, split: ClassSplit) -> dict[str, tuple[Action, .
 def empty_windows(
     videos: Iterable[Video], snippets: Mapping[str, int], stride: int, length: int, overlap: float
 ) -> tuple[int, int]:
-    """Number of windows without any action of the videos, and number of all windows; `snippets` per video."""
+    """Count the windows without any action and all windows; `snippets` is the number of snippets of each video."""
     empty = total = 0
     for video in videos:
         for window in cover(video.id, snippets[video.id], length, overlap):
@@ -107,7 +107,7 @@ def empty_windows(
 def report(
     benchmark: Benchmark, split: ClassSplit, snippets: Mapping[str, int], stride: int, length: int, overlap: float
 ) -> list[dict[str, object]]:
-    """Table of the leakage of a class split: finding, number, and total."""
+    """Return a table of the leakage of a class split: finding, number, and total."""
     counts = unlabelled(benchmark, split)
     unseen = benchmark.test_videos(split.unseen)
     seen_too = {video.id for video in benchmark.test_videos(set(split.seen) - set(split.unseen))}

@@ -80,8 +80,8 @@ def _length(place: str, fields: Mapping[str, Any]) -> Length:
 
 
 def variants(video_id: str) -> tuple[str, ...]:
-    """A video's id and its other spellings: with or without `v_` (ActivityNet), with decomposed letters, as in files
-    copied from a Mac ("é" is two), and shortened, as features are stored.
+    """Return a video's id and its other spellings: with or without `v_` (ActivityNet), with decomposed letters as in
+    files copied from a Mac ("é" is two), and shortened as in the names of features.
     """
     spellings = [video_id, f"v_{video_id}", video_id.removeprefix("v_")]
     spellings += [unicodedata.normalize("NFD", name) for name in spellings]
@@ -89,18 +89,18 @@ def variants(video_id: str) -> tuple[str, ...]:
 
 
 def spelt(video_id: str, known: Collection[str]) -> str:
-    """The spelling of a video's id among known ones; the id itself if there is none."""
+    """Return the spelling of a video's id among `known` ones; the id itself if there is none."""
     return next((name for name in variants(video_id) if name in known), video_id)
 
 
 def stated(entries: Mapping[str, Entry], folder: Path) -> dict[str, Length]:
-    """What the info files of a folder state of the entries' videos."""
+    """Return the lengths of the entries' videos from the info files of a folder."""
     lengths = read_lengths(folder)
     return {name: lengths[spelling] for name in entries if (spelling := spelt(name, lengths)) in lengths}
 
 
 def filled(entry: Entry, length: Length) -> Entry:
-    """The entry with missing values from what is known of its video's length."""
+    """Fill in missing values of an entry from the length of its video."""
     missing = {name: value for name, value in vars(length).items() if getattr(entry, name) is None}
     return replace(entry, **missing) if missing else entry
 
@@ -121,9 +121,9 @@ def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[
 def other_lengths(
     entries: Mapping[str, Entry], lengths: Mapping[str, Length] | Path, least: float = 3.0
 ) -> dict[str, float]:
-    """Difference in seconds between info file and annotation for videos where it is more than `least`.
+    """Return the difference in seconds between info file and annotation for videos where it exceeds `least`.
 
-    `lengths` are those that info files state, or the folder of such files.
+    `lengths` are those of the info files, or the folder with these files.
     """
     lengths = stated(entries, lengths) if isinstance(lengths, Path) else lengths
     pairs = [(name, length.duration, entries[name].duration) for name, length in lengths.items() if name in entries]
@@ -132,14 +132,14 @@ def other_lengths(
 
 
 def files_of(folder: Path | str, video_id: str) -> list[Path]:
-    """Files of a video, with any ending, by spelling and ending."""
+    """Return the files of a video with any extension, sorted by spelling, then extension."""
     return [path for name in variants(video_id) for path in named(folder, name)]
 
 
 def measure(folder: Path | str, video_id: str) -> Length:
-    """Duration and mean frame rate from a video's file; empty if there is no readable one."""
+    """Measure duration and mean frame rate on a video's file; empty if no file is readable."""
     for path in files_of(folder, video_id):
-        with suppress(BrokenVideo):  # extraction names a file that is no video
+        with suppress(BrokenVideo):  # extraction reports a file that is no video
             clip = probe(path)
             return Length(clip.duration or None, clip.fps)
     return Length()

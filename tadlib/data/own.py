@@ -23,8 +23,8 @@ PREVIEW_FPS, PREVIEW_WIDTH, PREVIEW_FRAMES = 10, 320, 300
 
 
 def video_files(given: object, folder: Path) -> tuple[Path, ...]:
-    """The files that a file, a folder, a pattern or a list of these names, relative to `folder`, each once; of a folder
-    all videos below it. Raises ValueError where a folder or pattern has none.
+    """Return the video files named by a file, a folder (all videos below it), a pattern or a list of these, without
+    duplicates. Paths are relative to `folder`. Raises ValueError if a folder or pattern has no video.
     """
     text = str(given).strip()
     if isinstance(given, list | tuple) or text.startswith("["):
@@ -41,31 +41,31 @@ def video_files(given: object, folder: Path) -> tuple[Path, ...]:
     elif "," in text:
         return video_files(text.split(","), folder)
     else:
-        return (path,)  # which is missing: whoever opens it says what is there
+        return (path,)  # missing: opening it raises the error, which lists the files there
     if not found:
         raise ValueError(f"video={text} names no video file: expected {', '.join(SUFFIXES)} there")
     return tuple(sorted(found))
 
 
 def names(files: Sequence[Path]) -> list[str]:
-    """A name for each file: its own without suffix where these all differ, else made of its path: a_clip_mp4."""
+    """Return a unique name for each file: its stem if all stems differ, otherwise made from its path: a_clip_mp4."""
     stems = [path.stem for path in files]
     if len(set(stems)) < len(stems):
         common = os.path.commonpath([path.parent for path in files])
         stems = ["_".join(path.relative_to(common).parts).replace(".", "_") for path in files]
-    return [tidy(NO_LETTER.sub(" ", stem)) for stem in stems]  # as it can be read again
+    return [tidy(NO_LETTER.sub(" ", stem)) for stem in stems]  # valid as ids of videos in annotation files
 
 
 def encode(
     clip: Clip, store: FeatureStore, encoder: Encoder, lasts: float, progress: Progress = silent, each: int = 1
 ) -> float:
-    """Encode a clip into a store, one snippet every `lasts` seconds; returns the duration of the clip in seconds.
+    """Encode a clip with snippets of `lasts` seconds into a store, and return the duration of the clip in seconds.
 
     Existing features are reused. A truncated file is used up to its end.
     """
-    how = {"snippet_seconds": lasts, "frames_per_snippet": each, "encoder": encoder.key}
-    how["decoder"] = fingerprints.DECODER
-    if store.has(clip.key) and not store.changed(clip.key, how, clip.path):
+    settings = {"snippet_seconds": lasts, "frames_per_snippet": each, "encoder": encoder.key}
+    settings["decoder"] = fingerprints.DECODER
+    if store.has(clip.key) and not store.changed(clip.key, settings, clip.path):
         return float(store.record(clip.key)["duration"])
     source, begun = fingerprints.source(clip.path), time.monotonic()
 
@@ -76,13 +76,13 @@ def encode(
     features, found = embedded(clip, 1, 1 / lasts, encoder, each, tell)
     seconds = len(features) * lasts
     duration = clip.duration if 0 <= seconds - clip.duration < lasts else seconds  # the header's if frames agree
-    made = how | {"duration": duration, "stated": clip.duration, "source": source, "remarks": found.remarks}
+    made = settings | {"duration": duration, "stated": clip.duration, "source": source, "remarks": found.remarks}
     store.write(clip.key, features, made | {"seconds": round(time.monotonic() - begun, 3)})
     return duration
 
 
 def preview(clip: Clip, duration: float) -> bytes:
-    """Small silent mp4 of the whole clip with n <= 300 frames, each from the middle of an n-th of the clip."""
+    """Return a small silent mp4 of the whole clip: at most 300 frames at evenly spaced times."""
     number = max(1, min(PREVIEW_FRAMES, round(duration * PREVIEW_FPS)))
     frames = frames_at(clip.path, ((place + 0.5) * duration / number for place in range(number)))
     content = io.BytesIO()

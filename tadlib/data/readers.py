@@ -33,7 +33,7 @@ class Entry:
 def read_table(path: Path | str, key: str = "", names: Names | None = None) -> Table:
     """Read the rows of a file or a folder of text files; `key` is "database" for annotations, "results" for detections.
 
-    Without a key it is what the file holds. Raises ValueError naming a file that cannot be read, or of another layout.
+    Without a key the content decides. Raises ValueError naming a file that cannot be read or has an unknown layout.
     """
     table, names = Table(Path(path)), names or Names()
     names.origin = path
@@ -53,7 +53,7 @@ def read_table(path: Path | str, key: str = "", names: Names | None = None) -> T
 
 
 def _key_of(content: Any) -> str:
-    """What JSON holds: detections if it says so, if a video is a list of rows, or if no task has annotations."""
+    """Return the key of JSON content: "results" for that key, lists of rows by video, or tasks without annotations."""
     if isinstance(content, dict):
         listed = "results" in content or any(isinstance(each, list) for each in content.values())
         return "results" if listed and "database" not in content else "database"
@@ -68,7 +68,7 @@ def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
     `names` counts normalised names. Raises ValueError naming file, line or video, and what is wrong.
     """
     table = read_table(path, "database", names)
-    for name in table.about:  # which name files, on any system
+    for name in table.about:  # files are named by them, on any operating system
         if not name or name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
             raise ValueError(
                 f"{path}: video id {name!r} must be a file's name without folder and ending, at most {LONGEST_ID} bytes"
@@ -83,7 +83,7 @@ def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
 
 
 def actions_of(table: Table) -> Iterator[tuple[str, Action, float | None]]:
-    """Video, action and score of every row; raises ValueError naming the line or video of one that is none."""
+    """Yield video, action and score of every row; raises ValueError naming line or video of an invalid row."""
     scores = table.score or [None] * len(table.video)
     rows = zip(table.video, table.segment, table.label, scores, strict=True)
     for row, (video, segment, label, score) in enumerate(rows):
@@ -123,41 +123,41 @@ def whole(path: Path | str, name: str, entry: Entry) -> Video:
 
 
 def export(source: Path | str, target: Path | str, layout: str, *, fps: str = "", videos: str = "{}.mp4") -> int:
-    """Write annotations or detections of a file as "activitynet", "csv", "fiftyone" or "label-studio"; their number.
+    """Write the rows of a file in a `layout`, "activitynet", "csv", "fiftyone" or "label-studio"; returns their number.
 
-    Frames need `fps`, the frame rate of videos of which the file states none; Label Studio `videos`, the address of a
+    Layouts in frames need `fps` for videos without a frame rate in the file; Label Studio needs `videos`, the URL of a
     video with {} for its id. Raises ValueError naming what is wrong.
     """
     table, given = read_table(source), positive("the command", {"fps": fps}, "fps")
-    told: dict[str, dict[str, Any]] = {}
+    about: dict[str, dict[str, Any]] = {}
     for video in dict.fromkeys((*table.about, *table.video)):
         fields = table.about.get(video, {})
         fields = fields | {"fps": positive(f"{source}: video {video}", fields, "fps") or given}
         if not fields["fps"] and (layout in ("label-studio", "fiftyone") or video in table.in_frames):
             raise ValueError(f"{source}: video {video} has no frame rate: pass --fps, for example --fps 30000/1001")
-        told[video] = {name: fields[name] for name in ("subset", "duration", "fps") if fields.get(name)}
-    rows: dict[str, list[dict[str, Any]]] = {video: [] for video in told}
+        about[video] = {name: fields[name] for name in ("subset", "duration", "fps") if fields.get(name)}
+    rows: dict[str, list[dict[str, Any]]] = {video: [] for video in about}
     for video, action, score in actions_of(table):
-        rate = told[video]["fps"] if video in table.in_frames else 1
+        rate = about[video]["fps"] if video in table.in_frames else 1
         scored = {} if score is None else {"score": score}
         rows[video].append({"segment": [action.start / rate, action.end / rate], "label": action.label} | scored)
     if layout == "csv":
-        write_text(target, _csv(rows, told))
+        write_text(target, _csv(rows, about))
     elif layout == "label-studio":
-        write_json(target, [_task(videos.replace("{}", video), told[video]["fps"], own) for video, own in rows.items()])
+        write_json(target, [_task(videos.replace("{}", name), about[name]["fps"], own) for name, own in rows.items()])
     elif layout == "fiftyone":
-        supports = {video: [_support(told[video]["fps"], row) for row in own] for video, own in rows.items()}
+        supports = {video: [_support(about[video]["fps"], row) for row in own] for video, own in rows.items()}
         write_json(target, {"labels": supports})
     elif table.score:
         write_json(target, {"version": "tadlib", "results": rows, "external_data": {}})
     else:
-        write_json(target, {"database": {video: told[video] | {"annotations": own} for video, own in rows.items()}})
+        write_json(target, {"database": {video: about[video] | {"annotations": own} for video, own in rows.items()}})
     return len(table.video)
 
 
-def _csv(rows: Mapping[str, Sequence[Mapping[str, Any]]], told: Mapping[str, Mapping[str, Any]]) -> str:
+def _csv(rows: Mapping[str, Sequence[Mapping[str, Any]]], about: Mapping[str, Mapping[str, Any]]) -> str:
     table = [
-        {"video-id": video, "t-start": row["segment"][0], "t-end": row["segment"][1]} | dict(row) | dict(told[video])
+        {"video-id": video, "t-start": row["segment"][0], "t-end": row["segment"][1]} | dict(row) | dict(about[video])
         for video, own in rows.items()
         for row in own
     ]
@@ -169,19 +169,19 @@ def _csv(rows: Mapping[str, Sequence[Mapping[str, Any]]], told: Mapping[str, Map
 
 
 def _frames(fps: float, segment: Sequence[float]) -> tuple[int, int]:
-    """First and last frame of a segment, counted from 1."""
+    """Return the first and last frame of a segment, counted from 1."""
     start, end = (round(each * fps) for each in segment)
     return start + 1, max(start + 1, end)
 
 
 def _support(fps: float, row: Mapping[str, Any]) -> dict[str, Any]:
-    """FiftyOne's temporal detection of a row."""
+    """Return FiftyOne's temporal detection for a row."""
     made = {"label": row["label"], "support": _frames(fps, row["segment"])}
     return made | ({"confidence": row["score"]} if "score" in row else {})
 
 
 def _task(video: str, fps: float, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Label Studio's task of a video: predictions if its rows have scores, otherwise annotations."""
+    """Return Label Studio's task for a video: predictions if its rows have scores, otherwise annotations."""
     regions = []
     for row in rows:
         start, end = _frames(fps, row["segment"])

@@ -1,4 +1,4 @@
-"""Splits into seen and unseen classes: official ones, seeded random ones, or those of a file; classes held out.
+"""Splits into seen and unseen classes: official, seeded random, or from a file; seen classes held out for tuning.
 
 `splits.json` has the form `{"75": [{"unseen": [names]}, ...], "50": [...]}`, where `split_id` is the index in a list.
 The ten official splits of a benchmark and ratio (Ju et al., "Prompting Visual-Language Models for Efficient Video
@@ -81,11 +81,11 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
 
 
 def hold_out_classes(benchmark: Benchmark, classes: ClassSplit, number: int) -> tuple[Benchmark, ClassSplit]:
-    """Hold `number` of the seen classes out: they are tested in place of the unseen ones, to choose parameters by.
+    """Hold out `number` seen classes, which are tested in place of the unseen ones, to choose parameters.
 
-    They are drawn, and tested in those training videos that hold no other seen class; nothing is learned from these.
-    The unseen classes and the test videos have no part, so that what is chosen may be measured on them. `number` 0
-    changes nothing. Raises ValueError if too few classes have such videos, or none would be left to learn.
+    They are drawn at random, and tested on the training videos that show no other seen class; these videos are not
+    used in training. Unseen classes and test videos are removed, so that chosen parameters can be tested on them.
+    `number` 0 changes nothing. Raises ValueError if too few classes have such videos, or no seen class would be left.
     """
     if not number:
         return benchmark, classes
@@ -101,28 +101,28 @@ def hold_out_classes(benchmark: Benchmark, classes: ClassSplit, number: int) -> 
         for video in training
         if shown[video.id]
     ]
-    seen, unseen = (tuple(name for name in classes.seen if (name in held) is which) for which in (False, True))
+    seen, unseen = (tuple(name for name in classes.seen if (name in held) is out) for out in (False, True))
     return replace(benchmark, videos=tuple(videos)), replace(classes, seen=seen, unseen=unseen)
 
 
 def digest_of(classes: Iterable[str]) -> str:
-    """Hash (12 digits) of a set of class names."""
+    """Return a hash (12 digits) of a set of class names."""
     return hashlib.sha256("\n".join(sorted(classes)).encode()).hexdigest()[:12]
 
 
 def all_of_folder(folder: Path | str, classes: Sequence[str], split: int) -> list[ClassSplit]:
-    """All splits of a data set at a ratio, by `split_id`."""
-    found = []
+    """Return all splits of a data set at a ratio, by `split_id`."""
+    splits = []
     for split_id in range(10):
         try:
-            found.append(of_folder(folder, classes, split, split_id))
+            splits.append(of_folder(folder, classes, split, split_id))
         except ValueError:  # the file has fewer splits
             break
-    return found
+    return splits
 
 
 def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: int) -> ClassSplit:
-    """Split of a data set: from its `splits.json` if that has `split`, otherwise from `class_split`.
+    """Return a split of a data set: from its `splits.json` if that has `split`, otherwise from `class_split`.
 
     Raises ValueError naming what is wrong in the file.
     """
@@ -138,10 +138,10 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
     if not 0 <= split_id < len(draws):
         available = "no splits" if not draws else f"splits 0 to {len(draws) - 1}"
         raise ValueError(f"{path} has {available} of {split} per cent seen, got split_id {split_id}")
-    return _own(f"{path}, split {split}, split_id {split_id}", sorted(classes), draws[split_id], (split, split_id))
+    return _parse(f"{path}, split {split}, split_id {split_id}", sorted(classes), draws[split_id], (split, split_id))
 
 
-def _own(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) -> ClassSplit:
+def _parse(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) -> ClassSplit:
     if not isinstance(draw, dict) or not draw.get("unseen") or set(draw) - {"seen", "unseen"}:
         raise ValueError(f"{place} must name its classes as 'unseen' (and 'seen', else all), got {reprlib.repr(draw)}")
     for side, listed in draw.items():

@@ -1,6 +1,6 @@
 """Published features: a folder of `.npy`, `.pt`, `.npz` or `.h5` files, one per video or one for all.
 
-Features are (snippets, channels) or (1, snippets, channels) of any width, read as float32; (channels, snippets) where
+Features are (snippets, channels) or (1, snippets, channels) of any width, read as float32; also (channels, snippets) if
 the width is known. Missing or non-finite features, and those of another width or length, are errors that name the file.
 """
 
@@ -36,21 +36,21 @@ class FolderStore:
     folder: Path
     stride: int
     width: int | None = None  # required number of channels; None = any, but the same for all
-    videos: Path | None = None  # folder of the videos, to check features that have a record
+    videos: Path | None = None  # folder of the videos, to check features with a record
 
     @cached_property
     def files(self) -> dict[str, Path]:
         """Feature files by video; one file may hold all videos."""
         found: dict[str, Path] = {}
         for path in _visible_files(self.folder, ".h5"):
-            with suppress(UnusableFeatures):  # told by `file`
+            with suppress(UnusableFeatures):  # `file` raises it
                 found |= dict.fromkeys(names_in(path), path)
-        suffixes = (*PICKLES, *READERS)  # a pickle counts where nothing else is there
+        suffixes = (*PICKLES, *READERS)  # later ones replace earlier ones: pickles have the lowest priority
         return found | {path.stem: path for suffix in suffixes for path in _visible_files(self.folder, suffix)}
 
     @cached_property
     def key(self) -> str:
-        """Hash (12 digits) of the files: size, first and last bytes of each array."""
+        """Hash (12 digits) of the files, from size, first and last bytes of each array."""
         return digest(sorted(self.ends.items()))
 
     @cached_property
@@ -64,7 +64,7 @@ class FolderStore:
 
     @cached_property
     def turned(self) -> bool:
-        """Whether arrays are (channels, snippets), which a square one does not show: the first other one does."""
+        """Whether arrays are (channels, snippets): told by the first one that is not square."""
         shapes = (read_array(path, name).shape[-2:] for name, path in self.files.items())
         return next((shape[0] == self.width for shape in shapes if len(set(shape)) > 1), False)
 
@@ -81,7 +81,7 @@ class FolderStore:
                     raise UnusableFeatures(f"{other} and {path} are both features of {name}: keep one of them")
             return path
         for path in _visible_files(self.folder, ".h5"):
-            names_in(path)  # raises if that is why
+            names_in(path)  # raises an error if the file is damaged
         raise UnusableFeatures(
             f"no features of {video_id} in {self.folder}: expected {video_id} with one of {', '.join(READERS)}, "
             f"or one .h5 file that holds it"
@@ -92,7 +92,7 @@ class FolderStore:
         return self.stored(video_id).astype(np.float32, copy=False)
 
     def stored(self, video_id: str) -> np.ndarray:
-        """Return the features (t, c), of half precision if they are so on disk, memory-mapped where possible."""
+        """Return the features (t, c), float16 if they are so on disk, memory-mapped where possible."""
         path = self.file(video_id)
         array = read_array(path, video_id)
         if array.ndim == 3 and len(array) == 1:  # a batch of one
@@ -127,8 +127,8 @@ class FolderStore:
         return problems
 
     def outdated(self, videos: Iterable[Video]) -> dict[str, str]:
-        """Outdated features that this project made, by video; other features have no record to check."""
-        found = {}
+        """Return problems by video of outdated features of this project; other features have no record to check."""
+        problems = {}
         for video in videos:
             path = self.files.get(spelt(video.id, self.files))
             record = path and path.with_suffix(".json")
@@ -136,22 +136,22 @@ class FolderStore:
                 if not record or not record.is_file() or "decoder" not in dict(read_json(record)):  # made by others
                     continue
             except (TypeError, ValueError) as error:
-                found[video.id] = f"{record} is no record of features ({error})"
+                problems[video.id] = f"{record} is no record of features ({error})"
                 continue
             now = {"fps": float(video.fps), "duration": float(video.duration), "stride": self.stride}
             file = self.videos and video_of(self.videos, video.id)
             if reason := FeatureStore(path.parent).changed(path.stem, now, file):
-                found[video.id] = f"{path}: {reason}: extract it again, or pass what it was made with"
-        return found
+                problems[video.id] = f"{path}: {reason}: extract it again, or pass what it was made with"
+        return problems
 
 
 def _visible_files(folder: Path, suffix: str) -> list[Path]:
-    """Files with an extension, without hidden ones, which are incomplete."""
+    """Return the files with an extension, except hidden ones, which are incomplete."""
     return sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
 
 
 def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None) -> str:
-    """Reason why features of this shape do not fit a video at this stride and width; empty if they do."""
+    """Return the reason why features of this shape do not fit a video at this stride and width; empty if they fit."""
     snippets, channels = shape
     expected = video.duration * video.fps / stride
     if width and channels != width:
@@ -168,26 +168,26 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None)
 
 
 def _content_hash(path: Path, name: str) -> str:
-    """Hash of a video's features, of which one file may hold many."""
+    """Return a hash of a video's features; a file may hold those of several videos."""
     if path.suffix != ".h5":
         with errors_naming(path):
             return fingerprints.ends_hash(path)
     with errors_naming(path), opened(path) as content:
         try:
             array = array_in(content, name)
-        except KeyError:  # the name is the file's, which holds several videos
+        except KeyError:  # `name` is the stem of a file that holds several videos
             return fingerprints.ends_hash(path)
         ends = array[:END_SNIPPETS].tobytes() + array[-END_SNIPPETS:].tobytes()
         return hashlib.sha256(f"{array.shape}".encode() + ends).hexdigest()[:12]
 
 
 def constant(features: np.ndarray) -> float:
-    """Share of snippets equal to the one before: a frozen picture, or padding."""
+    """Return the share of snippets that equal the one before, as in a frozen picture or padding."""
     return float((features[1:] == features[:-1]).all(axis=1).mean()) if len(features) > 1 else 0.0
 
 
 def health(store: Any, video: Video, stride: int) -> dict[str, object]:
-    """Statistics of a video's features: snippets, norm, cosine of neighbours, constant share, length error."""
+    """Return statistics of a video's features: snippets, norm, cosine of neighbours, constant share, length error."""
     features = np.asarray(store.read(video.id), dtype=np.float32)
     norms = np.linalg.norm(features, axis=1)
     unit = features / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]

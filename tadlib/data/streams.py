@@ -15,14 +15,14 @@ from av.video.stream import VideoStream
 
 from tadlib.foreign import is_exhausted
 
-COVER_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")  # codecs of cover pictures, not of films
+COVER_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")  # codecs of cover pictures, rarely of videos
 SLACK = 1.5  # seconds: tolerance of a video's duration, and of a picture held because of damage
 DEFAULT_RATE, RATES = 25.0, (1.0, 240.0)  # frames per second: default, and plausible range
 PROBED_PACKETS = 256  # packets used to check a stated frame rate
 RATE_TOLERANCE, MAX_REORDERED = 1.02, 4  # tolerance of equal rates: a factor, and frames out of order
 CLOCK_RESTART = 1.0  # seconds; a larger drop of time stamps is a restart of the clock, not decoding order
 MAX_HOLD, MAX_HOLD_UNKNOWN = 60.0, 3600.0  # longest hold of a picture in seconds; in files of unknown duration
-MAX_REORDER = 0.5  # seconds between a stream's stated start and first frame that are due to frame order
+MAX_REORDER = 0.5  # seconds from a stream's stated start to its first frame that frame order can explain
 MAX_DELAYED = 32  # frames after damage that may still come from before it
 ERRORS = (av.error.FFmpegError, OSError)
 
@@ -59,7 +59,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file and its main video stream; errors are raised as BrokenVideo naming the file."""
     try:
         with av.open(str(path)) as container:
-            yield container, _film(container, path)
+            yield container, _main_stream(container, path)
     except ERRORS as error:
         if is_exhausted(error):
             raise
@@ -67,14 +67,14 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise BrokenVideo(f"{path} ({size} bytes) cannot be decoded ({error}): copy or download it again") from error
 
 
-def _film(container: InputContainer, path: Path) -> VideoStream:
-    """Best video stream that is not a cover picture."""
-    films = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    films = [stream for stream in films if stream.codec_context is not None]
-    if not films:
+def _main_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Return the best video stream that is not a cover picture."""
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = [stream for stream in streams if stream.codec_context is not None]
+    if not streams:
         cover = " and a cover" if container.streams.video else ""
         raise BrokenVideo(f"{path} has no picture, only sound{cover} or subtitles: pass a video")
-    moving = [stream for stream in films if stream.codec_context.name not in COVER_CODECS] or films
+    moving = [stream for stream in streams if stream.codec_context.name not in COVER_CODECS] or streams
     best = container.streams.best("video")
     return best if best in moving else max(moving, key=lambda stream: stream.width * stream.height)
 
@@ -92,7 +92,7 @@ def first_frame(
 def _decoded(
     container: InputContainer, stream: VideoStream, found: DecodingLog
 ) -> Iterator[tuple[av.VideoFrame | None, float | None, str]]:
-    """Yield every frame, its time on the file's clock and the last error before it; a last item without frame."""
+    """Yield every frame with its time on the file's clock and the last error before it; the last item has no frame."""
     packets, error, stamps, avi = container.demux(stream), "", deque(), container.format.name == "avi"
     while True:
         try:
@@ -101,7 +101,7 @@ def _decoded(
             frames = packet.decode()
         except ERRORS as problem:
             error, found.damaged = problem.strerror or str(problem), found.damaged + 1
-            continue  # packets end after an error of the file itself
+            continue  # after an error of the file itself there is no packet left
         if avi and packet.dts is not None:
             stamps.append(float(packet.dts * packet.time_base))  # in display order; AVI has no other times
         for frame in frames:
@@ -117,8 +117,8 @@ def timed(
 ) -> Iterator[tuple[av.VideoFrame, float]]:
     """Yield every frame with an increasing time on the player's clock.
 
-    A single missing or unordered time is set after the previous one; if the file's clock restarts, or jumps by more
-    than the file's duration, the player's clock continues by one frame.
+    A single missing or unordered time is moved behind the previous one; if the file's clock restarts, or jumps by more
+    than the file's duration, the player's clock advances by one frame.
     """
     longest = max(MAX_HOLD, container.duration / av.time_base) if container.duration else MAX_HOLD_UNKNOWN
     reel, last, shift, tick = _decoded(container, stream, found), None, 0.0, float(stream.time_base)
@@ -150,7 +150,7 @@ def timed(
 
 
 def _frame_time(own: float | None, after: float | None, last: float | None, period: float, longest: float) -> float:
-    """Time of a frame: its own if it lies between the previous and the next frame, otherwise interpolated."""
+    """Return the time of a frame: its own if it is between the previous and the next one, otherwise interpolated."""
     if last is None:
         fits = own is not None and (after is None or own <= after)
         return own if fits else 0.0 if after is None else after - period
@@ -160,9 +160,9 @@ def _frame_time(own: float | None, after: float | None, last: float | None, peri
 
 
 def _origin(container: InputContainer, stream: VideoStream, first: float, longest: float) -> float:
-    """Zero of the player's clock on the file's clock: the earlier start of sound and picture.
+    """Return the zero of the player's clock on the file's clock: the earlier start of sound and picture.
 
-    Sound before 0 only serves its decoder. A stream that cannot be decoded from its start still begins there.
+    Sound before 0 only initialises its decoder. A stream that cannot be decoded from its start still begins there.
     """
     starts = [float(sound.start_time * sound.time_base) for sound in container.streams.audio if sound.start_time]
     starts += [0.0 for sound in container.streams.audio if sound.start_time == 0]
@@ -172,38 +172,38 @@ def _origin(container: InputContainer, stream: VideoStream, first: float, longes
 
 
 def _stated_end(container: InputContainer, stream: VideoStream, origin: float) -> float:
-    """End of the picture in the file's header; 0 if unknown."""
+    """Return the end of the picture in the file's header; 0 if unknown."""
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin
     for name, text in stream.metadata.items():
         if name.upper().startswith("DURATION") and text.count(":") == 2:  # Matroska: end of the stream
             hours, minutes, seconds = text.split(":")
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - origin
-    return container.duration / av.time_base if container.duration else 0.0  # of the longest stream
+    return container.duration / av.time_base if container.duration else 0.0  # end of the longest stream
 
 
 def rate(path: Path) -> tuple[float, tuple[str, ...]]:
-    """Frame rate (frames per second), with remarks."""
+    """Return the frame rate (frames per second), with remarks."""
     return _measured_rate(path, _state(path))
 
 
 def rises(path: Path) -> bool:
-    """Whether the time stamps of a file increase, so that it can be searched by keyframes."""
+    """Whether the time stamps of a file increase, so that seeking by keyframes is reliable."""
     return _rising(path, _state(path))
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Size and time of a file, as a cache key."""
+    """Return size and modification time of a file, as a cache key."""
     return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else ()
 
 
 @lru_cache(maxsize=256)
 def _measured_rate(path: Path, state: tuple[int, ...]) -> tuple[float, tuple[str, ...]]:
-    """Stated frame rate if it fits the first packets or the whole file, otherwise that measured on the whole file."""
+    """Return the stated frame rate if it fits the first packets or the whole file, otherwise the measured one."""
     with opened(path) as (container, stream):
         stated, stamps = float(stream.average_rate or 0), _stamps(container, stream)
         some = list(islice(stamps, PROBED_PACKETS))
-        slow = stated < RATES[0]  # pauses between pictures are not a frame rate
+        slow = stated < RATES[0]  # a slide show states such rates, which are no frame rate
         if not slow and _agree(stated, *_spans(some)):
             return stated, ()
         gaps, seconds = _spans(some + list(stamps))
@@ -216,7 +216,7 @@ def _measured_rate(path: Path, state: tuple[int, ...]) -> tuple[float, tuple[str
 
 
 def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[float]:
-    """Times of the packets in seconds, where given, in decoding order."""
+    """Yield the times of the packets in seconds, where given, in decoding order."""
     avi = container.format.name == "avi"
     for packet in container.demux(stream):
         stamp = packet.dts if avi or packet.pts is None else packet.pts
@@ -225,7 +225,7 @@ def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[float]:
 
 
 def _spans(stamps: list[float]) -> tuple[int, float]:
-    """Number of frame intervals and their total duration, summed over restarts of the clock."""
+    """Return the number of frame intervals and their total duration, summed over restarts of the clock."""
     restarts = [place for place in range(1, len(stamps)) if stamps[place] < stamps[place - 1] - CLOCK_RESTART]
     runs = [stamps[start:end] for start, end in pairwise([0, *restarts, len(stamps)]) if end - start > 1]
     spans = [(len(run) - 1, max(run) - min(run)) for run in runs if max(run) > min(run)]

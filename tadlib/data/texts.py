@@ -24,19 +24,19 @@ class TextTable(nn.Module):
         self.register_buffer("logit_scale", torch.tensor(logit_scale))
 
     def encode_text(self, tokens: Int[Tensor, "n 1"]) -> Float[Tensor, "n c"]:
-        """Embeddings of texts by their index in the table."""
+        """Return the embeddings of texts by their index in the table."""
         return self.vectors[tokens[:, 0]]
 
 
 def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: float = math.log(100)) -> Encoder:
-    """Encoder that only knows the texts of `vectors` (text -> (c,)); `logit_scale` is CLIP's tau (ln 100).
+    """Return an encoder of the texts in `vectors` (text -> (c,)) only; `logit_scale` is CLIP's tau (ln 100).
 
-    It raises ValueError naming an unknown text.
+    The encoder raises ValueError naming any other text.
     """
     places = {text: place for place, text in enumerate(vectors)}
 
     def look_up(texts: Sequence[str]) -> Int[Tensor, "n 1"]:
-        """Indices of texts in the table."""
+        """Return the indices of texts in the table."""
         for text in texts:
             if text not in places:
                 raise ValueError(f"{name} has no embedding of {text!r}, only of {len(places)} other texts")

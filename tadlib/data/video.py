@@ -25,7 +25,7 @@ from tadlib.files import shortened
 GRACE = 0.01  # tolerance for rounded time stamps in seconds, at most a quarter of a frame
 MIN_LATE_START = 0.1  # smallest late start of the picture that is reported, in seconds
 ASPECT_TOLERANCE = 0.02  # tolerance of the pixel aspect ratio
-DECODE_AHEAD = 5.0  # seconds decoded to reach a frame; farther ones are searched by keyframes
+DECODE_AHEAD = 5.0  # seconds decoded to reach a frame; farther frames are reached by seeking to a keyframe
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Clip:
 
 
 def probe(path: Path | str) -> Clip:
-    """Inspect a video file; raises BrokenVideo naming the file if it is missing, no video or without picture."""
+    """Read the properties of a video file; raises BrokenVideo naming a missing file, or one that is no video."""
     path = Path(path)
     if not path.is_file():
-        there = [each for each in sorted(path.parent.glob("*.*")) if each.suffix.lower() in SUFFIXES]
-        names = {unicodedata.normalize("NFC", each.name): each for each in there}  # on a Mac "é" may be two letters
+        videos = [file for file in sorted(path.parent.glob("*.*")) if file.suffix.lower() in SUFFIXES]
+        names = {unicodedata.normalize("NFC", file.name): file for file in videos}  # on a Mac "é" may be two letters
         if (name := unicodedata.normalize("NFC", path.name)) not in names:
             raise BrokenVideo(f"no video file {path}" + (nearest(name, names) if names else ""))
         path = names[name]
@@ -72,8 +72,8 @@ def snippets(
 ) -> Iterator[np.ndarray]:
     """Yield frames (height, width, 3) uint8 at `each` evenly spaced times of every snippet, in order.
 
-    A snippet lasts `stride` / `fps` seconds; a held frame is the same array again. Damage is skipped and reported in
-    `found`. Raises BrokenVideo for a file that is no video or has no picture.
+    A snippet lasts `stride` / `fps` seconds; a held frame is yielded as the same array again. Damaged parts are skipped
+    and recorded in `found`. Raises BrokenVideo for a file that is no video or has no picture.
     """
     path, number, lasts = Path(path), 0, stride / fps
     found = DecodingLog() if found is None else found
@@ -101,10 +101,10 @@ def frame_at(path: Path | str, seconds: float) -> np.ndarray:
 
 
 def frames_at(path: Path | str, times: Iterable[float]) -> Iterator[np.ndarray]:
-    """Yield the frames (height, width, 3) uint8 at times, in their order; beyond the end the last one.
+    """Yield the frames (height, width, 3) uint8 at the given times, in this order; beyond the end the last one.
 
-    A time far ahead is searched by keyframes, if the file's time stamps are reliable; for an earlier time the file is
-    opened again.
+    A time far ahead is reached by seeking to a keyframe, if the file's time stamps are reliable; for an earlier time
+    the file is opened again.
     """
     path, times = Path(path), (max(0.0, time) for time in times)
     period, moment = 1 / rate(path)[0], next(times, None)
@@ -132,13 +132,13 @@ def frames_at(path: Path | str, times: Iterable[float]) -> Iterator[np.ndarray]:
 
 
 class _FrameConverter:
-    """Conversion of a stream's frames to images (height, width, 3) uint8, as a player shows them."""
+    """Converter of a stream's frames to images (height, width, 3) uint8, as a player shows them."""
 
     def __init__(self, stream: VideoStream) -> None:
         shape = float(stream.sample_aspect_ratio or 1)
         self.shape = shape if ASPECT_TOLERANCE < abs(shape - 1) and 0.25 <= shape <= 4 else 1.0  # pixel width / height
         self.matrix = (1, 0, 0, 1)
-        self.reformatter = VideoReformatter()  # one for all frames: to set one up takes longer than a small frame
+        self.reformatter = VideoReformatter()  # kept, because creating one takes longer than converting a small frame
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """Convert a frame, with aspect ratio and rotation applied."""

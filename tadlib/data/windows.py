@@ -40,10 +40,10 @@ def cover(video_id: str, snippets: int, length: int, overlap: float) -> list[Win
 def actions_in(
     window: Window, actions: Iterable[Action], grid: Grid, integrity: float = 0.75
 ) -> tuple[Float[Tensor, "n 2"], list[str]]:
-    """Actions with at least `integrity` inside a window: fractions of it (centre, width), and labels.
+    """Return segments and labels of the actions with at least the share `integrity` inside a window.
 
-    Actions are clipped to the window. Actions annotated twice with the same times (CliffDiving is Diving) are two
-    targets; class-agnostic training merges them.
+    Segments are clipped to the window, as fractions of it (centre, width). Actions annotated twice with the same times
+    (CliffDiving is Diving) are two targets; class-agnostic training merges them.
     """
     start, end = grid.seconds(window.first), grid.seconds(window.stop)
     rows, labels = [], []
@@ -56,12 +56,12 @@ def actions_in(
 
 
 def true_segments(video: Video) -> Float[Tensor, "n 2"]:
-    """Actions of a video (start, end) in seconds."""
+    """Return the actions of a video as segments (start, end) in seconds."""
     return spans(video.actions)
 
 
 def spans(actions: Sequence[Action]) -> Float[Tensor, "n 2"]:
-    """Actions (start, end) in seconds."""
+    """Return actions as segments (start, end) in seconds."""
     return torch.tensor([[action.start, action.end] for action in actions], dtype=torch.float32).reshape(-1, 2)
 
 

@@ -12,7 +12,7 @@ class Outputs(NamedTuple):
 
     segments_cw: Float[Tensor, "b q 2"]  # centre, width; fractions of the window
     actionness_logits: Float[Tensor, "b q"]
-    embeddings: Float[Tensor, "b q e"] | None = None  # for comparison with class texts, if the detector has such a head
+    embeddings: Float[Tensor, "b q e"] | None = None  # compared with class texts, if the detector has an embedding head
     earlier: tuple["Outputs", ...] = ()
     added: Mapping[str, Tensor] = {}  # outputs of additions, by `Addition.name`
 

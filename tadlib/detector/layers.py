@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Frequency of the fastest sine (cycles a window), and its ratio to the slowest. Both are the same for every window, so
-# neighbours are harder to distinguish in longer ones: cosine .54 for 64 snippets, .69 for 128, .99 for 1,000.
+# Frequency of the fastest sine (cycles per window), and its ratio to the slowest. Both are the same for every window,
+# so neighbours are harder to distinguish in longer ones: cosine .54 for 64 snippets, .69 for 128, .99 for 1,000.
 CYCLES, TEMPERATURE = 64, 200.0
 MAX_STORED = 1024  # largest number of snippets for which the matrix of attention weights is stored
 
@@ -16,20 +16,20 @@ MAX_STORED = 1024  # largest number of snippets for which the matrix of attentio
 def sine_embedding(
     position: Float[Tensor, "*b"], width: int, cycles: int = CYCLES, temperature: float = TEMPERATURE
 ) -> Float[Tensor, "*b width"]:
-    """Interleaved sines and cosines of positions in [0, 1], from `cycles` down to `cycles / temperature` a window."""
+    """Return interleaved sines and cosines of positions in [0, 1], `cycles` to `cycles / temperature` per window."""
     pair = torch.arange(width, device=position.device) // 2
     angle = position[..., None] * 2 * math.pi * cycles / temperature ** (2 * pair / width)
     return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)
 
 
 def place_in_window(padding: Bool[Tensor, "b t"], within: float = 0.5) -> Float[Tensor, "b t"]:
-    """Middle (`within` 1: end) of each snippet as a fraction of the valid part of its window."""
+    """Return the middle (`within` 1: end) of each snippet as a fraction of the valid part of its window."""
     valid = ~padding
     return (valid.cumsum(1) - (1 - within)).clamp(min=0) / valid.sum(1, keepdim=True).clamp(min=1)
 
 
 def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers with ReLU between them."""
+    """Create linear layers with ReLU between them."""
     layers: list[nn.Module] = []
     for before, after in zip(widths, widths[1:], strict=False):
         layers += [nn.Linear(before, after), nn.ReLU()]
@@ -96,8 +96,8 @@ class FeedForward(nn.Module):
 class FeatureNoise(nn.Module):
     """Gaussian noise on features in training, in standard deviations of a feature (1 for normalised snippets).
 
-    `noise` is drawn for every snippet, `shift` once a window. The shift keeps the detector from memorising an action by
-    what is constant in a window, such as the scene.
+    `noise` is drawn for every snippet, `shift` once per window. The shift keeps the detector from recognising training
+    actions by constants of their window, such as the scene.
     """
 
     def __init__(self, noise: float, shift: float, normalised: bool = True) -> None:

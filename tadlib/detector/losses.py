@@ -21,7 +21,7 @@ IGNORED_TIOU = 0.5  # unmatched queries with at least this tIoU with an ignored 
 
 
 def class_logits(outputs: Outputs, texts: Float[Tensor, "k e"] | None) -> Float[Tensor, "b q n"]:
-    """Class logits of every query: its actionness alone, or one logit a class if the detector has an embedding head.
+    """Return the class logits of every query: its actionness, or one logit per class with an embedding head.
 
     With an embedding head the logit is the actionness logit plus a scaled cosine with the class text. Computed in full
     precision. Raises ValueError for an embedding head without texts.
@@ -82,16 +82,16 @@ class DetectionLoss:
         return {name: term.detach() for name, term in terms.items()} | {"loss": sum(parts)}
 
     def overlap(self, found: Float[Tensor, "n 2"], true: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-        """Overlap of segments (start, end) with the actions they are matched to."""
+        """Return the overlap of segments (start, end) with their matched actions."""
         return OVERLAPS[self.overlap_loss](found, true)
 
     def _query_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """Terms of all layers, per action. L1 uses unclamped segments, so that those outside have a gradient."""
+        """Return the terms of all layers, per action. L1 uses unclamped segments, so those outside have a gradient."""
         layers = [outputs, *(outputs.earlier if self.aux_loss else ())]
-        answered_cw = torch.cat([layer.segments_cw for layer in layers])
+        predicted_cw = torch.cat([layer.segments_cw for layer in layers])
         logits = torch.cat([class_logits(layer, batch.texts) for layer in layers])
         targets = [*batch.targets] * len(layers)
-        pairs = match(answered_cw, logits, targets, self.cost)
+        pairs = match(predicted_cw, logits, targets, self.cost)
         query_ix, target_ix = (torch.cat(each) for each in zip(*pairs, strict=True))
         window_ix = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(rows) for rows, _ in pairs]))
         sizes = torch.tensor([len(target.labels_ix) for target in targets])
@@ -101,9 +101,9 @@ class DetectionLoss:
         window_ix, query_ix, labels_ix = torch.stack([window_ix, query_ix, labels_ix]).to(logits.device)
         wanted = torch.zeros_like(logits)
         wanted[window_ix, query_ix, labels_ix] = 1.0
-        found_cw = answered_cw[window_ix, query_ix]
+        found_cw = predicted_cw[window_ix, query_ix]
         found, true = to_segments(found_cw), to_segments(segments_cw)
-        kept = _in_focal_loss(answered_cw, wanted, targets)
+        kept = _in_focal_loss(predicted_cw, wanted, targets)
         if kept is not None:
             logits, wanted = logits[kept], wanted[kept]
         sums = {
@@ -119,7 +119,7 @@ class DetectionLoss:
 def _in_focal_loss(
     segments_cw: Float[Tensor, "b q 2"], wanted: Float[Tensor, "b q k"], targets: list
 ) -> Bool[Tensor, "b q"] | None:
-    """Queries in the focal loss: all but unmatched ones that overlap an ignored action; None means all."""
+    """Return the queries in the focal loss: all but unmatched ones that overlap an ignored action; None means all."""
     if all(target.ignored_cw is None for target in targets):
         return None
     return (best_tiou(segments_cw, ignored(targets, segments_cw.device)) < IGNORED_TIOU) | (wanted > 0).any(-1)

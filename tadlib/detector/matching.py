@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy  # which imports its parts when they are first used
+import scipy  # imports its submodules on first use
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -17,7 +17,7 @@ Cost = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # same signature as `
 
 
 def focal_cost(logits: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """Focal classification cost of matching a query to an action: focal loss as a positive minus as a negative."""
+    """Return the focal cost of matching a query to an action: focal loss as a positive minus that as a negative."""
     probability = logits.sigmoid()
     positive = ALPHA * (1 - probability) ** GAMMA * torch.nn.functional.softplus(-logits)
     negative = (1 - ALPHA) * probability**GAMMA * torch.nn.functional.softplus(logits)
@@ -35,7 +35,7 @@ def detection_cost(
     cost_giou: float = 2.0,
     measure: Callable[[Tensor, Tensor], Tensor] = giou,
 ) -> Float[Tensor, "b q n"]:
-    """Matching cost of each pair of query and action in a window: focal, L1 and gIoU, weighted (Meng et al. 2021).
+    """Return the cost of each (query, action) pair in a window: focal, L1 and gIoU, weighted (Meng et al. 2021).
 
     `measure` replaces gIoU as the overlap of segments (start, end).
     """

@@ -3,8 +3,8 @@
 Differences from the image detector:
 - queries have a reference centre; cross-attention scores are content plus position, where the position is a sine
   embedding of that centre, scaled by a function of the query's state;
-- the fastest sine has 64 cycles a window instead of one, which separates neighbouring snippets; with one cycle, 300
-  steps of training find half as many actions;
+- the fastest sine has 64 cycles per window instead of one, which separates neighbouring snippets; with one cycle, a
+  detector trained for 300 steps finds half as many actions;
 - at initialisation every query attends to its own reference: references are evenly spaced, and both sides of
   cross-attention project positions with the same weights;
 - positions are sines of the snippet's place in the *valid* part of the window, so padding has no influence;
@@ -155,9 +155,9 @@ class ConditionalDETR(nn.Module):
         layers = self._decode(memory, position, attended)
         for addition in self.additions:
             queries, base, outputs = layers[-1]
-            again = addition.after_decoder(queries, features, outputs.segments_cw, padding)
-            if again is not None:
-                layers.append((again, base, self._predict(again, base)))
+            refined = addition.after_decoder(queries, features, outputs.segments_cw, padding)
+            if refined is not None:
+                layers.append((refined, base, self._predict(refined, base)))
         last = layers[-1][2]
         added = {addition.name: addition.output(memory, last.segments_cw, padding) for addition in self.additions}
         return last._replace(
@@ -173,7 +173,7 @@ class ConditionalDETR(nn.Module):
         """
         recorded = replayed and self.actionness.weight.is_cuda
         compute = torch.compile(self.compute, **({"mode": "reduce-overhead"} if recorded else {}) | options)
-        # a replay overwrites the outputs of the one before
+        # cloned, because a replay overwrites the outputs of the previous one
         self._compiled = (lambda *given, **words: _clone(compute(*given, **words))) if recorded else compute
 
     def saved(self) -> dict[str, Any]:
@@ -192,9 +192,9 @@ class ConditionalDETR(nn.Module):
                 f"features must be (windows, snippets, {self.channels}) with padding (windows, snippets), "
                 f"got {tuple(features.shape)} and {tuple(padding.shape)}: is it the encoder the detector learned from?"
             )
-        wide = self.channels if self.embedding is None else self.embedding.out_features
-        if texts is not None and texts.shape[1:] != (wide,):
-            raise ValueError(f"texts must be (classes, {wide}), got {tuple(texts.shape)}: are they this encoder's?")
+        width = self.channels if self.embedding is None else self.embedding.out_features
+        if texts is not None and texts.shape[1:] != (width,):
+            raise ValueError(f"texts must be (classes, {width}), got {tuple(texts.shape)}: are they this encoder's?")
 
     def _position(self, padding: Bool[Tensor, "b t"], attended: Tensor | None) -> Float[Tensor, "#b t d"]:
         # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit

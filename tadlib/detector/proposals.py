@@ -53,7 +53,7 @@ def predict(
     segments_cw, scores, embeddings, seen = [], [], [], []
     for batch in windows.batches(batch_size):
         outputs = model(batch.features.to(device), batch.padding.to(device), texts)
-        confidence = class_logits(outputs, texts).amax(dim=-1).sigmoid()  # of the most probable class
+        confidence = class_logits(outputs, texts).amax(dim=-1).sigmoid()  # probability of the best class
         for addition in model.additions:
             confidence = addition.score(confidence, outputs)
         segments_cw.append(outputs.segments_cw.float().cpu())
@@ -89,7 +89,7 @@ def to_proposals(
     times as many proposals are kept. With `clip_proposals` the score is mixed with the agreement with them (see
     `with_agreement`). Each prediction enters once, so overlapping windows cannot duplicate a proposal.
 
-    Raises ValueError for a `nms` or `nms_per` that is none of these, and for numbers that leave nothing.
+    Raises ValueError for an unknown `nms` or `nms_per`, and for a `top_k` or `nms_tiou` that leaves no proposal.
     """
     one_of("nms_per", nms_per, ("video", "class"))
     if top_k < 1 or not nms_tiou > 0:
@@ -136,9 +136,9 @@ def apply_nms(
 def nms_of_videos(
     segments: list[Tensor], scores: list[Tensor], nms: str, nms_tiou: float, labels: Int[Tensor, " n"] | int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Hard, soft or no NMS within each label of each video; `labels` are of all segments, video after video.
+    """Apply hard, soft or no NMS within each label of each video; `labels` are those of all videos' segments, in order.
 
-    Returns the new scores (m,) and the kept rows (k,), best first, of each video from its `segments` (m, 2) in seconds
+    Returns for each video the new scores (m,) and the kept rows (k,), best first, from its `segments` (m, 2) in seconds
     and `scores` (m,).
     """
     one_of("nms", nms, ("hard", "soft", "none"))
@@ -158,7 +158,7 @@ def nms_of_videos(
 def _in_seconds(
     predictions: Predictions, windows: WindowSet, video_id: str, of_video: list[int], least: float
 ) -> Proposals:
-    """Predictions of all windows of a video in seconds, clipped to it: not empty, scores of `least` or more."""
+    """Return the predictions of a video in seconds, best first: clipped to it, not empty, scored `least` or more."""
     grid, duration, places = windows.grids[video_id], windows.durations[video_id], torch.tensor(of_video)
     first = torch.tensor([predictions.windows[place].first for place in of_video], dtype=torch.float32)
     stop = torch.tensor([predictions.windows[place].stop for place in of_video], dtype=torch.float32)
@@ -177,7 +177,7 @@ def _take_rows(proposals: Proposals, rows: Tensor) -> Proposals:
 
 
 def runs(curve: np.ndarray) -> list[tuple[int, int]]:
-    """Runs [first, stop) of snippets above each threshold, without duplicates."""
+    """Return the runs [first, stop) of snippets above each threshold, without duplicates."""
     low, high = curve.min(), curve.max()
     found = set()
     for level in LEVELS:

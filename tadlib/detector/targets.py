@@ -16,7 +16,7 @@ ALPHA, GAMMA = 0.25, 2.0  # focal loss, Lin et al. 2017
 
 
 def focal_terms(logits: Float[Tensor, "*b"], wanted: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """Focal loss (Lin et al. 2017; alpha 0.25, gamma 2) of each logit."""
+    """Return the focal loss (Lin et al. 2017; alpha 0.25, gamma 2) of each logit."""
     loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     probability = logits.sigmoid()
     wrong = wanted * (1 - probability) + (1 - wanted) * probability
@@ -30,14 +30,14 @@ def pad_segments(segments_cw: Sequence[Float[Tensor, "_ 2"]], device: torch.devi
 
 
 def best_tiou(segments_cw: Float[Tensor, "b q 2"], others_cw: Float[Tensor, "b n 2"]) -> Float[Tensor, "b q"]:
-    """Highest tIoU of each segment with the others of its window, without gradient; 0 if there are none."""
+    """Return the highest tIoU of each segment with the others of its window, without gradient; 0 if there are none."""
     found, others = to_segments(segments_cw.detach().float()), to_segments(others_cw)
     overlap = tiou(found[:, :, None], others[:, None]).nan_to_num(0.0)
     return functional.pad(overlap, (0, 1)).amax(dim=2)  # the extra column is the 0
 
 
 def ignored(targets: Sequence[Target], device: torch.device) -> Float[Tensor, "b n 2"]:
-    """Ignored segments of every window, padded with NaN."""
+    """Return the ignored segments of every window, padded with NaN."""
     return pad_segments([t.segments_cw[:0] if t.ignored_cw is None else t.ignored_cw for t in targets], device)
 
 
@@ -62,15 +62,15 @@ def counted(targets: Sequence[Target], padding: Bool[Tensor, "b t"]) -> Bool[Ten
 
 
 def number_of_actions(batch: Batch) -> int:
-    """Number of actions to be found in a batch."""
+    """Return the number of target actions in a batch."""
     return sum(len(target.labels_ix) for target in batch.targets)
 
 
 def number_of_snippets(batch: Batch) -> int:
-    """Number of snippets of a batch that count in the loss."""
+    """Return the number of snippets of a batch that count in the loss."""
     return int(counted(batch.targets, batch.padding).sum())
 
 
 def mean_over(losses: Float[Tensor, "b t"], counted: Bool[Tensor, "b t"]) -> Float[Tensor, ""]:
-    """Mean over the snippets that count; 0 if there are none."""
+    """Return the mean over the snippets that count; 0 if there are none."""
     return losses[counted].sum() / counted.sum().clamp(min=1)

@@ -62,15 +62,15 @@ def fit(
 
 
 class Trainer:
-    """Everything in a training but the model and the loss: batches, optimiser, schedule, checkpoint, history.
+    """All parts of a training except model and loss: batches, optimiser, schedule, checkpoint, history.
 
     An optimiser step takes `accumulate` batches. The learning rate warms up for the share `warm_up` of the steps to
     `lr` (`lr_backbone` for the convolutions), then decays as a cosine or in steps (`schedule`). With `ema` the final
-    weights are an exponential moving average; with `select` other than last they are those of the epoch where that
-    number of the history is largest. `texts` are class embeddings, for a detector that reads them. `each_batch` maps
+    weights are an exponential moving average; with `select` other than last they are those of the epoch where this
+    metric of the history is highest. `texts` are class embeddings, for a detector that reads them. `each_batch` maps
     every batch. `device` is a torch device or auto, cpu, cuda, mps. With a `checkpoint` the state is saved after every
     epoch, and training resumes from the file if it exists, to the same numbers as without interruption; the caller
-    makes sure that the file belongs to this training. `watch` returns metrics of the model after each epoch; `log` gets
+    ensures that the file belongs to this training. `watch` returns metrics of the model after each epoch; `log` gets
     each finished row.
 
     Raises ValueError without a training window or epoch, for an unknown schedule, and for a detector with class
@@ -130,7 +130,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, INITIAL_LOSS_SCALE, enabled=dtype == torch.float16)
         slow = list(model.backbone.parameters())
         fast = [parameter for parameter in model.parameters() if not any(parameter is other for other in slow)]
-        # by learning rate, in the model's order, by which the optimiser's state is restored
+        # in the model's order, which restoring the optimiser's state needs
         groups = [{"params": fast, "lr": lr}] + ([{"params": slow, "lr": lr_backbone}] if slow else [])
         self.optimiser = torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
         self.steps = epochs * math.ceil(math.ceil(len(windows) / batch_size) / accumulate)
@@ -149,7 +149,7 @@ class Trainer:
         """Yield the numbers of the epochs still to be trained, from 1; each epoch adds a row to the history.
 
         A model that was trained before starts again from its initial weights, with a warning. Raises RuntimeError if
-        called a second time, as the optimiser and schedule are used up, and for a model that was changed meanwhile.
+        called a second time, as the optimiser and schedule are used up, or if layers were added to the model meanwhile.
         """
         if self._begun:
             message = f"this Trainer has begun before and has {len(self.history)} epochs in its history"
@@ -218,7 +218,7 @@ class Trainer:
             message = "this network was trained already: it starts again from the weights it was made with"
             warnings.warn(f"{message}. To train it further, load it from its checkpoint.", stacklevel=3)
             if self.average is not None:
-                self.average = Average(self.model)  # of the initial weights
+                self.average = Average(self.model)  # average of the initial weights
 
     def _prepared(self, batch: Batch) -> Batch:
         batch = batch._replace(
@@ -227,7 +227,7 @@ class Trainer:
         return batch if self.each_batch is None else self.each_batch(batch, self.generator)
 
     def _rate(self, step: int) -> float:
-        """Learning rate as a share of its peak."""
+        """Return the learning rate as a share of its peak."""
         done, rising = step / self.steps, self.warm_up
         if done < rising:
             return (step + 1) / (rising * self.steps + 1)
@@ -252,13 +252,13 @@ class Trainer:
         if self.log is not None:
             self.log(row)
         if self.select != "last":
-            self._keep_the_best(row)
+            self._keep_best(row)
         text = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
         self.progress(epoch, self.number_of_epochs, text)
         if self.checkpoint is not None:
             self._save(self.checkpoint)
 
-    def _keep_the_best(self, row: Mapping[str, float]) -> None:
+    def _keep_best(self, row: Mapping[str, float]) -> None:
         if self.select not in row:
             raise ValueError(f"select={self.select!r} is no number of an epoch; there are {', '.join(row)}")
         if row[self.select] == max(each[self.select] for each in self.history):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # which imports its parts when they are first used
+import scipy  # imports its submodules on first use
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -70,11 +70,11 @@ def anchors(videos: Sequence[Video], tious: Sequence[float], number: int = ANCHO
     edges = torch.arange(STEPS + 1, dtype=torch.float64) / STEPS
     grid = torch.stack([edges[side] for side in torch.triu_indices(STEPS + 1, STEPS + 1, offset=1)], dim=1)
     reached = pairwise_tiou(grid, torch.tensor(actions, dtype=torch.float64).reshape(-1, 2))
-    near = reached.sum(dim=1) / max(1, len(actions))  # below 1, so that it only breaks ties
+    mean_tiou = reached.sum(dim=1) / max(1, len(actions))  # below 1, so that it only breaks ties
     uncovered, chosen, scores = (reached[..., None] >= torch.tensor(tious)).flatten(1), [], []
     for _ in range(number):
         covers = uncovered.sum(dim=1)
-        best = int((covers + near).argmax())
+        best = int((covers + mean_tiou).argmax())
         chosen.append(best)
         scores.append(float(covers[best]) / max(1, uncovered.shape[1]))
         uncovered = uncovered & ~uncovered[best]
@@ -82,7 +82,7 @@ def anchors(videos: Sequence[Video], tious: Sequence[float], number: int = ANCHO
 
 
 def anchored(videos: Sequence[Video], anchors: Anchors) -> dict[str, Detections]:
-    """Detections from anchors with the TRUE labels of their video: the value of labels and a location prior."""
+    """Return detections from anchors with the TRUE labels of their video: the value of labels and a location prior."""
     found = {}
     for video in videos:
         labels = sorted({action.label for action in video.actions})
@@ -92,11 +92,11 @@ def anchored(videos: Sequence[Video], anchors: Anchors) -> dict[str, Detections]
 
 
 def smoothed(curves: Float[np.ndarray, "t k"], grid: Grid) -> Float[np.ndarray, "t k"]:
-    """Moving average over two seconds; at the ends of the video over the snippets that exist."""
+    """Return the moving average over two seconds; at the ends of the video over the existing snippets."""
     ones = np.ones(max(1, round(float(grid.snippets(SMOOTHING)))))
     weight = np.convolve(np.ones(len(curves)), ones, "same")[:, None]
     sums = np.stack([np.convolve(column, ones, "same") for column in curves.T], axis=1)
-    return (sums / weight)[: len(curves)]  # numpy returns the longer one, and a video may last under 2 s
+    return (sums / weight)[: len(curves)]  # np.convolve returns more rows for videos shorter than 2 s
 
 
 def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> Callable[[Tensor], Tensor]:
@@ -116,7 +116,7 @@ def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> 
     optimiser = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
     def logits(values: Tensor) -> Tensor:
-        """Log-odds of an action, of standardised features."""
+        """Return the log-odds of an action from standardised features."""
         return values @ weights[:-1] + weights[-1]
 
     def step() -> Tensor:
@@ -129,11 +129,11 @@ def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> 
 
     with torch.enable_grad():
         optimiser.step(step)
-    return lambda found: logits((functional.normalize(found, dim=1) - mean) / deviation).sigmoid().detach()
+    return lambda given: logits((functional.normalize(given, dim=1) - mean) / deviation).sigmoid().detach()
 
 
 def discrimination(scores: Float[Tensor, "t k"], inside: Bool[Tensor, " t"]) -> Float[Tensor, " k"]:
-    """Area under the ROC curve (Mann-Whitney) of each column of scores, for snippets inside actions against others."""
+    """Return the area under the ROC curve (Mann-Whitney) of each column of scores: inside actions against outside."""
     ranks = torch.from_numpy(scipy.stats.rankdata(scores.numpy(), axis=0))
     positive, negative = int(inside.sum()), int((~inside).sum())
     return (ranks[inside].sum(dim=0) - positive * (positive + 1) / 2) / (positive * negative)

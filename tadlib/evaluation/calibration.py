@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # which imports its parts when they are first used
+import scipy  # imports its submodules on first use
 from jaxtyping import Bool, Float, Int
 
 BINS = 10
@@ -19,7 +19,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(scores: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"], bins: int = BINS) -> Reliability:
-    """Share of hits by score. Raises ValueError for scores that are not probabilities, or without predictions."""
+    """Return the share of hits by score; raises ValueError without predictions, or if scores are no probabilities."""
     if not len(scores):
         raise ValueError("there are no predictions: nothing can be said about their scores")
     if scores.min() < 0 or scores.max() > 1:
@@ -37,13 +37,13 @@ class Confusability(NamedTuple):
 
     true: Int[np.ndarray, " p"]
     named: Int[np.ndarray, " p"]
-    cosine: Float[np.ndarray, " p"]  # of their texts
-    share: Float[np.ndarray, " p"]  # how often the first is classified as the second
+    cosine: Float[np.ndarray, " p"]  # between their texts
+    share: Float[np.ndarray, " p"]  # share of the first that is classified as the second
     correlation: float  # Spearman's, of cosine and share; NaN if either is constant
 
 
 def confusability(counts: Int[np.ndarray, "k k"], texts: Float[np.ndarray, "k c"]) -> Confusability:
-    """Text similarity of classes against how often one is classified as the other (`counts`: true, predicted)."""
+    """Compare text similarity of classes with the share classified as the other (`counts`: true, predicted)."""
     unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
     shown = counts.sum(axis=1)
     true, named = np.nonzero((shown[:, None] > 0) & ~np.eye(len(counts), dtype=bool))

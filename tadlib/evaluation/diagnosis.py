@@ -19,14 +19,14 @@ from tadlib.segments import pairwise_tiou
 
 
 def nearest_actions(video: Video, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
-    """For each proposal the index of the action it overlaps most, and their tIoU."""
+    """Return for each proposal the index of the action it overlaps most, and their tIoU."""
     overlap = pairwise_tiou(proposals.segments.float(), true_segments(video))
     best = overlap.max(dim=1)
     return best.indices.numpy(), best.values.numpy()
 
 
 def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) -> dict[str, Detections]:
-    """Upper bound of classification: the detected segments and their order, with true labels of the nearest action.
+    """Return an upper bound of classification: detected segments in order, with true labels of the nearest action.
 
     Each segment counts once, with its best score over classes, and takes all labels of the action it overlaps most, or
     of the nearest one if it overlaps none. Videos without actions have no detections. The gap from this bound to 1 is
@@ -56,7 +56,7 @@ def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) 
 def confusion(
     true: Sequence[int] | Int[np.ndarray, " n"], named: Sequence[int] | Int[np.ndarray, " n"], classes: int
 ) -> np.ndarray:
-    """Confusion matrix of counts (true, predicted)."""
+    """Return the confusion matrix of counts (true, predicted)."""
     pairs = np.asarray(true, int) * classes + np.asarray(named, int)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
@@ -64,7 +64,7 @@ def confusion(
 def video_precision(
     videos: Sequence[Video], detections: Mapping[str, Detections], classes: Sequence[str], tious: Sequence[float]
 ) -> dict[str, float]:
-    """mAP of each video with actions, over its own classes, as if it were the only video."""
+    """Return the mAP of each video with actions, over its own classes, as if it were the only video."""
     scores = {}
     for video in videos:
         if video.actions:
@@ -82,7 +82,7 @@ def class_table(
     protocol: str = "plain",
     ambiguous: Ambiguous | None = None,
 ) -> np.ndarray:
-    """AP (classes, tIoUs) of each class under a protocol; `ambiguous` is used by protocols that ignore such regions.
+    """Return AP (classes, tIoUs) under a protocol; `ambiguous` is for protocols that ignore ambiguous regions.
 
     `classes` None ignores labels. Raises ValueError if the protocol counts no video.
     """

@@ -1,4 +1,4 @@
-"""Error analysis of false positives after DETAD (Alwassel et al. 2018): error types and the mAP each costs.
+"""Error analysis of false positives as in DETAD (Alwassel et al. 2018): error types and the mAP that each costs.
 
 A false positive is compared with the action of any class in its video that it overlaps most; ties go to the action of
 its own class, then to the last annotated. At a tIoU threshold t:
@@ -54,7 +54,7 @@ def judge(comparison: Comparison, tiou: float) -> Judged:
 
 
 def most_overlapped(comparison: Comparison) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """For each prediction the action of any class in its video that it overlaps most (-1: none), and their tIoU."""
+    """Return for each prediction the action of any class that it overlaps most (-1: none), and their tIoU."""
     predictions, actions = comparison.predictions, comparison.actions
     of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
     pairs = overlapping(predictions.segments, of, actions.segments, np.nextafter(0, 1))
@@ -67,7 +67,7 @@ def most_overlapped(comparison: Comparison) -> tuple[Int[np.ndarray, " n"], Floa
 
 
 def shares(comparison: Comparison, judged: Judged) -> Float[np.ndarray, "multiples types"]:
-    """Share of each type among the best m·G predictions of each class, G its number of actions, for each multiple m."""
+    """Return the share of each type among the best m·G predictions of a class with G actions, for each multiple m."""
     actions = np.bincount(comparison.actions.label, minlength=comparison.classes)[comparison.predictions.label]
     table = np.zeros((len(MULTIPLES), len(TYPES)))
     for row, multiple in enumerate(MULTIPLES):
@@ -79,10 +79,10 @@ def shares(comparison: Comparison, judged: Judged) -> Float[np.ndarray, "multipl
 def gains(
     comparison: Comparison, tious: tuple[float, ...], window: Float[np.ndarray, " videos"] | None = None
 ) -> dict[str, float]:
-    """Gain in mAP (mean over tIoU) if all predictions of one error type were removed, or those `in empty videos`.
+    """Return the gain in mAP (mean over tIoU) if all predictions of one error type, or `in empty videos`, were removed.
 
     `in empty videos` are predictions in videos without an action of any class, which some protocols leave out. With the
-    length of a `window` (seconds, for each video) also `in empty windows`, those of empty videos included.
+    length of a `window` (seconds, by video) also those `in empty windows`, which include empty videos.
     """
     filled = np.zeros(comparison.videos, dtype=bool)
     filled[comparison.actions.video] = True
@@ -118,7 +118,7 @@ def in_empty_windows(comparison: Comparison, window: Float[np.ndarray, " videos"
 
 
 def mean_precision(comparison: Comparison, judged: Judged, kept: Bool[np.ndarray, " n"]) -> float:
-    """mAP of the `kept` predictions over classes with actions; hits keep their actions."""
+    """Return the mAP of the `kept` predictions over classes with actions; hits keep their actions."""
     actions = np.bincount(comparison.actions.label, minlength=comparison.classes)
     table = areas(comparison, judged, kept, judged.hit >= 0, actions)
     return float(np.nanmean(table)) if (actions > 0).any() else float("nan")
@@ -132,7 +132,7 @@ def areas(
     actions: Int[np.ndarray, " k"],
     normal: float = 0.0,
 ) -> Float[np.ndarray, " k"]:
-    """AP of each class over the `kept` predictions, given which are a `hit` and the number of `actions` of each class.
+    """Return the AP of each class over the `kept` predictions, from their `hit` and the number of `actions` by class.
 
     With `normal` (DETAD's N, Hoiem et al. 2012) precision is that of a class with N actions, at the same recall and
     with the same false positives, so that rare and frequent classes are comparable. NaN for a class without actions.
@@ -154,7 +154,7 @@ def areas(
 
 
 def confusion_counts(comparison: Comparison, judged: Judged, tiou: float) -> Int[np.ndarray, "k k"]:
-    """Confusion matrix: true class (row) and predicted class (column) of predictions with tIoU of at least `tiou`."""
+    """Return the confusion matrix (true class, predicted class) of predictions with a tIoU of at least `tiou`."""
     near = np.flatnonzero(judged.overlap >= tiou)
     true, named = comparison.actions.label[judged.action[near]], comparison.predictions.label[near]
     return confusion(true, named, comparison.classes)

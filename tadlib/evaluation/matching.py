@@ -16,7 +16,7 @@ from tadlib.evaluation.rows import Comparison
 Segments = Float[np.ndarray, "n 2"]
 MAX_PAIRS = 2_000_000  # largest number of (prediction, action) pairs held in memory
 MAX_LOOKUP = 20_000_000  # largest lookup table from group to actions; beyond it binary search is used
-MAX_UNFILTERED = 3  # with more actions in its group, a prediction first selects those it may overlap
+MAX_UNFILTERED = 3  # with more actions in its group, a prediction is only compared with those it can overlap
 
 
 class Matches(NamedTuple):
@@ -39,7 +39,7 @@ class Pairs(NamedTuple):
 def overlaps(
     found: Float[np.ndarray, "n 2"], true: Float[np.ndarray, "n 2"], at_a_point: float = 1.0
 ) -> Float[np.ndarray, " n"]:
-    """tIoU row by row; two segments of length zero at the same time have `at_a_point`, NaN for 0/0.
+    """Return the tIoU row by row; for two segments of length zero at the same time `at_a_point`, or NaN for 0/0.
 
     With NaN two segments of length zero at different times are also 0/0, as in the published scorers; otherwise 0.
     """
@@ -56,7 +56,7 @@ def overlaps(
 
 
 class Candidates(NamedTuple):
-    """For every prediction a range of actions to compare it with: its start in `action`, and its length."""
+    """Range of actions to compare each prediction with: its start in `action`, and its length."""
 
     action: Int[np.ndarray, " a"]  # action indices by group, then start
     first: Int[np.ndarray, " n"]
@@ -66,7 +66,7 @@ class Candidates(NamedTuple):
 def candidates(
     group: Places, segments: Segments, action_group: Int[np.ndarray, " a"], true: Float[np.ndarray, "a 2"]
 ) -> Candidates:
-    """Return the actions in each prediction's group (video, or video and class); if many, only those it may overlap."""
+    """Return the actions in each prediction's group (video, or video and class); if many, only those it can overlap."""
     if not len(group) or not len(action_group):
         return Candidates(np.zeros(0, dtype=np.int64), np.zeros_like(group), np.zeros_like(group))
     action = np.lexsort((true[:, 0], action_group))
@@ -89,7 +89,7 @@ def candidates(
 def _range_in_time(
     group: Places, segments: Segments, ranked: Int[np.ndarray, " a"], true: Float[np.ndarray, "a 2"]
 ) -> tuple[Places, Places]:
-    """Range of actions, sorted by group and start, that contains all actions a prediction may overlap.
+    """Return the range of actions, sorted by group and start, with all actions that a prediction can overlap.
 
     Group and time are combined into one sort key; a slack compensates its rounding error.
     """
@@ -109,7 +109,7 @@ def expand(first: Places, number: Places) -> tuple[Int[np.ndarray, " p"], Int[np
 
 
 def portions(number: Places) -> list[slice]:
-    """Split rows into slices whose ranges hold about MAX_PAIRS indices in total (a longer range has its own slice)."""
+    """Split rows into slices whose ranges have about MAX_PAIRS indices in total; a longer range has its own slice."""
     total = np.cumsum(number)
     if not len(total) or total[-1] <= MAX_PAIRS:
         return [slice(0, len(number))]
@@ -119,14 +119,14 @@ def portions(number: Places) -> list[slice]:
 
 
 def picked(segments: Segments, places: Int[np.ndarray, " p"]) -> Float[np.ndarray, "p 2"]:
-    """Rows of segments at `places`, stored by column: several times faster than `segments[places]`."""
+    """Return the rows of segments at `places`, stored by column: several times faster than `segments[places]`."""
     columns = np.empty((2, len(places)))
     columns[0], columns[1] = segments[:, 0].take(places), segments[:, 1].take(places)
     return columns.T
 
 
 def overlapping(segments: Segments, of: Candidates, true: Float[np.ndarray, "a 2"], least: float) -> Pairs:
-    """Pairs of predictions, in the order given, and candidate actions with a tIoU of at least `least`."""
+    """Return pairs of predictions, in the order given, and candidate actions with a tIoU of at least `least`."""
     nonempty = np.flatnonzero(of.number)
     parts = []
     for portion in portions(of.number[nonempty]):
@@ -139,7 +139,7 @@ def overlapping(segments: Segments, of: Candidates, true: Float[np.ndarray, "a 2
 
 
 def preferred_pairs(comparison: Comparison, order: Places, least: float, ties: Ties) -> Pairs:
-    """Pairs with a tIoU of at least `least`: predictions in their `order`, each with its actions by decreasing tIoU.
+    """Return pairs with a tIoU of at least `least`, sorted by the `order` of predictions, then by decreasing tIoU.
 
     Among actions with equal tIoU the last annotated comes first, as in the published scorers.
     """
@@ -177,11 +177,11 @@ def _peer_pairs(
 
 
 def greedy(turn: Int[np.ndarray, " p"], wanted: Int[np.ndarray, " p"], number: int) -> Int[np.ndarray, " m"]:
-    """Greedy assignment: rows in order, each takes its first free column; returns the indices of the matched pairs.
+    """Match greedily: rows in order, each takes its first free column; returns the indices of the matched pairs.
 
     Pairs are sorted by row (`turn`), then by preference; `wanted` is the column, one of `number`. Each round settles
-    all rows whose first free column no earlier open row may still take, so there are at most as many rounds as columns
-    in one group.
+    all rows whose first free column no earlier unmatched row can still take, so there are at most as many rounds as
+    columns in a group.
     """
     places, matched = np.arange(len(turn)), []
     while len(places):
@@ -201,7 +201,7 @@ def greedy(turn: Int[np.ndarray, " p"], wanted: Int[np.ndarray, " p"], number: i
 
 
 def match(comparison: Comparison, tious: tuple[float, ...], ties: Ties = "stable") -> Matches:
-    """Hits of a comparison at every threshold; matches are one-to-one."""
+    """Match predictions to actions one-to-one at every threshold."""
     predictions = comparison.predictions
     order = best_first(predictions.label, predictions.scores, ties)
     rank = ranks(order, predictions.label)

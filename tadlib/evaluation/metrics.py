@@ -40,19 +40,19 @@ from jaxtyping import Float, Int
 from tadlib.data.annotations import Video
 from tadlib.evaluation.matching import Matches, match
 from tadlib.evaluation.ranking import Ties
-from tadlib.evaluation.recall import COUNTS, average_recall  # noqa: F401  told in one place with the rest
+from tadlib.evaluation.recall import COUNTS, average_recall  # noqa: F401  imported from here with the other metrics
 from tadlib.evaluation.rows import Comparison, Scored, compare
 
 
 def precision_table(
     comparison: Comparison, tious: Sequence[float], ties: Ties = "stable"
 ) -> Float[np.ndarray, "k tious"]:
-    """AP of each class at each tIoU; NaN for a class without actions."""
+    """Return the AP of each class at each tIoU; NaN for a class without actions."""
     return precision_of_matches(comparison, match(comparison, tuple(tious), ties), len(tious))
 
 
 def precision_of_matches(comparison: Comparison, matches: Matches, tious: int) -> Float[np.ndarray, "k tious"]:
-    """AP of each class at each tIoU from hits; NaN for a class without actions."""
+    """Return the AP of each class at each tIoU from hits; NaN for a class without actions."""
     classes = comparison.classes
     group = comparison.predictions.label[matches.prediction] * tious + matches.tiou
     rank = matches.rank[matches.prediction]
@@ -65,7 +65,7 @@ def precision_of_matches(comparison: Comparison, matches: Matches, tious: int) -
 def interpolated(
     group: Int[np.ndarray, " h"], rank: Int[np.ndarray, " h"], groups: int
 ) -> Float[np.ndarray, " groups"]:
-    """Sum over the hits of each group of the interpolated precision; hits are sorted by group, then rank.
+    """Return the sum of interpolated precision over the hits of each group; hits are sorted by group, then rank.
 
     Precision falls at every miss, so only hits matter for its maximum.
     """
@@ -75,7 +75,7 @@ def interpolated(
 
 
 def best_to_come(values: Float[np.ndarray, " h"], group: Int[np.ndarray, " h"]) -> Float[np.ndarray, " h"]:
-    """Maximum of each value and the later ones in its group; rows sorted by group.
+    """Return the maximum of each value and the later ones in its group; rows are sorted by group.
 
     The running maximum is taken over ordinals of the values, shifted by group, and is therefore exact.
     """
@@ -93,7 +93,7 @@ def average_precision(
     tious: Sequence[float],
     ties: Ties = "stable",
 ) -> Float[np.ndarray, "k tious"]:
-    """AP of each class at each tIoU, NaN for a class without actions; `classes` None ignores labels.
+    """Return the AP of each class at each tIoU, NaN for a class without actions; `classes` None ignores labels.
 
     All given videos count, with or without predictions; predictions of other videos and classes are ignored. Raises
     ValueError naming a video with a segment or score that is no number, or with a reversed segment.
@@ -102,7 +102,7 @@ def average_precision(
 
 
 def means(table: Float[np.ndarray, "k tious"], tious: Sequence[float], prefix: str = "") -> dict[str, float]:
-    """`mAP@t` at each tIoU and their mean `mAP`; classes without actions are left out of the mean over classes."""
+    """Return `mAP@t` at each tIoU and their mean `mAP`; the mean over classes leaves out classes without actions."""
     if np.isnan(table).all():
         raise ValueError("none of the classes has an action in these videos: nothing can be measured")
     at = np.nanmean(table, axis=0)
@@ -113,7 +113,7 @@ def means(table: Float[np.ndarray, "k tious"], tious: Sequence[float], prefix: s
 def mean_average_precision(
     videos: Sequence[Video], detections: Mapping[str, Scored], classes: Sequence[str] | None, tious: Sequence[float]
 ) -> dict[str, float]:
-    """`mAP@t` at each tIoU and their mean `mAP`; `classes` None ignores labels."""
+    """Return `mAP@t` at each tIoU and their mean `mAP`; `classes` None ignores labels."""
     return means(average_precision(videos, detections, classes, tious), tious)
 
 
@@ -124,14 +124,14 @@ def generalised(
     unseen: Sequence[str],
     tious: Sequence[float],
 ) -> dict[str, float]:
-    """Generalised zero-shot mAP: `base` (seen), `novel` (unseen) and their harmonic mean.
+    """Return the generalised zero-shot mAP: `base` (seen), `novel` (unseen) and their harmonic mean.
 
-    The detections must have had all classes as candidates; classes without actions are left out of either mean.
+    All classes must have been candidates of the detections; both means leave out classes without actions.
     """
     if shared := set(seen) & set(unseen):
         raise ValueError(f"classes cannot be both seen and unseen, got {', '.join(sorted(shared))}")
     table = average_precision(videos, detections, [*seen, *unseen], tious)
     base = means(table[: len(seen)], tious)["mAP"]
     novel = means(table[len(seen) :], tious)["mAP"]
-    together = 2 * base * novel / (base + novel) if base + novel else 0.0
-    return {"base": base, "novel": novel, "harmonic": together}
+    harmonic = 2 * base * novel / (base + novel) if base + novel else 0.0
+    return {"base": base, "novel": novel, "harmonic": harmonic}

@@ -1,6 +1,6 @@
 """Evaluation protocols by name: which videos and actions count.
 
-Each protocol is one row of choices; everything else follows the ActivityNet toolkit (see `metrics`).
+A protocol is a set of choices; everything else follows the ActivityNet toolkit (see `metrics`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,8 +10,8 @@ from tadlib.data.annotations import AMBIGUOUS, Action, Benchmark, Video
 from tadlib.data.checks import one_of
 from tadlib.evaluation.rows import Scored
 
-LEAST_SECONDS = 1.0  # limit of "short" actions, inclusive, where the duration of a snippet is unknown
-SAME = 0.001  # seconds within which OpenTAD treats two actions of one class as duplicates
+LEAST_SECONDS = 1.0  # longest "short" action where the duration of a snippet is unknown
+SAME = 0.001  # largest difference in seconds at which OpenTAD treats actions of one class as duplicates
 
 
 def _test(*numbers: str) -> tuple[str, ...]:
@@ -35,15 +35,15 @@ class Protocol:
 PROTOCOLS = {
     # the given annotations and detections as they are
     "plain": Protocol(),
-    # every official test video but the one annotated beyond its end and the one without any action; all actions
+    # all official test videos except one annotated beyond its end and one without any action; all actions
     "strict": Protocol(excluded=_test("0270", "1292")),
     # the published GAP system: five videos left out, short actions removed, only videos with actions
     "gap": Protocol(
         excluded=_test("0270", "1292", "1496", "0814", "0504"), everywhere=False, longer_than_a_snippet=True
     ),
-    # T3AL and FreeZAD: training and test videos, of those with detections the ones with actions; rounded
+    # T3AL and FreeZAD: training and test videos with both detections and actions; rounded
     "t3al": Protocol(everywhere=False, training_too=True, detected_only=True, rounded=True),
-    # OpenTAD: two videos left out, double and empty annotations removed, false positives counted everywhere
+    # OpenTAD: two videos left out, duplicate and empty actions removed, false positives count in all videos
     "opentad": Protocol(excluded=_test("0270", "1292"), once=True),
     # the official THUMOS14 scorer on the official annotations
     "thumos-toolkit": Protocol(thumos=True),
@@ -61,7 +61,7 @@ def scored_videos(benchmark: Benchmark, classes: Sequence[str], protocol: str, s
 
 
 def short(benchmark: Benchmark, stride: int) -> int | None:
-    """Largest number of frames of a short action: one snippet; None means one second (ActivityNet)."""
+    """Return the largest number of frames of a short action: one snippet; None means one second (ActivityNet)."""
     return None if benchmark.test_subset == "validation" else stride
 
 
@@ -80,8 +80,8 @@ def chosen(
             continue
         shown = video.only(set(classes) - {AMBIGUOUS})
         if rules.longer_than_a_snippet:
-            known = stride is not None and video.fps > 0
-            least = stride / video.fps if known else LEAST_SECONDS
+            has_rate = stride is not None and video.fps > 0
+            least = stride / video.fps if has_rate else LEAST_SECONDS
             shown = replace(shown, actions=tuple(a for a in shown.actions if a.end - a.start > least))
         if rules.once:
             shown = replace(shown, actions=_once(shown.actions))
@@ -105,23 +105,23 @@ def _once(actions: Sequence[Action]) -> tuple[Action, ...]:
 
 
 def with_detections(detections: Mapping[str, Scored]) -> set[str]:
-    """Ids of videos with at least one detection."""
+    """Return the ids of videos with at least one detection."""
     return {video_id for video_id, found in detections.items() if len(found.scores)}
 
 
 def detected(videos: Sequence[Video], found_in: Collection[str], protocol: str) -> tuple[Video, ...]:
-    """Remove videos without detections where the protocol asks for it."""
+    """Remove videos without detections if the protocol requires it."""
     if not PROTOCOLS[protocol].detected_only:
         return tuple(videos)
     return tuple(video for video in videos if video.id in found_in)
 
 
 def counts(videos: Sequence[Video], detected: Collection[str]) -> dict[str, int]:
-    """Numbers of videos, videos without actions, videos without detections, and actions."""
-    known = set(detected)
+    """Count the videos, those without actions, those without detections, and the actions."""
+    with_any = set(detected)
     return {
         "videos": len(videos),
         "videos_without_actions": sum(not video.actions for video in videos),
-        "videos_without_detections": sum(video.id not in known for video in videos),
+        "videos_without_detections": sum(video.id not in with_any for video in videos),
         "actions": sum(len(video.actions) for video in videos),
     }

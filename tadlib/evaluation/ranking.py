@@ -10,7 +10,7 @@ Places = Int[np.ndarray, " n"]
 
 
 def peer_order(group: Places, values: Float[np.ndarray, " n"]) -> Places:
-    """Sort each group as `argsort()[::-1]` of that group alone would, which is the published scorers' order.
+    """Sort each group as `argsort()[::-1]` of this group alone would, like the published scorers.
 
     numpy's default sort is not stable, so the order of ties depends on the number of rows and the machine. Groups of
     the same size are sorted together row by row, which gives the same order.
@@ -42,7 +42,7 @@ def best_first(group: Places, scores: Float[np.ndarray, " n"], ties: Ties = "sta
 
 
 def ranks(order: Places, group: Places) -> Places:
-    """Rank of every row within its group, 1 = best, from rows sorted by group and score."""
+    """Return the rank of every row within its group, 1 = best, from rows sorted by group and score."""
     if not len(order):
         return order
     counts = np.bincount(group)

@@ -26,7 +26,7 @@ MAX_AVERAGE = 100  # largest average number of proposals per video
 def recall_table(
     comparison: Comparison, tious: Sequence[float] = RECALL_TIOUS, most: int = MAX_AVERAGE, ties: Ties = "stable"
 ) -> Float[np.ndarray, "tious most"]:
-    """Recall at each tIoU with 1, 2, ... `most` proposals per video on average; NaN without actions."""
+    """Return recall at each tIoU with 1, 2, ... `most` proposals per video on average; NaN without actions."""
     actions, predictions = comparison.actions, comparison.predictions
     if not len(actions.video):
         return np.full((len(tious), most), np.nan)
@@ -34,7 +34,7 @@ def recall_table(
     own = np.bincount(predictions.video, minlength=comparison.videos) * scored
     videos = float(scored.sum())
     own = np.minimum((own * (most * videos / max(own.sum(), 1))).astype(np.int64), own)  # truncated as in the toolkit
-    # the share of its proposals that every video keeps at each average number
+    # share of its proposals that every video keeps at each average number
     share = np.arange(1, most + 1) / float(most) * (most * videos / max(own.sum(), 1))
     rank = ranks(best_first(predictions.video, predictions.scores, ties), predictions.video)
     needed = _needed(comparison, rank, tious)
@@ -48,10 +48,10 @@ def recall_table(
 def _first_sufficient(
     needed: Int[np.ndarray, "tious a"], own: Int[np.ndarray, " a"], share: Float[np.ndarray, " most"]
 ) -> Int[np.ndarray, "tious a"]:
-    """Index of the first average number at which an action's video keeps the proposal ranked `needed`.
+    """Return the index of the first average number at which an action's video keeps the proposal ranked `needed`.
 
-    `len(share)` if there is none. A video keeps floor(own * share), at most all it has. The index is estimated, then
-    corrected by the same rounded arithmetic.
+    It is `len(share)` if there is none. A video keeps floor(own * share) of its proposals, at most all. The index is
+    estimated, then corrected by the same rounded arithmetic.
     """
     most = len(share)
     within = needed <= own
@@ -64,7 +64,7 @@ def _first_sufficient(
 
 
 def _needed(comparison: Comparison, rank: Int[np.ndarray, " n"], tious: Sequence[float]) -> Int[np.ndarray, "tious a"]:
-    """Rank of the best proposal that recalls each action at each tIoU; NOT_RECALLED if none does."""
+    """Return the rank of the best proposal that recalls each action at each tIoU; NOT_RECALLED if none does."""
     actions, predictions = comparison.actions, comparison.predictions
     of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
     pairs = overlapping(predictions.segments, of, actions.segments, min(tious))
@@ -83,13 +83,13 @@ def _needed(comparison: Comparison, rank: Int[np.ndarray, " n"], tious: Sequence
 
 
 def area(table: Float[np.ndarray, "tious most"]) -> float:
-    """AUC: area under average recall over the average number of proposals, divided by the largest number."""
+    """Return the AUC: area under average recall over the average number of proposals, divided by the largest number."""
     return float(np.trapezoid(table.mean(axis=0)) / table.shape[1])
 
 
 def average_recall(
     videos: Sequence[Video], proposals: Mapping[str, Scored], counts: Sequence[int] = COUNTS
 ) -> dict[str, float]:
-    """`AR@n` for each of `counts`: class-agnostic recall, averaged over tIoU; 0 without actions."""
+    """Return `AR@n` for each of `counts`: class-agnostic recall, averaged over tIoU; 0 without actions."""
     table = recall_table(compare(videos, proposals), most=max(MAX_AVERAGE, *counts)).mean(axis=0)
     return {f"AR@{count}": float(np.nan_to_num(table[count - 1])) for count in counts}

@@ -22,7 +22,7 @@ from tadlib.naming.text import spoken_alike
 
 NOT_FOUND = "classes without detections (AP 0; name those that count by --classes)"
 NO_HIT = "no detection hits an action, whatever its class: are both in seconds"
-ODD = ("videos_without_detections", "dropped_detections", "detections_outside_video", "detections_given_twice")
+SUSPECT = ("videos_without_detections", "dropped_detections", "detections_outside_video", "detections_given_twice")
 THUMOS14_STRIDE = 8  # frames per snippet in the published features
 
 
@@ -32,14 +32,14 @@ class Task(NamedTuple):
     videos: tuple[Video, ...]  # of the subset, as annotated
     known: frozenset[str]  # ids of all annotated videos
     annotated: tuple[str, ...]  # all annotated classes
-    classes: tuple[str, ...]  # those that count
-    seen: tuple[str, ...]  # of these the classes used in training, if they compete with unseen ones
+    classes: tuple[str, ...]  # evaluated classes
+    seen: tuple[str, ...]  # classes used in training, if they compete with the evaluated ones
     tious: tuple[float, ...]
     protocol: str
     subset: str
     stride: int | None  # largest number of frames of a short action; None for one second
-    dropped: dict[str, int]  # number of bad annotation rows dropped, by kind
-    changed: dict[str, int] = {}  # names that were normalised
+    dropped: dict[str, int]  # number of dropped invalid annotation rows by kind
+    changed: dict[str, int] = {}  # number of normalised names by kind
 
 
 def read_task(
@@ -55,9 +55,9 @@ def read_task(
 ) -> Task:
     """Read the task of an annotation file; `classes` and `seen` are files of class names.
 
-    Defaults: all videos without `subset`; all annotated classes without `classes`; `tious` of `benchmark.yaml` beside
-    the annotations, otherwise those of THUMOS14 or ActivityNet, whichever the annotations look like; likewise a
-    `stride` of 8 frames or 1 s. Raises ValueError naming bad rows.
+    Defaults: all videos; all annotated classes that are not `seen`; `tious` of `benchmark.yaml` beside the annotations,
+    otherwise those of THUMOS14 if the annotations are THUMOS14's, else those of ActivityNet; for THUMOS14 a `stride` of
+    8 frames, else None (1 s). Raises ValueError naming invalid rows.
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
@@ -74,14 +74,14 @@ def read_task(
     folder = Path(annotations).resolve().parent
     stated = read_conventions(folder.parent if folder.name == "annotations" else folder)
     thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
-    usual, usual_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
-    tious = tuple(tious) or stated.tious or usual
+    default_tious, default_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
+    tious = tuple(tious) or stated.tious or default_tious
     subsets = sorted({video.subset for video in videos})
     if subset and subset not in subsets:
         raise ValueError(f"{annotations} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")
     inside = tuple(video for video in videos if not subset or video.subset == subset)
     known = frozenset(video.id for video in videos)
-    stride = usual_stride if stride is None else stride
+    stride = default_stride if stride is None else stride
     changed = dict(names.changed)
     return Task(inside, known, annotated, chosen, trained, tious, protocol, subset, stride, dropped, changed)
 
@@ -89,9 +89,9 @@ def read_task(
 def evaluate(
     task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False, only_found: bool = False
 ) -> dict[str, object]:
-    """All metrics of a result file, with the protocol and numbers of counted, ignored and dropped rows.
+    """Return all metrics of a result file, the protocol, and numbers of counted, ignored and dropped rows.
 
-    With `only_found` those of the task's classes count that a detection has, as each of several splits has its own.
+    With `only_found` only classes with detections count, because each of several splits has its own classes.
     With seen classes also `base`, `novel` and `harmonic` (generalised zero-shot). Raises ValueError naming bad rows.
     """
     names = Names()
@@ -100,22 +100,22 @@ def evaluate(
     if only_found and present:
         task = task._replace(classes=tuple(label for label in task.classes if label in present))
     result = score(task.videos, found, task.classes, task.tious, task.protocol, stride=task.stride, ties=ties)
-    ours = result["counts"]
-    assert isinstance(ours, dict)
-    ours |= {"detections_read": read, "detections_ignored": read - ours["detections"]}
-    ours |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
+    counts = result["counts"]
+    assert isinstance(counts, dict)
+    counts |= {"detections_read": read, "detections_ignored": read - counts["detections"]}
+    counts |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
     annotated = {video.id: np.array([(a.start, a.end) for a in video.actions]).reshape(-1, 2) for video in task.videos}
     segments = {"actions": annotated, "detections": {video: each.segments for video, each in found.items()}}
-    ours |= {f"{name}_outside_video": _outside(task.videos, own) for name, own in segments.items()}
+    counts |= {f"{kind}_outside_video": _outside(task.videos, of_kind) for kind, of_kind in segments.items()}
     distinct = [{*zip(map(tuple, each.segments.tolist()), each.labels, strict=True)} for each in found.values()]
-    ours["detections_given_twice"] = sum(len(each.scores) for each in found.values()) - sum(map(len, distinct))
+    counts["detections_given_twice"] = sum(len(each.scores) for each in found.values()) - sum(map(len, distinct))
     if found and not result["agnostic_mAP"]:  # perhaps times in another unit
-        spans = {name: np.concatenate([*own.values()]) for name, own in segments.items()}
-        ours[NO_HIT] = ", ".join(f"{name} from {own.min():g} to {own.max():g} s" for name, own in spans.items())
-    ours |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
-    ours[NOT_FOUND] = [label for label in result["per_class"] if label not in present]
-    ours["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
-    ours["classes_read_alike"] = [" = ".join(map(repr, names)) for names in spoken_alike((*task.annotated, *task.seen))]
+        times = {kind: np.concatenate([*of_kind.values()]) for kind, of_kind in segments.items()}
+        counts[NO_HIT] = ", ".join(f"{kind} from {own.min():g} to {own.max():g} s" for kind, own in times.items())
+    counts |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
+    counts[NOT_FOUND] = [label for label in result["per_class"] if label not in present]
+    counts["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
+    counts["classes_read_alike"] = [" = ".join(map(repr, same)) for same in spoken_alike((*task.annotated, *task.seen))]
     if task.seen:
         videos = counted(task.videos, with_detections(found), [*task.seen, *task.classes], task.protocol, task.stride)
         result |= generalised(videos, found, task.seen, task.classes, task.tious)
@@ -123,17 +123,17 @@ def evaluate(
 
 
 def paired(files: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """The files of each split by option; raises ValueError unless an option has one for all splits or one for each."""
+    """Return the files of each split by option; raises ValueError unless an option has one file or one per split."""
     number = len(files["detections"])
     for option, paths in files.items():
         if len(paths) not in (0, 1, number):
             raise ValueError(f"--{option} names {len(paths)} files, --detections {number}: give one, or one for each")
-    there = {option: paths * number if len(paths) == 1 else paths for option, paths in files.items() if paths}
-    return [dict(zip(there, each, strict=True)) for each in zip(*there.values(), strict=True)]
+    given = {option: paths * number if len(paths) == 1 else paths for option, paths in files.items() if paths}
+    return [dict(zip(given, paths, strict=True)) for paths in zip(*given.values(), strict=True)]
 
 
 def spreads(results: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
-    """Mean, deviation and interval over splits of every mAP."""
+    """Return mean, deviation and interval over splits of every mAP."""
     names = [f"mAP@{tiou:g}" for tiou in results[0]["tious"]] + ["mAP"]
     return {name: statistics.spread([result[name] for result in results])._asdict() for name in names}
 
@@ -146,18 +146,18 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
     for name, result in results.items():
         lines.append(_line(name, [result[column] for column in over], width) + f"{len(result['per_class']):8}")
     rows = {"mean": "mean", "deviation": "standard deviation", "low": "95 % interval from", "high": "to"}
-    lines += [_line(told, [each[field] for each in over.values()], width) for field, told in rows.items()]
-    return lines + [line for name, result in results.items() for line in odd(name, result["counts"])]
+    lines += [_line(name, [each[field] for each in over.values()], width) for field, name in rows.items()]
+    return lines + [line for name, result in results.items() for line in warnings_of(name, result["counts"])]
 
 
-def odd(name: str, counts: Mapping[str, Any]) -> list[str]:
-    """What may be wrong with a result file, a line each."""
-    kinds = (kind for kind in (*ODD, NOT_FOUND, NO_HIT) if counts.get(kind))
+def warnings_of(name: str, counts: Mapping[str, Any]) -> list[str]:
+    """Format what may be wrong with a result file, one line per kind."""
+    kinds = (kind for kind in (*SUSPECT, NOT_FOUND, NO_HIT) if counts.get(kind))
     return [f"{name}: {kind.replace('_', ' ')}: {_shown(counts[kind])}" for kind in kinds]
 
 
 def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False) -> statistics.Verdict:
-    """Compare two results by mAP under the ActivityNet rule, with a bootstrap over videos."""
+    """Compare the mAP (ActivityNet) of two results with a bootstrap over videos."""
     rows = []
     for path in (first, second):
         found, _, _ = _read(task, path, drop_bad, Names())
@@ -168,26 +168,26 @@ def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool
 
 
 def over_splits(found: Sequence[Mapping[str, Any]]) -> statistics.Verdict:
-    """A difference over splits with Student's interval, from those of each; of one split that over its videos."""
+    """Return the mean difference over splits with Student's interval; for a single split its own, over videos."""
     values = [each["difference"] for each in found]
     return statistics.compare_splits(values, [0.0] * len(values)) if len(found) > 1 else statistics.Verdict(**found[0])
 
 
 def _read(task: Task, path: Path | str, drop_bad: bool, names: Names) -> tuple[dict[str, Rows], int, dict[str, int]]:
-    """Read the detections of the task's videos, the number of rows in the file, and numbers of dropped rows."""
+    """Return the detections of the task's videos, the number of rows in the file, and numbers of dropped rows."""
     classes = {*task.annotated, *task.classes, *task.seen}
     found, dropped = read_found(path, task.known, classes, drop_bad=drop_bad, names=names)
     inside = {video.id for video in task.videos}
-    own = {video: each for video, each in found.items() if video in inside}
-    return own, sum(len(each.scores) for each in found.values()), dropped
+    kept = {video: each for video, each in found.items() if video in inside}
+    return kept, sum(len(each.scores) for each in found.values()), dropped
 
 
 def _outside(videos: Sequence[Video], segments: Mapping[str, Float[np.ndarray, "n 2"]]) -> dict[str, int]:
-    """Numbers of segments partly outside their video; published scorers accept these."""
-    own = [(segments[video.id], video.duration or np.inf) for video in videos if video.id in segments]
+    """Count the segments partly outside their video; published scorers accept these."""
+    pairs = [(segments[video.id], video.duration or np.inf) for video in videos if video.id in segments]
     counts = {
-        "start before 0": sum(int((rows[:, 0] < 0).sum()) for rows, _ in own),
-        "end after the video": sum(int((rows[:, 1] > duration).sum()) for rows, duration in own),
+        "start before 0": sum(int((rows[:, 0] < 0).sum()) for rows, _ in pairs),
+        "end after the video": sum(int((rows[:, 1] > duration).sum()) for rows, duration in pairs),
     }
     return {kind: number for kind, number in counts.items() if number}
 

@@ -1,7 +1,7 @@
 """Rows of annotation and result files (`data.layouts`), checked for scoring.
 
-Invalid rows are counted by kind and named, and are an error unless the caller drops them. Other rows are kept, as in
-published scorers: times outside the video, segments of length zero, any score, infinite ones too, and duplicate rows.
+Invalid rows are counted by kind, and are an error that names them unless the caller drops them. All other rows are
+kept, as in published scorers: times outside the video, segments of length zero, infinite scores, and duplicate rows.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ from tadlib.data.readers import read_table
 from tadlib.files import tidy
 from tadlib.foreign import text_of
 
-MAX_EXAMPLES = 3  # number of bad rows named per kind in a message
+MAX_EXAMPLES = 3  # number of invalid rows of each kind that a message names
 
 
 class Rows(NamedTuple):
@@ -35,7 +35,7 @@ def read_actions(
 ) -> tuple[tuple[Video, ...], dict[str, int]]:
     """Read videos with their actions, ambiguous regions included, and numbers of dropped rows by kind.
 
-    Frame rate and duration are 0 if missing; `names` counts normalised names. Raises ValueError naming the bad rows.
+    Frame rate and duration are 0 if missing; `names` counts normalised names. Raises ValueError naming invalid rows.
     """
     table = _in_seconds(path, "database", names)
     segments = _times(table.segment)
@@ -60,8 +60,8 @@ def read_found(
 ) -> tuple[dict[str, Rows], dict[str, int]]:
     """Read the detections of each video, and numbers of dropped rows by kind.
 
-    Rows of unknown videos and classes are bad; a `v_` before an id in only one of the files is ignored. Raises
-    ValueError naming the bad rows.
+    Rows of unknown videos and classes are invalid; a prefix `v_` of ids in only one of the files is ignored. Raises
+    ValueError naming invalid rows.
     """
     table = _in_seconds(path, "results", names)
     known_as = {name: spelt(name, videos) for name in dict.fromkeys(table.video)}
@@ -72,10 +72,10 @@ def read_found(
     if len(scores) != len(segments):
         raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")
     known = frozenset(classes) - {AMBIGUOUS}
-    said = {spoken(name).casefold(): name for name in known}  # "clean and jerk" is CleanAndJerk
-    if len(said) == len(known):
-        said |= {name: said.get(spoken(name).casefold(), name) for name in {*table.label} - known}
-        table.label = [label if label in known else said[label] for label in table.label]
+    by_spoken = {spoken(name).casefold(): name for name in known}  # "clean and jerk" is CleanAndJerk
+    if len(by_spoken) == len(known):
+        same = {name: by_spoken.get(spoken(name).casefold(), name) for name in {*table.label} - known}
+        table.label = [same.get(label, label) for label in table.label]
     bad = {
         "score is no number": np.isnan(scores),
         "unknown video": np.array([known_as[name] not in videos for name in table.video], dtype=bool),
@@ -91,7 +91,7 @@ def read_found(
 
 
 def read_classes(path: Path | str) -> tuple[str, ...]:
-    """Read class names, one a line; raises ValueError if there are none or one comes twice."""
+    """Read class names, one per line; raises ValueError if there are none or a duplicate."""
     names = tuple(name for line in text_of(path).splitlines() if (name := tidy(line, path)))
     if not names or len(set(names)) != len(names):
         twice = next((f", {name!r} twice" for place, name in enumerate(names) if name in names[:place]), "")
@@ -110,7 +110,7 @@ def _in_seconds(path: Path | str, key: str, names: Names | None) -> Table:
 
 
 def _times(values: Sequence[Sequence]) -> Float[np.ndarray, "n 2"]:
-    """Segments as floats; NaN for invalid numbers and pairs."""
+    """Return segments as floats; NaN for invalid numbers and pairs."""
     pairs = [value if len(value) == 2 else (None, None) for value in values]
     return _numbers([each for pair in pairs for each in pair], seconds).reshape(-1, 2)
 
@@ -133,7 +133,7 @@ def _checked(
     others: Mapping[str, Bool[np.ndarray, " n"]],
     drop_bad: bool,
 ) -> tuple[dict[str, int], list[int]]:
-    """Numbers of bad rows by kind, and the right rows; raises ValueError naming bad ones unless they are dropped."""
+    """Return the numbers of invalid rows by kind, and the valid rows; raises ValueError unless `drop_bad`."""
     bad = {
         "no label": np.array([not label for label in table.label], dtype=bool),
         "time is no finite number": ~np.isfinite(segments).all(axis=1),

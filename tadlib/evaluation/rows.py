@@ -14,7 +14,7 @@ from tadlib.data.annotations import Video
 
 @runtime_checkable
 class Scored(Protocol):
-    """Segments (n, 2) in seconds with scores (n,): proposals, or detections if there are labels too."""
+    """Segments (n, 2) in seconds with scores (n,): proposals, or detections if they also have labels."""
 
     segments: object
     scores: object
@@ -38,7 +38,7 @@ class Predictions(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Predictions and actions of the same videos and classes, with their numbers."""
+    """Predictions and actions of the same videos and classes, and the numbers of these."""
 
     videos: int
     classes: int

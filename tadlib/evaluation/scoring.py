@@ -18,7 +18,7 @@ from tadlib.evaluation.rows import Comparison, Scored, compare, without_labels
 def table_of(
     comparison: Comparison, tious: Sequence[float], protocol: str, ambiguous: thumos.Ambiguous, ties: Ties = "stable"
 ) -> Float[np.ndarray, "k tious"]:
-    """AP of each class at each tIoU under the protocol."""
+    """Return the AP of each class at each tIoU under the protocol."""
     rules = PROTOCOLS[protocol]
     if rules.thumos:
         return thumos.precision_table(comparison, tious, ambiguous)
@@ -27,7 +27,7 @@ def table_of(
 
 
 def ambiguous_regions(videos: Sequence[Video]) -> thumos.Ambiguous:
-    """Ambiguous regions of videos, with indices into `videos`."""
+    """Return the ambiguous regions of videos, with indices into `videos`."""
     rows = [
         (place, action.start, action.end)
         for place, video in enumerate(videos)
@@ -48,11 +48,11 @@ def score(
     stride: int | None = 8,
     ties: Ties = "stable",
 ) -> dict[str, object]:
-    """All metrics of a results file: mAP, class-agnostic mAP, AR, AUC, AP per class, protocol and counts.
+    """Return all metrics of detections: mAP, class-agnostic mAP, AR, AUC, AP per class, protocol and counts.
 
-    `videos` are as annotated, ambiguous regions included. Where a protocol removes short actions these have at most
-    `stride` frames, or last at most a second (None). Raises ValueError naming the protocol if no class has an action in
-    the videos that count.
+    `videos` have all annotations, including ambiguous regions. If a protocol removes short actions, these have at most
+    `stride` frames, or last at most 1 s (None). Raises ValueError naming the protocol if no class has an action in the
+    videos that count.
     """
     scored = counted(videos, with_detections(detections), classes, protocol, stride)
     if not any(video.actions for video in scored):
@@ -65,8 +65,8 @@ def score(
             f"{len(classes)} classes in them: nothing can be measured; choose another protocol"
         )
     rows = compare(scored, detections, classes)
-    as_read = {video.id: video for video in videos}
-    ambiguous = ambiguous_regions([as_read[video.id] for video in scored])
+    annotated_videos = {video.id: video for video in videos}
+    ambiguous = ambiguous_regions([annotated_videos[video.id] for video in scored])
     table = table_of(rows, tious, protocol, ambiguous, ties)
     agnostic = table_of(without_labels(rows), tious, protocol, ambiguous, ties)
     per_class = {c: row.tolist() for c, row in zip(classes, table, strict=True) if not np.isnan(row).any()}
@@ -79,12 +79,12 @@ def score(
 def counted(
     videos: Sequence[Video], found_in: Collection[str], classes: Sequence[str], protocol: str, stride: int | None = 8
 ) -> tuple[Video, ...]:
-    """Videos that count under a protocol for detections in `found_in`, with the actions that count."""
+    """Return the videos and actions that count under a protocol, for detections in the videos `found_in`."""
     return detected(chosen(videos, classes, protocol, stride), found_in, protocol)
 
 
 def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:
-    """`AR@n`, `AUC`, and `recall` at each tIoU with 100 proposals per video on average."""
+    """Return `AR@n`, `AUC`, and `recall` at each tIoU with 100 proposals per video on average."""
     table = recall_table(rows, RECALL_TIOUS, ties=ties)
     average = table.mean(axis=0)
     return {f"AR@{number}": float(average[number - 1]) for number in COUNTS} | {

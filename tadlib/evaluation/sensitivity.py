@@ -21,13 +21,13 @@ LONG = {  # DETAD's for ActivityNet: upper limits of the bins; the last bin is o
     "length": (30.0, 60.0, 120.0, 180.0),
     "instances": (1, 4, 8),
 }
-# ours; DETAD's for THUMOS14 are coarser: coverage 0.02 to 0.08, 3 to 18 s, 1, 40 and 80 instances
+# finer than DETAD's for THUMOS14: coverage 0.02 to 0.08, 3 to 18 s, 1, 40 and 80 instances
 SHORT = {"coverage": (0.01, 0.02, 0.04, 0.08), "length": (1.0, 2.0, 4.0, 8.0), "instances": (1, 5, 20)}
 LONG_MEDIAN = 10.0  # median length in seconds from which ActivityNet's bins are used
 
 
 class Sensitivity(NamedTuple):
-    """Bins of one characteristic with number of actions, share missed and normalised AP, averaged over thresholds."""
+    """Bins of one characteristic: number of actions, and missed share and normalised AP as means over thresholds."""
 
     bins: tuple[str, ...]
     actions: Int[np.ndarray, " bins"]
@@ -36,14 +36,14 @@ class Sensitivity(NamedTuple):
 
 
 def usual_edges(comparison: Comparison) -> Mapping[str, Sequence[float]]:
-    """Default bins: DETAD's for ActivityNet if actions are long, otherwise finer ones."""
+    """Return the default bins: DETAD's for ActivityNet if actions are long, otherwise finer ones."""
     segments = comparison.actions.segments
     long = len(segments) > 0 and np.median(segments[:, 1] - segments[:, 0]) >= LONG_MEDIAN
     return LONG if long else SHORT
 
 
 def characteristics(comparison: Comparison, videos: Sequence[Video]) -> dict[str, Float[np.ndarray, " a"]]:
-    """Characteristics of each action; without durations of all videos coverage is left out."""
+    """Return the characteristics of each action; coverage needs the durations of all videos."""
     actions = comparison.actions
     length = actions.segments[:, 1] - actions.segments[:, 0]
     group = actions.video * comparison.classes + actions.label
@@ -59,7 +59,7 @@ def sensitivity(
     tious: Sequence[float],
     edges: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Sensitivity]:
-    """Missed actions and normalised AP in every bin of every characteristic, and for `all` actions."""
+    """Return missed actions and normalised AP in every bin of every characteristic, and for `all` actions."""
     edges = usual_edges(comparison) if edges is None else edges
     values = characteristics(comparison, videos)
     places = {name: np.searchsorted(edges[name], value, "left") for name, value in values.items()}
@@ -76,7 +76,7 @@ def sensitivity(
 
 
 def _of_bin(comparison: Comparison, judged: Judged, inside: Bool[np.ndarray, " a"]) -> tuple[float, float]:
-    """Share missed and normalised AP of the actions `inside` a bin at one threshold."""
+    """Return the share missed and the normalised AP of the actions `inside` a bin at one threshold."""
     if not inside.any():
         return float("nan"), float("nan")
     found = judged.hit[judged.hit >= 0]
@@ -91,7 +91,7 @@ def _of_bin(comparison: Comparison, judged: Judged, inside: Bool[np.ndarray, " a
 
 
 def bin_names(characteristic: str, edges: Sequence[float]) -> tuple[str, ...]:
-    """Names of bins with upper limits `edges`, the last one open: seconds, per cent of the video, or whole numbers."""
+    """Return names of bins with upper limits `edges`, the last one open: in seconds, per cent, or whole numbers."""
     if characteristic == "instances":
         firsts = [1, *(int(edge) + 1 for edge in edges)]
         closed = [str(a) if a == b else f"{a}-{b}" for a, b in zip(firsts[:-1], map(int, edges), strict=True)]

@@ -2,10 +2,10 @@
 
 Over videos: test videos are drawn with replacement, the same for both runs, and the whole mAP is recomputed for each
 draw. Matching never crosses videos, so it is done once; a video drawn m times has m adjacent copies in the ranking. A
-class without actions in a draw is left out of that draw's mean, in both runs. Draws with fewer distinct videos score
-higher, because interpolated precision is biased upwards by chance: draws lie above the result as the result lies
-above the truth. Therefore the basic bootstrap interval is used, which reflects the draws at the result; on simulated
-results it covers the truth in 95 of 100 cases, percentiles of the draws in 71.
+class without actions in a draw is left out of that draw's mean, in both runs. Interpolated precision is biased upwards
+by chance, more so with fewer distinct videos: draws are above the result as the result is above the truth. Therefore
+the basic bootstrap interval is used, which reflects the draws at the result; on simulated results it covers the truth
+in 95 of 100 cases, percentiles of the draws in 71.
 
 Over class splits: Student's t from one number per split; from whole results both the splits and the videos of each
 are drawn. "better" and "worse" are used only if the whole interval lies on one side of 0. Intervals show the
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # which imports its parts when they are first used
+import scipy  # imports its submodules on first use
 from jaxtyping import Float, Int
 
 from tadlib.evaluation.matching import match
@@ -48,7 +48,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean, deviation and interval of values of independent splits or seeds; raises ValueError without a value."""
+    """Return mean, deviation and interval over independent splits or seeds; raises ValueError without values."""
     found = np.asarray(values, dtype=np.float64)
     if not len(found) or not np.isfinite(found).all():
         raise ValueError(f"expected one finite number per split or seed, got {list(values)}")
@@ -62,13 +62,13 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def verdict(difference: float, low: float, high: float) -> Verdict:
-    """Verdict from an interval of a difference."""
+    """Return the verdict from the interval of a difference."""
     word = "better" if low > 0 else "worse" if high < 0 else "cannot tell"
     return Verdict(float(difference), float(low), float(high), word)
 
 
 def compare_splits(first: Sequence[float], second: Sequence[float]) -> Verdict:
-    """Paired difference over the same class splits (or seeds), with Student's interval of its mean.
+    """Return the paired difference over the same class splits (or seeds), with Student's interval of its mean.
 
     With fewer than two pairs the verdict is "cannot tell". Raises ValueError for different numbers of splits.
     """
@@ -81,14 +81,14 @@ def compare_splits(first: Sequence[float], second: Sequence[float]) -> Verdict:
 
 
 def p_value(values: Sequence[float]) -> float | None:
-    """Two-sided p of Student's test that values of independent splits or seeds have mean 0; None for fewer than two."""
+    """Return the two-sided p of Student's test that values of splits or seeds have mean 0; None for fewer than two."""
     found = spread(values)
     t = -abs(found.mean) / max(found.error, 1e-300)
     return float(2 * scipy.special.stdtr(found.number - 1, t)) if found.number > 1 else None
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Which of several tests reject after Holm's step-down correction (1979) for their number."""
+    """Return for each test whether it rejects after Holm's step-down correction (1979)."""
     rejected = [False] * len(p_values)
     for done, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
         if p_values[place] > (1 - level) / (len(p_values) - done):
@@ -98,7 +98,7 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
 
 
 def draws(videos: int, resamples: int = RESAMPLES, seed: int = 0) -> Int[np.ndarray, "r v"]:
-    """How often each video is in each draw; the same seed gives the same draws for all runs that are compared."""
+    """Return how often each video is in each draw; the same seed gives the same draws for all compared runs."""
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, videos, (resamples, videos)) + np.arange(resamples)[:, None] * videos
     return np.bincount(chosen.ravel(), minlength=resamples * videos).reshape(resamples, videos)
@@ -107,7 +107,7 @@ def draws(videos: int, resamples: int = RESAMPLES, seed: int = 0) -> Int[np.ndar
 def resampled(
     comparison: Comparison, tious: Sequence[float], counts: Int[np.ndarray, "r v"]
 ) -> Float[np.ndarray, " r"]:
-    """mAP (mean over tIoU) of each draw of videos; NaN for a draw without actions."""
+    """Return the mAP (mean over tIoU) of each draw of videos; NaN for a draw without actions."""
     predictions, actions = comparison.predictions, comparison.actions
     matches = match(comparison, tuple(tious))
     order = np.lexsort((matches.rank, predictions.label))
@@ -127,16 +127,16 @@ def resampled(
         gained[:, label] = _interpolated_areas(counts, video, ranked)
     with np.errstate(invalid="ignore"):
         table = np.where(number > 0, gained / (number * len(tious)), np.nan)
-    there = number > 0
-    return np.where(there.any(axis=1), np.nansum(table, axis=1) / np.maximum(there.sum(axis=1), 1), np.nan)
+    present = number > 0
+    return np.where(present.any(axis=1), np.nansum(table, axis=1) / np.maximum(present.sum(axis=1), 1), np.nan)
 
 
 def _interpolated_areas(
     counts: Int[np.ndarray, "r v"], video: Int[np.ndarray, " n"], ranked: Sequence[Int[np.ndarray, " _"]]
 ) -> Float[np.ndarray, " r"]:
-    """Area under interpolated precision of one class, times its number of actions, summed over thresholds, by draw.
+    """Return for each draw the AP of one class times its number of actions, summed over thresholds.
 
-    `video` of its predictions, best first; `ranked` are the positions of hits at each threshold.
+    `video` has the videos of its predictions, best first; `ranked` the positions of hits at each threshold.
     """
     places = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *ranked]))
     total = np.zeros(len(counts))
@@ -156,7 +156,7 @@ def _interpolated_areas(
 
 
 def interval(values: Float[np.ndarray, " r"], whole: float) -> tuple[float, float]:
-    """Basic bootstrap interval of a number that is `whole` for all videos and `values` for the draws."""
+    """Return the basic bootstrap interval of a number that is `whole` for all videos and `values` for the draws."""
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return float(2 * whole - high), float(2 * whole - low)
@@ -165,32 +165,38 @@ def interval(values: Float[np.ndarray, " r"], whole: float) -> tuple[float, floa
 def compare_videos(
     first: Comparison, second: Comparison, tious: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Verdict:
-    """Difference in mAP of two runs on the same videos and classes, with a paired bootstrap interval over videos.
+    """Return the difference in mAP of two runs on the same videos, with a paired bootstrap interval over videos.
 
     Raises ValueError if the runs have different videos, classes or actions.
     """
     same = first[:2] == second[:2] and len(first.actions.video) == len(second.actions.video)
     if not same or not all(map(np.array_equal, first.actions, second.actions)):
         raise ValueError("runs can only be paired on the same videos, classes and actions: score both the same way")
-    every = (np.ones((1, first.videos), dtype=np.int64), draws(first.videos, resamples, seed))
-    whole, values = (resampled(first, tious, counts) - resampled(second, tious, counts) for counts in every)
-    return verdict(whole[0], *interval(values, whole[0]))
+    counts = np.insert(draws(first.videos, resamples, seed), 0, 1, axis=0)  # all videos once, then the draws
+    return _paired(resampled(first, tious, counts), resampled(second, tious, counts))
+
+
+def _paired(first: Float[np.ndarray, " r"], second: Float[np.ndarray, " r"]) -> Verdict:
+    """Verdict on the difference of two runs, each given by its mAP of all videos and of the same draws."""
+    difference = first - second
+    return verdict(difference[0], *interval(difference[1:], difference[0]))
 
 
 def verdicts(
     rows: Mapping[str, Comparison], ours: str, tious: Sequence[float], seed: int = 0
 ) -> list[dict[str, object]]:
-    """Table of the mAP of the result `ours` with its interval, and of its difference to every other result.
+    """Return a table: mAP of the result `ours` with its interval, and its difference to every other result.
 
     Matching and AP are the ActivityNet toolkit's, where resampling videos needs no new matching.
     """
-    counts = draws(rows[ours].videos, seed=seed)
-    whole = float(resampled(rows[ours], tious, np.ones_like(counts[:1]))[0])
-    low, high = interval(resampled(rows[ours], tious, counts), whole)
+    counts = np.insert(draws(rows[ours].videos, seed=seed), 0, 1, axis=0)  # all videos once, then the draws
+    values = {name: resampled(each, tious, counts) for name, each in rows.items()}
+    whole = float(values[ours][0])
+    low, high = interval(values[ours][1:], whole)
     table = [{"what": ours, "mAP": whole, "mAP from": low, "mAP to": high, "this run is": ""}]
-    for name, other in rows.items():
+    for name in rows:
         if name != ours:
-            found = compare_videos(rows[ours], other, tious, seed=seed)
+            found = _paired(values[ours], values[name])
             row = {"what": f"{ours} minus {name}", "mAP": found.difference, "mAP from": found.low, "mAP to": found.high}
             table.append(row | {"this run is": found.verdict})
     return table

@@ -30,7 +30,7 @@ class Ambiguous(NamedTuple):
 def precision_table(
     comparison: Comparison, tious: Sequence[float], ambiguous: Ambiguous
 ) -> Float[np.ndarray, "k tious"]:
-    """AP of each class at each tIoU by the THUMOS14 toolkit's rule; NaN for a class without actions."""
+    """Return the AP of each class at each tIoU by the THUMOS14 toolkit's rule; NaN for a class without actions."""
     actions, predictions = comparison.actions, comparison.predictions
     order = best_first(predictions.label, predictions.scores)
     rank = ranks(order, predictions.label)
@@ -49,7 +49,7 @@ def precision_table(
 
 
 def _preferred_pairs(comparison: Comparison, rank: Int[np.ndarray, " n"], least: float) -> Pairs:
-    """Pairs with a tIoU of at least `least`: actions in order, each with its predictions by decreasing tIoU."""
+    """Return pairs with a tIoU of at least `least`, sorted by action, then by decreasing tIoU of the predictions."""
     actions, predictions, classes = comparison.actions, comparison.predictions, comparison.classes
     of = candidates(
         predictions.video * classes + predictions.label,
@@ -73,7 +73,7 @@ def _overlaps_ambiguous(comparison: Comparison, ambiguous: Ambiguous) -> Bool[np
 def _precision_at_hits(
     order: Int[np.ndarray, " m"], hit: Bool[np.ndarray, " n"], label: Int[np.ndarray, " n"], classes: int
 ) -> Float[np.ndarray, " k"]:
-    """Sum over the hits of each class of the precision; `order` holds the counted predictions, class by class."""
+    """Return the sum of precision over the hits of each class; `order` has the counted predictions, class by class."""
     counts = np.bincount(label[order], minlength=classes)
     first = np.cumsum(counts) - counts
     places = np.flatnonzero(hit[order])

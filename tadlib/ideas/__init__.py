@@ -1,19 +1,19 @@
 """Methods of the research log that are off by default: one file each, with its question, code and hooks.
 
 A file may define any of the functions below (hooks). Their arguments are parameters, passed by name or gathered in a
-dataclass; they return nothing where the method is off. In the detector and its training:
+dataclass; they return None or an empty value if the method is off. In the detector and its training:
 
     additions(...)         -> list of `Addition`: layers, losses and scores added to the detector
     parts(...)             -> dict of arguments of the network that replace a part of it
     network(...)           -> a class in place of `ConditionalDETR`
     loss(...)              -> a class in place of `DetectionLoss`
-    each_batch(windows, ...) -> a map of training batches
+    each_batch(windows, ...) -> a function from training batch to training batch
 
 In naming:
 
     texts(data, classes, ...) -> class texts (k, c) that the detector reads
     classifier(found, data, ...) -> the `Classifier` with another pooling, head, similarity, or other texts
-    proposals(found, data, classifier_of, ...) -> other proposals: more, fewer, or with other scores
+    proposals(found, data, classifier_of, ...) -> changed proposals: more, fewer, or with other scores
 
 An idea of your own needs no file here: pass its objects to the same arguments, or name a file with such hooks in the
 parameter `ideas`.
@@ -97,12 +97,12 @@ def loss(params: object) -> type[DetectionLoss]:
 
 
 def each_batch(windows: WindowSet, params: object) -> Callable[[Batch, Any], Batch] | None:
-    """Return the map of training batches that the parameters ask for."""
+    """Return the function on training batches that the parameters ask for, or None."""
     return _one("each_batch", asked("each_batch", params, windows=windows), None)
 
 
 def _one(hook: str, answers: Sequence[Any], otherwise: Any) -> Any:
-    """Return the single answer to a hook, or a default; raises ValueError if two methods replace the same part."""
+    """Return the only answer to a hook, or `otherwise`; raise ValueError if two methods replace the same part."""
     if len(answers) > 1:
         raise ValueError(
             f"{len(answers)} methods that are switched on replace the same part of training ({hook}): "
@@ -112,7 +112,7 @@ def _one(hook: str, answers: Sequence[Any], otherwise: Any) -> Any:
 
 
 def texts(data: Task, classes: Sequence[str], params: object) -> Tensor | None:
-    """Class texts (k, c) as the detector reads them; None for a detector that reads no text."""
+    """Return class texts (k, c) for the detector; None for a detector that reads no text."""
     return next(iter(asked("texts", params, data=data, classes=classes)), None)
 
 
@@ -192,36 +192,36 @@ def on_segments(classify: Classifier, data: Task) -> Classify:
 
 
 def whole_videos(data: Task, video_ids: Iterable[str], params: object) -> dict[str, Tensor]:
-    """CLIP logits of whole videos for the candidate classes."""
+    """Return CLIP logits of whole videos for the candidate classes."""
     clip, videos = classifier(data, data.competing, params), {video.id: video for video in data.scored}
     return {video_id: clip.video_logits(data.features(videos[video_id])) for video_id in video_ids}
 
 
 def asked(hook: str, params: object, **given: Any) -> list[Any]:
-    """Answers of all switched-on methods to a hook; `params` has the parameters as attributes."""
+    """Return what each switched-on method returns from a hook; `params` has the parameters as attributes."""
     hooks = [getattr(module, hook) for module in MODULES if hasattr(module, hook)] + own_hooks(hook, params)
     answers = [call(each, params, **given) for each in hooks]
     return [answer for answer in answers if answer is not None and not (isinstance(answer, list | dict) and not answer)]
 
 
 def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
-    """Call a function with the arguments it names: from `given`, or parameters, by name or gathered in a dataclass."""
-    words = {}
+    """Call a function with the arguments in its signature, from `given` or parameters (singly or in a dataclass)."""
+    arguments = {}
     for name, argument in inspect.signature(function, eval_str=True).parameters.items():
         if name in given:
-            words[name] = given[name]
+            arguments[name] = given[name]
         elif is_dataclass(argument.annotation):
             names = [each.name for each in fields(argument.annotation) if hasattr(params, each.name)]
-            words[name] = argument.annotation(**{each: getattr(params, each) for each in names})
+            arguments[name] = argument.annotation(**{each: getattr(params, each) for each in names})
         elif hasattr(params, name):
-            words[name] = getattr(params, name)
+            arguments[name] = getattr(params, name)
         elif argument.default is argument.empty:
             known = [*given, *dict(params)]
             raise ValueError(
                 f"{function.__name__} in {inspect.getfile(function)} asks for {name!r}{nearest(name, known)}"
             )
     try:
-        return function(**words)
+        return function(**arguments)
     except Exception as error:
         error.add_note(f"raised by {function.__name__} in {inspect.getfile(function)}")
         raise
@@ -234,7 +234,7 @@ def own_hooks(hook: str, params: object) -> list[Callable[..., Any]]:
 
 
 def own_module(path: Path) -> ModuleType:
-    """Import a user's file of methods, again if it changed; raises ValueError if that fails."""
+    """Import a user's file of methods, again if it has changed; raise ValueError if that fails."""
     if path.suffix != ".py" or not path.is_file():
         raise ValueError(f"ideas={path} must be an existing Python file (.py) with hooks as those of tadlib/ideas")
     return _loaded(path, path.stat().st_mtime_ns)
@@ -258,7 +258,7 @@ def _loaded(path: Path, _changed: int) -> ModuleType:
 
 
 def classes(params: object = None) -> dict[str, type[nn.Module]]:
-    """Module classes that ideas may put into a detector, by the names in checkpoints."""
+    """Return the module classes that ideas may put into a detector, by the names in checkpoints."""
     modules = [*MODULES, *([own_module(resolve(params.ideas))] if getattr(params, "ideas", "") else [])]
     found = (value for module in modules for value in vars(module).values() if isinstance(value, type))
     return {value.__name__: value for value in found if issubclass(value, nn.Module)}

@@ -35,8 +35,8 @@ def texts(data: Task, classes: Sequence[str], target: str) -> Float[Tensor, "k c
 
 def logits(data: Task, target: str, similarity: str, scale: float) -> Logits | None:
     """Return the detector's own class logits of proposals; None if it is class-agnostic."""
-    known = texts(data, data.competing, target)
-    if known is None:
+    embeddings = texts(data, data.competing, target)
+    if embeddings is None:
         return None
-    compare = partial(cosine if similarity == "cosine" else dot_product.dot, texts=known, scale=scale)
+    compare = partial(cosine if similarity == "cosine" else dot_product.dot, texts=embeddings, scale=scale)
     return lambda video, found: compare(found.embeddings)

@@ -12,7 +12,7 @@ from tadlib.data.batches import Batch, Target, WindowSet
 
 
 class Episodes:
-    """Map of batches that hides the share `episodes` of the `number` classes.
+    """Function on training batches that hides the share `episodes` of the `number` classes.
 
     With `agnostic` targets have no class labels.
     """
@@ -63,7 +63,7 @@ def hide(target: Target, place: Int[Tensor, " k"], agnostic: bool) -> Target:
 
 
 def each_batch(windows: WindowSet, episodes: float) -> Episodes | None:
-    """Return the map of batches that the parameters ask for."""
+    """Return the function on training batches that the parameters ask for."""
     if not episodes:
         return None
     return Episodes(episodes, len(windows.extras.names or ()), agnostic=windows.classes is None)

@@ -95,7 +95,7 @@ class RectifyingLayer(nn.Module):
     and only a sum can keep the residual. The final norm keeps stacked layers in scale; the `published` layer has none.
     """
 
-    def __init__(  # noqa: PLR0913  one word for each variant
+    def __init__(  # noqa: PLR0913  one argument for each variant
         self,
         channels: int,
         width: int,

@@ -15,8 +15,8 @@ from tadlib.segments import roi_align, roi_mean
 
 TOP_SHARE = 8  # a video's class logit is the mean of its best 1/TOP_SHARE of snippets
 Map = Callable[[Tensor], Tensor]
-Classify = Callable[[Video, Tensor], Tensor]  # a video and segments (n, 2) of it in seconds -> logits (n, k)
-Logits = Callable[[Video, Proposals], Tensor]  # a video and proposals in it -> logits (n, k)
+Classify = Callable[[Video, Tensor], Tensor]  # a video and segments (n, 2) in seconds -> logits (n, k)
+Logits = Callable[[Video, Proposals], Tensor]  # a video and its proposals -> logits (n, k)
 
 
 def identity(values: Tensor) -> Tensor:
@@ -28,9 +28,9 @@ def identity(values: Tensor) -> Tensor:
 class Classifier:
     """Classifier of segments: RoIAlign, mean of the bins, scaled cosine with each class text.
 
-    Every part can be replaced; the default is the plain way. Shapes of the parts:
+    Every part can be replaced; the first line describes the defaults. Shapes of the parts:
 
-    - `embed`: class names -> unit-length class embeddings (k, c); `embed_texts`: those of every text
+    - `embed`: class names -> unit-length class embeddings (k, c); `embed_texts`: -> the embeddings of every text
     - `adjust_segments`: segments (n, 2) on the snippet axis -> the segments that are pooled
     - `head`: bins (n, r, c) -> bins (n, r, c)
     - `pooling`: bins (n, r, c) -> one feature (n, c) for each segment
@@ -59,16 +59,16 @@ class Classifier:
         return self.embed(self.classes)
 
     def compare(self, features: Float[Tensor, "*n c"]) -> Float[Tensor, "*n k"]:
-        """Logits of features for the classes."""
+        """Return the logits of features for the classes."""
         return self.map_logits(self.similarity(features, self.texts, self.scale))
 
     def bins(self, features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n r c"]:
-        """Features under segments on the snippet axis (RoIAlign), after the head if there is one."""
+        """Return features under segments on the snippet axis (RoIAlign), transformed by the head if there is one."""
         bins = roi_align(features, segments_ix, self.roi_bins)
         return bins if self.head is None else self.head(bins)
 
     def __call__(self, features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n k"]:
-        """Logits of segments (start, end) on the snippet axis of a video with these features.
+        """Return the logits of segments (start, end) on the snippet axis of a video with these features.
 
         A segment of length zero has the feature at its position; beyond the video the first or last snippet is
         repeated. A learned background adds a last column.
@@ -84,6 +84,6 @@ class Classifier:
         return logits if self.adjust_logits is None else self.adjust_logits(logits, features, given_ix)
 
     def video_logits(self, features: Float[Tensor, "t c"]) -> Float[Tensor, " k"]:
-        """Logits of a whole video: for each class the mean over its best eighth of snippets, without background."""
+        """Return the logits of a whole video: for each class the mean over its best eighth of snippets."""
         logits = self.compare(features)[:, : len(self.classes)]
         return logits.topk(max(1, len(logits) // TOP_SHARE), dim=0).values.mean(dim=0)

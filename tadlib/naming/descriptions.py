@@ -46,7 +46,7 @@ def _built_in(kind: str) -> dict[str, tuple[str, ...]]:
 
 
 def described(classes: Sequence[str], kind: str, path: Path | str = "") -> list[tuple[str, ...]]:
-    """Return the texts of each class, in order, from a file or the built-in texts of a `kind`.
+    """Return the texts of each class, in order, from the file `path` or the built-in texts of a `kind`.
 
     Spelling variants of a class name match if they are spoken alike ("HighJump", "High jump"). Raises ValueError with
     instructions if a class is missing.

@@ -19,7 +19,7 @@ from tadlib.files import write_json
 from tadlib.naming.similarity import class_probability, log_class_probability
 
 MAX_CLASSES_PER_PROPOSAL = 5  # largest number of classes per proposal with `class_specific`
-LEAST = 0.1  # actionness below which a proposal is uncertain, even if none in its video has more
+LEAST = 0.1  # lower bound of a video's highest actionness, so that weak proposals stay uncertain
 NESTED = 0.5  # share of the shorter of two detections of a class that may overlap
 
 
@@ -38,11 +38,11 @@ def fuse(
     fusion_weight: float = 0.5,
     probability: str = "softmax",
 ) -> Float[Tensor, "n k"]:
-    """Scores of all pairs of proposal and class; `probability` is softmax or sigmoid, `fusion_weight` is CLIP's weight.
+    """Return the scores of all (proposal, class) pairs; `probability` is softmax or sigmoid.
 
     after_softmax: actionness times class probability. before_softmax: probability of actionness times logits.
-    arithmetic, geometric: weighted mean of both. clip: class probability only. detector: actionness for the best class,
-    0 for the others.
+    arithmetic, geometric: mean of both, where CLIP has `fusion_weight`. clip: class probability only. detector:
+    actionness for the best class, 0 for the others.
     """
     one_of("fusion", fusion, "after_softmax before_softmax arithmetic geometric detector clip".split())
     one_of("probability", probability, ("softmax", "sigmoid"))
@@ -52,7 +52,7 @@ def fuse(
         return class_probability(actionness[:, None] * logits, probability)
     if fusion == "arithmetic":
         return (1 - fusion_weight) * actionness[:, None] + fusion_weight * class_probability(logits, probability)
-    if fusion == "geometric":  # in log space, where all values are finite: a product of powers may be 0 to the power 0
+    if fusion == "geometric":  # in log space all values are finite; a product of powers could be 0 to the power 0
         log_actionness = actionness.clamp(min=torch.finfo(actionness.dtype).tiny).log()[:, None]
         return ((1 - fusion_weight) * log_actionness + fusion_weight * log_class_probability(logits, probability)).exp()
     if fusion == "clip":
@@ -63,10 +63,10 @@ def fuse(
 def certainty(
     actionness: Float[Tensor, " n"], logits: Float[Tensor, "n k"], words: int
 ) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """Score (n,) of the likeliest of the first `words` classes at each proposal, and its place (n,) among them.
+    """Return for each proposal the score (n,) and index (n,) of the likeliest of the first `words` classes.
 
-    The score is the actionness relative to the video's surest proposal, times the word's probability against the other
-    columns, texts of nothing in particular: other words take the place of a word, but nothing of its probability.
+    The score is the actionness relative to the video's highest, times the probability of the word against the other
+    columns, which are general texts. Another word may win the proposal, but does not lower this probability.
     """
     best, places = logits[:, :words].max(dim=1)
     probability = (best - logits[:, words:].logsumexp(dim=1)).sigmoid()
@@ -74,7 +74,7 @@ def certainty(
 
 
 def without_nested(found: Detections) -> Detections:
-    """Detections, best first, without those that overlap a better one of the same word by half of the shorter."""
+    """Remove detections that share over half of the shorter segment with a better one of the same word; best first."""
     (starts, ends), labels = found.segments.T, np.array(found.labels)
     left, kept = torch.ones(len(labels), dtype=torch.bool), []
     for place in range(len(labels)):
@@ -129,7 +129,7 @@ def to_detections(
     nms_tiou: float = 0.5,
     videos: Mapping[str, Float[Tensor, " _"]] = MappingProxyType({}),
 ) -> dict[str, Detections]:
-    """Return the detections of every video, at most `most` each, from its proposals and their class scores.
+    """Return at most `most` detections of every video, from its proposals and their class scores.
 
     With `nms_per` class NMS runs within each class. `videos` are logits of whole videos, where `keep` needs them.
     Raises ValueError for scores of another shape than (proposals, at least all classes).
@@ -159,8 +159,8 @@ def nms_within_classes(
     """Apply hard or soft NMS within each class of each video, and keep at most `most` detections per video."""
     if not found:
         return {}
-    number = {label: place for place, label in enumerate({label for each in found.values() for label in each.labels})}
-    labels = torch.tensor([number[label] for each in found.values() for label in each.labels], dtype=torch.int64)
+    index = {label: place for place, label in enumerate({label for each in found.values() for label in each.labels})}
+    labels = torch.tensor([index[label] for each in found.values() for label in each.labels], dtype=torch.int64)
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     kept = {}
     results = zip(found.items(), nms_of_videos(segments, scores, nms, nms_tiou, labels), strict=True)

@@ -66,11 +66,11 @@ def texts_of(classes: Sequence[str], wording: Wording) -> list[tuple[str, ...]]:
 
 
 def spoken_alike(classes: Sequence[str]) -> list[tuple[str, ...]]:
-    """Groups of class names that are the same when spoken."""
-    found: dict[str, list[str]] = {}
+    """Return groups of class names that are the same when spoken."""
+    groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(classes):
-        found.setdefault(spoken(name).casefold(), []).append(name)
-    return [tuple(names) for names in found.values() if len(names) > 1]
+        groups.setdefault(spoken(name).casefold(), []).append(name)
+    return [tuple(names) for names in groups.values() if len(names) > 1]
 
 
 def _filled(templates: Sequence[str], name: str) -> tuple[str, ...]:
@@ -79,9 +79,9 @@ def _filled(templates: Sequence[str], name: str) -> tuple[str, ...]:
 
 
 def embed(encoder: Encoder, texts: Sequence[str], cache: Path | str | None = None) -> Float[Tensor, "m c"]:
-    """Embeddings of texts, not normalised; with a `cache` folder each text is encoded only once.
+    """Return embeddings of texts, not normalised; with a `cache` folder each text is encoded only once.
 
-    Processes that need the same texts at the same time wait for one of them to encode these.
+    If several processes need the same texts at the same time, one encodes them and the others wait.
     """
     if cache is None:
         return encoder.texts(texts)
@@ -102,13 +102,13 @@ def embed(encoder: Encoder, texts: Sequence[str], cache: Path | str | None = Non
 def text_embeddings(
     encoder: Encoder, classes: Sequence[str], wording: Wording, cache: Path | str | None = None
 ) -> TextEmbeddings:
-    """Embeddings of every text of every class, encoded in one batch."""
+    """Return the embeddings of every text of every class, encoded in one batch."""
     texts = texts_of(classes, wording)
     return by_class(embed(encoder, [text for several in texts for text in several], cache), list(map(len, texts)))
 
 
 def by_class(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> TextEmbeddings:
-    """Split embeddings of all texts, one after the other, into classes with `lengths` texts each."""
+    """Split the embeddings of all texts, in order, into classes with `lengths` texts each."""
     real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     embeddings = rows.new_zeros(*real.shape, rows.shape[1])
     embeddings[real] = rows
@@ -118,14 +118,14 @@ def by_class(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> TextEmbeddin
 def class_embeddings(
     encoder: Encoder, classes: Sequence[str], wording: Wording | str = "prompt", cache: Path | str | None = None
 ) -> Float[Tensor, "k c"]:
-    """Unit-length embeddings of classes; of several texts the normalised mean of the normalised embeddings."""
+    """Return unit-length embeddings of classes; several texts have the normalised mean of normalised embeddings."""
     wording = Wording(wording) if isinstance(wording, str) else wording
     steps = text_embeddings(encoder, classes, wording, cache)
     return mean_of_texts(steps.embeddings, steps.padding)
 
 
 def mean_of_texts(embeddings: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
-    """Normalised mean of the normalised embeddings of each class's texts."""
+    """Return the normalised mean of the normalised embeddings of each class's texts."""
     unit = functional.normalize(embeddings, dim=-1)
     if unit.shape[1] == 1:
         return unit[:, 0]
@@ -133,7 +133,7 @@ def mean_of_texts(embeddings: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s
 
 
 def raw_embeddings(steps: TextEmbeddings) -> Float[Tensor, "k c"]:
-    """Mean of each class's unnormalised embeddings, for dot products."""
+    """Return the mean of each class's unnormalised embeddings, for dot products."""
     return _mean(steps.embeddings, steps.padding)
 
 

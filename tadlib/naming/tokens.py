@@ -7,7 +7,7 @@ from tadlib.data.texts import TextTable
 
 PRECOMPUTED = "read as a whole: its embedding was made elsewhere"
 UNREADABLE = "read by a tokenizer whose pieces cannot be shown"
-SHOWN_LETTERS = 40  # letters shown on either side of the cut
+SHOWN_LETTERS = 40  # characters shown on either side of the cut
 TOKENIZER_ATTRIBUTES = ("sot_token_id", "eot_token_id", "context_length", "encode", "decode")
 
 
@@ -24,7 +24,7 @@ def has_clip_tokenizer(encoder: Encoder) -> bool:
 def cut_off(encoder: Encoder, text: str) -> str:
     """Return the end of a text beyond the encoder's context length, or an empty string.
 
-    Works with any tokenizer: finds the shortest beginning with the same tokens as the whole text by bisection.
+    Works with any tokenizer: bisects for the shortest prefix with the same tokens as the whole text.
     """
     if not reads_any_text(encoder):
         return ""
@@ -40,23 +40,23 @@ def cut_off(encoder: Encoder, text: str) -> str:
 
 
 def cut_texts(encoder: Encoder, texts: Sequence[str]) -> dict[str, str]:
-    """Texts beyond the context length, each with the part that is cut off."""
-    found = {text: cut_off(encoder, text) for text in dict.fromkeys(texts)}
-    return {text: cut for text, cut in found.items() if cut}
+    """Return the texts beyond the context length, each with the part that is cut off."""
+    cuts = {text: cut_off(encoder, text) for text in dict.fromkeys(texts)}
+    return {text: cut for text, cut in cuts.items() if cut}
 
 
 def describe_cut(text: str, cut: str) -> str:
-    """Message that shows where a text is cut."""
+    """Return a message that shows where a text is cut."""
     read = text.removesuffix(cut).strip()
     before, behind = ("... " if len(read) > SHOWN_LETTERS else "", " ..." if len(cut) > SHOWN_LETTERS else "")
     return f"read up to {before + read[-SHOWN_LETTERS:]!r}, not {cut[:SHOWN_LETTERS] + behind!r}"
 
 
 def token_rows(encoder: Encoder, texts: Sequence[str]) -> list[dict[str, object]]:
-    """One row per text: its tokens, the number of context positions they take, and the part that is cut off."""
+    """Return a row for each text: its tokens, the context positions they take, and the part that is cut off."""
     if not has_clip_tokenizer(encoder):
-        how = UNREADABLE if reads_any_text(encoder) else PRECOMPUTED
-        return [{"text": text, "tokens": how, "places": "", "not read": cut_off(encoder, text)} for text in texts]
+        note = UNREADABLE if reads_any_text(encoder) else PRECOMPUTED
+        return [{"text": text, "tokens": note, "places": "", "not read": cut_off(encoder, text)} for text in texts]
     tokenizer, rows = encoder.tokenizer, []
     context = tokenizer.context_length
     for text in texts:
@@ -76,7 +76,7 @@ def too_long(encoder: Encoder, text: str) -> str:
 
 
 def explain(encoder: Encoder, text: str) -> list[dict[str, object]]:
-    """One row per context position of a text: token id, token, and its meaning."""
+    """Return a row for each context position of a text: token id, token, and its meaning."""
     if not has_clip_tokenizer(encoder):
         return [{"place": 0, "number": "", "piece": text, "is": UNREADABLE if reads_any_text(encoder) else PRECOMPUTED}]
     numbers = encoder.tokenizer([text])[0].tolist()

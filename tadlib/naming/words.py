@@ -1,7 +1,7 @@
 """Parser of the classes requested for a video: names, sentences, or names with descriptions, in any layout.
 
-A list, a JSON list or object, comma-separated text, lines, or a file of one of these. A name alone is put in a plain
-English phrase; text with a colon and a space is a name and its description.
+Layouts are a list, a JSON list or object, comma-separated text, lines, or a file of one of these. A name alone is put
+into an English phrase; text with a colon and a space is a name and its description.
 """
 
 import csv
@@ -17,12 +17,12 @@ from tadlib.foreign import json_in, text_of
 
 EXTENSIONS = (".txt", ".json")  # file name extensions
 ARTICLES = ("a", "an", "the")
-# first words of a sentence, which hardly ever begin a name
+# first words of sentences; they rarely begin a name
 SUBJECTS = tuple("somebody someone everybody nobody people he she they it i we you there".split())
 DOING = re.compile(r".*[aeiouy].*ing")  # diving, but not swing
 VERBS = {"throw": "throwing", "pitch": "pitching", "dunk": "dunking", "catch": "catching"}
-OBJECTS = tuple("ball baseball basketball discus frisbee hammer javelin".split())  # what those verbs take
-# last words of a name that is one of many, and so wants an article
+OBJECTS = tuple("ball baseball basketball discus frisbee hammer javelin".split())  # objects of these verbs
+# countable last words of names, which need an article
 COUNTED = tuple("dive flip jerk jump kick leap penalty punch ride serve shot stroke swing vault".split())
 MAX_LENGTH = 1000  # characters of a name or description; CLIP reads about 300
 
@@ -53,20 +53,20 @@ def read_words(given: object, folder: Path | str = ".") -> list[Word]:
 
 
 def sentence(name: str) -> str:
-    """Text for a name in plain English, "a person pitching a baseball" for BaseballPitch; a whole sentence as it is."""
-    said = name if " " in name else spoken(name)
-    first, *others = words = said.casefold().split()
+    """Return a phrase for a name, "a person pitching a baseball" for BaseballPitch; a whole sentence is unchanged."""
+    text = name if " " in name else spoken(name)
+    first, *others = words = text.casefold().split()
     whole = first in SUBJECTS or len(others) > (2 if first in ARTICLES else 4) or name.endswith((".", "!", "?"))
     if whole or (first in ARTICLES and any(map(DOING.fullmatch, others))):
-        return said
-    said = spoken(name)
+        return text
+    text = spoken(name)
     if DOING.fullmatch(first) or DOING.fullmatch(words[-1]):
-        return f"a person {said}"
+        return f"a person {text}"
     for verb, thing in (words, words[::-1]) if len(words) == 2 else ():
         if verb in VERBS and thing in OBJECTS:
             return f"a person {VERBS[verb]} a {thing}"
     article = ("an " if first[0] in "aeiou" else "a ") if first not in ARTICLES and words[-1] in COUNTED else ""
-    return f"a person doing {article}{said}"
+    return f"a person doing {article}{text}"
 
 
 def _check(place: int, number: int, name: str, texts: Sequence[str]) -> None:
@@ -84,7 +84,7 @@ def _check(place: int, number: int, name: str, texts: Sequence[str]) -> None:
 
 
 def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
-    """Names with their descriptions, with white space normalised."""
+    """Return names with their descriptions; white space is normalised."""
     if isinstance(given, Mapping):
         listed = {name: each if isinstance(each, list | tuple) else [each] for name, each in given.items()}
         return [(_tidy(name), [_tidy(_text(text)) for text in texts]) for name, texts in listed.items()]

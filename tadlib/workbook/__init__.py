@@ -1,1 +1,1 @@
-"""Everything around the science: parameters, runs, figures, display, execution of notebooks, the `tad` command."""
+"""Everything around the method: parameters, runs, figures, display, execution of notebooks, the `tad` command."""

@@ -1,10 +1,10 @@
-"""Batches: every run of a plan executed stage by stage, here or by jobs of SLURM.
+"""Batches: execute every run of a plan, stage by stage, in local processes or as SLURM jobs.
 
-What is finished is not run again, a run that fails is reported and the others go on, and whatever ends a batch, the
-same command goes on where it stopped. Runs tell what they do in a log of their own, from which progress is read.
+Finished stages are skipped, a failed run is reported while the others continue, and an interrupted batch is resumed by
+the same command. Every run writes its progress to its own log, which the batch repeats.
 
-Jobs first make the features that are missing, each those of some videos: one that is lost loses the videos it had in
-hand. What none could encode is left to the prepare notebook, which makes it or says what is wrong with it.
+With SLURM, missing features are extracted first, each job encoding some videos: a lost job loses only the videos it was
+encoding. Videos that no job could encode are left to the prepare notebook, which encodes them or reports the error.
 """
 
 import shutil
@@ -30,14 +30,14 @@ from tadlib.workbook.plans import Experiment
 from tadlib.workbook.stage_store import FAILED, finished, obtain, relative, stored_at
 from tadlib.workbook.stages import STAGES
 
-SHARE = 32  # videos: so many that loading an encoder does not count, so few that jobs end at about the same time
-MADE_FROM = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
-READ = {"dataset", "data_dir", "features"} | stages.FILES  # parameters that name files
+SHARE = 32  # videos per job: enough to outweigh loading the encoder, few enough for jobs to end at about the same time
+EXTRACTION = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
+FILE_PARAMETERS = {"dataset", "data_dir", "features"} | stages.FILES
 Say = Callable[[str], None]
 
 
 def version_dir(experiment: Experiment, new: bool = False) -> Path:
-    """The directory of this execution: the latest one if it can be continued, else a new one."""
+    """Return the folder to write to: the latest version if it can be continued, else a new one."""
     latest = None if new else continued(experiment)
     if latest is not None:
         return latest
@@ -50,7 +50,7 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
 
 
 def continued(experiment: Experiment) -> Path | None:
-    """The latest version of an experiment if it has the same plan, code and data: it goes on where it stopped."""
+    """Return the latest version of an experiment if it has the same plan, code and data, and can be continued."""
     versions = (runs.project_root() / "outputs" / experiment.name).glob("*/experiment.json")
     latest = max(versions, default=None)
     same = latest is not None and _identity(experiment).items() <= read_json(latest).items()
@@ -58,38 +58,38 @@ def continued(experiment: Experiment) -> Path | None:
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
-    every = map(Params.read, experiment.runs.values())
-    different = {str(params.model_dump(include=READ)): params for params in every}
+    all_params = map(Params.read, experiment.runs.values())
+    distinct = {str(params.model_dump(include=FILE_PARAMETERS)): params for params in all_params}
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
         "code": [stages.code_version(stage) for stage in STAGES],
-        "data": sorted(set(map(stages.data_version, different.values()))),
+        "data": sorted(set(map(stages.data_version, distinct.values()))),
     }
 
 
 def preview(experiment: Experiment, folder: Path | None, pages: str = "all") -> Iterator[str]:
-    """What executing a plan, going on in `folder`, would find there and have to make, in lines."""
+    """Describe a dry run of a plan line by line: finished runs in `folder`, and the stages to execute."""
     yield "in common: " + (", ".join(f"{name}={value}" for name, value in experiment.common.items()) or "nothing given")
     if folder:
         done = sum(_is_finished(folder / label, given, pages) for label, given in experiment.runs.items())
         yield f"goes on in {relative(folder)}: {done} of {len(experiment.runs)} runs finished already"
     for stage in STAGES:
         places = {stored_at(stage, given, pages) for given in experiment.runs.values()}
-        made = sum(each.is_dir() for each in places)
+        made = sum(place.is_dir() for place in places)
         yield f"{stage}: {len(places)} for {len(experiment.runs)} runs" + f", {made} of them made already" * bool(made)
 
 
-def execute(  # noqa: PLR0913  one word for each choice of a batch
+def execute(  # noqa: PLR0913  one argument for each option of a batch
     experiment: Experiment, folder: Path, jobs: int = 1, say: Say = print, slurm: Pool | None = None, pages: str = "all"
 ) -> dict[str, str]:
-    """Run all stages of all runs, here or as jobs; the status of each: "finished", or "failed in STAGE: why".
+    """Execute all stages of all runs; return the status of each run: "finished", or "failed in STAGE: reason".
 
-    `pages` says which runs have executed notebooks of all stages: all, best (that with the highest mAP), or none.
+    `pages` selects the runs that get executed notebooks of all stages: all, best (the highest mAP), or none.
 
-    Jobs must see this disk. What ends this ends its runs. Raises OSError where another batch is at work in the folder.
+    Jobs must see this disk. An exception here stops all runs. Raises OSError if another batch works in the folder.
     """
     with _one_at_a_time(folder):
-        shutil.rmtree(folder / FAILED, ignore_errors=True)  # what failed before is tried again
+        shutil.rmtree(folder / FAILED, ignore_errors=True)  # retry stages that failed before
         batch = _Batch(folder, experiment.runs, say, pages)
         with suppress(OSError):
             (folder / FAILED).mkdir()
@@ -100,17 +100,17 @@ def execute(  # noqa: PLR0913  one word for each choice of a batch
                     if slurm:
                         extract_missing(experiment, batch.say, slurm)
                     work = run_as_job if slurm else run_all_stages
-                    executors.outcomes(pool, work, calls, batch.ended, batch.tell)
+                    executors.outcomes(pool, work, calls, batch.ended, batch.repeat_logs)
                     if pages == "best" and (best := _best(folder, batch.status)):
                         batch.say(f"pages of {best}, the run with the highest mAP")
-                        again = {best: (folder, best, experiment.runs[best], jobs)}
-                        executors.outcomes(pool, work, again, batch.ended, batch.tell)
+                        rerun = {best: (folder, best, experiment.runs[best], jobs)}
+                        executors.outcomes(pool, work, rerun, batch.ended, batch.repeat_logs)
                 except BaseException:
                     execution.stop()
                     raise
         finally:
-            execution.stopping.clear()  # no sooner than the threads have ended
-            batch.tell()
+            execution.stopping.clear()  # only after the threads have ended
+            batch.repeat_logs()
         return batch.status
 
 
@@ -124,7 +124,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: int, pages: str = "all") -> str:
-    """Execute what is not finished of one run and tell it in the run's `run.log`; its status."""
+    """Execute all unfinished stages of one run, log progress to its `run.log`, and return its status."""
     folder, stage = version / label, STAGES[0]
     say = partial(note, folder / "run.log")
     try:
@@ -143,14 +143,14 @@ def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: in
     return "finished"
 
 
-def run_as_job(*words: Any) -> str:
-    """Run all stages in the process of a job: SIGTERM, which submitit ignores, keeps it from beginning another."""
+def run_as_job(*arguments: Any) -> str:
+    """Execute all stages of one run in a job; after SIGTERM, which submitit ignores, no further stage is started."""
     signal.signal(signal.SIGTERM, lambda *_: execution.stopping.set())
-    return run_all_stages(*words)
+    return run_all_stages(*arguments)
 
 
 def _in_order(experiment: Experiment) -> list[str]:
-    """The labels so that runs of different detectors come first: those that share one would only wait for it."""
+    """Order run labels so that different detectors are trained first: runs sharing a detector would wait for it."""
     sharing: Counter[str] = Counter()
     ranks = {}
     for label, given in experiment.runs.items():
@@ -165,43 +165,43 @@ def _is_finished(run: Path, given: Mapping[str, Any], pages: str) -> bool:
 
 
 def _best(folder: Path, status: Mapping[str, str]) -> str:
-    """The run of a version with the highest mAP, by its label; empty where none has finished."""
+    """Return the label of the run with the highest mAP; empty if no run has finished."""
     places = {label: folder / label for label, text in status.items() if text == "finished"}
     metrics = {label: stages.planned(runs.records(place), place)[1] for label, place in places.items()}
     return max(metrics, key=lambda label: read_json(metrics[label])["mAP"], default="")
 
 
 class _Batch:
-    """What is known of a batch at work: who ended how, what was told, and how long the rest will take."""
+    """Progress of a running batch: the status of each run, its log lines, and the remaining time."""
 
-    def __init__(self, folder: Path, planned: Mapping[str, Mapping[str, Any]], say_aloud: Say, pages: str) -> None:
-        self.folder, self.say_aloud, self.started = folder, say_aloud, time.monotonic()
+    def __init__(self, folder: Path, planned: Mapping[str, Mapping[str, Any]], print_line: Say, pages: str) -> None:
+        self.folder, self.print_line, self.started = folder, print_line, time.monotonic()
         self.status: dict[str, str] = {}
         self.logs = {label: folder / label / "run.log" for label in planned}
-        self.read = {label: _size(log) for label, log in self.logs.items()}  # bytes of each that were told before
+        self.read = {label: _size(log) for label, log in self.logs.items()}  # bytes of each log repeated so far
         self.finished_before = {label for label, given in planned.items() if _is_finished(folder / label, given, pages)}
 
     def say(self, text: str) -> None:
         note(self.folder / "batch.log", text)
-        with suppress(OSError):  # what is said may go to the disk that is full
-            self.say_aloud(text)
+        with suppress(OSError):  # output may be redirected to a full disk
+            self.print_line(text)
 
-    def tell(self) -> None:
-        """Repeat what runs have written into their logs since the last look."""
+    def repeat_logs(self) -> None:
+        """Print and log the lines that runs have added to their logs since the last call."""
         for label, log in self.logs.items():
             if _size(log) > self.read[label]:
-                news = log.read_bytes()[self.read[label] :]
-                self.read[label] += len(news)
-                for line in news.decode(errors="replace").splitlines():
+                added = log.read_bytes()[self.read[label] :]
+                self.read[label] += len(added)
+                for line in added.decode(errors="replace").splitlines():
                     self.say(f"{label}: {line[21:]}")
 
     def ended(self, label: str, status: str) -> None:
-        """Keep how a run ended, and say it with the time that is left."""
+        """Record the status of a run that ended, and report it with the remaining time."""
         self.status[label] = status
         worked, done = len(self.status.keys() - self.finished_before), len(self.status.keys() | self.finished_before)
         left = len(self.logs) - done
-        about = tqdm.format_interval((time.monotonic() - self.started) / max(worked, 1) * left)
-        rest = f", about {about} left" if worked and left else ""
+        remaining = tqdm.format_interval((time.monotonic() - self.started) / max(worked, 1) * left)
+        rest = f", about {remaining} left" if worked and left else ""
         self.say(f"{label}: {status} ({len(self.status)} of {len(self.logs)} runs{rest})")
         path = self.folder / "experiment.json"
         try:
@@ -216,29 +216,29 @@ def _size(log: Path) -> int:
 
 
 def extract_missing(experiment: Experiment, say: Say, slurm: Pool) -> None:
-    """Let jobs make what features the runs of an experiment lack, and wait until they have."""
-    every = [Params.read(given) for given in experiment.runs.values()]
-    different = {str(params.model_dump(include=MADE_FROM)): params for params in every if params.features == "auto"}
-    for params in different.values():
+    """Extract the missing features of an experiment's runs in SLURM jobs, and wait for them."""
+    extracting = [params for params in map(Params.read, experiment.runs.values()) if params.features == "auto"]
+    distinct = {str(params.model_dump(include=EXTRACTION)): params for params in extracting}
+    for params in distinct.values():
         lacking = executors.outcomes(slurm, encode, {"": (params,)})[""]
         if isinstance(lacking, str):
-            say(f"features: nothing is dealt out, {lacking}")
+            say(f"features: not extracted in advance, {lacking}")
             continue
         shares = [lacking[start : start + SHARE] for start in range(0, len(lacking), SHARE)]
-        if len(shares) > 1:  # else nothing is missing, or what one job makes as well
+        if len(shares) > 1:  # otherwise nothing is missing, or the run's own job can encode it
             say(f"features: {len(lacking)} videos of {params.dataset} in {len(shares)} shares ...")
             calls = {f"share {number} of {len(shares)}": (params, videos) for number, videos in enumerate(shares, 1)}
             executors.outcomes(slurm, encode, calls, lambda label, answer: say(f"features: {label} {answer}"))
 
 
 def encode(params: Params, videos: list[str] | None = None) -> str | list[str]:
-    """What a job does: encode `videos` and say how it ended, or without any name all that lack features."""
+    """Encode `videos` in a job and return its outcome; without `videos`, return the ids of those lacking features."""
     from tadlib.workbook import gathering
 
     try:
         if videos is None:
             return gathering.lacking(params)
         gathering.encode(params, videos)
-    except Exception as error:  # the prepare notebook meets it too, and says more
+    except Exception as error:  # the prepare notebook raises it again, with details
         return f"failed: {type(error).__name__}: {error}"
     return "encoded"

@@ -1,8 +1,8 @@
-"""Results without pages: the cells of a notebook that make them, executed for many runs by one process.
+"""Execution of notebook cells without papermill: one process computes the results of many runs, without pages.
 
-Papermill starts a kernel for every notebook, which explains and draws what it found; a naming takes seconds in a
-process that has torch loaded. Cells tagged `explains` are left out and no figure is drawn. All else is the notebook's
-own code, so results are the same.
+Papermill starts a kernel for every notebook and draws its figures; in a process that has torch loaded, classification
+takes seconds. Cells tagged `explains` are skipped and no figure is drawn. All other code is the notebook's own, so the
+results are the same.
 """
 
 import json
@@ -17,20 +17,20 @@ from typing import Any
 from tadlib.files import LOG
 from tadlib.workbook import execution, runs
 
-PAGELESS = ("prepare", "classify", "evaluate")  # training takes long enough for a page
-EXPLAINS = "explains"  # the tag of a cell that no result needs
-_own = threading.local()  # `process`: that of a thread
+PAGELESS = ("prepare", "classify", "evaluate")  # not train: it takes so long that a kernel costs nothing
+EXPLAINS = "explains"  # tag of a cell that no result depends on
+_own = threading.local()  # `process`: the worker process of each thread
 
 
 class NoFigures:
-    """Stands in for `tadlib.workbook.figures`, and draws nothing."""
+    """Substitute for `tadlib.workbook.figures` that draws nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None
 
 
 def sources(notebook: Path, given: Mapping[str, Any] | None = None, without: str = EXPLAINS) -> Iterator[str]:
-    """The text of every code cell but those with a tag, `given` parameters set below those of the notebook."""
+    """Yield the source of every code cell without the tag; `given` parameters follow the parameters cell."""
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         tags = cell["metadata"].get("tags", ())
         if cell["cell_type"] == "code" and without not in tags:
@@ -40,7 +40,7 @@ def sources(notebook: Path, given: Mapping[str, Any] | None = None, without: str
 
 
 def run(name: str, texts: Iterable[str], defined: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What is defined after cells of a notebook, run in this process without a figure, given what was before them."""
+    """Run the cells of a notebook in this process without figures, starting from `defined`; return all names."""
     names: dict[str, Any] = {"__name__": "__main__", "In": []} | dict(defined or {})
     for text in texts:
         names["In"].append(text)
@@ -51,7 +51,7 @@ def run(name: str, texts: Iterable[str], defined: Mapping[str, Any] | None = Non
 
 
 def execute(stage: str, given: Mapping[str, Any], jobs: int = 1, log: Path | None = None) -> str | None:
-    """Make the results of a stage in the process that belongs to this thread; None, or why it failed."""
+    """Compute the results of a stage in this thread's worker process; return None, or the reason of a failure."""
     if execution.stopping.is_set():
         return f"{execution.INTERRUPTED}: {stage} was not begun"
     process = getattr(_own, "process", None) or _start(jobs)
@@ -72,7 +72,7 @@ def execute(stage: str, given: Mapping[str, Any], jobs: int = 1, log: Path | Non
 
 
 def _start(jobs: int) -> subprocess.Popen:
-    """A process for this thread, which ends with the thread."""
+    """Start the worker process of this thread; it ends with the thread."""
     _own.process = subprocess.Popen(
         [sys.executable, "-m", "tadlib.workbook.cells"], cwd=runs.project_root(), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=execution.environment(jobs),
@@ -83,16 +83,16 @@ def _start(jobs: int) -> subprocess.Popen:
 
 
 def main() -> None:
-    """Read a task from every line of standard input, and answer why it failed, or null."""
+    """Read one task (JSON) per line of standard input; answer each with the reason of its failure, or null."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # cells print
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # discards what cells print
     for line in sys.stdin:
         task, reason = json.loads(line), None
         os.environ.pop(LOG, None)
         os.environ |= {LOG: task["log"]} if task["log"] else {}
         try:
             run(task["notebook"], sources(Path(task["notebook"]), task["given"]))
-        except Exception as error:  # a cell may raise anything, and the next task has to be done as well
+        except Exception as error:  # a cell may raise anything, and the process must take the next task
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
         print(json.dumps(reason), file=answers, flush=True)
 

@@ -1,6 +1,6 @@
 """The command `tad`: run, list, report, evaluate, export and doctor.
 
-Every command imports what it needs when it is called, so that `tad --help` answers at once.
+Every command imports its modules when it is called, so that `tad --help` answers at once.
 """
 
 import glob
@@ -15,10 +15,10 @@ import click
 
 
 class Several(click.Path):
-    """A path, or those that a pattern matches, in the order of their names."""
+    """A path, or the paths that match a pattern, sorted by name."""
 
     def convert(self, value, param, ctx):
-        """The paths; the error of a path that is missing if there are none."""
+        """Return the matching paths; if there are none, fail as click does for a missing path."""
         return (not os.path.lexists(value) and sorted(glob.glob(value))) or [super().convert(value, param, ctx)]
 
 
@@ -26,7 +26,7 @@ FILE, FILES = click.Path(exists=True), Several(exists=True)  # or a folder of te
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, 1 if a run failed, 2 for what cannot be run at all."""
+    """Run the command; return its exit status: 0, 1 if a run failed, 2 for invalid input."""
     try:
         with tad.make_context("tad", list(sys.argv[1:] if argv is None else argv)) as context:
             return tad.invoke(context)
@@ -59,10 +59,10 @@ def tad() -> None:
     type=click.Choice(["all", "best", "none"]),
     default="all",
     show_default=True,
-    help="Runs that get executed notebooks of naming and evaluation; the others get numbers, in seconds.",
+    help="Runs that get executed notebooks of all stages; the other runs get metrics only, which takes seconds.",
 )
 @click.option("--new", is_flag=True, help="Start a new version even if the latest can be continued.")
-@click.option("--dry-run", is_flag=True, help="Show the planned runs, what they share, and stop.")
+@click.option("--dry-run", is_flag=True, help="Show the planned runs and the stages they share, and stop.")
 @click.option("--quick", is_flag=True, help="A tiny size: two epochs, one seed and one class split.")
 @click.option(
     "--set",
@@ -71,17 +71,17 @@ def tad() -> None:
     metavar="NAME=VALUE",
     help="Change a parameter of every run, swept or not; several values with commas.",
 )
-@click.option("--base", default="", metavar="FILE", help="Ask the question on what another file holds in common.")
+@click.option("--base", default="", metavar="FILE", help="Take the common parameters from another file.")
 @click.option(
     "--slurm",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Make every run a job of SLURM, with this option of sbatch; `--slurm local` makes processes here.",
+    help="Submit every run as a SLURM job with this option of sbatch; `--slurm local` starts local processes.",
 )
-@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs that a job of SLURM needs.")
-@click.option("--track", type=click.Choice(["mlflow"]), help="Tell a tracker about every finished run.")
+@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs of each SLURM job.")
+@click.option("--track", type=click.Choice(["mlflow"]), help="Export every finished run to a tracker.")
 def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
-    """Execute every run of experiment files, skipping what is finished.
+    """Execute every run of experiment files, skipping finished stages.
 
     EXPERIMENTS are flat YAML files, or names of files below params/, for example queries.
     """
@@ -93,38 +93,38 @@ def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpu
     idle = [f"--gpus {gpus}"] * (gpus > 0 and not slurm) + [f"--jobs {jobs}"] * (jobs > 1 and bool(slurm))
     if idle:
         raise ValueError(f"{idle[0]} has no effect {'with' if slurm else 'without'} --slurm")
-    for each in planned:
-        print(plans.listing(each))
+    for experiment in planned:
+        print(plans.listing(experiment))
         if dry_run:
-            print(*batch.preview(each, None if new else batch.continued(each), pages), sep="\n")
+            print(*batch.preview(experiment, None if new else batch.continued(experiment), pages), sep="\n")
     if dry_run:
         return 0
-    from tadlib.workbook import report as reports  # torch comes with it
+    from tadlib.workbook import report as reports  # imports torch
     from tadlib.workbook import tracking
 
     if track:
         tracking.require()
     if threading.current_thread() is threading.main_thread():
-        # ends as Ctrl-C does, also where a background shell made this process deaf to Ctrl-C itself
+        # interrupts as Ctrl-C does; a background process of a shell may ignore SIGINT itself
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     ended: list[reports.Ended] = []
-    elsewhere = executors.slurm(slurm, gpus) if slurm else None
-    for each in planned:
+    pool = executors.slurm(slurm, gpus) if slurm else None
+    for experiment in planned:
         try:
-            folder = batch.version_dir(each, new)
+            folder = batch.version_dir(experiment, new)
             print(f"writing {folder}, progress also in {folder / 'batch.log'}", flush=True)
-            ended.append((each.name, folder, batch.execute(each, folder, jobs, _say, elsewhere, pages)))
+            ended.append((experiment.name, folder, batch.execute(experiment, folder, jobs, _say, pool, pages)))
         except BrokenPipeError:
             raise
-        except OSError as error:  # a full disk, say: the other files may still have room
-            print(f"tad: {each.name} was not executed to its end ({error})", file=sys.stderr)
+        except OSError as error:  # for example a full disk: the other experiments may still succeed
+            print(f"tad: {experiment.name} was not executed to its end ({error})", file=sys.stderr)
     return max(reports.conclude(ended, track, _say), int(len(ended) < len(planned)))
 
 
 @tad.command("list")
 @click.argument("folder", default="outputs")
 def list_runs(folder: str) -> int:
-    """Show what is below FOLDER (default outputs): versions of experiments with their numbers, or runs of one."""
+    """List the versions of experiments below FOLDER (default outputs) with their metrics, or the runs of one."""
     from tadlib.workbook import finished_runs, runs
 
     print(*finished_runs.listing(runs.resolve(folder)), sep="\n")
@@ -135,7 +135,7 @@ def list_runs(folder: str) -> int:
 @click.argument("experiments", nargs=-1, required=True)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="baseline, metric, together")
 def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
-    """Compare runs: an executed notebook, a page, the lab log.
+    """Compare runs in an executed notebook and a page, and update the lab log.
 
     EXPERIMENTS are folders of runs or experiments, for example outputs/demo.
     """
@@ -149,10 +149,10 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 @tad.command()
 @click.option("--annotations", type=FILES, required=True, help="True actions: JSON, CSV or text files.")
 @click.option("--detections", type=FILES, required=True, help="Detections; a pattern in '' for splits.")
-@click.option("--subset", default="", help="Count the videos of this subset only, for example test.")
-@click.option("--classes", type=FILES, help="Count these classes only, one name a line.")
-@click.option("--seen", type=FILES, help="Classes trained on, where they compete as well.")
-@click.option("--against", type=FILES, help="Say whether these detections are worse.")
+@click.option("--subset", default="", help="Score only the videos of this subset, for example test.")
+@click.option("--classes", type=FILES, help="Score only these classes, one name a line.")
+@click.option("--seen", type=FILES, help="Classes trained on, if they compete with unseen ones.")
+@click.option("--against", type=FILES, help="Test whether these detections are worse.")
 @click.option(
     "--protocol", default="plain", show_default=True, help="plain, strict, gap, t3al, opentad or thumos-toolkit."
 )
@@ -160,42 +160,42 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 @click.option(
     "--stride",
     type=click.IntRange(1),
-    help="Frames up to which protocol gap takes an action for short.  [8 for THUMOS14, else a second]",
+    help="Frames up to which an action is short for protocol gap.  [8 for THUMOS14, else a second]",
 )
 @click.option("--ties", type=click.Choice(["stable", "peer"]), default="stable", help="Order of equal scores.")
-@click.option("--drop-bad", is_flag=True, help="Leave rows out that cannot be right, and count them.")
+@click.option("--drop-bad", is_flag=True, help="Skip invalid rows, and count them.")
 @click.option("--json", "target", default="", metavar="OUT", help="Write every number with full precision.")
-def evaluate(ties: str, target: str, **asked) -> int:
+def evaluate(ties: str, target: str, **given) -> int:
     """Score result files against annotations: JSON, CSV (video, start, end, label, score) or THUMOS14's text files.
 
-    A table of a language model's answers has text in place of label and no score: their order ranks them. A pattern,
-    as 'split_*.csv', scores several splits, without --classes each on the classes of its detections.
+    A table of a language model's answers has a column text in place of label and no score: earlier rows rank higher.
+    A pattern such as 'split_*.csv' scores several splits, without --classes each on the classes of its detections.
     """
     from tadlib.evaluation import result_file
     from tadlib.files import write_json
 
-    files = {name: asked.pop(name) or [] for name in ("detections", "annotations", "classes", "seen", "against")}
-    if target and Path(target).resolve() in [Path(each).resolve() for paths in files.values() for each in paths]:
+    files = {name: given.pop(name) or [] for name in ("detections", "annotations", "classes", "seen", "against")}
+    if target and Path(target).resolve() in [Path(path).resolve() for paths in files.values() for path in paths]:
         raise ValueError(f"--json {target} is one of the files that are read: name another one")
-    results, splits, others = {}, result_file.paired(files), []
-    for each in splits:
-        task = result_file.read_task(**{name: each.get(name) for name in ("annotations", "classes", "seen")}, **asked)
-        how = {"ties": ties, "drop_bad": asked["drop_bad"], "only_found": len(splits) > 1 and "classes" not in each}
-        results[each["detections"]] = result = result_file.evaluate(task, each["detections"], **how)
-        if "against" in each:
-            task, names = task._replace(classes=tuple(result["per_class"])), (each["detections"], each["against"])
-            result["against"] = result_file.against(task, *names, drop_bad=asked["drop_bad"])._asdict()
-            other = result_file.evaluate(task, each["against"], drop_bad=asked["drop_bad"])
-            others += result_file.odd(each["against"], other["counts"])
+    results, splits, warnings = {}, result_file.paired(files), []
+    for split in splits:
+        task = result_file.read_task(**{name: split.get(name) for name in ("annotations", "classes", "seen")}, **given)
+        how = {"ties": ties, "drop_bad": given["drop_bad"], "only_found": len(splits) > 1 and "classes" not in split}
+        results[split["detections"]] = result = result_file.evaluate(task, split["detections"], **how)
+        if "against" in split:
+            task, compared = task._replace(classes=tuple(result["per_class"])), (split["detections"], split["against"])
+            result["against"] = result_file.against(task, *compared, drop_bad=given["drop_bad"])._asdict()
+            other = result_file.evaluate(task, split["against"], drop_bad=given["drop_bad"])
+            warnings += result_file.warnings_of(split["against"], other["counts"])
     print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
     if len(splits) > 1:
         result = {"splits": results, "spread": result_file.spreads(list(results.values()))}
     if files["against"]:
-        told = result_file.over_splits([each["against"] for each in results.values()])
-        result["against"] = told._asdict()
-        span = f"[{100 * told.low:+.2f}, {100 * told.high:+.2f}]"
-        said = f"against {', '.join(files['against'])}: {100 * told.difference:+.2f} points {span}, {told.verdict}"
-        print(*dict.fromkeys(others), said, sep="\n")
+        paired = result_file.over_splits([each["against"] for each in results.values()])
+        result["against"] = paired._asdict()
+        span = f"[{100 * paired.low:+.2f}, {100 * paired.high:+.2f}]"
+        line = f"against {', '.join(files['against'])}: {100 * paired.difference:+.2f} points {span}, {paired.verdict}"
+        print(*dict.fromkeys(warnings), line, sep="\n")
     if target:
         write_json(target, result)
     return 0
@@ -205,10 +205,10 @@ def evaluate(ties: str, target: str, **asked) -> int:
 @click.argument("source", type=FILE)
 @click.argument("target", type=click.Path(dir_okay=False))
 @click.option("--as", "layout", type=click.Choice(["activitynet", "csv", "label-studio", "fiftyone"]), required=True)
-@click.option("--fps", default="", help="Frame rate of videos of which the file states none, for frames.")
+@click.option("--fps", default="", help="Frame rate of videos without one in the file, to convert frames.")
 @click.option("--videos", default="{}.mp4", show_default=True, help="Address of a video in Label Studio, {} its id.")
 def export(source: str, target: str, layout: str, fps: str, videos: str) -> int:
-    """Write annotations or detections, in a file or folder of any layout that is read, in another one."""
+    """Convert annotations or detections, a file or folder in any supported layout, to another layout."""
     from tadlib.data import readers
 
     if Path(target).resolve() == Path(source).resolve():
@@ -219,16 +219,16 @@ def export(source: str, target: str, layout: str, fps: str, videos: str) -> int:
 
 @tad.command()
 def doctor() -> int:
-    """Say what is installed, what computes, where data is and what is missing."""
+    """Report installed packages, the device, the data found, and what is missing."""
     from tadlib.workbook import doctor
 
     return doctor.main()
 
 
 def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, object]:
-    """Name -> value of every `--set NAME=VALUE`: of `free` text as it stands, else typed as YAML types it.
+    """Parse every `--set NAME=VALUE` into name -> value: values of `free` text parameters as written, others as YAML.
 
-    Several values with commas are a list.
+    Several values separated by commas are a list.
     """
     import yaml
 
@@ -237,10 +237,10 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
         name, sign, text = word.partition("=")
         if not sign:
             raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
-        marked = text[:1] in ("[", "'", '"')  # a list or text as YAML writes them
-        parts = [text] if marked or name in free else text.split(",")
+        quoted = text[:1] in ("[", "'", '"')  # a YAML list or a quoted YAML text
+        parts = [text] if quoted or name in free else text.split(",")
         try:
-            values = [part if name in free and not marked else yaml.safe_load(part) for part in parts]
+            values = [part if name in free and not quoted else yaml.safe_load(part) for part in parts]
         except yaml.YAMLError:
             raise ValueError(f"--set {name} must be a value as YAML writes it, got {text!r}") from None
         value = values if len(values) > 1 else values[0]

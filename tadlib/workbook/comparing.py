@@ -1,4 +1,4 @@
-"""Tables and figure data of report.ipynb, which compares finished runs: one call each."""
+"""Tables and figure data of report.ipynb, which compares finished runs; one method per table or figure."""
 
 import os
 from dataclasses import dataclass
@@ -32,36 +32,36 @@ LOG = (
 
 @dataclass(frozen=True)
 class Compared:
-    """The runs that a report is about, and every answer it gives of them."""
+    """The runs of a report, with its tables and figure data."""
 
     params: ReportParams
     found: list[FinishedRun]
-    unfinished: list[dict[str, str]]  # runs that do not count, and why
+    unfinished: list[dict[str, str]]  # excluded runs, with the reason
     studies: list[Study]
-    choices: list[Choice]  # what the project's parameters files say was chosen by looking at results
+    choices: list[Choice]  # values that the project's experiment files declare as chosen by looking at results
 
     @cached_property
     def records(self) -> list[Record]:
-        """Every variant of every study, as `report.json` keeps it."""
+        """Records of every variant of every study, as written to `report.json`."""
         found = [each for study in self.studies for each in variants.records(study, self.params.metric, self.choices)]
         if self.params.correction == "holm":
-            tested = [each for each in found if each["p"] is not None]
-            for each, real in zip(tested, holm([each["p"] for each in tested]), strict=True):
-                each["difference"] |= {} if real else {"verdict": "cannot tell"}
-            found = [each | {"correction": "holm"} for each in found]
+            tested = [record for record in found if record["p"] is not None]
+            for record, significant in zip(tested, holm([record["p"] for record in tested]), strict=True):
+                record["difference"] |= {} if significant else {"verdict": "cannot tell"}
+            found = [record | {"correction": "holm"} for record in found]
         return found
 
     def notes(self) -> str:
-        """What the verdicts allow for, and, where a question comes from it, what the research log is; Markdown."""
-        number, how = sum(each["p"] is not None for each in self.records), self.params.correction
+        """Markdown about the correction for multiple comparisons, and about the research log if a question cites it."""
+        number, how = sum(record["p"] is not None for record in self.records), self.params.correction
         log = f"\n\n{LOG}" if any(study.story.claim for study in self.studies) else ""
         return f"**Correction for {number} comparisons: {how}.** {CORRECTIONS[how]}{log}"
 
     def _of(self, study: Study) -> list[Record]:
-        return [each for each in self.records if each["title"] == study.title]
+        return [record for record in self.records if record["title"] == study.title]
 
     def overview(self) -> Sortable:
-        """What is compared: runs, variants, splits and seeds of each study."""
+        """Table of studies: question, and numbers of variants, runs, splits and seeds."""
         return Sortable(
             [
                 {
@@ -78,52 +78,52 @@ class Compared:
         )
 
     def left_out(self) -> Sortable:
-        """The runs that do not count, and why."""
+        """Table of excluded runs, with the reason."""
         counted = {run.dir for study in self.studies for run in study.runs}
-        again = [run for run in self.found if run.dir not in counted]
+        repeated = [run for run in self.found if run.dir not in counted]
         why = "was made again later, and the last counts"
-        told = [{"run": f"{run.dir.parent.name}/{run.dir.name}", "why": why} for run in again]
-        return Sortable([*self.unfinished, *told], empty="none: every run has finished, and none twice")
+        rows = [{"run": f"{run.dir.parent.name}/{run.dir.name}", "why": why} for run in repeated]
+        return Sortable([*self.unfinished, *rows], empty="none: every run has finished, and none twice")
 
     def questions(self) -> list[dict[str, object]]:
-        """What the effect plot shows: each study that has something to compare, the log's claim beside ours."""
-        told = [
+        """Data of the effect plot: each study with a difference to show, and the research log's claim."""
+        found = [
             {"title": study.title, "claim": study.story.claim, "baseline": study.baseline}
             | {"variants": [each | {"verdict": verdict(each)} for each in self._of(study) if each["difference"]]}
             for study in self.studies
         ]
-        return [question for question in told if question["variants"]]
+        return [question for question in found if question["variants"]]
 
     def claims(self) -> Sortable:
-        """A row for each question: what the research log said where it said anything, and what we measured."""
-        rows = []
+        """Table of questions: the research log's claims, if any, beside our measurements."""
+        rows, logged = [], any(study.story.claim for study in self.studies)
         for study in self.studies:
             row = {"question": study.story.question or study.name}
-            if any(each.story.claim for each in self.studies):
-                said = study.story.claim or "no claim on record"
-                row |= {"the research log said": said, "its entries": ", ".join(map(str, study.story.rows))}
+            if logged:
+                claim = study.story.claim or "no claim on record"
+                row |= {"the research log said": claim, "its entries": ", ".join(map(str, study.story.rows))}
             rows.append(row | {"data": study.on, "measured": measured(self._of(study)) or "nothing to compare with"})
         return Sortable(rows)
 
     def table(self) -> Sortable:
-        """A row for each variant: mean, spread, paired difference, verdict, cost, and what is not alike."""
-        return Sortable([_row(each) for each in self.records])
+        """Table of variants: mean, standard deviation, paired difference, verdict, cost, and what is not alike."""
+        return Sortable([_row(record) for record in self.records])
 
     def meanings(self) -> Sortable:
-        """What the labels of variants leave out: every parameter that tells them from the others of their study."""
-        told = [
-            {"experiment": study.title, "variant": variant, "stands for": said}
+        """Table of variants with incomplete labels: every parameter that distinguishes them within their study."""
+        rows = [
+            {"experiment": study.title, "variant": variant, "stands for": parameters}
             for study in self.studies
-            for variant, said in variants.meanings(study).items()
+            for variant, parameters in variants.meanings(study).items()
         ]
-        return Sortable(told, empty="nothing: every label says all that is special about its variant")
+        return Sortable(rows, empty="nothing: every label says all that is special about its variant")
 
     def renamed(self) -> Sortable:
-        """What variants are worth without the class splits on which training knows an unseen class under a seen name.
+        """Table of variants without the class splits in which an unseen class is a seen class under another name.
 
         CliffDiving and Diving of THUMOS14, which are annotated alike, lie on different sides of ten of twenty splits.
         """
-        told, metric = [], self.params.metric
+        rows, metric = [], self.params.metric
         for study in self.studies:
             for variant, runs in study.variants.items():
                 same = [run for run in runs if run.metrics.get("renamed")]
@@ -133,11 +133,11 @@ class Compared:
                     row = {"experiment": study.title, "variant": variant, "because": ", ".join(names)}
                     row |= {"splits": ", ".join(sorted({run.split for run in same}))}
                     row |= {f"mean {metric} (%)": _points(np.mean([variants.value(run, metric) for run in runs]))}
-                    told.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
-        return Sortable(told, empty="none: on no split is an unseen class a seen one under another name")
+                    rows.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
+        return Sortable(rows, empty="none: on no split is an unseen class a seen one under another name")
 
     def histories(self) -> dict[str, dict[str, list]]:
-        """Study -> variant -> histories of its runs."""
+        """Training histories: study -> variant -> one history per run."""
         return {
             study.title: {variant: [run.history for run in runs] for variant, runs in study.variants.items()}
             for study in self.studies
@@ -145,16 +145,16 @@ class Compared:
         }
 
     def classes(self) -> dict[str, dict[str, float]]:
-        """Variant -> class -> difference in average precision; labelled with the study where there are several."""
+        """Difference in average precision: variant -> class -> fraction; several studies prefix the variant."""
         several = len(self.studies) > 1
         return {
-            f"{study.name}: {variant}" if several else variant: gained
+            f"{study.name}: {variant}" if several else variant: differences
             for study in self.studies
-            for variant, gained in variants.per_class(study).items()
+            for variant, differences in variants.per_class(study).items()
         }
 
     def runs(self) -> Sortable:
-        """Every run: its parameters that differ, its number, what it ran on, its executed notebooks."""
+        """Table of runs: variant, split, seed, metric, time, device, commit, and links to executed notebooks."""
         return Sortable(
             [
                 {
@@ -176,27 +176,27 @@ class Compared:
 
     @property
     def folder(self) -> Path:
-        """Where the report lies, which is where its links start."""
+        """Folder of the report, to which its links are relative."""
         return resolve(self.params.run_dir) if self.params.run_dir else Path.cwd()
 
     def save(self, **pictures: Any) -> str:
-        """Write every record with full precision, tables and pictures by name; says where, or that nothing is kept."""
+        """Write `report.json` with full precision, tables, and pictures by name; return a message for the reader."""
         if not self.params.run_dir:
             return "nothing is kept: pass run_dir to keep report.json"
         write_json(self.folder / "report.json", self.records)
         self._save_for_paper()
         for name, picture in pictures.items():
             picture.keep(self.folder / f"report_{name}")
-        said = f"variants: {len(self.records)}, experiments: {len(self.studies)}, in {self.folder.name}/report.json"
-        return f"{said}, for a paper in report.csv, report.tex and `report_*.svg`"
+        saved = f"variants: {len(self.records)}, experiments: {len(self.studies)}, in {self.folder.name}/report.json"
+        return f"{saved}, for a paper in report.csv, report.tex and `report_*.svg`"
 
     def _save_for_paper(self) -> None:
-        """The table of variants as CSV and LaTeX (booktabs); bold: the best of a study whose interval is above zero."""
+        """Write the table of variants as CSV and LaTeX (booktabs), in bold the best `better` variant of each study."""
         frame, best = pd.DataFrame(self.table().rows), set()
         for study in self.studies:
-            better = [each for each in self._of(study) if verdict(each) == "better"]
-            better.sort(key=lambda told: told["values"]["mean"])
-            best |= {(each["title"], each["variant"]) for each in better[-1:]}
+            better = [record for record in self._of(study) if verdict(record) == "better"]
+            better.sort(key=lambda record: record["values"]["mean"])
+            best |= {(record["title"], record["variant"]) for record in better[-1:]}
         style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
         bold = style.apply(
             lambda row: ["textbf:--rwrap;" * ((row["experiment"], row["variant"]) in best)] * len(row), axis=1
@@ -206,40 +206,40 @@ class Compared:
 
 
 def compare_runs(params: ReportParams) -> Compared:
-    """The runs below the folders asked for, as studies; raises RunError where there are none."""
+    """Read the runs below the given folders and group them into studies; raises RunError if there are none."""
     found, unfinished = finished_runs.read(resolve(folder) for folder in params.folders)
-    made = variants.studies(found, params.baseline, params.together)
+    studies = variants.studies(found, params.baseline, params.together)
     files = experiment_files.every(project_root())
     choices = [choice for path in files for choice in experiment_files.choices_of(path)]
-    return Compared(params, found, unfinished, made, choices)
+    return Compared(params, found, unfinished, studies, choices)
 
 
-def _row(told: Record) -> dict[str, object]:
-    values, found, chosen = told["values"], told["difference"], told["chosen on"]
+def _row(record: Record) -> dict[str, object]:
+    values, paired, chosen = record["values"], record["difference"], record["chosen on"]
     held_out = chosen["rest"] if chosen else values
     return {
-        "experiment": told["title"],
-        "variant": told["variant"],
-        f"mean {told['metric']} (%)": _points(values["mean"]),
+        "experiment": record["title"],
+        "variant": record["variant"],
+        f"mean {record['metric']} (%)": _points(values["mean"]),
         "s.d.": "" if values["deviation"] is None else _points(values["deviation"]),
         "runs": values["number"],
         "held out (%)": _points(held_out["mean"]) if held_out else "none",
-        "difference (points)": signed(found["difference"]) if found else "",
-        "95 % interval": difference(found).partition(" ")[2] if found else "",
-        "verdict": verdict(told),
-        "over": over(told),
+        "difference (points)": signed(paired["difference"]) if paired else "",
+        "95 % interval": difference(paired).partition(" ")[2] if paired else "",
+        "verdict": verdict(record),
+        "over": over(record),
         "chosen on": f"{listed(chosen['parameters'])} on {listed(chosen['splits'], 5)}" if chosen else "",
-        "time (s)": f"{told['seconds']:.0f}",
-        "memory (MB)": f"{told['memory_mb']:.0f}",
-        "not alike": ", ".join(told["not alike"]),
+        "time (s)": f"{record['seconds']:.0f}",
+        "memory (MB)": f"{record['memory_mb']:.0f}",
+        "not alike": ", ".join(record["not alike"]),
     }
 
 
-def verdict(told: Record) -> str:
-    """What may be said of a variant, and whether on class splits that were held out."""
-    if told["difference"] is None:
-        return "baseline" if told["variant"] == told["baseline"] else "no pair"
-    return told["difference"]["verdict"] + ("" if told["held out"] else ", not held out")
+def verdict(record: Record) -> str:
+    """Return the verdict on a variant, with a remark if its class splits were not held out."""
+    if record["difference"] is None:
+        return "baseline" if record["variant"] == record["baseline"] else "no pair"
+    return record["difference"]["verdict"] + ("" if record["held out"] else ", not held out")
 
 
 def _points(fraction: float) -> str:
@@ -247,7 +247,7 @@ def _points(fraction: float) -> str:
 
 
 def _notebooks(run: Path, folder: Path) -> dict[str, str]:
-    """Stage -> address of its executed notebook from a folder: the page made of it where there is one."""
+    """Return stage -> link, relative to `folder`, to the page of its executed notebook, else to the notebook."""
     paths = {stage: [run / f"{stage}.html", run / f"{stage}.ipynb"] for stage in STAGES}
-    there = {stage: next(filter(Path.is_file, each), None) for stage, each in paths.items()}
-    return {stage: Path(os.path.relpath(path, folder)).as_posix() for stage, path in there.items() if path}
+    existing = {stage: next(filter(Path.is_file, candidates), None) for stage, candidates in paths.items()}
+    return {stage: Path(os.path.relpath(path, folder)).as_posix() for stage, path in existing.items() if path}

@@ -1,4 +1,4 @@
-"""Overview of a data set beside published counts, settings proposed for it, and its classes' pictures and texts."""
+"""Overview of a data set beside published counts, proposed settings, and similarity of class images and texts."""
 
 import shlex
 from collections.abc import Mapping
@@ -21,82 +21,82 @@ PUBLISHED = {  # videos and actions of the training and the test subset
     "thumos14": {"training": (200, 3007), "test": (213, 3358)},
     "activitynet13": {"training": (10024, 15410), "test": (4926, 7654)},
 }
-NAMED = 5  # videos in a table of what is wrong
-ORIGINS = {  # where a benchmark comes from, and what it may be used for
+MAX_LISTED = 5  # videos or texts listed for each kind of problem
+ORIGINS = {  # source of a benchmark, and its terms of use
     "demo": "rendered here; free",
-    "thumos14": "crcv.ucf.edu/THUMOS14; videos belong to who uploaded them, research only",
-    "activitynet13": "activity-net.org; videos belong to who uploaded them, research only",
+    "thumos14": "crcv.ucf.edu/THUMOS14; videos belong to their uploaders, research only",
+    "activitynet13": "activity-net.org; videos belong to their uploaders, research only",
 }
 
 
 def overview(data: Task) -> list[dict[str, object]]:
-    """What was found where, beside the published numbers; a row each."""
-    benchmark, known = data.benchmark, PUBLISHED.get(data.benchmark.name, {})
+    """Return rows of the overview: annotations, videos, features and problems found, beside published counts."""
+    benchmark, published = data.benchmark, PUBLISHED.get(data.benchmark.name, {})
     source = "/".join(benchmark.source.parts[-2:]) if benchmark.source else "none"
     rows = [("annotations", source, ORIGINS.get(benchmark.name, "your own"))]
     for name, subset in (("training", benchmark.train_subset), ("test", benchmark.test_subset)):
         videos = [video for video in benchmark.videos if video.subset == subset]
-        of_videos, of_actions = known.get(name, ("", ""))
-        rows.append((f"{name} videos ('{subset}')", len(videos), of_videos))
-        rows.append((f"{name} actions", sum(len(video.actions) for video in videos), of_actions))
+        published_videos, published_actions = published.get(name, ("", ""))
+        rows.append((f"{name} videos ('{subset}')", len(videos), published_videos))
+        rows.append((f"{name} actions", sum(len(video.actions) for video in videos), published_actions))
     files = sum(video_of(benchmark.folder / "videos", video.id) is not None for video in benchmark.videos)
     rows.append(("video files", f"{files} of {len(benchmark.videos)}", "not needed where there are features"))
     rows.append(("features", f"{len(benchmark.videos)} videos, {data.store.key}", ""))
-    rows += [(f"skipped: {name}", reason, "") for name, reason in list(data.broken.items())[:NAMED]]
+    rows += [(f"skipped: {name}", reason, "") for name, reason in list(data.broken.items())[:MAX_LISTED]]
     rows += _unusual_files(data) + _unclear_texts(data)
     return [{"what": what, "found": str(found), "published, or where from": str(other)} for what, found, other in rows]
 
 
 def _unusual_files(data: Task) -> list[tuple[str, object, object]]:
-    """What was unusual about video files, and repaired where that was possible: how many there are, the first named."""
+    """Return rows about unusual video files, repaired where possible: their number, then the first few."""
     if not isinstance(data.store, FeatureStore):
         return []
-    said = {video.id: data.store.remarks(video.id) for video in data.benchmark.videos}
-    said = {name: "; ".join(remarks) for name, remarks in said.items() if remarks}
-    rows = [("unusual video files", f"{len(said)} of {len(data.benchmark.videos)}", "")] if said else []
-    return rows + [(f"unusual: {name}", remarks, "") for name, remarks in list(said.items())[:NAMED]]
+    found = {video.id: data.store.remarks(video.id) for video in data.benchmark.videos}
+    found = {name: "; ".join(remarks) for name, remarks in found.items() if remarks}
+    rows = [("unusual video files", f"{len(found)} of {len(data.benchmark.videos)}", "")] if found else []
+    return rows + [(f"unusual: {name}", remarks, "") for name, remarks in list(found.items())[:MAX_LISTED]]
 
 
 def _unclear_texts(data: Task) -> list[tuple[str, object, object]]:
-    """The texts of classes that the encoder does not read to their end, and classes that it cannot tell apart."""
+    """Return rows about class texts that the encoder truncates, and about classes with equal texts."""
     classes = data.benchmark.classes
-    said = dict(zip(classes, texts_of(classes, data.wording), strict=True))
-    texts = [text for several in said.values() for text in several]
+    class_texts = dict(zip(classes, texts_of(classes, data.wording), strict=True))
+    texts = [text for several in class_texts.values() for text in several]
     cut = tokens.cut_texts(data.encoder, texts)
     rows = [("texts that are cut", f"{len(cut)} of {len(texts)}", "")] if cut else []
-    rows += [("beware, cut", tokens.describe_cut(*each), "") for each in list(cut.items())[:NAMED]]
-    same = {tuple(name for name in classes if said[name] == several) for several in said.values()}
+    rows += [("beware, cut", tokens.describe_cut(*each), "") for each in list(cut.items())[:MAX_LISTED]]
+    same = {tuple(name for name in classes if class_texts[name] == several) for several in class_texts.values()}
     alike = sorted({*spoken_alike(classes), *(names for names in same if len(names) > 1)})
     return rows + [("beware, read alike", ", ".join(map(repr, names)), "") for names in alike]
 
 
 def settings(data: Task) -> dict[str, tuple[int, str]]:
-    """Proposed stride, window, queries and top_k, each with its reason, from seen actions of the training videos."""
+    """Propose stride, window, queries and top_k, each with a reason, from the seen actions of the training videos."""
     frames = np.array([(each.end - each.start) * video.fps for video in data.training_videos for each in video.actions])
     short, middle, long = np.quantile(frames, (0.1, 0.5, 0.95))
     stride = 2 ** int(np.log2(np.clip(min(short / 2, middle / 5), 1, 64)))
-    said = f"the median action has {middle / stride:.1f} snippets, nine of ten have {short / stride:.1f} or more"
+    reason = f"the median action has {middle / stride:.1f} snippets, nine of ten have {short / stride:.1f} or more"
     if isinstance(data.store, FolderStore):
-        stride, said = data.stride, "that of the features, which others made"
+        stride, reason = data.stride, "that of the features, which others made"
     window = 16 * int(np.ceil(long / stride / 8))
     most = max(_most_at_once(video, window * stride / video.fps) for video in data.training_videos)
     queries = max(16, 8 * int(np.ceil(1.5 * most / 8)))
     return {
-        "stride": (stride, said),
+        "stride": (stride, reason),
         "window": (window, f"95 % last at most {long / stride:.0f} snippets: twice that holds each at overlap=0.5"),
-        "queries": (queries, f"a window touches up to {most} actions, each wants a query; half as many in reserve"),
+        "queries": (queries, f"a window touches up to {most} actions, each needs a query; half as many are in reserve"),
         "top_k": (max(100, 2 * queries), "each query with its two likeliest classes; at least the 100 of AR@100"),
     }
 
 
 def _most_at_once(video: Video, seconds: float) -> int:
-    """The largest number of actions that a window of so many seconds touches."""
+    """Return the largest number of actions that overlap a window of `seconds`."""
     starts, ends = np.sort([(each.start, each.end) for each in video.actions], axis=0).T
     return int((np.searchsorted(starts, ends + seconds) - np.searchsorted(ends, ends)).max())
 
 
 def as_block(found: Mapping[str, tuple[int, str]], dataset: str) -> str:
-    """Proposed settings as Markdown: a file of parameters to paste, and the same for the command line."""
+    """Format proposed settings as Markdown: a parameters file (YAML), and the same as command-line options."""
     width = max(len(f"{name}: {value}") for name, (value, _) in found.items())
     lines = [yaml.safe_dump({"dataset": dataset}, allow_unicode=True, width=10**6).strip()]
     lines += [f"{f'{name}: {value}':{width}}  # {reason}" for name, (value, reason) in found.items()]
@@ -105,7 +105,7 @@ def as_block(found: Mapping[str, tuple[int, str]], dataset: str) -> str:
 
 
 def class_pictures(data: Task) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Cosine (k, k) of the mean feature of each class's true actions with each class's text, and a frame of each.
+    """Return cosines (k, k) of the mean feature of each class's true actions with each class text, and a frame a class.
 
     A class without actions has a row of NaN.
     """
@@ -115,7 +115,7 @@ def class_pictures(data: Task) -> tuple[np.ndarray, list[np.ndarray]]:
     for row, label in enumerate(classes):
         videos = [video for video in data.benchmark.videos if any(action.label == label for action in video.actions)]
         videos = [video.only([label]) for video in videos]
-        if videos:  # else it is listed, but never annotated, or only in videos that were skipped
+        if videos:  # otherwise the class has no annotation, or only in skipped videos
             pooled = [
                 roi_mean(data.features(video), data.grid(video).snippets(true_segments(video))) for video in videos
             ]

@@ -1,4 +1,4 @@
-"""Checkpoint and proposals of a run: written by one stage, read and checked by later ones."""
+"""Checkpoint and proposals of a run: written by one stage, read and checked by later stages."""
 
 import statistics
 import warnings
@@ -32,26 +32,26 @@ from tadlib.workbook.vocabulary import other_cells
 
 
 def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
-    """How many training windows hold what."""
-    of = [item.window for item in windows if len(item.target.labels_ix)]
-    mixed = sum(windows.overlaps(window, data.hidden[window.video_id]) for window in of)
+    """Return rows that count training windows: with actions, negatives, and excluded ones."""
+    positive = [item.window for item in windows if len(item.target.labels_ix)]
+    mixed = sum(windows.overlaps(window, data.hidden[window.video_id]) for window in positive)
     rows = [
-        ("windows with an action of a seen class", len(of)),
+        ("windows with an action of a seen class", len(positive)),
         ("of them, with part of an action of an unseen class too", mixed),
-        ("windows without anything (`negatives`)", len(windows) - len(of)),
+        ("windows without anything (`negatives`)", len(windows) - len(positive)),
         ("windows left out: nothing to find, but part of something annotated", windows.left_out),
     ]
     return [{"training": name, "number": number} for name, number in rows]
 
 
 def facts_of_training(data: Task, params: Params) -> dict[str, str]:
-    """Digests of what the detector is trained on: annotations, features, and the class texts that it reads.
+    """Return digests of the training data: annotations, features, and the class texts that the detector reads.
 
-    A digest is the same for every copy of the data, and whatever machine encoded a video.
+    Digests do not depend on the copy of the data, nor on the machine that encoded a video.
     """
     videos = data.training_videos
-    shown = [[asdict(action) for action in (*video.actions, *data.occupied[video.id])] for video in videos]
-    found = _facts(data, params, videos) | {"annotations": digest(shown)}
+    annotated = [[asdict(action) for action in (*video.actions, *data.occupied[video.id])] for video in videos]
+    found = _facts(data, params, videos) | {"annotations": digest(annotated)}
     if params.target in ("prompt", "name", "description"):
         return found | _text_facts(data, data.classes.seen, class_targets.wording(data, params.target))
     reads = params.target == "foreground" and (params.fuse_text or params.segmentation != "none")
@@ -59,10 +59,10 @@ def facts_of_training(data: Task, params: Params) -> dict[str, str]:
 
 
 def facts_of_test(data: Task, params: Params) -> dict[str, str]:
-    """Digests of what detections are made from: test videos, counted by the protocol or not, and class texts."""
+    """Return digests of all test videos, including those the protocol excludes, and of the class texts."""
     videos = [video for video in data.benchmark.videos if video.subset == data.benchmark.test_subset]
-    shown = digest([asdict(video.with_ambiguous())["actions"] for video in videos])
-    return _facts(data, params, videos) | {"annotations": shown} | _text_facts(data, data.competing, data.wording)
+    annotated = digest([asdict(video.with_ambiguous())["actions"] for video in videos])
+    return _facts(data, params, videos) | {"annotations": annotated} | _text_facts(data, data.competing, data.wording)
 
 
 def _facts(data: Task, params: Params, videos: Sequence[Video]) -> dict[str, str]:
@@ -79,12 +79,12 @@ def _facts(data: Task, params: Params, videos: Sequence[Video]) -> dict[str, str
     return found | {"features": digest([data.benchmark.classes, whole])}
 
 
-def _text_facts(data: Task, classes: Sequence[str], said: Wording) -> dict[str, str]:
-    return {"class texts": digest(texts_of(classes, said)), "text encoder": data.encoder.key}
+def _text_facts(data: Task, classes: Sequence[str], wording: Wording) -> dict[str, str]:
+    return {"class texts": digest(texts_of(classes, wording)), "text encoder": data.encoder.key}
 
 
 def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """The facts that differ, in words; an encoder asked for in another precision is the same."""
+    """Join the names of facts that differ; another precision, and the encoder key it changes, is no difference."""
     names = [name for name in now if name in then and then[name] != now[name]]
     if "precision" in names:
         names = [name for name in names if name != "precision" and "encoder" not in name]
@@ -92,29 +92,29 @@ def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def key_of(data: Task, params: Params, namespace: Mapping[str, Any]) -> dict[str, object]:
-    """What two trainings have in common if one can go on with what the other left; `namespace` is globals().
+    """Return the key of a training: an interrupted one is resumed only with an equal key. `namespace` is globals().
 
-    The cells that ran are part of it: a training whose network, loss or loop was edited starts anew.
+    The executed cells are part of the key: a training with an edited network, loss or loop starts anew.
     """
-    made = {"code": stages.code_version(), "files": stages.data_version(params, "train"), "data": data.fingerprint}
+    versions = {"code": stages.code_version(), "files": stages.data_version(params, "train"), "data": data.fingerprint}
     return {
         "parameters": stages.read_by("train", params),
         "cells": other_cells(namespace.get("In", []), Params.model_fields),
-    } | made
+    } | versions
 
 
 def origin(data: Task, params: Params) -> dict[str, object]:
-    """What a checkpoint says of its training: classes, features, seconds a snippet, and facts about what it saw."""
-    lasts = [data.grid(video).seconds(1) for video in data.training_videos]
+    """Return the record of training data stored in a checkpoint: classes, features, seconds a snippet, and digests."""
+    seconds = [data.grid(video).seconds(1) for video in data.training_videos]
     names = {"classes": list(data.benchmark.classes), "seen": list(data.classes.seen)}
-    features = {"features": data.store.key, "snippet_seconds": statistics.median(lasts)}
+    features = {"features": data.store.key, "snippet_seconds": statistics.median(seconds)}
     return names | features | {"trained_on": facts_of_training(data, params)}
 
 
 def load_detector(data: Task, params: Params, run: Run, own: Sequence[type] = ()) -> ConditionalDETR:
-    """The detector of an earlier stage; `own` are the classes of parts that are the reader's.
+    """Load the detector of an earlier stage; `own` are the reader's own classes of additions.
 
-    Raises RunError where the parameters, the seen classes or the training videos are not those of its training.
+    Raises RunError if the parameters, the seen classes or the training videos are not those of its training.
     """
     saved = trained_here(data, params, run)
     run.record["made_from"] = facts_of_test(data, params)
@@ -122,25 +122,25 @@ def load_detector(data: Task, params: Params, run: Run, own: Sequence[type] = ()
 
 
 def save_detector(run: Run, model: ConditionalDETR, data: Task, params: Params, about: Mapping[str, Any]) -> None:
-    """Write `checkpoint.pt`: the network, the parameters, and what it was trained on, which `origin` says."""
+    """Write `checkpoint.pt`: the network, the parameters, and `about`, the record of training data from `origin`."""
     run.record["made_from"] = facts_of_test(data, params)
     content = {"network": model.saved(), "params": params.model_dump(), "about": about}
     write_tensors(run.target("checkpoint.pt"), content)
 
 
 def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
-    """What the checkpoint of a run holds: `network`, `params` and `about`.
+    """Read the checkpoint of a run: `network`, `params` and `about`.
 
-    Raises RunError where the parameters, the seen classes or the training videos are not those of its training.
+    Raises RunError if the parameters, the seen classes or the training videos are not those of its training.
     """
     path = run.require("checkpoint.pt", "train")
     saved = read_checkpoint(path)
     trained = stored_parameters(saved["params"], path)
     agrees(run.stage, "train", stages.settled("train", trained), trained, params.model_dump(), run.dir)
-    knew, now = saved["about"]["seen"], list(data.classes.seen)
-    if sorted(knew) != sorted(now):
+    then, now = saved["about"]["seen"], list(data.classes.seen)
+    if sorted(then) != sorted(now):
         raise RunError(
-            f"the detector in {run.dir} was trained on the classes {', '.join(knew)}; the class split of "
+            f"the detector in {run.dir} was trained on the classes {', '.join(then)}; the class split of "
             f"{params.dataset} now calls these seen: {', '.join(now)}. Its unseen classes are not those asked for"
         )
     if names := _changed(saved["about"]["trained_on"], facts_of_training(data, params)):
@@ -153,7 +153,7 @@ def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
 
 @torch.inference_mode()
 def attention(model: ConditionalDETR, example: Item, texts: Float[Tensor, "k c"] | None) -> Float[Tensor, "layers q t"]:
-    """Weight of each query on each snippet of a window in each decoder layer: mean over heads, sum over snippets 1."""
+    """Return attention weights of queries on snippets by decoder layer: mean over heads, the sum over snippets is 1."""
     device, batch, weights = next(model.parameters()).device, collate([example]), []
     features, padding = batch.features.to(device), batch.padding.to(device)
 
@@ -170,7 +170,7 @@ def attention(model: ConditionalDETR, example: Item, texts: Float[Tensor, "k c"]
 
 
 def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:
-    """Proposals as a parquet table: video, start, end (s), score, and the embedding of a detector that classifies."""
+    """Write proposals as parquet: video, start, end (s), score, and the embedding if the detector classifies."""
     frame = pd.concat(
         pd.DataFrame(found.segments.numpy(), columns=["start", "end"]).assign(
             video=video_id,
@@ -185,20 +185,20 @@ def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:
 
 
 def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]:
-    """The proposals of a run whose detections are there, of every scored video.
+    """Read the proposals of a classified run for every scored video.
 
-    Raises RunError where the detector was trained otherwise, where videos that count were never asked about, and where
-    what was found there has names that are none of the unseen classes or comes from test videos that changed since.
+    Raises RunError if the detector was trained with other data or parameters, if scored videos are missing from the
+    detections, if these name other than unseen classes, or if the test videos have changed since.
     """
     trained_here(data, params, run)
     frame = pd.read_parquet(run.require("proposals.parquet", "classify"))
-    rows, asked = dict(list(frame.groupby("video"))), read_json(run.require("detections.json", "classify"))["results"]
-    if lacking := [video.id for video in data.scored if video.id not in asked]:
+    rows, results = dict(list(frame.groupby("video"))), read_json(run.require("detections.json", "classify"))["results"]
+    if lacking := [video.id for video in data.scored if video.id not in results]:
         raise RunError(
             f"{len(lacking)} videos that count under protocol={params.protocol} are not in detections.json of "
             f"{run.dir}, first {lacking[0]}: pass -p protocol {params.protocol} to classify too"
         )
-    if others := {row["label"] for found in asked.values() for row in found} - set(data.classes.unseen):
+    if others := {row["label"] for found in results.values() for row in found} - set(data.classes.unseen):
         raise RunError(
             f"detections.json of {run.dir} names {', '.join(map(repr, sorted(others)))}, which the class split of "
             f"{params.dataset} does not have as unseen now ({', '.join(data.classes.unseen)}): run classify again, "
@@ -218,9 +218,9 @@ def _proposals(rows: pd.DataFrame, frame: pd.DataFrame) -> Proposals:
 
 
 def _check_detections(data: Task, params: Params, run: Run) -> None:
-    """Raise RunError where the test videos are not as they were when the detections of a run were made.
+    """Raise RunError if the test videos have changed since the detections of a run were made.
 
-    Annotations made no detection: where they alone changed, a warning says so.
+    Changed annotations alone only cause a warning: detections do not depend on them.
     """
     records = runs.records(run.dir)
     owner, other = (
@@ -232,15 +232,15 @@ def _check_detections(data: Task, params: Params, run: Run) -> None:
             f"detections.json in {run.dir} is of {owner or 'no stage'} and proposals.parquet of {other or 'no stage'}, "
             f"so one of them was interrupted: run `{runs.command('classify', run.dir)}` again"
         )
-    made_from, told = records.get(owner, {}).get("made_from", {}), f"the detections in {run.dir}"
+    made_from, detections = records.get(owner, {}).get("made_from", {}), f"the detections in {run.dir}"
     names = _changed(made_from, facts_of_test(data, params))
     if not made_from:
-        warnings.warn(f"no record says from which videos and texts {told} were made: it is not checked", stacklevel=2)
+        warnings.warn(f"no record says from which videos and texts {detections} were made: not checked", stacklevel=2)
     elif names == "annotations":
-        changed = f"annotations of the test videos of {params.dataset} changed since {owner} made {told}"
+        changed = f"annotations of the test videos of {params.dataset} changed since {owner} made {detections}"
         warnings.warn(f"{changed}: they are scored by the annotations of now", stacklevel=2)
     elif names:
         raise RunError(
-            f"{names} of the test videos of {params.dataset} changed since {owner} made {told}: "
+            f"{names} of the test videos of {params.dataset} changed since {owner} made {detections}: "
             f"run `{runs.command('classify', run.dir)}`, or put back the data they were made from"
         )

@@ -32,20 +32,20 @@ SORTABLE = {
     "th[aria-sort=descending] button::after": r'content: " \2193"; opacity: 1',
 }
 Item = TypeVar("Item")
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(/\d+)?")  # 75/3, a class split, too
-SHORT = 17  # letters that stay on one line
-EVERY, LINE_EVERY = 0.5, 20.0  # seconds between updates on a screen, and between lines in a log
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(/\d+)?")  # also matches a class split such as 75/3
+SHORT = 17  # characters; shorter cells are not wrapped
+SCREEN_INTERVAL, LOG_INTERVAL = 0.5, 20.0  # seconds between updates on a screen, and between lines in a log
 
 
 class Progress:
-    """`progress(done, total, text)` as bars of tqdm, one for each kind of work (a text up to its comma).
+    """Progress callback `progress(done, total, text)` that draws tqdm bars, one per kind of work (text before a comma).
 
-    What an executed notebook keeps of a bar is its last line; a log gets a line every twenty seconds.
+    An executed notebook keeps only the last line of a bar; a log gets a line every twenty seconds.
     """
 
     def __init__(self) -> None:
         self._bars: dict[str, tqdm] = {}
-        self._noted = float("-inf")
+        self._last_note = float("-inf")
 
     def __call__(self, done: int, total: int, text: str) -> None:
         kind = text.split(",")[0]
@@ -55,15 +55,15 @@ class Progress:
         bar.total = total
         bar.set_description_str(text, refresh=False)
         bar.update(done - bar.n)
-        if LOG in os.environ and time.monotonic() - self._noted >= LINE_EVERY:
-            self._noted = time.monotonic()
+        if LOG in os.environ and time.monotonic() - self._last_note >= LOG_INTERVAL:
+            self._last_note = time.monotonic()
             note(os.environ[LOG], str(bar))
         if done >= total:
             bar.close()
 
 
 def counted(items: Sequence[Item], text: str) -> Iterator[Item]:
-    """The items one after the other, under a bar of progress."""
+    """Iterate over the items under a progress bar."""
     progress = Progress()
     for done, item in enumerate(items, start=1):
         yield item
@@ -77,16 +77,16 @@ def _bar(done: int, total: int, text: str) -> tqdm:
         file=sys.stdout if in_notebook else sys.stderr,
         initial=done,
         total=total,
-        mininterval=EVERY if in_notebook or sys.stderr.isatty() else LINE_EVERY,
+        mininterval=SCREEN_INTERVAL if in_notebook or sys.stderr.isatty() else LOG_INTERVAL,
         miniters=1,
-        smoothing=0,  # the time left by the mean speed
+        smoothing=0,  # estimates the remaining time from the mean speed
         bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
         position=0,
     )
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> Styler:
-    """Rows as a table: metrics (`mAP`, `AR@...`) in per cent with one decimal, other fractions with four digits."""
+    """Format rows as a table: metrics (`mAP`, `AR@...`) in per cent with one decimal, fractions with four digits."""
     frame = pd.DataFrame(rows)
     metrics = [name for name in frame.columns if name.startswith(("mAP", "AR@"))]
     frame = frame.rename(columns={name: f"{name} (%)" for name in metrics})
@@ -95,14 +95,14 @@ def table(rows: Sequence[Mapping[str, object]]) -> Styler:
 
 
 def _styled(frame: pd.DataFrame, heading: str = "{}", **options) -> Styler:
-    """A table without an index in which values are text: what looks like HTML or mathematics is shown as it is."""
+    """Format a table without an index; HTML and mathematics in its values are shown as plain text."""
     style = Styler(frame, **options).hide(axis="index").format(_shown)
     style.format_index(Markup(heading).format, axis="columns")
     return style.set_table_attributes('class="mathjax_ignore"')
 
 
 def _shown(value: object) -> str:
-    """A cell: fractions with four digits; a mapping as links, word -> relative address."""
+    """Format a cell: fractions with four digits; a mapping (text -> relative address) as links."""
     if isinstance(value, Mapping):
         link = Markup('<a href="{}">{}</a>')
         return Markup(" ").join(link.format(quote(address), word) for word, address in value.items())
@@ -111,7 +111,7 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True)
 class Folded:
-    """Tables that are folded away until their heading is pressed."""
+    """Collapsible tables, each shown by a click on its heading."""
 
     tables: Mapping[str, Sequence[Mapping[str, object]]]
 
@@ -125,7 +125,7 @@ class Folded:
 
 @dataclass(frozen=True)
 class Sortable:
-    """Rows as a table that sorts when a heading is pressed; a mapping in a cell is links, word -> relative address."""
+    """Table sorted by a click on a heading; a mapping in a cell (text -> relative address) is shown as links."""
 
     rows: Sequence[Mapping[str, object]]
     empty: str = "nothing to show"

@@ -1,4 +1,4 @@
-"""`tad doctor`: what is installed, which device computes, where data is, and what to do about what is missing."""
+"""`tad doctor`: reports installed packages, the device, data sets and trained runs, with advice on what is missing."""
 
 import os
 import platform
@@ -12,35 +12,35 @@ from typing import NamedTuple
 from tadlib.project import project_root, resolve
 from tadlib.workbook.runs import PACKAGES, device_name
 
-PYTHONS = ((3, 11), (3, 14))  # from, and below which
-LEAST_DISK = 2.0  # GB that the demo's main job needs
+PYTHONS = ((3, 11), (3, 14))  # supported versions: from the first to below the second
+MIN_DISK = 2.0  # GB needed by the demo's main job
 DATASETS = ("demo", "thumos14", "activitynet13")
 
 
 class Finding(NamedTuple):
-    """One line: what was looked at, what was found, and what to do where that is not well."""
+    """One line of the report: the item checked, the result, and advice if there is a problem."""
 
     what: str
     found: str
     advice: str = ""
-    serious: bool = False  # nothing runs before that is done
+    serious: bool = False  # nothing runs until the advice is followed
 
 
 def examine(data_dir: str = "data") -> list[Finding]:
-    """Everything that is known of this machine and this checkout."""
+    """Return all findings about this machine and this checkout."""
     return [*_versions(), *_machine(), *_project(data_dir)]
 
 
 def main_job() -> str:
-    """The workbook's first command, as it works from where this was called: with uv, or in an active environment."""
+    """Return the workbook's first command as it works here: with uv, or in an active environment."""
     by_uv = not os.environ.keys().isdisjoint({"UV", "UV_RUN_RECURSION_DEPTH"}) or shutil.which("papermill") is None
     return "uv run " * by_uv + "papermill notebooks/train.ipynb -p split 50"
 
 
 def _versions() -> Iterator[Finding]:
-    right = PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]
-    advice = "" if right else "install Python 3.11 to 3.13 and make the environment anew"
-    yield Finding("python", f"{platform.python_version()} on {platform.platform()}", advice, not right)
+    supported = PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]
+    advice = "" if supported else "install Python 3.11 to 3.13 and make the environment anew"
+    yield Finding("python", f"{platform.python_version()} on {platform.platform()}", advice, not supported)
     for package in PACKAGES:
         try:
             yield Finding(package, metadata.version(package))
@@ -52,12 +52,12 @@ def _machine() -> Iterator[Finding]:
     try:
         import torch
     except ImportError:
-        return  # named above
+        return  # reported by _versions
     usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     usable += ["mps"] if torch.backends.mps.is_available() else []
     found = f"{device_name('auto')}; usable: {', '.join(usable)}"
-    blind = torch.version.cuda is not None and not torch.cuda.is_available() and shutil.which("nvidia-smi") is not None
-    yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if blind else "")
+    unseen = torch.version.cuda is not None and not torch.cuda.is_available() and shutil.which("nvidia-smi") is not None
+    yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if unseen else "")
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
 
 
@@ -68,11 +68,11 @@ def _project(data_dir: str) -> Iterator[Finding]:
         yield Finding("project", "none", str(error), True)
         return
     free = shutil.disk_usage(root).free / 1e9
-    full = free < LEAST_DISK
+    full = free < MIN_DISK
     yield Finding("project", str(root))
     yield Finding("free disk", f"{free:.1f} GB", "free some space: the demo needs 2 GB" if full else "", full)
     folder = resolve(data_dir)
-    worlds = sorted(path.name for path in folder.glob("demo-[0-9]*") if path.is_dir())  # by `demo_seed`
+    worlds = sorted(path.name for path in folder.glob("demo-[0-9]*") if path.is_dir())  # one per `demo_seed`
     for name in (DATASETS[0], *worlds, *DATASETS[1:]):
         yield _dataset(name, folder / name)
     found = [path for path in (root / "outputs").glob("**/checkpoint.pt") if path.is_file()]
@@ -101,7 +101,7 @@ def _dataset(name: str, folder: Path) -> Finding:
 
 
 def main() -> int:
-    """Print the findings, what to do under each, and the most urgent step; 1 where nothing can run before that."""
+    """Print the findings with advice, and the next step; return 1 if nothing can run before that step."""
     findings = examine()
     width = max(len(finding.what) for finding in findings) + 2
     for finding in findings:

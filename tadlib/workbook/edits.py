@@ -1,8 +1,8 @@
-"""How the statements that ran in a kernel differ from those of the notebook as it is committed.
+"""Detection of edited notebooks: differences between the statements executed in a kernel and the committed notebook.
 
-Layout, comments and the division into cells do not count, nor do the values of parameter cells, which are recorded by
-themselves. A statement of the reader's counts if it binds a name that the notebook uses, stores into an object, imports
-a module of their own, or calls anything that does more than look.
+Layout, comments, the division into cells and the values of parameter cells (recorded elsewhere) are ignored. An added
+statement counts if it binds a name that the notebook uses, assigns into an object, imports a module that is none of
+LIBRARIES, or calls anything that does more than display.
 """
 
 import ast
@@ -17,31 +17,31 @@ from typing import Any, NamedTuple
 from tadlib.files import digest
 from tadlib.workbook.vocabulary import Names, names_in, other_cells, python_of
 
-LOOKS = set(  # functions, methods and magics that change nothing
+DISPLAY_ONLY = set(  # functions, methods and magics without effect on results
     "bar config count cpu describe detach dict dim display enumerate figure float format get_ipython getoutput hasattr "
     "head help hist html imshow int isinstance item items keys legend len list load_ext matplotlib max mean median min "
     "named_parameters norm numel numpy parameters pinfo pinfo2 plot print psource range repr round scatter set shape "
     "show sigmoid size softmax sorted state_dict std str sum system tail tolist topk tuple type values who whos zip"
     .split()
 )  # fmt: skip
-FIGURES = {"figures", "plt", "ax", "sns"}  # whatever is called of these draws
+FIGURES = {"figures", "plt", "ax", "sns"}  # all functions of these only draw
 LIBRARIES = set(sys.stdlib_module_names) | {"IPython", "matplotlib", "numpy", "pandas", "seaborn", "tadlib", "torch"}
-VALUES = ("Assign(", "AnnAssign(")  # how the code of a parameter's value begins
+ASSIGNMENTS = ("Assign(", "AnnAssign(")  # start of the AST dump of a parameter's assignment
 
 
 class Statement(NamedTuple):
-    """One statement on the top level of a cell."""
+    """One top-level statement of a cell."""
 
     text: str
     names: Names
-    acts: bool  # does more than bind names and look
+    acts: bool  # does more than bind names and display
 
 
 def in_kernel(stage: str, known: Collection[str], root: Path) -> dict[str, Any]:
-    """What the cells of this kernel change of a stage's notebook; empty for nothing, and where there is no kernel.
+    """Compare the cells executed in this kernel with a stage's notebook, as `compare` does; empty without a kernel.
 
-    `known` are the names of parameters, `root` is the project. The notebook is that of the last commit, or its file
-    where git does not know it.
+    `known` are the names of parameters, `root` is the project folder. The notebook is read from the last commit, or
+    from its file if git does not track it.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
@@ -54,55 +54,55 @@ def in_kernel(stage: str, known: Collection[str], root: Path) -> dict[str, Any]:
 
 
 def compare(namespace: Mapping[str, Any], known: Collection[str], notebook: str | bytes) -> dict[str, Any]:
-    """What the cells that ran change of a notebook, given as JSON: `digest` and `lines`; empty for nothing.
+    """Compare executed cells with a notebook (JSON); return `digest` and `lines` of the changes, or an empty dict.
 
-    `namespace` is globals() of the notebook, `known` are the names of parameters. Of the lines removed ones begin with
-    -, and others with +.
+    `namespace` is globals() of the notebook, `known` are the names of parameters. Removed lines begin with -, added
+    lines with +.
     """
     cells = [cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
     sources = ("".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", ()))
-    committed, ran = _statements(sources), _ran(namespace.get("In", []), known)
+    committed, executed = _statements(sources), _executed_statements(namespace.get("In", []), known)
     used = frozenset().union(*(each.names.bound | each.names.used for each in committed.values())) - {"_"}
-    lacking = {code: each for code, each in committed.items() if code not in ran and (each.acts or each.names.bound)}
-    own = {code: each for code, each in ran.items() if code not in committed and (each.acts or each.names.bound)}
-    if not lacking and not any(each.acts or each.names.bound & used for each in own.values()):
+    removed = {key: each for key, each in committed.items() if key not in executed and (each.acts or each.names.bound)}
+    added = {key: each for key, each in executed.items() if key not in committed and (each.acts or each.names.bound)}
+    if not removed and not any(each.acts or each.names.bound & used for each in added.values()):
         return {}
     before, after = (
-        [line for each in statements.values() for line in each.text.splitlines()] for statements in (lacking, own)
+        [line for each in statements.values() for line in each.text.splitlines()] for statements in (removed, added)
     )
     changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
-    return {"digest": digest([list(own), list(lacking)]), "lines": changed}
+    return {"digest": digest([list(added), list(removed)]), "lines": changed}
 
 
 def lines(records: Mapping[str, Mapping[str, Any]], stage: str = "") -> Iterator[str]:
-    """A line for each other stage of a run that an edited notebook made."""
+    """Yield a line for each other stage of a run that was made by an edited notebook."""
     for other, edited in of_records(records).items():
         if other != stage:
             yield f"{other} of this run came from an edited notebook ({edited['digest']}), see run.json"
 
 
 def of_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Stage -> what was changed in its notebook, of the stages of a run that edited notebooks made."""
+    """Return stage -> changes of its notebook, for the stages of a run made by edited notebooks."""
     return {stage: record["edited"] for stage, record in records.items() if record.get("edited")}
 
 
 def mark(edited: Mapping[str, Mapping[str, Any]]) -> str:
-    """A few digits that stand for all edits of a run; empty for none."""
+    """Return a hash of all edits of a run; empty for none."""
     digests = [each["digest"] for each in edited.values()]
     return digests[0] if len(digests) == 1 else digest(digests) if digests else ""
 
 
-def _ran(texts: Iterable[str], known: Collection[str]) -> dict[str, Statement]:
-    """The statements that ran, but for the values that parameter cells set."""
-    others, found = set(other_cells(texts, known)), {}
-    for text in texts:
+def _executed_statements(cells: Iterable[str], known: Collection[str]) -> dict[str, Statement]:
+    """Return the executed statements, without the assignments of parameter cells."""
+    others, found = set(other_cells(cells, known)), {}
+    for text in cells:
         statements = _statements([text])
-        found |= {code: each for code, each in statements.items() if text in others or not code.startswith(VALUES)}
+        found |= {key: each for key, each in statements.items() if text in others or not key.startswith(ASSIGNMENTS)}
     return found
 
 
 def _statements(cells: Iterable[str]) -> dict[str, Statement]:
-    """Statements of cells by what they do, their code without layout and comments; none of what is no Python."""
+    """Return the statements of cells by AST dump, which ignores layout and comments; invalid Python is skipped."""
     found = {}
     for text in map(python_of, cells):
         try:
@@ -111,20 +111,20 @@ def _statements(cells: Iterable[str]) -> dict[str, Statement]:
             continue
         for node in body:
             source = ast.get_source_segment(text, node) or ast.unparse(node)
-            found[ast.dump(node)] = Statement(source, names_in(source), any(map(_acts, _executed(node))))
+            found[ast.dump(node)] = Statement(source, names_in(source), any(map(_acts, _executed_nodes(node))))
     return found
 
 
-def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a statement that are executed with it: not the bodies of functions."""
+def _executed_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes that are executed with a statement: all but function bodies."""
     yield node
     if not isinstance(node, ast.FunctionDef | ast.Lambda):
-        for each in ast.iter_child_nodes(node):
-            yield from _executed(each)
+        for child in ast.iter_child_nodes(node):
+            yield from _executed_nodes(child)
 
 
 def _acts(node: ast.AST) -> bool:
-    """Whether a part of a statement stores into an object, imports a module of the reader's, or calls what may act."""
+    """Whether a node assigns into an object, imports another module than LIBRARIES, or calls more than display."""
     if isinstance(node, ast.Attribute | ast.Subscript):
         return not isinstance(node.ctx, ast.Load)
     if isinstance(node, ast.Import | ast.ImportFrom):
@@ -135,4 +135,4 @@ def _acts(node: ast.AST) -> bool:
     *_, name = words = ast.unparse(node.func).split(".")
     if name in ("run_line_magic", "run_cell_magic"):
         name = ast.literal_eval(node.args[0])
-    return name not in LOOKS and words[0] not in FIGURES
+    return name not in DISPLAY_ONLY and words[0] not in FIGURES

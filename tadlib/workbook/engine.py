@@ -1,6 +1,6 @@
 """Papermill engine of this project: checks parameters, records how a run ended, and signs its notebook.
 
-Installed as papermill's default by an entry point; notebooks without `metadata.tadlib` are executed as ever.
+Installed as papermill's default engine by an entry point; notebooks without `metadata.tadlib` are executed as usual.
 """
 
 import os
@@ -30,13 +30,13 @@ from tadlib.files import naming_full_disk
 from tadlib.workbook import papermill_arguments
 from tadlib.workbook.result import NOTEBOOK, RESULT
 
-LONGEST = 80  # bytes of a folder for sockets: with their own names paths may have 103 on some systems, 107 on others
-BAR = re.compile(r"[^\r\n]+: \d+/\d+ \[[^\]\r\n]*\]")  # progress, as `display` writes it
-TOLD_EVERY = 15.0  # seconds between two lines of progress on the terminal
+MAX_FOLDER = 80  # bytes of the path of the sockets' folder: a socket's whole path may have 103 or 107 by system
+BAR = re.compile(r"[^\r\n]+: \d+/\d+ \[[^\]\r\n]*\]")  # a progress bar as `display` writes it
+PROGRESS_INTERVAL = 15.0  # seconds between two lines of progress on the terminal
 
 
 class TadEngine(NBClientEngine):
-    """Execution by nbclient; what ends a run early is said in the notebook it leaves."""
+    """Execution by nbclient; the output notebook of a run that was stopped says why."""
 
     @classmethod
     def execute_notebook(cls, nb, kernel_name, output_path=None, **options):
@@ -45,10 +45,10 @@ class TadEngine(NBClientEngine):
         from tadlib.workbook.execution import EXECUTED, held, status
 
         given = nb.metadata.get("papermill", {}).get("parameters", {})
-        papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)  # for who calls papermill from Python
+        papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)  # for calls of papermill from Python
         options.setdefault("coalesce_streams", True)
         stopped: BaseException | None = None
-        with held(output_path), _own_sockets() as config, _terminated_is_interrupted(), _known_as(output_path):
+        with held(output_path), _private_sockets() as config, _sigterm_interrupts(), _exported_path(output_path):
             if config is not None:
                 options.setdefault("config", config)
             try:
@@ -61,48 +61,48 @@ class TadEngine(NBClientEngine):
                     _tell(nb, stopped)
                     if output_path:
                         write_ipynb(nb, output_path)
-                NotebookNotary().sign(nb)  # or JupyterLab strips what the figures need
-        if status(done).word == EXECUTED:  # of an error papermill itself tells
-            with suppress(OSError):  # nobody is at the terminal any more
-                print(_ending(done, output_path), file=sys.stderr, flush=True)
+                NotebookNotary().sign(nb)  # JupyterLab removes HTML and scripts of figures from unsigned ones
+        if status(done).word == EXECUTED:  # papermill itself reports errors
+            with suppress(OSError):  # the terminal may be closed
+                print(_summary(done, output_path), file=sys.stderr, flush=True)
         return done
 
     @classmethod
     def execute_managed_notebook(
         cls, nb_man, kernel_name, start_timeout=60, execution_timeout=None, input_path=None, **options
     ):
-        """As papermill's own, with a client that tells progress."""
-        waits = {"startup_timeout": start_timeout, "timeout": execution_timeout}
-        return _Client(nb_man, **(options | waits), kernel_name=kernel_name, log=logger).execute()
+        """Execute as papermill does, with a client that prints progress."""
+        timeouts = {"startup_timeout": start_timeout, "timeout": execution_timeout}
+        return _Client(nb_man, **(options | timeouts), kernel_name=kernel_name, log=logger).execute()
 
 
 class _Client(PapermillNotebookClient):
-    """Tells the terminal how far a long cell is: now and then a line of the progress that the notebook shows."""
+    """Client that regularly prints the notebook's latest progress bar on the terminal during long cells."""
 
     def __init__(self, nb_man: Any, **options: Any) -> None:
         super().__init__(nb_man, **options)
-        self._told_at = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def process_message(self, msg: dict[str, Any], *others: Any, **options: Any) -> Any:
         bars = BAR.findall(msg["content"].get("text", "")) if msg["msg_type"] == "stream" else ()
-        if bars and self.nb_man.pbar is not None and time.monotonic() - self._told_at >= TOLD_EVERY:
-            self._told_at = time.monotonic()
+        if bars and self.nb_man.pbar is not None and time.monotonic() - self._printed_at >= PROGRESS_INTERVAL:
+            self._printed_at = time.monotonic()
             with suppress(OSError):
                 self.nb_man.pbar.write(bars[-1], file=sys.stderr)
         return super().process_message(msg, *others, **options)
 
 
-def _ending(nb: NotebookNode, output_path: str | None) -> str:
-    """The last line on the terminal: the result, and where to look."""
+def _summary(nb: NotebookNode, output_path: str | None) -> str:
+    """Return the last line for the terminal: the result, and the path of the notebook."""
     outputs = [output.get("data", {}) for cell in nb.cells for output in cell.get("outputs", [])]
     results = [data[RESULT]["headline"] for data in outputs if "headline" in data.get(RESULT, {})]
-    word = results[-1] if results else f"{nb.metadata.tadlib.get('stage', 'notebook')} finished"
-    return f"{word}; notebook {output_path}" if output_path else word
+    result = results[-1] if results else f"{nb.metadata.tadlib.get('stage', 'notebook')} finished"
+    return f"{result}; notebook {output_path}" if output_path else result
 
 
 @contextmanager
-def _known_as(output_path: str | None) -> Iterator[None]:
-    """The kernel learns where its notebook is written, for the record of the run."""
+def _exported_path(output_path: str | None) -> Iterator[None]:
+    """Pass the path of the output notebook to the kernel by an environment variable, for the record of the run."""
     os.environ[NOTEBOOK] = os.path.abspath(output_path) if output_path and output_path != "-" else ""
     try:
         yield
@@ -111,16 +111,16 @@ def _known_as(output_path: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _own_sockets() -> Iterator[Config | None]:
-    """Kernel channels as sockets in a folder of this run; not on Windows.
+def _private_sockets() -> Iterator[Config | None]:
+    """Yield a configuration with kernel channels as sockets in a temporary folder; None on Windows.
 
-    Of TCP ports a free one is chosen here and bound later by the kernel: of several notebooks that start at once two
-    may choose the same, and one kernel dies.
+    A TCP port is chosen here and bound later by the kernel: two notebooks that start at once may choose the same port,
+    and one kernel dies.
     """
     if sys.platform == "win32":
         yield None
         return
-    short = len(os.fsencode(tempfile.gettempdir())) <= LONGEST
+    short = len(os.fsencode(tempfile.gettempdir())) <= MAX_FOLDER
     folder = tempfile.mkdtemp(prefix="tad-", dir=None if short else "/tmp")
     try:
         yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
@@ -129,8 +129,8 @@ def _own_sockets() -> Iterator[Config | None]:
 
 
 @contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """SIGTERM (a scheduler's time limit) ends a run as Ctrl-C does: with its notebook saved."""
+def _sigterm_interrupts() -> Iterator[None]:
+    """Make SIGTERM (a scheduler's time limit) end a run as Ctrl-C does, with its notebook saved."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -146,7 +146,7 @@ def _terminated_is_interrupted() -> Iterator[None]:
 
 
 def _tell(nb: NotebookNode, stopped: BaseException) -> None:
-    """Correct what papermill records after a dead kernel, a time-out or an interruption, and say it on top."""
+    """Correct papermill's metadata after a dead kernel, a time-out or an interruption, and insert a banner on top."""
     reason = f"{type(stopped).__name__}: {stopped}".strip(": ")[:300]
     last = None
     for cell in nb.cells:
@@ -158,17 +158,17 @@ def _tell(nb: NotebookNode, stopped: BaseException) -> None:
     if last is not None:
         last.metadata.papermill.update(status="failed", exception=True)
     nb.metadata.papermill.update(exception=True, stopped_by=reason)
-    said = Markup(
+    html = Markup(
         '<div style="border-left:6px solid #c22;background:#fdecea;padding:.6em 1em"><b>This run did not finish.</b> '
         "It was stopped: {}. Cells without a number never ran.</div>"
-    ).format(" ".join(reason.split()))  # after an empty line, and between $, Markdown would begin
-    banner = new_markdown_cell(said.replace("$", "&#36;"))
+    ).format(" ".join(reason.split()))  # an empty line or $ would be read as Markdown
+    banner = new_markdown_cell(html.replace("$", "&#36;"))
     banner.metadata["papermill"] = {"status": "completed", "exception": False}
     nb.cells.insert(0, banner)
 
 
 def _written(handler: LocalHandler, content: str, path: str) -> None:
-    """Papermill's own way to write a file, which names it where the disk is full."""
+    """Write a file as papermill does, with an error that names the file if the disk is full."""
     with naming_full_disk(path, len(content.encode())):
         _write(handler, content, path)
 

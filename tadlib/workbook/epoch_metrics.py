@@ -1,6 +1,6 @@
-"""Measurements after every epoch: seen and unseen classes, training videos, and the matches of one window.
+"""Metrics after every epoch: mAP and recall of seen classes, unseen classes and training videos, and matched queries.
 
-Nothing here changes the training, and the epoch that is kept is never chosen by unseen classes.
+Nothing here changes the training, and the selected epoch never depends on unseen classes.
 """
 
 import random
@@ -26,29 +26,29 @@ from tadlib.workbook.params import Params
 SEEN, UNSEEN = "mAP of seen classes", "mAP of unseen classes"
 NAMED = "mAP of unseen classes, named"
 TRAINING, LEARNED = "mAP of training videos", "training videos looked at"
-MAX_TRAINING_VIDEOS = 40  # that are measured, drawn once by the seed: a training set may be far larger than the test
+MAX_TRAINING_VIDEOS = 40  # measured, a fixed random sample: a training set may be far larger than the test set
 MATCHED = "query of action "
-COUNTS = (10, 100)  # proposals a video of which average recall is followed
+COUNTS = (10, 100)  # proposals a video at which average recall is measured
 
 
 class EpochWindows(NamedTuple):
-    """Windows that the detector runs over once, and the videos that each side makes of them, with their actions."""
+    """Windows for one pass of the detector, and the videos with the actions of each side measured on them."""
 
     windows: WindowSet
     texts: Float[Tensor, "k c"] | None
     sides: Mapping[str, Sequence[Video]]
-    of_clip: Mapping[str, Proposals] | None = None  # CLIP's own proposals, about the classes of all sides but SEEN
+    of_clip: Mapping[str, Proposals] | None = None  # CLIP's own proposals, for the classes of all sides but SEEN
 
 
 def selected(params: Params) -> str:
-    """The number of an epoch's row by which the epoch that is kept is chosen, or last."""
+    """Return the metric by which the epoch is selected, or "last"."""
     return SEEN if params.select == "validation" else "last"
 
 
 def measure_epochs(
     data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, cost: Cost = detection_cost
 ) -> Callable[[ConditionalDETR], Mapping[str, float]]:
-    """A function that measures the model after an epoch: every side, and which query matches which action by `cost`."""
+    """Return a function that measures a model after an epoch: every side, and the query matched to each action."""
     to_measure = epoch_windows(data, params, texts)
 
     def measure(model: ConditionalDETR) -> dict[str, float]:
@@ -66,16 +66,16 @@ def measure_epochs(
 
 
 def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[EpochWindows]:
-    """The windows to measure after an epoch: of the videos held out, with `curves` of test and training videos too.
+    """Return the windows to measure after an epoch: of held-out videos, with `curves` also of test and training videos.
 
-    The seen classes are measured in the videos held out, or where there are none in the test videos.
+    Seen classes are measured on the held-out videos, or on the test videos if no videos are held out.
     """
-    held, to_measure = data.learned_and_held_out[1], []
-    if held:
-        to_measure.append(EpochWindows(inference_windows(held, data, params), texts, {SEEN: held}))
+    held_out, to_measure = data.learned_and_held_out[1], []
+    if held_out:
+        to_measure.append(EpochWindows(inference_windows(held_out, data, params), texts, {SEEN: held_out}))
     if not params.curves:
         return to_measure
-    sides = {UNSEEN: data.scored} | ({} if held else {SEEN: _seen_in_the_test(data)})
+    sides = {UNSEEN: data.scored} | ({} if held_out else {SEEN: _test_videos_of_seen_classes(data)})
     sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
     videos = list({video.id: video for videos in sides.values() for video in videos}.values())
     competing, of_clip = ideas.texts(data, data.competing, params), clip_proposals(data, params, videos)
@@ -88,8 +88,8 @@ def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None
     return to_measure
 
 
-def _seen_in_the_test(data: Task) -> tuple[Video, ...]:
-    """The test videos that count with their actions of seen classes; nothing where all classes are seen."""
+def _test_videos_of_seen_classes(data: Task) -> tuple[Video, ...]:
+    """Return the scored test videos with their actions of seen classes; empty if all are among the unseen ones."""
     seen = set(data.classes.seen) - set(data.classes.unseen)
     videos = protocols.scored_videos(data.benchmark, sorted(seen), data.protocol, data.stride)
     return tuple(video for video in videos if video.subset == data.benchmark.test_subset) if seen else ()
@@ -98,7 +98,7 @@ def _seen_in_the_test(data: Task) -> tuple[Video, ...]:
 def measured(
     side: str, videos: Sequence[Video], proposals: Mapping[str, Proposals], data: Task, params: Params
 ) -> dict[str, float]:
-    """Class-agnostic mAP and average recall of a side; of unseen classes also their mAP with the names they get."""
+    """Return class-agnostic mAP and average recall of a side, for unseen classes also mAP with predicted classes."""
     tious, found = data.benchmark.tious, {video.id: proposals[video.id] for video in videos}
 
     def precision(detections: Mapping, classes: Sequence[str] | None) -> float:
@@ -108,8 +108,8 @@ def measured(
 
     agnostic = class_agnostic(data, found, params)
     row = {side: precision(agnostic, None)}
-    of = side.removeprefix("mAP")
-    row |= {f"{at}{of}": value for at, value in metrics.average_recall(videos, agnostic, COUNTS).items()}
+    suffix = side.removeprefix("mAP")
+    row |= {f"{metric}{suffix}": value for metric, value in metrics.average_recall(videos, agnostic, COUNTS).items()}
     return row | ({NAMED: precision(name(data, found, params), data.classes.unseen)} if side == UNSEEN else {})
 
 
@@ -117,7 +117,7 @@ def measured(
 def matched_queries(
     model: ConditionalDETR, windows: WindowSet, texts: Float[Tensor, "k e"] | None, cost: Cost
 ) -> dict[str, float]:
-    """The query that is matched to each action of the training window in the middle."""
+    """Return the query matched by `cost` to each action of the middle training window."""
     device = next(model.parameters()).device
     texts = None if texts is None else texts.to(device)
     batch = collate([windows[len(windows) // 2]])

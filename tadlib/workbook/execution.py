@@ -1,4 +1,4 @@
-"""One notebook executed by papermill in a process of its own, and the status of an executed notebook."""
+"""Execution of one notebook by papermill in a separate process, and the status of executed notebooks."""
 
 import ctypes
 import os
@@ -22,46 +22,46 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
-INTERRUPTED = "KeyboardInterrupt"  # how a notebook that was stopped, not one that failed, ends
-ENDED = (-signal.SIGTERM, -signal.SIGINT)  # the status of a process that was asked to end, by a job's time limit, say
+INTERRUPTED = "KeyboardInterrupt"  # error of a notebook that was stopped and did not fail
+ENDED = (-signal.SIGTERM, -signal.SIGINT)  # exit status of a process that was asked to end, e.g. at a job's time limit
 STATUSES = EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "Never executed"
 UNREADABLE = "it is no whole notebook"
-stopping = threading.Event()  # while a batch ends no notebook is started, and none tried again
-alive: set[subprocess.Popen] = set()  # processes that execute notebooks or cells of them
+stopping = threading.Event()  # set while a batch ends: no notebook is started or retried
+alive: set[subprocess.Popen] = set()  # processes that execute notebooks or cells
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def execute_notebook(
     stage: str, target: Path, parameters: Mapping[str, Any], jobs: int = 1, log: Path | None = None
 ) -> str | None:
-    """Execute one notebook of the project into `target`; None, or why it failed. How far it is goes to the `log`.
+    """Execute one notebook of the project into `target`; return None, or the reason of a failure. Progress is logged.
 
-    An attempt writes to a file of its own, which takes the place of `target` at the end: a killed one leaves no trace
-    under that name and is swept away by the next; an earlier failure gives way. It ends with the process that started
-    it, however that ends.
+    The notebook is written to a temporary file, which replaces `target` at the end, even if the execution failed. A
+    file left by a killed process is removed by the next execution. The process ends with its parent, even if that is
+    killed.
     """
     if stopping.is_set():
         return f"{INTERRUPTED}: {stage} was not begun"
     root = runs.project_root()
     attempt = temporary_path(target)
-    said = attempt.with_suffix(".stderr")
+    stderr = attempt.with_suffix(".stderr")
     arguments = ["papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
     arguments += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
-    told = {LOG: str(log.resolve())} if log else {}
-    process = _start(arguments, environment(jobs) | told, root, said)
+    logging = {LOG: str(log.resolve())} if log else {}
+    process = _start(arguments, environment(jobs) | logging, root, stderr)
     alive.add(process)
-    if stopping.is_set():  # since it was asked for above: whoever stops may not have seen this process
+    if stopping.is_set():  # set after the check above: `stop` may not have seen this process
         process.terminate()
     try:
         status = process.wait()
-        last = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no output"]
+        last_line = (stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"])[-1]
     finally:
         alive.discard(process)
-        said.unlink(missing_ok=True)
-    reason = failure(attempt) if attempt.is_file() else last[0]
+        stderr.unlink(missing_ok=True)
+    reason = failure(attempt) if attempt.is_file() else last_line
     if reason == UNREADABLE:
         attempt.unlink()
-        reason = last[0]
+        reason = last_line
     if attempt.is_file():
         os.replace(attempt, target)
     if stopping.is_set() and (status or reason) or status in ENDED:
@@ -69,24 +69,24 @@ def execute_notebook(
     return (reason or f"papermill ended with status {status}") if status or reason else None
 
 
-def _start(arguments: list[str], environment: Mapping[str, str], folder: Path, said: Path) -> subprocess.Popen:
-    with open(said, "wb") as stderr:
+def _start(arguments: list[str], environment: Mapping[str, str], folder: Path, stderr: Path) -> subprocess.Popen:
+    with open(stderr, "wb") as handle:
         return subprocess.Popen(
             [sys.executable, "-m", *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=stderr, env=environment, preexec_fn=end_with_parent, start_new_session=True,
+            stderr=handle, env=environment, preexec_fn=end_with_parent, start_new_session=True,
         )  # fmt: skip
 
 
 def end_with_parent() -> None:
-    """Linux tells a process that its parent has died, even by kill -9; elsewhere it would run on to its end."""
+    """Make this process end when its parent dies, even by kill -9; only on Linux."""
     if _LIBC is not None:
         _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def stop(patience: float = 20.0) -> None:
-    """End every notebook that this process is executing: as Ctrl-C does, and by force after `patience` seconds.
+    """End all notebooks that this process executes: with SIGTERM, and by force after `patience` seconds.
 
-    None begins from here until `stopping` is cleared.
+    No notebook starts until `stopping` is cleared.
     """
     stopping.set()
     for process in list(alive):
@@ -99,38 +99,38 @@ def stop(patience: float = 20.0) -> None:
 
 
 def environment(jobs: int) -> dict[str, str]:
-    """This environment with the cores divided among `jobs`, unless it already asks for fewer threads."""
+    """Return the environment with the cores divided among `jobs`; a smaller number of threads set in it is kept."""
     share = max(1, cores() // jobs)
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    threads = str(min(share, int(asked)) if asked.isdecimal() and int(asked) else share)
+    present = os.environ.get("OMP_NUM_THREADS", "")
+    threads = str(min(share, int(present)) if present.isdecimal() and int(present) else share)
     return os.environ | {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
 class Status(NamedTuple):
-    """What happened to a notebook: in a word or two, why, and which code cells did not run, or not in their order."""
+    """Status of an executed notebook, its reason, and code cells that did not run or ran out of order."""
 
     word: str  # one of STATUSES
     reason: str
-    missing: tuple[str, ...]  # "8 (Learning)": the place among code cells and the heading above
-    again: tuple[str, ...] = ()  # those that were executed after a later one: its outputs may be of other values
+    missing: tuple[str, ...]  # "8 (Learning)": the number of the code cell and the heading above it
+    again: tuple[str, ...] = ()  # cells executed after a later cell, whose outputs may be outdated
 
 
 def status(notebook: Any) -> Status:
-    """What happened to a notebook, read from its cells: what papermill says of the whole may be older."""
-    missing, cut_off, ran, error, heading, place = [], [], 0, "", "", 0
+    """Read the status of a notebook from its cells: papermill's metadata of the whole notebook may be older."""
+    missing, cut_off, ran, error, heading, number = [], [], 0, "", "", 0
     order: list[tuple[int, str]] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("#"):
             heading = cell.source.splitlines()[0].lstrip("# ")
         if cell.cell_type != "code" or not cell.source.strip():
             continue
-        place += 1
-        named = f"{place} ({heading})" if heading else str(place)
+        number += 1
+        label = f"{number} ({heading})" if heading else str(number)
         if cell.execution_count is None:
-            missing.append(named)
-        else:  # a number is given when a cell begins: the one at work when all was killed has one too
-            cut_off = [] if cell.metadata.get("papermill", {}).get("status") != "running" else [named]
-            order.append((cell.execution_count, named))
+            missing.append(label)
+        else:  # counts are assigned when a cell begins: a cell that was running when killed has one too
+            cut_off = [] if cell.metadata.get("papermill", {}).get("status") != "running" else [label]
+            order.append((cell.execution_count, label))
             ran += 1
         for output in cell.get("outputs", []):
             if output.output_type == "error" and not error:
@@ -143,22 +143,22 @@ def status(notebook: Any) -> Status:
         return Status(FAILED, error, tuple(missing))
     if missing:
         return Status(UNFINISHED if ran else NEVER, "not all cells ran", tuple(missing))
-    again = [named for at, (count, named) in enumerate(order) if any(count >= later for later, _ in order[at + 1 :])]
+    again = [label for at, (count, label) in enumerate(order) if any(count >= later for later, _ in order[at + 1 :])]
     return Status(EXECUTED, "", (), tuple(again))
 
 
 def failure(path: Path) -> str | None:
-    """Why an executed notebook is not a finished one, in one line; None if every cell ran."""
-    import nbformat  # whose checks take over a second to import
+    """Return in one line why an executed notebook is not finished; None if every cell ran."""
+    import nbformat  # takes over a second to import
 
     try:
         return status(nbformat.read(path, as_version=4)).reason or None
-    except (ValueError, AttributeError):  # torn by a full disk or a power cut
+    except (ValueError, AttributeError):  # truncated by a full disk or a power cut
         return UNREADABLE
 
 
 def rename_folder(path: Path, before: str, after: str) -> None:
-    """Write the new name of a folder wherever an executed notebook names it; JupyterLab trusts it as before."""
+    """Replace the name of a folder throughout an executed notebook, and sign the notebook again for JupyterLab."""
     import nbformat
     from nbformat.sign import NotebookNotary
 
@@ -169,14 +169,14 @@ def rename_folder(path: Path, before: str, after: str) -> None:
 
 
 def finished(notebook: Path) -> bool:
-    """Whether a notebook was executed from its first cell to its last."""
+    """Whether a notebook was executed completely."""
     return notebook.is_file() and failure(notebook) is None
 
 
 @contextmanager
 def held(notebook: str | None) -> Iterator[None]:
-    """Hold an output notebook while it is executed: others see it `at_work` until this process ends, in any way."""
-    if not notebook or notebook == "-" or not Path(notebook).parent.is_dir():  # standard output, a bucket
+    """Lock an output notebook while it is executed: `at_work` is true for others until this process ends."""
+    if not notebook or notebook == "-" or not Path(notebook).parent.is_dir():  # standard output or cloud storage
         yield
         return
     with open(notebook, "ab") as handle:
@@ -185,13 +185,13 @@ def held(notebook: str | None) -> Iterator[None]:
 
 
 def at_work(notebook: Path) -> bool:
-    """Whether another process executes a notebook; unknown, and so False, where files cannot be held."""
+    """Whether another process executes a notebook; False on file systems without locks."""
     with open(notebook, "rb") as handle:
         return not _flock(handle)
 
 
 def _flock(handle: IO[bytes]) -> bool:
-    """Hold an open file until it is closed; False where another process holds it."""
+    """Lock an open file until it is closed; return False if another process holds the lock."""
     with suppress(OSError):  # a disk without locks
         try:
             if fcntl is not None:

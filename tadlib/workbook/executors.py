@@ -1,6 +1,6 @@
-"""Jobs of SLURM, which must see this checkout and its data under the same paths, and work given to them or to threads.
+"""Execution of calls by threads or SLURM jobs; jobs must see this checkout and its data under the same paths.
 
-Work is polled, since jobs of submitit are no `concurrent.futures.Future`.
+Jobs are polled, because submitit's jobs are no `concurrent.futures.Future`.
 """
 
 import subprocess
@@ -11,15 +11,15 @@ from typing import Any
 
 from tadlib.project import project_root
 
-POLL = 0.2  # seconds between two looks at jobs
-LOST = "interrupted"  # how the outcome of work begins whose job was lost
-A_WEEK = 7 * 24 * 60  # minutes; submitit gives processes here two
-TRIES = 3  # times that such work is begun
-Pool = Any  # an Executor of concurrent.futures or of submitit: they have `submit` in common
+POLL = 0.2  # seconds between two checks of jobs
+LOST = "interrupted"  # prefix of the outcome of a lost job
+A_WEEK = 7 * 24 * 60  # minutes; submitit's limit for local processes is two minutes
+TRIES = 3  # attempts per call if its job is lost
+Pool = Any  # an Executor of concurrent.futures or of submitit: both have `submit`
 
 
 def slurm(options: Sequence[str], gpus: int = 0) -> Pool:
-    """Jobs of SLURM with `options` of sbatch, such as partition=long and time=600; ["local"]: processes here.
+    """Return an executor of SLURM jobs with sbatch `options` such as time=600, or of local processes for ["local"].
 
     Raises ValueError where submitit is not installed, there is no SLURM, or an option is unknown.
     """
@@ -33,10 +33,10 @@ def slurm(options: Sequence[str], gpus: int = 0) -> Pool:
             f"--slurm must be NAME=VALUE, for example --slurm time=600, or local; got {', '.join(options)}"
         )
     local, folder = "local" in options, project_root() / "outputs" / ".slurm" / "%j"
-    asked = ({"gpus_per_node": gpus} if gpus else {}) | ({"timeout_min": A_WEEK} if local else {}) | given
+    settings = ({"gpus_per_node": gpus} if gpus else {}) | ({"timeout_min": A_WEEK} if local else {}) | given
     try:
         executor = submitit.LocalExecutor(folder) if local else submitit.SlurmExecutor(folder)
-        executor.update_parameters(**asked)
+        executor.update_parameters(**settings)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"--slurm: {error}") from error
     return executor
@@ -49,15 +49,15 @@ def outcomes(
     ended: Callable[[str, Any], None] = lambda label, outcome: None,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Outcome of each call, which `ended` is told as soon as it is there; `meanwhile` is called at every look.
+    """Return the outcome of each call by label; `ended` is called with each outcome, and `meanwhile` at every poll.
 
-    What a lost job did is begun again. What has not ended when an exception ends this is cancelled.
+    The call of a lost job is submitted again. If an exception is raised here, unfinished jobs are cancelled.
     """
     jobs: dict[Any, str] = {}
     tried, found = dict.fromkeys(calls, 1), {}
     try:
-        for label, words in calls.items():
-            jobs[pool.submit(work, *words)] = label
+        for label, arguments in calls.items():
+            jobs[pool.submit(work, *arguments)] = label
         while jobs:
             done = [job for job in jobs if job.done()]
             meanwhile()
@@ -73,7 +73,7 @@ def outcomes(
                 time.sleep(POLL)
     finally:
         for job in jobs:
-            with suppress(subprocess.CalledProcessError):  # scancel: it has ended since
+            with suppress(subprocess.CalledProcessError):  # scancel fails if the job has ended since
                 job.cancel()
     return found
 
@@ -81,7 +81,7 @@ def outcomes(
 def _outcome(job: Any) -> Any:
     try:
         return job.result()
-    except Exception as error:  # one that died, or could not read its task: one run's failure, not the batch's
-        # submitit raises this for a job that SLURM has ended
+    except Exception as error:  # a crashed job fails one run, not the batch
+        # submitit raises UncompletedJobError for a job that SLURM has ended
         how = LOST if type(error).__name__ == "UncompletedJobError" else "failed"
         return f"{how}: {type(error).__name__}: {error}"

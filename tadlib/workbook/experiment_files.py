@@ -1,18 +1,18 @@
-"""Experiment files: what all runs have in common, what varies, and what was chosen by looking at results.
+"""Experiment files: common parameters of all runs, parameters that vary, and values chosen by looking at results.
 
-A file is flat YAML: what all runs have in common, the question as a comment on top, and any of
+A file is flat YAML: the question as a comment on top, the parameters common to all runs, and any of
 
     sweep: {split: [50, 75], seed: [0, 1]}        every combination
     zip: {lr: [1.0e-3, 1.0e-4], epochs: [40, 80]} side by side
     runs: [{fusion: clip}, {name: mild, fusion: geometric, fusion_weight: 0.1}]
 
-A run of a list may have a name, which then stands for it. Values that were chosen by looking at results are not held
-out where that was:
+A run in `runs` may have a name, which replaces its parameters in labels. Values chosen by looking at results are
+declared with the data and class splits of these results, which are then not held out:
 
     chosen_on: {values: {agreement: 0.5}, dataset: demo, split: 50, split_id: [0, 1, 2, 3]}
 
-Without `values` everything was chosen that the file gives to all its runs, but data; without `split` or `split_id`
-every class split had part. It holds for every run that has such a value there, whichever file asked for it.
+Without `values` all common parameters but those of the data were chosen; without `split` or `split_id` the choice used
+every class split. A declaration applies to all runs with such a value on such data, whichever file defines them.
 """
 
 import itertools
@@ -31,33 +31,33 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.stages import DATA
 from tadlib.workbook.vocabulary import meant
 
-NAME = "name"  # of a run in `runs`: it stands for the parameters wherever the run is spoken of
-PLAIN = re.compile(r"\w[\w -]{,39}")  # a name, which stands in folders, tables and figures
+NAME = "name"  # key of a run's name in `runs`; the name replaces the parameters in labels
+PLAIN_NAME = re.compile(r"\w[\w -]{,39}")  # a name valid in folders, tables and figures
 CHOSEN_ON = "chosen_on"
-MOST_RUNS = 10_000  # of one experiment
-FIELDS = ("values", "dataset", "features", "split", "split_id")  # of what was chosen, and where
-NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # what a run is about, or where it lies
-Change = Mapping[str, Any]  # of the common parameters
+MAX_RUNS = 10_000  # of one experiment
+FIELDS = ("values", "dataset", "features", "split", "split_id")  # keys of `chosen_on`
+NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # parameters of the data, the evaluation and the folder
+Change = Mapping[str, Any]  # changes to the common parameters
 
 
 class Choice(NamedTuple):
-    """Values of parameters that were chosen by looking at results, and the values of others that say where."""
+    """Parameter values chosen by looking at results, and the data and class splits of these results."""
 
     values: Mapping[str, Any]
     where: Mapping[str, list[Any]]
 
 
 class Story(NamedTuple):
-    """What stands on top of an experiment's file."""
+    """Contents of the comment on top of an experiment file."""
 
     question: str
     claim: str  # the research log's verdict
-    found: str  # what we make of our own measurements; empty where there are none
-    rows: tuple[int, ...]  # numbers of its entries
+    found: str  # our conclusion from our own measurements; empty without any
+    rows: tuple[int, ...]  # numbers of the entries in the research log
 
 
 class ExperimentFile(NamedTuple):
-    """An experiment file."""
+    """A parsed experiment file."""
 
     content: str
     common: dict[str, Any]
@@ -66,12 +66,12 @@ class ExperimentFile(NamedTuple):
 
 
 def every(root: Path) -> list[Path]:
-    """The experiment files of a project, chapter by chapter."""
+    """Return the paths of all experiment files of a project, sorted by chapter (folder) and name."""
     return sorted((root / "params").rglob("*.yaml"), key=lambda path: (path.parent, path.name))
 
 
 def find(given: str | Path) -> Path:
-    """An experiment file by its path, or one of the project by its name; raises ValueError for none and for several."""
+    """Find an experiment file by its path, or by its name in the project; raises ValueError for none or several."""
     if os.path.lexists(given):
         return Path(given)
     known = every(project_root())
@@ -86,7 +86,7 @@ def find(given: str | Path) -> Path:
 
 
 def read(path: Path) -> ExperimentFile:
-    """An experiment file, its names checked."""
+    """Read an experiment file and check the names of its parameters."""
     if "," in path.name:
         raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
     content = text_of(path)
@@ -101,7 +101,7 @@ def read(path: Path) -> ExperimentFile:
 
 
 def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
-    """Each block of a file as a list of changes of the common parameters; a parameter may be in one block alone."""
+    """Return each block of a file as a list of changes; a parameter may occur in one block only."""
     for name in given:
         if name not in BLOCKS and name not in Params.model_fields:
             raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, (*BLOCKS, CHOSEN_ON))}")
@@ -118,13 +118,13 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
 
 
 def _grid(value: Any) -> list[Change]:
-    """`sweep`: every combination of the values."""
+    """Expand `sweep`: every combination of the values."""
     limited("sweep", map(len, _lists("sweep", value)))
     return [dict(zip(value, values, strict=True)) for values in itertools.product(*_lists("sweep", value))]
 
 
 def _side_by_side(value: Any) -> list[Change]:
-    """`zip`: the first values, the second values, and so on."""
+    """Expand `zip`: all first values, all second values, and so on."""
     if len(set(map(len, _lists("zip", value)))) > 1:
         lengths = ", ".join(f"{name} has {len(values)}" for name, values in value.items())
         raise ValueError(f"zip puts lists side by side, so all must be as long as each other: {lengths}")
@@ -141,20 +141,20 @@ def _lists(block: str, value: Any) -> list[list[Any]]:
 
 
 def _list_of_runs(value: Any) -> list[Change]:
-    """`runs`: a list of runs, which may have names."""
+    """Check `runs`: a list of runs, which may have names."""
     if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
         raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
     names = [run[NAME] for run in value if NAME in run]
     for name in names:
-        if not isinstance(name, str) or not PLAIN.fullmatch(name) or names.count(name) > 1:
+        if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name) or names.count(name) > 1:
             raise ValueError(f"runs: name must be 1 to 40 letters, digits, spaces or -, each its own; got {name!r}")
     return value
 
 
 def limited(block: str, lengths: Iterable[int]) -> None:
-    """Raise ValueError where the combinations of lists of such lengths are too many runs."""
-    if (number := math.prod(lengths)) > MOST_RUNS:
-        raise ValueError(f"{block} makes {number:,} runs, at most {MOST_RUNS:,} are allowed: vary fewer values")
+    """Raise ValueError if all combinations of lists with these lengths are more than MAX_RUNS runs."""
+    if (number := math.prod(lengths)) > MAX_RUNS:
+        raise ValueError(f"{block} makes {number:,} runs, at most {MAX_RUNS:,} are allowed: vary fewer values")
 
 
 BLOCKS = {"sweep": _grid, "zip": _side_by_side, "runs": _list_of_runs}
@@ -163,12 +163,12 @@ BLOCKS = {"sweep": _grid, "zip": _side_by_side, "runs": _list_of_runs}
 def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:
     if not isinstance(entry, dict) or "dataset" not in entry:
         raise ValueError(f"it must say on which dataset, and may say {', '.join(FIELDS)}; got {entry!r}")
-    for name, each in entry.items():
+    for name, value in entry.items():
         if name not in FIELDS:
             raise ValueError(f"unknown field {name!r}{nearest(str(name), FIELDS)}")
-        if each == [] and name != "values":
+        if value == [] and name != "values":
             raise ValueError(f"{name} must be a value or a list of values, got []")
-    where = {name: each if isinstance(each, list) else [each] for name, each in entry.items() if name != "values"}
+    where = {name: value if isinstance(value, list) else [value] for name, value in entry.items() if name != "values"}
     shared = {name: value for name, value in common.items() if name not in NEVER_CHOSEN}
     values = entry.get("values", shared)
     if not isinstance(values, dict) or not values:
@@ -182,35 +182,35 @@ def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:
 
 
 def choices_of(path: Path) -> list[Choice]:
-    """What an experiment file says was chosen, and where; raises ValueError naming the file and the field."""
+    """Return the choices declared in an experiment file; raises ValueError naming the file and the field."""
     return read(path).chosen if CHOSEN_ON in text_of(path) else []
 
 
 def had_part(choices: Iterable[Choice], parameters: Mapping[str, Any]) -> frozenset[str]:
-    """The parameters of a run that were chosen by looking at its own data and class split; none in other worlds."""
+    """Return the parameters of a run that were chosen on the run's own data and class split; none in other worlds."""
     found: set[str] = set()
     if parameters.get("demo_seed") or parameters.get("held_out"):
         return frozenset()
     for values, where in choices:
-        simulated = [features == "simulate" for features in where.get("features", ["auto"])]  # those are other data
-        places = {name: where[name] for name in ("dataset", "split", "split_id") if name in where}
-        there = all(parameters.get(name) in each for name, each in places.items())
-        if there and (parameters.get("features") == "simulate") in simulated:
+        simulated = [features == "simulate" for features in where.get("features", ["auto"])]  # simulated: other data
+        conditions = {name: where[name] for name in ("dataset", "split", "split_id") if name in where}
+        applies = all(parameters.get(name) in allowed for name, allowed in conditions.items())
+        if applies and (parameters.get("features") == "simulate") in simulated:
             found |= {name for name, value in values.items() if parameters.get(name) == value}
     return frozenset(found)
 
 
 def question(content: str) -> str:
-    """The comment on top of an experiment file, whose text need not be a plan that can run."""
+    """Return the comment on top of an experiment file; the rest of its text need not be valid."""
     top = itertools.takewhile(lambda line: line.startswith("#"), content.splitlines())
     return " ".join(line.lstrip("# ") for line in top)
 
 
 def story(comment: str) -> Story:
-    """The question, the log's claim and its rows, from the comment on top of an experiment's file."""
+    """Parse the comment on top of an experiment file: question, the log's claim, our conclusion, and log rows."""
     asked, _, rest = comment.partition(" Log: ")
-    said, _, tail = rest.partition(" Rows: ")
-    claim, _, found = said.partition(" Found: ")
-    listed = re.match(r"[\d, ]+", tail)
-    rows = tuple(int(n) for n in re.findall(r"\d+", listed[0] if listed else ""))
+    verdicts, _, tail = rest.partition(" Rows: ")
+    claim, _, found = verdicts.partition(" Found: ")
+    numbers = re.match(r"[\d, ]+", tail)
+    rows = tuple(int(number) for number in re.findall(r"\d+", numbers[0] if numbers else ""))
     return Story(asked.strip(), claim.strip(), found.strip(), rows)

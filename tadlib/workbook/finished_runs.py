@@ -1,7 +1,7 @@
-"""Finished runs read from their folders, and what `tad list` shows of them and of the others.
+"""Reading of finished runs from their folders, and the listing of runs for `tad list`.
 
-Of an experiment that was executed several times its latest version counts, unless another one is asked for by name.
-Runs without an experiment file are one experiment for each folder that holds them.
+Of an experiment that was executed several times the latest version counts, unless another version is given by its
+folder. Runs without an experiment file form one experiment per folder.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from tadlib.workbook.runs import RunError, records
 from tadlib.workbook.stages import OUTDATED, evaluated_on, planned
 
 FACTS = ("device", "threads", "commit", "python", "platform")
-WORLDS = ("demo_seed", "world_seed")  # what draws the videos or their features
+WORLDS = ("demo_seed", "world_seed")  # seeds of the drawn videos and of simulated features
 GONE = "lay in outputs/.stages, which was deleted; the command that made the run makes them again"
 STATES = FINISHED, FAILED, OPEN, OUTDATED, DELETED, NOT_BEGUN = (
     "finished", "failed", "interrupted or at work", OUTDATED, "with files deleted", "not begun"
@@ -32,37 +32,37 @@ STATES = FINISHED, FAILED, OPEN, OUTDATED, DELETED, NOT_BEGUN = (
 class FinishedRun:
     """One finished run."""
 
-    home: Path  # the experiment's folder, or that of runs without one
-    asks: str  # the parameters file whose question it is, by its name and its base's; empty where no file asked
-    question: str  # the comment on top of the experiment's file; empty where there is none
-    name: str  # what the file calls such runs; empty where it does not
-    varied: frozenset[str]  # the parameters that the file varies
+    home: Path  # folder of the experiment; without one, the folder that holds the run's folder
+    asks: str  # name of the experiment file, with its base and marks of changes; empty without a file
+    question: str  # comment on top of the experiment file; empty without one
+    name: str  # name of the run in the experiment file; empty without one
+    varied: frozenset[str]  # parameters that differ between runs of the experiment
     dir: Path
     parameters: Mapping[str, Any]
     metrics: Mapping[str, Any]  # fractions
-    history: Sequence[Mapping[str, float]]  # one row an epoch
+    history: Sequence[Mapping[str, float]]  # one row per epoch
     seconds: float  # wall time of all stages
-    memory_mb: float  # the peak of the stage that needed most, of the GPU's memory where one computed
-    facts: Mapping[str, str]  # what it ran on: device, threads, commit, versions, data of all stages
-    chosen: Sequence[Choice] = ()  # what its experiment's file said was chosen by looking at results
-    edited: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage -> how its notebook was edited
-    ideas: str = ""  # digest of the reader's file of that name
+    memory_mb: float  # highest peak of all stages, of GPU memory if a GPU was used
+    facts: Mapping[str, str]  # environment: device, threads, commit, versions, data of all stages
+    chosen: Sequence[Choice] = ()  # choices declared in the experiment file
+    edited: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage -> changes of its notebook
+    ideas: str = ""  # digest of the file given by the parameter ideas
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What makes two runs a pair: the same classes, the same seed and the same drawn or simulated world."""
+        """Key by which runs are paired: class split, seed, held-out classes, and drawn or simulated world."""
         others = (self.parameters.get(name, 0) for name in ("held_out", *WORLDS))
         return *map(self.parameters.get, ("split", "split_id", "seed")), *others
 
     @property
     def split(self) -> str:
-        """The class split: the share of seen classes and the number of the draw, and the world but for the first."""
+        """Class split as split/split_id, with the seed of the world unless it is 0."""
         worlds = [f" in world {self.parameters[name]}" for name in WORLDS if self.parameters.get(name)]
         return "/".join(map(str, self.key[:2])) + "".join(worlds)
 
     @property
     def data(self) -> str:
-        """What the run was measured on, in a word or two."""
+        """Name of the data the run was evaluated on."""
         dataset = str(self.parameters.get("dataset", "demo"))
         if self.parameters.get("features") == "simulate":
             dataset = "rehearsal" if dataset == "thumos14" else f"{dataset}, simulated"
@@ -70,14 +70,14 @@ class FinishedRun:
 
     @property
     def edit(self) -> str:
-        """Digits that stand for how its notebooks were edited; empty for those of the project."""
+        """Hash of the edits of its notebooks; empty for unedited notebooks."""
         return edits.mark(self.edited)
 
 
 def read(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[dict[str, str]]]:
-    """Every finished run below the folders, in the order they were planned, and why other runs do not count.
+    """Read all finished runs below the folders, in planned order; also return the excluded runs, with the reason.
 
-    Raises RunError for a folder that is none, or if there is no finished run at all.
+    Raises RunError for a missing folder, or if there is no finished run.
     """
     found, left_out, seen, folders = [], [], set(), list(folders)
     for folder in folders:
@@ -101,8 +101,8 @@ def read(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[dict[str, str
 
 
 def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
-    """The folders of runs at or below a folder, as planned, each with its version of an experiment where it has one."""
-    above = next((place for place in (folder, *folder.parents) if (place / "experiment.json").is_file()), None)
+    """Yield the run folders at or below a folder in planned order, each with the folder of its version or None."""
+    above = next((parent for parent in (folder, *folder.parents) if (parent / "experiment.json").is_file()), None)
     versions = [above] if above else sorted(path.parent for path in folder.rglob("experiment.json"))
     for version in versions:
         for label in read_json(version / "experiment.json").get("runs", {}):
@@ -110,31 +110,31 @@ def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
             if path.is_relative_to(folder) or folder.is_relative_to(path):
                 yield path, version
     for path in sorted(path.parent for path in folder.rglob("run.json")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # shared stages are no runs
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # the store of shared stages
         if not hidden and not any(version in path.parents for version in versions):
             yield path, None
 
 
-def _state(folder: Path, version: Path | None, told: str = "") -> tuple[str, str]:
-    """How a run ended, one of STATES, and why it does not count in a comparison: empty where it does.
+def _state(folder: Path, version: Path | None, batch_status: str = "") -> tuple[str, str]:
+    """Return the state of a run, one of STATES, and why it is excluded from comparisons (empty if it counts).
 
-    `told` is what its batch told of it: a stage that failed in another run has no record in this one.
+    `batch_status` is the status recorded by its batch: a shared stage that failed in another run has no record here.
     """
     if not (folder / "run.json").is_file():
-        return FAILED if told.startswith(FAILED) else NOT_BEGUN, "has not started"
+        return FAILED if batch_status.startswith(FAILED) else NOT_BEGUN, "has not started"
     stages, metrics = planned(records(folder), folder)
     if metrics.is_symlink() and not metrics.exists():
         return DELETED, f"{', '.join(dangling(folder))} {GONE}"
     unfinished = {stage: record for stage, record in stages.items() if record.get("status") != FINISHED}
-    # a later stage that was refused and wrote nothing takes nothing from the run
+    # a later stage that was refused and wrote nothing does not invalidate the run
     if metrics.is_file() and all(each["status"] == FAILED and not each.get("files") for each in unfinished.values()):
         return FINISHED, ""
     for stage, record in unfinished.items():
         if record["status"] in (FAILED, OUTDATED):
-            said = "failed" if record["status"] == FAILED else "is outdated"
-            return record["status"], f"{stage} {said}: {record['reason']}"
-    state = FAILED if told.startswith(FAILED) else OPEN if version or unfinished else FINISHED
-    return state, f"{next(iter(unfinished), 'evaluate')} has not finished"  # without an experiment nobody asked for it
+            problem = "failed" if record["status"] == FAILED else "is outdated"
+            return record["status"], f"{stage} {problem}: {record['reason']}"
+    state = FAILED if batch_status.startswith(FAILED) else OPEN if version or unfinished else FINISHED
+    return state, f"{next(iter(unfinished), 'evaluate')} has not finished"  # single runs may end before evaluate
 
 
 def _read(folder: Path, version: Path | None) -> FinishedRun:
@@ -168,16 +168,16 @@ def _read(folder: Path, version: Path | None) -> FinishedRun:
 
 
 def differing(runs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The names of parameters that are not the same in all runs, in their order."""
+    """Return the names of the parameters that differ between runs, in order of first occurrence."""
     runs = list(runs)
     names = dict.fromkeys(name for given in runs for name in given)
     return [name for name in names if len({repr(given.get(name)) for given in runs}) > 1]
 
 
 def listing(folder: Path) -> Iterator[str]:
-    """A line for each version of an experiment below a folder and, of one experiment, for each run.
+    """Yield a line for each version of an experiment below a folder; of a single experiment also for each run.
 
-    Raises RunError where there is no such folder.
+    Raises RunError if the folder does not exist.
     """
     if not folder.is_dir():
         raise RunError(f"no folder {folder}: `tad list` shows what there is under outputs/")
@@ -202,40 +202,40 @@ def listing(folder: Path) -> Iterator[str]:
 
 
 def _version_line(version: Path) -> str:
-    """A version of an experiment: its commit, how its runs ended, and the mean of what finished ones are worth."""
+    """Describe a version of an experiment: its commit, numbers of runs by state, and mean mAP of finished runs."""
     record = read_json(version / "experiment.json")
     states = {label: _state(version / label, version, record["status"].get(label, ""))[0] for label in record["runs"]}
     means: dict[str, list[float]] = {}
     for run in (_read(version / label, version) for label, state in states.items() if state == FINISHED):
         means.setdefault(_kind(run), []).append(run.metrics["mAP"])
-    worth = ", ".join(f"mean mAP{kind} {100 * fmean(values):.1f} %" for kind, values in means.items())
+    results = ", ".join(f"mean mAP{kind} {100 * fmean(values):.1f} %" for kind, values in means.items())
     where = f"{version.parent.name}/{version.name}, commit {record.get('commit', 'unknown')}"
-    return f"{where}: of {len(states)} runs {_counted(states.values())}; {worth or 'no numbers yet'}"
+    return f"{where}: of {len(states)} runs {_counted(states.values())}; {results or 'no numbers yet'}"
 
 
 def _counted(states: Iterable[str]) -> str:
-    """How many runs ended in which state, in words; the finished ones also where there are none."""
+    """Describe the number of runs in each state; finished runs are included even if there are none."""
     counts = Counter(states)
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state] or state == FINISHED)
 
 
 def _kind(run: FinishedRun) -> str:
-    """What sets the numbers of a run apart from those of others, in words; mostly nothing."""
-    on = " on training videos" * (evaluated_on(run.parameters) == "training")
-    return on + f" of edited notebook {run.edit}" * bool(run.edit)
+    """Describe why a run's metrics are not comparable: training videos, edited notebook; empty if they are."""
+    videos = " on training videos" * (evaluated_on(run.parameters) == "training")
+    return videos + f" of edited notebook {run.edit}" * bool(run.edit)
 
 
 def table(folder: Path) -> list[str]:
-    """The finished runs below a folder as lines: their numbers beside their best floor and baseline and the ceiling."""
+    """Return a text table of the finished runs below a folder: metrics, best floor, best baseline and ceiling."""
     places = list(_run_folders(folder))
     several = len({path.parent for path, _ in places}) > 1
     found = [_read(path, version) for path, version in places if not _state(path, version)[1]]
     rows = {}
     for run in found:
-        row = {metric: run.metrics.get(metric) for metric in ("mAP", "mAP@0.5", "AR@100")}  # tIoUs may be one's own
+        row = {metric: run.metrics.get(metric) for metric in ("mAP", "mAP@0.5", "AR@100")}  # None at custom tIoUs
         for role, choose in {"floor": max, "baseline": max, "ceiling": itemgetter(0)}.items():
-            worth = [each["mAP"] for each in run.metrics.get("rows", []) if each["role"] == role]
-            row[role] = choose(worth) if worth else None
+            values = [each["mAP"] for each in run.metrics.get("rows", []) if each["role"] == role]
+            row[role] = choose(values) if values else None
         percent = {metric: None if value is None else 100 * value for metric, value in row.items()}
         name = str(run.dir.relative_to(folder)) if several else run.dir.name
         rows[name + _kind(run)] = percent | {"seconds": round(run.seconds)}

@@ -1,4 +1,4 @@
-"""A task from its parameters: annotations, class split, features and encoder; missing features are made."""
+"""Construction of a task from parameters: annotations, class split, features and encoder; extracts missing features."""
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,16 +24,16 @@ from tadlib.task import BACKGROUND, SIDES, Task
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import resolve
 
-LISTED = 40  # class names in a table; more would bury it
+LISTED = 40  # class names in a cell of a table
 Store = FeatureStore | FolderStore
 Source = tuple[Benchmark, Store, Encoder, Mapping[str, str]]
 
 
 def gather(params: Params, progress: Progress = silent) -> Task:
-    """Annotations, class split, features and encoder; what is missing of the demo or of the features is made.
+    """Return the task of the parameters; the demo and features are created if they are missing.
 
-    Raises ValueError for a class split that leaves no video to train or none to test, and for a protocol under which
-    no action of the test videos counts.
+    Raises ValueError if the class split leaves no training or no test video, or if the protocol counts no action of the
+    test videos.
     """
     benchmark = benchmark_of(params, progress)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
@@ -48,43 +48,43 @@ def gather(params: Params, progress: Progress = silent) -> Task:
 
 
 def task_settings(params: Params) -> dict[str, Any]:
-    """The arguments of a task that stand in the parameters."""
+    """Return the arguments of a task that are parameters."""
     names = ("stride", "protocol", "candidates", "ignore_unseen", "validation", "seed")
     return {name: getattr(params, name) for name in names} | {"wording": wording(params)}
 
 
 def with_texts(data: Task, params: Params) -> Task:
-    """The same data with the class texts and the competing classes of some parameters."""
+    """Return the task with the class texts and the competing classes of other parameters."""
     return replace(data, wording=wording(params), candidates=params.candidates)
 
 
 def wording(params: Params) -> Wording:
-    """Which texts stand for a class."""
+    """Return the wording of class texts."""
     return Wording(params.text, params.lead, str(resolve(params.descriptions)) if params.descriptions else "")
 
 
 def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
-    """Annotations and conventions of the data set, at the frame rate that `snippets` asks for; the demo is made."""
+    """Load the data set, with frame rates adapted to `snippets` if given; the demo is created if it is missing."""
     known = params.dataset in datasets.NAMES
     name = params.dataset if known else str(resolve(params.dataset))
     benchmark = datasets.load(name, resolve(params.data_dir), progress, params.demo_seed)
     if not params.snippets:
         return benchmark
-    frames = params.snippets * params.stride  # last exactly as long as the video
+    frames = params.snippets * params.stride  # as many as last as long as the video
     counted = tuple(replace(video, fps=frames / video.duration) for video in benchmark.videos)
     return replace(benchmark, videos=counted)
 
 
 def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
-    """The benchmark with the videos that can be used, their features, the encoder of class names, and what was broken.
+    """Return the benchmark with usable videos, their features, the text encoder, and the broken videos with reasons.
 
-    What is missing of the features is made. With `missing` "fail" the first unusable video stops the work.
+    Missing features are extracted. With `missing` "fail" the first unusable video is an error.
     """
     if params.features == "simulate":
         return _simulated(benchmark, params, progress)
-    texts, given = _text_encoder(benchmark, params), _given(benchmark, params)
-    if given is not None:
-        return _published(benchmark, given, texts or image_encoder(params), params)
+    texts, published = _text_encoder(benchmark, params), _published_store(benchmark, params)
+    if published is not None:
+        return _published(benchmark, published, texts or image_encoder(params), params)
     store, encoder = _extraction(benchmark, params)
     broken = {}
     if _to_encode(benchmark, store, encoder, params):
@@ -94,9 +94,9 @@ def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
 
 
 def lacking(params: Params, progress: Progress = silent) -> list[str]:
-    """Ids of the videos that `collect` would have to encode; none where features are read or simulated."""
+    """Return the ids of the videos that `collect` would encode; none if features are published or simulated."""
     benchmark = benchmark_of(params, progress)
-    if params.features == "simulate" or _given(benchmark, params) is not None:
+    if params.features == "simulate" or _published_store(benchmark, params) is not None:
         return []
     store, encoder = _extraction(benchmark, params)
     return list(_to_encode(benchmark, store, encoder, params))
@@ -108,28 +108,28 @@ def _to_encode(benchmark: Benchmark, store: FeatureStore, encoder: Encoder, para
 
 
 def encode(params: Params, names: Collection[str], progress: Progress = silent) -> None:
-    """Make features of some videos; a broken one is left to `collect`, which says what is wrong with it."""
+    """Extract features of the named videos; broken videos are skipped, `collect` reports them."""
     benchmark = benchmark_of(params, progress)
     store, encoder = _extraction(benchmark, params)
     _encode(benchmark, names, store, encoder, params.but(missing="skip"), progress)
 
 
 def _extraction(benchmark: Benchmark, params: Params) -> tuple[FeatureStore, Encoder]:
-    """Where features made here are kept, and the encoder that makes them."""
+    """Return the store of features extracted here, and their encoder."""
     encoder = image_encoder(params)
     store = _store(benchmark, encoder.key, params, each=params.frames_per_snippet)
     if benchmark.cache != benchmark.folder and _to_encode(benchmark, store, encoder, params):
-        store = FeatureStore(benchmark.cache / "features" / store.key)  # those of a read-only folder are outdated
+        store = FeatureStore(benchmark.cache / "features" / store.key)  # a read-only folder's features are outdated
     return store, encoder
 
 
 def _store(benchmark: Benchmark, name: str, params: Params, each: int = 1) -> FeatureStore:
-    """Where features made here are kept: in a data set's read-only folder if all are there."""
-    beside, ours = (
+    """Return the store of features extracted here: in the data set's folder if it has all videos, else in the cache."""
+    in_folder, in_cache = (
         FeatureStore(features.store_folder(root, name, params.stride, each=each, count=params.snippets))
         for root in (benchmark.folder, benchmark.cache)
     )
-    return beside if all(beside.has(video.id) for video in benchmark.videos) else ours
+    return in_folder if all(in_folder.has(video.id) for video in benchmark.videos) else in_cache
 
 
 def _encode(
@@ -140,14 +140,14 @@ def _encode(
     params: Params,
     progress: Progress,
 ) -> dict[str, str]:
-    """Make features of the named videos (None: all); what is wrong with the broken ones, by video."""
+    """Extract features of the named videos (None: all); return the problems of broken videos, by video."""
     videos = [video for video in benchmark.videos if names is None or video.id in names]
     how = {"each": params.frames_per_snippet, "missing": params.missing}
     return features.extract(videos, benchmark.folder / "videos", store, encoder, params.stride, progress, **how)
 
 
-def _given(benchmark: Benchmark, params: Params) -> FolderStore | None:
-    """Features that others made; None where ours are wanted."""
+def _published_store(benchmark: Benchmark, params: Params) -> FolderStore | None:
+    """Return the store of features made by others; None if features are extracted here."""
     folder = benchmark.folder / "features" if params.features == "auto" else resolve(params.features)
     store = FolderStore(folder, params.stride, videos=benchmark.folder / "videos")
     return store if params.features != "auto" or store.files else None
@@ -171,7 +171,7 @@ def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, param
 
 
 def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[str, str]:
-    """What is wrong with features, by video; every file is read for it, so the answer is kept until one changes."""
+    """Return the problems of features, by video; every file is read, so the result is cached until one changes."""
     videos = [(video.id, video.duration, video.fps) for video in benchmark.videos]
     path = data_dir / "checked" / f"{digest([str(store.folder), store.key, videos, store.stride, store.width])}.json"
     if path.is_file():
@@ -183,7 +183,7 @@ def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[s
 
 
 def _without(benchmark: Benchmark, broken: Mapping[str, str], missing: str, store: Store, encoder: Encoder) -> Source:
-    """The benchmark without the videos that cannot be used; they count neither in training nor in evaluation."""
+    """Remove the broken videos from the benchmark: they count neither in training nor in evaluation."""
     if broken and (missing == "fail" or len(broken) == len(benchmark.videos)):
         first = next(iter(broken.values()))
         raise UnusableFeatures(
@@ -196,7 +196,7 @@ def _without(benchmark: Benchmark, broken: Mapping[str, str], missing: str, stor
 
 
 def _text_encoder(benchmark: Benchmark, params: Params) -> Encoder | None:
-    """What answers with the vectors of `text_features`, or of the data set's own file; None where there is neither."""
+    """Return an encoder that looks texts up in `text_features` or the data set's own file; None if there is neither."""
     path = resolve(params.text_features) if params.text_features else benchmark.folder / "text_features.npz"
     if not params.text_features and not path.is_file():
         return None
@@ -205,9 +205,9 @@ def _text_encoder(benchmark: Benchmark, params: Params) -> Encoder | None:
 
 
 def _texts(classes: Sequence[str], vector: Callable[[str, str], np.ndarray], params: Params) -> dict[str, np.ndarray]:
-    """Embeddings, made by `vector`, of every text of every class in the styles that may be asked for."""
+    """Return embeddings, computed by `vector`, of all texts of all classes in all styles that a notebook may use."""
     styles = [*map(Wording, STYLES), wording(params)]
-    if params.target == "description":  # what a detector that classifies is trained on
+    if params.target == "description":  # training texts of a detector that classifies
         styles.append(replace(wording(params), text=params.target, lead="none"))
     return {
         text: vector(label, text)
@@ -218,15 +218,15 @@ def _texts(classes: Sequence[str], vector: Callable[[str, str], np.ndarray], par
 
 
 def image_encoder(params: Params) -> Encoder:
-    """The open_clip model; half precision only where it is asked for, because the features depend on it.
+    """Load the open_clip model, in half precision only on request, because features depend on the precision.
 
-    One without training has that in its name, and the same weights every time.
+    An untrained model is named so, and has the same weights every time.
     """
     pretrained = params.pretrained or str(DEMO_WEIGHTS)  # other encoders are refused without weights
     if resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
-    if told := to_download(params.encoder, pretrained):
-        sys.stdout.write(f"encoder {params.encoder}: {told}\n")
+    if download := to_download(params.encoder, pretrained):
+        sys.stdout.write(f"encoder {params.encoder}: {download}\n")
         sys.stdout.flush()
     device = devices.pick(params.device)
     dtype = devices.precision_dtype(params.precision, device)
@@ -237,7 +237,7 @@ def image_encoder(params: Params) -> Encoder:
 
 
 def inventory(data: Task) -> list[dict[str, object]]:
-    """What each side of the class split has: videos with actions of its classes, and how many count in the scores."""
+    """Return rows that count videos, scored videos, hours and actions on each side of the class split."""
     return [
         {
             "side": side,
@@ -255,28 +255,28 @@ def inventory(data: Task) -> list[dict[str, object]]:
 
 
 def _has_both_sides(data: Task) -> bool:
-    """Whether there are videos to train on and videos to test; whether or not the protocol counts them."""
+    """Whether there are training videos and test videos, even if the protocol excludes these."""
     return bool(data.training_videos and data.benchmark.test_videos(data.classes.unseen))
 
 
 def _missing_side(data: Task) -> str:
-    """What a class split without training or without test videos lacks, and which others lack nothing."""
+    """Return an error message: the side without videos in this class split, and the split_ids that have both sides."""
     classes, benchmark = data.classes, data.benchmark
     side, subset, names = "test", benchmark.test_subset, classes.unseen
     if not data.training_videos:
         side, subset, names = "training", benchmark.train_subset, classes.seen
-    told = f"split {classes.split}, split_id {classes.split_id}" if classes.split else "the data set"
-    said = f"{told} has no {side} video (subset {subset!r}) with an action of {', '.join(names[:LISTED])}"
+    source = f"split {classes.split}, split_id {classes.split_id}" if classes.split else "the data set"
+    problem = f"{source} has no {side} video (subset {subset!r}) with an action of {', '.join(names[:LISTED])}"
     if not classes.split:
-        return f"{said}: annotate some, or say by train_subset and test_subset in benchmark.yaml which is which"
+        return f"{problem}: annotate some, or say by train_subset and test_subset in benchmark.yaml which is which"
     others = splits.all_of_folder(benchmark.folder, benchmark.classes, classes.split)
-    if work := [str(other.split_id) for other in others if _has_both_sides(replace(data, classes=other))]:
-        return f"{said}; both sides have videos with -p split_id {', '.join(work)}"
-    return f"{said}, and no other split_id has both sides: pass another split, or write one into splits.json"
+    if usable := [str(other.split_id) for other in others if _has_both_sides(replace(data, classes=other))]:
+        return f"{problem}; both sides have videos with -p split_id {', '.join(usable)}"
+    return f"{problem}, and no other split_id has both sides: pass another split, or write one into splits.json"
 
 
 def _nothing_counted(data: Task) -> str:
-    """That a protocol leaves out all test videos, and which protocols do not."""
+    """Return an error message: the protocol excludes all test videos, and the protocols that do not."""
     unseen = data.classes.unseen
     others = [
         other
@@ -284,5 +284,5 @@ def _nothing_counted(data: Task) -> str:
         if any(video.actions for video in scored_videos(data.benchmark, unseen, other, data.stride))
     ]
     number = len(data.benchmark.test_videos(unseen))
-    said = f"protocol={data.protocol} counts no action of an unseen class in the {number} test videos that have one"
-    return said + (f": pass -p protocol {', '.join(others)}" if others else "")
+    problem = f"protocol={data.protocol} counts no action of an unseen class in the {number} test videos that have one"
+    return problem + (f": pass -p protocol {', '.join(others)}" if others else "")

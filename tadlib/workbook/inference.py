@@ -1,4 +1,4 @@
-"""Proposals of a detector and their names, as the parameters ask for them, and detection by CLIP alone."""
+"""Inference with the settings of the parameters: proposals, their classification, and detection by CLIP alone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -18,7 +18,7 @@ from tadlib.naming.fusion import Detections
 from tadlib.task import BACKGROUND, Task
 from tadlib.workbook.params import Params
 
-CLIP_ALONE = {  # settings without what a run adds to CLIP
+CLIP_ALONE = {  # settings that disable what a run adds to CLIP
     "target": "foreground",
     "reject": "none",
     "proposed_by": "detector",
@@ -28,16 +28,16 @@ CLIP_ALONE = {  # settings without what a run adds to CLIP
 
 
 def inference_windows(videos: Sequence[Video], data: Task, params: Params) -> WindowSet:
-    """Every window of some videos, cut as for the test."""
+    """Return all windows of the videos, cut as for testing."""
     return data.test_windows(
         params.inference_window, videos=videos, overlap=params.test_overlap, rescale=params.rescale
     )
 
 
 def clip_proposals(data: Task, params: Params, videos: Sequence[Video] | None = None) -> dict[str, Proposals] | None:
-    """CLIP's own proposals in the scored videos where `agreement` with these scores the detector's, else None.
+    """Return CLIP's own proposals in the given or scored videos; None if `agreement`, which rescores by them, is 0.
 
-    Raises ValueError for an encoder that cannot be asked what background looks like.
+    Raises ValueError if the encoder cannot encode background texts.
     """
     if not params.agreement:
         return None
@@ -52,7 +52,7 @@ def clip_proposals(data: Task, params: Params, videos: Sequence[Video] | None = 
 def propose(
     predictions: Predictions, windows: WindowSet, params: Params, of_clip: Mapping[str, Proposals] | None = None
 ) -> dict[str, Proposals]:
-    """Proposals of every video of the windows; `of_clip` as `clip_proposals` gives them."""
+    """Return the proposals of every video of the windows; `of_clip` is the result of `clip_proposals`."""
     return proposing.to_proposals(
         predictions,
         windows,
@@ -67,12 +67,12 @@ def propose(
 
 
 def max_detections(data: Task, params: Params, video_ids: Iterable[str]) -> dict[str, int]:
-    """How many proposals, and then detections, are kept of each video: `top_k` for each of its test windows."""
+    """Return the largest number of proposals and detections kept per video: `top_k` for each of its test windows."""
     return data.max_detections(video_ids, params.top_k, params.inference_window, params.test_overlap)
 
 
 def class_agnostic(data: Task, proposals: Mapping[str, Proposals], params: Params) -> Mapping[str, Proposals]:
-    """The proposals that count where labels are ignored: after non-maximum suppression, as many as are kept."""
+    """Return the proposals for class-agnostic evaluation: after NMS, at most `max_detections` per video."""
     if params.nms_per == "video":
         return proposals
     most = max_detections(data, params, proposals)
@@ -80,13 +80,13 @@ def class_agnostic(data: Task, proposals: Mapping[str, Proposals], params: Param
 
 
 def name(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Detections]:
-    """Detections: proposals named by CLIP, or by the detector itself if it was trained to classify."""
+    """Return detections: proposals classified by CLIP, or by the detector itself if it was trained to classify."""
     proposals = ideas.proposals(proposals, data, params)
     return to_detections(data, proposals, class_logits(data, proposals, params), params)
 
 
 def class_logits(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Float[Tensor, "_ _"]]:
-    """Logits (n, k) of the proposals of every video: for the unseen classes, then for the seen ones if they compete."""
+    """Return logits (n, k) of the proposals of every video: unseen classes first, then seen ones if they compete."""
     logits_of, videos = ideas.logits(ideas.classify(data, params), data, params), {v.id: v for v in data.scored}
     return {video_id: logits_of(videos[video_id], found) for video_id, found in proposals.items()}
 
@@ -98,14 +98,14 @@ def to_detections(
     params: Params,
     classes: Sequence[str] = (),
 ) -> dict[str, Detections]:
-    """Detections from proposals and their class logits.
+    """Return detections from proposals and their class logits.
 
-    `classes` names the first columns of the logits that may be detected; without, the unseen ones.
+    `classes` are the classes of the first columns of the logits, the only ones detected; by default the unseen ones.
     """
-    how = (params.fusion, params.fusion_weight, params.probability)
+    settings = (params.fusion, params.fusion_weight, params.probability)
     return fusion.to_detections(
         proposals,
-        {video_id: fusion.fuse(found.scores, logits[video_id], *how) for video_id, found in proposals.items()},
+        {video_id: fusion.fuse(found.scores, logits[video_id], *settings) for video_id, found in proposals.items()},
         classes or data.classes.unseen,
         max_detections(data, params, proposals),
         keep=params.keep,
@@ -117,14 +117,14 @@ def to_detections(
 
 
 def training_free(data: Task) -> dict[str, Detections]:
-    """Detections of the scored videos by `baselines.training_free`."""
+    """Return detections of the scored videos by `baselines.training_free`."""
     classes, texts = data.classes.unseen, data.class_embeddings(data.competing)
     read, grid = data.store.read, data.grid
     return {each.id: baselines.training_free(each, read(each.id), texts, classes, grid(each)) for each in data.scored}
 
 
 def by_clip_alone(data: Task, params: Params) -> tuple[dict[str, Proposals], dict[str, Detections]]:
-    """Proposals and detections of the scored videos by CLIP alone: its own proposals, named by frozen CLIP."""
+    """Return proposals and detections by CLIP alone in the scored videos: its own proposals, named by frozen CLIP."""
     return _by_frozen_clip(data, data.clip_proposals, params)
 
 
@@ -137,14 +137,14 @@ def _by_frozen_clip(
 
 
 def by_snippets(data: Task, params: Params) -> dict[str, dict[str, Detections]]:
-    """Detections by single snippets, by name: a linear probe and the best text that names no class.
+    """Return detections of two single-snippet baselines by name: a linear probe, and the best text that names no class.
 
-    Both are made on training videos: the probe from snippets inside and outside of actions of seen classes, the text
-    chosen by how well its similarity tells them apart. Curves become segments as for CLIP alone, named by frozen CLIP.
+    The probe is trained on snippets of training videos inside and outside of actions of seen classes; the text is the
+    one whose similarity separates these best. Curves become segments as for CLIP alone, named by frozen CLIP.
     """
     features, labels = data.training_snippets()
     inside = labels >= 0
-    if inside.all() or not inside.any():  # nothing to learn from
+    if inside.all() or not inside.any():  # no negative or no positive snippets
         return {}
     probability = baselines.linear_probe(features, inside)
     found = {"linear probe on single snippets": _from_curves(data, params, lambda own: probability(own)[:, None])}
@@ -154,13 +154,13 @@ def by_snippets(data: Task, params: Params) -> dict[str, dict[str, Detections]]:
         auc = baselines.discrimination(functional.normalize(features, dim=1) @ texts.T, inside) - 0.5
         best = int(auc.abs().argmax())
         chosen = texts[best] * auc[best].sign()
-        called = f"best text that names no class: {baselines.CLASS_FREE_TEXTS[best]}"
-        found[called] = _from_curves(data, params, lambda own: functional.normalize(own, dim=1) @ chosen[:, None])
+        title = f"best text that names no class: {baselines.CLASS_FREE_TEXTS[best]}"
+        found[title] = _from_curves(data, params, lambda own: functional.normalize(own, dim=1) @ chosen[:, None])
     return found
 
 
 def _from_curves(data: Task, params: Params, curve: Callable[[Tensor], Tensor]) -> dict[str, Detections]:
-    """Detections from a curve (t, 1) of every video, smoothed and grouped, named by frozen CLIP."""
+    """Return detections from a curve (t, 1) per video: smoothed, grouped into segments, and named by frozen CLIP."""
     candidates = {}
     for video in data.scored:
         smooth = baselines.smoothed(curve(data.features(video)).numpy(), data.grid(video))
@@ -169,5 +169,5 @@ def _from_curves(data: Task, params: Params, curve: Callable[[Tensor], Tensor]) 
 
 
 def frozen_clip(params: Params) -> Params:
-    """The parameters without anything that is trained to name segments."""
+    """Return the parameters with all trained parts of the classifier switched off."""
     return params.but(**ideas.trained_naming.frozen(params.pooling))

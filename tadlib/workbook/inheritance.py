@@ -1,7 +1,7 @@
 """Parameters and detector that a later stage takes from its run.
 
-What an earlier stage settled, like the classes that training saw, a later one cannot change. What another version of
-the code wrote otherwise is an error that names the file.
+A later stage cannot change what an earlier stage settled, such as the classes seen in training. A file written by an
+incompatible version of the code is an error that names the file.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,41 +13,41 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
 
-PATHS = stages.FILES | {"dataset", "features"}  # parameters that may be one
+PATHS = stages.FILES | {"dataset", "features"}  # parameters that may be paths
 ADVICE = "train again in another run_dir, or go on with the commit that wrote it (run.json names it)"
 
 
 def parameters(stage: str, namespace: Mapping[str, Any]) -> Params:
-    """The parameters in force in the notebook of a stage; `namespace` is its globals()."""
+    """Return the parameters in force in a stage's notebook; `namespace` is its globals()."""
     return complete(stage, Params.given_in(namespace))
 
 
 def complete(stage: str, given: Mapping[str, Any]) -> Params:
-    """What was given to a stage, with all else as the run in `run_dir` has it, as its latest finished stage had it.
+    """Return a stage's parameters: those given, and the others as in the latest finished stage of the run in `run_dir`.
 
-    Without a run there the recipe and the defaults fill the rest. Raises RunError for a value that an earlier stage
-    settled otherwise, and ValueError as `Params.check` does or for a file of `ideas` that cannot be used.
+    Without a run, the recipe and the defaults supply the others. Raises RunError if a given value differs from one
+    that an earlier stage settled, and ValueError like `Params.check` or for an unusable file of `ideas`.
     """
     given = {name: value for name, value in given.items() if value is not None}
     folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None
-    had = earlier(stage, folder) if folder else {}
-    for other, params in had.items():
+    finished = earlier(stage, folder) if folder else {}
+    for other, params in finished.items():
         agrees(stage, other, stages.settled(other, params), params, given, folder)
-    latest, known = list(had.items())[-1] if had else ("", {})
-    if had and stage == "evaluate":  # whoever named last wrote the detections
-        agrees(stage, latest, stages.settled("classify", known), known, given, folder)
-    params = Params.check(given, dict(known))
+    latest, inherited = list(finished.items())[-1] if finished else ("", {})
+    if finished and stage == "evaluate":  # the latest stage wrote the detections
+        agrees(stage, latest, stages.settled("classify", inherited), inherited, given, folder)
+    params = Params.check(given, dict(inherited))
     if params.ideas:
-        from tadlib.ideas import own_module  # torch comes with it
+        from tadlib.ideas import own_module  # imports torch
 
         own_module(runs.resolve(params.ideas))
     return params
 
 
 def earlier(stage: str, folder: Path) -> dict[str, Params]:
-    """The parameters of the finished stages of a run that come before another, in their order; of all for `prepare`.
+    """Return the parameters of a run's finished stages before `stage`, in order; for `prepare`, of all later ones.
 
-    A checkpoint without a record, which was brought from elsewhere, knows those of its training.
+    A checkpoint without a record (copied from elsewhere) supplies the parameters of its training.
     """
     records, found = runs.records(folder), {}
     for other in STAGES[: STAGES.index(stage)] or STAGES[1:]:
@@ -60,7 +60,7 @@ def earlier(stage: str, folder: Path) -> dict[str, Params]:
 
 
 def agrees(stage: str, other: str, names: Collection[str], had: Params, given: Mapping[str, Any], folder: Path) -> None:
-    """Raise RunError for a value given to a stage under one of `names` that another stage of the run had otherwise."""
+    """Raise RunError if one of the parameters `names` was given to `stage` with another value than `other` had."""
     for name in sorted(given.keys() & names):
         was, now = getattr(had, name), given[name]
         if not Params.same(name, now, was) and _path(name, now) != _path(name, was):
@@ -71,16 +71,16 @@ def agrees(stage: str, other: str, names: Collection[str], had: Params, given: M
 
 
 def _path(name: str, value: Any) -> Any:
-    """The absolute path that a parameter names, however it is written; another value as it is."""
-    there = runs.resolve(str(value)).resolve() if name in PATHS and value else None
-    return there if there and there.exists() else value
+    """Return the absolute path if the parameter names an existing file or folder, else the value unchanged."""
+    path = runs.resolve(str(value)).resolve() if name in PATHS and value else None
+    return path if path and path.exists() else value
 
 
 def read_checkpoint(
     path: Path, needed: tuple[str, ...] = ("network", "params", "about", "seen", "trained_on")
 ) -> dict[str, Any]:
-    """What a checkpoint holds: `network`, `params`, `about` (its training); RunError where it lacks any."""
-    from tadlib.tensors import read_tensors  # torch comes with it, which no process needs that starts a kernel
+    """Read a checkpoint: `network`, `params` and `about` (its training); raise RunError if an entry is missing."""
+    from tadlib.tensors import read_tensors  # imports torch, which a process that only starts a kernel does not need
 
     try:
         saved = read_tensors(path)
@@ -95,7 +95,7 @@ def read_checkpoint(
 
 
 def stored_parameters(saved: Mapping[str, Any], path: Path) -> Params:
-    """The parameters that a file of a run holds; raises RunError where this version does not know one of them."""
+    """Return the parameters stored in a file of a run; raise RunError if this version does not accept one of them."""
     try:
         return Params.read(saved)
     except ValueError as error:
@@ -103,21 +103,21 @@ def stored_parameters(saved: Mapping[str, Any], path: Path) -> Params:
 
 
 def load_network(saved: Mapping[str, Any], path: Path, params: Params, own: Sequence[type] = ()) -> Any:
-    """The network of a checkpoint, where the parameters want it and in their precision.
+    """Load the network of a checkpoint, on the device and in the precision of the parameters.
 
-    `own` are the classes of parts that are the reader's. Raises RunError where this version makes no such network, or
-    other weights than its own lie in the file.
+    `own` are classes of network parts defined by the reader. Raises RunError if this version cannot build the network
+    or the weights in the file do not fit it.
     """
-    from tadlib import devices, ideas  # torch comes with them, which no process needs that starts a kernel
+    from tadlib import devices, ideas  # import torch, which a process that only starts a kernel does not need
     from tadlib.detector.network import restored
 
     try:
         model = restored(saved["network"], ideas.classes(params) | {each.__name__: each for each in own})
-    except ValueError as error:  # a class that is not known here
+    except ValueError as error:  # an unknown class
         raise RunError(f"{path}: {error}") from error
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-        told = "; ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise RunError(f"{path} holds another network or weights of other features ({told}): {ADVICE}") from error
+        details = "; ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise RunError(f"{path} holds another network or weights of other features ({details}): {ADVICE}") from error
     device = devices.pick(params.device)
     model.dtype = devices.precision_dtype(params.precision, device)
     return model.to(device)

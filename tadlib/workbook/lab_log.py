@@ -1,9 +1,9 @@
-"""What was measured of a question, in words, and the lab log's tables, written between two marks.
+"""Lab log: measurements of each question as sentences, and their tables in outputs/README.md, between two marks.
 
-What was measured is data, in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The
-tables in `outputs/README.md` are made of it and of the comments on top of the parameters files, `# Found:` among them;
-what stands outside the marks is nobody's but its author's. A row is one parameters file with a claim of the log; what
-nothing new was measured for stays as it is, and evidence from fewer runs or variants never replaces more.
+The measurements are in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The tables
+in `outputs/README.md` are generated from them and from the comments on top of the parameters files, `# Found:` among
+them; text outside the marks is never changed. A row is one parameters file with a claim of the research log; a question
+without new measurements keeps its row, and evidence from fewer runs or variants never replaces evidence from more.
 """
 
 import re
@@ -26,46 +26,46 @@ BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
 HEAD = ("question", "the research log said", "measured", "what to make of it")
 METRIC = "mAP"
-PLAIN = str.maketrans({"|": "/", "<": "&lt;", "$": "&#36;", "\n": " "})  # what is no text in a table of Markdown
+PLAIN = str.maketrans({"|": "/", "<": "&lt;", "$": "&#36;", "\n": " "})  # characters with a meaning in Markdown tables
 NOT_KEPT = {"runs", "title", "seconds", "memory_mb", "p", "correction"}  # fields of a record
 Measured = dict[str, list[Record]]  # data set -> records of a question
 
 
-def measured(told: Sequence[Record]) -> str:
-    """What was measured of one question, in words, from its records; empty where variants share no split and seed."""
-    base = next(each for each in told if each["variant"] == each["baseline"])
-    compared = [each for each in told if each["difference"]]
-    if len(told) > 1 and not compared:
+def measured(records: Sequence[Record]) -> str:
+    """Describe the measurements of one question from its records; empty if no variants share a split and seed."""
+    base = next(record for record in records if record["variant"] == record["baseline"])
+    compared = [record for record in records if record["difference"]]
+    if len(records) > 1 and not compared:
         return ""
     values, chosen = base["values"], base["chosen on"]
     basis = samples(base["splits"], base["seeds"])
     label = "" if base["variant"] == "as it is" else f" with {base['variant']}"
     spread = "" if values["deviation"] is None else f", s.d. of runs {100 * values['deviation']:.1f}"
-    said = f"{base['metric']} {100 * values['mean']:.1f}{label}{spread} ({basis})"
+    summary = f"{base['metric']} {100 * values['mean']:.1f}{label}{spread} ({basis})"
     if chosen:
-        said += f", not held out: {listed(chosen['parameters'])} chosen on {listed(chosen['splits'], 5)}"
+        summary += f", not held out: {listed(chosen['parameters'])} chosen on {listed(chosen['splits'], 5)}"
     if chosen and chosen["rest"]:
-        said += f", {100 * chosen['rest']['mean']:.1f} on the others ({chosen['basis']})"
+        summary += f", {100 * chosen['rest']['mean']:.1f} on the others ({chosen['basis']})"
     rows = []
-    for each in compared:
-        where = "" if over(each) == basis else f" ({over(each)})"
-        rows.append(f"{each['variant']}: {difference(each['difference'])}, {each['difference']['verdict']}{where}")
-    return "; ".join([said, *rows])
+    for record in compared:
+        found, where = record["difference"], "" if over(record) == basis else f" ({over(record)})"
+        rows.append(f"{record['variant']}: {difference(found)}, {found['verdict']}{where}")
+    return "; ".join([summary, *rows])
 
 
-def over(told: Record) -> str:
-    """What a difference is over, and where some pairs had part in choosing what tells the two apart, that over all."""
-    if not told["apart"]:
-        return told["basis"]
-    names, whole = listed(told["apart"]), told["over all"]
+def over(record: Record) -> str:
+    """Describe which pairs a difference is over; if some had part in choosing what differs, add that over all."""
+    if not record["apart"]:
+        return record["basis"]
+    names, whole = listed(record["apart"]), record["over all"]
     if whole is None:
-        return f"{told['basis']}, not held out: some had part in choosing {names}"
+        return f"{record['basis']}, not held out: some had part in choosing {names}"
     beside = f"over all {whole['basis']} {difference(whole)}, not held out"
-    return f"{told['basis']} that had no part in choosing {names}; {beside}"
+    return f"{record['basis']} that had no part in choosing {names}; {beside}"
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:
-    """Names, each once, the last of many as their number."""
+    """Join unique names as "a, b and c"; beyond `most` only the number of the others is given."""
     names = sorted(set(names))
     more = [f"{len(names) - most} more"] if len(names) > most else []
     *first, last = [*names[:most], *more]
@@ -73,87 +73,87 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 
 
 def difference(found: Mapping[str, Any]) -> str:
-    """A difference of a record in points, with its interval where that is known."""
+    """Format the difference of a record in points, with its interval if it is known."""
     interval = f" [{signed(found['low'])}, {signed(found['high'])}]" if found["low"] is not None else ""
     return f"{signed(found['difference'])}{interval}"
 
 
 def signed(fraction: float) -> str:
-    """Points with their sign; with more digits where one would hide on which side of zero they are."""
-    told = (f"{100 * fraction:+.{digits}f}" for digits in (1, 2, 3))
-    return next((each for each in told if float(each)), "+0.0")
+    """Format a fraction as points with a sign; with more digits if one would round it to zero."""
+    texts = (f"{100 * fraction:+.{digits}f}" for digits in (1, 2, 3))
+    return next((text for text in texts if float(text)), "+0.0")
 
 
 def update(root: Path, found: Sequence[Record]) -> list[str]:
-    """Write what a report found into the lab log of a project; returns what was done, a line each.
+    """Write the records of a report into the lab log of a project; return a line of text for each question.
 
-    Runs that answer no question of the project, like those of `--quick`, leave it alone, and so do those of edited
-    notebooks.
+    Records of runs that answer no question of the project (such as those of `--quick`) or of edited notebooks are
+    ignored.
     """
     answers: dict[tuple[str, str], list[Record]] = {}
-    for each in found:
-        if each["asks"] and each["data"] in DATA and not each.get("edited"):
-            answers.setdefault((each["asks"], each["data"]), []).append(each)
+    for record in found:
+        if record["asks"] and record["data"] in DATA and not record.get("edited"):
+            answers.setdefault((record["asks"], record["data"]), []).append(record)
     with locked(root / "outputs" / "README.md"):  # several batches may end at once
         kept = read(root)
-        told = [_replace(kept, *asked, records) for asked, records in answers.items()]
-        if told:
+        changes = [_replace(kept, *key, records) for key, records in answers.items()]
+        if changes:
             write_json(root / "outputs" / "lab_log.json", dict(sorted(kept.items())))
             write_table(root, kept)
-    return [line for line in told if line]
+    return [line for line in changes if line]
 
 
 def read(root: Path) -> dict[str, Measured]:
-    """What was measured of every question of a project so far."""
+    """Read the stored measurements of all questions of a project."""
     path = root / "outputs" / "lab_log.json"
     return read_json(path) if path.is_file() else {}
 
 
 def _replace(kept: dict[str, Measured], name: str, data: str, found: list[Record]) -> str:
-    """Put what was found into what is kept, unless that says more; returns what was done."""
+    """Replace the stored records of a question, unless they rest on more evidence; return a line that describes it."""
     asked = f"lab log: {name} ({data})"
-    first = [each[0] for each in by_scoring(found)]
-    if any(each.get("correction") or each["metric"] != METRIC or each["baseline"] != each["variant"] for each in first):
-        return f"{asked} stays as it is: it holds {METRIC}, against the first variant, uncorrected"
-    found = [each for several in by_scoring(found) if measured(several) for each in several]
+    first = [group[0] for group in by_scoring(found)]
+    if any(row.get("correction") or row["metric"] != METRIC or row["baseline"] != row["variant"] for row in first):
+        return f"{asked} stays as it is: it holds {METRIC} against the first variant, uncorrected"
+    found = [record for group in by_scoring(found) if measured(group) for record in group]
     if not found:
         return ""
-    have = kept.setdefault(name, {})
-    if any(new < old for new, old in zip(evidence(found), evidence(have.get(data, [])), strict=True)):
-        return f"{asked} keeps what more runs or variants said"
-    have[data] = [{field: each for field, each in record.items() if field not in NOT_KEPT} for record in found]
+    stored = kept.setdefault(name, {})
+    if any(new < old for new, old in zip(evidence(found), evidence(stored.get(data, [])), strict=True)):
+        return f"{asked} keeps its evidence from more runs or variants"
+    stored[data] = [{field: value for field, value in record.items() if field not in NOT_KEPT} for record in found]
     return f"{asked}: {cell(found)}"
 
 
 def evidence(found: Sequence[Record]) -> tuple[int, int]:
-    """Pairs of split and seed that records rest on (runs, where nothing is compared), and variants compared."""
-    pairs = sum(each["pairs"] for each in found) or sum(each["values"]["number"] for each in found)
-    return pairs, sum(each["difference"] is not None for each in found)
+    """Return the number of pairs of split and seed (of runs if nothing is compared), and that of compared variants."""
+    pairs = sum(record["pairs"] for record in found) or sum(record["values"]["number"] for record in found)
+    return pairs, sum(record["difference"] is not None for record in found)
 
 
 def by_scoring(found: Sequence[Record]) -> list[list[Record]]:
-    """The records of a question, those scored under one protocol and on the same videos together."""
+    """Group the records of a question by evaluation protocol and evaluated videos."""
     groups: dict[tuple[str, str], list[Record]] = {}
-    for each in found:
-        groups.setdefault((each["protocol"], each.get("evaluate on", "test")), []).append(each)
+    for record in found:
+        groups.setdefault((record["protocol"], record.get("evaluate on", "test")), []).append(record)
     return list(groups.values())
 
 
 def cell(found: Sequence[Record]) -> str:
-    """What the table says of the records of a question on one data set."""
+    """Return the table's text for the records of a question on one data set."""
     words = []
-    for several in by_scoring(found):
-        first, commits = several[0], sorted({commit for each in several for commit in each["commits"]})
+    for group in by_scoring(found):
+        first, commits = group[0], sorted({commit for record in group for commit in record["commits"]})
         under = "" if first["protocol"] == "strict" else f"protocol {first['protocol']}: "
         under += "" if first.get("evaluate on", "test") == "test" else "on the training videos: "
-        worlds = sorted({split.partition(" in ")[2] for each in several for split in each["splits"]} - {""})
+        worlds = sorted({split.partition(" in ")[2] for record in group for split in record["splits"]} - {""})
         where = ", ".join([*worlds, f"commit {', '.join(commits)}"])
-        words.append(f"{under}{measured(several)} [{where}]")
+        words.append(f"{under}{measured(group)} [{where}]")
     return "; ".join(words)
 
 
 def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
-    """Make the tables anew between their marks, which are added to a log without them."""
+    """Rewrite the tables between their marks, which are added if the log has none."""
     path = root / "outputs" / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else "# Lab log\n"
     if BEGIN not in text or END not in text:
@@ -166,30 +166,30 @@ def write_table(root: Path, kept: Mapping[str, Measured]) -> None:
 
 
 def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
-    """What is measured, a table a chapter, then the rest, folded."""
-    asked = {path: said for path in every(root) if (said := story(question(text_of(path)))).claim}
-    have = {path: kept[path.stem] for path in asked if kept.get(path.stem)}
-    yield f"{len(have)} of {len(asked)} questions are measured."
-    for chapter in dict.fromkeys(path.parent for path in have):
+    """Yield the lines of the tables: measured questions by chapter, then the others in a folded section."""
+    stories = {path: parsed for path in every(root) if (parsed := story(question(text_of(path)))).claim}
+    answered = {path: kept[path.stem] for path in stories if kept.get(path.stem)}
+    yield f"{len(answered)} of {len(stories)} questions are measured."
+    for chapter in dict.fromkeys(path.parent for path in answered):
         yield from ("", f"### {chapter.name.capitalize()}", "", *_row(HEAD), "|" + "---|" * len(HEAD))
-        for path, found in have.items():
+        for path, found in answered.items():
             if path.parent == chapter:
                 numbers = "; ".join(f"{data}: {cell(records)}" for data, records in found.items())
-                said = (asked[path].claim, numbers, asked[path].found or "not read yet")
-                yield from _row(said, asked[path], path.relative_to(root))
-    if rest := [path for path in asked if path not in have]:
+                cells = (stories[path].claim, numbers, stories[path].found or "not read yet")
+                yield from _row(cells, stories[path], path.relative_to(root))
+    if rest := [path for path in stories if path not in answered]:
         head = ("question", "the research log said", "what it takes")
         yield from ("", "<details>", "<summary>Not in these tables</summary>", "")
         yield from (*_row(head), "|" + "---|" * len(head))
         for path in rest:
-            takes = asked[path].found or needed(path.resolve(), text_of(path))
-            yield from _row((asked[path].claim, takes), asked[path], path.relative_to(root))
+            takes = stories[path].found or needed(path.resolve(), text_of(path))
+            yield from _row((stories[path].claim, takes), stories[path], path.relative_to(root))
         yield from ("", "</details>")
 
 
-@cache  # every parameter of every run is checked for it
+@cache  # slow: it checks all parameters of all runs
 def needed(path: Path, _content: str) -> str:
-    """What it takes to answer the question of a file: data that do not come with the project, runs and trainings."""
+    """Describe the effort of answering a file's question: data to obtain, number of runs and of trainings."""
     try:
         runs = [Params.check(given) for given in plan(path).runs.values()]
     except (ValueError, TypeError, OSError) as error:
@@ -200,12 +200,12 @@ def needed(path: Path, _content: str) -> str:
     return f"{what} in {', '.join(folders)}; " * bool(folders) + f"{len(runs)} runs, {trainings} trainings"
 
 
-def _row(cells: Iterable[str], said: Story | None = None, path: Path = Path()) -> Iterator[str]:
-    """A line of a table; for a question its text, the log's entries and a link to its file come first."""
+def _row(cells: Iterable[str], row_story: Story | None = None, path: Path = Path()) -> Iterator[str]:
+    """Yield a line of a table; that of a question starts with its text, the log's entries and a link to its file."""
     link = ""
-    if said:
-        entries = "entries" if len(said.rows) > 1 else "entry"
-        rows = f" ({entries} {', '.join(map(str, said.rows))})" if said.rows else ""
+    if row_story:
+        entries = "entries" if len(row_story.rows) > 1 else "entry"
+        rows = f" ({entries} {', '.join(map(str, row_story.rows))})" if row_story.rows else ""
         link = "[`{}`](../{}) ".format(re.sub(r"[^\w .-]", "-", path.stem), quote(path.as_posix()))
-        cells = (said.question + rows, *cells)
+        cells = (row_story.question + rows, *cells)
     yield f"| {link}{' | '.join(each.translate(PLAIN).replace('](', '] (') for each in cells)} |"

@@ -1,4 +1,4 @@
-"""Naming compared on true segments and on proposals: texts, tokens, poolings, ways to fuse the scores."""
+"""Comparisons of naming on true segments and on proposals: texts, tokens, poolings, and fusions of the scores."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,16 +26,16 @@ from tadlib.workbook.params import Params
 
 FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # CLIP's share
-GOOD = 0.5  # tIoU from which a proposal counts as being on its action
+GOOD = 0.5  # minimum tIoU of a good proposal with its action
 
 
 def named_segments(
     data: Task, classify: Classify, params: Params, proposals: Mapping[str, Proposals] | None = None
 ) -> dict[str, np.ndarray]:
-    """What segments of unseen actions are called, among these: `true` and `named` class, `tiou`, `certainty`.
+    """Classify segments of unseen actions among the unseen classes: `true` and `named` class, `tiou`, `certainty`.
 
-    Flat over videos. Without proposals the segments are the true ones; with proposals each is compared with the action
-    it overlaps most, and those that overlap none are left out. Of actions at the same time each label is right.
+    The arrays are flat over videos. Without proposals the segments are the true ones; each proposal is compared with
+    the action it overlaps most, or left out without one. If actions share a segment, each of their labels is right.
     """
     classes, rows = data.classes.unseen, []
     for video in data.test_videos:
@@ -44,7 +44,7 @@ def named_segments(
             segments = proposals[video.id].segments
             nearest, tiou = diagnosis.nearest_actions(video, proposals[video.id])
         logits = classify(video, segments)
-        # background, the last column if there is one, takes its share and is never the answer; seen classes take none
+        # without the columns of seen classes; background, the last one if any, takes probability but is never chosen
         logits = torch.cat([logits[:, : len(classes)], logits[:, len(data.competing) :]], dim=1)
         certainty, best = class_probability(logits, params.probability)[:, : len(classes)].max(dim=1)
         for place in np.flatnonzero(tiou > 0):
@@ -57,36 +57,36 @@ def named_segments(
 
 
 def precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
-    """mAP of detections of the unseen classes in the scored videos."""
+    """Return mAP and mAP@tIoU of the unseen classes in the scored videos."""
     return metrics.mean_average_precision(data.scored, detections, data.classes.unseen, data.benchmark.tious)
 
 
 def compare_fusions(
     data: Task, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "_ _"]], params: Params
 ) -> list[dict[str, object]]:
-    """mAP of every way of fusing the detector's and CLIP's scores, on the same proposals."""
+    """Return the mAP of each fusion of the detector's and CLIP's scores, on the same proposals."""
     return [
-        {"fusion": how} | precision(data, to_detections(data, proposals, logits, params.but(fusion=how)))
-        for how in FUSIONS
+        {"fusion": fusion} | precision(data, to_detections(data, proposals, logits, params.but(fusion=fusion)))
+        for fusion in FUSIONS
     ]
 
 
 def fusion_curves(
     data: Task, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "_ _"]], params: Params
 ) -> dict[str, list[float]]:
-    """mAP at every one of `WEIGHTS` (CLIP's share) for both means, and of the product for comparison."""
+    """Return the mAP at each of `WEIGHTS` (CLIP's share) for both means, and that of the product for comparison."""
 
-    def at(how: str, weight: float) -> float:
-        """mAP of one way of fusing the same logits."""
-        changed = params.but(fusion=how, fusion_weight=weight)
+    def fused(fusion: str, weight: float) -> float:
+        """Return the mAP of one fusion of the same logits."""
+        changed = params.but(fusion=fusion, fusion_weight=weight)
         return precision(data, to_detections(data, proposals, logits, changed))["mAP"]
 
-    curves = {how: [at(how, weight) for weight in WEIGHTS] for how in ("geometric", "arithmetic")}
-    return curves | {"after_softmax": [at("after_softmax", 0.5)] * len(WEIGHTS)}
+    curves = {fusion: [fused(fusion, weight) for weight in WEIGHTS] for fusion in ("geometric", "arithmetic")}
+    return curves | {"after_softmax": [fused("after_softmax", 0.5)] * len(WEIGHTS)}
 
 
 def styles(data: Task) -> tuple[str, ...]:
-    """The styles of text that can be compared: those for which every class has texts and the encoder reads them."""
+    """Return the styles of text that can be compared: every class has such texts, and the encoder can read them."""
     if not tokens.reads_any_text(data.encoder):
         return (data.wording.text,)
     own = data.wording.descriptions
@@ -94,10 +94,10 @@ def styles(data: Task) -> tuple[str, ...]:
 
 
 def compare_poolings(data: Task, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
-    """Every pooling on the same segments: share named right of true ones and of good proposals, and mAP, by CLIP.
+    """Compare all poolings with CLIP: accuracy on true segments and on good proposals, and mAP.
 
-    Order-aware pooling is there where every class has subactions that leave room for `context`, and reads them; the
-    others read `text`. Poolings that learn are trained as everything else that the parameters ask for, on seen classes.
+    Order-aware pooling is included if every class has subactions that leave room for `context`; it reads these, the
+    other poolings read `text`. Trainable poolings are trained on seen classes, as the parameters say.
     """
     cosines = params.similarity == "cosine"
     changes = [{"pooling": how} for how in (*FEATURES, *LOGITS) if cosines or not how.startswith("matching")]
@@ -136,7 +136,7 @@ def _share(right: Shaped[np.ndarray, " n"]) -> float:
 
 
 def accuracy_by_text(data: Task, params: Params) -> dict[str, dict[str, float]]:
-    """Share of the true segments of each unseen class that frozen CLIP names right, for each style of text."""
+    """Return frozen CLIP's accuracy on the true segments of each unseen class, for each style of text."""
     found = {}
     for style in styles(data):
         changed = frozen_clip(params).but(text=style, lead="none", pooling="mean")
@@ -148,17 +148,17 @@ def accuracy_by_text(data: Task, params: Params) -> dict[str, dict[str, float]]:
 
 
 def token_table(data: Task, classes: Sequence[str]) -> list[dict[str, object]]:
-    """How the texts of classes are read, and those of all competing ones that are cut; last what happens to one that
-    is too long: the first, again and again.
+    """Return rows with the tokens of the texts of `classes`, of all competing texts that are cut, and of a made example
+    that is too long (the first text, repeated).
     """
-    texts = [text for several in texts_of(classes, data.wording) for text in several]
-    every = [text for several in texts_of(data.competing, data.wording) for text in several]
-    cut = [text for text in tokens.cut_texts(data.encoder, every) if text not in texts]
+    texts = [text for class_texts in texts_of(classes, data.wording) for text in class_texts]
+    competing = [text for class_texts in texts_of(data.competing, data.wording) for text in class_texts]
+    cut = [text for text in tokens.cut_texts(data.encoder, competing) if text not in texts]
     return tokens.token_rows(data.encoder, [*texts, *cut, tokens.too_long(data.encoder, texts[0])])
 
 
 def best_detections(data: Task, detections: Mapping[str, Detections], number: int = 12) -> list[dict[str, object]]:
-    """The detections of all videos with the highest scores, a row each."""
+    """Return the detections with the highest scores over all videos, a row each."""
     rows = [
         {"video": video_id, "start (s)": start, "end (s)": end, "class": label, "score": round(score, 3)}
         for video_id, found in detections.items()

@@ -1,4 +1,4 @@
-"""Parameters of detect.ipynb and report.ipynb, which are no stages of a run."""
+"""Parameters of detect.ipynb and report.ipynb, which are not stages of a run."""
 
 from typing import Any, ClassVar, Literal
 
@@ -11,13 +11,11 @@ from tadlib.workbook.vocabulary import Vocabulary
 
 
 class DetectParams(Vocabulary):
-    """What is asked of a video; the trained run decides everything else."""
+    """Parameters of detection in videos; all others come from the trained run."""
 
     writes_to: ClassVar[str] = "output_dir"
 
-    video: Any = Field(
-        "", description="a video file, a folder, a pattern, or a list of these; empty = one that no training saw"
-    )
+    video: Any = Field("", description="a video file, a folder, a pattern, or a list of these; empty = a test video")
     classes: Any = Field(
         "", description="names or sentences: a list, JSON, comma-separated, lines, a file; empty = the run's classes"
     )
@@ -31,20 +29,20 @@ class DetectParams(Vocabulary):
     top_k: int = Field(100, ge=1, le=100_000, description="detections of a video that are reported, the surest first")
     nms: Literal["hard", "soft", "none"] = Field("soft", description="how overlapping proposals are thinned")
     clips: int = Field(0, ge=0, le=10_000, description="detections to cut out as video files, the surest first")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device of all tensors")
     data_dir: str = Field("data", min_length=1, description="folder of the data sets and of cached features")
     output_dir: str = Field("", description="folder of what is written; empty = a new one under outputs/")
 
     @field_validator("classes")
     @classmethod
-    def _classes_are_words(cls, value: Any) -> Any:
+    def _check_words(cls, value: Any) -> Any:
         if isinstance(value, str) and not value.strip():
             return ""
         read_words(value, resolve(""))
         return value
 
     @model_validator(mode="after")
-    def _an_encoder_has_weights(self) -> "DetectParams":
+    def _check_encoder_weights(self) -> "DetectParams":
         if bool(self.encoder) != bool(self.pretrained) and self.encoder != DEMO:
             raise ValueError(
                 f"encoder and pretrained belong together, as -p encoder ViT-B-16 -p pretrained openai; "
@@ -54,28 +52,28 @@ class DetectParams(Vocabulary):
 
     @property
     def words(self) -> list[Word]:
-        """The words asked for, in order; none where the run's classes are meant."""
+        """The requested words, in order; empty for the classes of the run."""
         return read_words(self.classes, resolve("")) if self.classes else []
 
 
 class ReportParams(Vocabulary):
-    """Which runs to compare, with which variant, by which number."""
+    """Parameters of a report: runs to compare, baseline and metric."""
 
     experiments: str = Field("outputs", min_length=1, description="folders of runs or experiments, comma-separated")
     baseline: str = Field("", description="label of the variant that others are compared with; empty = the first")
-    metric: str = Field("mAP", min_length=1, description="the number compared: any of metrics.json, like AR@100")
-    correction: Literal["none", "holm"] = Field("none", description="for the number of differences, none or Holm's")
-    together: bool = Field(False, description="all runs are one comparison, not one for each question")
-    run_dir: str = Field("", description="folder of this report; empty = nothing is kept")
+    metric: str = Field("mAP", min_length=1, description="compared number: any of metrics.json, such as AR@100")
+    correction: Literal["none", "holm"] = Field("none", description="for several comparisons: none or Holm's")
+    together: bool = Field(False, description="compare all runs at once instead of each question by itself")
+    run_dir: str = Field("", description="folder of this report; empty = nothing is written")
 
     @field_validator("experiments", mode="before")
     @classmethod
-    def _a_list_is_text(cls, value: Any) -> Any:
-        """A YAML list of folders means what commas mean."""
-        listed = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+    def _join_list(cls, value: Any) -> Any:
+        """Join a YAML list of folders with commas."""
+        listed = isinstance(value, list | tuple) and all(isinstance(folder, str) for folder in value)
         return ",".join(value) if listed else value
 
     @property
     def folders(self) -> list[str]:
-        """The folders, one by one."""
+        """The folders as a list."""
         return [folder.strip() for folder in self.experiments.split(",") if folder.strip()]

@@ -1,4 +1,4 @@
-"""The run that answers about a video of one's own: chosen without a download, and told with the reason."""
+"""Choice of the run that detects in the user's own videos, without downloads, and the reason for the choice."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +16,10 @@ from tadlib.workbook.runs import RunError, resolve
 
 
 def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | None, str]:
-    """The checkpoint that answers, and why that one: of `run_dir`, else the latest below outputs/ that can answer, else
-    of a new run on the demo; None where no detector is wanted and none was trained.
+    """Choose the checkpoint of `run_dir`, else the latest usable one below outputs/, else a new one on the demo.
 
-    Raises RunError where `run_dir` has none, where no run has the encoder that is asked for, or training fails.
+    Returns its path and the reason. The path is None if no detector is wanted and no run is usable. Raises RunError if
+    `run_dir` has no checkpoint, no run has the requested encoder, or training fails.
     """
     if given.run_dir:
         folder = resolve(given.run_dir)
@@ -27,14 +27,14 @@ def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | Non
             raise RunError(f"run_dir {folder} has no checkpoint.pt: run train.ipynb, or leave it empty")
         return folder / "checkpoint.pt", "run_dir names it"
     found = [path for path in (runs.project_root() / "outputs").glob("**/checkpoint.pt") if path.is_file()]
-    passed: list[str] = []
+    unusable: list[str] = []
     for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
         reason = cannot(path, given)
         if not reason:
-            later = f", after {len(passed)} later ones that cannot answer ({some(passed)})" if passed else ""
+            later = f", after {len(unusable)} later ones that cannot answer ({some(unusable)})" if unusable else ""
             return path, f"the latest of {len(found)} runs below outputs/{later}"
-        passed.append(f"{path.parent.name}: {reason}")
-    why = f"none of {len(found)} runs below outputs/ can answer" + (f" ({some(passed)})" if passed else "")
+        unusable.append(f"{path.parent.name}: {reason}")
+    why = f"none of {len(found)} runs below outputs/ can answer" + (f" ({some(unusable)})" if unusable else "")
     if given.detector == "none":
         return None, why
     if given.encoder:
@@ -42,8 +42,8 @@ def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | Non
     folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
     folder.mkdir(parents=True)
     progress(0, 1, f"training on the demo, because {why}; in {folder}")
-    words = {"data_dir": given.data_dir, "device": given.device, "run_dir": str(folder)}
-    reason = execute_notebook("train", folder / "train.ipynb", words)
+    parameters = {"data_dir": given.data_dir, "device": given.device, "run_dir": str(folder)}
+    reason = execute_notebook("train", folder / "train.ipynb", parameters)
     if reason is not None:
         raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")
     progress(1, 1, f"training on the demo, in {folder}")
@@ -51,7 +51,7 @@ def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | Non
 
 
 def cannot(path: Path, given: DetectParams) -> str:
-    """Why the run of a checkpoint cannot answer here and now; nothing where it can."""
+    """Return why the run of a checkpoint cannot be used here; empty if it can."""
     try:
         saved = inheritance.read_checkpoint(path, ("network", "params"))
         params = parameters_here(saved, path, given)
@@ -68,7 +68,7 @@ def cannot(path: Path, given: DetectParams) -> str:
 
 
 def parameters_here(saved: Mapping[str, Any], path: Path | None, given: DetectParams) -> Params:
-    """A run's parameters on this machine, the defaults without a run; in full precision where its own is not had."""
+    """Return a run's parameters for this machine, or the defaults; fp32 if the device does not support its fp16."""
     params = inheritance.stored_parameters(saved["params"], path) if path else Params.read({})
     here = {"run_dir": "", "data_dir": given.data_dir, "device": given.device}
     if params.precision == "fp16" and devices.pick(given.device).type != "cuda":
@@ -79,15 +79,15 @@ def parameters_here(saved: Mapping[str, Any], path: Path | None, given: DetectPa
 
 
 def off_for_own_words(params: Params) -> dict[str, object]:
-    """The settings of a run that do not hold for somebody's own words, with the values that hold instead."""
+    """Return the parameters of a run that do not apply to the user's own words, with the values that replace them."""
     plain = {name: value for name, value in (FROZEN | inference.CLIP_ALONE).items() if name != "proposed_by"}
     plain |= {"text": "prompt", "lead": "none", "candidates": "all", "snippets": 0}
-    plain |= {"similarity": "cosine", "logit_scale": "exp", "temperature": 1.0}  # a score means the same in every run
+    plain |= {"similarity": "cosine", "logit_scale": "exp", "temperature": 1.0}  # comparable scores of all runs
     pooling = inference.frozen_clip(params).pooling
     plain |= {"pooling": "mean" if pooling == "ordered" else pooling}
     return {name: value for name, value in plain.items() if getattr(params, name) != value}
 
 
 def some(texts: list[str], most: int = 3) -> str:
-    """The first of several texts, and how many more there are."""
+    """Join the first `most` texts and the number of the others."""
     return "; ".join([*texts[:most], *([f"and {len(texts) - most} more"] if len(texts) > most else [])])

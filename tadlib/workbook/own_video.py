@@ -1,8 +1,8 @@
-"""Videos of your own, asked for your own words: the run that answers, its settings, and what it finds in each video.
+"""Detection of the user's own words in their own videos: the run used, its parameters, and the detections.
 
-A word is found where the detector is certain of an action, beside the surest of the same video, and CLIP prefers the
-word to every other word and to texts of nothing in particular, which no question changes. From which score on was
-chosen on seen classes of the demo (`tests/benchmarks/verdicts.py`).
+A word is found where the detector is certain of an action, relative to its greatest certainty in the same video, and
+CLIP prefers the word to all other words and to fixed texts of nothing in particular (rivals). The threshold of the
+score was chosen on seen classes of the demo (`tests/benchmarks/verdicts.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,27 +39,27 @@ from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError, resolve
 
-CACHE = "own"  # folder below data_dir for what is made from videos that belong to no data set
-CANDIDATES = 100  # proposals of a window that compete, however few detections are asked for
-FOUND, SURE = 0.3, 0.4  # scores from which on a word counts as found, and as found beyond doubt
-MOST = 5000  # proposals of a video that are considered
+CACHE = "own"  # folder below data_dir for features of videos that belong to no data set
+CANDIDATES = 100  # minimum of the proposals kept per window, even if fewer detections are requested
+FOUND, SURE = 0.3, 0.4  # minimum score of a found word, and of a certainly found one
+MOST = 5000  # maximum of the detections considered per video
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What every video is asked alike: the words, the encoder, and the run that answers with its settings."""
+    """What all videos share: the words, the encoder, and the run with its parameters."""
 
     given: DetectParams
     files: tuple[Path, ...]  # the videos
-    params: Params  # that hold for these words
+    params: Params  # in force for these words
     trained: Params  # of the run
     encoder: Encoder
     words: tuple[Word, ...]
-    data_set: Benchmark | None  # of the run, where it is here
-    about: Mapping[str, Any]  # what the checkpoint says of its training; nothing where there is none
+    data_set: Benchmark | None  # of the run, if it is on this machine
+    about: Mapping[str, Any]  # the training, as recorded in the checkpoint; empty without one
     checkpoint: Path | None
-    why: str  # which run answers, and why that one
-    off: Mapping[str, object]  # settings of the run that do not hold for these words, as they are in the run
+    why: str  # reason for the choice of the run
+    off: Mapping[str, object]  # parameters of the run that do not apply to these words, with the run's values
 
     @cached_property
     def network(self) -> Any:
@@ -70,30 +70,30 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Question(Task):
-    """A video and words as a data set of its own; `classes.unseen` are the words, `classes.seen` their rivals."""
+    """A data set of one video; `classes.unseen` are the words, `classes.seen` their rivals."""
 
     asked: Asked
     clip: Clip
 
     @property
     def video(self) -> Video:
-        """The video that is asked about."""
+        """The only video."""
         return self.benchmark.videos[0]
 
     @property
     def familiar(self) -> bool:
-        """Whether CLIP can know such pictures: the demo's has seen nothing but the demo's drawings."""
+        """Whether CLIP was trained on such pictures: the demo's CLIP only knows the demo's drawings."""
         return self.encoder.name != DEMO or bool(self.video.actions)
 
     def text_embeddings(self, classes: Sequence[str]) -> text.TextEmbeddings:
-        """Embeddings of every text of classes, not normalised: the words' own texts, or what a name is read as."""
-        said = {word.name: word.texts for word in self.asked.words}
-        texts = [said.get(label, (label,)) for label in classes]
-        rows = text.embed(self.encoder, [each for several in texts for each in several], self.benchmark.cache)
+        """Embeddings of every text of classes, not normalised: a word has its own texts, a rival is its own text."""
+        of_words = {word.name: word.texts for word in self.asked.words}
+        texts = [of_words.get(label, (label,)) for label in classes]
+        rows = text.embed(self.encoder, [each for class_texts in texts for each in class_texts], self.benchmark.cache)
         return text.by_class(rows, list(map(len, texts)))
 
     def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
-        """Unit-length embeddings of classes; of several texts the normalised mean."""
+        """Unit-length embeddings of classes: the normalised mean over the texts of each."""
         unit = functional.normalize(self.text_embeddings(classes).embeddings, dim=-1)
         return functional.normalize(unit.sum(dim=1), dim=1)
 
@@ -107,7 +107,7 @@ class Question(Task):
 
 
 class Answer(NamedTuple):
-    """What was found in a video: proposals, and the word of each place, surest first, beyond the threshold or not."""
+    """Proposals of a video and all detections considered, best first, including those below the threshold."""
 
     question: Question
     proposals: Proposals
@@ -115,12 +115,12 @@ class Answer(NamedTuple):
 
     @property
     def least(self) -> float:
-        """The score from which on a word counts as found."""
+        """Minimum score of a found word."""
         return self.question.asked.given.threshold or (FOUND if self.question.familiar else SURE)
 
     @property
     def found(self) -> Detections:
-        """The detections of the words that are found, from half of the score on that makes a word found."""
+        """Detections of the found words with at least half the minimum score of a found word, at most `top_k`."""
         segments, scores, labels = self.considered
         words = {label for label, score in zip(labels, scores.tolist(), strict=True) if score >= self.least}
         kept = [n for n, score in enumerate(scores.tolist()) if labels[n] in words and 2 * score >= self.least]
@@ -129,9 +129,9 @@ class Answer(NamedTuple):
 
 
 def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
-    """What every video is asked alike; the demo is made and trained on where there is no run.
+    """Load what all videos share; without a usable run, make the demo and train on it.
 
-    Raises RunError for a run that cannot answer, in one sentence.
+    Raises RunError, in one sentence, if there is no usable run.
     """
     files = own.video_files(given.video, resolve(""))
     checkpoint, why = own_run.chosen(given, progress)
@@ -159,18 +159,18 @@ def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
 
 
 def ask(asked: Asked, path: Path, progress: Progress = silent) -> Question:
-    """A video with its features, which are made where they are missing.
+    """Return a video with its features, which are computed if they are missing.
 
-    Raises ValueError for a video that cannot be used, in one sentence.
+    Raises ValueError, in one sentence, for an unusable video.
     """
     params, benchmark, clip = asked.params, asked.data_set, probe(path)
     fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
-    lasts = float(asked.about.get("snippet_seconds") or params.stride / fps)
-    each, made = params.frames_per_snippet, resolve(asked.given.data_dir) / CACHE
-    store = FeatureStore(made / "features" / f"{asked.encoder.key}_{lasts:.4g}s_mean{each}")
-    duration = own.encode(clip, store, asked.encoder, lasts, progress, each)
+    spacing = float(asked.about.get("snippet_seconds") or params.stride / fps)
+    frames, made = params.frames_per_snippet, resolve(asked.given.data_dir) / CACHE
+    store = FeatureStore(made / "features" / f"{asked.encoder.key}_{spacing:.4g}s_mean{frames}")
+    duration = own.encode(clip, store, asked.encoder, spacing, progress, frames)
     names = tuple(word.name for word in asked.words)
-    video = Video(clip.key, duration, params.stride / lasts, "test", _annotated(clip, benchmark))
+    video = Video(clip.key, duration, params.stride / spacing, "test", _annotated(clip, benchmark))
     return Question(
         benchmark=Benchmark("own", clip.path.parent, (video,), names, "training", "test", (0.5,), made=made),
         classes=ClassSplit(0, 0, rivals(asked.words), names),
@@ -183,14 +183,14 @@ def ask(asked: Asked, path: Path, progress: Progress = silent) -> Question:
 
 
 def rivals(words: Sequence[Word]) -> tuple[str, ...]:
-    """Texts of what shows none of the words; what was asked for itself is no rival."""
-    asked = {said.casefold() for word in words for said in (word.name, *word.texts)}
-    texts = (*BACKGROUND, *CLASS_FREE_TEXTS)
-    return tuple(said for said in dict.fromkeys(texts) if said not in asked and sentence(said) not in asked)
+    """Return the fixed texts that compete with the words, without those that are requested as words themselves."""
+    requested = {each.casefold() for word in words for each in (word.name, *word.texts)}
+    texts = dict.fromkeys((*BACKGROUND, *CLASS_FREE_TEXTS))
+    return tuple(each for each in texts if each not in requested and sentence(each) not in requested)
 
 
 def _data_set(params: Params, data_dir: Path) -> Benchmark | None:
-    """The run's data set where it is here already; nothing is made for it."""
+    """Load the run's data set if it is on this machine; the demo is not made for it."""
     folder = datasets.folder_of(params.dataset, data_dir, params.demo_seed)
     if params.dataset == "demo" and not (folder / "annotations.json").is_file():
         return None
@@ -201,7 +201,7 @@ def _data_set(params: Params, data_dir: Path) -> Benchmark | None:
 
 
 def _example(benchmark: Benchmark | None, detect_params: DetectParams, progress: Progress) -> Path:
-    """A video that no training saw: of the run's data set, or of the demo."""
+    """Return the first test video of the run's data set, or of the demo if that has no videos."""
     if benchmark is None or not (benchmark.folder / "videos").is_dir():
         benchmark = datasets.load("demo", resolve(detect_params.data_dir), progress)
     first = next(video for video in benchmark.videos if video.subset == benchmark.test_subset)
@@ -209,7 +209,7 @@ def _example(benchmark: Benchmark | None, detect_params: DetectParams, progress:
 
 
 def _annotated(clip: Clip, benchmark: Benchmark | None) -> tuple[Action, ...]:
-    """The actions of a video of the run's data set, or of a copy of one."""
+    """Return the annotated actions if the file is a video of the run's data set or a copy of one, else none."""
     for video in benchmark.videos if benchmark else ():
         if clip.path.stem in variants(video.id):
             own = benchmark.folder / "videos" / clip.path.name
@@ -218,9 +218,9 @@ def _annotated(clip: Clip, benchmark: Benchmark | None) -> tuple[Action, ...]:
 
 
 def detect(question: Question) -> Answer:
-    """Class-agnostic proposals, and at each the word that CLIP prefers there, with the certainty of both.
+    """Return class-agnostic proposals, and for each the word that CLIP prefers, scored by the certainty of both.
 
-    Raises RunError where the run's detector cannot read the features.
+    Raises RunError if the run's detector cannot read the features.
     """
     params, video = question.asked.params, question.video
     by_run = question.asked.given.detector == "run"
@@ -251,13 +251,13 @@ def _by_detector(question: Question) -> dict[str, Proposals]:
 
 
 def _detector_texts(question: Question) -> Float[Tensor, "k c"] | None:
-    """The texts that the run's detector reads; one that classifies tells an action by the classes that it learned, and
-    where these are texts by the words as well.
+    """Return the class texts that the run's detector reads. A detector that classifies gets the classes it learned (and
+    the words too, if it learned texts).
     """
     trained = question.asked.trained
     if trained.target == "foreground":
         return ideas.texts(question, (*question.classes.unseen, *BACKGROUND), trained)
-    seen = tuple(question.asked.about.get("seen", ()))  # a checkpoint of long ago does not say
+    seen = tuple(question.asked.about.get("seen", ()))  # older checkpoints lack it
     if trained.target == "none":
         return torch.eye(len(seen))
     words = question.class_embeddings(question.classes.unseen)

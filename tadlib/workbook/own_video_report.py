@@ -1,4 +1,4 @@
-"""What is shown and written of the answers about videos: verdicts, tables, curves, warnings, viewer, files."""
+"""Report on the detections in the user's own videos: verdicts, tables, curves, warnings, viewer and files."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -22,25 +22,25 @@ from tadlib.workbook.own_video import Answer, Asked, Question
 from tadlib.workbook.runs import Result, Run
 from tadlib.workbook.viewer import Viewer
 
-SHOWN = 8  # words that a figure or a sentence has room for
-VERDICTS = 40  # words that a list of verdicts has room for
+SHOWN = 8  # most words in a figure or a sentence
+VERDICTS = 40  # most words in a list of verdicts
 CALIBRATED = (
-    "A score is the detector's certainty, as a share of its greatest in this video, times CLIP's certainty of the word "
-    "against {} texts of nothing in particular; from {} on a word is found, with its places from half of it on"
+    "A score is the detector's certainty, relative to its greatest in this video, times CLIP's certainty of the word "
+    "against {} texts of nothing in particular; a word is found from a score of {} on, its segments from half of it on"
 )
-CHOSEN = f"{own_video.FOUND:g}, as chosen on names of the demo's seen classes (it misses more of sentences),"
-APART = 1.0  # seconds between two frames that are shown
-POINTS = 600  # of a curve: more are not seen
+CHOSEN = f"{own_video.FOUND:g} (chosen on names of the demo's seen classes; sentences are missed more often)"
+APART = 1.0  # minimum seconds between two frames that are shown
+POINTS = 600  # most points of a curve
 LEARNT = "learnt on the run's classes and videos"
 READ = "a word is read as you write it"
 WHEN = "the detector says only when, CLIP says what, and background competes"
-WHY = {"text": READ, "lead": READ, "pooling=ordered": READ, "target": WHEN, "ensemble": WHEN, "candidates": WHEN}
-WHY |= {"nms_per": "overlaps are thinned before anything has a name"}
-WHY |= {"snippets": "a clip has as many snippets as its length asks for"}
+# reasons why a parameter of the run does not apply, by its name, or name and value
+REASONS = {"text": READ, "lead": READ, "pooling=ordered": READ, "target": WHEN, "ensemble": WHEN, "candidates": WHEN}
+REASONS |= {"nms_per": "NMS is applied before proposals have names", "snippets": "a clip's length decides"}
 
 
 class Answers(dict[str, Detections]):
-    """What was found in each video, by its name; shows itself as verdicts on one video, or as a row a video."""
+    """Detections by name of the video; displayed as verdicts on a single video, or as a table with a row per video."""
 
     def __init__(self, asked: Asked, answers: Mapping[str, Answer], failed: Mapping[str, str]) -> None:
         super().__init__((name, answer.found) for name, answer in answers.items())
@@ -48,32 +48,32 @@ class Answers(dict[str, Detections]):
 
     @property
     def surest(self) -> Answer:
-        """The answer with the best score, found or not."""
+        """The answer with the highest score, above or below the threshold."""
         return max(self.answers.values(), key=lambda answer: max(answer.considered.scores.tolist(), default=0.0))
 
     @property
     def rows(self) -> list[dict[str, object]]:
-        """A row for each video: what was found, how often and where, or why it could not be asked."""
+        """A row for each video: its found words with their verdicts, or the reason of a failure."""
         found = {
-            name: "; ".join(f"{word} {said}" for word, said in verdicts(answer) if word in answer.found.labels)
+            name: "; ".join(f"{word} {verdict}" for word, verdict in verdicts(answer) if word in answer.found.labels)
             for name, answer in self.answers.items()
         }
         lengths = {name: f"{answer.question.video.duration:.1f}" for name, answer in self.answers.items()}
-        said = {name: text or "nothing found" for name, text in found.items()}
-        said |= {name: f"FAILED: {why}" for name, why in self.failed.items()}
-        return [{"video": name, "s": lengths.get(name, ""), "verdict": said[name]} for name in sorted(said)]
+        texts = {name: text or "nothing found" for name, text in found.items()}
+        texts |= {name: f"FAILED: {reason}" for name, reason in self.failed.items()}
+        return [{"video": name, "s": lengths.get(name, ""), "verdict": texts[name]} for name in sorted(texts)]
 
     def __repr__(self) -> str:
         if len(self.asked.files) > 1:
             return "\n".join(f"{row['video']}: {row['verdict']}" for row in self.rows)
-        return "\n".join(f"{word}: {said}" for word, said in verdicts(self.surest))
+        return "\n".join(f"{word}: {verdict}" for word, verdict in verdicts(self.surest))
 
     def _repr_html_(self) -> str:
         if len(self.asked.files) > 1:
             return Markup(display.Sortable(self.rows)._repr_html_()) + _calibrated(self.asked)
-        item, beware = Markup("<li><b>{}</b> {}</li>"), Markup("<p><b>{}</b>: {}</p>")
+        item, warning = Markup("<li><b>{}</b> {}</li>"), Markup("<p><b>{}</b>: {}</p>")
         listed = Markup("<ul>{}</ul>").format(_joined(item, verdicts(self.surest)))
-        return _joined(beware, warnings(self.surest.question).items()) + listed + _calibrated(self.asked)
+        return _joined(warning, warnings(self.surest.question).items()) + listed + _calibrated(self.asked)
 
 
 def _joined(form: Markup, values: Iterable[tuple[str, str]]) -> Markup:
@@ -81,26 +81,26 @@ def _joined(form: Markup, values: Iterable[tuple[str, str]]) -> Markup:
 
 
 def _calibrated(asked: Asked) -> Markup:
-    """How a score comes about, and from which on a word counts as found."""
-    said = CALIBRATED.format(len(own_video.rivals(asked.words)), f"{asked.given.threshold or CHOSEN}")
-    return Markup("<p><small>{}.</small></p>").format(said.rstrip(","))
+    """Explain the score and the threshold in HTML."""
+    explanation = CALIBRATED.format(len(own_video.rivals(asked.words)), f"{asked.given.threshold or CHOSEN}")
+    return Markup("<p><small>{}.</small></p>").format(explanation)
 
 
 def answers(asked: Asked, progress: Progress = silent) -> Answers:
-    """What is found in every video; one that cannot be used is a row that says so, unless it is the only one.
+    """Detect in all videos; the error of an unusable one becomes its row, unless it is the only video.
 
-    Features of a video are kept, so that the same call goes on where another was interrupted.
+    Features are cached on disk, so an interrupted call can be repeated and continues.
     """
     found: dict[str, Answer] = {}
     failed: dict[str, str] = {}
     several, names = len(asked.files) > 1, own.names(asked.files)
     for place, (path, name) in enumerate(zip(asked.files, names, strict=True)):
 
-        def tell(done: int, total: int, text: str, place: int = place, name: str = name) -> None:
+        def share(done: int, total: int, text: str, place: int = place, name: str = name) -> None:
             progress(place, len(names), f"videos, {name}: {100 * done // max(1, total)} %")
 
         try:
-            found[name] = own_video.detect(own_video.ask(asked, path, tell if several else progress))
+            found[name] = own_video.detect(own_video.ask(asked, path, share if several else progress))
         except (OSError, ValueError, BrokenVideo) as error:
             if not several:
                 raise
@@ -113,8 +113,8 @@ def answers(asked: Asked, progress: Progress = silent) -> Answers:
 
 
 def verdicts(answer: Answer) -> list[tuple[str, str]]:
-    """Each word with a sentence: found and where, or not and where it was likeliest; the surest first."""
-    considered, found, said = answer.considered, answer.found, []
+    """Return words with a verdict each, best first: found and where, or not found and where it was likeliest."""
+    considered, found, listed = answer.considered, answer.found, []
     for word in dict.fromkeys(considered.labels):
         place, times = considered.labels.index(word), found.labels.count(word)
         (start, end), score = considered.segments[place].tolist(), float(considered.scores[place])
@@ -122,15 +122,15 @@ def verdicts(answer: Answer) -> list[tuple[str, str]]:
         sure = "found" if score >= own_video.SURE else "probably found"
         often = "" if times == 1 else f" {times} times, the surest"
         missed = "not found; likeliest" if score < own_video.FOUND else "cannot tell; perhaps"
-        said.append((word, f"{sure}{often} {where}" if times else f"{missed} {where}"))
+        listed.append((word, f"{sure}{often} {where}" if times else f"{missed} {where}"))
     names = [word.name for word in answer.question.asked.words]
-    said += [(word, "not found; everywhere another word is likelier") for word in names if word not in dict(said)]
-    more = len(said) - VERDICTS
-    return said if more <= 0 else [*said[:VERDICTS], (f"{more} more words", "not found")]
+    listed += [(word, "not found; everywhere another word is likelier") for word in names if word not in dict(listed)]
+    more = len(listed) - VERDICTS
+    return listed if more <= 0 else [*listed[:VERDICTS], (f"{more} more words", "not found")]
 
 
 def begin(asked: Asked) -> Run:
-    """The folder of what is written and its record: the run's parameters, and what was asked of it."""
+    """Start the output folder and its record: the parameters, the requested words and the videos."""
     run = runs.start("detect", asked.params.but(run_dir=asked.given.output_dir))
     if asked.checkpoint:
         sys.stdout.write(f"run {asked.checkpoint.parent.name}: {asked.why}\n")
@@ -140,7 +140,7 @@ def begin(asked: Asked) -> Run:
 
 
 def detection_rows(answer: Answer) -> list[dict[str, object]]:
-    """A row for each detection, the true action it overlaps most where the video is annotated."""
+    """Return a row for each detection; in an annotated video with the true action that it overlaps most."""
     found, video = answer.found, answer.question.video
     if not len(found.scores):
         return [{"detections": f"nothing found: none scores {answer.least:g} or more"}]
@@ -156,18 +156,18 @@ def detection_rows(answer: Answer) -> list[dict[str, object]]:
 
 
 def moments(detections: Detections) -> tuple[list[float], list[str]]:
-    """Middles of the surest detections, in seconds, and what is found there; no moment twice."""
+    """Return the middles (seconds) of the best detections and their words; middles less than `APART` apart are one."""
     found: dict[float, dict[str, None]] = {}
     for middle, label in zip(detections.segments.mean(dim=1).tolist(), detections.labels, strict=True):
-        near = next((each for each in found if abs(each - middle) < APART), middle)
+        near = next((moment for moment in found if abs(moment - middle) < APART), middle)
         found.setdefault(near, {})[label] = None
     return list(found)[:SHOWN], [", ".join(words) for words in found.values()][:SHOWN]
 
 
 def word_curves(answer: Answer) -> tuple[Float[np.ndarray, " t"], dict[str, np.ndarray]]:
-    """Seconds (t,) and for each word, at most eight, how much likelier it is than background: cosine (t,) less theirs.
+    """Return seconds (t,) and, for at most eight words, cosine similarity (t,) minus the mean of the rivals.
 
-    The words detected come first, then those nearest to the video. Long videos are averaged down.
+    Detected words come first, then those most similar to the video. Long videos are averaged to `POINTS`.
     """
     question = answer.question
     names = question.classes.unseen
@@ -184,38 +184,38 @@ def word_curves(answer: Answer) -> tuple[Float[np.ndarray, " t"], dict[str, np.n
 
 
 def notes(question: Question) -> list[dict[str, str]]:
-    """What the answer rests on."""
+    """Return rows that describe the video, encoder, run, words and parameters behind an answer."""
     asked, clip, video = question.asked, question.clip, question.video
     sound = "with" if clip.sound else "without"
     size = f"{clip.width} x {clip.height}, {clip.fps:.4g} frames/s, {sound} sound"
-    said = {"video": "; ".join((f"{clip.path.name}: {video.duration:.1f} s, {size}", *clip.remarks))}
-    said |= {"encoder": f"{question.encoder.name} ({question.encoder.key})"}
-    said |= {"snippets": f"{len(question.features(video))}, one every {question.grid(video).seconds(1):.3g} s"}
+    rows = {"video": "; ".join((f"{clip.path.name}: {video.duration:.1f} s, {size}", *clip.remarks))}
+    rows |= {"encoder": f"{question.encoder.name} ({question.encoder.key})"}
+    rows |= {"snippets": f"{len(question.features(video))}, one every {question.grid(video).seconds(1):.3g} s"}
     if asked.given.detector == "none":
-        said["detector"] = "none: CLIP's similarity alone; its scores order detections and are no probabilities"
+        rows["detector"] = "none: CLIP's similarity alone; its scores order detections and are no probabilities"
     else:
         trained = ", ".join(asked.about.get("seen", ())) or "not recorded"
-        said["run"] = f"{asked.checkpoint.parent.name}: {asked.why}"
-        said["detector"] = f"trained on actions of: {trained}"
-    said["words"] = some([f"{word.name} (read as: {' / '.join(word.texts)})" for word in asked.words], SHOWN)
-    said["competing"] = "; ".join(question.classes.seen) or "nothing"
+        rows["run"] = f"{asked.checkpoint.parent.name}: {asked.why}"
+        rows["detector"] = f"trained on actions of: {trained}"
+    rows["words"] = some([f"{word.name} (read as: {' / '.join(word.texts)})" for word in asked.words], SHOWN)
+    rows["competing"] = "; ".join(question.classes.seen) or "nothing"
     if asked.off:
         off = settings_off(asked.off)
-        said["switched off"] = f"settings of this run that do not apply to your words: {off}"
-    return [{"what": what, "is": text} for what, text in said.items()]
+        rows["switched off"] = f"settings of this run that do not apply to your words: {off}"
+    return [{"what": what, "is": text} for what, text in rows.items()]
 
 
 def settings_off(off: Mapping[str, object]) -> str:
-    """Settings that do not hold for these words, as they are in the run, in one sentence a reason."""
+    """List the run's parameters that do not apply to these words, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for name, value in off.items():
         setting = f"{name}={value}"
-        reasons.setdefault(WHY.get(setting, WHY.get(name, LEARNT)), []).append(setting)
+        reasons.setdefault(REASONS.get(setting, REASONS.get(name, LEARNT)), []).append(setting)
     return "; ".join(f"{', '.join(settings)} ({why})" for why, settings in reasons.items())
 
 
 def warnings(question: Question) -> dict[str, str]:
-    """What may spoil the answer, by kind; nothing where nothing is known to."""
+    """Return warnings about an answer, by kind."""
     found, asked, clip, video = {}, question.asked, question.clip, question.video
     by_run, made = asked.given.detector == "run", str(asked.about.get("features", ""))
     if by_run and not made.startswith(question.encoder.key):
@@ -231,7 +231,7 @@ def warnings(question: Question) -> dict[str, str]:
             "or for words that no caption has, what it answers is a guess. Pass -p run_dir of a run on a real CLIP, or "
             "-p detector none -p encoder ViT-B-16 -p pretrained openai"
         )
-    if clip.duration - video.duration > 1.5 + question.grid(video).seconds(1):  # as header and frames may differ
+    if clip.duration - video.duration > 1.5 + question.grid(video).seconds(1):  # header and frames may differ
         found["WARNING, length"] = (
             f"the file says that it lasts {clip.duration:.1f} s and could be decoded for {video.duration:.1f} s"
         )
@@ -251,14 +251,14 @@ def warnings(question: Question) -> dict[str, str]:
 
 
 def details(answer: Answer) -> display.Folded:
-    """What the answer rests on, and every detection, folded."""
+    """Return the rows of `notes` and all detections as folded tables."""
     return display.Folded({"What this rests on": notes(answer.question), "Every detection": detection_rows(answer)})
 
 
 def answer_viewer(answer: Answer) -> Viewer:
-    """The whole answer on a timeline to move in, with a small copy of the video.
+    """Return the interactive timeline of an answer, with a small copy of the video.
 
-    The copy is made once, because looking up its frames in a long video takes longer than the answer.
+    The copy is cached, because finding its frames in a long video takes longer than detection.
     """
     question = answer.question
     path = question.benchmark.cache / "previews" / f"{question.clip.key}_{own.PREVIEW_WIDTH}.mp4"
@@ -273,7 +273,7 @@ def answer_viewer(answer: Answer) -> Viewer:
 
 
 def finish(answers: Answers, run: Run) -> Result:
-    """Write `detections.json` and the clips that were asked for; close the record."""
+    """Write `detections.json` and the requested clips, and finish the record."""
     write_detections(run.target("detections.json"), answers)
     several, asked = len(asked_files := answers.asked.files) > 1, answers.asked
     for name, answer in answers.answers.items():
@@ -281,8 +281,8 @@ def finish(answers: Answers, run: Run) -> Result:
         own.cut(answer.question.clip, answer.found.segments[: asked.given.clips].tolist(), folder)
     number = sum(len(found.scores) for found in answers.values())
     with_any = sum(bool(found.labels) for found in answers.values())
-    told = f"{number} detections" + (f" in {with_any} of {len(asked_files)} videos" if several else "")
+    summary = f"{number} detections" + (f" in {with_any} of {len(asked_files)} videos" if several else "")
     if answers.failed:
-        told += f", {len(answers.failed)} failed"
+        summary += f", {len(answers.failed)} failed"
     spent = sum(answer.question.encoding_seconds or 0.0 for answer in answers.answers.values())
-    return replace(run.finish(data=", ".join(list(answers)[:SHOWN]), encoding_seconds=round(spent, 1)), found=told)
+    return replace(run.finish(data=", ".join(list(answers)[:SHOWN]), encoding_seconds=round(spent, 1)), found=summary)

@@ -1,10 +1,9 @@
 """Papermill's command line for notebooks of this project: parameters checked, an output path added.
 
-Papermill imports every engine entry point before its command line reads `sys.argv`. Without an output path stock
-papermill fails on a terminal, prints the notebook elsewhere, and takes a pipe on stdin for the notebook and the path
-for the output. For notebooks of this project (`metadata.tadlib`) the arguments are therefore completed in time: the
-output and the artefacts go into one new run directory. All parameters are handed on as one `-y`, without what a plan
-varies (`sweep:` and its like).
+Papermill imports every engine entry point before its command line reads `sys.argv`. Without an output path papermill
+itself fails on a terminal, otherwise prints the notebook, and with a pipe on stdin takes the path for the output. For
+notebooks of this project (`metadata.tadlib`) the arguments are therefore completed at import: output and artefacts go
+into one new run directory. All parameters are passed on as one `-y`, without what a plan varies (`sweep:` etc.).
 """
 
 import base64
@@ -41,9 +40,9 @@ INFORMATIVE = {"--help-notebook", "-h", "--help", "--version"}
 
 
 def parse(argv: Sequence[str]) -> dict[str, list]:
-    """Papermill's arguments: `paths`, `flags`, and the values of every other option by its long name.
+    """Parse papermill's arguments into `paths`, `flags`, and the values of each other option by its long name.
 
-    What is wrong with them is left to papermill to say.
+    Errors are left for papermill to report.
     """
     found = PARSER.make_context("papermill", list(argv), resilient_parsing=True).params
     words = found.pop("words")
@@ -53,7 +52,7 @@ def parse(argv: Sequence[str]) -> dict[str, list]:
 
 
 def stage_of(notebook: str) -> str | None:
-    """The stage of a notebook of this project that a path leads to; None for any other."""
+    """Return the stage of a notebook of this project; None for any other file."""
     try:
         return json.loads(Path(notebook).read_text(encoding="utf-8"))["metadata"]["tadlib"].get("stage", "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -61,8 +60,8 @@ def stage_of(notebook: str) -> str | None:
 
 
 def given_parameters(argv: Sequence[str]) -> dict[str, object]:
-    """The parameters papermill will inject, in its own order."""
-    from tadlib.foreign import text_of, yaml_in  # yaml comes with it, which no process needs that only looks around
+    """Return the parameters that papermill will inject, merged in papermill's order."""
+    from tadlib.foreign import text_of, yaml_in  # imports yaml, which not every process needs
 
     found, given = parse(argv), {}
     for text in found["parameters_base64"]:
@@ -75,7 +74,7 @@ def given_parameters(argv: Sequence[str]) -> dict[str, object]:
 
 
 def typed(word: str) -> object:
-    """A `-p` value as papermill types it: True, False, None, a number, or text."""
+    """Convert a `-p` value as papermill does: to True, False, None, a number, or text."""
     for kind in (int, float):
         with suppress(ValueError):
             return kind(word)
@@ -83,7 +82,7 @@ def typed(word: str) -> object:
 
 
 def vocabulary(notebook: str) -> type:
-    """The parameters that a notebook takes, by its name (`metadata.tadlib.stage`)."""
+    """Return the class of a notebook's parameters, by the notebook's name (`metadata.tadlib.stage`)."""
     if notebook == "detect":
         from tadlib.workbook.notebook_params import DetectParams as Parameters
     elif notebook == "report":
@@ -94,7 +93,7 @@ def vocabulary(notebook: str) -> type:
 
 
 def check(notebook: str, given: Mapping[str, Any]) -> Any:
-    """The parameters of a notebook from what was given; a stage takes the rest from the run that it goes on with."""
+    """Return the checked parameters of a notebook; a stage inherits those not given from the run it continues."""
     from tadlib.workbook import inheritance
     from tadlib.workbook.stages import STAGES
 
@@ -102,10 +101,10 @@ def check(notebook: str, given: Mapping[str, Any]) -> Any:
 
 
 def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    """Papermill's arguments with what is missing for a notebook of this project.
+    """Complete papermill's arguments for a notebook of this project; return others unchanged.
 
-    Raises ValueError, in one sentence, for parameters that are not in the vocabulary and for an output that would
-    overwrite the source or a finished notebook.
+    Raises ValueError, in one sentence, for unknown parameters and for an output that would overwrite the source or a
+    finished notebook.
     """
     found = parse(argv)
     paths, flags = found["paths"], found["flags"]
@@ -121,7 +120,7 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
         )
     given = {name: value for name, value in given.items() if name not in BLOCKS}
     params = check(stage, given)
-    # all are accepted, but papermill calls unknown what the parameters cell does not set
+    # papermill warns of valid parameters that the parameters cell does not set
     accepted = {f"Passed unknown parameter: {name}" for name in (*given, params.writes_to)}
     logging.getLogger("papermill").addFilter(lambda record: record.getMessage() not in accepted)
     if len(paths) > 1:
@@ -137,39 +136,40 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
             ) from error
         say(f"writing {output}")
         short = str(output.relative_to(Path.cwd())) if output.is_relative_to(Path.cwd()) else "-"
-        # papermill reads an option after a dash
+        # papermill would read a leading dash as an option
         paths = [paths[0], str(output) if short.startswith("-") else short]
         given |= {params.writes_to: folder}
     others = [option for option in OPTIONS if not option.name.startswith("parameters")]
     kept = [word for option in others for value in found[option.name] for word in (option.opts[0], value)]
-    return [*map(_as_it_is, paths), *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
+    return [*map(_escaped, paths), *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
 
 
-def _as_it_is(path: str) -> str:
-    """A path as papermill takes it: the braces of a file or a folder that is there are part of its name."""
-    there = path if os.path.isfile(path) else os.path.dirname(path)
-    return there.replace("{", "{{").replace("}", "}}") + path[len(there) :] if os.path.exists(there) else path
+def _escaped(path: str) -> str:
+    """Escape the braces of an existing file or folder, which papermill would read as a template."""
+    existing = path if os.path.isfile(path) else os.path.dirname(path)
+    escaped = existing.replace("{", "{{").replace("}", "}}")
+    return escaped + path[len(existing) :] if os.path.exists(existing) else path
 
 
 def _new_output(source: Path, stage: str, given: Mapping[str, Any], chosen: str) -> tuple[Path, str]:
-    """Where a notebook without an output path is written, and its run folder as the kernel is told it."""
+    """Return the path of a notebook whose output path was not given, and its run folder as passed to the kernel."""
     from tadlib.workbook import runs
 
-    on = given.get("evaluate_on", "test")
-    name = f"{source.stem}_on_{on}.ipynb" if stage == "evaluate" and on != "test" else source.name
+    videos = given.get("evaluate_on", "test")
+    name = f"{source.stem}_on_{videos}.ipynb" if stage == "evaluate" and videos != "test" else source.name
     if chosen:
         return runs.resolve(chosen) / name, chosen
-    tag = "_".join([source.stem, *(f"{word}-{value}" for word, value in given.items())])
+    tag = "_".join([source.stem, *(f"{parameter}-{value}" for parameter, value in given.items())])
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in tag)
     safe = safe.encode()[:60].decode(errors="ignore")
     root = runs.project_root(source.resolve().parent)
     folder = root / "outputs" / "adhoc" / runs.new_name(safe)
-    # relative where that means the same to the kernel: paths are recorded in the notebook, which others may see
+    # relative if the kernel resolves it alike: the path is recorded in the notebook, which may be shared
     return folder / name, str(folder.relative_to(root) if runs.project_root() == root else folder)
 
 
 def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
-    """Set aside an output notebook of the same stage that did not finish; raise ValueError for a finished one."""
+    """Rename an unfinished output notebook of the same stage; raise ValueError for any other notebook."""
     if str(output) == "-" or not output.exists():
         return
     if output.resolve() == source.resolve():
@@ -188,8 +188,8 @@ def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
     say(f"{output.name} did not finish, it is now {kept.name}")
 
 
-def _tell(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """What ends papermill: of a full disk or another shortage one sentence."""
+def _report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Exception hook that prints one sentence instead of a traceback for a full disk or another shortage."""
     from tadlib.foreign import is_exhausted
 
     if not is_exhausted(error):
@@ -198,12 +198,12 @@ def _tell(kind: type[BaseException], error: BaseException, trace: Any) -> None:
 
 
 def install() -> None:
-    """Complete `sys.argv` if this process is papermill's command line; called once, when the engine is imported."""
+    """Complete `sys.argv` if this process is papermill's command line; called when the engine is imported."""
     words = getattr(sys, "orig_argv", sys.argv)
     if Path(sys.argv[0]).stem != "papermill" and words[1:3] != ["-m", "papermill"]:
         return
     try:
-        sys.excepthook = _tell
+        sys.excepthook = _report
         sys.argv[1:] = complete(sys.argv[1:], lambda text: print(text, file=sys.stderr, flush=True))
     except (ValueError, RuntimeError, OSError) as error:
         print(f"papermill: {error}", file=sys.stderr)

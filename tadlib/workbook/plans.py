@@ -1,8 +1,7 @@
-"""Plans: an experiment file becomes runs, every parameter of every run checked before anything starts.
+"""Plans: the runs of an experiment file, with all parameters checked before anything starts.
 
-Blocks of a file (see `experiment_files`) are combined with each other, each with each. A base is another such file,
-whose common values hold where the question's own file says nothing: the same question on another data set, or of
-another size.
+All combinations of the blocks of a file (see `experiment_files`) become runs. A base is another such file, whose common
+values are defaults for the question's own file: it asks the same question on another data set, or at another size.
 """
 
 import itertools
@@ -15,10 +14,10 @@ from tadlib.files import digest, naming
 from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFile, find, limited, question, read
 from tadlib.workbook.params import Params
 
-QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # at most; with one seed and one class split of each question
-# changes that leave the file's question
+QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # upper limits; and one seed and one class split
+# parameters whose changes leave the question the same
 SAME_QUESTION = {"split_id", "seed", "demo_seed", "world_seed", "device", "data_dir"}
-LONGEST = 100  # bytes of a label, which names a folder
+LONGEST = 100  # bytes of a label, which is the name of a folder
 
 
 @dataclass(frozen=True)
@@ -26,15 +25,15 @@ class Experiment:
     """A question and its runs: label -> parameters."""
 
     name: str
-    asks: str  # the question, by the names of its file and base; at another size or changed it is one of its own
+    asks: str  # names of its file and base; marked if changed or of another size, which is another question
     question: str
     runs: Mapping[str, Mapping[str, Any]]
-    names: Mapping[str, str] = field(default_factory=dict)  # label -> the name that the file gives to such runs
-    chosen: tuple[Choice, ...] = ()  # what the file and its base say was chosen by looking at results
+    names: Mapping[str, str] = field(default_factory=dict)  # label -> name given in the file
+    chosen: tuple[Choice, ...] = ()  # values that the file and its base declare as chosen by looking at results
 
     @property
     def common(self) -> dict[str, Any]:
-        """The parameters that every run was given with the same value."""
+        """The parameters given to all runs with the same value."""
         first, *others = self.runs.values()
         return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in others)}
 
@@ -42,28 +41,27 @@ class Experiment:
 def plan(
     path: Path | str, changes: Mapping[str, Any] | None = None, quick: bool = False, base: Path | str = ""
 ) -> Experiment:
-    """The runs of an experiment file, all parameters checked, no two alike.
+    """Return the distinct runs of an experiment file, with checked parameters.
 
-    `path` and `base` are paths, or names of files below `params/`. `changes` beat whatever the file says of a
-    parameter; several values, as a list, become runs.
-    What all runs have in common is left out of those in which it can have no effect, but must have one in some.
-    `base` is another experiment file, whose common values (not its blocks) yield to the file's own. With `quick` every
-    run is cut to the size of `QUICK`, and runs that differ only in seed or class split become one. Raises ValueError
-    naming the file and the parameter, before anything runs.
+    `path` and `base` are paths, or names of files below `params/`. `changes` override the file; a list of values
+    becomes several runs. Common parameters are left out of runs in which they have no effect, but must have one in some
+    run. `base` is another experiment file, whose common values (not its blocks) are defaults for the file. With `quick`
+    every run is limited to `QUICK`, and runs that differ only in seed or class split become one. Raises ValueError
+    with the file and the parameter.
     """
     path, base = find(path), find(base) if base else ""
     wanted = {name: _values(name, value) for name, value in (changes or {}).items()}
-    own, below = read(path), read(base) if base else ExperimentFile("", {}, {}, [])
-    here, there = (file.common.get("dataset") for file in (own, below))
-    if here and there and here != there:
-        raise ValueError(f"{path} asks about dataset {here}, --base {base} is about {there}")
+    own, defaults = read(path), read(base) if base else ExperimentFile("", {}, {}, [])
+    ours, theirs = (file.common.get("dataset") for file in (own, defaults))
+    if ours and theirs and ours != theirs:
+        raise ValueError(f"{path} asks about dataset {ours}, --base {base} is about {theirs}")
     fixed = {name: values[0] for name, values in wanted.items() if len(values) == 1}
     with naming(f"{path} with --base {base}" if base else path):
         asked = own.common.keys() | fixed.keys()
-        runs, names = _combine(below.common | own.common | fixed, _replaced(own.blocks, wanted), quick, asked)
+        runs, names = _combine(defaults.common | own.common | fixed, _replaced(own.blocks, wanted), quick, asked)
     name = path.stem + (f"-{base.stem}" if base else "")
     asks = name + "-changed" * bool(set(wanted) - SAME_QUESTION) + "-quick" * quick
-    chosen = (*own.chosen, *below.chosen)
+    chosen = (*own.chosen, *defaults.chosen)
     return Experiment(name + "-quick" * quick, asks, question(own.content), runs, names, chosen)
 
 
@@ -75,19 +73,19 @@ def _values(name: str, value: Any) -> list[Any]:
 
 
 def _replaced(blocks: Mapping[str, list[Change]], wanted: Mapping[str, list[Any]]) -> dict[str, list[Change]]:
-    """The blocks with the wanted values instead of their own; changes that become alike are one.
+    """Replace values in the blocks by the wanted ones; changes that become equal are merged.
 
-    A name that stood for another value is gone. Several values of a parameter that no block varies are a block more.
+    The name of a change is dropped if its value changes. Several values of a parameter in no block are a new block.
     """
     made = dict(blocks)
     for name, values in wanted.items():
         owner = next((block for block, changes in blocks.items() if any(name in each for each in changes)), "")
-        if not owner and len(values) == 1:  # what all runs have in common
+        if not owner and len(values) == 1:  # common to all runs
             continue
         kept: list[Change] = []
         for change, value in itertools.product(made.get(owner, [{}]), values):
-            new = {word: each for word, each in change.items() if word != NAME or change.get(name, value) == value}
-            new |= {name: value}
+            same = change.get(name, value) == value
+            new = {key: each for key, each in change.items() if key != NAME or same} | {name: value}
             if _unnamed(new) not in map(_unnamed, kept):
                 kept.append(new)
         made[owner or name] = kept
@@ -101,10 +99,10 @@ def _unnamed(change: Change) -> Change:
 def _combine(
     shared: Mapping[str, Any], blocks: Mapping[str, list[Change]], quick: bool, asked: Collection[str]
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
-    """Every combination of the blocks as a run, and the names of those that have one, both by label."""
+    """Return a run for each combination of the blocks, and the names given to runs, both by label."""
     runs: dict[str, Mapping[str, Any]] = {}
     names: dict[str, str] = {}
-    never: dict[str, str] = {}  # why what is common has no effect in any run so far
+    never: dict[str, str] = {}  # common parameters without effect in all runs so far, with the reason
     seen: set[str] = set()
     limited("the whole plan", map(len, blocks.values()))
     for chosen in itertools.product(*blocks.values()):
@@ -117,41 +115,41 @@ def _combine(
         never = {name: why for name, why in (never if runs else idle).items() if name in idle}
         parameters = {name: value for name, value in parameters.items() if name not in idle}
         params = Params.check(parameters)
-        one = digest(params.model_dump(exclude={"seed", "split_id"} if quick else set()))
-        said = {name: value for part in chosen for name, value in part.items() if name == NAME or NAME not in part}
-        if one in seen and not quick:
+        identity = digest(params.model_dump(exclude={"seed", "split_id"} if quick else set()))
+        labelled = {name: value for part in chosen for name, value in part.items() if name == NAME or NAME not in part}
+        if identity in seen and not quick:
             raise ValueError(f"two runs are the same: {_text(change)}")
-        if one not in seen:
-            label = _label(said, change, runs)
+        if identity not in seen:
+            label = _label(labelled, change, runs)
             runs[label] = parameters
-            names |= {label: said[NAME]} if NAME in said else {}
-        seen.add(one)
+            names |= {label: labelled[NAME]} if NAME in labelled else {}
+        seen.add(identity)
     if refused := [why for name, why in never.items() if name in asked]:
         raise ValueError("; ".join(refused))
     return runs, names
 
 
-def _text(said: Change) -> str:
-    return "_".join(value if name == NAME else f"{name}-{value}" for name, value in said.items()) or "run"
+def _text(change: Change) -> str:
+    return "_".join(value if name == NAME else f"{name}-{value}" for name, value in change.items()) or "run"
 
 
-def _label(said: Change, change: Change, taken: Iterable[str]) -> str:
-    """A name for the folder of a run: what is special about it, in letters that every disk takes."""
-    label = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _text(said))
+def _label(labelled: Change, change: Change, taken: Iterable[str]) -> str:
+    """Return a folder name for a run, from what distinguishes it, in characters that every file system allows."""
+    label = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _text(labelled))
     if len(label.encode()) > LONGEST or label in taken:
         label = f"{label.encode()[: LONGEST - 13].decode(errors='ignore')}_{digest(dict(change))}"
     return label
 
 
 def shown(value: Any) -> str:
-    """The value of a parameter as a label says it."""
+    """Format the value of a parameter for a label."""
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def listing(experiment: Experiment) -> str:
-    """A plan's question, its number of runs, and the values of what varies."""
+    """Return the question of a plan, its number of runs, and the values of the parameters that vary."""
     given = experiment.runs.values()
     names = dict.fromkeys(name for run in given for name in run if name not in experiment.common)
     values = [f"{name} {', '.join(dict.fromkeys(shown(run[name]) for run in given if name in run))}" for name in names]
-    told = f"{len(given)} run{'s' * (len(given) > 1)}{': ' * bool(values)}{'; '.join(values)}"
-    return f"{experiment.name}: {experiment.question}\n{told}"
+    contents = f"{len(given)} run{'s' * (len(given) > 1)}{': ' * bool(values)}{'; '.join(values)}"
+    return f"{experiment.name}: {experiment.question}\n{contents}"

@@ -24,12 +24,12 @@ OF_NAMING = (stages.NAMING | stages.MERGING | stages.KEEPING | {"window", "targe
 
 
 def load(dataset: str | PathLike = "demo", *, progress: Progress = silent, **words: Any) -> Task:
-    """A data set with its class split, features and encoder; what is missing of the demo or of features is made.
+    """Load a data set with its class split, features and encoder; the demo and missing features are made first.
 
-    `dataset` is demo, thumos14, activitynet13 or a folder; `words` are parameters, as those of the notebooks: `split`,
+    `dataset` is demo, thumos14, activitynet13 or a folder; `words` are parameters as in the notebooks: `split`,
     `split_id`, `protocol`, `encoder`, `features`, `text`, `candidates`, `device`, `data_dir` and so on.
 
-    Raises ValueError for an unknown parameter, one that loading does not use, or an impossible value.
+    Raises ValueError for an unknown parameter, one that loading does not use, or an invalid value.
     """
     words |= {"dataset": dataset}
     for word in words:
@@ -39,13 +39,13 @@ def load(dataset: str | PathLike = "demo", *, progress: Progress = silent, **wor
 
 
 def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[str, Detections]:
-    """Detections of every video: proposals named by CLIP, each pair of proposal and class scored by both.
+    """Name proposals with CLIP and return the detections of every video, scored by actionness and class.
 
-    `words` are parameters of naming: `pooling`, `fusion`, `keep`, `top_k` and so on; `window` is that of the test, for
-    each of which `top_k` are kept.
+    `words` are parameters of naming: `pooling`, `fusion`, `keep`, `top_k` and so on; `top_k` detections are kept for
+    each test window of `window` snippets.
 
     Raises ValueError for an unknown parameter or one of `load`, for a video that is not scored, and for proposals of a
-    detector that classifies where `target` is not given.
+    detector that classifies if `target` is not given.
     """
     for word in words:
         if word in OF_LOADING - OF_NAMING:
@@ -55,16 +55,16 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
     proposals = _checked(proposals, Proposals, data)
     if any(each.embeddings is not None for each in proposals.values()) and "target" not in words:
         raise ValueError("these proposals are of a detector that classifies: pass the target that it learned")
-    said, classes = data.wording, data.classes
-    loaded = {"text": said.text, "lead": said.lead, "descriptions": said.descriptions, "candidates": data.candidates}
+    texts, classes = data.wording, data.classes
+    loaded = {"text": texts.text, "lead": texts.lead, "descriptions": texts.descriptions, "candidates": data.candidates}
     loaded |= {"protocol": data.protocol, "split": classes.split, "split_id": classes.split_id}
     return inference.name(data, proposals, Params.check({"dataset": data.benchmark.name} | _typed(words), loaded))
 
 
 def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:
-    """mAP over the unseen classes, and mAP@tIoU for each tIoU of the data set: fractions, under the task's protocol.
+    """Return mAP over the unseen classes and mAP@tIoU for each tIoU of the data set: fractions, by the task's protocol.
 
-    Raises ValueError for detections of videos that are not scored or labels that no class has.
+    Raises ValueError for detections in videos that are not scored, or with labels that are no classes.
     """
     detections = _checked(detections, Detections, data)
     labels = {label for found in detections.values() for label in found.labels}
@@ -74,19 +74,19 @@ def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, floa
 
 
 def detect(videos: Any, words: Any = "", *, progress: Progress = silent, **params: Any) -> Answers:
-    """Detections of your own words in videos, by the video's name; a verdict that a notebook shows.
+    """Detect your own words in videos; return detections by the video's name, which a notebook shows as verdicts.
 
-    `videos` is a file, a folder, a pattern or a list of these, `words` what `classes` may be in `detect.ipynb`, and
+    `videos` is a file, a folder, a pattern or a list of these, `words` is like `classes` of `detect.ipynb`, and
     `params` are its other parameters: `run_dir`, `detector`, `threshold` and so on.
 
-    Raises ValueError for an unknown parameter or an unusable video, and RunError for a run that cannot answer.
+    Raises ValueError for an unknown parameter or an unusable video, and RunError for an unusable run.
     """
     given = DetectParams.check({"video": videos, "classes": words} | params)
     return own_video_report.answers(own_video.prepare(given, progress), progress)
 
 
 def _typed(words: dict[str, Any]) -> dict[str, Any]:
-    """The same words; raises ValueError for a number where a parameter is text, which papermill would call a name."""
+    """Return the parameters; raise ValueError for a number given as a text (only papermill writes names as numbers)."""
     for word, value in words.items():
         if word in Params.free_text() and not isinstance(value, str | PathLike):
             raise ValueError(f"{word} must be text or a path, got {value!r}")
@@ -94,7 +94,7 @@ def _typed(words: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(found: Mapping[str, Any], kind: type, data: Task) -> dict[str, Any]:
-    """Proposals or detections in full precision; raises ValueError naming the first that is none of a scored video."""
+    """Return proposals or detections on the CPU, in full precision; raise ValueError with the first invalid video."""
     if not isinstance(data, Task) or not isinstance(found, Mapping):
         got = f"{type(found).__name__} and {type(data).__name__}"
         raise ValueError(f"expected a mapping from videos to {kind.__name__}, and the Task that load gives; got {got}")

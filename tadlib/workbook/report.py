@@ -1,6 +1,6 @@
-"""Reports: executed notebooks as pages without code, and runs compared at the end of a batch or by `tad report`.
+"""Reports: executed notebooks as HTML pages without code, and comparison of runs after a batch or by `tad report`.
 
-`jupyter nbconvert --to report` makes a page that opens without a network.
+`jupyter nbconvert --to report` makes a self-contained page.
 """
 
 import sys
@@ -20,11 +20,11 @@ from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.stage_store import link_or_copy, relative
 
 Say = Callable[[str], None]
-Ended = tuple[str, Path, Mapping[str, str]]  # an experiment, the folder of its version, how each run ended
+Ended = tuple[str, Path, Mapping[str, str]]  # experiment, folder of its version, label of a run -> status
 
 
 class ReportExporter(HTMLExporter):
-    """HTML with text, figures and tables, a banner with what happened and the parameters, and no code."""
+    """HTML page with text, figures and tables, a banner with status and parameters, and no code."""
 
     export_from_notebook = "Report (no code)"
 
@@ -34,7 +34,7 @@ class ReportExporter(HTMLExporter):
 
     @property
     def extra_template_basedirs(self):
-        """Where our template lies."""
+        """Folder of the template."""
         return [str(Path(__file__).parent / "templates")]
 
     @property
@@ -49,19 +49,19 @@ class ReportExporter(HTMLExporter):
         return config
 
     def from_notebook_node(self, nb, resources=None, **kwargs):
-        """The page of a notebook, with what happened to it."""
-        told = {"status": execution.status(nb), "parameters": _parameters(nb)}
-        return super().from_notebook_node(nb, {**(resources or {}), **told}, **kwargs)
+        """Export a notebook with its status and parameters."""
+        banner = {"status": execution.status(nb), "parameters": _parameters(nb)}
+        return super().from_notebook_node(nb, {**(resources or {}), **banner}, **kwargs)
 
 
 def _parameters(notebook: nbformat.NotebookNode) -> list[str]:
-    """The lines of papermill's cell, as they stand: papermill's own record is older where somebody has edited it."""
+    """Return the lines of the injected cell; papermill's metadata are outdated if the reader has edited the cell."""
     cells = [cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", ())]
     return [line for line in "\n".join(cells[-1:]).splitlines() if line and not line.startswith(("#", "run_dir ="))]
 
 
 def page(notebook: Path) -> Path:
-    """Write the page of an executed notebook beside it, whole or not at all; returns its path."""
+    """Write the page of an executed notebook next to it, atomically; return its path."""
     text, _ = ReportExporter().from_filename(str(notebook))
     path = notebook.with_suffix(".html")
     write_text(path, text)
@@ -69,42 +69,42 @@ def page(notebook: Path) -> Path:
 
 
 def conclude(ended: Sequence[Ended], tracker: str | None, say: Say = print) -> int:
-    """Tell how batches ended, bring report, lab log and tracker up to date; the exit status."""
-    places, told, failed, every = [], [], 0, 0
+    """Print how batches ended, and update report, lab log and tracker; return the exit status."""
+    places, succeeded, failed, total = [], [], 0, 0
     for experiment, folder, status in ended:
         say("\n".join(finished_runs.table(folder)))
         finished = [label for label, text in status.items() if text == "finished"]
         for label, text in status.items():
             if text != "finished":
                 print(f"tad: {experiment}/{label} {text}", file=sys.stderr)
-        failed, every = failed + len(status) - len(finished), every + len(status)
+        failed, total = failed + len(status) - len(finished), total + len(status)
         places += [f"outputs/{experiment}"] if finished else []
         for label in finished if tracker else ():
-            tell = partial(tracking.track, experiment, folder / label)
-            told.append(_succeeds(f"telling {tracker} of {label}", tell))
+            track = partial(tracking.track, experiment, folder / label)
+            succeeded.append(_succeeds(f"telling {tracker} of {label}", track))
     if failed:
-        print(f"tad: {failed} of {every} runs failed; the same command tries them again", file=sys.stderr)
+        print(f"tad: {failed} of {total} runs failed; the same command tries them again", file=sys.stderr)
     if places:
-        ask = f"`tad report {' '.join(places)}`"
-        told.append(_succeeds(ask, lambda: say(f"report: {compare(places, {}, say)}")))
-    return 1 if failed or not all(told) else 0
+        command = f"`tad report {' '.join(places)}`"
+        succeeded.append(_succeeds(command, lambda: say(f"report: {compare(places, {}, say)}")))
+    return 1 if failed or not all(succeeded) else 0
 
 
 def _succeeds(what: str, act: Callable[[], None]) -> bool:
-    """Do what follows a batch; where it fails that is said, and the runs stay what they are."""
+    """Call `act`, a step after a batch; print an error instead of raising it, and return whether it succeeded."""
     try:
         act()
-    except Exception as error:  # a tracker raises what it likes, and the others must still be told
+    except Exception as error:  # a tracker may raise anything, and the other steps must still run
         print(f"tad: {what} failed ({type(error).__name__}: {error}); the runs are kept", file=sys.stderr)
         return False
     return True
 
 
 def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print) -> Path:
-    """The page of a comparison of all runs below the folders, beside its notebook.
+    """Compare all runs below the folders; return the path of the page, which is next to its notebook.
 
-    One folder: the report lies in it; several: in a new folder under outputs/reports/. Raises ValueError for
-    parameters that cannot be, and RunError where there is no run or where report.ipynb fails.
+    The report of one folder is written into it, that of several into a new folder under outputs/reports/. Raises
+    ValueError for invalid parameters, and RunError if there is no run or report.ipynb fails.
     """
     params = ReportParams.check({"experiments": list(folders)} | dict(changes))
     places = [runs.resolve(folder) for folder in params.folders]
@@ -124,7 +124,7 @@ def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print
 
 
 def _pages(folder: Path, say: Say) -> None:
-    """Make the page of every executed notebook that has none, or an older one; runs link to that of a shared stage."""
+    """Make the missing and outdated pages of a run's executed notebooks; the page of a shared stage is linked."""
     if lost := dangling(folder):
         say(f"{folder.name}: {', '.join(lost)} {finished_runs.GONE}")
     for notebook in sorted(path for path in folder.glob("[!.]*.ipynb") if path.is_file()):

@@ -1,4 +1,4 @@
-"""Result of a stage: what its notebook shows last, as a table for readers and as JSON for programs."""
+"""Result of a stage, the last output of its notebook: a table for readers, and JSON for programs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 MEMORY = {"peak_memory_mb": "memory", "peak_gpu_memory_mb": "GPU memory"}
 RESULT = "application/vnd.tad.result+json"
-NOTEBOOK = "TAD_NOTEBOOK"  # the environment variable with the path of the notebook that papermill is writing
+NOTEBOOK = "TAD_NOTEBOOK"  # environment variable with the path of the notebook that papermill writes
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,20 @@ class Result:
     dir: Path
     record: Mapping[str, Any]
     metrics: Mapping[str, Any]
-    found: str = ""  # what else there is to say in a word or two
+    found: str = ""  # a short addition to the headline
 
     @property
     def headline(self) -> str:
-        """One line for a terminal: what was measured, on what, and where the run lies."""
+        """One line for a terminal: metric, classes, protocol and run folder."""
         given, folder = self.record["parameters"], self.dir
-        side = ("seen" if given.get("evaluate_on") == "training" else "unseen") if given.get("split") else "all"
-        said = [f"{self.stage} finished", *([self.found] if self.found else [])]
+        classes = ("seen" if given.get("evaluate_on") == "training" else "unseen") if given.get("split") else "all"
+        parts = [f"{self.stage} finished", *([self.found] if self.found else [])]
         if "mAP" in self.metrics:
-            said[0] += f": mAP of {side} classes {100 * self.metrics['mAP']:.1f} % (protocol {given['protocol']})"
+            parts[0] += f": mAP of {classes} classes {100 * self.metrics['mAP']:.1f} % (protocol {given['protocol']})"
         if edited := self.record.get("edited"):
-            said.append(f"edited notebook {edited['digest']}")
-        here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-        return f"{', '.join(said)}; run folder {here}"
+            parts.append(f"edited notebook {edited['digest']}")
+        shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+        return f"{', '.join(parts)}; run folder {shown}"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         numbers = {name: value for name, value in self.metrics.items() if isinstance(value, int | float)}

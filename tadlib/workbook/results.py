@@ -1,4 +1,4 @@
-"""Results of a run: what is scored, between which floors and ceilings, and what metrics.json holds of it."""
+"""Results of a run: scored videos, comparison with floors, baselines and ceilings, and the contents of metrics.json."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,10 +26,10 @@ TRUE_LABELS = "our segments, true label"
 
 
 def to_evaluate(data: Task, params: Params, run: Run) -> tuple[Task, dict[str, Proposals], dict[str, Detections]]:
-    """The data with the videos that `evaluate_on` asks for, and a run's proposals and detections in them.
+    """Return the task with the videos of `evaluate_on`, and a run's proposals and detections in them.
 
-    Those of the test are read as earlier stages wrote them. In the training videos the run's detector is run now, in
-    windows as in the test, and its proposals are named as the run names, among the seen classes; writes
+    Those in test videos are read from the files of earlier stages. In training videos the run's detector is applied
+    now, with the windows of the test, and its proposals are named among the seen classes; the detections are written to
     `detections_on_training.json`. Raises ValueError for a protocol under which none of their actions counts.
     """
     if params.evaluate_on == "test":
@@ -58,9 +58,9 @@ def train_and_test(
     params: Params,
     run: Run,
 ) -> list[dict[str, object]]:
-    """mAP, class-agnostic mAP and average recall of what `to_evaluate` gives; of training videos below the test's.
+    """Return rows of mAP, class-agnostic mAP and average recall: test videos, then training videos if evaluated.
 
-    The row of the test is scored anew from the run's files, under the protocol in force.
+    The row of the test is recomputed from the run's files, under the current protocol.
     """
     rows = [_side(data, proposals, detections, params)]
     if data.evaluate_on == "test":
@@ -81,31 +81,31 @@ def _side(
 
 
 def class_table(data: Task, detections: Mapping[str, Detections]) -> np.ndarray:
-    """AP (k, number of tIoUs) of each unseen class under the protocol."""
+    """Return AP (k, number of tIoUs) of each unseen class under the protocol."""
     classes, tious = data.classes.unseen, data.benchmark.tious
     return diagnosis.class_table(data.scored, detections, classes, tious, data.protocol, data.ambiguous)
 
 
 def class_precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
-    """AP of each unseen class that has actions, mean over tIoU."""
+    """Return AP of each unseen class that has actions, averaged over tIoUs."""
     rows = zip(data.classes.unseen, class_table(data, detections), strict=True)
     return {label: float(row.mean()) for label, row in rows if not np.isnan(row).any()}
 
 
 def class_agnostic(data: Task, found: Mapping[str, Proposals | Detections]) -> dict[str, float]:
-    """mAP where labels are ignored (`agnostic_mAP`, `agnostic_mAP@...`), and average recall (`AR@...`)."""
+    """Return mAP without labels (`agnostic_mAP`, `agnostic_mAP@...`) and average recall (`AR@...`)."""
     tious = data.benchmark.tious
     table = diagnosis.class_table(data.scored, found, None, tious, data.protocol, data.ambiguous)
     return metrics.means(table, tious, "agnostic_") | scoring.recalls(compare_rows(data.test_videos, found))
 
 
 def compare(data: Task, detections: Mapping[str, Detections], params: Params) -> list[dict[str, object]]:
-    """mAP of the floors, the baselines, this run and both ceilings, a row each."""
+    """Return the mAP of the floors, the baselines, this run and both ceilings, a row each."""
     return rows(data, compared(data, detections, params))
 
 
 def advice(table: Sequence[Mapping[str, object]]) -> str:
-    """Whether this run is above the best floor or baseline of the table, and what to try where it is not."""
+    """Say whether this run is above the best floor or baseline of the table, and what to try if it is not."""
     ours = next(row["mAP"] for row in table if row["role"] == "ours")
     best = max((row for row in table if row["role"] in ("floor", "baseline")), key=lambda row: row["mAP"])
     lies, tries = "above", ""
@@ -115,7 +115,7 @@ def advice(table: Sequence[Mapping[str, object]]) -> str:
 
 
 def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
-    """mAP of each entry of what `compared` gives, a row each."""
+    """Return the mAP of each entry of `compared`, a row each."""
     tious = data.benchmark.tious
     return [
         {"name": name, "role": role} | metrics.means(class_table(data, found), tious)
@@ -124,9 +124,9 @@ def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
 
 
 def compared(data: Task, detections: Mapping[str, Detections], params: Params) -> Compared:
-    """Role and detections of the floors, the baselines, this run and both ceilings, by name."""
-    as_they_are = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
-    by_clip = params.but(target="foreground", fusion="clip", **as_they_are)
+    """Return role and detections of the floors, the baselines, this run and both ceilings, by name."""
+    unchanged = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
+    by_clip = params.but(target="foreground", fusion="clip", **unchanged)
     anchors = baselines.anchors(data.training_videos, data.benchmark.tious)
     return {
         "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
@@ -142,7 +142,7 @@ def compared(data: Task, detections: Mapping[str, Detections], params: Params) -
 
 
 def _truth_by_clip(data: Task, params: Params) -> dict[str, Detections]:
-    """True segments, each once and however many there are, with the names that CLIP gives them."""
+    """Name the true segments of each video with CLIP, without duplicates and without a limit on their number."""
     segments = {video.id: true_segments(video).unique(dim=0) for video in data.test_videos}
     found = {video_id: Proposals(each, torch.ones(len(each))) for video_id, each in segments.items()}
     most = max([params.top_k, *map(len, segments.values())])
@@ -150,21 +150,21 @@ def _truth_by_clip(data: Task, params: Params) -> dict[str, Detections]:
 
 
 def _anchors_by_clip(data: Task, anchors: baselines.Anchors, params: Params) -> dict[str, Detections]:
-    """Anchors with the names that CLIP gives whole videos: no frame says when something happens."""
+    """Name anchors with CLIP's classes of the whole video, so that no frame tells when something happens."""
     classes, found = data.classes.unseen, {}
-    wholes = ideas.whole_videos(data, [video.id for video in data.scored], params)
-    most = inference.max_detections(data, params, wholes)
+    logits = ideas.whole_videos(data, [video.id for video in data.scored], params)
+    most = inference.max_detections(data, params, logits)
     for video in data.scored:
-        certain = class_probability(wholes[video.id][None], params.probability)[0, : len(classes)]
-        scores = anchors.scores[:, None] * certain
+        probability = class_probability(logits[video.id][None], params.probability)[0, : len(classes)]
+        scores = anchors.scores[:, None] * probability
         found[video.id] = select(anchors.fractions * video.duration, scores, classes, top_k=most[video.id])
     return found
 
 
 def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
-    """mAP where seen and unseen classes compete and both count: of seen (base), of unseen (novel), harmonic mean.
+    """Return generalised zero-shot mAP, where seen and unseen classes compete and count: base, novel, harmonic mean.
 
-    Nothing for a closed set, and where no scored video shows a seen class. Proposals keep as many as elsewhere.
+    Empty for a closed set, and if no scored video shows a seen class. The number of kept detections is as elsewhere.
     """
     shown = {action.label for video in data.annotated for action in video.actions}
     if set(data.classes.seen) & set(data.classes.unseen) or shown.isdisjoint(data.classes.seen):
@@ -183,10 +183,10 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
 
 
 def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
-    """What the same detections score under each protocol's rules, on the videos that were processed.
+    """Score the same detections under each protocol, on the processed videos, a row each.
 
-    The last column counts the videos that a protocol would count as well, but that this run did not process. A
-    protocol under which no action counts has a row that says so.
+    The last column is the number of videos that count under the protocol but were not processed by this run. A protocol
+    under which no action counts is marked.
     """
     videos, classes, tious = data.annotated, data.classes.unseen, data.benchmark.tious
     processed, found_in, table = {video.id for video in videos}, protocols.with_detections(detections), []
@@ -200,8 +200,8 @@ def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> li
         else:
             row = {"protocol": f"{protocol}: no action counts", "mAP": np.nan, "mAP without labels": np.nan}
             row |= {"videos": len(counted), "actions": 0, "detections": 0}
-        lacking = [video for video in data.scored_under(protocol) if video.id not in processed]
-        table.append(row | {"videos not processed": len(lacking)})
+        missing = [video for video in data.scored_under(protocol) if video.id not in processed]
+        table.append(row | {"videos not processed": len(missing)})
     return table
 
 
@@ -212,9 +212,9 @@ def summarise(
     detections: Mapping[str, Detections],
     params: Params,
 ) -> dict[str, object]:
-    """Contents of metrics.json: metrics as fractions, the rows compared with, the protocol and its counts.
+    """Return the contents of metrics.json: metrics as fractions, the rows of the comparison, protocol and counts.
 
-    `blind_` marks the class-agnostic metrics of blind windows; `renamed` are unseen classes known under a seen name.
+    `blind_` marks class-agnostic metrics of blind windows; `renamed` are unseen classes that are seen by another name.
     """
     ours = next(row for row in table if row["role"] == "ours")
     blind = class_agnostic(data, baselines.blind(data.test_videos, params.seed))

@@ -1,7 +1,7 @@
-"""Which parameters contradict each other, and what a parameter needs of the others to have an effect.
+"""Conflicts between parameters, and the conditions under which a parameter has an effect.
 
-A contradiction is always refused; a value without effect is refused where it was given. A condition is kept on the side
-of what does have an effect: weights of 0 and 1 are the ends of a sweep, and what depends on the data is not known here.
+A conflict is always an error; a value without effect is an error if it was given. Doubtful cases count as having an
+effect: weights of 0 and 1 are the ends of a sweep, and effects that depend on the data are unknown here.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 from tadlib.workbook.vocabulary import Need
 
 PAIRS = ("contrastive", "grounding")  # losses on pairs of segments and texts
-# fewest bins of which a pooling makes anything but the mean
+# minimum number of bins with which a pooling differs from the mean
 BINS = {"sparse": 8, "slow_fast": 8, "mean": 1, "centre_snippet": 1, "matching_learned": 1, "ordered": 1}
 
 
@@ -55,13 +55,13 @@ def _uses_trained_naming(p: Any) -> bool:
 
 
 def _uses_confidence(p: Any) -> bool:
-    """Whether a factor on all logits changes more than how sure CLIP is."""
+    """Whether a factor on all logits changes the results, not only the confidence of CLIP."""
     mixed = p.ensemble != "none" or p.transfer != "none" or p.proposed_by != "detector"
     return mixed or p.fusion != "detector" or p.pooling.startswith("matching") or p.pooling == "text_attention"
 
 
 def _counts_texts(p: Any) -> bool:
-    """Whether it matters how many texts a class has, even if one vector stands for all."""
+    """Whether the number of texts of a class matters, even if they share one embedding."""
     steps = p.pooling == "ordered" or p.text_head != "none" or p.head_loss == "grounding"
     return steps or p.fuse_text or p.segmentation != "none" or p.target == "description"
 
@@ -165,7 +165,7 @@ def _effect(names: str, needs: str, holds: Callable[[Any], object]) -> Need:
 EFFECTS = (
     # data and windows
     _effect("split_id candidates held_out", "split=75 or 50", lambda p: p.split),
-    # nowhere forgets moments called ambiguous too
+    # nowhere also ignores ambiguous regions
     _effect("ignore_unseen", "split=75 or 50", lambda p: p.split or p.ignore_unseen == "nowhere"),
     _effect("demo_seed", "dataset=demo", lambda p: p.dataset == "demo"),
     _effect("world_seed", "features=simulate", lambda p: p.features == "simulate"),
@@ -191,7 +191,7 @@ EFFECTS = (
     # proposals
     _effect("nms_tiou", "nms=hard or soft", lambda p: p.nms != "none"),
     _effect("nms_per", "nms=hard or soft, or top_k < queries", lambda p: p.nms != "none" or p.top_k < p.queries),
-    # whether CLIP is asked
+    # use of CLIP
     _effect(
         "pooling",
         CLIP,
@@ -219,7 +219,7 @@ EFFECTS = (
         f"a second opinion, by another target than foreground, transfer, {TRAINED} or mask",
         lambda p: p.target != "foreground" or _trains_naming(p) or p.pooling == "mask" or p.transfer != "none",
     ),
-    # what CLIP reads of a segment
+    # pooling of a segment
     _effect("pooling", "roi_bins > 1, of sparse and slow_fast >= 8", lambda p: p.roi_bins >= BINS.get(p.pooling, 2)),
     _effect(
         "roi_bins",
@@ -236,7 +236,7 @@ EFFECTS = (
         "roi_bins > 1 and another pooling than centre_snippet, or contrast",
         lambda p: p.contrast > 0 or (p.roi_bins > 1 and p.pooling != "centre_snippet"),
     ),
-    # training of names
+    # training of naming
     _effect("head_loss head_on head_episodes background", TRAINED, _trains_naming),
     _effect("head_epochs", f"{TRAINED} or mask", lambda p: _trains_naming(p) or p.pooling == "mask"),
     _effect(

@@ -1,8 +1,8 @@
 """Run directories: their names, the record of each stage in run.json, artefacts, and interrupted trainings.
 
-A run directory holds the executed notebooks of its stages and what they wrote. `run.json` says for every stage with
-which parameters, seed, commit, package versions, device and threads it ran, on which data, how long and with how much
-memory. A finished stage is never run again in the same directory; nothing is overwritten.
+A run directory holds the executed notebooks of its stages and their artefacts. `run.json` records for every stage its
+parameters, seed, commit, package versions, device, threads, data, duration and memory use. A finished stage is never
+executed again in the same directory; nothing is overwritten.
 """
 
 import itertools
@@ -35,49 +35,49 @@ PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "ma
 
 
 class RunError(RuntimeError):
-    """A run that cannot go on; the message says what to do."""
+    """Error of a run that cannot continue; the message says what to do."""
 
 
 def kept_as(path: Path, word: str) -> Path:
-    """A name that no file has yet for what is set aside: metrics.evaluate.json, after it metrics.evaluate-2.json."""
+    """Return an unused path for a file that is set aside: metrics.evaluate.json, then metrics.evaluate-2.json."""
     words = itertools.chain([word], (f"{word}-{number}" for number in itertools.count(2)))
-    names = (path.with_name(f"{path.stem}.{each}{path.suffix}") for each in words)
-    return next(name for name in names if not name.exists())
+    paths = (path.with_name(f"{path.stem}.{each}{path.suffix}") for each in words)
+    return next(candidate for candidate in paths if not candidate.exists())
 
 
 def new_name(tag: str = "") -> str:
-    """A directory name that sorts by time and that no other run has: UTC start, a tag, four random digits."""
+    """Return a unique directory name that sorts by time: UTC start, tag, four random digits."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return "_".join(part for part in (stamp, tag, secrets.token_hex(2)) if part)
 
 
 @dataclass
 class Run:
-    """One stage at work in a run directory."""
+    """A stage that is being executed in a run directory."""
 
     stage: str
     dir: Path
     params: Params
     record: dict[str, Any]
     started: float = field(default_factory=time.time)
-    earlier: float = 0.0  # seconds that an interrupted attempt spent on what this one goes on with
-    _held: dict[Path, BaseFileLock] = field(default_factory=dict)  # unfinished trainings that are this run's
+    earlier: float = 0.0  # seconds of the interrupted attempt that this one continues
+    _held: dict[Path, BaseFileLock] = field(default_factory=dict)  # locks on unfinished checkpoints, by path
 
     def path(self, name: str) -> Path:
-        """Where an artefact of this run is, or will be."""
+        """Return the path of an artefact of this run, which need not exist."""
         return self.dir / name
 
     def target(self, name: str) -> Path:
-        """Where this stage may write an artefact.
+        """Return the path to which this stage writes an artefact, and record it.
 
-        What another stage wrote under that name is kept with its stage in the name: train's metrics.json becomes
-        metrics.train.json. With new detections the metrics of the earlier ones are set aside too, and an `evaluate`
-        that made them is outdated: it may be executed again.
+        A file of another stage by that name is renamed: train's metrics.json becomes metrics.train.json. New detections
+        also set aside the metrics of earlier ones, and mark the `evaluate` that wrote them as outdated: it may be
+        executed again.
         """
         own = self.record.setdefault("files", [])
-        for each in (name, *DESCRIBED_BY.get(name, ())):
-            if self.path(each).exists() and each not in own:
-                self._set_aside(each)
+        for file in (name, *DESCRIBED_BY.get(name, ())):
+            if self.path(file).exists() and file not in own:
+                self._set_aside(file)
         if name not in own:
             own.append(name)
             _write_record(self.dir, self.stage, self.record)
@@ -98,13 +98,13 @@ class Run:
             _write_record(self.dir, owner, others[owner] | {"files": files})
 
     def save_json(self, name: str, value: Any) -> Path:
-        """Write an artefact as JSON, whole or not at all."""
+        """Write an artefact as JSON, atomically."""
         path = self.target(name)
         write_json(path, value)
         return path
 
     def require(self, name: str, stage: str) -> Path:
-        """The path of an artefact that `stage` writes; where it is missing, an error that says what to run."""
+        """Return the path of an artefact that `stage` writes; if it is missing, raise RunError with what to run."""
         if self.path(name).is_file():
             return self.path(name)
         if self.path(name).exists():
@@ -118,9 +118,9 @@ class Run:
         )
 
     def unfinished(self, key: Mapping[str, Any]) -> Path:
-        """A checkpoint path that every run with the same `key` shares, so that an interrupted training resumes.
+        """Return a checkpoint path shared by all runs with the same `key`, so that an interrupted training resumes.
 
-        While another live run holds it, this run gets a path of its own. The file goes when the stage is finished.
+        While another process has it locked, the path is in this run's folder. `finish` deletes the file.
         """
         path = project_root() / "outputs" / "unfinished" / f"{digest(dict(key))}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class Run:
         return path if lock.is_locked else self.path("unfinished.pt")
 
     def tensorboard(self) -> Callable[[Mapping[str, float]], None]:
-        """What writes the rows of a history as TensorBoard logs; raises ValueError where that is not installed."""
+        """Return a function that writes a row of a history to TensorBoard logs; ValueError without TensorBoard."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -145,7 +145,7 @@ class Run:
         return log
 
     def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "", **more: float | None) -> Result:
-        """Close the record of this stage, with `more`, and write its `metrics`; returns what a notebook shows last."""
+        """Finish the record of this stage, with `more`, and write its `metrics`; return the result to show."""
         from tadlib.devices import peaks, pick
 
         if metrics is not None:
@@ -169,9 +169,9 @@ class Run:
 
 
 def start(stage: str, params: Params) -> Run:
-    """Begin a stage in its run directory (a new one under outputs/adhoc/ where `run_dir` is empty).
+    """Start a stage in its run directory (a new one under outputs/adhoc/ if `run_dir` is empty).
 
-    Raises RunError where that stage has already finished there, and where the directory cannot be written.
+    Raises RunError if that stage has already finished there, or the directory cannot be written.
     """
     stage = record_name(stage, params)
     folder = resolve(params.run_dir) if params.run_dir else project_root() / "outputs" / "adhoc" / new_name(stage)
@@ -184,7 +184,7 @@ def start(stage: str, params: Params) -> Run:
             )
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
         if (notebook := Path(os.environ.get(NOTEBOOK) or folder / "none")).parent != folder:
-            record["notebook"] = str(notebook)  # where somebody wanted it
+            record["notebook"] = str(notebook)  # outside the run folder, by request
         _write_record(folder, stage, record)
     except OSError as error:
         raise RunError(f"cannot write into {folder} ({error.strerror}): free space or pass another run_dir") from error
@@ -195,13 +195,13 @@ def start(stage: str, params: Params) -> Run:
 
 
 def _untrained(params: Params) -> list[str]:
-    """What marks every page of a run whose encoder has learnt nothing."""
-    said = f"UNTRAINED ENCODER {params.encoder}: its pictures and texts mean nothing"
-    return [said] if params.pretrained == "random" else []
+    """Return a warning if the encoder has random weights, else nothing."""
+    warning = f"UNTRAINED ENCODER {params.encoder}: its pictures and texts mean nothing"
+    return [warning] if params.pretrained == "random" else []
 
 
 def _notice_errors(run: Run) -> None:
-    """In a notebook a cell that ends in an error leaves the stage "failed", until it is finished after all."""
+    """Mark the stage as failed when a notebook cell raises an error; `finish` may still replace the status."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
         return
@@ -216,7 +216,7 @@ def _notice_errors(run: Run) -> None:
 
 
 def provenance(params: Params) -> dict[str, Any]:
-    """What is needed to tell why two runs differ; more threads add in another order, which changes last digits."""
+    """Return what may explain a difference between two runs, threads included (the order of sums changes digits)."""
     import torch
 
     return {
@@ -232,13 +232,13 @@ def provenance(params: Params) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The git commit, marked "+changes" where more than `outputs/` differs from it; "unknown" without git."""
+    """Return the git commit, with "+changes" if files outside `outputs/` differ from it; "unknown" without git."""
     try:
-        known = _git("describe", "--always", "--abbrev=12", "--exclude=*")
-        changed = _git("diff", "--name-only", "HEAD", "--", ".", ":!outputs")  # a batch's end writes the lab log there
+        commit_hash = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+        changed = _git("diff", "--name-only", "HEAD", "--", ".", ":!outputs")  # a batch writes the lab log there
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return known + ("+changes" if changed else "")
+    return commit_hash + ("+changes" if changed else "")
 
 
 def _git(*words: str) -> str:
@@ -247,7 +247,7 @@ def _git(*words: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """What computes, in words."""
+    """Describe the computing device."""
     import torch
 
     from tadlib.devices import pick
@@ -262,24 +262,24 @@ def device_name(device: str) -> str:
 
 
 def command(stage: str, folder: Path) -> str:
-    """The command that executes a stage in a run's folder.
+    """Return the shell command that executes a stage in a run's folder.
 
-    Where it has finished there, it is executed in a new folder, on the same checkpoint and with its own parameters.
+    If the stage has finished there, the command uses a new folder with the same checkpoint and parameters.
     """
-    had = records(folder)
+    recorded = records(folder)
     words = ["papermill", f"notebooks/{stage}.ipynb", "-p", "run_dir"]
-    if had.get(stage, {}).get("status") != "finished":
+    if recorded.get(stage, {}).get("status") != "finished":
         return shlex.join([*words, str(folder)])
-    anew, own = f"{folder}_{stage}", had[stage]["parameters"]
-    trained = had.get("train", had[stage])["parameters"]
+    new, own = f"{folder}_{stage}", recorded[stage]["parameters"]
+    trained = recorded.get("train", recorded[stage])["parameters"]
     given = {name: value for name, value in own.items() if name != "run_dir" and value != trained.get(name, value)}
-    copy = f"{shlex.join(['mkdir', anew])} && {shlex.join(['cp', str(folder / 'checkpoint.pt'), anew])}"
+    copy = f"{shlex.join(['mkdir', new])} && {shlex.join(['cp', str(folder / 'checkpoint.pt'), new])}"
     more = [word for name, value in given.items() for word in ("-p", name, str(value))]
-    return f"{copy} && {shlex.join([*words, anew, *more])}"
+    return f"{copy} && {shlex.join([*words, new, *more])}"
 
 
 def records(folder: Path) -> dict[str, Any]:
-    """What the stages of a run recorded, by stage."""
+    """Read the records of a run, by stage."""
     return read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
 
 

@@ -1,8 +1,8 @@
-"""Stages made once: `outputs/.stages/STAGE-KEY/`, to which the folder of every run that needs the stage refers.
+"""Store of stages shared by runs: `outputs/.stages/STAGE-KEY/`, to whose files the folders of the runs link.
 
-A stage is executed under a file lock in a temporary folder beside its place and renamed into it, so that a folder of
-that name is whole, whatever kills its maker. Runs refer to its files by relative links, or have copies where the disk
-has no links; a stage that was deleted is made again when one of its runs goes on.
+A stage is executed under a file lock in a temporary folder next to its final one, which is then renamed, so a folder of
+the final name is always complete. Runs have relative links to its files, or copies if the file system has no links; a
+deleted stage is executed again when one of its runs continues.
 """
 
 import os
@@ -19,21 +19,21 @@ from tadlib.workbook.execution import INTERRUPTED, execute_notebook
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import record_name
 
-FAILED = ".failed"  # a folder of a version: the shared stages that failed, each of which fails all runs that need it
-NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # train's own, which no run may take over
-NO_PAGE = ".numbers"  # ends the name of a stage without a page; no hyphen, which parts a name from its attempts
+FAILED = ".failed"  # folder of a version with the errors of failed shared stages, which fail all runs that need them
+NAMED_BY_DEFAULT = {"proposals.parquet", "detections.json", "metrics.json"}  # of train itself, not linked into runs
+NO_PAGE = ".numbers"  # suffix of a stage without executed notebook; without hyphen, which precedes the id of an attempt
 Say = Callable[[str], None]
 
 
 def stored_at(stage: str, given: Mapping[str, Any], pages: str = "all") -> Path:
-    """Where the stage of a run lies, or will lie: one without a page in a place of its own, unless there is one."""
+    """Return the folder of a stage: without executed notebook a separate one, unless one with the notebook exists."""
     key = stages.key(stage, given, runs.device_name(Params.read(given).device))
     place = runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
     return place.with_name(place.name + NO_PAGE) if _pageless(stage, pages) and not place.is_dir() else place
 
 
 def finished(stage: str, folder: Path, given: Mapping[str, Any], pages: str = "all") -> bool:
-    """Whether a run has a stage, and its page where it is to have one."""
+    """Whether a stage of a run has finished, with its executed notebook if `pages` asks for one."""
     if execution.finished(folder / f"{stage}.ipynb"):
         return True
     record = runs.records(folder).get(record_name(stage, Params.read(given)), {}) if _pageless(stage, pages) else {}
@@ -44,23 +44,23 @@ def _pageless(stage: str, pages: str) -> bool:
     return pages != "all" and stage in cells.PAGELESS
 
 
-def obtain(  # noqa: PLR0913  one word for each choice of a batch
+def obtain(  # noqa: PLR0913  one argument for each option of a batch
     stage: str, folder: Path, given: Mapping[str, Any], jobs: int = 1, say: Say = print, pages: str = "all"
 ) -> str | None:
-    """Link a stage into a run's folder, executing it first if needed; returns None, or why it failed.
+    """Link a stage into a run's folder, executing it first if needed; return None, or the reason of a failure.
 
-    `pages` all: a stage has an executed notebook; otherwise training alone has one (see `cells`).
-    Of several runs that want it at once one makes it and the others wait, until it is there or their batch ends.
+    With `pages` all, every stage has an executed notebook; otherwise only training has one (see `cells`). If several
+    runs need the stage at once, one executes it and the others wait, until it has finished or their batch is stopped.
     """
-    store, said = stored_at(stage, given, pages), []
+    store, announced = stored_at(stage, given, pages), []
     failed = folder.parent / FAILED / f"{store.name}.json"
 
     def wait(done: int, total: int, text: str) -> None:
         if execution.stopping.is_set():
             raise InterruptedError
-        if not said:
+        if not announced:
             say(text)
-            said.append(text)
+            announced.append(text)
 
     try:
         with locked(store, wait):
@@ -80,7 +80,7 @@ def obtain(  # noqa: PLR0913  one word for each choice of a batch
     for file in record["files"]:
         link_or_copy(store / file, folder / file)
     _record(folder, stage, record | {"made_in": relative(store)}, given)
-    _link_page(stage, store, folder)  # last: it says that the stage is there
+    _link_page(stage, store, folder)  # last, because it marks the stage as finished
     return None
 
 
@@ -90,9 +90,9 @@ def _link_page(stage: str, store: Path, folder: Path) -> None:
 
 
 def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs: int) -> str | None:
-    for stale in store.parent.glob(f".{store.name}-*/"):  # only the lock's holder makes them: their makers are dead
+    for stale in store.parent.glob(f".{store.name}-*/"):  # made only under the lock, so their makers are dead
         shutil.rmtree(stale, ignore_errors=True)
-    # a dying maker may still write into its own; the last folder is what the notebook calls its run
+    # unique, as a killed maker may still write into its own; the last part is the run's name in the notebook
     attempt = store.with_name(f".{store.name}-{secrets.token_hex(3)}") / folder.name
     try:
         page = not store.name.endswith(NO_PAGE)
@@ -109,9 +109,9 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs:
 def _attempt(  # noqa: PLR0913
     stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], jobs: int, *, page: bool
 ) -> str | None:
-    """Execute a stage in a folder of its own, beside what the run has from earlier stages; None, or why it failed.
+    """Execute a stage in a new folder with links to earlier stages; return None, or the reason of a failure.
 
-    A failed notebook and its record go to the run.
+    The notebook and record of a failed stage are moved to the run.
     """
     attempt.mkdir(parents=True)
     before = stages.STAGES[: stages.STAGES.index(stage)]
@@ -140,8 +140,8 @@ def _attempt(  # noqa: PLR0913
     for path in _files(attempt):
         if old.get(path) == path.stat().st_mtime_ns:
             path.unlink()
-    left = {"run.json", notebook.name} | (NAMED_BY_DEFAULT if stage == "train" else set())
-    files = sorted(str(path.relative_to(attempt)) for path in _files(attempt) if path.name not in left)
+    not_linked = {"run.json", notebook.name} | (NAMED_BY_DEFAULT if stage == "train" else set())
+    files = sorted(str(path.relative_to(attempt)) for path in _files(attempt) if path.name not in not_linked)
     write_json(attempt / "run.json", earlier | {name: record | {"status": "finished", "files": files}})
     return None
 
@@ -151,7 +151,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Put a relative link to a file, or a copy where the disk has no links, in place of what was there."""
+    """Replace `target` by a relative link to `source`, or by a copy if the file system has no links."""
     temporary = temporary_path(target)
     try:
         os.symlink(os.path.relpath(source.resolve(), target.parent.resolve()), temporary)
@@ -161,13 +161,13 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def _record(folder: Path, stage: str, record: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Keep a stage's record with the run's own parameters, those that the stage does not depend on included."""
+    """Write a stage's record to a run, with all parameters of the run (the stored stage lacks those it ignores)."""
     params = Params.read(given | {"run_dir": relative(folder)})
     name = record_name(stage, params)
     write_json(folder / "run.json", runs.records(folder) | {name: {**record, "parameters": params.model_dump()}})
 
 
 def relative(path: Path) -> str:
-    """A path as it is recorded: from the project's root where it is below it."""
+    """Return a path relative to the project's root if it is below it, else the path unchanged."""
     root = runs.project_root()
     return str(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -1,11 +1,11 @@
 """Stages: the names of their records, and the parameters, code and data that each depends on.
 
-Runs that agree in all of these share the stage. `prepare` reads the data and its texts, `train` whatever makes the
-detector, `evaluate` everything, and `classify` all but which videos are evaluated. A parameter that is in no list here
-belongs to training: a new one is never shared by mistake.
+Runs that agree in all of these share the stage. `prepare` depends on the data and its texts, `train` on the parameters
+of the detector, `evaluate` on everything, and `classify` on everything but `evaluate_on`. A parameter in no list here
+belongs to training, so that a new one never leads to a wrongly shared stage.
 
-The code of a stage is that of its notebook's cells and of every module that they import, directly or not, found by
-parsing. Comments, docstrings and layout are no part of a version, nor are modules that only show.
+The code of a stage is that of its notebook's cells and of all modules that they import, directly or indirectly, found
+by parsing. Comments, docstrings and formatting do not change its version, nor do modules of figures and tables.
 """
 
 import ast
@@ -36,47 +36,47 @@ NAMING = frozenset(NamingParams.model_fields)
 MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "evaluate_on", "run_dir"}
-# modules that show: no result depends on them
+# modules for display, on which no result depends
 SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result"))
 EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
-# what is evaluated -> the record of it in run.json, and the file of its metrics
+# evaluated videos -> name of the record in run.json, and file of the metrics
 EVALUATIONS = {"test": ("evaluate", "metrics.json"), "training": ("evaluate_on_training", "metrics_on_training.json")}
 DETECTIONS_ON_TRAINING = "detections_on_training.json"
-OUTDATED = "outdated"  # the status of a finished evaluation whose detections are no longer the run's
-# what describes an artefact, and no other one
+OUTDATED = "outdated"  # status of a finished evaluation whose detections were replaced
+# artefact -> files that describe it and become invalid with it
 DESCRIBED_BY = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
-COUNTING = frozenset({"protocol", "evaluate_on"})  # what evaluate reads for itself
+COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
 FILES = frozenset({"pretrained", "text_features", "descriptions", "ideas"})  # parameters that may name a file
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
 
 
 def record_name(stage: str, params: Params) -> str:
-    """The name of a stage's record in run.json: its own, but for an evaluation on the training videos."""
+    """Return the name of a stage's record in run.json: the stage, except for an evaluation on training videos."""
     return EVALUATIONS[params.evaluate_on][0] if stage == "evaluate" else stage
 
 
 def metrics_name(record: str) -> str:
-    """The file of the metrics that belong to a record."""
+    """Return the name of the metrics file of a record."""
     return dict(EVALUATIONS.values()).get(record, "metrics.json")
 
 
 def evaluated_on(parameters: Mapping[str, Any]) -> str:
-    """The videos that a run evaluates, by its parameters of whatever age."""
+    """Return the parameter `evaluate_on`, which older records lack."""
     return parameters.get("evaluate_on", "test")
 
 
 def planned(records: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], Path]:
-    """A run's records and the place of its metrics, both without those of a second evaluation on other videos.
+    """Return a run's records and the path of its metrics, without a second evaluation on other videos.
 
-    The one that counts is on the videos that the run's first stage was given as `evaluate_on`.
+    The main evaluation is that of the videos in `evaluate_on` of the run's first stage.
     """
-    on = evaluated_on(next(iter(records.values()), {}).get("parameters", {}))
-    others = {name for side, (name, _) in EVALUATIONS.items() if side != on}
-    return {name: record for name, record in records.items() if name not in others}, folder / EVALUATIONS[on][1]
+    planned_on = evaluated_on(next(iter(records.values()), {}).get("parameters", {}))
+    others = {name for videos, (name, _) in EVALUATIONS.items() if videos != planned_on}
+    return {name: record for name, record in records.items() if name not in others}, folder / EVALUATIONS[planned_on][1]
 
 
 def depends_on(stage: str, params: Params) -> frozenset[str]:
-    """The names of the parameters that can change what a stage leaves behind for the later ones."""
+    """Return the names of the parameters that can change the artefacts of a stage."""
     if stage == "prepare":
         return DATA | WORDING | {"protocol", "window", "test_window", "test_overlap", "pooling", "roi_bins"}
     everything = frozenset(Params.model_fields) - {"run_dir"}
@@ -96,10 +96,10 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
 
 
 def settled(stage: str, params: Params) -> frozenset[str]:
-    """The parameters that later stages of a run may not change, once a stage with these has finished.
+    """Return the parameters that later stages of a run cannot change after this stage has finished.
 
-    What was prepared can be trained on in any way, what was trained be named in any way, and what was named be counted
-    in any way; `curves` are only looked at.
+    Parameters of training are free after `prepare`, those of naming after `train`, those of evaluation after
+    `classify`; `curves` only adds measurements.
     """
     if stage == "prepare":
         return DATA - MACHINE
@@ -109,15 +109,15 @@ def settled(stage: str, params: Params) -> frozenset[str]:
 
 
 def read_by(stage: str, params: Params) -> dict[str, Any]:
-    """The parameters that a stage depends on, with their values."""
+    """Return the parameters that a stage depends on, with their values."""
     names = depends_on(stage, params)
     return {name: value for name, value in params.model_dump().items() if name in names}
 
 
 def reduced(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given for a run, less what the stage does not depend on, so that runs that share it have the same key.
+    """Return the given parameters that a stage depends on, so that runs that share the stage have the same key.
 
-    What a later stage alone makes use of is left out as well, else this one refused it.
+    Parameters that are idle without those of later stages are left out too, because the stage would refuse them.
     """
     names = depends_on(stage, Params.read(given))
     kept = {name: value for name, value in given.items() if name in names}
@@ -125,17 +125,17 @@ def reduced(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
-    """Twelve digits that stand for all a stage depends on: parameters, code, data, and what computes."""
+    """Return a hash (12 digits) of all that a stage depends on: parameters, code, data and device."""
     params = Params.read(given)
     return digest([stage, read_by(stage, params), code_version(stage), data_version(params, stage), machine])
 
 
 def code_version(stage: str = "train") -> str:
-    """Twelve digits that stand for the code of a stage, of those whose results it goes on with, and of the libraries.
+    """Return a hash (12 digits) of the code of a stage, of the stages whose results it reads, and of the libraries.
 
-    The number of threads, which changes last digits, is no part of it: who shares a stage takes it as it was made.
+    The number of threads, which changes last digits, is not included: a shared stage is used as it was made.
     """
-    notebooks = [project_root() / "notebooks" / f"{each}.ipynb" for each in (*GOES_ON_WITH[stage], stage)]
+    notebooks = [project_root() / "notebooks" / f"{name}.ipynb" for name in (*GOES_ON_WITH[stage], stage)]
     return digest([_libraries(), *map(notebook_version, notebooks)])
 
 
@@ -145,9 +145,9 @@ def _libraries() -> list[str]:
 
 
 def data_version(params: Params, stage: str = STAGES[-1]) -> str:
-    """Twelve digits that stand for the files a stage starts from: names, sizes, times, heads and tails.
+    """Return a hash (12 digits) of the input files of a stage: names, times, and hashes of size, head and tail.
 
-    The demo is made by the code, and its version is the code's.
+    The demo is made by the code, so the code's version covers it.
     """
     found: list[Path] = []
     if params.dataset != "demo":
@@ -166,7 +166,7 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
 
 @lru_cache(maxsize=2**20)
 def _ends(path: str, _changed: int, _touched: int) -> str:
-    """`fingerprints.ends_hash`, computed once while a file stays as it is: every run of a batch asks for it."""
+    """`fingerprints.ends_hash`, cached while a file is unchanged, because every run of a batch needs it."""
     return fingerprints.ends_hash(path)
 
 
@@ -175,7 +175,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def notebook_version(notebook: Path) -> str:
-    """Twelve digits that stand for the code of a notebook, of the modules it imports and of the texts beside them."""
+    """Return a hash (12 digits) of the code of a notebook, its imported modules and the package's JSON files."""
     root = Path(tadlib.__file__).parent
     own, waiting = _code(notebook, notebook.stat().st_mtime_ns) if notebook.is_file() else ("", frozenset())
     found: dict[Path, str] = {}
@@ -189,7 +189,7 @@ def notebook_version(notebook: Path) -> str:
 
 
 def _modules(name: str, root: Path) -> list[Path]:
-    """The files of the package that define a dotted name: one module, or all of a package within it."""
+    """Return the files of the package that define a dotted name: a module, or all modules of a subpackage."""
     place = root.parent.joinpath(*name.split("."))
     if not place.is_relative_to(root) or f"{name}.".startswith(SHOWING):
         return []
@@ -202,9 +202,9 @@ def _modules(name: str, root: Path) -> list[Path]:
 
 @lru_cache(maxsize=1024)
 def _code(path: Path, _changed: int) -> tuple[str, frozenset[str]]:
-    """What stands for the code of a module or a notebook, and the dotted names that it imports.
+    """Return a hash of the code of a module or notebook, and the dotted names that it imports.
 
-    One that cannot be parsed may import anything.
+    Code that cannot be parsed counts as importing everything.
     """
     content = path.read_bytes()
     try:

@@ -1,4 +1,4 @@
-"""Export of finished runs to MLflow; nothing needs it."""
+"""Optional export of finished runs to MLflow."""
 
 import os
 from base64 import b64decode
@@ -13,11 +13,11 @@ from tadlib.files import read_json
 from tadlib.workbook import edits, runs
 from tadlib.workbook.stages import planned
 
-LONGEST = 500  # letters of a parameter's value that MLflow takes
+LONGEST = 500  # MLflow's limit on the letters of a parameter's value
 
 
 def require() -> None:
-    """Raise ValueError, saying what to install, where MLflow is not there."""
+    """Raise ValueError, with what to install, if MLflow is missing."""
     try:
         import mlflow  # noqa: F401
     except ImportError:
@@ -25,22 +25,22 @@ def require() -> None:
 
 
 def track(experiment: str, folder: Path) -> None:
-    """Tell MLflow a run's parameters, metrics, figures and executed notebooks, once.
+    """Log a run's parameters, metrics, figures and executed notebooks to MLflow, once.
 
-    It writes where MLFLOW_TRACKING_URI says, by default to outputs/mlflow.db with notebooks and figures under
+    The destination is MLFLOW_TRACKING_URI, by default outputs/mlflow.db, with notebooks and figures under
     outputs/mlflow.
     """
     import mlflow
 
-    told = folder / ".told-mlflow"
-    if told.is_file():
+    marker = folder / ".told-mlflow"
+    if marker.is_file():
         return
     records, path = planned(runs.records(folder), folder)
     edited = edits.mark(edits.of_records(records))
     parameters = next(iter(records.values()))["parameters"] | ({"edited_notebook": edited} if edited else {})
     if "MLFLOW_TRACKING_URI" not in os.environ:
         outputs = runs.project_root() / "outputs"
-        mlflow.set_tracking_uri(f"sqlite:///{outputs / 'mlflow.db'}")  # plain files MLflow takes no more
+        mlflow.set_tracking_uri(f"sqlite:///{outputs / 'mlflow.db'}")  # MLflow no longer supports plain files
         if mlflow.get_experiment_by_name(experiment) is None:
             mlflow.create_experiment(experiment, artifact_location=(outputs / "mlflow" / experiment).as_uri())
     mlflow.set_experiment(experiment)
@@ -53,17 +53,17 @@ def track(experiment: str, folder: Path) -> None:
             mlflow.log_artifact(str(notebook))
         for name, picture in figures(folder):
             mlflow.log_image(picture, artifact_file=f"figures/{name}.png")
-    told.touch()
+    marker.touch()
 
 
-def _numbers(found: dict) -> dict[str, float]:
-    """What is a number, by names in the letters that MLflow takes."""
-    plain = {name.replace("@", "_at_").replace(" ", "_"): value for name, value in found.items()}
-    return {name: float(value) for name, value in plain.items() if isinstance(value, int | float)}
+def _numbers(values: dict) -> dict[str, float]:
+    """Return the numbers among the values, by names that MLflow allows."""
+    renamed = {name.replace("@", "_at_").replace(" ", "_"): value for name, value in values.items()}
+    return {name: float(value) for name, value in renamed.items() if isinstance(value, int | float)}
 
 
 def figures(folder: Path) -> Iterator[tuple[str, Image.Image]]:
-    """The pictures in a run's notebooks, in their order, each named by its notebook and a number."""
+    """Yield the figures in a run's notebooks, in order, named by notebook and number."""
     for path in sorted(folder.glob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
         outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]

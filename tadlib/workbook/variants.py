@@ -1,14 +1,14 @@
-"""Variants of a question, and their paired differences to the first of them, as the records of `report.json`.
+"""Variants of a question and their paired differences to a baseline variant, as the records of `report.json`.
 
-Runs of one question that differ in their class split and seed alone are one variant; those of edited notebooks stand
-apart. What was scored under different protocols, or on training and on test videos, is never compared: each is a study
-of its own.
+Runs of one question that differ only in class split and seed are one variant; runs of edited notebooks are separate
+variants. Runs scored under different protocols, or on training and on test videos, are never compared: they belong to
+different studies.
 
-Two variants are compared on the (split, seed) they share: the seeds of a class split are averaged first, because what a
-split makes easy is easy for all of them, and the interval is Student's over class splits; with one class split it is
-over seeds. A single pair tells nothing; `tad evaluate --against` compares its detections over test videos. A class
-split that had part in choosing what tells two variants apart is not held out: the difference is that of the others, and
-where there are none it is said so.
+Two variants are compared on their common (split, seed) pairs. The differences of a class split are averaged over seeds
+first, because they are correlated, and Student's interval is over class splits; with one class split it is over seeds.
+A single pair gives no interval; `tad evaluate --against` compares its detections over test videos. A class split used
+to choose a parameter in which two variants differ is not held out: the difference is over the other splits, or if there
+are none over all of them, which the record says.
 """
 
 from collections import Counter
@@ -29,14 +29,14 @@ from tadlib.workbook.runs import project_root
 from tadlib.workbook.stage_store import relative
 from tadlib.workbook.stages import evaluated_on
 
-SAMPLE = {"split", "split_id", "seed", "demo_seed", "world_seed"}  # what samples are drawn by
-PLACE = {"run_dir", "data_dir", "device"}  # where a run happened, not what it did
-Record = dict[str, Any]  # a variant beside the baseline of its question, as JSON: null where nothing is known
+SAMPLE = {"split", "split_id", "seed", "demo_seed", "world_seed"}  # parameters that distinguish samples of a variant
+PLACE = {"run_dir", "data_dir", "device"}  # where a run was executed, without effect on the question
+Record = dict[str, Any]  # a variant compared with its baseline, as JSON; null for unknown values
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question, the variants that answer it, and the one that the others are compared with."""
+    """A question, its variants, and the baseline that the others are compared with."""
 
     name: str
     data: str  # demo, rehearsal, or the data set
@@ -48,13 +48,13 @@ class Study:
 
     @property
     def on(self) -> str:
-        """The data, and the protocol and the videos scored where they are not the usual ones."""
+        """The data, with protocol and evaluated videos unless they are the default."""
         protocol = "" if self.protocol == "strict" else f", protocol {self.protocol}"
         return self.data + protocol + (", training videos" if self.evaluate_on == "training" else "")
 
     @property
     def title(self) -> str:
-        """Name and data."""
+        """Name and data, for display."""
         return f"{self.name} ({self.on})"
 
     @property
@@ -64,9 +64,9 @@ class Study:
 
 
 def studies(runs: Sequence[FinishedRun], baseline: str = "", together: bool = False) -> list[Study]:
-    """One study for each experiment, data set, protocol and `evaluate_on`, or one of all runs that agree in the latter.
+    """Group runs into studies by experiment, data set, protocol and `evaluate_on` (with `together` by the last two).
 
-    Raises ValueError for a baseline that no study has, naming the nearest.
+    Raises ValueError, with the nearest label, for a baseline that no study has.
     """
     groups: dict[tuple[str, ...], list[FinishedRun]] = {}
     for run in runs:
@@ -76,37 +76,38 @@ def studies(runs: Sequence[FinishedRun], baseline: str = "", together: bool = Fa
     known: list[str] = []
     made = []
     for (protocol, on, *_), group in groups.items():
-        variants = _together(group, titles) if together else _variants(group)
+        variants = _by_experiment(group, titles) if together else _variants(group)
         known += variants
-        plain = (label for label, each in variants.items() if not each[0].edited)
-        first = baseline if baseline in variants else next(plain, next(iter(variants)))
-        name, said = ("all runs", "") if together else (titles[group[0].home], group[0].question)
+        unedited = (label for label, members in variants.items() if not members[0].edited)
+        first = baseline if baseline in variants else next(unedited, next(iter(variants)))
+        name, question = ("all runs", "") if together else (titles[group[0].home], group[0].question)
         data = ", ".join(sorted({run.data for run in group}))
-        made.append(Study(name, data, story(said), variants, first, protocol, on))
+        made.append(Study(name, data, story(question), variants, first, protocol, on))
     if baseline and baseline not in known:
         raise ValueError(f"baseline must be the label of a variant; got {baseline!r}{nearest(baseline, known)}")
     return made
 
 
 def _titles(homes: Iterable[Path]) -> dict[Path, str]:
-    """What experiments are called: by their folder, and where two folders have one name by what is above them too."""
+    """Name experiments by their folder; if two folders share a name, with the parent folder too."""
     homes = set(homes)
     names = Counter(home.name for home in homes)
     return {home: home.name if names[home.name] == 1 else f"{home.name} in {home.parent}" for home in homes}
 
 
-def _together(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> dict[str, tuple[FinishedRun, ...]]:
+def _by_experiment(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> dict[str, tuple[FinishedRun, ...]]:
     return {
-        titles[home] if label == "as it is" else f"{titles[home]}: {label}": each
+        titles[home] if label == "as it is" else f"{titles[home]}: {label}": members
         for home in dict.fromkeys(run.home for run in runs)
-        for label, each in _variants([run for run in runs if run.home == home]).items()
+        for label, members in _variants([run for run in runs if run.home == home]).items()
     }
 
 
 def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]:
-    """Label -> runs, in the order of the runs, of runs made twice the last; a label is a name, or holds what differs.
+    """Group runs into variants by label, in their order; a repeated run replaces the earlier one.
 
-    Versions of an experiment or of a file of ideas are variants apart, and so are runs of edited notebooks, at the end.
+    The label is a run's given name, or its differing parameters. Versions of an experiment or of a file of ideas are
+    separate variants, and so are runs of edited notebooks, which come last.
     """
     varied = _varied(runs)
     versions = {run.dir.parent for run in runs if run.dir.parent != run.home}
@@ -119,15 +120,15 @@ def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]
     made: dict[str, tuple[FinishedRun, ...]] = {}
     for number, ((name, version, edit, ideas, *values), each) in enumerate(found.items(), start=1):
         parts = [name] if name else values or ["as it is"]
-        told = {"file of ideas": ideas, "edited notebook": edit, "version": version}
-        parts += [f"{what} {which}" for what, which in told.items() if which]
+        versioned = {"file of ideas": ideas, "edited notebook": edit, "version": version}
+        parts += [f"{kind} {version}" for kind, version in versioned.items() if version]
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(each.values())
     return made
 
 
 def _varied(runs: Collection[FinishedRun]) -> list[str]:
-    """The parameters that differ in these runs or in their plan, but for those that draw samples or say where."""
+    """Return the parameters that differ between runs or vary in their plan, without those in `SAMPLE` and `PLACE`."""
     differ = set(differing(run.parameters for run in runs)).union(*(run.varied for run in runs))
     differ -= SAMPLE | PLACE | {"protocol", "evaluate_on"}
     return [name for name in dict.fromkeys(name for run in runs for name in run.parameters) if name in differ]
@@ -138,15 +139,15 @@ def _values(run: FinishedRun, names: Iterable[str]) -> list[str]:
 
 
 def meanings(study: Study) -> dict[str, str]:
-    """Variant -> everything that tells it from the others, where its label does not say that."""
+    """Return the parameters that distinguish each variant from the others, for variants whose label lacks them."""
     varied = _varied(study.runs)
-    told = {variant: ", ".join(_values(runs[0], varied)) for variant, runs in study.variants.items()}
-    return {variant: said for variant, said in told.items() if said and said not in variant}
+    texts = {variant: ", ".join(_values(runs[0], varied)) for variant, runs in study.variants.items()}
+    return {variant: text for variant, text in texts.items() if text and text not in variant}
 
 
 def value(run: FinishedRun, metric: str) -> float:
-    """A number of a run, a fraction; raises ValueError for one that it does not have, naming the nearest."""
-    numbers = [name for name, each in run.metrics.items() if isinstance(each, int | float)]
+    """Return a metric of a run, a fraction; raise ValueError, with the nearest name, if the run lacks it."""
+    numbers = [name for name, number in run.metrics.items() if isinstance(number, int | float)]
     if metric not in numbers:
         where = run.dir / "metrics.json"
         raise ValueError(f"metric must be a number of {where}; got {metric!r}{nearest(metric, numbers)}")
@@ -154,9 +155,9 @@ def value(run: FinishedRun, metric: str) -> float:
 
 
 def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[Record]:
-    """Each variant of a study: the metric's mean and spread, and its paired difference to the baseline.
+    """Return a record of each variant of a study: mean and spread of the metric, and paired difference to the baseline.
 
-    `choices` hold beside those that the runs' own experiment declared.
+    `choices` are added to those that the runs' own experiment declared.
     """
     base = study.variants[study.baseline]
     common = {"asks": _asks(study), "experiment": study.name, "title": study.title}
@@ -195,7 +196,7 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
 
 
 def _chosen_on(runs: Sequence[FinishedRun], parts: Mapping[Path, frozenset[str]], metric: str) -> Record | None:
-    """The class splits on which values of a variant were chosen, and what it is worth on the others."""
+    """Return the class splits on which parameters of a variant were chosen, and its metric on the others."""
     chosen = [run for run in runs if parts[run.dir]]
     rest = [run for run in runs if not parts[run.dir]]
     if not chosen:
@@ -209,27 +210,27 @@ def _chosen_on(runs: Sequence[FinishedRun], parts: Mapping[Path, frozenset[str]]
 
 
 def _spread(runs: Sequence[FinishedRun], metric: str) -> Record:
-    return _known(spread([value(run, metric) for run in runs])._asdict())
+    return _as_json(spread([value(run, metric) for run in runs])._asdict())
 
 
-def _known(numbers: Mapping[str, Any]) -> Record:
-    """Numbers as JSON: null for what is infinite or no number."""
+def _as_json(numbers: Mapping[str, Any]) -> Record:
+    """Replace infinite numbers and NaN by None, which JSON writes as null."""
     return {name: None if isinstance(n, float) and not isfinite(n) else n for name, n in numbers.items()}
 
 
 def samples(splits: Collection[Any], seeds: Collection[Any]) -> str:
-    """Over how many class splits and seeds something was measured, in words."""
+    """Format the number of class splits and seeds of a measurement."""
     return f"{len(splits)} split{'s' * (len(splits) != 1)} × {len(seeds)} seed{'s' * (len(seeds) != 1)}"
 
 
 def pairs_of(first: Iterable[FinishedRun], second: Iterable[FinishedRun]) -> list[tuple[FinishedRun, FinishedRun]]:
-    """Runs of two variants on the same class split and seed."""
-    theirs = {run.key: run for run in second}
-    return [(run, theirs[run.key]) for run in first if run.key in theirs]
+    """Pair the runs of two variants with the same class split and seed."""
+    by_key = {run.key: run for run in second}
+    return [(run, by_key[run.key]) for run in first if run.key in by_key]
 
 
 def _difference(pairs: Sequence[tuple], metric: str) -> tuple[Record | None, str, float | None]:
-    """The mean difference of pairs of runs and its verdict, what the interval is over, and p of no difference."""
+    """Return the mean difference of pairs of runs with its verdict, the samples of the interval, and the p-value."""
     if not pairs:
         return None, "", None
     by_split: dict[str, list[float]] = {}
@@ -240,11 +241,11 @@ def _difference(pairs: Sequence[tuple], metric: str) -> tuple[Record | None, str
     if len(pairs) < len(by_split) * len(seeds):
         basis += f" ({len(pairs)} pairs)"
     units = [float(np.mean(each)) for each in by_split.values()] if len(by_split) > 1 else next(iter(by_split.values()))
-    return _known(compare_splits(units, [0.0] * len(units))._asdict()), basis, p_value(units)
+    return _as_json(compare_splits(units, [0.0] * len(units))._asdict()), basis, p_value(units)
 
 
 def _unlike(first: Sequence[FinishedRun], second: Sequence[FinishedRun], pairs: Sequence[tuple]) -> list[str]:
-    """What the runs compared do not have in common, and whether their code was committed."""
+    """Return the facts in which the compared runs differ, and whether any code was uncommitted."""
     found = [name for name in differing(run.facts for run in (*first, *second)) if name != "data"]
     found += ["data"] if any(a.facts.get("data") != b.facts.get("data") for a, b in pairs) else []
     changed = any("+changes" in run.facts.get("commit", "") for run in (*first, *second))
@@ -252,19 +253,19 @@ def _unlike(first: Sequence[FinishedRun], second: Sequence[FinishedRun], pairs: 
 
 
 def _asks(study: Study) -> str:
-    """The parameters file of the project whose question a study asks, with a claim of the log; empty for no such."""
-    name = study.runs[0].asks.removesuffix(f"-{study.data}")  # on that data set by the base's name, or by its own
+    """Return the name of the parameters file with the study's question; empty if it has no claim of the log."""
+    name = study.runs[0].asks.removesuffix(f"-{study.data}")  # a base adds the name of the data set
     return name if study.story.claim and name in {path.stem for path in every(project_root())} else ""
 
 
 def per_class(study: Study) -> dict[str, dict[str, float]]:
-    """Variant -> class -> mean paired difference of its average precision to the baseline, where both have it."""
+    """Return variant -> class -> mean paired difference of average precision to the baseline, where both have it."""
     base, found = study.variants[study.baseline], {}
     for variant, runs in study.variants.items():
-        gained: dict[str, list[float]] = {}
+        differences: dict[str, list[float]] = {}
         for pair in [] if runs is base else pairs_of(runs, base):
             own, other = (run.metrics.get("per_class", {}) for run in pair)
             for label in own.keys() & other.keys():
-                gained.setdefault(label, []).append(own[label] - other[label])
-        found |= {variant: {label: float(np.mean(each)) for label, each in sorted(gained.items())}} if gained else {}
-    return found
+                differences.setdefault(label, []).append(own[label] - other[label])
+        found[variant] = {label: float(np.mean(each)) for label, each in sorted(differences.items())}
+    return {variant: means for variant, means in found.items() if means}

@@ -1,7 +1,7 @@
-"""Interactive timeline of a video: an SVG that stands on its own, and a script that makes it live.
+"""Interactive timeline of a video: a static SVG, and a script that makes it interactive.
 
-Works in JupyterLab and in an exported page without a network. Until the script has run the SVG is an image, which also
-a notebook that is not trusted shows; then it is part of the page. The preview is a small mp4 inside the page.
+It works in JupyterLab and in an exported page, without a network. Before the script runs, the SVG is an image, which an
+untrusted notebook shows too; then it becomes part of the page. The preview is a small mp4 embedded in the page.
 """
 
 import json
@@ -21,13 +21,13 @@ from tadlib.data.annotations import Video
 from tadlib.naming.fusion import Detections
 from tadlib.workbook.figures.style import short
 
-WIDTH, LEFT, RIGHT, ROW, CURVES = 640, 10, 14, 36, 110  # of the picture, in its own units, legible on a phone
-SHOWN, NAME = 16, 60  # rows of detections, letters of a name
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")  # one a word
+WIDTH, LEFT, RIGHT, ROW, CURVES = 640, 10, 14, 36, 110  # of the SVG, in its units, legible on a phone
+SHOWN, NAME = 16, 60  # most rows of detections, most letters of a name
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")  # one per word
 DARKEST = {"truth": 0.85, "proposal": 0.45, "detection": 0.9}
 HIDDEN = Markup(' style="display:none"')
 KINDS = {"truth": "currentColor", "proposal": "#999999", "detection": "#0072B2"}
-PREVIEW_LIMIT = 4_000_000  # bytes of mp4 beyond which a page has none
+PREVIEW_LIMIT = 4_000_000  # bytes; a larger mp4 is not embedded
 TEMPLATE = Path(__file__).parent / "templates" / "viewer" / "viewer.html"
 
 
@@ -43,17 +43,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Viewer:
-    """A video's timeline as HTML: rows of segments, curves (t,) over the whole duration, a preview as mp4."""
+    """A video's timeline as HTML: rows of segments, curves (t,) over the whole duration, and an mp4 preview."""
 
     duration: float  # seconds
     rows: Sequence[Row]
     curves: Mapping[str, np.ndarray] = field(default_factory=dict)
     preview: bytes = b""
     title: str = "timeline"
-    least: float = 0.0  # score of the detections that are shown at first
+    least: float = 0.0  # minimum score of the detections shown at first
 
     def svg(self) -> str:
-        """The picture, without script."""
+        """Return the timeline as a static image."""
         bottom = 8 + ROW * len(self.rows)
         drawn = [self._row(place, row) for place, row in enumerate(self.rows)]
         if self.curves:
@@ -70,7 +70,7 @@ class Viewer:
             'aria-label="{}">{}'
             '<line class="cursor" y1="2" y2="{}" stroke="#D55E00" stroke-width="1.5" style="display:none"/>'
             '<text x="{}" y="{}" text-anchor="end">time (s)</text></svg>'
-        ).format(WIDTH, bottom + 32, self._said(), Markup().join([*ticks, *drawn]), bottom, WIDTH - RIGHT, bottom + 28)
+        ).format(WIDTH, bottom + 32, self._label(), Markup().join([*ticks, *drawn]), bottom, WIDTH - RIGHT, bottom + 28)
 
     def _repr_html_(self) -> str:
         points = max((len(values) for values in self.curves.values()), default=1)
@@ -79,17 +79,17 @@ class Viewer:
         data |= {"points": points, "curves": curves, "controls": self._controls()}
         return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
             id=f"tad-{secrets.token_hex(6)}",
-            said=escape(self._said()),
+            said=escape(self._label()),
             svg=b64encode(self.svg().encode()).decode(),
             data=json.dumps(data).replace("<", "\\u003c"),  # a name may hold "</script>"
         )
 
-    def _said(self) -> str:
+    def _label(self) -> str:
         return f"{self.title}: " + ", ".join(row.name for row in self.rows)
 
     def _controls(self) -> str:
-        film = Markup('<video muted playsinline title="click to play" src="data:video/mp4;base64,{}"></video>')
-        shown = film.format(b64encode(self.preview).decode()) if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
+        video = Markup('<video muted playsinline title="click to play" src="data:video/mp4;base64,{}"></video>')
+        shown = video.format(b64encode(self.preview).decode()) if 0 < len(self.preview) <= PREVIEW_LIMIT else ""
         scores = [score for row in self.rows if row.kind == "detection" for score in row.scores]
         top = max([*scores, self.least]) or 1.0
         word = Markup('<label style="color:{}"><input type="checkbox" class="word" checked value="{}"> {}</label>')
@@ -114,12 +114,12 @@ class Viewer:
             "<title>{name} {start:.1f} to {end:.1f} s {said}</title></rect>"
         )
         for (start, end), score in zip(row.segments, row.scores, strict=True):
-            said = "" if row.kind == "truth" else f"{score:.2f}"
-            x, opacity = self._x(start), DARKEST[row.kind] * (0.2 + 0.8 * score)  # the same score, the same darkness
-            here = {"x": x, "top": top + 16, "width": max(1.5, self._x(end) - x), "height": ROW - 22}
-            here["hidden"] = HIDDEN if row.kind == "detection" and score < self.least else ""
-            told = {"name": row.name, "start": start, "end": end, "score": score, "said": said}
-            drawn.append(bar.format(kind=row.kind, fill=KINDS[row.kind], opacity=opacity, **here, **told))
+            score_text = "" if row.kind == "truth" else f"{score:.2f}"
+            x, opacity = self._x(start), DARKEST[row.kind] * (0.2 + 0.8 * score)  # equal scores, equal opacity
+            geometry = {"x": x, "top": top + 16, "width": max(1.5, self._x(end) - x), "height": ROW - 22}
+            geometry["hidden"] = HIDDEN if row.kind == "detection" and score < self.least else ""
+            data = {"name": row.name, "start": start, "end": end, "score": score, "said": score_text}
+            drawn.append(bar.format(kind=row.kind, fill=KINDS[row.kind], opacity=opacity, **geometry, **data))
         return Markup().join(drawn)
 
     def _curves(self, top: float) -> str:
@@ -129,16 +129,16 @@ class Viewer:
         line = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="1.6"><title>{}</title></polyline>')
         for (name, values), color in zip(self.curves.items(), cycle(COLORS), strict=False):
             middles = (np.arange(len(values)) + 0.5) / len(values) * self.duration
-            spots = " ".join(
+            points = " ".join(
                 f"{self._x(at):.1f},{top + CURVES * (1 - (value - low) / span):.1f}"
                 for at, value in zip(middles, values, strict=True)
             )
-            lines.append(line.format(spots, color, name))
+            lines.append(line.format(points, color, name))
         label = Markup('<text x="{}" y="{}">similarity to each word</text>')
         return label.format(LEFT, top - 4) + Markup().join(lines)
 
 
-def of_answer(  # noqa: PLR0913  each is a part of the page
+def of_answer(  # noqa: PLR0913  one argument for each part of the page
     video: Video,
     proposals,
     detections: Detections,
@@ -147,14 +147,14 @@ def of_answer(  # noqa: PLR0913  each is a part of the page
     least: float = 0.0,
     found: Collection[str] = (),
 ) -> Viewer:
-    """Everything known of one video: true actions, proposals, detections, curves over its whole duration, a preview."""
+    """Return the viewer of a video: true actions, proposals, detections, curves over its whole duration, a preview."""
     rows = []
     for label in sorted({action.label for action in video.actions}):
         spans = [(action.start, action.end) for action in video.actions if action.label == label]
         rows.append(Row(f"true: {label}", "truth", spans, [1.0] * len(spans)))
     rows.append(Row("proposals", "proposal", proposals.segments[:40].tolist(), proposals.scores[:40].tolist()))
     segments, scores, labels = detections.segments.tolist(), detections.scores.tolist(), np.array(detections.labels)
-    words = [label for label in dict.fromkeys(detections.labels) if label in found or not found]  # the best first
+    words = [label for label in dict.fromkeys(detections.labels) if label in found or not found]  # best first
     for label in words[:SHOWN]:
         places = np.flatnonzero(labels == label)
         rows.append(Row(label, "detection", [segments[p] for p in places], [scores[p] for p in places]))
@@ -162,7 +162,7 @@ def of_answer(  # noqa: PLR0913  each is a part of the page
 
 
 def _ticks(duration: float) -> list[float]:
-    """Some eight round times from 0 to the end."""
+    """Return about eight round times from 0 to the end."""
     rough = duration / 8
     step = 10 ** math.floor(math.log10(rough))
     step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= rough)

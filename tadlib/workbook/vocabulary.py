@@ -1,8 +1,8 @@
-"""Checked parameters of a notebook: read from its cells, refused in one sentence each where wrong, shown as HTML.
+"""Checked parameters of a notebook: read from its cells, errors in one sentence each, display as HTML.
 
-A kernel knows the texts of the cells that ran (`In`), not their tags. The cell that papermill injects begins with a
-comment of its own. The parameters cell is the one that sets most names of the vocabulary, with types as the notebooks
-write them where any does; the latest version of each counts. All other cells are the reader's own.
+A kernel knows the texts of the executed cells (`In`), not their tags. The cell that papermill injects starts with a
+fixed comment. The parameters cell is the one that sets most names of the vocabulary; cells that annotate types, as the
+notebooks do, take precedence. The latest execution of each counts. All other cells are the reader's own.
 """
 
 import ast
@@ -22,39 +22,39 @@ from tadlib.data.checks import nearest
 from tadlib.files import is_text
 
 INJECTED = "# Parameters"  # papermill's comment
-# magics whose cell runs in the notebook's own names, as a kernel keeps them
+# cell magics that execute the cell in the notebook's namespace, as IPython rewrites them
 TIMED = tuple(f"get_ipython().run_cell_magic('{name}'," for name in ("time", "capture", "prun"))
-# names that others give to parameters of ours
+# other projects' names of our parameters
 OF_OTHERS = {"hidden_dim": "width", "d_model": "width", "iou": "nms_tiou", "iou_threshold": "nms_tiou"}
 OF_OTHERS |= {"weight": "loss_class", "num_proposals": "top_k", "sampling_rate": "stride", "gpu": "device"}
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
 
 class Need(NamedTuple):
-    """What some parameters need of the others."""
+    """A condition of some parameters on the others."""
 
-    names: str  # the parameters, parted by blanks
-    says: str  # the rest of the sentence that begins with one of them and its value
-    holds: Callable[[Any], object]  # whether the parameters in force have what is needed
+    names: str  # the parameters, separated by spaces
+    says: str  # rest of the error message after the parameter and its value
+    holds: Callable[[Any], object]  # whether parameters meet the condition
 
     def refusal(self, name: str, params: "Vocabulary") -> str:
-        """One sentence: the parameter and its value, what it needs, and the values of the parameters named there."""
+        """Return the error message: parameter and value, the condition, and the values of parameters named in it."""
         others = [word for word in dict.fromkeys(re.findall(r"\w+", self.says)) if word in type(params).model_fields]
-        had, *got = (f"{each}={str(getattr(params, each)).lower()}" for each in (name, *others))
-        return f"{had} {self.says}" + (f", got {', '.join(got)}" if got else "")
+        value, *got = (f"{each}={str(getattr(params, each)).lower()}" for each in (name, *others))
+        return f"{value} {self.says}" + (f", got {', '.join(got)}" if got else "")
 
 
 class Vocabulary(BaseModel):
-    """Parameters in force; immutable, and complete: every name has a checked value."""
+    """Parameters of a notebook; immutable and complete: every name has a checked value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    writes_to: ClassVar[str] = "run_dir"  # the parameter that names the folder of what is written
-    effects: ClassVar[tuple[Need, ...]] = ()  # a value given in vain is refused
+    writes_to: ClassVar[str] = "run_dir"  # name of the parameter with the output folder
+    effects: ClassVar[tuple[Need, ...]] = ()  # conditions for an effect; a given value without one is an error
 
     @field_validator("*", mode="before")
     @classmethod
-    def _typed_as_meant(cls, value: Any, info: Any) -> Any:
-        """Papermill hands over a folder called 007 as the number 7, and with `-r split 50` the number as text."""
+    def _convert(cls, value: Any, info: Any) -> Any:
+        """Convert numbers to text and back: papermill passes a folder called 007 as 7, and `-r split 50` as text."""
         kind = cls.model_fields[info.field_name].annotation
         if isinstance(value, str) and not is_text(value):
             raise ValueError(f"{info.field_name} must be text without control characters; got {value!r}")
@@ -66,20 +66,20 @@ class Vocabulary(BaseModel):
 
     @classmethod
     def free_text(cls) -> frozenset[str]:
-        """The names whose value may be any text."""
+        """Return the names of parameters whose value may be any text."""
         return frozenset(name for name, field in cls.model_fields.items() if field.annotation is str)
 
     @classmethod
     def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Values that beat the defaults and yield to what was given."""
+        """Return values that override the defaults, and are overridden by given values."""
         return {}
 
     @classmethod
     def check(cls, given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> "Vocabulary":
-        """Parameters from what was given; what is known of a run, the recipe and the defaults fill the rest.
+        """Return checked parameters from given values; those of a run (`known`), recipe and defaults supply the others.
 
-        Raises ValueError in one line a mistake: the name, the value, what is allowed, the nearest right name; and why
-        a given value that asks for something else can have no effect with the others in force.
+        Raises ValueError with one sentence for each mistake: name, value, what is allowed, nearest valid name; also for
+        a given value that differs from the one it replaces but has no effect, with the reason.
         """
         params, idle = cls._checked(given, known or {})
         if idle:
@@ -88,16 +88,16 @@ class Vocabulary(BaseModel):
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "Vocabulary":
-        """Parameters that are in force already, of a run, a checkpoint or a plan: nothing is refused as idle."""
+        """Return checked parameters of an existing run, checkpoint or plan; values without effect are allowed."""
         return cls._checked({}, values)[0]
 
     def but(self, **changes: Any) -> "Vocabulary":
-        """These parameters with other values of some, checked again; nothing is refused as idle."""
+        """Return checked parameters with some values changed; values without effect are allowed."""
         return self.read(dict(self) | changes)
 
     @classmethod
     def idle(cls, given: Mapping[str, Any]) -> dict[str, str]:
-        """The given parameters that can have no effect with the others in force, and why."""
+        """Return the given parameters that have no effect with the other values, and the reasons."""
         return cls._checked(given, {})[1]
 
     @classmethod
@@ -114,42 +114,42 @@ class Vocabulary(BaseModel):
             params = cls(**(without | given))
         except ValidationError as error:
             raise ValueError("; ".join(_sentence(cls, problem) for problem in error.errors())) from None
-        rest = {name: without.get(name, cls.model_fields[name].default) for name in given}
-        asking = [name for name, value in rest.items() if getattr(params, name) != value]
+        replaced = {name: without.get(name, cls.model_fields[name].default) for name in given}
+        changed = [name for name, value in replaced.items() if getattr(params, name) != value]
         idle = {}
         for need in cls.effects:
             if not need.holds(params):
-                for name in set(asking) & set(need.names.split()):
+                for name in set(changed) & set(need.names.split()):
                     idle.setdefault(name, need.refusal(name, params))
         return params, idle
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any]) -> "Vocabulary":
-        """The parameters in force in a notebook; `namespace` is its globals().
+        """Return the checked parameters of a notebook; `namespace` is its globals().
 
-        Papermill only warns about a name that no cell declares and goes on with the default. Here every name set in
-        the parameters cell, and in the one papermill injects, must be in the vocabulary.
+        Papermill only warns about a name that no cell declares, and the default is used. Here every name set in the
+        parameters cell and in papermill's injected cell must be in the vocabulary.
         """
         return cls.check(cls.given_in(namespace))
 
     @classmethod
     def given_in(cls, namespace: Mapping[str, Any]) -> dict[str, Any]:
-        """What was really given, unchecked: what papermill injects, and what differs from the default of its cell.
+        """Return the given parameters, unchecked: injected by papermill, or changed from the default in their cell.
 
-        A parameters cell repeats the vocabulary's defaults, so a value equal to its default asks for nothing. Raises
-        ValueError where another cell has since used a parameter's name, and its value is no literal in the text.
+        A parameters cell repeats the vocabulary's defaults, so a value equal to its default does not count as given.
+        Raises ValueError if a later cell has reused a parameter's name and the original value is not a literal.
         """
         fields, texts = cls.model_fields, namespace.get("In", [])
         cells = [names_in(python_of(text)) for text in texts]
-        ours = sorted(places[-1] for places in _parameter_cells(texts, cells, fields) if places)
-        injected = {name for place in ours if _injected(texts[place]) for name in cells[place].bound}
+        latest = sorted(places[-1] for places in _parameter_cells(texts, cells, fields) if places)
+        injected = {name for place in latest if _injected(texts[place]) for name in cells[place].bound}
         found = {}
-        for name in {name for place in ours for name in cells[place].parameters(fields)} & set(namespace):
+        for name in {name for place in latest for name in cells[place].parameters(fields)} & set(namespace):
             found[name] = namespace[name]
             setters = [place for place, cell in enumerate(cells) if name in cell.bound]
-            if setters[-1] not in ours:
+            if setters[-1] not in latest:
                 try:
-                    found[name] = _literal(texts[[place for place in setters if place in ours][-1]], name)
+                    found[name] = _literal(texts[[place for place in setters if place in latest][-1]], name)
                 except ValueError:
                     raise ValueError(
                         f"{name} of the parameters cell was set again in another cell, which now reads "
@@ -163,13 +163,13 @@ class Vocabulary(BaseModel):
 
     @classmethod
     def same(cls, name: str, value: Any, other: Any) -> bool:
-        """Whether two values of a parameter are one, in whatever type they arrived."""
+        """Whether two values of a parameter are equal after conversion of their type."""
         with suppress(ValidationError):
             value = TypeAdapter(cls.model_fields[name].annotation).validate_python(value)
         return value == other or str(value) == str(other)
 
     def changed(self) -> dict[str, Any]:
-        """The parameters that differ from the vocabulary's defaults."""
+        """Return the parameters that differ from the vocabulary's defaults."""
         return {name: value for name, value in self if value != type(self).model_fields[name].default}
 
     def _repr_html_(self) -> str:
@@ -184,24 +184,24 @@ class Vocabulary(BaseModel):
 
 
 class Names(NamedTuple):
-    """The names of a piece of Python on its top level; none where it is no Python."""
+    """Top-level names of Python code; all empty if it cannot be parsed."""
 
     bound: frozenset[str] = frozenset()
-    typed: frozenset[str] = frozenset()  # bound by an assignment with a type
+    typed: frozenset[str] = frozenset()  # bound with a type annotation
     defined: frozenset[str] = frozenset()  # bound by an import or a definition
-    used: frozenset[str] = frozenset()  # read, here or in a function
+    used: frozenset[str] = frozenset()  # read, at top level or in a function
 
     def parameters(self, known: Collection[str]) -> set[str]:
-        """The names that are meant as parameters: all of the vocabulary, and what may be one misspelt.
+        """Return the names that are meant as parameters: those of the vocabulary, and possibly misspelt ones.
 
-        What the cell itself reads again, imports or defines, or begins with _, is a help of the reader's.
+        Names that the cell itself reads, imports or defines, or that start with _, are helpers of the reader.
         """
-        helps = self.used | self.defined
-        return {name for name in self.bound if name in known or not (name in helps or name.startswith("_"))}
+        helpers = self.used | self.defined
+        return {name for name in self.bound if name in known or not (name in helpers or name.startswith("_"))}
 
 
 def names_in(code: str) -> Names:
-    """The names of a piece of Python: what functions, classes and comprehensions bind inside is their own."""
+    """Return the top-level names of Python code, without those local to functions, classes and comprehensions."""
     try:
         tree, table = ast.parse(code), symtable.symtable(code, "cell", "exec")
     except SyntaxError:
@@ -216,7 +216,7 @@ def names_in(code: str) -> Names:
 
 
 def python_of(cell: str) -> str:
-    """The Python of a cell with magics; of one that is timed as a whole what is timed."""
+    """Convert a cell with magics to Python; of a cell with a magic in `TIMED`, return the code that it executes."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     code = TransformerManager().transform_cell(cell)
@@ -224,13 +224,13 @@ def python_of(cell: str) -> str:
 
 
 def other_cells(texts: Sequence[str], known: Collection[str]) -> list[str]:
-    """The texts of the cells that ran and set no parameters, each once."""
-    ours = sum(_parameter_cells(texts, [names_in(python_of(text)) for text in texts], known), [])
-    return list(dict.fromkeys(text for place, text in enumerate(texts) if place not in ours))
+    """Return the texts of the executed cells that set no parameters, without duplicates."""
+    places = sum(_parameter_cells(texts, [names_in(python_of(text)) for text in texts], known), [])
+    return list(dict.fromkeys(text for place, text in enumerate(texts) if place not in places))
 
 
 def _literal(text: str, name: str) -> Any:
-    """The value that a cell writes for a name; ValueError where it is no plain assignment of a literal."""
+    """Return the literal that a cell assigns to a name; raise ValueError for any other assignment."""
     *_, last = (node for node in ast.parse(python_of(text)).body if name in names_in(ast.unparse(node)).bound)
     targets = last.targets if isinstance(last, ast.Assign) else [getattr(last, "target", None)]
     plain = isinstance(last, ast.Assign | ast.AnnAssign) and all(isinstance(each, ast.Name) for each in targets)
@@ -244,17 +244,17 @@ def _injected(text: str) -> bool:
 def _parameter_cells(
     texts: Sequence[str], cells: Sequence[Names], known: Collection[str]
 ) -> tuple[list[int], list[int]]:
-    """The places of the parameters cell, each time that it ran, and those of papermill's."""
-    added = [place for place, text in enumerate(texts) if _injected(text)]
-    own = {place: cell.bound & set(known) for place, cell in enumerate(cells) if place not in added}
+    """Return the indices of all executions of the parameters cell, and of papermill's injected cells."""
+    injected = [place for place, text in enumerate(texts) if _injected(text)]
+    own = {place: cell.bound & set(known) for place, cell in enumerate(cells) if place not in injected}
     most = max(own, key=lambda place: (bool(cells[place].typed & set(known)), len(own[place])), default=None)
     if most is None or not own[most]:
-        return [], added
-    return [place for place, names in own.items() if names and 2 * len(names & own[most]) >= len(own[most])], added
+        return [], injected
+    return [place for place, names in own.items() if names and 2 * len(names & own[most]) >= len(own[most])], injected
 
 
 def allowed(name: str, model: type[BaseModel]) -> str:
-    """What a parameter of a vocabulary may be, in words."""
+    """Describe the allowed values of a parameter."""
     field = model.model_fields[name]
     if typing.get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(str(value) for value in typing.get_args(field.annotation))
@@ -270,19 +270,19 @@ def allowed(name: str, model: type[BaseModel]) -> str:
 
 
 def meant(word: str, model: type[BaseModel], others: Iterable[str] = ()) -> str:
-    """A hint at the names that an unknown one may stand for: the nearest, or those described in its words."""
+    """Return a hint for an unknown name: the nearest name, or parameters whose description contains its words."""
     known, words = [*others, *model.model_fields], {part for part in word.lower().split("_") if len(part) > 3}
-    if (ours := OF_OTHERS.get(word.lower())) in known:
-        return f"; did you mean {ours!r}?"
-    told = {name: re.split(r"[\s,;]+", (field.description or "").lower()) for name, field in model.model_fields.items()}
-    described = [name for name, description in told.items() if words and words.issubset(description)]
+    if (translated := OF_OTHERS.get(word.lower())) in known:
+        return f"; did you mean {translated!r}?"
+    texts = {n: re.split(r"[\s,;]+", (field.description or "").lower()) for n, field in model.model_fields.items()}
+    described = [name for name, text in texts.items() if words and words.issubset(text)]
     if described and not difflib.get_close_matches(word, known, n=1):
         return f"; did you mean {' or '.join(map(repr, sorted(described, key=len)[:3]))}?"
     return nearest(word, known)
 
 
 def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
-    if not problem["loc"] or problem["type"] == "value_error":  # a sentence of our own
+    if not problem["loc"] or problem["type"] == "value_error":  # a message of this project
         return problem["msg"].removeprefix("Value error, ")
     name, value = problem["loc"][0], problem["input"]
     choices = typing.get_args(model.model_fields[name].annotation)

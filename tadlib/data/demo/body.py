@@ -1,4 +1,4 @@
-"""The athlete: poses as angles of limbs, movements as keyframes between poses, and the drawing of a pose.
+"""Drawing of an athlete: poses as angles of limbs, movements as keyframes between poses.
 
 Angles in degrees, absolute: 0 hangs down, 90 points forward (to the right), 180 up. A pose lists torso, near upper arm
 and forearm, far upper arm and forearm, near thigh and shin, far thigh and shin.
@@ -58,18 +58,18 @@ POSES: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Movement:
-    """Keyframes of a body over phase 0..1: its pose, where its hips are from the start (dx, dy), its rotation."""
+    """Keyframes of a body over phase 0..1: pose, displacement of the hips from the start (dx, dy), and rotation."""
 
     phases: np.ndarray  # (k,)
     poses: tuple[str, ...]
     values: np.ndarray  # (k, 12): nine angles, dx, dy (world units), spin (degrees)
 
     def pose(self, phase: float) -> str:
-        """The name of the nearest keyframe's pose."""
+        """Return the name of the nearest keyframe's pose."""
         return self.poses[int(np.abs(self.phases - phase).argmin())]
 
     def at(self, phase: float) -> np.ndarray:
-        """The twelve values at a phase, interpolated."""
+        """Return the twelve values at a phase, interpolated."""
         right = int(np.clip(np.searchsorted(self.phases, phase, side="right"), 1, len(self.phases) - 1))
         before, after = self.phases[right - 1], self.phases[right]
         share = min(1.0, max(0.0, (phase - before) / (after - before)))
@@ -77,7 +77,7 @@ class Movement:
 
 
 def movement(*keyframes: tuple) -> Movement:
-    """A movement from rows (phase, pose name[, dx[, dy[, spin]]])."""
+    """Create a movement from rows (phase, pose name[, dx[, dy[, spin]]])."""
     rows = [(*POSES[name], *rest, *(0.0,) * (3 - len(rest))) for _, name, *rest in keyframes]
     return Movement(
         np.array([row[0] for row in keyframes], float), tuple(row[1] for row in keyframes), np.array(rows, float)
@@ -97,7 +97,7 @@ class Outfit:
 
 @dataclass(frozen=True)
 class Joints:
-    """Where the parts of a drawn body are, for the props it holds."""
+    """Positions of body parts, where props are drawn."""
 
     head: Point
     hand: Point  # near
@@ -111,7 +111,7 @@ def _step(start: Point, angle: float, length: float) -> Point:
 
 
 def draw_body(stage: Stage, outfit: Outfit, x: float, values: np.ndarray, size: float = 1.0) -> Joints:
-    """Draw a body whose hips start at `x`, and say where its parts are."""
+    """Draw a body whose hips start at `x`, and return the positions of its parts."""
     *angles, dx, dy, spin = values
     torso, arm, forearm, far_arm, far_forearm, thigh, shin, far_thigh, far_shin = (angle + spin for angle in angles)
     hips = (x + dx, GROUND - (THIGH + SHIN) * size + dy)

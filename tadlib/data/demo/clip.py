@@ -1,10 +1,10 @@
-"""The demo's small CLIP: open_clip's own model, tokenizer and loss, trained on fresh drawings and captions.
+"""The demo's small CLIP: open_clip's model, tokenizer and loss, trained on newly drawn frames and captions.
 
-Like the real one it has seen all twenty actions as pictures, with captions as careless as the web's: most name the
-sport, or a similar one, whether or not it is done in that moment, half of these in other words than its class's name,
-and many say how the body is held, in an action and in its practice alike.
+Like the real CLIP it was trained on pictures of all twenty actions with noisy captions: most name the sport or a
+similar one, whether or not its action is visible, half of these in other words than the class name; many describe
+the posture, which is the same in an action and in its practice.
 
-The package has the weights. `python -m tadlib.data.demo.clip FILE` makes them again, in ten minutes on one core.
+The weights are in the package. `python -m tadlib.data.demo.clip FILE` trains them again, in ten minutes on one core.
 """
 
 import sys
@@ -24,9 +24,9 @@ from tadlib.devices import seed_all
 from tadlib.files import Progress, atomic, silent
 
 STEPS, LOOKS, LR = 4000, 8000, 2e-3
-PER_BATCH, PER_LOOK = 16, 4  # looks in a batch, pictures of each
+PER_BATCH, PER_LOOK = 16, 4  # looks in a batch, and pictures of each look
 NAMES_SPORT, OTHER_WORDS = 0.7, 0.5  # shares of captions that name the sport, and of those in other words
-OFTENER = 3.0  # times as often as each similar sport is a picture's own sport named
+OWN_SPORT = 3.0  # how many times as often as each similar sport the picture's own sport is named
 SIMILAR = (
     *PARTNERS,
     ("Diving", "CliffDiving"),
@@ -38,8 +38,8 @@ DURING = (
     "an athlete in action, {}", "live action: {}", "{}",
 )  # fmt: skip
 PHOTOS = ("a {} video", "a photo of {}", "{}", "{} today")
-AS_PHOTO = 0.3  # share of captions with the class's name that speak of a picture of it
-SHOT_NAMED = 0.3  # share of captions that say how a picture was taken
+AS_PHOTO = 0.3  # share of captions with the class name that describe a picture
+SHOT_NAMED = 0.3  # share of captions that name the camera shot
 SHOTS = {"wide": ", a wide shot", "close": ", a close-up", "panning": ", panning with blurred background"}
 NEUTRAL = {
     "empty": ("an empty place", "nobody is here", "an empty sports ground"),
@@ -51,7 +51,7 @@ NEUTRAL = {
     "wave": ("a person waving", "an athlete greets the crowd"),
     "bow": ("a person bowing", "a person looks at the ground"),
 }  # fmt: skip
-POSTURE = 0.8  # share of captions of a sport that say how the body is held
+POSTURE = 0.8  # share of captions of a sport that describe the posture
 POSTURES = {
     "stand": "standing upright", "run1": "running", "run2": "running", "crouch": "knees bent", "squat": "squatting",
     "kick_lift": "one leg lifted", "back_arm": "arm drawn back", "throw": "arm stretched forward",
@@ -66,29 +66,29 @@ POSTURES = {
 
 
 def caption(rng: np.random.Generator, label: str, activity: str, camera: str, pose: str) -> str:
-    """What the web might write under a picture: the sport, whether or not it is done in that moment, or a posture."""
+    """Draw a random caption as on the web: the sport, even if its action is not visible, or a posture or activity."""
     similar = beside(SIMILAR, label)
-    if rng.random() < len(similar) / (len(similar) + OFTENER):
+    if rng.random() < len(similar) / (len(similar) + OWN_SPORT):
         label = similar[rng.integers(len(similar))]
     if rng.random() < NAMES_SPORT:
         if rng.random() < OTHER_WORDS:
             texts = SAYINGS[label]
         else:
             texts = PHOTOS if rng.random() < AS_PHOTO else DURING
-        said = texts[rng.integers(len(texts))].format(spoken(label))
+        text = texts[rng.integers(len(texts))].format(spoken(label))
         if pose and rng.random() < POSTURE:
-            said += f", {POSTURES[pose]}"
+            text += f", {POSTURES[pose]}"
     elif pose:
-        said = f"a person {POSTURES[pose]}"
+        text = f"a person {POSTURES[pose]}"
     else:
-        said = NEUTRAL[activity][rng.integers(len(NEUTRAL[activity]))]
-    return said + SHOTS[camera] if rng.random() < SHOT_NAMED else said
+        text = NEUTRAL[activity][rng.integers(len(NEUTRAL[activity]))]
+    return text + SHOTS[camera] if rng.random() < SHOT_NAMED else text
 
 
 def train(path: Path | str, seed: int = 0, progress: Progress = silent, steps: int = STEPS, looks: int = LOOKS) -> None:
     """Train the small CLIP on pictures of `looks` looks and write its weights, float16, to an .npz file.
 
-    The embeddings of tokens that no caption held are zero, so that the file is small.
+    The embeddings of tokens that appear in no caption are set to zero, so that the file is small.
     """
     frames, shown = _pictures(seed, looks, progress)
     loss_of = import_open_clip().ClipLoss()
@@ -97,19 +97,19 @@ def train(path: Path | str, seed: int = 0, progress: Progress = silent, steps: i
     model = encoder.model.train().requires_grad_(True)
     pictures = torch.stack([encoder.preprocess(Image.fromarray(frame)) for frame in frames])
     rng = np.random.default_rng(seed)
-    led_by = np.array([CLASSES.index(label) for label, *_ in shown[::PER_LOOK]])
-    by_class = [np.flatnonzero(led_by == place) for place in range(len(CLASSES))]
+    look_class = np.array([CLASSES.index(label) for label, *_ in shown[::PER_LOOK]])
+    by_class = [np.flatnonzero(look_class == place) for place in range(len(CLASSES))]
     optimiser = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.1, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, total_steps=steps, pct_start=0.1)
-    read = torch.zeros(model.token_embedding.num_embeddings, dtype=torch.bool)
+    used = torch.zeros(model.token_embedding.num_embeddings, dtype=torch.bool)
     losses = []
     for step in range(steps):
-        # pictures of one look side by side: telling them apart takes what happens in them, not the scene;
-        # looks of different classes, because captions of one class would fit the pictures of another look as well
+        # several pictures of a look: they can only be told apart by their content, not by the scene;
+        # looks of different classes: captions of the same class would fit the pictures of several looks
         looks = [rng.choice(by_class[place]) for place in rng.choice(len(CLASSES), PER_BATCH, replace=False)]
         chosen = (np.array(looks)[:, None] * PER_LOOK + np.arange(PER_LOOK)).ravel()
         tokens = encoder.tokenizer([caption(rng, *shown[index]) for index in chosen])
-        read[tokens.flatten()] = True
+        used[tokens.flatten()] = True
         image = functional.normalize(model.encode_image(pictures[chosen]), dim=-1)
         text = functional.normalize(model.encode_text(tokens), dim=-1)
         loss = loss_of(image, text, model.logit_scale.exp())
@@ -122,14 +122,14 @@ def train(path: Path | str, seed: int = 0, progress: Progress = silent, steps: i
         losses.append(loss.item())
         progress(step + 1, steps, f"training the demo's small CLIP, loss {np.mean(losses[-20:]):.2f}")
     with torch.no_grad():
-        model.token_embedding.weight[~read] = 0
+        model.token_embedding.weight[~used] = 0
     with atomic(Path(path)) as temporary, open(temporary, "wb") as file:
         weights = {name: each.half() if each.is_floating_point() else each for name, each in model.state_dict().items()}
         np.savez_compressed(file, **{name: each.numpy() for name, each in weights.items()})
 
 
 def _pictures(seed: int, looks: int, progress: Progress) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """The training pictures, drawn by several processes; the same whatever their number."""
+    """Draw the training pictures in several processes, whose number does not change the result."""
     chunks = 40
     parts = []
     seeds = range(1000 * (seed + 1), 1000 * (seed + 1) + chunks)

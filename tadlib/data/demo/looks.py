@@ -1,4 +1,4 @@
-"""What varies between videos: people, light, cameras, clutter, and how much the setting gives away."""
+"""Appearance of each video: people, light, cameras, clutter, and how much the setting reveals of the class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from tadlib.data.demo.body import Outfit
 from tadlib.data.demo.stage import Camera, Color
 
 GENERIC_SETTING = 0.3  # share of videos set in a hall, a meadow or a street, which says little of the sport
-HINT = 0.5  # in those, at most this much of the sport's own scene shines through
-LIGHT, TINT = 0.25, 0.12  # spread of brightness and contrast, and of the light's colour
-WIDE, CLOSE = (0.95, 1.15), (1.5, 1.9)  # magnification of the cameras for the whole place and for the athlete
-SMEAR = 24  # world units over which the background is smeared when the camera pans with an athlete
-SHAKE = 8.0  # world units by which a camera misses the middle
+HINT = 0.5  # largest share of the sport's own scene blended into these settings
+LIGHT, TINT = 0.25, 0.12  # spread of the brightness, and of the light's colour
+WIDE, CLOSE = (0.95, 1.15), (1.5, 1.9)  # zoom of the cameras that show the whole place and the athlete
+SMEAR = 24  # world units of motion blur of the background when the camera follows an athlete
+SHAKE = 8.0  # largest offset of a camera from the middle, in world units
 SPECTATORS = 0.4  # share of videos with people in the background
 CAMERAS = ("wide", "close", "panning")
-FILMED_BY = (0.4, 0.25, 0.35)  # shares of the time
+FILMED_BY = (0.4, 0.25, 0.35)  # share of shots of each camera
 SKINS = ((244, 208, 177), (224, 172, 128), (176, 118, 78), (118, 76, 50))
 HAIRS = ((40, 30, 24), (96, 60, 30), (200, 168, 96), (70, 70, 76))
 CLOTHES = (
@@ -27,13 +27,13 @@ CLOTHES = (
 
 @dataclass(frozen=True)
 class Look:
-    """One video's appearance; hashable, so that its background is drawn once."""
+    """Appearance of one video; hashable, so that its background is cached."""
 
     label: str
     outfit: Outfit
     other: Outfit
     size: float
-    cameras: tuple[Camera, ...]  # of `CAMERAS`
+    cameras: tuple[Camera, ...]  # in the order of `CAMERAS`
     brightness: float
     tint: tuple[float, float, float]
     setting: str  # "own" or a generic setting
@@ -42,14 +42,14 @@ class Look:
     seed: int
 
     def lit(self, color: Sequence[float] | np.ndarray) -> Color:
-        """A colour under this video's light."""
+        """Return a colour under this video's light."""
         return tuple(
             int(min(255, max(0, part * self.brightness * tint))) for part, tint in zip(color, self.tint, strict=True)
         )
 
 
 def sample_look(rng: np.random.Generator, label: str) -> Look:
-    """A random appearance for a video of `label`."""
+    """Draw a random appearance for a video of `label`."""
 
     def outfit() -> Outfit:
         skin, hair = SKINS[rng.integers(len(SKINS))], HAIRS[rng.integers(len(HAIRS))]
@@ -84,5 +84,5 @@ def sample_look(rng: np.random.Generator, label: str) -> Look:
 
 
 def choose_camera(rng: np.random.Generator) -> int:
-    """Which of `CAMERAS` films next, whatever happens."""
+    """Draw the index in `CAMERAS` of the next camera, independent of the activity."""
     return int(rng.choice(len(CAMERAS), p=FILMED_BY))

@@ -1,4 +1,4 @@
-"""The twenty actions: how each moves from start to end, what it holds and throws, and what people do in between."""
+"""The twenty actions: the motion and props of each, and what people do between actions."""
 
 from dataclasses import dataclass
 
@@ -28,12 +28,12 @@ from tadlib.data.demo.stage import Stage
 
 @dataclass(frozen=True)
 class Performance:
-    """One action: where it starts, how the body moves, and its prop."""
+    """One action: its start position, the movement of the body, and its prop."""
 
     x: float
     move: Movement
     prop: Prop
-    lift: float = 0.0  # world units above the ground where the athlete waits
+    lift: float = 0.0  # height above the ground at which the athlete waits, in world units
 
 
 RUN = ((0.0, "run1", 0), (0.08, "run2", 8), (0.16, "run1", 18), (0.24, "run2", 28), (0.32, "run1", 38))
@@ -221,12 +221,12 @@ DISTRACTORS = {
     "wave": movement(*((k / 6, ("wave1", "wave2")[k % 2]) for k in range(7))),
     "bow": movement((0, "stand"), (0.4, "bend"), (0.6, "bend"), (1, "stand")),
 }
-PRACTICE = "practice"  # the athlete practises a part of the action, to and fro
+PRACTICE = "practice"  # the athlete practises a part of the action, back and forth
 ACTIVITIES = ("action", PRACTICE, "empty", "passer-by", *IDLE, *DISTRACTORS)
 
 
 def render(look: Look, activity: str, phase: float, camera: int = 0) -> np.ndarray:
-    """One frame, uint8 (120, 160, 3): an activity of `ACTIVITIES` at a phase 0..1 in the setting of a look."""
+    """Draw one frame, uint8 (120, 160, 3): an activity of `ACTIVITIES` at a phase 0..1 with the appearance `look`."""
     stage = Stage(look.cameras[camera], background(look, camera))
     performance = PERFORMANCES[look.label]
     lit = [type(outfit)(*(look.lit(part) for part in vars(outfit).values())) for outfit in (look.outfit, look.other)]

@@ -1,4 +1,4 @@
-"""What athletes hold, throw, hit and fall into: drawn after the body, from where its parts are."""
+"""Props: things that athletes hold, throw, hit or fall into, placed relative to their body parts."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from tadlib.data.demo.body import Joints, draw_body
 from tadlib.data.demo.looks import Look
 from tadlib.data.demo.stage import GROUND, Color, Point, Stage
 
-Prop = Callable[[Stage, Look, Joints, float], None]  # phase is -1 while nothing happens
+Prop = Callable[[Stage, Look, Joints, float], None]  # the last argument is the phase, -1 in other activities
 
 
 def _toss(start: Point, end: Point, height: float, share: float) -> Point:
-    """A thrown thing after `share` of its way: a parabola `height` above the straight line."""
+    """Return the position after `share` of a throw: a parabola that rises `height` above the straight line."""
     x = start[0] + (end[0] - start[0]) * share
     return x, start[1] + (end[1] - start[1]) * share - 4 * height * share * (1 - share)
 
@@ -27,7 +27,7 @@ def _along_forearm(joints: Joints) -> np.ndarray:
 
 
 def thrown(color: Color, radius: float, release: float, target: Point, height: float, squash: float = 1.0) -> Prop:
-    """A thing held in the near hand until `release`, then flying to `target`."""
+    """Return an object that is held in the near hand until `release`, then flies to `target`."""
 
     def draw(stage: Stage, look: Look, joints: Joints, phase: float) -> None:
         where = joints.hand
@@ -39,7 +39,7 @@ def thrown(color: Color, radius: float, release: float, target: Point, height: f
 
 
 def swung(color: Color, length: float, width: float, head: Color | None = None, ball: Color | None = None) -> Prop:
-    """A bat, club or racket in the near hand; `ball` comes in and is hit at half time."""
+    """Return a bat, club or racket in the near hand; a `ball` arrives and is hit at phase 0.5."""
 
     def draw(stage: Stage, look: Look, joints: Joints, phase: float) -> None:
         end = tuple(np.add(joints.hand, length * _along_forearm(joints)))
@@ -156,7 +156,7 @@ def caught(stage: Stage, look: Look, joints: Joints, phase: float) -> None:
 
 
 def splash(surface: float, when: float, x: float, water: Color) -> Prop:
-    """Drops and foam where a diver meets the water, and water over what is below its surface."""
+    """Return a splash: drops and foam where a diver enters the water, and water over everything below its surface."""
 
     def draw(stage: Stage, look: Look, joints: Joints, phase: float) -> None:
         if phase < when:
@@ -174,4 +174,4 @@ def splash(surface: float, when: float, x: float, water: Color) -> Prop:
 
 
 def nothing(stage: Stage, look: Look, joints: Joints, phase: float) -> None:
-    """Jumpers carry nothing."""
+    """Draw nothing, because jumpers carry nothing."""

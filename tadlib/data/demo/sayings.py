@@ -1,4 +1,4 @@
-"""Captions in other words than a class's name: what people write under pictures of the twenty actions."""
+"""Captions of the twenty actions without their class names, as people caption pictures."""
 
 SAYINGS = {
     "BaseballPitch": ("the pitcher throws the ball from the mound", "a man in a cap hurls a fastball",

@@ -1,4 +1,4 @@
-"""The settings: one background a sport, and generic ones that could be anywhere."""
+"""Backgrounds: one for each sport, and generic ones that do not reveal the sport."""
 
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ SKY, GRASS, TRACK, SAND, WATER, WOOD = (
 
 @lru_cache(maxsize=64)
 def background(look: Look, camera: int) -> Image.Image:
-    """The empty scene of a look through one of its cameras, oversampled; drawn once."""
+    """Draw the empty scene of a look as one of its cameras sees it, oversampled and cached."""
     view = look.cameras[camera]
     image = _drawn(look, view, SCENES[look.label]) if look.hint > 0 else None
     if look.setting != "own":

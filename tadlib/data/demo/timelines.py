@@ -1,12 +1,12 @@
-"""When what happens in each video of the benchmark, after THUMOS14's statistics.
+"""Timelines of the benchmark: the actions of each video and their times, with THUMOS14's statistics.
 
 Taken from THUMOS14's validation annotations: the median duration of each class and how much durations vary within
 a video and between videos, the quantiles of video durations and of the share of a video inside an action, several
-classes in about one video of eight, every CliffDiving action labelled Diving too. Videos last half of THUMOS14's
-durations, between 20 and 240 s, so that two cores render the benchmark in about a minute.
+classes in about one video of eight, every CliffDiving action labelled Diving too. Videos last half as long as
+THUMOS14's, between 20 and 240 s, so that two cores render the benchmark in about a minute.
 
-But for pauses no single picture tells an action from what lies between: there the athlete practises parts of it, to
-and fro at the action's own speed. Only the whole passage in order is an action. Cameras change at times of their own.
+Except in pauses, no single frame distinguishes an action from the time between actions, when the athlete practises
+parts of it, back and forth at its own speed. Only the whole movement is an action. Cameras change independently.
 """
 
 from bisect import bisect_right
@@ -27,28 +27,28 @@ MEDIAN_DURATION = {  # seconds, THUMOS14 validation
 }  # fmt: skip
 SHARES = (0.0, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 1.0)
 VIDEO_DURATION = (8.8, 30.7, 36.9, 81.1, 150.4, 228.6, 450.4, 699.9, 1409.3)  # seconds at SHARES
-COVERAGE = (0.02, 0.058, 0.084, 0.157, 0.225, 0.375, 0.58, 0.68, 0.75)  # share of the video at SHARES
+COVERAGE = (0.02, 0.058, 0.084, 0.157, 0.225, 0.375, 0.58, 0.68, 0.75)  # share of a video inside actions at SHARES
 SCALE, SHORTEST, LONGEST = 0.5, 20.0, 240.0
-SPREAD_BETWEEN, SPREAD_WITHIN = 0.45, 0.40  # standard deviation of the log of a duration, over videos and within one
+SPREAD_BETWEEN, SPREAD_WITHIN = 0.45, 0.40  # standard deviations of log durations, between videos and within one
 SECOND_CLASS = 0.13  # share of videos with a second class
-PARTNERS = (  # classes that share a place
+PARTNERS = (  # classes that share a scene
     ("CricketBowling", "CricketShot"),
     ("HammerThrow", "ThrowDiscus", "Shotput", "JavelinThrow"),
     ("HighJump", "LongJump", "PoleVault"),
 )
-PRACTICED = 0.88  # share of what happens between actions that practises a part of the action
+PRACTICED = 0.88  # share of the scenes between actions that show practice
 PRACTICE_SECONDS, PAUSE_SECONDS = (1.5, 5.0), (1.2, 4.0)
-PART = (0.06, 0.22)  # how much of the action is practised at a time
+PART = (0.06, 0.22)  # share of the action that is practised in one scene
 PAUSES = {**dict.fromkeys(IDLE, 1.0), **dict.fromkeys(DISTRACTORS, 0.6), "empty": 0.4, "passer-by": 0.4}
-SHOT, SHORTEST_SHOT = 4.0, 0.8  # seconds from one camera to the next on average and at least, whatever happens
+SHOT, SHORTEST_SHOT = 4.0, 0.8  # mean and shortest duration of a camera shot, in seconds
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A stretch of a video in which one thing happens, in seconds.
+    """Interval of a video, in seconds, that shows one activity.
 
-    What happens moves to and fro between the phases `low` and `high`: `begun` passages are done at the start, then
-    `passages` more until the end.
+    The phase of the activity moves back and forth between `low` and `high`: `begun` passages are done at the start,
+    then `passages` more follow until the end.
     """
 
     start: float
@@ -61,7 +61,7 @@ class Scene:
     passages: float = 1.0
 
     def phase(self, seconds: float) -> float:
-        """The phase 0..1 of the activity at a time of the video."""
+        """Return the phase 0..1 of the activity at a time of the video."""
         done = self.begun + self.passages * (seconds - self.start) / (self.end - self.start)
         return self.low + (self.high - self.low) * (1 - abs(done % 2 - 1))
 
@@ -74,33 +74,33 @@ class Timeline:
     subset: str
     duration: float
     scenes: tuple[Scene, ...]
-    cuts: tuple[float, ...]  # when each camera takes over
-    cameras: tuple[int, ...]  # of `CAMERAS`
+    cuts: tuple[float, ...]  # start of each shot, in seconds
+    cameras: tuple[int, ...]  # camera of each shot, as an index in `CAMERAS`
 
     def actions(self) -> tuple[Action, ...]:
-        """The annotations: every CliffDiving action is a Diving action as well, as in THUMOS14."""
+        """Return the annotations: every CliffDiving action is a Diving action as well, as in THUMOS14."""
         acted = [scene for scene in self.scenes if scene.activity == "action"]
         doubled = [(s.start, s.end, "Diving") for s in acted if s.label == "CliffDiving"]
         return tuple(Action(*row) for row in sorted([(s.start, s.end, s.label) for s in acted] + doubled))
 
     def camera(self, seconds: float) -> int:
-        """The camera that films a time of the video."""
+        """Return the camera that films a time of the video."""
         return self.cameras[bisect_right(self.cuts, seconds) - 1]
 
 
 def benchmark(seed: int = 0, per_class: tuple[int, int] = (6, 3), longest: float = LONGEST) -> tuple[Timeline, ...]:
-    """The scripts of all videos: `per_class` training ("val") and test videos led by each of the twenty classes."""
+    """Draw the timelines of all videos: `per_class` training ("val") and test videos with each main class."""
     timelines = []
     for subset, number in zip(("val", "test"), per_class, strict=True):
-        leading = [label for label in CLASSES for _ in range(number)]
-        for place, label in enumerate(leading):
+        labels = [label for label in CLASSES for _ in range(number)]
+        for place, label in enumerate(labels):
             rng = np.random.default_rng([seed, subset == "test", place])
             timelines.append(sample_timeline(rng, f"demo_{subset}_{place + 1:04d}", subset, label, longest))
     return tuple(timelines)
 
 
 def sample_timeline(rng: np.random.Generator, video_id: str, subset: str, label: str, longest: float) -> Timeline:
-    """A random script led by `label`, at most `longest` seconds, on a grid of tenths of a second."""
+    """Draw a random timeline with main class `label`, of at most `longest` seconds, in steps of 0.1 s."""
     duration = round(float(np.clip(SCALE * np.interp(rng.random(), SHARES, VIDEO_DURATION), SHORTEST, longest)), 1)
     target = duration * np.interp(rng.random(), SHARES, COVERAGE)
     second = _second_class(rng, label)
@@ -131,7 +131,7 @@ def sample_timeline(rng: np.random.Generator, video_id: str, subset: str, label:
 
 
 def beside(groups: Sequence[Sequence[str]], label: str) -> list[str]:
-    """The other classes of the groups that a class is in, in order."""
+    """Return the other classes of all groups that contain a class, in order."""
     return [name for group in groups if label in group for name in group if name != label]
 
 
@@ -146,7 +146,7 @@ def _second_class(rng: np.random.Generator, label: str) -> str | None:
 
 
 def _between(rng: np.random.Generator, start: float, end: float, before: str, after: str) -> list[Scene]:
-    """What happens between an action of the class `before` and one of `after`: parts practised, and pauses."""
+    """Draw the scenes between an action of class `before` and one of class `after`: practice and pauses."""
     names, weights = list(PAUSES), np.array(list(PAUSES.values()))
     scenes, now = [], start
     while end - now > 1e-6:

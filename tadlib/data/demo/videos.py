@@ -1,4 +1,4 @@
-"""The benchmark's video files: every script drawn and encoded as H.264, annotations in ActivityNet's layout."""
+"""Video files of the benchmark: every timeline drawn and encoded as H.264; annotations in ActivityNet's layout."""
 
 import multiprocessing
 import shutil
@@ -20,14 +20,14 @@ from tadlib.data.demo.timelines import Timeline, benchmark
 from tadlib.files import Progress, atomic, read_json, silent, write_json
 from tadlib.project import cores
 
-FPS, HELD = 10, 2  # frames a second, and for how many of them a picture stays
-VERSION = 4  # raise it when pictures, scripts or captions change: what an older version made is then made anew
+FPS, HELD = 10, 2  # frames per second, and frames for which a picture is held
+VERSION = 4  # raise it when pictures, timelines or captions change, so that older files are created again
 
 
 def make(
     folder: Path | str, seed: int = 0, progress: Progress = silent, timelines: Sequence[Timeline] | None = None
 ) -> None:
-    """Write `videos/<id>.mp4` for every script and then `annotations.json`; whole videos from before are kept."""
+    """Write `videos/<id>.mp4` for every timeline, then `annotations.json`; existing videos of this version are kept."""
     folder = Path(folder)
     if is_made(folder, seed, timelines):
         return
@@ -36,7 +36,7 @@ def make(
     missing = [line for line in timelines if not _path(folder, line.id).is_file()]
     done = len(timelines) - len(missing)
     with pool() as workers:
-        with without_script():  # longest first, so that no worker is left with a long video at the end
+        with without_script():  # longest first, so that no worker starts a long video at the end
             jobs = [
                 workers.submit(write, _path(folder, line.id), line, seed)
                 for line in sorted(missing, key=lambda x: -x.duration)
@@ -58,7 +58,7 @@ def make(
 
 
 def is_made(folder: Path, seed: int = 0, timelines: Sequence[Timeline] | None = None) -> bool:
-    """Whether a folder holds every video of this version, and their annotations, which are written last."""
+    """Whether a folder has all videos of this version and their annotations, which are written last."""
     if not (_is_current(folder, seed) and (folder / "annotations.json").is_file()):
         return False
     known = read_json(folder / "annotations.json")["database"]
@@ -71,10 +71,10 @@ def _is_current(folder: Path, seed: int) -> bool:
 
 
 def _forget_older_versions(folder: Path, seed: int) -> None:
-    """Remove everything that another version or seed made, features included."""
+    """Remove all files of another version or seed, including features."""
     if _is_current(folder, seed):
         return
-    for name in ("annotations.json", "clip.pt", "clip.json"):  # the latter two were made until the package had them
+    for name in ("annotations.json", "clip.pt", "clip.json"):  # older versions wrote the latter two
         (folder / name).unlink(missing_ok=True)
     for name in ("videos", "features", "embeddings", "heads"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -86,7 +86,7 @@ def _path(folder: Path, video_id: str) -> Path:
 
 
 def write(path: Path, timeline: Timeline, seed: int) -> None:
-    """Draw one script and encode it; what is drawn depends on the seed and the video's id alone."""
+    """Draw one timeline and encode it; its appearance depends on the seed and the video's id alone."""
     rng = np.random.default_rng([seed, *timeline.id.encode()])
     look = sample_look(rng, timeline.scenes[0].label)
     with atomic(path) as temporary, av.open(str(temporary), "w") as container:
@@ -107,15 +107,15 @@ def write(path: Path, timeline: Timeline, seed: int) -> None:
 
 
 def pool() -> ProcessPoolExecutor:
-    """Up to eight fresh processes; fork would copy the threads of whoever calls."""
+    """Return a pool of up to eight new processes; a fork would copy the threads of the caller."""
     return ProcessPoolExecutor(min(8, cores()), mp_context=multiprocessing.get_context("spawn"))
 
 
 @contextmanager
 def without_script() -> Iterator[None]:
-    """Processes that start inside do not import the caller's script.
+    """Start processes inside the block without importing the caller's script.
 
-    A script without `if __name__ == "__main__":` would run again in each of them, and wait for what its parent holds.
+    A script without `if __name__ == "__main__":` would run again in each of them, and wait for a lock of its parent.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -126,9 +126,9 @@ def without_script() -> Iterator[None]:
 
 
 def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Fresh pictures for training the small CLIP: uint8 (n, 120, 160, 3) and (label, activity, camera, pose) of each.
+    """Draw pictures to train the small CLIP: uint8 (n, 120, 160, 3), and (label, activity, camera, pose) of each.
 
-    All but one picture of a look show its action at a random phase, the last a pause. None of the looks is one of the
+    All but one picture of a look show its action at a random phase, the last shows a pause. No look is one of the
     benchmark's videos.
     """
     rng = np.random.default_rng([seed, 2**20])

@@ -1,4 +1,4 @@
-"""Every figure of the workbook: data in, a picture out. The only place that imports matplotlib and seaborn."""
+"""All figures of the workbook: functions from data to a picture. Only this package imports matplotlib and seaborn."""
 
 # ruff: noqa: F401
 from tadlib.workbook.figures.classify import (

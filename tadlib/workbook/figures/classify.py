@@ -1,4 +1,4 @@
-"""Figures of naming: confusion, poolings side by side, texts class by class, CLIP's share of the score."""
+"""Figures of classification: confusion matrices, poolings, accuracy by class and text, CLIP's weight in the score."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ MEASURES = ("true segments", "good proposals", "mAP")
 
 @styled
 def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Picture:
-    """Counts (true, named) as shares of each row, one panel a title, the accuracy in the title."""
+    """Draw a confusion matrix (true, predicted) per title, as shares of each row, with the accuracy in the title."""
     text = "Confusion of true and predicted class: " + ", ".join(matrices)
     figure, axes = picture(1.6 + 0.22 * len(classes), text, ncols=len(matrices), sharey=True)
     for place, (title, counts) in zip(axes[0], matrices.items(), strict=True):
@@ -38,7 +38,7 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
 
 @styled
 def naming_by_overlap(overlap: np.ndarray, right: np.ndarray) -> Picture:
-    """How often the best class of a proposal is right (bool, n), by its tIoU (n) with the action it overlaps most."""
+    """Draw the accuracy of proposals' classes (`right`: bool, n) by tIoU (n) with the action they overlap most."""
     figure, ((place,),) = picture(2.8, "Accuracy of naming by the overlap of a proposal with a true action")
     edges = np.linspace(0, 1, 11)
     bin_ix = np.clip(np.digitize(overlap, edges) - 1, 0, 9)
@@ -58,7 +58,7 @@ def naming_by_overlap(overlap: np.ndarray, right: np.ndarray) -> Picture:
 
 @styled
 def pooling_comparison(table: Sequence[Mapping[str, object]]) -> Picture:
-    """One row a pooling: share of true segments and of good proposals named right, and mAP, all in per cent."""
+    """Draw a row per pooling: accuracy on true segments and on good proposals, and mAP, all in per cent."""
     figure, ((place,),) = picture(0.34 * len(table) + 1.4, "Naming by every pooling on the same proposals")
     for measure, color, marker in zip(MEASURES, CYCLE, "osD", strict=False):
         values = [100 * float(row[measure]) for row in table]
@@ -72,7 +72,7 @@ def pooling_comparison(table: Sequence[Mapping[str, object]]) -> Picture:
 
 @styled
 def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[str, int]) -> Picture:
-    """Share of the true segments of each class (rows) that are named right with each style of text (columns)."""
+    """Draw the accuracy on true segments of each class (rows) with each style of text (columns)."""
     labels = list(next(iter(found.values())))
     shares = np.array([[found[style][label] for style in found] for label in labels])
     figure, ((place,),) = picture(0.32 * len(labels) + 1.4, "Accuracy on true segments by class and text")
@@ -94,7 +94,7 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
 
 @styled
 def fusion_curves(weights: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Picture:
-    """mAP against CLIP's share: 0 is the detector alone, 1 is CLIP alone; dashed where the share does not count."""
+    """Draw mAP against CLIP's weight (0: detector alone, 1: CLIP alone); dashed if a fusion ignores the weight."""
     figure, ((place,),) = picture(3.0, "mAP against the share of CLIP in the score")
     for color, (name, values) in zip(CYCLE, curves.items(), strict=False):
         flat = name == "after_softmax"

@@ -1,4 +1,4 @@
-"""Pictures of runs beside each other: effects with their intervals, learning curves, classes."""
+"""Figures that compare runs: effects with confidence intervals, learning curves, differences by class."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, by_
 
 BETTER, WORSE = OURS, CYCLE[5]
 COLORS = {"better": BETTER, "worse": WORSE}
-LABEL = 30  # letters of a variant that fit beside a figure
-MOST_STUDIES, MOST_CLASSES, MOST_VARIANTS = 12, 20, 60  # what fits on a page
+LABEL = 30  # characters of a variant's name that fit beside a figure
+MAX_STUDIES, MAX_CLASSES, MAX_VARIANTS = 12, 20, 60  # what fits on a page
 
 
 @styled
 def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
-    """A block for each question: its variants' differences (points) with intervals, beside the log's claim, if any.
+    """Draw the differences (points) of each question's variants with intervals, and the research log's claim if any.
 
     A question has `title`, `claim`, `baseline` and `variants`: records of report.json with a `verdict`.
     """
@@ -31,7 +31,7 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
     figure, axes = picture(0.27 * sum(heights) + 0.8, alt, height_ratios=heights, **grid)
     rows = [entry for question in questions for entry in question["variants"]]
     reach = max([1, *(abs(point) for entry in rows for point in _points(entry))])
-    for (place, *beside), question in zip(axes, questions, strict=True):
+    for (place, *texts), question in zip(axes, questions, strict=True):
         for row, entry in enumerate(question["variants"]):
             _effect(place, row, entry, reach)
         place.axvline(0, color=GREY, lw=0.9)
@@ -40,10 +40,10 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
         place.set_ylim(len(question["variants"]) - 0.4, -0.6)
         place.set_xlim(-1.1 * reach, 1.1 * reach)
         place.set_title(f"{question['title']}, against {short(question['baseline'], LABEL)}", fontsize=9.5)
-        for words in beside:
-            words.axis("off")
-            said = textwrap.fill(f"Research log: {question['claim'] or 'no claim on record'}", 46)
-            words.text(0, 1, said, transform=words.transAxes, va="top", fontsize=8.5)
+        for panel in texts:
+            panel.axis("off")
+            claim = textwrap.fill(f"Research log: {question['claim'] or 'no claim on record'}", 46)
+            panel.text(0, 1, claim, transform=panel.transAxes, va="top", fontsize=8.5)
     axes[-1, 0].set_xlabel(f"difference in {metric} (points), with its 95 % interval")
     return figure
 
@@ -61,7 +61,7 @@ def _effect(place, row: int, entry: Mapping[str, object], reach: float) -> None:
     place.scatter(difference, row, color=color, s=38, zorder=3, marker="o")
     side = -1 if difference < 0 else 1
     outside = side * max(side * each for each in (difference, *ends))
-    inside = abs(outside) > 0.55 * reach  # no room beyond: write on the other side of zero
+    inside = abs(outside) > 0.55 * reach  # no room outside: put the label on the other side of zero
     where = -0.03 * side * reach if inside else outside + 0.04 * side * reach
     align = "left" if (side > 0) != inside else "right"
     label = f"{round(difference, 1) or 0:+.1f}, {entry['verdict']}"
@@ -70,10 +70,10 @@ def _effect(place, row: int, entry: Mapping[str, object], reach: float) -> None:
 
 @styled
 def learning_curves(studies: Mapping[str, Mapping[str, Sequence[Sequence[Mapping[str, float]]]]]) -> Picture:
-    """Loss and tIoU of matched queries by epoch: study -> variant -> histories; mean of the runs and extremes."""
+    """Draw loss and tIoU of matched queries by epoch (study -> variant -> histories): mean and range over runs."""
     if not studies:
         return nothing("no run has a history")
-    shown = dict(list(studies.items())[:MOST_STUDIES])
+    shown = dict(list(studies.items())[:MAX_STUDIES])
     figure, axes = picture(2.6 * len(shown) + 0.3, f"Learning curves of {', '.join(shown)}", nrows=len(shown), ncols=2)
     for (left, right), (title, variants) in zip(axes, shown.items(), strict=True):
         for place, name, unit in ((left, "loss", "training loss"), (right, "matched_tiou", "tIoU of matched queries")):
@@ -100,21 +100,21 @@ def _curve(place, curves: Sequence[Sequence[float]], label: str, color: str, sty
 
 
 @styled
-def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
-    """Mean paired difference of each class's average precision (fractions): variant -> class -> difference.
+def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture:
+    """Draw mean paired differences in average precision (fractions): variant -> class -> difference.
 
-    Of many classes those that differ most.
+    Of many classes only those with the largest differences are shown.
     """
-    if not gained:
+    if not differences:
         return nothing("no pair of runs with classes in common")
-    frame = 100 * pd.DataFrame.from_dict(dict(list(gained.items())[:MOST_VARIANTS]), orient="index")
-    most = frame.abs().max()
-    frame = frame[sorted(most.sort_values(ascending=False, kind="stable").index[:MOST_CLASSES])]
+    frame = 100 * pd.DataFrame.from_dict(dict(list(differences.items())[:MAX_VARIANTS]), orient="index")
+    largest = frame.abs().max()
+    frame = frame[sorted(largest.sort_values(ascending=False, kind="stable").index[:MAX_CLASSES])]
     figure, axes = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
     place = axes[0, 0]
-    reach = max(most.max(), 0.1)
-    written = frame.map(lambda points: f"{np.round(points) or 0:+.0f}")  # no "-0"
-    numbers = {"annot": written if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
+    reach = max(largest.max(), 0.1)
+    texts = frame.map(lambda points: f"{np.round(points) or 0:+.0f}")  # no "-0"
+    numbers = {"annot": texts if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
     colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "cbar_kws": {"label": "points of AP"}, "linewidths": 0.5}
     style.heatmap(place, frame, yticklabels=[short(label, 44) for label in frame.index], **numbers, **colours)
     slant(place)
@@ -124,7 +124,7 @@ def class_differences(gained: Mapping[str, Mapping[str, float]]) -> Picture:
 
 
 def nothing(why: str) -> Picture:
-    """A picture that says why there is none."""
+    """Return a picture with the reason why there is nothing to draw."""
     figure, axes = picture(0.6, why)
     axes[0, 0].axis("off")
     axes[0, 0].text(0, 0.5, why, va="center")

@@ -1,4 +1,4 @@
-"""Figures of an answer about one video: timeline, frames at the detections, similarity of the words over time."""
+"""Figures of detections in one video: timeline, frames at the detections, similarity of the words over time."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike
 from tadlib.data.annotations import Video
 from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, picture, rows, short, styled
 
-BESIDE = 34  # letters of a word that fit beside a timeline
-LETTERS = 27  # that fit above one of four frames, on each of two lines
+LABEL = 34  # characters of a word that fit beside a timeline
+CAPTION = 27  # characters that fit above one of four frames, on each of two lines
 
 
 @styled
 def detected(video: Video, proposals: ArrayLike, found) -> Picture:
-    """True actions (black), proposals (n, 2) in seconds (grey), and a row (blue) for each word that was found."""
+    """Draw true actions (black), proposals (n, 2) in seconds (grey), and a row of detections (blue) per word found."""
     truth: dict[str, list[tuple[float, float]]] = {}
     for action in video.actions:
         truth.setdefault(action.label, []).append((action.start, action.end))
@@ -29,14 +29,14 @@ def detected(video: Video, proposals: ArrayLike, found) -> Picture:
     for word, segment, score in _found(found):
         if word in words:
             bars(place, [segment], len(truth) + 1 + words.index(word), OURS, height=0.6, alpha=0.2 + 0.8 * score)
-    rows(place, [short(label, BESIDE) for label in labels], video.duration)
+    rows(place, [short(label, LABEL) for label in labels], video.duration)
     place.set_title("Found: the darker the surer, in every video alike" if words else "Nothing found")
     return figure
 
 
 @styled
 def detected_frames(moments: Sequence[float], words: Sequence[str], frames: Iterable[np.ndarray]) -> Picture:
-    """A frame (h, w, 3) at each moment in seconds, with what is found there."""
+    """Draw a frame (h, w, 3) at each moment in seconds, with the word detected there."""
     columns = max(1, min(4, len(moments)))
     lines = max(1, -(-len(moments) // columns))
     shown = list(zip(moments, words, frames, strict=True))
@@ -46,7 +46,7 @@ def detected_frames(moments: Sequence[float], words: Sequence[str], frames: Iter
         place.axis("off")
     for place, (seconds, word, frame) in zip(axes.flat, shown, strict=False):
         place.imshow(frame[:: max(1, len(frame) // 240), :: max(1, len(frame) // 240)])
-        place.set_title(f"{seconds:.1f} s\n{textwrap.fill(short(word, 2 * LETTERS), LETTERS)}", fontsize=8.5)
+        place.set_title(f"{seconds:.1f} s\n{textwrap.fill(short(word, 2 * CAPTION), CAPTION)}", fontsize=8.5)
     if not shown:
         axes[0, 0].text(0.5, 0.5, "nothing found, no frame", ha="center", va="center")
     return figure
@@ -54,12 +54,12 @@ def detected_frames(moments: Sequence[float], words: Sequence[str], frames: Iter
 
 @styled
 def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detections) -> Picture:
-    """Similarity (t,) of each word less that of texts of nothing; detections are shaded in the colour of their word."""
+    """Draw the similarity (t,) of each word minus that of background texts; detections are shaded in its colour."""
     found = _found(detections)
     figure, ((place,),) = picture(3.0, "Similarity over time of " + ", ".join(curves))
     colors, marker = dict(zip(curves, CYCLE, strict=False)), "o" if len(seconds) < 3 else ""
     for word, values in curves.items():
-        place.plot(seconds, values, color=colors[word], lw=1.5, label=short(word, BESIDE), marker=marker)
+        place.plot(seconds, values, color=colors[word], lw=1.5, label=short(word, LABEL), marker=marker)
     for word, (start, end), _ in found[:10]:
         if word in colors:
             place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)

@@ -1,4 +1,4 @@
-"""Figures of results: floor and ceiling, classes, recall, timelines, types of errors, scores, intervals."""
+"""Figures of results: floors and ceilings, AP by class, recall, timelines, error types, calibration, intervals."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -14,16 +14,15 @@ from tadlib.workbook.figures.style import CEILING, FLOOR, GREY, OURS, Picture, b
 
 MARKERS = "osD^vPXp"
 ROLES = {"ours": OURS, "floor": FLOOR, "baseline": style.ORANGE, "ceiling": CEILING}
-COLORS = (style.GREEN, style.SKY, style.PURPLE, style.BLUE, style.ORANGE, GREY)
-COLORS = dict(zip(TYPES, COLORS, strict=True))
+COLORS = dict(zip(TYPES, (style.GREEN, style.SKY, style.PURPLE, style.BLUE, style.ORANGE, GREY), strict=True))
 UNITS = {"length": "length (s)", "coverage": "share of the video (%)", "instances": "actions of the class in the video"}
 
 
 @styled
 def headline(table: Sequence[Mapping[str, object]]) -> Picture:
-    """mAP of each row (`name`, `role`, `mAP`, `mAP@...`): mean over tIoU as bars, each tIoU as a line.
+    """Draw the mAP of each row (`name`, `role`, `mAP`, `mAP@...`): the mean over tIoU as a bar, mAP by tIoU as a line.
 
-    A row has its own marker at the end of its bar and on its line.
+    The bar and the line of a row have the same marker.
     """
     text = "mAP of floors, baselines, this run and ceilings"
     figure, ((left, right),) = picture(0.42 * len(table) + 1.6, text, ncols=2)
@@ -46,7 +45,7 @@ def headline(table: Sequence[Mapping[str, object]]) -> Picture:
 
 @styled
 def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: Mapping[str, int]) -> Picture:
-    """Average precision of each class scored, and what the same segments reach with the true label."""
+    """Draw the average precision of each scored class, and that of the same segments with true labels."""
     order = sorted(ours, key=lambda label: -ours[label])
     text = "Average precision of each class, ours and with true labels"
     figure, ((place,),) = picture(0.3 * len(order) + 1.3, text)
@@ -64,7 +63,7 @@ def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: 
 
 @styled
 def recall_curve(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Picture:
-    """AR@AN: recall averaged over tIoU 0.5:0.05:0.95 against the number of proposals per video, one line a method."""
+    """Draw AR@AN: recall averaged over tIoU 0.5:0.05:0.95 against proposals per video, one line per method."""
     figure, ((place,),) = picture(3.2, "Average recall against the average number of proposals per video")
     for color, (name, values) in zip((OURS, FLOOR, *style.CYCLE[1:]), curves.items(), strict=False):
         place.plot(counts, 100 * np.asarray(values), color=color, lw=2.2 if color == OURS else 1.4, marker="o", ms=3.5)
@@ -85,7 +84,7 @@ def recall_curve(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -
 def timelines(
     videos: Sequence[Video], detections: Mapping[str, object], scores: Mapping[str, float], best: int = 40
 ) -> Picture:
-    """True actions (black) and the `best` detections (blue, darker = surer) of each video, one row a class."""
+    """Draw true actions (black) and the `best` detections (blue, darker: higher score) of videos, one row per class."""
     shown = [_class_rows(video, detections.get(video.id), best) for video in videos]
     heights = [0.5 + 0.34 * len(labels) for labels, _ in shown]
     text = f"Timelines of {', '.join(video.id for video in videos)}: truth and detections"
@@ -106,7 +105,7 @@ def timelines(
 
 
 def _class_rows(video: Video, detections, best: int) -> tuple[list[str], list[tuple[np.ndarray, float, str]]]:
-    """The classes worth a row (true ones first, then the most often named) and the detections to draw."""
+    """Return the classes to show (true ones, then those with the highest total score) and the detections to draw."""
     true = sorted({action.label for action in video.actions})
     if detections is None or not len(detections.scores):
         return true, []
@@ -123,7 +122,7 @@ def _class_rows(video: Video, detections, best: int) -> tuple[list[str], list[tu
 
 @styled
 def error_profile(shares: np.ndarray, gains: Mapping[str, float]) -> Picture:
-    """Share of each type among the best 1, 2, ... detections per action (rows of `shares`), and mAP each type costs."""
+    """Draw shares of error types among the best 1, 2, ... detections per action (rows), and the mAP each type costs."""
     text = "Types of errors among the best detections, and the mAP lost to each"
     figure, ((left, right),) = picture(3.1, text, ncols=2)
     multiples, below = np.arange(1, len(shares) + 1), np.zeros(len(shares))
@@ -145,7 +144,7 @@ def error_profile(shares: np.ndarray, gains: Mapping[str, float]) -> Picture:
 
 @styled
 def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
-    """Normalised AP and share of missed actions by kind of action; dashed: all actions."""
+    """Draw normalised mAP and the share of missed actions by properties of actions; dashed: all actions."""
     names = [name for name in found if name != "all"]
     text = "Normalised mAP and misses by " + ", ".join(names)
     figure, axes = picture(4.2, text, nrows=2, ncols=len(names), sharey="row", sharex="col")
@@ -167,7 +166,7 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
 
 @styled
 def reliability(found: Mapping[str, Reliability]) -> Picture:
-    """Share that is right by score, in bins of equal number; on the dashed line scores are probabilities."""
+    """Draw reliability diagrams: accuracy by score, in bins of equal number; dashed: perfect calibration."""
     figure, ((place,),) = picture(3.2, "How often what has a score is right: " + ", ".join(found))
     place.axline((0, 0), slope=100, color=GREY, ls="--", lw=1)
     for color, (name, curve) in zip((OURS, *style.CYCLE[1:]), found.items(), strict=False):
@@ -181,12 +180,12 @@ def reliability(found: Mapping[str, Reliability]) -> Picture:
 
 @styled
 def confusability(found: Confusability, classes: Sequence[str], named: int = 6) -> Picture:
-    """How often one class is named as another against the cosine of their texts; the worst pairs by name."""
+    """Draw how often a class is confused with another against the cosine of their texts; labels the worst pairs."""
     figure, ((place,),) = picture(3.4, "Confusion of classes against the similarity of their texts")
     place.scatter(found.cosine, 100 * found.share, color=OURS, s=22, alpha=0.7)
     worst = np.argsort(-found.share, kind="stable")[:named]
     worst = worst[found.share[worst] > 0]
-    for rank, pair in enumerate(worst):  # names stand in a column of their own, where they cannot cover one another
+    for rank, pair in enumerate(worst):  # labels are listed in a separate column so that they do not overlap
         place.annotate(
             f"{classes[found.true[pair]]} as {classes[found.named[pair]]}",
             (found.cosine[pair], 100 * found.share[pair]),
@@ -205,7 +204,7 @@ def confusability(found: Confusability, classes: Sequence[str], named: int = 6) 
 
 @styled
 def verdicts(table: Sequence[Mapping[str, object]]) -> Picture:
-    """This run's mAP and its differences from others, each with its interval; grey where chance explains it."""
+    """Draw this run's mAP and its differences from others with intervals; grey: not significant."""
     text = "mAP of this run and its differences from others, with intervals"
     figure, ((place,),) = picture(0.42 * len(table) + 1.1, text)
     for row, entry in enumerate(table):

@@ -1,4 +1,4 @@
-"""Figures of the data: frames, durations, soundness of features, leakage of the class split, what CLIP sees."""
+"""Figures of the data: frames, durations, checks of features, leakage of the class split, similarity to class texts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,8 +8,8 @@ from tadlib.data.annotations import Benchmark, Video
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import Picture, bars, heatmap, list_rows, picture, rows, slant, styled
 
-MOST = 25  # classes whose names can be read beside each other in one figure
-PANELS = (  # field of a row, title, axis with its unit
+MAX_CLASSES = 25  # class names that are legible in one figure
+PANELS = (  # field of a row, title, label of the axis with its unit
     ("norm", "Length of a feature", "norm (CLIP: about 10)"),
     ("neighbours", "Likeness of neighbours", "cosine of neighbouring snippets"),
     ("constant", "Frozen stretches", "share of snippets equal to the one before"),
@@ -19,7 +19,7 @@ PANELS = (  # field of a row, title, axis with its unit
 
 @styled
 def film_strip(video: Video, frames: Sequence[tuple[float, np.ndarray]]) -> Picture:
-    """Frames (seconds, image) of one video above the timeline of its actions; an orange bar marks frames inside."""
+    """Draw frames (seconds, image) of a video above its timeline; an orange bar marks frames inside an action."""
     labels = sorted({action.label for action in video.actions})
     text = f"{len(frames)} frames of video {video.id} above the timeline of its actions: {', '.join(labels)}"
     figure, ((strip,), (line,)) = picture(
@@ -49,7 +49,7 @@ def film_strip(video: Video, frames: Sequence[tuple[float, np.ndarray]]) -> Pict
 
 @styled
 def action_statistics(benchmark: Benchmark) -> Picture:
-    """How long actions last in each class, how long videos are, and how much of them is action."""
+    """Draw durations of actions by class, durations of videos, and the share of action in videos."""
     figure, ((box, *histograms),) = picture(
         4.6, "Durations of actions by class, durations of videos, share of action", ncols=3
     )
@@ -58,7 +58,7 @@ def action_statistics(benchmark: Benchmark) -> Picture:
         for label in benchmark.classes
     }
     order = sorted(benchmark.classes, key=lambda label: np.median(durations[label] or [0]), reverse=True)
-    order = order[:: -(-len(order) // MOST)]
+    order = order[:: -(-len(order) // MAX_CLASSES)]
     box.boxplot(
         [durations[label] for label in order],
         orientation="horizontal",
@@ -86,7 +86,7 @@ def action_statistics(benchmark: Benchmark) -> Picture:
 
 
 def _covered(video: Video) -> float:
-    total, reached = 0.0, 0.0  # some annotations go on after the end of their video
+    total, reached = 0.0, 0.0  # end times are clipped: some annotations exceed their video
     for action in sorted(video.actions, key=lambda action: action.start):
         end = min(action.end, video.duration)
         total += max(0.0, end - max(reached, action.start))
@@ -96,7 +96,7 @@ def _covered(video: Video) -> float:
 
 @styled
 def feature_health(table: Sequence[Mapping[str, object]]) -> Picture:
-    """Four numbers of every video's features; each video is a count in a histogram, the oddest one is named."""
+    """Draw histograms over videos of four statistics of their features, and name the largest outlier of each."""
     figure, axes = picture(
         4.2, f"Norms, neighbours, frozen stretches, lengths of {len(table)} videos", nrows=2, ncols=2
     )
@@ -114,7 +114,7 @@ def feature_health(table: Sequence[Mapping[str, object]]) -> Picture:
 
 @styled
 def leakage(table: Sequence[Mapping[str, object]]) -> Picture:
-    """What a class split gives away: each finding's number as a share of what it is a part of."""
+    """Draw the leakage of a class split: the number of each finding as a share of its total."""
     text = "; ".join(f"{row['finding']}: {row['number']} of {row['of']}" for row in table)
     figure, ((place,),) = picture(0.9 + 0.38 * len(table), f"Leakage of the class split. {text}")
     for height, row in enumerate(table):
@@ -136,8 +136,8 @@ def leakage(table: Sequence[Mapping[str, object]]) -> Picture:
 def similarity_matrix(
     similarity: np.ndarray, classes: Sequence[str], frames: Sequence[np.ndarray] | None = None
 ) -> Picture:
-    """Cosine of each class's pictures (rows, a frame on the axis where given) with each class's text (columns)."""
-    few = len(classes) <= MOST
+    """Draw cosines of the images of each class (rows, with a frame if given) with the text of each class (columns)."""
+    few = len(classes) <= MAX_CLASSES
     figure, ((place,),) = picture(6.4, "Similarity of the pictures of each class with the text of each class")
     heatmap(
         place,
@@ -146,7 +146,7 @@ def similarity_matrix(
         yticklabels=classes if few else False,
         cbar_kws={"label": "cosine similarity", "shrink": 0.6},
     )
-    shown = np.flatnonzero(np.isfinite(similarity).all(axis=1))  # classes of which there are pictures
+    shown = np.flatnonzero(np.isfinite(similarity).all(axis=1))  # classes with images
     best = np.argmax(similarity[shown], axis=1)
     place.scatter(best + 0.5, shown + 0.5, s=14 if few else 2, color="white", edgecolor="black", lw=0.6 if few else 0.2)
     place.set_xlabel("text of class")
@@ -164,7 +164,7 @@ def similarity_matrix(
 
 @styled
 def similarity_over_time(video: Video, seconds: np.ndarray, similarity: np.ndarray, classes: Sequence[str]) -> Picture:
-    """Cosine of every snippet (t,) with every class's text (t, k): true classes in colour, the nearest others too."""
+    """Draw cosines (t, k) of snippets with class texts over time; true and the most similar other classes in colour."""
     true = [label for label in classes if any(action.label == label for action in video.actions)]
     text = f"Similarity of each snippet of {video.id} with class texts over time; {true} is true"
     figure, ((place,),) = picture(3.0, text)

@@ -1,4 +1,4 @@
-"""One visual style: sizes, colours (Okabe and Ito's, safe for colour-blind readers), and a figure that shows itself."""
+"""Common style of figures: sizes, colours (Okabe and Ito, safe for colour blindness), and figures for notebooks."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ DPI = 120
 BLACK, ORANGE, SKY, GREEN = "#222222", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999"
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
-TRUTH, OURS, FLOOR, CEILING = BLACK, BLUE, GREY, GREEN  # the same role, the same colour, in every figure
+TRUTH, OURS, FLOOR, CEILING = BLACK, BLUE, GREY, GREEN  # roles have the same colour in every figure
 SEQUENTIAL = "viridis"
 SETTINGS = {
     "font.size": 9.5,
@@ -38,13 +38,13 @@ SETTINGS = {
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
     "figure.facecolor": "white",
-    "text.parse_math": False,  # names are no mathematics
+    "text.parse_math": False,  # class names may contain $
 }
-styled = rc_context(SETTINGS)  # a decorator: the settings hold while a figure is drawn, and nowhere else
+styled = rc_context(SETTINGS)  # decorator that applies the settings only while a figure is drawn
 
 
 class Picture(Figure):
-    """A figure that notebooks embed once, as a PNG with alternative text, without pyplot and without a magic."""
+    """A figure that notebooks embed once, as a PNG with alternative text, without pyplot or a magic command."""
 
     alt = ""
 
@@ -52,27 +52,27 @@ class Picture(Figure):
         drawn, png = io.BytesIO(), io.BytesIO()
         with rc_context(SETTINGS):
             self.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
-        Image.open(drawn).convert("RGB").save(png, "PNG", optimize=True)  # nothing is transparent: a tenth less to keep
+        Image.open(drawn).convert("RGB").save(png, "PNG", optimize=True)  # without transparency a tenth smaller
         width, height = (round(inches * 96) for inches in self.get_size_inches())
         data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": self.alt}
         return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}
 
     def keep(self, path: Path) -> None:
-        """Write the picture beside a path as .png, .svg and .pdf, for pages and papers."""
+        """Write the picture to a path with .png, .svg and .pdf appended, for pages and papers."""
         for kind in ("png", "svg", "pdf"):
             with atomic(path.with_name(f"{path.name}.{kind}")) as file, rc_context(SETTINGS):
                 self.savefig(file, format=kind, dpi=2 * DPI)
 
 
 def picture(height: float, alt: str, **grid) -> tuple[Picture, np.ndarray]:
-    """A full-width picture `height` inches tall and its axes, always as an array (rows, columns)."""
+    """Return a full-width picture `height` inches tall and its axes, always as an array (rows, columns)."""
     figure = Picture(figsize=(WIDTH, height), layout="constrained")
     figure.alt = alt
     return figure, figure.subplots(squeeze=False, **grid)
 
 
 def bars(axes: Axes, segments: ArrayLike, row: float, color: str, height: float = 0.7, alpha=None) -> None:
-    """Segments (n, 2) in seconds as bars on one row of a timeline; `alpha` is one value or one per segment."""
+    """Draw segments (n, 2) in seconds as bars on one row of a timeline; `alpha` is one value or one per segment."""
     segments = np.asarray(segments, dtype=float).reshape(-1, 2)
     alphas = np.broadcast_to(1.0 if alpha is None else alpha, len(segments))
     for (start, end), opacity in zip(segments, alphas, strict=True):
@@ -82,7 +82,7 @@ def bars(axes: Axes, segments: ArrayLike, row: float, color: str, height: float 
 
 
 def rows(axes: Axes, labels: Sequence[str], duration: float) -> None:
-    """Name the rows of a timeline, first on top, over a time axis in seconds."""
+    """Label the rows of a timeline, first on top, over a time axis in seconds."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(0, duration)
@@ -91,45 +91,45 @@ def rows(axes: Axes, labels: Sequence[str], duration: float) -> None:
 
 
 def list_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """Name the rows of a chart of horizontal bars, first on top."""
+    """Label the rows of a horizontal bar chart, first on top."""
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
 
 
 def heatmap(axes: Axes, values: ArrayLike, **options: object) -> None:
-    """Draw a matrix as colours; `options` are seaborn's."""
-    import seaborn  # with SciPy's statistics, half a second that few figures need
+    """Draw a matrix as a heat map; `options` are seaborn's."""
+    import seaborn  # takes half a second, and few figures need it
 
     seaborn.heatmap(values, ax=axes, **{"cmap": SEQUENTIAL, "fmt": ".0f"} | options)
 
 
 def slant(axes: Axes) -> None:
-    """Turn the labels of the horizontal axis, so that long ones fit; leave its ticks out."""
+    """Rotate the labels of the horizontal axis, so that long ones fit, and hide its ticks."""
     axes.tick_params(axis="x", rotation=60, length=0)
     for label in axes.get_xticklabels():
         label.set(horizontalalignment="right", rotation_mode="anchor")
 
 
 class LogNumbers(LogFormatter):
-    """Numbers along a logarithmic axis, not the mathematics that matplotlib writes there."""
+    """Formatter of logarithmic axes that writes plain numbers in place of powers of ten."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def logarithmic(axis: Axis) -> None:
-    """Write the numbers of an axis with a logarithmic scale."""
+    """Format the tick labels of a logarithmic axis as plain numbers."""
     axis.set_major_formatter(LogNumbers())
     axis.set_minor_formatter(LogNumbers())
 
 
 def by_epoch(axes: Axes) -> None:
-    """Name an axis of epochs, which are whole numbers."""
+    """Label the horizontal axis as epochs, with ticks at whole numbers."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def short(text: object, most: int) -> str:
-    """A text as far as it fits; legends leave out what begins with _, so a space without width comes before it."""
-    whole = f"\u200b{text}" if str(text).startswith("_") else str(text)
+    """Shorten a text to `most` characters with an ellipsis; a leading _ gets a zero-width space before it."""
+    whole = f"\u200b{text}" if str(text).startswith("_") else str(text)  # legends skip labels that begin with _
     return whole if len(whole) <= most else whole[: most - 1] + "…"

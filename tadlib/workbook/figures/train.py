@@ -1,4 +1,4 @@
-"""Figures of a detector and its training: one window, losses, epochs, attention, queries, proposals."""
+"""Figures of a detector and its training: one window, losses, metrics by epoch, attention, queries, proposals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from tadlib.data.annotations import Video
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import Picture, bars, by_epoch, logarithmic, picture, rows, styled
 
-DOTS = 4000  # at most in a picture: more hide each other
+MAX_DOTS = 4000  # in a scatter plot: more would hide each other
 SIDES = {"seen classes": style.BLUE, "unseen classes": style.ORANGE, "training videos": style.GREY}
 NAMED = "mAP of unseen classes, named"
 LEARNED = "training videos looked at"
-COUNTS = {10: ":", 100: "-"}  # proposals a video: how their average recall is drawn
+COUNTS = {10: ":", 100: "-"}  # proposals a video -> line style of the average recall
 MATCHED = "query of action "
 History = Sequence[Mapping[str, float]]  # a row for each epoch
 
 
 @styled
 def window(features: np.ndarray, segments_cw: np.ndarray) -> Picture:
-    """One window as the detector gets it: cosine of every snippet (t, c) with every other, actions (n, 2) on top."""
+    """Draw cosines between all snippets (t, c) of a window, with its actions (n, 2) on top."""
     features = np.asarray(features, dtype=np.float32)
     centred = features - features.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-8)
@@ -40,7 +40,7 @@ def window(features: np.ndarray, segments_cw: np.ndarray) -> Picture:
 
 
 def _actions(line: Axes, segments_cw: ArrayLike, length: int) -> None:
-    """The actions (n, 2) of a window, given as centre and width, as bars over its snippets."""
+    """Draw the actions (n, 2) of a window, given as centre and width, as bars over its snippets."""
     centres, widths = np.asarray(segments_cw, dtype=float).reshape(-1, 2).T * length
     bars(line, np.stack([centres - widths / 2, centres + widths / 2], axis=1), 0, style.TRUTH)
     line.set_xlim(0, length)
@@ -51,7 +51,7 @@ def _actions(line: Axes, segments_cw: ArrayLike, length: int) -> None:
 
 @styled
 def losses(history: History) -> Picture:
-    """Each loss term over the epochs, the mean tIoU of matched queries, and the learning rate."""
+    """Draw each loss term, the mean tIoU of matched queries, and the learning rate over the epochs."""
     epochs = _values(history, "epoch")
     figure, ((left, right),) = picture(3.2, "Loss terms and learning rate over the epochs of training", ncols=2)
     for color, name in zip(style.CYCLE, [name for name in history[0] if name.startswith("loss")], strict=False):
@@ -71,7 +71,7 @@ def losses(history: History) -> Picture:
 
 
 def _values(history: History, name: str) -> np.ndarray:
-    """A number of every epoch, NaN where there is none."""
+    """Return a value of every epoch, NaN if it is missing."""
     return np.array([row.get(name, np.nan) for row in history])
 
 
@@ -86,10 +86,10 @@ def _dashed(place: Axes, epochs: np.ndarray, values: np.ndarray, label: str) -> 
 
 @styled
 def curves(history: History) -> Picture:
-    """What the detector is worth after every epoch, here and on training videos; who matches what; speed and memory.
+    """Draw mAP, average recall, matched queries, speed and memory over the epochs.
 
-    The upper panels, mAP and average recall of seen and unseen classes and of as many training videos as the legend
-    says, are there only where something was measured; mAP with names is of unseen classes.
+    The upper panels (mAP and average recall of seen classes, unseen classes and training videos) are drawn only if they
+    were measured; the legend has the number of training videos, and mAP with predicted classes is of unseen classes.
     """
     sides = {side: color for side, color in SIDES.items() if f"mAP of {side}" in history[0]}
     alt = "Matched queries, speed and memory over the epochs"
@@ -107,9 +107,9 @@ def curves(history: History) -> Picture:
 
 
 def _label(side: str, history: History) -> str:
-    """What a legend calls a side: the training videos with their number, which may not be all."""
-    looked_at = side == "training videos" and LEARNED in history[0]
-    return f"{history[0][LEARNED]:.0f} {side}" if looked_at else side.split()[0]
+    """Return the legend label of a side; training videos with their number, because they may be a sample."""
+    counted = side == "training videos" and LEARNED in history[0]
+    return f"{history[0][LEARNED]:.0f} {side}" if counted else side.split()[0]
 
 
 def _precision(place: Axes, history: History, sides: Mapping[str, str]) -> None:
@@ -146,7 +146,7 @@ def _speed(place: Axes, history: History) -> None:
     place.set_ylabel("windows a second", color=style.BLUE)
     place.set_title("Speed of training, and memory")
     memory = _dashed(place, epochs, _values(history, "memory"), "peak memory (MB, dashed)")
-    memory.set_ylim(top=1.1 * memory.get_ylim()[1])  # what hardly changes would lie on the frame
+    memory.set_ylim(top=1.1 * memory.get_ylim()[1])  # keeps a constant curve off the frame
 
 
 def _matches(place: Axes, history: History) -> None:
@@ -165,9 +165,9 @@ def _matches(place: Axes, history: History) -> None:
 
 @styled
 def attention(weights: np.ndarray, segments_cw: np.ndarray) -> Picture:
-    """Where each query (q) looks among the snippets (t) in the first and in the last layer of (l, q, t) weights.
+    """Draw attention weights (l, q, t) of queries on snippets in the first and the last layer.
 
-    Actions (n, 2) of the window, as centre and width, are on top; queries are in the order of where they look last.
+    Actions (n, 2) of the window, as centre and width, are on top; queries are sorted by mean position in the last.
     """
     weights, length = np.asarray(weights, dtype=float), weights.shape[-1]
     order = np.argsort((weights[-1] * np.arange(length)).sum(axis=1))
@@ -185,7 +185,7 @@ def attention(weights: np.ndarray, segments_cw: np.ndarray) -> Picture:
 
 @styled
 def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
-    """Where each query (q) answers over many windows (b): its segments (b, q, 2) as centre and width, by score."""
+    """Draw the segments (b, q, 2) that queries predict over many windows, as centre and width, coloured by score."""
     text = "Centres and widths that the queries predict over many windows"
     figure, ((left, right),) = picture(3.4, text, ncols=2)
     order = np.argsort(segments_cw[..., 0].mean(axis=0))
@@ -194,10 +194,10 @@ def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
     left.scatter(range(len(order)), middle, s=14, color=style.BLUE, zorder=3)
     left.set(xlabel="query, by its mean centre", ylabel="centre (fraction of the window, line: 80 %)")
     left.set(ylim=(0, 1), title="Each query has its place")
-    step = math.ceil(scores.size / DOTS)
-    ranked = scores.ravel().argsort()[::-step][::-1]  # the surest lie on top
-    flat, sureness = segments_cw.reshape(-1, 2)[ranked], scores.ravel()[ranked]
-    dots = right.scatter(flat[:, 0], flat[:, 1], c=sureness, s=4, cmap=style.SEQUENTIAL, vmin=0, vmax=1, lw=0)
+    step = math.ceil(scores.size / MAX_DOTS)
+    ranked = scores.ravel().argsort()[::-step][::-1]  # the highest scores are drawn on top
+    flat, shown = segments_cw.reshape(-1, 2)[ranked], scores.ravel()[ranked]
+    dots = right.scatter(flat[:, 0], flat[:, 1], c=shown, s=4, cmap=style.SEQUENTIAL, vmin=0, vmax=1, lw=0)
     right.set(xlabel="centre (fraction of the window)", ylabel="width (fraction of the window)", yscale="log")
     logarithmic(right.yaxis)
     right.set_title("Every prediction, by score" if step == 1 else f"One prediction in {step}, by score")
@@ -207,7 +207,7 @@ def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
 
 @styled
 def proposals(videos: Sequence[Video], found: Mapping[str, object], best: int = 25) -> Picture:
-    """True actions (black) above the `best` proposals of each video (blue, darker = surer), in seconds."""
+    """Draw true actions (black) above the `best` proposals of each video (blue, darker: higher score), in seconds."""
     names = ", ".join(video.id for video in videos)
     figure, axes = picture(1.15 * len(videos) + 0.3, f"Proposals against true actions of {names}", nrows=len(videos))
     for place, video in zip(axes[:, 0], videos, strict=True):
