@@ -55,8 +55,7 @@ def test_what_is_compiled_learns_the_same_within_rounding(unchecked):
 
 def test_deterministic_mode_holds_during_training_only_and_ends_with_an_error_too():
     seen = []
-    look = lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())  # noqa: E731
-    trained(epochs=1, deterministic=True, progress=look)
+    trained(epochs=1, deterministic=True, progress=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
     assert seen == [True] and not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(KeyError), devices.only_deterministic():
         raise KeyError

@@ -371,5 +371,6 @@ def test_no_input_is_overwritten_and_classes_that_nothing_has_are_told(tmp_path,
         assert "is one of the files that are read" in capsys.readouterr().err
     assert [path.read_bytes() for path in (truth, found)] == before
     (tmp_path / "names.txt").write_text("divign\n")
-    assert cli.main([*words, "--classes", str(tmp_path / "names.txt")]) == 2
-    assert "none of the 1 classes is annotated" in capsys.readouterr().err
+    for option in ("classes", "seen"):
+        assert cli.main([*words, f"--{option}", str(tmp_path / "names.txt")]) == 2
+        assert "is annotated in" in (told := capsys.readouterr().err) and "'divign'; did you mean 'Diving'?" in told

@@ -51,6 +51,11 @@ REFUSED = {
     r"make training_windows\(..., labelled=True\)": lambda: Trainer(network(embedding_dim=4), learnable()),
     "schedule is unknown: 'steps'; did you mean 'step'?": lambda: fit(network(), learnable(), schedule="steps"),
     "at least 1 each, got epochs=-1": lambda: fit(network(), learnable(), epochs=-1),
+    "got lr=-1, lr_backbone=0.0001, warm_up=0.05": lambda: fit(network(), learnable(), lr=-1),
+    "got .*, warm_up=1.0": lambda: fit(network(), learnable(), warm_up=1.0),
+    "device 'xla:1' is not available here": lambda: fit(network(), learnable(), device=torch.device("xla:1")),
+    "got queries=0, width=16, heads=2": lambda: network(queries=0),
+    "width must be even and a multiple of heads; got queries=5, width=16, heads=3": lambda: network(heads=3),
     "overlap_loss is unknown: 'GIoU'": lambda: DetectionLoss(overlap_loss="GIoU"),
 }
 
@@ -140,9 +145,8 @@ def test_a_loop_of_ones_own_gives_what_fit_gives(words, tmp_path):
     history = fit(ours, learnable(jitter=True), **(QUICK | words), checkpoint=tmp_path / "ours.pt")
     trainer = Trainer(own, learnable(jitter=True), **(QUICK | words), checkpoint=tmp_path / "own.pt")
     rows = loop(trainer, DetectionLoss(additions=own.additions))
-    assert torch.equal(parameters(own), parameters(ours)) and detectors.without_clock(rows) == detectors.without_clock(
-        history
-    )
+    assert torch.equal(parameters(own), parameters(ours))
+    assert detectors.without_clock(rows) == detectors.without_clock(history)
     assert not torch.equal(parameters(ours), parameters(network(additions=[Quality()], dropout=0.1)))
     assert (tmp_path / "own.pt").is_file()
 

@@ -73,8 +73,8 @@ class Trainer:
     ensures that the file belongs to this training. `watch` returns metrics of the model after each epoch; `log` gets
     each finished row.
 
-    Raises ValueError without a training window or epoch, for an unknown schedule, and for a detector with class
-    embeddings and windows without labels.
+    Raises ValueError without a training window, for a word or number that no training can have, for a device that is
+    not available, and for a detector with class embeddings and windows without labels.
     """
 
     def __init__(  # noqa: PLR0913  one word for each choice of a training
@@ -112,17 +112,18 @@ class Trainer:
         one_of("schedule", schedule, ("cosine", "step"))
         if min(epochs, batch_size, accumulate) < 1:
             raise ValueError(f"at least 1 each, got epochs={epochs}, batch_size={batch_size}, accumulate={accumulate}")
-        device = pick(device) if isinstance(device, str) else device
+        if not (min(lr, lr_backbone) >= 0 and 0 <= warm_up < 1):
+            raise ValueError(f"lr must be at least 0 and warm_up in [0, 1), got {lr=}, {lr_backbone=}, {warm_up=}")
+        device = pick(device)
         self.model, self.windows, self.device = model.to(device), windows, device
         model.dtype = dtype
         if compile:
             model.compile_training(replayed=accumulate == 1)
         self.number_of_epochs, self.batch_size, self.accumulate = epochs, batch_size, accumulate
         self.lr, self.clip_norm, self.schedule, self.warm_up = lr, clip_norm, schedule, warm_up
-        self.select, self.seed, self.deterministic = select, seed, deterministic
+        self.select, self.seed, self.deterministic, self.progress = select, seed, deterministic, progress
         self.texts = None if texts is None else texts.to(device)
         self.each_batch, self.checkpoint, self.watch, self.log = each_batch, checkpoint, watch, log
-        self.progress = progress
         self.generator = torch.Generator().manual_seed(seed)
         self.history: list[dict[str, float]] = []
         self.average = Average(model) if ema else None
@@ -221,9 +222,8 @@ class Trainer:
                 self.average = Average(self.model)  # average of the initial weights
 
     def _prepared(self, batch: Batch) -> Batch:
-        batch = batch._replace(
-            features=batch.features.to(self.device), padding=batch.padding.to(self.device), texts=self.texts
-        )
+        features, padding = batch.features.to(self.device), batch.padding.to(self.device)
+        batch = batch._replace(features=features, padding=padding, texts=self.texts)
         return batch if self.each_batch is None else self.each_batch(batch, self.generator)
 
     def _rate(self, step: int) -> float:

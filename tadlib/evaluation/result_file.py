@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Names, Video
-from tadlib.data.checks import one_of
+from tadlib.data.checks import nearest, one_of
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14, read_conventions
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
@@ -23,6 +23,7 @@ from tadlib.naming.text import spoken_alike
 NOT_FOUND = "classes without detections (AP 0; name those that count by --classes)"
 NO_HIT = "no detection hits an action, whatever its class: are both in seconds"
 SUSPECT = ("videos_without_detections", "dropped_detections", "detections_outside_video", "detections_given_twice")
+GENERALISED = ("base", "novel", "harmonic")
 THUMOS14_STRIDE = 8  # frames per snippet in the published features
 
 
@@ -70,6 +71,9 @@ def read_task(
     videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen) if seen else ()
+    if trained and not set(trained) & set(annotated):
+        first = f"{trained[0]!r}{nearest(trained[0], annotated)}"
+        raise ValueError(f"{seen}: none of the {len(trained)} classes is annotated in {annotations}, first {first}")
     chosen = read_classes(classes) if classes else tuple(label for label in annotated if label not in trained)
     folder = Path(annotations).resolve().parent
     stated = read_conventions(folder.parent if folder.name == "annotations" else folder)
@@ -207,9 +211,6 @@ def as_text(result: dict[str, object]) -> list[str]:
     lines.append(_line("average recall (%)", [result[f"AR@{n}"] for n in COUNTS] + [result["AUC"]], width))
     lines += ["", f"protocol {result['protocol']}" + (f", subset {result['subset']}" if result["subset"] else "")]
     return lines + [f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in result["counts"].items() if value]
-
-
-GENERALISED = ("base", "novel", "harmonic")
 
 
 def _shown(value: object) -> str:
