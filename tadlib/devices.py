@@ -5,7 +5,7 @@ import os
 import random
 import re
 import sys
-import time
+import timeit
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,19 +26,22 @@ _MMAP_THRESHOLD = -3  # malloc.h
 _STATUS, _PEAK = Path("/proc/self/status"), re.compile(r"VmHWM:\s+(\d+) kB")
 
 
-def pick(name: str = "auto") -> torch.device:
-    """Return the device called `name`; "auto" is CUDA, else Apple MPS, else CPU.
+def pick(name: str | torch.device = "auto") -> torch.device:
+    """Return the device called `name`, with its index if it has one; "auto" is CUDA, else Apple MPS, else CPU.
 
     Raises ValueError for a device this machine does not have.
     """
+    kind, _, index = str(name).partition(":")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next(device for device in ("cuda", "mps", "cpu") if available[device])
-    if not available.get(name, False):
+    if kind == "auto":
+        kind = next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available.get(kind, False):
         usable = ", ".join(device for device, present in available.items() if present)
-        raise ValueError(f"device {name!r} is not available here; usable: auto, {usable}")
+        raise ValueError(f"device {str(name)!r} is not available here; usable: auto, {usable}")
+    if index:
+        return torch.device(name)
     # with an index, because plain "cuda" is device 0 in every other thread
-    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+    return torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
 
 
 def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -60,16 +63,9 @@ def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
 @cache
 def slowdown_of_bfloat16() -> float:
     """Return the time of a bfloat16 matrix product relative to float32: 1/3 with native support, otherwise about 10."""
-
-    def seconds(dtype: torch.dtype) -> float:
-        matrix, times = torch.ones(256, 256, dtype=dtype), []
-        for _ in range(4):
-            began = time.perf_counter()
-            matrix @ matrix
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    return seconds(torch.bfloat16) / seconds(torch.float32)
+    matrices = (torch.ones(256, 256, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    half, full = (min(timeit.repeat(lambda each=each: each @ each, number=1, repeat=4)) for each in matrices)
+    return half / full
 
 
 def peak_memory(device: torch.device) -> float:

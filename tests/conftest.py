@@ -15,7 +15,6 @@ if PROCESSES > 1:
     THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     torch.set_num_threads(THREADS)
-
 # they start first, so that none ends alone
 LONGEST = "test_pipeline test_parameters_matter test_batch test_detector_steps test_ideas test_report".split()
 ROOT = Path(__file__).resolve().parents[1]

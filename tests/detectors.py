@@ -28,7 +28,6 @@ QUICK = {"epochs": 5, "batch_size": 2, "lr": 1e-2}  # words of a training
 SMALL = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
 SMALL |= {"feature_noise": 0.0, "feature_shift": 0.0}
 OF_SNIPPETS = ("salience", "segmentation")  # additions that answer for snippets, not for queries
-
 ON = {  # words of a network for each idea
     "salience": {"additions": [Salience()]},
     "softmax salience": {"additions": [Salience(salience="ce")]},

@@ -10,6 +10,7 @@ from notebook import run_cells
 from tadlib.data.encoder import spoken
 from tadlib.data.texts import table_encoder
 from tadlib.detector.proposals import MIN_AGREEMENT, Proposals, with_agreement
+from tadlib.naming.fusion import Detections
 from tadlib.naming.text import PROMPT
 from tadlib.workbook import epoch_metrics, inference, results
 from tadlib.workbook.gathering import gather
@@ -67,7 +68,7 @@ def test_the_curves_of_unseen_classes_end_at_the_result_and_those_of_seen_ones_a
 def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
     params = Params.read(tiny | {"run_dir": str(tmp_path / "run"), "features": "simulate", "agreement": 0.5})
     data = gather(params)
-    nothing = {video.id: _none() for video in data.scored}
+    nothing = {video.id: Detections(torch.zeros(0, 2), torch.zeros(0), ()) for video in data.scored}
     assert inference.clip_proposals(data, params).keys() == nothing.keys(), "simulated texts are of background too"
     assert len(results.compare(data, nothing, params)) == 10
     said = [PROMPT.replace("{}", spoken(name)) for name in data.benchmark.classes]
@@ -77,9 +78,3 @@ def test_an_encoder_that_cannot_be_asked_is_named(tiny, tmp_path):
     ):
         inference.clip_proposals(data, params)
     assert len(results.compare(data, nothing, params)) == 9
-
-
-def _none():
-    from tadlib.naming.fusion import Detections
-
-    return Detections(torch.zeros(0, 2), torch.zeros(0), ())

@@ -14,7 +14,6 @@ from tadlib.data.batches import collate
 from tadlib.detector.matching import match
 
 pytestmark = pytest.mark.notebooks
-
 FOLDER = Path(batch_speed.__file__).parent
 
 

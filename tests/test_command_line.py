@@ -40,12 +40,6 @@ def call(source, monkeypatch):
     return call
 
 
-def shown(path) -> str:
-    """What the last code cell showed."""
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    return cells[-1].outputs[0].data["text/plain"]
-
-
 def test_the_options_are_papermills_own():
     taken = {
         name: option.nargs * (not option.is_flag)
@@ -176,7 +170,8 @@ def test_the_command_runs_with_a_notebook_on_its_input_and_leaves_the_source_alo
     (made,) = stubs.outputs(source)
     assert done.returncode == 0 and done.stdout == ""
     assert f"writing {made}" in done.stderr and "unknown" not in done.stderr
-    assert shown(made) == "(50, False, None)" and stubs.digest(source) == before
+    *_, last = [cell for cell in nbformat.read(made, as_version=4).cells if cell.cell_type == "code"]
+    assert last.outputs[0].data["text/plain"] == "(50, False, None)" and stubs.digest(source) == before
 
 
 @pytest.mark.notebooks

@@ -39,11 +39,6 @@ def benchmark(tmp_path):
 MANY = tuple(f"class {number}" for number in range(60))
 
 
-def many_classes(tmp_path):
-    videos = tuple(Video(f"v{n}", 9.0, 10.0, "val", (Action(1.0, 2.0 + n / 60, MANY[n]),)) for n in range(60))
-    return Benchmark("x", tmp_path, videos, MANY, "val", "test", (0.5,))
-
-
 PICTURES = {
     "film_strip": lambda _: figures.film_strip(VIDEO, [(s, np.zeros((12, 16, 3), np.uint8)) for s in (2.0, 5.0, 9.0)]),
     "action_statistics": lambda folder: figures.action_statistics(benchmark(folder)),
@@ -136,7 +131,8 @@ def test_actions_that_overlap_or_go_on_after_the_end_are_covered_once(tmp_path):
 
 
 def test_of_many_classes_as_many_are_named_as_can_be_read(tmp_path):
-    box = figures.action_statistics(many_classes(tmp_path)).axes[0]
+    videos = tuple(Video(f"v{n}", 9.0, 10.0, "val", (Action(1.0, 2.0 + n / 60, MANY[n]),)) for n in range(60))
+    box = figures.action_statistics(Benchmark("x", tmp_path, videos, MANY, "val", "test", (0.5,))).axes[0]
     assert len(box.get_yticklabels()) == 20 and box.get_title(loc="left") == "20 of 60 classes"
     frames = [np.zeros((4, 4, 3))] * 60
     matrix = figures.similarity_matrix(RNG.random((60, 60)), MANY, frames).axes[0]

@@ -57,10 +57,6 @@ def features(path):
     raise ValueError(problems["a"])
 
 
-def conventions(path):
-    return datasets.read_conventions(path.parent)
-
-
 TEXTS = {  # a file of each text format and what reads it
     "annotations.json": load,
     "annotations.csv": load,
@@ -72,7 +68,7 @@ TEXTS = {  # a file of each text format and what reads it
     "video_info.csv": lambda path: read_lengths(path.parent),
     "durations_test.txt": lambda path: read_lengths(path.parent),
     "splits.json": lambda path: of_folder(path.parent, ["dive", "jump"], 50, 0),
-    "benchmark.yaml": conventions,
+    "benchmark.yaml": lambda path: datasets.read_conventions(path.parent),
     "params.yaml": plans.plan,
     "texts.json": lambda path: described(["dive"], "description", path),
     "classes.txt": read_classes,

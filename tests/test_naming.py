@@ -35,11 +35,6 @@ def softmax(row):
     return [math.exp(value - max(row)) / sum(math.exp(other - max(row)) for other in row) for value in row]
 
 
-def expected(fuse_pair):
-    pairs = zip(ACTIONNESS.tolist(), LOGITS.tolist(), strict=True)
-    return torch.tensor([fuse_pair(actionness, row) for actionness, row in pairs])
-
-
 BY_HAND = {
     "after_softmax": lambda a, row: [a * p for p in softmax(row)],
     "before_softmax": lambda a, row: softmax([a * value for value in row]),
@@ -52,7 +47,9 @@ BY_HAND = {
 
 @pytest.mark.parametrize("how", BY_HAND)
 def test_a_fusion_equals_the_formula_written_out(how):
-    torch.testing.assert_close(fuse(ACTIONNESS, LOGITS, how, 0.3), expected(BY_HAND[how]), atol=1e-6, rtol=1e-5)
+    pairs = zip(ACTIONNESS.tolist(), LOGITS.tolist(), strict=True)
+    expected = torch.tensor([BY_HAND[how](actionness, row) for actionness, row in pairs])
+    torch.testing.assert_close(fuse(ACTIONNESS, LOGITS, how, 0.3), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])

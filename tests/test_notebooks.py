@@ -47,14 +47,9 @@ def test_cells_hold_the_method_and_no_machinery(path):
         assert "parameters" in cell.metadata.get("tags", []) or len(cell.source.splitlines()) <= 40, cell.source
         nodes = list(ast.walk(ast.parse(cell.source)))
         found = [type(node).__name__ for node in nodes if isinstance(node, MACHINERY)]
-        found += [
-            f"{each.name}, a long function" for each in nodes if isinstance(each, ast.FunctionDef) and _long(each)
-        ]
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+        found += [f"{each.name}, a long function" for each in functions if each.end_lineno - each.lineno >= SHORT]
         assert not found, f"this belongs in tadlib: {found} in\n{cell.source}"
-
-
-def _long(function: ast.FunctionDef) -> bool:
-    return function.end_lineno - function.lineno >= SHORT
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)

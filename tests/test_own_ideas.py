@@ -19,7 +19,6 @@ from tadlib.workbook.plans import plan
 from tadlib.workbook.runs import RunError
 
 pytestmark = pytest.mark.notebooks
-
 CHAPTER = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8").split("## Try your idea")[1].split("\n## ")[0]
 COST, LOOP, LAYER, POOLING, FILTER = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
 LINES = {"a cost": (COST, 10), "a term": (LOOP, 10), "a pooling": (POOLING, 10), "a filter": (FILTER, 10)}

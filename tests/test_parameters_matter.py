@@ -25,7 +25,6 @@ from tadlib.workbook.rules import EFFECTS
 from tadlib.workbook.stages import NAMING, STAGES, read_by, reduced
 
 pytestmark = pytest.mark.notebooks
-
 BASE = SMALL | {"epochs": 1, "feature_noise": 0.0, "feature_shift": 0.0, "dropout": 0.0, "top_k": 50}
 SEGMENTS = torch.tensor([[3.0, 9.0], [4.0, 11.0], [25.0, 31.0], [0.0, 40.0], [12.0, 14.0], [26.0, 30.0]])
 

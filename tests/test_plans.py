@@ -63,13 +63,9 @@ def test_only_the_comment_on_top_is_the_question(tmp_path):
     assert plan(write(tmp_path, "# Why?\n# Log: no.\nlr: 0.1\n# epochs: 7\n")).question == "Why? Log: no."
 
 
-def runs_of(folder, text: str, **options) -> list[dict]:
-    return [dict(run) for run in plan(write(folder, text), **options).runs.values()]
-
-
 def test_lists_side_by_side_seeds_and_named_runs_are_combined(tmp_path):
     text = "zip: {lr: [0.1, 0.2], epochs: [3, 4]}\nsweep: {seed: [0, 1]}\nruns: [{fusion: clip}, {top_k: 5}]\n"
-    found = runs_of(tmp_path, text)
+    found = [dict(run) for run in plan(write(tmp_path, text)).runs.values()]
     assert len(found) == 8 and {"lr": 0.1, "epochs": 3, "fusion": "clip", "seed": 1} in found
     assert not [run for run in found if (run["lr"], run["epochs"]) == (0.1, 4)]
 

@@ -5,21 +5,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import detectors
 import pytest
 import torch
-from detectors import (
-    CHANNELS,
-    QUICK,
-    TEXTS,
-    Stopped,
-    learnable,
-    network,
-    parameters,
-    some,
-    stop_after,
-    trained,
-    without_clock,
-)
+from detectors import CHANNELS, QUICK, TEXTS, Stopped, learnable, network, parameters, some, stop_after, trained
 
 from tadlib import devices
 from tadlib.detector.training import fit
@@ -40,7 +29,7 @@ def test_float16_resumes_with_its_scale(tmp_path):
     assert state["scaler"]["scale"] > 1
     resumed, again = trained(dtype=torch.float16, checkpoint=tmp_path / "state.pt")
     assert torch.equal(parameters(resumed), parameters(straight))
-    assert without_clock(again) == without_clock(history)
+    assert detectors.without_clock(again) == detectors.without_clock(history)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -66,8 +55,7 @@ def test_what_is_compiled_learns_the_same_within_rounding(unchecked):
 
 def test_deterministic_mode_holds_during_training_only_and_ends_with_an_error_too():
     seen = []
-    look = lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())  # noqa: E731
-    trained(epochs=1, deterministic=True, progress=look)
+    trained(epochs=1, deterministic=True, progress=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
     assert seen == [True] and not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(KeyError), devices.only_deterministic():
         raise KeyError

@@ -5,9 +5,11 @@ import re
 import pytest
 import torch
 from conftest import ROOT
+from detectors import learnable, network
 from notebook import run_cells
 
 import tadlib as tad
+from tadlib.naming.fusion import select
 from tadlib.workbook.public import OF_LOADING
 
 LINES = re.search(
@@ -60,12 +62,6 @@ def test_words_that_belong_to_loading_are_refused_by_naming(tiny):
         tad.name({}, tad.load(**data), text="name")
     with pytest.raises(ValueError, match="epochs changes no name: it is a word of training or of evaluation"):
         tad.name({}, tad.load(**data), epochs=3)
-    with pytest.raises(ValueError, match="unknown parameter 'splt'; did you mean 'split'?"):
-        tad.load("demo", splt=50)
-    with pytest.raises(ValueError, match="window loads nothing: pass it to training_windows"):
-        tad.load("demo", window=64)
-    with pytest.raises(ValueError, match="data_dir must be text or a path, got 5"):
-        tad.load("demo", data_dir=5)
 
 
 def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
@@ -87,6 +83,35 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
     ):
         with pytest.raises(ValueError, match=message):
             tad.evaluate(wrong, data)
-    for wrong in (one._replace(scores=torch.tensor([torch.nan])), one._replace(segments=torch.tensor([[4.0, 1.0]]))):
-        with pytest.raises(ValueError, match="not finite, or an end before its start"):
-            tad.name({video_id: wrong}, data)
+    for score, start, end in ((torch.nan, 1.0, 4.0), (0.5, 4.0, 1.0), (-2.0, 1.0, 4.0), (0.5, 300.0, 900.0)):
+        with pytest.raises(ValueError, match="not finite, or an end before its|below 0 .* a start after 40.0 s"):
+            tad.name({video_id: tad.Proposals(torch.tensor([[start, end]]), torch.tensor([score]))}, data)
+
+
+def test_half_precision_and_gradients_change_no_figure(simulated_folder):
+    data = tad.load(simulated_folder, features="simulate", split=50)
+    segments, scores = torch.tensor([[3.0, 9.0]]), torch.tensor([0.5])
+    for odd in (segments.bfloat16(), segments.clone().requires_grad_()):
+        named = [tad.name({v.id: tad.Proposals(each, scores) for v in data.scored}, data) for each in (segments, odd)]
+        again = {name: each._replace(segments=each.segments.to(odd.dtype)) for name, each in named[1].items()}
+        assert tad.evaluate(named[0], data) == tad.evaluate(named[1], data) == tad.evaluate(again, data)
+
+
+WORDS = {
+    "unknown parameter 'splt'; did you mean 'split'?": lambda *_: tad.load("demo", splt=50),
+    "window loads nothing: pass it to training_windows": lambda *_: tad.load("demo", window=64),
+    "data_dir must be text or a path, got 5": lambda *_: tad.load("demo", data_dir=5),
+    "nms is unknown: 'Soft'; did you mean 'soft'?": lambda model, windows: tad.propose(model, windows, nms="Soft"),
+    "nms_per is unknown: 'Class'": lambda model, windows: tad.propose(model, windows, nms_per="Class"),
+    "top_k must be at least 1": lambda model, windows: tad.propose(model, windows, top_k=-1),
+    "nms_tiou above 0": lambda model, windows: tad.propose(model, windows, nms_tiou=0.0),
+    "fusion is unknown: 'after-softmax'": lambda *_: tad.fuse(torch.rand(2), torch.rand(2, 3), "after-softmax"),
+    "probability is unknown": lambda *_: tad.fuse(torch.rand(2), torch.rand(2, 3), "clip", probability="softmx"),
+    "keep is unknown": lambda *_: select(torch.rand(2, 2), torch.rand(2, 3), "abc", keep="class"),
+}
+
+
+@pytest.mark.parametrize("told", WORDS)
+def test_a_word_that_no_method_has_is_told_and_is_not_another_method(told):
+    with pytest.raises(ValueError, match=told.replace("?", "")):
+        WORDS[told](network(), learnable())

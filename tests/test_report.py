@@ -72,6 +72,14 @@ def test_runs_that_differ_in_split_and_seed_alone_are_one_variant_and_difference
     assert gained["Diving"] == pytest.approx(wanted.difference)
 
 
+def test_a_file_of_ideas_that_changed_between_runs_is_two_variants(home):
+    for seed, content in enumerate("aab"):
+        given, run = {"ideas": "mine.py", "seed": seed}, home / "outputs" / "adhoc" / f"run{seed}"
+        fabricate.run(run, given, 0.3, made_from={"file of ideas": content})
+    found = {label: len(each) for label, each in compared("outputs/adhoc").studies[0].variants.items()}
+    assert found == {"as it is, file of ideas a": 2, "as it is, file of ideas b": 1}
+
+
 @pytest.mark.parametrize(
     ("name", "values", "told"),
     [("protocol", ["strict", "gap"], "protocol gap"), ("evaluate_on", ["test", "training"], "training videos")],

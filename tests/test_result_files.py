@@ -339,6 +339,23 @@ def test_a_file_that_is_not_there_is_named_with_its_option(option, tmp_path, cap
     assert f"Invalid value for '--{option}': Path '{tmp_path / 'nope'}' does not exist" in capsys.readouterr().err
 
 
+ODD = {
+    "detections given twice: 3": FOUND + FOUND.partition("\n")[2],
+    "are both in seconds: actions from 0 to 30 s, detections from 2000 to 9000 s": "a,2000,9000,Diving,1\n",
+    "dropped detections: 1 with unknown class": FOUND + "a,0,10,Dving,0.5\n",
+}
+
+
+@pytest.mark.parametrize("told", ODD)
+def test_what_is_odd_about_a_file_is_told_of_the_other_too(told, tmp_path, capsys):
+    truth, found = written(tmp_path)
+    (tmp_path / "odd.csv").write_text(ODD[told] if "video" in ODD[told] else FOUND.split("\n")[0] + "\n" + ODD[told])
+    words = ["evaluate", "--annotations", str(truth), "--drop-bad", "--detections"]
+    assert cli.main([*words, str(tmp_path / "odd.csv")]) == 0 and told in capsys.readouterr().out
+    assert cli.main([*words, str(found), "--against", str(tmp_path / "odd.csv")]) == 0
+    assert any(told in line for line in capsys.readouterr().out.splitlines() if line.startswith(str(tmp_path)))
+
+
 def test_a_misspelt_protocol_is_named_before_anything_is_read(tmp_path, capsys):
     truth, found = written(tmp_path)
     assert cli.main(["evaluate", f"--annotations={truth}", f"--detections={found}", "--protocol", "strct"]) == 2
@@ -354,5 +371,6 @@ def test_no_input_is_overwritten_and_classes_that_nothing_has_are_told(tmp_path,
         assert "is one of the files that are read" in capsys.readouterr().err
     assert [path.read_bytes() for path in (truth, found)] == before
     (tmp_path / "names.txt").write_text("divign\n")
-    assert cli.main([*words, "--classes", str(tmp_path / "names.txt")]) == 2
-    assert "none of the 1 classes is annotated" in capsys.readouterr().err
+    for option in ("classes", "seen"):
+        assert cli.main([*words, f"--{option}", str(tmp_path / "names.txt")]) == 2
+        assert "is annotated in" in (told := capsys.readouterr().err) and "'divign'; did you mean 'Diving'?" in told

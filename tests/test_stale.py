@@ -20,7 +20,6 @@ from tadlib.workbook.inheritance import complete
 from tadlib.workbook.runs import RunError
 
 pytestmark = pytest.mark.notebooks
-
 SMALL = {"width": 16, "heads": 2, "queries": 4, "encoder_layers": 1, "decoder_layers": 1, "conv_layers": 0}
 SMALL |= {"window": 32, "epochs": 1}
 

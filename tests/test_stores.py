@@ -13,10 +13,6 @@ VIDEO = Video("v1", 10.0, 24.0, "test", ())  # 30 snippets of 8 frames
 FEATURES = np.random.default_rng(0).normal(size=(30, 16)).astype(np.float32)
 
 
-def save_pt(path, array):
-    torch.save(torch.from_numpy(array), path)
-
-
 def save_pt_dictionary(path, array):
     torch.save({"feats": torch.from_numpy(array), "fps": 24}, path)
 
@@ -40,8 +36,8 @@ def save_h5_of_all(path, array):
 @pytest.mark.parametrize(
     ("suffix", "save"),
     [
-        *((".npy", np.save), (".npz", save_npz), (".pt", save_pt), (".pt", save_pt_dictionary)),
-        *((".h5", save_h5), (".h5", save_h5_of_all)),
+        *((".npy", np.save), (".npz", save_npz), (".pt", save_pt_dictionary), (".h5", save_h5)),
+        *((".h5", save_h5_of_all), (".pt", lambda path, array: torch.save(torch.from_numpy(array), path))),
     ],
 )
 def test_features_are_read_from_every_layout(tmp_path, dtype, suffix, save):
@@ -51,6 +47,13 @@ def test_features_are_read_from_every_layout(tmp_path, dtype, suffix, save):
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, FEATURES.astype(dtype).astype(np.float32))
     assert store.check([VIDEO]) == {}
+
+
+def test_a_square_array_lies_as_the_others_do(tmp_path):
+    np.save(tmp_path / "v1.npy", FEATURES[:16])
+    for other, mine in ((FEATURES, FEATURES[:16]), (FEATURES.T, FEATURES[:16].T)):
+        np.save(tmp_path / "v2.npy", other)
+        np.testing.assert_array_equal(FolderStore(tmp_path, stride=8, width=16).read("v1"), mine)
 
 
 def test_another_spelling_of_the_id_is_found(tmp_path):

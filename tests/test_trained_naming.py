@@ -20,7 +20,6 @@ from tadlib.workbook import inference, naming_study
 from tadlib.workbook.gathering import gather
 
 pytestmark = pytest.mark.notebooks
-
 SEGMENTS = torch.tensor([[0.0, 4.0], [5.0, 9.0], [2.0, 3.0]])
 ORDERED = {"text": "subactions", "lead": "name", "text_head": "composition"}
 

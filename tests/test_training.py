@@ -3,21 +3,10 @@
 import math
 from collections.abc import Mapping
 
+import detectors
 import pytest
 import torch
-from detectors import (
-    QUICK,
-    Stopped,
-    learnable,
-    network,
-    parameters,
-    some,
-    step_of,
-    stop_after,
-    trained,
-    windows,
-    without_clock,
-)
+from detectors import QUICK, Stopped, learnable, network, parameters, some, step_of, stop_after, trained, windows
 
 from tadlib.data.batches import Batch, WindowSet
 from tadlib.detector.additions import Outputs
@@ -29,13 +18,14 @@ from tadlib.detector.training import NonFiniteLoss, Trainer, fit
 from tadlib.evaluation.metrics import mean_average_precision
 from tadlib.ideas.episodes import each_batch
 from tadlib.ideas.quality import Quality
+from tadlib.ideas.salience import Salience
 
 
-def loop(trainer: Trainer, criterion: DetectionLoss) -> list[dict[str, float]]:
+def loop(trainer: Trainer, criterion: DetectionLoss, model: ConditionalDETR | None = None) -> list[dict[str, float]]:
     """The loop of a reader who trains by hand."""
     for _ in trainer.epochs():
         for batch in trainer.batches():
-            outputs = trainer.model(batch.features, batch.padding, batch.texts)
+            outputs = (model or trainer.model)(batch.features, batch.padding, batch.texts)
             trainer.step(criterion(outputs, batch))
     return trainer.history
 
@@ -56,9 +46,34 @@ def test_two_windows_are_learned_by_heart_in_140_steps():
     assert set(found.values()) == {1.0}
 
 
-def test_a_detector_of_classes_refuses_windows_without_labels():
-    with pytest.raises(ValueError, match=r"make training_windows\(..., labelled=True\)"):
-        Trainer(network(embedding_dim=4), learnable())
+REFUSED = {
+    "no training window holds an action": lambda: fit(network(), windows()),
+    r"make training_windows\(..., labelled=True\)": lambda: Trainer(network(embedding_dim=4), learnable()),
+    "schedule is unknown: 'steps'; did you mean 'step'?": lambda: fit(network(), learnable(), schedule="steps"),
+    "at least 1 each, got epochs=-1": lambda: fit(network(), learnable(), epochs=-1),
+    "got lr=-1, lr_backbone=0.0001, warm_up=0.05": lambda: fit(network(), learnable(), lr=-1),
+    "got .*, warm_up=1.0": lambda: fit(network(), learnable(), warm_up=1.0),
+    "device 'xla:1' is not available here": lambda: fit(network(), learnable(), device=torch.device("xla:1")),
+    "got queries=0, width=16, heads=2": lambda: network(queries=0),
+    "width must be even and a multiple of heads; got queries=5, width=16, heads=3": lambda: network(heads=3),
+    "overlap_loss is unknown: 'GIoU'": lambda: DetectionLoss(overlap_loss="GIoU"),
+}
+
+
+@pytest.mark.parametrize("told", REFUSED)
+def test_what_cannot_be_trained_as_asked_is_told(told):
+    with pytest.raises(ValueError, match=told):
+        REFUSED[told]()
+
+
+@pytest.mark.parametrize("told", ["got other layers after this Trainer was made", "of another network"])
+def test_a_network_that_is_not_the_trainers_is_not_left_untrained(told):
+    """As in a notebook where the cell of the network ran again, and that of the Trainer did not."""
+    made, found_in = network(), learnable()
+    trainer = Trainer(made, found_in, **QUICK)
+    made.add(Salience()) if "layers" in told else None
+    with pytest.raises(RuntimeError, match=told):
+        loop(trainer, DetectionLoss(), network())
 
 
 def test_a_network_that_was_trained_already_starts_again_from_its_first_weights_and_averages():
@@ -67,7 +82,7 @@ def test_a_network_that_was_trained_already_starts_again_from_its_first_weights_
     weights = parameters(model)
     with pytest.warns(UserWarning, match="starts again from the weights it was made with"):
         again = fit(model, found_in, **QUICK, ema=True)
-    assert without_clock(first) == without_clock(again)
+    assert detectors.without_clock(first) == detectors.without_clock(again)
     assert torch.equal(weights, parameters(model))
 
 
@@ -112,7 +127,7 @@ def test_the_seed_alone_says_which_numbers_there_are(tmp_path):
     torch.rand(1000)
     other, other_history = trained(seed=3, checkpoint=tmp_path / "deep" / "state.pt")
     assert torch.equal(parameters(one), parameters(other))
-    assert without_clock(one_history) == without_clock(other_history)
+    assert detectors.without_clock(one_history) == detectors.without_clock(other_history)
     assert not torch.equal(parameters(one), parameters(trained(seed=4)[0]))
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["state.pt"]
 
@@ -130,7 +145,8 @@ def test_a_loop_of_ones_own_gives_what_fit_gives(words, tmp_path):
     history = fit(ours, learnable(jitter=True), **(QUICK | words), checkpoint=tmp_path / "ours.pt")
     trainer = Trainer(own, learnable(jitter=True), **(QUICK | words), checkpoint=tmp_path / "own.pt")
     rows = loop(trainer, DetectionLoss(additions=own.additions))
-    assert torch.equal(parameters(own), parameters(ours)) and without_clock(rows) == without_clock(history)
+    assert torch.equal(parameters(own), parameters(ours))
+    assert detectors.without_clock(rows) == detectors.without_clock(history)
     assert not torch.equal(parameters(ours), parameters(network(additions=[Quality()], dropout=0.1)))
     assert (tmp_path / "own.pt").is_file()
 
@@ -151,7 +167,7 @@ def test_resuming_equals_not_having_stopped(words, tmp_path):
         torch.rand(7)  # the next session has drawn other numbers
     resumed, resumed_history = trained(**words, checkpoint=tmp_path / "state.pt")
     assert torch.equal(parameters(resumed), parameters(straight))
-    assert without_clock(resumed_history) == without_clock(history)
+    assert detectors.without_clock(resumed_history) == detectors.without_clock(history)
 
 
 @pytest.mark.parametrize("ema", [False, True])
@@ -208,11 +224,6 @@ def test_a_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path):
     with pytest.raises(NonFiniteLoss, match="epoch 3"):
         trained(criterion=DetectionLoss(loss_class=math.inf), checkpoint=tmp_path / "state.pt")
     assert (tmp_path / "state.pt").read_bytes() == before
-
-
-def test_without_windows_there_is_nothing_to_train():
-    with pytest.raises(ValueError, match="no training window holds an action"):
-        fit(network(), windows())
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.1])

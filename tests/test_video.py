@@ -33,12 +33,9 @@ class Counting(Grey):
         return torch.cat([super().encode_image(prepared), torch.stack(corners, dim=1)], dim=1)
 
 
-def square(image):
-    return to_tensor(image.resize((48, 48)))
-
-
 @pytest.fixture
 def encoder():
+    square = lambda image: to_tensor(image.resize((48, 48)))  # noqa: E731
     return Encoder("grey", Counting(), square, None, torch.device("cpu"), torch.float32)
 
 

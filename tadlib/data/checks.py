@@ -179,6 +179,12 @@ def _sentences(fatal: Sequence[Finding], classes: Sequence[str]) -> Iterator[str
             yield f"{kind}: {len(found)} time{'s' * (len(found) > 1)}, first {first}{hint}"
 
 
+def one_of(kind: str, word: str, words: Iterable[str]) -> None:
+    """Raise ValueError if `word` is none of `words`, with the most similar of them."""
+    if word not in words:
+        raise ValueError(f"{kind} is unknown: {word!r}{nearest(str(word), words)}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint for messages: the most similar known name, otherwise a list of the known names."""
     known = list(known)

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +51,6 @@ def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int =
     """Return the folder of an encoder's features: one stride or `count` snippets per video, mean of `each` frames."""
     sampling = f"count{count}" if count else f"stride{stride}"
     return Path(root) / "features" / f"{encoder_key}_{sampling}{f'_mean{each}' if each > 1 else ''}"
-
-
-def with_count(video: Video, stride: int, count: int) -> Video:
-    """Set the frame rate so that `count` snippets of `stride` frames last as long as the video."""
-    return replace(video, fps=count * stride / video.duration)
 
 
 def to_encode(

@@ -16,7 +16,6 @@ from tadlib.files import digest, file_digest, read_json, shortened, write_json, 
 
 END_BYTES = 2**16  # bytes hashed at the start and at the end of a file
 DECODER = 2  # raise this version when decoding yields other frames, so that features are extracted again
-
 MADE_BY = ("encoder", "decoder", "frames_per_snippet")  # settings in the record of features, besides the video
 
 

@@ -64,6 +64,12 @@ class FolderStore:
                 found[name] = _content_hash(path, name)
         return found
 
+    @cached_property
+    def turned(self) -> bool:
+        """Whether arrays are (channels, snippets): told by the first one that is not square."""
+        shapes = (read_array(path, name).shape[-2:] for name, path in self.files.items())
+        return next((shape[0] == self.width for shape in shapes if len(set(shape)) > 1), False)
+
     def version(self, video_ids: Iterable[str]) -> str:
         """Return a hash (12 digits) of the features of some videos, independent of others in the folder."""
         return digest([[name, self.ends.get(name)] for name in (spelt(each, self.files) for each in video_ids)])
@@ -97,7 +103,7 @@ class FolderStore:
             raise UnusableFeatures(
                 f"{path} must hold snippets x channels of floats, at least one snippet; got {array.dtype} {array.shape}"
             )
-        if self.width and len(array) == self.width != array.shape[1]:
+        if self.width and len(array) == self.width and (array.shape[1] != self.width or self.turned):
             array = array.T
         with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(np.float32, copy=False) if array.dtype.itemsize > 4 else array

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.batches import Batch
+from tadlib.data.checks import one_of
 from tadlib.detector.additions import Addition, Outputs
 from tadlib.detector.matching import Cost, detection_cost, match
 from tadlib.detector.targets import best_tiou, focal_terms, ignored, number_of_actions
@@ -59,6 +60,7 @@ class DetectionLoss:
         aux_loss: bool = True,
         additions: Iterable[Addition] = (),
     ) -> None:
+        one_of("overlap_loss", overlap_loss, OVERLAPS)
         self.overlap_loss, self.aux_loss, self.additions = overlap_loss, aux_loss, additions
         self.weights = {"loss_class": loss_class, "loss_l1": loss_l1, f"loss_{overlap_loss}": loss_giou}
         weights = {"cost_class": cost_class, "cost_l1": cost_l1, "cost_giou": cost_giou}

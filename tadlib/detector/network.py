@@ -23,17 +23,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from tadlib.detector import layers
 from tadlib.detector.additions import Addition, Outputs
-from tadlib.detector.layers import (
-    DecoderLayer,
-    EncoderLayer,
-    FeatureNoise,
-    LearnedQueries,
-    LocalConvolutions,
-    Sines,
-    mlp,
-    place_in_window,
-)
+from tadlib.detector.layers import DecoderLayer, EncoderLayer, FeatureNoise, LearnedQueries, Sines, mlp, place_in_window
 
 SHARPNESS = 2.0  # gain of the initial position projections: how narrowly an untrained query attends
 PRIOR_PROBABILITY = 0.01  # actionness of an untrained query, for focal loss (Lin et al. 2017)
@@ -47,7 +39,7 @@ class ConditionalDETR(nn.Module):
     `feature_noise` and `feature_shift` are standard deviations of the noise added to normalised features in training,
     per snippet and per window. `queries_from` creates the queries from their number and width; `positions_from` embeds
     positions in [0, 1]; with `iterative` each decoder layer refines the segments of the one before (Deformable DETR,
-    Zhu et al. 2021). `dtype` is the precision of the forward pass (autocast).
+    Zhu et al. 2021). `dtype` is the precision of the forward pass (autocast). Raises ValueError for impossible sizes.
     """
 
     def __init__(  # noqa: PLR0913  one word for each choice of the architecture
@@ -70,6 +62,9 @@ class ConditionalDETR(nn.Module):
         additions: Sequence[Addition] = (),
     ) -> None:
         super().__init__()
+        if min(queries, heads, width) < 1 or width % heads or width % 2:
+            given = f"queries={queries}, width={width}, heads={heads}"
+            raise ValueError(f"there must be a query, and width must be even and a multiple of heads; got {given}")
         self.arguments = {"channels": channels, "queries": queries, "width": width, "heads": heads}
         self.arguments |= {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
         self.arguments |= {"conv_layers": conv_layers, "dropout": dropout, "feature_noise": feature_noise}
@@ -104,7 +99,7 @@ class ConditionalDETR(nn.Module):
         self.normalise = nn.LayerNorm(channels)
         self.disturb = FeatureNoise(feature_noise, feature_shift)
         self.project = nn.Linear(channels, self.width)
-        self.backbone = LocalConvolutions(self.width, conv_layers)
+        self.backbone = layers.LocalConvolutions(self.width, conv_layers)
 
     def _build_layers(self, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
         width, heads = self.width, self.heads

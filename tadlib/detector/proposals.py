@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tadlib.data.batches import WindowSet
+from tadlib.data.checks import one_of
 from tadlib.data.grid import Grid
 from tadlib.detector.losses import class_logits
 from tadlib.detector.network import ConditionalDETR
@@ -87,12 +88,17 @@ def to_proposals(
     times its number of windows. With `nms_per` class NMS is left to the classified detections, and `PRE_NMS_FACTOR`
     times as many proposals are kept. With `clip_proposals` the score is mixed with the agreement with them (see
     `with_agreement`). Each prediction enters once, so overlapping windows cannot duplicate a proposal.
+
+    Raises ValueError for an unknown `nms` or `nms_per`, and for a `top_k` or `nms_tiou` that leaves no proposal.
     """
+    one_of("nms_per", nms_per, ("video", "class"))
+    if top_k < 1 or not nms_tiou > 0:
+        raise ValueError(f"top_k must be at least 1 and nms_tiou above 0, got top_k={top_k}, nms_tiou={nms_tiou}")
     places: dict[str, list[int]] = {}
     for place, window in enumerate(predictions.windows):
         places.setdefault(window.video_id, []).append(place)
     found = {
-        video_id: _above_threshold(_in_seconds(predictions, windows, video_id, of_video), filter_threshold)
+        video_id: _in_seconds(predictions, windows, video_id, of_video, filter_threshold)
         for video_id, of_video in places.items()
     }
     if clip_proposals is not None:
@@ -135,6 +141,7 @@ def nms_of_videos(
     Returns for each video the new scores (m,) and the kept rows (k,), best first, from its `segments` (m, 2) in seconds
     and `scores` (m,).
     """
+    one_of("nms", nms, ("hard", "soft", "none"))
     sizes, spans, new_scores = torch.tensor([len(each) for each in scores]), torch.cat(segments), torch.cat(scores)
     video = torch.arange(len(sizes)).repeat_interleave(sizes)
     groups, rows = video + len(sizes) * labels, torch.arange(len(video))
@@ -148,8 +155,10 @@ def nms_of_videos(
     return zip(new_scores.split(sizes.tolist()), (rows - firsts[video[rows]]).split(kept.tolist()), strict=True)
 
 
-def _in_seconds(predictions: Predictions, windows: WindowSet, video_id: str, of_video: list[int]) -> Proposals:
-    """Convert the predictions of all windows of a video to seconds, clip them to it and drop empty segments."""
+def _in_seconds(
+    predictions: Predictions, windows: WindowSet, video_id: str, of_video: list[int], least: float
+) -> Proposals:
+    """Return the predictions of a video in seconds, best first: clipped to it, not empty, scored `least` or more."""
     grid, duration, places = windows.grids[video_id], windows.durations[video_id], torch.tensor(of_video)
     first = torch.tensor([predictions.windows[place].first for place in of_video], dtype=torch.float32)
     stop = torch.tensor([predictions.windows[place].stop for place in of_video], dtype=torch.float32)
@@ -157,20 +166,14 @@ def _in_seconds(predictions: Predictions, windows: WindowSet, video_id: str, of_
     snippets = first[:, None, None] + fractions * (stop - first)[:, None, None]
     segments = grid.seconds(snippets).clamp(0, duration).flatten(0, 1)
     embeddings = None if predictions.embeddings is None else predictions.embeddings[places].flatten(0, 1)
-    return _take_rows(
-        Proposals(segments, predictions.scores[places].flatten(), embeddings), segments[:, 1] > segments[:, 0]
-    )
+    scores = predictions.scores[places].flatten()
+    order, kept = scores.argsort(descending=True, stable=True), (segments[:, 1] > segments[:, 0]) & (scores >= least)
+    return _take_rows(Proposals(segments, scores, embeddings), order[kept[order]])
 
 
 def _take_rows(proposals: Proposals, rows: Tensor) -> Proposals:
     embeddings = None if proposals.embeddings is None else proposals.embeddings[rows]
     return Proposals(proposals.segments[rows], proposals.scores[rows], embeddings)
-
-
-def _above_threshold(proposals: Proposals, filter_threshold: float) -> Proposals:
-    """Return the proposals with a score of at least `filter_threshold`, best first."""
-    order = proposals.scores.argsort(descending=True, stable=True)
-    return _take_rows(proposals, order[proposals.scores[order] >= filter_threshold])
 
 
 def runs(curve: np.ndarray) -> list[tuple[int, int]]:

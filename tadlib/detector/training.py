@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tadlib.data.batches import Batch, WindowSet
+from tadlib.data.checks import one_of
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
 from tadlib.devices import CPU, only_deterministic, peak_memory, pick, seed_all
@@ -26,8 +27,6 @@ STEP_INTERVAL, STEP_FACTOR = 0.4, 0.1  # step schedule: after each 0.4 of the ep
 PROCESS = uuid4().hex  # identifies this process, so that its own training time is not counted twice after a resume
 EMA_DECAY = 0.99
 INITIAL_LOSS_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
-
-
 STATE = tuple("model optimiser rates history resumed process shuffling random random_cuda average best scaler".split())
 
 
@@ -74,8 +73,8 @@ class Trainer:
     ensures that the file belongs to this training. `watch` returns metrics of the model after each epoch; `log` gets
     each finished row.
 
-    Raises ValueError if there is no training window, or if a detector with class embeddings gets windows without
-    labels.
+    Raises ValueError without a training window, for a word or number that no training can have, for a device that is
+    not available, and for a detector with class embeddings and windows without labels.
     """
 
     def __init__(  # noqa: PLR0913  one word for each choice of a training
@@ -110,23 +109,31 @@ class Trainer:
             raise ValueError("no training window holds an action: are there annotated videos of the seen classes?")
         if model.embedding is not None and windows.classes is None:
             raise ValueError("a detector with embedding_dim learns classes: make training_windows(..., labelled=True)")
-        device = pick(device) if isinstance(device, str) else device
+        one_of("schedule", schedule, ("cosine", "step"))
+        if min(epochs, batch_size, accumulate) < 1:
+            raise ValueError(f"at least 1 each, got epochs={epochs}, batch_size={batch_size}, accumulate={accumulate}")
+        if not (min(lr, lr_backbone) >= 0 and 0 <= warm_up < 1):
+            raise ValueError(f"lr must be at least 0 and warm_up in [0, 1), got {lr=}, {lr_backbone=}, {warm_up=}")
+        device = pick(device)
         self.model, self.windows, self.device = model.to(device), windows, device
         model.dtype = dtype
         if compile:
             model.compile_training(replayed=accumulate == 1)
         self.number_of_epochs, self.batch_size, self.accumulate = epochs, batch_size, accumulate
         self.lr, self.clip_norm, self.schedule, self.warm_up = lr, clip_norm, schedule, warm_up
-        self.select, self.seed, self.deterministic = select, seed, deterministic
+        self.select, self.seed, self.deterministic, self.progress = select, seed, deterministic, progress
         self.texts = None if texts is None else texts.to(device)
         self.each_batch, self.checkpoint, self.watch, self.log = each_batch, checkpoint, watch, log
-        self.progress = progress
         self.generator = torch.Generator().manual_seed(seed)
         self.history: list[dict[str, float]] = []
         self.average = Average(model) if ema else None
         self.best: dict[str, Tensor] = {}
         self.scaler = torch.amp.GradScaler(device.type, INITIAL_LOSS_SCALE, enabled=dtype == torch.float16)
-        self.optimiser = torch.optim.AdamW(_groups(model, lr, lr_backbone), weight_decay=weight_decay, fused=True)
+        slow = list(model.backbone.parameters())
+        fast = [parameter for parameter in model.parameters() if not any(parameter is other for other in slow)]
+        # in the model's order, which restoring the optimiser's state needs
+        groups = [{"params": fast, "lr": lr}] + ([{"params": slow, "lr": lr_backbone}] if slow else [])
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
         self.steps = epochs * math.ceil(math.ceil(len(windows) / batch_size) / accumulate)
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self._sums: dict[str, Tensor] = {}
@@ -143,12 +150,15 @@ class Trainer:
         """Yield the numbers of the epochs still to be trained, from 1; each epoch adds a row to the history.
 
         A model that was trained before starts again from its initial weights, with a warning. Raises RuntimeError if
-        called a second time: the optimiser and schedule are used up.
+        called a second time, as the optimiser and schedule are used up, or if layers were added to the model meanwhile.
         """
         if self._begun:
             message = f"this Trainer has begun before and has {len(self.history)} epochs in its history"
             raise RuntimeError(f"{message}: a Trainer is for one loop, so make it anew, in its cell")
         self._begun = True
+        held = {id(parameter) for group in self.optimiser.param_groups for parameter in group["params"]}
+        if held != {id(parameter) for parameter in self.model.parameters()}:
+            raise RuntimeError("the network got other layers after this Trainer was made: make it anew, in its cell")
         seed_all(self.seed)
         self._start()
         with only_deterministic(self.deterministic):
@@ -172,12 +182,14 @@ class Trainer:
     def step(self, losses: Mapping[str, Tensor]) -> None:
         """Back-propagate `losses["loss"]` and step the optimiser when due; the other terms go to the history.
 
-        Raises NonFiniteLoss where the loss is NaN or infinite.
+        Raises NonFiniteLoss where the loss is NaN or infinite, and RuntimeError where it is of another network.
         """
         if not torch.isfinite(losses["loss"]):
             terms = ", ".join(f"{name}={term.item():.3g}" for name, term in losses.items())
             raise NonFiniteLoss(f"epoch {len(self.history) + 1}: {terms}; lower lr ({self.lr}) or clip_norm")
         self.scaler.scale(losses["loss"]).backward()
+        if all(parameter.grad is None for parameter in self.model.parameters()):
+            raise RuntimeError("this loss is of another network than the Trainer's: make the Trainer anew, in its cell")
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()
         self._batches_left -= 1
@@ -210,9 +222,8 @@ class Trainer:
                 self.average = Average(self.model)  # average of the initial weights
 
     def _prepared(self, batch: Batch) -> Batch:
-        batch = batch._replace(
-            features=batch.features.to(self.device), padding=batch.padding.to(self.device), texts=self.texts
-        )
+        features, padding = batch.features.to(self.device), batch.padding.to(self.device)
+        batch = batch._replace(features=features, padding=padding, texts=self.texts)
         return batch if self.each_batch is None else self.each_batch(batch, self.generator)
 
     def _rate(self, step: int) -> float:
@@ -286,10 +297,3 @@ class Trainer:
         self.best = state["best"]
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-
-
-def _groups(model: ConditionalDETR, lr: float, lr_backbone: float) -> list[dict[str, Any]]:
-    """Return parameter groups by learning rate, in the model's order, which restoring the optimiser's state needs."""
-    slow = list(model.backbone.parameters())
-    fast = [parameter for parameter in model.parameters() if not any(parameter is other for other in slow)]
-    return [{"params": fast, "lr": lr}] + ([{"params": slow, "lr": lr_backbone}] if slow else [])

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Benchmark, Video
-from tadlib.data.checks import nearest
+from tadlib.data.checks import one_of
 from tadlib.evaluation.rows import Scored
 
 LEAST_SECONDS = 1.0  # longest "short" action where the duration of a snippet is unknown
@@ -72,8 +72,7 @@ def chosen(
 
     Raises ValueError for an unknown protocol.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol is unknown: {protocol!r}{nearest(protocol, PROTOCOLS)}")
+    one_of("protocol", protocol, PROTOCOLS)
     rules = PROTOCOLS[protocol]
     kept = []
     for video in videos:

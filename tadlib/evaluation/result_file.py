@@ -1,6 +1,6 @@
 """Scoring of a result file against an annotation file (`tad evaluate`)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Names, Video
-from tadlib.data.checks import nearest
+from tadlib.data.checks import nearest, one_of
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14, read_conventions
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
@@ -21,6 +21,9 @@ from tadlib.evaluation.scoring import counted, score
 from tadlib.naming.text import spoken_alike
 
 NOT_FOUND = "classes without detections (AP 0; name those that count by --classes)"
+NO_HIT = "no detection hits an action, whatever its class: are both in seconds"
+SUSPECT = ("videos_without_detections", "dropped_detections", "detections_outside_video", "detections_given_twice")
+GENERALISED = ("base", "novel", "harmonic")
 THUMOS14_STRIDE = 8  # frames per snippet in the published features
 
 
@@ -59,8 +62,7 @@ def read_task(
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol is unknown: {protocol!r}{nearest(protocol, PROTOCOLS)}")
+    one_of("protocol", protocol, PROTOCOLS)
     if stride is not None and not PROTOCOLS[protocol].longer_than_a_snippet:
         raise ValueError(f"stride={stride} has no effect: it needs protocol=gap, got protocol={protocol}")
     if not all(0 < tiou <= 1 for tiou in tious) or len(set(tious)) < len(tious):
@@ -69,13 +71,19 @@ def read_task(
     videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen) if seen else ()
+    if trained and not set(trained) & set(annotated):
+        first = f"{trained[0]!r}{nearest(trained[0], annotated)}"
+        raise ValueError(f"{seen}: none of the {len(trained)} classes is annotated in {annotations}, first {first}")
     chosen = read_classes(classes) if classes else tuple(label for label in annotated if label not in trained)
     folder = Path(annotations).resolve().parent
     stated = read_conventions(folder.parent if folder.name == "annotations" else folder)
     thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
     default_tious, default_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
     tious = tuple(tious) or stated.tious or default_tious
-    inside = _of_subset(videos, subset, annotations)
+    subsets = sorted({video.subset for video in videos})
+    if subset and subset not in subsets:
+        raise ValueError(f"{annotations} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")
+    inside = tuple(video for video in videos if not subset or video.subset == subset)
     known = frozenset(video.id for video in videos)
     stride = default_stride if stride is None else stride
     changed = dict(names.changed)
@@ -101,8 +109,13 @@ def evaluate(
     counts |= {"detections_read": read, "detections_ignored": read - counts["detections"]}
     counts |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
     annotated = {video.id: np.array([(a.start, a.end) for a in video.actions]).reshape(-1, 2) for video in task.videos}
-    counts["actions_outside_video"] = _outside(task.videos, annotated)
-    counts["detections_outside_video"] = _outside(task.videos, {video: each.segments for video, each in found.items()})
+    segments = {"actions": annotated, "detections": {video: each.segments for video, each in found.items()}}
+    counts |= {f"{kind}_outside_video": _outside(task.videos, of_kind) for kind, of_kind in segments.items()}
+    distinct = [{*zip(map(tuple, each.segments.tolist()), each.labels, strict=True)} for each in found.values()]
+    counts["detections_given_twice"] = sum(len(each.scores) for each in found.values()) - sum(map(len, distinct))
+    if found and not result["agnostic_mAP"]:  # perhaps times in another unit
+        times = {kind: np.concatenate([*of_kind.values()]) for kind, of_kind in segments.items()}
+        counts[NO_HIT] = ", ".join(f"{kind} from {own.min():g} to {own.max():g} s" for kind, own in times.items())
     counts |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
     counts[NOT_FOUND] = [label for label in result["per_class"] if label not in present]
     counts["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
@@ -138,15 +151,17 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
         lines.append(_line(name, [result[column] for column in over], width) + f"{len(result['per_class']):8}")
     rows = {"mean": "mean", "deviation": "standard deviation", "low": "95 % interval from", "high": "to"}
     lines += [_line(name, [each[field] for each in over.values()], width) for field, name in rows.items()]
-    missing = {name: result["counts"][NOT_FOUND] for name, result in results.items()}
-    return lines + [f"{name}: {NOT_FOUND}: {', '.join(labels)}" for name, labels in missing.items() if labels]
+    return lines + [line for name, result in results.items() for line in warnings_of(name, result["counts"])]
 
 
-def against(
-    task: Task, first: Path | str, second: Path | str, classes: Sequence[str] = (), *, drop_bad: bool = False
-) -> statistics.Verdict:
-    """Compare the mAP (ActivityNet) of two results on all or some classes, with a bootstrap over videos."""
-    task = task._replace(classes=tuple(classes or task.classes))
+def warnings_of(name: str, counts: Mapping[str, Any]) -> list[str]:
+    """Format what may be wrong with a result file, one line per kind."""
+    kinds = (kind for kind in (*SUSPECT, NOT_FOUND, NO_HIT) if counts.get(kind))
+    return [f"{name}: {kind.replace('_', ' ')}: {_shown(counts[kind])}" for kind in kinds]
+
+
+def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False) -> statistics.Verdict:
+    """Compare the mAP (ActivityNet) of two results with a bootstrap over videos."""
     rows = []
     for path in (first, second):
         found, _, _ = _read(task, path, drop_bad, Names())
@@ -181,13 +196,6 @@ def _outside(videos: Sequence[Video], segments: Mapping[str, Float[np.ndarray, "
     return {kind: number for kind, number in counts.items() if number}
 
 
-def _of_subset(videos: Sequence[Video], subset: str, path: Path | str) -> tuple[Video, ...]:
-    subsets: Collection[str] = sorted({video.subset for video in videos})
-    if subset and subset not in subsets:
-        raise ValueError(f"{path} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")
-    return tuple(video for video in videos if not subset or video.subset == subset)
-
-
 def as_text(result: dict[str, object]) -> list[str]:
     """Format as a text table: AP in per cent at each tIoU and on average, recall, and counts."""
     tious, classes = result["tious"], result["per_class"]
@@ -203,9 +211,6 @@ def as_text(result: dict[str, object]) -> list[str]:
     lines.append(_line("average recall (%)", [result[f"AR@{n}"] for n in COUNTS] + [result["AUC"]], width))
     lines += ["", f"protocol {result['protocol']}" + (f", subset {result['subset']}" if result["subset"] else "")]
     return lines + [f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in result["counts"].items() if value]
-
-
-GENERALISED = ("base", "novel", "harmonic")
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.annotations import Action
+from tadlib.data.checks import one_of
 from tadlib.data.readers import actions_of, read_table
 from tadlib.detector.proposals import PRE_NMS_FACTOR, Proposals, nms_of_videos
 from tadlib.files import write_json
@@ -43,6 +44,8 @@ def fuse(
     arithmetic, geometric: mean of both, where CLIP has `fusion_weight`. clip: class probability only. detector:
     actionness for the best class, 0 for the others.
     """
+    one_of("fusion", fusion, "after_softmax before_softmax arithmetic geometric detector clip".split())
+    one_of("probability", probability, ("softmax", "sigmoid"))
     if fusion == "after_softmax":
         return actionness[:, None] * class_probability(logits, probability)
     if fusion == "before_softmax":
@@ -97,6 +100,7 @@ def select(
     `keep` allows all pairs (`class_agnostic`), the best classes of each proposal (`class_specific`), or a single class,
     that of all proposals together (`class_one`) or of the whole `video` (`class_video`).
     """
+    one_of("keep", keep, ("class_agnostic", "class_specific", "class_one", "class_video"))
     if keep == "class_video" and video is None:
         raise ValueError("keep=class_video needs the logits of the whole video, got none")
     scores = scores[:, : len(classes)]

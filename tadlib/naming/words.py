@@ -86,7 +86,8 @@ def _check(place: int, number: int, name: str, texts: Sequence[str]) -> None:
 def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
     """Return names with their descriptions; white space is normalised."""
     if isinstance(given, Mapping):
-        return [(_tidy(name), _several(texts)) for name, texts in given.items()]
+        listed = {name: each if isinstance(each, list | tuple) else [each] for name, each in given.items()}
+        return [(_tidy(name), [_tidy(_text(text)) for text in texts]) for name, texts in listed.items()]
     if isinstance(given, Sequence) and not isinstance(given, str):
         return [_split(_text(item)) for item in given]
     text = _text(given).strip().removeprefix("\ufeff")
@@ -123,13 +124,6 @@ def _json(text: str, where: str, folder: Path) -> Iterable[tuple[str, list[str]]
     if not isinstance(content, list | dict):
         raise ValueError(f"{where} must hold a list of names or names with descriptions, got {type(content).__name__}")
     return _items(content, folder)
-
-
-def _several(texts: object) -> list[str]:
-    return [
-        _tidy(_text(text))
-        for text in (texts if isinstance(texts, Sequence) and not isinstance(texts, str) else [texts])
-    ]
 
 
 def _split(item: str) -> tuple[str, list[str]]:

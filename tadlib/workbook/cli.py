@@ -105,7 +105,8 @@ def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpu
     if track:
         tracking.require()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+        # interrupts as Ctrl-C does; a background process of a shell may ignore SIGINT itself
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     ended: list[reports.Ended] = []
     pool = executors.slurm(slurm, gpus) if slurm else None
     for experiment in planned:
@@ -176,14 +177,16 @@ def evaluate(ties: str, target: str, **given) -> int:
     files = {name: given.pop(name) or [] for name in ("detections", "annotations", "classes", "seen", "against")}
     if target and Path(target).resolve() in [Path(path).resolve() for paths in files.values() for path in paths]:
         raise ValueError(f"--json {target} is one of the files that are read: name another one")
-    results, splits = {}, result_file.paired(files)
+    results, splits, warnings = {}, result_file.paired(files), []
     for split in splits:
         task = result_file.read_task(**{name: split.get(name) for name in ("annotations", "classes", "seen")}, **given)
         how = {"ties": ties, "drop_bad": given["drop_bad"], "only_found": len(splits) > 1 and "classes" not in split}
         results[split["detections"]] = result = result_file.evaluate(task, split["detections"], **how)
         if "against" in split:
-            compared, classes = (split["detections"], split["against"]), list(result["per_class"])
-            result["against"] = result_file.against(task, *compared, classes, drop_bad=given["drop_bad"])._asdict()
+            task, compared = task._replace(classes=tuple(result["per_class"])), (split["detections"], split["against"])
+            result["against"] = result_file.against(task, *compared, drop_bad=given["drop_bad"])._asdict()
+            other = result_file.evaluate(task, split["against"], drop_bad=given["drop_bad"])
+            warnings += result_file.warnings_of(split["against"], other["counts"])
     print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
     if len(splits) > 1:
         result = {"splits": results, "spread": result_file.spreads(list(results.values()))}
@@ -191,7 +194,8 @@ def evaluate(ties: str, target: str, **given) -> int:
         paired = result_file.over_splits([each["against"] for each in results.values()])
         result["against"] = paired._asdict()
         span = f"[{100 * paired.low:+.2f}, {100 * paired.high:+.2f}]"
-        print(f"against {', '.join(files['against'])}: {100 * paired.difference:+.2f} points {span}, {paired.verdict}")
+        line = f"against {', '.join(files['against'])}: {100 * paired.difference:+.2f} points {span}, {paired.verdict}"
+        print(*dict.fromkeys(warnings), line, sep="\n")
     if target:
         write_json(target, result)
     return 0
@@ -248,8 +252,3 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _interrupt(*_: object) -> None:
-    """Interrupt the process as Ctrl-C does; a background process of a shell may ignore SIGINT itself."""
-    raise KeyboardInterrupt

@@ -52,8 +52,6 @@ def facts_of_training(data: Task, params: Params) -> dict[str, str]:
     videos = data.training_videos
     annotated = [[asdict(action) for action in (*video.actions, *data.occupied[video.id])] for video in videos]
     found = _facts(data, params, videos) | {"annotations": digest(annotated)}
-    if params.ideas:
-        found |= {"file of ideas": digest(resolve(params.ideas).read_text(encoding="utf-8"))}
     if params.target in ("prompt", "name", "description"):
         return found | _text_facts(data, data.classes.seen, class_targets.wording(data, params.target))
     reads = params.target == "foreground" and (params.fuse_text or params.segmentation != "none")
@@ -70,6 +68,8 @@ def facts_of_test(data: Task, params: Params) -> dict[str, str]:
 def _facts(data: Task, params: Params, videos: Sequence[Video]) -> dict[str, str]:
     names = [video.id for video in videos]
     found = {"precision": params.precision, "list of videos": digest(names)}
+    if params.ideas:
+        found["file of ideas"] = digest(resolve(params.ideas).read_text(encoding="utf-8"))
     found["durations or frame rates"] = digest([[video.id, video.duration, video.fps] for video in videos])
     if isinstance(data.store, FolderStore):
         return found | {"features": data.store.version(names)}

@@ -22,7 +22,6 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
-
 INTERRUPTED = "KeyboardInterrupt"  # error of a notebook that was stopped and did not fail
 ENDED = (-signal.SIGTERM, -signal.SIGINT)  # exit status of a process that was asked to end, e.g. at a job's time limit
 STATUSES = EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "Never executed"

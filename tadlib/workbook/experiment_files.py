@@ -37,7 +37,6 @@ CHOSEN_ON = "chosen_on"
 MAX_RUNS = 10_000  # of one experiment
 FIELDS = ("values", "dataset", "features", "split", "split_id")  # keys of `chosen_on`
 NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # parameters of the data, the evaluation and the folder
-
 Change = Mapping[str, Any]  # changes to the common parameters
 
 

@@ -46,6 +46,7 @@ class FinishedRun:
     facts: Mapping[str, str]  # environment: device, threads, commit, versions, data of all stages
     chosen: Sequence[Choice] = ()  # choices declared in the experiment file
     edited: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage -> changes of its notebook
+    ideas: str = ""  # digest of the file given by the parameter ideas
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -162,6 +163,7 @@ def _read(folder: Path, version: Path | None) -> FinishedRun:
         facts=facts | {"data": " and ".join(data), "notebook": edits.mark(edited)},
         chosen=[Choice(**each) for each in plan.get("chosen", [])],
         edited=edited,
+        ideas=trained.get("made_from", {}).get("file of ideas", ""),
     )
 
 

@@ -71,7 +71,8 @@ def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
     benchmark = datasets.load(name, resolve(params.data_dir), progress, params.demo_seed)
     if not params.snippets:
         return benchmark
-    counted = tuple(features.with_count(video, params.stride, params.snippets) for video in benchmark.videos)
+    frames = params.snippets * params.stride  # as many as last as long as the video
+    counted = tuple(replace(video, fps=frames / video.duration) for video in benchmark.videos)
     return replace(benchmark, videos=counted)
 
 

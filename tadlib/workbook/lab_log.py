@@ -28,7 +28,6 @@ HEAD = ("question", "the research log said", "measured", "what to make of it")
 METRIC = "mAP"
 PLAIN = str.maketrans({"|": "/", "<": "&lt;", "$": "&#36;", "\n": " "})  # characters with a meaning in Markdown tables
 NOT_KEPT = {"runs", "title", "seconds", "memory_mb", "p", "correction"}  # fields of a record
-
 Measured = dict[str, list[Record]]  # data set -> records of a question
 
 

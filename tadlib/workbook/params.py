@@ -20,7 +20,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "demo": {"encoder": "tad-demo", "pretrained": "", "stride": 4, "window": 64, "queries": 24, "width": 128}
     | {"epochs": 60, "lr": 1.0e-3, "lr_backbone": 1.0e-3}
 }
-
 SEEDS = 2**32 - 1  # limit of the libraries
 
 

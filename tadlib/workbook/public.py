@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tadlib.data.checks import nearest
@@ -51,7 +52,7 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
             raise ValueError(f"{word} is a word of load, not of name: load({word}={words[word]!r})")
         if word in Params.model_fields and word not in OF_NAMING:
             raise ValueError(f"{word} changes no name: it is a word of training or of evaluation")
-    _check(proposals, Proposals, data)
+    proposals = _checked(proposals, Proposals, data)
     if any(each.embeddings is not None for each in proposals.values()) and "target" not in words:
         raise ValueError("these proposals are of a detector that classifies: pass the target that it learned")
     texts, classes = data.wording, data.classes
@@ -65,7 +66,7 @@ def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, floa
 
     Raises ValueError for detections in videos that are not scored, or with labels that are no classes.
     """
-    _check(detections, Detections, data)
+    detections = _checked(detections, Detections, data)
     labels = {label for found in detections.values() for label in found.labels}
     if unknown := sorted(labels - set(data.benchmark.classes)):
         raise ValueError(f"detections are labelled {unknown[0]!r}{nearest(unknown[0], data.benchmark.classes)}")
@@ -92,16 +93,24 @@ def _typed(words: dict[str, Any]) -> dict[str, Any]:
     return words
 
 
-def _check(found: Mapping[str, Proposals | Detections], kind: type, data: Task) -> None:
-    """Raise ValueError, with the first such video, for invalid proposals or detections of the scored videos."""
-    scored = {video.id for video in data.scored}
+def _checked(found: Mapping[str, Any], kind: type, data: Task) -> dict[str, Any]:
+    """Return proposals or detections on the CPU, in full precision; raise ValueError with the first invalid video."""
+    if not isinstance(data, Task) or not isinstance(found, Mapping):
+        got = f"{type(found).__name__} and {type(data).__name__}"
+        raise ValueError(f"expected a mapping from videos to {kind.__name__}, and the Task that load gives; got {got}")
+    scored, kept = {video.id: video.duration for video in data.scored}, {}
     for video_id, each in found.items():
         if video_id not in scored:
             raise ValueError(f"{kind.__name__} of video {video_id!r}, which is none of the {len(scored)} scored videos")
         if not isinstance(each, kind) or not all(isinstance(part, Tensor) for part in each[:2]):
             raise ValueError(f"video {video_id} must have {kind.__name__} of tensors, got {type(each).__name__}")
         (segments, scores), number = each[:2], len(each.scores)
-        if segments.shape != (number, 2) or (kind is Detections and len(each.labels) != number):
+        if segments.shape != (number, 2) or scores.dim() != 1 or (kind is Detections and len(each.labels) != number):
             raise ValueError(f"video {video_id} must have a segment, a score and a label each, got {number} scores")
         if not (segments.isfinite().all() and scores.isfinite().all() and (segments[:, 0] <= segments[:, 1]).all()):
             raise ValueError(f"video {video_id} has a segment or score that is not finite, or an end before its start")
+        if kind is Proposals and ((scores < 0).any() or (segments[:, 0] >= scored[video_id]).any()):
+            raise ValueError(f"video {video_id} has a score below 0 (a logit?), or a start after {scored[video_id]} s")
+        of = {"device": "cpu", "dtype": torch.float32 if kind is Proposals else torch.float64}
+        kept[video_id] = each._replace(segments=segments.detach().to(**of), scores=scores.detach().to(**of))
+    return kept

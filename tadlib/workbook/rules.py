@@ -153,7 +153,6 @@ CONFLICTS = (
         lambda p: not p.rerank or p.hard_negatives != "none",
     ),
 )
-
 CLIP = "target=foreground, ensemble or reject=proposal"
 ASKED = "target=foreground, ensemble, reject, keep=class_video or rerank"
 TRAINED = "head, text_head, context, background=learned or pooling=matching_learned"

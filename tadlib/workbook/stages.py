@@ -36,18 +36,15 @@ NAMING = frozenset(NamingParams.model_fields)
 MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "evaluate_on", "run_dir"}
-
 # modules for display, on which no result depends
 SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result"))
 EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
-
 # evaluated videos -> name of the record in run.json, and file of the metrics
 EVALUATIONS = {"test": ("evaluate", "metrics.json"), "training": ("evaluate_on_training", "metrics_on_training.json")}
 DETECTIONS_ON_TRAINING = "detections_on_training.json"
 OUTDATED = "outdated"  # status of a finished evaluation whose detections were replaced
 # artefact -> files that describe it and become invalid with it
 DESCRIBED_BY = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
-
 COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
 FILES = frozenset({"pretrained", "text_features", "descriptions", "ideas"})  # parameters that may name a file
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what

@@ -31,7 +31,6 @@ from tadlib.workbook.stages import evaluated_on
 
 SAMPLE = {"split", "split_id", "seed", "demo_seed", "world_seed"}  # parameters that distinguish samples of a variant
 PLACE = {"run_dir", "data_dir", "device"}  # where a run was executed, without effect on the question
-
 Record = dict[str, Any]  # a variant compared with its baseline, as JSON; null for unknown values
 
 
@@ -107,19 +106,22 @@ def _by_experiment(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> d
 def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]:
     """Group runs into variants by label, in their order; a repeated run replaces the earlier one.
 
-    The label is a run's given name, or its differing parameters. Versions of an experiment are separate variants, and
-    so are runs of edited notebooks, which come last.
+    The label is a run's given name, or its differing parameters. Versions of an experiment or of a file of ideas are
+    separate variants, and so are runs of edited notebooks, which come last.
     """
     varied = _varied(runs)
     versions = {run.dir.parent for run in runs if run.dir.parent != run.home}
+    files = Counter(name for name, _ in {(run.parameters.get("ideas"), run.ideas) for run in runs})
     found: dict[tuple[str, ...], dict[tuple, FinishedRun]] = {}
     for run in sorted(runs, key=lambda run: bool(run.edited)):
         version = run.dir.parent.name if len(versions) > 1 else ""
-        found.setdefault((run.name, version, run.edit, *_values(run, varied)), {})[run.key] = run
+        ideas = run.ideas if files[run.parameters.get("ideas")] > 1 else ""
+        found.setdefault((run.name, version, run.edit, ideas, *_values(run, varied)), {})[run.key] = run
     made: dict[str, tuple[FinishedRun, ...]] = {}
-    for number, ((name, version, edit, *values), each) in enumerate(found.items(), start=1):
+    for number, ((name, version, edit, ideas, *values), each) in enumerate(found.items(), start=1):
         parts = [name] if name else values or ["as it is"]
-        parts += [f"edited notebook {edit}"] * bool(edit) + [f"version {version}"] * bool(version)
+        versioned = {"file of ideas": ideas, "edited notebook": edit, "version": version}
+        parts += [f"{kind} {version}" for kind, version in versioned.items() if version]
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(each.values())
     return made

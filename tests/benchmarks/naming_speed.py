@@ -35,8 +35,6 @@ WAYS = {
     "self-attention": {"pooling": "self_attention"},
     "mean, less outside": {"contrast": 0.5},
 }
-
-
 CHANGES = (surroundings.classifier, poolings.classifier, ordered.classifier)
 
 

@@ -7,19 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tadlib.workbook.figures.style import (
-    CYCLE,
-    FLOOR,
-    GREY,
-    OURS,
-    Picture,
-    by_epoch,
-    heatmap,
-    picture,
-    short,
-    slant,
-    styled,
-)
+from tadlib.workbook.figures import style
+from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, by_epoch, picture, short, slant, styled
 
 BETTER, WORSE = OURS, CYCLE[5]
 COLORS = {"better": BETTER, "worse": WORSE}
@@ -127,7 +116,7 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     texts = frame.map(lambda points: f"{np.round(points) or 0:+.0f}")  # no "-0"
     numbers = {"annot": texts if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
     colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "cbar_kws": {"label": "points of AP"}, "linewidths": 0.5}
-    heatmap(place, frame, yticklabels=[short(label, 44) for label in frame.index], **numbers, **colours)
+    style.heatmap(place, frame, yticklabels=[short(label, 44) for label in frame.index], **numbers, **colours)
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
     place.set_title("Which classes gain (blue), which lose (red)?")

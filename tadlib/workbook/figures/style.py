@@ -23,7 +23,6 @@ YELLOW, BLUE, VERMILION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
 TRUTH, OURS, FLOOR, CEILING = BLACK, BLUE, GREY, GREEN  # roles have the same colour in every figure
 SEQUENTIAL = "viridis"
-
 SETTINGS = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
