@@ -94,8 +94,8 @@ def viewer(name: str) -> str:
 
 PAGES = {
     "table": lambda name, _: display.table([{name: name, "mAP": 0.5, "b": [name], "c": Path(name)}]).to_html(),
-    "sortable": lambda name, _: display.Sortable([{name: name, "b": (name,), "c": {name: name}}])._repr_html_(),
-    "nothing to sort": lambda name, _: display.Sortable([], name)._repr_html_(),
+    "listing": lambda name, _: display.Listing([{name: name, "b": (name,), "c": {name: name}}])._repr_html_(),
+    "nothing to list": lambda name, _: display.Listing([], name)._repr_html_(),
     "result": lambda name, _: Result(
         name, Path(name), RECORD | {"device": name, "commit": name, "data": name, "edited": {"digest": name}}, {}
     )._repr_mimebundle_()["text/html"],
@@ -118,7 +118,7 @@ def test_no_name_becomes_html(page, tmp_path):
 
 
 def test_the_address_of_a_folder_is_no_script():
-    page = display.Sortable([{"notebooks": {"train": "javascript:alert(1)#?/train.html"}}])._repr_html_()
+    page = display.Listing([{"notebooks": {"train": "javascript:alert(1)#?/train.html"}}])._repr_html_()
     assert 'href="javascript%3Aalert%281%29%23%3F/train.html"' in page
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tadlib.evaluation.statistics import holm
 from tadlib.files import write_json, write_text
 from tadlib.workbook import experiment_files, finished_runs, variants
-from tadlib.workbook.display import Sortable
+from tadlib.workbook.display import Listing
 from tadlib.workbook.experiment_files import Choice
 from tadlib.workbook.finished_runs import FinishedRun
 from tadlib.workbook.lab_log import difference, listed, measured, over, signed
@@ -60,9 +60,9 @@ class Compared:
     def _of(self, study: Study) -> list[Record]:
         return [record for record in self.records if record["title"] == study.title]
 
-    def overview(self) -> Sortable:
+    def overview(self) -> Listing:
         """Table of studies: question, and numbers of variants, runs, splits and seeds."""
-        return Sortable(
+        return Listing(
             [
                 {
                     "experiment": study.name,
@@ -77,13 +77,13 @@ class Compared:
             ]
         )
 
-    def left_out(self) -> Sortable:
+    def left_out(self) -> Listing:
         """Table of excluded runs, with the reason."""
         counted = {run.dir for study in self.studies for run in study.runs}
         repeated = [run for run in self.found if run.dir not in counted]
         why = "was made again later, and the last counts"
         rows = [{"run": f"{run.dir.parent.name}/{run.dir.name}", "why": why} for run in repeated]
-        return Sortable([*self.unfinished, *rows], empty="none: every run has finished, and none twice")
+        return Listing([*self.unfinished, *rows], empty="none: every run has finished, and none twice")
 
     def questions(self) -> list[dict[str, object]]:
         """Data of the effect plot: each study with a difference to show, and the research log's claim."""
@@ -94,7 +94,7 @@ class Compared:
         ]
         return [question for question in found if question["variants"]]
 
-    def claims(self) -> Sortable:
+    def claims(self) -> Listing:
         """Table of questions: the research log's claims, if any, beside our measurements."""
         rows, logged = [], any(study.story.claim for study in self.studies)
         for study in self.studies:
@@ -103,22 +103,22 @@ class Compared:
                 claim = study.story.claim or "no claim on record"
                 row |= {"the research log said": claim, "its entries": ", ".join(map(str, study.story.rows))}
             rows.append(row | {"data": study.on, "measured": measured(self._of(study)) or "nothing to compare with"})
-        return Sortable(rows)
+        return Listing(rows)
 
-    def table(self) -> Sortable:
+    def table(self) -> Listing:
         """Table of variants: mean, standard deviation, paired difference, verdict, cost, and what is not alike."""
-        return Sortable([_row(record) for record in self.records])
+        return Listing([_row(record) for record in self.records])
 
-    def meanings(self) -> Sortable:
+    def meanings(self) -> Listing:
         """Table of variants with incomplete labels: every parameter that distinguishes them within their study."""
         rows = [
             {"experiment": study.title, "variant": variant, "stands for": parameters}
             for study in self.studies
             for variant, parameters in variants.meanings(study).items()
         ]
-        return Sortable(rows, empty="nothing: every label says all that is special about its variant")
+        return Listing(rows, empty="nothing: every label says all that is special about its variant")
 
-    def renamed(self) -> Sortable:
+    def renamed(self) -> Listing:
         """Table of variants without the class splits in which an unseen class is a seen class under another name.
 
         CliffDiving and Diving of THUMOS14, which are annotated alike, lie on different sides of ten of twenty splits.
@@ -134,7 +134,7 @@ class Compared:
                     row |= {"splits": ", ".join(sorted({run.split for run in same}))}
                     row |= {f"mean {metric} (%)": _points(np.mean([variants.value(run, metric) for run in runs]))}
                     rows.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
-        return Sortable(rows, empty="none: on no split is an unseen class a seen one under another name")
+        return Listing(rows, empty="none: on no split is an unseen class a seen one under another name")
 
     def histories(self) -> dict[str, dict[str, list]]:
         """Training histories: study -> variant -> one history per run."""
@@ -153,9 +153,9 @@ class Compared:
             for variant, differences in variants.per_class(study).items()
         }
 
-    def runs(self) -> Sortable:
+    def runs(self) -> Listing:
         """Table of runs: variant, split, seed, metric, time, device, commit, and links to executed notebooks."""
-        return Sortable(
+        return Listing(
             [
                 {
                     "experiment": study.title,

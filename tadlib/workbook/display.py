@@ -1,13 +1,10 @@
 """Tables and progress bars of notebooks."""
 
 import os
-import re
-import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -19,21 +16,12 @@ from tqdm import tqdm
 
 from tadlib.files import LOG, note
 
-TEMPLATE = Path(__file__).parent / "templates" / "table" / "sort.html"
-SORTABLE = {
-    "": "border-collapse: collapse; font-size: 13px",
-    "th, td": "text-align: left; vertical-align: top; padding: 3px 10px; max-width: 26em; white-space: normal",
-    "td.short, td.number": "white-space: nowrap",
-    "td.number": "text-align: right; font-variant-numeric: tabular-nums",
-    "th button": "all: unset; cursor: pointer; font-weight: bold",
-    "th button:focus-visible": "outline: 2px solid #0072B2",
-    "th button::after": r'content: " \2195"; opacity: .45',
-    "th[aria-sort=ascending] button::after": r'content: " \2191"; opacity: 1',
-    "th[aria-sort=descending] button::after": r'content: " \2193"; opacity: 1',
-}
 Item = TypeVar("Item")
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(/\d+)?")  # also matches a class split such as 75/3
 SHORT = 17  # characters; shorter cells are not wrapped
+WRAPPED = [
+    {"selector": "th, td", "props": "text-align: left; vertical-align: top; padding: 3px 10px; max-width: 26em"},
+    {"selector": "td.short", "props": "white-space: nowrap"},
+]
 SCREEN_INTERVAL, LOG_INTERVAL = 0.5, 20.0  # seconds between updates on a screen, and between lines in a log
 
 
@@ -94,10 +82,9 @@ def table(rows: Sequence[Mapping[str, object]]) -> Styler:
     return style.set_table_styles([{"selector": "th, td", "props": "text-align: left; padding: 2px 10px"}])
 
 
-def _styled(frame: pd.DataFrame, heading: str = "{}", **options) -> Styler:
+def _styled(frame: pd.DataFrame, **options) -> Styler:
     """Format a table without an index; HTML and mathematics in its values are shown as plain text."""
-    style = Styler(frame, **options).hide(axis="index").format(_shown)
-    style.format_index(Markup(heading).format, axis="columns")
+    style = Styler(frame, **options).hide(axis="index").format(_shown).format_index(escape, axis="columns")
     return style.set_table_attributes('class="mathjax_ignore"')
 
 
@@ -124,8 +111,8 @@ class Folded:
 
 
 @dataclass(frozen=True)
-class Sortable:
-    """Table sorted by a click on a heading; a mapping in a cell (text -> relative address) is shown as links."""
+class Listing:
+    """Table of text, wrapped; a mapping in a cell (text -> relative address) is shown as links."""
 
     rows: Sequence[Mapping[str, object]]
     empty: str = "nothing to show"
@@ -136,13 +123,6 @@ class Sortable:
     def _repr_html_(self) -> str:
         if not self.rows:
             return Markup("<p>{}</p>").format(self.empty)
-        frame, name = pd.DataFrame(self.rows), secrets.token_hex(4)
-        style = _styled(frame, "<button>{}</button>", uuid=name, cell_ids=False)
-        style.set_table_styles([{"selector": where, "props": how} for where, how in SORTABLE.items()])
-        script = TEMPLATE.read_text(encoding="utf-8").replace("NAME", name)
-        return style.set_td_classes(frame.map(_kind)).to_html() + script
-
-
-def _kind(value: object) -> str:
-    text = str(value)
-    return "number" if NUMBER.fullmatch(text) else "short" if len(text) < SHORT else ""
+        frame = pd.DataFrame(self.rows)
+        style = _styled(frame, cell_ids=False).set_table_styles(WRAPPED)
+        return style.set_td_classes(frame.map(lambda value: "short" if len(str(value)) < SHORT else "")).to_html()

@@ -70,7 +70,7 @@ class Answers(dict[str, Detections]):
 
     def _repr_html_(self) -> str:
         if len(self.asked.files) > 1:
-            return Markup(display.Sortable(self.rows)._repr_html_()) + _calibrated(self.asked)
+            return Markup(display.Listing(self.rows)._repr_html_()) + _calibrated(self.asked)
         item, warning = Markup("<li><b>{}</b> {}</li>"), Markup("<p><b>{}</b>: {}</p>")
         listed = Markup("<ul>{}</ul>").format(_joined(item, verdicts(self.surest)))
         return _joined(warning, warnings(self.surest.question).items()) + listed + _calibrated(self.asked)

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from notebook import run_cells
 
 from tadlib.data import datasets, simulate, splits
-from tadlib.data.annotations import Benchmark
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols
 from tadlib.naming.fusion import Detections
 from tadlib.project import resolve
@@ -34,6 +33,7 @@ from tadlib.workbook.params import Params
 
 ASKED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 JOBS = [(what, split, split_id) for what, split, split_ids in ASKED["jobs"] for split_id in split_ids]
+load = cache(datasets.load)
 Records = dict[tuple[str, int, int], Mapping[str, float]]  # (what, per cent of the classes seen, split_id) -> numbers
 
 
@@ -53,15 +53,9 @@ def without_detector(params: Params) -> dict[str, float]:
     return found | {name.split(":")[0]: precision(data, each) for name, each in by_snippets.items()}
 
 
-@cache
-def activitynet() -> Benchmark:
-    """Annotations of ActivityNet-1.3."""
-    return datasets.load("activitynet13", resolve("data"))
-
-
 def anchors_on_activitynet(split: int, split_id: int) -> dict[str, float]:
     """mAP of twenty anchors fitted to the training segments, with the true labels of the video; no frame is seen."""
-    data = activitynet()
+    data = load("activitynet13", resolve("data"))
     classes = splits.of_folder(data.folder, data.classes, split, split_id)
     videos = protocols.scored_videos(data, classes.unseen, "strict", ASKED["settings"]["stride"])
     found = baselines.anchored(videos, baselines.anchors(data.training_videos(classes.seen), data.tious))
