@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from tadlib.evaluation.statistics import compare_splits
 from tadlib.files import read_json, write_json
-from tadlib.workbook import cli, comparing, display, figures, finished_runs, lab_log, papermill_arguments, runs
+from tadlib.workbook import cli, comparing, figures, finished_runs, lab_log, papermill_arguments, runs
 from tadlib.workbook.notebook_params import ReportParams
 
 
