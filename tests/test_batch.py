@@ -52,9 +52,10 @@ def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swe
     code = (
         "import os, threading, pathlib; from tadlib.workbook import execution\n"
         "def end():\n"
+        "    while not execution.alive: pass\n"
         "    print(*(process.pid for process in execution.alive), flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
-        "threading.Timer(1.5, end).start()\n"
+        "threading.Thread(target=end).start()\n"
         f"execution.execute_notebook('prepare', pathlib.Path({str(target)!r}), {{'run_dir': {str(target.parent)!r}}})"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
