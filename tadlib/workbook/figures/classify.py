@@ -52,7 +52,7 @@ def naming_by_overlap(overlap: np.ndarray, right: np.ndarray) -> Picture:
     line.set_ylim(0, 100)
     line.set_ylabel("named right (%)", color=OURS)
     line.spines["right"].set_visible(True)
-    place.set_title("Does CLIP need a good segment to find the right name?")
+    place.set_title("Accuracy of classification by tIoU")
     return figure
 
 
@@ -65,7 +65,7 @@ def pooling_comparison(table: Sequence[Mapping[str, object]]) -> Picture:
         place.plot(values, range(len(table)), marker, color=color, ms=7, label=measure)
     list_rows(place, [f"{row['pooling']} ({row['text']})" for row in table])
     place.grid(axis="x")
-    place.set(xlabel="named right, and mAP over tIoU (%)", title="Poolings, with the text they read")
+    place.set(xlabel="accuracy, and mAP over tIoU (%)", title="Poolings, with the text they read")
     place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.5 / len(table)), ncols=3)
     return figure
 
@@ -102,6 +102,6 @@ def fusion_curves(weights: Sequence[float], curves: Mapping[str, Sequence[float]
         place.plot(weights, 100 * np.asarray(values), label=f"{name}, no share" if flat else name, **line)
     top = max(1.0, 110 * max(max(values) for values in curves.values()))
     place.set(xlabel="share of CLIP in the score", ylabel="mAP over tIoU (%)", ylim=(0, top))
-    place.set_title("How much should CLIP count?")
+    place.set_title("mAP by CLIP's share of the score")
     place.legend()
     return figure

@@ -30,7 +30,7 @@ def detected(video: Video, proposals: ArrayLike, found) -> Picture:
         if word in words:
             bars(place, [segment], len(truth) + 1 + words.index(word), OURS, height=0.6, alpha=0.2 + 0.8 * score)
     rows(place, [short(label, LABEL) for label in labels], video.duration)
-    place.set_title("Found: the darker the surer, in every video alike" if words else "Nothing found")
+    place.set_title("Detections (darker: higher score, one scale for all videos)" if words else "Nothing found")
     return figure
 
 
@@ -64,8 +64,8 @@ def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detection
         if word in colors:
             place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)
     place.axhline(0, color=GREY, lw=0.8, ls="--")
-    place.set(xlabel="time (s)", ylabel="cosine above texts of nothing")
-    place.set_title("What CLIP sees of each word; above the dashed line it is nearer than texts of nothing")
+    place.set(xlabel="time (s)", ylabel="cosine minus that of background texts")
+    place.set_title("CLIP's similarity with each word, above the dashed line higher than with background texts")
     place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return figure
 

@@ -36,9 +36,9 @@ def headline(table: Sequence[Mapping[str, object]]) -> Picture:
         values, width = [100 * entry[f"mAP@{tiou:g}"] for tiou in tious], 2.6 if entry["role"] == "ours" else 1.4
         right.plot(tious, values, color=color, lw=width, marker=marker, ms=7, mec="white", clip_on=False)
     list_rows(left, [entry["name"] for entry in table])
-    left.set(xlim=(0, 1.18 * highest + 3), xlabel="mAP, mean over tIoU (%)", title="Between floor and ceiling")
+    left.set(xlim=(0, 1.18 * highest + 3), xlabel="mAP, mean over tIoU (%)", title="mAP beside floors and ceilings")
     right.set_xticks(tious)
-    right.set(xlabel="tIoU threshold", ylabel="mAP (%)", title="By tIoU, marked as left")
+    right.set(xlabel="tIoU threshold", ylabel="mAP (%)", title="mAP at each tIoU (same markers)")
     right.set_ylim(bottom=0)
     return figure
 
@@ -76,7 +76,7 @@ def recall_curve(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -
     place.grid(axis="y")
     place.set(xlim=(counts[0] * 0.9, counts[-1] * 1.9), ylim=(0, 100))
     place.set(xlabel="average number of proposals per video", ylabel="average recall (%)")
-    place.set_title("Are the actions among the proposals, whatever they are called?")
+    place.set_title("Average recall of proposals, labels ignored")
     return figure
 
 
@@ -131,13 +131,13 @@ def error_profile(shares: np.ndarray, gains: Mapping[str, float]) -> Picture:
         below += share
     left.set_xticks(multiples, [f"{multiple}G" for multiple in multiples])
     left.set(ylim=(0, 100), xlabel="best detections of each class (G: its number of actions)", ylabel="share (%)")
-    left.set_title("What detections are")
+    left.set_title("Types of the best detections")
     left.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=3)
     for row, (name, gain) in enumerate(gains.items()):
         right.barh(row, 100 * gain, color=COLORS.get(name, style.VERMILION), height=0.65)
         right.text(100 * gain, row, f" {100 * gain:.1f}", va="center", fontsize=9)
     list_rows(right, list(gains))
-    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="What errors cost")
+    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="mAP gained without each type of error")
     right.set_xlabel("mAP gained if they were not there (points)")
     return figure
 
@@ -167,13 +167,13 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
 @styled
 def reliability(found: Mapping[str, Reliability]) -> Picture:
     """Draw reliability diagrams: accuracy by score, in bins of equal number; dashed: perfect calibration."""
-    figure, ((place,),) = picture(3.2, "How often what has a score is right: " + ", ".join(found))
+    figure, ((place,),) = picture(3.2, "Share of correct detections by score: " + ", ".join(found))
     place.axline((0, 0), slope=100, color=GREY, ls="--", lw=1)
     for color, (name, curve) in zip((OURS, *style.CYCLE[1:]), found.items(), strict=False):
         label = f"{name}: off by {100 * curve.error:.1f} points on average"
         place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=label)
-    place.set(xlim=(0, None), ylim=(0, None), title="Is a score a probability?")
-    place.set(xlabel="score, mean of a tenth", ylabel="right (%)")
+    place.set(xlim=(0, None), ylim=(0, None), title="Calibration of scores")
+    place.set(xlabel="score, mean of a tenth", ylabel="correct (%)")
     place.legend(loc="lower right")
     return figure
 
@@ -198,7 +198,7 @@ def confusability(found: Confusability, classes: Sequence[str], named: int = 6) 
     place.set(xlabel="cosine of the two classes' texts", ylabel="named as the other (%)")
     place.set_ylim(0, 108 * found.share.max(initial=0.01))
     known = "" if np.isnan(found.correlation) else f" (rank correlation {found.correlation:.2f})"
-    place.set_title(f"Does similar text mean confused classes?{known}")
+    place.set_title(f"Confusions against text similarity{known}")
     return figure
 
 
@@ -216,5 +216,5 @@ def verdicts(table: Sequence[Mapping[str, object]]) -> Picture:
     list_rows(place, [str(entry["what"]) for entry in table])
     place.margins(x=0.15)
     place.set_xlabel("mAP, or difference in mAP (points), with the 95 % interval over videos")
-    place.set_title("More than chance?")
+    place.set_title("Differences in mAP with 95 % intervals")
     return figure

@@ -127,7 +127,7 @@ def leakage(table: Sequence[Mapping[str, object]]) -> Picture:
         ylim=(len(table) - 0.5, -0.5),
         xlim=(0, 118),
         xlabel="share (%)",
-        title="What the split gives away, and what it hides",
+        title="Leakage of the class split",
     )
     return figure
 

@@ -155,7 +155,7 @@ def _matches(place: Axes, history: History) -> None:
         label = name.removeprefix("query of ")
         place.step(epochs, _values(history, name), where="mid", color=color, lw=1.6, label=label)
     by_epoch(place)
-    place.set(ylabel="query", title="The query of each action of one window")
+    place.set(ylabel="query", title="Query matched to each action of one window")
     if actions:
         place.set_ylim(top=1.5 * max(1, place.get_ylim()[1]))
         place.legend(loc="upper left", ncols=3, columnspacing=1.0)
@@ -176,8 +176,8 @@ def attention(weights: np.ndarray, segments_cw: np.ndarray) -> Picture:
         line.set_title(f"The {name} layer")
         shares = layer[order] / layer.max(axis=1, keepdims=True)[order]
         image = square.imshow(shares, extent=(0, length, len(layer), 0), cmap=style.SEQUENTIAL, aspect="auto")
-        square.set(xlabel="snippet", ylabel="query, by where it looks")
-    figure.colorbar(image, ax=axes[1, 1], label="share of its largest weight")
+        square.set(xlabel="snippet", ylabel="query, ordered by position")
+    figure.colorbar(image, ax=axes[1, 1], label="weight, relative to the query's largest")
     return figure
 
 
@@ -191,7 +191,7 @@ def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
     left.vlines(range(len(order)), low, high, color=style.GREY, lw=2)
     left.scatter(range(len(order)), middle, s=14, color=style.BLUE, zorder=3)
     left.set(xlabel="query, by its mean centre", ylabel="centre (fraction of the window, line: 80 %)")
-    left.set(ylim=(0, 1), title="Each query has its place")
+    left.set(ylim=(0, 1), title="Mean position of each query")
     step = math.ceil(scores.size / MAX_DOTS)
     ranked = scores.ravel().argsort()[::-step][::-1]  # the highest scores are drawn on top
     flat, shown = segments_cw.reshape(-1, 2)[ranked], scores.ravel()[ranked]
