@@ -137,7 +137,7 @@ def error_profile(shares: np.ndarray, gains: Mapping[str, float]) -> Picture:
         right.barh(row, 100 * gain, color=COLORS.get(name, style.VERMILION), height=0.65)
         right.text(100 * gain, row, f" {100 * gain:.1f}", va="center", fontsize=9)
     list_rows(right, list(gains))
-    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="mAP gained without each type of error")
+    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="mAP lost by error type")
     right.set_xlabel("mAP gained if they were not there (points)")
     return figure
 
