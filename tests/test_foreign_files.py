@@ -21,7 +21,7 @@ from tadlib.data.lengths import read_lengths
 from tadlib.data.splits import of_folder
 from tadlib.data.stores import FolderStore
 from tadlib.data.texts import read_text_features
-from tadlib.evaluation.result_file import evaluate, read_task
+from tadlib.evaluation.result_file import evaluate, read_result, read_task
 from tadlib.evaluation.result_rows import read_classes
 from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections
@@ -46,7 +46,7 @@ def load(path):
 def score(path):
     truth = path.with_name("truth.json")
     truth.write_text(TRUTH)
-    return evaluate(read_task(truth), path)
+    return evaluate(task := read_task(truth), read_result(task, path))
 
 
 def features(path):

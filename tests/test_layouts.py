@@ -11,7 +11,7 @@ from tadlib.data import datasets
 from tadlib.data.annotations import Action, Video
 from tadlib.data.readers import read, read_table
 from tadlib.data.stores import FolderStore, UnusableFeatures
-from tadlib.evaluation.result_file import evaluate, read_task
+from tadlib.evaluation.result_file import evaluate, read_result, read_task
 from tadlib.workbook import cli
 
 TRUTH = "video-id,t-start,t-end,label\na,0,10,HighJump\na,20,30,Shotput\nb,0,10,HighJump\n"
@@ -183,7 +183,7 @@ def test_detections_are_scored_in_every_layout(tmp_path):
     expected = {"HighJump": [0.5], "Shotput": [1.0]}
     for truth in (tmp_path / "t.csv", folders[0]):
         for found in (*(tmp_path / name for name in ("f.csv", "f.txt", "f.json", "v.csv")), folders[1]):
-            result = evaluate(read_task(truth, tious=[0.5]), found)
+            result = evaluate(asked := read_task(truth, tious=[0.5]), read_result(asked, found))
             assert result["per_class"] == expected, (truth, found)
             assert result["counts"]["dropped_detections"] == {}
 
@@ -263,6 +263,6 @@ def test_results_in_a_pickle_are_refused_and_the_converting_line_converts(tmp_pa
     (tmp_path / "eval_results.pkl").write_bytes(pickle.dumps(columns | {"score": np.ones(1)}))
     truth = read_task(write(tmp_path, truth__csv=TRUTH) / "truth.csv", tious=[0.5])
     with pytest.raises(ValueError, match="eval_results.pkl is a pickle") as error:
-        evaluate(truth, tmp_path / "eval_results.pkl")
+        read_result(truth, tmp_path / "eval_results.pkl")
     exec(str(error.value).split('python -c "')[1].split('"')[0], {})
-    assert evaluate(truth, tmp_path / "found.csv")["per_class"]["HighJump"] == [0.5]
+    assert evaluate(truth, read_result(truth, tmp_path / "found.csv"))["per_class"]["HighJump"] == [0.5]

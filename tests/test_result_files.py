@@ -10,7 +10,7 @@ import reference
 
 from tadlib.data.datasets import THUMOS14_TIOUS
 from tadlib.evaluation import result_rows
-from tadlib.evaluation.result_file import against, read_task
+from tadlib.evaluation.result_file import against, read_result, read_task
 from tadlib.evaluation.result_file import evaluate as evaluate_task
 from tadlib.workbook import cli
 
@@ -21,7 +21,7 @@ FOUND = "video-id,t-start,t-end,label,score\na,0,10,Diving,0.9\na,20,30,Shotput,
 def evaluate(truth, found, *, drop_bad=False, **options):
     """Numbers of a result file against an annotation file, as the command computes them."""
     task = read_task(truth, drop_bad=drop_bad, **{"tious": THUMOS14_TIOUS} | options)
-    return evaluate_task(task, found, drop_bad=drop_bad)
+    return evaluate_task(task, read_result(task, found, drop_bad=drop_bad))
 
 
 def written(tmp_path, truth=TRUTH, found=FOUND):
@@ -298,7 +298,7 @@ def test_a_result_is_compared_with_another(tmp_path, capsys):
     bad = good.replace(",0,10,", ",50,60,", 20)
     truth, first = written(tmp_path, "video-id,t-start,t-end,label\n" + rows, FOUND.splitlines()[0] + "\n" + good)
     (tmp_path / "other.csv").write_text(FOUND.splitlines()[0] + "\n" + bad)
-    told = against(read_task(truth), first, tmp_path / "other.csv")
+    told = against(task := read_task(truth), *(read_result(task, each) for each in (first, tmp_path / "other.csv")))
     assert told.verdict == "better" and told.low > 0
     words = ["evaluate", "--annotations", str(truth), "--detections", str(tmp_path / "other.csv")]
     assert cli.main([*words, "--against", str(first)]) == 0

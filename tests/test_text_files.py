@@ -15,7 +15,7 @@ from tadlib.data.readers import read
 from tadlib.data.splits import of_folder
 from tadlib.data.stores import FolderStore
 from tadlib.data.texts import read_text_features
-from tadlib.evaluation.result_file import as_text, evaluate, read_task
+from tadlib.evaluation.result_file import as_text, evaluate, read_result, read_task
 from tadlib.evaluation.result_rows import read_classes
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words
@@ -41,7 +41,7 @@ def scored(tmp_path, **options):
     table = "video-id,t-start,t-end,label\na,0,4,dive\na,5,9,jump\n"
     save(tmp_path / "truth.csv", table)
     save(tmp_path / "found.csv", "video-id,t-start,t-end,label,score\na,5,9,jump,0.9\n")
-    return evaluate(read_task(tmp_path / "truth.csv", **options), tmp_path / "found.csv")
+    return evaluate(task := read_task(tmp_path / "truth.csv", **options), read_result(task, tmp_path / "found.csv"))
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
@@ -206,7 +206,7 @@ def test_a_result_with_decomposed_letters_scores_as_one_with_composed_ones(tmp_p
     truth = save(tmp_path / "truth.json", json.dumps(database(label=COMPOSED)))
     row = {"segment": [1, 2], "label": f" {DECOMPOSED} ", "score": 1.0}
     found = save(tmp_path / "found.json", json.dumps({"results": {"a.mp4": [row]}}))
-    result = evaluate(read_task(truth), found)
+    result = evaluate(task := read_task(truth), read_result(task, found))
     assert result["mAP"] == 1.0
     tidied = "name with white space or decomposed letters"
     assert result["counts"]["tidied_detections"] == {tidied: 1, "video named with the ending of its file": 1}

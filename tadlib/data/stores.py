@@ -129,11 +129,9 @@ class FolderStore:
         return problems
 
     def wrong_scale(self, videos: Sequence[Video]) -> str:
-        """Return a warning if the features of the first videos last over 10 % more or less than these; else empty.
-
-        The median decides: features of short videos may lack a receptive field. Raises UnusableFeatures.
-        """
+        """Return a warning if the features of the first videos last over 10 % more or less than these; else empty."""
         counts = [(len(self.stored(v.id)), v.duration * v.fps / self.stride) for v in videos[:SAMPLE]]
+        # the median, because features of short videos may lack a receptive field
         ratio = median([found / wanted if abs(found - wanted) > 2 else 1.0 for found, wanted in counts] or [1.0])
         if 1 / USUAL_RATIO <= ratio <= USUAL_RATIO:
             return ""

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from tadlib.detector import layers
 from tadlib.detector.additions import Addition, Outputs
-from tadlib.detector.layers import DecoderLayer, EncoderLayer, FeatureNoise, LearnedQueries, Sines, mlp, place_in_window
 
 SHARPNESS = 2.0  # gain of the initial position projections: how narrowly an untrained query attends
 PRIOR_PROBABILITY = 0.01  # actionness of an untrained query, for focal loss (Lin et al. 2017)
@@ -76,8 +75,8 @@ class ConditionalDETR(nn.Module):
         self._build_input(channels, conv_layers, feature_noise, feature_shift)
         self._build_layers(encoder_layers, decoder_layers, dropout)
         self.queries = (queries_from or self._queries)(queries, width)
-        self.scale = mlp(width, width, width)
-        self.segment = mlp(width, width, width, 2)
+        self.scale = layers.mlp(width, width, width)
+        self.segment = layers.mlp(width, width, width, 2)
         self.actionness = nn.Linear(width, 1)
         self.embedding = None if embedding_dim is None else nn.Linear(width, embedding_dim)
         self.embed = (positions_from or self._positions)(width)
@@ -97,18 +96,18 @@ class ConditionalDETR(nn.Module):
 
     def _build_input(self, channels: int, conv_layers: int, feature_noise: float, feature_shift: float) -> None:
         self.normalise = nn.LayerNorm(channels)
-        self.disturb = FeatureNoise(feature_noise, feature_shift)
+        self.disturb = layers.FeatureNoise(feature_noise, feature_shift)
         self.project = nn.Linear(channels, self.width)
         self.backbone = layers.LocalConvolutions(self.width, conv_layers)
 
     def _build_layers(self, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
         width, heads = self.width, self.heads
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(decoder_layers))
+        self.encoder = nn.ModuleList(layers.EncoderLayer(width, heads, dropout) for _ in range(encoder_layers))
+        self.decoder = nn.ModuleList(layers.DecoderLayer(width, heads, dropout) for _ in range(decoder_layers))
         self.norm = nn.Identity()
 
-    _queries: Callable[[int, int], nn.Module] = staticmethod(LearnedQueries)
-    _positions: Callable[[int], nn.Module] = staticmethod(Sines)
+    _queries: Callable[[int, int], nn.Module] = staticmethod(layers.LearnedQueries)
+    _positions: Callable[[int], nn.Module] = staticmethod(layers.Sines)
 
     def _start(self) -> None:
         """Initialise: each query attends around its reference, with a short segment and low actionness there."""
@@ -155,16 +154,16 @@ class ConditionalDETR(nn.Module):
         attended = padding if padded else None  # attention is faster without a mask
         position = self._position(padding, attended).to(features.dtype)
         memory = self._encode(self.disturb(features), padding, position, attended, texts)
-        layers = self._decode(memory, position, attended)
+        decoded = self._decode(memory, position, attended)
         for addition in self.additions:
-            queries, base, outputs = layers[-1]
+            queries, base, outputs = decoded[-1]
             refined = addition.after_decoder(queries, features, outputs.segments_cw, padding)
             if refined is not None:
-                layers.append((refined, base, self._predict(refined, base)))
-        last = layers[-1][2]
+                decoded.append((refined, base, self._predict(refined, base)))
+        last = decoded[-1][2]
         added = {addition.name: addition.output(memory, last.segments_cw, padding) for addition in self.additions}
         return last._replace(
-            earlier=tuple(outputs for _, _, outputs in layers[:-1]),
+            earlier=tuple(outputs for _, _, outputs in decoded[:-1]),
             added={name: value for name, value in added.items() if value is not None},
         )
 
@@ -202,7 +201,7 @@ class ConditionalDETR(nn.Module):
     def _position(self, padding: Bool[Tensor, "b t"], attended: Tensor | None) -> Float[Tensor, "#b t d"]:
         # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit
         shared = attended is None and torch.is_autocast_enabled(padding.device.type)
-        return self.embed(place_in_window(padding[:1] if shared else padding))
+        return self.embed(layers.place_in_window(padding[:1] if shared else padding))
 
     def _encode(
         self,
@@ -232,16 +231,16 @@ class ConditionalDETR(nn.Module):
         sine = self.embed(base[:, 0].sigmoid()).to(position.dtype)
         queries = self.queries(sine)
         x = torch.zeros(len(memory), *queries.shape, dtype=memory.dtype, device=memory.device)
-        layers: list[tuple[Tensor, Tensor, Outputs]] = []
+        decoded: list[tuple[Tensor, Tensor, Outputs]] = []
         for number, layer in enumerate(self.decoder):
             reference = sine.expand_as(x) if number == 0 else sine * self.scale(x)
             x = layer(x, queries, reference, memory, position, attended)
             found = self.norm(x)
-            layers.append((found, base, self._predict(found, base)))
+            decoded.append((found, base, self._predict(found, base)))
             if self.iterative:
-                base = torch.logit(layers[-1][2].segments_cw.detach(), eps=LOGIT_EPS)
+                base = torch.logit(decoded[-1][2].segments_cw.detach(), eps=LOGIT_EPS)
                 sine = self.embed(base[..., 0].sigmoid()).to(position.dtype)
-        return layers
+        return decoded
 
     def _predict(self, x: Float[Tensor, "b q d"], base: Float[Tensor, "*b q n"]) -> Outputs:
         """Predict segments as offsets from `base`: logits of the centre, or of centre and width."""

@@ -43,6 +43,15 @@ class Task(NamedTuple):
     changed: dict[str, int] = {}  # number of normalised names by kind
 
 
+class Found(NamedTuple):
+    """Detections of a result file in the videos of a task, and what else the file held."""
+
+    detections: dict[str, Rows]
+    rows: int  # number of rows in the file
+    dropped: dict[str, int]  # number of dropped invalid rows by kind
+    changed: dict[str, int]  # number of normalised names by kind
+
+
 def read_task(
     annotations: Path | str,
     *,
@@ -90,24 +99,29 @@ def read_task(
     return Task(inside, known, annotated, chosen, trained, tious, protocol, subset, stride, dropped, changed)
 
 
-def evaluate(
-    task: Task, detections: Path | str, *, ties: Ties = "stable", drop_bad: bool = False, only_found: bool = False
-) -> dict[str, object]:
+def read_result(task: Task, path: Path | str, *, drop_bad: bool = False) -> Found:
+    """Read a result file; raises ValueError naming bad rows, unless they are dropped and counted."""
+    names, classes = Names(), {*task.annotated, *task.classes, *task.seen}
+    found, dropped = read_found(path, task.known, classes, drop_bad=drop_bad, names=names)
+    inside = {video.id for video in task.videos}
+    kept = {video: each for video, each in found.items() if video in inside}
+    return Found(kept, sum(len(each.scores) for each in found.values()), dropped, dict(names.changed))
+
+
+def evaluate(task: Task, read: Found, *, ties: Ties = "stable", only_found: bool = False) -> dict[str, object]:
     """Return all metrics of a result file, the protocol, and numbers of counted, ignored and dropped rows.
 
     With `only_found` only classes with detections count, because each of several splits has its own classes.
-    With seen classes also `base`, `novel` and `harmonic` (generalised zero-shot). Raises ValueError naming bad rows.
+    With seen classes also `base`, `novel` and `harmonic` (generalised zero-shot).
     """
-    names = Names()
-    found, read, dropped = _read(task, detections, drop_bad, names)
+    found = read.detections
     present = {label for each in found.values() for label in each.labels}
     if only_found and present:
         task = task._replace(classes=tuple(label for label in task.classes if label in present))
     result = score(task.videos, found, task.classes, task.tious, task.protocol, stride=task.stride, ties=ties)
-    counts = result["counts"]
-    assert isinstance(counts, dict)
-    counts |= {"detections_read": read, "detections_ignored": read - counts["detections"]}
-    counts |= {"dropped_actions": task.dropped, "dropped_detections": dropped}
+    assert isinstance(counts := result["counts"], dict)
+    counts |= {"detections_read": read.rows, "detections_ignored": read.rows - counts["detections"]}
+    counts |= {"dropped_actions": task.dropped, "dropped_detections": read.dropped}
     annotated = {video.id: np.array([(a.start, a.end) for a in video.actions]).reshape(-1, 2) for video in task.videos}
     segments = {"actions": annotated, "detections": {video: each.segments for video, each in found.items()}}
     counts |= {f"{kind}_outside_video": _outside(task.videos, of_kind) for kind, of_kind in segments.items()}
@@ -116,7 +130,7 @@ def evaluate(
     if found and not result["agnostic_mAP"]:  # perhaps times in another unit
         times = {kind: np.concatenate([*of_kind.values()]) for kind, of_kind in segments.items()}
         counts[NO_HIT] = ", ".join(f"{kind} from {own.min():g} to {own.max():g} s" for kind, own in times.items())
-    counts |= {"tidied_annotations": task.changed, "tidied_detections": dict(names.changed)}
+    counts |= {"tidied_annotations": task.changed, "tidied_detections": read.changed}
     counts[NOT_FOUND] = [label for label in result["per_class"] if label not in present]
     counts["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
     counts["classes_read_alike"] = [" = ".join(map(repr, same)) for same in spoken_alike((*task.annotated, *task.seen))]
@@ -160,14 +174,11 @@ def warnings_of(name: str, counts: Mapping[str, Any]) -> list[str]:
     return [f"{name}: {kind.replace('_', ' ')}: {_shown(counts[kind])}" for kind in kinds]
 
 
-def against(task: Task, first: Path | str, second: Path | str, *, drop_bad: bool = False) -> statistics.Verdict:
+def against(task: Task, first: Found, second: Found) -> statistics.Verdict:
     """Compare the mAP (ActivityNet) of two results with a bootstrap over videos."""
-    rows = []
-    for path in (first, second):
-        found, _, _ = _read(task, path, drop_bad, Names())
-        # with all videos treated as detected, both runs have the same videos
-        videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
-        rows.append(compare(videos, found, task.classes))
+    # with all videos treated as detected, both runs have the same videos
+    videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
+    rows = (compare(videos, each.detections, task.classes) for each in (first, second))
     return statistics.compare_videos(*rows, task.tious)
 
 
@@ -175,15 +186,6 @@ def over_splits(found: Sequence[Mapping[str, Any]]) -> statistics.Verdict:
     """Return the mean difference over splits with Student's interval; for a single split its own, over videos."""
     values = [each["difference"] for each in found]
     return statistics.compare_splits(values, [0.0] * len(values)) if len(found) > 1 else statistics.Verdict(**found[0])
-
-
-def _read(task: Task, path: Path | str, drop_bad: bool, names: Names) -> tuple[dict[str, Rows], int, dict[str, int]]:
-    """Return the detections of the task's videos, the number of rows in the file, and numbers of dropped rows."""
-    classes = {*task.annotated, *task.classes, *task.seen}
-    found, dropped = read_found(path, task.known, classes, drop_bad=drop_bad, names=names)
-    inside = {video.id for video in task.videos}
-    kept = {video: each for video, each in found.items() if video in inside}
-    return kept, sum(len(each.scores) for each in found.values()), dropped
 
 
 def _outside(videos: Sequence[Video], segments: Mapping[str, Float[np.ndarray, "n 2"]]) -> dict[str, int]:

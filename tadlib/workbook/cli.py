@@ -180,13 +180,14 @@ def evaluate(ties: str, target: str, **given) -> int:
     results, splits, warnings = {}, result_file.paired(files), []
     for split in splits:
         task = result_file.read_task(**{name: split.get(name) for name in ("annotations", "classes", "seen")}, **given)
-        how = {"ties": ties, "drop_bad": given["drop_bad"], "only_found": len(splits) > 1 and "classes" not in split}
-        results[split["detections"]] = result = result_file.evaluate(task, split["detections"], **how)
+        found = result_file.read_result(task, split["detections"], drop_bad=given["drop_bad"])
+        own_classes = len(splits) > 1 and "classes" not in split
+        results[split["detections"]] = result = result_file.evaluate(task, found, ties=ties, only_found=own_classes)
         if "against" in split:
-            task, compared = task._replace(classes=tuple(result["per_class"])), (split["detections"], split["against"])
-            result["against"] = result_file.against(task, *compared, drop_bad=given["drop_bad"])._asdict()
-            other = result_file.evaluate(task, split["against"], drop_bad=given["drop_bad"])
-            warnings += result_file.warnings_of(split["against"], other["counts"])
+            task = task._replace(classes=tuple(result["per_class"]))
+            other = result_file.read_result(task, split["against"], drop_bad=given["drop_bad"])
+            result["against"] = result_file.against(task, found, other)._asdict()
+            warnings += result_file.warnings_of(split["against"], result_file.evaluate(task, other)["counts"])
     print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
     if len(splits) > 1:
         result = {"splits": results, "spread": result_file.spreads(list(results.values()))}
