@@ -165,7 +165,7 @@ def _matches(place: Axes, history: History) -> None:
 def attention(weights: np.ndarray, segments_cw: np.ndarray) -> Picture:
     """Draw attention weights (l, q, t) of queries on snippets in the first and the last layer.
 
-    Actions (n, 2) of the window, as centre and width, are on top; queries are sorted by mean position in the last.
+    Actions (n, 2; centre, width) of the window are on top; queries are sorted by mean position in the last layer.
     """
     weights, length = np.asarray(weights, dtype=float), weights.shape[-1]
     order = np.argsort((weights[-1] * np.arange(length)).sum(axis=1))
