@@ -72,7 +72,7 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
     with pytest.raises(ValueError, match="pooling=ordered needs text=subactions"):
         tad.name(found, tad.load(**words), pooling="ordered")
     with pytest.raises(ValueError, match="Proposals of video 'other', which is none of the 4 scored videos"):
-        tad.name({"other": found.popitem()[1]}, data)
+        tad.name({"other": next(iter(found.values()))}, data)
     with pytest.raises(ValueError, match="a detector that classifies: pass the target that it learned"):
         tad.name({name: each._replace(embeddings=torch.rand(1, 4)) for name, each in found.items()}, data)
     (video_id, one) = next(iter(found.items()))
@@ -82,7 +82,9 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
         ({video_id: tad.Detections(*one[:2], ())}, "a segment, a score and a label each, got 1 scores"),
     ):
         with pytest.raises(ValueError, match=message):
-            tad.evaluate(wrong, data)
+            tad.evaluate(tad.name(found, data) | wrong, data)
+    with pytest.raises(ValueError, match=f"3 of 4 scored videos have no entry, first {data.scored[1].id}"):
+        tad.evaluate(tad.name({data.scored[0].id: one}, data), data)
     for score, start, end in ((torch.nan, 1.0, 4.0), (0.5, 4.0, 1.0), (-2.0, 1.0, 4.0), (0.5, 300.0, 900.0)):
         with pytest.raises(ValueError, match="not finite, or an end before its|below 0 .* a start after 40.0 s"):
             tad.name({video_id: tad.Proposals(torch.tensor([[start, end]]), torch.tensor([score]))}, data)

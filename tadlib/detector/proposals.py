@@ -176,35 +176,30 @@ def _take_rows(proposals: Proposals, rows: Tensor) -> Proposals:
     return Proposals(proposals.segments[rows], proposals.scores[rows], embeddings)
 
 
-def runs(curve: np.ndarray) -> list[tuple[int, int]]:
-    """Return the runs [first, stop) of snippets above each threshold, without duplicates."""
-    low, high = curve.min(), curve.max()
-    found = set()
-    for level in LEVELS:
-        above = np.r_[False, curve > low + level * (high - low), False]
-        edges = np.flatnonzero(above[1:] != above[:-1])
-        found |= {(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)}
-    return sorted(found)
+def groups(curve: Float[np.ndarray, " t"]) -> tuple[Int[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
+    """Return the runs (first, stop) of snippets above each threshold, without duplicates, and the contrast of each.
+
+    The contrast is the mean of the curve inside minus that in margins of half the length outside.
+    """
+    above = np.pad(curve > curve.min() + np.outer(LEVELS, np.ptp(curve)), ((0, 0), (1, 1)))
+    found = np.unique(np.nonzero(np.diff(above, axis=1))[1].reshape(-1, 2), axis=0)
+    (first, stop), sums = found.T, np.r_[0.0, curve.cumsum()]
+    margin = np.maximum(1, (stop - first) // 2)
+    left, right = np.maximum(0, first - margin), np.minimum(len(curve), stop + margin)
+    outside, beyond = sums[first] - sums[left] + sums[right] - sums[stop], first - left + right - stop
+    return found, (sums[stop] - sums[first]) / (stop - first) - outside / np.maximum(1, beyond)
 
 
 def grouped(probability: Float[Tensor, "t k"], grid: Grid, duration: float) -> Proposals:
     """Group snippets of high class probability into proposals of a video of `duration` seconds, best first.
 
-    The score is the mean class probability inside minus that in margins of half the length outside, at least 0. A
-    segment proposed by several classes appears once, with its best score.
+    The score is the contrast of `groups`, at least 0. A segment proposed by several classes appears once, with its best
+    score.
     """
-    best: dict[tuple[int, int], float] = {}
-    for curve in probability.double().numpy().T:
-        sums = np.r_[0.0, curve.cumsum()]
-        for first, stop in runs(curve):
-            margin = max(1, (stop - first) // 2)
-            left, right = max(0, first - margin), min(len(curve), stop + margin)
-            outside, beyond = sums[first] - sums[left] + sums[right] - sums[stop], first - left + right - stop
-            score = (sums[stop] - sums[first]) / (stop - first) - outside / max(1, beyond)
-            best[first, stop] = max(best.get((first, stop), 0.0), score)
-    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
-    segments = [[grid.seconds(first), min(grid.seconds(stop), duration)] for (first, stop), _ in ranked]
-    return Proposals(
-        torch.tensor(segments, dtype=torch.float32).reshape(-1, 2),
-        torch.tensor([score for _, score in ranked], dtype=torch.float32).clamp(0, 1),
-    )
+    found, contrasts = map(np.concatenate, zip(*map(groups, probability.double().numpy().T), strict=True))
+    found, place = np.unique(found, axis=0, return_inverse=True)
+    scores = np.zeros(len(found))
+    np.maximum.at(scores, place.reshape(-1), contrasts)
+    order = np.argsort(-scores, kind="stable")
+    segments, scores = grid.seconds(found[order]).clip(max=duration), scores[order].clip(max=1)
+    return Proposals(torch.from_numpy(segments).float(), torch.from_numpy(scores).float())

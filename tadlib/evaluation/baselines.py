@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from tadlib.data.annotations import Video
 from tadlib.data.grid import Grid
-from tadlib.detector.proposals import runs
+from tadlib.detector.proposals import groups
 from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou
 
@@ -163,19 +163,13 @@ def training_free(
     overall = torch.from_numpy(cosine.mean(axis=0))
     spread = float(overall.std()) if len(overall) > 1 else 1.0
     probability = (overall / max(1e-6, spread)).softmax(dim=0)
-    segments, scores, labels = [], [], []
+    found, scores, labels = [np.empty((0, 2))], [np.empty(0)], []
     nearest = overall.topk(min(candidates, len(overall))).indices.tolist()
     for place in (place for place in nearest if place < len(classes)):
-        for first, stop in runs(smooth[:, place]):
-            margin = max(1, (stop - first) // 2)
-            outside = np.r_[smooth[max(0, first - margin) : first, place], smooth[stop : stop + margin, place]]
-            contrast = smooth[first:stop, place].mean() - (outside.mean() if len(outside) else 0.0)
-            segments.append([grid.seconds(first), min(grid.seconds(stop), video.duration)])
-            scores.append(float(probability[place]) * (1 + float(contrast)))
-            labels.append(classes[place])
-    order = np.argsort(-np.array(scores), kind="stable")
-    return Detections(
-        torch.tensor(segments, dtype=torch.float64).reshape(-1, 2)[order],
-        torch.tensor(scores, dtype=torch.float64)[order],
-        tuple(labels[place] for place in order),
-    )
+        segments, contrasts = groups(smooth[:, place])
+        found.append(grid.seconds(segments).clip(max=video.duration))
+        scores.append(float(probability[place]) * (1 + contrasts))
+        labels += [classes[place]] * len(segments)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    segments, scores = (torch.from_numpy(np.concatenate(each)[order]) for each in (found, scores))
+    return Detections(segments, scores, tuple(labels[place] for place in order))

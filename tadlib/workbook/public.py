@@ -32,9 +32,8 @@ def load(dataset: str | PathLike = "demo", *, progress: Progress = silent, **wor
     Raises ValueError for an unknown parameter, one that loading does not use, or an invalid value.
     """
     words |= {"dataset": dataset}
-    for word in words:
-        if word in Params.model_fields and word not in OF_LOADING:
-            raise ValueError(f"{word} loads nothing: pass it to training_windows, fit, propose or name")
+    if others := sorted(words.keys() & Params.model_fields.keys() - OF_LOADING):
+        raise ValueError(f"{others[0]} loads nothing: pass it to training_windows, fit, propose or name")
     return gather(Params.check(_typed(words)), progress)
 
 
@@ -64,9 +63,11 @@ def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[s
 def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:
     """Return mAP over the unseen classes and mAP@tIoU for each tIoU of the data set: fractions, by the task's protocol.
 
-    Raises ValueError for detections in videos that are not scored, or with labels that are no classes.
+    Raises ValueError for scored videos without an entry, for others, and for labels that are no classes.
     """
-    detections = _checked(detections, Detections, data)
+    detections, scored = _checked(detections, Detections, data), [video.id for video in data.scored]
+    if lacking := [video_id for video_id in scored if video_id not in detections]:
+        raise ValueError(f"{len(lacking)} of {len(scored)} scored videos have no entry, first {lacking[0]}")
     labels = {label for found in detections.values() for label in found.labels}
     if unknown := sorted(labels - set(data.benchmark.classes)):
         raise ValueError(f"detections are labelled {unknown[0]!r}{nearest(unknown[0], data.benchmark.classes)}")
