@@ -72,10 +72,8 @@ def with_detector(params: Params, namings: Mapping[str, Mapping[str, object]]) -
     run = run_cells("train", "detections = inference", cut, **params.model_dump(exclude_defaults=True))
     data, params = run.data, run.params
     agnostic = results.class_agnostic(data, inference.class_agnostic(data, run.proposals, params))
-    found = {}
-    for name, words in namings.items():
-        asked = params.but(**words)
-        found[name] = precision(data, inference.name(gather(asked), run.proposals, asked))
+    asked = {name: params.but(**words) for name, words in namings.items()}
+    found = {name: precision(data, inference.name(gather(each), run.proposals, each)) for name, each in asked.items()}
     return found | {"mAP": precision(data, run.detections), "agnostic": 100 * agnostic["agnostic_mAP"]}
 
 
