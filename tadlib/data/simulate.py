@@ -50,7 +50,7 @@ class Strengths:
     norm: float = 10.5
     channels: int = 512
 
-    action: float = 0.105  # additional length along that direction inside an action: L4, segments of CLIP alone
+    action: float = 0.115  # additional length along that direction inside an action: L4, segments of CLIP alone
     confused: float = 0.25  # length along another class's direction in an action, uniform from 0: L7, what naming costs
     mistaken: float = 0.06  # the same for a whole video: the share of videos that CLIP names right
     class_noise: float = 0.04  # slow noise among the directions of the classes: L2, the training-free baseline
