@@ -85,9 +85,9 @@ def to_proposals(
     """Return the proposals of every video in seconds, clipped to the video, after one NMS over all of its windows.
 
     `nms` is hard, soft or none; predictions below `filter_threshold` are dropped first. A video keeps `top_k` proposals
-    times its number of windows. With `nms_per` class NMS is left to the classified detections, and `PRE_NMS_FACTOR`
-    times as many proposals are kept. With `clip_proposals` the score is mixed with the agreement with them (see
-    `with_agreement`). Each prediction enters once, so overlapping windows cannot duplicate a proposal.
+    times its number of windows. With `nms_per` class NMS is left to the classified detections (pass the same word to
+    `name`), and `PRE_NMS_FACTOR` times as many proposals are kept. With `clip_proposals` the score is mixed with the
+    agreement with them (see `with_agreement`). Each prediction enters once, so windows cannot duplicate a proposal.
 
     Raises ValueError for an unknown `nms` or `nms_per`, and for a `top_k` or `nms_tiou` that leaves no proposal.
     """
