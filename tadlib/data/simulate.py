@@ -51,10 +51,10 @@ class Strengths:
     channels: int = 512
 
     action: float = 0.11  # additional length along that direction inside an action: L4, segments of CLIP alone
-    confused: float = 0.34  # length along another class's direction in an action, uniform from 0: L7, what naming costs
+    confused: float = 0.42  # length along another class's direction in an action, uniform from 0: L7, what naming costs
     mistaken: float = 0.05  # the same for a whole video: the share of videos that CLIP names right
-    class_noise: float = 0.04  # slow noise among the directions of the classes: L2, the training-free baseline
-    phases: float = 0.28  # length of the marks of an action, times 0.5 to 1.5: L6, class-agnostic mAP
+    class_noise: float = 0.037  # slow noise among the directions of the classes: L2, the training-free baseline
+    phases: float = 0.277  # length of the marks of an action, times 0.5 to 1.5: L6, class-agnostic mAP
     common: float = 0.5  # share of the marks that all classes have in common: 50/50, where fewer classes are seen
     distractors: float = 2.4  # a minute: the linear probe, with L6
     movement: float = 0.028  # slow noise in the space of marks: the same
@@ -193,7 +193,7 @@ class World:
         phase = np.stack([np.clip(1 - abs(done - middle) / 0.5, 0, 1) for middle in PHASES.values()], axis=1)
         marks = self.strengths.phases * phase @ self._marks[label]
         other = random.uniform(0, self.strengths.confused) * self._classes[self._other_class(random, label)]
-        return inside * random.uniform(0.5, 1.5) * (self.strengths.action * self._classes[label] + other + marks)
+        return inside * (random.uniform(0.5, 1.5) * (self.strengths.action * self._classes[label] + marks) + other)
 
     def _distractor(
         self, random: np.random.Generator, video: Video, labels: Sequence[str], seconds: Curve
