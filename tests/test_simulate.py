@@ -132,9 +132,7 @@ def test_a_single_snippet_of_a_class_that_was_not_seen_tells_little(features):
 
     learned, others = of(range(10)), of(range(10, 20))
     probe = baselines.linear_probe(*learned)
-    area, elsewhere = (
-        float(baselines.discrimination(probe(each)[:, None], found)) for each, found in (learned, others)
-    )
+    area, elsewhere = (float(baselines.discrimination(probe(x)[:, None], y)) for x, y in (learned, others))
     assert 0.5 < elsewhere < 0.5 + (area - 0.5) / 2
 
 
@@ -149,10 +147,9 @@ def test_texts_of_no_class_are_as_long_and_as_near_as_those_of_classes(features,
 def test_the_same_seed_gives_the_same_features_whatever_else_is_simulated():
     again = World(THUMOS14_CLASSES)
     np.testing.assert_array_equal(again.features(VIDEOS[3], STRIDE), WORLD.features(VIDEOS[3], STRIDE))
-    assert World(THUMOS14_CLASSES, seed=1).key != WORLD.key == again.key
-    assert not np.allclose(
-        World(THUMOS14_CLASSES, seed=1).features(VIDEOS[3], STRIDE), WORLD.features(VIDEOS[3], STRIDE)
-    )
+    other = World(THUMOS14_CLASSES, seed=1)
+    assert other.key != WORLD.key == again.key
+    assert not np.allclose(other.features(VIDEOS[3], STRIDE), WORLD.features(VIDEOS[3], STRIDE))
 
 
 def test_simulated_features_are_written_once(tmp_path):

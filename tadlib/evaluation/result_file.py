@@ -170,7 +170,7 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
 
 def warnings_of(name: str, counts: Mapping[str, Any]) -> list[str]:
     """Format what may be wrong with a result file, one line per kind."""
-    kinds = (kind for kind in (*SUSPECT, NOT_FOUND, NO_HIT) if counts.get(kind))
+    kinds = (kind for kind in (*SUSPECT, "seen_classes_without_actions", NOT_FOUND, NO_HIT) if counts.get(kind))
     return [f"{name}: {kind.replace('_', ' ')}: {_shown(counts[kind])}" for kind in kinds]
 
 
