@@ -54,9 +54,9 @@ class Strengths:
     confused: float = 0.42  # length along another class's direction in an action, uniform from 0: L7, what naming costs
     mistaken: float = 0.05  # the same for a whole video: the share of videos that CLIP names right
     class_noise: float = 0.037  # slow noise among the directions of the classes: L2, the training-free baseline
-    phases: float = 0.265  # length of the marks of an action, times 0.5 to 1.5: L6, class-agnostic mAP
-    common: float = 0.65  # share of the marks that all classes have in common: 50/50, where fewer classes are seen
-    distractors: float = 2.8  # a minute: the linear probe, with L6
+    phases: float = 0.267  # length of the marks of an action, times 0.5 to 1.5: L6, class-agnostic mAP
+    common: float = 0.59  # share of the marks that all classes have in common: 50/50, where fewer classes are seen
+    distractors: float = 2.7  # a minute: the linear probe, with L6
     movement: float = 0.028  # slow noise in the space of marks: the same
     edges: float = 0.25  # seconds (standard deviation) by which annotations are off: annotators differ by 0.2-0.5 s
 
