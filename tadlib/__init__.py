@@ -13,7 +13,7 @@ The functions that the notebooks use, called from Python:
     detections = tad.name(proposals, data)
     print(tad.evaluate(detections, data))
 
-This training is short; `train.ipynb` trains the demo for 60 epochs with `lr_backbone=1e-3`.
+This training is short; `train.ipynb` trains the demo for 40 epochs with `lr_backbone=1e-3`.
 
 Importing `tadlib` imports no other module: each name is imported when it is first used.
 """

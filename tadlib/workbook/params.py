@@ -18,7 +18,7 @@ from tadlib.workbook.vocabulary import Need, Vocabulary
 # 128 channels of the small CLIP.
 RECIPES: dict[str, dict[str, Any]] = {
     "demo": {"encoder": "tad-demo", "pretrained": "", "stride": 4, "window": 64, "queries": 24, "width": 128}
-    | {"epochs": 60, "lr": 1.0e-3, "lr_backbone": 1.0e-3}
+    | {"epochs": 40, "lr": 1.0e-3, "lr_backbone": 1.0e-3}
 }
 SEEDS = 2**32 - 1  # limit of the libraries
 
