@@ -83,7 +83,7 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
     ):
         with pytest.raises(ValueError, match=message):
             tad.evaluate(tad.name(found, data) | wrong, data)
-    with pytest.raises(ValueError, match=f"3 of 4 scored videos have no entry, first {data.scored[1].id}"):
+    with pytest.raises(ValueError, match=f"3 scored videos have no entry, not .*, first {data.scored[1].id}"):
         tad.evaluate(tad.name({data.scored[0].id: one}, data), data)
     for score, start, end in ((torch.nan, 1.0, 4.0), (0.5, 4.0, 1.0), (-2.0, 1.0, 4.0), (0.5, 300.0, 900.0)):
         with pytest.raises(ValueError, match="not finite, or an end before its|below 0 .* a start after 40.0 s"):

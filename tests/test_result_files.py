@@ -196,8 +196,7 @@ def test_seen_classes_that_are_annotated_nowhere_and_classes_that_differ_in_spel
     for result in (tmp_path / f"*{found.name}", found):
         words = ["--annotations", str(truth), "--detections", str(result), "--seen", str(tmp_path / "seen.txt")]
         assert cli.main(["evaluate", *words]) == 0
-        printed = capsys.readouterr().out
-        assert "seen classes without actions: Billiards" in printed
+        assert "seen classes without actions: Billiards" in (printed := capsys.readouterr().out)
     assert "classes read alike: 'Diving' = 'diving'" in printed
 
 

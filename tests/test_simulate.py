@@ -18,7 +18,7 @@ from tadlib.evaluation import baselines
 WORLD = World(THUMOS14_CLASSES)
 STARTS = range(3, 100, 10)
 STRIDE = 8  # frames at 30 frames per second: 0.27 s a snippet
-QUIET = Strengths(drift=1e-9, movement=1e-9, class_noise=1e-9, noise=1e-9, confused=0.0, distractors=0.0, edges=0.0)
+QUIET = Strengths(drift=1e-9, movement=1e-9, class_noise=1e-9, noise=1e-9, action_confusion=0, distractors=0, edges=0)
 
 
 def timeline(number):

@@ -261,8 +261,8 @@ def test_groups_of_snippets_are_runs_above_levels_by_their_contrast(folder):
     assert float(found.scores[0]) == pytest.approx(0.8)
     assert len(grouping.grouped(torch.full((50, 2), 0.5), grid, 16.0).scores) == 0
     likely[14:16, 0] = 0.5
-    groups, _ = grouping.groups(likely[:, 0].numpy())
-    assert groups.tolist() == [[10, 14], [10, 20], [16, 20]], "below the valley one group, above it two"
+    runs, _ = grouping.snippet_runs(likely[:, 0].numpy())
+    assert runs.tolist() == [[10, 14], [10, 20], [16, 20]], "below the valley one group, above it two"
 
 
 def test_snippets_propose_where_their_class_is(tmp_path):

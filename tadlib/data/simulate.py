@@ -51,8 +51,8 @@ class Strengths:
     channels: int = 512
 
     action: float = 0.11  # additional length along that direction inside an action: L4, segments of CLIP alone
-    confused: float = 0.42  # length along another class's direction in an action, uniform from 0: L7, what naming costs
-    mistaken: float = 0.05  # the same for a whole video: the share of videos that CLIP names right
+    action_confusion: float = 0.42  # length along another class's direction in an action, uniform from 0: L7
+    video_confusion: float = 0.05  # the same for a whole video: the share of videos that CLIP names right
     class_noise: float = 0.037  # slow noise among the directions of the classes: L2, the training-free baseline
     phases: float = 0.267  # length of the marks of an action, times 0.5 to 1.5: L6, class-agnostic mAP
     common: float = 0.59  # share of the marks that all classes have in common: 50/50, where fewer classes are seen
@@ -146,8 +146,8 @@ class World:
         shared = shared + _unit(random.normal(size=strengths.channels)) * math.sqrt(strengths.video)
         labels = sorted({action.label for action in video.actions}) or [random.choice(self.classes)]
         scene = np.mean([self._classes[label] for label in labels], axis=0)
-        shared = shared + strengths.scene * scene
-        shared = shared + random.uniform(0, strengths.mistaken) * self._classes[self._other_class(random, labels[0])]
+        alike = random.uniform(0, strengths.video_confusion)
+        shared = shared + strengths.scene * scene + alike * self._classes[self._other_class(random, labels[0])]
         features = shared + self._noise(random, snippets, grid)
         seconds = grid.seconds(np.arange(snippets) + 0.5)
         for action in video.actions:
@@ -192,7 +192,7 @@ class World:
         done = np.interp(seconds, span, shown)
         phase = np.stack([np.clip(1 - abs(done - middle) / 0.5, 0, 1) for middle in PHASES.values()], axis=1)
         marks = self.strengths.phases * phase @ self._marks[label]
-        other = random.uniform(0, self.strengths.confused) * self._classes[self._other_class(random, label)]
+        other = random.uniform(0, self.strengths.action_confusion) * self._classes[self._other_class(random, label)]
         return inside * (random.uniform(0.5, 1.5) * (self.strengths.action * self._classes[label] + marks) + other)
 
     def _distractor(

@@ -176,7 +176,7 @@ def _take_rows(proposals: Proposals, rows: Tensor) -> Proposals:
     return Proposals(proposals.segments[rows], proposals.scores[rows], embeddings)
 
 
-def groups(curve: Float[np.ndarray, " t"]) -> tuple[Int[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
+def snippet_runs(curve: Float[np.ndarray, " t"]) -> tuple[Int[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
     """Return the runs (first, stop) of snippets above each threshold, without duplicates, and the contrast of each.
 
     The contrast is the mean of the curve inside minus that in margins of half the length outside.
@@ -193,13 +193,13 @@ def groups(curve: Float[np.ndarray, " t"]) -> tuple[Int[np.ndarray, "n 2"], Floa
 def grouped(probability: Float[Tensor, "t k"], grid: Grid, duration: float) -> Proposals:
     """Group snippets of high class probability into proposals of a video of `duration` seconds, best first.
 
-    The score is the contrast of `groups`, at least 0. A segment proposed by several classes appears once, with its best
-    score.
+    The score is the contrast of `snippet_runs`, at least 0. A segment proposed by several classes appears once, with
+    its best score.
     """
-    found, contrasts = map(np.concatenate, zip(*map(groups, probability.double().numpy().T), strict=True))
+    found, contrasts = map(np.concatenate, zip(*map(snippet_runs, probability.double().numpy().T), strict=True))
     found, place = np.unique(found, axis=0, return_inverse=True)
     scores = np.zeros(len(found))
-    np.maximum.at(scores, place.reshape(-1), contrasts)
+    np.maximum.at(scores, place.reshape(-1), contrasts)  # numpy 2.0 returns a column
     order = np.argsort(-scores, kind="stable")
     segments, scores = grid.seconds(found[order]).clip(max=duration), scores[order].clip(max=1)
     return Proposals(torch.from_numpy(segments).float(), torch.from_numpy(scores).float())

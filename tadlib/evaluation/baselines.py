@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from tadlib.data.annotations import Video
 from tadlib.data.grid import Grid
-from tadlib.detector.proposals import groups
+from tadlib.detector.proposals import snippet_runs
 from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou
 
@@ -166,7 +166,7 @@ def training_free(
     found, scores, labels = [np.empty((0, 2))], [np.empty(0)], []
     nearest = overall.topk(min(candidates, len(overall))).indices.tolist()
     for place in (place for place in nearest if place < len(classes)):
-        segments, contrasts = groups(smooth[:, place])
+        segments, contrasts = snippet_runs(smooth[:, place])
         found.append(grid.seconds(segments).clip(max=video.duration))
         scores.append(float(probability[place]) * (1 + contrasts))
         labels += [classes[place]] * len(segments)

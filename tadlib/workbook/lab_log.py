@@ -146,7 +146,7 @@ def cell(found: Sequence[Record]) -> str:
         first, commits = group[0], sorted({commit for record in group for commit in record["commits"]})
         under = "" if first["protocol"] == "strict" else f"protocol {first['protocol']}: "
         under += "" if first.get("evaluate on", "test") == "test" else "on the training videos: "
-        worlds = sorted({split.partition(" in ")[2] for record in group for split in record["splits"]} - {""})
+        worlds = sorted({split.partition(" in ")[2] or "world 0" for record in group for split in record["splits"]})
         where = ", ".join([*worlds, f"commit {', '.join(commits)}"])
         words.append(f"{under}{measured(group)} [{where}]")
     return "; ".join(words)

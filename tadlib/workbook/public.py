@@ -65,9 +65,9 @@ def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, floa
 
     Raises ValueError for scored videos without an entry, for others, and for labels that are no classes.
     """
-    detections, scored = _checked(detections, Detections, data), [video.id for video in data.scored]
-    if lacking := [video_id for video_id in scored if video_id not in detections]:
-        raise ValueError(f"{len(lacking)} of {len(scored)} scored videos have no entry, first {lacking[0]}")
+    detections = _checked(detections, Detections, data)
+    if lacking := [video.id for video in data.scored if video.id not in detections]:
+        raise ValueError(f"{len(lacking)} scored videos have no entry, not even an empty one, first {lacking[0]}")
     labels = {label for found in detections.values() for label in found.labels}
     if unknown := sorted(labels - set(data.benchmark.classes)):
         raise ValueError(f"detections are labelled {unknown[0]!r}{nearest(unknown[0], data.benchmark.classes)}")
