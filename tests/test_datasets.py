@@ -15,6 +15,7 @@ ROWS = "a,1,2,wave,training,10,25\na,3,4.5,clap,training,10,25\nb,0,1,wave,valid
 
 
 def folder_with(folder, **files):
+    folder.mkdir(exist_ok=True)
     for name, content in files.items():
         (folder / name.replace("__", ".")).write_text(content)
     return folder
@@ -107,3 +108,21 @@ def test_a_subset_that_only_some_videos_have_is_asked_for(tmp_path):
     (path / "info.json").write_text('{"b": {"subset": "test"}}')
     with pytest.raises(ValueError, match="annotations.csv: video a has no field 'subset': give it there"):
         datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)
+
+
+def test_training_videos_are_those_called_train_also_beside_others_for_validation(tmp_path):
+    rows = [f"{name}{place},1,2,wave,{name},9,25\n" for name in ("train", "val", "test") for place in range(2)]
+    benchmark = datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + "".join(rows))), tmp_path)
+    assert (benchmark.train_subset, benchmark.test_subset) == ("train", "test")
+    again = folder_with(tmp_path / "other", annotations__csv=TABLE + "".join(rows) + "x,1,2,wave,Train,9,25\n")
+    with pytest.raises(ValueError, match="has subsets 'Train' and 'train': spell them alike"):
+        datasets.load(str(again), tmp_path)
+
+
+def test_the_length_of_an_action_is_no_duration_of_its_video(tmp_path):
+    rows = "".join(
+        f"{name},{start},{start + 2},wave,{subset},2,25\n"
+        for name, start, subset in (("a", 1, "train"), ("b", 0, "test"))
+    )
+    with pytest.raises(ValueError, match="annotations.csv: the duration of each video is the length of its action"):
+        datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + rows)), tmp_path)

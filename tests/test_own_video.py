@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional
 from verdicts import PARAPHRASES
 from videos import steady, write_video
 
+from tadlib.data import own
 from tadlib.data.demo.performances import CLASSES
 from tadlib.data.demo.sayings import SAYINGS
 from tadlib.naming.descriptions import described
@@ -125,3 +127,11 @@ def test_other_words_than_class_names_rank_the_right_actions_first(capsys):
         print({kind: (round(np.mean(several), 3), min(several)) for kind, several in areas.items()})
     for several in areas.values():
         assert np.mean(several) >= 0.85 and np.mean(np.array(several) > 0.7) >= 0.9
+
+
+@pytest.mark.parametrize(
+    "files",
+    [("clip.mp4", "clip .mp4"), ("caf\u00e9.mp4", "cafe\u0301.mp4"), ("a/b.mp4", "c/b.mp4", "x/y_z.mp4", "x_y/z.mp4")],
+)
+def test_every_file_has_a_name_of_its_own(files):
+    assert len(set(own.names([Path("videos") / file for file in files]))) == len(files)

@@ -227,3 +227,10 @@ def test_arguments_called_like_parameters_have_their_defaults(told):
 def test_every_whole_number_has_a_largest_value_which_a_larger_one_is_told(name):
     with pytest.raises(ValueError, match=rf"^{name} must be a whole number >= -?\d+ and <= \d+; got 10{{23}}$"):
         Params.check({name: 10**23})
+
+
+@pytest.mark.parametrize("given", [{"split": False}, {"epochs": True}, {"lr": True}])
+def test_yes_and_no_are_no_numbers(given):
+    (name,) = given
+    with pytest.raises(ValueError, match=f"{name} must be no yes or no; got"):
+        Params.check(given)

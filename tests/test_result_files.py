@@ -5,11 +5,13 @@ import json
 import shutil
 
 import golden
+import numpy as np
 import pytest
 import reference
 
 from tadlib.data.datasets import THUMOS14_TIOUS
 from tadlib.evaluation import result_rows
+from tadlib.evaluation.protocols import PROTOCOLS
 from tadlib.evaluation.result_file import against, read_result, read_task
 from tadlib.evaluation.result_file import evaluate as evaluate_task
 from tadlib.workbook import cli
@@ -375,3 +377,71 @@ def test_no_input_is_overwritten_and_classes_that_nothing_has_are_told(tmp_path,
     for option in ("classes", "seen"):
         assert cli.main([*words, f"--{option}", str(tmp_path / "names.txt")]) == 2
         assert "is annotated in" in (told := capsys.readouterr().err) and "'divign'; did you mean 'Diving'?" in told
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_difference_from_another_result_is_that_of_their_scores(protocol, tmp_path):
+    """Under every protocol, also where videos without detections do not count or actions take their detections."""
+    rng = np.random.default_rng(0)
+    truth, ours, theirs = (["video-id,t-start,t-end,label" + ",score" * scored] for scored in (False, True, True))
+    for video in range(12):
+        for start in (0, 20, 40):
+            label = "Diving" if rng.random() < 0.5 else "Shotput"
+            truth.append(f"v{video},{start},{start + 10},{label}")
+            for rows, spread in ((ours, 2), (theirs, 4)):
+                for _ in range(3 if rows is ours or video % 3 else 0):
+                    first, last = np.sort(np.clip(rng.normal([start, start + 10], spread), 0, 60))
+                    rows.append(f"v{video},{first},{last},{label},{rng.random()}")
+    (tmp_path / "theirs.csv").write_text("\n".join(theirs))
+    files = [*written(tmp_path, "\n".join(truth), "\n".join(ours)), tmp_path / "theirs.csv"]
+    task = read_task(files[0], protocol=protocol, tious=(0.3, 0.5, 0.7))
+    found = [read_result(task, path) for path in files[1:]]
+    first, second = (evaluate_task(task, each)["mAP"] for each in found)
+    assert abs(first - second) > 0.02
+    rounding = 1e-3 if PROTOCOLS[protocol].rounded else 1e-9
+    assert against(task, *found).difference == pytest.approx(first - second, abs=rounding)
+
+
+def test_videos_of_one_name_in_two_folders_are_told_apart_or_refused(tmp_path, capsys):
+    truth = "video,start,end,label\nday1/cam.mp4,0,4,dive\nday2/cam.mp4,10,14,dive\n"
+    words = [str(path) for path in written(tmp_path, truth, "video,start,end,label,score\nday1/cam.mp4,10,14,dive,1\n")]
+    assert cli.main(["evaluate", "--annotations", words[0], "--detections", words[1]]) == 2
+    assert "'day1/cam.mp4' and 'day2/cam.mp4' are both video 'cam': rename one" in capsys.readouterr().err
+
+
+def test_several_splits_are_given_by_repetition_or_by_a_pattern_in_the_order_of_their_numbers(tmp_path, capsys):
+    truth, _ = written(tmp_path, TRUTH + "".join(f"c,{10 * n},{10 * n + 5},class{n}\n" for n in (2, 10)))
+    for number in (2, 10):
+        row = f"c,{10 * number},{10 * number + 5},class{number},1\n"
+        (tmp_path / f"found_{number}.csv").write_text(FOUND.splitlines()[0] + "\n" + row)
+        (tmp_path / f"classes_{number:02}.txt").write_text(f"class{number}\n")
+    both = [
+        ["--detections", str(tmp_path / f"found_{n}.csv"), "--classes", str(tmp_path / f"classes_{n:02}.txt")]
+        for n in (10, 2)
+    ]
+    pattern = ["--detections", str(tmp_path / "found_*.csv"), "--classes", str(tmp_path / "classes_*.txt")]
+    for words in ([*both[0], *both[1]], pattern):
+        assert cli.main(["evaluate", "--annotations", str(truth), *words, "--json", str(tmp_path / "all.json")]) == 0
+        assert [each["mAP"] for each in golden.read_json(tmp_path / "all.json")["splits"].values()] == [1.0, 1.0]
+        (tmp_path / "all.json").unlink()
+    assert cli.main(["evaluate", "--annotations", str(truth), *both[0], *both[0]]) == 2
+    assert "names a file twice" in capsys.readouterr().err
+
+
+def test_frames_that_benchmark_yaml_states_are_frames_here_too(tmp_path, capsys):
+    truth, found = written(
+        tmp_path, "video,start,end,label,fps\na,25,100,dive,25\n", "video,start,end,label,score\na,1,4,dive,1\n"
+    )
+    (tmp_path / "benchmark.yaml").write_text("times: frames\n")
+    assert evaluate(truth, found)["mAP"] == 1
+    assert cli.main(["export", str(truth), str(tmp_path / "s.csv"), "--as", "csv"]) == 0
+    assert "a,1.0,4.0,dive" in (tmp_path / "s.csv").read_text()
+    truth.write_text("video,start,end,label\na,25,100,dive\n")
+    with pytest.raises(ValueError, match="times are frames .*video a has no fps"):
+        evaluate(truth, found)
+
+
+def test_numbers_of_classes_are_thumos14_s_only_where_no_class_has_that_number_as_its_name(tmp_path):
+    for name, rows in (("truth.txt", "cam 0 4 7\ncam 8 9 8\n"), ("found.txt", "cam 0 4 7 0.9\n")):
+        (tmp_path / name).write_text(rows)
+    assert evaluate(tmp_path / "truth.txt", tmp_path / "found.txt")["per_class"].keys() == {"7", "8"}

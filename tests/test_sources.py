@@ -101,3 +101,26 @@ def test_a_protocol_that_counts_no_test_video_stops_the_work_at_once(tmp_path):
     told = r"protocol=gap counts no action of an unseen class in the 1 test videos .*: pass -p protocol plain, strict,"
     with pytest.raises(ValueError, match=told):
         gather(params(folder, protocol="gap"))
+
+
+def test_repaired_features_are_looked_at_again(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    path = folder / "features" / "v0.npy"
+    features = np.repeat(np.load(path).astype(np.float32), 1, axis=0)
+    np.save(path, np.where(np.arange(len(features))[:, None] == len(features) // 2, np.nan, features))
+    with pytest.raises(UnusableFeatures, match="v0.npy has NaN"):
+        gather(params(folder))
+    np.save(path, features)
+    assert gather(params(folder)).benchmark.videos
+
+
+def test_classes_that_are_read_alike_keep_their_own_vectors_or_are_refused(tmp_path):
+    folder = with_features(dataset(tmp_path / "own"))
+    first, second, *_ = CLASSES
+    for path in (folder / "annotations.json", folder / "splits.json"):
+        if path.is_file():
+            path.write_text(path.read_text().replace(f'"{second}"', f'"{first.title()}"'))
+    vectors = {first.title() if name == second else name: np.eye(16)[place] for place, name in enumerate(CLASSES)}
+    np.savez(folder / "text_features.npz", **vectors)
+    with pytest.raises(ValueError, match="and another class with another vector are both .*: rename one"):
+        gather(params(folder))

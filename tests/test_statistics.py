@@ -1,10 +1,12 @@
 """What may be said of a difference, and that the bootstrap scores what it says it scores."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from evaluation_speed import simulated
 
-from tadlib.evaluation import metrics, statistics
+from tadlib.evaluation import metrics, statistics, thumos
 from tadlib.evaluation.rows import Actions, Comparison, Predictions
 
 THRESHOLDS = (0.3, 0.5)
@@ -24,13 +26,25 @@ def repeated(rows, counts):
     return Comparison(len(copies), rows.classes, *parts)
 
 
+NOWHERE = thumos.Ambiguous(np.zeros(0, dtype=np.int64), np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize("ambiguous", [None, NOWHERE], ids=["ActivityNet", "THUMOS14"])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_draw_scores_what_its_videos_would_score(seed):
+def test_a_draw_scores_what_its_videos_would_score(seed, ambiguous):
     rows = simulated(videos=12, per_video=30, classes=4, actions=3, seed=seed)
     counts = statistics.draws(rows.videos, resamples=8, seed=seed)
-    values = statistics.resampled(rows, THRESHOLDS, counts)
-    expected = [np.nanmean(metrics.precision_table(repeated(rows, each), THRESHOLDS), axis=0).mean() for each in counts]
+    values = statistics.resampled(rows, THRESHOLDS, counts, ambiguous)
+    rule = metrics.precision_table if ambiguous is None else partial(thumos.precision_table, ambiguous=ambiguous)
+    expected = [np.nanmean(rule(repeated(rows, each), THRESHOLDS), axis=0).mean() for each in counts]
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+
+
+def test_one_video_with_actions_says_nothing_of_others():
+    rows = simulated(videos=8, per_video=40, classes=2, actions=3)
+    kept = rows.actions.video == 3
+    rows = rows._replace(actions=Actions(*(column[kept] for column in rows.actions)))
+    assert statistics.compare_videos(rows, worse(rows, 0.9), THRESHOLDS)[1:] == (-1.0, 1.0, "cannot tell")
 
 
 def test_portions_change_nothing(monkeypatch):

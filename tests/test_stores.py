@@ -122,3 +122,16 @@ def test_features_of_a_slightly_wrong_stride_are_told(tmp_path):
         np.save(tmp_path / f"{video.id}.npy", np.ones((int(video.duration * 3) - 2, 16), np.float32))  # stride 8
     assert not FolderStore(tmp_path, stride=8).wrong_scale(videos)
     assert "stride=6 or the fps may be wrong; stride 8" in FolderStore(tmp_path, stride=6).wrong_scale(videos)
+
+
+def test_a_video_in_two_files_is_refused(tmp_path):
+    for name in ("flow", "rgb"):
+        with h5py.File(tmp_path / f"clip_{name}.h5", "w") as content:
+            content["v1"] = FEATURES
+    with pytest.raises(UnusableFeatures, match="clip_flow.h5 and .*clip_rgb.h5 are both features of v1"):
+        FolderStore(tmp_path, 8).read("v1")
+    (tmp_path / "clip_flow.h5").unlink()
+    assert FolderStore(tmp_path, 8).read("v1").shape == (30, 16)
+    np.save(tmp_path / "v1.npy", FEATURES)
+    with pytest.raises(UnusableFeatures, match="are both features of v1: keep one of them"):
+        FolderStore(tmp_path, 8).read("v1")

@@ -96,6 +96,7 @@ class Names:
     changed: Counter[str] = field(default_factory=Counter)
     origin: object = ""  # file of the names, for messages
     _known: dict[tuple[bool, str], tuple[str, str]] = field(default_factory=dict)
+    _paths: dict[str, str] = field(default_factory=dict)  # first path of each video named with folder and ending
 
     def label(self, name: object) -> str:
         """Normalise the name of a class or subset; empty if it is no text."""
@@ -115,8 +116,10 @@ class Names:
             if found != name:
                 kind = "name with white space or decomposed letters"
             if video and PurePath(found).suffix.lower() in SUFFIXES:
-                found = re.split(r"[\\/]", found)[-1]
-                found, kind = found[: -len(PurePath(found).suffix)], "video named with the ending of its file"
+                path = re.sub(r"[\\/]+", "/", found).removeprefix("./")
+                found, kind = PurePath(path).stem, "video named with the ending of its file"
+                if (other := self._paths.setdefault(found, path)) != path:
+                    raise ValueError(f"{self.origin}: {other!r} and {path!r} are both video {found!r}: rename one")
             self._known[video, name] = found, kind
         found, kind = self._known[video, name]
         if kind:

@@ -27,8 +27,8 @@ NAMES = ("demo", "thumos14", "activitynet13")  # named data sets; others are fol
 THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SUBSETS = (  # (training, test) names in any case; the first pair with most subsets present is used
-    ("training", "validation"), ("val", "test"), ("validation", "test"), ("train", "test"), ("train", "val"),
-    (EVERY, EVERY),
+    ("training", "validation"), ("train", "test"), ("val", "test"), ("validation", "test"),
+    ("train", "val"), (EVERY, EVERY),
 )  # fmt: skip
 LAYOUTS = (  # file patterns of annotations, in order, in the folder and in its `annotations/`
     "annotations.json", "annotations.json.gz", "annotations.csv", "thumos_14_anno.json", "thumos14.json",
@@ -161,6 +161,12 @@ def read_conventions(folder: Path) -> Conventions:
     return Conventions(**{name: _convention(path, name, value) for name, value in content.items()})
 
 
+def conventions_beside(annotations: Path | str) -> Conventions:
+    """Read the conventions of the data set that an annotation file belongs to."""
+    folder = Path(annotations).resolve().parent
+    return read_conventions(folder.parent if folder.name == "annotations" else folder)
+
+
 def _convention(path: Path, name: str, value: Any) -> Any:
     if name in ("train_subset", "test_subset") and isinstance(value, str) and value.strip():
         return tidy(value, path)
@@ -183,6 +189,8 @@ def _defaults(stated: Conventions, source: Path, subsets: set[str], thumos: bool
     """Fill in default conventions; raises ValueError for a stated or required subset without videos."""
     pairs = [("val", "test"), *SUBSETS] if thumos else SUBSETS
     spelt = {name.lower(): name for name in sorted(subsets)}
+    if same := [name for name in subsets if spelt[name.lower()] != name]:
+        raise ValueError(f"{source} has subsets {same[0]!r} and {spelt[same[0].lower()]!r}: spell them alike")
     train, test = max(pairs, key=lambda pair: len(spelt.keys() & set(pair)))
     wanted = {
         "train_subset": stated.train_subset or spelt.get(train, train),

@@ -187,7 +187,8 @@ def read_lines(table: Table, text: str, key: str, names: Names, path: Path | Non
         table.video.append(names.video(words[0]))
         table.segment.append(words[1:3])
         name = words[3] if len(words) == 4 + scored else label
-        table.label.append(names.label(THUMOS14_NAMES.get(name, name)))
+        numbers = THUMOS14_NAMES if THUMOS_ID.fullmatch(table.video[-1]) else {}
+        table.label.append(names.label(numbers.get(name, name)))
         table.score += words[-1:] if scored else []
         table.lines.append(line)
         table.files += [path] if path else []

@@ -48,12 +48,21 @@ def video_files(given: object, folder: Path) -> tuple[Path, ...]:
 
 
 def names(files: Sequence[Path]) -> list[str]:
-    """Return a unique name for each file: its stem if all stems differ, otherwise made from its path: a_clip_mp4."""
-    stems = [path.stem for path in files]
-    if len(set(stems)) < len(stems):
+    """Return a unique name for each file, valid as the id of a video in annotation files.
+
+    It is the file's stem if all differ, otherwise made from its path (a_clip_mp4), if needed with a number.
+    """
+    found = [tidy(NO_LETTER.sub(" ", path.stem)) for path in files]
+    if len(set(found)) < len(found):
         common = os.path.commonpath([path.parent for path in files])
-        stems = ["_".join(path.relative_to(common).parts).replace(".", "_") for path in files]
-    return [tidy(NO_LETTER.sub(" ", stem)) for stem in stems]  # valid as ids of videos in annotation files
+        paths = ("_".join(path.relative_to(common).parts).replace(".", "_") for path in files)
+        found = [tidy(NO_LETTER.sub(" ", path)) for path in paths]
+    for place, name in enumerate(found):
+        number = 1
+        while found[place] in found[:place]:
+            number += 1
+            found[place] = f"{name}_{number}"
+    return found
 
 
 def encode(

@@ -16,6 +16,7 @@ from tadlib.data.layouts import Table, number, positive, seconds
 from tadlib.files import write_json, write_text
 from tadlib.foreign import json_in, text_of
 
+SAME = 0.01  # seconds within which the length of an action equals the duration of its video
 LONGEST_ID = 250  # bytes; file systems allow 255, with the ending
 
 
@@ -76,10 +77,15 @@ def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
     actions: dict[str, list[Action]] = {video: [] for video in table.about}
     for video, action, _ in actions_of(table):
         actions[video].append(action)
-    return {
+    entries = {
         video: _entry(f"{path}: video {video}", video, about, tuple(actions[video]), video in table.in_frames)
         for video, about in table.about.items()
     }
+    alone = [(each.duration, *each.actions) for each in entries.values() if each.duration and len(each.actions) == 1]
+    same = [action.start for duration, action in alone if abs(action.end - action.start - duration) < SAME]
+    if len(same) == len(entries) and max(same, default=0) > SAME:
+        raise ValueError(f"{path}: the duration of each video is the length of its action: give that of the video")
+    return entries
 
 
 def actions_of(table: Table) -> Iterator[tuple[str, Action, float | None]]:
@@ -122,13 +128,23 @@ def whole(path: Path | str, name: str, entry: Entry) -> Video:
     return Video(name, entry.duration, entry.fps, entry.subset, actions)
 
 
-def export(source: Path | str, target: Path | str, layout: str, *, fps: str = "", videos: str = "{}.mp4") -> int:
+def export(
+    source: Path | str,
+    target: Path | str,
+    layout: str,
+    *,
+    fps: str = "",
+    videos: str = "{}.mp4",
+    in_frames: bool = False,
+) -> int:
     """Write the rows of a file in a `layout`, "activitynet", "csv", "fiftyone" or "label-studio"; returns their number.
 
-    Layouts in frames need `fps` for videos without a frame rate in the file; Label Studio needs `videos`, the URL of a
-    video with {} for its id. Raises ValueError naming what is wrong.
+    Layouts in frames, and annotations `in_frames`, need `fps` for videos without a frame rate in the file; Label Studio
+    needs `videos`, the URL of a video with {} for its id. Raises ValueError naming what is wrong, and for a table of
+    videos some of which have no row.
     """
     table, given = read_table(source), positive("the command", {"fps": fps}, "fps")
+    table.in_frames |= set(table.about) if in_frames and not table.score else set()
     about: dict[str, dict[str, Any]] = {}
     for video in dict.fromkeys((*table.about, *table.video)):
         fields = table.about.get(video, {})
@@ -142,9 +158,11 @@ def export(source: Path | str, target: Path | str, layout: str, *, fps: str = ""
         scored = {} if score is None else {"score": score}
         rows[video].append({"segment": [action.start / rate, action.end / rate], "label": action.label} | scored)
     if layout == "csv":
+        if empty := [video for video, own in rows.items() if not own]:
+            raise ValueError(f"{source}: video {empty[0]} has no row, which a table cannot say: use another layout")
         write_text(target, _csv(rows, about))
     elif layout == "label-studio":
-        write_json(target, [_task(videos.replace("{}", name), about[name]["fps"], own) for name, own in rows.items()])
+        write_json(target, [_task(videos.replace("{}", name), about[name], own) for name, own in rows.items()])
     elif layout == "fiftyone":
         supports = {video: [_support(about[video]["fps"], row) for row in own] for video, own in rows.items()}
         write_json(target, {"labels": supports})
@@ -180,13 +198,13 @@ def _support(fps: float, row: Mapping[str, Any]) -> dict[str, Any]:
     return made | ({"confidence": row["score"]} if "score" in row else {})
 
 
-def _task(video: str, fps: float, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _task(video: str, about: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return Label Studio's task for a video: predictions if its rows have scores, otherwise annotations."""
     regions = []
     for row in rows:
-        start, end = _frames(fps, row["segment"])
+        start, end = _frames(about["fps"], row["segment"])
         value = {"ranges": [{"start": start, "end": end}], "timelinelabels": [row["label"]]}
         region = {"from_name": "videoLabels", "to_name": "video", "type": "timelinelabels", "value": value}
         regions.append(region | {name: row[name] for name in row if name == "score"})
     kind = "predictions" if any("score" in region for region in regions) else "annotations"
-    return {"data": {"video": video, "fps": fps}, kind: [{"result": regions}]}
+    return {"data": {"video": video, **about}, kind: [{"result": regions}]}

@@ -6,7 +6,6 @@ the width is known. Missing or non-finite features, and those of another width o
 
 import hashlib
 import math
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,13 +41,22 @@ class FolderStore:
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """Feature files by video; one file may hold all videos."""
-        found: dict[str, Path] = {}
-        for path in _visible_files(self.folder, ".h5"):
-            with suppress(UnusableFeatures):  # `file` raises it
-                found |= dict.fromkeys(names_in(path), path)
-        suffixes = (*PICKLES, *READERS)  # later ones replace earlier ones: pickles have the lowest priority
-        return found | {path.stem: path for suffix in suffixes for path in _visible_files(self.folder, suffix)}
+        """Feature files by video; one file may hold all videos. `file` refuses a video with several."""
+        return {name: paths[-1] for name, paths in self.candidates.items()}
+
+    @cached_property
+    def candidates(self) -> dict[str, list[Path]]:
+        """All feature files of each video; pickles, which cannot be read, only where there is no other."""
+        found: dict[str, list[Path]] = {}
+        for path in (path for suffix in READERS for path in _visible_files(self.folder, suffix)):
+            held: list[str] = []
+            if path.suffix == ".h5":
+                with suppress(UnusableFeatures):  # `file` raises it
+                    held = names_in(path)
+            for name in dict.fromkeys((*held, path.stem)):
+                found.setdefault(name, []).append(path)
+        pickles = (path for suffix in PICKLES for path in _visible_files(self.folder, suffix))
+        return {path.stem: [path] for path in pickles} | found
 
     @cached_property
     def key(self) -> str:
@@ -77,11 +85,10 @@ class FolderStore:
     def file(self, video_id: str) -> Path:
         """Find the feature file of a video; raises UnusableFeatures naming what was expected."""
         name = spelt(video_id, self.files)
-        if path := self.files.get(name):
-            for other in (self.folder / f"{name}{suffix}" for suffix in READERS):
-                if other != path and os.path.lexists(other):
-                    raise UnusableFeatures(f"{other} and {path} are both features of {name}: keep one of them")
-            return path
+        if paths := self.candidates.get(name):
+            if len(paths) > 1:
+                raise UnusableFeatures(f"{paths[0]} and {paths[1]} are both features of {name}: keep one of them")
+            return paths[0]
         for path in _visible_files(self.folder, ".h5"):
             names_in(path)  # raises an error if the file is damaged
         raise UnusableFeatures(
@@ -169,7 +176,7 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None)
     snippets, channels = shape
     expected = video.duration * video.fps / stride
     if width and channels != width:
-        return f"has {channels} channels, expected {width}: made by another encoder?"
+        return f"has {channels} channels, expected {width} like texts and other videos: made by another encoder"
     if 1 / MAX_DURATION_RATIO <= snippets / expected <= MAX_DURATION_RATIO or abs(snippets - expected) <= 2:
         return ""
     if not width and 1 / MAX_DURATION_RATIO <= channels / expected <= MAX_DURATION_RATIO:

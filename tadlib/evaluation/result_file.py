@@ -9,15 +9,14 @@ from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Names, Video
 from tadlib.data.checks import nearest, one_of
-from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, is_thumos14, read_conventions
+from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, conventions_beside, is_thumos14
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
 from tadlib.evaluation.protocols import PROTOCOLS, with_detections
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
-from tadlib.evaluation.rows import compare
-from tadlib.evaluation.scoring import counted, score
+from tadlib.evaluation.scoring import ambiguous_regions, counted, ignored_regions, same_videos, score
 from tadlib.naming.text import spoken_alike
 
 NOT_FOUND = "classes without detections (AP 0; name those that count by --classes)"
@@ -76,16 +75,15 @@ def read_task(
         raise ValueError(f"stride={stride} has no effect: it needs protocol=gap, got protocol={protocol}")
     if not all(0 < tiou <= 1 for tiou in tious) or len(set(tious)) < len(tious):
         raise ValueError(f"tIoU thresholds must be above 0, at most 1 and each once, got {', '.join(map(str, tious))}")
-    names = Names()
-    videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names)
+    names, stated = Names(), conventions_beside(annotations)
+    in_frames = stated.times == "frames"
+    videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names, in_frames=in_frames)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen) if seen else ()
     if trained and not set(trained) & set(annotated):
         first = f"{trained[0]!r}{nearest(trained[0], annotated)}"
         raise ValueError(f"{seen}: none of the {len(trained)} classes is annotated in {annotations}, first {first}")
     chosen = read_classes(classes) if classes else tuple(label for label in annotated if label not in trained)
-    folder = Path(annotations).resolve().parent
-    stated = read_conventions(folder.parent if folder.name == "annotations" else folder)
     thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
     default_tious, default_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
     tious = tuple(tious) or stated.tious or default_tious
@@ -174,12 +172,13 @@ def warnings_of(name: str, counts: Mapping[str, Any]) -> list[str]:
     return [f"{name}: {kind.replace('_', ' ')}: {_shown(counts[kind])}" for kind in kinds]
 
 
-def against(task: Task, first: Found, second: Found) -> statistics.Verdict:
-    """Compare the mAP (ActivityNet) of two results with a bootstrap over videos."""
-    # with all videos treated as detected, both runs have the same videos
+def against(task: Task, first: Found, second: Found, ties: Ties = "stable") -> statistics.Verdict:
+    """Compare the mAP of two results under the task's protocol, with a bootstrap over videos."""
     videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
-    rows = (compare(videos, each.detections, task.classes) for each in (first, second))
-    return statistics.compare_videos(*rows, task.tious)
+    rows = (same_videos(videos, each.detections, task.classes, task.protocol) for each in (first, second))
+    annotated = {video.id: video for video in task.videos}
+    ambiguous = ignored_regions(task.protocol, ambiguous_regions([annotated[video.id] for video in videos]))
+    return statistics.compare_videos(*rows, task.tious, ambiguous=ambiguous, ties=ties)
 
 
 def over_splits(found: Sequence[Mapping[str, Any]]) -> statistics.Verdict:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Names, Video
 from tadlib.data.encoder import spoken
-from tadlib.data.layouts import Table, number, positive, seconds
+from tadlib.data.layouts import THUMOS14_NAMES, Table, number, positive, seconds
 from tadlib.data.lengths import spelt
 from tadlib.data.readers import read_table
 from tadlib.files import tidy
@@ -31,14 +31,20 @@ class Rows(NamedTuple):
 
 
 def read_actions(
-    path: Path | str, *, drop_bad: bool = False, names: Names | None = None
+    path: Path | str, *, drop_bad: bool = False, names: Names | None = None, in_frames: bool = False
 ) -> tuple[tuple[Video, ...], dict[str, int]]:
     """Read videos with their actions, ambiguous regions included, and numbers of dropped rows by kind.
 
-    Frame rate and duration are 0 if missing; `names` counts normalised names. Raises ValueError naming invalid rows.
+    Frame rate and duration are 0 if missing; `names` counts normalised names; `in_frames` says that all times are
+    frames. Raises ValueError naming invalid rows, or a video whose frame rate is needed.
     """
     table = _in_seconds(path, "database", names)
     segments = _times(table.segment)
+    if in_frames:
+        rates = {video: positive(f"{path}: video {video}", about, "fps") for video, about in table.about.items()}
+        if unknown := [video for video in table.video if not rates[video]]:
+            raise ValueError(f"{path}: times are frames (benchmark.yaml), and video {unknown[0]} has no fps: give it")
+        segments /= np.array([rates[video] for video in table.video])[:, None]
     counts, right = _checked(table, segments, None, {}, drop_bad)
     actions: dict[str, list[Action]] = {video: [] for video in table.about}
     for row in right:
@@ -74,7 +80,8 @@ def read_found(
     known = frozenset(classes) - {AMBIGUOUS}
     by_spoken = {spoken(name).casefold(): name for name in known}  # "clean and jerk" is CleanAndJerk
     if len(by_spoken) == len(known):
-        same = {name: by_spoken.get(spoken(name).casefold(), name) for name in {*table.label} - known}
+        same = {name: THUMOS14_NAMES.get(name, name) for name in {*table.label} - known}  # numbers, in submissions
+        same = {name: by_spoken.get(spoken(other).casefold(), name) for name, other in same.items()}
         table.label = [same.get(label, label) for label in table.label]
     bad = {
         "score is no number": np.isnan(scores),

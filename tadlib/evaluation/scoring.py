@@ -76,6 +76,22 @@ def score(
     return numbers | {"tious": list(tious), "per_class": per_class, "protocol": protocol, "counts": counted_rows}
 
 
+def same_videos(
+    videos: Sequence[Video], found: Mapping[str, Scored], classes: Sequence[str], protocol: str
+) -> Comparison:
+    """Flatten a result so that it can be paired with others, under any protocol: the same videos in each.
+
+    Where a protocol leaves out videos without detections, their actions are left out here.
+    """
+    kept = set(detected(videos, with_detections(found), protocol))
+    return compare([video if video in kept else video.only(()) for video in videos], found, classes)
+
+
+def ignored_regions(protocol: str, ambiguous: thumos.Ambiguous) -> thumos.Ambiguous | None:
+    """Return the regions that a protocol with the THUMOS14 toolkit's rule ignores; None for ActivityNet's rule."""
+    return ambiguous if PROTOCOLS[protocol].thumos else None
+
+
 def counted(
     videos: Sequence[Video], found_ids: Collection[str], classes: Sequence[str], protocol: str, stride: int | None = 8
 ) -> tuple[Video, ...]:

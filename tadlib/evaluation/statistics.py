@@ -12,14 +12,16 @@ are drawn. "better" and "worse" are used only if the whole interval lies on one 
 variation over videos or splits; that over seeds only if the runs have several.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy  # imports its submodules on first use
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from tadlib.evaluation import thumos
 from tadlib.evaluation.matching import match
+from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.rows import Comparison
 
 RESAMPLES = 1000
@@ -105,34 +107,48 @@ def draws(videos: int, resamples: int = RESAMPLES, seed: int = 0) -> Int[np.ndar
 
 
 def resampled(
-    comparison: Comparison, tious: Sequence[float], counts: Int[np.ndarray, "r v"]
+    comparison: Comparison,
+    tious: Sequence[float],
+    counts: Int[np.ndarray, "r v"],
+    ambiguous: thumos.Ambiguous | None = None,
+    ties: Ties = "stable",
 ) -> Float[np.ndarray, " r"]:
-    """Return the mAP (mean over tIoU) of each draw of videos; NaN for a draw without actions."""
-    predictions, actions = comparison.predictions, comparison.actions
-    matches = match(comparison, tuple(tious))
-    order = np.lexsort((matches.rank, predictions.label))
-    stops = np.cumsum(np.bincount(predictions.label, minlength=comparison.classes))
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    gained = np.zeros((len(counts), comparison.classes))
-    number = np.zeros((len(counts), comparison.classes))
-    for label in range(comparison.classes):
-        own = actions.video[actions.label == label]
-        number[:, label] = counts[:, own].sum(axis=1)
-        start = stops[label - 1] if label else 0
-        video = predictions.video[order[start : stops[label]]]
-        hits = matches.prediction[predictions.label[matches.prediction] == label]
-        column = matches.tiou[predictions.label[matches.prediction] == label]
-        ranked = [np.sort(place[hits[column == each]] - start) for each in range(len(tious))]
-        gained[:, label] = _interpolated_areas(counts, video, ranked)
+    """Return the mAP (mean over tIoU) of each draw of videos; NaN for a draw without actions.
+
+    With `ambiguous` regions matching and AP are the THUMOS14 toolkit's, otherwise the ActivityNet toolkit's.
+    """
+    predictions, actions, classes = comparison.predictions, comparison.actions, comparison.classes
+    number = np.stack([counts[:, actions.video[actions.label == label]].sum(axis=1) for label in range(classes)], 1)
+    gained = np.zeros(number.shape)
+    for order, hits in _ranked(comparison, tious, ambiguous, ties):
+        own = np.split(order, np.cumsum(np.bincount(predictions.label[order], minlength=classes)))
+        for label in range(classes):
+            places = [np.flatnonzero(hit[own[label]]) for hit in hits]
+            gained[:, label] += _areas(counts, predictions.video[own[label]], places, ambiguous is None)
     with np.errstate(invalid="ignore"):
         table = np.where(number > 0, gained / (number * len(tious)), np.nan)
     present = number > 0
     return np.where(present.any(axis=1), np.nansum(table, axis=1) / np.maximum(present.sum(axis=1), 1), np.nan)
 
 
-def _interpolated_areas(
-    counts: Int[np.ndarray, "r v"], video: Int[np.ndarray, " n"], ranked: Sequence[Int[np.ndarray, " _"]]
+def _ranked(
+    comparison: Comparison, tious: Sequence[float], ambiguous: thumos.Ambiguous | None, ties: Ties
+) -> Iterator[tuple[Int[np.ndarray, " m"], Sequence[Bool[np.ndarray, " n"]]]]:
+    """Yield predictions that count, class by class and best first, with the hits of the thresholds they count at."""
+    if ambiguous is not None:
+        yield from ((order, [hit]) for order, hit in thumos.ranked(comparison, tious, ambiguous))
+        return
+    matches = match(comparison, tuple(tious), ties)
+    hits = np.zeros((len(tious), len(comparison.predictions.label)), dtype=bool)
+    hits[matches.tiou, matches.prediction] = True
+    yield np.lexsort((matches.rank, comparison.predictions.label)), hits
+
+
+def _areas(
+    counts: Int[np.ndarray, "r v"],
+    video: Int[np.ndarray, " n"],
+    ranked: Sequence[Int[np.ndarray, " _"]],
+    interpolated: bool,
 ) -> Float[np.ndarray, " r"]:
     """Return for each draw the AP of one class times its number of actions, summed over thresholds.
 
@@ -148,10 +164,12 @@ def _interpolated_areas(
         above = np.cumsum(above, axis=1, dtype=np.float64)  # number of predictions up to each hit
         for hits in ranked:
             weight = drawn[:, hits].astype(np.float64)
-            found = np.cumsum(weight, axis=1)
-            precision = found / np.maximum(above[:, np.searchsorted(places, hits)], 1)
-            best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-            total[part] += (best * weight).sum(axis=1)
+            found, rank = np.cumsum(weight, axis=1), np.maximum(above[:, np.searchsorted(places, hits)], 1)
+            if interpolated:  # the last of the copies of a hit has the highest precision
+                best = np.maximum.accumulate((found / rank)[:, ::-1], axis=1)[:, ::-1]
+                total[part] += (best * weight).sum(axis=1)
+            for copy in range(0 if interpolated else int(weight.max(initial=0))):
+                total[part] += ((found - copy) / np.maximum(rank - copy, 1) * (weight > copy)).sum(axis=1)
     return total
 
 
@@ -163,40 +181,61 @@ def interval(values: Float[np.ndarray, " r"], whole: float) -> tuple[float, floa
 
 
 def compare_videos(
-    first: Comparison, second: Comparison, tious: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
+    first: Comparison,
+    second: Comparison,
+    tious: Sequence[float],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    ambiguous: thumos.Ambiguous | None = None,
+    ties: Ties = "stable",
 ) -> Verdict:
     """Return the difference in mAP of two runs on the same videos, with a paired bootstrap interval over videos.
 
-    Raises ValueError if the runs have different videos, classes or actions.
+    `ambiguous` and `ties` as for `resampled`. Raises ValueError if the runs have different videos, classes or actions.
     """
-    same = first[:2] == second[:2] and len(first.actions.video) == len(second.actions.video)
-    if not same or not all(map(np.array_equal, first.actions, second.actions)):
+    both = np.intersect1d(first.actions.video, second.actions.video)  # some protocols leave out undetected videos
+    pairs = zip(_actions_in(first, both), _actions_in(second, both), strict=True)
+    if first[:2] != second[:2] or not all(map(np.array_equal, *zip(*pairs, strict=True))):
         raise ValueError("runs can only be paired on the same videos, classes and actions: score both the same way")
     counts = np.insert(draws(first.videos, resamples, seed), 0, 1, axis=0)  # all videos once, then the draws
-    return _paired(resampled(first, tious, counts), resampled(second, tious, counts))
+    values = (resampled(each, tious, counts, ambiguous, ties) for each in (first, second))
+    return _paired(*values, len(both))
 
 
-def _paired(first: Float[np.ndarray, " r"], second: Float[np.ndarray, " r"]) -> Verdict:
-    """Verdict on the difference of two runs, each given by its mAP of all videos and of the same draws."""
+def _actions_in(rows: Comparison, videos: Int[np.ndarray, " _"]) -> Iterator[np.ndarray]:
+    return (column[np.isin(rows.actions.video, videos)] for column in rows.actions)
+
+
+def _paired(first: Float[np.ndarray, " r"], second: Float[np.ndarray, " r"], videos: int) -> Verdict:
+    """Verdict on the difference of two runs, each given by its mAP of all videos and of the same draws.
+
+    With actions in fewer than two `videos` nothing is known of its variation, and the interval is -1 to 1.
+    """
     difference = first - second
-    return verdict(difference[0], *interval(difference[1:], difference[0]))
+    low, high = interval(difference[1:], difference[0]) if videos > 1 else (-1.0, 1.0)
+    return verdict(difference[0], low, high)
 
 
 def verdicts(
-    rows: Mapping[str, Comparison], ours: str, tious: Sequence[float], seed: int = 0
+    rows: Mapping[str, Comparison],
+    ours: str,
+    tious: Sequence[float],
+    seed: int = 0,
+    ambiguous: thumos.Ambiguous | None = None,
 ) -> list[dict[str, object]]:
     """Return a table: mAP of the result `ours` with its interval, and its difference to every other result.
 
-    Matching and AP are the ActivityNet toolkit's, where resampling videos needs no new matching.
+    `ambiguous` as for `resampled`. AP is not rounded, as one protocol does: less than 0.05 points.
     """
     counts = np.insert(draws(rows[ours].videos, seed=seed), 0, 1, axis=0)  # all videos once, then the draws
-    values = {name: resampled(each, tious, counts) for name, each in rows.items()}
-    whole = float(values[ours][0])
-    low, high = interval(values[ours][1:], whole)
-    table = [{"what": ours, "mAP": whole, "mAP from": low, "mAP to": high, "this run is": ""}]
+    values = {name: resampled(each, tious, counts, ambiguous) for name, each in rows.items()}
+    shown = len(np.unique(rows[ours].actions.video))
+    own = _paired(values[ours], np.zeros(len(counts)), shown)
+    table = [{"what": ours, "mAP": own.difference, "mAP from": own.low, "mAP to": own.high, "this run is": ""}]
     for name in rows:
         if name != ours:
-            found = _paired(values[ours], values[name])
+            found = _paired(values[ours], values[name], shown)
             row = {"what": f"{ours} minus {name}", "mAP": found.difference, "mAP from": found.low, "mAP to": found.high}
             table.append(row | {"this run is": found.verdict})
     return table

@@ -9,7 +9,7 @@ A prediction with a low score and a tight fit is preferred to one with a high sc
 where many predictions overlap one action.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,21 +31,29 @@ def precision_table(
     comparison: Comparison, tious: Sequence[float], ambiguous: Ambiguous
 ) -> Float[np.ndarray, "k tious"]:
     """Return the AP of each class at each tIoU by the THUMOS14 toolkit's rule; NaN for a class without actions."""
-    actions, predictions = comparison.actions, comparison.predictions
+    predictions, classes = comparison.predictions, comparison.classes
+    number = np.bincount(comparison.actions.label, minlength=classes)
+    table = np.full((classes, len(tious)), np.nan)
+    for column, (order, hit) in enumerate(ranked(comparison, tious, ambiguous)):
+        gained = _precision_at_hits(order, hit, predictions.label, classes)
+        table[:, column] = np.where(number > 0, gained / np.maximum(number, 1), np.nan)
+    return table
+
+
+def ranked(
+    comparison: Comparison, tious: Sequence[float], ambiguous: Ambiguous
+) -> Iterator[tuple[Int[np.ndarray, " m"], Bool[np.ndarray, " n"]]]:
+    """Yield for each tIoU the predictions that count, class by class and best first, and which of all are hits."""
+    predictions = comparison.predictions
     order = best_first(predictions.label, predictions.scores)
-    rank = ranks(order, predictions.label)
-    pairs = _preferred_pairs(comparison, rank, min(tious))
+    pairs = _preferred_pairs(comparison, ranks(order, predictions.label), min(tious))
     unclear = _overlaps_ambiguous(comparison, ambiguous)
-    number = np.bincount(actions.label, minlength=comparison.classes)
-    table = np.full((comparison.classes, len(tious)), np.nan)
-    for column, tiou in enumerate(tious):
+    for tiou in tious:
         reach = np.flatnonzero(pairs.overlap > tiou)
         won = reach[greedy(pairs.action[reach], pairs.prediction[reach], len(predictions.label))]
         hit = np.zeros(len(predictions.label), dtype=bool)
         hit[pairs.prediction[won]] = True
-        gained = _precision_at_hits(order[(hit | ~unclear)[order]], hit, predictions.label, comparison.classes)
-        table[:, column] = np.where(number > 0, gained / np.maximum(number, 1), np.nan)
-    return table
+        yield order[(hit | ~unclear)[order]], hit
 
 
 def _preferred_pairs(comparison: Comparison, rank: Int[np.ndarray, " n"], least: float) -> Pairs:

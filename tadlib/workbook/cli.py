@@ -5,6 +5,7 @@ Every command imports its modules when it is called, so that `tad --help` answer
 
 import glob
 import os
+import re
 import signal
 import sys
 import threading
@@ -15,11 +16,17 @@ import click
 
 
 class Several(click.Path):
-    """A path, or the paths that match a pattern, sorted by name."""
+    """A path, or the paths that match a pattern, sorted by name, with numbers by value."""
 
     def convert(self, value, param, ctx):
         """Return the matching paths; if there are none, fail as click does for a missing path."""
-        return (not os.path.lexists(value) and sorted(glob.glob(value))) or [super().convert(value, param, ctx)]
+        found = [] if os.path.lexists(value) else glob.glob(value)
+        return sorted(found, key=_by_number) or [super().convert(value, param, ctx)]
+
+
+def _by_number(path: str) -> list[str | int]:
+    """Return a sorting key that puts split_2 before split_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)]
 
 
 FILE, FILES = click.Path(exists=True), Several(exists=True)  # or a folder of text files
@@ -147,12 +154,12 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 
 
 @tad.command()
-@click.option("--annotations", type=FILES, required=True, help="True actions: JSON, CSV or text files.")
-@click.option("--detections", type=FILES, required=True, help="Detections; a pattern in '' for splits.")
+@click.option("--annotations", type=FILES, multiple=True, required=True, help="True actions: JSON, CSV or text files.")
+@click.option("--detections", type=FILES, multiple=True, required=True, help="Detections; a pattern in '' for splits.")
 @click.option("--subset", default="", help="Score only the videos of this subset, for example test.")
-@click.option("--classes", type=FILES, help="Score only these classes, one name a line.")
-@click.option("--seen", type=FILES, help="Classes trained on, if they compete with unseen ones.")
-@click.option("--against", type=FILES, help="Test whether these detections are worse.")
+@click.option("--classes", type=FILES, multiple=True, help="Score only these classes, one name a line.")
+@click.option("--seen", type=FILES, multiple=True, help="Classes trained on, if they compete with unseen ones.")
+@click.option("--against", type=FILES, multiple=True, help="Test whether these detections are worse.")
 @click.option(
     "--protocol", default="plain", show_default=True, help="plain, strict, gap, t3al, opentad or thumos-toolkit."
 )
@@ -174,7 +181,10 @@ def evaluate(ties: str, target: str, **given) -> int:
     from tadlib.evaluation import result_file
     from tadlib.files import write_json
 
-    files = {name: given.pop(name) or [] for name in ("detections", "annotations", "classes", "seen", "against")}
+    options = ("detections", "annotations", "classes", "seen", "against")
+    files = {name: [path for paths in given.pop(name) for path in paths] for name in options}
+    if len(set(files["detections"])) < len(files["detections"]):
+        raise ValueError("--detections names a file twice: every split needs its own")
     if target and Path(target).resolve() in [Path(path).resolve() for paths in files.values() for path in paths]:
         raise ValueError(f"--json {target} is one of the files that are read: name another one")
     results, splits, warnings = {}, result_file.paired(files), []
@@ -186,7 +196,7 @@ def evaluate(ties: str, target: str, **given) -> int:
         if "against" in split:
             task = task._replace(classes=tuple(result["per_class"]))
             other = result_file.read_result(task, split["against"], drop_bad=given["drop_bad"])
-            result["against"] = result_file.against(task, found, other)._asdict()
+            result["against"] = result_file.against(task, found, other, ties)._asdict()
             warnings += result_file.warnings_of(split["against"], result_file.evaluate(task, other)["counts"])
     print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
     if len(splits) > 1:
@@ -210,11 +220,13 @@ def evaluate(ties: str, target: str, **given) -> int:
 @click.option("--videos", default="{}.mp4", show_default=True, help="Address of a video in Label Studio, {} its id.")
 def export(source: str, target: str, layout: str, fps: str, videos: str) -> int:
     """Convert annotations or detections, a file or folder in any supported layout, to another layout."""
-    from tadlib.data import readers
+    from tadlib.data import datasets, readers
 
     if Path(target).resolve() == Path(source).resolve():
         raise ValueError(f"{target} is the file that is read: name another one")
-    print(f"{readers.export(source, target, layout, fps=fps, videos=videos)} rows in {target}")
+    in_frames = datasets.conventions_beside(source).times == "frames"
+    number = readers.export(source, target, layout, fps=fps, videos=videos, in_frames=in_frames)
+    print(f"{number} rows in {target}")
     return 0
 
 

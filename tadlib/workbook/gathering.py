@@ -176,7 +176,8 @@ def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, param
 def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[str, str]:
     """Return the problems of features, by video; every file is read, so the result is cached until one changes."""
     videos = [(video.id, video.duration, video.fps) for video in benchmark.videos]
-    path = data_dir / "checked" / f"{digest([str(store.folder), store.key, videos, store.stride, store.width])}.json"
+    times = sorted({(str(file), file.stat().st_mtime_ns) for file in store.files.values()})
+    path = data_dir / "checked" / f"{digest([store.key, times, videos, store.stride, store.width])}.json"
     if path.is_file():
         return read_json(path)
     found = store.check(benchmark.videos)
@@ -212,12 +213,14 @@ def _texts(classes: Sequence[str], vector: Callable[[str, str], np.ndarray], par
     styles = [*map(Wording, STYLES), wording(params)]
     if params.target == "description":  # training texts of a detector that classifies
         styles.append(replace(wording(params), text=params.target, lead="none"))
-    return {
-        text: vector(label, text)
-        for style in styles
-        for label, several in zip(classes, texts_of(list(classes), style), strict=True)
-        for text in several
-    }
+    found: dict[str, np.ndarray] = {}
+    for style in styles:
+        for label, several in zip(classes, texts_of(list(classes), style), strict=True):
+            for text in several:
+                own = vector(label, text)
+                if not np.array_equal(found.setdefault(text, own), own) and style.text in STYLES:
+                    raise ValueError(f"{label!r} and another class with another vector are both {text!r}: rename one")
+    return found
 
 
 def image_encoder(params: Params) -> Encoder:

@@ -60,6 +60,8 @@ class Vocabulary(BaseModel):
             raise ValueError(f"{info.field_name} must be text without control characters; got {value!r}")
         if kind is str and isinstance(value, int | PathLike) and not isinstance(value, bool):
             return str(value)
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError(f"{info.field_name} must be no yes or no; got {value}")
         if isinstance(value, str) and value.isdecimal() and int(value) in typing.get_args(kind):
             return int(value)
         return value
