@@ -39,7 +39,7 @@ SIDES = {"test": "test, unseen", "training": "learned from, seen"}  # evaluated 
 MAX_CANDIDATES = 10  # classes per video that `clip_proposals` considers: those nearest to the video
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Task:
     """A data set with its class split, features, encoder and evaluation settings."""
 
@@ -57,6 +57,10 @@ class Task:
     broken: Mapping[str, str] = field(default_factory=dict)  # problems of the skipped videos
     evaluate_on: Literal["test", "training"] = "test"  # evaluated videos; `on_training` sets "training"
     same_as: str = ""  # fingerprint of the task that `on_training` was called on
+
+    def __repr__(self) -> str:
+        sides = f"{len(self.classes.seen)} seen and {len(self.classes.unseen)} unseen classes"
+        return f"Task({self.benchmark.name}, {len(self.benchmark.videos)} videos, {sides}, {self.encoder.name})"
 
     @cached_property
     def scored(self) -> tuple[Video, ...]:

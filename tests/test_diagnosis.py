@@ -124,8 +124,10 @@ def test_gains_of_a_large_result_agree_with_scoring_it_without_the_predictions(s
 
 
 def test_confusion_counts_what_overlaps():
-    counts = errors.confusion_counts(ROWS, errors.judge(ROWS, 0.5), 0.5)
-    assert counts.tolist() == [[2, 1], [0, 0]]  # two Divings named Diving, one named Shotput
+    """A segment of two names counts as the one of the higher score."""
+    assert errors.confusion_counts(ROWS, errors.judge(ROWS, 0.5), 0.5).tolist() == [[2, 0], [0, 0]]
+    other = ROWS._replace(predictions=ROWS.predictions._replace(scores=-ROWS.predictions.scores))
+    assert errors.confusion_counts(other, errors.judge(other, 0.5), 0.5).tolist() == [[1, 1], [0, 0]]
 
 
 def test_misses_are_counted_by_bin():

@@ -42,6 +42,8 @@ def test_what_training_settled_cannot_be_changed(stage, given, copy):
 def passed(stage: str, folder: Path, given: dict, cell: str = "split: int = 75") -> Params:
     """The parameters of a stage whose notebook has one parameters cell and was given some more by papermill."""
     given = given | {"run_dir": str(folder)}
+    for name in ("checkpoint.pt", "detections.json"):
+        (folder / name).touch()
     injected = "# Parameters\n" + "".join(f"{name} = {value!r}\n" for name, value in given.items())
     namespace: dict = {"In": ["", cell, injected]}
     exec(cell, namespace)
@@ -89,3 +91,12 @@ def test_the_same_folder_written_in_another_way_is_the_same_data_set(tmp_path, m
         assert passed("classify", tmp_path / "run", {"dataset": written}).split == 50
     with pytest.raises(runs.RunError, match="dataset of train .* is 'mine', classify was given './other'"):
         passed("classify", tmp_path / "run", {"dataset": "./other"})
+
+
+def test_a_misspelt_folder_is_told_and_nothing_is_written_there(tmp_path):
+    given = f"# Parameters\nrun_dir = {str(tmp_path / 'nothere')!r}\n"
+    for stage in ("classify", "evaluate"):
+        namespace = {"In": ["", "split: int = 75", given], "split": 75, "run_dir": str(tmp_path / "nothere")}
+        with pytest.raises(runs.RunError, match=f"{stage} needs .* and .*nothere has none: run `papermill notebooks/"):
+            parameters(stage, namespace)
+    assert not (tmp_path / "nothere").exists()

@@ -182,7 +182,7 @@ def test_a_class_split_of_another_world_is_another_one(home):
     fabricate.experiment(home / "outputs", "worlds", lambda given: 0.2 + 0.01 * given["conv_layers"], worlds)
     base, told = compared("outputs/worlds").records
     assert told["basis"] == "6 splits × 1 seed" and "50/1 in world 2" in told["splits"]
-    assert "[world 0, world 1, world 2, commit" in lab_log.cell([base, told])
+    assert "[world 0, world 1, world 2, epochs=40, commit" in lab_log.cell([base, told])
     fabricate.experiment(home / "outputs", "chosen", lambda given: 0.2, {"held_out": [2], "conv_layers": [0, 1]})
     assert compared("outputs/chosen").records[1]["data"] == "demo, held-out classes"
 

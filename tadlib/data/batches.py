@@ -158,6 +158,13 @@ class WindowSet(Sequence[Item]):
     def __getitem__(self, index: int) -> Item:
         return self._item(*self._items[index])
 
+    @property
+    def example(self) -> Item:
+        """The window with an action nearest the middle of the list, to show; without any the middle one."""
+        middle = len(self) // 2
+        shown = [place for place, (_, target) in enumerate(self._items) if len(target.segments_cw)]
+        return self[min(shown, key=lambda place: abs(place - middle), default=middle)]
+
     def _item(self, window: Window, target: Target) -> Item:
         rows = self._cache.read(window.video_id)[window.first : window.stop]
         features = torch.from_numpy(np.require(rows, np.float32, "W"))  # copies only read-only arrays

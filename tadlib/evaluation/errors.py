@@ -154,7 +154,14 @@ def areas(
 
 
 def confusion_counts(comparison: Comparison, judged: Judged, tiou: float) -> Int[np.ndarray, "k k"]:
-    """Return the confusion matrix (true class, predicted class) of predictions with a tIoU of at least `tiou`."""
-    near = np.flatnonzero(judged.overlap >= tiou)
+    """Return the confusion matrix (true, predicted class) of segments with a tIoU of at least `tiou`.
+
+    A segment that was detected as several classes counts once, as that of the highest score.
+    """
+    found = comparison.predictions
+    order = np.argsort(-found.scores, kind="stable")
+    keys = np.column_stack([found.video, found.segments])[order]
+    best = order[np.unique(keys, axis=0, return_index=True)[1]]
+    near = np.sort(best[judged.overlap[best] >= tiou])
     true, named = comparison.actions.label[judged.action[near]], comparison.predictions.label[near]
     return confusion(true, named, comparison.classes)

@@ -68,6 +68,7 @@ class Compared:
                     "experiment": study.name,
                     "data": study.on,
                     "question": study.story.question or "none on record",
+                    "settings": listed(study.settings, 12),
                     "variants": len(study.variants),
                     "runs": len(study.runs),
                     "splits": len({run.split for run in study.runs}),

@@ -117,10 +117,10 @@ def measured(
 def matched_queries(
     model: ConditionalDETR, windows: WindowSet, texts: Float[Tensor, "k e"] | None, cost: Cost
 ) -> dict[str, float]:
-    """Return the query matched by `cost` to each action of the middle training window."""
+    """Return the query matched by `cost` to each action of the example window."""
     device = next(model.parameters()).device
     texts = None if texts is None else texts.to(device)
-    batch = collate([windows[len(windows) // 2]])
+    batch = collate([windows.example])
     outputs = model.eval()(batch.features.to(device), batch.padding.to(device), texts)
     ((query_ix, target_ix),) = match(outputs.segments_cw, class_logits(outputs, texts), batch.targets, cost)
     pairs = sorted(zip(target_ix.tolist(), query_ix.tolist(), strict=True))

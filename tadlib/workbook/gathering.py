@@ -249,7 +249,7 @@ def inventory(data: Task) -> list[dict[str, object]]:
             "side": side,
             "videos with such actions": len(videos),
             "videos scored": scored,
-            "hours": round(sum(video.duration for video in videos) / 3600, 2),
+            "hours": float(f"{sum(video.duration for video in videos) / 3600:.2g}"),
             "actions": sum(len(video.actions) for video in videos),
             "classes": ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else ""),
         }

@@ -18,8 +18,13 @@ ADVICE = "train again in another run_dir, or go on with the commit that wrote it
 
 
 def parameters(stage: str, namespace: Mapping[str, Any]) -> Params:
-    """Return the parameters in force in a stage's notebook; `namespace` is its globals()."""
-    return complete(stage, Params.given_in(namespace))
+    """Return the parameters in force in a stage's notebook; `namespace` is its globals().
+
+    Raises RunError, before anything is written, if the run lacks what the stage reads.
+    """
+    params = complete(stage, Params.given_in(namespace))
+    runs.require_earlier(stage, params)
+    return params
 
 
 def complete(stage: str, given: Mapping[str, Any]) -> Params:

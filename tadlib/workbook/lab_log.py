@@ -147,7 +147,8 @@ def cell(found: Sequence[Record]) -> str:
         under = "" if first["protocol"] == "strict" else f"protocol {first['protocol']}: "
         under += "" if first.get("evaluate on", "test") == "test" else "on the training videos: "
         worlds = sorted({split.partition(" in ")[2] or "world 0" for record in group for split in record["splits"]})
-        where = ", ".join([*worlds, f"commit {', '.join(commits)}"])
+        settings = [listed(first["settings"], 8)] if first.get("settings") else []
+        where = ", ".join([*worlds, *settings, f"commit {', '.join(commits)}"])
         words.append(f"{under}{measured(group)} [{where}]")
     return "; ".join(words)
 

@@ -31,6 +31,8 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.result import NOTEBOOK, Result
 from tadlib.workbook.stages import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, record_name
 
+NEEDED = {name: ("checkpoint.pt", "train") for name in ("classify", "evaluate_on_training")}  # file, written by
+NEEDED |= {"evaluate": ("detections.json", "classify")}
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
 
 
@@ -174,15 +176,15 @@ def start(stage: str, params: Params) -> Run:
     Raises RunError if that stage has already finished there, or the directory cannot be written.
     """
     stage = record_name(stage, params)
-    folder = resolve(params.run_dir) if params.run_dir else project_root() / "outputs" / "adhoc" / new_name(stage)
+    folder = _folder(stage, params)
     try:
-        folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
         before = records(folder).get(stage, {})
         if before.get("status") == "finished":
             raise RunError(
                 f"{stage} has already finished in {folder}: results are never overwritten; pass another run_dir"
             )
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
+        folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
         if (notebook := Path(os.environ.get(NOTEBOOK) or folder / "none")).parent != folder:
             record["notebook"] = str(notebook)  # outside the run folder, by request
         _write_record(folder, stage, record)
@@ -192,6 +194,17 @@ def start(stage: str, params: Params) -> Run:
     run = Run(stage, folder, params, record)
     _notice_errors(run)
     return run
+
+
+def require_earlier(stage: str, params: Params) -> None:
+    """Raise RunError if the run directory lacks what the stage reads; nothing is written."""
+    stage = record_name(stage, params)
+    if stage in NEEDED:
+        Run(stage, _folder(stage, params), params, {}).require(*NEEDED[stage])
+
+
+def _folder(stage: str, params: Params) -> Path:
+    return resolve(params.run_dir) if params.run_dir else project_root() / "outputs" / "adhoc" / new_name(stage)
 
 
 def _untrained(params: Params) -> list[str]:
@@ -264,18 +277,20 @@ def device_name(device: str) -> str:
 def command(stage: str, folder: Path) -> str:
     """Return the shell command that executes a stage in a run's folder.
 
-    If the stage has finished there, the command uses a new folder with the same checkpoint and parameters.
+    If the stage has finished there, the command uses a new folder with the same parameters, and checkpoint if any.
     """
     recorded = records(folder)
     words = ["papermill", f"notebooks/{stage}.ipynb", "-p", "run_dir"]
     if recorded.get(stage, {}).get("status") != "finished":
         return shlex.join([*words, str(folder)])
     new, own = f"{folder}_{stage}", recorded[stage]["parameters"]
-    trained = recorded.get("train", recorded[stage])["parameters"]
-    given = {name: value for name, value in own.items() if name != "run_dir" and value != trained.get(name, value)}
-    copy = f"{shlex.join(['mkdir', new])} && {shlex.join(['cp', str(folder / 'checkpoint.pt'), new])}"
+    checkpoint = folder / "checkpoint.pt"
+    usual = Params.read({"dataset": own["dataset"]}).model_dump()
+    known = recorded.get("train", recorded[stage])["parameters"] if checkpoint.is_file() else usual | {"dataset": ""}
+    given = {name: value for name, value in own.items() if name != "run_dir" and value != known.get(name, value)}
+    copy = shlex.join(["mkdir", new]) + " && " + shlex.join(["cp", str(checkpoint), new]) + " && "
     more = [word for name, value in given.items() for word in ("-p", name, str(value))]
-    return f"{copy} && {shlex.join([*words, new, *more])}"
+    return copy * checkpoint.is_file() + shlex.join([*words, new, *more])
 
 
 def records(folder: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tadlib.data.checks import nearest
 from tadlib.evaluation.statistics import compare_splits, p_value, spread
 from tadlib.workbook.experiment_files import Choice, Story, every, had_part, story
 from tadlib.workbook.finished_runs import FinishedRun, differing
+from tadlib.workbook.params import Params
 from tadlib.workbook.plans import shown
 from tadlib.workbook.runs import project_root
 from tadlib.workbook.stage_store import relative
@@ -45,6 +46,16 @@ class Study:
     baseline: str
     protocol: str
     evaluate_on: str
+
+    @property
+    def settings(self) -> list[str]:
+        """The epochs, and the parameters that all runs share and that are not the data set's defaults."""
+        first, *others = (run.parameters for run in self.runs)
+        usual = Params.read({"dataset": first.get("dataset", "demo")}).model_dump()
+        shared = {name for name, value in first.items() if all(each.get(name) == value for each in others)}
+        shared -= SAMPLE | PLACE | {"dataset", "protocol", "evaluate_on"}
+        changed = {name for name in shared if name in usual and first[name] != usual[name]} | (shared & {"epochs"})
+        return [f"{name}={shown(first[name])}" for name in sorted(changed)]
 
     @property
     def on(self) -> str:
@@ -162,7 +173,7 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
     base = study.variants[study.baseline]
     common = {"asks": _asks(study), "experiment": study.name, "title": study.title}
     common |= {"data": study.data, "protocol": study.protocol, "evaluate on": study.evaluate_on}
-    common |= {"baseline": study.baseline, "metric": metric}
+    common |= {"baseline": study.baseline, "metric": metric, "settings": study.settings}
     made = []
     for variant, runs in study.variants.items():
         parts = {run.dir: had_part((*choices, *run.chosen), run.parameters) for run in (*runs, *base)}

@@ -29,10 +29,13 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
             cbar_kws={"label": "share of the row (%)"},
         )
         number = int(counts.sum())
-        place.set(title=f"{title}: {np.trace(counts) / max(number, 1):.0%} of {number} right", xlabel="named")
+        place.set(
+            title=f"{title}: {np.trace(counts) / max(number, 1):.0%} of {number} right",
+            xlabel="named, of the unseen classes",
+        )
         place.tick_params(axis="y", length=0)
         slant(place)
-    axes[0, 0].set_ylabel("true")
+    axes[0, 0].set_ylabel("true (names of seen classes left out)")
     return figure
 
 
@@ -48,9 +51,9 @@ def naming_by_overlap(overlap: np.ndarray, right: np.ndarray) -> Picture:
     place.bar(centres, number, width=0.09, color="#dddddd")
     place.set(xlabel="tIoU of the proposal with its nearest action", ylabel="proposals (grey)")
     line = place.twinx()
-    line.plot(centres[number > 0], 100 * accuracy[number > 0], color=OURS, lw=2.2, marker="o")
+    line.plot(centres[number > 0], 100 * accuracy[number > 0], color=OURS, lw=2.2, marker="o", clip_on=False)
     line.set_ylim(0, 100)
-    line.set_ylabel("named right (%)", color=OURS)
+    line.set_ylabel("right among unseen classes (%)", color=OURS)
     line.spines["right"].set_visible(True)
     place.set_title("Accuracy of classification by tIoU")
     return figure
@@ -85,7 +88,7 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
         annot=len(labels) <= 40,
         xticklabels=[f"{style}\n{100 * share:.0f} %" for style, share in overall.items()],
         yticklabels=[f"{label} ({actions[label]})" for label in labels],
-        cbar_kws={"label": "named right (%)"},
+        cbar_kws={"label": "right among unseen classes (%)"},
     )
     place.tick_params(length=0, rotation=0)
     place.set_title("Which text helps which class (below each text: mean over classes)")

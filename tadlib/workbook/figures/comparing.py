@@ -112,8 +112,8 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     frame = frame[sorted(largest.sort_values(ascending=False, kind="stable").index[:MAX_CLASSES])]
     figure, axes = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
     place = axes[0, 0]
-    reach = max(largest.max(), 0.1)
-    texts = frame.map(lambda points: f"{np.round(points) or 0:+.0f}")  # no "-0"
+    reach = max(largest.max(), 5.0)  # points below which colours stay pale
+    texts = frame.map(lambda points: f"{np.round(points, 1) or 0:+.1f}")  # no "-0.0"
     numbers = {"annot": texts if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
     colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "cbar_kws": {"label": "points of AP"}, "linewidths": 0.5}
     style.heatmap(place, frame, yticklabels=[short(label, 44) for label in frame.index], **numbers, **colours)

@@ -12,7 +12,7 @@ from tadlib.evaluation.sensitivity import Sensitivity
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import CEILING, FLOOR, GREY, OURS, Picture, bars, list_rows, picture, rows, styled
 
-MARKERS = "osD^vPXp"
+MARKERS = "osD^vPXp"  # of all rows but ours
 ROLES = {"ours": OURS, "floor": FLOOR, "baseline": style.ORANGE, "ceiling": CEILING}
 COLORS = dict(zip(TYPES, (style.GREEN, style.SKY, style.PURPLE, style.BLUE, style.ORANGE, GREY), strict=True))
 UNITS = {"length": "length (s)", "coverage": "share of the video (%)", "instances": "actions of the class in the video"}
@@ -28,7 +28,9 @@ def headline(table: Sequence[Mapping[str, object]]) -> Picture:
     figure, ((left, right),) = picture(0.42 * len(table) + 1.6, text, ncols=2)
     highest = max(100 * entry["mAP"] for entry in table)
     tious = sorted(float(name.split("@")[1]) for name in table[0] if name.startswith("mAP@"))
-    for row, (entry, marker) in enumerate(zip(table, cycle(MARKERS), strict=False)):
+    markers = cycle(MARKERS)
+    for row, entry in enumerate(table):
+        marker = "*" if entry["role"] == "ours" else next(markers)
         color, value = ROLES[entry["role"]], 100 * entry["mAP"]
         left.barh(row, value, color=color, height=0.65)
         left.plot(value, row, marker=marker, color=color, ms=9, mec="white", clip_on=False)
@@ -56,7 +58,7 @@ def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: 
     place.barh(0, 0, color=OURS, label="this run")
     place.barh(0, 0, label="the same segments with the true label", **outline)
     list_rows(place, [f"{label} ({actions[label]} actions)" for label in order])
-    place.set(xlabel="average precision, mean over tIoU (%)", title="Classes scored")
+    place.set(xlabel="average precision, mean over tIoU (%)", title="Average precision by class")
     place.legend(loc="lower right")
     return figure
 
@@ -151,7 +153,7 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
     for (above, below), name in zip(axes.T, names, strict=True):
         each, places = found[name], np.arange(len(found[name].bins))
         above.bar(places, 100 * np.nan_to_num(each.precision), color=OURS, width=0.7)
-        above.axhline(100 * found["all"].precision[0], color=GREY, ls="--", lw=1)
+        above.axhline(100 * found["all"].precision[0], color=GREY, ls="--", lw=1, label="all actions")
         above.set_title(name.capitalize())
         below.bar(places, 100 * np.nan_to_num(each.missed), color=style.VERMILION, width=0.7)
         below.axhline(100 * found["all"].missed[0], color=GREY, ls="--", lw=1)
@@ -160,6 +162,7 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
         below.set_xticks(places, each.bins)
         below.set_xlabel(UNITS[name])
     axes[0, 0].set_ylabel("normalised mAP (%)")
+    axes[0, 0].legend(loc="upper left")
     axes[1, 0].set(ylabel="missed (%)", ylim=(0, 100))
     return figure
 
@@ -173,7 +176,7 @@ def reliability(found: Mapping[str, Reliability]) -> Picture:
         label = f"{name}: off by {100 * curve.error:.1f} points on average"
         place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=label)
     place.set(xlim=(0, None), ylim=(0, None), title="Calibration of scores")
-    place.set(xlabel="score, mean of a tenth", ylabel="correct (%)")
+    place.set(xlabel="score, mean of a tenth of the detections", ylabel="correct (%)")
     place.legend(loc="lower right")
     return figure
 
@@ -195,7 +198,7 @@ def confusability(found: Confusability, classes: Sequence[str], named: int = 6) 
             va="center",
             arrowprops={"arrowstyle": "-", "color": FLOOR, "lw": 0.7, "relpos": (0, 0.5)},
         )
-    place.set(xlabel="cosine of the two classes' texts", ylabel="named as the other (%)")
+    place.set(xlabel="cosine of the two classes' texts", ylabel="segments detected as the other (%)")
     place.set_ylim(0, 108 * found.share.max(initial=0.01))
     known = "" if np.isnan(found.correlation) else f" (rank correlation {found.correlation:.2f})"
     place.set_title(f"Confusions against text similarity{known}")
@@ -216,5 +219,5 @@ def verdicts(table: Sequence[Mapping[str, object]]) -> Picture:
     list_rows(place, [str(entry["what"]) for entry in table])
     place.margins(x=0.15)
     place.set_xlabel("mAP, or difference in mAP (points), with the 95 % interval over videos")
-    place.set_title("Differences in mAP with 95 % intervals")
+    place.set_title("mAP of this run, and its differences from others")
     return figure

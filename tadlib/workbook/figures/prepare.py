@@ -181,7 +181,7 @@ def similarity_over_time(video: Video, seconds: np.ndarray, similarity: np.ndarr
         xlim=(0, video.duration),
         xlabel="time (s)",
         ylabel="cosine similarity",
-        title=f"{video.id}: true actions are shaded, other classes grey",
+        title=f"{video.id}: true actions are shaded, the most similar classes in colour",
     )
     place.legend(ncols=1, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
