@@ -170,11 +170,3 @@ def test_scores_that_are_right_as_often_as_they_say_have_no_calibration_error():
 def test_scores_that_are_no_probabilities_are_refused():
     with pytest.raises(ValueError, match=r"scores must be probabilities \(0..1\), got -3..35"):
         calibration.reliability(np.array([-3.0, 35.0]), np.array([True, False]))
-
-
-def test_confusion_that_follows_the_text_is_seen():
-    texts = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
-    follows = calibration.confusability(np.array([[5, 4, 0], [4, 5, 1], [0, 1, 9]]), texts)
-    assert follows.correlation > 0.9 and len(follows.true) == 6
-    assert follows.share[(follows.true == 0) & (follows.named == 1)] == pytest.approx([4 / 9])
-    assert np.isnan(calibration.confusability(np.eye(3, dtype=np.int64), texts).correlation)

@@ -81,9 +81,6 @@ PICTURES = {
     "reliability": lambda _: figures.reliability(
         {"true segments": calibration.reliability(RNG.random(50), RNG.random(50) > 0.5)}
     ),
-    "confusability": lambda _: figures.confusability(
-        calibration.confusability(np.array([[5, 2, 1], [1, 6, 1], [0, 0, 4]]), RNG.random((3, 8))), CLASSES
-    ),
     "verdicts": lambda _: figures.verdicts(
         [
             {"what": "this run", "mAP": 0.3, "mAP from": 0.25, "mAP to": 0.35, "this run is": ""},

@@ -83,10 +83,16 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
     ):
         with pytest.raises(ValueError, match=message):
             tad.evaluate(tad.name(found, data) | wrong, data)
+    seen = {video.id: tad.Detections(*one[:2], data.classes.seen[:1]) for video in data.scored}
+    with pytest.raises(ValueError, match="none unseen here: are they of this split"):
+        tad.evaluate(seen, data)
+    assert repr(data).startswith("Task(") and len(repr(data)) < 200
+    with pytest.raises(ValueError, match="window is a number of snippets, 0 for whole videos, .* got window=-1"):
+        data.test_windows(-1)
     with pytest.raises(ValueError, match=f"3 scored videos have no entry, not .*, first {data.scored[1].id}"):
         tad.evaluate(tad.name({data.scored[0].id: one}, data), data)
-    for score, start, end in ((torch.nan, 1.0, 4.0), (0.5, 4.0, 1.0), (-2.0, 1.0, 4.0), (0.5, 300.0, 900.0)):
-        with pytest.raises(ValueError, match="not finite, or an end before its|below 0 .* a start after 40.0 s"):
+    for score, start, end in ((torch.nan, 1.0, 4.0), (0.5, 4.0, 1.0), (-2.0, 1.0, 4.0), (1.5, 1.0, 4.0), (0.5, 300.0, 900.0)):
+        with pytest.raises(ValueError, match="not finite, or an end before its|outside 0 to 1 .* a start after 40.0 s"):
             tad.name({video_id: tad.Proposals(torch.tensor([[start, end]]), torch.tensor([score]))}, data)
 
 

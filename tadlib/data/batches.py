@@ -74,6 +74,13 @@ class WindowSettings:
     rescale: int = 0
     integrity: float = 0.75
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.length, int) or self.length < 0 or not 0 <= self.overlap < 1:
+            given = f"window={self.length!r}, overlap={self.overlap!r}"
+            raise ValueError(
+                f"window is a number of snippets, 0 for whole videos, overlap from 0 to below 1; got {given}"
+            )
+
 
 @dataclass(frozen=True)
 class TrainingExtras:

@@ -1,9 +1,8 @@
-"""Calibration of scores (reliability, ECE), and correlation of confusions with text similarity."""
+"""Calibration of scores: reliability diagrams and expected calibration error."""
 
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # imports its submodules on first use
 from jaxtyping import Bool, Float, Int
 
 BINS = 10
@@ -30,24 +29,3 @@ def reliability(scores: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"], bi
     right = np.array([hit[part].mean() for part in parts])
     number = np.array([len(part) for part in parts])
     return Reliability(score, right, number, float(np.average(np.abs(score - right), weights=number)))
-
-
-class Confusability(NamedTuple):
-    """Ordered pairs of different classes, where the first is the true class of some prediction."""
-
-    true: Int[np.ndarray, " p"]
-    named: Int[np.ndarray, " p"]
-    cosine: Float[np.ndarray, " p"]  # between their texts
-    share: Float[np.ndarray, " p"]  # share of the first that is classified as the second
-    correlation: float  # Spearman's, of cosine and share; NaN if either is constant
-
-
-def confusability(counts: Int[np.ndarray, "k k"], texts: Float[np.ndarray, "k c"]) -> Confusability:
-    """Compare text similarity of classes with the share classified as the other (`counts`: true, predicted)."""
-    unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
-    shown = counts.sum(axis=1)
-    true, named = np.nonzero((shown[:, None] > 0) & ~np.eye(len(counts), dtype=bool))
-    cosine, share = (unit @ unit.T)[true, named].astype(np.float64), counts[true, named] / shown[true]
-    constant = len(true) < 2 or np.ptp(cosine) == 0 or np.ptp(share) == 0
-    correlation = float("nan") if constant else float(scipy.stats.spearmanr(cosine, share).statistic)
-    return Confusability(true, named, cosine, share, correlation)

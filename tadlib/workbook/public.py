@@ -71,6 +71,10 @@ def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, floa
     labels = {label for found in detections.values() for label in found.labels}
     if unknown := sorted(labels - set(data.benchmark.classes)):
         raise ValueError(f"detections are labelled {unknown[0]!r}{nearest(unknown[0], data.benchmark.classes)}")
+    if labels and labels.isdisjoint(data.classes.unseen):
+        raise ValueError(
+            f"detections are labelled {min(labels)!r} and so on, none unseen here: are they of this split?"
+        )
     return metrics.means(results.class_table(data, detections), data.benchmark.tious)
 
 
@@ -110,8 +114,12 @@ def _checked(found: Mapping[str, Any], kind: type, data: Task) -> dict[str, Any]
             raise ValueError(f"video {video_id} must have a segment, a score and a label each, got {number} scores")
         if not (segments.isfinite().all() and scores.isfinite().all() and (segments[:, 0] <= segments[:, 1]).all()):
             raise ValueError(f"video {video_id} has a segment or score that is not finite, or an end before its start")
-        if kind is Proposals and ((scores < 0).any() or (segments[:, 0] >= scored[video_id]).any()):
-            raise ValueError(f"video {video_id} has a score below 0 (a logit?), or a start after {scored[video_id]} s")
+        if kind is Proposals and (
+            (scores < 0).any() or (scores > 1).any() or (segments[:, 0] >= scored[video_id]).any()
+        ):
+            raise ValueError(
+                f"video {video_id} has a score outside 0 to 1 (a logit?), or a start after {scored[video_id]} s"
+            )
         of = {"device": "cpu", "dtype": torch.float32 if kind is Proposals else torch.float64}
         kept[video_id] = each._replace(segments=segments.detach().to(**of), scores=scores.detach().to(**of))
     return kept

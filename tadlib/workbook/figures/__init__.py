@@ -11,7 +11,6 @@ from tadlib.workbook.figures.classify import (
 from tadlib.workbook.figures.comparing import class_differences, effects, learning_curves
 from tadlib.workbook.figures.detect import detected, detected_frames, word_curves
 from tadlib.workbook.figures.evaluate import (
-    confusability,
     error_profile,
     headline,
     per_class,

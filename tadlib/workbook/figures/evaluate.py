@@ -6,7 +6,7 @@ from itertools import cycle
 import numpy as np
 
 from tadlib.data.annotations import Video
-from tadlib.evaluation.calibration import Confusability, Reliability
+from tadlib.evaluation.calibration import Reliability
 from tadlib.evaluation.errors import TYPES
 from tadlib.evaluation.sensitivity import Sensitivity
 from tadlib.workbook.figures import style
@@ -178,30 +178,6 @@ def reliability(found: Mapping[str, Reliability]) -> Picture:
     place.set(xlim=(0, None), ylim=(0, None), title="Calibration of scores")
     place.set(xlabel="score, mean of a tenth of the detections", ylabel="correct (%)")
     place.legend(loc="lower right")
-    return figure
-
-
-@styled
-def confusability(found: Confusability, classes: Sequence[str], named: int = 6) -> Picture:
-    """Draw how often a class is confused with another against the cosine of their texts; labels the worst pairs."""
-    figure, ((place,),) = picture(3.4, "Confusion of classes against the similarity of their texts")
-    place.scatter(found.cosine, 100 * found.share, color=OURS, s=22, alpha=0.7)
-    worst = np.argsort(-found.share, kind="stable")[:named]
-    worst = worst[found.share[worst] > 0]
-    for rank, pair in enumerate(worst):  # labels are listed in a separate column so that they do not overlap
-        place.annotate(
-            f"{classes[found.true[pair]]} as {classes[found.named[pair]]}",
-            (found.cosine[pair], 100 * found.share[pair]),
-            (1.02, 0.94 - 0.15 * rank),
-            textcoords="axes fraction",
-            fontsize=8,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": FLOOR, "lw": 0.7, "relpos": (0, 0.5)},
-        )
-    place.set(xlabel="cosine of the two classes' texts", ylabel="segments detected as the other (%)")
-    place.set_ylim(0, 108 * found.share.max(initial=0.01))
-    known = "" if np.isnan(found.correlation) else f" (rank correlation {found.correlation:.2f})"
-    place.set_title(f"Confusions against text similarity{known}")
     return figure
 
 
