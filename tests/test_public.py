@@ -91,7 +91,13 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
         data.test_windows(-1)
     with pytest.raises(ValueError, match=f"3 scored videos have no entry, not .*, first {data.scored[1].id}"):
         tad.evaluate(tad.name({data.scored[0].id: one}, data), data)
-    for score, start, end in ((torch.nan, 1.0, 4.0), (0.5, 4.0, 1.0), (-2.0, 1.0, 4.0), (1.5, 1.0, 4.0), (0.5, 300.0, 900.0)):
+    for score, start, end in (
+        (torch.nan, 1.0, 4.0),
+        (0.5, 4.0, 1.0),
+        (-2.0, 1.0, 4.0),
+        (1.5, 1.0, 4.0),
+        (0.5, 300.0, 900.0),
+    ):
         with pytest.raises(ValueError, match="not finite, or an end before its|outside 0 to 1 .* a start after 40.0 s"):
             tad.name({video_id: tad.Proposals(torch.tensor([[start, end]]), torch.tensor([score]))}, data)
 

@@ -283,14 +283,12 @@ def command(stage: str, folder: Path) -> str:
     words = ["papermill", f"notebooks/{stage}.ipynb", "-p", "run_dir"]
     if recorded.get(stage, {}).get("status") != "finished":
         return shlex.join([*words, str(folder)])
-    new, own = f"{folder}_{stage}", recorded[stage]["parameters"]
-    checkpoint = folder / "checkpoint.pt"
+    new, own, checkpoint = f"{folder}_{stage}", recorded[stage]["parameters"], folder / "checkpoint.pt"
     usual = Params.read({"dataset": own["dataset"]}).model_dump()
     known = recorded.get("train", recorded[stage])["parameters"] if checkpoint.is_file() else usual | {"dataset": ""}
     given = {name: value for name, value in own.items() if name != "run_dir" and value != known.get(name, value)}
-    copy = shlex.join(["mkdir", new]) + " && " + shlex.join(["cp", str(checkpoint), new]) + " && "
-    more = [word for name, value in given.items() for word in ("-p", name, str(value))]
-    return copy * checkpoint.is_file() + shlex.join([*words, new, *more])
+    copy = f"{shlex.join(['mkdir', new])} && {shlex.join(['cp', str(checkpoint), new])} && " * checkpoint.is_file()
+    return copy + shlex.join([*words, new, *(word for item in given.items() for word in ("-p", *map(str, item)))])
 
 
 def records(folder: Path) -> dict[str, Any]:
