@@ -181,10 +181,11 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None)
         return ""
     if not width and 1 / MAX_DURATION_RATIO <= channels / expected <= MAX_DURATION_RATIO:
         return f"shape {shape} is transposed: expected snippets x channels, ({channels}, {snippets})"
-    lasts = snippets * stride / video.fps
+    lasts, frames = snippets * stride / video.fps, video.duration * video.fps
+    usual = next((each for each in (4, 8, 16) if abs(frames / each - snippets) <= 1), round(frames / snippets))
     return (
         f"{snippets} snippets of {stride} frames at {video.fps:g} frames/s last {lasts:.1f} s, the video "
-        f"{video.duration:.1f} s: was the stride {max(1, round(stride * expected / snippets))} frames?"
+        f"{video.duration:.1f} s: was the stride {max(1, usual)} frames?"
     )
 
 

@@ -31,11 +31,11 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
         number = int(counts.sum())
         place.set(
             title=f"{title}: {np.trace(counts) / max(number, 1):.0%} of {number} right",
-            xlabel="named, of the unseen classes",
+            xlabel="named, among unseen classes",
         )
         place.tick_params(axis="y", length=0)
         slant(place)
-    axes[0, 0].set_ylabel("true (names of seen classes left out)")
+    axes[0, 0].set_ylabel("true")
     return figure
 
 
