@@ -198,3 +198,19 @@ def test_a_file_that_changed_since_training_is_noticed(simulated_folder, tmp_pat
     path.write_text(OWN.replace("0.1 *", "0.2 *"))
     with pytest.raises(RunError, match="file of ideas of the training videos of .* changed since the detector"):
         detectors.load_detector(names.data, names.params, names.run)
+
+
+def test_a_file_with_hooks_of_naming_alone_shares_the_training(simulated_folder, tmp_path):
+    naming, training = tmp_path / "naming.py", tmp_path / "training.py"
+    naming.write_text("def proposals(found):" + OWN.split("def proposals(found):")[1])
+    training.write_text(OWN)
+    words = SMALL | {"dataset": str(simulated_folder)}
+    keys = [stages.key("train", words | {"ideas": each}) for each in ("", str(naming), str(training))]
+    assert keys[0] == keys[1] != keys[2] and stages.key("classify", words) != stages.key(
+        "classify", words | {"ideas": str(naming)}
+    )
+    names = trained(simulated_folder, tmp_path / "run")
+    later = complete("classify", {"run_dir": str(tmp_path / "run"), "ideas": str(naming)})
+    assert detectors.load_detector(gather(later), later, names.run)
+    with pytest.raises(RunError, match="ideas of train in .* is '', classify was given '.*training.py'"):
+        complete("classify", {"run_dir": str(tmp_path / "run"), "ideas": str(training)})

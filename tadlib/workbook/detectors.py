@@ -62,13 +62,17 @@ def facts_of_test(data: Task, params: Params) -> dict[str, str]:
     """Return digests of all test videos, including those the protocol excludes, and of the class texts."""
     videos = [video for video in data.benchmark.videos if video.subset == data.benchmark.test_subset]
     annotated = digest([asdict(video.with_ambiguous())["actions"] for video in videos])
-    return _facts(data, params, videos) | {"annotations": annotated} | _text_facts(data, data.competing, data.wording)
+    return (
+        _facts(data, params, videos, tested=True)
+        | {"annotations": annotated}
+        | _text_facts(data, data.competing, data.wording)
+    )
 
 
-def _facts(data: Task, params: Params, videos: Sequence[Video]) -> dict[str, str]:
+def _facts(data: Task, params: Params, videos: Sequence[Video], tested: bool = False) -> dict[str, str]:
     names = [video.id for video in videos]
     found = {"precision": params.precision, "list of videos": digest(names)}
-    if params.ideas:
+    if params.ideas and (tested or stages.trains(params.ideas)):
         found["file of ideas"] = digest(resolve(params.ideas).read_text(encoding="utf-8"))
     found["durations or frame rates"] = digest([[video.id, video.duration, video.fps] for video in videos])
     if isinstance(data.store, FolderStore):

@@ -139,7 +139,7 @@ def _state(folder: Path, version: Path | None, batch_status: str = "") -> tuple[
 
 def _read(folder: Path, version: Path | None) -> FinishedRun:
     stages, metrics = planned(records(folder), folder)
-    trained = stages.get("train", next(iter(stages.values())))
+    trained, latest = stages.get("train", next(iter(stages.values()))), list(stages.values())
     data = dict.fromkeys(str(record["data"]) for record in stages.values() if record.get("data"))
     facts = {fact: str(trained.get(fact, "unknown")) for fact in FACTS}
     facts |= {f"version of {package}": number for package, number in trained.get("versions", {}).items()}
@@ -155,7 +155,7 @@ def _read(folder: Path, version: Path | None) -> FinishedRun:
         name=plan.get("names", {}).get(folder.name, ""),
         varied=frozenset(differing(given)),
         dir=folder,
-        parameters=list(stages.values())[-1]["parameters"],
+        parameters=latest[-1]["parameters"],
         metrics=read_json(metrics),
         history=read_json(folder / "history.json") if (folder / "history.json").is_file() else [],
         seconds=sum(record.get("seconds", 0.0) for record in stages.values()),
@@ -163,7 +163,7 @@ def _read(folder: Path, version: Path | None) -> FinishedRun:
         facts=facts | {"data": " and ".join(data), "notebook": edits.mark(edited)},
         chosen=[Choice(**each) for each in plan.get("chosen", [])],
         edited=edited,
-        ideas=trained.get("made_from", {}).get("file of ideas", ""),
+        ideas=next(filter(None, (each.get("made_from", {}).get("file of ideas") for each in reversed(latest))), ""),
     )
 
 

@@ -47,6 +47,7 @@ OUTDATED = "outdated"  # status of a finished evaluation whose detections were r
 DESCRIBED_BY = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
 COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
 FILES = frozenset({"pretrained", "text_features", "descriptions", "ideas"})  # parameters that may name a file
+TRAINING_HOOKS = ("additions", "parts", "network", "loss", "each_batch", "texts")  # of files of ideas
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
 
 
@@ -85,7 +86,7 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
     everything -= {"evaluate_on"}
     if stage == "classify":
         return everything
-    names = everything - NOT_TRAINED
+    names = everything - NOT_TRAINED - ({"ideas"} if not trains(params.ideas) else set())
     if params.fuse_text or params.segmentation != "none":
         names |= WORDING
     if params.target == "description":
@@ -93,6 +94,24 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
     if params.validation:
         names |= MERGING | {"filter_threshold", "protocol"}
     return everything if params.curves else names
+
+
+def trains(ideas: str) -> bool:
+    """Whether a file of ideas has a hook of the detector or its training; false without a file."""
+    path = resolve(ideas)
+    if not ideas or not path.is_file():
+        return bool(ideas)
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except SyntaxError:
+        return True
+    names = {getattr(node, "name", "") for node in body} | {name.id for node in body for name in _targets(node)}
+    names |= {alias.asname or alias.name for node in body for alias in getattr(node, "names", ())}
+    return not names.isdisjoint({*TRAINING_HOOKS, "*"})
+
+
+def _targets(node: ast.stmt) -> list[ast.Name]:
+    return [name for target in getattr(node, "targets", ()) for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
 def settled(stage: str, params: Params) -> frozenset[str]:
