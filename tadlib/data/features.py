@@ -147,6 +147,8 @@ def _extract_one(
     if found.holes:
         raise BrokenVideo(f"{clip.path}: {found.holes[0]}: copy or download it again")
     remarks = [*clip.remarks, *found.remarks]
+    if seconds - video.duration > max(SLACK, 0.1 * video.duration):
+        remarks.append(f"it lasts {seconds:.1f} s, {video.duration:.1f} s are stated: the rest is not used")
     made = _made(video, encoder, stride, each) | {"source": source, "seconds": round(time.monotonic() - begun, 3)}
     store.write(video.id, features, made | ({"remarks": remarks} if remarks else {}))
 
