@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import reference
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tadlib.evaluation import metrics
@@ -117,5 +117,6 @@ def test_times_of_any_size_are_compared_alike(scale):
     assert_same(metrics.precision_table(scaled, TIOUS), metrics.precision_table(rows, TIOUS), 0)
 
 
-settings.register_profile("project", deadline=None, max_examples=30, derandomize=True)
+slow = [HealthCheck.too_slow]  # of a busy machine
+settings.register_profile("project", deadline=None, max_examples=30, derandomize=True, suppress_health_check=slow)
 settings.load_profile("project")

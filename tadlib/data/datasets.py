@@ -163,7 +163,7 @@ def read_conventions(folder: Path) -> Conventions:
 
 def conventions_beside(annotations: Path | str) -> Conventions:
     """Read the conventions of the data set that an annotation file belongs to."""
-    folder = Path(annotations).resolve().parent
+    folder = Path(os.path.realpath(annotations)).parent  # unlike resolve, without an error for links in a circle
     return read_conventions(folder.parent if folder.name == "annotations" else folder)
 
 

@@ -60,7 +60,7 @@ class Vocabulary(BaseModel):
             raise ValueError(f"{info.field_name} must be text without control characters; got {value!r}")
         if kind is str and isinstance(value, int | PathLike) and not isinstance(value, bool):
             return str(value)
-        if isinstance(value, bool) and kind is not bool:
+        if isinstance(value, bool) and (kind in (int, float) or int in map(type, typing.get_args(kind))):
             raise ValueError(f"{info.field_name} must be no yes or no; got {value}")
         if isinstance(value, str) and value.isdecimal() and int(value) in typing.get_args(kind):
             return int(value)
