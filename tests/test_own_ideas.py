@@ -19,6 +19,7 @@ from tadlib.workbook.plans import plan
 from tadlib.workbook.runs import RunError
 
 pytestmark = pytest.mark.notebooks
+STAGES = ("train", "classify")
 CHAPTER = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8").split("## Try your idea")[1].split("\n## ")[0]
 COST, LOOP, LAYER, POOLING, FILTER = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
 LINES = {"a cost": (COST, 10), "a term": (LOOP, 10), "a pooling": (POOLING, 10), "a filter": (FILTER, 10)}
@@ -205,10 +206,11 @@ def test_a_file_with_hooks_of_naming_alone_shares_the_training(simulated_folder,
     naming.write_text("def proposals(found):" + OWN.split("def proposals(found):")[1])
     training.write_text(OWN)
     words = SMALL | {"dataset": str(simulated_folder)}
-    keys = [stages.key("train", words | {"ideas": each}) for each in ("", str(naming), str(training))]
-    assert keys[0] == keys[1] != keys[2] and stages.key("classify", words) != stages.key(
-        "classify", words | {"ideas": str(naming)}
-    )
+    keys = [[stages.key(stage, words | {"ideas": str(each)}) for each in ("", naming, training)] for stage in STAGES]
+    assert keys[0][0] == keys[0][1] != keys[0][2] and len(set(keys[1])) == 3
+    hidden = tmp_path / "hidden.py"
+    hidden.write_text("if True:\n    def loss(): ...\n")
+    assert stages.trains(str(hidden)) and {*stages.TRAINING_HOOKS, "classifier", "proposals"} == {*ideas.HOOKS}
     names = trained(simulated_folder, tmp_path / "run")
     later = complete("classify", {"run_dir": str(tmp_path / "run"), "ideas": str(naming)})
     assert detectors.load_detector(gather(later), later, names.run)

@@ -158,10 +158,8 @@ def confusion_counts(comparison: Comparison, judged: Judged, tiou: float) -> Int
 
     A segment that was detected as several classes counts once, as that of the highest score.
     """
-    found = comparison.predictions
-    order = np.argsort(-found.scores, kind="stable")
-    keys = np.column_stack([found.video, found.segments])[order]
-    best = order[np.unique(keys, axis=0, return_index=True)[1]]
-    near = np.sort(best[judged.overlap[best] >= tiou])
+    found, near = comparison.predictions, np.flatnonzero(judged.overlap >= tiou)
+    near = near[np.argsort(-found.scores[near], kind="stable")]
+    near = near[np.unique(np.column_stack([found.video, found.segments])[near], axis=0, return_index=True)[1]]
     true, named = comparison.actions.label[judged.action[near]], comparison.predictions.label[near]
     return confusion(true, named, comparison.classes)

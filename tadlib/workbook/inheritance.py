@@ -36,11 +36,11 @@ def complete(stage: str, given: Mapping[str, Any]) -> Params:
     given = {name: value for name, value in given.items() if value is not None}
     folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None
     finished = earlier(stage, folder) if folder else {}
-    idea = {"ideas"} if stages.trains(str(given.get("ideas", ""))) else set()
     for other, params in finished.items():
-        agrees(
-            stage, other, stages.settled(other, params) | (idea if other == "train" else set()), params, given, folder
-        )
+        names = stages.settled(other, params)
+        if other == "train" and stages.trains(str(given.get("ideas", ""))):
+            names |= {"ideas"}
+        agrees(stage, other, names, params, given, folder)
     latest, inherited = list(finished.items())[-1] if finished else ("", {})
     if finished and stage == "evaluate":  # the latest stage wrote the detections
         agrees(stage, latest, stages.settled("classify", inherited), inherited, given, folder)

@@ -98,20 +98,16 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
 
 def trains(ideas: str) -> bool:
     """Whether a file of ideas has a hook of the detector or its training; false without a file."""
-    path = resolve(ideas)
-    if not ideas or not path.is_file():
-        return bool(ideas)
+    if not ideas:
+        return False
     try:
-        body = ast.parse(path.read_bytes()).body
-    except SyntaxError:
+        nodes = list(ast.walk(ast.parse(resolve(ideas).read_bytes())))
+    except (OSError, SyntaxError):
         return True
-    names = {getattr(node, "name", "") for node in body} | {name.id for node in body for name in _targets(node)}
-    names |= {alias.asname or alias.name for node in body for alias in getattr(node, "names", ())}
+    # bound anywhere, also in a branch: a hook that is overlooked would share a training of other code
+    names = {getattr(node, "asname", None) or getattr(node, "name", None) for node in nodes}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return not names.isdisjoint({*TRAINING_HOOKS, "*"})
-
-
-def _targets(node: ast.stmt) -> list[ast.Name]:
-    return [name for target in getattr(node, "targets", ()) for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
 def settled(stage: str, params: Params) -> frozenset[str]:
