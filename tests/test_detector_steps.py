@@ -50,24 +50,22 @@ WORDS = {
     "whole videos": {"window": 0, "filter_threshold": 0.001, "overlap_loss": "diou", "cost_giou": 1.0},
     "windows": {"jitter": True, "negatives": 0.3, "ignore_unseen": "everywhere", "salience": "mask"},
     "watched": {"validation": 0.3, "select": "validation", "curves": True, "ema": True, "deterministic": True},
+    "half precision": {"precision": "bf16"},
 }
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-def test_a_word_trains_is_read_again_and_answers(words, simulated_folder, tmp_path):
-    params, data, run, model, history = trained(simulated_folder, tmp_path, **words)
+def test_every_cell_of_train_runs_and_the_detector_is_read_again(words, simulated_folder, tmp_path):
+    made = cells(simulated_folder, "", run_dir=str(tmp_path / "run"), **words)
+    history, data = made.trainer.history, made.data
     assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
     assert all(0 <= row["query of action 1"] < 6 for row in history), "the matches of one window"
-    window = cells(simulated_folder, "data.training_windows", **words).windows[0]
-    weights = detectors.attention(model, window, ideas.texts(data, data.classes.seen, params))
+    weights = detectors.attention(made.model, made.example, made.texts)
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
-    again = detectors.load_detector(data, params, run)
-    predictions, windows = answered(again, data, params)
-    assert torch.equal(predictions.scores, answered(model, data, params)[0].scores)
-    proposals = inference.propose(predictions, windows, params)
-    assert proposals.keys() == {video.id for video in data.scored}
-    detections = inference.name(data, proposals, params)
-    assert {label for found in detections.values() for label in found.labels} <= set(data.classes.unseen)
+    again = detectors.load_detector(data, made.params, made.run)
+    assert torch.equal(made.predictions.scores, answered(again, data, made.params)[0].scores)
+    assert made.proposals.keys() == {video.id for video in data.scored}
+    assert {label for found in made.detections.values() for label in found.labels} <= set(data.classes.unseen)
 
 
 def test_videos_held_out_are_not_trained_on_and_are_measured(simulated_folder, tmp_path):

@@ -163,7 +163,7 @@ def attention(model: ConditionalDETR, example: Item, texts: Float[Tensor, "k c"]
 
     def record(module: torch.nn.Module, inputs: tuple) -> None:
         query, key = (part.unflatten(-1, (module.heads, -1)).transpose(1, 2) for part in inputs[:2])
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        scores = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).float()
         weights.append(scores.masked_fill(padding[:, None, None], -torch.inf).softmax(-1).mean(1)[0].cpu())
 
     hooks = [layer.attention.register_forward_pre_hook(record) for layer in model.decoder]
