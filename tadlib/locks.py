@@ -5,8 +5,9 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from tadlib.files import Progress, silent
 
@@ -16,6 +17,7 @@ except ImportError:  # Windows
     fcntl = None
 
 LOCKLESS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of a disk without flock
+_claimed: dict[Path, IO[bytes]] = {}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -28,9 +30,10 @@ def locked(path: Path | str, progress: Progress = silent) -> Iterator[None]:
     path, timeout = Path(path), 0
     with kept_if_possible():
         path.parent.mkdir(parents=True, exist_ok=True)
-    lock = file_lock(path.with_name(f".{path.name}.lock"))
-    # a lock by existence may remain from a process that died on another machine
-    hint = f"; if there is none, delete {lock.lock_file}" if isinstance(lock, SoftFileLock) else ""
+    lock, hint = FileLock(path.with_name(f".{path.name}.lock")), ""
+    if not _has_flock(path.parent):  # the file of a flock remains after release: a lock by existence has another name
+        lock = SoftFileLock(f"{lock.lock_file}.held")
+        hint = f"; if there is none, delete {lock.lock_file}"  # it may be from a process that died on another machine
     with kept_if_possible():
         while not lock.is_locked:
             try:
@@ -54,12 +57,30 @@ def kept_if_possible() -> Iterator[None]:
             raise
 
 
-def file_lock(path: Path) -> BaseFileLock:
-    """Return an inter-process lock: flock of a file or, on a disk without flock, the existence of another file.
+def try_lock(handle: IO[bytes]) -> bool:
+    """Lock an open file until it is closed; return False if another process has it. A disk without locks has none."""
+    with contextlib.suppress(OSError):
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
-    The file of a flock remains after release, so a lock by existence needs another name.
-    """
-    return FileLock(path) if _has_flock(path.parent) else SoftFileLock(path.with_name(f"{path.name}.held"))
+
+def claim(path: Path) -> bool:
+    """Lock a file until `release` or the end of this process, which may claim it again; False if another has it."""
+    handle = _claimed.get(path) or open(path, "ab")
+    if locked_here := try_lock(handle):
+        _claimed[path] = handle
+    return locked_here
+
+
+def release(path: Path) -> None:
+    """Give back a file that this process claimed, and delete it."""
+    if handle := _claimed.pop(path, None):
+        path.unlink(missing_ok=True)
+        handle.close()
 
 
 def _has_flock(folder: Path) -> bool:

@@ -11,6 +11,7 @@ import torch
 
 from tadlib import devices
 from tadlib.files import read_json, write_json
+from tadlib.locks import try_lock
 from tadlib.workbook import finished_runs, result, runs
 from tadlib.workbook.params import Params
 
@@ -124,6 +125,17 @@ def test_an_unfinished_stage_may_be_run_again(home):
     assert read_json(home / "r" / "run.json")["train"]["status"] == "finished"
 
 
+def test_two_processes_do_not_execute_a_stage_in_one_folder(home):
+    begin(home / "r")
+    lock = home / "r" / ".train.lock"
+    with open(lock, "ab") as handle, open(home / "r" / ".classify.lock", "ab") as held:
+        assert not try_lock(handle) and try_lock(held)
+        with pytest.raises(runs.RunError, match="another process executes classify in .*r: wait"):
+            begin(home / "r", "classify")
+    begin(home / "r").finish()
+    assert not lock.exists() and "classify" not in runs.records(home / "r")
+
+
 def test_a_folder_that_cannot_be_written_is_named(home):
     (home / "file").touch()
     with pytest.raises(runs.RunError, match="cannot write into .*file"):
@@ -152,12 +164,12 @@ def test_an_interrupted_training_is_found_again_and_a_finished_one_forgotten(hom
 
 
 def test_two_equal_trainings_at_once_do_not_share_a_checkpoint(home):
-    one, other = begin(), begin()
-    first, second = one.unfinished({"lr": 1}), other.unfinished({"lr": 1})
-    assert first != second and one.unfinished({"lr": 1}) == first
+    one = begin()
+    shared = one.unfinished({"lr": 1})
     one.finish()
-    assert other.unfinished({"lr": 1}) == first
-    other.finish()
+    with open(shared.with_suffix(".lock"), "ab") as elsewhere:
+        assert try_lock(elsewhere) and begin().unfinished({"lr": 1}) != shared
+    assert begin().unfinished({"lr": 1}) == shared
 
 
 def test_an_evaluation_on_training_videos_stands_beside_that_on_the_test_and_counts_for_nothing(home):

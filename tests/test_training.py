@@ -47,7 +47,6 @@ def test_two_windows_are_learned_by_heart_in_140_steps():
 
 
 REFUSED = {
-    "no training window holds an action": lambda: fit(network(), windows()),
     r"make training_windows\(..., labelled=True\)": lambda: Trainer(network(embedding_dim=4), learnable()),
     "schedule is unknown: 'steps'; did you mean 'step'?": lambda: fit(network(), learnable(), schedule="steps"),
     "at least 1 each, got epochs=-1": lambda: fit(network(), learnable(), epochs=-1),

@@ -74,8 +74,8 @@ def test_an_action_shorter_than_a_snippet_is_a_target_of_its_own_length():
     assert segments_cw.tolist() == [pytest.approx(row, abs=1e-6) for row in ([0.24, 0.02], [5e-4, 1e-3], [0.995, 0.01])]
 
 
-def windows(negatives=0.0, **cut):
-    video = Video("v", 100.0, 8.0, "val", (Action(2, 6, "a"), Action(11, 19, "a")))
+def windows(negatives=0.0, end=6, **cut):
+    video = Video("v", 100.0, 8.0, "val", (Action(2, end, "a"), Action(11, end + 13, "a")))
     return WindowSet([video], Ramp(100), 8, WindowSettings(length=10, overlap=0.0, **cut), None, True, negatives)
 
 
@@ -83,6 +83,11 @@ def windows(negatives=0.0, **cut):
 def test_windows_without_actions_are_added_by_their_share(negatives, empty):
     found = [len(item.target.labels_ix) for item in windows(negatives)]
     assert (found.count(1), found.count(0)) == (2, empty)
+
+
+def test_windows_too_short_for_every_action_are_refused():
+    with pytest.raises(ValueError, match=r"no training window holds an action \(window=10, integrity=0.75\)"):
+        windows(end=40)
 
 
 def test_windows_without_actions_are_spread_over_the_videos():

@@ -130,7 +130,7 @@ class WindowSet(Sequence[Item]):
 
     `classes` are the labels of the targets; None makes them class-agnostic and merges duplicate segments. `negatives`
     is the share of windows without actions, taken from windows that do not overlap `occupied`; `left_out` is the number
-    of windows without actions that do overlap it.
+    of windows without actions that do overlap it. Raises ValueError if no window has a target.
     """
 
     def __init__(
@@ -167,10 +167,9 @@ class WindowSet(Sequence[Item]):
 
     @property
     def example(self) -> Item:
-        """The window with an action nearest the middle of the list, to show; without any the middle one."""
-        middle = len(self) // 2
+        """The window with an action nearest the middle of the list, to show."""
         shown = [place for place, (_, target) in enumerate(self._items) if len(target.segments_cw)]
-        return self[min(shown, key=lambda place: abs(place - middle), default=middle)]
+        return self[min(shown, key=lambda place: abs(place - len(self) // 2))]
 
     def _item(self, window: Window, target: Target) -> Item:
         rows = self._cache.read(window.video_id)[window.first : window.stop]
@@ -217,6 +216,11 @@ class WindowSet(Sequence[Item]):
         items = self._items
         empty = [place for place, (_, target) in enumerate(items) if not len(target.labels_ix)]
         clear = [place for place in empty if not self._occupied(items[place][0])]
+        if len(empty) == len(items):
+            given = f"window={self.cut.length}, integrity={self.cut.integrity}"
+            raise ValueError(
+                f"no training window holds an action ({given}): are windows long enough for those annotated?"
+            )
         self.left_out = len(empty) - len(clear)
         wanted = min(len(clear), round((len(items) - len(empty)) * share / (1 - share)))
         added = {clear[int((number + 0.5) * len(clear) / wanted)] for number in range(wanted)}

@@ -73,8 +73,8 @@ class Trainer:
     ensures that the file belongs to this training. `watch` returns metrics of the model after each epoch; `log` gets
     each finished row.
 
-    Raises ValueError without a training window, for a word or number that no training can have, for a device that is
-    not available, and for a detector with class embeddings and windows without labels.
+    Raises ValueError for a word or number that no training can have, for a device that is not available, and for a
+    detector with class embeddings and windows without labels.
     """
 
     def __init__(  # noqa: PLR0913  one word for each choice of a training
@@ -105,8 +105,6 @@ class Trainer:
         log: Callable[[Mapping[str, float]], None] | None = None,
         progress: Progress = silent,
     ) -> None:
-        if not len(windows):
-            raise ValueError("no training window holds an action: are there annotated videos of the seen classes?")
         if model.embedding is not None and windows.classes is None:
             raise ValueError("a detector with embedding_dim learns classes: make training_windows(..., labelled=True)")
         one_of("schedule", schedule, ("cosine", "step"))

@@ -10,18 +10,15 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
 from tadlib.files import LOG, temporary_path, write_text
+from tadlib.locks import try_lock
 from tadlib.project import cores
 from tadlib.workbook import runs
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 INTERRUPTED = "KeyboardInterrupt"  # error of a notebook that was stopped and did not fail
 ENDED = (-signal.SIGTERM, -signal.SIGINT)  # exit status of a process that was asked to end, e.g. at a job's time limit
 STATUSES = EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "Never executed"
@@ -180,22 +177,11 @@ def held(notebook: str | None) -> Iterator[None]:
         yield
         return
     with open(notebook, "ab") as handle:
-        _flock(handle)
+        try_lock(handle)
         yield
 
 
 def at_work(notebook: Path) -> bool:
     """Whether another process executes a notebook; False on file systems without locks."""
     with open(notebook, "rb") as handle:
-        return not _flock(handle)
-
-
-def _flock(handle: IO[bytes]) -> bool:
-    """Lock an open file until it is closed; return False if another process holds the lock."""
-    with suppress(OSError):  # a disk without locks
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
+        return not try_lock(handle)

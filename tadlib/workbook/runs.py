@@ -14,17 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, Timeout
-
 from tadlib.files import digest, read_json, write_json
-from tadlib.locks import file_lock
+from tadlib.locks import claim, release
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
 from tadlib.workbook.params import Params
@@ -63,7 +60,7 @@ class Run:
     record: dict[str, Any]
     started: float = field(default_factory=time.time)
     earlier: float = 0.0  # seconds of the interrupted attempt that this one continues
-    _held: dict[Path, BaseFileLock] = field(default_factory=dict)  # locks on unfinished checkpoints, by path
+    _resumed: set[Path] = field(default_factory=set)  # unfinished checkpoints that no other process may use now
 
     def path(self, name: str) -> Path:
         """Return the path of an artefact of this run, which need not exist."""
@@ -126,10 +123,10 @@ class Run:
         """
         path = project_root() / "outputs" / "unfinished" / f"{digest(dict(key))}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = self._held.setdefault(path, file_lock(path.with_suffix(".lock")))
-        with suppress(Timeout):
-            lock.acquire(timeout=0)
-        return path if lock.is_locked else self.path("unfinished.pt")
+        if not claim(path.with_suffix(".lock")):
+            return self.path("unfinished.pt")
+        self._resumed.add(path)
+        return path
 
     def tensorboard(self) -> Callable[[Mapping[str, float]], None]:
         """Return a function that writes a row of a history to TensorBoard logs; ValueError without TensorBoard."""
@@ -162,18 +159,17 @@ class Run:
         if edited := edits.in_kernel(self.stage, Params.model_fields, project_root()):
             self.record["edited"] = edited
         _write_record(self.dir, self.stage, self.record)
-        for path, lock in self._held.items():
-            if lock.is_locked:
-                path.unlink(missing_ok=True)
-                lock.release(force=True)
-        self.path("unfinished.pt").unlink(missing_ok=True)
+        for path in (*self._resumed, self.path("unfinished.pt")):
+            path.unlink(missing_ok=True)
+            release(path.with_suffix(".lock"))
+        release(self.path(f".{self.stage}.lock"))
         return Result(self.stage, self.dir, self.record, dict(metrics or {}))
 
 
 def start(stage: str, params: Params) -> Run:
     """Start a stage in its run directory (a new one under outputs/adhoc/ if `run_dir` is empty).
 
-    Raises RunError if that stage has already finished there, or the directory cannot be written.
+    Raises RunError if that stage has finished there or another process executes it, or the directory cannot be written.
     """
     stage = record_name(stage, params)
     folder = _folder(stage, params)
@@ -185,6 +181,8 @@ def start(stage: str, params: Params) -> Run:
             )
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
         folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
+        if not claim(folder / f".{stage}.lock"):
+            raise RunError(f"another process executes {stage} in {folder}: wait for it, or pass another run_dir")
         if (notebook := Path(os.environ.get(NOTEBOOK) or folder / "none")).parent != folder:
             record["notebook"] = str(notebook)  # outside the run folder, by request
         _write_record(folder, stage, record)
