@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,7 @@ def _git(*words: str) -> str:
     return subprocess.check_output(["git", *words], cwd=project_root(), text=True, **quiet).strip()
 
 
+@cache
 def device_name(device: str) -> str:
     """Describe the computing device."""
     import torch

@@ -11,6 +11,7 @@ by parsing. Comments, docstrings and formatting do not change its version, nor d
 import ast
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from importlib import metadata
@@ -192,6 +193,16 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 def notebook_version(notebook: Path) -> str:
     """Return a hash (12 digits) of the code of a notebook, its imported modules and the package's JSON files."""
     root = Path(tadlib.__file__).parent
+    places = [os.path.join(place, name) for place, _, names in os.walk(root) for name in names]
+    files = [
+        path for path in (str(notebook), *places) if path.endswith((".ipynb", ".py", ".json")) and os.path.exists(path)
+    ]
+    changed = [(path, os.stat(path).st_mtime_ns) for path in files]
+    return _version(notebook, root, tuple(changed))
+
+
+@lru_cache(maxsize=64)
+def _version(notebook: Path, root: Path, _changed: tuple[tuple[str, int], ...]) -> str:
     own, waiting = _code(notebook, notebook.stat().st_mtime_ns) if notebook.is_file() else ("", frozenset())
     found: dict[Path, str] = {}
     while waiting:
