@@ -51,11 +51,12 @@ WORDS = {
     "windows": {"jitter": True, "negatives": 0.3, "ignore_unseen": "everywhere", "salience": "mask"},
     "watched": {"validation": 0.3, "select": "validation", "curves": True, "ema": True, "deterministic": True},
     "half precision": {"precision": "bf16"},
+    "nothing found": {"filter_threshold": 0.95},
 }
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-def test_every_cell_of_train_runs_and_the_detector_is_read_again(words, simulated_folder, tmp_path):
+def test_every_cell_of_every_stage_runs(words, simulated_folder, tmp_path):
     made = cells(simulated_folder, "", run_dir=str(tmp_path / "run"), **words)
     history, data = made.trainer.history, made.data
     assert len(history) == 2 and all(math.isfinite(value) for row in history for value in row.values())
@@ -66,6 +67,9 @@ def test_every_cell_of_train_runs_and_the_detector_is_read_again(words, simulate
     assert torch.equal(made.predictions.scores, answered(again, data, made.params)[0].scores)
     assert made.proposals.keys() == {video.id for video in data.scored}
     assert {label for found in made.detections.values() for label in found.labels} <= set(data.classes.unseen)
+    for stage in ("classify", "evaluate"):
+        run_cells(stage, run_dir=str(made.run.dir))
+    assert runs.records(made.run.dir)["evaluate"]["status"] == "finished"
 
 
 def test_videos_held_out_are_not_trained_on_and_are_measured(simulated_folder, tmp_path):

@@ -18,14 +18,13 @@ class Reliability(NamedTuple):
 
 
 def reliability(scores: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"], bins: int = BINS) -> Reliability:
-    """Return the share of hits by score; raises ValueError without predictions, or if scores are no probabilities."""
-    if not len(scores):
-        raise ValueError("there are no predictions: nothing can be said about their scores")
-    if scores.min() < 0 or scores.max() > 1:
+    """Return the share of hits by score, without predictions in no bin; ValueError if scores are no probabilities."""
+    if len(scores) and (scores.min() < 0 or scores.max() > 1):
         raise ValueError(f"scores must be probabilities (0..1), got {scores.min():g}..{scores.max():g}")
     order = np.argsort(scores, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     score = np.array([scores[part].mean() for part in parts])
     right = np.array([hit[part].mean() for part in parts])
     number = np.array([len(part) for part in parts])
-    return Reliability(score, right, number, float(np.average(np.abs(score - right), weights=number)))
+    error = float(np.average(np.abs(score - right), weights=number)) if parts else np.nan
+    return Reliability(score, right, number, error)

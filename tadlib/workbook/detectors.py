@@ -217,7 +217,7 @@ def _proposals(rows: pd.DataFrame, frame: pd.DataFrame) -> Proposals:
     embeddings = None
     if "embedding" in rows and len(frame):
         width = len(frame["embedding"].iloc[0])
-        embeddings = torch.tensor(rows["embedding"].tolist(), dtype=torch.float32).reshape(-1, width)
+        embeddings = torch.from_numpy(np.array(rows["embedding"].tolist(), dtype=np.float32)).reshape(-1, width)
     return Proposals(segments, torch.tensor(rows["score"].to_numpy(np.float32)), embeddings)
 
 
