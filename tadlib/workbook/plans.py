@@ -16,7 +16,7 @@ from tadlib.workbook.params import Params
 
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # upper limits; and one seed and one class split
 # parameters whose changes leave the question the same
-SAME_QUESTION = {"split_id", "seed", "demo_seed", "world_seed", "device", "data_dir"}
+SAME_QUESTION = {"split_id", "seed", "demo_seed", "world_seed", "device", "precision", "data_dir"}
 LONGEST = 100  # bytes of a label, which is the name of a folder
 
 
