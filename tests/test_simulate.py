@@ -179,6 +179,16 @@ def test_an_action_unfolds_in_phases(marks):
     assert np.einsum("kpc,kqc->kpq", marks, marks)[:, *np.triu_indices(3, 1)].mean(axis=0).max() < 0.8
 
 
+def test_longer_actions_are_clearer():
+    def clearness(length):
+        actions = tuple(Action(start, start + length, "Diving") for start in STARTS)
+        found = World(THUMOS14_CLASSES, strengths=QUIET).features(Video("v", 100.0, 30.0, "val", actions), STRIDE)
+        inner = [round((start + length / 2) * 30 / STRIDE) for start in STARTS]
+        return np.linalg.norm(unit(found)[inner] - np.median(unit(found), axis=0), axis=1).mean()
+
+    assert clearness(4.0) > 1.3 * clearness(2.0)
+
+
 def test_most_of_what_marks_an_action_is_its_class_s_own_and_similar_classes_share_some(marks):
     place, cosines = THUMOS14_CLASSES.index, np.einsum("apc,bpc->abp", marks, marks).mean(axis=2)
     between = cosines[np.triu_indices(20, 1)]

@@ -3,10 +3,11 @@
 A feature is a weighted sum of directions: common to all images (CLIP's modality gap), to the video, to the class of
 its scene (before, during and after the action), the class again inside an action, other classes that the video and the
 action resemble, and noise that changes slowly, a part of it among the directions of the classes. An action has marks:
-onset, middle and offset. They lie, with another part of that noise, in a space of few dimensions. Distractors carry
-such marks and are no actions; annotations are off by part of a second. A text is a sum of what is common to all texts,
-its class, its template and its wording; one that is shorter or longer than a caption leans towards other classes. What
-detectors and baselines reach is compared with real levels by `tests/benchmarks/calibration.py`.
+onset, middle and offset. They lie, with another part of that noise, in a space of few dimensions, and so do the
+directions of the classes. Longer actions are clearer. Distractors carry such marks and are no actions, most of them
+whole ones that nobody annotated; annotations are off by part of a second. A text is a sum of what is common to all
+texts, its class, its template and its wording; one that is shorter or longer than a caption leans towards other
+classes. What detectors and baselines reach is compared with real levels by `tests/benchmarks/calibration.py`.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ Curve = Float[np.ndarray, " t"]
 Span = Sequence[float] | np.ndarray  # start and end
 PHASES = {"onset": 0.0, "middle": 0.5, "offset": 1.0}  # where in an action each is strongest
 CAPTION = 6  # words of a caption beside the name of a class
+DISTRACTORS = {"cut short": (0.0, 0.6), "warming up": (0.5, 0.5), "other movement": None}  # part of an action shown
 RAMP = 0.5  # seconds in which an action begins or ends
 
 
@@ -40,31 +42,34 @@ class Strengths:
     class name; the true class leads by 0.05-0.1. The second is fitted to facts of `benchmarks/calibration.yaml`.
     """
 
-    pictures: float = 0.46  # common to all images: cosine of features of two videos
+    pictures: float = 0.445  # common to all images: cosine of features of two videos
     video: float = 0.35  # common to all features of a video
-    drift: float = 0.01  # slow noise in all directions: of cosines with texts that have nothing to do with the video
+    drift: float = 0.014  # slow noise in all directions: of cosines with texts that have nothing to do with the video
     memory: float = 6.0  # its correlation time in seconds
     noise: float = 0.01  # independent noise of every snippet
-    scene: float = 0.09  # length along the class's direction anywhere in a video of that class
-    gap: float = 0.37  # cosine of the common parts of images and texts
+    scene: float = 0.1  # length along the class's direction anywhere in a video of that class
+    gap: float = 0.383  # cosine of the common parts of images and texts
     norm: float = 10.5
     channels: int = 512
 
-    action: float = 0.11  # additional length along that direction inside an action: L4, segments of CLIP alone
+    action: float = 0.1  # additional length along that direction inside an action: L4, segments of CLIP alone
     action_confusion: float = 0.42  # length along another class's direction in an action, uniform from 0: L7
-    video_confusion: float = 0.05  # the same for a whole video: the share of videos that CLIP names right
-    class_noise: float = 0.037  # slow noise among the directions of the classes: L2, the training-free baseline
-    phases: float = 0.267  # length of the marks of an action, times 0.5 to 1.5: L6, class-agnostic mAP
+    video_confusion: float = 0.015  # the same for a whole video: the share of videos that CLIP names right
+    class_noise: float = 0.014  # slow noise among the directions of the classes: L2, the training-free baseline
+    phases: float = 0.21  # length of the marks of an action, times 0.5 to 1.5: L6, class-agnostic mAP
     common: float = 0.59  # share of the marks that all classes have in common: 50/50, where fewer classes are seen
-    distractors: float = 2.7  # a minute: the linear probe, with L6
+    distractors: float = 6.0  # a minute: the linear probe, with L6
     movement: float = 0.028  # slow noise in the space of marks: the same
-    edges: float = 0.25  # seconds (standard deviation) by which annotations are off: annotators differ by 0.2-0.5 s
+    lasting: float = 0.8  # power of an action's length (over 4 s) in its strength: how much class splits differ
+    lookalikes: float = 0.7  # share of the distractors that are whole actions, as if nobody had annotated them: L6
+    edges: float = 0.5  # seconds (standard deviation) by which annotations are off: annotators differ by 0.2-0.5 s
 
+    meanings: int = 48  # dimensions in which classes differ: what a trained head learns for others, E8
     contents: int = 16  # dimensions of the space of marks; from here on guesses
     neighbours: float = 8.0  # a class resembles another with weight exp(this * cosine of their directions)
     wander: float = 0.07  # of a text, for each word more or less than a caption's, towards other classes: E4 and E5
     template: float = 0.06  # of a text: common to all texts with the same template
-    wording: float = 0.03  # of a text: its own
+    wording: float = 0.045  # of a text: its own
     hints: float = 0.05  # of a text that names no class: standard deviation of its length along the common marks
 
 
@@ -92,7 +97,8 @@ class World:
         self._texts, pictures, *contents = np.linalg.qr(np.stack(directions, axis=1))[0].T
         self._pictures = own.gap * self._texts + math.sqrt(1 - own.gap**2) * pictures
         self._contents = np.stack(contents)
-        self._classes = {name: self._of_class(name, self._direction) for name in self.classes}
+        self._meanings = np.stack([self._direction(f"meaning {number}") for number in range(own.meanings)])
+        self._classes = {name: self._of_class(name, self._meaning) for name in self.classes}
         self._common = np.stack([self._content(phase) for phase in PHASES])
         marks = {name: [self._of_class(name, self._content, phase) for phase in PHASES] for name in self.classes}
         share, rest = math.sqrt(own.common), math.sqrt(1 - own.common)
@@ -101,10 +107,14 @@ class World:
     @property
     def key(self) -> str:
         """Hash (12 digits) of everything that determines the features."""
-        return digest([self.classes, self.seed, asdict(self.strengths), "4"])
+        return digest([self.classes, self.seed, asdict(self.strengths), "5"])
 
     def _direction(self, *words: object, channels: int = 0) -> np.ndarray:
         return _unit(_generator("direction", self.seed, *words).normal(size=channels or self.strengths.channels))
+
+    def _meaning(self, *words: object) -> np.ndarray:
+        """Direction in the space of classes."""
+        return _unit(self._direction(*words, channels=self.strengths.meanings) @ self._meanings)
 
     def _content(self, *words: object) -> np.ndarray:
         """Direction in the space of marks."""
@@ -127,7 +137,7 @@ class World:
         hint = strengths.hints * random.normal() * _unit(self._common.sum(axis=0))
         away = strengths.wander * abs(len(template.split()) - CAPTION) * self._between(name, text)
         meaning = _unit(self._classes[name] + away) if name else self._direction("meaning", text) + hint
-        own = _generator(self.seed, "text", name).uniform(0.11, 0.33)  # squared length of the class component
+        own = _generator(self.seed, "text", name).uniform(0.13, 0.25)  # squared length of the class component
         shared = 1 - own - strengths.template - strengths.wording
         vector = (
             math.sqrt(shared) * self._texts
@@ -193,19 +203,23 @@ class World:
         phase = np.stack([np.clip(1 - abs(done - middle) / 0.5, 0, 1) for middle in PHASES.values()], axis=1)
         marks = self.strengths.phases * phase @ self._marks[label]
         other = random.uniform(0, self.strengths.action_confusion) * self._classes[self._other_class(random, label)]
-        return inside * (random.uniform(0.5, 1.5) * (self.strengths.action * self._classes[label] + marks) + other)
+        clear = np.clip(((span[1] - span[0]) / 4) ** self.strengths.lasting, 1 / 3, 3)
+        own = random.uniform(0.5, 1.5) * (self.strengths.action * self._classes[label] + marks)
+        return inside * clear * (own + other)
 
     def _distractor(
         self, random: np.random.Generator, video: Video, labels: Sequence[str], seconds: Curve
     ) -> Float[np.ndarray, "t c"]:
-        """Contribution of something that looks like an action and is none: a part of one, or other movement."""
+        """Contribution of something that is annotated as no action: a whole one, a part of one, or other movement."""
         length = random.choice([action.end - action.start for action in video.actions] or [4.0])
         start, length = random.uniform(0, video.duration), length * random.uniform(0.5, 1.5)
-        label, part = random.choice(labels), random.integers(3)
+        label, shown = random.choice(labels), list(DISTRACTORS.values())[random.integers(3)]
+        if random.random() < self.strengths.lookalikes:
+            shown = (0.0, 1.0)
         if any(action.start < start + length and start < action.end for action in video.actions):
             return np.zeros((len(seconds), self.strengths.channels))
-        if part < 2:  # cut short, or warming up: a middle without onset and offset
-            return self._action(random, label, seconds, (start, start + length), ((0.0, 0.6), (0.5, 0.5))[part])
+        if shown is not None:
+            return self._action(random, label, seconds, (start, start + length), shown)
         other = _unit(random.normal(size=self.strengths.contents)) @ self._contents
         inside = ((seconds >= start) & (seconds < start + length))[:, None]
         return inside * random.uniform(0.5, 1.5) * self.strengths.phases * other
