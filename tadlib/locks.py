@@ -79,8 +79,8 @@ def claim(path: Path) -> bool:
 def release(path: Path) -> None:
     """Give back a file that this process claimed, and delete it."""
     if handle := _claimed.pop(path, None):
+        handle.close()  # Windows deletes no open file
         path.unlink(missing_ok=True)
-        handle.close()
 
 
 def _has_flock(folder: Path) -> bool:
