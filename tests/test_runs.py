@@ -130,7 +130,7 @@ def test_two_processes_do_not_execute_a_stage_in_one_folder(home):
     lock = home / "r" / ".train.lock"
     with open(lock, "ab") as handle, open(home / "r" / ".classify.lock", "ab") as held:
         assert not try_lock(handle) and try_lock(held)
-        with pytest.raises(runs.RunError, match="another process executes classify in .*r: wait"):
+        with pytest.raises(runs.RunError, match="another process runs classify in .*r: end it"):
             begin(home / "r", "classify")
     begin(home / "r").finish()
     assert not lock.exists() and "classify" not in runs.records(home / "r")

@@ -183,7 +183,7 @@ def start(stage: str, params: Params) -> Run:
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
         folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
         if not claim(folder / f".{stage}.lock"):
-            raise RunError(f"another process executes {stage} in {folder}: wait, end its kernel, or pass another run_dir")
+            raise RunError(f"another process runs {stage} in {folder}: end it (or its kernel), or pass another run_dir")
         if (notebook := Path(os.environ.get(NOTEBOOK) or folder / "none")).parent != folder:
             record["notebook"] = str(notebook)  # outside the run folder, by request
         _write_record(folder, stage, record)
