@@ -86,6 +86,7 @@ def test_training_knows_its_network_and_no_figure_command_or_report(monkeypatch)
     read = []
     code = stages._code
     monkeypatch.setattr(stages, "_code", lambda path, changed: read.append(path) or code(path, changed))
+    stages._version.cache_clear()  # another test of this process may have asked
     stages.notebook_version(ROOT / "notebooks" / "train.ipynb")
     names = {path.relative_to(ROOT / "tadlib").as_posix() for path in read if path.is_relative_to(ROOT / "tadlib")}
     assert {"detector/network.py", "detector/losses.py", "data/windows.py", "segments.py"} <= names
