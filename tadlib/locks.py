@@ -17,8 +17,8 @@ except ImportError:  # Windows
     fcntl = None
 
 LOCKLESS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of a disk without flock
-_claimed: dict[Path, IO[bytes]] = {}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_claimed: dict[Path, IO[bytes]] = {}  # files that this process has locked, open until `release`
 
 
 @contextlib.contextmanager
@@ -71,9 +71,11 @@ def try_lock(handle: IO[bytes]) -> bool:
 def claim(path: Path) -> bool:
     """Lock a file until `release` or the end of this process, which may claim it again; False if another has it."""
     handle = _claimed.get(path) or open(path, "ab")
-    if locked_here := try_lock(handle):
-        _claimed[path] = handle
-    return locked_here
+    if not try_lock(handle):
+        handle.close()
+        return False
+    _claimed[path] = handle
+    return True
 
 
 def release(path: Path) -> None:

@@ -219,7 +219,7 @@ class WindowSet(Sequence[Item]):
         if len(empty) == len(items):
             given = f"window={self.cut.length}, integrity={self.cut.integrity}"
             raise ValueError(
-                f"no training window holds an action ({given}): are windows long enough for those annotated?"
+                f"no training window holds an action ({given}): are there any, and windows long enough for them?"
             )
         self.left_out = len(empty) - len(clear)
         wanted = min(len(clear), round((len(items) - len(empty)) * share / (1 - share)))

@@ -29,7 +29,8 @@ Curve = Float[np.ndarray, " t"]
 Span = Sequence[float] | np.ndarray  # start and end
 PHASES = {"onset": 0.0, "middle": 0.5, "offset": 1.0}  # where in an action each is strongest
 CAPTION = 6  # words of a caption beside the name of a class
-DISTRACTORS = {"cut short": (0.0, 0.6), "warming up": (0.5, 0.5), "other movement": None}  # part of an action shown
+# the part of an action that a distractor shows: one cut short, warming up (its middle alone), none but other movement
+DISTRACTORS = ((0.0, 0.6), (0.5, 0.5), None)
 RAMP = 0.5  # seconds in which an action begins or ends
 
 
@@ -210,10 +211,10 @@ class World:
     def _distractor(
         self, random: np.random.Generator, video: Video, labels: Sequence[str], seconds: Curve
     ) -> Float[np.ndarray, "t c"]:
-        """Contribution of something that is annotated as no action: a whole one, a part of one, or other movement."""
+        """Contribution of what is not annotated: a whole action, a part of one, or other movement."""
         length = random.choice([action.end - action.start for action in video.actions] or [4.0])
         start, length = random.uniform(0, video.duration), length * random.uniform(0.5, 1.5)
-        label, shown = random.choice(labels), list(DISTRACTORS.values())[random.integers(3)]
+        label, shown = random.choice(labels), DISTRACTORS[random.integers(len(DISTRACTORS))]
         if random.random() < self.strengths.lookalikes:
             shown = (0.0, 1.0)
         if any(action.start < start + length and start < action.end for action in video.actions):

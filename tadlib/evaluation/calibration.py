@@ -14,11 +14,11 @@ class Reliability(NamedTuple):
     score: Float[np.ndarray, " bins"]  # mean score
     right: Float[np.ndarray, " bins"]  # share of hits
     number: Int[np.ndarray, " bins"]
-    error: float  # expected calibration error: mean distance of score and share of hits, weighted by number
+    error: float  # expected calibration error: mean distance of score and share of hits, by number; NaN without bins
 
 
 def reliability(scores: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"], bins: int = BINS) -> Reliability:
-    """Return the share of hits by score, without predictions in no bin; ValueError if scores are no probabilities."""
+    """Return the share of hits by score; ValueError if scores are no probabilities. No predictions give no bins."""
     if len(scores) and (scores.min() < 0 or scores.max() > 1):
         raise ValueError(f"scores must be probabilities (0..1), got {scores.min():g}..{scores.max():g}")
     order = np.argsort(scores, kind="stable")

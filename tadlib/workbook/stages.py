@@ -193,16 +193,15 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 def notebook_version(notebook: Path) -> str:
     """Return a hash (12 digits) of the code of a notebook, its imported modules and the package's JSON files."""
     root = Path(tadlib.__file__).parent
-    places = [os.path.join(place, name) for place, _, names in os.walk(root) for name in names]
-    files = [
-        path for path in (str(notebook), *places) if path.endswith((".ipynb", ".py", ".json")) and os.path.exists(path)
-    ]
-    changed = [(path, os.stat(path).st_mtime_ns) for path in files]
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
+    files = [notebook, *(file for file in files if file.endswith((".py", ".json")))]
+    changed = ((str(file), os.stat(file).st_mtime_ns) for file in files if os.path.exists(file))
     return _version(notebook, root, tuple(changed))
 
 
 @lru_cache(maxsize=64)
 def _version(notebook: Path, root: Path, _changed: tuple[tuple[str, int], ...]) -> str:
+    """`notebook_version`, cached while no file changes, because every stage of every run of a batch needs it."""
     own, waiting = _code(notebook, notebook.stat().st_mtime_ns) if notebook.is_file() else ("", frozenset())
     found: dict[Path, str] = {}
     while waiting:
