@@ -38,12 +38,14 @@ def test_whole_files_hold_the_same_windows(tmp_path):
 
 
 def test_a_fact_of_the_calibration_is_a_mean_a_difference_or_a_share_over_what_was_measured():
-    records = {("a", 75, 0): {"x": 2.0, "y": 1.0}, ("a", 75, 1): {"x": 4.0, "y": 1.0}, ("b", 75, 1): {"y": 8.0}}
+    # two seeds of class split 1, one of split 0
+    records = {("a", 75, 0, 0): {"x": 2.0, "y": 1.0}, ("a", 75, 1, 0): {"x": 4.0, "y": 1.0}}
+    records |= {("a", 75, 1, 1): {"x": 6.0, "y": 3.0}, ("b", 75, 1, 0): {"y": 8.0}}
     of, found = {"of": ["a", 75, "x"]}, calibration.simulated
-    assert found(records, of) == 3.0 and found(records, of | {"split_id": 1}) == 4.0
+    assert found(records, of) == 3.5 and found(records, of | {"split_id": 1}) == 5.0
     assert found(records, of | {"minus": ["b", 75, "y"]}) == -4.0
-    assert found(records, of | {"share_of": ["a", 75, "y"]}) == 300.0
+    assert found(records, of | {"share_of": ["a", 75, "y"]}) == 250.0
     assert math.isnan(found(records, {"of": ["a", 50, "x"]}))
-    jobs = {(what, split) for what, split, _ in calibration.JOBS}
+    jobs = {(what, split) for what, split, *_ in calibration.JOBS}
     for fact in calibration.ASKED["facts"]:
         assert {tuple(fact[name][:2]) for name in ("of", "minus", "share_of") if name in fact} <= jobs, fact["fact"]

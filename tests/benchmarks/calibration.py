@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
@@ -32,9 +33,9 @@ from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
 ASKED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-JOBS = [(what, split, split_id) for what, split, split_ids in ASKED["jobs"] for split_id in split_ids]
+JOBS = [(what, split, of, seed) for what, split, ids, seeds in ASKED["jobs"] for of in ids for seed in seeds]
 load = cache(datasets.load)
-Records = dict[tuple[str, int, int], Mapping[str, float]]  # (what, per cent of the classes seen, split_id) -> numbers
+Records = dict[tuple[str, int, int, int], Mapping[str, float]]  # (what, per cent seen, split_id, seed) -> numbers
 
 
 def precision(data: Task, detections: Mapping[str, Detections]) -> float:
@@ -77,11 +78,11 @@ def with_detector(params: Params, namings: Mapping[str, Mapping[str, object]]) -
     return found | {"mAP": precision(data, run.detections), "agnostic": 100 * agnostic["agnostic_mAP"]}
 
 
-def measure(what: str, split: int, split_id: int) -> dict[str, float]:
+def measure(what: str, split: int, split_id: int, seed: int) -> dict[str, float]:
     """The numbers of one job."""
     if what == "anchors on ActivityNet":
         return anchors_on_activitynet(split, split_id)
-    words = ASKED["settings"] | {"split": split, "split_id": split_id} | ASKED["trainings"].get(what, {})
+    words = ASKED["settings"] | {"split": split, "split_id": split_id, "seed": seed} | ASKED["trainings"].get(what, {})
     params = Params.check({name: value for name, value in words.items() if value is not None})
     if what not in ASKED["trainings"]:
         return without_detector(params)
@@ -89,17 +90,18 @@ def measure(what: str, split: int, split_id: int) -> dict[str, float]:
 
 
 def simulated(records: Records, fact: Mapping[str, object]) -> float:
-    """What the records say of a fact, on average over the class splits that were measured; NaN if there are none."""
+    """What the records say of a fact: the mean over class splits of the means over seeds; NaN if not measured."""
     what, split, number = fact["of"]
     sign = "minus" if "minus" in fact else "share_of"
     other, other_split, other_number = fact.get(sign, fact["of"])
-    values = []
-    for split_id in [fact["split_id"]] if "split_id" in fact else range(10):
-        if (what, split, split_id) in records and (other, other_split, split_id) in records:
-            value = records[what, split, split_id][number]
-            beside = records[other, other_split, split_id][other_number]
-            values.append({"minus": value - beside, "share_of": 100 * value / beside}[sign] if sign in fact else value)
-    return fmean(values) if values else math.nan
+    values = defaultdict(list)  # split_id -> one value a seed
+    for name, per_cent, *place in records:
+        if (name, per_cent) == (what, split) and place[0] == fact.get("split_id", place[0]):
+            if (other, other_split, *place) in records:
+                value, beside = records[what, split, *place][number], records[other, other_split, *place][other_number]
+                compared = {"minus": value - beside, "share_of": 100 * value / beside}
+                values[place[0]].append(compared[sign] if sign in fact else value)
+    return fmean(map(fmean, values.values())) if values else math.nan
 
 
 def main() -> None:
