@@ -41,20 +41,14 @@ def _segments(actions: Sequence[Action]) -> torch.Tensor:
     return torch.tensor([[a.start, a.end] for a in actions], dtype=torch.float64).reshape(-1, 2)
 
 
-def across(benchmark: Benchmark, split: ClassSplit) -> list[dict[str, object]]:
-    """Return a row for each subset and pair of an unseen and a seen class with coinciding actions."""
-    return [
-        row for subset in (benchmark.train_subset, benchmark.test_subset) for row in _across(benchmark, split, subset)
-    ]
-
-
 def renamed(benchmark: Benchmark, split: ClassSplit) -> list[str]:
     """Return the unseen classes learned under the name of a seen one: at least a tenth of their actions coincide."""
-    rows = _across(benchmark, split, benchmark.train_subset)
+    rows = across(benchmark, split, benchmark.train_subset)
     return [f"{row['unseen']} is {row['seen']}" for row in rows if row["coincide"] >= RENAMED_SHARE * row["of"]]
 
 
-def _across(benchmark: Benchmark, split: ClassSplit, subset: str) -> list[dict[str, Any]]:
+def across(benchmark: Benchmark, split: ClassSplit, subset: str) -> list[dict[str, Any]]:
+    """Return a row for each pair of an unseen and a seen class with coinciding actions in a subset."""
     videos = [video for video in benchmark.videos if video.subset == subset]
     annotated = Counter(action.label for video in videos for action in video.actions)
     return [
@@ -64,25 +58,11 @@ def _across(benchmark: Benchmark, split: ClassSplit, subset: str) -> list[dict[s
     ]
 
 
-def unlabelled(benchmark: Benchmark, split: ClassSplit) -> dict[str, int]:
-    """Count the training videos, those with unseen actions, the unseen actions, and those of them without a label.
-
-    An unseen action without a label coincides with no seen action: in a training window it is treated as background.
-    """
-    videos = {video.id: video for video in benchmark.videos}
-    without_label = hidden(benchmark, split)
-    counts = {"training videos": 0, "with unseen actions": 0, "unseen actions": 0, "without a label": 0}
-    for training in benchmark.training_videos(split.seen):
-        unseen = videos[training.id].only(set(split.unseen) - set(split.seen)).actions
-        counts["training videos"] += 1
-        counts["with unseen actions"] += bool(unseen)
-        counts["unseen actions"] += len(unseen)
-        counts["without a label"] += len(without_label[training.id])
-    return counts
-
-
 def hidden(benchmark: Benchmark, split: ClassSplit) -> dict[str, tuple[Action, ...]]:
-    """Return the actions of unseen classes in each training video that coincide with no seen action."""
+    """Return the actions of unseen classes in each training video that coincide with no seen action.
+
+    In a training window such an action, which has no label, is treated as background.
+    """
     videos = {video.id: repaired(video) for video in benchmark.videos if video.subset == benchmark.train_subset}
     found = {}
     for training in benchmark.training_videos(split.seen):
@@ -92,41 +72,34 @@ def hidden(benchmark: Benchmark, split: ClassSplit) -> dict[str, tuple[Action, .
     return found
 
 
-def empty_windows(
-    videos: Iterable[Video], snippets: Mapping[str, int], stride: int, length: int, overlap: float
-) -> tuple[int, int]:
-    """Count the windows without any action and all windows; `snippets` is the number of snippets of each video."""
-    empty = total = 0
-    for video in videos:
-        for window in cover(video.id, snippets[video.id], length, overlap):
-            total += 1
-            empty += not actions_in(window, video.actions, Grid(video.fps, stride))[1]
-    return empty, total
-
-
 def report(
     benchmark: Benchmark, split: ClassSplit, snippets: Mapping[str, int], stride: int, length: int, overlap: float
 ) -> list[dict[str, object]]:
-    """Return a table of the leakage of a class split: finding, number, and total."""
-    counts = unlabelled(benchmark, split)
-    unseen = benchmark.test_videos(split.unseen)
+    """Return a table of the leakage of a class split: finding, number, and total.
+
+    `snippets` is the number of snippets of each video; test windows have a `length` in snippets and an `overlap`.
+    """
+    rows = [
+        (f"{row['unseen']} (unseen) is {row['seen']} (seen), {row['subset']}", row["coincide"], row["of"])
+        for subset in (benchmark.train_subset, benchmark.test_subset)
+        for row in across(benchmark, split, subset)
+    ]
+    if neither := set(benchmark.classes) - {*split.seen, *split.unseen}:
+        rows.append(("classes that are neither seen nor unseen", len(neither), len(benchmark.classes)))
+    videos, without_label = {video.id: video for video in benchmark.videos}, hidden(benchmark, split)
+    trained = [videos[video_id].only(set(split.unseen) - set(split.seen)).actions for video_id in without_label]
+    unlabelled = sum(map(len, without_label.values()))
+    tested = benchmark.test_videos(split.unseen)
     seen_too = {video.id for video in benchmark.test_videos(set(split.seen) - set(split.unseen))}
-    empty, total = empty_windows(unseen, snippets, stride, length, overlap)
-    pairs = [
-        _row(f"{row['unseen']} (unseen) is {row['seen']} (seen), {row['subset']}", row["coincide"], row["of"])
-        for row in across(benchmark, split)
+    shown = [
+        bool(actions_in(window, video.actions, Grid(video.fps, stride))[1])
+        for video in tested
+        for window in cover(video.id, snippets[video.id], length, overlap)
     ]
-    neither = len(set(benchmark.classes) - {*split.seen, *split.unseen})
-    out = [_row("classes that are neither seen nor unseen", neither, len(benchmark.classes))] if neither else []
-    return [
-        *pairs,
-        *out,
-        _row("training videos with unseen actions", counts["with unseen actions"], counts["training videos"]),
-        _row("unseen actions without a label in training", counts["without a label"], counts["unseen actions"]),
-        _row("test videos that hold seen actions too", sum(video.id in seen_too for video in unseen), len(unseen)),
-        _row("test windows without an unseen action", empty, total),
+    rows += [
+        ("training videos with unseen actions", sum(map(bool, trained)), len(trained)),
+        ("unseen actions without a label in training", unlabelled, sum(map(len, trained))),
+        ("test videos that hold seen actions too", sum(video.id in seen_too for video in tested), len(tested)),
+        ("test windows without an unseen action", shown.count(False), len(shown)),
     ]
-
-
-def _row(finding: str, number: int, of: int) -> dict[str, object]:
-    return {"finding": finding, "number": number, "of": of}
+    return [{"finding": finding, "number": number, "of": of} for finding, number, of in rows]
