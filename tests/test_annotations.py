@@ -9,13 +9,13 @@ import pytest
 from tadlib.data import datasets
 from tadlib.data.annotations import Action, Benchmark, Video, repaired
 from tadlib.data.checks import FATAL, KINDS, check, find, table
+from tadlib.data.lengths import complete
 from tadlib.data.readers import read as read_entries
-from tadlib.data.readers import whole
 
 
 def read(path):
     """Videos of a JSON file that says everything itself."""
-    return tuple(whole(path, name, entry) for name, entry in read_entries(path).items())
+    return complete(path, read_entries(path), path.parent)
 
 
 def written(folder, **changes):

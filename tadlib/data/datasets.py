@@ -15,7 +15,7 @@ from tadlib.data.annotations import AMBIGUOUS, Benchmark, Names
 from tadlib.data.checks import check, nearest
 from tadlib.data.demo import videos as demo_videos
 from tadlib.data.layouts import THUMOS14_CLASSES, THUMOS_ID
-from tadlib.data.lengths import Length, complete, filled, other_lengths, stated
+from tadlib.data.lengths import complete, filled, other_lengths, stated
 from tadlib.data.readers import Entry, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST, digest_of
 from tadlib.files import Progress, listed, nearest_folder, read_json, silent, tidy
@@ -76,7 +76,7 @@ def _read(name: str, folder: Path) -> Benchmark:
     annotated = read(source, names)
     lengths = stated(annotated, folder)
     conventions = read_conventions(folder)
-    entries = {video: filled(entry, lengths.get(video, Length())) for video, entry in annotated.items()}
+    entries = {video: filled(entry, lengths.get(video, Entry())) for video, entry in annotated.items()}
     if conventions.times == "frames":
         entries = {video: replace(entry, in_frames=True) for video, entry in entries.items()}
     if not any(entry.subset for entry in entries.values()):

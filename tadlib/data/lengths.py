@@ -3,13 +3,13 @@
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tadlib.data.annotations import Names, Video
+from tadlib.data.annotations import Action, Names, Video
 from tadlib.data.layouts import positive
-from tadlib.data.readers import Entry, whole
+from tadlib.data.readers import Entry
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import probe
 from tadlib.files import listed, named, read_json, shortened, tidy
@@ -21,23 +21,15 @@ NAMES = {  # names of the fields in info files
     "fps": ("fps", "video_fps"),
     "frames": ("frames", "frame_length", "numFrame"),
 }
+OTHER_LENGTH = 3.0  # seconds from which a duration in an info file is that of another copy
 
 
-@dataclass(frozen=True)
-class Length:
-    """A video's duration in seconds, frame rate and subset; None if unknown."""
-
-    duration: float | None = None
-    fps: float | None = None
-    subset: str | None = None
-
-
-def read_lengths(folder: Path | str) -> dict[str, Length]:
+def read_lengths(folder: Path | str) -> dict[str, Entry]:
     """Read the info files of a folder, by video; earlier files of `PATTERNS` have priority.
 
     Formats: `info.json`, GAP's `video_info_stride*.json`, BMN's `video_info*.csv`, and THUMOS14's `durations_*.txt`.
     """
-    found: dict[str, Length] = {}
+    found: dict[str, Entry] = {}
     names = Names()
     for path in reversed([path for pattern in PATTERNS for path in listed(folder, pattern)]):
         for name, fields in names.videos(dict(_rows(path)), path).items():
@@ -68,7 +60,7 @@ def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     return content.items()
 
 
-def _length(place: str, fields: Mapping[str, Any]) -> Length:
+def _length(place: str, fields: Mapping[str, Any]) -> Entry:
     given = {ours: next((name for name in names if fields.get(name)), names[0]) for ours, names in NAMES.items()}
     duration, fps, frames = (positive(place, fields, name) for name in given.values())
     if frames and fps and not duration:
@@ -76,7 +68,7 @@ def _length(place: str, fields: Mapping[str, Any]) -> Length:
     subset = fields.get("subset") or None
     if not isinstance(subset, str | None):
         raise ValueError(f"{place} has subset {subset!r}: expected text")
-    return Length(duration, fps, subset and tidy(subset))
+    return Entry(subset and tidy(subset), duration, fps)
 
 
 def variants(video_id: str) -> tuple[str, ...]:
@@ -93,16 +85,15 @@ def spelt(video_id: str, known: Collection[str]) -> str:
     return next((name for name in variants(video_id) if name in known), video_id)
 
 
-def stated(entries: Mapping[str, Entry], folder: Path) -> dict[str, Length]:
+def stated(entries: Mapping[str, Entry], folder: Path) -> dict[str, Entry]:
     """Return the lengths of the entries' videos from the info files of a folder."""
     lengths = read_lengths(folder)
     return {name: lengths[spelling] for name in entries if (spelling := spelt(name, lengths)) in lengths}
 
 
-def filled(entry: Entry, length: Length) -> Entry:
-    """Fill in missing values of an entry from the length of its video."""
-    missing = {name: value for name, value in vars(length).items() if getattr(entry, name) is None}
-    return replace(entry, **missing) if missing else entry
+def filled(entry: Entry, other: Entry) -> Entry:
+    """Fill in missing values of an entry from another one of its video."""
+    return replace(entry, **{name: value for name, value in vars(other).items() if getattr(entry, name) is None})
 
 
 def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[Video, ...]:
@@ -114,21 +105,24 @@ def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[
     for name, entry in entries.items():
         if entry.duration is None or entry.fps is None:
             entry = filled(entry, measure(folder / "videos", name))
-        videos.append(whole(source, name, entry))
+        for missing in ("subset", "duration", "fps"):
+            if getattr(entry, missing) is None:
+                raise ValueError(
+                    f"{source}: video {name} has no field '{missing}': give it there, or in info.json beside it as "
+                    f'{{"{name}": {{"{missing}": ...}}}}'
+                )
+        actions = entry.actions
+        if entry.in_frames:
+            actions = tuple(Action(each.start / entry.fps, each.end / entry.fps, each.label) for each in actions)
+        videos.append(Video(name, entry.duration, entry.fps, entry.subset, actions))
     return tuple(videos)
 
 
-def other_lengths(
-    entries: Mapping[str, Entry], lengths: Mapping[str, Length] | Path, least: float = 3.0
-) -> dict[str, float]:
-    """Return the difference in seconds between info file and annotation for videos where it exceeds `least`.
-
-    `lengths` are those of the info files, or the folder with these files.
-    """
-    lengths = stated(entries, lengths) if isinstance(lengths, Path) else lengths
+def other_lengths(entries: Mapping[str, Entry], lengths: Mapping[str, Entry]) -> dict[str, float]:
+    """Return the difference in seconds between info file and annotation for videos where it exceeds 3 s."""
     pairs = [(name, length.duration, entries[name].duration) for name, length in lengths.items() if name in entries]
     found = {name: stated - annotated for name, stated, annotated in pairs if stated and annotated}
-    return {name: difference for name, difference in found.items() if abs(difference) > least}
+    return {name: difference for name, difference in found.items() if abs(difference) > OTHER_LENGTH}
 
 
 def files_of(folder: Path | str, video_id: str) -> list[Path]:
@@ -136,10 +130,10 @@ def files_of(folder: Path | str, video_id: str) -> list[Path]:
     return [path for name in variants(video_id) for path in named(folder, name)]
 
 
-def measure(folder: Path | str, video_id: str) -> Length:
+def measure(folder: Path | str, video_id: str) -> Entry:
     """Measure duration and mean frame rate on a video's file; empty if no file is readable."""
     for path in files_of(folder, video_id):
         with suppress(BrokenVideo):  # extraction reports a file that is no video
             clip = probe(path)
-            return Length(clip.duration or None, clip.fps)
-    return Length()
+            return Entry(duration=clip.duration or None, fps=clip.fps)
+    return Entry()

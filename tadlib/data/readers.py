@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from tadlib.data import layouts
-from tadlib.data.annotations import Action, Names, Video
+from tadlib.data.annotations import Action, Names
 from tadlib.data.layouts import Table, number, positive, seconds
 from tadlib.files import write_json, write_text
 from tadlib.foreign import json_in, text_of
@@ -22,12 +22,12 @@ LONGEST_ID = 250  # bytes; file systems allow 255, with the ending
 
 @dataclass(frozen=True)
 class Entry:
-    """One video as described by a file; missing values are None."""
+    """One video as described by an annotation or info file; missing values are None."""
 
-    subset: str | None
-    duration: float | None
-    fps: float | None
-    actions: tuple[Action, ...]
+    subset: str | None = None
+    duration: float | None = None  # seconds
+    fps: float | None = None
+    actions: tuple[Action, ...] = ()
     in_frames: bool = False  # times of the actions are frames
 
 
@@ -112,20 +112,6 @@ def _entry(place: str, video: str, about: Mapping[str, Any], actions: tuple[Acti
     named = layouts.THUMOS_ID.fullmatch(video)  # THUMOS14's ids name the subset
     subset = about.get("subset") or (named and {"validation": "val", "test": "test"}[named[1]])
     return Entry(subset, duration, fps, actions, in_frames)
-
-
-def whole(path: Path | str, name: str, entry: Entry) -> Video:
-    """Convert a complete entry to a video; raises ValueError naming file, video and the missing field."""
-    for missing in ("subset", "duration", "fps"):
-        if getattr(entry, missing) is None:
-            raise ValueError(
-                f"{path}: video {name} has no field '{missing}': give it there, or in info.json beside it as "
-                f'{{"{name}": {{"{missing}": ...}}}}'
-            )
-    actions = entry.actions
-    if entry.in_frames:
-        actions = tuple(Action(each.start / entry.fps, each.end / entry.fps, each.label) for each in actions)
-    return Video(name, entry.duration, entry.fps, entry.subset, actions)
 
 
 def export(
