@@ -1,6 +1,5 @@
 """Conversion between seconds and snippets, from frame rate and stride."""
 
-import math
 from dataclasses import dataclass
 
 
@@ -14,10 +13,6 @@ class Grid:
     fps: float  # frames per second of the video
     stride: int  # frames from one snippet to the next
 
-    def __post_init__(self) -> None:
-        if not self.fps > 0 or self.stride < 1:
-            raise ValueError(f"fps must be positive and stride at least 1, got fps={self.fps}, stride={self.stride}")
-
     def seconds(self, snippets):
         """Convert snippet positions to seconds; for floats, arrays and tensors."""
         return snippets * self.stride / self.fps
@@ -25,7 +20,3 @@ class Grid:
     def snippets(self, seconds):
         """Convert seconds to (fractional) snippet positions; for floats, arrays and tensors."""
         return seconds * self.fps / self.stride
-
-    def count(self, frames: int) -> int:
-        """Return the number of snippets of a video; the last one may have fewer than `stride` frames."""
-        return math.ceil(frames / self.stride)

@@ -26,8 +26,6 @@ def cover(video_id: str, snippets: int, length: int, overlap: float) -> list[Win
 
     A length of 0, or a video not longer than a window, gives one window of the whole video.
     """
-    if not 0 <= overlap < 1:
-        raise ValueError(f"overlap must be in [0, 1), got {overlap}")
     if snippets < 1:
         raise ValueError(f"video {video_id} has no snippets")
     if length == 0 or snippets <= length:
