@@ -57,11 +57,6 @@ class Finding:
         return f"video {self.video.id}: {self.action.label!r} [{self.action.start}, {self.action.end}]"
 
 
-def overlap(a: Action, b: Action) -> bool:
-    """Whether two actions overlap."""
-    return min(a.end, b.end) > max(a.start, b.start)
-
-
 def find(videos: Iterable[Video], classes: Iterable[str]) -> list[Finding]:
     """Find all problems of some videos, in order; the label Ambiguous is its own kind, not an unknown class."""
     known = frozenset(classes)
@@ -171,7 +166,7 @@ def _sentences(fatal: Sequence[Finding], classes: Sequence[str]) -> Iterator[str
     for kind in FATAL:
         if found := [finding for finding in fatal if finding.kind == kind]:
             first = found[0]
-            hint = nearest(first.action.label, classes) if kind == "unknown class" and first.action else ""
+            hint = nearest(first.action.label, classes) if kind == "unknown class" else ""
             if kind == "times look like frames":
                 hint = (
                     f" in {first.video.duration:g} s: are they frames? Say times: frames or seconds in benchmark.yaml"

@@ -17,6 +17,7 @@ from typing import Any
 from tadlib.data.annotations import Benchmark
 from tadlib.data.checks import nearest
 from tadlib.files import read_json, tidy
+from tadlib.foreign import check_unique
 
 RATIOS = (75, 50)  # per cent of the classes seen
 ACTIVITYNET_DIGEST = "696d49925655"
@@ -75,9 +76,7 @@ def class_split(classes: Iterable[str], split: int, split_id: int) -> ClassSplit
     else:
         number = max(1, round(len(names) * (100 - split) / 100))
         unseen = set(random.Random(f"{split} {split_id}").sample(names, number))
-    return ClassSplit(
-        split, split_id, tuple(n for n in names if n not in unseen), tuple(n for n in names if n in unseen)
-    )
+    return ClassSplit(split, split_id, tuple(name for name in names if name not in unseen), tuple(sorted(unseen)))
 
 
 def hold_out_classes(benchmark: Benchmark, classes: ClassSplit, number: int) -> tuple[Benchmark, ClassSplit]:
@@ -152,8 +151,8 @@ def _parse(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) ->
     for name in (*seen, *unseen):
         if name not in names:
             raise ValueError(f"{place}: unknown class {name!r}{nearest(name, names)}")
-    if twice := next((name for group in (seen, unseen) for name in group if group.count(name) > 1), ""):
-        raise ValueError(f"{place}: class {twice!r} stands twice: keep one of them")
+    for group in (seen, unseen):
+        check_unique(group, place, "class")
     both = set(seen) & set(unseen)
     if both or not seen:
         raise ValueError(f"{place}: every class must be seen or unseen and some seen; on both sides: {sorted(both)}")
