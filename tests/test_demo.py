@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import av
 import numpy as np
@@ -14,11 +15,8 @@ from tadlib.data import datasets
 from tadlib.data.demo import clip, videos
 from tadlib.data.demo.looks import sample_look
 from tadlib.data.demo.performances import ACTIVITIES, CLASSES, PERFORMANCES, render
-from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import COVERAGE, MEDIAN_DURATION, SHARES, SHOT, benchmark
 from tadlib.data.encoder import DEMO, DEMO_WEIGHTS, Encoder, load_encoder, spoken
-from tadlib.data.readers import read as read_entries
-from tadlib.data.readers import whole
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS, discrimination
 
 TIMELINES = benchmark()
@@ -76,10 +74,9 @@ def test_an_action_looks_different_from_start_to_end(label):
 
 
 @pytest.mark.notebooks
-def test_videos_are_real_files_whose_frames_are_as_long_as_the_script_says(tiny, tmp_path):
-    folder = tmp_path.__class__(tiny["dataset"])
-    path = folder / "annotations.json"
-    for video in [whole(path, *row) for row in read_entries(path).items()][:5]:
+def test_videos_are_real_files_whose_frames_are_as_long_as_the_script_says(tiny):
+    folder = Path(tiny["dataset"])
+    for video in datasets.load(str(folder), folder).videos[:5]:
         with av.open(str(folder / "videos" / f"{video.id}.mp4")) as container:
             stream = container.streams.video[0]
             assert stream.codec_context.name == "h264"
@@ -89,7 +86,6 @@ def test_videos_are_real_files_whose_frames_are_as_long_as_the_script_says(tiny,
 SCRIPT = """
 import sys
 from tadlib.data.demo import videos
-from tadlib.data.demo.sayings import SAYINGS
 from tadlib.data.demo.timelines import benchmark
 from tadlib.locks import locked
 print("begun")
@@ -119,7 +115,7 @@ def test_captions_speak_alike_of_the_sport_whether_it_is_done_or_not():
     rng = np.random.default_rng(0)
     during = [clip.caption(rng, "GolfSwing", "action", "wide", "club_back") for _ in range(400)]
     between = [clip.caption(rng, "GolfSwing", "stand", "close", "") for _ in range(400)]
-    about = ("golf swing", *SAYINGS["GolfSwing"])
+    about = ("golf swing", *clip.SAYINGS["GolfSwing"])
     shares = [np.mean([any(words in text for words in about) for text in texts]) for texts in (during, between)]
     assert shares == pytest.approx([clip.NAMES_SPORT] * 2, abs=0.1)
     assert any("arm drawn back" in text for text in during) and any("close-up" in text for text in between)

@@ -15,8 +15,8 @@ from verdicts import PARAPHRASES
 from videos import steady, write_video
 
 from tadlib.data import own
+from tadlib.data.demo.clip import SAYINGS
 from tadlib.data.demo.performances import CLASSES
-from tadlib.data.demo.sayings import SAYINGS
 from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections
 from tadlib.naming.words import read_words

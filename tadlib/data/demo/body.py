@@ -11,7 +11,7 @@ import numpy as np
 
 from tadlib.data.demo.stage import GROUND, Color, Point, Stage
 
-TORSO, ARM, FOREARM, THIGH, SHIN, HEAD = 17.0, 8.5, 8.5, 11.0, 11.0, 4.4
+TORSO, HEAD, LEG, ARM = 17.0, 4.4, 11.0, 8.5  # of legs and arms each half
 POSES: dict[str, tuple[float, ...]] = {
     "stand": (180, 6, 14, -6, 4, 5, 2, -6, -4),
     "hips": (180, 30, -40, -30, 40, 8, 4, -8, -4),
@@ -99,7 +99,6 @@ class Outfit:
 class Joints:
     """Positions of body parts, where props are drawn."""
 
-    head: Point
     hand: Point  # near
     other_hand: Point
     elbow: Point
@@ -114,31 +113,32 @@ def draw_body(stage: Stage, outfit: Outfit, x: float, values: np.ndarray, size: 
     """Draw a body whose hips start at `x`, and return the positions of its parts."""
     *angles, dx, dy, spin = values
     torso, arm, forearm, far_arm, far_forearm, thigh, shin, far_thigh, far_shin = (angle + spin for angle in angles)
-    hips = (x + dx, GROUND - (THIGH + SHIN) * size + dy)
+    hips = (x + dx, GROUND - 2 * LEG * size + dy)
     neck = _step(hips, torso, TORSO * size)
     head = _step(neck, torso, (HEAD + 1.2) * size)
-    joints = []
-    for upper, lower, start, lengths, shade in (
-        (far_thigh, far_shin, hips, (THIGH, SHIN), outfit.trousers),
-        (far_arm, far_forearm, neck, (ARM, FOREARM), outfit.shirt),
-        (thigh, shin, hips, (THIGH, SHIN), outfit.trousers),
-        (arm, forearm, neck, (ARM, FOREARM), outfit.shirt),
-    ):
-        middle = _step(start, upper, lengths[0] * size)
-        joints.append((shade, start, middle, _step(middle, lower, lengths[1] * size)))
-    far_leg, far_limb, leg, limb = joints
-    for shade, start, middle, end in (far_leg, leg):
-        darker = tuple(int(0.75 * part) for part in shade) if end is far_leg[3] else shade
-        stage.limb(darker, 4.6 * size, start, middle)
-        stage.limb(outfit.skin if end is leg[3] else darker, 3.6 * size, middle, end)
-        stage.ball(outfit.shoes, (end[0] + 1.2 * size, end[1]), 2.4 * size, 0.7)
-        if end is far_leg[3]:
-            stage.limb(tuple(int(0.75 * part) for part in outfit.shirt), 3.4 * size, far_limb[1], far_limb[2])
-            stage.limb(tuple(int(0.85 * part) for part in outfit.skin), 2.8 * size, far_limb[2], far_limb[3])
+
+    def limb(start: Point, upper: float, lower: float, length: float) -> tuple[Point, Point]:
+        """Return the joint and the end of an arm or a leg."""
+        joint = _step(start, upper, length * size)
+        return joint, _step(joint, lower, length * size)
+
+    far_knee, far_foot = limb(hips, far_thigh, far_shin, LEG)
+    far_elbow, far_hand = limb(neck, far_arm, far_forearm, ARM)
+    knee, foot = limb(hips, thigh, shin, LEG)
+    elbow, hand = limb(neck, arm, forearm, ARM)
+    darker = tuple(int(0.75 * part) for part in outfit.trousers)
+    stage.limb(darker, 4.6 * size, hips, far_knee)
+    stage.limb(darker, 3.6 * size, far_knee, far_foot)
+    stage.ball(outfit.shoes, (far_foot[0] + 1.2 * size, far_foot[1]), 2.4 * size, 0.7)
+    stage.limb(tuple(int(0.75 * part) for part in outfit.shirt), 3.4 * size, neck, far_elbow)
+    stage.limb(tuple(int(0.85 * part) for part in outfit.skin), 2.8 * size, far_elbow, far_hand)
+    stage.limb(outfit.trousers, 4.6 * size, hips, knee)
+    stage.limb(outfit.skin, 3.6 * size, knee, foot)
+    stage.ball(outfit.shoes, (foot[0] + 1.2 * size, foot[1]), 2.4 * size, 0.7)
     stage.limb(outfit.shirt, 7.2 * size, hips, neck)
     stage.ball(outfit.skin, head, HEAD * size)
     stage.ball(outfit.hair, _step(head, torso, 1.6 * size), HEAD * 0.86 * size)
     stage.ball(outfit.skin, (head[0] + 1.2 * size, head[1] + 1.0 * size), HEAD * 0.72 * size)
-    stage.limb(outfit.shirt, 3.6 * size, limb[1], limb[2])
-    stage.limb(outfit.skin, 3.0 * size, limb[2], limb[3])
-    return Joints(head=head, hand=limb[3], other_hand=far_limb[3], elbow=limb[2])
+    stage.limb(outfit.shirt, 3.6 * size, neck, elbow)
+    stage.limb(outfit.skin, 3.0 * size, elbow, hand)
+    return Joints(hand, far_hand, elbow)

@@ -67,7 +67,7 @@ def sample_look(rng: np.random.Generator, label: str) -> Look:
         for x, height, zoom in ((78, 60, WIDE), (60, 68, CLOSE))
     )
     generic = rng.random() < GENERIC_SETTING
-    tint = 1 + TINT * rng.uniform(-1, 1, 3)
+    tint = (1 + TINT * rng.uniform(-1, 1, 3)).tolist()
     return Look(
         label=label,
         outfit=outfit(),
@@ -75,7 +75,7 @@ def sample_look(rng: np.random.Generator, label: str) -> Look:
         size=float(rng.uniform(0.85, 1.15)),
         cameras=(wide, close, wide),
         brightness=float(1 + LIGHT * rng.uniform(-1, 0.5)),
-        tint=(float(tint[0]), float(tint[1]), float(tint[2])),
+        tint=tuple(tint),
         setting=("hall", "meadow", "street")[rng.integers(3)] if generic else "own",
         hint=float(rng.uniform(0, HINT)) if generic else 1.0,
         spectators=int(rng.integers(3, 9)) if rng.random() < SPECTATORS else 0,

@@ -4,24 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tadlib.data.demo import props
 from tadlib.data.demo.body import Movement, draw_body, movement
 from tadlib.data.demo.looks import Look
-from tadlib.data.demo.props import (
-    Prop,
-    barbell,
-    caught,
-    cue,
-    dunked,
-    hammer,
-    javelin,
-    nothing,
-    penalty,
-    pole,
-    spiked,
-    splash,
-    swung,
-    thrown,
-)
 from tadlib.data.demo.scenes import WATER, background
 from tadlib.data.demo.stage import Stage
 
@@ -32,7 +17,7 @@ class Performance:
 
     x: float
     move: Movement
-    prop: Prop
+    prop: props.Prop
     lift: float = 0.0  # height above the ground at which the athlete waits, in world units
 
 
@@ -44,7 +29,7 @@ PERFORMANCES = {
             (0, "stand"), (0.2, "kick_lift", -2), (0.42, "back_arm", -2), (0.6, "throw", 12),
             (0.78, "follow", 16, 4), (1, "stand", 14),
         ),
-        thrown((250, 250, 250), 2.4, 0.6, (186, 58), 4),
+        props.thrown((250, 250, 250), 2.4, 0.6, (186, 58), 4),
     ),
     "BasketballDunk": Performance(
         44,
@@ -52,7 +37,7 @@ PERFORMANCES = {
             *RUN, (0.48, "one_up", 56, -18), (0.62, "one_up", 68, -32), (0.72, "throw", 70, -26),
             (0.88, "land", 72), (1, "stand", 70),
         ),
-        dunked,
+        props.dunked,
     ),
     "Billiards": Performance(
         50,
@@ -60,26 +45,24 @@ PERFORMANCES = {
             (0, "stand"), (0.2, "aim"), (0.45, "aim", 2), (0.62, "aim", -2), (0.68, "aim", 4), (0.85, "aim", 3),
             (1, "stand"),
         ),
-        cue,
+        props.cue,
     ),
     "CleanAndJerk": Performance(
         80,
         movement(
             (0, "squat"), (0.15, "pull"), (0.3, "rack", 0, 0), (0.38, "squat"), (0.42, "rack"), (0.6, "rack"),
-            (0.68, "lunge", 0, 3),
-            (0.72, "reach_up", 0, 2), (0.92, "reach_up"), (1, "squat"),
+            (0.68, "lunge", 0, 3), (0.72, "reach_up", 0, 2), (0.92, "reach_up"), (1, "squat"),
         ),
-        barbell,
+        props.barbell,
     ),
     "CliffDiving": Performance(
         34,
         movement(
             (0, "straight", 0, -44), (0.14, "crouch", 2, -41), (0.26, "straight", 20, -54),
-            (0.42, "tuck", 36, -44, -160),
-            (0.58, "tuck", 44, -28, -420), (0.76, "straight", 52, -4, -535), (0.9, "straight", 54, 34, -540),
-            (1, "straight", 54, 70, -540),
+            (0.42, "tuck", 36, -44, -160), (0.58, "tuck", 44, -28, -420), (0.76, "straight", 52, -4, -535),
+            (0.9, "straight", 54, 34, -540), (1, "straight", 54, 70, -540),
         ),
-        splash(100, 0.74, 88, (30, 110, 160)),
+        props.splash(100, 0.74, 88, (30, 110, 160)),
         lift=44,
     ),
     "CricketBowling": Performance(
@@ -88,25 +71,23 @@ PERFORMANCES = {
             *RUN, (0.46, "back_arm", 50, -5), (0.6, "one_up", 60, -8), (0.7, "throw", 66), (0.85, "follow", 74),
             (1, "walk1", 84),
         ),
-        thrown((170, 30, 36), 2.2, 0.66, (134, 92), 6),
+        props.thrown((170, 30, 36), 2.2, 0.66, (134, 92), 6),
     ),
     "CricketShot": Performance(
         60,
         movement(
-            (0, "bat_ready"), (0.3, "bat_back", -2), (0.5, "bat_hit", 6), (0.75, "bat_over", 6),
-            (1, "bat_ready", 2),
+            (0, "bat_ready"), (0.3, "bat_back", -2), (0.5, "bat_hit", 6), (0.75, "bat_over", 6), (1, "bat_ready", 2),
         ),
-        swung((226, 190, 130), 17, 4.2, ball=(170, 30, 36)),
+        props.swung((226, 190, 130), 17, 4.2, ball=(170, 30, 36)),
     ),
     "Diving": Performance(
         36,
         movement(
-            (0, "straight", 0, -28), (0.16, "crouch", 4, -25), (0.3, "straight", 12, -48),
-            (0.46, "pike", 24, -50, -90),
+            (0, "straight", 0, -28), (0.16, "crouch", 4, -25), (0.3, "straight", 12, -48), (0.46, "pike", 24, -50, -90),
             (0.6, "pike", 34, -36, -330), (0.74, "straight", 40, -10, -530), (0.88, "straight", 42, 28, -540),
             (1, "straight", 42, 70, -540),
         ),
-        splash(100, 0.74, 78, WATER),
+        props.splash(100, 0.74, 78, WATER),
         lift=28,
     ),
     "FrisbeeCatch": Performance(
@@ -115,7 +96,7 @@ PERFORMANCES = {
             *RUN, (0.48, "run2", 46), (0.62, "flight", 52, -14), (0.74, "flight", 56, -16), (0.88, "land", 62),
             (1, "stand", 64),
         ),
-        caught,
+        props.caught,
     ),
     "GolfSwing": Performance(
         74,
@@ -123,43 +104,39 @@ PERFORMANCES = {
             (0, "club_down"), (0.25, "club_down"), (0.5, "club_back"), (0.58, "club_back"), (0.68, "club_down", 1),
             (0.8, "club_over", 2), (1, "club_over", 2),
         ),
-        swung((190, 190, 196), 24, 1.2),
+        props.swung((190, 190, 196), 24, 1.2),
     ),
     "HammerThrow": Performance(
         58,
         movement(
             (0, "spin_a"), (0.15, "spin_b"), (0.3, "spin_a", 2), (0.42, "spin_b", 5), (0.53, "spin_a", 8),
-            (0.63, "spin_b", 10),
-            (0.73, "spin_a", 13), (0.82, "flight", 15, -2), (1, "stand", 16),
+            (0.63, "spin_b", 10), (0.73, "spin_a", 13), (0.82, "flight", 15, -2), (1, "stand", 16),
         ),
-        hammer,
+        props.hammer,
     ),
     "HighJump": Performance(
         28,
         movement(
             *RUN, (0.44, "run2", 50), (0.54, "one_up", 64, -12), (0.66, "arch", 76, -32, -70),
-            (0.78, "arch", 92, -28, -110),
-            (0.9, "sit", 104, -14, -90), (1, "sit", 104, -10, -60),
+            (0.78, "arch", 92, -28, -110), (0.9, "sit", 104, -14, -90), (1, "sit", 104, -10, -60),
         ),
-        nothing,
+        props.nothing,
     ),
     "JavelinThrow": Performance(
         24,
         movement(
             (0, "run1", 0), (0.12, "run2", 10), (0.24, "run1", 22), (0.36, "run2", 34), (0.5, "back_arm", 48, -2),
-            (0.62, "back_arm", 56),
-            (0.74, "throw", 64), (0.86, "follow", 68, 2), (1, "walk1", 66),
+            (0.62, "back_arm", 56), (0.74, "throw", 64), (0.86, "follow", 68, 2), (1, "walk1", 66),
         ),
-        javelin,
+        props.javelin,
     ),
     "LongJump": Performance(
         16,
         movement(
             *RUN, (0.42, "run2", 52), (0.5, "run1", 66), (0.6, "flight", 82, -20), (0.72, "flight", 98, -24),
-            (0.82, "pike", 110, -10, 20),
-            (0.9, "sit", 116, 8), (1, "sit", 116, 8),
+            (0.82, "pike", 110, -10, 20), (0.9, "sit", 116, 8), (1, "sit", 116, 8),
         ),
-        nothing,
+        props.nothing,
     ),
     "PoleVault": Performance(
         24,
@@ -168,7 +145,7 @@ PERFORMANCES = {
             (0.72, "arch", 86, -68, -120),
             (0.82, "arch", 98, -50, -60), (0.92, "sit", 106, -14, -60), (1, "sit", 106, -12, -60),
         ),
-        pole,
+        props.pole,
     ),
     "Shotput": Performance(
         56,
@@ -176,7 +153,7 @@ PERFORMANCES = {
             (0, "stand"), (0.2, "shot_ready", -2), (0.4, "shot_ready", -4, 4), (0.55, "shot_ready", 8, 2),
             (0.68, "shot_push", 14), (0.85, "follow", 16), (1, "stand", 15),
         ),
-        thrown((60, 60, 66), 3.6, 0.68, (168, 92), 22),
+        props.thrown((60, 60, 66), 3.6, 0.68, (168, 92), 22),
     ),
     "SoccerPenalty": Performance(
         48,
@@ -184,12 +161,12 @@ PERFORMANCES = {
             (0, "stand"), (0.16, "run1", 6), (0.28, "run2", 16), (0.4, "back_arm", 26), (0.52, "kick_lift", 32),
             (0.62, "kick_lift", 36, -4), (0.8, "walk1", 40), (1, "stand", 42),
         ),
-        penalty,
+        props.penalty,
     ),
     "TennisSwing": Performance(
         58,
         movement((0, "crouch"), (0.3, "bat_back", 2), (0.5, "bat_hit", 10), (0.72, "bat_over", 12), (1, "crouch", 8)),
-        swung((60, 60, 66), 7, 1.6, head=(220, 50, 50), ball=(220, 240, 60)),
+        props.swung((60, 60, 66), 7, 1.6, head=(220, 50, 50), ball=(220, 240, 60)),
     ),
     "ThrowDiscus": Performance(
         54,
@@ -197,7 +174,7 @@ PERFORMANCES = {
             (0, "spin_b"), (0.2, "spin_b", -2), (0.38, "spin_a", 2), (0.52, "spin_b", 6), (0.66, "back_arm", 10),
             (0.76, "throw", 14, -3), (0.9, "follow", 14), (1, "stand", 13),
         ),
-        thrown((200, 160, 60), 4.2, 0.76, (182, 50), 16, 0.4),
+        props.thrown((200, 160, 60), 4.2, 0.76, (182, 50), 16, 0.4),
     ),
     "VolleyballSpiking": Performance(
         50,
@@ -205,7 +182,7 @@ PERFORMANCES = {
             (0, "run1"), (0.14, "run2", 10), (0.28, "crouch", 20), (0.44, "back_arm", 30, -22),
             (0.56, "one_up", 34, -28), (0.66, "throw", 36, -22), (0.82, "land", 38), (1, "stand", 36),
         ),
-        spiked,
+        props.spiked,
     ),
 }  # fmt: skip
 CLASSES = tuple(PERFORMANCES)

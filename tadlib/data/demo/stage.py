@@ -68,13 +68,11 @@ class Stage:
         across, up = radius * self._scale, radius * self._scale * squash
         self._draw.ellipse((x - across, y - up, x + across, y + up), fill=color)
 
-    def ring(self, color: Color, centre: Point, radius: float, width: float, squash: float = 1.0) -> None:
-        """Draw the outline of an ellipse."""
+    def ring(self, color: Color, centre: Point, radius: float, width: float) -> None:
+        """Draw the outline of a circle."""
         x, y = self.camera.project(centre)
-        across, up = radius * self._scale, radius * self._scale * squash
-        self._draw.ellipse(
-            (x - across, y - up, x + across, y + up), outline=color, width=max(1, round(width * self._scale))
-        )
+        reach, thickness = radius * self._scale, max(1, round(width * self._scale))
+        self._draw.ellipse((x - reach, y - reach, x + reach, y + reach), outline=color, width=thickness)
 
     def pixels(self) -> np.ndarray:
         """Return the finished frame, uint8 (HEIGHT, WIDTH, 3)."""

@@ -21,6 +21,7 @@ from tadlib.files import Progress, atomic, read_json, silent, write_json
 from tadlib.project import cores
 
 FPS, HELD = 10, 2  # frames per second, and frames for which a picture is held
+PER_LOOK = 4  # pictures of each look to train the small CLIP
 VERSION = 4  # raise it when pictures, timelines or captions change, so that older files are created again
 
 
@@ -29,18 +30,14 @@ def make(
 ) -> None:
     """Write `videos/<id>.mp4` for every timeline, then `annotations.json`; existing videos of this version are kept."""
     folder = Path(folder)
-    if is_made(folder, seed, timelines):
-        return
     _forget_older_versions(folder, seed)
     timelines = benchmark(seed) if timelines is None else timelines
     missing = [line for line in timelines if not _path(folder, line.id).is_file()]
     done = len(timelines) - len(missing)
     with pool() as workers:
-        with without_script():  # longest first, so that no worker starts a long video at the end
-            jobs = [
-                workers.submit(write, _path(folder, line.id), line, seed)
-                for line in sorted(missing, key=lambda x: -x.duration)
-            ]
+        missing.sort(key=lambda line: -line.duration)  # so that no worker starts a long video at the end
+        with without_script():
+            jobs = [workers.submit(write, _path(folder, line.id), line, seed) for line in missing]
         for job in as_completed(jobs):
             job.result()
             done += 1
@@ -57,12 +54,11 @@ def make(
     write_json(folder / "annotations.json", {"version": f"demo {VERSION}", "database": database})
 
 
-def is_made(folder: Path, seed: int = 0, timelines: Sequence[Timeline] | None = None) -> bool:
+def is_made(folder: Path, seed: int) -> bool:
     """Whether a folder has all videos of this version and their annotations, which are written last."""
     if not (_is_current(folder, seed) and (folder / "annotations.json").is_file()):
         return False
-    known = read_json(folder / "annotations.json")["database"]
-    return all(_path(folder, name).is_file() for name in (known if timelines is None else [x.id for x in timelines]))
+    return all(_path(folder, name).is_file() for name in read_json(folder / "annotations.json")["database"])
 
 
 def _is_current(folder: Path, seed: int) -> bool:
@@ -100,10 +96,8 @@ def write(path: Path, timeline: Timeline, seed: int) -> None:
                 if frame % HELD == 0 or frame == first:
                     seconds = (frame + 0.5) / FPS
                     image = render(shown, scene.activity, scene.phase(seconds), timeline.camera(seconds))
-                for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                    container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 def pool() -> ProcessPoolExecutor:
@@ -125,7 +119,7 @@ def without_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+def sample_frames(seed: int, looks: int) -> tuple[np.ndarray, list[tuple[str, ...]]]:
     """Draw pictures to train the small CLIP: uint8 (n, 120, 160, 3), and (label, activity, camera, pose) of each.
 
     All but one picture of a look show its action at a random phase, the last shows a pause. No look is one of the
@@ -136,8 +130,8 @@ def sample_frames(seed: int, looks: int, per_look: int = 4) -> tuple[np.ndarray,
     for place in range(looks):
         label = CLASSES[(place + seed) % len(CLASSES)]
         look = sample_look(rng, label)
-        for index in range(per_look):
-            activity = "action" if index < per_look - 1 else ACTIVITIES[rng.integers(2, len(ACTIVITIES))]
+        for index in range(PER_LOOK):
+            activity = "action" if index < PER_LOOK - 1 else ACTIVITIES[rng.integers(2, len(ACTIVITIES))]
             camera, phase = choose_camera(rng), float(rng.random())
             frames.append(render(look, activity, phase, camera))
             pose = PERFORMANCES[label].move.pose(phase) if activity == "action" else ""
