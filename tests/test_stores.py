@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tadlib.data.annotations import Video
-from tadlib.data.stores import FolderStore, UnusableFeatures, constant, health
+from tadlib.data.stores import FolderStore, UnusableFeatures, health
 from tadlib.data.texts import read_text_features
 
 VIDEO = Video("v1", 10.0, 24.0, "test", ())  # 30 snippets of 8 frames
@@ -103,9 +103,10 @@ def test_text_features_come_in_the_order_of_the_classes(tmp_path):
             read_text_features(tmp_path / "t.npz", [others, "wave"])
 
 
-def test_repeated_snippets_are_a_constant_stretch():
-    assert constant(np.array([[1.0, 2], [1, 2], [1, 2], [3, 2], [4, 2]])) == 0.5
-    assert constant(np.ones((1, 3))) == 0.0
+@pytest.mark.parametrize(("snippets", "share"), [([[1, 2], [1, 2], [1, 2], [3, 2], [4, 2]], 0.5), ([[1, 2]], 0.0)])
+def test_repeated_snippets_are_a_constant_stretch(tmp_path, snippets, share):
+    np.save(tmp_path / "v1.npy", np.array(snippets, np.float32))
+    assert health(FolderStore(tmp_path, 8), VIDEO, 8)["constant"] == share
 
 
 def test_the_health_of_real_clip_features_is_as_published(shared_data, tmp_path):

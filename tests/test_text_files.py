@@ -140,14 +140,10 @@ def test_two_spellings_of_one_thing_are_named_and_none_of_them_is_taken(tmp_path
         read_it(save(tmp_path / name, content))
 
 
-def test_two_vectors_of_one_class_and_two_files_of_one_video_are_named(tmp_path):
+def test_two_vectors_of_one_class_are_named(tmp_path):
     np.savez(tmp_path / "texts.npz", **{"dive": np.ones(4), "dive ": -np.ones(4)})
     with pytest.raises(ValueError, match=r"texts.npz: key 'dive' stands twice"):
         read_text_features(tmp_path / "texts.npz", ["dive"])
-    np.save(tmp_path / "a.npy", np.ones((2, 4), np.float32))
-    np.savez(tmp_path / "a.npz", features=np.zeros((2, 4), np.float32))
-    with pytest.raises(ValueError, match=r"a.npy and .*a.npz are both features of a: keep one"):
-        FolderStore(tmp_path, 8).read("a")
 
 
 def test_a_file_of_conventions_that_would_not_be_read_is_named(tmp_path):
@@ -175,9 +171,6 @@ def test_a_video_of_two_subsets_is_named(tmp_path):
         ValueError, match=r"Diving_test.txt, line 1: video a has subset 'test', in an earlier row 'val'"
     ):
         read(tmp_path)
-    table = save(tmp_path / "truth.csv", "video,start,end,label,subset\na,1,2,dive,test\na,3,4,dive,train\n")
-    with pytest.raises(ValueError, match=r"truth.csv, line 3: video a has subset 'train', in an earlier row 'test'"):
-        read_task(table, subset="test")
 
 
 def test_letters_that_a_mac_decomposes_are_the_same_letters(tmp_path):

@@ -146,8 +146,7 @@ def import_open_clip():
 @contextlib.contextmanager
 def _silent_about_no_weights(*, wanted: bool) -> Iterator[None]:
     """Suppress the warning that a model is untrained, if that is `wanted`."""
-    if wanted:
-        logging.disable(logging.WARNING)
+    logging.disable(logging.WARNING if wanted else logging.NOTSET)
     try:
         yield
     finally:

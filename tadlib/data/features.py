@@ -61,8 +61,7 @@ def to_encode(
     for video in videos:
         if not store.has(video.id):
             reasons[video.id] = ""
-            continue
-        if reason := store.changed(video.id, _made(video, encoder, stride, each), video_of(video_folder, video.id)):
+        elif reason := store.changed(video.id, _made(video, encoder, stride, each), video_of(video_folder, video.id)):
             reasons[video.id] = reason
     return reasons
 

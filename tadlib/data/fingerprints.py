@@ -82,7 +82,7 @@ class FeatureStore:
 
     def has(self, video_id: str) -> bool:
         """Whether complete features of a video exist."""
-        return (self._path(video_id, ".json")).is_file()
+        return self._path(video_id, ".json").is_file()
 
     def record(self, video_id: str) -> dict[str, object]:
         """Return the record of a video's features."""

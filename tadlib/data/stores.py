@@ -203,23 +203,19 @@ def _content_hash(path: Path, name: str) -> str:
         return hashlib.sha256(f"{array.shape}".encode() + ends).hexdigest()[:12]
 
 
-def constant(features: np.ndarray) -> float:
-    """Return the share of snippets that equal the one before, as in a frozen picture or padding."""
-    return float((features[1:] == features[:-1]).all(axis=1).mean()) if len(features) > 1 else 0.0
-
-
 def health(store: Any, video: Video, stride: int) -> dict[str, object]:
     """Return statistics of a video's features: snippets, norm, cosine of neighbours, constant share, length error."""
     features = np.asarray(store.read(video.id), dtype=np.float32)
     norms = np.linalg.norm(features, axis=1)
     unit = features / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
     neighbours = (unit[1:] * unit[:-1]).sum(axis=1)
+    repeated = (features[1:] == features[:-1]).all(axis=1)  # a frozen picture, or padding
     return {
         "video": video.id,
         "snippets": len(features),
         "channels": features.shape[1],
         "norm": float(norms.mean()),
         "neighbours": float(neighbours.mean()) if len(neighbours) else math.nan,
-        "constant": constant(features),
+        "constant": float(repeated.mean()) if len(repeated) else 0.0,
         "seconds too long": len(features) * stride / video.fps - video.duration,
     }

@@ -18,21 +18,18 @@ from tadlib.files import by_tidy_name, digest
 class TextTable(nn.Module):
     """Table of text embeddings (k, c) in place of CLIP's text encoder; it has no image encoder."""
 
-    def __init__(self, vectors: Float[Tensor, "k c"], logit_scale: float) -> None:
+    def __init__(self, vectors: Float[Tensor, "k c"]) -> None:
         super().__init__()
         self.register_buffer("vectors", vectors)
-        self.register_buffer("logit_scale", torch.tensor(logit_scale))
+        self.register_buffer("logit_scale", torch.tensor(math.log(100)))  # CLIP's tau
 
     def encode_text(self, tokens: Int[Tensor, "n 1"]) -> Float[Tensor, "n c"]:
         """Return the embeddings of texts by their index in the table."""
         return self.vectors[tokens[:, 0]]
 
 
-def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: float = math.log(100)) -> Encoder:
-    """Return an encoder of the texts in `vectors` (text -> (c,)) only; `logit_scale` is CLIP's tau (ln 100).
-
-    The encoder raises ValueError naming any other text.
-    """
+def table_encoder(name: str, vectors: Mapping[str, np.ndarray]) -> Encoder:
+    """Return an encoder of the texts in `vectors` (text -> (c,)); it raises ValueError naming any other text."""
     places = {text: place for place, text in enumerate(vectors)}
 
     def look_up(texts: Sequence[str]) -> Int[Tensor, "n 1"]:
@@ -42,7 +39,7 @@ def table_encoder(name: str, vectors: Mapping[str, np.ndarray], logit_scale: flo
                 raise ValueError(f"{name} has no embedding of {text!r}, only of {len(places)} other texts")
         return torch.tensor([[places[text]] for text in texts], dtype=torch.int64).reshape(-1, 1)
 
-    table = TextTable(torch.from_numpy(np.stack([np.asarray(v, np.float32) for v in vectors.values()])), logit_scale)
+    table = TextTable(torch.from_numpy(np.stack([np.asarray(v, np.float32) for v in vectors.values()])))
     table.texts = frozenset(places)
     named = f"{name} {digest(list(vectors))}"
     return Encoder(named, table.eval(), "none", look_up, torch.device("cpu"), torch.float32)
