@@ -81,7 +81,7 @@ def report(
     """
     rows = [
         (f"{row['unseen']} (unseen) is {row['seen']} (seen), {row['subset']}", row["coincide"], row["of"])
-        for subset in (benchmark.train_subset, benchmark.test_subset)
+        for subset in dict.fromkeys((benchmark.train_subset, benchmark.test_subset))
         for row in across(benchmark, split, subset)
     ]
     if neither := set(benchmark.classes) - {*split.seen, *split.unseen}:
