@@ -35,6 +35,15 @@ def video(name="v", seconds=2.0, fps=25.0):
     return Video(name, seconds, fps, "val", ())
 
 
+def write(folder, **files):
+    """Files of a folder, named like `info__json`; what is no text is written as JSON."""
+    folder.mkdir(exist_ok=True, parents=True)
+    for name, content in files.items():
+        content = content if isinstance(content, str) else json.dumps(content)
+        (folder / name.replace("__", ".")).write_text(content)
+    return folder
+
+
 CLASSES = ("clap", "jump", "run", "wave")
 
 
@@ -64,15 +73,24 @@ def with_features(folder, **changes):
     return folder
 
 
+def small_clip(folder):
+    """The parameters of a small CLIP whose weights are a file in a folder."""
+    torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), folder / "clip.pt")
+    return {"encoder": "tad-demo", "pretrained": str(folder / "clip.pt")}
+
+
+def with_videos(folder, videos=8, seconds=2.0):
+    (folder / "videos").mkdir()
+    for number in range(videos):
+        write_video(folder / "videos" / f"v{number}.mp4", steady(round(25 * seconds), 25.0))
+    return folder
+
+
 def extraction_plan(home):
     """A data set of five videos without features, and an experiment that reads it with a small CLIP."""
-    folder = dataset(home / "own", videos=5, seconds=8.0)
-    (folder / "videos").mkdir()
-    for number in range(5):
-        write_video(folder / "videos" / f"v{number}.mp4", steady(200, 25.0))
-    torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), home / "clip.pt")
-    given = {"dataset": str(folder), "encoder": "tad-demo", "pretrained": str(home / "clip.pt"), "stride": 5}
-    given |= {"data_dir": str(home / "data"), "window": 8, "device": "cpu"}
+    folder = with_videos(dataset(home / "own", videos=5, seconds=8.0), 5, 8.0)
+    given = {"dataset": str(folder), "stride": 5, "data_dir": str(home / "data"), "window": 8, "device": "cpu"}
+    given |= small_clip(home)
     (home / "own.yaml").write_text(yaml.safe_dump(given))
     return folder, plan(home / "own.yaml")
 

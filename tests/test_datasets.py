@@ -4,6 +4,7 @@ import gzip
 import json
 
 import pytest
+from standins import write
 
 from tadlib.data import datasets
 from tadlib.data.annotations import Action
@@ -14,15 +15,8 @@ TABLE = "video-id,t-start,t-end,label,subset,duration,fps\n"
 ROWS = "a,1,2,wave,training,10,25\na,3,4.5,clap,training,10,25\nb,0,1,wave,validation,8,25\n"
 
 
-def folder_with(folder, **files):
-    folder.mkdir(exist_ok=True)
-    for name, content in files.items():
-        (folder / name.replace("__", ".")).write_text(content)
-    return folder
-
-
 def test_a_table_is_a_data_set(tmp_path):
-    benchmark = datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + ROWS)), "elsewhere")
+    benchmark = datasets.load(str(write(tmp_path, annotations__csv=TABLE + ROWS)), "elsewhere")
     assert benchmark.classes == ("clap", "wave")
     assert [video.actions for video in benchmark.videos] == [
         (Action(1, 2, "wave"), Action(3, 4.5, "clap")),
@@ -33,7 +27,7 @@ def test_a_table_is_a_data_set(tmp_path):
 
 def test_conventions_come_from_the_yaml(tmp_path):
     yaml = "train_subset: validation\ntest_subset: training\ntious: [0.1, 0.5]\nstride: 16\n"
-    benchmark = datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
+    benchmark = datasets.load(str(write(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
     assert (benchmark.train_subset, benchmark.test_subset) == ("validation", "training")
     assert benchmark.tious == (0.1, 0.5)
     assert Params.check({"dataset": str(tmp_path)}).stride == 16  # a default, which another value beats
@@ -49,23 +43,17 @@ def test_conventions_come_from_the_yaml(tmp_path):
         ("stride: 0", "stride must be a whole number of frames, 1 to 100000, got 0"),
         ("test_subset: 3", "test_subset must be the name of a subset, got 3"),
         ("test_subset: validations", "no video has test_subset 'validations'; did you mean 'validation'"),
-        ("- a", "must hold names and values"),
-        ("{", "benchmark.yaml is not readable YAML"),
     ],
 )
 def test_a_mistake_in_the_yaml_is_named(tmp_path, yaml, message):
     with pytest.raises(ValueError, match=message):
-        datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
+        datasets.load(str(write(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
 
 
-def test_packed_annotations_are_read_and_a_damaged_pack_is_named(tmp_path):
+def test_packed_annotations_are_read(tmp_path):
     row = {"subset": "test", "duration": 9, "fps": 5, "annotations": [{"segment": [1, 2], "label": "Diving"}]}
-    packed = gzip.compress(json.dumps({"database": {"v": row}}).encode())
-    (tmp_path / "annotations.json.gz").write_bytes(packed)
+    (tmp_path / "annotations.json.gz").write_bytes(gzip.compress(json.dumps({"database": {"v": row}}).encode()))
     assert datasets.load(str(tmp_path), tmp_path).videos[0].actions == (Action(1, 2, "Diving"),)
-    (tmp_path / "annotations.json.gz").write_bytes(packed[:30])
-    with pytest.raises(ValueError, match="annotations.json.gz cannot be unpacked"):
-        datasets.load(str(tmp_path), tmp_path)
 
 
 def test_classes_that_the_file_lists_find_a_misspelt_label(tmp_path):
@@ -86,7 +74,7 @@ def test_text_files_that_lack_something_are_named(tmp_path):
 
 def test_videos_of_subsets_that_nobody_uses_are_not_lost_in_silence(tmp_path):
     table = TABLE + "a,1,2,wave,training,9,25\nb,1,2,wave,test,9,25\n"
-    folder = folder_with(tmp_path, annotations__csv=table)
+    folder = write(tmp_path, annotations__csv=table)
     said = "has no video of the test subset 'validation', but of 'test', 'training': say which is which by train_subset"
     with pytest.raises(ValueError, match=said):
         datasets.load(str(folder), tmp_path)
@@ -95,26 +83,26 @@ def test_videos_of_subsets_that_nobody_uses_are_not_lost_in_silence(tmp_path):
 
 
 def test_subsets_are_found_in_any_case(tmp_path):
-    folder = folder_with(tmp_path, annotations__csv=TABLE + "a,1,2,wave,TRAIN,9,25\nb,1,2,wave,Test,9,25\n")
+    folder = write(tmp_path, annotations__csv=TABLE + "a,1,2,wave,TRAIN,9,25\nb,1,2,wave,Test,9,25\n")
     benchmark = datasets.load(str(folder), tmp_path)
     assert (benchmark.train_subset, benchmark.test_subset) == ("TRAIN", "Test") and len(benchmark.videos) == 2
 
 
 def test_a_subset_that_only_some_videos_have_is_asked_for(tmp_path):
     table = "video,start,end,label,duration,fps\na,1,2,wave,10,25\nb,1,2,wave,10,25\n"
-    path = folder_with(tmp_path, annotations__csv=table)
+    path = write(tmp_path, annotations__csv=table)
     benchmark = datasets.load(str(path), tmp_path)
     assert {video.subset for video in benchmark.videos} == {benchmark.train_subset} == {benchmark.test_subset}
     (path / "info.json").write_text('{"b": {"subset": "test"}}')
     with pytest.raises(ValueError, match="annotations.csv: video a has no field 'subset': give it there"):
-        datasets.load(str(folder_with(tmp_path, annotations__csv=table)), tmp_path)
+        datasets.load(str(write(tmp_path, annotations__csv=table)), tmp_path)
 
 
 def test_training_videos_are_those_called_train_also_beside_others_for_validation(tmp_path):
     rows = [f"{name}{place},1,2,wave,{name},9,25\n" for name in ("train", "val", "test") for place in range(2)]
-    benchmark = datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + "".join(rows))), tmp_path)
+    benchmark = datasets.load(str(write(tmp_path, annotations__csv=TABLE + "".join(rows))), tmp_path)
     assert (benchmark.train_subset, benchmark.test_subset) == ("train", "test")
-    again = folder_with(tmp_path / "other", annotations__csv=TABLE + "".join(rows) + "x,1,2,wave,Train,9,25\n")
+    again = write(tmp_path / "other", annotations__csv=TABLE + "".join(rows) + "x,1,2,wave,Train,9,25\n")
     with pytest.raises(ValueError, match="has subsets 'Train' and 'train': spell them alike"):
         datasets.load(str(again), tmp_path)
 
@@ -125,4 +113,4 @@ def test_the_length_of_an_action_is_no_duration_of_its_video(tmp_path):
         for name, start, subset in (("a", 1, "train"), ("b", 0, "test"))
     )
     with pytest.raises(ValueError, match="annotations.csv: the duration of each video is the length of its action"):
-        datasets.load(str(folder_with(tmp_path, annotations__csv=TABLE + rows)), tmp_path)
+        datasets.load(str(write(tmp_path, annotations__csv=TABLE + rows)), tmp_path)

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from videos import steady, turn, write_video
+from videos import steady, turned, write_video
 
 import tadlib as tad
 from tadlib import ideas
@@ -328,7 +328,7 @@ def test_of_detections_within_each_other_the_surest_is_left():
 
 def test_preview_and_pieces_of_a_video_that_a_phone_turned_are_upright(run, tmp_path):
     """What is left in the file is on top in a player: a half turn the wrong way would show it at the bottom."""
-    path = turn(write_video(tmp_path / "turned.mp4", steady(20, 10.0), lit="left"))
+    path = turned(write_video(tmp_path / "turned.mp4", steady(20, 10.0), lit="left"))
     clip = probe(path)
     (tmp_path / "small.mp4").write_bytes(own.preview(clip, 2.0))
     (piece,) = own.cut(clip, [(0.5, 1.5)], tmp_path)

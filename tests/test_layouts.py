@@ -6,6 +6,7 @@ import pickle
 import golden
 import numpy as np
 import pytest
+from standins import write
 
 from tadlib.data import datasets
 from tadlib.data.annotations import Action, Video
@@ -16,14 +17,6 @@ from tadlib.workbook import cli
 
 TRUTH = "video-id,t-start,t-end,label\na,0,10,HighJump\na,20,30,Shotput\nb,0,10,HighJump\n"
 FOUND = "video-id,t-start,t-end,label,score\na,0,10,HighJump,0.9\na,20,30,Shotput,0.8\nb,40,50,HighJump,0.7\n"
-
-
-def write(folder, **files):
-    folder.mkdir(exist_ok=True, parents=True)
-    for name, content in files.items():
-        content = content if isinstance(content, str) else json.dumps(content)
-        (folder / name.replace("__", ".")).write_text(content)
-    return folder
 
 
 def task(video, *regions, kind="annotations", **data):

@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from standins import CLASSES, dataset, params, with_features
-from videos import steady, write_video
+from standins import CLASSES, dataset, params, small_clip, with_features, with_videos
 
 from tadlib.data import datasets
-from tadlib.data.encoder import load_encoder
 from tadlib.data.stores import UnusableFeatures
 from tadlib.workbook.gathering import gather
 
@@ -78,15 +76,10 @@ def test_a_fixed_number_of_snippets_spans_every_video(tmp_path):
 
 
 def test_videos_are_encoded_with_the_precision_asked_for_and_broken_ones_skipped(tmp_path):
-    folder = dataset(tmp_path / "own", seconds=2.0)
+    folder = with_videos(dataset(tmp_path / "own", seconds=2.0))
     (folder / "text_features.npz").unlink()
-    (folder / "videos").mkdir()
-    for number in range(8):
-        write_video(folder / "videos" / f"v{number}.mp4", steady(50, 25))
     (folder / "videos" / "v6.mp4").write_bytes(b"")
-    torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), tmp_path / "clip.pt")
-    given = {"encoder": "tad-demo", "pretrained": str(tmp_path / "clip.pt"), "missing": "skip", "precision": "bf16"}
-    data = gather(params(folder, **given))
+    data = gather(params(folder, **small_clip(tmp_path), missing="skip", precision="bf16"))
     assert list(data.broken) == ["v6"] and "v6.mp4 (0 bytes)" in data.broken["v6"]
     assert data.store.read("v0").shape == (7, 128) and data.encoder.dtype == torch.bfloat16
     assert data.class_embeddings(["wave"]).shape == (1, 128)

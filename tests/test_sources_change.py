@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from standins import CLASSES, Grey, dataset, params, to_tensor, video, with_features
+from standins import CLASSES, Grey, dataset, params, small_clip, to_tensor, video, with_features, with_videos
 from videos import shade, steady, write_video
 
 from tadlib.data import fingerprints, own
-from tadlib.data.encoder import Encoder, load_encoder
+from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.video import probe
@@ -102,14 +102,9 @@ def test_features_of_an_older_version_or_overwritten_by_somebody_are_made_anew(t
 @pytest.fixture
 def filmed(tmp_path):
     """A data set of videos, and the parameters that read it."""
-    folder = dataset(tmp_path / "own", seconds=2.0)
+    folder = with_videos(dataset(tmp_path / "own", seconds=2.0))
     (folder / "text_features.npz").unlink()
-    for number in range(8):
-        path = folder / "videos" / f"v{number}.mp4"
-        path.parent.mkdir(exist_ok=True)
-        write_video(path, steady(50, 25))
-    torch.save(load_encoder("tad-demo", "", torch.device("cpu")).model.state_dict(), tmp_path / "clip.pt")
-    return params(folder, encoder="tad-demo", pretrained=str(tmp_path / "clip.pt"))
+    return params(folder, **small_clip(tmp_path))
 
 
 def test_the_fingerprint_and_the_stages_follow_a_replaced_video(tmp_path, filmed):

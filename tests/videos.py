@@ -37,11 +37,14 @@ def write_sound(path: Path) -> Path:
     return write_streams(path, [], sound=0.0, lasts=1.0)
 
 
-def turn(path: Path) -> Path:
-    """Tell players of an mp4 to turn its picture clockwise by a quarter, as a phone that was held upright does."""
+def turned(path: Path, matrix: tuple[int, int, int, int] = (0, 1, -1, 0)) -> Path:
+    """Tell players of an mp4 to show pixel (x, y) at (a x + c y, b x + d y); clockwise by a quarter, if not said
+    otherwise, as a phone that was held upright does.
+    """
+    a, b, c, d = (value << 16 for value in matrix)
     content = bytearray(path.read_bytes())
-    matrix = content.index(b"tkhd") + 44  # behind times, number, duration, layer, group, volume
-    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    start = content.index(b"tkhd") + 44  # behind times, number, duration, layer, group, volume
+    content[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     return path
 
