@@ -133,10 +133,13 @@ def h5(make):
     return target.getvalue()
 
 
+NO_FILES = [  # what, what makes it, what is said
+    ("a directory", Path.mkdir, "directory"),
+    ("a pipe", a_pipe, "pipe"),
+    ("links in a circle", a_circle, "links"),
+]
 EVERY = {  # what may be wrong with any text file -> what makes it, what is said
-    "a directory": (Path.mkdir, "directory"),
-    "a pipe": (a_pipe, "pipe"),
-    "links in a circle": (a_circle, "links"),
+    **{what: made for what, *made in NO_FILES},
     "a gzip file cut short": (gzip.compress(b"x" * 10_000)[:-9], "unpacked"),
     "gzip with a changed byte": (gzip.compress(os.urandom(500))[:200] + b"\0" * 40, "unpacked"),
     "a gzip bomb": (gzip.compress(b" " * 3_000_000), "unpacked"),
@@ -241,11 +244,9 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     *[("found.json", "no score", '{"results": {"a": [{"segment": [1, 2], "label": "dive"}]}}', "video a")],
 ]  # fmt: skip
 ARRAYS = [  # feature files: name, what, content, what is said
-    *[(f"a{ending}", "nothing", b"", "damaged") for ending in (".npy", ".npz", ".pt", ".h5")],
-    *[(f"a{ending}", "text", b"this is text", "damaged") for ending in (".npy", ".npz", ".pt", ".h5")],
-    *[(f"a{ending}", "a directory", Path.mkdir, "directory") for ending in (".npy", ".npz", ".pt", ".h5")],
-    *[(f"a{ending}", "a pipe", a_pipe, "pipe") for ending in (".npy", ".npz", ".pt", ".h5")],
-    *[(f"a{ending}", "links in a circle", a_circle, "links") for ending in (".npy", ".npz", ".pt", ".h5")],
+    *[(name, "nothing", b"", "damaged") for name in ("a.npy", "a.npz", "a.pt", "a.h5")],
+    *[(name, "text", b"this is text", "damaged") for name in ("a.npy", "a.npz", "a.pt", "a.h5")],
+    *[(name, *made) for name in ("a.npy", "a.npz", "a.pt", "a.h5") for made in NO_FILES],
     ("a.npy", "cut short", saved(np.save, FEATURES)[:600], "damaged"),
     ("a.npy", "1e12 numbers", npy((10**12, 16)), "damaged"),
     ("a.npy", "a negative number", npy((-1, 16)), "damaged"),
@@ -293,9 +294,7 @@ CHECKPOINTS = [
     ("of another project", torch_bytes({"state_dict": {}}), "has no network"),
     ("a tensor", torch_bytes(torch.ones(3)), "has no network"),
     ("a list", torch_bytes([1, 2]), "has no network"),
-    ("a directory", Path.mkdir, "directory"),
-    ("a pipe", a_pipe, "pipe"),
-    ("links in a circle", a_circle, "links"),
+    *NO_FILES,
 ]
 TEXT_FEATURES = [
     ("a bomb", zipped("dive.npy", npy((1_200_000,), content=bytes(4_800_000))), "damaged"),

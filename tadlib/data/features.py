@@ -121,14 +121,11 @@ def _video_pool() -> Iterator[ThreadPoolExecutor]:
     """Thread pool for several videos at once, one torch thread each; an error cancels the videos not yet started."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for small batches, two videos on two cores are faster than two threads on one video
+    pool = ThreadPoolExecutor(max(2, threads))
     try:
-        with ThreadPoolExecutor(max(2, threads)) as pool:
-            try:
-                yield pool
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        yield pool
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
 
 

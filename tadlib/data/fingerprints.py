@@ -56,14 +56,6 @@ def is_same(path: Path, known: Mapping[str, Any]) -> bool:
     return stat.st_mtime_ns == known.get("mtime_ns") or file_digest(path) == known.get("content")
 
 
-def difference(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
-    """Describe the settings in which a record differs from `made`; empty if there are none."""
-    if missing := [name for name in made if name not in record]:
-        return f"its record does not say with which {missing[0]} it was made"
-    changed_settings = [name for name, value in made.items() if record[name] != value]
-    return ", ".join(f"{name} was {record[name]}, now {made[name]}" for name in changed_settings)
-
-
 @dataclass(frozen=True)
 class FeatureStore:
     """Features on disk. Every video has `<id>.npy` (T, C), float32 or float16, and the record `<id>.json`:
@@ -126,8 +118,10 @@ class FeatureStore:
         `made` are the current settings. Without `file`, which may be deleted after encoding, the video is not compared.
         """
         record, path = self.record(video_id), self._path(video_id, ".npy")
-        if reason := difference(record, made):
-            return reason
+        if missing := [name for name in made if name not in record]:
+            return f"its record does not say with which {missing[0]} it was made"
+        if other := [name for name, value in made.items() if record[name] != value]:
+            return ", ".join(f"{name} was {record[name]}, now {made[name]}" for name in other)
         if file is not None and not is_same(file, record.get("source", {})):
             return f"{file} is another file than it was made from"
         if not path.is_file() or ends_hash(path) != record.get("features"):
