@@ -35,6 +35,7 @@ LAYOUTS = (  # file patterns of annotations, in order, in the folder and in its 
     "th14_annotations_with_fps_duration.json", "Thumos14_annotations.json", "thumos_anno_action.json",
     "ActivityNet1.3_annotations.json", "activity_net*.json", "activity_net*.json.gz", "anet*anno*.json",
 )  # fmt: skip
+ALLOWED = {"benchmark": NAMES[1:], "times": ("seconds", "frames"), "stride": range(1, 100_001)}  # in benchmark.yaml
 TEXT_LAYOUTS = ("official_txt", "annotations", "TH14_Temporal_*", "annotation")
 
 
@@ -170,11 +171,7 @@ def conventions_beside(annotations: Path | str) -> Conventions:
 def _convention(path: Path, name: str, value: Any) -> Any:
     if name in ("train_subset", "test_subset") and isinstance(value, str) and value.strip():
         return tidy(value, path)
-    if name == "benchmark" and value in NAMES[1:]:
-        return value
-    if name == "times" and value in ("seconds", "frames"):
-        return value
-    if name == "stride" and type(value) is int and 1 <= value <= 100_000:
+    if type(value) in (str, int) and value in ALLOWED.get(name, ()):
         return value
     if name == "tious" and isinstance(value, list) and value:
         numbers = all(type(tiou) in (int, float) and 0 < tiou <= 1 for tiou in value)
