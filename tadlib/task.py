@@ -18,12 +18,11 @@ from tadlib.data.annotations import Action, Benchmark, Video, repaired
 from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowSettings
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
-from tadlib.data.grid import Grid
 from tadlib.data.splits import ClassSplit
 from tadlib.data.stores import FolderStore
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import frame_at
-from tadlib.data.windows import cover, outside, spans, true_segments
+from tadlib.data.windows import Grid, cover, outside, spans, true_segments
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, protocols
 from tadlib.evaluation.scoring import ambiguous_regions

@@ -409,7 +409,7 @@ def test_background_competes_unless_it_was_asked_for(run, video, tmp_path):
 def test_calibration_takes_off_what_every_text_sees():
     """One snippet resembles everything, the next only the word: calibrated, the word is found in the second."""
     from tadlib.data.annotations import Video
-    from tadlib.data.grid import Grid
+    from tadlib.data.windows import Grid
 
     features = np.zeros((40, 3), np.float32)
     features[:, 2] = 1.0

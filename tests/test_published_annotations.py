@@ -12,11 +12,10 @@ import pytest
 from tadlib.data import datasets
 from tadlib.data.annotations import Action
 from tadlib.data.checks import find
-from tadlib.data.grid import Grid
 from tadlib.data.lengths import other_lengths, read_lengths, stated
 from tadlib.data.readers import read
 from tadlib.data.splits import class_split
-from tadlib.data.windows import Window, actions_in
+from tadlib.data.windows import Grid, Window, actions_in
 from tadlib.evaluation.protocols import scored_videos
 from tadlib.files import read_json
 

@@ -7,8 +7,7 @@ import torch
 from tadlib.data.annotations import Action, Video
 from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowSettings
 from tadlib.data.features import FeatureStore
-from tadlib.data.grid import Grid
-from tadlib.data.windows import Window, actions_in, cover
+from tadlib.data.windows import Grid, Window, actions_in, cover
 from tadlib.segments import roi_align
 
 GRID = Grid(fps=8.0, stride=8)  # a snippet a second

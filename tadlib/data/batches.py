@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.annotations import Action, Video
-from tadlib.data.grid import Grid
-from tadlib.data.windows import Window, actions_in, cover
+from tadlib.data.windows import Grid, Window, actions_in, cover
 
 MIN_INSIDE = 1e-3  # smallest share of an action in a window for its snippets to count as inside
 

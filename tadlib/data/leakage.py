@@ -11,9 +11,8 @@ from typing import Any
 import torch
 
 from tadlib.data.annotations import Action, Benchmark, Video, repaired
-from tadlib.data.grid import Grid
 from tadlib.data.splits import ClassSplit
-from tadlib.data.windows import actions_in, cover
+from tadlib.data.windows import Grid, actions_in, cover
 from tadlib.segments import pairwise_tiou
 
 COINCIDES = 0.9

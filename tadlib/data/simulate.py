@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from tadlib.data.annotations import Video
 from tadlib.data.features import FeatureStore
-from tadlib.data.grid import Grid
+from tadlib.data.windows import Grid
 from tadlib.files import Progress, digest, silent
 from tadlib.locks import locked
 

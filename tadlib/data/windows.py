@@ -1,4 +1,4 @@
-"""Windows (ranges of snippets) and the actions inside them."""
+"""Snippets in seconds, windows (ranges of snippets) and the actions inside them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,26 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tadlib.data.annotations import Action, Video
-from tadlib.data.grid import Grid
 from tadlib.segments import to_cw
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Snippet t covers the half-open interval [t, t + 1) of a continuous snippet axis that starts at 0 s.
+
+    n snippets last n strides, not n - 1.
+    """
+
+    fps: float  # frames per second of the video
+    stride: int  # frames from one snippet to the next
+
+    def seconds(self, snippets):
+        """Convert snippet positions to seconds; for floats, arrays and tensors."""
+        return snippets * self.stride / self.fps
+
+    def snippets(self, seconds):
+        """Convert seconds to (fractional) snippet positions; for floats, arrays and tensors."""
+        return seconds * self.fps / self.stride
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tadlib.data.batches import WindowSet
 from tadlib.data.checks import one_of
-from tadlib.data.grid import Grid
+from tadlib.data.windows import Grid
 from tadlib.detector.losses import class_logits
 from tadlib.detector.network import ConditionalDETR
 from tadlib.segments import nms as hard_nms

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tadlib.data.annotations import Video
-from tadlib.data.grid import Grid
+from tadlib.data.windows import Grid
 from tadlib.detector.proposals import snippet_runs
 from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou

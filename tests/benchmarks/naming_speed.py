@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tadlib import ideas
-from tadlib.data.grid import Grid
+from tadlib.data.windows import Grid
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas import ordered, poolings, surroundings
 from tadlib.ideas.poolings import SUMMARIES
