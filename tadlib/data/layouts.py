@@ -72,8 +72,9 @@ def number(value: Any) -> float:
     """Convert a number, or its text with a decimal point or comma, or a fraction; raises ValueError for others."""
     try:
         if isinstance(value, str) and "_" not in value:
-            parts = [part.replace(",", ".") if "." not in part else part for part in value.split("/")]
-            return float(parts[0]) / (float(parts[1]) if len(parts) == 2 else 1 / (len(parts) == 1))
+            parts = [part if "." in part else part.replace(",", ".") for part in value.split("/")]
+            numerator, denominator = map(float, parts if len(parts) > 1 else [*parts, 1])
+            return numerator / denominator
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     except (ValueError, OverflowError, ZeroDivisionError):
