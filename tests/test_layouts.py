@@ -52,53 +52,28 @@ def test_a_table_of_a_label_tool_is_a_data_set_of_one_subset(tmp_path, table, en
     assert video.fps == pytest.approx(29.97, abs=1e-3)
 
 
-TASKS = {  # exports of Label Studio with an action of 1 to 3 s in the video ann, and the frame rate of that video
-    "a rate in the task": ([task("/data/upload/1/3d3ad63e-ann.mp4", (26, 75, "wave"), fps=25)], 30),
-    "the video's rate": ([task("/data/local-files/?d=clips/ann.mp4", (31, 90, "wave"))], 30),
-    "seconds of sound": (
-        [
-            {
-                "data": {"url": "http://x/ann.mp4?sig=1"},
-                "annotations": [{"result": [{"value": {"start": 1, "end": 3, "labels": ["wave"]}}]}],
-            }
-        ],
-        30,
-    ),
-    "the short export": (
-        [
-            {
-                "video": "ann.mp4",
-                "fps": 25,
-                "labels": [{"ranges": [{"start": 26, "end": 75}], "timelinelabels": ["wave"]}],
-            }
-        ],
-        30,
-    ),
-    "boxes beside it": (
-        [
-            {
-                "data": {"video": "ann.mp4"},
-                "annotations": [
-                    {
-                        "result": [
-                            {"value": {"labels": ["hand"], "framesCount": 200, "duration": 8.0, "sequence": []}},
-                            {"value": {"ranges": [{"start": 26, "end": 75}], "timelinelabels": ["wave"]}},
-                        ]
-                    },
-                    {"was_cancelled": True, "result": []},
-                ],
-            }
-        ],
-        30,
-    ),
+def labelled(data, *values):
+    """A task of which somebody began another annotation."""
+    results = [{"value": value} for value in values]
+    return {"data": data, "annotations": [{"result": results}, {"was_cancelled": True, "result": []}]}
+
+
+WAVE = {"ranges": [{"start": 26, "end": 75}], "timelinelabels": ["wave"]}
+BOXES = {"labels": ["hand"], "framesCount": 200, "duration": 8.0, "sequence": []}
+TASKS = {  # exports of Label Studio with an action of 1 to 3 s in the video ann, of 30 frames per second
+    "a rate in the task": task("/data/upload/1/3d3ad63e-ann.mp4", (26, 75, "wave"), fps=25),
+    "the video's rate": task("/data/local-files/?d=clips/ann.mp4", (31, 90, "wave")),
+    "seconds of sound": labelled({"url": "http://x/ann.mp4?sig=1"}, {"start": 1, "end": 3, "labels": ["wave"]}),
+    "the short export": {"video": "ann.mp4", "fps": 25, "labels": [WAVE]},
+    "boxes beside it": labelled({"video": "ann.mp4"}, BOXES, WAVE),
 }
 
 
-@pytest.mark.parametrize(("tasks", "rate"), TASKS.values(), ids=TASKS)
-def test_exports_of_label_studio_are_a_data_set(tmp_path, tasks, rate):
-    write(tmp_path, annotations__json=tasks, info__json={"ann": {"duration": 90, "fps": rate}})
+@pytest.mark.parametrize("exported", TASKS.values(), ids=TASKS)
+def test_exports_of_label_studio_are_a_data_set(tmp_path, exported):
+    write(tmp_path, annotations__json=[exported], info__json={"ann": {"duration": 90, "fps": 30}})
     (video,) = datasets.load(str(tmp_path), tmp_path).videos
-    assert (video.id, video.fps, video.actions) == ("ann", rate, (Action(1.0, 3.0, "wave"),))
+    assert (video.id, video.fps, video.actions) == ("ann", 30, (Action(1.0, 3.0, "wave"),))
 
 
 def test_annotations_of_two_people_are_asked_about(tmp_path):

@@ -22,7 +22,7 @@ from tadlib.workbook.params import Params
 
 
 def anew(folder, given, encoder, stride=8, **more):
-    """Whether features are made anew, which a warning says; the store."""
+    """Whether features are made anew, which a warning says."""
     store = FeatureStore(folder / "store")
     path = store.folder / f"{given.id}.npy"
     before = path.stat().st_ino

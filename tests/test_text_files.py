@@ -19,7 +19,8 @@ from tadlib.evaluation.result_file import as_text, evaluate, read_result, read_t
 from tadlib.evaluation.result_rows import read_classes
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words
-from tadlib.workbook import papermill_arguments, plans
+from tadlib.workbook import plans
+from tadlib.workbook.papermill_arguments import complete, given_parameters
 
 ENCODINGS = {"plain": "utf-8", "mark": "utf-8-sig", "two bytes": "utf-16"}
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
@@ -34,6 +35,22 @@ def database(label="dive", name="a", **more):
 def save(path, text, encoding="utf-8"):
     path.write_bytes(text.encode(encoding))
     return path
+
+
+def lengths(path):
+    return read_lengths(path.parent)
+
+
+def split(path):
+    return of_folder(path.parent, ["dive", "jump"], 50, 0)
+
+
+def conventions(path):
+    return datasets.read_conventions(path.parent)
+
+
+def texts(path):
+    return described(["dive"], "description", path)
 
 
 def scored(tmp_path, **options):
@@ -58,31 +75,16 @@ def test_a_class_list_means_the_same_however_it_was_saved(tmp_path, encoding):
     [
         ("annotations.json", json.dumps(database()), lambda path: list(read(path)), ["a"]),
         ("annotations.csv", "video,start,end,label\r\na,1,2,dive\r\n", lambda path: list(read(path)), ["a"]),
-        ("info.json", '{"a": {"fps": 5}}', lambda path: read_lengths(path.parent)["a"].fps, 5.0),
-        ("video_info.csv", "video,fps\r\na,5\r\n", lambda path: read_lengths(path.parent)["a"].fps, 5.0),
-        ("durations_test.txt", "a.mp4\r\n5.0\r\n", lambda path: read_lengths(path.parent)["a"].duration, 5.0),
-        (
-            "splits.json",
-            '{"50": [{"unseen": ["dive"]}]}',
-            lambda path: of_folder(path.parent, ["dive", "jump"], 50, 0).unseen,
-            ("dive",),
-        ),
-        ("benchmark.yaml", "stride: 4\r\n", lambda path: datasets.read_conventions(path.parent).stride, 4),
-        (
-            "texts.json",
-            json.dumps(DESCRIPTIONS),
-            lambda path: described(["dive"], "description", path),
-            [("people dive",)],
-        ),
+        ("info.json", '{"a": {"fps": 5}}', lambda path: lengths(path)["a"].fps, 5.0),
+        ("video_info.csv", "video,fps\r\na,5\r\n", lambda path: lengths(path)["a"].fps, 5.0),
+        ("durations_test.txt", "a.mp4\r\n5.0\r\n", lambda path: lengths(path)["a"].duration, 5.0),
+        ("splits.json", '{"50": [{"unseen": ["dive"]}]}', lambda path: split(path).unseen, ("dive",)),
+        ("benchmark.yaml", "stride: 4\r\n", lambda path: conventions(path).stride, 4),
+        ("texts.json", json.dumps(DESCRIPTIONS), texts, [("people dive",)]),
         ("words.txt", "dive\r\njump\r\n", lambda path: [w.name for w in read_words(str(path))], ["dive", "jump"]),
         ("words.json", '["dive", "jump"]', lambda path: [w.name for w in read_words(str(path))], ["dive", "jump"]),
         ("params.yaml", "epochs: 3\r\n", lambda path: plans.plan(path).common["epochs"], 3),
-        (
-            "given.yaml",
-            "epochs: 3\r\n",
-            lambda path: papermill_arguments.given_parameters(["-f", str(path)])["epochs"],
-            3,
-        ),
+        ("given.yaml", "epochs: 3\r\n", lambda path: given_parameters(["-f", str(path)])["epochs"], 3),
     ],
 )
 def test_every_text_file_is_read_however_it_was_saved(tmp_path, name, content, read_it, expected, encoding):
@@ -96,7 +98,7 @@ def test_every_text_file_is_read_however_it_was_saved(tmp_path, name, content, r
 def test_a_parameter_file_of_two_bytes_a_letter_reaches_the_notebook(tmp_path):
     path = save(tmp_path / "given.yaml", "epochs: 3\nsplit: 50\n", "utf-16")
     words = [str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "out.ipynb"), "-f", str(path)]
-    words = papermill_arguments.complete(words, print)
+    words = complete(words, print)
     assert "-f" not in words and yaml.safe_load(words[words.index("-y") + 1]) == {"epochs": 3, "split": 50}
 
 
@@ -109,30 +111,10 @@ def test_two_keys_that_mean_one_video_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "read_it", "told"),
     [
-        (
-            "info.json",
-            '{"a": {"fps": 5}, "a.mp4": {"fps": 6}}',
-            lambda path: read_lengths(path.parent),
-            "both video 'a'",
-        ),
-        (
-            "splits.json",
-            '{"50": [{"unseen": ["a", "a "]}]}',
-            lambda path: of_folder(path.parent, ["a", "b"], 50, 0),
-            "'a' stands twice",
-        ),
-        (
-            "texts.json",
-            json.dumps(DESCRIPTIONS | {"dive ": {"Elaboration": {"Description": "people fall"}}}),
-            lambda path: described(["dive"], "description", path),
-            "'dive' stands twice",
-        ),
-        (
-            "benchmark.yaml",
-            "tious: [0.5, 0.5]",
-            lambda path: datasets.read_conventions(path.parent),
-            r"each once, got \[0.5, 0.5\]",
-        ),
+        ("info.json", '{"a": {"fps": 5}, "a.mp4": {"fps": 6}}', lengths, "both video 'a'"),
+        ("splits.json", '{"50": [{"unseen": ["dive", "dive "]}]}', split, "'dive' stands twice"),
+        ("texts.json", json.dumps(DESCRIPTIONS | {"dive ": DESCRIPTIONS["dive"]}), texts, "'dive' stands twice"),
+        ("benchmark.yaml", "tious: [0.5, 0.5]", conventions, r"each once, got \[0.5, 0.5\]"),
     ],
 )
 def test_two_spellings_of_one_thing_are_named_and_none_of_them_is_taken(tmp_path, name, content, read_it, told):

@@ -171,7 +171,3 @@ def splash(surface: float, when: float, x: float, water: Color) -> Prop:
             stage.ball(foam, place, 1.6)
 
     return draw
-
-
-def nothing(stage: Stage, look: Look, joints: Joints, phase: float) -> None:
-    """Draw nothing, because jumpers carry nothing."""
