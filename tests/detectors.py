@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +161,18 @@ def stop_after(epochs: int) -> Callable[[int, int, str], None]:
             raise Stopped
 
     return progress
+
+
+def check_resuming(train: Callable, checkpoint: Path, *stops: int) -> None:
+    """A training that is stopped after so many epochs, once or more often, ends as one that never was."""
+    straight, history = train()
+    for done in stops:
+        with pytest.raises(Stopped):
+            train(checkpoint=checkpoint, progress=stop_after(done))
+        torch.rand(7)  # the next session has drawn other numbers
+    resumed, again = train(checkpoint=checkpoint)
+    assert torch.equal(parameters(resumed), parameters(straight))
+    assert without_clock(again) == without_clock(history)
 
 
 def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:

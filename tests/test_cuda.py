@@ -1,5 +1,7 @@
 """On a CUDA device: the numbers of the CPU, every switch, both half precisions, resuming, and the notebooks."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,18 +10,15 @@ from detectors import (
     EACH,
     QUICK,
     TEXTS,
-    Stopped,
+    check_resuming,
     features,
     learnable,
     lively,
     network,
     padded,
-    parameters,
     some,
-    stop_after,
     trained,
     valid,
-    without_clock,
 )
 from standins import execute
 from videos import steady, write_video
@@ -99,12 +98,7 @@ def test_what_can_be_asked_of_a_training_runs_there(words):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_what_was_interrupted_goes_on_to_the_same_numbers(dtype, tmp_path):
     words = {"device": CUDA, "dtype": dtype, "deterministic": True}
-    whole, history = trained(**words)
-    with pytest.raises(Stopped):
-        trained(**words, checkpoint=tmp_path / "state.pt", progress=stop_after(2))
-    resumed, went_on = trained(**words, checkpoint=tmp_path / "state.pt")
-    assert torch.equal(parameters(whole), parameters(resumed))
-    assert without_clock(went_on) == without_clock(history)
+    check_resuming(partial(trained, **words), tmp_path / "state.pt", 2)
 
 
 def test_compiled_it_learns_the_same_within_rounding(unchecked):

@@ -11,21 +11,18 @@ from detectors import (
     EACH_OF_LONG,
     ON,
     TEXTS,
-    Stopped,
     answered,
     batch,
+    check_resuming,
     features,
     learnable,
     lively,
     network,
     padded,
-    parameters,
     step_of,
-    stop_after,
     target,
     valid,
     windows,
-    without_clock,
 )
 
 from tadlib import ideas
@@ -115,13 +112,7 @@ def test_resuming_with_an_idea_equals_not_having_stopped(words, tmp_path):
         model = network(**words)
         return model, fit(model, learnable(jitter=True), epochs=4, ema=True, **LEARNING, **more)
 
-    straight, history = trained()
-    with pytest.raises(Stopped):
-        trained(checkpoint=tmp_path / "state.pt", progress=stop_after(2))
-    torch.rand(7)
-    resumed, again = trained(checkpoint=tmp_path / "state.pt")
-    assert torch.equal(parameters(resumed), parameters(straight))
-    assert without_clock(again) == without_clock(history)
+    check_resuming(trained, tmp_path / "state.pt", 2)
 
 
 @EACH

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import detectors
 import pytest
 import torch
 from detectors import CHANNELS, QUICK, TEXTS, Stopped, learnable, network, parameters, some, stop_after, trained
@@ -19,17 +18,6 @@ def test_half_precision_is_for_cuda():
     with pytest.raises(ValueError, match="precision 'fp16' needs device 'cuda', got 'cpu'; use bf16 or fp32 there"):
         devices.precision_dtype("fp16", devices.CPU)
     assert devices.precision_dtype("fp16", torch.device("cuda")) == torch.float16
-
-
-def test_float16_resumes_with_its_scale(tmp_path):
-    straight, history = trained(dtype=torch.float16)
-    with pytest.raises(Stopped):
-        trained(dtype=torch.float16, checkpoint=tmp_path / "state.pt", progress=stop_after(2))
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert state["scaler"]["scale"] > 1
-    resumed, again = trained(dtype=torch.float16, checkpoint=tmp_path / "state.pt")
-    assert torch.equal(parameters(resumed), parameters(straight))
-    assert detectors.without_clock(again) == detectors.without_clock(history)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
