@@ -9,6 +9,7 @@ scaled by the predictions those have (marked ~). Set OMP_NUM_THREADS=1 for one c
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,12 +49,14 @@ def simulated(videos: int, per_video: int, classes: int, actions: float, seed: i
 
 def cpu_seconds(work: Callable[[], object], repetitions: int = 5) -> float:
     """The least CPU time of some repetitions."""
-    times = []
-    for _ in range(repetitions):
-        began = time.process_time()
-        work()
-        times.append(time.process_time() - began)
-    return min(times)
+    return min(timed(work)[0] for _ in range(repetitions))
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds that a piece of work takes, whatever else the machine does meanwhile, and what it gives."""
+    began = time.process_time()
+    result = work()
+    return time.process_time() - began, result
 
 
 def some_classes(comparison: Comparison, most: int) -> Comparison:
@@ -112,7 +115,7 @@ def measure_precision(name: str) -> list[str]:
     lines = [_line(f"mAP, {name}", "ours", ours, len(rows.predictions.label))]
     part = some_classes(rows, PATIENCE)
     for peer, work in (("data frames", frames_precision), ("bare loops", reference.precision_table)):
-        seconds, table = _once(lambda work=work: work(part, tious))
+        seconds, table = timed(lambda work=work: work(part, tious))
         np.testing.assert_allclose(metrics.precision_table(part, tious), table, rtol=0, atol=1e-12)
         seconds *= len(rows.predictions.label) / len(part.predictions.label)
         lines.append(_line("", peer, seconds, len(rows.predictions.label), ours, part.classes < rows.classes))
@@ -123,7 +126,7 @@ def measure_recall(name: str) -> list[str]:
     """Lines on AR@AN: ours and bare loops, which must give our numbers."""
     rows = simulated(**SIZES[name])
     ours = cpu_seconds(lambda: recall_table(rows))
-    peer, table = _once(lambda: reference.recall_table(rows, RECALL_TIOUS))
+    peer, table = timed(lambda: reference.recall_table(rows, RECALL_TIOUS))
     np.testing.assert_allclose(recall_table(rows), table, rtol=0, atol=1e-12)
     number = len(rows.predictions.label)
     return [_line(f"AR@AN and AUC, {name}", "ours", ours, number), _line("", "bare loops", peer, number, ours)]
@@ -151,12 +154,6 @@ def torchvision_nms(segments: torch.Tensor, scores: torch.Tensor, groups: torch.
     boxes = torch.stack([segments[:, 0], torch.zeros_like(scores), segments[:, 1], torch.ones_like(scores)], dim=1)
     kept = torch.cat([part[torchvision.ops.nms(boxes[part], scores[part], tiou)] for part in _parts(groups)])
     return kept[scores[kept].argsort(descending=True, stable=True)]
-
-
-def _once(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    began = time.process_time()
-    result = work()
-    return time.process_time() - began, result
 
 
 def grouped(rows: Comparison) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

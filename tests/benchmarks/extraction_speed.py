@@ -6,14 +6,14 @@ run on one thread, with an untrained ViT-B-16: speed does not depend on what the
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
+from evaluation_speed import timed
 
 from tadlib.data.encoder import Encoder, load_encoder
 from tadlib.data.features import BATCH_ON_CPU
@@ -36,13 +36,6 @@ def clip(path: Path, frames: int, size: tuple[int, int] = (320, 180)) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
-
-
-def timed(work: Callable[[], object]) -> tuple[float, object]:
-    """CPU seconds that a piece of work takes, whatever else the machine does meanwhile, and what it gives."""
-    begun = time.process_time()
-    result = work()
-    return time.process_time() - begun, result
 
 
 def parts(path: Path, encoder: Encoder) -> dict[str, float]:

@@ -4,14 +4,14 @@ CPU seconds of one thread. Where a summary of bins is all there is to it, a loop
 similarity of one at a time, features read once a video) is measured on some of the videos in the same run.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from evaluation_speed import cpu_seconds
 from torch import Tensor
 
 from tadlib import ideas
@@ -105,22 +105,15 @@ def looped(videos: Sequence[Video], texts: Tensor, how: str) -> list[list[Tensor
     ]
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU time of a piece of work."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
 def measure(size: Size) -> Iterator[str]:
     """A line for each way of pooling."""
     videos, texts = simulated(size)
     for way, words in WAYS.items():
         named(videos[:1], texts, words)  # the first call sets things up
-        ours = cpu_seconds(partial(named, videos, texts, words))
+        ours = cpu_seconds(partial(named, videos, texts, words), 1)
         line = f"{way:<20} {ours:6.2f} s"
         if way in SUMMARIES:
-            loop = cpu_seconds(partial(looped, videos[:LOOPED], texts, way)) * len(videos) / LOOPED
+            loop = cpu_seconds(partial(looped, videos[:LOOPED], texts, way), 1) * len(videos) / LOOPED
             line += f", one at a time ~{loop:.1f} s, {loop / ours:.1f} times ours"
         yield line
 
