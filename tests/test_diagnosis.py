@@ -3,24 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from answers import found, video
 from evaluation_speed import simulated
 
-from tadlib.data.annotations import Action, Video
 from tadlib.evaluation import calibration, diagnosis, errors, metrics, sensitivity
-from tadlib.evaluation.result_rows import Rows
 from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections
 
 CLASSES = ("Diving", "Shotput")
-
-
-def video(name, *actions):
-    return Video(name, 100.0, 30.0, "test", tuple(Action(*action) for action in actions))
-
-
-def found(*rows):
-    segments = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
-    return Rows(segments, np.array([row[2] for row in rows], dtype=np.float64), tuple(row[3] for row in rows))
 
 
 VIDEOS = [video("a", (0, 10, "Diving"), (50, 60, "Shotput")), video("empty")]

@@ -2,28 +2,14 @@
 
 import numpy as np
 import pytest
+from answers import found, video
 
-from tadlib.data.annotations import Action, Video
 from tadlib.evaluation import metrics
 from tadlib.evaluation.matching import greedy
 from tadlib.evaluation.recall import area, recall_table
 from tadlib.evaluation.rows import compare
-from tadlib.naming.fusion import Detections
 
 TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
-
-
-def video(name, *actions):
-    return Video(name, 100.0, 30.0, "test", tuple(Action(*action) for action in actions))
-
-
-def found(*rows):
-    """Detections from (start, end, score, label), in the order given."""
-    import torch
-
-    segments = torch.tensor([row[:2] for row in rows], dtype=torch.float64).reshape(-1, 2)
-    scores = torch.tensor([row[2] for row in rows], dtype=torch.float64)
-    return Detections(segments, scores, tuple(row[3] for row in rows))
 
 
 def test_a_perfect_answer_scores_one():

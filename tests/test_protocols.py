@@ -1,22 +1,12 @@
 """Each protocol counts what its table says, and says what it counted."""
 
-import numpy as np
 import pytest
+from answers import found, video
 
-from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.data.annotations import Benchmark
 from tadlib.evaluation import diagnosis, protocols, scoring
-from tadlib.evaluation.result_rows import Rows
 
 NAMES = ("video_test_0000270", "video_test_0000504", "video_test_0000001", "video_test_0000002")
-
-
-def video(name, *actions, subset="test"):
-    return Video(name, 100.0, 30.0, subset, tuple(Action(*action) for action in actions))
-
-
-def found(*rows):
-    segments = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
-    return Rows(segments, np.array([row[2] for row in rows], dtype=np.float64), tuple(row[3] for row in rows))
 
 
 VIDEOS = (
