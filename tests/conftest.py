@@ -72,6 +72,31 @@ def encoder():
 
 
 @pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty project that relative paths and new runs belong to."""
+    for name in ("notebooks", "params", "outputs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def quick_home(tmp_path, monkeypatch) -> Path:
+    """A project whose stages take no time, executed in this process."""
+    import instant
+
+    instant.project(tmp_path)
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for module in ("stage_store", "execution"):
+        monkeypatch.setattr(f"tadlib.workbook.{module}.execute_notebook", instant.execute)
+    monkeypatch.setattr("tadlib.workbook.runs.device_name", lambda device: device)
+    monkeypatch.setattr("tadlib.workbook.report.page", lambda notebook: notebook)
+    return tmp_path
+
+
+@pytest.fixture
 def unchecked() -> Iterator[None]:
     """No checks of types and shapes, which torch's compiler cannot read."""
     config.update("jaxtyping_disable", True)

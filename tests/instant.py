@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,6 +92,17 @@ def execute_cells(stage: str, given: dict, jobs: int = 1, log: Path | None = Non
 def versions(home: Path, name: str) -> list[Path]:
     """The folders of an experiment's executions, oldest first; the report lies beside them."""
     return sorted(path for path in (home / "outputs" / name).iterdir() if path.is_dir())
+
+
+def told(home: Path, start: str = "") -> list[str]:
+    """The lines of the calls that begin so."""
+    path = home / "calls"
+    return [line for line in path.read_text().splitlines() if line.startswith(start)] if path.is_file() else []
+
+
+def executed(home: Path) -> Counter:
+    """How often each stage was begun."""
+    return Counter(line.split()[1] for line in told(home, "begin"))
 
 
 def note(root: Path, text: str) -> None:

@@ -18,7 +18,7 @@ import pytest
 import stubs
 
 from tadlib.files import LOG, read_json, write_json
-from tadlib.workbook import batch, cli, display, execution, executors, plans, runs
+from tadlib.workbook import batch, cli, display, execution, executors, plans
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
@@ -153,25 +153,6 @@ def test_a_job_that_slurm_ends_begins_no_other_stage(home, monkeypatch):
     assert told == "interrupted in prepare: KeyboardInterrupt: prepare was stopped"
 
 
-@pytest.fixture
-def quick_home(tmp_path, monkeypatch):
-    """A project whose stages take no time, executed in this process."""
-    instant.project(tmp_path)
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    for module in ("stage_store", "execution"):
-        monkeypatch.setattr(f"tadlib.workbook.{module}.execute_notebook", instant.execute)
-    monkeypatch.setattr(runs, "device_name", lambda device: device)
-    monkeypatch.setattr("tadlib.workbook.report.page", lambda notebook: notebook)
-    return tmp_path
-
-
-def calls(home) -> Counter:
-    """How often each stage was executed to its end."""
-    path = home / "calls"
-    return Counter(line.split()[1] for line in path.read_text().splitlines() if line.startswith("end"))
-
-
 def experiment(home, text: str) -> str:
     (home / "params" / "e.yaml").write_text(text)
     return "params/e.yaml"
@@ -182,7 +163,7 @@ TWENTY = "# Q?\nsweep:\n  top_k: [" + ", ".join(map(str, range(1, 21))) + "]\n"
 
 def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, capsys):
     assert cli.main(["run", experiment(quick_home, TWENTY), "--jobs", "4"]) == 0
-    assert calls(quick_home) == {"prepare": 1, "train": 1, "classify": 20, "evaluate": 20}
+    assert instant.executed(quick_home) == {"prepare": 1, "train": 1, "classify": 20, "evaluate": 20}
     (folder,) = instant.versions(quick_home, "e")
     numbers = {run["parameters"]["top_k"]: run["metrics"]["mAP"] for run in fabricate.load(folder)}
     assert numbers == {k: Params.check({}).lr + k for k in range(1, 21)}, "each has its own numbers"
@@ -219,9 +200,9 @@ def test_a_failing_training_fails_for_all_who_share_it_and_costs_one_attempt(qui
     (quick_home / "notebooks" / "train.ipynb").write_text("fail")
     assert cli.main(["run", experiment(quick_home, "sweep: {top_k: [1, 2, 3]}"), "--jobs", "2"]) == 1
     said = capsys.readouterr()
-    assert calls(quick_home)["train"] == 1 and "3 of 3 runs failed" in said.err
+    assert instant.executed(quick_home)["train"] == 1 and "3 of 3 runs failed" in said.err
     assert said.err.count("failed in train: KeyError: bad") == 3 and said.err.count("(as in top_k-") == 2
-    assert "report" not in (quick_home / "calls").read_text(), "there is nothing to report"
+    assert not instant.told(quick_home, "report"), "there is nothing to report"
     assert cli.main(["list"]) == 0
     assert ": of 3 runs 0 finished, 3 failed; no numbers yet\n" in capsys.readouterr().out
 
@@ -299,8 +280,7 @@ def test_a_batch_ends_with_its_report_and_the_lab_log_and_a_quick_one_leaves_the
     (quick_home / "params" / "other.yaml").write_text(QUESTION)
     for words in (["params/e.yaml", "--quick", "--set", "lr=0.3,0.4"], ["params/other.yaml", "--quick"]):
         assert cli.main(["run", *words]) == 0
-    reports = [line for line in (quick_home / "calls").read_text().splitlines() if line.startswith("report")]
-    assert reports == ["report outputs/e", "report outputs/e-quick", "report outputs/other-quick"]
+    assert instant.told(quick_home, "report") == [f"report outputs/{name}" for name in ("e", "e-quick", "other-quick")]
     assert log.read_text() == before
 
 
@@ -317,9 +297,7 @@ def test_several_files_are_one_batch_with_one_report_and_a_failure_in_one_stops_
     said = capsys.readouterr()
     assert "tad: other/lr-13 failed in train: cannot write" in said.err and "No space left on device" in said.err
     assert "tad: 1 of 4 runs failed" in said.err
-    assert [line for line in (quick_home / "calls").read_text().splitlines() if line.startswith("report")] == [
-        "report outputs/other,outputs/e"
-    ]
+    assert instant.told(quick_home, "report") == ["report outputs/other,outputs/e"]
     assert cli.main(["run", "params/e.yaml", "params/none.yaml"]) == 2
 
 
@@ -417,10 +395,6 @@ def test_pages_are_made_of_the_runs_that_are_asked_for(quick_home, monkeypatch):
     assert len(made) == 1 and stored in made.pop().parents, "one page of one training"
 
 
-def lines(home) -> int:
-    return len((home / "calls").read_text().splitlines()) if (home / "calls").is_file() else 0
-
-
 @pytest.mark.notebooks
 def test_a_disk_that_is_full_is_told_and_the_rest_goes_on(tmp_path):
     instant.project(tmp_path)
@@ -450,8 +424,8 @@ def test_a_batch_killed_twice_ends_whole_and_runs_nothing_finished_twice(tmp_pat
     finished_before: dict[str, int] = {}
     for _ in range(2):
         process = instant.start(tmp_path, "params/e.yaml", "--jobs", "3")
-        enough = lines(tmp_path) + dice.randint(5, 12)
-        while lines(tmp_path) < enough and process.poll() is None:
+        enough = len(instant.told(tmp_path)) + dice.randint(5, 12)
+        while len(instant.told(tmp_path)) < enough and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -468,7 +442,7 @@ def test_a_batch_killed_twice_ends_whole_and_runs_nothing_finished_twice(tmp_pat
     assert len(whole) == 24 and all(failure(path) is None for path in whole)
     again = {path for path, when in finished_before.items() if os.stat(path).st_mtime_ns != when}
     assert not again, "what was finished is not touched"
-    per_stage = Counter(line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("end"))
+    per_stage = Counter(instant.told(tmp_path, "end"))
     torn = {name: times for name, times in per_stage.items() if times > 1}
     assert sum(torn.values()) - len(torn) <= 6, "only what was executing when it was killed was executed again"
     assert not [path for path in (tmp_path / "outputs" / ".stages").iterdir() if path.is_dir() and path.name[0] == "."]
@@ -479,8 +453,8 @@ def test_a_batch_that_is_ended_by_ctrl_c_or_a_scheduler_says_how_it_goes_on_and_
     instant.project(tmp_path)
     experiment(tmp_path, TWENTY)
     for number, within in ((signal.SIGINT, ("env", "--default-signal=INT")), (signal.SIGTERM, ())):
-        process, before = instant.start(tmp_path, "params/e.yaml", within=within), lines(tmp_path)
-        while lines(tmp_path) < before + 12 and process.poll() is None:
+        process, before = instant.start(tmp_path, "params/e.yaml", within=within), len(instant.told(tmp_path))
+        while len(instant.told(tmp_path)) < before + 12 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(number)
         said, _ = process.communicate(timeout=60)

@@ -25,15 +25,11 @@ def gained(given) -> float:
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(home):
     """A project with one question, whose value was chosen on two of four class splits, and its runs."""
-    for name in ("params", "notebooks", "outputs"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "params" / "q.yaml").write_text(CLAIM + ON + "split: 50\nsweep: {top_k: [100, 50]}\n")
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    fabricate.experiment(tmp_path / "outputs", "q", gained, SWEEP, "Does it help? Log: yes. Rows: 1.")
-    return tmp_path
+    (home / "params" / "q.yaml").write_text(CLAIM + ON + "split: 50\nsweep: {top_k: [100, 50]}\n")
+    fabricate.experiment(home / "outputs", "q", gained, SWEEP, "Does it help? Log: yes. Rows: 1.")
+    return home
 
 
 def compared(home, **given):

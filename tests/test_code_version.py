@@ -94,14 +94,11 @@ def test_training_knows_its_network_and_no_figure_command_or_report(monkeypatch)
     assert not [name for name in names if name.startswith(tuple(f"workbook/{each}" for each in shows))]
 
 
-def test_libraries_and_the_stages_before_are_part_of_a_version(tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+def test_libraries_and_the_stages_before_are_part_of_a_version(home, monkeypatch):
     for stage in stages.STAGES:
-        write(tmp_path / "notebooks" / f"{stage}.ipynb", "1")
+        write(home / "notebooks" / f"{stage}.ipynb", "1")
     before = {stage: stages.code_version(stage) for stage in stages.STAGES}
-    write(tmp_path / "notebooks" / "train.ipynb", "2")
+    write(home / "notebooks" / "train.ipynb", "2")
     assert [stages.code_version(stage) != before[stage] for stage in stages.STAGES] == [False, True, True, True]
     before = stages.code_version("prepare")
     monkeypatch.setattr(stages, "_libraries", lambda: ["torch of tomorrow"])

@@ -32,14 +32,14 @@ def test_a_missing_experiment_names_the_nearest(tmp_path):
         plan("naming")
 
 
-def test_a_file_of_the_project_goes_by_its_name(tmp_path, monkeypatch):
+def test_a_file_of_the_project_goes_by_its_name():
     assert plan("queries").runs == plan(ROOT / "params" / "detector" / "queries.yaml").runs
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "notebooks").mkdir()
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+
+
+def test_a_name_of_two_files_is_asked_about(home):
     for chapter in ("one", "two"):
-        (tmp_path / "params" / chapter).mkdir(parents=True)
-        write(tmp_path / "params" / chapter, "split: 50\n")
+        (home / "params" / chapter).mkdir()
+        write(home / "params" / chapter, "split: 50\n")
     with pytest.raises(ValueError, match=r"e is the name of .*one/e.yaml and of .*two/e.yaml: pass one of these paths"):
         plan("e")
 

@@ -16,15 +16,6 @@ from tadlib.workbook import finished_runs, result, runs
 from tadlib.workbook.params import Params
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
-    """An empty project that relative paths and new runs belong to."""
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    return tmp_path
-
-
 def begin(folder: Path | str = "", stage: str = "train", **given) -> runs.Run:
     return runs.start(stage, Params.check({"run_dir": str(folder), **given}))
 
@@ -69,7 +60,6 @@ def test_the_commit_says_whether_the_tree_differs_from_it(home):
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=home, check=True)
 
-    (home / "outputs").mkdir()
     (home / "outputs" / "README.md").write_text("nothing measured yet")
     git("init", "-q")
     git("add", "-A")
