@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import nbformat
+from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tadlib.files import read_json, write_json
@@ -49,12 +50,12 @@ def run(folder: Path, given: Mapping[str, object], mean: float, **facts) -> Path
     return folder
 
 
-def project(folder: Path, root: Path) -> Path:
+def project(folder: Path) -> Path:
     """A project that borrows the real notebooks and parameters files and has outputs of its own."""
     (folder / "outputs").mkdir(parents=True)
     (folder / "pyproject.toml").touch()
-    (folder / "notebooks").symlink_to(root / "notebooks")
-    (folder / "params").symlink_to(root / "params")
+    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    (folder / "params").symlink_to(ROOT / "params")
     return folder
 
 

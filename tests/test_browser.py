@@ -74,7 +74,7 @@ def test_an_exported_page_moves_without_a_network_and_fits(width, tmp_path):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """The page that `tad report` makes of a question."""
-    home = fabricate.project(tmp_path_factory.mktemp("compared") / "home", ROOT)
+    home = fabricate.project(tmp_path_factory.mktemp("compared") / "home")
 
     def worth(given):
         return 0.3 + 0.001 * given["conv_layers"] * (10 + given["split_id"] + 2 * given["seed"])

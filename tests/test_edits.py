@@ -150,7 +150,7 @@ def test_papermill_and_a_copy_of_the_notebook_are_no_way_around(tmp_path):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A project with an experiment of two variants; one more of its runs is made by an edited notebook."""
-    fabricate.project(tmp_path, ROOT)
+    fabricate.project(tmp_path)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -100,7 +100,7 @@ def test_a_slurm_that_is_not_there_and_options_it_does_not_know_are_named(monkey
         executors.slurm(["time"])
     asked = {"partition": "long", "time": "60", "gpus_per_node": 1}
     assert executors.slurm(["partition=long", "time=60"], gpus=1).parameters == asked
-    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path / "home", ROOT)))
+    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path / "home")))
     assert executors.slurm(["local"]).parameters["timeout_min"] > 60, "no job ends after submitit's two minutes"
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ValueError, match="--slurm needs submitit, got none"):

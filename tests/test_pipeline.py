@@ -128,7 +128,7 @@ def test_the_readmes_command_alone_is_a_whole_experiment_and_the_same_seed_gives
 def test_an_interrupted_training_goes_on_where_it_stopped(tiny, tmp_path):
     parameters = tiny | {"epochs": 40, "seed": 11, "run_dir": str(tmp_path / "first")}
     words = [str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "first.ipynb"), "-y", yaml.safe_dump(parameters)]
-    project = fabricate.project(tmp_path / "project", ROOT)  # other tests train in this one at the same time
+    project = fabricate.project(tmp_path / "project")  # other tests train in this one at the same time
     job = subprocess.Popen(
         stubs.command(*words), cwd=project, env=stubs.environment(), stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=stubs.interruptible,

@@ -79,27 +79,24 @@ def test_every_experiment_of_the_log_has_its_file():
 
 
 def test_the_published_configurations_are_those_of_the_published_commands():
-    thumos = Params.check(next(iter(plan(ROOT / "params" / "published" / "published_thumos14.yaml").runs.values())))
-    anet = Params.check(next(iter(plan(ROOT / "params" / "published" / "published_activitynet13.yaml").runs.values())))
+    thumos, anet = (
+        Params.check(next(iter(plan(find(f"published_{dataset}")).runs.values())))
+        for dataset in ("thumos14", "activitynet13")
+    )
     assert (thumos.queries, thumos.encoder_layers, thumos.decoder_layers, thumos.stride) == (40, 2, 5, 8)
     assert (anet.queries, anet.encoder_layers, anet.decoder_layers, anet.rescale) == (30, 2, 2, 300)
     assert (thumos.lr, anet.lr, anet.conv_layers, anet.lr_backbone) == (1e-4, 5e-5, 1, 1e-2)
     assert not (thumos.jitter or thumos.negatives or anet.window), "whole videos have neither"
+    both = {"feature_noise": 0.0, "feature_shift": 0.0, "schedule": "step", "warm_up": 0.0, "aux_loss": False}
+    both |= {"overlap_loss": "iou", "salience": "bce", "refine": "attention"}
+    both |= {"system": "published", "refine_residual": False, "refine_join": "sum", "centres": "learned"}
+    both |= {"candidates": "unseen", "fusion": "after_softmax", "protocol": "gap"}
     for params in (thumos, anet):
-        assert not (params.feature_noise or params.feature_shift)
-        assert (params.refine, params.salience, params.schedule, params.overlap_loss) == (
-            "attention", "bce", "step", "iou",
-        )  # fmt: skip
-        assert (params.system, params.refine_residual, params.refine_join, params.centres, params.warm_up) == (
-            "published", False, "sum", "learned", 0.0,
-        )  # fmt: skip
-        assert (params.candidates, params.fusion, params.protocol, params.aux_loss) == (
-            "unseen", "after_softmax", "gap", False,
-        )  # fmt: skip
+        assert {name: getattr(params, name) for name in both} == both
 
 
 def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings():
-    planned = plan(ROOT / "params" / "published" / "tuning.yaml")
+    planned = plan(find("tuning"))
     by_sample: dict[tuple, list[tuple[str, Params]]] = {}
     for label, given in planned.runs.items():
         sample = (given["split_id"], given["seed"])
@@ -116,8 +113,8 @@ def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings(
 def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_share():
     shared = {"dataset", "split", "split_id", "seed", "stride", "window", "width", "epochs", "lr", "lr_backbone"}
     shared |= {"encoder", "pretrained", "protocol", "candidates", "sweep", "top_k"}
-    published = plan(ROOT / "params" / "published" / "published_thumos14.yaml").common
-    planned = plan(ROOT / "params" / "published" / "tuning.yaml")
+    published = plan(find("published_thumos14")).common
+    planned = plan(find("tuning"))
     ours = next(Params.check(planned.runs[label]) for label, name in planned.names.items() if name == "published")
     theirs = Params.check(published)
     assert {n: getattr(ours, n) for n in Params.model_fields if n not in shared} == {
@@ -126,7 +123,7 @@ def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_
 
 
 def test_the_configuration_that_was_found_is_the_default_and_the_best():
-    planned = plan(ROOT / "params" / "published" / "tuning.yaml")
+    planned = plan(find("tuning"))
     label = next(label for label, name in planned.names.items() if name == "found")
     found = {name: value for name, value in planned.runs[label].items() if name not in variants.SAMPLE}
     assert len(found) > 12
@@ -174,7 +171,7 @@ def test_no_whole_video_of_the_demo_lacks_queries_or_detections():
 @pytest.mark.slow
 @EACH
 def test_a_tiny_version_of_every_variant_runs(path, tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path, ROOT)))
+    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path)))
     small = {"dataset": tiny["dataset"], "encoder": "tad-demo", "pretrained": tiny["pretrained"], "features": "auto"}
     small |= {"width": 32, "epochs": 1, "head_epochs": 1, "split_id": 0, "seed": 0}
     wanted = {}

@@ -24,7 +24,7 @@ def mostly_better(given) -> float:
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A project with one experiment of two variants, three splits, two seeds."""
-    fabricate.project(tmp_path, ROOT)
+    fabricate.project(tmp_path)
     monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     fabricate.experiment(tmp_path / "outputs", "backbone", mostly_better)

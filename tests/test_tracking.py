@@ -7,7 +7,6 @@ from io import BytesIO
 import fabricate
 import nbformat
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 from tadlib.files import write_json
@@ -33,7 +32,7 @@ def run(tmp_path):
 def test_mlflow_itself_keeps_all_of_it(run, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path / "home", ROOT)))
+    monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path / "home")))
     for _ in range(2):  # it is told once
         tracking.track("question", run)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'outputs' / 'mlflow.db'}")
