@@ -71,9 +71,14 @@ def test_an_action_shorter_than_a_snippet_is_a_target_of_its_own_length():
     assert segments_cw.tolist() == [pytest.approx(row, abs=1e-6) for row in ([0.24, 0.02], [5e-4, 1e-3], [0.995, 0.01])]
 
 
-def windows(negatives=0.0, end=6, **cut):
-    video = Video("v", 100.0, 8.0, "val", (Action(2, end, "a"), Action(11, end + 13, "a")))
-    return WindowSet([video], Ramp(100), 8, WindowSettings(length=10, overlap=0.0, **cut), None, True, negatives)
+TWO = (Action(2, 6, "a"), Action(11, 19, "a"))
+X = Action(12.0, 18.0, "x")
+
+
+def windows(negatives=0.0, actions=TWO, **extras):
+    """Windows of 10 of 100 snippets of a second that hold an action, and a share of others."""
+    video, cut = Video("v", 100.0, 8.0, "val", actions), WindowSettings(length=10, overlap=0.0)
+    return WindowSet([video], Ramp(100), 8, cut, None, True, negatives, TrainingExtras(**extras))
 
 
 @pytest.mark.parametrize(("negatives", "empty"), [(0.0, 0), (0.5, 2), (0.6, 3), (0.95, 8)])
@@ -84,7 +89,7 @@ def test_windows_without_actions_are_added_by_their_share(negatives, empty):
 
 def test_windows_too_short_for_every_action_are_refused():
     with pytest.raises(ValueError, match=r"no training window holds an action \(window=10, integrity=0.75\)"):
-        windows(end=40)
+        windows(actions=(Action(2, 40, "a"), Action(11, 53, "a")))
 
 
 def test_windows_without_actions_are_spread_over_the_videos():
@@ -136,36 +141,26 @@ def test_a_copy_of_memory_mapped_features_does_cost_memory(tmp_path):
     assert store.reads == ["a", "b", "a"]
 
 
-def extra(**words):
-    """Windows of 10 of 100 snippets of a second, with an action of class x from 12 to 18 s."""
-    video = Video("v", 100.0, 8.0, "val", (Action(12.0, 18.0, "x"),))
-    return WindowSet(
-        [video], Ramp(100), 8, WindowSettings(length=10, overlap=0.0), None, True, extras=TrainingExtras(**words)
-    )
-
-
 def test_targets_name_the_class_of_every_action():
-    (item,) = extra(names=("w", "x"))
+    (item,) = windows(actions=(X,), names=("w", "x"))
     segments_cw, labels_ix = item.target.named
     assert torch.equal(segments_cw, item.target.segments_cw) and labels_ix.tolist() == [1]
 
 
 def test_what_is_ignored_is_cut_to_the_window():
-    (item,) = extra(ignored={"v": (Action(15.0, 25.0, "unseen"), Action(40.0, 50.0, "unseen"))})
+    (item,) = windows(actions=(X,), ignored={"v": (Action(15.0, 25.0, "unseen"), Action(40.0, 50.0, "unseen"))})
     assert item.target.ignored_cw.tolist() == [pytest.approx([0.75, 0.5])]
 
 
 def test_windows_without_actions_keep_clear_of_what_is_occupied():
-    video = Video("v", 100.0, 8.0, "val", (Action(12.0, 18.0, "x"),))
-    extras = TrainingExtras(occupied={"v": (*video.actions, Action(35.0, 45.0, "y"), Action(59.99, 70.0, "z"))})
-    found = WindowSet([video], Ramp(100), 8, WindowSettings(length=10, overlap=0.0), None, True, 0.95, extras)
+    found = windows(0.95, (X,), occupied={"v": (X, Action(35.0, 45.0, "y"), Action(59.99, 70.0, "z"))})
     firsts = [item.window.first for item in found]
     assert firsts == [0, 10, 20, 70, 80, 90], "what ends where a window starts is outside"
     assert found.left_out == 4
 
 
 def test_jitter_moves_windows_by_half_a_step_and_their_actions_with_them():
-    jittered, firsts = extra(jitter=True), set()
+    jittered, firsts = windows(actions=(X,), jitter=True), set()
     generator = torch.Generator().manual_seed(0)
     for _ in range(40):
         (batch,) = jittered.batches(4, generator)
@@ -180,7 +175,7 @@ def test_jitter_moves_windows_by_half_a_step_and_their_actions_with_them():
 
 
 def test_jitter_is_for_shuffled_batches_only_and_repeats_with_its_generator():
-    jittered = extra(jitter=True)
+    jittered = windows(actions=(X,), jitter=True)
     assert [batch.windows[0].first for batch in jittered.batches(4)] == [10]
     draws = [
         [next(jittered.batches(4, generator)).windows[0].first for _ in range(5)]
