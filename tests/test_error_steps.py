@@ -32,14 +32,9 @@ def data(tmp_path):
     """Annotations and classes; features of nothing, of which these steps read the length alone."""
     classes = ("Diving", "Shotput")
     benchmark = Benchmark("x", tmp_path, VIDEOS, classes, "val", "test", (0.3, 0.5))
-    made = object.__new__(Task)
-    fields = {"benchmark": benchmark, "classes": ClassSplit(50, 0, (), classes)}
-    fields |= {"store": create_autospec(FeatureStore, instance=True), "broken": {}}
-    fields |= {"encoder": create_autospec(Encoder, instance=True)}
-    fields["store"].stored.return_value = np.zeros((375, 4), np.float32)  # 100 s of 8 frames of 30 a second
-    for name, value in fields.items():
-        object.__setattr__(made, name, value)
-    return made
+    store = create_autospec(FeatureStore, instance=True)
+    store.stored.return_value = np.zeros((375, 4), np.float32)  # 100 s of 8 frames of 30 a second
+    return Task(benchmark, ClassSplit(50, 0, (), classes), store, create_autospec(Encoder, instance=True))
 
 
 def detections(*rows):
@@ -69,15 +64,14 @@ def test_every_protocol_scores_the_same_detections(data):
 
 def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_says_so(data):
     more = (*VIDEOS, Video("training", 50.0, 30.0, "val", VIDEOS[0].actions), Video("empty", 50.0, 30.0, "test", ()))
-    object.__setattr__(data, "benchmark", replace(data.benchmark, videos=more))
-    object.__setattr__(data, "protocol", "gap")
+    data = replace(data, benchmark=replace(data.benchmark, videos=more), protocol="gap")
     lacking = {row["protocol"]: row["videos not processed"] for row in results.under_every_protocol(data, RIGHT)}
     assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
 
 
 def test_a_protocol_under_which_nothing_counts_has_a_row_that_says_so(data):
     short = tuple(replace(v, actions=(Action(0.0, 0.2, "Diving"), Action(50.0, 50.1, "Shotput"))) for v in VIDEOS)
-    object.__setattr__(data, "benchmark", replace(data.benchmark, videos=short))
+    data = replace(data, benchmark=replace(data.benchmark, videos=short))
     rows = results.under_every_protocol(data, RIGHT)
     assert [row["protocol"] for row in rows if not row["actions"]] == ["gap: no action counts"]
     assert all(row["mAP"] == 0 for row in rows if row["actions"])
@@ -87,15 +81,14 @@ def test_a_protocol_under_which_nothing_counts_has_a_row_that_says_so(data):
 def test_what_is_short_is_the_same_wherever_it_is_asked(data, subset, actions):
     """ActivityNet's rule is a second, also where a snippet lasts half of one."""
     short = tuple(replace(v, subset=subset, actions=(*v.actions[:1], Action(50.0, 50.8, "Shotput"))) for v in VIDEOS)
-    object.__setattr__(data, "benchmark", replace(data.benchmark, videos=short, test_subset=subset))
-    object.__setattr__(data, "protocol", "gap")
-    object.__setattr__(data, "stride", 16)
+    benchmark = replace(data.benchmark, videos=short, test_subset=subset)
+    data = replace(data, benchmark=benchmark, protocol="gap", stride=16)
     row = next(row for row in results.under_every_protocol(data, RIGHT) if row["protocol"] == "gap")
     assert sum(len(video.actions) for video in data.scored) == row["actions"] == actions
 
 
 def test_numbers_are_those_of_the_protocol(data):
-    object.__setattr__(data, "protocol", "thumos-toolkit")
+    data = replace(data, protocol="thumos-toolkit")
     loose = detections((0, 8, 0.9, "Diving"), (0, 10, 0.1, "Diving"), (82, 85, 0.95, "Diving"))
     # the toolkit forgives what lies on ambiguous regions, and prefers the tighter of two: precision 1/2 from rank 13 on
     assert results.class_precision(data, loose)["Diving"] == pytest.approx(sum(n / (12 + n) for n in range(1, 13)) / 12)
@@ -104,7 +97,7 @@ def test_numbers_are_those_of_the_protocol(data):
 
 @pytest.mark.parametrize("named, base, novel", [((1, 0), 1.0, 1.0), ((0, 0), 0.0, 0.5)])
 def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named, base, novel):
-    object.__setattr__(data, "classes", ClassSplit(50, 0, ("Diving",), ("Shotput",)))
+    data = replace(data, classes=ClassSplit(50, 0, ("Diving",), ("Shotput",)))
     # places of a class among those that compete: 0 Shotput (unseen), 1 Diving (seen)
     logits = {video.id: 1e4 * torch.nn.functional.one_hot(torch.tensor(named), 2).double() for video in VIDEOS}
     monkeypatch.setattr(inference, "class_logits", lambda *_: logits)
@@ -116,5 +109,5 @@ def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named
 
 @pytest.mark.parametrize("seen", [("Diving", "Shotput"), ("GolfSwing",)])
 def test_a_closed_set_or_videos_without_seen_classes_have_no_generalised_result(data, seen):
-    object.__setattr__(data, "classes", ClassSplit(0, 0, seen, ("Diving", "Shotput")))
+    data = replace(data, classes=ClassSplit(0, 0, seen, ("Diving", "Shotput")))
     assert results.generalised(data, {}, Params()) == []

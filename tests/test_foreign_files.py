@@ -87,8 +87,8 @@ def a_circle(path):
     path.symlink_to(path.name)
 
 
-def zipped(name, content, **changes):
-    """A zip with one member, whose header may lie."""
+def zipped(name, content):
+    """A zip with one member, which may lie."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, content)

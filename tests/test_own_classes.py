@@ -3,8 +3,7 @@
 import json
 
 import pytest
-import stubs
-from conftest import ROOT
+from standins import execute
 
 from tadlib.data import datasets
 from tadlib.data.splits import class_split
@@ -12,6 +11,7 @@ from tadlib.evaluation.result_file import read_task
 from tadlib.files import read_json
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
+from tadlib.workbook.stages import STAGES
 
 
 def folder_with(path, videos, yaml="", classes=None):
@@ -124,12 +124,9 @@ def test_a_data_set_without_test_videos_is_said_in_a_sentence(tmp_path):
 def test_one_class_goes_through_every_stage(tmp_path):
     folder = folder_with(tmp_path / "own", both_sides("wave", "wave"))
     given = {"dataset": str(folder), "data_dir": str(tmp_path / "data"), "features": "simulate", "split": 0}
-    given |= {"epochs": 1, "width": 32, "queries": 8, "window": 64, "run_dir": str(tmp_path / "run")}
-    words = [word for name, value in given.items() for word in ("-p", name, str(value))]
-    for stage in ("prepare", "train", "classify", "evaluate"):
-        done = stubs.papermill(
-            str(ROOT / "notebooks" / f"{stage}.ipynb"), str(tmp_path / f"{stage}.ipynb"), *words, cwd=tmp_path
-        )
+    given |= {"epochs": 1, "width": 32, "queries": 8, "window": 64}
+    for stage in STAGES:
+        done = execute(stage, tmp_path / "run", given)
         assert done.returncode == 0, f"{stage}: {done.stderr[-3000:]}"
     metrics = read_json(tmp_path / "run" / "metrics.json")
     assert list(metrics["per_class"]) == ["wave"]

@@ -57,36 +57,33 @@ def of_detect(path, encoder, fps=25.0, stride=8):
     return store.read(clip.key)
 
 
-def nasty(kind, folder):
-    """Files of fifty frames at 25 a second that two ways to read them would read in two ways."""
-    plain = steady(50, 25)
-    if kind == "turned":
-        return turned(write_video(folder / "v.mp4", plain, lit="left"))
-    if kind == "mirrored":
-        return turned(write_video(folder / "v.mp4", plain, lit="left"), (-1, 0, 0, 1))
-    if kind == "late":
-        return write_streams(folder / "v.mp4", [2 + time for time in plain], sound=0.0)
-    if kind == "cover":
-        return write_streams(folder / "v.mkv", plain, cover="before")
-    if kind == "wide pixels":
-        return write_streams(folder / "v.mp4", plain, shape=Fraction(16, 11))
-    if kind == "ten bits":
-        return write_streams(folder / "v.mkv", plain, pixels="yuv422p10le")
-    if kind == "twice":
-        once = write_streams(folder / "once.ts", plain).read_bytes()
-        (folder / "v.ts").write_bytes(once + once)
-    if kind == "another size":
-        sizes = [write_streams(folder / f"{n}.ts", plain, size=size) for n, size in enumerate([(64, 48), (48, 64)])]
-        (folder / "v.ts").write_bytes(b"".join(path.read_bytes() for path in sizes))
-    return folder / "v.ts"
+def put_together(path, *parts):
+    """Files put end to end."""
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
 
 
-@pytest.mark.parametrize(
-    "kind", ["turned", "mirrored", "late", "cover", "wide pixels", "ten bits", "twice", "another size"]
-)
-def test_a_data_set_and_a_question_see_the_same(kind, tmp_path, encoder):
-    path = nasty(kind, tmp_path)
-    seconds = {"late": 4.0, "twice": 4.0, "another size": 4.0}.get(kind, 2.0)
+PLAIN = steady(50, 25)
+NASTY = {  # files of fifty frames at 25 a second that two ways to read them would read in two ways, and their seconds
+    "turned": (lambda to: turned(write_video(to / "v.mp4", PLAIN, lit="left")), 2.0),
+    "mirrored": (lambda to: turned(write_video(to / "v.mp4", PLAIN, lit="left"), (-1, 0, 0, 1)), 2.0),
+    "late": (lambda to: write_streams(to / "v.mp4", [2 + time for time in PLAIN], sound=0.0), 4.0),
+    "cover": (lambda to: write_streams(to / "v.mkv", PLAIN, cover="before"), 2.0),
+    "wide pixels": (lambda to: write_streams(to / "v.mp4", PLAIN, shape=Fraction(16, 11)), 2.0),
+    "ten bits": (lambda to: write_streams(to / "v.mkv", PLAIN, pixels="yuv422p10le"), 2.0),
+    "twice": (lambda to: put_together(to / "v.ts", *[write_streams(to / "once.ts", PLAIN)] * 2), 4.0),
+    "another size": (
+        lambda to: put_together(
+            to / "v.ts", write_streams(to / "0.ts", PLAIN), write_streams(to / "1.ts", PLAIN, size=(48, 64))
+        ),
+        4.0,
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "seconds"), NASTY.values(), ids=NASTY)
+def test_a_data_set_and_a_question_see_the_same(make, seconds, tmp_path, encoder):
+    path = make(tmp_path)
     asked = of_detect(path, encoder)
     ours, _ = of_data_set(path, encoder, seconds)
     np.testing.assert_allclose(ours, asked, rtol=1e-3)
@@ -229,7 +226,7 @@ def test_times_rise_by_rule(stamps, expected, monkeypatch, unchecked):
 
 
 def test_files_put_end_to_end_go_on_and_are_counted(tmp_path, encoder):
-    path, found = nasty("twice", tmp_path), DecodingLog()
+    path, found = NASTY["twice"][0](tmp_path), DecodingLog()
     assert shown(path, found=found) == [4, 12, 20, 28, 36, 44, 2, 10, 18, 26, 34, 42, 49]
     assert found.repaired == 1
     assert [index_of(image) for image in frames_at(path, [1.0, 3.0])] == [25, 25]
@@ -287,6 +284,6 @@ def test_any_pixels_and_odd_sizes_are_read(pixels, codec, tmp_path):
 
 
 def test_pixels_that_are_no_squares_are_shown_as_wide_as_they_are_meant(tmp_path):
-    path = nasty("wide pixels", tmp_path)
+    path = write_streams(tmp_path / "v.mp4", PLAIN, shape=Fraction(16, 11))
     assert frame_at(path, 1.0).shape == (48, 93, 3) and probe(path).width == 93
     assert probe(path).remarks == ("its pixels are 1.45 times as wide as high",)
