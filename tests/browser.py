@@ -58,14 +58,14 @@ class Page:
         self.call("Page.navigate", url=address)
         self.wait(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(address[:7])})")
 
-    def look(self, width: int = 1440, height: int = 900, scheme: str = "light") -> None:
-        """Make the window so large, in light or dark."""
+    def look(self, width: int = 1440, height: int = 900) -> None:
+        """Make the window so large, in light colours."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
 
-    def picture(self, path: Path, whole: bool = False) -> None:
-        """A screenshot, of the whole page where asked for."""
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+    def picture(self, path: Path) -> None:
+        """A screenshot of the window."""
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=False)
         path.write_bytes(base64.b64decode(shot["data"]))
 
 

@@ -19,7 +19,7 @@ Score = Callable[[Mapping[str, object]], float]  # parameters -> mAP, a fraction
 
 
 def experiment(
-    outputs: Path, name: str, score: Score, sweep=SWEEP, comment=COMMENT, version="20260101T000000Z_0000", **facts
+    outputs: Path, name: str, score: Score, sweep=SWEEP, comment=COMMENT, version="20260101T000000Z_0000"
 ) -> Path:
     """An experiment of finished runs, one per combination of the sweep; returns the folder of its version."""
     folder = outputs / name / version
@@ -28,7 +28,7 @@ def experiment(
         given = {"split": 50} | dict(zip(names, values, strict=True))
         label = "_".join(f"{name}-{value}" for name, value in zip(names, values, strict=True))
         runs[label] = given
-        run(folder / label, given, score(given), **facts)
+        run(folder / label, given, score(given))
     write_json(folder / "experiment.json", {"runs": runs, "commit": "abc", "question": comment, "status": {}})
     return folder
 

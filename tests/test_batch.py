@@ -256,17 +256,6 @@ def test_the_list_keeps_training_videos_apart_from_the_test(quick_home, capsys):
     assert [" on training videos " in row for row in rows[-3:]] == [False, False, True]
 
 
-def full_at(lr: float):
-    """An execution of notebooks that finds the disk full at one learning rate."""
-
-    def execute(stage, target, parameters, *rest):
-        if parameters.get("lr") == lr:
-            raise OSError(28, "No space left on device", str(target))
-        return instant.execute(stage, target, parameters, *rest)
-
-    return execute
-
-
 QUESTION = "# Which? Log: the first. Rows: 1.\nsweep: {lr: [0.1, 0.2]}\n"
 
 
@@ -287,7 +276,12 @@ def test_a_batch_ends_with_its_report_and_the_lab_log_and_a_quick_one_leaves_the
 def test_several_files_are_one_batch_with_one_report_and_a_failure_in_one_stops_no_other(
     quick_home, capsys, monkeypatch
 ):
-    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", full_at(13))
+    def execute(stage, target, parameters, *rest):
+        if parameters.get("lr") == 13:
+            raise OSError(28, "No space left on device", str(target))
+        return instant.execute(stage, target, parameters, *rest)
+
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
     experiment(quick_home, QUESTION)
     (quick_home / "params" / "other.yaml").write_text(QUESTION.replace("0.1, 0.2", "0.3, 13"))
     assert cli.main(["run", "params/e.yaml", "params/other.yaml", "--dry-run"]) == 0

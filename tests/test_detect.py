@@ -72,11 +72,11 @@ def asked(run, video, cache, **words):
     return own_video.ask(every, every.files[0])
 
 
-def check(question, most=100):
+def check(question):
     """The answer, which is whole: inside the video, finite, sorted, about the words, nothing within another."""
     answer = own_video.detect(question)
     segments, scores, labels = answer.considered
-    assert len(scores) == len(labels) == len(segments) and len(answer.found.scores) <= most
+    assert len(scores) == len(labels) == len(segments) and len(answer.found.scores) <= 100
     assert set(labels) <= {word.name for word in question.asked.words}
     assert torch.isfinite(segments).all() and ((scores >= 0) & (scores <= 1)).all()
     assert (segments[:, 0] < segments[:, 1]).all() and (scores.diff() <= 0).all()

@@ -24,13 +24,13 @@ NETWORK = 5  # the place of the code cell that makes the network and its loss
 EDIT = {"digest": "0123456789ab", "lines": ["+ criterion.cost = my_cost"]}
 
 
-def found(*added: str, old: str = "", new: str = "", without: int | None = None, after: int = NETWORK) -> dict:
+def found(*added: str, old: str = "", new: str = "", without: int | None = None) -> dict:
     """What is found in a kernel that ran train.ipynb with cells `added`, a text replaced or a cell left out."""
     ran = [""]
     for place, text in enumerate(cells_of("train")):
         ran += [] if place == without else [text.replace(old, new) if old else text]
         ran += ["# Parameters\nsplit = 50\nepochs = 3\n"] if place == 0 else []
-        ran += map(TransformerManager().transform_cell, added) if place == after else []
+        ran += map(TransformerManager().transform_cell, added) if place == NETWORK else []
     source = (ROOT / "notebooks" / "train.ipynb").read_text(encoding="utf-8")
     return edits.compare({"In": ran, "split": 50, "epochs": 3}, Params.model_fields, source)
 

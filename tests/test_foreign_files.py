@@ -95,8 +95,8 @@ def zipped(name, content):
     return target.getvalue()
 
 
-def npy(shape, dtype="<f4", content=b"\0" * 64):
-    head = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+def npy(shape, content=b"\0" * 64):
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + content
 
 
@@ -106,10 +106,8 @@ def saved(save, *given, **named):
     return target.getvalue()
 
 
-def torch_bytes(value, **options):
-    target = io.BytesIO()
-    torch.save(value, target, **options)
-    return target.getvalue()
+def torch_bytes(value):
+    return saved(lambda target: torch.save(value, target))
 
 
 def claimed(size):

@@ -229,9 +229,9 @@ def named(*labels: int):
     return FIRST_HALF._replace(named=(rows, torch.tensor(labels, dtype=torch.int64)))
 
 
-def segmented(embedding: list[float], temperature: float, *targets, **words) -> float:
-    """The loss where every snippet has the same embedding and texts are the two axes."""
-    outputs = added(segmentation=torch.tensor([[embedding] * 4] * 2))
+def segmented(temperature: float, *targets, **words) -> float:
+    """The loss where every snippet has the embedding of the first text, and texts are the two axes."""
+    outputs = added(segmentation=torch.tensor([[[1.0, 0.0]] * 4] * 2))
     return value(Segmentation(segmentation_temperature=temperature), outputs, *targets, **words)
 
 
@@ -239,9 +239,9 @@ def test_the_segmentation_loss_of_one_class_and_background_is_known():
     sure, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))  # softmax of (1, 0) / 0.5
     both = (sure + wrong) / 2
     # the first window: two snippets right, two background; the second: one wrong, one background
-    assert segmented([1.0, 0.0], 0.5, named(0), named(1)) == pytest.approx((2 * sure + 2 * both + wrong + both) / 6)
+    assert segmented(0.5, named(0), named(1)) == pytest.approx((2 * sure + 2 * both + wrong + both) / 6)
     # snippets of two classes are half of each
-    assert segmented([1.0, 0.0], 0.5, named(0, 1), named()) == pytest.approx(both)
+    assert segmented(0.5, named(0, 1), named()) == pytest.approx(both)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_the_segmentation_loss_of_one_class_and_background_is_known():
 )
 def test_segmentation_without_names_or_texts_is_refused(texts, message):
     with pytest.raises(ValueError, match=message):
-        segmented([1.0, 0.0], 0.07, FIRST_HALF, FIRST_HALF, texts=texts)
+        segmented(0.07, FIRST_HALF, FIRST_HALF, texts=texts)
 
 
 def test_the_coarse_answer_is_that_of_the_decoder_alone_and_comes_before_the_rectified_one():

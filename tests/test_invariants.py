@@ -67,9 +67,9 @@ def test_what_is_found_is_what_the_slow_loops_find(comparison):
             assert_same(recall_table(tied, ties="peer"), reference.recall_table(tied, RECALL_TIOUS))
 
 
-def crowd(predictions, videos=1, actions=50, classes=1, seed=0):
+def crowd(predictions, videos, actions, classes=1):
     """Predictions all over videos of an hour with actions all over them."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     true = rng.uniform(0, 3600, (actions, 1)) + [[0.0, 8.0]]
     found = rng.uniform(0, 3600, (predictions, 1)) + np.c_[np.zeros(predictions), rng.uniform(1, 20, predictions)]
     return Comparison(

@@ -14,7 +14,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
 
-def folder_with(path, videos, yaml="", classes=None):
+def folder_with(path, videos, yaml=""):
     """A data set of videos of a minute: id -> (subset, labels)."""
     database = {
         name: {
@@ -28,9 +28,7 @@ def folder_with(path, videos, yaml="", classes=None):
         for name, (subset, labels) in videos.items()
     }
     path.mkdir(exist_ok=True)
-    (path / "annotations.json").write_text(
-        json.dumps({"database": database} | ({"classes": classes} if classes else {}))
-    )
+    (path / "annotations.json").write_text(json.dumps({"database": database}))
     if yaml:
         (path / "benchmark.yaml").write_text(yaml)
     return path

@@ -24,15 +24,15 @@ def logits(segments=SEGMENTS, features=FEATURES, **words):
     return classifier(TEXTS, 10.0, **words)(torch.from_numpy(features), segments)
 
 
-def pool(segments=SEGMENTS, features=FEATURES, bins=16, how="mean"):
+def pool(how, segments=SEGMENTS, features=FEATURES, bins=16):
     """The features under segments that are compared."""
     return logits(segments, features, pooling=how, roi_bins=bins, similarity=lambda seen, texts, scale: seen)
 
 
-def bins_of(segment, count):
-    """Features in the middle of equal parts of a segment, by linear interpolation between middles of snippets."""
+def bins_of(segment):
+    """Features in the middle of eight equal parts of a segment, linearly between the middles of snippets."""
     start, end = segment
-    places = [min(max(start + (part + 0.5) / count * (end - start) - 0.5, 0), 19) for part in range(count)]
+    places = [min(max(start + (part + 0.5) / 8 * (end - start) - 0.5, 0), 19) for part in range(8)]
     below = [min(int(place), 18) for place in places]
     return torch.stack(
         [
@@ -65,29 +65,29 @@ BY_HAND = {
 
 @pytest.mark.parametrize("how", BY_HAND)
 def test_a_pooling_equals_a_loop_over_proposals(how):
-    expected = torch.stack([BY_HAND[how](bins_of(segment, 8)) for segment in SEGMENTS.tolist()])
-    torch.testing.assert_close(pool(bins=8, how=how), expected)
+    expected = torch.stack([BY_HAND[how](bins_of(segment)) for segment in SEGMENTS.tolist()])
+    torch.testing.assert_close(pool(how, bins=8), expected)
 
 
 @pytest.mark.parametrize("how", [how for how in BY_HAND if how != "self_attention"])
 def test_similarity_of_every_bin_is_pooled_like_features(how):
-    expected = torch.stack([BY_HAND[how](ALIKE(bins_of(segment, 8))) for segment in SEGMENTS.tolist()])
+    expected = torch.stack([BY_HAND[how](ALIKE(bins_of(segment))) for segment in SEGMENTS.tolist()])
     torch.testing.assert_close(logits(pooling=how, roi_bins=8, similarity_at="bins"), expected)
 
 
 def test_the_centre_snippet_lies_under_the_middle_whatever_the_number_of_proposals():
     middles = [6, 0, 5, 0, 19, 10]  # of [2, 10), [0.3, 1.1), [5, 5), [-4, 3), [12.5, 40) and [3.2, 17.9)
-    found = pool(how="centre_snippet")
+    found = pool("centre_snippet")
     assert torch.equal(found, torch.from_numpy(FEATURES[middles]))
     for number in (1, 2, 5):  # GAP took the number of proposals for the length of the video
-        assert torch.equal(pool(SEGMENTS[:number], how="centre_snippet"), found[:number])
+        assert torch.equal(pool("centre_snippet", SEGMENTS[:number]), found[:number])
 
 
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("bins", [1, 2, 3, 16])
 def test_any_number_of_bins_and_a_video_of_one_snippet_give_its_feature(how, bins):
     one = RNG.normal(size=(1, 6)).astype(np.float32)
-    torch.testing.assert_close(pool(features=one, bins=bins, how=how), torch.from_numpy(one).expand(6, -1))
+    torch.testing.assert_close(pool(how, features=one, bins=bins), torch.from_numpy(one).expand(6, -1))
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -101,7 +101,7 @@ def test_no_proposals_and_zero_features_are_no_numbers_that_are_missing(how):
 def test_a_class_attends_to_the_bins_that_are_most_like_it():
     found = logits(pooling="text_attention", roi_bins=8)
     for segment, row in zip(SEGMENTS.tolist(), found, strict=True):
-        for of_bins, logit in zip(ALIKE(bins_of(segment, 8)).T, row, strict=True):
+        for of_bins, logit in zip(ALIKE(bins_of(segment)).T, row, strict=True):
             weights = [float(value.exp() / of_bins.exp().sum()) for value in of_bins]
             by_hand = sum(weight * float(value) for weight, value in zip(weights, of_bins, strict=True))
             assert float(logit) == pytest.approx(by_hand, abs=1e-4)

@@ -28,8 +28,8 @@ def home(quick_home):
     return quick_home
 
 
-def obtain_all(folder, given, **options) -> list[str | None]:
-    return [stage_store.obtain(stage, folder, given, say=lambda text: None, **options) for stage in STAGES]
+def obtain_all(folder, given) -> list[str | None]:
+    return [stage_store.obtain(stage, folder, given, say=lambda text: None) for stage in STAGES]
 
 
 def stored(home) -> list[str]:

@@ -159,7 +159,8 @@ def test_detections_and_proposals_of_two_stages_are_refused(home):
         score(home)
 
 
-def rewritten(path, change):
+def rewritten(home, change):
+    path = home / "trained" / "checkpoint.pt"
     saved = torch.load(path, weights_only=True)
     change(saved)
     torch.save(saved, path)
@@ -176,14 +177,14 @@ def rewritten(path, change):
     ],
 )
 def test_a_checkpoint_that_lacks_something_is_named_with_what_to_do(change, told, home):
-    rewritten(home / "trained" / "checkpoint.pt", change)
+    rewritten(home, change)
     with pytest.raises(RunError, match=f"checkpoint.pt {told}.*: train again in another run_dir, or go on with"):
         name(home, "trained")
 
 
 def test_a_checkpoint_without_a_record_that_lacks_its_parameters_is_named(home):
     (home / "trained" / "run.json").unlink()
-    rewritten(home / "trained" / "checkpoint.pt", lambda saved: saved.pop("params"))
+    rewritten(home, lambda saved: saved.pop("params"))
     with pytest.raises(RunError, match="checkpoint.pt has no params: it is of another program or version: train again"):
         name(home, "trained")
     (home / "trained" / "checkpoint.pt").write_bytes(b"no checkpoint")

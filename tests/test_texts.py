@@ -39,19 +39,16 @@ def own(tmp_path):
     return str(path)
 
 
-def wordings(own):
-    return [
-        (Wording("prompt"), ("a video of a person doing high jump",)),
-        (Wording("name"), ("high jump",)),
-        (Wording("description", descriptions=own), ("run up", "take off", "land")),
-        (Wording("subactions", descriptions=own), ("run up", "take off", "land")),
-        (Wording("subactions", "name", own), ("high jump", "run up", "take off", "land")),
-        (Wording("subactions", "prompt", own), ("a video of a person doing high jump", "run up", "take off", "land")),
-    ]
-
-
 def test_every_style_has_its_texts(own):
-    for wording, expected in wordings(own):
+    prompt, steps = "a video of a person doing high jump", ("run up", "take off", "land")
+    for wording, expected in (
+        (Wording("prompt"), (prompt,)),
+        (Wording("name"), ("high jump",)),
+        (Wording("description", descriptions=own), steps),
+        (Wording("subactions", descriptions=own), steps),
+        (Wording("subactions", "name", own), ("high jump", *steps)),
+        (Wording("subactions", "prompt", own), (prompt, *steps)),
+    ):
         assert text.texts_of(["HighJump"], wording) == [expected]
     assert text.texts_of(["wave"], Wording("description", descriptions=own)) == [("a hand moves from side to side",)]
     assert text.texts_of(["HighJump"], Wording("templates"))[0][1] == "a photo of a person doing high jump"

@@ -70,11 +70,6 @@ def test_making_or_loading_a_head_moves_no_generator_of_the_run(folder):
     assert drawn == [(torch.rand(2).tolist(), np.random.rand())] * 2
 
 
-def states_alike(first, second):
-    states = (each.state_dict() for each in (first, second))
-    return all(torch.equal(a, b) for a, b in zip(*(state.values() for state in states), strict=True))
-
-
 def test_what_is_trained_is_kept_and_features_and_texts_stay_as_they_are(tmp_path):
     folder = with_features(dataset(tmp_path / "own"))
     files = {path: path.read_bytes() for path in (folder / "features").iterdir()}
@@ -85,7 +80,8 @@ def test_what_is_trained_is_kept_and_features_and_texts_stay_as_they_are(tmp_pat
     first = learned(data, given)
     (kept,) = (data.benchmark.cache / "heads").iterdir()
     written = kept.stat().st_mtime_ns
-    assert states_alike(first, learned(data, given)) and kept.stat().st_mtime_ns == written
+    states = (each.state_dict().values() for each in (first, learned(data, given)))
+    assert all(map(torch.equal, *states)) and kept.stat().st_mtime_ns == written
     assert files == {path: path.read_bytes() for path in (folder / "features").iterdir()}
     assert torch.equal(before, data.class_embeddings(["clap", "wave"]))
     assert all(torch.equal(weights[name], tensor) for name, tensor in data.encoder.model.state_dict().items())

@@ -39,8 +39,8 @@ def encoder():
     return Encoder("grey", Counting(), square, None, torch.device("cpu"), torch.float32)
 
 
-def shown(path, stride=8, fps=25.0, found=None):
-    return [index_of(image) for image in snippets(path, stride, fps, found=found)]
+def shown(path, found=None):
+    return [index_of(image) for image in snippets(path, 8, 25.0, found=found)]
 
 
 def of_data_set(path, encoder, seconds, fps=25.0, stride=8):
@@ -50,10 +50,10 @@ def of_data_set(path, encoder, seconds, fps=25.0, stride=8):
     return store.read(path.stem), store.remarks(path.stem)
 
 
-def of_detect(path, encoder, fps=25.0, stride=8):
+def of_detect(path, encoder):
     """The features that a video of one's own gets."""
     store, clip = FeatureStore(path.parent / f"own {path.name}"), probe(path)
-    own.encode(clip, store, encoder, stride / fps)
+    own.encode(clip, store, encoder, 8 / 25.0)
     return store.read(clip.key)
 
 
@@ -174,7 +174,7 @@ def test_a_held_picture_is_encoded_once(suffix, tmp_path, encoder):
 def test_a_picture_that_stands_still_frame_after_frame_is_not_encoded_for_ever(tmp_path, encoder):
     path = write_streams(tmp_path / "v.mkv", steady(110, 5), codec="ffv1", pixels="gray")
     still = tmp_path / "still.mkv"
-    write_still(still, frames=410, moving=10)
+    write_still(still, 410, moving=10)
     features, _ = of_data_set(still, encoder, 82.0, fps=5.0, stride=1)
     assert len(features) == 410 and encoder.model.seen < 50
     encoder.model.seen = 0

@@ -15,12 +15,9 @@ def shade(index: int) -> int:
     return 16 + STEP * (index % 55)
 
 
-def write_video(
-    path: Path, times: Sequence[float], size: tuple[int, int] = (64, 48), rate: int = 25, lit: str = ""
-) -> Path:
+def write_video(path: Path, times: Sequence[float], size: tuple[int, int] = (64, 48), lit: str = "") -> Path:
     """A film of pictures alone, without B-frames."""
-    plain = {"preset": "ultrafast", "crf": "12"}
-    return write_streams(path, times, size=size, rate=rate, lit=lit, options=plain)
+    return write_streams(path, times, size=size, lit=lit, options={"preset": "ultrafast", "crf": "12"})
 
 
 def steady(frames: int, fps: float) -> list[float]:
