@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import websocket
+from stubs import waited
 
 PATIENCE = 300.0  # seconds: other work may share the cores
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -67,16 +67,6 @@ class Page:
         """A screenshot of the window."""
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=False)
         path.write_bytes(base64.b64decode(shot["data"]))
-
-
-def waited(found: Callable[[], object], seconds: float, what: str):
-    """The first true value that a call gives within some seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.2)
-    raise TimeoutError(f"not within {seconds:g} s: {what}")
 
 
 def _ask(address: str, method: str = "GET") -> str:

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -57,9 +59,23 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "TAD_ROOT"}
 
 
-def interruptible() -> None:
-    """Let Ctrl-C reach a process started by one that ignores it, as background jobs of a shell do."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def started(*words: str, cwd: Path) -> subprocess.Popen:
+    """Papermill's command line at work, in a process group of its own."""
+    return subprocess.Popen(
+        command(*words), cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which background jobs of a shell ignore
+    )  # fmt: skip
+
+
+def waited(found: Callable[[], object], seconds: float, what: str):
+    """The first true value that a call gives within some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.1)
+    raise TimeoutError(f"not within {seconds:g} s: {what}")
 
 
 def output_texts(path: Path) -> list[str]:

@@ -60,10 +60,7 @@ def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swe
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL and not target.exists()
-    for _ in range(600):
-        if not os.path.exists(f"/proc/{int(done.stdout)}"):  # it ends when it notices
-            break
-        time.sleep(0.1)
+    stubs.waited(lambda: not os.path.exists(f"/proc/{int(done.stdout)}"), 60, "it notices")
     assert [path.name for path in target.parent.iterdir() if path.name.startswith(".prepare-")]
     source = home / "notebooks" / "prepare.ipynb"
     nbformat.write(stubs.notebook(f"import os\nassert os.environ[{LOG!r}].endswith('run.log')"), source)

@@ -2,7 +2,6 @@
 
 import base64
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -187,9 +186,7 @@ def test_a_notebook_at_work_is_no_output(tmp_path):
     words = stubs.command(TRAIN, "out.ipynb")
     with subprocess.Popen(words, cwd=tmp_path, env=stubs.environment(), stderr=subprocess.DEVNULL) as job:
         try:
-            until = time.monotonic() + 60
-            while not (tmp_path / "started").exists() and time.monotonic() < until:
-                time.sleep(0.1)
+            stubs.waited((tmp_path / "started").exists, 60, "the second cell")
             with pytest.raises(ValueError, match="is being written by another papermill"):
                 papermill_arguments.complete([str(tmp_path / TRAIN), str(tmp_path / "out.ipynb")], lambda text: None)
         finally:

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import time
 from types import SimpleNamespace
 
 import nbformat
@@ -74,15 +72,8 @@ def test_what_ended_a_run_is_told_in_its_notebook(cell, options, told, tmp_path)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interruption_is_told(number, tmp_path):
     source = stubs.project(tmp_path, "'before'", SLEEP, "'never'")
-    job = subprocess.Popen(
-        stubs.command("notebooks/train.ipynb", "--no-progress-bar"), cwd=tmp_path, env=stubs.environment(),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        preexec_fn=stubs.interruptible,
-    )  # fmt: skip
-    for _ in range(600):
-        if (tmp_path / "started").exists():
-            break
-        time.sleep(0.1)
+    job = stubs.started("notebooks/train.ipynb", "--no-progress-bar", cwd=tmp_path)
+    stubs.waited((tmp_path / "started").exists, 60, "the second cell")
     os.killpg(job.pid, number)
     assert job.wait(timeout=60) != 0
     (made,) = stubs.outputs(source)

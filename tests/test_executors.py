@@ -12,6 +12,7 @@ from pathlib import Path
 import fabricate
 import instant
 import pytest
+import stubs
 from conftest import ROOT
 
 from tadlib.workbook import executors
@@ -77,11 +78,8 @@ def test_jobs_end_with_their_batch_which_goes_on_where_it_stopped(tmp_path):
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command goes on where it stopped" in said, said
-    for _ in range(100):
-        if not processes_of(tmp_path):
-            break
-        time.sleep(0.1)
-    assert not processes_of(tmp_path) and not fabricate.load(tmp_path / "outputs")
+    stubs.waited(lambda: not processes_of(tmp_path), 10, "the end of the jobs")
+    assert not fabricate.load(tmp_path / "outputs")
     said, _ = start(tmp_path).communicate(timeout=200)
     (folder,) = instant.versions(tmp_path, "e")
     assert len(fabricate.load(folder)) == 1, said

@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import fabricate
@@ -129,15 +127,8 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tiny, tmp_path):
     parameters = tiny | {"epochs": 40, "seed": 11, "run_dir": str(tmp_path / "first")}
     words = [str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "first.ipynb"), "-y", yaml.safe_dump(parameters)]
     project = fabricate.project(tmp_path / "project")  # other tests train in this one at the same time
-    job = subprocess.Popen(
-        stubs.command(*words), cwd=project, env=stubs.environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=stubs.interruptible,
-    )  # fmt: skip
-    unfinished = project / "outputs" / "unfinished"
-    for _ in range(1200):
-        if any(unfinished.glob("[!.]*.pt")):
-            break
-        time.sleep(0.1)
+    job, unfinished = stubs.started(*words, cwd=project), project / "outputs" / "unfinished"
+    stubs.waited(lambda: any(unfinished.glob("[!.]*.pt")), 120, "an epoch")
     os.killpg(job.pid, signal.SIGINT)
     assert job.wait(timeout=60) != 0 and len(list(unfinished.glob("[!.]*.pt"))) == 1
     assert "did not finish" in nbformat.read(tmp_path / "first.ipynb", as_version=4).cells[0].source

@@ -170,24 +170,21 @@ def test_torch_and_papermill_meet_a_full_disk_as_an_error_of_the_system():
         torch.save(torch.zeros(100_000), handle)
 
 
-def damaged(folder: Path, kind: str) -> Path:
-    """A file that is no checkpoint."""
-    path = folder / f"{kind}.pt"
-    contents = {"pickle": pickle.dumps({"a": Path("x")}), "text": b"some words\n", "empty": b""}
-    if kind in contents:
-        path.write_bytes(contents[kind])
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        torch.save(torch.nn.Linear(2, 2) if kind == "module" else torch.nn.Linear(2, 2).state_dict(), path)
-    if kind == "cut":
-        path.write_bytes(path.read_bytes()[:900])
-    return path
+DAMAGED = {  # what is no checkpoint -> what makes it
+    "module": lambda path: torch.save(torch.nn.Linear(2, 2), path),
+    "weights": lambda path: torch.save(torch.nn.Linear(2, 2).state_dict(), path),
+    "cut": lambda path: (DAMAGED["weights"](path), os.truncate(path, 900)),
+    "pickle": lambda path: path.write_bytes(pickle.dumps({"a": Path("x")})),
+    "text": lambda path: path.write_text("some words\n"),
+    "empty": Path.touch,
+    "folder": Path.mkdir,
+}
 
 
-@pytest.mark.parametrize("kind", ["module", "cut", "pickle", "text", "empty", "folder", "weights"])
+@pytest.mark.parametrize("kind", DAMAGED)
 def test_a_damaged_unfinished_training_is_set_aside_and_training_begins_anew(kind, tmp_path):
-    path = damaged(tmp_path, kind)
+    path = tmp_path / f"{kind}.pt"
+    DAMAGED[kind](path)
     found_in, words = windows(((1, 7),), ((2, 8),)), {"epochs": 1, "batch_size": 2}
     with pytest.warns(UserWarning, match=f"{path.name} .*set aside as {kind}.damaged.pt"):
         history = fit(network(), found_in, checkpoint=path, **words)
