@@ -76,12 +76,12 @@ def test_a_torn_notebook_is_not_finished_and_what_tore_it_is_told(home, monkeypa
         target.write_text(content)
         assert not execution.finished(target) and execution.failure(target) == "it is no whole notebook"
 
-    def start(arguments, environment, root, said):
-        open(arguments[2], "w").close()
-        said.write_text("Traceback\nOSError: [Errno 28] No space left on device\n")
+    def start(words, environment, stdin, stdout, stderr):
+        open(words[2], "w").close()
+        stderr.write(b"Traceback\nOSError: [Errno 28] No space left on device\n")
         return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
 
-    monkeypatch.setattr(execution, "_start", start)
+    monkeypatch.setattr(execution, "start", start)
     assert execution.execute_notebook("prepare", target, {}) == "OSError: [Errno 28] No space left on device"
     assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
 
@@ -89,11 +89,10 @@ def test_a_torn_notebook_is_not_finished_and_what_tore_it_is_told(home, monkeypa
 def test_a_notebook_that_was_ended_by_a_signal_was_interrupted_and_has_not_failed(home, monkeypatch):
     for number, told in ((signal.SIGTERM, execution.INTERRUPTED), (signal.SIGKILL, "no output")):
 
-        def start(arguments, environment, root, said, number=number):
-            said.write_text("")
+        def start(*_, number=number, **streams):
             return subprocess.Popen(["sh", "-c", f"kill -{int(number)} $$"])
 
-        monkeypatch.setattr(execution, "_start", start)
+        monkeypatch.setattr(execution, "start", start)
         assert told in execution.execute_notebook("prepare", home / "prepare.ipynb", {})
 
 
@@ -135,12 +134,11 @@ def test_what_cannot_be_said_aloud_ends_no_batch(quick_home):
 
 
 def test_a_job_that_slurm_ends_begins_no_other_stage(home, monkeypatch):
-    def start(arguments, environment, root, said):
+    def start(*_, **streams):
         os.kill(os.getpid(), signal.SIGTERM)
-        said.write_text("")
         return subprocess.Popen(["true"])
 
-    monkeypatch.setattr(execution, "_start", start)
+    monkeypatch.setattr(execution, "start", start)
     monkeypatch.setattr(execution, "stopping", threading.Event())
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # as submitit does
     try:

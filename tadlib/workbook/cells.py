@@ -54,7 +54,10 @@ def execute(stage: str, given: Mapping[str, Any], jobs: int = 1, log: Path | Non
     """Compute the results of a stage in this thread's worker process; return None, or the reason of a failure."""
     if execution.stopping.is_set():
         return f"{execution.INTERRUPTED}: {stage} was not begun"
-    process = getattr(_own, "process", None) or _start(jobs)
+    process = getattr(_own, "process", None)
+    if process is None:
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        process = _own.process = execution.start(["tadlib.workbook.cells"], execution.environment(jobs), **streams)
     task = {"notebook": str(runs.project_root() / "notebooks" / f"{stage}.ipynb"), "given": dict(given)}
     try:
         process.stdin.write(json.dumps(task | {"log": str(log.resolve()) if log else ""}) + "\n")
@@ -69,17 +72,6 @@ def execute(stage: str, given: Mapping[str, Any], jobs: int = 1, log: Path | Non
     if execution.stopping.is_set() or status in execution.ENDED:
         return f"{execution.INTERRUPTED}: {stage} was stopped"
     return f"the process that executes cells ended with status {status}"
-
-
-def _start(jobs: int) -> subprocess.Popen:
-    """Start the worker process of this thread; it ends with the thread."""
-    _own.process = subprocess.Popen(
-        [sys.executable, "-m", "tadlib.workbook.cells"], cwd=runs.project_root(), stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=execution.environment(jobs),
-        preexec_fn=execution.end_with_parent, start_new_session=True,
-    )  # fmt: skip
-    execution.alive.add(_own.process)
-    return _own.process
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from tadlib.workbook import runs
 
 INTERRUPTED = "KeyboardInterrupt"  # error of a notebook that was stopped and did not fail
 ENDED = (-signal.SIGTERM, -signal.SIGINT)  # exit status of a process that was asked to end, e.g. at a job's time limit
-STATUSES = EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "Never executed"
+EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "Never executed"
 UNREADABLE = "it is no whole notebook"
 stopping = threading.Event()  # set while a batch ends: no notebook is started or retried
 alive: set[subprocess.Popen] = set()  # processes that execute notebooks or cells
@@ -39,16 +39,14 @@ def execute_notebook(
     """
     if stopping.is_set():
         return f"{INTERRUPTED}: {stage} was not begun"
-    root = runs.project_root()
     attempt = temporary_path(target)
     stderr = attempt.with_suffix(".stderr")
-    arguments = ["papermill", str(root / "notebooks" / f"{stage}.ipynb"), str(attempt)]
-    arguments += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
+    words = ["papermill", str(runs.project_root() / "notebooks" / f"{stage}.ipynb"), str(attempt)]
+    words += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
     logging = {LOG: str(log.resolve())} if log else {}
-    process = _start(arguments, environment(jobs) | logging, root, stderr)
-    alive.add(process)
-    if stopping.is_set():  # set after the check above: `stop` may not have seen this process
-        process.terminate()
+    with open(stderr, "wb") as handle:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": handle}
+        process = start(words, environment(jobs) | logging, **streams)
     try:
         status = process.wait()
         last_line = (stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"])[-1]
@@ -66,33 +64,34 @@ def execute_notebook(
     return (reason or f"papermill ended with status {status}") if status or reason else None
 
 
-def _start(arguments: list[str], environment: Mapping[str, str], folder: Path, stderr: Path) -> subprocess.Popen:
-    with open(stderr, "wb") as handle:
-        return subprocess.Popen(
-            [sys.executable, "-m", *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=handle, env=environment, preexec_fn=end_with_parent, start_new_session=True,
-        )  # fmt: skip
+def start(words: Sequence[str], environment: Mapping[str, str], **streams: Any) -> subprocess.Popen:
+    """Start `python -m` with `words` in the project's folder; the process ends with this thread, or by `stop`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=runs.project_root(), env=environment, start_new_session=True,
+        preexec_fn=_end_with_parent, **streams,
+    )  # fmt: skip
+    alive.add(process)
+    if stopping.is_set():  # set after the caller's check: `stop` may not have seen this process
+        process.terminate()
+    return process
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """Make this process end when its parent dies, even by kill -9; only on Linux."""
     if _LIBC is not None:
         _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def stop(patience: float = 20.0) -> None:
-    """End all notebooks that this process executes: with SIGTERM, and by force after `patience` seconds.
-
-    No notebook starts until `stopping` is cleared.
-    """
+def stop() -> None:
+    """End all processes in `alive`, by force if they need more than 20 s; none starts until `stopping` is cleared."""
     stopping.set()
     for process in list(alive):
         process.terminate()
     for process in list(alive):
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            continue
-        process.kill()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def environment(jobs: int) -> dict[str, str]:
@@ -106,7 +105,7 @@ def environment(jobs: int) -> dict[str, str]:
 class Status(NamedTuple):
     """Status of an executed notebook, its reason, and code cells that did not run or ran out of order."""
 
-    word: str  # one of STATUSES
+    word: str  # EXECUTED, FAILED, UNFINISHED or NEVER
     reason: str
     missing: tuple[str, ...]  # "8 (Learning)": the number of the code cell and the heading above it
     again: tuple[str, ...] = ()  # cells executed after a later cell, whose outputs may be outdated
@@ -132,14 +131,14 @@ def status(notebook: Any) -> Status:
         for output in cell.get("outputs", []):
             if output.output_type == "error" and not error:
                 error = re.sub(r"\x1b\[[0-9;]*m", "", f"{output.ename}: {output.evalue}").splitlines()[0]
-    missing = cut_off + missing
+    missing = (*cut_off, *missing)
     stopped = notebook.metadata.get("papermill", {}).get("stopped_by", "")
     if stopped and (INTERRUPTED in stopped or not error):
-        return Status(UNFINISHED, stopped, tuple(missing))
+        return Status(UNFINISHED, stopped, missing)
     if error:
-        return Status(FAILED, error, tuple(missing))
+        return Status(FAILED, error, missing)
     if missing:
-        return Status(UNFINISHED if ran else NEVER, "not all cells ran", tuple(missing))
+        return Status(UNFINISHED if ran else NEVER, "not all cells ran", missing)
     again = [label for at, (count, label) in enumerate(order) if any(count >= later for later, _ in order[at + 1 :])]
     return Status(EXECUTED, "", (), tuple(again))
 
