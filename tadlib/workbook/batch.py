@@ -10,11 +10,11 @@ encoding. Videos that no job could encode are left to the prepare notebook, whic
 import shutil
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,11 @@ from tadlib.workbook.execution import INTERRUPTED
 from tadlib.workbook.executors import LOST, Pool
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
-from tadlib.workbook.stage_store import FAILED, finished, obtain, relative, stored_at
+from tadlib.workbook.stage_store import FAILED, Say, finished, obtain, relative, stored_at
 from tadlib.workbook.stages import STAGES
 
 SHARE = 32  # videos per job: enough to outweigh loading the encoder, few enough for jobs to end at about the same time
 EXTRACTION = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
-FILE_PARAMETERS = {"dataset", "data_dir", "features"} | stages.FILES
-Say = Callable[[str], None]
 
 
 def version_dir(experiment: Experiment, new: bool = False) -> Path:
@@ -59,7 +57,7 @@ def continued(experiment: Experiment) -> Path | None:
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
     all_params = map(Params.read, experiment.runs.values())
-    distinct = {str(params.model_dump(include=FILE_PARAMETERS)): params for params in all_params}
+    distinct = {str(params.model_dump(include=set(stages.PATHS))): params for params in all_params}
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
         "code": [stages.code_version(stage) for stage in STAGES],
@@ -79,7 +77,7 @@ def preview(experiment: Experiment, folder: Path | None, pages: str = "all") -> 
         yield f"{stage}: {len(places)} for {len(experiment.runs)} runs" + f", {made} of them made already" * bool(made)
 
 
-def execute(  # noqa: PLR0913  one argument for each option of a batch
+def execute(
     experiment: Experiment, folder: Path, jobs: int = 1, say: Say = print, slurm: Pool | None = None, pages: str = "all"
 ) -> dict[str, str]:
     """Execute all stages of all runs; return the status of each run: "finished", or "failed in STAGE: reason".
@@ -88,7 +86,11 @@ def execute(  # noqa: PLR0913  one argument for each option of a batch
 
     Jobs must see this disk. An exception here stops all runs. Raises OSError if another batch works in the folder.
     """
-    with _one_at_a_time(folder):
+
+    def refuse(*_: Any) -> None:
+        raise OSError(f"another `tad run` is at work in {folder}: wait for it, or start a version with --new")
+
+    with locked(folder / "version", refuse):
         shutil.rmtree(folder / FAILED, ignore_errors=True)  # retry stages that failed before
         batch = _Batch(folder, experiment.runs, say, pages)
         with suppress(OSError):
@@ -112,15 +114,6 @@ def execute(  # noqa: PLR0913  one argument for each option of a batch
             execution.stopping.clear()  # only after the threads have ended
             batch.repeat_logs()
         return batch.status
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    def refuse(*_: Any) -> None:
-        raise OSError(f"another `tad run` is at work in {folder}: wait for it, or start a version with --new")
-
-    with locked(folder / "version", refuse):
-        yield
 
 
 def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: int, pages: str = "all") -> str:
@@ -151,13 +144,10 @@ def run_as_job(*arguments: Any) -> str:
 
 def _in_order(experiment: Experiment) -> list[str]:
     """Order run labels so that different detectors are trained first: runs sharing a detector would wait for it."""
-    sharing: Counter[str] = Counter()
-    ranks = {}
+    sharing: dict[str, list[str]] = {}
     for label, given in experiment.runs.items():
-        key = stages.key("train", given)
-        ranks[label] = sharing[key]
-        sharing[key] += 1
-    return sorted(experiment.runs, key=ranks.__getitem__)
+        sharing.setdefault(stages.key("train", given), []).append(label)
+    return [label for labels in zip_longest(*sharing.values()) for label in labels if label is not None]
 
 
 def _is_finished(run: Path, given: Mapping[str, Any], pages: str) -> bool:
@@ -206,7 +196,7 @@ class _Batch:
         path = self.folder / "experiment.json"
         try:
             record = read_json(path)
-            write_json(path, record | {"status": record.get("status", {}) | {label: status}})
+            write_json(path, record | {"status": record["status"] | {label: status}})
         except OSError as error:
             self.say(f"cannot write {path} ({error.strerror}); going on")
 

@@ -11,9 +11,8 @@ from typing import Any
 from tadlib.workbook import runs, stages
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError
-from tadlib.workbook.stages import STAGES
+from tadlib.workbook.stages import PATHS, STAGES
 
-PATHS = stages.FILES | {"dataset", "features"}  # parameters that may be paths
 ADVICE = "train again in another run_dir, or go on with the commit that wrote it (run.json names it)"
 
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _pageless(stage: str, pages: str) -> bool:
     return pages != "all" and stage in cells.PAGELESS
 
 
-def obtain(  # noqa: PLR0913  one argument for each option of a batch
+def obtain(
     stage: str, folder: Path, given: Mapping[str, Any], jobs: int = 1, say: Say = print, pages: str = "all"
 ) -> str | None:
     """Link a stage into a run's folder, executing it first if needed; return None, or the reason of a failure.
@@ -52,15 +53,14 @@ def obtain(  # noqa: PLR0913  one argument for each option of a batch
     With `pages` all, every stage has an executed notebook; otherwise only training has one (see `cells`). If several
     runs need the stage at once, one executes it and the others wait, until it has finished or their batch is stopped.
     """
-    store, announced = stored_at(stage, given, pages), []
+    store = stored_at(stage, given, pages)
     failed = folder.parent / FAILED / f"{store.name}.json"
+    say_once = cache(say)
 
     def wait(done: int, total: int, text: str) -> None:
         if execution.stopping.is_set():
             raise InterruptedError
-        if not announced:
-            say(text)
-            announced.append(text)
+        say_once(text)
 
     try:
         with locked(store, wait):
@@ -80,13 +80,10 @@ def obtain(  # noqa: PLR0913  one argument for each option of a batch
     for file in record["files"]:
         link_or_copy(store / file, folder / file)
     _record(folder, stage, record | {"made_in": relative(store)}, given)
-    _link_page(stage, store, folder)  # last, because it marks the stage as finished
+    page = store / f"{stage}.ipynb"
+    if page.is_file():  # linked last, because it marks the stage as finished
+        link_or_copy(page, folder / page.name)
     return None
-
-
-def _link_page(stage: str, store: Path, folder: Path) -> None:
-    if (store / f"{stage}.ipynb").is_file():
-        link_or_copy(store / f"{stage}.ipynb", folder / f"{stage}.ipynb")
 
 
 def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs: int) -> str | None:
@@ -106,9 +103,7 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs:
         shutil.rmtree(attempt.parent, ignore_errors=True)
 
 
-def _attempt(  # noqa: PLR0913
-    stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], jobs: int, *, page: bool
-) -> str | None:
+def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], jobs: int, *, page: bool) -> str | None:
     """Execute a stage in a new folder with links to earlier stages; return None, or the reason of a failure.
 
     The notebook and record of a failed stage are moved to the run.

@@ -48,6 +48,7 @@ OUTDATED = "outdated"  # status of a finished evaluation whose detections were r
 DESCRIBED_BY = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
 COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
 FILES = frozenset({"pretrained", "text_features", "descriptions", "ideas"})  # parameters that may name a file
+PATHS = FILES | {"dataset", "features", "data_dir"}  # parameters that may be paths
 TRAINING_HOOKS = ("additions", "parts", "network", "loss", "each_batch", "texts")  # of files of ideas
 MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  # where a stage computes, not what
 
