@@ -9,8 +9,9 @@ from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tadlib.files import read_json, write_json
+from tadlib.workbook.finished_runs import planned
 from tadlib.workbook.params import Params
-from tadlib.workbook.stages import EVALUATIONS, planned
+from tadlib.workbook.stages import METRICS, record_name
 
 COMMENT = "Do convolutions help? Log: really effective, later not much use. Rows: 12."
 SWEEP = {"conv_layers": [0, 1], "split_id": [0, 1, 2], "seed": [0, 1]}
@@ -37,13 +38,14 @@ def run(folder: Path, given: Mapping[str, object], mean: float, **facts) -> Path
     """One finished run: records of two stages, metrics, a history of three epochs, an executed notebook."""
     params = Params.check(given)
     parameters = params.model_dump() | {"run_dir": str(folder)}
-    evaluated, metrics = EVALUATIONS[params.evaluate_on]
+    evaluated = record_name("evaluate", params)
     record = {"parameters": parameters, "status": "finished", "seconds": 30.0, "peak_memory_mb": 900.0}
     record |= {"device": "cpu: a test, 2 cores", "commit": "abc", "python": "3.11", "platform": "Linux", "data": "d0"}
     record |= {"versions": {"torch": "2.11.0"}} | facts
     write_json(folder / "run.json", {"train": record, evaluated: record | {"seconds": 10.0, "peak_memory_mb": 700.0}})
     classes = {label: mean + 0.01 * place for place, label in enumerate(CLASSES)}
-    write_json(folder / metrics, {"mAP": mean, "mAP@0.5": mean, "AR@100": 0.6, "per_class": classes, "rows": []})
+    metrics = {"mAP": mean, "mAP@0.5": mean, "AR@100": 0.6, "per_class": classes, "rows": []}
+    write_json(folder / METRICS[evaluated], metrics)
     history = [{"epoch": e, "loss": 3 / e, "matched_tiou": 0.3 + e / 10, "lr": 1e-3} for e in (1, 2, 3)]
     write_json(folder / "history.json", history)
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1", execution_count=1)]), folder / "evaluate.ipynb")
@@ -64,7 +66,7 @@ def load(outputs: Path) -> list[dict]:
     folders = [path.parent for path in sorted(outputs.rglob("run.json")) if ".stages" not in path.parts]
     found = []
     for folder in folders:
-        stages, metrics = planned(read_json(folder / "run.json"), folder)
+        stages, metrics = planned(folder)
         parameters = next(iter(stages.values()))["parameters"]
         metrics = read_json(metrics) if metrics.is_file() else {}
         found.append({"run": folder.name, "parameters": parameters, "metrics": metrics})

@@ -18,7 +18,7 @@ from tadlib.files import read_json, write_json
 from tadlib.workbook import execution, finished_runs, runs, variants
 from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
-from tadlib.workbook.stages import EVALUATIONS, STAGES, record_name
+from tadlib.workbook.stages import METRICS, STAGES, record_name
 
 PRELOAD = """import sys
 if "submitit.core._submit" in sys.orig_argv:  # the process of a job, and not the one that waits for it
@@ -75,8 +75,8 @@ def execute(stage: str, target: Path, parameters: dict, jobs: int = 1, log: Path
         write_json(folder / "detections.json", read_json(folder / "checkpoint.json") + params.top_k)
     if stage == "evaluate":
         value = read_json(folder / "detections.json")
-        metrics = folder / EVALUATIONS[params.evaluate_on][1]
-        write_json(metrics, {"mAP": value, "mAP@0.5": value, "AR@100": value, "rows": ROLES})
+        metrics = METRICS[record_name(stage, params)]
+        write_json(folder / metrics, {"mAP": value, "mAP@0.5": value, "AR@100": value, "rows": ROLES})
     note(root, f"end {stage} {target.parent.parent.name.split('-')[1]}")
     return execution.failure(target)
 

@@ -9,7 +9,6 @@ import nbformat
 import pytest
 from PIL import Image
 
-from tadlib.files import write_json
 from tadlib.workbook import tracking
 
 buffer = BytesIO()
@@ -17,29 +16,23 @@ Image.new("RGBA", (4, 3), "navy").save(buffer, "PNG")
 PNG = b64encode(buffer.getvalue()).decode()
 
 
-@pytest.fixture
-def run(tmp_path):
-    write_json(tmp_path / "run.json", {"prepare": {"parameters": {"lr": 0.1, "dataset": "demo"}}})
-    write_json(tmp_path / "metrics.json", {"mAP@0.5": 0.25, "rows": []})
-    write_json(tmp_path / "history.json", [{"epoch": 1, "loss": 2.0}])
-    figure = nbformat.v4.new_output("display_data", {"image/png": PNG}, metadata={})
-    cells = [nbformat.v4.new_code_cell("draw()", outputs=[figure, figure]), nbformat.v4.new_markdown_cell("Text")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "train.ipynb")
-    return tmp_path
-
-
 @pytest.mark.notebooks
-def test_mlflow_itself_keeps_all_of_it(run, tmp_path, monkeypatch):
+def test_mlflow_itself_keeps_all_of_it(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("TAD_ROOT", str(fabricate.project(tmp_path / "home")))
+    run = fabricate.run(tmp_path / "run", {"lr": 0.1}, 0.25)
+    figure = nbformat.v4.new_output("display_data", {"image/png": PNG}, metadata={})
+    cells = [nbformat.v4.new_code_cell("draw()", outputs=[figure, figure]), nbformat.v4.new_markdown_cell("Text")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), run / "train.ipynb")
     for _ in range(2):  # it is told once
         tracking.track("question", run)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'outputs' / 'mlflow.db'}")
     (found,) = client.search_runs([client.get_experiment_by_name("question").experiment_id])
     assert found.data.params["lr"] == "0.1" and found.data.metrics["mAP_at_0.5"] == 0.25
-    assert [each.value for each in client.get_metric_history(found.info.run_id, "loss")] == [2.0]
-    assert {each.path for each in client.list_artifacts(found.info.run_id)} == {"train.ipynb", "figures"}
+    assert [each.value for each in client.get_metric_history(found.info.run_id, "loss")] == [3.0, 1.5, 1.0]
+    artifacts = {each.path for each in client.list_artifacts(found.info.run_id)}
+    assert artifacts == {"evaluate.ipynb", "train.ipynb", "figures"}
     pictures = {each.path for each in client.list_artifacts(found.info.run_id, "figures")}
     assert pictures == {"figures/train_01.png", "figures/train_02.png"}
 

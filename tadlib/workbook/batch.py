@@ -28,7 +28,7 @@ from tadlib.workbook.executors import LOST, Pool
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
 from tadlib.workbook.stage_store import FAILED, Say, finished, obtain, relative, stored_at
-from tadlib.workbook.stages import STAGES
+from tadlib.workbook.stages import METRICS, STAGES, record_name
 
 SHARE = 32  # videos per job: enough to outweigh loading the encoder, few enough for jobs to end at about the same time
 EXTRACTION = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
@@ -103,7 +103,7 @@ def execute(
                         extract_missing(experiment, batch.say, slurm)
                     work = run_as_job if slurm else run_all_stages
                     executors.outcomes(pool, work, calls, batch.ended, batch.repeat_logs)
-                    if pages == "best" and (best := _best(folder, batch.status)):
+                    if pages == "best" and (best := _best(experiment, folder, batch.status)):
                         batch.say(f"pages of {best}, the run with the highest mAP")
                         rerun = {best: (folder, best, experiment.runs[best], jobs)}
                         executors.outcomes(pool, work, rerun, batch.ended, batch.repeat_logs)
@@ -154,11 +154,11 @@ def _is_finished(run: Path, given: Mapping[str, Any], pages: str) -> bool:
     return all(finished(stage, run, given, pages) for stage in STAGES)
 
 
-def _best(folder: Path, status: Mapping[str, str]) -> str:
+def _best(experiment: Experiment, folder: Path, status: Mapping[str, str]) -> str:
     """Return the label of the run with the highest mAP; empty if no run has finished."""
-    places = {label: folder / label for label, text in status.items() if text == "finished"}
-    metrics = {label: stages.planned(runs.records(place), place)[1] for label, place in places.items()}
-    return max(metrics, key=lambda label: read_json(metrics[label])["mAP"], default="")
+    finished_runs = [label for label, text in status.items() if text == "finished"]
+    records = {label: record_name("evaluate", Params.read(experiment.runs[label])) for label in finished_runs}
+    return max(records, key=lambda label: read_json(folder / label / METRICS[records[label]])["mAP"], default="")
 
 
 class _Batch:

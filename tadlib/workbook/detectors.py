@@ -122,7 +122,7 @@ def load_detector(data: Task, params: Params, run: Run, own: Sequence[type] = ()
     """
     saved = trained_here(data, params, run)
     run.record["made_from"] = facts_of_test(data, params)
-    return load_network(saved, run.path("checkpoint.pt"), params, own)
+    return load_network(saved, run.dir / "checkpoint.pt", params, own)
 
 
 def save_detector(run: Run, model: ConditionalDETR, data: Task, params: Params, about: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ folder. Runs without an experiment file form one experiment per folder.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,7 @@ from tadlib.files import dangling, read_json
 from tadlib.workbook import edits
 from tadlib.workbook.experiment_files import Choice
 from tadlib.workbook.runs import RunError, records
-from tadlib.workbook.stages import OUTDATED, evaluated_on, planned
+from tadlib.workbook.stages import EVALUATIONS, METRICS, OUTDATED, evaluated_on
 
 FACTS = ("device", "threads", "commit", "python", "platform")
 WORLDS = ("demo_seed", "world_seed")  # seeds of the drawn videos and of simulated features
@@ -44,9 +44,9 @@ class FinishedRun:
     seconds: float  # wall time of all stages
     memory_mb: float  # highest peak of all stages, of GPU memory if a GPU was used
     facts: Mapping[str, str]  # environment: device, threads, commit, versions, data of all stages
-    chosen: Sequence[Choice] = ()  # choices declared in the experiment file
-    edited: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage -> changes of its notebook
-    ideas: str = ""  # digest of the file given by the parameter ideas
+    chosen: Sequence[Choice]  # choices declared in the experiment file
+    edited: Mapping[str, Mapping[str, Any]]  # stage -> changes of its notebook
+    ideas: str  # digest of the file given by the parameter ideas
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -115,6 +115,17 @@ def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
             yield path, None
 
 
+def planned(folder: Path) -> tuple[dict[str, Any], Path]:
+    """Return a run's records and the path of its metrics, without a second evaluation on other videos.
+
+    The main evaluation is that of the videos in `evaluate_on` of the run's first stage.
+    """
+    found = records(folder)
+    main = EVALUATIONS[evaluated_on(next(iter(found.values()), {}).get("parameters", {}))]
+    others = METRICS.keys() - {main}
+    return {name: record for name, record in found.items() if name not in others}, folder / METRICS[main]
+
+
 def _state(folder: Path, version: Path | None, batch_status: str = "") -> tuple[str, str]:
     """Return the state of a run, one of STATES, and why it is excluded from comparisons (empty if it counts).
 
@@ -122,7 +133,7 @@ def _state(folder: Path, version: Path | None, batch_status: str = "") -> tuple[
     """
     if not (folder / "run.json").is_file():
         return FAILED if batch_status.startswith(FAILED) else NOT_BEGUN, "has not started"
-    stages, metrics = planned(records(folder), folder)
+    stages, metrics = planned(folder)
     if metrics.is_symlink() and not metrics.exists():
         return DELETED, f"{', '.join(dangling(folder))} {GONE}"
     unfinished = {stage: record for stage, record in stages.items() if record.get("status") != FINISHED}
@@ -138,7 +149,7 @@ def _state(folder: Path, version: Path | None, batch_status: str = "") -> tuple[
 
 
 def _read(folder: Path, version: Path | None) -> FinishedRun:
-    stages, metrics = planned(records(folder), folder)
+    stages, metrics = planned(folder)
     trained, latest = stages.get("train", next(iter(stages.values()))), list(stages.values())
     data = dict.fromkeys(str(record["data"]) for record in stages.values() if record.get("data"))
     facts = {fact: str(trained.get(fact, "unknown")) for fact in FACTS}

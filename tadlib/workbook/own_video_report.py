@@ -277,7 +277,7 @@ def finish(answers: Answers, run: Run) -> Result:
     write_detections(run.target("detections.json"), answers)
     several, asked = len(asked_files := answers.asked.files) > 1, answers.asked
     for name, answer in answers.answers.items():
-        folder = run.path("clips") / name if several else run.path("clips")
+        folder = run.dir / "clips" / name if several else run.dir / "clips"
         own.cut(answer.question.clip, answer.found.segments[: asked.given.clips].tolist(), folder)
     number = sum(len(found.scores) for found in answers.values())
     with_any = sum(bool(found.labels) for found in answers.values())

@@ -27,7 +27,7 @@ from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
 from tadlib.workbook.params import Params
 from tadlib.workbook.result import NOTEBOOK, Result
-from tadlib.workbook.stages import DESCRIBED_BY, EVALUATIONS, OUTDATED, metrics_name, record_name
+from tadlib.workbook.stages import DESCRIBED_BY, METRICS, OUTDATED, record_name
 
 NEEDED = {name: ("checkpoint.pt", "train") for name in ("classify", "evaluate_on_training")}  # file, written by
 NEEDED |= {"evaluate": ("detections.json", "classify")}
@@ -63,10 +63,6 @@ class Run:
     earlier: float = 0.0  # seconds of the interrupted attempt that this one continues
     _resumed: set[Path] = field(default_factory=set)  # unfinished checkpoints that no other process may use now
 
-    def path(self, name: str) -> Path:
-        """Return the path of an artefact of this run, which need not exist."""
-        return self.dir / name
-
     def target(self, name: str) -> Path:
         """Return the path to which this stage writes an artefact, and record it.
 
@@ -76,23 +72,23 @@ class Run:
         """
         own = self.record.setdefault("files", [])
         for file in (name, *DESCRIBED_BY.get(name, ())):
-            if self.path(file).exists() and file not in own:
+            if (self.dir / file).exists() and file not in own:
                 self._set_aside(file)
         if name not in own:
             own.append(name)
             _write_record(self.dir, self.stage, self.record)
-        return self.path(name)
+        return self.dir / name
 
     def _set_aside(self, name: str) -> None:
         others = {stage: record for stage, record in records(self.dir).items() if stage != self.stage}
         owner = next((stage for stage, record in others.items() if name in record.get("files", [])), "earlier")
-        if owner in dict(EVALUATIONS.values()) and others[owner].get("status") == "finished":
-            notebook = self.path("evaluate.ipynb")
+        if owner in METRICS and others[owner].get("status") == "finished":
+            notebook = self.dir / "evaluate.ipynb"
             if notebook.exists():
                 os.replace(notebook, kept_as(notebook, OUTDATED))
             others[owner] |= {"status": OUTDATED, "reason": f"{self.stage} wrote new detections after it"}
-        kept = kept_as(self.path(name), owner)
-        os.replace(self.path(name), kept)
+        kept = kept_as(self.dir / name, owner)
+        os.replace(self.dir / name, kept)
         if owner in others:
             files = [kept.name if file == name else file for file in others[owner]["files"]]
             _write_record(self.dir, owner, others[owner] | {"files": files})
@@ -105,10 +101,11 @@ class Run:
 
     def require(self, name: str, stage: str) -> Path:
         """Return the path of an artefact that `stage` writes; if it is missing, raise RunError with what to run."""
-        if self.path(name).is_file():
-            return self.path(name)
-        if self.path(name).exists():
-            raise RunError(f"{self.path(name)} is a folder, {stage}.ipynb writes a file of that name: move it away")
+        path = self.dir / name
+        if path.is_file():
+            return path
+        if path.exists():
+            raise RunError(f"{path} is a folder, {stage}.ipynb writes a file of that name: move it away")
         places = filter(Path.is_file, project_root().glob(f"outputs/[!.]*/**/{name}"))
         latest = max(places, key=lambda path: path.stat().st_mtime, default=None)
         hint = f" (the latest is {latest.parent})" if latest else ""
@@ -125,7 +122,7 @@ class Run:
         path = project_root() / "outputs" / "unfinished" / f"{digest(dict(key))}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not claim(path.with_suffix(".lock")):
-            return self.path("unfinished.pt")
+            return self.dir / "unfinished.pt"
         self._resumed.add(path)
         return path
 
@@ -135,7 +132,7 @@ class Run:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise ValueError("tensorboard=true needs TensorBoard, got none: pip install 'tadlib[logs]'") from None
-        writer = SummaryWriter(str(self.path("tensorboard")))
+        writer = SummaryWriter(str(self.dir / "tensorboard"))
 
         def log(row: Mapping[str, float]) -> None:
             for name, value in row.items():
@@ -149,7 +146,7 @@ class Run:
         from tadlib.devices import peaks, pick
 
         if metrics is not None:
-            self.save_json(metrics_name(self.stage), dict(metrics))
+            self.save_json(METRICS.get(self.stage, "metrics.json"), dict(metrics))
         self.record |= more | {
             "status": "finished",
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -160,10 +157,10 @@ class Run:
         if edited := edits.in_kernel(self.stage, Params.model_fields, project_root()):
             self.record["edited"] = edited
         _write_record(self.dir, self.stage, self.record)
-        for path in (*self._resumed, self.path("unfinished.pt")):
+        for path in (*self._resumed, self.dir / "unfinished.pt"):
             path.unlink(missing_ok=True)
             release(path.with_suffix(".lock"))
-        release(self.path(f".{self.stage}.lock"))
+        release(self.dir / f".{self.stage}.lock")
         return Result(self.stage, self.dir, self.record, dict(metrics or {}))
 
 

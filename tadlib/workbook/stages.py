@@ -26,7 +26,6 @@ from tadlib.project import project_root, resolve
 from tadlib.workbook.params import NamingParams, Params
 
 STAGES = ("prepare", "train", "classify", "evaluate")
-GOES_ON_WITH = {"prepare": (), "train": (), "classify": ("train",), "evaluate": ("train", "classify")}
 
 DATA = frozenset(
     "dataset data_dir split split_id held_out demo_seed world_seed device precision encoder pretrained stride "
@@ -36,17 +35,16 @@ WORDING = frozenset({"text", "descriptions", "lead"})
 NAMING = frozenset(NamingParams.model_fields)
 MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
-NOT_TRAINED = WORDING | NAMING | MERGING | KEEPING | {"protocol", "evaluate_on", "run_dir"}
+COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
 # modules for display, on which no result depends
 SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result"))
 EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
-# evaluated videos -> name of the record in run.json, and file of the metrics
-EVALUATIONS = {"test": ("evaluate", "metrics.json"), "training": ("evaluate_on_training", "metrics_on_training.json")}
+EVALUATIONS = {"test": "evaluate", "training": "evaluate_on_training"}  # evaluated videos -> name of the record
+METRICS = {"evaluate": "metrics.json", "evaluate_on_training": "metrics_on_training.json"}  # record -> file
 DETECTIONS_ON_TRAINING = "detections_on_training.json"
 OUTDATED = "outdated"  # status of a finished evaluation whose detections were replaced
 # artefact -> files that describe it and become invalid with it
-DESCRIBED_BY = {"detections.json": (*dict(EVALUATIONS.values()).values(), DETECTIONS_ON_TRAINING)}
-COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
+DESCRIBED_BY = {"detections.json": (*METRICS.values(), DETECTIONS_ON_TRAINING)}
 FILES = frozenset({"pretrained", "text_features", "descriptions", "ideas"})  # parameters that may name a file
 PATHS = FILES | {"dataset", "features", "data_dir"}  # parameters that may be paths
 TRAINING_HOOKS = ("additions", "parts", "network", "loss", "each_batch", "texts")  # of files of ideas
@@ -55,27 +53,12 @@ MACHINE = frozenset({"device", "precision", "data_dir", "missing", "run_dir"})  
 
 def record_name(stage: str, params: Params) -> str:
     """Return the name of a stage's record in run.json: the stage, except for an evaluation on training videos."""
-    return EVALUATIONS[params.evaluate_on][0] if stage == "evaluate" else stage
-
-
-def metrics_name(record: str) -> str:
-    """Return the name of the metrics file of a record."""
-    return dict(EVALUATIONS.values()).get(record, "metrics.json")
+    return EVALUATIONS[params.evaluate_on] if stage == "evaluate" else stage
 
 
 def evaluated_on(parameters: Mapping[str, Any]) -> str:
     """Return the parameter `evaluate_on`, which older records lack."""
     return parameters.get("evaluate_on", "test")
-
-
-def planned(records: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], Path]:
-    """Return a run's records and the path of its metrics, without a second evaluation on other videos.
-
-    The main evaluation is that of the videos in `evaluate_on` of the run's first stage.
-    """
-    planned_on = evaluated_on(next(iter(records.values()), {}).get("parameters", {}))
-    others = {name for videos, (name, _) in EVALUATIONS.items() if videos != planned_on}
-    return {name: record for name, record in records.items() if name not in others}, folder / EVALUATIONS[planned_on][1]
 
 
 def depends_on(stage: str, params: Params) -> frozenset[str]:
@@ -88,7 +71,7 @@ def depends_on(stage: str, params: Params) -> frozenset[str]:
     everything -= {"evaluate_on"}
     if stage == "classify":
         return everything
-    names = everything - NOT_TRAINED - ({"ideas"} if not trains(params.ideas) else set())
+    names = everything - NAMING - MERGING - KEEPING - COUNTING - (set() if trains(params.ideas) else {"ideas"})
     if params.fuse_text or params.segmentation != "none":
         names |= WORDING
     if params.target == "description":
@@ -148,11 +131,11 @@ def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
 
 
 def code_version(stage: str = "train") -> str:
-    """Return a hash (12 digits) of the code of a stage, of the stages whose results it reads, and of the libraries.
+    """Return a hash (12 digits) of the code of a stage, of those before it but `prepare`, and of the libraries.
 
     The number of threads, which changes last digits, is not included: a shared stage is used as it was made.
     """
-    notebooks = [project_root() / "notebooks" / f"{name}.ipynb" for name in (*GOES_ON_WITH[stage], stage)]
+    notebooks = [project_root() / "notebooks" / f"{name}.ipynb" for name in (*STAGES[1 : STAGES.index(stage)], stage)]
     return digest([_libraries(), *map(notebook_version, notebooks)])
 
 

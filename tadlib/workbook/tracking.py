@@ -2,16 +2,16 @@
 
 import os
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from PIL import Image
 
-from tadlib.files import read_json
-from tadlib.workbook import edits, runs
-from tadlib.workbook.stages import planned
+from tadlib.project import project_root
+from tadlib.workbook import finished_runs
 
 LONGEST = 500  # MLflow's limit on the letters of a parameter's value
 
@@ -35,19 +35,18 @@ def track(experiment: str, folder: Path) -> None:
     marker = folder / ".told-mlflow"
     if marker.is_file():
         return
-    records, path = planned(runs.records(folder), folder)
-    edited = edits.mark(edits.of_records(records))
-    parameters = next(iter(records.values()))["parameters"] | ({"edited_notebook": edited} if edited else {})
+    (run,), _ = finished_runs.read([folder])
+    parameters = dict(run.parameters) | ({"edited_notebook": run.edit} if run.edit else {})
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        outputs = runs.project_root() / "outputs"
+        outputs = project_root() / "outputs"
         mlflow.set_tracking_uri(f"sqlite:///{outputs / 'mlflow.db'}")  # MLflow no longer supports plain files
         if mlflow.get_experiment_by_name(experiment) is None:
             mlflow.create_experiment(experiment, artifact_location=(outputs / "mlflow" / experiment).as_uri())
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=folder.name):
         mlflow.log_params({name: str(value)[:LONGEST] for name, value in parameters.items()})
-        mlflow.log_metrics(_numbers(read_json(path)))
-        for row in read_json(folder / "history.json") if (folder / "history.json").is_file() else []:
+        mlflow.log_metrics(_numbers(run.metrics))
+        for row in run.history:
             mlflow.log_metrics(_numbers(row), step=int(row["epoch"]))
         for notebook in sorted(folder.glob("*.ipynb")):
             mlflow.log_artifact(str(notebook))
@@ -56,7 +55,7 @@ def track(experiment: str, folder: Path) -> None:
     marker.touch()
 
 
-def _numbers(values: dict) -> dict[str, float]:
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers among the values, by names that MLflow allows."""
     renamed = {name.replace("@", "_at_").replace(" ", "_"): value for name, value in values.items()}
     return {name: float(value) for name, value in renamed.items() if isinstance(value, int | float)}
