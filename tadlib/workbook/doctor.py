@@ -53,8 +53,7 @@ def _machine() -> Iterator[Finding]:
         import torch
     except ImportError:
         return  # reported by _versions
-    usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    usable += ["mps"] if torch.backends.mps.is_available() else []
+    usable = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
     found = f"{device_name('auto')}; usable: {', '.join(usable)}"
     unseen = torch.version.cuda is not None and not torch.cuda.is_available() and shutil.which("nvidia-smi") is not None
     yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if unseen else "")

@@ -10,7 +10,7 @@ import difflib
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,18 +50,17 @@ def in_kernel(stage: str, known: Collection[str], root: Path) -> dict[str, Any]:
     command = ["git", "show", f"HEAD:./notebooks/{path.name}"]
     shown = subprocess.run(command, cwd=root, capture_output=True, stdin=subprocess.DEVNULL, check=False).stdout
     notebook = shown or (path.read_bytes() if path.is_file() else b"")
-    return compare(shell.user_ns, known, notebook) if notebook else {}
+    return compare(shell.user_ns["In"], known, notebook) if notebook else {}
 
 
-def compare(namespace: Mapping[str, Any], known: Collection[str], notebook: str | bytes) -> dict[str, Any]:
+def compare(ran: Sequence[str], known: Collection[str], notebook: str | bytes) -> dict[str, Any]:
     """Compare executed cells with a notebook (JSON); return `digest` and `lines` of the changes, or an empty dict.
 
-    `namespace` is globals() of the notebook, `known` are the names of parameters. Removed lines begin with -, added
-    lines with +.
+    `known` are the names of parameters. Removed lines begin with -, added lines with +.
     """
     cells = [cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
     sources = ("".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", ()))
-    committed, executed = _statements(sources), _executed_statements(namespace.get("In", []), known)
+    committed, executed = _statements(sources), _executed_statements(ran, known)
     used = frozenset().union(*(each.names.bound | each.names.used for each in committed.values())) - {"_"}
     removed = {key: each for key, each in committed.items() if key not in executed and (each.acts or each.names.bound)}
     added = {key: each for key, each in executed.items() if key not in committed and (each.acts or each.names.bound)}
@@ -92,7 +91,7 @@ def mark(edited: Mapping[str, Mapping[str, Any]]) -> str:
     return digests[0] if len(digests) == 1 else digest(digests) if digests else ""
 
 
-def _executed_statements(cells: Iterable[str], known: Collection[str]) -> dict[str, Statement]:
+def _executed_statements(cells: Sequence[str], known: Collection[str]) -> dict[str, Statement]:
     """Return the executed statements, without the assignments of parameter cells."""
     others, found = set(other_cells(cells, known)), {}
     for text in cells:

@@ -24,7 +24,8 @@ from tadlib.workbook.variants import Record, samples
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")
-HEAD = ("question", "the research log said", "measured", "what to make of it")
+HEAD = ("| question | the research log said | measured | what to make of it |", "|---|---|---|---|")
+HEAD_OF_OTHERS = ("| question | the research log said | what it takes |", "|---|---|---|")
 METRIC = "mAP"
 PLAIN = str.maketrans({"|": "/", "<": "&lt;", "$": "&#36;", "\n": " "})  # characters with a meaning in Markdown tables
 NOT_KEPT = {"runs", "title", "seconds", "memory_mb", "p", "correction"}  # fields of a record
@@ -172,19 +173,16 @@ def _lines(root: Path, kept: Mapping[str, Measured]) -> Iterator[str]:
     answered = {path: kept[path.stem] for path in stories if kept.get(path.stem)}
     yield f"{len(answered)} of {len(stories)} questions are measured."
     for chapter in dict.fromkeys(path.parent for path in answered):
-        yield from ("", f"### {chapter.name.capitalize()}", "", *_row(HEAD), "|" + "---|" * len(HEAD))
+        yield from ("", f"### {chapter.name.capitalize()}", "", *HEAD)
         for path, found in answered.items():
             if path.parent == chapter:
                 numbers = "; ".join(f"{data}: {cell(records)}" for data, records in found.items())
-                cells = (stories[path].claim, numbers, stories[path].found or "not read yet")
-                yield from _row(cells, stories[path], path.relative_to(root))
+                yield _row(stories[path], path.relative_to(root), numbers, stories[path].found or "not read yet")
     if rest := [path for path in stories if path not in answered]:
-        head = ("question", "the research log said", "what it takes")
-        yield from ("", "<details>", "<summary>Not in these tables</summary>", "")
-        yield from (*_row(head), "|" + "---|" * len(head))
+        yield from ("", "<details>", "<summary>Not in these tables</summary>", "", *HEAD_OF_OTHERS)
         for path in rest:
             takes = stories[path].found or needed(path.resolve(), text_of(path))
-            yield from _row((stories[path].claim, takes), stories[path], path.relative_to(root))
+            yield _row(stories[path], path.relative_to(root), takes)
         yield from ("", "</details>")
 
 
@@ -201,12 +199,10 @@ def needed(path: Path, _content: str) -> str:
     return f"{what} in {', '.join(folders)}; " * bool(folders) + f"{len(runs)} runs, {trainings} trainings"
 
 
-def _row(cells: Iterable[str], row_story: Story | None = None, path: Path = Path()) -> Iterator[str]:
-    """Yield a line of a table; that of a question starts with its text, the log's entries and a link to its file."""
-    link = ""
-    if row_story:
-        entries = "entries" if len(row_story.rows) > 1 else "entry"
-        rows = f" ({entries} {', '.join(map(str, row_story.rows))})" if row_story.rows else ""
-        link = "[`{}`](../{}) ".format(re.sub(r"[^\w .-]", "-", path.stem), quote(path.as_posix()))
-        cells = (row_story.question + rows, *cells)
-    yield f"| {link}{' | '.join(each.translate(PLAIN).replace('](', '] (') for each in cells)} |"
+def _row(told: Story, path: Path, *others: str) -> str:
+    """Return the line of a question: a link to its file, its text, the log's entries and claim, and other cells."""
+    entries = "entries" if len(told.rows) > 1 else "entry"
+    rows = f" ({entries} {', '.join(map(str, told.rows))})" if told.rows else ""
+    link = "[`{}`](../{})".format(re.sub(r"[^\w .-]", "-", path.stem), quote(path.as_posix()))
+    cells = (each.translate(PLAIN).replace("](", "] (") for each in (told.question + rows, told.claim, *others))
+    return f"| {link} {' | '.join(cells)} |"

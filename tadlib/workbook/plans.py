@@ -117,12 +117,12 @@ def _combine(
         params = Params.check(parameters)
         identity = digest(params.model_dump(exclude={"seed", "split_id"} if quick else set()))
         labelled = {name: value for part in chosen for name, value in part.items() if name == NAME or NAME not in part}
-        if identity in seen and not quick:
-            raise ValueError(f"two runs are the same: {_text(change)}")
         if identity not in seen:
             label = _label(labelled, change, runs)
             runs[label] = parameters
             names |= {label: labelled[NAME]} if NAME in labelled else {}
+        elif not quick:
+            raise ValueError(f"two runs are the same: {_text(change)}")
         seen.add(identity)
     if refused := [why for name, why in never.items() if name in asked]:
         raise ValueError("; ".join(refused))
