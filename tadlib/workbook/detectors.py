@@ -140,7 +140,7 @@ def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
     path = run.require("checkpoint.pt", "train")
     saved = read_checkpoint(path)
     trained = stored_parameters(saved["params"], path)
-    agrees(run.stage, "train", stages.settled("train", trained), trained, params.model_dump(), run.dir)
+    agrees(run.stage, "train", stages.settled("train", trained), trained, params, run.dir)
     then, now = saved["about"]["seen"], list(data.classes.seen)
     if sorted(then) != sorted(now):
         raise RunError(

@@ -119,16 +119,18 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
 
 def _grid(value: Any) -> list[Change]:
     """Expand `sweep`: every combination of the values."""
-    limited("sweep", map(len, _lists("sweep", value)))
-    return [dict(zip(value, values, strict=True)) for values in itertools.product(*_lists("sweep", value))]
+    lists = _lists("sweep", value)
+    limited("sweep", map(len, lists))
+    return [dict(zip(value, values, strict=True)) for values in itertools.product(*lists)]
 
 
 def _side_by_side(value: Any) -> list[Change]:
     """Expand `zip`: all first values, all second values, and so on."""
-    if len(set(map(len, _lists("zip", value)))) > 1:
+    lists = _lists("zip", value)
+    if len(set(map(len, lists))) > 1:
         lengths = ", ".join(f"{name} has {len(values)}" for name, values in value.items())
         raise ValueError(f"zip puts lists side by side, so all must be as long as each other: {lengths}")
-    return [dict(zip(value, values, strict=True)) for values in zip(*value.values(), strict=True)]
+    return [dict(zip(value, values, strict=True)) for values in zip(*lists, strict=True)]
 
 
 def _lists(block: str, value: Any) -> list[list[Any]]:

@@ -35,15 +35,13 @@ def complete(stage: str, given: Mapping[str, Any]) -> Params:
     given = {name: value for name, value in given.items() if value is not None}
     folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None
     finished = earlier(stage, folder) if folder else {}
-    for other, params in finished.items():
-        names = stages.settled(other, params)
-        if other == "train" and stages.trains(str(given.get("ideas", ""))):
-            names |= {"ideas"}
-        agrees(stage, other, names, params, given, folder)
     latest, inherited = list(finished.items())[-1] if finished else ("", {})
-    if finished and stage == "evaluate":  # the latest stage wrote the detections
-        agrees(stage, latest, stages.settled("classify", inherited), inherited, given, folder)
     params = Params.check(given, dict(inherited))
+    for other, had in finished.items():
+        names = stages.settled(other, had) | ({"ideas"} if other == "train" and stages.trains(params.ideas) else set())
+        agrees(stage, other, names & given.keys(), had, params, folder)
+    if finished and stage == "evaluate":  # the latest stage wrote the detections
+        agrees(stage, latest, stages.settled("classify", inherited) & given.keys(), inherited, params, folder)
     if params.ideas:
         from tadlib.ideas import own_module  # imports torch
 
@@ -66,11 +64,11 @@ def earlier(stage: str, folder: Path) -> dict[str, Params]:
     return found
 
 
-def agrees(stage: str, other: str, names: Collection[str], had: Params, given: Mapping[str, Any], folder: Path) -> None:
-    """Raise RunError if one of the parameters `names` was given to `stage` with another value than `other` had."""
-    for name in sorted(given.keys() & names):
-        was, now = getattr(had, name), given[name]
-        if not Params.same(name, now, was) and _path(name, now) != _path(name, was):
+def agrees(stage: str, other: str, names: Collection[str], had: Params, params: Params, folder: Path) -> None:
+    """Raise RunError if one of the parameters `names` has another value in `stage` than it had in `other`."""
+    for name in sorted(names):
+        was, now = getattr(had, name), getattr(params, name)
+        if _path(name, now) != _path(name, was):
             raise RunError(
                 f"{name} of {other} in {folder} is {was!r}, {stage} was given {now!r}: leave {name} out, or pass "
                 "another run_dir"

@@ -11,12 +11,11 @@ import re
 import symtable
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from os import PathLike
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from markupsafe import Markup
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tadlib.data.checks import nearest
 from tadlib.files import is_text
@@ -162,13 +161,6 @@ class Vocabulary(BaseModel):
             for name, value in found.items()
             if value is not None and (name in injected or name not in fields or value != fields[name].default)
         }
-
-    @classmethod
-    def same(cls, name: str, value: Any, other: Any) -> bool:
-        """Whether two values of a parameter are equal after conversion of their type."""
-        with suppress(ValidationError):
-            value = TypeAdapter(cls.model_fields[name].annotation).validate_python(value)
-        return value == other or str(value) == str(other)
 
     def changed(self) -> dict[str, Any]:
         """Return the parameters that differ from the vocabulary's defaults."""
