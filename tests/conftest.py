@@ -26,6 +26,17 @@ def project() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty project, which is the working directory."""
+    for name in ("notebooks", "outputs", "params"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real annotations, splits and published detections kept beside the project."""
@@ -72,28 +83,16 @@ def encoder():
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
-    """An empty project that relative paths and new runs belong to."""
-    for name in ("notebooks", "params", "outputs"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def quick_home(tmp_path, monkeypatch) -> Path:
+def quick_home(home, monkeypatch) -> Path:
     """A project whose stages take no time, executed in this process."""
     import instant
 
-    instant.project(tmp_path)
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+    instant.project(home)
     for module in ("stage_store", "execution"):
         monkeypatch.setattr(f"tadlib.workbook.{module}.execute_notebook", instant.execute)
     monkeypatch.setattr("tadlib.workbook.runs.device_name", lambda device: device)
     monkeypatch.setattr("tadlib.workbook.report.page", lambda notebook: notebook)
-    return tmp_path
+    return home
 
 
 @pytest.fixture

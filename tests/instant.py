@@ -31,7 +31,6 @@ ROLES = [{"role": role, "mAP": 0.5} for role in ("floor", "baseline", "ceiling")
 def project(folder: Path) -> Path:
     """A project of such stages; the source of a notebook says whether it does not work: "fail", or "once"."""
     stubs.project(folder, "1")
-    (folder / "params").mkdir()
     for stage in STAGES:
         (folder / "notebooks" / f"{stage}.ipynb").write_text(SOURCE)
     return folder

@@ -30,8 +30,8 @@ def notebook(*cells: str, ours: bool = True) -> nbformat.NotebookNode:
 
 def project(folder: Path, *cells: str, ours: bool = True) -> Path:
     """A project whose only notebook is `notebooks/train.ipynb`; returns the notebook's path."""
-    (folder / "notebooks").mkdir(parents=True)
-    (folder / "outputs").mkdir()
+    for name in ("notebooks", "outputs", "params"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "pyproject.toml").touch()
     path = folder / "notebooks" / "train.ipynb"
     nbformat.write(notebook(*cells, ours=ours), path)

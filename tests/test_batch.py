@@ -24,18 +24,8 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A project whose stages are notebooks of one sum."""
-    stubs.project(tmp_path, "1 + 1")
-    (tmp_path / "params").mkdir()
-    (tmp_path / "params" / "two.yaml").write_text("# Does it go on?\nsweep:\n  split: [50, 75]\n")
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
+    (home / "params" / "two.yaml").write_text("# Does it go on?\nsweep:\n  split: [50, 75]\n")
     assert cli.main(["run", "params/two.yaml", "--dry-run"]) == 0
     assert "2 runs: split 50, 75\n" in capsys.readouterr().out
     (home / "params" / "small.yaml").write_text("epochs: 3\n")
@@ -350,6 +340,7 @@ def test_every_option_of_slurm_counts(quick_home, monkeypatch):
         (["--set", "spilt=50"], "did you mean 'split'"),
         (["--set", "lr"], "--set lr must be NAME=VALUE"),
         (["--set", "lr=0.1,"], "--set lr must have a value, and one after each comma; got [0.1, None]"),
+        (["--set", "lr=[]"], "--set lr must have a value, and one after each comma; got []"),
         (["--set", "lr=[0.1"], "--set lr must be a value as YAML writes it, got '[0.1'"),
         (["--set", "lr=0.1", "--set", "lr=0.2"], "--set lr is given twice, as 0.1 and 0.2: keep one of them"),
         (["--jobs", "0"], "'--jobs': 0 is not in the range x>=1"),

@@ -50,8 +50,7 @@ def processes_of(home: Path) -> list[int]:
 def start(home: Path, **given) -> subprocess.Popen:
     """`tad run --slurm local` of stages that take no time, once the first of them is at work."""
     pytest.importorskip("submitit")
-    if not (home / "params").is_dir():
-        instant.project(home)
+    instant.project(home)
     (home / "params" / "e.yaml").write_text("lr: 0.1\n")
     (home / "sitecustomize.py").write_text(instant.PRELOAD)
     path = os.pathsep.join([str(home), str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -232,13 +232,9 @@ def test_a_path_may_begin_with_a_dash_or_with_the_tilde_of_nobody():
 
 
 @pytest.mark.parametrize("given", [("output_dir", "-x"), ("video", "-x.mp4"), ("video", "\U00020000" * 200)])
-def test_what_papermill_is_told_to_write_is_no_option_and_no_longer_than_disks_allow(given, tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pyproject.toml").touch()
-    notebook = tmp_path / "notebooks" / "detect.ipynb"
+def test_what_papermill_is_told_to_write_is_no_option_and_no_longer_than_disks_allow(given, home):
+    notebook = home / "notebooks" / "detect.ipynb"
     notebook.write_text(json.dumps({"metadata": {"tadlib": {"stage": "detect"}}}), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TAD_ROOT", str(tmp_path))
     source, output, *_, told = papermill_arguments.complete([str(notebook), "-p", *given], lambda text: None)
     assert source == str(notebook) and not output.startswith("-") and Path(output).parent.is_dir()
     assert yaml.safe_load(told)[given[0]] == given[1]

@@ -20,8 +20,6 @@ from tadlib.workbook.params import RECIPES, Params
 from tadlib.workbook.rules import CONFLICTS
 from tadlib.workbook.vocabulary import allowed
 
-PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 2e-4\nepochs: int | None = None\n"
-
 
 @pytest.mark.parametrize(
     ("given", "message"),
@@ -30,6 +28,9 @@ PARAMETERS_CELL = "split: int = 75  # per cent\nlr: float = 2e-4\nepochs: int | 
         ({"hidden_dim": 256}, "unknown parameter 'hidden_dim'; did you mean 'width'?"),
         ({"learning_rate": 1e-3}, "unknown parameter 'learning_rate'; did you mean 'lr' or 'head_lr' or 'text_lr'?"),
         ({"split": 60}, "split must be one of 75, 50, 0; got 60"),
+        ({"split": False}, "split must be no yes or no; got False"),
+        ({"epochs": True}, "epochs must be no yes or no; got True"),
+        ({"lr": True}, "lr must be no yes or no; got True"),
         ({"split_id": 10}, "split_id must be a whole number >= 0 and <= 9; got 10"),
         ({"lr": "fast"}, "lr must be a number > 0; got 'fast'"),
         ({"lr": float("nan")}, "lr must be a number > 0; got nan"),
@@ -105,26 +106,6 @@ def test_recipe_fills_what_is_not_given_and_yields_to_what_is():
     assert Params.check({"width": 256}).width == 256
     for dataset, recipe in RECIPES.items():
         assert Params.check(recipe | {"dataset": dataset}).width == Params.check({"dataset": dataset}).width
-
-
-def test_notebook_parameters_come_from_the_cells_that_only_assign():
-    namespace = {
-        "In": [
-            "",
-            PARAMETERS_CELL,
-            "# Parameters\nsplit = 50\nqueries = 30\n",
-            "window = load(3)",
-            "%matplotlib inline",
-        ],
-        "split": 50,
-        "lr": 2e-4,
-        "epochs": None,
-        "queries": 30,
-        "window": object(),  # a variable of a later cell, not a parameter
-    }
-    params = Params.from_notebook(namespace)
-    assert (params.split, params.queries, params.lr, params.window) == (50, 30, 2e-4, 64)
-    assert params.epochs == RECIPES["demo"]["epochs"]
 
 
 TAGGED = "split: int = 75  # per cent\nlr: float = None\nepochs: int = None  # passes\nseed: int = 0\n"
@@ -227,10 +208,3 @@ def test_arguments_called_like_parameters_have_their_defaults(told):
 def test_every_whole_number_has_a_largest_value_which_a_larger_one_is_told(name):
     with pytest.raises(ValueError, match=rf"^{name} must be a whole number >= -?\d+ and <= \d+; got 10{{23}}$"):
         Params.check({name: 10**23})
-
-
-@pytest.mark.parametrize("given", [{"split": False}, {"epochs": True}, {"lr": True}])
-def test_yes_and_no_are_no_numbers(given):
-    (name,) = given
-    with pytest.raises(ValueError, match=f"{name} must be no yes or no; got"):
-        Params.check(given)

@@ -53,12 +53,6 @@ def test_a_question_about_one_dataset_is_not_asked_of_another(tmp_path):
     assert (run["split"], run["features"]) == (75, "simulate")
 
 
-@pytest.mark.parametrize("value", [[0.1, None], []])
-def test_a_change_without_a_value_is_named(value, tmp_path):
-    with pytest.raises(ValueError, match="--set lr must"):
-        plan(write(tmp_path, "seed: 1\n"), {"lr": value})
-
-
 def test_only_the_comment_on_top_is_the_question(tmp_path):
     assert plan(write(tmp_path, "# Why?\n# Log: no.\nlr: 0.1\n# epochs: 7\n")).question == "Why? Log: no."
 

@@ -10,15 +10,20 @@ from tadlib.workbook import execution
 from tadlib.workbook.report import ReportExporter
 
 
+def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The code cells of a notebook."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def made(ran: int, at_work: str = "", **papermill) -> nbformat.NotebookNode:
     """A notebook of the parameters cell and three more, of which the first ones have run."""
     notebook = stubs.notebook("1", "2", "3")
     notebook.cells.insert(3, nbformat.v4.new_markdown_cell("## Learning"))
-    for number, cell in enumerate([cell for cell in notebook.cells if cell.cell_type == "code"][:ran]):
-        cell.execution_count = number + 1
+    for number, cell in enumerate(code(notebook)[:ran], start=1):
+        cell.execution_count = number
         cell.metadata["papermill"] = {"status": "completed"}
     if at_work:
-        [cell for cell in notebook.cells if cell.cell_type == "code"][ran - 1].metadata["papermill"]["status"] = at_work
+        cell.metadata["papermill"]["status"] = at_work
     notebook.metadata["papermill"] = {"start_time": "2026-01-01T00:00:00"} | papermill
     return notebook
 
@@ -48,8 +53,7 @@ def test_a_page_names_the_cells_that_a_killed_notebook_lacks(ran, at_work, missi
 
 def test_a_page_says_why_a_notebook_failed_or_was_stopped():
     notebook = made(2, exception=True)
-    failing = [cell for cell in notebook.cells if cell.cell_type == "code"][1]
-    failing.outputs = [new_output("error", ename="KeyError", evalue="<lr>", traceback=[])]
+    code(notebook)[1].outputs = [new_output("error", ename="KeyError", evalue="<lr>", traceback=[])]
     shown = banner(notebook)
     assert "<b>Failed</b>" in shown and "KeyError: &lt;lr&gt;" in shown and "3 (Learning)" in shown
     assert "time-out" in banner(made(2, exception=True, stopped_by="time-out"))
@@ -63,7 +67,7 @@ def test_a_notebook_that_was_run_again_by_hand_to_its_end_is_executed():
 
 def test_a_page_names_the_cells_that_were_executed_after_those_that_follow_them():
     notebook = made(4)
-    [cell for cell in notebook.cells if cell.cell_type == "code"][1].execution_count = 9
+    code(notebook)[1].execution_count = 9
     shown = banner(notebook)
     assert "executed again, after those that follow them: 2 (Stub)" in shown
     assert "again" not in banner(made(4))
