@@ -49,18 +49,20 @@ def test_no_result_needs_a_cell_that_explains(stage):
 
 @pytest.mark.notebooks
 def test_one_process_does_every_task_of_a_thread_and_says_why_one_fails(project):
+    def execute(split):
+        return cells.execute("classify", {"split": split}, 1, project / "run.log")
+
     for split in (2, 0, 5):
-        answer = cells.execute("classify", {"split": split})
-        assert answer == (None if split else "ZeroDivisionError: division by zero")
+        assert execute(split) == (None if split else "ZeroDivisionError: division by zero")
     assert (project / "made").read_text() == "2.0"
     first = cells._own.process
     os.kill(first.pid, signal.SIGKILL)
-    assert cells.execute("classify", {"split": 4}) == "the process that executes cells ended with status -9"
-    assert cells.execute("classify", {"split": 4}) is None and (project / "made").read_text() == "2.5"
+    assert execute(4) == "the process that executes cells ended with status -9"
+    assert execute(4) is None and (project / "made").read_text() == "2.5"
     started = []
 
     def elsewhere():
-        started.append((cells.execute("classify", {"split": 10}), cells._own.process))
+        started.append((execute(10), cells._own.process))
 
     thread = threading.Thread(target=elsewhere)
     thread.start()

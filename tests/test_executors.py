@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -56,8 +55,7 @@ def start(home: Path, **given) -> subprocess.Popen:
     path = os.pathsep.join([str(home), str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     given = {"PYTHONPATH": path, "TAD_TEST_SECONDS": "0.5"} | given
     process = instant.start(home, "params/e.yaml", "--slurm", "local", **given)
-    while not (home / "calls").is_file() and process.poll() is None:
-        time.sleep(0.05)
+    instant.wait(home, process, 1)
     return process
 
 

@@ -50,7 +50,7 @@ def run(name: str, texts: Iterable[str], defined: Mapping[str, Any] | None = Non
     return names
 
 
-def execute(stage: str, given: Mapping[str, Any], jobs: int = 1, log: Path | None = None) -> str | None:
+def execute(stage: str, given: Mapping[str, Any], jobs: int, log: Path) -> str | None:
     """Compute the results of a stage in this thread's worker process; return None, or the reason of a failure."""
     if execution.stopping.is_set():
         return f"{execution.INTERRUPTED}: {stage} was not begun"
@@ -58,9 +58,10 @@ def execute(stage: str, given: Mapping[str, Any], jobs: int = 1, log: Path | Non
     if process is None:
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
         process = _own.process = execution.start(["tadlib.workbook.cells"], execution.environment(jobs), **streams)
-    task = {"notebook": str(runs.project_root() / "notebooks" / f"{stage}.ipynb"), "given": dict(given)}
+    notebook = runs.project_root() / "notebooks" / f"{stage}.ipynb"
+    task = {"notebook": str(notebook), "given": dict(given), "log": str(log.resolve())}
     try:
-        process.stdin.write(json.dumps(task | {"log": str(log.resolve()) if log else ""}) + "\n")
+        process.stdin.write(json.dumps(task) + "\n")
         process.stdin.flush()
         answer = process.stdout.readline()
     except BrokenPipeError:
@@ -80,8 +81,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # discards what cells print
     for line in sys.stdin:
         task, reason = json.loads(line), None
-        os.environ.pop(LOG, None)
-        os.environ |= {LOG: task["log"]} if task["log"] else {}
+        os.environ[LOG] = task["log"]
         try:
             run(task["notebook"], sources(Path(task["notebook"]), task["given"]))
         except Exception as error:  # a cell may raise anything, and the process must take the next task

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -29,6 +30,7 @@ def _by_number(path: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)]
 
 
+_say = partial(print, flush=True)
 FILE, FILES = click.Path(exists=True), Several(exists=True)  # or a folder of text files
 
 
@@ -261,7 +263,3 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
             raise ValueError(f"--set {name} is given twice, as {changes[name]!r} and {value!r}: keep one of them")
         changes[name] = value
     return changes
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

@@ -47,20 +47,19 @@ class TadEngine(NBClientEngine):
         given = nb.metadata.get("papermill", {}).get("parameters", {})
         papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)  # for calls of papermill from Python
         options.setdefault("coalesce_streams", True)
-        stopped: BaseException | None = None
         with held(output_path), _private_sockets() as config, _sigterm_interrupts(), _exported_path(output_path):
             if config is not None:
                 options.setdefault("config", config)
             try:
                 done = super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
-            except BaseException as error:
-                stopped = error
+            except PapermillExecutionError:
+                raise
+            except BaseException as stopped:
+                _tell(nb, stopped)
+                if output_path:
+                    write_ipynb(nb, output_path)
                 raise
             finally:
-                if stopped is not None and not isinstance(stopped, PapermillExecutionError):
-                    _tell(nb, stopped)
-                    if output_path:
-                        write_ipynb(nb, output_path)
                 NotebookNotary().sign(nb)  # JupyterLab removes HTML and scripts of figures from unsigned ones
         if status(done).word == EXECUTED:  # papermill itself reports errors
             with suppress(OSError):  # the terminal may be closed

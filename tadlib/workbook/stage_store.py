@@ -26,14 +26,14 @@ NO_PAGE = ".numbers"  # suffix of a stage without executed notebook; without hyp
 Say = Callable[[str], None]
 
 
-def stored_at(stage: str, given: Mapping[str, Any], pages: str = "all") -> Path:
+def stored_at(stage: str, given: Mapping[str, Any], pages: str) -> Path:
     """Return the folder of a stage: without executed notebook a separate one, unless one with the notebook exists."""
     key = stages.key(stage, given, runs.device_name(Params.read(given).device))
     place = runs.project_root() / "outputs" / ".stages" / f"{stage}-{key}"
     return place.with_name(place.name + NO_PAGE) if _pageless(stage, pages) and not place.is_dir() else place
 
 
-def finished(stage: str, folder: Path, given: Mapping[str, Any], pages: str = "all") -> bool:
+def finished(stage: str, folder: Path, given: Mapping[str, Any], pages: str) -> bool:
     """Whether a stage of a run has finished, with its executed notebook if `pages` asks for one."""
     if execution.finished(folder / f"{stage}.ipynb"):
         return True
