@@ -50,12 +50,13 @@ def test_a_full_disk_is_serious(free, serious, monkeypatch):
     assert found(doctor.examine(), "free disk").serious == serious
 
 
-def test_runs_with_weights_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "project_root", lambda: tmp_path)
+def test_runs_with_weights_are_counted_and_shared_trainings_in_the_store_are_not(home):
     finding = found(doctor.examine(), "trained runs")
     assert finding.found == "none with a checkpoint" and "train.ipynb" in finding.advice
-    (tmp_path / "outputs" / "adhoc").mkdir(parents=True)
-    (tmp_path / "outputs" / "adhoc" / "checkpoint.pt").touch()
+    for folder in (home / "outputs" / ".stages" / "train-1", home / "outputs" / "adhoc"):
+        folder.mkdir(parents=True)
+    (home / "outputs" / ".stages" / "train-1" / "checkpoint.pt").touch()
+    (home / "outputs" / "adhoc" / "checkpoint.pt").symlink_to("../.stages/train-1/checkpoint.pt")
     assert found(doctor.examine(), "trained runs") == ("trained runs", "1, the latest in outputs/adhoc", "", False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tadlib.project import project_root, resolve
-from tadlib.workbook.runs import PACKAGES, device_name
+from tadlib.workbook.runs import PACKAGES, device_name, written
 
 PYTHONS = ((3, 11), (3, 14))  # supported versions: from the first to below the second
 MIN_DISK = 2.0  # GB needed by the demo's main job
@@ -74,10 +74,8 @@ def _project(data_dir: str) -> Iterator[Finding]:
     worlds = sorted(path.name for path in folder.glob("demo-[0-9]*") if path.is_dir())  # one per `demo_seed`
     for name in (DATASETS[0], *worlds, *DATASETS[1:]):
         yield _dataset(name, folder / name)
-    found = [path for path in (root / "outputs").glob("**/checkpoint.pt") if path.is_file()]
-    if found:
-        latest = max(found, key=lambda path: path.stat().st_mtime).parent.relative_to(root)
-        yield Finding("trained runs", f"{len(found)}, the latest in {latest}")
+    if found := written("checkpoint.pt"):
+        yield Finding("trained runs", f"{len(found)}, the latest in {found[0].parent.relative_to(root)}")
     else:
         yield Finding("trained runs", "none with a checkpoint", main_job())
 

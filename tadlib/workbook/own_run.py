@@ -26,9 +26,8 @@ def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | Non
         if not (folder / "checkpoint.pt").is_file():
             raise RunError(f"run_dir {folder} has no checkpoint.pt: run train.ipynb, or leave it empty")
         return folder / "checkpoint.pt", "run_dir names it"
-    found = [path for path in (runs.project_root() / "outputs").glob("**/checkpoint.pt") if path.is_file()]
-    unusable: list[str] = []
-    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+    found, unusable = runs.written("checkpoint.pt"), []
+    for path in found:
         reason = cannot(path, given)
         if not reason:
             later = f", after {len(unusable)} later ones that cannot answer ({some(unusable)})" if unusable else ""

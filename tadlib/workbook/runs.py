@@ -51,6 +51,12 @@ def new_name(tag: str = "") -> str:
     return "_".join(part for part in (stamp, tag, secrets.token_hex(2)) if part)
 
 
+def written(name: str) -> list[Path]:
+    """Return the files of that name in all run folders below outputs/, the latest first; not those in the store."""
+    found = filter(Path.is_file, project_root().glob(f"outputs/[!.]*/**/{name}"))
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
 @dataclass
 class Run:
     """A stage that is being executed in a run directory."""
@@ -66,9 +72,8 @@ class Run:
     def target(self, name: str) -> Path:
         """Return the path to which this stage writes an artefact, and record it.
 
-        A file of another stage by that name is renamed: train's metrics.json becomes metrics.train.json. New detections
-        also set aside the metrics of earlier ones, and mark the `evaluate` that wrote them as outdated: it may be
-        executed again.
+        A file of another stage by that name is renamed: train's metrics.json becomes metrics.train.json. So are, for
+        new detections, the metrics of the old ones, whose `evaluate` is outdated and may be executed again.
         """
         own = self.record.setdefault("files", [])
         for file in (name, *DESCRIBED_BY.get(name, ())):
@@ -106,9 +111,7 @@ class Run:
             return path
         if path.exists():
             raise RunError(f"{path} is a folder, {stage}.ipynb writes a file of that name: move it away")
-        places = filter(Path.is_file, project_root().glob(f"outputs/[!.]*/**/{name}"))
-        latest = max(places, key=lambda path: path.stat().st_mtime, default=None)
-        hint = f" (the latest is {latest.parent})" if latest else ""
+        hint = f" (the latest is {others[0].parent})" if (others := written(name)) else ""
         raise RunError(
             f"{self.stage} needs {name}, which {stage}.ipynb writes, and {self.dir} has none: run "
             f"`{command(stage, self.dir)}` first, or pass -p run_dir DIR of a run that has it{hint}"
@@ -242,17 +245,17 @@ def provenance(params: Params) -> dict[str, Any]:
 
 def commit() -> str:
     """Return the git commit, with "+changes" if files outside `outputs/` differ from it; "unknown" without git."""
+
+    def git(*words: str) -> str:
+        quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.check_output(["git", *words], cwd=project_root(), text=True, **quiet).strip()
+
     try:
-        commit_hash = _git("describe", "--always", "--abbrev=12", "--exclude=*")
-        changed = _git("diff", "--name-only", "HEAD", "--", ".", ":!outputs")  # a batch writes the lab log there
+        commit_hash = git("describe", "--always", "--abbrev=12", "--exclude=*")
+        changed = git("diff", "--name-only", "HEAD", "--", ".", ":!outputs")  # a batch writes the lab log there
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit_hash + ("+changes" if changed else "")
-
-
-def _git(*words: str) -> str:
-    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.check_output(["git", *words], cwd=project_root(), text=True, **quiet).strip()
 
 
 @cache
