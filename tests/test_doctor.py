@@ -31,17 +31,18 @@ def test_a_python_that_is_too_new_is_named(monkeypatch):
     assert found(doctor.examine(), "python").serious
 
 
-def test_data_is_counted_and_what_it_lacks_is_named(tmp_path):
-    (tmp_path / "thumos14" / "features").mkdir(parents=True)
-    finding = found(doctor.examine(str(tmp_path)), "thumos14")
+def test_data_is_counted_and_what_it_lacks_is_named(home):
+    folder = home / "data" / "thumos14"
+    (folder / "features").mkdir(parents=True)
+    finding = found(doctor.examine(), "thumos14")
     assert "no annotations" in finding.found and "annotations.json" in finding.advice
-    (tmp_path / "thumos14" / "annotations.json").write_text('{"database": {}}', encoding="utf-8")
-    assert "put videos or features" in found(doctor.examine(str(tmp_path)), "thumos14").advice
-    (tmp_path / "thumos14" / "features" / "a.npy").touch()
-    assert found(doctor.examine(str(tmp_path)), "thumos14").advice == ""
-    assert found(doctor.examine(str(tmp_path)), "demo").found == "made on first use"
-    (tmp_path / "demo-2" / "videos").mkdir(parents=True)
-    assert "0 files in videos" in found(doctor.examine(str(tmp_path)), "demo-2").found
+    (folder / "annotations.json").write_text('{"database": {}}', encoding="utf-8")
+    assert "put videos or features" in found(doctor.examine(), "thumos14").advice
+    (folder / "features" / "a.npy").touch()
+    assert found(doctor.examine(), "thumos14").advice == ""
+    assert found(doctor.examine(), "demo").found == "made on first use"
+    (home / "data" / "demo-2" / "videos").mkdir(parents=True)
+    assert "0 files in videos" in found(doctor.examine(), "demo-2").found
 
 
 @pytest.mark.parametrize(("free", "serious"), [(1e9, True), (50e9, False)])

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from tadlib.project import project_root, resolve
+from tadlib.project import project_root
 from tadlib.workbook.runs import PACKAGES, device_name, written
 
 PYTHONS = ((3, 11), (3, 14))  # supported versions: from the first to below the second
@@ -26,9 +26,9 @@ class Finding(NamedTuple):
     serious: bool = False  # nothing runs until the advice is followed
 
 
-def examine(data_dir: str = "data") -> list[Finding]:
+def examine() -> list[Finding]:
     """Return all findings about this machine and this checkout."""
-    return [*_versions(), *_machine(), *_project(data_dir)]
+    return [*_versions(), *_machine(), *_project()]
 
 
 def main_job() -> str:
@@ -60,7 +60,7 @@ def _machine() -> Iterator[Finding]:
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
 
 
-def _project(data_dir: str) -> Iterator[Finding]:
+def _project() -> Iterator[Finding]:
     try:
         root = project_root()
     except FileNotFoundError as error:
@@ -70,7 +70,7 @@ def _project(data_dir: str) -> Iterator[Finding]:
     full = free < MIN_DISK
     yield Finding("project", str(root))
     yield Finding("free disk", f"{free:.1f} GB", "free some space: the demo needs 2 GB" if full else "", full)
-    folder = resolve(data_dir)
+    folder = root / "data"
     worlds = sorted(path.name for path in folder.glob("demo-[0-9]*") if path.is_dir())  # one per `demo_seed`
     for name in (DATASETS[0], *worlds, *DATASETS[1:]):
         yield _dataset(name, folder / name)

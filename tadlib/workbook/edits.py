@@ -10,11 +10,12 @@ import difflib
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tadlib.files import digest
+from tadlib.project import project_root
+from tadlib.workbook.params import Params
 from tadlib.workbook.vocabulary import Names, names_in, other_cells, python_of
 
 DISPLAY_ONLY = set(  # functions, methods and magics without effect on results
@@ -37,30 +38,30 @@ class Statement(NamedTuple):
     acts: bool  # does more than bind names and display
 
 
-def in_kernel(stage: str, known: Collection[str], root: Path) -> dict[str, Any]:
+def in_kernel(stage: str) -> dict[str, Any]:
     """Compare the cells executed in this kernel with a stage's notebook, as `compare` does; empty without a kernel.
 
-    `known` are the names of parameters, `root` is the project folder. The notebook is read from the last commit, or
-    from its file if git does not track it.
+    The notebook is read from the last commit, or from its file if git does not track it.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
         return {}
+    root = project_root()
     path = root / "notebooks" / f"{stage.partition('_on_')[0]}.ipynb"
     command = ["git", "show", f"HEAD:./notebooks/{path.name}"]
     shown = subprocess.run(command, cwd=root, capture_output=True, stdin=subprocess.DEVNULL, check=False).stdout
     notebook = shown or (path.read_bytes() if path.is_file() else b"")
-    return compare(shell.user_ns["In"], known, notebook) if notebook else {}
+    return compare(shell.user_ns["In"], notebook) if notebook else {}
 
 
-def compare(ran: Sequence[str], known: Collection[str], notebook: str | bytes) -> dict[str, Any]:
+def compare(ran: Sequence[str], notebook: str | bytes) -> dict[str, Any]:
     """Compare executed cells with a notebook (JSON); return `digest` and `lines` of the changes, or an empty dict.
 
-    `known` are the names of parameters. Removed lines begin with -, added lines with +.
+    Removed lines begin with -, added lines with +.
     """
     cells = [cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
     sources = ("".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", ()))
-    committed, executed = _statements(sources), _executed_statements(ran, known)
+    committed, executed = _statements(sources), _executed_statements(ran)
     used = frozenset().union(*(each.names.bound | each.names.used for each in committed.values())) - {"_"}
     removed = {key: each for key, each in committed.items() if key not in executed and (each.acts or each.names.bound)}
     added = {key: each for key, each in executed.items() if key not in committed and (each.acts or each.names.bound)}
@@ -91,9 +92,9 @@ def mark(edited: Mapping[str, Mapping[str, Any]]) -> str:
     return digests[0] if len(digests) == 1 else digest(digests) if digests else ""
 
 
-def _executed_statements(cells: Sequence[str], known: Collection[str]) -> dict[str, Statement]:
+def _executed_statements(cells: Sequence[str]) -> dict[str, Statement]:
     """Return the executed statements, without the assignments of parameter cells."""
-    others, found = set(other_cells(cells, known)), {}
+    others, found = set(other_cells(cells, Params.model_fields)), {}
     for text in cells:
         statements = _statements([text])
         found |= {key: each for key, each in statements.items() if text in others or not key.startswith(ASSIGNMENTS)}

@@ -157,7 +157,7 @@ class Run:
             **peaks(pick(self.params.device)),
             "data": ", ".join([data, *_untrained(self.params)]),
         }
-        if edited := edits.in_kernel(self.stage, Params.model_fields, project_root()):
+        if edited := edits.in_kernel(self.stage):
             self.record["edited"] = edited
         _write_record(self.dir, self.stage, self.record)
         for path in (*self._resumed, self.dir / "unfinished.pt"):
