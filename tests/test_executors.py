@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -49,13 +50,15 @@ def processes_of(home: Path) -> list[int]:
 def start(home: Path, **given) -> subprocess.Popen:
     """`tad run --slurm local` of stages that take no time, once the first of them is at work."""
     pytest.importorskip("submitit")
-    instant.project(home)
+    if not (home / "params").is_dir():
+        instant.project(home)
     (home / "params" / "e.yaml").write_text("lr: 0.1\n")
     (home / "sitecustomize.py").write_text(instant.PRELOAD)
     path = os.pathsep.join([str(home), str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     given = {"PYTHONPATH": path, "TAD_TEST_SECONDS": "0.5"} | given
     process = instant.start(home, "params/e.yaml", "--slurm", "local", **given)
-    instant.wait(home, process, 1)
+    while not (home / "calls").is_file() and process.poll() is None:
+        time.sleep(0.05)
     return process
 
 

@@ -19,6 +19,8 @@ from typing import Any
 import click
 import yaml
 
+from tadlib.foreign import is_exhausted, text_of, yaml_in
+
 # papermill's options that take values; a test compares them with papermill's own table
 PAIRS = ("-p --parameters", "-r --parameters_raw")
 SINGLE = (
@@ -59,11 +61,9 @@ def stage_of(notebook: str) -> str | None:
         return None
 
 
-def given_parameters(argv: Sequence[str]) -> dict[str, object]:
-    """Return the parameters that papermill will inject, merged in papermill's order."""
-    from tadlib.foreign import text_of, yaml_in  # imports yaml, which not every process needs
-
-    found, given = parse(argv), {}
+def given_parameters(found: Mapping[str, list]) -> dict[str, object]:
+    """Return the parameters that papermill will inject from parsed arguments, merged in papermill's order."""
+    given: dict[str, object] = {}
     for text in found["parameters_base64"]:
         given |= yaml_in(base64.b64decode(text).decode(), "-b")
     for path in found["parameters_file"]:
@@ -112,7 +112,7 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
         return list(argv)
     from tadlib.workbook.experiment_files import BLOCKS
 
-    given = given_parameters(argv)
+    given = given_parameters(found)
     if varied := [name for name in BLOCKS if name in given]:
         say(
             f"left out: {', '.join(varied)}; this is one run of what all have in common "
@@ -190,8 +190,6 @@ def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
 
 def _report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Exception hook that prints one sentence instead of a traceback for a full disk or another shortage."""
-    from tadlib.foreign import is_exhausted
-
     if not is_exhausted(error):
         return sys.__excepthook__(kind, error, trace)
     print(f"papermill: {error}", file=sys.stderr)
