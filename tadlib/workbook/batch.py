@@ -156,8 +156,8 @@ def _is_finished(run: Path, given: Mapping[str, Any], pages: str) -> bool:
 
 def _best(experiment: Experiment, folder: Path, status: Mapping[str, str]) -> str:
     """Return the label of the run with the highest mAP; empty if no run has finished."""
-    finished_runs = [label for label, text in status.items() if text == "finished"]
-    records = {label: record_name("evaluate", Params.read(experiment.runs[label])) for label in finished_runs}
+    done = [label for label, text in status.items() if text == "finished"]
+    records = {label: record_name("evaluate", Params.read(experiment.runs[label])) for label in done}
     return max(records, key=lambda label: read_json(folder / label / METRICS[records[label]])["mAP"], default="")
 
 
