@@ -20,7 +20,7 @@ from tadlib.evaluation.result_rows import read_classes
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words
 from tadlib.workbook import plans
-from tadlib.workbook.papermill_arguments import complete, given_parameters
+from tadlib.workbook.papermill_arguments import complete, given_parameters, parse
 
 ENCODINGS = {"plain": "utf-8", "mark": "utf-8-sig", "two bytes": "utf-16"}
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
@@ -84,7 +84,7 @@ def test_a_class_list_means_the_same_however_it_was_saved(tmp_path, encoding):
         ("words.txt", "dive\r\njump\r\n", lambda path: [w.name for w in read_words(str(path))], ["dive", "jump"]),
         ("words.json", '["dive", "jump"]', lambda path: [w.name for w in read_words(str(path))], ["dive", "jump"]),
         ("params.yaml", "epochs: 3\r\n", lambda path: plans.plan(path).common["epochs"], 3),
-        ("given.yaml", "epochs: 3\r\n", lambda path: given_parameters(["-f", str(path)])["epochs"], 3),
+        ("given.yaml", "epochs: 3\r\n", lambda path: given_parameters(parse(["-f", str(path)]))["epochs"], 3),
     ],
 )
 def test_every_text_file_is_read_however_it_was_saved(tmp_path, name, content, read_it, expected, encoding):
