@@ -16,7 +16,7 @@ from tadlib.evaluation import statistics
 from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
-from tadlib.workbook import inference, results
+from tadlib.workbook import inference, naming_study, results
 from tadlib.workbook.params import Params
 
 VIDEOS = tuple(
@@ -93,6 +93,7 @@ def test_numbers_are_those_of_the_protocol(data):
     # the toolkit forgives what lies on ambiguous regions, and prefers the tighter of two: precision 1/2 from rank 13 on
     assert results.class_precision(data, loose)["Diving"] == pytest.approx(sum(n / (12 + n) for n in range(1, 13)) / 12)
     assert results.class_precision(data, loose)["Shotput"] == 0.0
+    assert naming_study.precision(data, loose)["mAP"] == results.class_precision(data, loose)["Diving"] / 2
 
 
 @pytest.mark.parametrize("named, base, novel", [((1, 0), 1.0, 1.0), ((0, 0), 0.0, 0.5)])
@@ -105,6 +106,11 @@ def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named
     (row,) = results.generalised(data, {video.id: one for video in VIDEOS}, Params())
     assert (row["mAP base"], row["mAP novel"]) == pytest.approx((base, novel))
     assert row["mAP harmonic"] == pytest.approx(2 * base * novel / (base + novel))
+    object.__setattr__(data, "protocol", "thumos-toolkit")  # a tighter segment of a lower score is the hit
+    two = Proposals(torch.tensor([[50.0, 58.0], [50.0, 60.0]]), torch.tensor([0.9, 0.1]))
+    monkeypatch.setattr(inference, "class_logits", lambda *_: {v.id: 1e4 * torch.eye(2)[[0, 0]] for v in VIDEOS})
+    (row,) = results.generalised(data, {video.id: two for video in VIDEOS}, Params())
+    assert row["mAP novel"] == pytest.approx(sum(n / (12 + n) for n in range(1, 13)) / 12)
 
 
 @pytest.mark.parametrize("seen", [("Diving", "Shotput"), ("GolfSwing",)])

@@ -15,14 +15,14 @@ TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 def test_a_perfect_answer_scores_one():
     videos = [video("a", (1, 5, "Diving"), (10, 12, "Diving")), video("b", (3, 4, "Shotput"))]
     answer = {"a": found((1, 5, 0.9, "Diving"), (10, 12, 0.2, "Diving")), "b": found((3, 4, 0.5, "Shotput"))}
-    result = metrics.mean_average_precision(videos, answer, ["Diving", "Shotput"], TIOUS)
+    result = metrics.means(metrics.average_precision(videos, answer, ["Diving", "Shotput"], TIOUS), TIOUS)
     assert result == {f"mAP@{tiou}": 1.0 for tiou in TIOUS} | {"mAP": 1.0}
 
 
 def test_no_answer_scores_zero():
     videos = [video("a", (1, 5, "Diving"))]
-    assert metrics.mean_average_precision(videos, {}, ["Diving"], TIOUS)["mAP"] == 0.0
-    assert metrics.mean_average_precision(videos, {"a": found()}, ["Diving"], TIOUS)["mAP"] == 0.0
+    assert metrics.means(metrics.average_precision(videos, {}, ["Diving"], TIOUS), TIOUS)["mAP"] == 0.0
+    assert metrics.means(metrics.average_precision(videos, {"a": found()}, ["Diving"], TIOUS), TIOUS)["mAP"] == 0.0
     for each in (videos, [video("a")]):
         assert metrics.average_recall(each, {}, [1]) == {"AR@1": 0.0}
 
@@ -51,12 +51,12 @@ def test_a_class_without_actions_is_left_out_of_the_mean():
     answer = {"a": found((0, 10, 0.9, "Diving"), (0, 10, 0.9, "Shotput"))}
     table = metrics.average_precision(videos, answer, ["Diving", "Shotput"], [0.5])
     assert table[0] == 1.0 and np.isnan(table[1])
-    assert metrics.mean_average_precision(videos, answer, ["Diving", "Shotput"], [0.5])["mAP"] == 1.0
+    assert metrics.means(metrics.average_precision(videos, answer, ["Diving", "Shotput"], [0.5]), [0.5])["mAP"] == 1.0
 
 
 def test_no_class_with_actions_is_an_error():
     with pytest.raises(ValueError, match="none of the classes has an action"):
-        metrics.mean_average_precision([video("a")], {}, ["Diving"], TIOUS)
+        metrics.means(metrics.average_precision([video("a")], {}, ["Diving"], TIOUS), TIOUS)
 
 
 def test_two_segments_of_no_length_at_one_place_hit_each_other_but_are_not_recalled():
@@ -82,7 +82,8 @@ def test_what_is_no_segment_or_score_is_refused_by_name(row, words):
 def test_generalised_results_are_balanced_by_the_harmonic_mean():
     videos = [video("a", (0, 10, "Diving"), (20, 30, "Shotput"), (40, 50, "Shotput"))]
     answer = {"a": found((0, 10, 0.9, "Diving"), (20, 30, 0.8, "Shotput"))}
-    result = metrics.generalised(videos, answer, ["Diving"], ["Shotput"], [0.5])
+    table = metrics.average_precision(videos, answer, ["Diving", "Shotput"], [0.5])
+    result = metrics.generalised(table, ["Diving"], ["Shotput"], [0.5])
     assert result == {"base": 1.0, "novel": 0.5, "harmonic": pytest.approx(2 / 3)}
 
 

@@ -16,7 +16,7 @@ from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import predict, to_proposals
 from tadlib.detector.training import NonFiniteLoss, Trainer, fit
-from tadlib.evaluation.metrics import mean_average_precision
+from tadlib.evaluation.metrics import average_precision, means
 from tadlib.ideas.episodes import each_batch
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.salience import Salience
@@ -43,7 +43,8 @@ def test_two_windows_are_learned_by_heart_in_140_steps():
     best, others = predictions.scores.topk(2, dim=1).values.T
     assert best.min() > 0.7 > 0.1 > others.max()
     tious = (0.5, 0.6, 0.7, 0.8, 0.9)
-    found = mean_average_precision(list(found_in._videos.values()), to_proposals(predictions, found_in), None, tious)
+    videos, proposals = list(found_in._videos.values()), to_proposals(predictions, found_in)
+    found = means(average_precision(videos, proposals, None, tious), tious)
     assert set(found.values()) == {1.0}
 
 

@@ -67,8 +67,8 @@ def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them
     videos = [video.only(seen) for video in data.benchmark.videos if video.id in learned]
     others = [action for video in data.benchmark.videos if video.id in learned for action in video.actions]
     assert {action.label for action in others} - seen, "actions of unseen classes are there, and no targets"
-    named = metrics.mean_average_precision(videos, detections, data.classes.seen, data.benchmark.tious)
-    agnostic = metrics.mean_average_precision(videos, proposals, None, data.benchmark.tious)
+    asked, tious = ((detections, data.classes.seen), (proposals, None)), data.benchmark.tious
+    named, agnostic = (metrics.means(metrics.average_precision(videos, *each, tious), tious) for each in asked)
     recall = metrics.average_recall(videos, proposals)["AR@100"]
     written = read_json(run.dir / "metrics_on_training.json")
     for name in named:

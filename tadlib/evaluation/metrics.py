@@ -110,27 +110,15 @@ def means(table: Float[np.ndarray, "k tious"], tious: Sequence[float], prefix: s
     return each | {f"{prefix}mAP": float(at.mean())}
 
 
-def mean_average_precision(
-    videos: Sequence[Video], detections: Mapping[str, Scored], classes: Sequence[str] | None, tious: Sequence[float]
-) -> dict[str, float]:
-    """Return `mAP@t` at each tIoU and their mean `mAP`; `classes` None ignores labels."""
-    return means(average_precision(videos, detections, classes, tious), tious)
-
-
 def generalised(
-    videos: Sequence[Video],
-    detections: Mapping[str, Scored],
-    seen: Sequence[str],
-    unseen: Sequence[str],
-    tious: Sequence[float],
+    table: Float[np.ndarray, "k tious"], seen: Sequence[str], unseen: Sequence[str], tious: Sequence[float]
 ) -> dict[str, float]:
     """Return the generalised zero-shot mAP: `base` (seen), `novel` (unseen) and their harmonic mean.
 
-    All classes must have been candidates of the detections; both means leave out classes without actions.
+    `table` is the AP of the seen classes, then of the unseen ones; all must have been candidates of the detections.
     """
     if shared := set(seen) & set(unseen):
         raise ValueError(f"classes cannot be both seen and unseen, got {', '.join(sorted(shared))}")
-    table = average_precision(videos, detections, [*seen, *unseen], tious)
     base = means(table[: len(seen)], tious)["mAP"]
     novel = means(table[len(seen) :], tious)["mAP"]
     harmonic = 2 * base * novel / (base + novel) if base + novel else 0.0

@@ -16,7 +16,8 @@ from tadlib.evaluation.protocols import PROTOCOLS, with_detections
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
-from tadlib.evaluation.scoring import ambiguous_regions, counted, ignored_regions, same_videos, score
+from tadlib.evaluation.rows import compare
+from tadlib.evaluation.scoring import ambiguous_regions, counted, ignored_regions, same_videos, score, table_of
 from tadlib.naming.text import spoken_alike
 
 NOT_FOUND = "classes without detections (AP 0; name those that count by --classes)"
@@ -134,7 +135,9 @@ def evaluate(task: Task, read: Found, *, ties: Ties = "stable", only_found: bool
     counts["classes_read_alike"] = [" = ".join(map(repr, same)) for same in spoken_alike((*task.annotated, *task.seen))]
     if task.seen:
         videos = counted(task.videos, with_detections(found), [*task.seen, *task.classes], task.protocol, task.stride)
-        result |= generalised(videos, found, task.seen, task.classes, task.tious)
+        rows = compare(videos, found, [*task.seen, *task.classes])
+        table = table_of(rows, task.tious, task.protocol, ambiguous_regions(videos, task.videos), ties)
+        result |= generalised(table, task.seen, task.classes, task.tious)
     return result | {"subset": task.subset}
 
 
@@ -176,8 +179,7 @@ def against(task: Task, first: Found, second: Found, ties: Ties = "stable") -> s
     """Compare the mAP of two results under the task's protocol, with a bootstrap over videos."""
     videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
     rows = (same_videos(videos, each.detections, task.classes, task.protocol) for each in (first, second))
-    annotated = {video.id: video for video in task.videos}
-    ambiguous = ignored_regions(task.protocol, ambiguous_regions([annotated[video.id] for video in videos]))
+    ambiguous = ignored_regions(task.protocol, ambiguous_regions(videos, task.videos))
     return statistics.compare_videos(*rows, task.tious, ambiguous=ambiguous, ties=ties)
 
 

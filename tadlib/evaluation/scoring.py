@@ -26,12 +26,13 @@ def table_of(
     return table.round(3) if rules.rounded else table
 
 
-def ambiguous_regions(videos: Sequence[Video]) -> thumos.Ambiguous:
-    """Return the ambiguous regions of videos, with indices into `videos`."""
+def ambiguous_regions(videos: Sequence[Video], annotated: Sequence[Video] = ()) -> thumos.Ambiguous:
+    """Return the ambiguous regions of videos, with indices into `videos`; `annotated` are the same with all actions."""
+    whole = {video.id: video for video in annotated or videos}
     rows = [
         (place, action.start, action.end)
         for place, video in enumerate(videos)
-        for action in video.actions
+        for action in whole[video.id].actions
         if action.label == AMBIGUOUS
     ]
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
@@ -65,8 +66,7 @@ def score(
             f"{len(classes)} classes in them: nothing can be measured; choose another protocol"
         )
     rows = compare(scored, detections, classes)
-    annotated_videos = {video.id: video for video in videos}
-    ambiguous = ambiguous_regions([annotated_videos[video.id] for video in scored])
+    ambiguous = ambiguous_regions(scored, videos)
     table = table_of(rows, tious, protocol, ambiguous, ties)
     agnostic = table_of(without_labels(rows), tious, protocol, ambiguous, ties)
     per_class = {c: row.tolist() for c, row in zip(classes, table, strict=True) if not np.isnan(row).any()}

@@ -23,6 +23,7 @@ from tadlib.task import Task
 from tadlib.workbook.gathering import with_texts
 from tadlib.workbook.inference import frozen_clip, name, to_detections
 from tadlib.workbook.params import Params
+from tadlib.workbook.results import class_table
 
 FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # CLIP's share
@@ -57,8 +58,8 @@ def named_segments(
 
 
 def precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
-    """Return mAP and mAP@tIoU of the unseen classes in the scored videos."""
-    return metrics.mean_average_precision(data.scored, detections, data.classes.unseen, data.benchmark.tious)
+    """Return mAP and mAP@tIoU of the unseen classes under the run's protocol."""
+    return metrics.means(class_table(data, detections), data.benchmark.tious)
 
 
 def compare_fusions(

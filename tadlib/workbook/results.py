@@ -175,9 +175,10 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     logits = inference.class_logits(data, proposals, wide)
     found = inference.to_detections(data, proposals, logits, wide, data.competing)
     whole = {video.id: video for video in data.benchmark.videos}
-    scored, found_in = [whole[video.id] for video in data.scored], protocols.with_detections(found)
-    videos = scoring.counted(scored, found_in, data.competing, data.protocol, data.short)
-    numbers = metrics.generalised(videos, found, data.classes.seen, data.classes.unseen, data.benchmark.tious)
+    scored, seen, unseen = [whole[video.id] for video in data.scored], data.classes.seen, data.classes.unseen
+    videos, tious = protocols.chosen(scored, data.competing, data.protocol, data.short), data.benchmark.tious
+    table = diagnosis.class_table(videos, found, [*seen, *unseen], tious, data.protocol, data.ambiguous)
+    numbers = metrics.generalised(table, seen, unseen, tious)
     row = {"classes that compete": len(data.competing)}
     return [row | {f"mAP {name}": numbers[name] for name in ("base", "novel", "harmonic")}]
 
