@@ -1,6 +1,7 @@
 """Every figure is one picture with alternative text, and shows what it was given."""
 
 import base64
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,9 +123,11 @@ def test_a_timeline_names_its_units_and_the_classes_of_what_is_there_and_what_wa
 def test_actions_that_overlap_or_go_on_after_the_end_are_covered_once(tmp_path):
     beyond = Video(ID, 10.0, 10.0, "test", (Action(5.0, 15.0, DIVE), Action(20.0, 25.0, DIVE)))
     data = Benchmark("x", tmp_path, (beyond,), CLASSES, "val", "test", (0.5,))
-    for given, share in ((benchmark(tmp_path), 25), (data, 50)):  # the mean of (5 + 11) / 40 and of 3 / 30
-        title = figures.action_statistics(given).axes[2].get_title(loc="left")
-        assert title == f"Action: {share}% of a video"
+    same = replace(data, train_subset="test")  # without subsets, every video is of both
+    for given, share in ((benchmark(tmp_path), 25), (data, 50), (same, 50)):  # mean of (5 + 11) / 40 and of 3 / 30
+        axes = figures.action_statistics(given).axes[2]
+        assert axes.get_title(loc="left") == f"Action: {share}% of a video"
+        assert sum(bar.get_height() for bar in axes.patches) == len(given.videos)
 
 
 def test_of_many_classes_as_many_are_named_as_can_be_read(tmp_path):

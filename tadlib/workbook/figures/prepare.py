@@ -72,14 +72,15 @@ def action_statistics(benchmark: Benchmark) -> Picture:
     style.logarithmic(box.xaxis)
     lengths = [video.duration for video in benchmark.videos]
     inside = [_covered(video) / video.duration for video in benchmark.videos]
-    training = np.array([video.subset == benchmark.train_subset for video in benchmark.videos])
-    test = np.array([video.subset == benchmark.test_subset for video in benchmark.videos])
+    subsets = np.array([video.subset for video in benchmark.videos])
+    sides = {benchmark.train_subset: "training", benchmark.test_subset: "test"}
+    sides = sides if len(sides) > 1 else dict.fromkeys(sides, "training and test")
     for place, values, unit, title in (
         (histograms[0], lengths, "duration of a video (s)", "Videos"),
         (histograms[1], inside, "share inside an action", f"Action: {np.mean(inside):.0%} of a video"),
     ):
-        groups = [np.array(values)[training], np.array(values)[test]]
-        place.hist(groups, bins=12, stacked=True, color=[style.BLUE, style.SKY], label=["training", "test"])
+        groups, colors = [np.array(values)[subsets == side] for side in sides], (style.BLUE, style.SKY)[: len(sides)]
+        place.hist(groups, bins=12, stacked=True, color=colors, label=list(sides.values()))
         place.set(xlabel=unit, ylabel="videos", title=title)
         place.legend()
     return figure
@@ -123,12 +124,7 @@ def leakage(table: Sequence[Mapping[str, object]]) -> Picture:
         place.barh(height, 100 * share, color=style.VERMILION if " is " in row["finding"] else style.GREY)
         place.text(101, height, f"{row['number']} of {row['of']}", va="center", fontsize=8.5)
     list_rows(place, [row["finding"] for row in table])
-    place.set(
-        ylim=(len(table) - 0.5, -0.5),
-        xlim=(0, 118),
-        xlabel="share (%)",
-        title="Leakage of the class split",
-    )
+    place.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, 118), xlabel="share (%)", title="Leakage of the class split")
     return figure
 
 
