@@ -134,6 +134,10 @@ def test_of_many_classes_as_many_are_named_as_can_be_read(tmp_path):
     videos = tuple(Video(f"v{n}", 9.0, 10.0, "val", (Action(1.0, 2.0 + n / 60, MANY[n]),)) for n in range(60))
     box = figures.action_statistics(Benchmark("x", tmp_path, videos, MANY, "val", "test", (0.5,))).axes[0]
     assert len(box.get_yticklabels()) == 20 and box.get_title(loc="left") == "20 of 60 classes"
+    (place, _) = figures.class_differences({"0": dict.fromkeys(MANY, 0.1), "1": {MANY[0]: 0.2}}).axes
+    assert place.get_title(loc="left").endswith("? The 20 of 60 that differ most")
+    curves = figures.learning_curves({name: {"0": [HISTORY]} for name in MANY})
+    assert curves.get_suptitle() == "The first 12 of 60 questions"
     frames = [np.zeros((4, 4, 3))] * 60
     matrix = figures.similarity_matrix(RNG.random((60, 60)), MANY, frames).axes[0]
     assert not matrix.get_xticklabels() and not matrix.child_axes

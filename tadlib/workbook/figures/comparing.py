@@ -75,6 +75,8 @@ def learning_curves(studies: Mapping[str, Mapping[str, Sequence[Sequence[Mapping
         return nothing("no run has a history")
     shown = dict(list(studies.items())[:MAX_STUDIES])
     figure, axes = picture(2.6 * len(shown) + 0.3, f"Learning curves of {', '.join(shown)}", nrows=len(shown), ncols=2)
+    if len(shown) < len(studies):
+        figure.suptitle(f"The first {len(shown)} of {len(studies)} questions", x=0.01, ha="left", fontsize=9)
     for (left, right), (title, variants) in zip(axes, shown.items(), strict=True):
         for place, name, unit in ((left, "loss", "training loss"), (right, "matched_tiou", "tIoU of matched queries")):
             for number, (variant, histories) in enumerate(variants.items()):
@@ -119,7 +121,8 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     style.heatmap(place, frame, yticklabels=[short(label, 44) for label in frame.index], **numbers, **colours)
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
-    place.set_title("Which classes gain (blue), which lose (red)?")
+    most = f" The {MAX_CLASSES} of {len(largest)} that differ most" * (len(largest) > MAX_CLASSES)
+    place.set_title(f"Which classes gain (blue), which lose (red)?{most}")
     return figure
 
 
