@@ -56,26 +56,33 @@ def test_what_no_label_says_is_in_training_videos_is_listed(tmp_path):
     assert found == {"a": (Action(20, 40, "HighJump"),), "b": ()}, "cut to the video, without doubles of seen actions"
 
 
-def report(benchmark, split, videos="cd"):
+def report(benchmark, split, *scored):
     """40 s are 40 snippets of 10 frames; windows of 16 start at 0, 12, 24: [1, 9) is in the first, [30, 31) last."""
-    rows = leakage.report(benchmark, split, dict.fromkeys(videos, 40), stride=10, length=16, overlap=0.25)
+    snippets = {video.id: 40 for video in scored}
+    rows = leakage.report(benchmark, split, scored, snippets, stride=10, length=16, overlap=0.25)
     return [(row["finding"], row["number"], row["of"]) for row in rows]
 
 
 def test_the_report_has_a_row_for_every_leak(benchmark):
-    assert report(benchmark, SPLIT) == [
+    scored = (*benchmark.test_videos(SPLIT.unseen), replace(VIDEOS[3], id="e", actions=()))
+    assert report(benchmark, SPLIT, *scored) == [
         ("CliffDiving (unseen) is Diving (seen), val", 1, 1),
         ("training videos with unseen actions", 1, 2),
         ("unseen actions without a label in training", 1, 2),
         ("test videos that hold seen actions too", 1, 2),
-        ("test windows without an unseen action", 4, 6),
+        ("test windows without an unseen action", 7, 9),
     ]
 
 
 def test_videos_that_are_trained_on_and_tested_are_told_of_once(benchmark):
     videos = tuple(replace(video, subset="all") for video in VIDEOS)
-    rows = report(replace(benchmark, videos=videos, train_subset="all", test_subset="all"), SPLIT, "abcd")
+    rows = report(replace(benchmark, videos=videos, train_subset="all", test_subset="all"), SPLIT)
     assert [row[0] for row in rows if "is Diving" in row[0]] == ["CliffDiving (unseen) is Diving (seen), all"]
+
+
+def test_a_window_with_a_part_of_an_action_is_not_empty(benchmark):
+    within = replace(VIDEOS[3], actions=(Action(11, 26, "HighJump"),))  # a part of it is in every window
+    assert report(benchmark, SPLIT, within)[-1] == ("test windows without an unseen action", 0, 3)
 
 
 def test_classes_that_a_split_leaves_out_are_told(benchmark):
