@@ -43,6 +43,9 @@ def test_settings_are_proposed_from_lengths_and_counts_with_their_reasons(data, 
     found = data_summary.settings(gather(Params.check(SMALL | {"dataset": str(simulated(tmp_path))})))
     assert [value for value, _ in found.values()] == [8, 16, 16, 100]  # actions of 48 frames, two a video
     assert "up to 2 actions" in found["queries"][1] and "at most 6 snippets" in found["window"][1]
+    fixed = SMALL | {"dataset": str(tmp_path), "snippets": 50}  # of 0.8 s, whatever the frame rate
+    found = data_summary.settings(gather(Params.check(fixed)), fixed["snippets"])
+    assert "stride" not in found and found["snippets"][0] == 50 and "at most 8 snippets" in found["window"][1]
     block = data_summary.as_block(of_others, "my data: 2")
     given = {"dataset": "my data: 2", "stride": 8, "window": 32, "queries": 16, "top_k": 100}
     assert yaml.safe_load(block.split("```")[1].removeprefix("yaml")) == given

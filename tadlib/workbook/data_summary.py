@@ -70,19 +70,22 @@ def _unclear_texts(data: Task) -> list[tuple[str, object, object]]:
     return rows + [("beware, read alike", ", ".join(map(repr, names)), "") for names in alike]
 
 
-def settings(data: Task) -> dict[str, tuple[int, str]]:
-    """Propose stride, window, queries and top_k, each with a reason, from the seen actions of the training videos."""
+def settings(data: Task, snippets: int = 0) -> dict[str, tuple[int, str]]:
+    """Propose stride, window, queries and top_k, each with a reason, from the seen actions of the training videos.
+
+    With a fixed number of `snippets` per video, which replaces the stride, that is repeated.
+    """
     frames = np.array([(each.end - each.start) * video.fps for video in data.training_videos for each in video.actions])
     short, middle, long = np.quantile(frames, (0.1, 0.5, 0.95))
     stride = 2 ** int(np.log2(np.clip(min(short / 2, middle / 5), 1, 64)))
     reason = f"the median action has {middle / stride:.1f} snippets, nine of ten have {short / stride:.1f} or more"
-    if isinstance(data.store, FolderStore):
+    if isinstance(data.store, FolderStore) or snippets:
         stride, reason = data.stride, "that of the features, which others made"
     window = 16 * int(np.ceil(long / stride / 8))
     most = max(_most_at_once(video, window * stride / video.fps) for video in data.training_videos)
     queries = max(16, 8 * int(np.ceil(1.5 * most / 8)))
-    return {
-        "stride": (stride, reason),
+    fixed = {"snippets": (snippets, "as given: every video has so many, whatever its length")}
+    return (fixed if snippets else {"stride": (stride, reason)}) | {
         "window": (window, f"95 % last at most {long / stride:.0f} snippets: twice that holds each at overlap=0.5"),
         "queries": (queries, f"a window touches up to {most} actions, each needs a query; half as many are in reserve"),
         "top_k": (max(100, 2 * queries), "each query with its two likeliest classes; at least the 100 of AR@100"),
