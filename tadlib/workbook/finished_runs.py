@@ -47,6 +47,7 @@ class FinishedRun:
     chosen: Sequence[Choice]  # choices declared in the experiment file
     edited: Mapping[str, Mapping[str, Any]]  # stage -> changes of its notebook
     ideas: str  # digest of the file given by the parameter ideas
+    started: str  # time of its first stage; later times sort later
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -174,6 +175,7 @@ def _read(folder: Path, version: Path | None) -> FinishedRun:
         facts=facts | {"data": " and ".join(data), "notebook": edits.mark(edited)},
         chosen=[Choice(**each) for each in plan.get("chosen", [])],
         edited=edited,
+        started=latest[0].get("started", ""),
         ideas=next(filter(None, (each.get("made_from", {}).get("file of ideas") for each in reversed(latest))), ""),
     )
 

@@ -115,7 +115,7 @@ def _by_experiment(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> d
 
 
 def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]:
-    """Group runs into variants by label, in their order; a repeated run replaces the earlier one.
+    """Group runs into variants by label, in their order; of a repeated run the one that started last counts.
 
     The label is a run's given name, or its differing parameters. Versions of an experiment or of a file of ideas are
     separate variants, and so are runs of edited notebooks, which come last.
@@ -127,7 +127,8 @@ def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]
     for run in sorted(runs, key=lambda run: bool(run.edited)):
         version = run.dir.parent.name if len(versions) > 1 else ""
         ideas = run.ideas if files[run.parameters.get("ideas")] > 1 else ""
-        found.setdefault((run.name, version, run.edit, ideas, *_values(run, varied)), {})[run.key] = run
+        alike = found.setdefault((run.name, version, run.edit, ideas, *_values(run, varied)), {})
+        alike[run.key] = max(alike.get(run.key, run), run, key=lambda each: (each.started, each is run))
     made: dict[str, tuple[FinishedRun, ...]] = {}
     for number, ((name, version, edit, ideas, *values), each) in enumerate(found.items(), start=1):
         parts = [name] if name else values or ["as it is"]
