@@ -28,7 +28,7 @@ CALIBRATED = (
     "A score is the detector's certainty, relative to its greatest in this video, times CLIP's certainty of the word "
     "against {} texts of nothing in particular; a word is found from a score of {} on, its segments from half of it on"
 )
-CHOSEN = f"{own_video.FOUND:g} (chosen on names of the demo's seen classes; sentences are missed more often)"
+CHOSEN = " (chosen on names of the demo's seen classes; sentences are missed more often)"
 APART = 1.0  # minimum seconds between two frames that are shown
 POINTS = 600  # most points of a curve
 LEARNT = "learnt on the run's classes and videos"
@@ -70,20 +70,21 @@ class Answers(dict[str, Detections]):
 
     def _repr_html_(self) -> str:
         if len(self.asked.files) > 1:
-            return Markup(display.Listing(self.rows)._repr_html_()) + _calibrated(self.asked)
+            return Markup(display.Listing(self.rows)._repr_html_()) + self._calibrated()
         item, warning = Markup("<li><b>{}</b> {}</li>"), Markup("<p><b>{}</b>: {}</p>")
         listed = Markup("<ul>{}</ul>").format(_joined(item, verdicts(self.surest)))
-        return _joined(warning, warnings(self.surest.question).items()) + listed + _calibrated(self.asked)
+        return _joined(warning, warnings(self.surest.question).items()) + listed + self._calibrated()
+
+    def _calibrated(self) -> Markup:
+        """Explain the score and the threshold, which may differ between videos, in HTML."""
+        least = " or ".join(f"{each:g}" for each in sorted({answer.least for answer in self.answers.values()}))
+        least += "" if self.asked.given.threshold else CHOSEN
+        explanation = CALIBRATED.format(len(own_video.rivals(self.asked.words)), least)
+        return Markup("<p><small>{}.</small></p>").format(explanation)
 
 
 def _joined(form: Markup, values: Iterable[tuple[str, str]]) -> Markup:
     return Markup().join(form.format(*each) for each in values)
-
-
-def _calibrated(asked: Asked) -> Markup:
-    """Explain the score and the threshold in HTML."""
-    explanation = CALIBRATED.format(len(own_video.rivals(asked.words)), f"{asked.given.threshold or CHOSEN}")
-    return Markup("<p><small>{}.</small></p>").format(explanation)
 
 
 def answers(asked: Asked, progress: Progress = silent) -> Answers:
