@@ -38,7 +38,7 @@ def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
     rows = [
         ("windows with an action of a seen class", len(positive)),
         ("of them, with part of an action of an unseen class too", mixed),
-        ("windows without anything (`negatives`)", len(windows) - len(positive)),
+        ("windows with nothing to find (`negatives`)", len(windows) - len(positive)),
         ("windows left out: nothing to find, but part of something annotated", windows.left_out),
     ]
     return [{"training": name, "number": number} for name, number in rows]
