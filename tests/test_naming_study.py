@@ -13,8 +13,9 @@ from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import calibration
 from tadlib.ideas.poolings import FEATURES, LOGITS
+from tadlib.naming.fusion import Detections
 from tadlib.naming.text import Wording
-from tadlib.workbook import data_summary, inference, naming_study
+from tadlib.workbook import data_summary, display, inference, naming_study
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.naming_study import WEIGHTS, styles
 
@@ -111,6 +112,12 @@ def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
     assert all(cut[said[label]].endswith(f"who likes to {label}") for label in clip.competing)
     rows = [row for row in data_summary.overview(clip) if "cut" in row["what"]]
     assert rows[0]["found"] == f"{len(said)} of {len(said)}" and "read up to" in rows[1]["found"]
+
+
+def test_times_in_videos_of_hours_are_shown_to_a_tenth_of_a_second(data):
+    found = {"v": Detections(torch.tensor([[12345.6, 12349.25]]), torch.tensor([0.9]), ("clap",))}
+    page = display.table(naming_study.best_detections(data, found)).to_html()
+    assert "12345.6" in page and "12349.2" in page
 
 
 def test_embeddings_made_elsewhere_have_no_tokens_and_say_so(data):

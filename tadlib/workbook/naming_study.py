@@ -161,10 +161,8 @@ def token_table(data: Task, classes: Sequence[str]) -> list[dict[str, object]]:
 def best_detections(data: Task, detections: Mapping[str, Detections], number: int = 12) -> list[dict[str, object]]:
     """Return the detections with the highest scores over all videos, a row each."""
     rows = [
-        {"video": video_id, "start (s)": start, "end (s)": end, "class": label, "score": round(score, 3)}
+        {"video": video_id, "start (s)": f"{start:.1f}", "end (s)": f"{end:.1f}", "class": label, "score": score}
         for video_id, found in detections.items()
-        for (start, end), score, label in zip(
-            found.segments.round(decimals=1).tolist(), found.scores.tolist(), found.labels, strict=True
-        )
+        for (start, end), score, label in zip(found.segments.tolist(), found.scores.tolist(), found.labels, strict=True)
     ]
     return sorted(rows, key=lambda row: -row["score"])[:number]
