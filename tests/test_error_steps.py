@@ -69,6 +69,15 @@ def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_sa
     assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
 
 
+def test_videos_that_the_protocol_leaves_out_are_not_counted(data):
+    object.__setattr__(data, "protocol", "t3al")  # which counts videos with detections alone
+    found = {video.id: RIGHT[video.id] for video in VIDEOS[:5]}
+    proposals = {name: Proposals(*each[:2]) for name, each in found.items()}
+    counts = results.summarise(data, [{"role": "ours", "mAP": 1.0}], proposals, found, Params())["counts"]
+    row = next(row for row in results.under_every_protocol(data, found) if row["protocol"] == "t3al")
+    assert (counts["videos"], counts["actions"]) == (row["videos"], row["actions"]) == (5, 10)
+
+
 def test_a_protocol_under_which_nothing_counts_has_a_row_that_says_so(data):
     short = tuple(replace(v, actions=(Action(0.0, 0.2, "Diving"), Action(50.0, 50.1, "Shotput"))) for v in VIDEOS)
     data = replace(data, benchmark=replace(data.benchmark, videos=short))

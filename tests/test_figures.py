@@ -38,8 +38,7 @@ def benchmark(tmp_path):
 
 
 MANY = tuple(f"class {number}" for number in range(60))
-
-
+CURVE = calibration.reliability(RNG.random(50), RNG.random(50) > 0.5)
 PICTURES = {
     "film_strip": lambda _: figures.film_strip(VIDEO, [(s, np.zeros((12, 16, 3), np.uint8)) for s in (2.0, 5.0, 9.0)]),
     "action_statistics": lambda folder: figures.action_statistics(benchmark(folder)),
@@ -51,9 +50,7 @@ PICTURES = {
     "leakage": lambda _: figures.leakage([{"finding": f"{DIVE} (unseen) is {PUT} (seen)", "number": 3, "of": 4}]),
     "window": lambda _: figures.window(RNG.random((32, 8)), np.array([[0.5, 0.2]])),
     "losses": lambda _: figures.losses(HISTORY),
-    "curves": lambda _: figures.curves(
-        [row | {"mAP of seen classes": 0.5, "query of action 1": row["epoch"]} for row in HISTORY]
-    ),
+    "curves": lambda _: figures.curves([{"mAP of seen classes": 0.5, "query of action 1": 1} | row for row in HISTORY]),
     "attention": lambda _: figures.attention(RNG.random((2, 5, 32)), np.array([[0.5, 0.2]])),
     "query_positions": lambda _: figures.query_positions(RNG.random((6, 5, 2)), RNG.random((6, 5))),
     "proposals": lambda _: figures.proposals([VIDEO], FOUND),
@@ -79,9 +76,7 @@ PICTURES = {
             "all": Sensitivity(("all",), np.array([3]), np.array([0.5]), np.array([0.2])),
         }
     ),
-    "reliability": lambda _: figures.reliability(
-        {"true segments": calibration.reliability(RNG.random(50), RNG.random(50) > 0.5)}
-    ),
+    "reliability": lambda _: figures.reliability({"true segments": CURVE}),
     "verdicts": lambda _: figures.verdicts(
         [
             {"what": "this run", "mAP": 0.3, "mAP from": 0.25, "mAP to": 0.35, "this run is": ""},

@@ -74,8 +74,9 @@ def _side(
 ) -> dict[str, object]:
     precision = metrics.means(class_table(data, detections), data.benchmark.tious)
     agnostic = class_agnostic(data, inference.class_agnostic(data, proposals, params))
-    row = {"side": SIDES[data.evaluate_on], "videos": len(data.scored)}
-    row |= {"actions": sum(len(video.actions) for video in data.scored)} | precision
+    counted = protocols.detected(data.scored, protocols.with_detections(detections), data.protocol)
+    row = {"side": SIDES[data.evaluate_on], "videos": len(counted)}
+    row |= {"actions": sum(len(video.actions) for video in counted)} | precision
     row |= {"mAP of proposals": agnostic["agnostic_mAP"]}
     return row | {metric: value for metric, value in agnostic.items() if metric.startswith("AR@")}
 
@@ -217,7 +218,7 @@ def summarise(
 
     `blind_` marks class-agnostic metrics of blind windows; `renamed` are unseen classes that are seen by another name.
     """
-    ours = next(row for row in table if row["role"] == "ours")
+    ours, found_in = next(row for row in table if row["role"] == "ours"), protocols.with_detections(detections)
     blind = class_agnostic(data, baselines.blind(data.test_videos, params.seed))
     if data.evaluate_on == "training":
         classes = {"evaluate_on": "training", "seen": list(data.classes.seen), "renamed": []}
@@ -231,6 +232,6 @@ def summarise(
         "per_class": class_precision(data, detections),
         "rows": [dict(row) for row in table],
         "protocol": data.protocol,
-        "counts": protocols.counts(data.scored, protocols.with_detections(detections)),
+        "counts": protocols.counts(protocols.detected(data.scored, found_in, data.protocol), found_in),
         **classes,
     }
