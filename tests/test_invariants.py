@@ -14,6 +14,9 @@ from tadlib.evaluation.rows import Actions, Comparison, Predictions
 
 TIOUS = (0.3, 0.5, 0.7)
 VIDEOS, CLASSES = 4, 3
+slow = [HealthCheck.too_slow]  # of a busy machine
+settings.register_profile("project", deadline=None, max_examples=30, derandomize=True, suppress_health_check=slow)
+settings.load_profile("project")  # before the tests, which take their settings where they are defined
 
 
 @st.composite
@@ -115,8 +118,3 @@ def test_times_of_any_size_are_compared_alike(scale):
         predictions=rows.predictions._replace(segments=rows.predictions.segments * scale),
     )
     assert_same(metrics.precision_table(scaled, TIOUS), metrics.precision_table(rows, TIOUS), 0)
-
-
-slow = [HealthCheck.too_slow]  # of a busy machine
-settings.register_profile("project", deadline=None, max_examples=30, derandomize=True, suppress_health_check=slow)
-settings.load_profile("project")
