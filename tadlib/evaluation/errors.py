@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tadlib.evaluation.diagnosis import confusion
-from tadlib.evaluation.matching import candidates, match, overlapping
+from tadlib.evaluation.matching import match, overlapping
 from tadlib.evaluation.metrics import best_to_come
+from tadlib.evaluation.ranking import numbered
 from tadlib.evaluation.rows import Comparison
 
 TYPES = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")
@@ -56,8 +57,7 @@ def judge(comparison: Comparison, tiou: float) -> Judged:
 def most_overlapped(comparison: Comparison) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Return for each prediction the action of any class that it overlaps most (-1: none), and their tIoU."""
     predictions, actions = comparison.predictions, comparison.actions
-    of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
-    pairs = overlapping(predictions.segments, of, actions.segments, np.nextafter(0, 1))
+    pairs = overlapping(predictions.video, predictions.segments, actions.video, actions.segments)
     own = predictions.label[pairs.prediction] == actions.label[pairs.action]
     order = np.lexsort((pairs.action, own, pairs.overlap))  # the last assignment to an index stays: the best pair
     action, overlap = np.full(len(predictions.video), -1), np.zeros(len(predictions.video))
@@ -110,10 +110,8 @@ def in_empty_windows(comparison: Comparison, window: Float[np.ndarray, " videos"
     length = window[predictions.video]
     start = np.floor(predictions.segments.mean(axis=1) / length) * length
     spans = np.column_stack([start, start + length])
-    of = candidates(predictions.video, spans, actions.video, actions.segments)
-    pairs = overlapping(spans, of, actions.segments, np.nextafter(0, 1))
     empty = np.ones(len(start), dtype=bool)
-    empty[pairs.prediction] = False
+    empty[overlapping(predictions.video, spans, actions.video, actions.segments).prediction] = False
     return empty
 
 
@@ -141,12 +139,9 @@ def areas(
     order = np.lexsort((judged.rank, label))
     order = order[kept[order]]
     right, own = hit[order], label[order]
-    counts = np.bincount(own, minlength=comparison.classes)
-    places = np.flatnonzero(right)
-    group = own[places]
-    hits = np.bincount(group, minlength=comparison.classes)
-    found = np.arange(1, len(places) + 1) - np.repeat(np.cumsum(hits) - hits, hits)
-    wrong = places - (np.cumsum(counts) - counts)[group] + 1 - found
+    group = own[right]
+    found = numbered(group)
+    wrong = numbered(own)[right] - found
     true = found / np.maximum(actions[group], 1) * normal if normal else found
     best = best_to_come(true / (true + wrong), group)
     gained = np.bincount(group, weights=best, minlength=comparison.classes)

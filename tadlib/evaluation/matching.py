@@ -5,6 +5,7 @@ video that it overlaps most, if their tIoU reaches the threshold; thresholds are
 cross videos, so resampling videos needs no new matching.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from tadlib.evaluation.rows import Comparison
 Segments = Float[np.ndarray, "n 2"]
 MAX_PAIRS = 2_000_000  # largest number of (prediction, action) pairs held in memory
 MAX_LOOKUP = 20_000_000  # largest lookup table from group to actions; beyond it binary search is used
+ANY_OVERLAP = np.nextafter(0, 1)  # least tIoU of segments that overlap at all
 MAX_UNFILTERED = 3  # with more actions in its group, a prediction is only compared with those it can overlap
 
 
@@ -55,22 +57,15 @@ def overlaps(
     return overlap
 
 
-class Candidates(NamedTuple):
-    """Range of actions to compare each prediction with: its start in `action`, and its length."""
-
-    action: Int[np.ndarray, " a"]  # action indices by group, then start
-    first: Int[np.ndarray, " n"]
-    number: Int[np.ndarray, " n"]
-
-
-def candidates(
+def _candidates(
     group: Places, segments: Segments, action_group: Int[np.ndarray, " a"], true: Float[np.ndarray, "a 2"]
-) -> Candidates:
-    """Return the actions in each prediction's group (video, or video and class); if many, only those it can overlap."""
-    if not len(group) or not len(action_group):
-        return Candidates(np.zeros(0, dtype=np.int64), np.zeros_like(group), np.zeros_like(group))
+) -> tuple[Int[np.ndarray, " a"], Places, Places]:
+    """Return actions by group, then start, and for each prediction the first and number of those to compare it with.
+
+    These are the actions in its group; if they are many, only those it can overlap.
+    """
     action = np.lexsort((true[:, 0], action_group))
-    ranked, groups = action_group[action], int(max(group.max(), action_group.max())) + 1
+    ranked, groups = action_group[action], int(max(group.max(initial=-1), action_group.max(initial=-1))) + 1
     if groups <= MAX_LOOKUP:
         counts = np.bincount(ranked, minlength=groups)
         first, number = (np.cumsum(counts) - counts)[group], counts[group]
@@ -83,7 +78,7 @@ def candidates(
         start = np.maximum(start, first[many])
         number[many] = np.maximum(np.minimum(stop, first[many] + number[many]) - start, 0)
         first[many] = start
-    return Candidates(action, first, number)
+    return action, first, number
 
 
 def _range_in_time(
@@ -125,42 +120,42 @@ def picked(segments: Segments, places: Int[np.ndarray, " p"]) -> Float[np.ndarra
     return columns.T
 
 
-def overlapping(segments: Segments, of: Candidates, true: Float[np.ndarray, "a 2"], least: float) -> Pairs:
-    """Return pairs of predictions, in the order given, and candidate actions with a tIoU of at least `least`."""
-    nonempty = np.flatnonzero(of.number)
+def overlapping(
+    group: Places,
+    segments: Segments,
+    action_group: Int[np.ndarray, " a"],
+    true: Float[np.ndarray, "a 2"],
+    least: float = ANY_OVERLAP,
+) -> Pairs:
+    """Return pairs of a prediction, in the order given, and an action of its group with a tIoU of at least `least`."""
+    all_actions, first, number = _candidates(group, segments, action_group, true)
+    nonempty = np.flatnonzero(number)
     parts = []
-    for portion in portions(of.number[nonempty]):
-        run, place = expand(of.first[nonempty[portion]], of.number[nonempty[portion]])
-        prediction, action = nonempty[portion].take(run), of.action.take(place)
+    for portion in portions(number[nonempty]):
+        run, place = expand(first[nonempty[portion]], number[nonempty[portion]])
+        prediction, action = nonempty[portion].take(run), all_actions.take(place)
         overlap = overlaps(picked(segments, prediction), picked(true, action))
         near = np.flatnonzero(overlap >= least)
         parts.append((prediction[near], action[near], overlap[near]))
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def preferred_pairs(comparison: Comparison, order: Places, least: float, ties: Ties) -> Pairs:
+def _preferred_pairs(comparison: Comparison, order: Places, least: float) -> Pairs:
     """Return pairs with a tIoU of at least `least`, sorted by the `order` of predictions, then by decreasing tIoU.
 
     Among actions with equal tIoU the last annotated comes first, as in the published scorers.
     """
-    actions, predictions, classes = comparison.actions, comparison.predictions, comparison.classes
-    group = predictions.video * classes + predictions.label
-    action_group = actions.video * classes + actions.label
-    if ties == "peer":
-        return _peer_pairs(comparison, order, group, action_group, least)
-    of = candidates(group, predictions.segments, action_group, actions.segments)
-    pairs = overlapping(predictions.segments, of, actions.segments, least)
+    (group, action_group), predictions = comparison.groups(), comparison.predictions
+    pairs = overlapping(group, predictions.segments, action_group, comparison.actions.segments, least)
     turn = np.empty_like(order)
     turn[order] = np.arange(len(order))
     chosen = np.lexsort((-pairs.action, -pairs.overlap, turn[pairs.prediction]))
     return Pairs(*(column.take(chosen) for column in pairs))
 
 
-def _peer_pairs(
-    comparison: Comparison, order: Places, group: Places, action_group: Int[np.ndarray, " a"], least: float
-) -> Pairs:
-    """Variant of `preferred_pairs` with the published scorers' order of actions with equal tIoU (tIoU 0 included)."""
-    actions, predictions = comparison.actions, comparison.predictions
+def _peer_pairs(comparison: Comparison, order: Places, least: float) -> Pairs:
+    """Variant of `_preferred_pairs` with the published scorers' order of actions with equal tIoU (tIoU 0 included)."""
+    actions, predictions, (group, action_group) = comparison.actions, comparison.predictions, comparison.groups()
     action = np.argsort(action_group, kind="stable")
     first = np.searchsorted(action_group[action], group, "left")
     number = np.searchsorted(action_group[action], group, "right") - first
@@ -176,16 +171,16 @@ def _peer_pairs(
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def greedy(turn: Int[np.ndarray, " p"], wanted: Int[np.ndarray, " p"], number: int) -> Int[np.ndarray, " m"]:
+def greedy(taker: Int[np.ndarray, " p"], wanted: Int[np.ndarray, " p"], number: int) -> Int[np.ndarray, " m"]:
     """Match greedily: rows in order, each takes its first free column; returns the indices of the matched pairs.
 
-    Pairs are sorted by row (`turn`), then by preference; `wanted` is the column, one of `number`. Each round settles
+    The pairs of a row (`taker`) are adjacent, best first; `wanted` is the column, one of `number`. Each round settles
     all rows whose first free column no earlier unmatched row can still take, so there are at most as many rounds as
     columns in a group.
     """
-    places, matched = np.arange(len(turn)), []
+    places, matched = np.arange(len(taker)), []
     while len(places):
-        row, column = turn[places], wanted[places]
+        row, column = taker[places], wanted[places]
         head = np.ones(len(places), dtype=bool)
         head[1:] = row[1:] != row[:-1]
         run = np.cumsum(head) - 1
@@ -200,17 +195,15 @@ def greedy(turn: Int[np.ndarray, " p"], wanted: Int[np.ndarray, " p"], number: i
     return np.concatenate(matched) if matched else places
 
 
-def match(comparison: Comparison, tious: tuple[float, ...], ties: Ties = "stable") -> Matches:
+def match(comparison: Comparison, tious: Sequence[float], ties: Ties = "stable") -> Matches:
     """Match predictions to actions one-to-one at every threshold."""
     predictions = comparison.predictions
     order = best_first(predictions.label, predictions.scores, ties)
-    rank = ranks(order, predictions.label)
-    turn = np.empty_like(order)
-    turn[order] = np.arange(len(order))
-    pairs = preferred_pairs(comparison, order, min(tious), ties)
+    pairs = (_peer_pairs if ties == "peer" else _preferred_pairs)(comparison, order, min(tious))
     hits = []
     for place, tiou in enumerate(tious):
         reach = np.flatnonzero(~(pairs.overlap < tiou))
-        hit = reach[greedy(turn[pairs.prediction[reach]], pairs.action[reach], len(comparison.actions.label))]
+        hit = reach[greedy(pairs.prediction[reach], pairs.action[reach], len(comparison.actions.label))]
         hits.append((pairs.prediction[hit], pairs.action[hit], np.full(len(hit), place)))
+    rank = ranks(order, predictions.label)
     return Matches(rank, *(np.concatenate(column) for column in zip(*hits, strict=True)))

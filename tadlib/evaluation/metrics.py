@@ -32,14 +32,15 @@ Differences from published scorers, and how each changes the metric:
   regions and does not interpolate: lower by up to 2 points on few predictions, by 8.5 on many overlapping ones.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from tadlib.data.annotations import Video
-from tadlib.evaluation.matching import Matches, match
-from tadlib.evaluation.ranking import Ties
+from tadlib.evaluation.matching import match
+from tadlib.evaluation.ranking import Ties, numbered
 from tadlib.evaluation.recall import COUNTS, average_recall  # noqa: F401  imported from here with the other metrics
 from tadlib.evaluation.rows import Comparison, Scored, compare
 
@@ -48,30 +49,15 @@ def precision_table(
     comparison: Comparison, tious: Sequence[float], ties: Ties = "stable"
 ) -> Float[np.ndarray, "k tious"]:
     """Return the AP of each class at each tIoU; NaN for a class without actions."""
-    return precision_of_matches(comparison, match(comparison, tuple(tious), ties), len(tious))
-
-
-def precision_of_matches(comparison: Comparison, matches: Matches, tious: int) -> Float[np.ndarray, "k tious"]:
-    """Return the AP of each class at each tIoU from hits; NaN for a class without actions."""
-    classes = comparison.classes
-    group = comparison.predictions.label[matches.prediction] * tious + matches.tiou
+    matches, shape = match(comparison, tious, ties), (comparison.classes, len(tious))
+    group = comparison.predictions.label[matches.prediction] * len(tious) + matches.tiou
     rank = matches.rank[matches.prediction]
     order = np.lexsort((rank, group))
-    gained = interpolated(group[order], rank[order], classes * tious).reshape(classes, tious)
-    actions = np.bincount(comparison.actions.label, minlength=classes)[:, None]
+    group, rank = group[order], rank[order]
+    best = best_to_come(numbered(group) / rank, group)  # precision falls at every miss, so only hits matter
+    gained = np.bincount(group, weights=best, minlength=math.prod(shape)).reshape(shape)
+    actions = np.bincount(comparison.actions.label, minlength=comparison.classes)[:, None]
     return np.where(actions > 0, gained / np.maximum(actions, 1), np.nan)
-
-
-def interpolated(
-    group: Int[np.ndarray, " h"], rank: Int[np.ndarray, " h"], groups: int
-) -> Float[np.ndarray, " groups"]:
-    """Return the sum of interpolated precision over the hits of each group; hits are sorted by group, then rank.
-
-    Precision falls at every miss, so only hits matter for its maximum.
-    """
-    hits = np.bincount(group, minlength=groups)
-    precision = (np.arange(1, len(group) + 1) - np.repeat(np.cumsum(hits) - hits, hits)) / rank
-    return np.bincount(group, weights=best_to_come(precision, group), minlength=groups).astype(np.float64)
 
 
 def best_to_come(values: Float[np.ndarray, " h"], group: Int[np.ndarray, " h"]) -> Float[np.ndarray, " h"]:

@@ -43,9 +43,12 @@ def best_first(group: Places, scores: Float[np.ndarray, " n"], ties: Ties = "sta
 
 def ranks(order: Places, group: Places) -> Places:
     """Return the rank of every row within its group, 1 = best, from rows sorted by group and score."""
-    if not len(order):
-        return order
-    counts = np.bincount(group)
     rank = np.empty_like(order)
-    rank[order] = np.arange(1, len(order) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
+    rank[order] = numbered(group)
     return rank
+
+
+def numbered(group: Places) -> Places:
+    """Number the rows of each group 1, 2, ... in the order of rows sorted by group; `group` may be in any order."""
+    counts = np.bincount(group)
+    return np.arange(1, len(group) + 1) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tadlib.data.annotations import Video
-from tadlib.evaluation.matching import candidates, overlapping
+from tadlib.evaluation.matching import overlapping
 from tadlib.evaluation.ranking import Ties, best_first, ranks
 from tadlib.evaluation.rows import Comparison, Scored, compare
 
@@ -66,8 +66,7 @@ def _first_sufficient(
 def _needed(comparison: Comparison, rank: Int[np.ndarray, " n"], tious: Sequence[float]) -> Int[np.ndarray, "tious a"]:
     """Return the rank of the best proposal that recalls each action at each tIoU; NOT_RECALLED if none does."""
     actions, predictions = comparison.actions, comparison.predictions
-    of = candidates(predictions.video, predictions.segments, actions.video, actions.segments)
-    pairs = overlapping(predictions.segments, of, actions.segments, min(tious))
+    pairs = overlapping(predictions.video, predictions.segments, actions.video, actions.segments, min(tious))
     has_length = actions.segments[:, 1] > actions.segments[:, 0]
     ascending = np.argsort(tious)
     level = np.searchsorted(np.asarray(tious)[ascending], pairs.overlap, "right") - 1  # highest tIoU reached

@@ -45,6 +45,10 @@ class Comparison(NamedTuple):
     actions: Actions
     predictions: Predictions
 
+    def groups(self) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " a"]]:
+        """Return the number of video and class of every prediction and every action."""
+        return tuple(each.video * self.classes + each.label for each in (self.predictions, self.actions))
+
 
 def compare(videos: Sequence[Video], found: Mapping[str, Scored], classes: Sequence[str] | None = None) -> Comparison:
     """Flatten actions and predictions of `videos` and `classes`; `classes` None ignores labels.

@@ -138,7 +138,7 @@ def _ranked(
     if ambiguous is not None:
         yield from ((order, [hit]) for order, hit in thumos.ranked(comparison, tious, ambiguous))
         return
-    matches = match(comparison, tuple(tious), ties)
+    matches = match(comparison, tious, ties)
     hits = np.zeros((len(tious), len(comparison.predictions.label)), dtype=bool)
     hits[matches.tiou, matches.prediction] = True
     yield np.lexsort((matches.rank, comparison.predictions.label)), hits

@@ -100,11 +100,13 @@ def key_of(data: Task, params: Params, namespace: Mapping[str, Any]) -> dict[str
 
     The executed cells are part of the key: a training with an edited network, loss or loop starts anew.
     """
-    versions = {"code": stages.code_version(), "files": stages.data_version(params, "train"), "data": data.fingerprint}
     return {
         "parameters": stages.read_by("train", params),
         "cells": other_cells(namespace.get("In", []), Params.model_fields),
-    } | versions
+        "code": stages.code_version(),
+        "files": stages.data_version(params, "train"),
+        "data": data.fingerprint,
+    }
 
 
 def origin(data: Task, params: Params) -> dict[str, object]:
@@ -158,16 +160,16 @@ def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
 @torch.inference_mode()
 def attention(model: ConditionalDETR, example: Item, texts: Float[Tensor, "k c"] | None) -> Float[Tensor, "layers q t"]:
     """Return attention weights of queries on snippets by decoder layer: mean over heads, the sum over snippets is 1."""
-    device, batch, weights = next(model.parameters()).device, collate([example]), []
-    features, padding = batch.features.to(device), batch.padding.to(device)
+    device, batch, weights = next(model.parameters()).device, collate([example]), []  # one window, nothing is padded
 
     def record(module: torch.nn.Module, inputs: tuple) -> None:
         query, key = (part.unflatten(-1, (module.heads, -1)).transpose(1, 2) for part in inputs[:2])
         scores = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).float()
-        weights.append(scores.masked_fill(padding[:, None, None], -torch.inf).softmax(-1).mean(1)[0].cpu())
+        weights.append(scores.softmax(-1).mean(1)[0].cpu())
 
     hooks = [layer.attention.register_forward_pre_hook(record) for layer in model.decoder]
-    model.eval()(features, padding, None if texts is None else texts.to(device))
+    texts = None if texts is None else texts.to(device)
+    model.eval()(batch.features.to(device), batch.padding.to(device), texts)
     for hook in hooks:
         hook.remove()
     return torch.stack(weights)

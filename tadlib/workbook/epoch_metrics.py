@@ -15,7 +15,7 @@ from tadlib import ideas
 from tadlib.data.annotations import Video
 from tadlib.data.batches import WindowSet, collate
 from tadlib.detector.losses import class_logits
-from tadlib.detector.matching import Cost, detection_cost, match
+from tadlib.detector.matching import Cost, match
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import diagnosis, metrics, protocols
@@ -46,7 +46,7 @@ def selected(params: Params) -> str:
 
 
 def measure_epochs(
-    data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, cost: Cost = detection_cost
+    data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, cost: Cost
 ) -> Callable[[ConditionalDETR], Mapping[str, float]]:
     """Return a function that measures a model after an epoch: every side, and the query matched to each action."""
     to_measure = epoch_windows(data, params, texts)

@@ -95,9 +95,9 @@ def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
 
 
 def lacking(params: Params, progress: Progress = silent) -> list[str]:
-    """Return the ids of the videos that `collect` would encode; none if features are published or simulated."""
+    """Return the ids of the videos that `collect` would encode; none if features are published."""
     benchmark = benchmark_of(params, progress)
-    if params.features == "simulate" or _published_store(benchmark, params) is not None:
+    if _published_store(benchmark, params) is not None:
         return []
     store, encoder = _extraction(benchmark, params)
     return list(_to_encode(benchmark, store, encoder, params))

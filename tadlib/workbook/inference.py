@@ -73,8 +73,11 @@ def max_detections(data: Task, params: Params, video_ids: Iterable[str]) -> dict
 
 def class_agnostic(data: Task, proposals: Mapping[str, Proposals], params: Params) -> Mapping[str, Proposals]:
     """Return the proposals for class-agnostic evaluation: after NMS, at most `max_detections` per video."""
-    if params.nms_per == "video":
-        return proposals
+    return proposals if params.nms_per == "video" else after_nms(data, proposals, params)
+
+
+def after_nms(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Proposals]:
+    """Return the proposals after NMS, at most `max_detections` per video."""
     most = max_detections(data, params, proposals)
     return proposing.apply_nms(proposals, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
 
@@ -123,17 +126,13 @@ def training_free(data: Task) -> dict[str, Detections]:
     return {each.id: baselines.training_free(each, read(each.id), texts, classes, grid(each)) for each in data.scored}
 
 
-def by_clip_alone(data: Task, params: Params) -> tuple[dict[str, Proposals], dict[str, Detections]]:
-    """Return proposals and detections by CLIP alone in the scored videos: its own proposals, named by frozen CLIP."""
+def by_clip_alone(data: Task, params: Params) -> dict[str, Detections]:
+    """Return detections by CLIP alone in the scored videos: its own proposals, named by frozen CLIP."""
     return _by_frozen_clip(data, data.clip_proposals, params)
 
 
-def _by_frozen_clip(
-    data: Task, candidates: Mapping[str, Proposals], params: Params
-) -> tuple[dict[str, Proposals], dict[str, Detections]]:
-    most = max_detections(data, params, candidates)
-    proposals = proposing.apply_nms(candidates, nms=params.nms, nms_tiou=params.nms_tiou, most=most)
-    return proposals, name(data, proposals, frozen_clip(params).but(**CLIP_ALONE))
+def _by_frozen_clip(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Detections]:
+    return name(data, after_nms(data, proposals, params), frozen_clip(params).but(**CLIP_ALONE))
 
 
 def by_snippets(data: Task, params: Params) -> dict[str, dict[str, Detections]]:
@@ -165,7 +164,7 @@ def _from_curves(data: Task, params: Params, curve: Callable[[Tensor], Tensor]) 
     for video in data.scored:
         smooth = baselines.smoothed(curve(data.features(video)).numpy(), data.grid(video))
         candidates[video.id] = grouped(torch.from_numpy(smooth), data.grid(video), video.duration)
-    return _by_frozen_clip(data, candidates, params)[1]
+    return _by_frozen_clip(data, candidates, params)
 
 
 def frozen_clip(params: Params) -> Params:

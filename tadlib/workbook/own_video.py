@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from tadlib import ideas
 from tadlib.data import datasets, features, own
@@ -94,8 +93,7 @@ class Question(Task):
 
     def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
         """Unit-length embeddings of classes: the normalised mean over the texts of each."""
-        unit = functional.normalize(self.text_embeddings(classes).embeddings, dim=-1)
-        return functional.normalize(unit.sum(dim=1), dim=1)
+        return text.mean_of_texts(*self.text_embeddings(classes))
 
     def background(self) -> Float[Tensor, "b c"]:
         """Unit-length embeddings of the rivals."""
@@ -200,10 +198,10 @@ def _data_set(params: Params, data_dir: Path) -> Benchmark | None:
         return None
 
 
-def _example(benchmark: Benchmark | None, detect_params: DetectParams, progress: Progress) -> Path:
+def _example(benchmark: Benchmark | None, given: DetectParams, progress: Progress) -> Path:
     """Return the first test video of the run's data set, or of the demo if that has no videos."""
     if benchmark is None or not (benchmark.folder / "videos").is_dir():
-        benchmark = datasets.load("demo", resolve(detect_params.data_dir), progress)
+        benchmark = datasets.load("demo", resolve(given.data_dir), progress)
     first = next(video for video in benchmark.videos if video.subset == benchmark.test_subset)
     return features.find_video(benchmark.folder / "videos", first.id)
 
@@ -222,12 +220,13 @@ def detect(question: Question) -> Answer:
 
     Raises RunError if the run's detector cannot read the features.
     """
-    params, video = question.asked.params, question.video
-    by_run = question.asked.given.detector == "run"
-    proposals = _by_detector(question) if by_run else inference.by_clip_alone(question, params)[0]
+    params = question.asked.params
+    if question.asked.given.detector == "run":
+        proposals = _by_detector(question)
+    else:
+        proposals = inference.after_nms(question, question.clip_proposals, params)
     proposals = ideas.proposals(proposals, question, params)
-    (logits,) = inference.class_logits(question, proposals, params).values()
-    found = proposals[video.id]
+    (found,), (logits,) = proposals.values(), inference.class_logits(question, proposals, params).values()
     if not len(found.scores):
         return Answer(question, found, Detections(torch.zeros(0, 2), torch.zeros(0), ()))
     scores, places = fusion.certainty(found.scores, logits, len(question.asked.words))

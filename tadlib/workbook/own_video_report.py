@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 from jaxtyping import Float
@@ -54,14 +55,12 @@ class Answers(dict[str, Detections]):
     @property
     def rows(self) -> list[dict[str, object]]:
         """A row for each video: its found words with their verdicts, or the reason of a failure."""
-        found = {
-            name: "; ".join(f"{word} {verdict}" for word, verdict in verdicts(answer) if word in answer.found.labels)
-            for name, answer in self.answers.items()
-        }
-        lengths = {name: f"{answer.question.video.duration:.1f}" for name, answer in self.answers.items()}
-        texts = {name: text or "nothing found" for name, text in found.items()}
-        texts |= {name: f"FAILED: {reason}" for name, reason in self.failed.items()}
-        return [{"video": name, "s": lengths.get(name, ""), "verdict": texts[name]} for name in sorted(texts)]
+        rows = [{"video": name, "s": "", "verdict": f"FAILED: {reason}"} for name, reason in self.failed.items()]
+        for name, answer in self.answers.items():
+            found = [f"{word} {verdict}" for word, verdict in verdicts(answer) if word in answer.found.labels]
+            seconds = f"{answer.question.video.duration:.1f}"
+            rows.append({"video": name, "s": seconds, "verdict": "; ".join(found) or "nothing found"})
+        return sorted(rows, key=itemgetter("video"))
 
     def __repr__(self) -> str:
         if len(self.asked.files) > 1:
@@ -266,23 +265,19 @@ def answer_viewer(answer: Answer) -> Viewer:
     if not path.is_file():
         with atomic(path) as temporary:
             temporary.write_bytes(own.preview(question.clip, question.video.duration))
-    _, curves = word_curves(answer)
-    found, least = set(answer.found.labels), answer.least / (2 if answer.found.labels else 1)
-    return viewer.of_answer(
-        question.video, answer.proposals, answer.considered, curves, path.read_bytes(), least, found
-    )
+    return viewer.of_answer(answer, word_curves(answer)[1], path.read_bytes())
 
 
 def finish(answers: Answers, run: Run) -> Result:
     """Write `detections.json` and the requested clips, and finish the record."""
     write_detections(run.target("detections.json"), answers)
-    several, asked = len(asked_files := answers.asked.files) > 1, answers.asked
+    asked, several = answers.asked, len(answers.asked.files) > 1
     for name, answer in answers.answers.items():
         folder = run.dir / "clips" / name if several else run.dir / "clips"
         own.cut(answer.question.clip, answer.found.segments[: asked.given.clips].tolist(), folder)
     number = sum(len(found.scores) for found in answers.values())
     with_any = sum(bool(found.labels) for found in answers.values())
-    summary = f"{number} detections" + (f" in {with_any} of {len(asked_files)} videos" if several else "")
+    summary = f"{number} detections" + (f" in {with_any} of {len(asked.files)} videos" if several else "")
     if answers.failed:
         summary += f", {len(answers.failed)} failed"
     spent = sum(answer.question.encoding_seconds or 0.0 for answer in answers.answers.values())

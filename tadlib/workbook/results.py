@@ -134,7 +134,7 @@ def compared(data: Task, detections: Mapping[str, Detections], params: Params) -
         "seen anchors, true label (floor)": ("floor", baselines.anchored(data.test_videos, anchors)),
         "seen anchors, CLIP's label (floor)": ("floor", _anchors_by_clip(data, anchors, by_clip)),
         "CLIP alone, training-free": ("baseline", inference.training_free(data)),
-        "CLIP alone, calibrated, with NMS": ("baseline", inference.by_clip_alone(data, params)[1]),
+        "CLIP alone, calibrated, with NMS": ("baseline", inference.by_clip_alone(data, params)),
         **{name: ("baseline", found) for name, found in inference.by_snippets(data, params).items()},
         "this run": ("ours", detections),
         TRUE_LABELS: ("ceiling", diagnosis.oracle_label(data.scored, detections)),

@@ -8,7 +8,7 @@ import json
 import math
 import secrets
 from base64 import b64encode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -17,9 +17,8 @@ from string import Template
 import numpy as np
 from markupsafe import Markup, escape
 
-from tadlib.data.annotations import Video
-from tadlib.naming.fusion import Detections
 from tadlib.workbook.figures.style import short
+from tadlib.workbook.own_video import Answer
 
 WIDTH, LEFT, RIGHT, ROW, CURVES = 640, 10, 14, 36, 110  # of the SVG, in its units, legible on a phone
 SHOWN, NAME = 16, 60  # most rows of detections, most letters of a name
@@ -138,26 +137,22 @@ class Viewer:
         return label.format(LEFT, top - 4) + Markup().join(lines)
 
 
-def of_answer(  # noqa: PLR0913  one argument for each part of the page
-    video: Video,
-    proposals,
-    detections: Detections,
-    curves: Mapping[str, np.ndarray],
-    preview: bytes = b"",
-    least: float = 0.0,
-    found: Collection[str] = (),
-) -> Viewer:
-    """Return the viewer of a video: true actions, proposals, detections, curves over its whole duration, a preview."""
-    rows = []
+def of_answer(answer: Answer, curves: Mapping[str, np.ndarray], preview: bytes) -> Viewer:
+    """Return the viewer of an answer: true actions, proposals, and detections of the found words, or of all if none is.
+
+    `curves` (t,) are over the whole video, `preview` is an mp4.
+    """
+    video, proposals, detections, rows = answer.question.video, answer.proposals, answer.considered, []
     for label in sorted({action.label for action in video.actions}):
         spans = [(action.start, action.end) for action in video.actions if action.label == label]
         rows.append(Row(f"true: {label}", "truth", spans, [1.0] * len(spans)))
     rows.append(Row("proposals", "proposal", proposals.segments[:40].tolist(), proposals.scores[:40].tolist()))
     segments, scores, labels = detections.segments.tolist(), detections.scores.tolist(), np.array(detections.labels)
-    words = [label for label in dict.fromkeys(detections.labels) if label in found or not found]  # best first
-    for label in words[:SHOWN]:
+    words = dict.fromkeys(answer.found.labels or detections.labels)  # best first
+    for label in list(words)[:SHOWN]:
         places = np.flatnonzero(labels == label)
         rows.append(Row(label, "detection", [segments[p] for p in places], [scores[p] for p in places]))
+    least = answer.least / (2 if answer.found.labels else 1)
     return Viewer(video.duration, rows, curves, preview, f"{video.id}, {video.duration:.1f} s", least)
 
 
