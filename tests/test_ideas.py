@@ -9,6 +9,8 @@ import torch
 from detectors import (
     EACH,
     EACH_OF_LONG,
+    FIRST_HALF,
+    FOUR_AND_TWO,
     ON,
     TEXTS,
     answered,
@@ -37,12 +39,11 @@ from tadlib.ideas.positions import LearnedPositions
 from tadlib.ideas.published import PublishedDETR
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.rectifying import Rectifying
-from tadlib.ideas.salience import FORMS, Salience
+from tadlib.ideas.salience import Salience
 from tadlib.ideas.segmentation import Segmentation
 from tadlib.ideas.text_fusion import TextFusion
 
-FOUR_AND_TWO = torch.tensor([[False] * 4, [False, False, True, True]])
-FIRST_HALF = target((0.25, 0.5))
+FORMS = ("bce", "ce", "mask")  # of the salience loss
 LEARNING = {"batch_size": 2, "lr": 2e-3, "texts": TEXTS}
 
 

@@ -38,13 +38,19 @@ class Salience(Addition):
         return self.out(memory)[..., 0]
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:
-        """Salience loss of a batch."""
+        """Salience loss of a batch, mean over snippets, in `ce` over windows with an action."""
         logits = outputs.added[self.name].float()
         masks = inside(batch.targets, batch.padding), counted(batch.targets, batch.padding)
+        wanted = masks[0].to(logits)
         if self.per_action:
             loss = published_salience(logits, *masks).sum() / max(1, number_of_actions(batch))
+        elif self.form == "ce":
+            loss = softmax_salience(logits, *masks)
+        elif self.form == "bce":
+            loss = mean_over(focal_terms(logits, wanted), masks[1])
         else:
-            loss = FORMS[self.form](logits, *masks)
+            losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+            loss = mean_over(losses, masks[1])
         return {"loss_salience": (loss, self.weight, batch.share(self._number_averaged))}
 
     def _number_averaged(self, batch: Batch) -> int:
@@ -54,13 +60,6 @@ class Salience(Addition):
         if self.form != "ce":
             return number_of_snippets(batch)
         return int((counted(batch.targets, batch.padding) & inside(batch.targets, batch.padding)).any(1).sum())
-
-
-def focal_salience(
-    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
-) -> Float[Tensor, ""]:
-    """Mean focal loss over snippets (entry 79)."""
-    return mean_over(focal_terms(logits, inside.to(logits)), counted)
 
 
 def published_salience(
@@ -84,16 +83,6 @@ def softmax_salience(
     number = wanted.sum(1)
     loss = -(wanted * share.masked_fill(~counted, 0.0)).sum(1) / number.clamp(min=1)
     return loss.sum() / (number > 0).sum().clamp(min=1)
-
-
-def plain_salience(
-    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
-) -> Float[Tensor, ""]:
-    """Mean binary cross-entropy over snippets (entry 67, the mask loss)."""
-    return mean_over(functional.binary_cross_entropy_with_logits(logits, inside.to(logits), reduction="none"), counted)
-
-
-FORMS = {"bce": focal_salience, "ce": softmax_salience, "mask": plain_salience}
 
 
 def additions(salience: str, loss_salience: float, system: str) -> list[Addition]:
