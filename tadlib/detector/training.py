@@ -27,7 +27,6 @@ STEP_INTERVAL, STEP_FACTOR = 0.4, 0.1  # step schedule: after each 0.4 of the ep
 PROCESS = uuid4().hex  # identifies this process, so that its own training time is not counted twice after a resume
 EMA_DECAY = 0.99
 INITIAL_LOSS_SCALE = 2.0**10  # of float16 gradients: losses of order ten do not overflow, so no first step is lost
-STATE = tuple("model optimiser rates history resumed process shuffling random random_cuda average best scaler".split())
 
 
 class NonFiniteLoss(RuntimeError):
@@ -207,7 +206,7 @@ class Trainer:
     def _start(self) -> None:
         """Load the checkpoint if there is one; otherwise reset the model to its initial weights."""
         trained = self.model.first_weights
-        state = None if self.checkpoint is None else usable(self.checkpoint, STATE, self.device)
+        state = None if self.checkpoint is None else usable(self.checkpoint, self._state(), self.device)
         now = {name: each.detach().clone() for name, each in self.model.state_dict().items()}
         self.model.first_weights = now | trained  # parts added since the first training have only their current weights
         if state is not None:
@@ -254,7 +253,7 @@ class Trainer:
         text = f"training, loss {row['loss']:.3f}, tIoU of matches {row['matched_tiou']:.2f}"
         self.progress(epoch, self.number_of_epochs, text)
         if self.checkpoint is not None:
-            self._save(self.checkpoint)
+            write_tensors(self.checkpoint, self._state())
 
     def _keep_best(self, row: Mapping[str, float]) -> None:
         if self.select not in row:
@@ -263,8 +262,9 @@ class Trainer:
             kept = self.model.state_dict() if self.average is None else self.average.shadow
             self.best = {name: tensor.detach().clone() for name, tensor in kept.items()}
 
-    def _save(self, path: Path) -> None:
-        state: dict[str, Any] = {
+    def _state(self) -> dict[str, Any]:
+        """Return everything that a checkpoint stores."""
+        return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "rates": {name: value for name, value in self.rates.state_dict().items() if name != "lr_lambdas"},
@@ -278,7 +278,6 @@ class Trainer:
             "best": self.best,
             "scaler": self.scaler.state_dict(),
         }
-        write_tensors(path, state)
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
