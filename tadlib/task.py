@@ -77,7 +77,7 @@ class Task:
     @cached_property
     def ambiguous(self) -> Ambiguous:
         """Ambiguous regions of the evaluated videos, for the THUMOS14 toolkit's protocol."""
-        return ambiguous_regions(self.annotated)
+        return ambiguous_regions(self.scored, self.annotated)
 
     @property
     def annotated(self) -> list[Video]:
@@ -215,7 +215,7 @@ class Task:
 
     def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
         """Return unit-length text embeddings of classes, cached."""
-        return text.class_embeddings(self.encoder, classes, self.wording, self.benchmark.cache)
+        return text.mean_of_texts(*self.text_embeddings(classes))
 
     def text_embeddings(self, classes: Sequence[str]) -> TextEmbeddings:
         """Return the embeddings of every text of classes, not normalised."""
@@ -239,12 +239,10 @@ class Task:
     def clip_proposals_in(self, videos: Sequence[Video]) -> dict[str, Proposals]:
         """Return proposals of `baselines.training_free` in videos, calibrated by background texts."""
         classes, texts, background = self.classes.unseen, self.class_embeddings(self.classes.unseen), self.background()
-        found = {}
+        calibrated, found = {"background": background, "candidates": MAX_CANDIDATES}, {}
         for video in videos:
-            features, grid = self.store.read(video.id), self.grid(video)
-            each = baselines.training_free(
-                video, features, texts, classes, grid, background=background, candidates=MAX_CANDIDATES
-            )
+            own = self.features(video), texts, classes, self.grid(video)
+            each = baselines.training_free(video, *own, **calibrated)
             found[video.id] = Proposals(each.segments.float(), each.scores.clamp(0, 1).float())
         return found
 
@@ -276,8 +274,7 @@ class Task:
 
     def similarity(self, video: Video, classes: Sequence[str]) -> np.ndarray:
         """Return the cosine (t, k) of every snippet of a video with the text of every class."""
-        snippets = functional.normalize(torch.from_numpy(np.array(self.store.read(video.id))), dim=1)
-        return (snippets @ self.class_embeddings(classes).T).numpy()
+        return (functional.normalize(self.features(video), dim=1) @ self.class_embeddings(classes).T).numpy()
 
     def seconds(self, video: Video) -> np.ndarray:
         """Return the middle of every snippet of a video, in seconds."""

@@ -401,10 +401,9 @@ def test_calibration_takes_off_what_every_text_sees():
     from tadlib.data.annotations import Video
     from tadlib.data.windows import Grid
 
-    features = np.zeros((40, 3), np.float32)
-    features[:, 2] = 1.0
-    features[5:15] = [0.9, 0.9, 0.1]  # scene: near the word and near background
-    features[25:35] = [0.7, 0.0, 0.7]  # action
+    features = torch.tensor([[0.0, 0.0, 1.0]]).repeat(40, 1)
+    features[5:15] = torch.tensor([0.9, 0.9, 0.1])  # scene: near the word and near background
+    features[25:35] = torch.tensor([0.7, 0.0, 0.7])  # action
     word, background = torch.tensor([[1.0, 0, 0]]), torch.tensor([[0.0, 1, 0]])
     ask = (Video("v", 40.0, 1.0, "test", ()), features, word, ["word"], Grid(1.0, 1))
     plain, calibrated = (baselines.training_free(*ask, background=given) for given in (None, background))

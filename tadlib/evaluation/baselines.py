@@ -141,7 +141,7 @@ def discrimination(scores: Float[Tensor, "t k"], inside: Bool[Tensor, " t"]) -> 
 
 def training_free(
     video: Video,
-    features: np.ndarray,
+    features: Float[Tensor, "t c"],
     texts: Float[Tensor, "k c"],
     classes: Sequence[str],
     grid: Grid,
@@ -156,7 +156,7 @@ def training_free(
     class's probability in the video, times one plus the outer-inner contrast of the cosine. Texts beyond `classes`
     compete, but are not detected. The mean cosine with texts of `background` is subtracted from each snippet's cosine.
     """
-    snippets = functional.normalize(torch.from_numpy(np.array(features, dtype=np.float32)), dim=1)
+    snippets = functional.normalize(features, dim=1)
     cosine = (snippets @ texts.T).numpy()
     background_cosine = 0.0 if background is None else (snippets @ background.T).mean(dim=1, keepdim=True).numpy()
     smooth = smoothed(cosine - background_cosine, grid)

@@ -10,7 +10,7 @@ from tadlib.data.annotations import Video
 from tadlib.data.windows import true_segments
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation.metrics import average_precision
-from tadlib.evaluation.protocols import detected, with_detections
+from tadlib.evaluation.protocols import detected
 from tadlib.evaluation.rows import Scored, compare
 from tadlib.evaluation.scoring import ambiguous_regions, table_of
 from tadlib.evaluation.thumos import Ambiguous
@@ -86,10 +86,10 @@ def class_table(
 
     `classes` None ignores labels. Raises ValueError if the protocol counts no video.
     """
-    counted = detected(videos, with_detections(found), protocol)
+    counted = detected(videos, found, protocol)
     if not counted:
         raise ValueError(
             f"protocol={protocol} counts only videos with detections, and none of {len(videos)} has any: nothing can "
             "be measured; choose another protocol"
         )
-    return table_of(compare(counted, found, classes), tious, protocol, ambiguous or ambiguous_regions(counted))
+    return table_of(compare(counted, found, classes), tious, protocol, ambiguous or ambiguous_regions(counted, counted))

@@ -109,10 +109,11 @@ def with_detections(detections: Mapping[str, Scored]) -> set[str]:
     return {video_id for video_id, found in detections.items() if len(found.scores)}
 
 
-def detected(videos: Sequence[Video], found_ids: Collection[str], protocol: str) -> tuple[Video, ...]:
+def detected(videos: Sequence[Video], detections: Mapping[str, Scored], protocol: str) -> tuple[Video, ...]:
     """Remove videos without detections if the protocol requires it."""
     if not PROTOCOLS[protocol].detected_only:
         return tuple(videos)
+    found_ids = with_detections(detections)
     return tuple(video for video in videos if video.id in found_ids)
 
 

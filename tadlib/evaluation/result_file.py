@@ -12,7 +12,7 @@ from tadlib.data.checks import nearest, one_of
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, conventions_beside, is_thumos14
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
-from tadlib.evaluation.protocols import PROTOCOLS, with_detections
+from tadlib.evaluation.protocols import PROTOCOLS, chosen
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
@@ -134,7 +134,7 @@ def evaluate(task: Task, read: Found, *, ties: Ties = "stable", only_found: bool
     counts["seen_classes_without_actions"] = [label for label in task.seen if label not in task.annotated]
     counts["classes_read_alike"] = [" = ".join(map(repr, same)) for same in spoken_alike((*task.annotated, *task.seen))]
     if task.seen:
-        videos = counted(task.videos, with_detections(found), [*task.seen, *task.classes], task.protocol, task.stride)
+        videos = counted(task.videos, found, [*task.seen, *task.classes], task.protocol, task.stride)
         rows = compare(videos, found, [*task.seen, *task.classes])
         table = table_of(rows, task.tious, task.protocol, ambiguous_regions(videos, task.videos), ties)
         result |= generalised(table, task.seen, task.classes, task.tious)
@@ -177,7 +177,7 @@ def warnings_of(name: str, counts: Mapping[str, Any]) -> list[str]:
 
 def against(task: Task, first: Found, second: Found, ties: Ties = "stable") -> statistics.Verdict:
     """Compare the mAP of two results under the task's protocol, with a bootstrap over videos."""
-    videos = counted(task.videos, task.known, task.classes, task.protocol, task.stride)
+    videos = chosen(task.videos, task.classes, task.protocol, task.stride)
     rows = (same_videos(videos, each.detections, task.classes, task.protocol) for each in (first, second))
     ambiguous = ignored_regions(task.protocol, ambiguous_regions(videos, task.videos))
     return statistics.compare_videos(*rows, task.tious, ambiguous=ambiguous, ties=ties)

@@ -89,7 +89,7 @@ def _actions(videos: Sequence[Video], class_of: Mapping[str, int] | None) -> Act
 def _predictions(
     found: Mapping[str, Scored], video_of: Mapping[str, int], class_of: Mapping[str, int] | None
 ) -> Predictions:
-    chosen = [(video_of[name], each) for name, each in found.items() if name in video_of and len(each.scores)]
+    chosen = [(video_of[name], each) for name, each in found.items() if name in video_of]
     if not chosen:
         none = np.zeros(0, dtype=np.int64)
         return Predictions(none, none, np.zeros((0, 2)), np.zeros(0))

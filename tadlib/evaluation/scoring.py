@@ -1,6 +1,6 @@
 """All metrics of one result under one protocol."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.data.checks import nearest
 from tadlib.evaluation import thumos
 from tadlib.evaluation.metrics import means, precision_table
-from tadlib.evaluation.protocols import PROTOCOLS, chosen, counts, detected, with_detections
+from tadlib.evaluation.protocols import PROTOCOLS, chosen, counts, detected
 from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, area, recall_table
 from tadlib.evaluation.rows import Comparison, Scored, compare, without_labels
@@ -26,14 +26,14 @@ def table_of(
     return table.round(3) if rules.rounded else table
 
 
-def ambiguous_regions(videos: Sequence[Video], annotated: Sequence[Video] = ()) -> thumos.Ambiguous:
-    """Return the ambiguous regions of videos, with indices into `videos`; `annotated` are the same with all actions."""
-    whole = {video.id: video for video in annotated or videos}
+def ambiguous_regions(videos: Sequence[Video], annotated: Sequence[Video]) -> thumos.Ambiguous:
+    """Return the ambiguous regions of videos, with indices into `videos`; `annotated` have all annotations."""
+    places = {video.id: place for place, video in enumerate(videos)}
     rows = [
-        (place, action.start, action.end)
-        for place, video in enumerate(videos)
-        for action in whole[video.id].actions
-        if action.label == AMBIGUOUS
+        (places[video.id], action.start, action.end)
+        for video in annotated
+        for action in video.actions
+        if action.label == AMBIGUOUS and video.id in places
     ]
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
     return thumos.Ambiguous(table[:, 0].astype(np.int64), table[:, 1:])
@@ -55,7 +55,7 @@ def score(
     `stride` frames, or last at most 1 s (None). Raises ValueError naming the protocol if no class has an action in the
     videos that count.
     """
-    scored = counted(videos, with_detections(detections), classes, protocol, stride)
+    scored = counted(videos, detections, classes, protocol, stride)
     if not any(video.actions for video in scored):
         annotated = {action.label for video in videos for action in video.actions} - {AMBIGUOUS}
         if not annotated.intersection(classes):
@@ -83,7 +83,7 @@ def same_videos(
 
     Where a protocol leaves out videos without detections, their actions are left out here.
     """
-    kept = set(detected(videos, with_detections(found), protocol))
+    kept = set(detected(videos, found, protocol))
     return compare([video if video in kept else video.only(()) for video in videos], found, classes)
 
 
@@ -93,10 +93,14 @@ def ignored_regions(protocol: str, ambiguous: thumos.Ambiguous) -> thumos.Ambigu
 
 
 def counted(
-    videos: Sequence[Video], found_ids: Collection[str], classes: Sequence[str], protocol: str, stride: int | None = 8
+    videos: Sequence[Video],
+    detections: Mapping[str, Scored],
+    classes: Sequence[str],
+    protocol: str,
+    stride: int | None = 8,
 ) -> tuple[Video, ...]:
-    """Return the videos and actions that count under a protocol, for detections in the videos `found_ids`."""
-    return detected(chosen(videos, classes, protocol, stride), found_ids, protocol)
+    """Return the videos and actions that count under a protocol, for these detections."""
+    return detected(chosen(videos, classes, protocol, stride), detections, protocol)
 
 
 def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:

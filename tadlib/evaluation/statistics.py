@@ -125,10 +125,9 @@ def resampled(
         for label in range(classes):
             places = [np.flatnonzero(hit[own[label]]) for hit in hits]
             gained[:, label] += _areas(counts, predictions.video[own[label]], places, ambiguous is None)
-    with np.errstate(invalid="ignore"):
-        table = np.where(number > 0, gained / (number * len(tious)), np.nan)
     present = number > 0
-    return np.where(present.any(axis=1), np.nansum(table, axis=1) / np.maximum(present.sum(axis=1), 1), np.nan)
+    sums = (gained / np.maximum(number * len(tious), 1)).sum(axis=1)  # a class without actions adds 0
+    return np.where(present.any(axis=1), sums / np.maximum(present.sum(axis=1), 1), np.nan)
 
 
 def _ranked(

@@ -122,8 +122,8 @@ def to_detections(
 def training_free(data: Task) -> dict[str, Detections]:
     """Return detections of the scored videos by `baselines.training_free`."""
     classes, texts = data.classes.unseen, data.class_embeddings(data.competing)
-    read, grid = data.store.read, data.grid
-    return {each.id: baselines.training_free(each, read(each.id), texts, classes, grid(each)) for each in data.scored}
+    read, grid = data.features, data.grid
+    return {each.id: baselines.training_free(each, read(each), texts, classes, grid(each)) for each in data.scored}
 
 
 def by_clip_alone(data: Task, params: Params) -> dict[str, Detections]:

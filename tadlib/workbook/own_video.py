@@ -91,10 +91,6 @@ class Question(Task):
         rows = text.embed(self.encoder, [each for class_texts in texts for each in class_texts], self.benchmark.cache)
         return text.by_class(rows, list(map(len, texts)))
 
-    def class_embeddings(self, classes: Sequence[str]) -> Float[Tensor, "k c"]:
-        """Unit-length embeddings of classes: the normalised mean over the texts of each."""
-        return text.mean_of_texts(*self.text_embeddings(classes))
-
     def background(self) -> Float[Tensor, "b c"]:
         """Unit-length embeddings of the rivals."""
         return self.class_embeddings(self.classes.seen)

@@ -74,7 +74,7 @@ def _side(
 ) -> dict[str, object]:
     precision = metrics.means(class_table(data, detections), data.benchmark.tious)
     agnostic = class_agnostic(data, inference.class_agnostic(data, proposals, params))
-    counted = protocols.detected(data.scored, protocols.with_detections(detections), data.protocol)
+    counted = protocols.detected(data.scored, detections, data.protocol)
     row = {"side": SIDES[data.evaluate_on], "videos": len(counted)}
     row |= {"actions": sum(len(video.actions) for video in counted)} | precision
     row |= {"mAP of proposals": agnostic["agnostic_mAP"]}
@@ -175,9 +175,8 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     proposals = ideas.proposals(proposals, data, wide)
     logits = inference.class_logits(data, proposals, wide)
     found = inference.to_detections(data, proposals, logits, wide, data.competing)
-    whole = {video.id: video for video in data.benchmark.videos}
-    scored, seen, unseen = [whole[video.id] for video in data.scored], data.classes.seen, data.classes.unseen
-    videos, tious = protocols.chosen(scored, data.competing, data.protocol, data.short), data.benchmark.tious
+    seen, unseen, tious = data.classes.seen, data.classes.unseen, data.benchmark.tious
+    videos = protocols.chosen(data.annotated, data.competing, data.protocol, data.short)
     table = diagnosis.class_table(videos, found, [*seen, *unseen], tious, data.protocol, data.ambiguous)
     numbers = metrics.generalised(table, seen, unseen, tious)
     row = {"classes that compete": len(data.competing)}
@@ -191,10 +190,10 @@ def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> li
     under which no action counts is marked.
     """
     videos, classes, tious = data.annotated, data.classes.unseen, data.benchmark.tious
-    processed, found_in, table = {video.id for video in videos}, protocols.with_detections(detections), []
+    processed, table = {video.id for video in videos}, []
     for protocol in protocols.PROTOCOLS:
         row = {"protocol": protocol}
-        counted = scoring.counted(videos, found_in, classes, protocol, data.short)
+        counted = scoring.counted(videos, detections, classes, protocol, data.short)
         if any(video.actions for video in counted):
             result = scoring.score(videos, detections, classes, tious, protocol, stride=data.short)
             row |= {"mAP": result["mAP"], "mAP without labels": result["agnostic_mAP"]}
