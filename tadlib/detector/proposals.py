@@ -28,6 +28,10 @@ class Proposals(NamedTuple):
     scores: Float[Tensor, " n"]  # probability of being an action
     embeddings: Float[Tensor, "n e"] | None = None  # if the detector classifies with text
 
+    def at(self, rows: Tensor) -> "Proposals":
+        """Select proposals by index or mask."""
+        return Proposals(*(None if field is None else field[rows] for field in self))
+
 
 class Predictions(NamedTuple):
     """Segments and scores of every query in every window, in the order of `windows`."""
@@ -128,7 +132,7 @@ def apply_nms(
     segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     results = zip(found.items(), nms_of_videos(segments, scores, nms, nms_tiou), strict=True)
     return {
-        video_id: _take_rows(each._replace(scores=lowered), rows[: most[video_id]])
+        video_id: each._replace(scores=lowered).at(rows[: most[video_id]])
         for (video_id, each), (lowered, rows) in results
     }
 
@@ -160,20 +164,14 @@ def _in_seconds(
 ) -> Proposals:
     """Return the predictions of a video in seconds, best first: clipped to it, not empty, scored `least` or more."""
     grid, duration, places = windows.grids[video_id], windows.durations[video_id], torch.tensor(of_video)
-    first = torch.tensor([predictions.windows[place].first for place in of_video], dtype=torch.float32)
-    stop = torch.tensor([predictions.windows[place].stop for place in of_video], dtype=torch.float32)
-    fractions = to_segments(predictions.segments_cw[places])
-    snippets = first[:, None, None] + fractions * (stop - first)[:, None, None]
+    own = [predictions.windows[place] for place in of_video]
+    first, stop = torch.tensor([(each.first, each.stop) for each in own], dtype=torch.float32).T[..., None, None]
+    snippets = first + to_segments(predictions.segments_cw[places]) * (stop - first)
     segments = grid.seconds(snippets).clamp(0, duration).flatten(0, 1)
     embeddings = None if predictions.embeddings is None else predictions.embeddings[places].flatten(0, 1)
     scores = predictions.scores[places].flatten()
     order, kept = scores.argsort(descending=True, stable=True), (segments[:, 1] > segments[:, 0]) & (scores >= least)
-    return _take_rows(Proposals(segments, scores, embeddings), order[kept[order]])
-
-
-def _take_rows(proposals: Proposals, rows: Tensor) -> Proposals:
-    embeddings = None if proposals.embeddings is None else proposals.embeddings[rows]
-    return Proposals(proposals.segments[rows], proposals.scores[rows], embeddings)
+    return Proposals(segments, scores, embeddings).at(order[kept[order]])
 
 
 def snippet_runs(curve: Float[np.ndarray, " t"]) -> tuple[Int[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:

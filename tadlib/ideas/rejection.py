@@ -64,7 +64,7 @@ def proposals(
         else:
             logits = classify.video_logits(features).expand(len(own.scores), -1)
         rest = above(logits, statistics) >= reject_below
-        kept[video_id] = Proposals(*(None if field is None else field[rest] for field in own))
+        kept[video_id] = own.at(rest)
     return kept
 
 
