@@ -61,9 +61,9 @@ def test_a_class_without_description_is_named_with_what_to_do(own):
 
 
 def test_an_unknown_style_and_an_empty_name_are_refused():
-    with pytest.raises(ValueError, match="text must be one of prompt, .*subactions, got 'poem'"):
+    with pytest.raises(ValueError, match="text is unknown: 'poem'; known: prompt, .*subactions"):
         Wording("poem")
-    with pytest.raises(ValueError, match="lead must be one of none, name, prompt, got 'title'"):
+    with pytest.raises(ValueError, match="lead is unknown: 'title'; known: none, name, prompt"):
         Wording("subactions", "title")
     with pytest.raises(ValueError, match="class names must not be empty"):
         text.texts_of(["wave", " "], Wording())
@@ -141,7 +141,7 @@ def test_dot_products_take_the_mean_of_texts_as_long_as_they_are():
 @pytest.mark.parametrize("style", ["templates", "subactions"])
 def test_embeddings_of_classes_equal_those_of_a_plain_loop(encoder, style):
     classes = ["Diving", "HighJump", "GolfSwing"]
-    for row, label in zip(text.class_embeddings(encoder, classes, style), classes, strict=True):
+    for row, label in zip(text.class_embeddings(encoder, classes, Wording(style)), classes, strict=True):
         units = [encoder.texts([said])[0] for said in text.texts_of([label], Wording(style))[0]]
         mean = sum(unit / unit.norm() for unit in units) / len(units)
         torch.testing.assert_close(row, mean / mean.norm())

@@ -124,9 +124,8 @@ class LocalConvolutions(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t d"], padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         for layer in self.layers:
-            x = functional.leaky_relu(layer(x.masked_fill(padding[..., None], 0.0).transpose(1, 2)), 0.2).transpose(
-                1, 2
-            )
+            x = layer(x.masked_fill(padding[..., None], 0.0).transpose(1, 2))
+            x = functional.leaky_relu(x, 0.2).transpose(1, 2)
         return x
 
 

@@ -31,8 +31,6 @@ def classification(logits: Float[Tensor, "n k"], wanted: Float[Tensor, "n k"], l
 
     Binary losses sum over classes; focal has alpha 0.25 and gamma 2 (Lin et al. 2017).
     """
-    if loss not in CLASSIFYING:
-        raise ValueError(f"head_loss must be one of {', '.join(LOSSES)}, got {loss!r}")
     if loss == "cross_entropy":
         return -(wanted * log_class_probability(logits)).sum(dim=1).mean()
     centred = above_average(logits)

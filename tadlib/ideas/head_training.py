@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tadlib.data.checks import one_of
 from tadlib.data.encoder import Encoder
 from tadlib.files import Progress, silent
 from tadlib.ideas.context import Context
@@ -145,8 +146,7 @@ class HeadTraining:
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.head_loss not in LOSSES:
-            raise ValueError(f"head_loss must be one of {', '.join(LOSSES)}, got {self.head_loss!r}")
+        one_of("head_loss", self.head_loss, LOSSES)
 
 
 def fit(

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tadlib.data.checks import one_of
 from tadlib.ideas import maps
 from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
@@ -23,8 +24,7 @@ class Head(nn.Module):
 
     def __init__(self, kind: str, channels: int, residual: bool = True) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"head must be one of {', '.join(KINDS)}, got {kind!r}")
+        one_of("head", kind, KINDS)
         self.mixed, self.residual = kind == "adapter", residual
         middle = max(1, channels // maps.SQUEEZE)
         self.map = maps.Mlp(channels, middle, last=True) if self.mixed else maps.make(kind, channels)
@@ -47,8 +47,7 @@ class TextHead(nn.Module):
 
     def __init__(self, kind: str, channels: int, residual: bool = True, name_first: bool = False) -> None:
         super().__init__()
-        if kind not in TEXT_KINDS:
-            raise ValueError(f"text_head must be one of {', '.join(TEXT_KINDS)}, got {kind!r}")
+        one_of("text_head", kind, TEXT_KINDS)
         self.crossing, self.residual, self.name_first = kind == "cross", residual, name_first
         if self.crossing and not name_first:
             raise ValueError("text_head=cross needs the name of a class as query: pass -p lead name or -p lead prompt")

@@ -135,10 +135,10 @@ class RectifyingLayer(nn.Module):
         compared = self.attention(*self.query_key_value(joined).chunk(3, dim=-1))[..., : self.width]
         return joined + compared if self.residual else compared
 
-    def start_as_published(self, width: int) -> None:
+    def start_as_published(self) -> None:
         """Initialise as published: projections that share one matrix in torch are drawn in its range."""
         if isinstance(self.fusion, AttentionFusion):
-            xavier_without_bias(3 * width, self.fusion.query, self.fusion.key_value)
+            xavier_without_bias(3 * self.width, self.fusion.query, self.fusion.key_value)
             nn.init.zeros_(self.fusion.out.bias)
         if self.query_key_value is not None:
             xavier_without_bias(self.query_key_value.out_features, self.query_key_value)
@@ -179,7 +179,7 @@ class Rectifying(Addition):
     def start(self) -> None:
         if self.arguments["published"]:
             for layer in self.layers:
-                layer.start_as_published(layer.width)
+                layer.start_as_published()
 
     def after_decoder(
         self,

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from tadlib.data.checks import one_of
 from tadlib.data.encoder import Encoder, spoken
 from tadlib.files import digest, write_npy
 from tadlib.locks import kept_if_possible, locked
@@ -40,10 +41,8 @@ class Wording:
     descriptions: str = ""  # path of a file; empty = the built-in texts
 
     def __post_init__(self) -> None:
-        if self.text not in (*STYLES, *KINDS):
-            raise ValueError(f"text must be one of {', '.join((*STYLES, *KINDS))}, got {self.text!r}")
-        if self.lead not in PREFIXES:
-            raise ValueError(f"lead must be one of {', '.join(PREFIXES)}, got {self.lead!r}")
+        one_of("text", self.text, (*STYLES, *KINDS))
+        one_of("lead", self.lead, PREFIXES)
 
 
 class TextEmbeddings(NamedTuple):
@@ -116,12 +115,10 @@ def by_class(rows: Float[Tensor, "m c"], lengths: Sequence[int]) -> TextEmbeddin
 
 
 def class_embeddings(
-    encoder: Encoder, classes: Sequence[str], wording: Wording | str = "prompt", cache: Path | str | None = None
+    encoder: Encoder, classes: Sequence[str], wording: Wording, cache: Path | str | None = None
 ) -> Float[Tensor, "k c"]:
     """Return unit-length embeddings of classes; several texts have the normalised mean of normalised embeddings."""
-    wording = Wording(wording) if isinstance(wording, str) else wording
-    steps = text_embeddings(encoder, classes, wording, cache)
-    return mean_of_texts(steps.embeddings, steps.padding)
+    return mean_of_texts(*text_embeddings(encoder, classes, wording, cache))
 
 
 def mean_of_texts(embeddings: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:

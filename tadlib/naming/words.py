@@ -92,11 +92,15 @@ def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
         return [_split(_text(item)) for item in given]
     text = _text(given).strip().removeprefix("\ufeff")
     if path := _file(text, folder):
-        return _items(_lines(path), folder) if path.suffix != ".json" else _json(text_of(path), str(path), folder)
+        if path.suffix == ".json":
+            return _json(text_of(path), str(path), folder)
+        if not (lines := _lines(text_of(path))):
+            raise ValueError(f"{path} holds no class: write one name a line")
+        return map(_split, lines)
     if text.startswith(("[", "{")):
         return _json(text, "classes", folder)
     if "\n" in text:
-        return [_split(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        return map(_split, _lines(text))
     if ": " in text:  # a description may hold commas
         return [_split(text)]
     return [_split(part) for part in next(csv.reader([text], skipinitialspace=True), [])]
@@ -112,11 +116,8 @@ def _file(text: str, folder: Path) -> Path | None:
     return path
 
 
-def _lines(path: Path) -> list[str]:
-    lines = [line for line in text_of(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not lines:
-        raise ValueError(f"{path} holds no class: write one name a line")
-    return lines
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _json(text: str, where: str, folder: Path) -> Iterable[tuple[str, list[str]]]:
