@@ -127,25 +127,22 @@ def apply_nms(
     found: Mapping[str, Proposals], *, nms: str, nms_tiou: float, most: Mapping[str, int]
 ) -> dict[str, Proposals]:
     """Apply hard, soft or no NMS to the proposals of every video; at most `most` of each are kept, best first."""
-    if not found:
-        return {}
-    segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
-    results = zip(found.items(), nms_of_videos(segments, scores, nms, nms_tiou), strict=True)
-    return {
-        video_id: each._replace(scores=lowered).at(rows[: most[video_id]])
-        for (video_id, each), (lowered, rows) in results
-    }
+    results = nms_of_videos(found, nms, nms_tiou, most)
+    return {video_id: found[video_id]._replace(scores=lowered).at(rows) for video_id, lowered, rows in results}
 
 
 def nms_of_videos(
-    segments: list[Tensor], scores: list[Tensor], nms: str, nms_tiou: float, labels: Int[Tensor, " n"] | int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
+    found: Mapping[str, Any], nms: str, nms_tiou: float, most: Mapping[str, int], labels: Int[Tensor, " n"] | int = 0
+) -> Iterator[tuple[str, Float[Tensor, " m"], Int[Tensor, " k"]]]:
     """Apply hard, soft or no NMS within each label of each video; `labels` are those of all videos' segments, in order.
 
-    Returns for each video the new scores (m,) and the kept rows (k,), best first, from its `segments` (m, 2) in seconds
-    and `scores` (m,).
+    Yields for each video its new scores and the at most `most` rows that are kept, best first. `found` has `segments`
+    (m, 2) in seconds and `scores` (m,) of each.
     """
     one_of("nms", nms, ("hard", "soft", "none"))
+    if not found:
+        return
+    segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     sizes, spans, new_scores = torch.tensor([len(each) for each in scores]), torch.cat(segments), torch.cat(scores)
     video = torch.arange(len(sizes)).repeat_interleave(sizes)
     groups, rows = video + len(sizes) * labels, torch.arange(len(video))
@@ -156,7 +153,9 @@ def nms_of_videos(
     rows = rows[new_scores[rows].argsort(descending=True, stable=True)]
     rows = rows[video[rows].argsort(stable=True)]
     kept, firsts = video[rows].bincount(minlength=len(sizes)), sizes.cumsum(0) - sizes
-    return zip(new_scores.split(sizes.tolist()), (rows - firsts[video[rows]]).split(kept.tolist()), strict=True)
+    columns = new_scores.split(sizes.tolist()), (rows - firsts[video[rows]]).split(kept.tolist())
+    for video_id, lowered, own in zip(found, *columns, strict=True):
+        yield video_id, lowered, own[: most[video_id]]
 
 
 def _in_seconds(

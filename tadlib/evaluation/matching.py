@@ -5,7 +5,7 @@ video that it overlaps most, if their tIoU reaches the threshold; thresholds are
 cross videos, so resampling videos needs no new matching.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -97,12 +97,6 @@ def _range_in_time(
     return start, stop
 
 
-def expand(first: Places, number: Places) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
-    """Flatten ranges of `number` indices from `first`: range number and index of each element."""
-    run = np.repeat(np.arange(len(number)), number)
-    return run, np.arange(len(run)) + (first - (np.cumsum(number) - number)).take(run)
-
-
 def portions(number: Places) -> list[slice]:
     """Split rows into slices whose ranges have about MAX_PAIRS indices in total; a longer range has its own slice."""
     total = np.cumsum(number)
@@ -111,6 +105,18 @@ def portions(number: Places) -> list[slice]:
     edges = np.searchsorted(total, np.arange(0, total[-1], MAX_PAIRS), "right")
     edges = np.unique(np.r_[0, edges, len(number)])
     return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def expanded(rows: Places, first: Places, number: Places) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Flatten the ranges of `number` indices from `first` of some rows, a portion of the rows at a time.
+
+    Yields arrays (p,) with an entry for each index: the number of its row within the portion, its row, and the index.
+    """
+    for portion in portions(number[rows]):
+        some = rows[portion]
+        size = number[some]
+        run = np.repeat(np.arange(len(some)), size)
+        yield run, some.take(run), np.arange(len(run)) + (first[some] - (np.cumsum(size) - size)).take(run)
 
 
 def picked(segments: Segments, places: Int[np.ndarray, " p"]) -> Float[np.ndarray, "p 2"]:
@@ -129,11 +135,9 @@ def overlapping(
 ) -> Pairs:
     """Return pairs of a prediction, in the order given, and an action of its group with a tIoU of at least `least`."""
     all_actions, first, number = _candidates(group, segments, action_group, true)
-    nonempty = np.flatnonzero(number)
     parts = []
-    for portion in portions(number[nonempty]):
-        run, place = expand(first[nonempty[portion]], number[nonempty[portion]])
-        prediction, action = nonempty[portion].take(run), all_actions.take(place)
+    for _, prediction, place in expanded(np.flatnonzero(number), first, number):
+        action = all_actions.take(place)
         overlap = overlaps(picked(segments, prediction), picked(true, action))
         near = np.flatnonzero(overlap >= least)
         parts.append((prediction[near], action[near], overlap[near]))
@@ -159,11 +163,8 @@ def _peer_pairs(comparison: Comparison, order: Places, least: float) -> Pairs:
     action = np.argsort(action_group, kind="stable")
     first = np.searchsorted(action_group[action], group, "left")
     number = np.searchsorted(action_group[action], group, "right") - first
-    nonempty = order[number[order] > 0]
     parts = []
-    for portion in portions(number[nonempty]):
-        run, place = expand(first[nonempty[portion]], number[nonempty[portion]])
-        prediction = nonempty[portion][run]
+    for run, prediction, place in expanded(order[number[order] > 0], first, number):
         overlap = overlaps(predictions.segments[prediction], actions.segments[action[place]], np.nan)
         chosen = peer_order(run, overlap)
         chosen = chosen[~(overlap[chosen] < least)]

@@ -134,22 +134,14 @@ def to_detections(
     With `nms_per` class NMS runs within each class. `videos` are logits of whole videos, where `keep` needs them.
     Raises ValueError for scores of another shape than (proposals, at least all classes).
     """
+    factor, found = PRE_NMS_FACTOR if nms_per == "class" else 1, {}
     for video_id, each in proposals.items():
-        if scores[video_id].shape[0] != len(each.scores) or scores[video_id].shape[1] < len(classes):
+        own = scores[video_id]
+        if own.shape[0] != len(each.scores) or own.shape[1] < len(classes):
             expected = f"({len(each.scores)}, {len(classes)} or more)"
-            raise ValueError(f"scores of {video_id} must be {expected}, got {tuple(scores[video_id].shape)}")
-    factor = PRE_NMS_FACTOR if nms_per == "class" else 1
-    found = {
-        video_id: select(
-            each.segments,
-            scores[video_id],
-            classes,
-            keep=keep,
-            top_k=factor * most[video_id],
-            video=videos.get(video_id),
-        )
-        for video_id, each in proposals.items()
-    }
+            raise ValueError(f"scores of {video_id} must be {expected}, got {tuple(own.shape)}")
+        limits = {"keep": keep, "top_k": factor * most[video_id], "video": videos.get(video_id)}
+        found[video_id] = select(each.segments, own, classes, **limits)
     return nms_within_classes(found, nms=nms, nms_tiou=nms_tiou, most=most) if nms_per == "class" else found
 
 
@@ -157,16 +149,12 @@ def nms_within_classes(
     found: Mapping[str, Detections], *, nms: str, nms_tiou: float, most: Mapping[str, int]
 ) -> dict[str, Detections]:
     """Apply hard or soft NMS within each class of each video, and keep at most `most` detections per video."""
-    if not found:
-        return {}
     index = {label: place for place, label in enumerate({label for each in found.values() for label in each.labels})}
     labels = torch.tensor([index[label] for each in found.values() for label in each.labels], dtype=torch.int64)
-    segments, scores = [each.segments for each in found.values()], [each.scores for each in found.values()]
     kept = {}
-    results = zip(found.items(), nms_of_videos(segments, scores, nms, nms_tiou, labels), strict=True)
-    for (video_id, each), (lowered, rows) in results:
-        rows = rows[: most[video_id]]
-        kept[video_id] = Detections(each.segments[rows], lowered[rows], tuple(each.labels[n] for n in rows.tolist()))
+    for video_id, lowered, rows in nms_of_videos(found, nms, nms_tiou, most, labels):
+        own = found[video_id]
+        kept[video_id] = Detections(own.segments[rows], lowered[rows], tuple(own.labels[n] for n in rows.tolist()))
     return kept
 
 
