@@ -97,23 +97,14 @@ def _range_in_time(
     return start, stop
 
 
-def portions(number: Places) -> list[slice]:
-    """Split rows into slices whose ranges have about MAX_PAIRS indices in total; a longer range has its own slice."""
-    total = np.cumsum(number)
-    if not len(total) or total[-1] <= MAX_PAIRS:
-        return [slice(0, len(number))]
-    edges = np.searchsorted(total, np.arange(0, total[-1], MAX_PAIRS), "right")
-    edges = np.unique(np.r_[0, edges, len(number)])
-    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
-
-
 def expanded(rows: Places, first: Places, number: Places) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Flatten the ranges of `number` indices from `first` of some rows, a portion of the rows at a time.
+    """Flatten the ranges of `number` indices from `first` of some rows, in portions of about MAX_PAIRS indices.
 
     Yields arrays (p,) with an entry for each index: the number of its row within the portion, its row, and the index.
     """
-    for portion in portions(number[rows]):
-        some = rows[portion]
+    total = np.cumsum(number[rows])
+    edges = np.searchsorted(total, np.arange(MAX_PAIRS, total.max(initial=0), MAX_PAIRS), "right")
+    for some in np.split(rows, np.unique(edges)):
         size = number[some]
         run = np.repeat(np.arange(len(some)), size)
         yield run, some.take(run), np.arange(len(run)) + (first[some] - (np.cumsum(size) - size)).take(run)
