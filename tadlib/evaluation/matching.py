@@ -97,7 +97,9 @@ def _range_in_time(
     return start, stop
 
 
-def expanded(rows: Places, first: Places, number: Places) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def expanded(
+    rows: Int[np.ndarray, " r"], first: Places, number: Places
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Flatten the ranges of `number` indices from `first` of some rows, in portions of about MAX_PAIRS indices.
 
     Yields arrays (p,) with an entry for each index: the number of its row within the portion, its row, and the index.
