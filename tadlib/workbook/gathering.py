@@ -17,7 +17,7 @@ from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.texts import read_text_features, table_encoder
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS
-from tadlib.evaluation.protocols import PROTOCOLS, scored_videos
+from tadlib.evaluation.protocols import PROTOCOLS
 from tadlib.files import Progress, digest, read_json, silent, write_json
 from tadlib.locks import kept_if_possible, locked
 from tadlib.naming.text import STYLES, Wording, texts_of
@@ -90,13 +90,13 @@ def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
     broken = {}
     if _to_encode(benchmark, store, encoder, params):
         with locked(store.folder, progress):
-            broken = _encode(benchmark, None, store, encoder, params, progress)
+            broken = _encode(benchmark, store, encoder, params, progress)
     return _without(benchmark, broken, params.missing, store, texts or encoder)
 
 
-def lacking(params: Params, progress: Progress = silent) -> list[str]:
+def lacking(params: Params) -> list[str]:
     """Return the ids of the videos that `collect` would encode; none if features are published."""
-    benchmark = benchmark_of(params, progress)
+    benchmark = benchmark_of(params)
     if _published_store(benchmark, params) is not None:
         return []
     store, encoder = _extraction(benchmark, params)
@@ -108,11 +108,12 @@ def _to_encode(benchmark: Benchmark, store: FeatureStore, encoder: Encoder, para
     return features.to_encode(benchmark.videos, benchmark.folder / "videos", *how)
 
 
-def encode(params: Params, names: Collection[str], progress: Progress = silent) -> None:
+def encode(params: Params, names: Collection[str]) -> None:
     """Extract features of the named videos; broken videos are skipped, `collect` reports them."""
-    benchmark = benchmark_of(params, progress)
+    benchmark = benchmark_of(params)
     store, encoder = _extraction(benchmark, params)
-    _encode(benchmark, names, store, encoder, params.but(missing="skip"), progress)
+    named = tuple(video for video in benchmark.videos if video.id in names)
+    _encode(replace(benchmark, videos=named), store, encoder, params.but(missing="skip"), silent)
 
 
 def _extraction(benchmark: Benchmark, params: Params) -> tuple[FeatureStore, Encoder]:
@@ -134,17 +135,12 @@ def _store(benchmark: Benchmark, name: str, params: Params, each: int = 1) -> Fe
 
 
 def _encode(
-    benchmark: Benchmark,
-    names: Collection[str] | None,
-    store: FeatureStore,
-    encoder: Encoder,
-    params: Params,
-    progress: Progress,
+    benchmark: Benchmark, store: FeatureStore, encoder: Encoder, params: Params, progress: Progress
 ) -> dict[str, str]:
-    """Extract features of the named videos (None: all); return the problems of broken videos, by video."""
-    videos = [video for video in benchmark.videos if names is None or video.id in names]
+    """Extract missing features; return the problems of broken videos, by video."""
+    videos, folder = benchmark.videos, benchmark.folder / "videos"
     how = {"each": params.frames_per_snippet, "missing": params.missing}
-    return features.extract(videos, benchmark.folder / "videos", store, encoder, params.stride, progress, **how)
+    return features.extract(videos, folder, store, encoder, params.stride, progress, **how)
 
 
 def _published_store(benchmark: Benchmark, params: Params) -> FolderStore | None:
@@ -283,12 +279,7 @@ def _missing_side(data: Task) -> str:
 
 def _nothing_counted(data: Task) -> str:
     """Return an error message: the protocol excludes all test videos, and the protocols that do not."""
-    unseen = data.classes.unseen
-    others = [
-        other
-        for other in PROTOCOLS
-        if any(video.actions for video in scored_videos(data.benchmark, unseen, other, data.stride))
-    ]
-    number = len(data.benchmark.test_videos(unseen))
+    others = [other for other in PROTOCOLS if any(video.actions for video in data.scored_under(other))]
+    number = len(data.benchmark.test_videos(data.classes.unseen))
     problem = f"protocol={data.protocol} counts no action of an unseen class in the {number} test videos that have one"
     return problem + (f": pass -p protocol {', '.join(others)}" if others else "")
