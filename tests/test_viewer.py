@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from tadlib.data.annotations import Action, Video
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.fusion import Detections
 from tadlib.workbook import viewer
+from tadlib.workbook.own_video import Answer
 from tadlib.workbook.viewer import Row, Viewer
 
 VIDEO = Video("v", 20.0, 10.0, "test", (Action(1.0, 3.0, "Diving"), Action(5.0, 8.0, "Diving")))
+ASKED = SimpleNamespace(given=SimpleNamespace(threshold=0.1, top_k=100))
 FOUND = Detections(torch.tensor([[1.0, 3.1], [9.0, 12.0]]), torch.tensor([0.8, 0.3]), ("diving", "golf"))
 
 
@@ -86,6 +89,7 @@ def test_segments_lie_where_their_times_are():
 
 @pytest.mark.parametrize("found", [FOUND, Detections(torch.zeros(0, 2), torch.zeros(0), ())], ids=["some", "none"])
 def test_an_answer_shows_truth_proposals_and_detections(found):
-    shown = viewer.of_answer(VIDEO, Proposals(torch.tensor([[1.0, 9.0]]), torch.tensor([0.5])), found, {})
+    proposals = Proposals(torch.tensor([[1.0, 9.0]]), torch.tensor([0.5]))
+    shown = viewer.of_answer(Answer(SimpleNamespace(video=VIDEO, asked=ASKED), proposals, found), {}, b"")
     drawn = re.findall(r'class="bar (\w+)"', shown.svg())
     assert drawn == ["truth"] * 2 + ["proposal"] + ["detection"] * len(found.scores) and "true: Diving" in shown.svg()

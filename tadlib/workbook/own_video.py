@@ -58,7 +58,6 @@ class Asked:
     about: Mapping[str, Any]  # the training, as recorded in the checkpoint; empty without one
     checkpoint: Path | None
     why: str  # reason for the choice of the run
-    off: Mapping[str, object]  # parameters of the run that do not apply to these words, with the run's values
 
     @cached_property
     def network(self) -> Any:
@@ -131,10 +130,9 @@ def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
     checkpoint, why = own_run.chosen(given, progress)
     saved = inheritance.read_checkpoint(checkpoint, ("network", "params")) if checkpoint else {}
     of_run, about = own_run.parameters_here(saved, checkpoint, given), saved.get("about", {})
-    off = own_run.off_for_own_words(of_run)
     limits = {"top_k": max(CANDIDATES, given.top_k), "nms": given.nms}
     plain = {"features": "auto", "protocol": "plain", "split": 75}
-    params = inference.frozen_clip(of_run).but(**plain, **off, **limits)
+    params = inference.frozen_clip(of_run).but(**plain, **own_run.off_for_own_words(of_run), **limits)
     benchmark = _data_set(params, resolve(given.data_dir))
     labels = about.get("classes") or (benchmark.classes if benchmark else datasets.THUMOS14_CLASSES)
     return Asked(
@@ -148,7 +146,6 @@ def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
         about=about,
         checkpoint=checkpoint,
         why=why,
-        off={name: getattr(of_run, name) for name in off},
     )
 
 

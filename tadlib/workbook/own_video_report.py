@@ -18,8 +18,9 @@ from tadlib.files import Progress, atomic, silent
 from tadlib.naming import tokens
 from tadlib.naming.fusion import Detections, write_detections
 from tadlib.workbook import display, edits, own_video, runs, viewer
-from tadlib.workbook.own_run import some
+from tadlib.workbook.own_run import off_for_own_words, some
 from tadlib.workbook.own_video import Answer, Asked, Question
+from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Result, Run
 from tadlib.workbook.viewer import Viewer
 
@@ -199,17 +200,16 @@ def notes(question: Question) -> list[dict[str, str]]:
         rows["detector"] = f"trained on actions of: {trained}"
     rows["words"] = some([f"{word.name} (read as: {' / '.join(word.texts)})" for word in asked.words], SHOWN)
     rows["competing"] = "; ".join(question.classes.seen) or "nothing"
-    if asked.off:
-        off = settings_off(asked.off)
+    if off := settings_off(asked.trained):
         rows["switched off"] = f"settings of this run that do not apply to your words: {off}"
     return [{"what": what, "is": text} for what, text in rows.items()]
 
 
-def settings_off(off: Mapping[str, object]) -> str:
-    """List the run's parameters that do not apply to these words, grouped by reason."""
+def settings_off(of_run: Params) -> str:
+    """List a run's parameters that do not apply to the user's own words, grouped by reason."""
     reasons: dict[str, list[str]] = {}
-    for name, value in off.items():
-        setting = f"{name}={value}"
+    for name in off_for_own_words(of_run):
+        setting = f"{name}={getattr(of_run, name)}"
         reasons.setdefault(REASONS.get(setting, REASONS.get(name, LEARNT)), []).append(setting)
     return "; ".join(f"{', '.join(settings)} ({why})" for why, settings in reasons.items())
 
