@@ -2,28 +2,29 @@
 
 import base64
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.text import Text
 
 from tadlib.data.annotations import Action, Benchmark, Video
+from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import calibration
 from tadlib.evaluation.errors import TYPES
 from tadlib.evaluation.sensitivity import Sensitivity
+from tadlib.naming.fusion import Detections
 from tadlib.workbook import figures
 
 RNG = np.random.default_rng(0)
 ID = r"$\sqrt$"
 DIVE, PUT, JUMP = CLASSES = (r"$\frac$ <b>", "$^^$", "_jump")  # names that are no mathematics
 VIDEO = Video(ID, 40.0, 10.0, "test", (Action(3.0, 8.0, DIVE), Action(20.0, 31.0, PUT)))
-FOUND = {ID: SimpleNamespace(segments=np.array([[3.2, 8], [19, 33], [35, 39]]), scores=np.array([0.9, 0.6, 0.1]))}
-NAMED = {ID: SimpleNamespace(**vars(FOUND[ID]), labels=(DIVE, PUT, JUMP))}
+FOUND = Proposals(torch.tensor([[3.2, 8.0], [19.0, 33.0], [35.0, 39.0]]), torch.tensor([0.9, 0.6, 0.1]))
+NAMED = Detections(*FOUND[:2], CLASSES)
 SOUND = {"norm": 10.0, "neighbours": 0.9, "constant": 0.0, "seconds too long": 0.0}
 HEALTH = [SOUND | {"video": f"v{n}", "norm": 10.0 + n, "seconds too long": float(n == 3)} for n in range(9)]
 HEALTH += [SOUND | {"video": "of one snippet", "neighbours": float("nan")}]
-ASKED = NAMED[ID]
 EFFECT = {"variant": r"text=$\frac$", "difference": {"difference": -0.05, "low": -0.08, "high": -0.02}}
 EFFECT |= {"verdict": "worse", "title": "a", "values": {"mean": 0.3}, "seconds": 90.0, "memory_mb": 1100.0}
 UNKNOWN = {"difference": {"difference": 0.01, "low": None, "high": None}, "verdict": "cannot tell"}
@@ -53,7 +54,7 @@ PICTURES = {
     "curves": lambda _: figures.curves([{"mAP of seen classes": 0.5, "query of action 1": 1} | row for row in HISTORY]),
     "attention": lambda _: figures.attention(RNG.random((2, 5, 32)), np.array([[0.5, 0.2]])),
     "query_positions": lambda _: figures.query_positions(RNG.random((6, 5, 2)), RNG.random((6, 5))),
-    "proposals": lambda _: figures.proposals([VIDEO], FOUND),
+    "proposals": lambda _: figures.proposals([VIDEO], {ID: FOUND}),
     "headline": lambda _: figures.headline([ROW | {"name": "ours", "role": "ours"}]),
     "per_class": lambda _: figures.per_class({DIVE: 0.2}, {DIVE: 0.4}, {DIVE: 3}),
     "recall_curve": lambda _: figures.recall_curve([1, 10, 100], {"ours": [0.1, 0.4, 0.6]}),
@@ -68,7 +69,7 @@ PICTURES = {
         (0.0, 1.0), {"geometric": [0.1, 0.2], "arithmetic": [0.1, 0.1], "after_softmax": [0.2, 0.2]}
     ),
     "naming_by_overlap": lambda _: figures.naming_by_overlap(RNG.random(50), RNG.random(50) > 0.5),
-    "timelines": lambda _: figures.timelines([VIDEO], NAMED, {ID: 0.5}),
+    "timelines": lambda _: figures.timelines([VIDEO], {ID: NAMED}, {ID: 0.5}),
     "error_profile": lambda _: figures.error_profile(np.full((10, 6), 1 / 6), dict.fromkeys(TYPES[1:], 0.05)),
     "sensitivities": lambda _: figures.sensitivities(
         {
@@ -88,9 +89,9 @@ PICTURES = {
     ),
     "learning_curves": lambda _: figures.learning_curves({ID: {"64": [HISTORY, HISTORY], "0": [HISTORY]}}),
     "class_differences": lambda _: figures.class_differences({"0": {DIVE: -0.2, PUT: 0.0}}),
-    "detected": lambda _: figures.detected(VIDEO, ASKED.segments, ASKED),
+    "detected": lambda _: figures.detected(VIDEO, FOUND.segments, NAMED),
     "detected_frames": lambda _: figures.detected_frames([5.0], [DIVE], [np.zeros((12, 16, 3), np.uint8)]),
-    "word_curves": lambda _: figures.word_curves(np.arange(40.0), {DIVE: RNG.random(40)}, ASKED),
+    "word_curves": lambda _: figures.word_curves(np.arange(40.0), {DIVE: RNG.random(40)}, NAMED),
 }
 
 
@@ -109,8 +110,9 @@ def test_a_figure_is_one_png_with_alternative_text(name, tmp_path):
 
 
 def test_a_timeline_names_its_units_and_the_classes_of_what_is_there_and_what_was_found():
-    for found, labels in ((NAMED, [DIVE, PUT, JUMP]), ({}, [DIVE, PUT])):
-        (place, *_) = figures.timelines([VIDEO], found, {ID: 0.5}).axes
+    nothing = Detections(torch.zeros(0, 2), torch.zeros(0), ())
+    for found, labels in ((NAMED, [DIVE, PUT, JUMP]), (nothing, [DIVE, PUT])):
+        (place, *_) = figures.timelines([VIDEO], {ID: found}, {ID: 0.5}).axes
         assert place.get_xlabel() == "time (s)"
         assert [label.get_text() for label in place.get_yticklabels()] == labels
 

@@ -43,10 +43,8 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
 def naming_by_overlap(overlap: np.ndarray, right: np.ndarray) -> Picture:
     """Draw the accuracy of proposals' classes (`right`: bool, n) by tIoU (n) with the action they overlap most."""
     figure, ((place,),) = picture(2.8, "Accuracy of naming by the overlap of a proposal with a true action")
-    edges = np.linspace(0, 1, 11)
-    bin_ix = np.clip(np.digitize(overlap, edges) - 1, 0, 9)
-    number = np.bincount(bin_ix, minlength=10)
-    accuracy = np.bincount(bin_ix, weights=right, minlength=10) / np.maximum(number, 1)
+    number, edges = np.histogram(overlap, bins=10, range=(0, 1))
+    accuracy = np.histogram(overlap[right], bins=10, range=(0, 1))[0] / np.maximum(number, 1)
     centres = (edges[:-1] + edges[1:]) / 2
     place.bar(centres, number, width=0.09, color="#dddddd")
     place.set(xlabel="tIoU of the proposal with its nearest action", ylabel="proposals (grey)")

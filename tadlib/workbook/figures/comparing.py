@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from tadlib.workbook.figures import style
-from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, OURS, Picture, by_epoch, picture, short, slant, styled
+from tadlib.workbook.figures.style import CYCLE, FLOOR, GREY, Picture, by_epoch, nothing, picture, short, slant, styled
 
-BETTER, WORSE = OURS, CYCLE[5]
-COLORS = {"better": BETTER, "worse": WORSE}
+COLORS = {"better": style.OURS, "worse": style.VERMILION}
 LABEL = 30  # characters of a variant's name that fit beside a figure
 MAX_STUDIES, MAX_CLASSES, MAX_VARIANTS = 12, 20, 60  # what fits on a page
 
@@ -80,9 +79,9 @@ def learning_curves(studies: Mapping[str, Mapping[str, Sequence[Sequence[Mapping
     for (left, right), (title, variants) in zip(axes, shown.items(), strict=True):
         for place, name, unit in ((left, "loss", "training loss"), (right, "matched_tiou", "tIoU of matched queries")):
             for number, (variant, histories) in enumerate(variants.items()):
-                color, style = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
+                color, line = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
                 curves = [[row[name] for row in history] for history in histories if history]
-                _curve(place, curves, variant, color, style)
+                _curve(place, curves, variant, color, line)
             by_epoch(place)
             place.set_ylabel(unit)
             place.set_ylim(bottom=0)
@@ -91,13 +90,13 @@ def learning_curves(studies: Mapping[str, Mapping[str, Sequence[Sequence[Mapping
     return figure
 
 
-def _curve(place, curves: Sequence[Sequence[float]], label: str, color: str, style: str) -> None:
+def _curve(place, curves: Sequence[Sequence[float]], label: str, color: str, line: str) -> None:
     if not curves:
         return
     length = min(map(len, curves))
     table = np.array([curve[:length] for curve in curves])
     epochs = np.arange(1, length + 1)
-    place.plot(epochs, table.mean(axis=0), style, color=color, lw=1.6, label=short(label, LABEL))
+    place.plot(epochs, table.mean(axis=0), line, color=color, lw=1.6, label=short(label, LABEL))
     place.fill_between(epochs, table.min(axis=0), table.max(axis=0), color=color, alpha=0.12, lw=0)
 
 
@@ -112,8 +111,7 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     frame = 100 * pd.DataFrame.from_dict(dict(list(differences.items())[:MAX_VARIANTS]), orient="index")
     largest = frame.abs().max()
     frame = frame[sorted(largest.sort_values(ascending=False, kind="stable").index[:MAX_CLASSES])]
-    figure, axes = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
-    place = axes[0, 0]
+    figure, ((place,),) = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
     reach = max(largest.max(), 5.0)  # points below which colours stay pale
     texts = frame.map(lambda points: f"{np.round(points, 1) or 0:+.1f}")  # no "-0.0"
     numbers = {"annot": texts if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
@@ -123,12 +121,4 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     place.tick_params(axis="y", rotation=0, length=0)
     most = f" The {MAX_CLASSES} of {len(largest)} that differ most" * (len(largest) > MAX_CLASSES)
     place.set_title(f"Which classes gain (blue), which lose (red)?{most}")
-    return figure
-
-
-def nothing(why: str) -> Picture:
-    """Return a picture with the reason why there is nothing to draw."""
-    figure, axes = picture(0.6, why)
-    axes[0, 0].axis("off")
-    axes[0, 0].text(0, 0.5, why, va="center")
     return figure

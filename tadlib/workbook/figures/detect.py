@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tadlib.data.annotations import Video
-from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, picture, rows, short, styled
+from tadlib.data.windows import true_segments
+from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, nothing, picture, rows, short, styled
 
 LABEL = 34  # characters of a word that fit beside a timeline
 CAPTION = 27  # characters that fit above one of four frames, on each of two lines
@@ -16,15 +17,13 @@ CAPTION = 27  # characters that fit above one of four frames, on each of two lin
 @styled
 def detected(video: Video, proposals: ArrayLike, found) -> Picture:
     """Draw true actions (black), proposals (n, 2) in seconds (grey), and a row of detections (blue) per word found."""
-    truth: dict[str, list[tuple[float, float]]] = {}
-    for action in video.actions:
-        truth.setdefault(action.label, []).append((action.start, action.end))
+    truth = list(dict.fromkeys(action.label for action in video.actions))
     words = list(dict.fromkeys(found.labels))[:12]
     labels = [*(f"true: {label}" for label in truth), "proposals", *words]
     text = f"Timeline of {video.duration:.0f} s: found {', '.join(words) or 'nothing'}"
     figure, ((place,),) = picture(0.9 + 0.3 * len(labels), text)
-    for row, spans in enumerate(truth.values()):
-        bars(place, spans, row, TRUTH, height=0.5)
+    for row, label in enumerate(truth):
+        bars(place, true_segments(video.only([label])), row, TRUTH, height=0.5)
     bars(place, proposals[:30], len(truth), GREY, height=0.5, alpha=0.35)
     for word, segment, score in _found(found):
         if word in words:
@@ -37,18 +36,17 @@ def detected(video: Video, proposals: ArrayLike, found) -> Picture:
 @styled
 def detected_frames(moments: Sequence[float], words: Sequence[str], frames: Iterable[np.ndarray]) -> Picture:
     """Draw a frame (h, w, 3) at each moment in seconds, with the word detected there."""
-    columns = max(1, min(4, len(moments)))
-    lines = max(1, -(-len(moments) // columns))
-    shown = list(zip(moments, words, frames, strict=True))
-    text = "Frames: " + ("; ".join(f"{word} at {seconds:.1f} s" for seconds, word, _ in shown) or "nothing found")
-    figure, axes = picture(0.3 + 1.75 * lines if shown else 0.6, text, nrows=lines, ncols=columns)
+    if not moments:
+        return nothing("Frames: nothing found")
+    columns = min(4, len(moments))
+    lines = -(-len(moments) // columns)
+    text = "Frames: " + "; ".join(f"{word} at {seconds:.1f} s" for seconds, word in zip(moments, words, strict=True))
+    figure, axes = picture(0.3 + 1.75 * lines, text, nrows=lines, ncols=columns)
     for place in axes.flat:
         place.axis("off")
-    for place, (seconds, word, frame) in zip(axes.flat, shown, strict=False):
+    for place, seconds, word, frame in zip(axes.flat, moments, words, frames, strict=False):
         place.imshow(frame[:: max(1, len(frame) // 240), :: max(1, len(frame) // 240)])
         place.set_title(f"{seconds:.1f} s\n{textwrap.fill(short(word, 2 * CAPTION), CAPTION)}", fontsize=8.5)
-    if not shown:
-        axes[0, 0].text(0.5, 0.5, "nothing found, no frame", ha="center", va="center")
     return figure
 
 

@@ -1,17 +1,21 @@
 """Figures of results: floors and ceilings, AP by class, recall, timelines, error types, calibration, intervals."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
 
 from tadlib.data.annotations import Video
+from tadlib.data.windows import true_segments
 from tadlib.evaluation.calibration import Reliability
 from tadlib.evaluation.errors import TYPES
 from tadlib.evaluation.sensitivity import Sensitivity
+from tadlib.naming.fusion import Detections
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import CEILING, FLOOR, GREY, OURS, Picture, bars, list_rows, picture, rows, styled
 
+MAX_DETECTIONS = 40  # of a timeline
 MARKERS = "osD^vPXp"  # of all rows but ours
 ROLES = {"ours": OURS, "floor": FLOOR, "baseline": style.ORANGE, "ceiling": CEILING}
 COLORS = dict(zip(TYPES, (style.GREEN, style.SKY, style.PURPLE, style.BLUE, style.ORANGE, GREY), strict=True))
@@ -83,18 +87,15 @@ def recall_curve(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -
 
 
 @styled
-def timelines(
-    videos: Sequence[Video], detections: Mapping[str, object], scores: Mapping[str, float], best: int = 40
-) -> Picture:
-    """Draw true actions (black) and the `best` detections (blue, darker: higher score) of videos, one row per class."""
-    shown = [_class_rows(video, detections.get(video.id), best) for video in videos]
+def timelines(videos: Sequence[Video], detections: Mapping[str, Detections], scores: Mapping[str, float]) -> Picture:
+    """Draw true actions (black) and the best detections (blue, darker: higher score) of videos, one row per class."""
+    shown = [_class_rows(video, detections[video.id]) for video in videos]
     heights = [0.5 + 0.34 * len(labels) for labels, _ in shown]
     text = f"Timelines of {', '.join(video.id for video in videos)}: truth and detections"
     figure, axes = picture(sum(heights) + 0.4, text, nrows=len(videos), height_ratios=heights)
     for place, video, (labels, kept) in zip(axes[:, 0], videos, shown, strict=True):
         for row, label in enumerate(labels):
-            true = [(action.start, action.end) for action in video.actions if action.label == label]
-            bars(place, true, row - 0.2, style.TRUTH, height=0.32)
+            bars(place, true_segments(video.only([label])), row - 0.2, style.TRUTH, height=0.32)
             for segment, score, name in kept:
                 if name == label:
                     bars(place, [segment], row + 0.2, OURS, height=0.32, alpha=max(0.08, min(1.0, score)))
@@ -106,19 +107,17 @@ def timelines(
     return figure
 
 
-def _class_rows(video: Video, detections, best: int) -> tuple[list[str], list[tuple[np.ndarray, float, str]]]:
+def _class_rows(video: Video, detections: Detections) -> tuple[list[str], list[tuple[np.ndarray, float, str]]]:
     """Return the classes to show (true ones, then those with the highest total score) and the detections to draw."""
-    true = sorted({action.label for action in video.actions})
-    if detections is None or not len(detections.scores):
-        return true, []
     segments, scores = np.asarray(detections.segments), np.asarray(detections.scores)
-    order = np.argsort(-scores, kind="stable")[:best]
-    top = max(float(scores[order[0]]), 1e-8)
+    order = np.argsort(-scores, kind="stable")[:MAX_DETECTIONS]
+    top = max(float(scores.max(initial=0.0)), 1e-8)
     kept = [(segments[index], float(scores[index]) / top, detections.labels[index]) for index in order]
-    weight: dict[str, float] = {}
+    weight: Counter[str] = Counter()
     for _, score, label in kept:
-        weight[label] = weight.get(label, 0) + score
-    others = [label for label in sorted(weight, key=lambda label: -weight[label]) if label not in true]
+        weight[label] += score
+    true = sorted({action.label for action in video.actions})
+    others = [label for label, _ in weight.most_common() if label not in true]
     return true + others[:3], kept
 
 

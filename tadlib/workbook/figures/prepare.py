@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tadlib.data.annotations import Benchmark, Video
+from tadlib.data.windows import true_segments
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import Picture, bars, heatmap, list_rows, picture, rows, slant, styled
 
@@ -36,13 +37,10 @@ def film_strip(video: Video, frames: Sequence[tuple[float, np.ndarray]]) -> Pict
             strip.plot([left, right], [height * 1.04] * 2, color=style.ORANGE, lw=3, clip_on=False)
         line.axvline(seconds, color=style.ORANGE if inside else style.GREY, lw=0.8, ls=":")
     strip.axis("off")
-    strip.set(
-        xlim=(0, video.duration),
-        ylim=(-0.15 * height, 1.08 * height),
-        title=f"{video.id}: frames inside an action carry an orange bar",
-    )
+    strip.set(xlim=(0, video.duration), ylim=(-0.15 * height, 1.08 * height))
+    strip.set_title(f"{video.id}: frames inside an action carry an orange bar")
     for row, label in enumerate(labels):
-        bars(line, [(a.start, a.end) for a in video.actions if a.label == label], row, style.TRUTH)
+        bars(line, true_segments(video.only([label])), row, style.TRUTH)
     rows(line, labels, video.duration)
     return figure
 
@@ -70,8 +68,8 @@ def action_statistics(benchmark: Benchmark) -> Picture:
     title = "Actions (number)" if len(order) == len(durations) else f"{len(order)} of {len(durations)} classes"
     box.set(xscale="log", xlabel="duration of an action (s, log)", title=title)
     style.logarithmic(box.xaxis)
-    lengths = [video.duration for video in benchmark.videos]
-    inside = [_covered(video) / video.duration for video in benchmark.videos]
+    lengths = np.array([video.duration for video in benchmark.videos])
+    inside = np.array([_covered(video) for video in benchmark.videos]) / lengths
     subsets = np.array([video.subset for video in benchmark.videos])
     sides = {benchmark.train_subset: "training", benchmark.test_subset: "test"}
     sides = sides if len(sides) > 1 else dict.fromkeys(sides, "training and test")
@@ -79,7 +77,7 @@ def action_statistics(benchmark: Benchmark) -> Picture:
         (histograms[0], lengths, "duration of a video (s)", "Videos"),
         (histograms[1], inside, "share inside an action", f"Action: {np.mean(inside):.0%} of a video"),
     ):
-        groups, colors = [np.array(values)[subsets == side] for side in sides], (style.BLUE, style.SKY)[: len(sides)]
+        groups, colors = [values[subsets == side] for side in sides], (style.BLUE, style.SKY)[: len(sides)]
         place.hist(groups, bins=12, stacked=True, color=colors, label=list(sides.values()))
         place.set(xlabel=unit, ylabel="videos", title=title)
         place.legend()
@@ -129,10 +127,8 @@ def leakage(table: Sequence[Mapping[str, object]]) -> Picture:
 
 
 @styled
-def similarity_matrix(
-    similarity: np.ndarray, classes: Sequence[str], frames: Sequence[np.ndarray] | None = None
-) -> Picture:
-    """Draw cosines of the images of each class (rows, with a frame if given) with the text of each class (columns)."""
+def similarity_matrix(similarity: np.ndarray, classes: Sequence[str], frames: Sequence[np.ndarray]) -> Picture:
+    """Draw cosines of the images of each class (rows, with a frame) with the text of each class (columns)."""
     few = len(classes) <= MAX_CLASSES
     figure, ((place,),) = picture(6.4, "Similarity of the pictures of each class with the text of each class")
     heatmap(
@@ -146,11 +142,11 @@ def similarity_matrix(
     best = np.argmax(similarity[shown], axis=1)
     place.scatter(best + 0.5, shown + 0.5, s=14 if few else 2, color="white", edgecolor="black", lw=0.6 if few else 0.2)
     place.set_xlabel("text of class")
-    place.set_ylabel("pictures of class", labelpad=34 if frames is not None and few else 4)
+    place.set_ylabel("pictures of class", labelpad=34 if few else 4)
     place.tick_params(axis="x", labelsize=8)
-    place.tick_params(axis="y", length=0, pad=29 if frames is not None else 2)
+    place.tick_params(axis="y", length=0, pad=29)
     slant(place)
-    for row, frame in enumerate(frames if frames is not None and few else ()):
+    for row, frame in enumerate(frames if few else ()):
         inset = place.inset_axes((-1.22, row + 0.03, 1.16, 0.94), transform=place.transData)
         inset.imshow(frame, aspect="auto")
         inset.axis("off")
@@ -173,11 +169,7 @@ def similarity_over_time(video: Video, seconds: np.ndarray, similarity: np.ndarr
         values = similarity[:, list(classes).index(label)]
         name, width = (f"{label} (true)", 1.8) if label in true else (label, 0.9)
         place.plot(seconds, values, color=color, lw=width, label=style.short(name, 40))
-    place.set(
-        xlim=(0, video.duration),
-        xlabel="time (s)",
-        ylabel="cosine similarity",
-        title=f"{video.id}: true actions are shaded, the most similar classes in colour",
-    )
+    place.set(xlim=(0, video.duration), xlabel="time (s)", ylabel="cosine similarity")
+    place.set_title(f"{video.id}: true actions are shaded, the most similar classes in colour")
     place.legend(ncols=1, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

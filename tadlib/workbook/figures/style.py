@@ -71,11 +71,18 @@ def picture(height: float, alt: str, **grid) -> tuple[Picture, np.ndarray]:
     return figure, figure.subplots(squeeze=False, **grid)
 
 
-def bars(axes: Axes, segments: ArrayLike, row: float, color: str, height: float = 0.7, alpha=None) -> None:
+def nothing(why: str) -> Picture:
+    """Return a picture with the reason why there is nothing to draw."""
+    figure, ((place,),) = picture(0.6, why)
+    place.axis("off")
+    place.text(0, 0.5, why, va="center")
+    return figure
+
+
+def bars(axes: Axes, segments: ArrayLike, row: float, color: str, height: float = 0.7, alpha: ArrayLike = 1.0) -> None:
     """Draw segments (n, 2) in seconds as bars on one row of a timeline; `alpha` is one value or one per segment."""
     segments = np.asarray(segments, dtype=float).reshape(-1, 2)
-    alphas = np.broadcast_to(1.0 if alpha is None else alpha, len(segments))
-    for (start, end), opacity in zip(segments, alphas, strict=True):
+    for (start, end), opacity in zip(segments, np.broadcast_to(alpha, len(segments)), strict=True):
         axes.barh(
             row, end - start, left=start, height=height, color=color, alpha=float(opacity), edgecolor="white", lw=0.4
         )

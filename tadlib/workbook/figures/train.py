@@ -8,11 +8,13 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from tadlib.data.annotations import Video
+from tadlib.detector.proposals import Proposals
 from tadlib.workbook.epoch_metrics import COUNTS, LEARNED, MATCHED, NAMED
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import Picture, bars, by_epoch, logarithmic, picture, rows, styled
 
 MAX_DOTS = 4000  # in a scatter plot: more would hide each other
+MAX_PROPOSALS = 25  # of a video in a timeline
 SIDES = {"seen classes": style.BLUE, "unseen classes": style.ORANGE, "training videos": style.GREY}
 LINES = ":", "-"  # of average recall at each of `COUNTS`
 History = Sequence[Mapping[str, float]]  # a row for each epoch
@@ -204,14 +206,14 @@ def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
 
 
 @styled
-def proposals(videos: Sequence[Video], found: Mapping[str, object], best: int = 25) -> Picture:
-    """Draw true actions (black) above the `best` proposals of each video (blue, darker: higher score), in seconds."""
+def proposals(videos: Sequence[Video], found: Mapping[str, Proposals]) -> Picture:
+    """Draw true actions (black) above the best proposals of each video (blue, darker: higher score), in seconds."""
     names = ", ".join(video.id for video in videos)
     figure, axes = picture(1.15 * len(videos) + 0.3, f"Proposals against true actions of {names}", nrows=len(videos))
     for place, video in zip(axes[:, 0], videos, strict=True):
-        scores = np.asarray(found[video.id].scores)[:best]
+        scores = np.asarray(found[video.id].scores)[:MAX_PROPOSALS]
         bars(place, sorted({(action.start, action.end) for action in video.actions}), 0, style.TRUTH)
-        segments = np.asarray(found[video.id].segments)[:best]
+        segments = np.asarray(found[video.id].segments)[:MAX_PROPOSALS]
         bars(place, segments, 1, style.BLUE, alpha=np.clip(scores, 0.06, 1))
         rows(place, ["true", f"best {len(scores)}"], video.duration)
         labels = sorted({action.label for action in video.actions})
