@@ -21,6 +21,7 @@ from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import frames_at, probe, snippets
+from tadlib.data.windows import Grid
 from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
@@ -57,6 +58,12 @@ def run(tmp_path_factory):
     model = network(params)
     torch.save({"network": model.saved(), "params": params.model_dump(), "about": about}, folder / "checkpoint.pt")
     return folder
+
+
+@pytest.fixture
+def saved(run):
+    """What the run's checkpoint holds."""
+    return torch.load(run / "checkpoint.pt", weights_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +130,7 @@ def test_a_video_file_of_any_name_is_answered_and_keeps_its_annotations(name, ru
 
 
 @pytest.mark.parametrize("words", [{"target": "name"}, {"target": "none", "split": 0}, {"fuse_text": True}])
-def test_a_run_that_reads_texts_answers_with_its_classes_and_the_words(words, run, video, tmp_path):
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+def test_a_run_that_reads_texts_answers_with_its_classes_and_the_words(words, run, saved, video, tmp_path):
     params = Params.check(saved["params"] | words)
     torch.manual_seed(0)
     saved |= {"params": params.model_dump(), "network": network(params).saved()}
@@ -346,8 +352,7 @@ def test_the_small_clip_is_said_to_know_drawings_only_unless_it_is_asked_about_t
     assert "WARNING, pictures" not in report.warnings(question)
 
 
-def test_another_encoder_is_said_and_another_width_refused(run, video, tmp_path):
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+def test_another_encoder_is_said_and_another_width_refused(run, saved, video, tmp_path):
     other = saved | {"about": saved["about"] | {"features": "abc_stride4"}}
     torch.save(other, tmp_path / "checkpoint.pt")
     question = asked(tmp_path, video, tmp_path)
@@ -372,8 +377,7 @@ NOT_MINE = [
 
 @pytest.mark.parametrize("how", ["run", "none"])
 @pytest.mark.parametrize(("settings", "said"), NOT_MINE, ids=[next(iter(each)) for each, _ in NOT_MINE])
-def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, how, run, video, tmp_path):
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, how, run, saved, video, tmp_path):
     torch.save(saved | {"params": saved["params"] | settings}, tmp_path / "checkpoint.pt")
     question = asked(tmp_path, video, run.parent / "cache", detector=how)
     check(question)
@@ -382,10 +386,9 @@ def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, h
     assert all(f"{name}=" in notes["switched off"] for name in settings if name not in ("head_loss", "hard_negatives"))
 
 
-def test_a_folder_without_a_detector_or_with_part_of_one_is_named(run, video, tmp_path):
+def test_a_folder_without_a_detector_or_with_part_of_one_is_named(run, saved, video, tmp_path):
     with pytest.raises(RunError, match=r"has no checkpoint\.pt: run train\.ipynb, or leave it empty"):
         asked(tmp_path, video, tmp_path)
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
     torch.save({name: value for name, value in saved.items() if name != "network"}, tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match="checkpoint.pt has no network.*: train again in another run_dir, or go on with"):
         asked(tmp_path, video, run)
@@ -398,9 +401,6 @@ def test_background_competes_unless_it_was_asked_for(run, video, tmp_path):
 
 def test_calibration_takes_off_what_every_text_sees():
     """One snippet resembles everything, the next only the word: calibrated, the word is found in the second."""
-    from tadlib.data.annotations import Video
-    from tadlib.data.windows import Grid
-
     features = torch.tensor([[0.0, 0.0, 1.0]]).repeat(40, 1)
     features[5:15] = torch.tensor([0.9, 0.9, 0.1])  # scene: near the word and near background
     features[25:35] = torch.tensor([0.7, 0.0, 0.7])  # action
@@ -413,9 +413,9 @@ def test_calibration_takes_off_what_every_text_sees():
     assert not any(5 <= segment.mean() <= 15 and segment.diff() < 12 for segment in calibrated.segments[:3])
 
 
-def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, monkeypatch, run, video):
+def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, monkeypatch, saved):
     monkeypatch.setattr(runs, "project_root", lambda *_: tmp_path)
-    called, saved = [], torch.load(run / "checkpoint.pt", weights_only=True)
+    called = []
     monkeypatch.setattr(own_run, "execute_notebook", lambda stage, *_: called.append(stage) or "no time")
     there = SimpleNamespace(get_pretrained_cfg=lambda *_: ADDRESS, get_model_config=lambda _: {})
     monkeypatch.setattr(encoder, "import_open_clip", lambda: there)
@@ -441,8 +441,7 @@ def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, m
     assert own_run.chosen(DetectParams.check(other | {"detector": "none"}))[0] is None, "nothing is waited for"
 
 
-def test_a_run_in_float16_answers_on_a_processor_too(run, video, tmp_path):
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+def test_a_run_in_float16_answers_on_a_processor_too(saved, video, tmp_path):
     saved["params"]["precision"] = "fp16"
     torch.save(saved, tmp_path / "checkpoint.pt")
     question = asked(tmp_path, video, tmp_path, device="cpu")
