@@ -68,7 +68,7 @@ def page(notebook: Path) -> Path:
     return path
 
 
-def conclude(ended: Sequence[Ended], tracker: str | None, say: Say = print) -> int:
+def conclude(ended: Sequence[Ended], tracker: str | None, say: Say) -> int:
     """Print how batches ended, and update report, lab log and tracker; return the exit status."""
     places, succeeded, failed, total = [], [], 0, 0
     for experiment, folder, status in ended:
@@ -100,7 +100,7 @@ def _succeeds(what: str, act: Callable[[], None]) -> bool:
     return True
 
 
-def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say = print) -> Path:
+def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say) -> Path:
     """Compare all runs below the folders; return the path of the page, which is next to its notebook.
 
     The report of one folder is written into it, that of several into a new folder under outputs/reports/. Raises
