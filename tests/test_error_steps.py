@@ -32,9 +32,9 @@ def data(tmp_path):
     """Annotations and classes; features of nothing, of which these steps read the length alone."""
     classes = ("Diving", "Shotput")
     benchmark = Benchmark("x", tmp_path, VIDEOS, classes, "val", "test", (0.3, 0.5))
-    store = create_autospec(FeatureStore, instance=True)
+    store, encoder = (create_autospec(each, instance=True) for each in (FeatureStore, Encoder))
     store.stored.return_value = np.zeros((375, 4), np.float32)  # 100 s of 8 frames of 30 a second
-    return Task(benchmark, ClassSplit(50, 0, (), classes), store, create_autospec(Encoder, instance=True))
+    return Task(benchmark, ClassSplit(50, 0, (), classes), store, encoder)
 
 
 def detections(*rows):
