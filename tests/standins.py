@@ -9,6 +9,7 @@ import stubs
 import torch
 import yaml
 from conftest import ROOT
+from notebook import run_cells
 from videos import steady, write_video
 
 from tadlib.data.annotations import Video
@@ -130,6 +131,13 @@ def simulated(made: Path) -> Path:
     }
     (made / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
     (made / "benchmark.yaml").write_text("benchmark: thumos14\n", encoding="utf-8")  # its tIoUs and its class splits
+    return made
+
+
+def trained(folder, run_dir, until="trainer.epochs()", **words):
+    """What the cells of train.ipynb define up to one with a text, on simulated features; its run is finished."""
+    made = run_cells("train", until, **(SMALL | {"dataset": str(folder), "run_dir": str(run_dir)} | words))
+    made.run.finish()  # else the next training alike would take this one up
     return made
 
 

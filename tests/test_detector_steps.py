@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import standins
 import torch
 from notebook import run_cells
 from standins import SMALL
@@ -28,8 +29,7 @@ def cells(simulated_folder, until, **words):
 
 def trained(simulated_folder, tmp_path, **words):
     """A run with these words: its parameters, data, run, model and history."""
-    made = cells(simulated_folder, "trainer.epochs()", run_dir=str(tmp_path / "run"), **words)
-    made.run.finish()  # else the next training alike would take this one up
+    made = standins.trained(simulated_folder, tmp_path / "run", **words)
     return made.params, made.data, made.run, made.model, made.trainer.history
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from notebook import run_cells
-from standins import SIMULATED_CLASSES, SMALL
+from standins import SIMULATED_CLASSES, SMALL, trained
 
 from tadlib import ideas
 from tadlib.detector.proposals import predict
@@ -31,14 +30,6 @@ def scored_on(data, params, on):
     table = results.compare(scored, detections, params)
     run.finish(results.summarise(scored, table, proposals, detections, params))
     return found, rows
-
-
-def trained(simulated_folder, tmp_path, until="trainer.epochs()", **words):
-    """What the cells of train.ipynb define up to one with a text; its run is finished."""
-    given = SMALL | {"dataset": str(simulated_folder), "run_dir": str(tmp_path / "run")} | words
-    made = run_cells("train", until, **given)
-    made.run.finish()  # else the next training alike would take this one up
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +87,7 @@ def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them
 
 
 def test_a_detector_is_asked_in_windows_as_in_the_test_and_with_the_texts_of_seen_classes(simulated_folder, tmp_path):
-    made = trained(simulated_folder, tmp_path, target="name", test_overlap=0.5)
+    made = trained(simulated_folder, tmp_path / "run", target="name", test_overlap=0.5)
     params = made.params.but(evaluate_on="training")
     scored, proposals, _ = results.to_evaluate(made.data, params, made.run)
     assert scored.competing == made.data.classes.seen
