@@ -122,7 +122,7 @@ def load_detector(data: Task, params: Params, run: Run, own: Sequence[type] = ()
 
     Raises RunError if the parameters, the seen classes or the training videos are not those of its training.
     """
-    saved = trained_here(data, params, run)
+    saved = _trained_here(data, params, run)
     run.record["made_from"] = facts_of_test(data, params)
     return load_network(saved, run.dir / "checkpoint.pt", params, own)
 
@@ -134,11 +134,8 @@ def save_detector(run: Run, model: ConditionalDETR, data: Task, params: Params, 
     write_tensors(run.target("checkpoint.pt"), content)
 
 
-def trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
-    """Read the checkpoint of a run: `network`, `params` and `about`.
-
-    Raises RunError if the parameters, the seen classes or the training videos are not those of its training.
-    """
+def _trained_here(data: Task, params: Params, run: Run) -> dict[str, Any]:
+    """Read the checkpoint of a run; raise RunError as `load_detector` does."""
     path = run.require("checkpoint.pt", "train")
     saved = read_checkpoint(path)
     trained = stored_parameters(saved["params"], path)
@@ -196,7 +193,7 @@ def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]
     Raises RunError if the detector was trained with other data or parameters, if scored videos are missing from the
     detections, if these name other than unseen classes, or if the test videos have changed since.
     """
-    trained_here(data, params, run)
+    _trained_here(data, params, run)
     frame = pd.read_parquet(run.require("proposals.parquet", "classify"))
     rows, results = dict(list(frame.groupby("video"))), read_json(run.require("detections.json", "classify"))["results"]
     if lacking := [video.id for video in data.scored if video.id not in results]:

@@ -1,6 +1,5 @@
 """Construction of a task from parameters: annotations, class split, features and encoder; extracts missing features."""
 
-import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -228,8 +227,7 @@ def image_encoder(params: Params) -> Encoder:
     if resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
     if download := to_download(params.encoder, pretrained):
-        sys.stdout.write(f"encoder {params.encoder}: {download}\n")
-        sys.stdout.flush()
+        print(f"encoder {params.encoder}: {download}", flush=True)
     device = devices.pick(params.device)
     dtype = devices.precision_dtype(params.precision, device)
     if pretrained != UNTRAINED:

@@ -27,6 +27,7 @@ from tadlib.workbook.results import class_table
 
 FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # CLIP's share
+BEST = 12  # detections in a table
 GOOD = 0.5  # minimum tIoU of a good proposal with its action
 
 
@@ -158,11 +159,11 @@ def token_table(data: Task, classes: Sequence[str]) -> list[dict[str, object]]:
     return tokens.token_rows(data.encoder, [*texts, *cut, tokens.too_long(data.encoder, texts[0])])
 
 
-def best_detections(data: Task, detections: Mapping[str, Detections], number: int = 12) -> list[dict[str, object]]:
+def best_detections(data: Task, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
     """Return the detections with the highest scores over all videos, a row each."""
     rows = [
         {"video": video_id, "start (s)": f"{start:.1f}", "end (s)": f"{end:.1f}", "class": label, "score": score}
         for video_id, found in detections.items()
         for (start, end), score, label in zip(found.segments.tolist(), found.scores.tolist(), found.labels, strict=True)
     ]
-    return sorted(rows, key=lambda row: -row["score"])[:number]
+    return sorted(rows, key=lambda row: -row["score"])[:BEST]

@@ -1,6 +1,5 @@
 """Report on the detections in the user's own videos: verdicts, tables, curves, warnings, viewer and files."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import itemgetter
@@ -134,7 +133,7 @@ def begin(asked: Asked) -> Run:
     """Start the output folder and its record: the parameters, the requested words and the videos."""
     run = runs.start("detect", asked.params.but(run_dir=asked.given.output_dir))
     if asked.checkpoint:
-        sys.stdout.write(f"run {asked.checkpoint.parent.name}: {asked.why}\n")
+        print(f"run {asked.checkpoint.parent.name}: {asked.why}")
     words = [word._asdict() for word in asked.words]
     run.record["asked"] = asked.given.model_dump() | {"words": words, "video": list(map(str, asked.files))}
     return run
