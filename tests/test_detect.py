@@ -9,9 +9,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import av
+import fabricate
 import numpy as np
 import pytest
 import torch
+from standins import CLASSES, dataset
 from videos import steady, turned, write_video
 
 import tadlib as tad
@@ -392,6 +394,14 @@ def test_a_folder_without_a_detector_or_with_part_of_one_is_named(run, saved, vi
     torch.save({name: value for name, value in saved.items() if name != "network"}, tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match="checkpoint.pt has no network.*: train again in another run_dir, or go on with"):
         asked(tmp_path, video, run)
+
+
+def test_the_data_set_of_a_run_is_found_from_the_project_wherever_the_kernel_runs(tmp_path, monkeypatch):
+    folder = dataset(fabricate.project(tmp_path / "home") / "own")
+    monkeypatch.setenv("TAD_ROOT", str(folder.parent))
+    monkeypatch.chdir(tmp_path)
+    found = own_video._data_set(Params.check(SMALL | {"dataset": "own"}))
+    assert (found.folder, found.classes) == (folder, CLASSES)
 
 
 def test_background_competes_unless_it_was_asked_for(run, video, tmp_path):

@@ -33,7 +33,7 @@ from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
 from tadlib.task import BACKGROUND, Task
 from tadlib.workbook import inference, inheritance, own_run
-from tadlib.workbook.gathering import image_encoder, task_settings
+from tadlib.workbook.gathering import benchmark_of, image_encoder, task_settings
 from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError, resolve
@@ -133,7 +133,7 @@ def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
     limits = {"top_k": max(CANDIDATES, given.top_k), "nms": given.nms}
     plain = {"features": "auto", "protocol": "plain", "split": 75}
     params = inference.frozen_clip(of_run).but(**plain, **own_run.off_for_own_words(of_run), **limits)
-    benchmark = _data_set(params, resolve(given.data_dir))
+    benchmark = _data_set(params)
     labels = about.get("classes") or (benchmark.classes if benchmark else datasets.THUMOS14_CLASSES)
     return Asked(
         given=given,
@@ -180,13 +180,13 @@ def rivals(words: Sequence[Word]) -> tuple[str, ...]:
     return tuple(each for each in texts if each not in requested and sentence(each) not in requested)
 
 
-def _data_set(params: Params, data_dir: Path) -> Benchmark | None:
+def _data_set(params: Params) -> Benchmark | None:
     """Load the run's data set if it is on this machine; the demo is not made for it."""
-    folder = datasets.folder_of(params.dataset, data_dir, params.demo_seed)
+    folder = datasets.folder_of(params.dataset, resolve(params.data_dir), params.demo_seed)
     if params.dataset == "demo" and not (folder / "annotations.json").is_file():
         return None
     try:
-        return datasets.load(params.dataset, data_dir, demo_seed=params.demo_seed)
+        return benchmark_of(params)
     except (FileNotFoundError, ValueError):
         return None
 
