@@ -28,6 +28,7 @@ TEXTS = torch.eye(CHANNELS)[:2]
 QUICK = {"epochs": 5, "batch_size": 2, "lr": 1e-2}  # words of a training
 SMALL = {"queries": 5, "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "conv_layers": 0}
 SMALL |= {"feature_noise": 0.0, "feature_shift": 0.0}
+FOUR_AND_TWO = torch.tensor([[False] * 4, [False, False, True, True]])  # padding of two windows
 OF_SNIPPETS = ("salience", "segmentation")  # additions that answer for snippets, not for queries
 ON = {  # words of a network for each idea
     "salience": {"additions": [Salience()]},
@@ -206,6 +207,9 @@ def target(*rows: tuple[float, float], labels: tuple[int, ...] | None = None, **
     return Target(
         torch.tensor(rows, dtype=torch.float32).reshape(-1, 2), torch.tensor(labels, dtype=torch.int64), **more
     )
+
+
+FIRST_HALF = target((0.25, 0.5))
 
 
 def random_case(queries: int, actions: list[int], classes: int, seed: int):

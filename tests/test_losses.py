@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from detectors import answered, batch, losses, target
+from detectors import FIRST_HALF, FOUR_AND_TWO, answered, batch, losses, target
 
 from tadlib.data.batches import Target
 from tadlib.detector.additions import Outputs
@@ -15,8 +15,6 @@ from tadlib.detector.targets import counted, inside
 SURE = 30.0  # a logit whose sigmoid is 1
 TERMS = {"loss_class", "loss_l1", "loss_giou", "matched_tiou", "loss"}
 ONLY_L1, ONLY_GIOU = ({"loss_class": 0.0, "loss_l1": l1, "loss_giou": 1.0 - l1} for l1 in (1.0, 0.0))
-FOUR_AND_TWO = torch.tensor([[False] * 4, [False, False, True, True]])
-FIRST_HALF = target((0.25, 0.5))
 
 
 def random_outputs(windows: int, queries: int, seed: int = 0) -> Outputs:

@@ -105,7 +105,7 @@ def test_selecting_by_a_number_that_nobody_gives_is_refused():
 
 def logs(folder: Path):
     """What writes the TensorBoard logs of a run into this folder."""
-    return Run.tensorboard(SimpleNamespace(path=folder.joinpath))
+    return Run.tensorboard(SimpleNamespace(dir=folder))
 
 
 def test_without_tensorboard_it_is_said_how_to_get_it(monkeypatch, tmp_path):

@@ -231,6 +231,6 @@ def summarise(
         "per_class": class_precision(data, detections),
         "rows": [dict(row) for row in table],
         "protocol": data.protocol,
-        "counts": protocols.counts(protocols.detected(data.scored, found_in, data.protocol), found_in),
+        "counts": protocols.counts(protocols.detected(data.scored, detections, data.protocol), found_in),
         **classes,
     }
