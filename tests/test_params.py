@@ -101,11 +101,11 @@ def test_what_papermill_and_yaml_turn_into_text_is_repaired():
 
 
 def test_recipe_fills_what_is_not_given_and_yields_to_what_is():
-    for given in ({}, {"width": None}):
-        assert Params.check(given).width == RECIPES["demo"]["width"]
-    assert Params.check({"width": 256}).width == 256
+    for given in ({}, {"queries": None}):
+        assert Params.check(given).queries == RECIPES["demo"]["queries"]
+    assert Params.check({"queries": 30}).queries == 30
     for dataset, recipe in RECIPES.items():
-        assert Params.check(recipe | {"dataset": dataset}).width == Params.check({"dataset": dataset}).width
+        assert Params.check(recipe | {"dataset": dataset}).queries == Params.check({"dataset": dataset}).queries
 
 
 TAGGED = "split: int = 75  # per cent\nlr: float = None\nepochs: int = None  # passes\nseed: int = 0\n"

@@ -143,7 +143,7 @@ def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_pa
         for line in timelines.benchmark()
     }
     (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
-    shape = {name: RECIPES["demo"][name] for name in ("stride", "epochs", "queries")}
+    shape = {name: RECIPES["demo"][name] for name in ("stride", "queries")}
     shape |= {"dataset": str(tmp_path), "features": "simulate"}
     planned, steps_of, data = plan(ROOT / "params" / "detector" / "windows.yaml"), {}, None
     for label, given in planned.runs.items():

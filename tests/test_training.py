@@ -52,7 +52,7 @@ REFUSED = {
     r"make training_windows\(..., labelled=True\)": lambda: Trainer(network(embedding_dim=4), learnable()),
     "schedule is unknown: 'steps'; did you mean 'step'?": lambda: fit(network(), learnable(), schedule="steps"),
     "at least 1 each, got epochs=-1": lambda: fit(network(), learnable(), epochs=-1),
-    "got lr=-1, lr_backbone=0.0001, warm_up=0.05": lambda: fit(network(), learnable(), lr=-1),
+    "got lr=-1, lr_backbone=0.001, warm_up=0.05": lambda: fit(network(), learnable(), lr=-1),
     "got .*, warm_up=1.0": lambda: fit(network(), learnable(), warm_up=1.0),
     "device 'xla:1' is not available here": lambda: fit(network(), learnable(), device=torch.device("xla:1")),
     "got queries=0, width=16, heads=2": lambda: network(queries=0),

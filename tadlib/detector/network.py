@@ -46,7 +46,7 @@ class ConditionalDETR(nn.Module):
         channels: int,
         *,
         queries: int = 40,
-        width: int = 512,
+        width: int = 128,
         heads: int = 8,
         encoder_layers: int = 1,
         decoder_layers: int = 2,

@@ -2,7 +2,7 @@
 
 Names are flat, because papermill merges files and `-p` by a shallow update. A notebook's parameters cell repeats the
 names its reader will want to change; every other name may still be passed with `-p` or `-f`. Some defaults, such as
-width and epochs, depend on the data set (`recipe`); a given value, other than None, overrides them.
+window and queries, depend on the data set (`recipe`); a given value, other than None, overrides them.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,9 @@ from tadlib.project import resolve
 from tadlib.workbook.rules import CONFLICTS, EFFECTS
 from tadlib.workbook.vocabulary import Need, Vocabulary
 
-# Defaults that depend on the data set. The embedded demo trains in two minutes on two cores: a narrow network on the
-# 128 channels of the small CLIP.
+# defaults that depend on the data set
 RECIPES: dict[str, dict[str, Any]] = {
-    "demo": {"encoder": "tad-demo", "pretrained": "", "stride": 4, "window": 64, "queries": 24, "width": 128}
-    | {"epochs": 40, "lr": 1.0e-3, "lr_backbone": 1.0e-3}
+    "demo": {"encoder": "tad-demo", "pretrained": "", "stride": 4, "window": 64, "queries": 24}
 }
 SEEDS = 2**32 - 1  # limit of the libraries
 
@@ -132,7 +130,7 @@ class Params(NamingParams):
     queries: int = Field(40, ge=1, le=10_000, description="learned queries; limits the actions found in one window")
     encoder_layers: int = Field(1, ge=0, le=100, description="transformer encoder layers")
     decoder_layers: int = Field(2, ge=1, le=100, description="transformer decoder layers")
-    width: int = Field(512, ge=8, le=16_384, description="channels of the detector")
+    width: int = Field(128, ge=8, le=16_384, description="channels of the detector")
     heads: int = Field(8, ge=1, le=1_024, description="attention heads")
     conv_layers: int = Field(2, ge=0, le=100, description="convolutions before the encoder")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
@@ -144,11 +142,11 @@ class Params(NamingParams):
     feature_noise: float = Field(0.5, ge=0, description="noise on the features in training, per snippet")
     feature_shift: float = Field(1.0, ge=0, description="noise on the features in training, one draw per window")
 
-    epochs: int = Field(100, ge=1, le=1_000_000, description="passes over the training windows")
+    epochs: int = Field(40, ge=1, le=1_000_000, description="passes over the training windows")
     batch_size: int = Field(16, ge=1, le=65_536, description="windows per batch")
     accumulate: int = Field(1, ge=1, le=65_536, description="batches per optimiser step")
-    lr: float = Field(1.0e-4, gt=0, description="peak learning rate")
-    lr_backbone: float = Field(1.0e-4, gt=0, description="peak learning rate of the convolutions")
+    lr: float = Field(1.0e-3, gt=0, description="peak learning rate")
+    lr_backbone: float = Field(1.0e-3, gt=0, description="peak learning rate of the convolutions")
     weight_decay: float = Field(1.0e-4, ge=0, description="AdamW's weight decay")
     clip_norm: float = Field(0.1, ge=0, description="largest gradient norm; 0 = no clipping")
     schedule: Literal["cosine", "step"] = Field("cosine", description="decay of the learning rate")

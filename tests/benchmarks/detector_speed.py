@@ -95,7 +95,7 @@ def measure(size: Size) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     device, dtype = torch.device(size.device), {"fp32": torch.float32, "bf16": torch.bfloat16}[size.precision]
-    sizes = {"queries": size.queries, "encoder_layers": 2, "decoder_layers": 5, "conv_layers": 0}
+    sizes = {"width": 512, "queries": size.queries, "encoder_layers": 2, "decoder_layers": 5, "conv_layers": 0}
     noise = {"feature_noise": 0.0, "feature_shift": 0.0}
     model = ConditionalDETR(CHANNELS, **sizes, **noise, additions=[Salience(), Rectifying()]).to(device)
     model.dtype, criterion = dtype, DetectionLoss(additions=model.additions)
