@@ -177,7 +177,8 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     found = inference.to_detections(data, proposals, logits, wide, data.competing)
     seen, unseen, tious = data.classes.seen, data.classes.unseen, data.benchmark.tious
     videos = protocols.chosen(data.annotated, data.competing, data.protocol, data.short)
-    table = diagnosis.class_table(videos, found, [*seen, *unseen], tious, data.protocol, data.ambiguous)
+    ambiguous = scoring.ambiguous_regions(videos, data.annotated)
+    table = diagnosis.class_table(videos, found, [*seen, *unseen], tious, data.protocol, ambiguous)
     numbers = metrics.generalised(table, seen, unseen, tious)
     row = {"classes that compete": len(data.competing)}
     return [row | {f"mAP {name}": numbers[name] for name in ("base", "novel", "harmonic")}]
