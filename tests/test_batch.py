@@ -230,15 +230,16 @@ def test_the_list_says_how_runs_ended_and_shows_single_runs_of_one_experiment_al
     assert "no folder" in capsys.readouterr().err
 
 
-def test_the_list_keeps_training_videos_apart_from_the_test(quick_home, capsys):
-    given = "zip: {evaluate_on: [test, test, training], lr: [0.1, 0.3, 0.4]}"
-    assert cli.main(["run", experiment(quick_home, given)]) == 0
+def test_the_list_keeps_protocols_apart_and_training_videos_from_the_test(quick_home, capsys):
+    scored = "evaluate_on: [test, test, test, training], protocol: [strict, strict, gap, strict]"
+    assert cli.main(["run", experiment(quick_home, f"zip: {{lr: [0.1, 0.3, 0.5, 0.4], {scored}}}")]) == 0
     capsys.readouterr()
     assert cli.main(["list", "outputs/e"]) == 0
     top_k, (head, *rows) = Params.check({}).top_k, capsys.readouterr().out.splitlines()
-    means = f"mean mAP {100 * (top_k + 0.2):.1f} %, mean mAP on training videos {100 * (top_k + 0.4):.1f} %"
-    assert "of 3 runs 3 finished" in head and head.endswith(means)
-    assert [" on training videos " in row for row in rows[-3:]] == [False, False, True]
+    means = zip(("", " under gap", " on training videos"), (0.2, 0.5, 0.4), strict=True)
+    means = ", ".join(f"mean mAP{kind} {100 * (top_k + lr):.1f} %" for kind, lr in means)
+    assert "of 4 runs 4 finished" in head and head.endswith(means)
+    assert [" on training videos " in row for row in rows[-4:]] == [False, False, False, True]
 
 
 QUESTION = "# Which? Log: the first. Rows: 1.\nsweep: {lr: [0.1, 0.2]}\n"

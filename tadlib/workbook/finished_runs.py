@@ -233,9 +233,10 @@ def _counted(states: Iterable[str]) -> str:
 
 
 def _kind(run: FinishedRun) -> str:
-    """Describe why a run's metrics are not comparable: training videos, edited notebook; empty if they are."""
+    """Describe what makes metrics not comparable: protocol, training videos, edited notebook; empty if nothing."""
+    protocol = run.parameters.get("protocol", "strict")
     videos = " on training videos" * (evaluated_on(run.parameters) == "training")
-    return videos + f" of edited notebook {run.edit}" * bool(run.edit)
+    return f" under {protocol}" * (protocol != "strict") + videos + f" of edited notebook {run.edit}" * bool(run.edit)
 
 
 def table(folder: Path) -> list[str]:
