@@ -147,15 +147,15 @@ def usual(data, given):
     return rejection.background_in_training(data, ideas.classifier(data, data.classes.unseen, given), given.reject)
 
 
-def test_what_is_rejected_is_measured_against_snippets_in_which_nothing_happens(mixed):
-    given = [params(mixed, reject="proposal", **more) for more in ({}, {"ignore_unseen": "nowhere"})]
-    data, pure = map(gather, given)
-    kept = [2, 6, 9, 12]
-    for each, spans in ((data, [kept[:2], kept[2:]]), (pure, [kept[:2]])):
-        outside = rejection.outside(50, torch.tensor(spans) * 25 / 8)
-        features = torch.cat([torch.from_numpy(data.store.read(f"v{n}").astype(np.float32))[outside] for n in range(3)])
-        logits = cosine(features, data.class_embeddings(["wave"]), float(np.exp(data.encoder.logit_scale)))
-        torch.testing.assert_close(usual(each, given[0]).mean, logits.mean(0))
+@pytest.mark.parametrize("more", [{}, {"head": "mlp", "head_residual": False}, {"contrast": 0.5}], ids=str)
+def test_what_is_rejected_is_measured_against_snippets_in_which_nothing_happens(mixed, more):
+    given = [params(mixed, reject="proposal", **more, ignore_unseen=word) for word in ("negatives", "nowhere")]
+    snippets = torch.arange(50.0)[:, None] + torch.arange(2)
+    for own, spans in zip(given, ([[2, 6], [9, 12]], [[2, 6]]), strict=True):
+        data, outside = gather(own), rejection.outside(50, torch.tensor(spans) * 25 / 8)
+        classify = ideas.classifier(data, ("wave",), own)
+        logits = torch.cat([classify(data.features(video), snippets)[outside] for video in data.training_videos])
+        torch.testing.assert_close(usual(data, own).mean, logits.mean(0))
     nowhere = params(mixed, reject="video")
     with pytest.raises(ValueError, match="nothing unseen in them: pass -p reject none"):
         usual(gather(nowhere), nowhere)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tadlib.data.windows import outside, spans
 from tadlib.detector.proposals import Proposals
+from tadlib.ideas.snippet_groups import of_snippets
 from tadlib.naming.classifier import Classifier
 from tadlib.task import Task
 
@@ -63,8 +64,7 @@ def proposals(
             logits = classify(features, grid.snippets(own.segments))[:, : len(data.classes.unseen)]
         else:
             logits = classify.video_logits(features).expand(len(own.scores), -1)
-        rest = above(logits, statistics) >= reject_below
-        kept[video_id] = own.at(rest)
+        kept[video_id] = own.at(above(logits, statistics) >= reject_below)
     return kept
 
 
@@ -85,7 +85,7 @@ def background_in_training(data: Task, classify: Classifier, reject: str) -> Bac
             absent.append(torch.tensor([[label not in labels for label in unseen]]))
         else:
             spans_ix = data.grid(video).snippets(spans(data.occupied[video.id]))
-            rows.append(classify.compare(features)[:, : len(unseen)])
+            rows.append(of_snippets(classify, features)[:, : len(unseen)])
             absent.append(outside(len(features), spans_ix)[:, None].expand(-1, len(unseen)))
     if not rows:
         raise ValueError("reject=video needs training videos with nothing unseen in them: pass -p reject none")

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from tadlib.detector.proposals import Proposals, grouped
 from tadlib.naming.classifier import Classifier
@@ -18,20 +19,19 @@ def proposals(
     proposed_by: str,
     probability: str,
 ) -> Mapping[str, Proposals]:
-    """Proposals from groups of snippets of one unseen class, in place of the detector's or in addition.
-
-    Snippets are classified as segments of one snippet, so that trained heads take part.
-    """
+    """Proposals from groups of snippets of one unseen class, in place of the detector's or in addition."""
     if proposed_by == "detector":
         return found
     classify, videos, groups = classifier_of(data.competing), {video.id: video for video in data.scored}, {}
     for video_id, own in found.items():
-        video, grid = videos[video_id], data.grid(videos[video_id])
-        features = data.features(video)
-        edges = torch.from_numpy(grid.seconds(np.arange(len(features) + 1.0))).float()
-        snippets_ix = grid.snippets(torch.stack([edges[:-1], edges[1:]], dim=1))
-        likely = class_probability(classify(features, snippets_ix), probability)
-        new = grouped(likely[:, : len(data.classes.unseen)], grid, video.duration)
+        video = videos[video_id]
+        likely = class_probability(of_snippets(classify, data.features(video)), probability)
+        new = grouped(likely[:, : len(data.classes.unseen)], data.grid(video), video.duration)
         both = Proposals(torch.cat([own.segments, new.segments]), torch.cat([own.scores, new.scores]))
         groups[video_id] = both if proposed_by == "both" else new
     return groups
+
+
+def of_snippets(classify: Classifier, features: Float[Tensor, "t c"]) -> Float[Tensor, "t k"]:
+    """Logits of the snippets of a video as segments of one snippet, so that trained heads and poolings take part."""
+    return classify(features, torch.arange(len(features) + 1.0).unfold(0, 2, 1))
