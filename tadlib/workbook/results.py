@@ -129,12 +129,13 @@ def compared(data: Task, detections: Mapping[str, Detections], params: Params) -
     unchanged = {"proposed_by": "detector", "reject": "none", "rerank": 0.0, "nms_per": "video"}
     by_clip = params.but(target="foreground", fusion="clip", **unchanged)
     anchors = baselines.anchors(data.training_videos, data.benchmark.tious)
+    thinned = ", with NMS" * (params.nms != "none")
     return {
         "blind windows, true label (floor)": ("floor", baselines.blind(data.test_videos, params.seed)),
         "seen anchors, true label (floor)": ("floor", baselines.anchored(data.test_videos, anchors)),
         "seen anchors, CLIP's label (floor)": ("floor", _anchors_by_clip(data, anchors, by_clip)),
         "CLIP alone, training-free": ("baseline", inference.training_free(data)),
-        "CLIP alone, calibrated, with NMS": ("baseline", inference.by_clip_alone(data, params)),
+        f"CLIP alone, calibrated{thinned}": ("baseline", inference.by_clip_alone(data, params)),
         **{name: ("baseline", found) for name, found in inference.by_snippets(data, params).items()},
         "this run": ("ours", detections),
         TRUE_LABELS: ("ceiling", diagnosis.oracle_label(data.scored, detections)),
@@ -146,8 +147,7 @@ def _truth_by_clip(data: Task, params: Params) -> dict[str, Detections]:
     """Name the true segments of each video with CLIP, without duplicates and without a limit on their number."""
     segments = {video.id: true_segments(video).unique(dim=0) for video in data.test_videos}
     found = {video_id: Proposals(each, torch.ones(len(each))) for video_id, each in segments.items()}
-    most = max([params.top_k, *map(len, segments.values())])
-    return inference.name(data, found, params.but(top_k=most))
+    return inference.name(data, found, params.but(top_k=max([params.top_k, *map(len, segments.values())])))
 
 
 def _anchors_by_clip(data: Task, anchors: baselines.Anchors, params: Params) -> dict[str, Detections]:
