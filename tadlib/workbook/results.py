@@ -117,9 +117,8 @@ def advice(table: Sequence[Mapping[str, object]]) -> str:
 
 def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
     """Return the mAP of each entry of `compared`, a row each."""
-    tious = data.benchmark.tious
     return [
-        {"name": name, "role": role} | metrics.means(class_table(data, found), tious)
+        {"name": name, "role": role} | metrics.means(class_table(data, found), data.benchmark.tious)
         for name, (role, found) in shown.items()
     ]
 

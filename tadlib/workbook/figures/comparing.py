@@ -120,5 +120,6 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
     most = f" The {MAX_CLASSES} of {len(largest)} that differ most" * (len(largest) > MAX_CLASSES)
+    most += f", in {len(frame)} of {len(differences)} variants" * (len(differences) > len(frame))
     place.set_title(f"Which classes gain (blue), which lose (red)?{most}")
     return figure
