@@ -140,6 +140,10 @@ def test_of_many_classes_as_many_are_named_as_can_be_read(tmp_path):
     assert not matrix.get_xticklabels() and not matrix.child_axes
 
 
+def test_what_is_right_by_score_is_not_called_a_detection_where_it_is_none():
+    assert "detection" not in figures.reliability({"true segments": CURVE}).axes[0].get_xlabel()
+
+
 def test_a_legend_names_a_class_that_begins_with_an_underscore():
     figure = figures.similarity_over_time(VIDEO, np.arange(50.0), RNG.random((50, 3)), CLASSES)
     said = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]

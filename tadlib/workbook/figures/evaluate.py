@@ -169,13 +169,13 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
 @styled
 def reliability(found: Mapping[str, Reliability]) -> Picture:
     """Draw reliability diagrams: accuracy by score, in bins of equal number; dashed: perfect calibration."""
-    figure, ((place,),) = picture(3.2, "Share of correct detections by score: " + ", ".join(found))
+    figure, ((place,),) = picture(3.2, "Share of correct answers by score: " + ", ".join(found))
     place.axline((0, 0), slope=100, color=GREY, ls="--", lw=1)
     for color, (name, curve) in zip((OURS, *style.CYCLE[1:]), found.items(), strict=False):
         label = f"{name}: " + (f"off by {100 * curve.error:.1f} points on average" if len(curve.score) else "none")
         place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=label)
     place.set(xlim=(0, None), ylim=(0, None), title="Calibration of scores")
-    place.set(xlabel="score, mean of a tenth of the detections", ylabel="correct (%)")
+    place.set(xlabel="score, mean of a tenth of them", ylabel="correct (%)")
     place.legend(loc="lower right")
     return figure
 
