@@ -267,7 +267,7 @@ IDLE = [  # words, others with which they can have no effect, others with which 
     ({"rerank": 0.5}, PAIRS | {"hard_negatives": "region", "fusion": "clip"}, PAIRS | {"hard_negatives": "region"}),
     ({"probability": "sigmoid"}, {"fusion": "detector"}, {"fusion": "detector", "proposed_by": "both"}),
     ({"temperature": 2.0, "logit_scale": "none"}, {"fusion": "detector"}, {"fusion": "detector", "transfer": "map"}),
-    ({"reject_below": 1.0}, {}, {"reject": "video"}),
+    ({"reject_below": 1.0}, {}, {"reject": "video"}), ({"keep": "class_specific"}, {"fusion": "detector"}, {}),
 ]  # fmt: skip
 EACH = pytest.mark.parametrize(("words", "without", "with_it"), IDLE, ids=str)
 

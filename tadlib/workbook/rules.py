@@ -259,6 +259,7 @@ EFFECTS = (
     # scores
     _effect("fusion_weight", "fusion=arithmetic or geometric", lambda p: p.fusion in ("arithmetic", "geometric")),
     _effect("ensemble_weight", "ensemble=arithmetic or geometric", lambda p: p.ensemble != "none"),
+    _effect("keep", "another fusion than detector", lambda p: (p.keep, p.fusion) != ("class_specific", "detector")),
     _effect("rerank", "another fusion than clip", lambda p: p.fusion != "clip"),
     _effect(
         "probability",

@@ -28,8 +28,7 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
     alt = f"Difference in {metric} of every variant to the baseline of its question, with its interval"
     grid = {"nrows": len(questions), "ncols": 1 + logged, "width_ratios": (1.5, 1)[: 1 + logged], "sharex": "col"}
     figure, axes = picture(0.27 * sum(heights) + 0.8, alt, height_ratios=heights, **grid)
-    rows = [entry for question in questions for entry in question["variants"]]
-    reach = max([1, *(abs(point) for entry in rows for point in _points(entry))])
+    reach = max([1, *(abs(end) for question in questions for each in question["variants"] for end in _points(each))])
     for (place, *texts), question in zip(axes, questions, strict=True):
         for row, entry in enumerate(question["variants"]):
             _effect(place, row, entry, reach)
