@@ -1,4 +1,4 @@
-"""Does pooling with a mask, trained to separate action from background, help? (entry 52)
+"""Does pooling with a mask, trained to separate action from background, help? (entry 68)
 
 In GAP the mask's logit was multiplied with the feature before the cosine, which ignores lengths: only the sign of the
 logit mattered. Here bins are weighted by their probability of being inside an action.

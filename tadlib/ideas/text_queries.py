@@ -1,4 +1,4 @@
-"""Does attention from class texts to the bins of a segment help? (entry 53; GAP, Du et al. 2024)"""
+"""Does attention from class texts to the bins of a segment help? (entry 64; GAP, Du et al. 2024)"""
 
 import math
 from dataclasses import replace
