@@ -175,7 +175,7 @@ def reliability(found: Mapping[str, Reliability]) -> Picture:
         label = f"{name}: " + (f"off by {100 * curve.error:.1f} points on average" if len(curve.score) else "none")
         place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=label)
     place.set(xlim=(0, None), ylim=(0, None), title="Calibration of scores")
-    place.set(xlabel="score, mean of a tenth of them", ylabel="correct (%)")
+    place.set(xlabel="score, mean of each tenth", ylabel="correct (%)")
     place.legend(loc="lower right")
     return figure
 
