@@ -27,6 +27,7 @@ from tadlib.foreign import check_unique, json_in, text_of
 LOG = "TAD_LOG"  # environment variable with the path of the run's log
 LONGEST_NAME = 2000  # characters; a name may be a sentence
 NO_LETTER = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # control characters and surrogates
+INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u202a\u202c\u2060\ufeff"))  # marks that copied text holds
 Progress = Callable[[int, int, str], None]  # (done, total, description)
 Value = TypeVar("Value")
 
@@ -196,12 +197,12 @@ def by_tidy_name(content: Mapping[str, Value], where: Path | str) -> dict[str, V
     return {tidy(name): value for name, value in content.items()}
 
 
-def tidy(name: object, where: object = "") -> str:
-    """Normalise a name for comparison: composed letters (NFC), no surrounding white space.
+def tidy(name: object, where: object = "", *, file: bool = False) -> str:
+    """Normalise a name: composed letters (NFC), no white space around it, no invisible marks except in a `file`'s name.
 
     Raises ValueError naming its origin `where` for a name with control characters or line breaks, or a too long one.
     """
-    text = unicodedata.normalize("NFC", str(name)).strip()
+    text = unicodedata.normalize("NFC", str(name) if file else str(name).translate(INVISIBLE)).strip()
     if len(text) > LONGEST_NAME:
         raise ValueError(f"{where}: name {reprlib.repr(text)} has more than {LONGEST_NAME} letters")
     if found := NO_LETTER.search(text):

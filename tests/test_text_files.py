@@ -63,10 +63,10 @@ def scored(tmp_path, **options):
 
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
 def test_a_class_list_means_the_same_however_it_was_saved(tmp_path, encoding):
-    path = save(tmp_path / "classes.txt", "dive\r\njump\r\n", encoding)
-    assert read_classes(path) == ("dive", "jump")
+    assert read_classes(path := save(tmp_path / "classes.txt", "dive\r\njump\r\n", encoding)) == ("dive", "jump")
     assert scored(tmp_path, classes=path)["mAP"] == 0.5
     assert scored(tmp_path, seen=save(path, "dive\r\n", encoding))["per_class"].keys() == {"jump"}
+    assert read_classes(save(path, "jump\n\ufeffdive\u200b\n", encoding)) == ("jump", "dive"), "joined or pasted lists"
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)

@@ -112,7 +112,7 @@ class Names:
         if not isinstance(name, str):
             return ""
         if (video, name) not in self._known:  # names repeat in every row
-            found, kind = tidy(name, self.origin), ""
+            found, kind = tidy(name, self.origin, file=video), ""
             if found != name:
                 kind = "name with white space or decomposed letters"
             if video and PurePath(found).suffix.lower() in SUFFIXES:

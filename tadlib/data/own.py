@@ -52,11 +52,11 @@ def names(files: Sequence[Path]) -> list[str]:
 
     It is the file's stem if all differ, otherwise made from its path (a_clip_mp4), if needed with a number.
     """
-    found = [tidy(NO_LETTER.sub(" ", path.stem)) for path in files]
+    found = [tidy(NO_LETTER.sub(" ", path.stem), file=True) for path in files]
     if len(set(found)) < len(found):
         common = os.path.commonpath([path.parent for path in files])
         paths = ("_".join(path.relative_to(common).parts).replace(".", "_") for path in files)
-        found = [tidy(NO_LETTER.sub(" ", path)) for path in paths]
+        found = [tidy(NO_LETTER.sub(" ", path), file=True) for path in paths]
     for place, name in enumerate(found):
         number = 1
         while found[place] in found[:place]:
