@@ -3,7 +3,7 @@
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -155,9 +155,4 @@ def names_in(path: Path) -> list[str]:
         return list(content)
 
 
-READERS: dict[str, Callable[[Path, str], np.ndarray]] = {
-    ".npy": _read_npy,
-    ".pt": _read_pt,
-    ".npz": _read_npz,
-    ".h5": _read_h5,
-}
+READERS = {".npy": _read_npy, ".pt": _read_pt, ".npz": _read_npz, ".h5": _read_h5}
