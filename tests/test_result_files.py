@@ -184,11 +184,9 @@ def test_detections_outside_their_videos_are_counted_and_told_and_so_are_actions
 
 @pytest.mark.parametrize("name", ["v_a", "a.mp4"])
 def test_two_spellings_of_a_video_among_detections_are_named(tmp_path, name):
-    truth, _ = written(tmp_path)
     rows = {video: [{"segment": [0, 10], "label": "Diving", "score": 0.9}] for video in (name, "a")}
-    (tmp_path / "found.json").write_text(json.dumps({"results": rows}))
-    with pytest.raises(ValueError, match=rf"found.json: .*{name}.* both video 'a'"):
-        evaluate(truth, tmp_path / "found.json")
+    with pytest.raises(ValueError, match=rf"found.csv: .*{name}.* both video 'a'"):
+        evaluate(*written(tmp_path, found=json.dumps({"results": rows})))
 
 
 def test_seen_classes_that_are_annotated_nowhere_and_classes_that_differ_in_spelling_are_told(tmp_path, capsys):
@@ -203,9 +201,8 @@ def test_seen_classes_that_are_annotated_nowhere_and_classes_that_differ_in_spel
 
 
 def test_a_threshold_counts_once(tmp_path):
-    truth, _ = written(tmp_path)
     with pytest.raises(ValueError, match="each once, got 0.5, 0.5"):
-        read_task(truth, tious=[0.5, 0.5])
+        read_task(written(tmp_path)[0], tious=[0.5, 0.5])
 
 
 @pytest.mark.parametrize("found", ["video-id,t-start,t-end,label,score\n", '{"results": {}}'])
@@ -282,9 +279,9 @@ def test_published_detections_score_the_same_from_the_files_alone(shared_data, n
 
 
 def test_class_names_come_once_each(tmp_path):
-    (tmp_path / "classes.txt").write_text("Diving\nDiving\n")
-    with pytest.raises(ValueError, match="must name each class once"):
-        result_rows.read_classes(tmp_path / "classes.txt")
+    (tmp_path / "classes.txt").write_text("Diving\ndiving\n")
+    with pytest.raises(ValueError, match="must name each class once, .* 'Diving' twice"):
+        result_rows.read_classes(tmp_path / "classes.txt", ["Diving"])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

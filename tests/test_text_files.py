@@ -64,8 +64,11 @@ def scored(tmp_path, **options):
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
 def test_a_class_list_means_the_same_however_it_was_saved(tmp_path, encoding):
     assert read_classes(path := save(tmp_path / "classes.txt", "dive\r\njump\r\n", encoding)) == ("dive", "jump")
-    assert scored(tmp_path, classes=path)["mAP"] == 0.5
     assert scored(tmp_path, seen=save(path, "dive\r\n", encoding))["per_class"].keys() == {"jump"}
+    spelt = {"classes": save(path, "DIVE\njump\n", encoding)}, {"seen": save(tmp_path / "seen.txt", "Dive", encoding)}
+    for mean, how in zip((0.5, 1.0), spelt, strict=True):
+        result = scored(tmp_path, **how)
+        assert (result["mAP"], result["counts"]["tidied_annotations"]) == (mean, {"class spelt otherwise": 1})
     assert read_classes(save(path, "jump\n\ufeffdive\u200b\n", encoding)) == ("jump", "dive"), "joined or pasted lists"
 
 

@@ -63,7 +63,7 @@ def read_task(
     stride: int | None = None,
     drop_bad: bool = False,
 ) -> Task:
-    """Read the task of an annotation file; `classes` and `seen` are files of class names.
+    """Read the task of an annotation file; `classes` and `seen` are files of class names, in any spelling.
 
     Defaults: all videos; all annotated classes that are not `seen`; `tious` of `benchmark.yaml` beside the annotations,
     otherwise those of THUMOS14 if the annotations are THUMOS14's, else those of ActivityNet; for THUMOS14 a `stride` of
@@ -80,11 +80,12 @@ def read_task(
     in_frames = stated.times == "frames"
     videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names, in_frames=in_frames)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
-    trained = read_classes(seen) if seen else ()
+    trained = read_classes(seen, annotated, names) if seen else ()
     if trained and not set(trained) & set(annotated):
         first = f"{trained[0]!r}{nearest(trained[0], annotated)}"
         raise ValueError(f"{seen}: none of the {len(trained)} classes is annotated in {annotations}, first {first}")
-    chosen = read_classes(classes) if classes else tuple(label for label in annotated if label not in trained)
+    listed = read_classes(classes, annotated, names) if classes else ()
+    chosen = listed or tuple(label for label in annotated if label not in trained)
     thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
     default_tious, default_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
     tious = tuple(tious) or stated.tious or default_tious

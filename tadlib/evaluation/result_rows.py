@@ -78,11 +78,7 @@ def read_found(
     if len(scores) != len(segments):
         raise ValueError(f"{path}: detections need a score each, expected a column or field 'score'")
     known = frozenset(classes) - {AMBIGUOUS}
-    by_spoken = {spoken(name).casefold(): name for name in known}  # "clean and jerk" is CleanAndJerk
-    if len(by_spoken) == len(known):
-        same = {name: THUMOS14_NAMES.get(name, name) for name in {*table.label} - known}  # numbers, in submissions
-        same = {name: by_spoken.get(spoken(other).casefold(), name) for name, other in same.items()}
-        table.label = [same.get(label, label) for label in table.label]
+    table.label = _as_known(table.label, known, names)
     bad = {
         "score is no number": np.isnan(scores),
         "unknown video": np.array([known_as[name] not in videos for name in table.video], dtype=bool),
@@ -97,13 +93,26 @@ def read_found(
     }, counts
 
 
-def read_classes(path: Path | str) -> tuple[str, ...]:
-    """Read class names, one per line; raises ValueError if there are none or a duplicate."""
-    names = tuple(name for line in text_of(path).splitlines() if (name := tidy(line, path)))
-    if not names or len(set(names)) != len(names):
-        twice = next((f", {name!r} twice" for place, name in enumerate(names) if name in names[:place]), "")
-        raise ValueError(f"{path} must name each class once, one a line; got {len(names)} lines{twice}")
-    return names
+def read_classes(path: Path | str, known: Collection[str] = (), names: Names | None = None) -> tuple[str, ...]:
+    """Read class names, one per line, in the spelling of `known` ones; raises ValueError for a duplicate or no name."""
+    listed = [name for line in text_of(path).splitlines() if (name := tidy(line, path))]
+    found = _as_known(listed, frozenset(known), names)
+    if not found or len(set(found)) != len(found):
+        twice = next((f", {name!r} twice" for place, name in enumerate(found) if name in found[:place]), "")
+        raise ValueError(f"{path} must name each class once, one a line; got {len(found)} lines{twice}")
+    return tuple(found)
+
+
+def _as_known(labels: Sequence[str], known: frozenset[str], names: Names | None) -> list[str]:
+    """Replace and count other spellings of known classes ("clean and jerk" is CleanAndJerk) and numbers of THUMOS14."""
+    by_spoken = {spoken(name).casefold(): name for name in known}
+    if len(by_spoken) < len(known):
+        return list(labels)
+    others = {label: spoken(THUMOS14_NAMES.get(label, label)).casefold() for label in {*labels} - known}
+    same = {label: by_spoken[other] for label, other in others.items() if other in by_spoken}
+    if names and (number := sum(label in same for label in labels)):
+        names.changed["class spelt otherwise"] += number
+    return [same.get(label, label) for label in labels]
 
 
 def _in_seconds(path: Path | str, key: str, names: Names | None) -> Table:
