@@ -53,17 +53,9 @@ def propose(
     predictions: Predictions, windows: WindowSet, params: Params, of_clip: Mapping[str, Proposals] | None = None
 ) -> dict[str, Proposals]:
     """Return the proposals of every video of the windows; `of_clip` is the result of `clip_proposals`."""
-    return proposing.to_proposals(
-        predictions,
-        windows,
-        nms=params.nms,
-        nms_per=params.nms_per,
-        nms_tiou=params.nms_tiou,
-        top_k=params.top_k,
-        filter_threshold=params.filter_threshold,
-        clip_proposals=of_clip,
-        agreement=params.agreement,
-    )
+    names = ("nms", "nms_per", "nms_tiou", "top_k", "filter_threshold", "agreement")
+    settings = {name: getattr(params, name) for name in names}
+    return proposing.to_proposals(predictions, windows, clip_proposals=of_clip, **settings)
 
 
 def max_detections(data: Task, params: Params, video_ids: Iterable[str]) -> dict[str, int]:
