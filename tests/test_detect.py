@@ -77,8 +77,7 @@ def video(tmp_path_factory):
 def asked(run, video, cache, **words):
     """What is asked of a video, cached where the run is unless told otherwise."""
     given = {"video": str(video), "classes": ["diving", "a golf swing"], "run_dir": str(run)} | words
-    every = own_video.prepare(DetectParams.check(given | {"data_dir": str(cache)}))
-    return own_video.ask(every, every.files[0])
+    return own_video.ask(every := own_video.prepare(DetectParams.check(given | {"data_dir": cache})), every.files[0])
 
 
 def check(question):
@@ -274,6 +273,9 @@ def test_a_folder_is_a_row_a_video_and_goes_on_where_it_was_killed(run, folder, 
     rows = {row["video"]: row["verdict"] for row in found.rows}
     assert "diving" in rows["a_clip_mp4"] and rows["b_text_mp4"].startswith("FAILED: ") and len(rows) == 3
     assert "text.mp4" in repr(found) and "cannot be decoded" in (page := found._repr_html_()) and "</td>" in page
+    assert page.count("nothing but drawings") == repr(found).count("nothing but drawings") == 1
+    monkeypatch.setattr(report, "warnings", lambda question: {"odd": question.clip.path.parent.name})
+    assert found.warnings == [("odd", "a_clip_mp4: a"), ("odd", "b_clip_mp4: b")]
     result = report.finish(found, report.begin(found.asked))
     assert set(read_detections(tmp_path / "out" / "detections.json")) == set(found) and "1 failed" in result.headline
 
@@ -292,12 +294,11 @@ def test_videos_are_named_by_folder_pattern_or_list(folder):
 
 
 def test_an_answer_shows_itself_as_a_sentence_a_word(run, video, tmp_path):
-    given = {"run_dir": str(run), "data_dir": str(tmp_path), "detector": "none"}
-    found = tad.detect(video, ["<b>diving</b>", "a golf swing"], **given)
+    found = tad.detect(video, ["<b>diving</b>", "a golf swing"], run_dir=run, data_dir=tmp_path, detector="none")
     assert list(found) == ["clip"] and found["clip"].segments.shape == (len(found["clip"].labels), 2)
     page = found._repr_html_()
     assert page.count("<li>") == 2 and "<b>diving" not in page and "&lt;b&gt;diving" in page
-    assert len(repr(found).splitlines()) == 2 and "texts of nothing in particular" in page
+    assert len(repr(found).splitlines()) == 2 + len(found.warnings) and "texts of nothing in particular" in page
     assert found.surest.least == own_video.SURE and f"from a score of {own_video.SURE:g} (chosen" in page
     with pytest.raises(ValueError, match="unknown parameter 'treshold'; did you mean 'threshold'"):
         tad.detect(video, "diving", treshold=1)
@@ -454,8 +455,7 @@ def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, m
 def test_a_run_in_float16_answers_on_a_processor_too(saved, video, tmp_path):
     saved["params"]["precision"] = "fp16"
     torch.save(saved, tmp_path / "checkpoint.pt")
-    question = asked(tmp_path, video, tmp_path, device="cpu")
-    check(question)
+    check(asked(tmp_path, video, tmp_path, device="cpu"))
 
 
 @pytest.mark.parametrize("how", ["run", "none"])

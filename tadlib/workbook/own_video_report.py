@@ -62,17 +62,28 @@ class Answers(dict[str, Detections]):
             rows.append({"video": name, "s": seconds, "verdict": "; ".join(found) or "nothing found"})
         return sorted(rows, key=itemgetter("video"))
 
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """Warnings about all answers, each once, by kind; one that is not about every video names its videos."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, answer in self.answers.items():
+            for warning in warnings(answer.question).items():
+                found.setdefault(warning, []).append(name)
+        every = len(self.answers)
+        return [(kind, text if len(of) == every else f"{some(of)}: {text}") for (kind, text), of in found.items()]
+
     def __repr__(self) -> str:
-        if len(self.asked.files) > 1:
-            return "\n".join(f"{row['video']}: {row['verdict']}" for row in self.rows)
-        return "\n".join(f"{word}: {verdict}" for word, verdict in verdicts(self.surest))
+        several = len(self.asked.files) > 1
+        told = [(row["video"], row["verdict"]) for row in self.rows] if several else verdicts(self.surest)
+        return "\n".join(f"{what}: {text}" for what, text in (*self.warnings, *told))
 
     def _repr_html_(self) -> str:
-        if len(self.asked.files) > 1:
-            return Markup(display.Listing(self.rows)._repr_html_()) + self._calibrated()
         item, warning = Markup("<li><b>{}</b> {}</li>"), Markup("<p><b>{}</b>: {}</p>")
-        listed = Markup("<ul>{}</ul>").format(_joined(item, verdicts(self.surest)))
-        return _joined(warning, warnings(self.surest.question).items()) + listed + self._calibrated()
+        if len(self.asked.files) > 1:
+            told = Markup(display.Listing(self.rows)._repr_html_())
+        else:
+            told = Markup("<ul>{}</ul>").format(_joined(item, verdicts(self.surest)))
+        return _joined(warning, self.warnings) + told + self._calibrated()
 
     def _calibrated(self) -> Markup:
         """Explain the score and the threshold, which may differ between videos, in HTML."""
