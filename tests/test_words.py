@@ -85,6 +85,7 @@ def test_other_alphabets_and_signs_stay_as_they_are(name):
         ([["diving"]], "classes must hold names, got ['diving']"),
         ([None], "classes must hold names, got None"),
         ("asked.txt", "classes names a file that is not there"),
+        ("asked.csv", "classes names 'asked.csv', a file that is not read: write its words into a .txt or"),
     ],
 )
 def test_what_is_no_word_is_refused_in_one_sentence(given, message):
@@ -94,12 +95,10 @@ def test_what_is_no_word_is_refused_in_one_sentence(given, message):
 
 
 def test_a_file_that_is_no_text_or_empty_is_named(tmp_path):
-    (tmp_path / "bad.txt").write_bytes(b"\xff\x00d")
-    (tmp_path / "none.txt").write_text("# only a remark\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"bad\.txt is not UTF-8 text"):
-        read_words("bad.txt", tmp_path)
-    with pytest.raises(ValueError, match=r"none\.txt holds no class"):
-        read_words("none.txt", tmp_path)
+    for name, content, told in (("bad", b"\xff\x00d", "is not UTF-8 text"), ("none", b"# remark\n", "holds no class")):
+        (tmp_path / f"{name}.txt").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}\.txt {told}"):
+            read_words(f"{name}.txt", tmp_path)
 
 
 def test_other_spellings_of_one_word_are_kept_to_be_told():

@@ -15,7 +15,8 @@ from tadlib.data.encoder import spoken
 from tadlib.files import tidy
 from tadlib.foreign import json_in, text_of
 
-EXTENSIONS = (".txt", ".json")  # file name extensions
+EXTENSIONS = (".txt", ".json")  # of files that are read
+UNREAD = (".csv", ".tsv", ".yaml", ".yml", ".md", ".xlsx", ".docx")  # of other files, which no word ends in
 ARTICLES = ("a", "an", "the")
 # first words of sentences; they rarely begin a name
 SUBJECTS = tuple("somebody someone everybody nobody people he she they it i we you there".split())
@@ -107,9 +108,11 @@ def _items(given: object, folder: Path) -> Iterable[tuple[str, list[str]]]:
 
 
 def _file(text: str, folder: Path) -> Path | None:
-    """Return the path if the text names a file, otherwise None; raises ValueError for a missing file."""
-    if "\n" in text or not text.lower().endswith(EXTENSIONS):
+    """Return the path if the text names a file, otherwise None; raises ValueError for a missing or unread file."""
+    if "\n" in text or not text.lower().endswith(EXTENSIONS + UNREAD):
         return None
+    if text.lower().endswith(UNREAD):
+        raise ValueError(f"classes names {text!r}, a file that is not read: write its words into a .txt or .json file")
     path = folder / os.path.expanduser(text)
     if not path.is_file():
         raise ValueError(f"classes names a file that is not there: {path}")
