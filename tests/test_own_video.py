@@ -129,9 +129,10 @@ def test_other_words_than_class_names_rank_the_right_actions_first(capsys):
         assert np.mean(several) >= 0.85 and np.mean(np.array(several) > 0.7) >= 0.9
 
 
-@pytest.mark.parametrize(
-    "files",
-    [("clip.mp4", "clip .mp4"), ("caf\u00e9.mp4", "cafe\u0301.mp4"), ("a/b.mp4", "c/b.mp4", "x/y_z.mp4", "x_y/z.mp4")],
-)
-def test_every_file_has_a_name_of_its_own(files):
-    assert len(set(own.names([Path("videos") / file for file in files]))) == len(files)
+MANY = ("a/of the club/{}.mp4", "c/{}.mp4", "x/y_z.mp4", "x_y/z.mp4")
+
+
+@pytest.mark.parametrize("files", [("clip.mp4", "clip .mp4"), ("caf\u00e9.mp4", "cafe\u0301.mp4"), MANY])
+def test_every_file_has_a_name_of_its_own_that_a_folder_can_have(files):
+    found = own.names([Path("videos") / file.format("\u6f22" * 80) for file in files])
+    assert len(set(found)) == len(files) and max(len(name.encode()) for name in found) <= 255

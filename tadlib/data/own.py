@@ -16,7 +16,7 @@ from tadlib.data.encoder import Encoder
 from tadlib.data.features import embedded
 from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.video import Clip, frames_at
-from tadlib.files import NO_LETTER, Progress, atomic, silent, tidy
+from tadlib.files import NO_LETTER, Progress, atomic, shortened, silent, tidy
 from tadlib.foreign import json_in
 
 PREVIEW_FPS, PREVIEW_WIDTH, PREVIEW_FRAMES = 10, 320, 300
@@ -56,7 +56,7 @@ def names(files: Sequence[Path]) -> list[str]:
     if len(set(found)) < len(found):
         common = os.path.commonpath([path.parent for path in files])
         paths = ("_".join(path.relative_to(common).parts).replace(".", "_") for path in files)
-        found = [tidy(NO_LETTER.sub(" ", path), file=True) for path in paths]
+        found = [tidy(shortened(NO_LETTER.sub(" ", path)), file=True) for path in paths]
     for place, name in enumerate(found):
         number = 1
         while found[place] in found[:place]:
