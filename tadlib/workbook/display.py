@@ -60,11 +60,17 @@ def counted(items: Sequence[Item], text: str) -> Iterator[Item]:
 
 def _bar(done: int, total: int, text: str) -> tqdm:
     in_notebook = "ipykernel" in sys.modules
-    often = in_notebook or sys.stderr.isatty()
-    how = {"initial": done, "total": total, "mininterval": SCREEN_INTERVAL if often else LOG_INTERVAL, "miniters": 1}
-    how |= {"bar_format": "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}]", "position": 0}
-    how |= {"smoothing": 0}  # estimates the remaining time from the mean speed
-    return tqdm(desc=text, file=sys.stdout if in_notebook else sys.stderr, **how)
+    return tqdm(
+        desc=text,
+        file=sys.stdout if in_notebook else sys.stderr,
+        initial=done,
+        total=total,
+        mininterval=SCREEN_INTERVAL if in_notebook or sys.stderr.isatty() else LOG_INTERVAL,
+        miniters=1,
+        smoothing=0,  # estimates the remaining time from the mean speed
+        bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
+        position=0,
+    )
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> Styler:

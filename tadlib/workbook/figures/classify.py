@@ -16,9 +16,18 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
     figure, axes = picture(1.6 + 0.22 * len(classes), text, ncols=len(matrices), sharey=True)
     for place, (title, counts) in zip(axes[0], matrices.items(), strict=True):
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axis = {"vmin": 0, "vmax": 100, "xticklabels": classes, "yticklabels": classes}
-        bar = {"cbar": place is axes[0, -1], "cbar_kws": {"label": "share of the row (%)"}}
-        heatmap(place, 100 * share, annot=len(classes) <= 12, annot_kws={"fontsize": 7.5}, **axis, **bar)
+        heatmap(
+            place,
+            100 * share,
+            vmin=0,
+            vmax=100,
+            annot=len(classes) <= 12,
+            annot_kws={"fontsize": 7.5},
+            xticklabels=classes,
+            yticklabels=classes,
+            cbar=place is axes[0, -1],
+            cbar_kws={"label": "share of the row (%)"},
+        )
         number = int(counts.sum())
         place.set(
             title=f"{title}: {np.trace(counts) / max(number, 1):.0%} of {number} right",
