@@ -60,8 +60,8 @@ def test_an_action_cut_at_the_border_keeps_its_seconds():
     assert (10 + 10 * (centre - width / 2), 10 + 10 * (centre + width / 2)) == pytest.approx((17, 20))
 
 
-def test_an_action_without_length_is_in_no_window():
-    assert actions_in(Window("v", 0, 20), [Action(5, 5, "x")], GRID)[1] == []
+def test_an_action_without_length_or_beside_a_window_is_not_in_it():
+    assert actions_in(Window("v", 0, 20), [Action(5, 5, "x"), Action(20, 25, "x")], GRID, integrity=0.0)[1] == []
 
 
 def test_an_action_shorter_than_a_snippet_is_a_target_of_its_own_length():

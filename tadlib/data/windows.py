@@ -65,7 +65,7 @@ def actions_in(
     rows, labels = [], []
     for action in actions:
         inside = (max(action.start, start), min(action.end, end))
-        if action.end > action.start and inside[1] - inside[0] >= integrity * (action.end - action.start):
+        if inside[1] > inside[0] and inside[1] - inside[0] >= integrity * (action.end - action.start):
             rows.append([(inside[0] - start) / (end - start), (inside[1] - start) / (end - start)])
             labels.append(action.label)
     return to_cw(torch.tensor(rows, dtype=torch.float32).reshape(-1, 2)), labels
