@@ -80,18 +80,14 @@ def test_terms_are_divided_by_the_actions_of_the_whole_batch():
     outputs = random_outputs(3, 4)
     targets = [target((0.2, 0.1), (0.6, 0.3)), target(), target((0.5, 0.5))]
     together = numbers(losses(outputs, *targets))
-    each = [
-        numbers(losses(Outputs(outputs[0][n : n + 1], outputs[1][n : n + 1]), wanted))
-        for n, wanted in enumerate(targets)
-    ]
+    ones = [Outputs(outputs[0][n : n + 1], outputs[1][n : n + 1]) for n in range(3)]
+    each = [numbers(losses(found, wanted)) for found, wanted in zip(ones, targets, strict=True)]
     assert together == pytest.approx({name: (2 * each[0][name] + each[1][name] + each[2][name]) / 3 for name in TERMS})
     # and of all batches of an optimiser step, of which each adds its part
     parts = [batch(targets[:1]), batch(targets[1:])]
     found = [Outputs(outputs[0][:1], outputs[1][:1]), Outputs(outputs[0][1:], outputs[1][1:])]
-    criterion = DetectionLoss()
-    steps = [
-        numbers(criterion(*pair)) for pair in zip(found, (p._replace(step=tuple(parts)) for p in parts), strict=True)
-    ]
+    parts = [part._replace(step=tuple(parts)) for part in parts]
+    steps = [numbers(DetectionLoss()(*pair)) for pair in zip(found, parts, strict=True)]
     assert together == pytest.approx({name: steps[0][name] + steps[1][name] for name in TERMS})
 
 

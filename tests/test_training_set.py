@@ -9,7 +9,7 @@ from conftest import ROOT
 from standins import SIMULATED_CLASSES, SMALL, trained
 
 from tadlib import ideas
-from tadlib.detector.proposals import predict
+from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import metrics
 from tadlib.files import read_json
 from tadlib.naming.fusion import read_detections
@@ -67,14 +67,11 @@ def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them
     assert written["agnostic_mAP"] == training["mAP of proposals"] == pytest.approx(agnostic["mAP"], abs=1e-9)
     assert written["AR@100"] == training["AR@100"] == pytest.approx(recall, abs=1e-9)
     assert written["seen"] == list(data.classes.seen) and set(written["per_class"]) <= seen and agnostic["mAP"] > 0
-    again = read_detections(run.dir / "detections_on_training.json")
-    assert {name: found.labels for name, found in again.items() if found.labels} == {
-        name: found.labels for name, found in detections.items() if found.labels
-    }
-
-    assert {name: (run.dir / name).read_bytes() for name in before if name != "run.json"} == {
-        name: content for name, content in before.items() if name != "run.json"
-    }, "nothing of the test is touched"
+    both = detections, read_detections(run.dir / "detections_on_training.json")
+    own, again = ({name: found.labels for name, found in each.items() if found.labels} for each in both)
+    assert again == own
+    kept = {name: (run.dir / name).read_bytes() for name in before}
+    assert kept | {"run.json": b""} == before | {"run.json": b""}, "nothing of the test is touched"
     of_test = scored_on(data, params, "test")
     assert of_test[1] == [test] and test["mAP"] == read_json(run.dir / "metrics.json")["mAP"] != training["mAP"]
     assert of_test[0][0] is data
@@ -110,9 +107,17 @@ def test_the_curve_looks_at_a_bounded_number_of_training_videos_the_same_each_ti
     assert set(videos[0]) < {video.id for video in data.training_videos}
 
 
+def test_what_is_found_in_an_ambiguous_region_is_no_mistake_on_any_side(simulated_folder):
+    data = gather(params := Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": "thumos-toolkit"}))
+    videos = [replace(video, ambiguous=((0.0, 2.0),)) for video in data.training_videos]
+    spans = {video.id: torch.tensor([[0.0, 2.0], *((a.start, a.end) for a in video.actions)]) for video in videos}
+    found = {name: Proposals(each, torch.linspace(1.0, 0.5, len(each))) for name, each in spans.items()}
+    for side in (epoch_metrics.SEEN, epoch_metrics.TRAINING):
+        assert epoch_metrics.measured(side, videos, found, data, params)[side] == pytest.approx(1.0)
+
+
 def test_a_head_is_that_of_the_run_and_not_trained_again(simulated_folder):
-    params = Params.check(SMALL | {"dataset": str(simulated_folder), "head": "mlp"})
-    data = gather(params)
+    data = gather(params := Params.check(SMALL | {"dataset": str(simulated_folder), "head": "mlp"}))
     ideas.classify(data, params)
     kept = set((data.benchmark.cache / "heads").iterdir())
     ideas.classify(data.on_training(), params)
@@ -133,9 +138,8 @@ def test_the_protocol_says_which_actions_of_training_videos_count(protocol, simu
 
 
 def test_a_protocol_that_counts_no_action_of_the_training_videos_is_named(simulated_folder, tmp_path):
-    words = {"dataset": str(simulated_folder), "run_dir": str(tmp_path)}
-    words |= {"protocol": "gap", "curves": True, "evaluate_on": "training"}
-    params = Params.check(SMALL | words)
+    words = {"protocol": "gap", "curves": True, "evaluate_on": "training", "run_dir": str(tmp_path)}
+    params = Params.check(SMALL | {"dataset": str(simulated_folder)} | words)
     data = gather(params)
     short = [
         replace(v, actions=tuple(replace(a, end=a.start + 0.5) for a in v.actions)) if v.subset == "training" else v

@@ -18,7 +18,7 @@ from tadlib.detector.losses import class_logits
 from tadlib.detector.matching import Cost, match
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, predict
-from tadlib.evaluation import diagnosis, metrics, protocols
+from tadlib.evaluation import diagnosis, metrics, protocols, scoring
 from tadlib.task import Task
 from tadlib.workbook.inference import class_agnostic, clip_proposals, inference_windows, name, propose
 from tadlib.workbook.params import Params
@@ -102,7 +102,7 @@ def measured(
     tious, found = data.benchmark.tious, {video.id: proposals[video.id] for video in videos}
 
     def precision(detections: Mapping, classes: Sequence[str] | None) -> float:
-        ambiguous = data.ambiguous if side == UNSEEN else None
+        ambiguous = scoring.ambiguous_regions(videos, [video.with_ambiguous() for video in videos])
         table = diagnosis.class_table(videos, detections, classes, tious, data.protocol, ambiguous)
         return metrics.means(table, tious)["mAP"]
 
