@@ -213,8 +213,7 @@ def test_windows_of_videos_that_nobody_scores_are_not_run(simulated_folder):
 
 @pytest.mark.parametrize(("asked", "lengths"), [(-1, {32}), (0, {40}), (20, {20})])
 def test_a_detector_can_be_asked_about_other_windows_than_it_learned_on(asked, lengths, simulated_folder):
-    params = Params.check(SMALL | {"dataset": str(simulated_folder), "window": 32, "test_window": asked})
-    data = gather(params)
+    data = gather(params := Params.check(SMALL | {"dataset": str(simulated_folder), "test_window": asked}))
     predictions, windows = answered(ConditionalDETR(512, width=16, heads=2), data, params)
     assert {item.window.stop - item.window.first for item in windows} == lengths
     assert {video.id for video in data.scored} == inference.propose(predictions, windows, params).keys()

@@ -47,11 +47,8 @@ def test_training_videos_are_scored_by_seen_classes_as_the_evaluator_scores_them
     (scored, proposals, detections), (test, training) = scored_on(data, params, "training")
     database = read_json(simulated_folder / "annotations.json")["database"]
     seen, held = set(data.classes.seen), {video.id for video in data.learned_and_held_out[1]}
-    learned = {
-        name
-        for name, video in database.items()
-        if video["subset"] == "training" and name not in held and {a["label"] for a in video["annotations"]} & seen
-    }
+    training_videos = {name: video["annotations"] for name, video in database.items() if video["subset"] == "training"}
+    learned = {name for name, rows in training_videos.items() if {row["label"] for row in rows} & seen} - held
     assert held and set(detections) == learned == {video.id for video in scored.scored}
     assert {label for found in detections.values() for label in found.labels} <= seen
 
@@ -97,12 +94,9 @@ def test_a_detector_is_asked_in_windows_as_in_the_test_and_with_the_texts_of_see
 
 def test_the_curve_looks_at_a_bounded_number_of_training_videos_the_same_each_time(simulated_folder, monkeypatch):
     monkeypatch.setattr(epoch_metrics, "MAX_TRAINING_VIDEOS", 3)
-    params = Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True})
-    data = gather(params)
-    videos = [
-        [video.id for video in epoch_metrics.epoch_windows(data, each, None)[-1].sides[epoch_metrics.TRAINING]]
-        for each in (params, params, params.model_copy(update={"seed": 1}))
-    ]
+    data = gather(params := Params.check(SMALL | {"dataset": str(simulated_folder), "curves": True}))
+    looks = [epoch_metrics.epoch_windows(data, each, None)[-1] for each in (params, params, params.but(seed=1))]
+    videos = [[video.id for video in look.sides[epoch_metrics.TRAINING]] for look in looks]
     assert videos[0] == videos[1] != videos[2] and len(videos[0]) == 3
     assert set(videos[0]) < {video.id for video in data.training_videos}
 
@@ -114,6 +108,13 @@ def test_what_is_found_in_an_ambiguous_region_is_no_mistake_on_any_side(simulate
     found = {name: Proposals(each, torch.linspace(1.0, 0.5, len(each))) for name, each in spans.items()}
     for side in (epoch_metrics.SEEN, epoch_metrics.TRAINING):
         assert epoch_metrics.measured(side, videos, found, data, params)[side] == pytest.approx(1.0)
+
+
+def test_an_epoch_without_detections_has_no_precision_under_any_protocol(simulated_folder):
+    data = gather(params := Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": "t3al"}))
+    nothing = {video.id: Proposals(torch.zeros(0, 2), torch.zeros(0)) for video in data.training_videos}
+    row = epoch_metrics.measured(epoch_metrics.SEEN, data.training_videos, nothing, data, params)
+    assert set(row.values()) == {0.0}
 
 
 def test_a_head_is_that_of_the_run_and_not_trained_again(simulated_folder):

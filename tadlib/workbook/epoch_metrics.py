@@ -102,13 +102,14 @@ def measured(
     tious, found = data.benchmark.tious, {video.id: proposals[video.id] for video in videos}
 
     def precision(detections: Mapping, classes: Sequence[str] | None) -> float:
+        if not protocols.with_detections(detections):  # some protocols then count no video
+            return 0.0
         ambiguous = scoring.ambiguous_regions(videos, [video.with_ambiguous() for video in videos])
         table = diagnosis.class_table(videos, detections, classes, tious, data.protocol, ambiguous)
         return metrics.means(table, tious)["mAP"]
 
-    agnostic = class_agnostic(data, found, params)
+    agnostic, suffix = class_agnostic(data, found, params), side.removeprefix("mAP")
     row = {side: precision(agnostic, None)}
-    suffix = side.removeprefix("mAP")
     row |= {f"{metric}{suffix}": value for metric, value in metrics.average_recall(videos, agnostic, COUNTS).items()}
     return row | ({NAMED: precision(name(data, found, params), data.classes.unseen)} if side == UNSEEN else {})
 
