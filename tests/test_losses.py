@@ -154,10 +154,8 @@ def test_queries_that_are_classified_with_text_need_texts():
 
 def test_with_texts_the_right_class_is_rewarded():
     outputs = answered([[0.5, 0.5]], [0.0], embeddings=torch.tensor([[[1.0, 0.0]]]))
-    right, wrong = (
-        float(losses(outputs, target((0.5, 0.5), labels=(label,)), texts=torch.eye(2))["loss_class"])
-        for label in (0, 1)
-    )
+    terms = [losses(outputs, target((0.5, 0.5), labels=(label,)), texts=torch.eye(2)) for label in (0, 1)]
+    right, wrong = (float(each["loss_class"]) for each in terms)
     assert right < 0.2 and wrong > 5
 
 

@@ -50,6 +50,7 @@ def test_two_windows_are_learned_by_heart_in_140_steps():
 
 REFUSED = {
     r"make training_windows\(..., labelled=True\)": lambda: Trainer(network(embedding_dim=4), learnable()),
+    "labelled for a detector of at least 2 classes, got 1": lambda: fit(network(), learnable(["x", "y"])),
     "schedule is unknown: 'steps'; did you mean 'step'?": lambda: fit(network(), learnable(), schedule="steps"),
     "at least 1 each, got epochs=-1": lambda: fit(network(), learnable(), epochs=-1),
     "got lr=-1, lr_backbone=0.001, warm_up=0.05": lambda: fit(network(), learnable(), lr=-1),

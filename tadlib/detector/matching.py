@@ -54,19 +54,18 @@ def match(
     """Return the indices of matched queries and of their targets, for each window.
 
     `cost` gets the targets of all windows padded to the same number, on the device of the outputs; costs are copied to
-    the host once. Raises FloatingPointError for outputs that are not finite.
+    the host once. Raises FloatingPointError for outputs that are not finite, ValueError for classes without a logit.
     """
-    most = max((len(target.labels_ix) for target in targets), default=0)
-    if most == 0:
-        empty = torch.zeros(0, dtype=torch.int64)
-        return [(empty, empty) for _ in targets]
+    labels = [target.labels_ix for target in targets]
+    if not any(map(len, labels)):
+        return [(torch.zeros(0, dtype=torch.int64),) * 2 for _ in targets]
+    if (last := int(torch.cat(labels).amax())) >= logits.shape[2]:
+        raise ValueError(f"windows are labelled for a detector of at least {last + 1} classes, got {logits.shape[2]}")
     wanted_cw = pad_sequence([target.segments_cw for target in targets], batch_first=True).to(logits.device)
-    labels_ix = pad_sequence([target.labels_ix for target in targets], batch_first=True).to(logits.device)
+    labels_ix = pad_sequence(labels, batch_first=True).to(logits.device)
     costs = cost(segments_cw.float(), logits.float(), wanted_cw, labels_ix).cpu().numpy()
     if not np.isfinite(costs).all():
         raise FloatingPointError("the network's outputs are NaN or infinite: lower lr or clip_norm")
-    pairs = []
-    for rows, target in zip(costs, targets, strict=True):
-        query_ix, target_ix = scipy.optimize.linear_sum_assignment(rows[:, : len(target.labels_ix)])
-        pairs.append((torch.from_numpy(query_ix), torch.from_numpy(target_ix)))
-    return pairs
+    windows = zip(costs, map(len, labels), strict=True)
+    pairs = (scipy.optimize.linear_sum_assignment(rows[:, :number]) for rows, number in windows)
+    return [(torch.from_numpy(query_ix), torch.from_numpy(target_ix)) for query_ix, target_ix in pairs]
