@@ -7,7 +7,7 @@ import re
 import sys
 import timeit
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -125,11 +125,35 @@ def seed_all(seed: int) -> None:
     torch.backends.cudnn.deterministic = True
 
 
+def random_states() -> dict[str, list[torch.Tensor]]:
+    """Return the states of torch's random generators, of the CPU and of every GPU."""
+    of_mps = {"mps": [torch.mps.get_rng_state()]} if torch.backends.mps.is_available() else {}
+    return {"cpu": [torch.get_rng_state()], "cuda": torch.cuda.get_rng_state_all()} | of_mps
+
+
+def restore_random(states: Mapping[str, Sequence[torch.Tensor]]) -> None:
+    """Set the generators of this machine to the states of `random_states`."""
+    torch.set_rng_state(states["cpu"][0].cpu())
+    torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"][: torch.cuda.device_count()]])
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"][0].cpu())
+
+
+@contextmanager
+def random_kept() -> Iterator[None]:
+    """Restore the states of torch's random generators after the block."""
+    states = random_states()
+    try:
+        yield
+    finally:
+        restore_random(states)
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed all generators inside the block, and restore their states after it."""
     states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
+    with random_kept():
         seed_all(seed)
         try:
             yield

@@ -13,7 +13,7 @@ from tadlib.detector.matching import detection_cost
 from tadlib.detector.targets import counted, inside
 
 SURE = 30.0  # a logit whose sigmoid is 1
-TERMS = {"loss_class", "loss_l1", "loss_giou", "matched_tiou", "loss"}
+TERMS = {"loss_class", "loss_l1", "loss_giou", "matched_tiou", "matches", "loss"}
 ONLY_L1, ONLY_GIOU = ({"loss_class": 0.0, "loss_l1": l1, "loss_giou": 1.0 - l1} for l1 in (1.0, 0.0))
 
 
@@ -30,7 +30,7 @@ def numbers(terms: dict[str, torch.Tensor]) -> dict[str, float]:
 def test_a_perfect_answer_costs_nothing():
     outputs = answered([[0.2, 0.1], [0.7, 0.4], [0.5, 0.3]], [SURE, SURE, -SURE])
     terms = numbers(losses(outputs, target((0.7, 0.4), (0.2, 0.1))))
-    expected = {"loss_class": 0.0, "loss_l1": 0.0, "loss_giou": 0.0, "loss": 0.0, "matched_tiou": 1.0}
+    expected = dict.fromkeys(TERMS, 0.0) | {"matched_tiou": 1.0, "matches": 1.0}
     assert terms == pytest.approx(expected, abs=1e-6)
 
 
@@ -61,7 +61,7 @@ def test_the_class_loss_of_known_answers_is_known():
 def test_a_window_without_actions_only_lowers_scores():
     outputs = Outputs(torch.full((1, 2, 2), 0.5, requires_grad=True), torch.zeros(1, 2, requires_grad=True))
     terms = losses(outputs, target())
-    expected = {"loss_class": 2 * 0.75 * 0.25 * math.log(2), "loss_l1": 0.0, "loss_giou": 0.0, "matched_tiou": 0.0}
+    expected = dict.fromkeys(TERMS, 0.0) | {"loss_class": 2 * 0.75 * 0.25 * math.log(2)}
     assert numbers(terms) == pytest.approx(expected | {"loss": 3 * expected["loss_class"]})
     terms["loss"].backward()
     assert outputs.actionness_logits.grad.min() > 0

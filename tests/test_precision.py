@@ -68,6 +68,16 @@ def test_a_device_of_cuda_has_the_number_of_this_process(monkeypatch):
     assert devices.pick() == torch.device("cuda", 3) and devices.pick("cpu") == devices.CPU
 
 
+def test_random_numbers_of_mps_are_kept_as_those_of_the_cpu(monkeypatch):
+    states = [torch.tensor([7], dtype=torch.uint8)]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states[-1])
+    monkeypatch.setattr(torch.mps, "set_rng_state", states.append)
+    with devices.random_kept():
+        states.append(states[0] + 1)  # as drawing does
+    assert states[-1] == 7
+
+
 def test_observers_change_no_number_and_their_numbers_join_the_row():
     rows = []
 

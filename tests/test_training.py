@@ -359,3 +359,9 @@ def test_the_optimiser_holds_parameters_in_the_models_order():
     held = [parameter for group in trainer.optimiser.param_groups for parameter in group["params"]]
     rest = [parameter for parameter in model.parameters() if not any(parameter is other for other in slow)]
     assert len(slow) == 6 and all(one is other for one, other in zip(held, [*rest, *slow], strict=True))
+
+
+def test_the_tiou_of_matches_is_not_lowered_by_steps_without_an_action():
+    still = {"epochs": 1, "batch_size": 1, "lr": 0.0, "lr_backbone": 0.0}
+    full, mixed = (fit(network(dropout=0.0), windows(*given), **still) for given in ([((1, 8),)], [((1, 8),), ()]))
+    assert mixed[0]["matched_tiou"] == pytest.approx(full[0]["matched_tiou"]) and full[0]["matched_tiou"] > 0

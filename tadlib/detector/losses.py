@@ -67,7 +67,7 @@ class DetectionLoss:
         self.cost = cost or partial(self.pair_cost, **weights)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms by name, their weighted sum `loss`, and `matched_tiou` for monitoring.
+        """Return the terms by name, their weighted sum `loss`, and the tIoU of `matches` with their actions in sum.
 
         Every term but those of additions is divided by the number of actions in its optimiser step (`Batch.step`). With
         `aux_loss` a term is the mean over decoder layers, which are matched as if they were windows of one batch.
@@ -111,6 +111,7 @@ class DetectionLoss:
             "loss_l1": functional.l1_loss(found_cw, segments_cw, reduction="sum"),
             f"loss_{self.overlap_loss}": (1 - self.overlap(found, true)).sum(),
             "matched_tiou": tiou(found, true).detach().sum(),
+            "matches": torch.full((), len(found), dtype=found.dtype, device=found.device),
         }
         number = len(layers) * max(1, number_of_actions(batch))
         return {name: value / number for name, value in sums.items()}

@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from tadlib import devices
 from tadlib.data.batches import Batch, WindowSet
 from tadlib.data.checks import one_of
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
-from tadlib.devices import CPU, only_deterministic, peak_memory, pick, seed_all
 from tadlib.files import Progress, silent
 from tadlib.tensors import usable, write_tensors
 
@@ -93,7 +93,7 @@ class Trainer:
         ema: bool = False,
         select: str = "last",
         seed: int = 0,
-        device: torch.device | str = CPU,
+        device: torch.device | str = devices.CPU,
         dtype: torch.dtype = torch.float32,
         compile: bool = False,
         deterministic: bool = False,
@@ -111,7 +111,7 @@ class Trainer:
             raise ValueError(f"at least 1 each, got epochs={epochs}, batch_size={batch_size}, accumulate={accumulate}")
         if not (min(lr, lr_backbone) >= 0 and 0 <= warm_up < 1):
             raise ValueError(f"lr must be at least 0 and warm_up in [0, 1), got {lr=}, {lr_backbone=}, {warm_up=}")
-        device = pick(device)
+        device = devices.pick(device)
         self.model, self.windows, self.device = model.to(device), windows, device
         model.dtype = dtype
         if compile:
@@ -156,9 +156,9 @@ class Trainer:
         held = {id(parameter) for group in self.optimiser.param_groups for parameter in group["params"]}
         if held != {id(parameter) for parameter in self.model.parameters()}:
             raise RuntimeError("the network got other layers after this Trainer was made: make it anew, in its cell")
-        seed_all(self.seed)
+        devices.seed_all(self.seed)
         self._start()
-        with only_deterministic(self.deterministic):
+        with devices.only_deterministic(self.deterministic):
             for epoch in range(len(self.history) + 1, self.number_of_epochs + 1):
                 started, self._sums, self._steps_done = time.perf_counter(), {}, 0
                 self.model.train()
@@ -234,15 +234,17 @@ class Trainer:
 
     def _end_epoch(self, epoch: int, started: float) -> None:
         row = {name: float(value) / self._steps_done for name, value in self._sums.items()}
+        if "matches" in row:  # fewer than 1 an action, if a step has no action or a window more than queries
+            row["matched_tiou"] /= row.pop("matches") or 1.0
         row |= {"epoch": epoch, "lr": self.rates.get_last_lr()[0], "windows": len(self.windows)}
-        row |= {"seconds": time.perf_counter() - started, "memory": peak_memory(self.device)}
+        row |= {"seconds": time.perf_counter() - started, "memory": devices.peak_memory(self.device)}
         self.history.append(row)
         if self.watch is not None:
             model = self.model if self.average is None else deepcopy(self.model)
             if self.average is not None:
                 self.average.store(model)
             try:
-                with torch.random.fork_rng(range(torch.cuda.device_count())):  # `watch` may train heads, with a seed
+                with devices.random_kept():  # `watch` may train heads, with a seed
                     row |= self.watch(model)
             except FloatingPointError as error:
                 raise NonFiniteLoss(f"epoch {epoch}: {error}, lr is {self.lr}") from error
@@ -272,8 +274,7 @@ class Trainer:
             "resumed": self._resumed,
             "process": PROCESS,
             "shuffling": self.generator.get_state(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random": devices.random_states(),
             "average": self.average.shadow if self.average is not None else {},
             "best": self.best,
             "scaler": self.scaler.state_dict(),
@@ -286,9 +287,7 @@ class Trainer:
         self.history = state["history"]
         self._resumed = state["resumed"] if state["process"] == PROCESS else len(self.history)
         self.generator.set_state(state["shuffling"].cpu())
-        torch.set_rng_state(state["random"].cpu())
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([each.cpu() for each in state["random_cuda"][: torch.cuda.device_count()]])
+        devices.restore_random(state["random"])
         if self.average is not None:
             self.average.shadow = state["average"]
         self.best = state["best"]
