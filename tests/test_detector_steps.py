@@ -174,9 +174,10 @@ def test_training_can_know_nothing_of_unseen_classes_and_then_learns_background_
 def test_windows_that_are_left_out_are_counted(simulated_folder):
     for length, mixes in ((8, False), (32, True)):
         data, windows, _ = negatives_of(simulated_folder, negatives=0.95, jitter=False, window=length)
-        with_seen, mixed, empty, left_out = (row["number"] for row in detectors.window_counts(data, windows))
+        with_seen, mixed, empty, more, left_out = (row["number"] for row in detectors.window_counts(data, windows))
         assert with_seen + empty == len(windows) and (mixed > 0) == mixes and mixed < with_seen
         assert with_seen + empty + left_out == sum(len(cover(v.id, 40, length, 0.5)) for v in data.training_videos)
+        assert more > 0 and (empty + more) / (with_seen + empty + more) == pytest.approx(0.95, abs=1 / with_seen)
 
 
 def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):

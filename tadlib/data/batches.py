@@ -128,8 +128,9 @@ class WindowSet(Sequence[Item]):
     """All windows of some videos, or with `only_with_actions` those with a target.
 
     `classes` are the labels of the targets; None makes them class-agnostic and merges duplicate segments. `negatives`
-    is the share of windows without actions, taken from windows that do not overlap `occupied`; `left_out` is the number
-    of windows without actions that do overlap it. Raises ValueError if no window has a target.
+    is the share of windows without actions, taken from windows that do not overlap `occupied`. Of the windows without
+    actions `left_out` do overlap it, and `missing` more are asked for than do not. Raises ValueError if no window has a
+    target.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class WindowSet(Sequence[Item]):
             self.channels = features.shape[1]  # width of the features, the same for all
             for window in cover(video.id, len(features), cut.length, cut.overlap):
                 self._items.append((window, self._target(window)))
-        self.left_out = 0
+        self.left_out = self.missing = 0
         if only_with_actions:
             self._items = self._with_negatives(negatives)
 
@@ -221,7 +222,9 @@ class WindowSet(Sequence[Item]):
                 f"no training window holds an action ({given}): are there any, and windows long enough for them?"
             )
         self.left_out = len(empty) - len(clear)
-        wanted = min(len(clear), round((len(items) - len(empty)) * share / (1 - share)))
+        wanted = round((len(items) - len(empty)) * share / (1 - share))
+        self.missing = max(0, wanted - len(clear))
+        wanted -= self.missing
         added = {clear[int((number + 0.5) * len(clear) / wanted)] for number in range(wanted)}
         return [item for place, item in enumerate(items) if len(item[1].labels_ix) or place in added]
 

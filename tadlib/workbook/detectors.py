@@ -39,6 +39,7 @@ def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
         ("windows with an action of a seen class", len(positive)),
         ("of them, with part of an action of an unseen class too", mixed),
         ("windows with nothing to find (`negatives`)", len(windows) - len(positive)),
+        ("more of these that `negatives` asks for; the videos have no others", windows.missing),
         ("windows left out: nothing to find, but part of something annotated", windows.left_out),
     ]
     return [{"training": name, "number": number} for name, number in rows]
