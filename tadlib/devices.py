@@ -140,23 +140,14 @@ def restore_random(states: Mapping[str, Sequence[torch.Tensor]]) -> None:
 
 
 @contextmanager
-def random_kept() -> Iterator[None]:
-    """Restore the states of torch's random generators after the block."""
-    states = random_states()
+def random_kept(seed: int | None = None) -> Iterator[None]:
+    """Restore the states of all random generators after the block; a seed sets them before it."""
+    states = random.getstate(), np.random.get_state(), random_states()
+    if seed is not None:
+        seed_all(seed)
     try:
         yield
     finally:
-        restore_random(states)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed all generators inside the block, and restore their states after it."""
-    states = random.getstate(), np.random.get_state()
-    with random_kept():
-        seed_all(seed)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        restore_random(states[2])

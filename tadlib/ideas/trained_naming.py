@@ -48,7 +48,7 @@ def trained(data: Task, parts: TrainableParts, training: HeadTraining) -> Naming
     training = replace(training, factor=scale_of(data.encoder.logit_scale, training.logit_scale))
     path = data.benchmark.cache / "heads" / f"{_key(data, parts, training)}.pt"
     channels = data.store.read(data.training_videos[0].id).shape[1]
-    with devices.seeded(training.seed):
+    with devices.random_kept(training.seed):
         model = NamingHead(parts, channels, data.encoder)
         if (kept := usable(path)) is not None:
             model.load_state_dict(kept)

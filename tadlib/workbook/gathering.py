@@ -232,7 +232,7 @@ def image_encoder(params: Params) -> Encoder:
     dtype = devices.precision_dtype(params.precision, device)
     if pretrained != UNTRAINED:
         return load_encoder(params.encoder, pretrained, device, dtype)
-    with devices.seeded(0):
+    with devices.random_kept(0):
         return replace(load_encoder(params.encoder, "", device, dtype), name=f"untrained {params.encoder}")
 
 
