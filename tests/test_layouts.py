@@ -69,9 +69,11 @@ TASKS = {  # exports of Label Studio with an action of 1 to 3 s in the video ann
 }
 
 
+@pytest.mark.parametrize("conventions", ["", "times: frames\n"], ids=["", "frames"])
 @pytest.mark.parametrize("exported", TASKS.values(), ids=TASKS)
-def test_exports_of_label_studio_are_a_data_set(tmp_path, exported):
+def test_exports_of_label_studio_are_a_data_set(tmp_path, exported, conventions):
     write(tmp_path, annotations__json=[exported], info__json={"ann": {"duration": 90, "fps": 30}})
+    (tmp_path / "benchmark.yaml").write_text(conventions)  # tasks say themselves which times are frames
     (video,) = datasets.load(str(tmp_path), tmp_path).videos
     assert (video.id, video.fps, video.actions) == ("ann", 30, (Action(1.0, 3.0, "wave"),))
 

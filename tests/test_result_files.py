@@ -33,27 +33,12 @@ def written(tmp_path, truth=TRUTH, found=FOUND):
 
 
 def as_json(tmp_path):
-    truth = {
-        "database": {
-            "a": {
-                "subset": "test",
-                "annotations": [{"segment": [0, 10], "label": "Diving"}, {"segment": [20, 30], "label": "Shotput"}],
-            },
-            "b": {"subset": "test", "annotations": [{"segment": [0, 10], "label": "Diving"}]},
-            "c": {"subset": "val", "annotations": [{"segment": [0, 10], "label": "Diving"}]},
-        }
-    }
-    found = {
-        "results": {
-            "a": [
-                {"segment": [0, 10], "label": "Diving", "score": 0.9},
-                {"segment": [20, 30], "label": "Shotput", "score": 0.8},
-            ],
-            "v_b": [{"segment": [40, 50], "label": "Diving", "score": 0.7}],
-        }
-    }
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
-    (tmp_path / "found.json.gz").write_bytes(gzip.compress(json.dumps(found).encode()))
+    dive, shot = {"segment": [0, 10], "label": "Diving"}, {"segment": [20, 30], "label": "Shotput"}
+    subsets, rows = {"a": "test", "b": "test", "c": "val"}, {"a": [dive, shot], "b": [dive], "c": [dive]}
+    truth = {video: {"subset": subset, "annotations": rows[video]} for video, subset in subsets.items()}
+    found = {"a": [dive | {"score": 0.9}, shot | {"score": 0.8}], "v_b": [dive | {"segment": [40, 50], "score": 0.7}]}
+    (tmp_path / "truth.json").write_text(json.dumps({"database": truth}))
+    (tmp_path / "found.json.gz").write_bytes(gzip.compress(json.dumps({"results": found}).encode()))
     return tmp_path / "truth.json", tmp_path / "found.json.gz"
 
 

@@ -74,12 +74,10 @@ def load(name: str, data_dir: Path | str, progress: Progress = silent, demo_seed
 
 def _read(name: str, folder: Path) -> Benchmark:
     source, names = find_annotations(folder, name), Names()
-    annotated = read(source, names)
-    lengths = stated(annotated, folder)
     conventions = read_conventions(folder)
+    annotated = read(source, names, conventions.times == "frames")
+    lengths = stated(annotated, folder)
     entries = {video: filled(entry, lengths.get(video, Entry())) for video, entry in annotated.items()}
-    if conventions.times == "frames":
-        entries = {video: replace(entry, in_frames=True) for video, entry in entries.items()}
     if not any(entry.subset for entry in entries.values()):
         entries = {video: replace(entry, subset=EVERY) for video, entry in entries.items()}
     known = conventions.benchmark or ("thumos14" if name == "demo" else name)

@@ -31,25 +31,27 @@ class Entry:
     in_frames: bool = False  # times of the actions are frames
 
 
-def read_table(path: Path | str, key: str = "", names: Names | None = None) -> Table:
+def read_table(path: Path | str, key: str = "", names: Names | None = None, in_frames: bool = False) -> Table:
     """Read the rows of a file or a folder of text files; `key` is "database" for annotations, "results" for detections.
 
-    Without a key the content decides. Raises ValueError naming a file that cannot be read or has an unknown layout.
+    Without a key the content decides. `in_frames` says that annotations count frames; tasks say so themselves. Raises
+    ValueError naming a file that cannot be read or has an unknown layout.
     """
     table, names = Table(Path(path)), names or Names()
     names.origin = path
     if table.path.is_dir():
         layouts.read_folder(table, key, names)
-        return table
-    if not (text := text_of(path).strip()):
+    elif not (text := text_of(path).strip()):
         raise ValueError(f"{path} is empty: expected JSON in ActivityNet's layout or CSV with a header")
-    if text[0] in "{[" or ".json" in table.path.suffixes:
+    elif text[0] in "{[" or ".json" in table.path.suffixes:
         content = json_in(text, path)
+        in_frames = in_frames and isinstance(content, dict)
         add = layouts.read_tasks if isinstance(content, list) and content else layouts.read_activitynet
         add(table, content, key or _key_of(content), names)
     else:
         lines = table.path.suffix == ".txt" and not any(mark in text.partition("\n")[0] for mark in ",;\t")
         (layouts.read_lines if lines else layouts.read_csv)(table, text, key, names)
+    table.in_frames |= set(table.about) if in_frames and not table.score else set()
     return table
 
 
@@ -63,12 +65,13 @@ def _key_of(content: Any) -> str:
     return "results" if predicted else "database"
 
 
-def read(path: Path | str, names: Names | None = None) -> dict[str, Entry]:
+def read(path: Path | str, names: Names | None = None, in_frames: bool = False) -> dict[str, Entry]:
     """Read the entries of an annotation file, or of a folder of THUMOS14's text files, by video.
 
-    `names` counts normalised names. Raises ValueError naming file, line or video, and what is wrong.
+    `names` counts normalised names; `in_frames` as for `read_table`. Raises ValueError naming file, line or video, and
+    what is wrong.
     """
-    table = read_table(path, "database", names)
+    table = read_table(path, "database", names, in_frames)
     for name in table.about:  # files are named by them, on any operating system
         if not name or name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
             raise ValueError(
@@ -129,8 +132,7 @@ def export(
     needs `videos`, the URL of a video with {} for its id. Raises ValueError naming what is wrong, and for a table of
     videos some of which have no row.
     """
-    table, given = read_table(source), positive("the command", {"fps": fps}, "fps")
-    table.in_frames |= set(table.about) if in_frames and not table.score else set()
+    table, given = read_table(source, in_frames=in_frames), positive("the command", {"fps": fps}, "fps")
     about: dict[str, dict[str, Any]] = {}
     for video in dict.fromkeys((*table.about, *table.video)):
         fields = table.about.get(video, {})

@@ -35,16 +35,16 @@ def read_actions(
 ) -> tuple[tuple[Video, ...], dict[str, int]]:
     """Read videos with their actions, ambiguous regions included, and numbers of dropped rows by kind.
 
-    Frame rate and duration are 0 if missing; `names` counts normalised names; `in_frames` says that all times are
-    frames. Raises ValueError naming invalid rows, or a video whose frame rate is needed.
+    Frame rate and duration are 0 if missing; `names` counts normalised names; `in_frames` as for `read_table`. Raises
+    ValueError naming invalid rows, or a video whose frame rate is needed.
     """
-    table = _in_seconds(path, "database", names)
+    table = read_table(path, "database", names, in_frames)
     segments = _times(table.segment)
-    if in_frames:
+    if table.in_frames:
         rates = {video: positive(f"{path}: video {video}", about, "fps") for video, about in table.about.items()}
-        if unknown := [video for video in table.video if not rates[video]]:
-            raise ValueError(f"{path}: times are frames (benchmark.yaml), and video {unknown[0]} has no fps: give it")
-        segments /= np.array([rates[video] for video in table.video])[:, None]
+        if unknown := [video for video in table.video if video in table.in_frames and not rates[video]]:
+            raise ValueError(f"{path}: times are frames of unknown rate, video {unknown[0]} has no fps: give it")
+        segments /= np.array([rates[video] if video in table.in_frames else 1 for video in table.video])[:, None]
     counts, right = _checked(table, segments, None, {}, drop_bad)
     actions: dict[str, list[Action]] = {video: [] for video in table.about}
     for row in right:
@@ -69,7 +69,11 @@ def read_found(
     Rows of unknown videos and classes are invalid; a prefix `v_` of ids in only one of the files is ignored. Raises
     ValueError naming invalid rows.
     """
-    table = _in_seconds(path, "results", names)
+    table = read_table(path, "results", names)
+    if table.in_frames:
+        raise ValueError(
+            f"{path}: times of video {min(table.in_frames)} are frames at an unknown rate: give its task an 'fps'"
+        )
     known_as = {name: spelt(name, videos) for name in dict.fromkeys(table.video)}
     for name, video in known_as.items():
         if video != name and video in known_as:
@@ -113,16 +117,6 @@ def _as_known(labels: Sequence[str], known: frozenset[str], names: Names | None)
     if names and (number := sum(label in same for label in labels)):
         names.changed["class spelt otherwise"] += number
     return [same.get(label, label) for label in labels]
-
-
-def _in_seconds(path: Path | str, key: str, names: Names | None) -> Table:
-    """Read the rows of a file; raises ValueError for frames at an unknown rate."""
-    table = read_table(path, key, names)
-    if table.in_frames:
-        raise ValueError(
-            f"{path}: times of video {min(table.in_frames)} are frames at an unknown rate: give its task an 'fps'"
-        )
-    return table
 
 
 def _times(values: Sequence[Sequence]) -> Float[np.ndarray, "n 2"]:
