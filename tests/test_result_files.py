@@ -232,6 +232,11 @@ def test_short_actions_of_other_classes_are_those_of_a_second(tmp_path):
     truth, found = filmed(tmp_path, "wave", (0, 0.9), (10, 11.1))
     assert evaluate(truth, found, protocol="gap")["counts"]["actions"] == 1
     assert evaluate(truth, found, protocol="gap", stride=16)["counts"]["actions"] == 2
+    truth.write_text(truth.read_text().replace('"fps": 30, ', ""))
+    with pytest.raises(ValueError, match="of at most 16 frames: give the fps of video_test_0000001, there or"):
+        evaluate(truth, found, protocol="gap", stride=16)
+    (tmp_path / "info.json").write_text('{"video_test_0000001": {"fps": 30}}')
+    assert evaluate(truth, found, protocol="gap", stride=16)["counts"]["actions"] == 2
     with pytest.raises(ValueError, match="stride must be a whole number of frames, at least 1; got 0"):
         read_task(truth, stride=0)
     with pytest.raises(ValueError, match="stride=16 has no effect: it needs protocol=gap, got protocol=plain"):

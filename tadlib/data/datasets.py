@@ -160,10 +160,10 @@ def read_conventions(folder: Path) -> Conventions:
     return Conventions(**{name: _convention(path, name, value) for name, value in content.items()})
 
 
-def conventions_beside(annotations: Path | str) -> Conventions:
-    """Read the conventions of the data set that an annotation file belongs to."""
+def folder_beside(annotations: Path | str) -> Path:
+    """Return the folder of the data set that an annotation file belongs to."""
     folder = Path(os.path.realpath(annotations)).parent  # unlike resolve, without an error for links in a circle
-    return read_conventions(folder.parent if folder.name == "annotations" else folder)
+    return folder.parent if folder.name == "annotations" else folder
 
 
 def _convention(path: Path, name: str, value: Any) -> Any:

@@ -85,10 +85,10 @@ def spelt(video_id: str, known: Collection[str]) -> str:
     return next((name for name in variants(video_id) if name in known), video_id)
 
 
-def stated(entries: Mapping[str, Entry], folder: Path) -> dict[str, Entry]:
-    """Return the lengths of the entries' videos from the info files of a folder."""
+def stated(videos: Iterable[str], folder: Path) -> dict[str, Entry]:
+    """Return the lengths of videos from the info files of a folder."""
     lengths = read_lengths(folder)
-    return {name: lengths[spelling] for name in entries if (spelling := spelt(name, lengths)) in lengths}
+    return {name: lengths[spelling] for name in videos if (spelling := spelt(name, lengths)) in lengths}
 
 
 def filled(entry: Entry, other: Entry) -> Entry:

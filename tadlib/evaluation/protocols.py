@@ -25,7 +25,7 @@ class Protocol:
     excluded: tuple[str, ...] = ()  # videos with wrong or missing published annotations
     everywhere: bool = True  # are videos without actions scored, so that their detections are false positives?
     training_too: bool = False  # do training videos count as well as test videos?
-    longer_than_a_snippet: bool = False  # are actions of at most one snippet (without frame rate: 1 s) removed?
+    longer_than_a_snippet: bool = False  # are actions of at most one snippet (stride None: 1 s) removed?
     once: bool = False  # are duplicate and empty actions removed?
     detected_only: bool = False  # are videos without detections left out?
     rounded: bool = False  # is the AP of each class rounded to 0.1 points before averaging?
@@ -80,8 +80,7 @@ def chosen(
             continue
         shown = video.only(set(classes) - {AMBIGUOUS})
         if rules.longer_than_a_snippet:
-            has_rate = stride is not None and video.fps > 0
-            least = stride / video.fps if has_rate else LEAST_SECONDS
+            least = stride / video.fps if stride and shown.actions else LEAST_SECONDS
             shown = replace(shown, actions=tuple(a for a in shown.actions if a.end - a.start > least))
         if rules.once:
             shown = replace(shown, actions=_once(shown.actions))

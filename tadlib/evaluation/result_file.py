@@ -1,6 +1,7 @@
 """Scoring of a result file against an annotation file (`tad evaluate`)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,8 @@ from jaxtyping import Float
 
 from tadlib.data.annotations import AMBIGUOUS, Names, Video
 from tadlib.data.checks import nearest, one_of
-from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, conventions_beside, is_thumos14
+from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, folder_beside, is_thumos14, read_conventions
+from tadlib.data.lengths import stated
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
 from tadlib.evaluation.protocols import PROTOCOLS, chosen
@@ -67,7 +69,7 @@ def read_task(
 
     Defaults: all videos; all annotated classes that are not `seen`; `tious` of `benchmark.yaml` beside the annotations,
     otherwise those of THUMOS14 if the annotations are THUMOS14's, else those of ActivityNet; for THUMOS14 a `stride` of
-    8 frames, else None (1 s). Raises ValueError naming invalid rows.
+    8 frames, else None (1 s). Raises ValueError naming invalid rows, or a video without the fps that `stride` needs.
     """
     if stride is not None and stride < 1:
         raise ValueError(f"stride must be a whole number of frames, at least 1; got {stride}")
@@ -76,8 +78,9 @@ def read_task(
         raise ValueError(f"stride={stride} has no effect: it needs protocol=gap, got protocol={protocol}")
     if not all(0 < tiou <= 1 for tiou in tious) or len(set(tious)) < len(tious):
         raise ValueError(f"tIoU thresholds must be above 0, at most 1 and each once, got {', '.join(map(str, tious))}")
-    names, stated = Names(), conventions_beside(annotations)
-    in_frames = stated.times == "frames"
+    names, folder = Names(), folder_beside(annotations)
+    conventions = read_conventions(folder)
+    in_frames = conventions.times == "frames"
     videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names, in_frames=in_frames)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen, annotated, names) if seen else ()
@@ -86,16 +89,21 @@ def read_task(
         raise ValueError(f"{seen}: none of the {len(trained)} classes is annotated in {annotations}, first {first}")
     listed = read_classes(classes, annotated, names) if classes else ()
     chosen = listed or tuple(label for label in annotated if label not in trained)
-    thumos = stated.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
+    thumos = conventions.benchmark == "thumos14" or is_thumos14(annotated, [video.id for video in videos])
     default_tious, default_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
-    tious = tuple(tious) or stated.tious or default_tious
+    tious = tuple(tious) or conventions.tious or default_tious
     subsets = sorted({video.subset for video in videos})
     if subset and subset not in subsets:
         raise ValueError(f"{annotations} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")
     inside = tuple(video for video in videos if not subset or video.subset == subset)
-    known = frozenset(video.id for video in videos)
+    known, changed = frozenset(video.id for video in videos), dict(names.changed)
     stride = default_stride if stride is None else stride
-    changed = dict(names.changed)
+    if stride and PROTOCOLS[protocol].longer_than_a_snippet:
+        rates = {name: each.fps for name, each in stated([video.id for video in inside], folder).items()}
+        inside = tuple(replace(video, fps=video.fps or rates.get(video.id) or 0.0) for video in inside)
+        if unknown := [video.id for video in inside if video.actions and not video.fps]:
+            why = f"protocol={protocol} leaves out actions of at most {stride} frames: give the fps of {unknown[0]}"
+            raise ValueError(f"{annotations}: {why}, there or in info.json beside it")
     return Task(inside, known, annotated, chosen, trained, tious, protocol, subset, stride, dropped, changed)
 
 

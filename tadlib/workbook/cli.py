@@ -226,7 +226,7 @@ def export(source: str, target: str, layout: str, fps: str, videos: str) -> int:
 
     if Path(target).resolve() == Path(source).resolve():
         raise ValueError(f"{target} is the file that is read: name another one")
-    in_frames = datasets.conventions_beside(source).times == "frames"
+    in_frames = datasets.read_conventions(datasets.folder_beside(source)).times == "frames"
     number = readers.export(source, target, layout, fps=fps, videos=videos, in_frames=in_frames)
     print(f"{number} rows in {target}")
     return 0
