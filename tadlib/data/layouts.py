@@ -8,6 +8,7 @@ minutes:seconds. `key` is "database" for annotations, "results" for detections, 
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -70,15 +71,13 @@ class Table:
 
 def number(value: Any) -> float:
     """Convert a number, or its text with a decimal point or comma, or a fraction; raises ValueError for others."""
-    try:
+    with suppress(ValueError, OverflowError, ZeroDivisionError):
         if isinstance(value, str) and "_" not in value:
             parts = [part if "." in part else part.replace(",", ".") for part in value.split("/")]
             numerator, denominator = map(float, parts if len(parts) > 1 else [*parts, 1])
             return numerator / denominator
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-    except (ValueError, OverflowError, ZeroDivisionError):
-        pass
     raise ValueError(f"{reprlib.repr(value)} is no number")
 
 
@@ -96,11 +95,9 @@ def positive(place: str, fields: Mapping[str, Any], name: str) -> float | None:
     value = fields.get(name)
     if value is None or value == "":
         return None
-    try:
+    with suppress(ValueError):  # reported below
         if (found := seconds(value)) > 1 / LARGEST:
             return found
-    except ValueError:
-        pass  # reported below
     raise ValueError(f"{place} has {name} {reprlib.repr(value)}: expected a positive number up to {LARGEST:,}")
 
 

@@ -22,12 +22,8 @@ class Several(click.Path):
     def convert(self, value, param, ctx):
         """Return the matching paths; if there are none, fail as click does for a missing path."""
         found = [] if os.path.lexists(value) else glob.glob(value)
-        return sorted(found, key=_by_number) or [super().convert(value, param, ctx)]
-
-
-def _by_number(path: str) -> list[str | int]:
-    """Return a sorting key that puts split_2 before split_10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)]
+        parts = {path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)] for path in found}
+        return sorted(found, key=parts.get) or [super().convert(value, param, ctx)]
 
 
 _say = partial(print, flush=True)
