@@ -73,6 +73,9 @@ def test_a_fixed_number_of_snippets_spans_every_video(tmp_path):
     assert data.store.read("v0").shape == (20, 512)
     video = data.benchmark.videos[0]
     assert data.seconds(video)[[0, -1]] == pytest.approx([0.4, 15.6])
+    with_features(data.benchmark.folder)
+    with pytest.raises(UnusableFeatures, match="v0.npy: has 50 snippets, expected snippets=48"):
+        gather(params(data.benchmark.folder, snippets=48))
 
 
 def test_videos_are_encoded_with_the_precision_asked_for_and_broken_ones_skipped(tmp_path):

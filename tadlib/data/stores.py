@@ -38,6 +38,7 @@ class FolderStore:
     stride: int
     width: int | None = None  # required number of channels; None = any, but the same for all
     videos: Path | None = None  # folder of the videos, to check features with a record
+    snippets: int = 0  # fixed number of snippets of every video; 0 = by stride
 
     @cached_property
     def files(self) -> dict[str, Path]:
@@ -127,9 +128,10 @@ class FolderStore:
         problems, width = {}, self.width
         for video in videos:
             try:
-                shape = self.read(video.id).shape
-                if problem := misfit(shape, video, self.stride, width):
-                    raise UnusableFeatures(f"{self.file(video.id)}: {problem}")
+                shape, path = self.read(video.id).shape, self.file(video.id)
+                made_here = path.with_suffix(".json").is_file()  # then the spacing is fixed, not the number
+                if problem := misfit(shape, video, self.stride, width, 0 if made_here else self.snippets):
+                    raise UnusableFeatures(f"{path}: {problem}")
                 width = width or shape[1]
             except UnusableFeatures as error:
                 problems[video.id] = str(error)
@@ -171,12 +173,14 @@ def _visible_files(folder: Path, suffix: str) -> list[Path]:
     return sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
 
 
-def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None) -> str:
-    """Return the reason why features of this shape do not fit a video at this stride and width; empty if they fit."""
+def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None, fixed: int = 0) -> str:
+    """Return why features of this shape do not fit a video, or an empty text; `fixed` is their number, 0 = any."""
     snippets, channels = shape
     expected = video.duration * video.fps / stride
     if width and channels != width:
         return f"has {channels} channels, expected {width} like texts and other videos: made by another encoder"
+    if fixed not in (0, snippets):
+        return f"has {snippets} snippets, expected snippets={fixed}"
     if 1 / MAX_DURATION_RATIO <= snippets / expected <= MAX_DURATION_RATIO or abs(snippets - expected) <= 2:
         return ""
     if not width and 1 / MAX_DURATION_RATIO <= channels / expected <= MAX_DURATION_RATIO:

@@ -145,7 +145,7 @@ def _encode(
 def _published_store(benchmark: Benchmark, params: Params) -> FolderStore | None:
     """Return the store of features made by others; None if features are extracted here."""
     folder = benchmark.folder / "features" if params.features == "auto" else resolve(params.features)
-    store = FolderStore(folder, params.stride, videos=benchmark.folder / "videos")
+    store = FolderStore(folder, params.stride, videos=benchmark.folder / "videos", snippets=params.snippets)
     return store if params.features != "auto" or store.files else None
 
 
@@ -172,7 +172,8 @@ def _checked(benchmark: Benchmark, store: FolderStore, data_dir: Path) -> dict[s
     """Return the problems of features, by video; every file is read, so the result is cached until one changes."""
     videos = [(video.id, video.duration, video.fps) for video in benchmark.videos]
     times = sorted({(str(file), file.stat().st_mtime_ns) for file in store.files.values()})
-    path = data_dir / "checked" / f"{digest([store.key, times, videos, store.stride, store.width])}.json"
+    about = [store.key, times, videos, store.stride, store.width, store.snippets]
+    path = data_dir / "checked" / f"{digest(about)}.json"
     if path.is_file():
         return read_json(path)
     found = store.check(benchmark.videos)
