@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections import defaultdict
 
 import golden
 import numpy as np
@@ -131,31 +132,35 @@ def test_times_that_look_like_frames_are_asked_about(tmp_path):
 
 def as_text(table, scored):
     """THUMOS14's layout: a file for each class."""
-    rows = [row.split(",") for row in table.splitlines()[1:]]
-    files = {row[3]: "" for row in rows}
-    for video, start, end, label, *score in rows:
-        files[label] += " ".join([video, start, end, *score[:scored]]) + "\n"
-    return {f"{label}_test__txt": content for label, content in files.items()}
+    files = defaultdict(str)
+    for video, start, end, label, *score in (row.split(",") for row in table.splitlines()[1:]):
+        files[f"{label}_test__txt"] += " ".join([video, start, end, *score[:scored]]) + "\n"
+    return files
 
 
 def test_detections_are_scored_in_every_layout(tmp_path):
     numbers = FOUND.replace("HighJump", "40").replace("Shotput", "79").partition("\n")[2].replace(",", " ")
-    predictions = [
-        task("a.mp4", (1, 250, "HighJump"), (501, 750, "Shotput"), kind="predictions", fps=25),
-        task("b.mp4", (1001, 1250, "HighJump"), kind="predictions", fps=25),
-    ]
+    how, spans = {"kind": "predictions", "fps": 25}, ((1, 250, "HighJump"), (501, 750, "Shotput"))
+    predictions = [task("a.mp4", *spans, **how), task("b.mp4", (1001, 1250, "HighJump"), **how)]
     for each in predictions:
         for region, score in zip(each["predictions"][0]["result"], (0.9, 0.8), strict=False):
             region["score"] = score
     answers = "video,start,end,text\na,0,10,a high jump\na,20,30,Shotput\nb,40,50,high jump\n".replace("a high", "high")
     folders = write(tmp_path / "t", **as_text(TRUTH, 0)), write(tmp_path / "f", **as_text(FOUND, 1))
     write(tmp_path, t__csv=TRUTH, f__csv=FOUND, f__txt=numbers, f__json=predictions, v__csv=answers)
-    expected = {"HighJump": [0.5], "Shotput": [1.0]}
     for truth in (tmp_path / "t.csv", folders[0]):
         for found in (*(tmp_path / name for name in ("f.csv", "f.txt", "f.json", "v.csv")), folders[1]):
             result = evaluate(asked := read_task(truth, tious=[0.5]), read_result(asked, found))
-            assert result["per_class"] == expected, (truth, found)
+            assert result["per_class"] == {"HighJump": [0.5], "Shotput": [1.0]}, (truth, found)
             assert result["counts"]["dropped_detections"] == {}
+
+
+def test_rows_of_equal_scores_rank_by_their_order_in_the_file_where_videos_alternate(tmp_path):
+    head, rows = "video,start,end,", "a,0,10,HighJump,1\nb,0,10,HighJump,1\na,60,70,HighJump,1\n"
+    write(tmp_path, t__csv=TRUTH, f__csv=f"{head}label,score\n{rows}", v__csv=f"{head}text\n{rows.replace('p,1', 'p')}")
+    asked = read_task(tmp_path / "t.csv", tious=[0.5])
+    for name, ties in (("f.csv", "stable"), ("v.csv", "stable"), ("v.csv", "peer")):
+        assert evaluate(asked, read_result(asked, tmp_path / name), ties=ties)["per_class"]["HighJump"] == [1.0]
 
 
 def test_classes_that_no_detection_has_are_told(tmp_path, capsys):

@@ -141,7 +141,7 @@ def read_csv(table: Table, text: str, key: str, names: Names) -> None:
     table.label += map(names.label, column["label"])
     table.score += column.get("score", ())
     if key == "results" and "score" not in at and tidy(header[at["label"]]).lower() == "text":
-        table.score += [1.0] * len(rows)  # the answer of a language model, ranked by the order of its rows
+        table.score += map(float, range(len(rows), 0, -1))  # answers of a language model, the first ranks highest
     table.about = {video: {} for video in table.video}
     for name in ("subset", "duration", "fps"):
         for row, value in enumerate(column.get(name, ())):

@@ -28,6 +28,7 @@ class Rows(NamedTuple):
     segments: Float[np.ndarray, "n 2"]  # start, end; seconds
     scores: Float[np.ndarray, " n"]
     labels: tuple[str, ...]
+    rows: Sequence[int] = ()  # places in the file, whose order counts for equal scores in several videos
 
 
 def read_actions(
@@ -93,7 +94,8 @@ def read_found(
     for row in right:
         rows.setdefault(known_as[table.video[row]], []).append(row)
     return {
-        video: Rows(segments[own], scores[own], tuple(table.label[row] for row in own)) for video, own in rows.items()
+        video: Rows(segments[own], scores[own], tuple(table.label[row] for row in own), own)
+        for video, own in rows.items()
     }, counts
 
 

@@ -97,10 +97,12 @@ def _predictions(
     video = np.repeat(np.array([place for place, _ in chosen], dtype=np.int64), counts)
     segments = np.concatenate([np.asarray(each.segments, dtype=np.float64).reshape(-1, 2) for _, each in chosen])
     scores = np.concatenate([np.asarray(each.scores, dtype=np.float64) for _, each in chosen])
-    if class_of is None:
-        return Predictions(video, np.zeros_like(video), segments, scores)
-    label = np.array([class_of.get(name, -1) for _, each in chosen for name in each.labels], dtype=np.int64)
-    kept = label >= 0
+    label = np.zeros_like(video)
+    if class_of is not None:
+        label = np.array([class_of.get(name, -1) for _, each in chosen for name in each.labels], dtype=np.int64)
+    rows = [row for _, each in chosen for row in getattr(each, "rows", ())] or range(len(label))
+    kept = np.argsort(rows, kind="stable")  # in a file, detections of several videos may alternate
+    kept = kept[label[kept] >= 0]
     return Predictions(video[kept], label[kept], segments[kept], scores[kept])
 
 
