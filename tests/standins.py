@@ -50,15 +50,11 @@ CLASSES = ("clap", "jump", "run", "wave")
 
 def dataset(folder, videos=8, seconds=16.0):
     """A data set folder without features: videos of 25 frames per second, one action each."""
-    database = {
-        f"v{number}": {
-            "subset": "training" if number < videos / 2 else "validation",
-            "duration": seconds,
-            "fps": 25,
-            "annotations": [{"segment": [min(2, seconds / 2), 6], "label": CLASSES[number % 4]}],
-        }
-        for number in range(videos)
-    }
+    database = {}
+    for number in range(videos):
+        action = {"segment": [min(2, seconds / 2), 6], "label": CLASSES[number % 4]}
+        subset = "training" if number < videos / 2 else "validation"
+        database[f"v{number}"] = {"subset": subset, "duration": seconds, "fps": 25, "annotations": [action]}
     folder.mkdir()
     (folder / "annotations.json").write_text(json.dumps({"database": database}))
     (folder / "splits.json").write_text(json.dumps({"75": [{"unseen": ["wave"]}]}))

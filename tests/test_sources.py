@@ -43,6 +43,9 @@ def test_what_does_not_fit_the_features_is_named(tmp_path):
     np.savez(folder / "text_features.npz", **{name: np.ones(32) for name in CLASSES})
     with pytest.raises(UnusableFeatures, match="v0.npy: has 16 channels, expected 32"):
         gather(params(folder))
+    short = {f"v{number}": np.ones((40, 16), np.float32) for number in range(5, 8)}
+    with pytest.warns(UserWarning, match="last 0.80 times as long .* stride 10 would fit 'validation'"):
+        gather(params(with_features(dataset(tmp_path / "other"), **short)))
     (tmp_path / "none").mkdir()
     with pytest.raises(UnusableFeatures, match="no features in .*none: expected <video id>.npy"):
         gather(params(folder, features=str(tmp_path / "none")))

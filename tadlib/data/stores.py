@@ -144,9 +144,10 @@ class FolderStore:
         ratio = median([found / wanted if abs(found - wanted) > 2 else 1.0 for found, wanted in counts] or [1.0])
         if 1 / USUAL_RATIO <= ratio <= USUAL_RATIO:
             return ""
+        fitting = self.stride / ratio
         return (
             f"features in {self.folder} last {ratio:.2f} times as long as their videos (median of {len(counts)}): "
-            f"stride={self.stride} or the fps may be wrong; stride {self.stride / ratio:.3g} would fit"
+            f"stride={self.stride} or the fps may be wrong; stride {fitting:.3g} would fit {videos[0].subset!r}"
         )
 
     def outdated(self, videos: Iterable[Video]) -> dict[str, str]:
@@ -214,12 +215,7 @@ def health(store: Any, video: Video, stride: int) -> dict[str, object]:
     unit = features / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
     neighbours = (unit[1:] * unit[:-1]).sum(axis=1)
     repeated = (features[1:] == features[:-1]).all(axis=1)  # a frozen picture, or padding
-    return {
-        "video": video.id,
-        "snippets": len(features),
-        "channels": features.shape[1],
-        "norm": float(norms.mean()),
-        "neighbours": float(neighbours.mean()) if len(neighbours) else math.nan,
-        "constant": float(repeated.mean()) if len(repeated) else 0.0,
-        "seconds too long": len(features) * stride / video.fps - video.duration,
-    }
+    row = {"video": video.id, "snippets": len(features), "channels": features.shape[1], "norm": float(norms.mean())}
+    row["neighbours"] = float(neighbours.mean()) if len(neighbours) else math.nan
+    row["constant"] = float(repeated.mean()) if len(repeated) else 0.0
+    return row | {"seconds too long": len(features) * stride / video.fps - video.duration}

@@ -137,9 +137,10 @@ def _encode(
     benchmark: Benchmark, store: FeatureStore, encoder: Encoder, params: Params, progress: Progress
 ) -> dict[str, str]:
     """Extract missing features; return the problems of broken videos, by video."""
-    videos, folder = benchmark.videos, benchmark.folder / "videos"
     how = {"each": params.frames_per_snippet, "missing": params.missing}
-    return features.extract(videos, folder, store, encoder, params.stride, progress, **how)
+    return features.extract(
+        benchmark.videos, benchmark.folder / "videos", store, encoder, params.stride, progress, **how
+    )
 
 
 def _published_store(benchmark: Benchmark, params: Params) -> FolderStore | None:
@@ -163,8 +164,10 @@ def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, param
     (first, *_), *_ = texts_of(benchmark.classes[:1], wording(params))
     store = replace(store, width=encoder.texts([first]).shape[1])
     wrong = _checked(benchmark, store, resolve(params.data_dir)) | store.outdated(benchmark.videos)
-    if odd := store.wrong_scale([video for video in benchmark.videos if video.id not in wrong]):
-        warnings.warn(odd, stacklevel=2)
+    usable = [video for video in benchmark.videos if video.id not in wrong]
+    for subset in dict.fromkeys(video.subset for video in usable):  # whose features may have been made apart
+        if odd := store.wrong_scale([video for video in usable if video.subset == subset]):
+            warnings.warn(odd, stacklevel=2)
     return _without(benchmark, wrong, params.missing, store, encoder)
 
 
