@@ -77,10 +77,7 @@ def is_prepared(given):
     data = made.data
     assert (data.classes.seen, data.classes.unseen) == (("clap", "jump", "wave"), ("bow",))
     assert data.benchmark.tious == (0.3, 0.5, 0.7)
-    assert [(video.id, video.duration, video.fps) for video in data.test_videos] == [
-        ("cleo", 8.0, 25),
-        ("dan", 8.0, 25),
-    ]
+    assert [(each.id, each.duration, each.fps) for each in data.test_videos] == [("cleo", 8.0, 25), ("dan", 8.0, 25)]
     rows = {row["what"]: row["found"] for row in data_summary.overview(data)}
     assert (rows["training videos ('training')"], rows["test actions"]) == ("2", "3")
     assert made.findings[0]["found"] == "nothing odd"

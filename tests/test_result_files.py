@@ -404,10 +404,8 @@ def test_several_splits_are_given_by_repetition_or_by_a_pattern_in_the_order_of_
         row = f"c,{10 * number},{10 * number + 5},class{number},1\n"
         (tmp_path / f"found_{number}.csv").write_text(FOUND.splitlines()[0] + "\n" + row)
         (tmp_path / f"classes_{number:02}.txt").write_text(f"class{number}\n")
-    both = [
-        ["--detections", str(tmp_path / f"found_{n}.csv"), "--classes", str(tmp_path / f"classes_{n:02}.txt")]
-        for n in (10, 2)
-    ]
+    words = "--detections {0}/found_{1}.csv --classes {0}/classes_{1:02}.txt"
+    both = [words.format(tmp_path, number).split() for number in (10, 2)]
     pattern = ["--detections", str(tmp_path / "found_*.csv"), "--classes", str(tmp_path / "classes_*.txt")]
     for words in ([*both[0], *both[1]], pattern):
         assert cli.main(["evaluate", "--annotations", str(truth), *words, "--json", str(tmp_path / "all.json")]) == 0

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from standins import CLASSES, dataset, params, small_clip, with_features, with_videos
+from standins import CLASSES, dataset, params, small_clip, with_features, with_videos, write
 
 from tadlib.data import datasets
 from tadlib.data.stores import UnusableFeatures
@@ -46,6 +46,9 @@ def test_what_does_not_fit_the_features_is_named(tmp_path):
     short = {f"v{number}": np.ones((40, 16), np.float32) for number in range(5, 8)}
     with pytest.warns(UserWarning, match="last 0.80 times as long .* stride 10 would fit 'validation'"):
         gather(params(with_features(dataset(tmp_path / "other"), **short)))
+    write((own := dataset(tmp_path / "hdf5")) / "features", v0__hdf5="")
+    with pytest.raises(UnusableFeatures, match="v0.hdf5 is not read: expected <video id>.npy, .* there, or move it"):
+        gather(params(own))
     (tmp_path / "none").mkdir()
     with pytest.raises(UnusableFeatures, match="no features in .*none: expected <video id>.npy"):
         gather(params(folder, features=str(tmp_path / "none")))

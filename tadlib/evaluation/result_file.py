@@ -201,11 +201,9 @@ def over_splits(found: Sequence[Mapping[str, Any]]) -> statistics.Verdict:
 def _outside(videos: Sequence[Video], segments: Mapping[str, Float[np.ndarray, "n 2"]]) -> dict[str, int]:
     """Count the segments partly outside their video; published scorers accept these."""
     pairs = [(segments[video.id], video.duration or np.inf) for video in videos if video.id in segments]
-    counts = {
-        "start before 0": sum(int((rows[:, 0] < 0).sum()) for rows, _ in pairs),
-        "end after the video": sum(int((rows[:, 1] > duration).sum()) for rows, duration in pairs),
-    }
-    return {kind: number for kind, number in counts.items() if number}
+    early = sum(int((rows[:, 0] < 0).sum()) for rows, _ in pairs)
+    late = sum(int((rows[:, 1] > duration).sum()) for rows, duration in pairs)
+    return {kind: number for kind, number in {"start before 0": early, "end after the video": late}.items() if number}
 
 
 def as_text(result: dict[str, object]) -> list[str]:

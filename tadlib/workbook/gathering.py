@@ -25,6 +25,7 @@ from tadlib.workbook.params import Params
 from tadlib.workbook.runs import resolve
 
 LISTED = 40  # class names in a cell of a table
+EXPECTED = "expected <video id>.npy, .pt, .npz or .h5 files there"
 Store = FeatureStore | FolderStore
 Source = tuple[Benchmark, Store, Encoder, Mapping[str, str]]
 
@@ -137,17 +138,21 @@ def _encode(
     benchmark: Benchmark, store: FeatureStore, encoder: Encoder, params: Params, progress: Progress
 ) -> dict[str, str]:
     """Extract missing features; return the problems of broken videos, by video."""
+    videos, folder = benchmark.videos, benchmark.folder / "videos"
     how = {"each": params.frames_per_snippet, "missing": params.missing}
-    return features.extract(
-        benchmark.videos, benchmark.folder / "videos", store, encoder, params.stride, progress, **how
-    )
+    return features.extract(videos, folder, store, encoder, params.stride, progress, **how)
 
 
 def _published_store(benchmark: Benchmark, params: Params) -> FolderStore | None:
     """Return the store of features made by others; None if features are extracted here."""
     folder = benchmark.folder / "features" if params.features == "auto" else resolve(params.features)
     store = FolderStore(folder, params.stride, videos=benchmark.folder / "videos", snippets=params.snippets)
-    return store if params.features != "auto" or store.files else None
+    if params.features != "auto" or store.files:
+        return store
+    made_here = ("*_stride*", "*_count*", "*.md", "*.txt")  # and notes
+    if unread := [path for path in folder.glob("[!.]*") if not any(map(path.match, made_here))]:
+        raise UnusableFeatures(f"{min(unread)} is not read: {EXPECTED}, or move it away to encode the videos")
+    return None
 
 
 def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
@@ -160,7 +165,7 @@ def _simulated(benchmark: Benchmark, params: Params, progress: Progress) -> Sour
 
 def _published(benchmark: Benchmark, store: FolderStore, encoder: Encoder, params: Params) -> Source:
     if not store.files:
-        raise UnusableFeatures(f"no features in {store.folder}: expected <video id>.npy, .pt, .npz or .h5 files there")
+        raise UnusableFeatures(f"no features in {store.folder}: {EXPECTED}")
     (first, *_), *_ = texts_of(benchmark.classes[:1], wording(params))
     store = replace(store, width=encoder.texts([first]).shape[1])
     wrong = _checked(benchmark, store, resolve(params.data_dir)) | store.outdated(benchmark.videos)
