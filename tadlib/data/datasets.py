@@ -105,11 +105,13 @@ def _read(name: str, folder: Path) -> Benchmark:
 
 
 def find_annotations(folder: Path, name: str) -> Path:
-    """Find the annotation file, or folder of text files, of a data set; raises FileNotFoundError if there is none."""
+    """Find the annotation file, or folder of text files, of a data set; FileNotFoundError: none, ValueError: two."""
     for place in (folder, folder / "annotations"):
-        for layout in LAYOUTS:
-            for path in listed(place, layout):
-                return path
+        found = [path for layout in LAYOUTS for path in listed(place, layout)]
+        if len(own := [path for path in found if path.name.startswith("annotations.")]) > 1:
+            raise ValueError(f"{own[0]} and {own[1]} are both annotations of {name!r}: keep one of them")
+        if found:
+            return found[0]
     for layout in TEXT_LAYOUTS:
         if any(path for place in folder.glob(layout) for path in place.rglob("*_val.txt")):
             return folder if layout.startswith("TH14") else folder / layout

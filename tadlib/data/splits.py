@@ -10,6 +10,7 @@ import os
 import random
 import reprlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,9 @@ def digest_of(classes: Iterable[str]) -> str:
 def all_of_folder(folder: Path | str, classes: Sequence[str], split: int) -> list[ClassSplit]:
     """Return all splits of a data set at a ratio, by `split_id`."""
     splits = []
-    for split_id in range(10):
-        try:
+    with suppress(ValueError):  # the file has fewer splits
+        for split_id in range(10):
             splits.append(of_folder(folder, classes, split, split_id))
-        except ValueError:  # the file has fewer splits
-            break
     return splits
 
 

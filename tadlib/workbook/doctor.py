@@ -90,11 +90,10 @@ def _dataset(name: str, folder: Path) -> Finding:
     found = ", ".join(f"{number} files in {part}" for part, number in counts.items())
     try:
         find_annotations(folder, name.partition("-")[0])
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         return Finding(name, f"{found}, no annotations", "" if name.startswith("demo") else str(error))
-    return Finding(
-        name, f"annotations, {found}", "" if any(counts.values()) else f"put videos or features into {folder}"
-    )
+    advice = "" if any(counts.values()) else f"put videos or features into {folder}"
+    return Finding(name, f"annotations, {found}", advice)
 
 
 def main() -> int:
