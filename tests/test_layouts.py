@@ -191,13 +191,15 @@ def test_published_splits_are_scored_by_one_command(shared_data, tmp_path, capsy
 def test_each_split_has_its_own_classes(tmp_path, capsys):
     for number, label in enumerate(("HighJump", "Shotput")):
         rows = [row for row in FOUND.splitlines(keepends=True) if label in row or "score" in row]
-        write(tmp_path, **{f"found{number}__csv": "".join(rows)})
+        write(tmp_path, **{f"found{number}__csv": "".join(rows), f"seen{1 - number}__txt": label})
     truth = write(tmp_path, truth__csv=TRUTH) / "truth.csv"
     words = ["--annotations", truth, "--detections", tmp_path / "found?.csv", "--tiou", 0.5, "--json", tmp_path / "out"]
     assert tad("evaluate", *words) == 0
     result = json.loads((tmp_path / "out").read_text())
     assert [list(each["per_class"]) for each in result["splits"].values()] == [["HighJump"], ["Shotput"]]
     assert result["spread"]["mAP"]["mean"] == 0.75
+    assert tad("evaluate", *words, "--seen", tmp_path / "seen?.txt") == 0
+    assert "50.00   50.00    0.00   50.00    0.00" in (out := capsys.readouterr().out) and "novel harmonic" in out
     assert tad("evaluate", *words, "--classes", tmp_path / "*.csv") == 2
     assert "--classes names 3 files, --detections 2: give one, or one for each" in capsys.readouterr().err
 

@@ -80,8 +80,7 @@ def read_task(
         raise ValueError(f"tIoU thresholds must be above 0, at most 1 and each once, got {', '.join(map(str, tious))}")
     names, folder = Names(), folder_beside(annotations)
     conventions = read_conventions(folder)
-    in_frames = conventions.times == "frames"
-    videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names, in_frames=in_frames)
+    videos, dropped = read_actions(annotations, drop_bad, names, conventions.times == "frames")
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen, annotated, names) if seen else ()
     if trained and not set(trained) & set(annotated):
@@ -161,8 +160,8 @@ def paired(files: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
 
 
 def spreads(results: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
-    """Return mean, deviation and interval over splits of every mAP."""
-    names = [f"mAP@{tiou:g}" for tiou in results[0]["tious"]] + ["mAP"]
+    """Return mean, deviation and interval over splits of every mAP, also of seen and unseen classes that compete."""
+    names = [*(f"mAP@{tiou:g}" for tiou in results[0]["tious"]), "mAP", *(n for n in GENERALISED if n in results[0])]
     return {name: statistics.spread([result[name] for result in results])._asdict() for name in names}
 
 
@@ -170,7 +169,8 @@ def as_text_of_splits(results: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Format the mAP of several splits in per cent, with mean, standard deviation and interval over them."""
     over, (first, *_) = spreads(list(results.values())), results.values()
     width = max(24, *map(len, results))
-    lines = [f"{'mAP (%) at tIoU':{width}}" + "".join(f"{tiou:>8g}" for tiou in first["tious"]) + "    mean classes"]
+    tious = "".join(f"{tiou:>8g}" for tiou in first["tious"])
+    lines = [f"{'mAP (%) at tIoU':{width}}{tious}    mean{'    base   novel harmonic' * ('base' in over)} classes"]
     for name, result in results.items():
         lines.append(_line(name, [result[column] for column in over], width) + f"{len(result['per_class']):8}")
     rows = {"mean": "mean", "deviation": "standard deviation", "low": "95 % interval from", "high": "to"}

@@ -174,7 +174,7 @@ def evaluate(ties: str, target: str, **given) -> int:
     """Score result files against annotations: JSON, CSV (video, start, end, label, score) or THUMOS14's text files.
 
     A table of a language model's answers has a column text in place of label and no score: earlier rows rank higher.
-    A pattern such as 'split_*.csv' scores several splits, without --classes each on the classes of its detections.
+    A pattern such as 'split_*.csv' scores several splits, without --classes or --seen each on its detections' classes.
     """
     from tadlib.evaluation import result_file
     from tadlib.files import write_json
@@ -189,7 +189,7 @@ def evaluate(ties: str, target: str, **given) -> int:
     for split in splits:
         task = result_file.read_task(**{name: split.get(name) for name in ("annotations", "classes", "seen")}, **given)
         found = result_file.read_result(task, split["detections"], drop_bad=given["drop_bad"])
-        own_classes = len(splits) > 1 and "classes" not in split
+        own_classes = len(splits) > 1 and not {"classes", "seen"} & set(split)
         results[split["detections"]] = result = result_file.evaluate(task, found, ties=ties, only_found=own_classes)
         if "against" in split:
             task = task._replace(classes=tuple(result["per_class"]))
