@@ -127,6 +127,9 @@ def test_broken_videos_are_skipped_by_choice_and_reported(tmp_path, encoder):
     broken = extract([video(n, 8.0) for n in [*names, "whole"]], tmp_path, store, encoder, 8, missing="skip")
     assert list(broken) == names
     assert sorted(path.name for path in store.folder.iterdir()) == ["whole.json", "whole.npy"]
+    shutil.copy(tmp_path / "whole.mp4", tmp_path / "whole.mkv")  # a second file, and the features are of one of them
+    with pytest.raises(BrokenVideo, match="whole.mkv and .*whole.mp4 are both videos of whole: keep one"):
+        extract([video("whole", 8.0)], tmp_path, store, encoder, 8)
 
 
 def test_a_shorter_copy_that_is_whole_is_used_but_not_another_video(tmp_path, encoder):

@@ -32,9 +32,12 @@ MIN_DURATION_SHARE = 0.67  # a file shorter than this share of the annotated dur
 
 
 def find_video(folder: Path | str, video_id: str) -> Path:
-    """Find the file of a video; raises BrokenVideo naming what was expected and what was found."""
-    if path := video_of(folder, video_id):
-        return path
+    """Find the file of a video; raises BrokenVideo for none or two, naming what was expected and what was found."""
+    files = video_files(folder, video_id)
+    if len(files) > 1:
+        raise BrokenVideo(f"{files[0]} and {files[1]} are both videos of {video_id}: keep one of them")
+    if files:
+        return files[0]
     others = ", ".join(path.name for path in files_of(folder, video_id))
     found = f"; found only {others}" if others else ""
     raise BrokenVideo(
@@ -42,9 +45,9 @@ def find_video(folder: Path | str, video_id: str) -> Path:
     )
 
 
-def video_of(folder: Path | str, video_id: str) -> Path | None:
-    """Return the file of a video, or None if it is missing."""
-    return next((path for path in files_of(folder, video_id) if path.suffix.lower() in SUFFIXES), None)
+def video_files(folder: Path | str, video_id: str) -> list[Path]:
+    """Return the files of a video, of which there should be one."""
+    return [path for path in files_of(folder, video_id) if path.suffix.lower() in SUFFIXES]
 
 
 def store_folder(root: Path | str, encoder_key: str, stride: int, *, each: int = 1, count: int = 0) -> Path:
@@ -59,9 +62,10 @@ def to_encode(
     """Return the videos to encode, with the reason why their features are outdated (empty if they have none)."""
     reasons = {}
     for video in videos:
-        if not store.has(video.id):
+        files = video_files(video_folder, video.id)
+        if not store.has(video.id) or len(files) > 1:  # of which file features are, nobody knows
             reasons[video.id] = ""
-        elif reason := store.changed(video.id, _made(video, encoder, stride, each), video_of(video_folder, video.id)):
+        elif reason := store.changed(video.id, _made(video, encoder, stride, each), next(iter(files), None)):
             reasons[video.id] = reason
     return reasons
 

@@ -19,7 +19,7 @@ import numpy as np
 from tadlib.data import fingerprints
 from tadlib.data.annotations import Video
 from tadlib.data.arrays import READERS, UnusableFeatures, array_in, errors_naming, names_in, opened, read_array
-from tadlib.data.features import video_of
+from tadlib.data.features import video_files
 from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import spelt
 from tadlib.files import digest, read_json
@@ -163,7 +163,7 @@ class FolderStore:
                 problems[video.id] = f"{record} is no record of features ({error})"
                 continue
             now = {"fps": float(video.fps), "duration": float(video.duration), "stride": self.stride}
-            file = self.videos and video_of(self.videos, video.id)
+            file = next(iter(video_files(self.videos, video.id)), None) if self.videos else None
             if reason := FeatureStore(path.parent).changed(path.stem, now, file):
                 problems[video.id] = f"{path}: {reason}: extract it again, or pass what it was made with"
         return problems

@@ -9,7 +9,7 @@ import yaml
 from torch.nn import functional
 
 from tadlib.data.annotations import Video
-from tadlib.data.features import FeatureStore, video_of
+from tadlib.data.features import FeatureStore, video_files
 from tadlib.data.stores import FolderStore
 from tadlib.data.windows import true_segments
 from tadlib.naming import tokens
@@ -39,7 +39,7 @@ def overview(data: Task) -> list[dict[str, object]]:
         published_videos, published_actions = published.get(name, ("", ""))
         rows.append((f"{name} videos ('{subset}')", len(videos), published_videos))
         rows.append((f"{name} actions", sum(len(video.actions) for video in videos), published_actions))
-    files = sum(video_of(benchmark.folder / "videos", video.id) is not None for video in benchmark.videos)
+    files = sum(bool(video_files(benchmark.folder / "videos", video.id)) for video in benchmark.videos)
     rows.append(("video files", f"{files} of {len(benchmark.videos)}", "not needed where there are features"))
     rows.append(("features", f"{len(benchmark.videos)} videos, {data.store.key}", ""))
     rows += [(f"skipped: {name}", reason, "") for name, reason in list(data.broken.items())[:MAX_LISTED]]
