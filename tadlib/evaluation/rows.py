@@ -100,9 +100,9 @@ def _predictions(
     label = np.zeros_like(video)
     if class_of is not None:
         label = np.array([class_of.get(name, -1) for _, each in chosen for name in each.labels], dtype=np.int64)
-    rows = [row for _, each in chosen for row in getattr(each, "rows", ())] or range(len(label))
-    kept = np.argsort(rows, kind="stable")  # in a file, detections of several videos may alternate
-    kept = kept[label[kept] >= 0]
+    kept = np.flatnonzero(label >= 0)
+    if rows := [row for _, each in chosen for row in getattr(each, "rows", ())]:
+        kept = kept[np.argsort(np.array(rows)[kept])]  # in a file, detections of several videos may alternate
     return Predictions(video[kept], label[kept], segments[kept], scores[kept])
 
 
