@@ -77,7 +77,8 @@ def video(tmp_path_factory):
 def asked(run, video, cache, **words):
     """What is asked of a video, cached where the run is unless told otherwise."""
     given = {"video": str(video), "classes": ["diving", "a golf swing"], "run_dir": str(run)} | words
-    return own_video.ask(every := own_video.prepare(DetectParams.check(given | {"data_dir": cache})), every.files[0])
+    every = own_video.prepare(DetectParams.check(given | {"data_dir": cache}))
+    return own_video.ask(every, every.files[0])
 
 
 def check(question):

@@ -128,9 +128,9 @@ class WindowSet(Sequence[Item]):
     """All windows of some videos, or with `only_with_actions` those with a target.
 
     `classes` are the labels of the targets; None makes them class-agnostic and merges duplicate segments. `negatives`
-    is the share of windows without actions, taken from windows that do not overlap `occupied`. Of the windows without
-    actions `left_out` do overlap it, and `missing` more are asked for than do not. Raises ValueError if no window has a
-    target.
+    is the share of windows without actions, taken from windows that do not overlap `occupied`. `left_out` counts
+    the windows without actions that do overlap it, `missing` those that the share asks for and no video has. Raises
+    ValueError if no window has a target.
     """
 
     def __init__(

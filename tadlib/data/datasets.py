@@ -105,7 +105,10 @@ def _read(name: str, folder: Path) -> Benchmark:
 
 
 def find_annotations(folder: Path, name: str) -> Path:
-    """Find the annotation file, or folder of text files, of a data set; FileNotFoundError: none, ValueError: two."""
+    """Find the annotation file, or folder of text files, of a data set.
+
+    Raises FileNotFoundError if there is none, ValueError for two files `annotations.*`.
+    """
     for place in (folder, folder / "annotations"):
         found = [path for layout in LAYOUTS for path in listed(place, layout)]
         if len(own := [path for path in found if path.name.startswith("annotations.")]) > 1:

@@ -28,6 +28,7 @@ from tadlib.files import Progress, nearest_folder, silent
 BATCH_ON_CPU, BATCH_ELSEWHERE = 8, 64  # frames per batch: on a CPU more are no faster, and fewer half as fast with AMX
 MAX_EQUAL_FRAMES = 32  # equal frames for which a still picture is encoded again; a held frame never is
 NAMED = 5  # videos named in a warning
+STORES = ("*_stride*", "*_count*")  # what `store_folder` names match
 MIN_DURATION_SHARE = 0.67  # a file shorter than this share of the annotated duration is taken to be another video
 
 

@@ -152,10 +152,8 @@ def export(
     elif layout == "label-studio":
         write_json(target, [_task(videos.replace("{}", name), about[name], own) for name, own in rows.items()])
     elif layout == "fiftyone":
-        for video, row in [(video, row) for video, own in rows.items() for row in own]:
-            row["support"] = _frames(about[video]["fps"], row.pop("segment"))
-            row.update({"confidence": row.pop("score")} if "score" in row else {})
-        write_json(target, {"labels": rows})
+        supports = {video: [_support(about[video]["fps"], row) for row in own] for video, own in rows.items()}
+        write_json(target, {"labels": supports})
     elif table.score:
         write_json(target, {"version": "tadlib", "results": rows, "external_data": {}})
     else:
@@ -180,6 +178,12 @@ def _frames(fps: float, segment: Sequence[float]) -> tuple[int, int]:
     """Return the first and last frame of a segment, counted from 1."""
     start, end = (round(each * fps) for each in segment)
     return start + 1, max(start + 1, end)
+
+
+def _support(fps: float, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return FiftyOne's temporal detection for a row."""
+    made = {"label": row["label"], "support": _frames(fps, row["segment"])}
+    return made | ({"confidence": row["score"]} if "score" in row else {})
 
 
 def _task(video: str, about: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

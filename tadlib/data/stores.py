@@ -174,22 +174,22 @@ def _visible_files(folder: Path, suffix: str) -> list[Path]:
     return sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
 
 
-def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None, fixed: int = 0) -> str:
-    """Return why features of this shape do not fit a video, or an empty text; `fixed` is their number, 0 = any."""
-    snippets, channels = shape
+def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None, snippets: int = 0) -> str:
+    """Return why features of this shape do not fit a video, or an empty text; `snippets` is their fixed number or 0."""
+    number, channels = shape
     expected = video.duration * video.fps / stride
     if width and channels != width:
         return f"has {channels} channels, expected {width} like texts and other videos: made by another encoder"
-    if fixed not in (0, snippets):
-        return f"has {snippets} snippets, expected snippets={fixed}"
-    if 1 / MAX_DURATION_RATIO <= snippets / expected <= MAX_DURATION_RATIO or abs(snippets - expected) <= 2:
+    if snippets not in (0, number):
+        return f"has {number} snippets, expected snippets={snippets}"
+    if 1 / MAX_DURATION_RATIO <= number / expected <= MAX_DURATION_RATIO or abs(number - expected) <= 2:
         return ""
     if not width and 1 / MAX_DURATION_RATIO <= channels / expected <= MAX_DURATION_RATIO:
-        return f"shape {shape} is transposed: expected snippets x channels, ({channels}, {snippets})"
-    lasts, frames = snippets * stride / video.fps, video.duration * video.fps
-    usual = next((each for each in (4, 8, 16) if abs(frames / each - snippets) <= 1), round(frames / snippets))
+        return f"shape {shape} is transposed: expected snippets x channels, ({channels}, {number})"
+    lasts, frames = number * stride / video.fps, video.duration * video.fps
+    usual = next((each for each in (4, 8, 16) if abs(frames / each - number) <= 1), round(frames / number))
     return (
-        f"{snippets} snippets of {stride} frames at {video.fps:g} frames/s last {lasts:.1f} s, the video "
+        f"{number} snippets of {stride} frames at {video.fps:g} frames/s last {lasts:.1f} s, the video "
         f"{video.duration:.1f} s: was the stride {max(1, usual)} frames?"
     )
 
@@ -215,7 +215,12 @@ def health(store: Any, video: Video, stride: int) -> dict[str, object]:
     unit = features / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
     neighbours = (unit[1:] * unit[:-1]).sum(axis=1)
     repeated = (features[1:] == features[:-1]).all(axis=1)  # a frozen picture, or padding
-    row = {"video": video.id, "snippets": len(features), "channels": features.shape[1], "norm": float(norms.mean())}
-    row["neighbours"] = float(neighbours.mean()) if len(neighbours) else math.nan
-    row["constant"] = float(repeated.mean()) if len(repeated) else 0.0
-    return row | {"seconds too long": len(features) * stride / video.fps - video.duration}
+    return {
+        "video": video.id,
+        "snippets": len(features),
+        "channels": features.shape[1],
+        "norm": float(norms.mean()),
+        "neighbours": float(neighbours.mean()) if len(neighbours) else math.nan,
+        "constant": float(repeated.mean()) if len(repeated) else 0.0,
+        "seconds too long": len(features) * stride / video.fps - video.duration,
+    }

@@ -67,8 +67,9 @@ class DetectionLoss:
         self.cost = cost or partial(self.pair_cost, **weights)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms by name, their weighted sum `loss`, and the tIoU of `matches` with their actions in sum.
+        """Return the terms by name and their weighted sum `loss`.
 
+        For monitoring also `matches`, the number of matched queries, and `matched_tiou`, the sum of their tIoUs.
         Every term but those of additions is divided by the number of actions in its optimiser step (`Batch.step`). With
         `aux_loss` a term is the mean over decoder layers, which are matched as if they were windows of one batch.
         """

@@ -80,7 +80,8 @@ def read_task(
         raise ValueError(f"tIoU thresholds must be above 0, at most 1 and each once, got {', '.join(map(str, tious))}")
     names, folder = Names(), folder_beside(annotations)
     conventions = read_conventions(folder)
-    videos, dropped = read_actions(annotations, drop_bad, names, conventions.times == "frames")
+    in_frames = conventions.times == "frames"
+    videos, dropped = read_actions(annotations, drop_bad=drop_bad, names=names, in_frames=in_frames)
     annotated = tuple(sorted({action.label for video in videos for action in video.actions} - {AMBIGUOUS}))
     trained = read_classes(seen, annotated, names) if seen else ()
     if trained and not set(trained) & set(annotated):

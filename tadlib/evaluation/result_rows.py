@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
 
 def read_actions(
-    path: Path | str, drop_bad: bool = False, names: Names | None = None, in_frames: bool = False
+    path: Path | str, *, drop_bad: bool = False, names: Names | None = None, in_frames: bool = False
 ) -> tuple[tuple[Video, ...], dict[str, int]]:
     """Read videos with their actions, ambiguous regions included, and numbers of dropped rows by kind.
 

@@ -149,8 +149,8 @@ def _published_store(benchmark: Benchmark, params: Params) -> FolderStore | None
     store = FolderStore(folder, params.stride, videos=benchmark.folder / "videos", snippets=params.snippets)
     if params.features != "auto" or store.files:
         return store
-    made_here = ("*_stride*", "*_count*", "*.md", "*.txt")  # and notes
-    if unread := [path for path in folder.glob("[!.]*") if not any(map(path.match, made_here))]:
+    passed_over = (*features.STORES, "*.md", "*.txt")  # made here, and notes
+    if unread := [path for path in folder.glob("[!.]*") if not any(map(path.match, passed_over))]:
         raise UnusableFeatures(f"{min(unread)} is not read: {EXPECTED}, or move it away to encode the videos")
     return None
 
