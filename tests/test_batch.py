@@ -113,6 +113,27 @@ def test_data_that_have_changed_are_another_version(quick_home):
     assert batch.version_dir(planned) != folder
 
 
+@pytest.mark.parametrize("what", ["code", "data"])
+def test_what_changes_while_a_batch_runs_fails_its_other_stages_and_is_in_no_later_result(
+    what, quick_home, monkeypatch, capsys
+):
+    (quick_home / "mine").mkdir()
+    changing = {"code": quick_home / "notebooks" / "train.ipynb", "data": quick_home / "mine" / "annotations.json"}[what]
+
+    def execute(stage, target, *rest):
+        if stage == "train":
+            changing.write_text("changed")
+        return instant.execute(stage, target, *rest)
+
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
+    words = ["run", experiment(quick_home, f"dataset: {quick_home / 'mine'}")]
+    assert cli.main(words) == 1
+    assert f"e/run failed in classify: {what} changed since " in capsys.readouterr().err
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", instant.execute)
+    assert cli.main(words) == 0, "in a version of its own"
+    assert instant.executed(quick_home)["train"] == 2 and len(instant.versions(quick_home, "e")) == 2
+
+
 def test_what_cannot_be_said_aloud_ends_no_batch(quick_home):
     def say(text):
         raise OSError(28, "No space left on device")
@@ -132,7 +153,8 @@ def test_a_job_that_slurm_ends_begins_no_other_stage(home, monkeypatch):
     monkeypatch.setattr(execution, "stopping", threading.Event())
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # as submitit does
     try:
-        told = batch.run_as_job(home / "outputs" / "e", "run", {}, 1)
+        folder = batch.version_dir(plans.plan(experiment(home, "split: 75")))
+        told = batch.run_as_job(folder, "run", {}, 1)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert told == "interrupted in prepare: KeyboardInterrupt: prepare was stopped"

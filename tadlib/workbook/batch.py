@@ -60,9 +60,21 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
     distinct = {str(params.model_dump(include=set(stages.PATHS))): params for params in all_params}
     return {
         "runs": {label: dict(parameters) for label, parameters in experiment.runs.items()},
-        "code": [stages.code_version(stage) for stage in STAGES],
+        "code": _code(),
         "data": sorted(set(map(stages.data_version, distinct.values()))),
     }
+
+
+def _code() -> list[str]:
+    return [stages.code_version(stage) for stage in STAGES]
+
+
+def _changed(version: Path, given: Mapping[str, Any]) -> str:
+    """Return what of a run has changed since its version began, which has one code and one set of data; else empty."""
+    began = read_json(version / "experiment.json")
+    if began["code"] != _code():
+        return "code"
+    return "" if stages.data_version(Params.read(given)) in began["data"] else "data"
 
 
 def preview(experiment: Experiment, folder: Path | None, pages: str = "all") -> Iterator[str]:
@@ -126,6 +138,8 @@ def run_all_stages(version: Path, label: str, given: Mapping[str, Any], jobs: in
             if finished(stage, folder, given, pages):
                 say(f"{stage} is finished already")
                 continue
+            if changed := _changed(version, given):
+                return f"failed in {stage}: {changed} changed since {version.name} began, so a new version is needed"
             begun = time.monotonic()
             reason = obtain(stage, folder, given, jobs, say, pages)
             if reason is not None:
