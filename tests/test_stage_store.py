@@ -57,6 +57,17 @@ def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
     assert [run["run"] for run in fabricate.load(home / "outputs")] == ["a", "b"], "the store is no run"
 
 
+def test_what_the_cell_of_a_notebook_sets_is_what_the_record_says(home, monkeypatch):
+    def execute(stage, target, parameters, *rest):
+        return instant.execute(stage, target, parameters | ({"epochs": 5} if stage == "train" else {}), *rest)
+
+    monkeypatch.setattr(stage_store, "execute_notebook", execute)
+    folder = home / "outputs" / "e" / "v" / "a"
+    assert obtain_all(folder, {"top_k": 5}) == [None] * 4
+    own = read_json(folder / "run.json")["train"]["parameters"]
+    assert (own["epochs"], own["top_k"]) == (5, 5)
+
+
 def test_what_is_deleted_from_the_store_is_made_again_and_train_leaves_no_numbers_of_others(home):
     folder = home / "outputs" / "e" / "v" / "a"
     for stage in STAGES[:2]:

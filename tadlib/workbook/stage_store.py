@@ -156,10 +156,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def _record(folder: Path, stage: str, record: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Write a stage's record to a run, with all parameters of the run (the stored stage lacks those it ignores)."""
+    """Write a stage's record to a run: the parameters that the stage used, and the run's where it uses none."""
     params = Params.read(given | {"run_dir": relative(folder)})
+    used, names = record.get("parameters", {}), stages.depends_on(stage, params)  # a notebook's own cell may set some
+    parameters = params.model_dump() | {name: value for name, value in used.items() if name in names}
     name = record_name(stage, params)
-    write_json(folder / "run.json", runs.records(folder) | {name: {**record, "parameters": params.model_dump()}})
+    write_json(folder / "run.json", runs.records(folder) | {name: {**record, "parameters": parameters}})
 
 
 def relative(path: Path) -> str:
