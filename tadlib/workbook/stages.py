@@ -36,6 +36,7 @@ NAMING = frozenset(NamingParams.model_fields)
 MERGING = frozenset({"nms", "nms_per", "nms_tiou", "top_k", "test_window", "test_overlap", "agreement"})
 KEEPING = frozenset({"keep", "filter_threshold"})
 COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
+CONTENT = (".json", ".npz")  # files of the package that its code reads: texts, and the weights of the demo's CLIP
 # modules for display, on which no result depends
 SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result"))
 EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
@@ -175,10 +176,10 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def notebook_version(notebook: Path) -> str:
-    """Return a hash (12 digits) of the code of a notebook, its imported modules and the package's JSON files."""
+    """Return a hash (12 digits) of the code of a notebook, its imported modules and the package's texts and weights."""
     root = Path(tadlib.__file__).parent
     files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
-    files = [notebook, *(file for file in files if file.endswith((".py", ".json")))]
+    files = [notebook, *(file for file in files if file.endswith((".py", *CONTENT)))]
     changed = ((str(file), os.stat(file).st_mtime_ns) for file in files if os.path.exists(file))
     return _version(notebook, root, tuple(changed))
 
@@ -192,7 +193,8 @@ def _version(notebook: Path, root: Path, _changed: tuple[tuple[str, int], ...]) 
         code = {path: _code(path, path.stat().st_mtime_ns) for name in waiting for path in _modules(name, root)}
         waiting = frozenset().union(*(names for path, (_, names) in code.items() if path not in found))
         found |= {path: version for path, (version, _) in code.items()}
-    texts = (path for path in root.rglob("*.json") if path.relative_to(root).parts[0] != "workbook")
+    content = (path for path in root.rglob("*") if path.suffix in CONTENT)
+    texts = (path for path in content if path.relative_to(root).parts[0] != "workbook")
     found |= {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in texts}
     return digest([own, *(version for _, version in sorted(found.items()))])
 
