@@ -78,6 +78,12 @@ def test_parameters_come_from_everywhere_in_papermills_order(call, tmp_path):
     assert (params.split, params.seed, params.epochs, params.ema, params.lr) == (50, 3, 3, True, 1e-4)
 
 
+def test_a_folder_keeps_a_name_that_papermill_takes_for_a_number(call):
+    made = call(TRAIN, "-p", "run_dir", "2026_11_30", "-p", "seed", "07", "-p", "ideas", "None")
+    assert made.path == Path("2026_11_30/train.ipynb")
+    assert made.parameters == {"run_dir": "2026_11_30", "seed": 7, "ideas": None}
+
+
 BLOCKS = "split: 50\nlr: 0.5\nsweep: {seed: [0, 1]}\nzip: {ema: [true]}\nruns: [{queries: 9}]\n"
 
 

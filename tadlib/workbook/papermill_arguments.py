@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,11 @@ def stage_of(notebook: str) -> str | None:
         return None
 
 
-def given_parameters(found: Mapping[str, list]) -> dict[str, object]:
-    """Return the parameters that papermill will inject from parsed arguments, merged in papermill's order."""
+def given_parameters(found: Mapping[str, list], free: Collection[str] = ()) -> dict[str, object]:
+    """Return the parameters that papermill will inject from parsed arguments, merged in papermill's order.
+
+    Those named in `free` are text, as written after `-p`: papermill takes a folder 2024_11_30 for a number.
+    """
     given: dict[str, object] = {}
     for text in found["parameters_base64"]:
         given |= yaml_in(base64.b64decode(text).decode(), "-b")
@@ -70,7 +73,9 @@ def given_parameters(found: Mapping[str, list]) -> dict[str, object]:
         given |= yaml_in(text_of(path), path)
     for text in found["parameters_yaml"]:
         given |= yaml_in(text, "-y")
-    return given | {name: typed(value) for name, value in found["parameters"]} | dict(found["parameters_raw"])
+    typed_values = {name: typed(value) for name, value in found["parameters"]}
+    as_written = {name: value for name, value in found["parameters"] if name in free and value != "None"}
+    return given | typed_values | as_written | dict(found["parameters_raw"])
 
 
 def typed(word: str) -> object:
@@ -112,7 +117,7 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
         return list(argv)
     from tadlib.workbook.experiment_files import BLOCKS
 
-    given = given_parameters(found)
+    given = given_parameters(found, vocabulary(stage).free_text())
     if varied := [name for name in BLOCKS if name in given]:
         say(
             f"left out: {', '.join(varied)}; this is one run of what all have in common "
