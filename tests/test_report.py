@@ -240,8 +240,9 @@ def test_a_later_stage_that_was_refused_takes_nothing_from_a_run(home):
     folder = fabricate.run(home / "outputs" / "adhoc" / "a", {}, 0.1)
     stages = read_json(folder / "run.json")
     refused = stages["train"] | {"status": "failed", "reason": "RunError: no", "files": []}
+    refused["parameters"] = refused["parameters"] | {"protocol": "gap"}
     write_json(folder / "run.json", stages | {"classify": refused})
-    assert len(compared("outputs/adhoc").records) == 1
+    assert [record["protocol"] for record in compared("outputs/adhoc").records] == ["strict"]
     write_json(folder / "run.json", stages | {"classify": refused | {"files": ["detections.json"]}})
     with pytest.raises(runs.RunError, match="classify failed: RunError: no"):
         compared("outputs/adhoc")

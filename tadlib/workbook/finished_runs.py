@@ -119,12 +119,13 @@ def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
 def planned(folder: Path) -> tuple[dict[str, Any], Path]:
     """Return a run's records and the path of its metrics, without a second evaluation on other videos.
 
+    The evaluation comes last, whose parameters are the run's: `prepare` may follow it with another protocol.
     The main evaluation is that of the videos in `evaluate_on` of the run's first stage.
     """
     found = records(folder)
     main = EVALUATIONS[evaluated_on(next(iter(found.values()), {}).get("parameters", {}))]
-    others = METRICS.keys() - {main}
-    return {name: record for name, record in found.items() if name not in others}, folder / METRICS[main]
+    last = {main: found[main]} if main in found else {}
+    return {name: record for name, record in found.items() if name not in METRICS} | last, folder / METRICS[main]
 
 
 def _state(folder: Path, version: Path | None, batch_status: str = "") -> tuple[str, str]:
