@@ -79,6 +79,12 @@ def test_a_file_of_ideas_that_changed_between_runs_is_two_variants(home):
     assert found == {"as it is, file of ideas a": 2, "as it is, file of ideas b": 1}
 
 
+def test_values_that_agree_in_six_digits_are_two_variants(home):
+    for number, lr in enumerate((0.12345678, 0.12345679)):
+        fabricate.run(home / "outputs" / "adhoc" / f"run{number}", {"lr": lr}, 0.3)
+    assert list(compared("outputs/adhoc").studies[0].variants) == ["lr=0.12345678", "lr=0.12345679"]
+
+
 @pytest.mark.parametrize(
     ("name", "values", "told"),
     [("protocol", ["strict", "gap"], "protocol gap"), ("evaluate_on", ["test", "training"], "training videos")],

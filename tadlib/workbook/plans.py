@@ -143,7 +143,9 @@ def _label(labelled: Change, change: Change, taken: Iterable[str]) -> str:
 
 def shown(value: Any) -> str:
     """Format the value of a parameter for a label."""
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, float):
+        return short if float(short := f"{value:g}") == value else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def listing(experiment: Experiment) -> str:
