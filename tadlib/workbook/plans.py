@@ -66,7 +66,7 @@ def plan(
 
 
 def _values(name: str, value: Any) -> list[Any]:
-    if isinstance(value, list) and (not value or None in value):
+    if value is None or (isinstance(value, list) and (not value or None in value)):
         raise ValueError(f"--set {name} must have a value, and one after each comma; got {value}")
     values = value if isinstance(value, list) else [value]
     return [each for place, each in enumerate(values) if each not in values[:place]]
@@ -108,6 +108,8 @@ def _combine(
     for chosen in itertools.product(*blocks.values()):
         change = {name: value for part in chosen for name, value in _unnamed(part).items()}
         parameters = {**shared, **change}
+        if "run_dir" in parameters:
+            raise ValueError("run_dir has no effect: every run gets a folder of its own below outputs/")
         if quick:
             params = Params.read(parameters)
             parameters |= {name: size for name, size in QUICK.items() if getattr(params, name) > size}
