@@ -18,7 +18,7 @@ import pytest
 import stubs
 
 from tadlib.files import LOG, read_json, write_json
-from tadlib.workbook import batch, cli, display, execution, executors, plans
+from tadlib.workbook import batch, cli, display, execution, executors, finished_runs, plans
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
@@ -118,7 +118,7 @@ def test_what_changes_while_a_batch_runs_fails_its_other_stages_and_is_in_no_lat
     what, quick_home, monkeypatch, capsys
 ):
     (quick_home / "mine").mkdir()
-    changing = {"code": quick_home / "notebooks" / "train.ipynb", "data": quick_home / "mine" / "annotations.json"}[what]
+    changing = quick_home / {"code": "notebooks/train.ipynb", "data": "mine/annotations.json"}[what]
 
     def execute(stage, target, *rest):
         if stage == "train":
@@ -132,6 +132,16 @@ def test_what_changes_while_a_batch_runs_fails_its_other_stages_and_is_in_no_lat
     monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", instant.execute)
     assert cli.main(words) == 0, "in a version of its own"
     assert instant.executed(quick_home)["train"] == 2 and len(instant.versions(quick_home, "e")) == 2
+
+
+def test_a_comment_or_choice_that_is_added_to_a_file_is_in_the_next_report(quick_home, capsys):
+    assert cli.main(["run", experiment(quick_home, "# Which?\nsweep: {lr: [0.1, 0.2]}\n")]) == 0
+    path = experiment(quick_home, QUESTION + "chosen_on: {values: {lr: 0.2}, dataset: demo}\n")
+    assert cli.main(["run", path]) == 0
+    (folder,) = instant.versions(quick_home, "e")
+    found, _ = finished_runs.read([folder])
+    assert {run.question for run in found} == {"Which? Log: the first. Rows: 1."}
+    assert [choice.values for run in found for choice in run.chosen] == [{"lr": 0.2}] * 2
 
 
 def test_what_cannot_be_said_aloud_ends_no_batch(quick_home):

@@ -41,10 +41,16 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
         return latest
     folder = runs.project_root() / "outputs" / experiment.name / runs.new_name()
     folder.mkdir(parents=True)
-    facts = {"commit": runs.commit(), "asks": experiment.asks, "question": experiment.question, "status": {}}
-    facts |= {"names": dict(experiment.names), "chosen": [choice._asdict() for choice in experiment.chosen]}
+    facts = {"commit": runs.commit(), "status": {}} | _comments(experiment)
     write_json(folder / "experiment.json", _identity(experiment) | facts)
     return folder
+
+
+def _comments(experiment: Experiment) -> dict[str, Any]:
+    """Return what a file says about its runs, which may change while they stay the same."""
+    chosen = [choice._asdict() for choice in experiment.chosen]
+    said = {"asks": experiment.asks, "question": experiment.question, "names": dict(experiment.names)}
+    return said | {"chosen": chosen}
 
 
 def continued(experiment: Experiment) -> Path | None:
@@ -107,6 +113,9 @@ def execute(
         batch = _Batch(folder, experiment.runs, say, pages)
         with suppress(OSError):
             (folder / FAILED).mkdir()
+            began = read_json(folder / "experiment.json")
+            if (now := began | _comments(experiment)) != began:
+                write_json(folder / "experiment.json", now)
         calls = {label: (folder, label, experiment.runs[label], jobs, pages) for label in _in_order(experiment)}
         try:
             with nullcontext(slurm) if slurm else ThreadPoolExecutor(jobs) as pool:
