@@ -102,17 +102,6 @@ def test_a_second_batch_of_the_same_plan_is_refused_while_the_first_is_at_work(q
     assert not (folder / ".stop").exists() and cli.main(["run", path]) == 0
 
 
-def test_data_that_have_changed_are_another_version(quick_home):
-    data = quick_home / "mine"
-    data.mkdir()
-    (data / "annotations.json").write_text("{}")
-    planned = plans.plan(experiment(quick_home, f"dataset: {data}"))
-    folder = batch.version_dir(planned)
-    assert batch.version_dir(planned) == folder
-    (data / "annotations.json").write_text('{"database": {}}')
-    assert batch.version_dir(planned) != folder
-
-
 @pytest.mark.parametrize("what", ["code", "data"])
 def test_what_changes_while_a_batch_runs_fails_its_other_stages_and_is_in_no_later_result(
     what, quick_home, monkeypatch, capsys

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 
 from tadlib.workbook import stages
+from tadlib.workbook.params import Params
 
 FILES = {
     "__init__.py": '"""The package."""',
@@ -82,6 +83,18 @@ def test_cells_count_and_their_comments_and_texts_do_not(notebook):
     assert stages.notebook_version(notebook) != before
     write(notebook, *CELLS, "%matplotlib inline")
     assert stages.notebook_version(notebook) != before
+
+
+def test_modules_of_a_reader_that_a_notebook_or_a_file_of_ideas_imports_count(notebook, home):
+    write(notebook, *CELLS, "import mine.layers, numpy")
+    (home / "idea.py").write_text("from mine.layers import ONE\n")
+    (home / "mine").mkdir()
+    given, versions = Params.read({"ideas": "idea.py"}), []
+    for text in ("ONE = 1\n", "ONE = 2\n"):
+        (home / "mine" / "layers.py").write_text(text)
+        stages._version.cache_clear()  # as in another process
+        versions += [stages.notebook_version(notebook), stages.data_version(given)]
+    assert versions[0] != versions[2] and versions[1] != versions[3]
 
 
 def test_training_knows_its_network_and_no_figure_command_or_report(monkeypatch):

@@ -161,6 +161,9 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
         found += _files(resolve(params.features).glob("*"))
     named = FILES & depends_on(stage, params)
     found += _files(resolve(getattr(params, name)) for name in named if getattr(params, name))
+    if "ideas" in named and (own := resolve(params.ideas)).is_file():
+        root, (_, names) = Path(tadlib.__file__).parent, _code(own, own.stat().st_mtime_ns)
+        found += [path for path in _imported(names, root) if not path.is_relative_to(root)]
     stats = [(str(path), path.stat()) for path in sorted(set(found))]
     return digest([(name, stat.st_mtime_ns, _ends(name, stat.st_mtime_ns, stat.st_ctime_ns)) for name, stat in stats])
 
@@ -188,22 +191,31 @@ def notebook_version(notebook: Path) -> str:
 def _version(notebook: Path, root: Path, _changed: tuple[tuple[str, int], ...]) -> str:
     """`notebook_version`, cached while no file changes, because every stage of every run of a batch needs it."""
     own, waiting = _code(notebook, notebook.stat().st_mtime_ns) if notebook.is_file() else ("", frozenset())
-    found: dict[Path, str] = {}
-    while waiting:
-        code = {path: _code(path, path.stat().st_mtime_ns) for name in waiting for path in _modules(name, root)}
-        waiting = frozenset().union(*(names for path, (_, names) in code.items() if path not in found))
-        found |= {path: version for path, (version, _) in code.items()}
+    found = _imported(waiting, root)
     content = (path for path in root.rglob("*") if path.suffix in CONTENT)
     texts = (path for path in content if path.relative_to(root).parts[0] != "workbook")
     found |= {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in texts}
     return digest([own, *(version for _, version in sorted(found.items()))])
 
 
+def _imported(waiting: frozenset[str], root: Path) -> dict[Path, str]:
+    """Return the files that define dotted names, and all that these import, with the hash of their code."""
+    found: dict[Path, str] = {}
+    while waiting:
+        code = {path: _code(path, path.stat().st_mtime_ns) for name in waiting for path in _modules(name, root)}
+        waiting = frozenset().union(*(names for path, (_, names) in code.items() if path not in found))
+        found |= {path: version for path, (version, _) in code.items()}
+    return found
+
+
 def _modules(name: str, root: Path) -> list[Path]:
-    """Return the files of the package that define a dotted name: a module, or all modules of a subpackage."""
-    place = root.parent.joinpath(*name.split("."))
-    if not place.is_relative_to(root) or f"{name}.".startswith(SHOWING):
+    """Return the files of the package, or of a reader in the project's folder, that define a dotted name.
+
+    They are a module, or all modules of a subpackage.
+    """
+    if not name or f"{name}.".startswith(SHOWING):
         return []
+    place = (root.parent if name.split(".")[0] == root.name else project_root()).joinpath(*name.split("."))
     if place.with_suffix(".py").is_file():
         return [place.with_suffix(".py")]
     if (place / "__init__.py").is_file():
