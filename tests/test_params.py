@@ -38,6 +38,7 @@ from tadlib.workbook.vocabulary import allowed
         ({"nms": "sofft"}, "nms must be one of hard, soft, none; got 'sofft'; did you mean 'soft'?"),
         ({"epochs": 2.5}, "epochs must be a whole number >= 1 and <= 1000000; got 2.5"),
         ({"salience": "bcee"}, "salience must be one of none, bce, ce, mask; got 'bcee'; did you mean 'bce'?"),
+        ({"device": "gpu"}, "device must be one of auto, cpu, cuda, mps; got 'gpu'; did you mean 'cuda'?"),
         ({"fusion_weight": 1.5}, "fusion_weight must be a number >= 0 and <= 1; got 1.5"),
         ({"temperature": 0.0}, "temperature must be a number > 0; got 0.0"),
         ({"head_episodes": 1.0}, "head_episodes must be a number >= 0 and < 1; got 1.0"),
@@ -56,31 +57,34 @@ CONTRARY = [  # what contradicts itself, and how the sentence begins
     ({"refine": "mean", "refine_join": "alone"}, "refine_join=alone leaves no residual of the self-attention"),
     (
         {"target": "none"},
-        "target=none knows no class texts: it needs split=0, fuse_text=false and segmentation=none, got",
+        "target=none trains without class texts: it needs split=0, fuse_text=false and segmentation=none, got",
     ),
     ({"held_out": 3, "protocol": "t3al"}, "held_out=3 needs another protocol than t3al"),
     ({"select": "validation"}, "select=validation needs videos held out: validation > 0, got validation=0.0"),
-    ({"proposed_by": "both", "target": "name"}, "proposed_by=both is named by CLIP alone: it needs target=foreground"),
+    ({"proposed_by": "both", "target": "name"}, "proposed_by=both gives proposals that CLIP alone can classify: it"),
     ({"pooling": "ordered"}, "pooling=ordered needs text=subactions, lead=none and another background than learned"),
     (
         {"similarity": "dot", "logit_scale": "none", "pooling": "matching_fixed"},
         "pooling=matching_fixed compares cosines: it needs similarity=cosine, got similarity=dot",
     ),
-    ({"lead": "name"}, "lead=name stands before subactions: it needs text=subactions, got text=prompt"),
+    ({"lead": "name"}, "lead=name is the text before subactions: it needs text=subactions, got text=prompt"),
     ({"similarity": "dot"}, "similarity=dot needs logit_scale=none"),
-    ({"transfer": "map", "background": "learned"}, "transfer=map knows classes alone: it needs another pooling"),
-    ({"text_head": "cross"}, "text_head=cross asks with class names: it needs lead=name or prompt, got lead=none"),
+    ({"transfer": "map", "background": "learned"}, "transfer=map reads one embedding for each class: it needs"),
+    ({"text_head": "cross"}, "text_head=cross uses class names as its queries: it needs lead=name"),
     ({"head_loss": "grounding"}, "head_loss=grounding needs something to train: head, text_head or context, got"),
     ({"hard_negatives": "region"}, "hard_negatives=region needs head_loss=contrastive or grounding, got"),
     (
         {"hard_negatives": "region", "head_loss": "contrastive", "head": "mlp", "head_on": "snippets"},
-        "hard_negatives=region lie beside segments: it needs head_on=segments, got head_on=snippets",
+        "hard_negatives=region takes regions adjacent to segments: it needs head_on=segments, got head_on=snippets",
     ),
     (
         {"hard_negatives": "order", "head_loss": "contrastive", "head": "mlp"},
-        "hard_negatives=order needs steps in an order and what reads it: text=subactions and text_head=composition",
+        "hard_negatives=order permutes the steps of a class: it needs text=subactions and text_head=composition",
     ),
-    ({"rerank": 0.5}, "rerank=0.5 tells proposals from hard negatives: it needs hard_negatives=order, region or all"),
+    (
+        {"rerank": 0.5},
+        "rerank=0.5 needs something to compare proposals with: hard_negatives=order, region or all, got hard",
+    ),
 ]
 
 
@@ -93,6 +97,16 @@ def test_parameters_that_contradict_each_other_are_refused(given, message):
 
 def test_every_contradiction_has_a_case():
     assert len(CONTRARY) == len(CONFLICTS)
+
+
+@pytest.mark.parametrize("more", [{}, {"dataset": "mine"}, {"dataset": "mine", "stride": 4}])
+def test_the_demos_encoder_needs_no_weights_on_any_data(more):
+    assert Params.check({"encoder": "tad-demo"} | more).pretrained == ""
+
+
+def test_a_value_in_a_condition_is_not_taken_for_a_parameter():
+    with pytest.raises(ValueError, match="got fusion=detector, proposed_by=detector$"):
+        Params.check({"fusion": "detector", "probability": "sigmoid"})
 
 
 def test_what_papermill_and_yaml_turn_into_text_is_repaired():
@@ -148,6 +162,11 @@ def test_the_readers_other_cells_set_nothing_and_stop_nothing():
     )
     namespace = ran("k = 5", "seed = 'early'", TAGGED, "# Parameters\nqueries = 30\nlr = 0.5\n", *scratch)
     assert Params.from_notebook(namespace) == Params.check({"queries": 30, "lr": 0.5})
+
+
+def test_a_kernel_that_has_not_run_the_parameters_cell_uses_no_defaults():
+    with pytest.raises(ValueError, match="the parameters cell has not run in this kernel: run it first"):
+        Params.from_notebook(ran("from tadlib import ideas", "k = 5"))
 
 
 def test_a_parameter_that_another_cell_overwrote_is_not_guessed():

@@ -236,11 +236,12 @@ class Params(NamingParams):
 
     @classmethod
     def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return defaults of the data set: its entry in `RECIPES`, or the stride stated in its `benchmark.yaml`."""
+        """Return defaults of the data set (`RECIPES`, or the stride in `benchmark.yaml`) and of the demo's encoder."""
+        weights = {"pretrained": ""} if given.get("encoder") == "tad-demo" else {}
         name, folder = str(given.get("dataset", cls.model_fields["dataset"].default)), given.get("data_dir", "data")
         if name in RECIPES or given.get("stride") is not None:
-            return RECIPES.get(name, {})
+            return weights | RECIPES.get(name, {})
         from tadlib.data import datasets  # imports the demo, which a process that only starts a kernel does not need
 
         stated = datasets.read_conventions(resolve(datasets.folder_of(name, folder))).stride
-        return {"stride": stated} if stated else {}
+        return weights | ({"stride": stated} if stated else {})

@@ -91,14 +91,14 @@ CONFLICTS = (
     ),
     Need(
         "target",
-        "knows no class texts: it needs split=0, fuse_text=false and segmentation=none",
+        "trains without class texts: it needs split=0, fuse_text=false and segmentation=none",
         lambda p: p.target != "none" or not (p.split or p.fuse_text or p.segmentation != "none"),
     ),
     Need("held_out", "needs another protocol than t3al", lambda p: not p.held_out or p.protocol != "t3al"),
     Need("select", "needs videos held out: validation > 0", lambda p: p.select == "last" or p.validation),
     Need(
         "proposed_by",
-        "is named by CLIP alone: it needs target=foreground",
+        "gives proposals that CLIP alone can classify: it needs target=foreground",
         lambda p: p.proposed_by == "detector" or p.target == "foreground",
     ),
     Need(
@@ -111,7 +111,7 @@ CONFLICTS = (
         "compares cosines: it needs similarity=cosine",
         lambda p: not p.pooling.startswith("matching") or p.similarity == "cosine",
     ),
-    Need("lead", "stands before subactions: it needs text=subactions", lambda p: p.lead == "none" or _in_steps(p)),
+    Need("lead", "is the text before subactions: it needs text=subactions", lambda p: p.lead == "none" or _in_steps(p)),
     Need(
         "similarity",
         "needs logit_scale=none, as a scale is a factor on cosines",
@@ -119,12 +119,12 @@ CONFLICTS = (
     ),
     Need(
         "transfer",
-        "knows classes alone: it needs another pooling than ordered and another background than learned",
+        "reads one embedding for each class: it needs another pooling than ordered and another background than learned",
         lambda p: p.transfer == "none" or (p.pooling != "ordered" and p.background != "learned"),
     ),
     Need(
         "text_head",
-        "asks with class names: it needs lead=name or prompt",
+        "uses class names as its queries: it needs lead=name or prompt",
         lambda p: p.text_head != "cross" or p.lead != "none",
     ),
     Need(
@@ -139,17 +139,17 @@ CONFLICTS = (
     ),
     Need(
         "hard_negatives",
-        "lie beside segments: it needs head_on=segments",
+        "takes regions adjacent to segments: it needs head_on=segments",
         lambda p: p.hard_negatives not in ("region", "all") or p.head_on == "segments",
     ),
     Need(
         "hard_negatives",
-        "needs steps in an order and what reads it: text=subactions and text_head=composition or conv",
+        "permutes the steps of a class: it needs text=subactions and text_head=composition or conv",
         lambda p: p.hard_negatives not in ("order", "all") or (_in_steps(p) and p.text_head in ("conv", "composition")),
     ),
     Need(
         "rerank",
-        "tells proposals from hard negatives: it needs hard_negatives=order, region or all",
+        "needs something to compare proposals with: hard_negatives=order, region or all",
         lambda p: not p.rerank or p.hard_negatives != "none",
     ),
 )
@@ -206,7 +206,7 @@ EFFECTS = (
     _effect("text lead", f"{ASKED}, or agreement, fuse_text or segmentation", _reads_text),
     _effect(
         "descriptions",
-        "target=description, or text=description or subactions where CLIP is asked",
+        "target=description, or text=description or subactions where CLIP reads class texts",
         lambda p: p.target == "description" or (p.text in ("description", "subactions") and _reads_text(p)),
     ),
     _effect(
@@ -216,7 +216,7 @@ EFFECTS = (
     ),
     _effect(
         "ensemble",
-        f"a second opinion, by another target than foreground, transfer, {TRAINED} or mask",
+        f"a second classifier: another target than foreground, transfer, {TRAINED} or mask",
         lambda p: p.target != "foreground" or _trains_naming(p) or p.pooling == "mask" or p.transfer != "none",
     ),
     # pooling of a segment

@@ -26,6 +26,7 @@ TIMED = tuple(f"get_ipython().run_cell_magic('{name}'," for name in ("time", "ca
 # other projects' names of our parameters
 OF_OTHERS = {"hidden_dim": "width", "d_model": "width", "iou": "nms_tiou", "iou_threshold": "nms_tiou"}
 OF_OTHERS |= {"weight": "loss_class", "num_proposals": "top_k", "sampling_rate": "stride", "gpu": "device"}
+VALUES_OF_OTHERS = {"gpu": "cuda"}
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
 
@@ -38,7 +39,8 @@ class Need(NamedTuple):
 
     def refusal(self, name: str, params: "Vocabulary") -> str:
         """Return the error message: parameter and value, the condition, and the values of parameters named in it."""
-        others = [word for word in dict.fromkeys(re.findall(r"\w+", self.says)) if word in type(params).model_fields]
+        words = dict.fromkeys(re.findall(r"(?<![=\w])\w+", self.says))  # without values, such as proposed_by=snippets
+        others = [word for word in words if word in type(params).model_fields]
         value, *got = (f"{each}={str(getattr(params, each)).lower()}" for each in (name, *others))
         return f"{value} {self.says}" + (f", got {', '.join(got)}" if got else "")
 
@@ -138,11 +140,14 @@ class Vocabulary(BaseModel):
         """Return the given parameters, unchecked: injected by papermill, or changed from the default in their cell.
 
         A parameters cell repeats the vocabulary's defaults, so a value equal to its default does not count as given.
-        Raises ValueError if a later cell has reused a parameter's name and the original value is not a literal.
+        Raises ValueError if a kernel has not run the parameters cell, or if a later cell has reused a parameter's name
+        and the original value is not a literal.
         """
         fields, texts = cls.model_fields, namespace.get("In", [])
         cells = [names_in(python_of(text)) for text in texts]
         latest = sorted(places[-1] for places in _parameter_cells(texts, cells, fields) if places)
+        if not latest and any(texts):
+            raise ValueError("the parameters cell has not run in this kernel: run it first (the first code cell)")
         injected = {name for place in latest if _injected(texts[place]) for name in cells[place].bound}
         found = {}
         for name in {name for place in latest for name in cells[place].parameters(fields)} & set(namespace):
@@ -240,7 +245,7 @@ def _parameter_cells(
 ) -> tuple[list[int], list[int]]:
     """Return the indices of all executions of the parameters cell, and of papermill's injected cells."""
     injected = [place for place, text in enumerate(texts) if _injected(text)]
-    own = {place: cell.bound & set(known) for place, cell in enumerate(cells) if place not in injected}
+    own = {place: (cell.bound - cell.defined) & set(known) for place, cell in enumerate(cells) if place not in injected}
     most = max(own, key=lambda place: (bool(cells[place].typed & set(known)), len(own[place])), default=None)
     if most is None or not own[most]:
         return [], injected
@@ -279,6 +284,7 @@ def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     if not problem["loc"] or problem["type"] == "value_error":  # a message of this project
         return problem["msg"].removeprefix("Value error, ")
     name, value = problem["loc"][0], problem["input"]
-    choices = typing.get_args(model.model_fields[name].annotation)
-    close = difflib.get_close_matches(value, [str(choice) for choice in choices], n=1) if isinstance(value, str) else []
+    choices = [str(choice) for choice in typing.get_args(model.model_fields[name].annotation)]
+    wanted = VALUES_OF_OTHERS.get(value, value) if isinstance(value, str) else ""
+    close = difflib.get_close_matches(wanted, choices, n=1)
     return f"{name} must be {allowed(name, model)}; got {value!r}" + (f"; did you mean {close[0]!r}?" if close else "")
