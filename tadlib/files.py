@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fnmatch
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -122,6 +123,13 @@ def _by_stem(folder: str, _changed: int) -> dict[str, list[str]]:
     for name in sorted(os.listdir(folder)):
         found.setdefault(Path(name).stem, []).append(name)
     return found
+
+
+def kept_as(path: Path, word: str) -> Path:
+    """Return an unused path for a file that is set aside: metrics.evaluate.json, then metrics.evaluate-2.json."""
+    words = itertools.chain([word], (f"{word}-{number}" for number in itertools.count(2)))
+    paths = (path.with_name(f"{path.stem}.{each}{path.suffix}") for each in words)
+    return next(candidate for candidate in paths if not candidate.exists())
 
 
 def shortened(name: str, most: int = 200) -> str:

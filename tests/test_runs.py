@@ -73,10 +73,18 @@ def test_the_commit_says_whether_the_tree_differs_from_it(home):
 
 
 def test_a_finished_stage_is_never_run_again_in_its_folder(home):
-    begin(home / "r").finish()
-    with pytest.raises(runs.RunError, match="train has already finished in .*pass another run_dir"):
+    first = begin(home / "r")
+    first.save_json("history.json", 1)
+    first.finish()
+    with pytest.raises(runs.RunError, match="train has already finished in .*pass another run_dir$"):
         begin(home / "r")
-    assert begin(home / "r", "classify").stage == "classify", "another stage goes on in it"
+    with pytest.raises(runs.RunError, match="train has already finished in .*history.json is not overwritten"):
+        first.save_json("history.json", 2)  # a kernel that goes on with its next cells
+    classify = begin(home / "r", "classify")
+    assert classify.stage == "classify", "another stage goes on in it"
+    classify.finish()
+    with pytest.raises(runs.RunError, match="pass another run_dir with a copy of its checkpoint.pt"):
+        begin(home / "r", "classify")
 
 
 def test_new_detections_outdate_an_evaluation_which_may_then_be_made_again(home):

@@ -5,7 +5,6 @@ parameters, seed, commit, package versions, device, threads, data, duration and 
 executed again in the same directory; nothing is overwritten.
 """
 
-import itertools
 import os
 import platform
 import secrets
@@ -21,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tadlib.files import digest, read_json, write_json
+from tadlib.files import digest, kept_as, read_json, write_json
 from tadlib.locks import claim, release
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
@@ -31,18 +30,12 @@ from tadlib.workbook.stages import DESCRIBED_BY, METRICS, OUTDATED, record_name
 
 NEEDED = {name: ("checkpoint.pt", "train") for name in ("classify", "evaluate_on_training")}  # file, written by
 NEEDED |= {"evaluate": ("detections.json", "classify")}
+_refused: set[tuple[Path, str]] = set()  # folders and finished stages that this process was asked to start again
 PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "av", "papermill", "matplotlib", "tadlib")
 
 
 class RunError(RuntimeError):
     """Error of a run that cannot continue; the message says what to do."""
-
-
-def kept_as(path: Path, word: str) -> Path:
-    """Return an unused path for a file that is set aside: metrics.evaluate.json, then metrics.evaluate-2.json."""
-    words = itertools.chain([word], (f"{word}-{number}" for number in itertools.count(2)))
-    paths = (path.with_name(f"{path.stem}.{each}{path.suffix}") for each in words)
-    return next(candidate for candidate in paths if not candidate.exists())
 
 
 def new_name(tag: str = "") -> str:
@@ -75,6 +68,8 @@ class Run:
         A file of another stage by that name is renamed: train's metrics.json becomes metrics.train.json. So are, for
         new detections, the metrics of the old ones, whose `evaluate` is outdated and may be executed again.
         """
+        if (self.dir, self.stage) in _refused:  # cells that go on after `start` was refused still hold this run
+            raise RunError(f"{self.stage} has already finished in {self.dir}: {name} is not overwritten")
         own = self.record.setdefault("files", [])
         for file in (name, *DESCRIBED_BY.get(name, ())):
             if (self.dir / file).exists() and file not in own:
@@ -177,8 +172,10 @@ def start(stage: str, params: Params) -> Run:
     try:
         before = records(folder).get(stage, {})
         if before.get("status") == "finished":
+            _refused.add((folder, stage))
+            copied = " with a copy of its checkpoint.pt" if stage == "classify" else ""
             raise RunError(
-                f"{stage} has already finished in {folder}: results are never overwritten; pass another run_dir"
+                f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir{copied}"
             )
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
         folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
