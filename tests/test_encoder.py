@@ -90,8 +90,8 @@ def test_a_tag_says_with_which_activation_it_was_trained(monkeypatch, tag, quick
 
 
 def test_an_unknown_architecture_is_named():
-    with pytest.raises(ValueError, match="encoder 'ViT-B-61' is no open_clip architecture"):
-        load_encoder("ViT-B-61", "", CPU)
+    with pytest.raises(ValueError, match="encoder 'ViT-B16' is no open_clip architecture; did you mean 'ViT-B-16'?"):
+        load_encoder("ViT-B16", "", CPU)
 
 
 def test_a_table_answers_for_the_texts_it_has_and_names_others():

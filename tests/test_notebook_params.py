@@ -60,6 +60,12 @@ def test_the_command_line_speaks_the_notebooks_vocabulary(tmp_path):
         papermill_arguments.complete([NOTEBOOK, "-p", "epochs", "3"], lambda text: None)
 
 
+def test_a_misspelt_notebook_is_named():
+    wrong = str(ROOT / "notebooks" / "trian.ipynb")
+    with pytest.raises(ValueError, match=r"no notebook .*trian.ipynb; did you mean 'train.ipynb'?"):
+        papermill_arguments.complete([wrong, "-p", "split", "50"], lambda text: None)
+
+
 def test_a_trained_run_is_read_and_never_written_into(tmp_path):
     notebook = tmp_path / "notebooks" / "detect.ipynb"
     notebook.parent.mkdir()

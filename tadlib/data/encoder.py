@@ -19,6 +19,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from tadlib.data.checks import nearest
 from tadlib.devices import freed_at_once
 from tadlib.foreign import is_exhausted
 from tadlib.tensors import what_is_wrong
@@ -86,7 +87,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     if name == DEMO:
         open_clip.add_model_config(DEMO_WEIGHTS.with_suffix(".json"))
     if name not in open_clip.list_models():
-        raise ValueError(f"encoder {name!r} is no open_clip architecture; see open_clip.list_models()")
+        raise ValueError(f"encoder {name!r} is no open_clip architecture{nearest(name, open_clip.list_models())}")
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
     if lacking := _text_reader(name, open_clip)[1]:  # before any download
         raise RuntimeError(f"encoder {name!r} {lacking}")

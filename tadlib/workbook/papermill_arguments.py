@@ -108,11 +108,13 @@ def check(notebook: str, given: Mapping[str, Any]) -> Any:
 def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """Complete papermill's arguments for a notebook of this project; return others unchanged.
 
-    Raises ValueError, in one sentence, for unknown parameters and for an output that would overwrite the source or a
-    finished notebook.
+    Raises ValueError, in one sentence, for a misspelt notebook, for unknown parameters, and for an output that would
+    overwrite the source or a finished notebook.
     """
     found = parse(argv)
     paths, flags = found["paths"], found["flags"]
+    if paths and not os.path.exists(paths[0]):
+        _check_spelling(Path(paths[0]))
     if not paths or INFORMATIVE & set(flags) or (stage := stage_of(paths[0])) is None:
         return list(argv)
     from tadlib.workbook.experiment_files import BLOCKS
@@ -147,6 +149,14 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     others = [option for option in OPTIONS if not option.name.startswith("parameters")]
     kept = [word for option in others for value in found[option.name] for word in (option.opts[0], value)]
     return [*map(_escaped, paths), *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
+
+
+def _check_spelling(path: Path) -> None:
+    """Raise ValueError for a notebook that does not exist, if its folder has notebooks of this project."""
+    if names := [each.name for each in path.parent.glob("*.ipynb") if stage_of(str(each))]:
+        from tadlib.data.checks import nearest
+
+        raise ValueError(f"no notebook {path}{nearest(path.name, names)}")
 
 
 def _escaped(path: str) -> str:
