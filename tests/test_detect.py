@@ -299,7 +299,7 @@ def test_an_answer_shows_itself_as_a_sentence_a_word(run, video, tmp_path):
     assert list(found) == ["clip"] and found["clip"].segments.shape == (len(found["clip"].labels), 2)
     page = found._repr_html_()
     assert page.count("<li>") == 2 and "<b>diving" not in page and "&lt;b&gt;diving" in page
-    assert len(repr(found).splitlines()) == 2 + len(found.warnings) and "texts of nothing in particular" in page
+    assert len(repr(found).splitlines()) == 2 + len(found.warnings) and "generic texts" in page
     assert found.surest.least == own_video.SURE and f"from a score of {own_video.SURE:g} (chosen" in page
     with pytest.raises(ValueError, match="unknown parameter 'treshold'; did you mean 'threshold'"):
         tad.detect(video, "diving", treshold=1)

@@ -97,7 +97,7 @@ def test_tokens_are_shown_with_one_text_that_does_not_fit(data):
     clip = replace(data, encoder=load_encoder("tad-demo", "", torch.device("cpu")))
     rows = naming_study.token_table(clip, ["clap", "run"])
     assert [row["text"] for row in rows[:2]] == ["a video of a person doing clap", "a video of a person doing run"]
-    assert [bool(row["not read"]) for row in rows] == [False, False, True]
+    assert [bool(row["cut off"]) for row in rows] == [False, False, True]
 
 
 def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
@@ -107,7 +107,7 @@ def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
         json.dumps({label: {"Elaboration": {"Description": text}} for label, text in said.items()})
     )
     clip = replace(clip, wording=Wording("description", descriptions=str(tmp_path / "own.json")))
-    cut = {row["text"]: row["not read"] for row in naming_study.token_table(clip, clip.competing[:1])}
+    cut = {row["text"]: row["cut off"] for row in naming_study.token_table(clip, clip.competing[:1])}
     assert {said[label] for label in clip.competing} <= set(cut)
     assert all(cut[said[label]].endswith(f"who likes to {label}") for label in clip.competing)
     rows = [row for row in data_summary.overview(clip) if "cut" in row["what"]]

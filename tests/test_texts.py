@@ -168,23 +168,23 @@ def test_tokens_are_pieces_with_numbers_between_two_marks(encoder):
     assert row == {
         "text": "a video",
         "tokens": "[start]=49406 a=320 video=1455 [end]=49407",
-        "places": "4 of 32",
-        "not read": "",
+        "positions": "4 of 32",
+        "cut off": "",
     }
 
 
 def test_what_lies_past_the_context_is_said_not_to_be_read(encoder):
     (row,) = token_rows(encoder, ["a " * 30 + "video of diving"])
-    assert row["places"] == "32 of 32" and row["not read"] == "video of diving"
+    assert row["positions"] == "32 of 32" and row["cut off"] == "video of diving"
     same = encoder.texts(["a " * 30, "a " * 30 + "video of diving"])
     torch.testing.assert_close(same[0], same[1])
 
 
 def test_every_place_a_text_takes_is_explained(encoder):
     rows = explain(encoder, "jerking")
-    assert [row["number"] for row in rows] == encoder.tokenizer(["jerking"])[0][: len(rows)].tolist()
-    assert [row["is"].split()[0] for row in rows] == ["start", "a", "a", "end"]
-    assert [row["piece"] for row in rows[1:-1]] == ["jer", "king"]
+    assert [row["token id"] for row in rows] == encoder.tokenizer(["jerking"])[0][: len(rows)].tolist()
+    assert [row["meaning"].split()[0] for row in rows] == ["start", "a", "a", "end"]
+    assert [row["token"] for row in rows[1:-1]] == ["jer", "king"]
 
 
 def test_texts_that_several_want_at_once_are_encoded_once(encoder, tmp_path, monkeypatch):
@@ -220,8 +220,8 @@ def test_whatever_the_tokenizer_the_place_where_a_text_is_cut_is_found(encoder):
     assert cut_off(other, LONG) == "nine ten."
     assert cut_off(other, LONG.removesuffix(" nine ten.") + "!") == "" == cut_off(other, "dive")
     assert cut_texts(other, ["dive", LONG, LONG]) == {LONG: "nine ten."}
-    assert token_rows(other, [LONG])[0]["not read"] == "nine ten."
-    assert "made elsewhere" not in token_rows(other, [LONG])[0]["tokens"] + explain(other, LONG)[0]["is"]
+    assert token_rows(other, [LONG])[0]["cut off"] == "nine ten."
+    assert "made elsewhere" not in token_rows(other, [LONG])[0]["tokens"] + explain(other, LONG)[0]["meaning"]
     assert describe_cut(LONG, "nine ten.") == "read up to 'one two three four five six seven eight', not 'nine ten.'"
 
 

@@ -93,7 +93,7 @@ def test_a_trainer_is_for_one_loop():
     trainer = Trainer(model, windows(((2, 6),)), **QUICK, device="cpu")
     loop(trainer, DetectionLoss())
     learned = parameters(model).clone()
-    with pytest.raises(RuntimeError, match=f"has {len(trainer.history)} epochs in its history: a Trainer is for one"):
+    with pytest.raises(RuntimeError, match=rf"history of {len(trainer.history)} epoch\(s\): a Trainer is for one"):
         loop(trainer, DetectionLoss())
     assert torch.equal(parameters(model), learned)
 

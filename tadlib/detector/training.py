@@ -150,12 +150,12 @@ class Trainer:
         called a second time, as the optimiser and schedule are used up, or if layers were added to the model meanwhile.
         """
         if self._begun:
-            message = f"this Trainer has begun before and has {len(self.history)} epochs in its history"
-            raise RuntimeError(f"{message}: a Trainer is for one loop, so make it anew, in its cell")
+            message = f"this Trainer was started before and has a history of {len(self.history)} epoch(s)"
+            raise RuntimeError(f"{message}: a Trainer is for one loop, so run the cell that makes it again")
         self._begun = True
         held = {id(parameter) for group in self.optimiser.param_groups for parameter in group["params"]}
         if held != {id(parameter) for parameter in self.model.parameters()}:
-            raise RuntimeError("the network got other layers after this Trainer was made: make it anew, in its cell")
+            raise RuntimeError("the network got other layers after this Trainer was made: run the Trainer's cell again")
         devices.seed_all(self.seed)
         self._start()
         with devices.only_deterministic(self.deterministic):

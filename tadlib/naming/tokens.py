@@ -56,15 +56,15 @@ def token_rows(encoder: Encoder, texts: Sequence[str]) -> list[dict[str, object]
     """Return a row for each text: its tokens, the context positions they take, and the part that is cut off."""
     if not has_clip_tokenizer(encoder):
         note = UNREADABLE if reads_any_text(encoder) else PRECOMPUTED
-        return [{"text": text, "tokens": note, "places": "", "not read": cut_off(encoder, text)} for text in texts]
+        return [{"text": text, "tokens": note, "positions": "", "cut off": cut_off(encoder, text)} for text in texts]
     tokenizer, rows = encoder.tokenizer, []
     context = tokenizer.context_length
     for text in texts:
         read = tokenizer.encode(text)[: context - 2]
         shown = [f"{tokenizer.decode([number]).strip()}={number}" for number in read]
         marked = [f"[start]={tokenizer.sot_token_id}", *shown, f"[end]={tokenizer.eot_token_id}"]
-        places = f"{len(marked)} of {context}"
-        rows.append({"text": text, "tokens": " ".join(marked), "places": places, "not read": cut_off(encoder, text)})
+        row = {"text": text, "tokens": " ".join(marked), "positions": f"{len(marked)} of {context}"}
+        rows.append(row | {"cut off": cut_off(encoder, text)})
     return rows
 
 
@@ -78,16 +78,17 @@ def too_long(encoder: Encoder, text: str) -> str:
 def explain(encoder: Encoder, text: str) -> list[dict[str, object]]:
     """Return a row for each context position of a text: token id, token, and its meaning."""
     if not has_clip_tokenizer(encoder):
-        return [{"place": 0, "number": "", "piece": text, "is": UNREADABLE if reads_any_text(encoder) else PRECOMPUTED}]
+        note = UNREADABLE if reads_any_text(encoder) else PRECOMPUTED
+        return [{"position": 0, "token id": "", "token": text, "meaning": note}]
     numbers = encoder.tokenizer([text])[0].tolist()
     start, end = encoder.tokenizer.sot_token_id, encoder.tokenizer.eot_token_id
     kinds = {start: "start of the text", end: "end of the text: its output becomes the embedding"}
     return [
         {
-            "place": place,
-            "number": number,
-            "piece": encoder.tokenizer.decode([number]).strip(),
-            "is": kinds.get(number, "a word or a piece of one"),
+            "position": position,
+            "token id": number,
+            "token": encoder.tokenizer.decode([number]).strip(),
+            "meaning": kinds.get(number, "a word or a piece of one"),
         }
-        for place, number in enumerate(numbers[: numbers.index(end) + 1])
+        for position, number in enumerate(numbers[: numbers.index(end) + 1])
     ]

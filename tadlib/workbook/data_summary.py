@@ -80,15 +80,18 @@ def settings(data: Task, snippets: int = 0) -> dict[str, tuple[int, str]]:
     stride = 2 ** int(np.log2(np.clip(min(short / 2, middle / 5), 1, 64)))
     reason = f"the median action has {middle / stride:.1f} snippets, nine of ten have {short / stride:.1f} or more"
     if isinstance(data.store, FolderStore) or snippets:
-        stride, reason = data.stride, "that of the features, which others made"
+        stride, reason = data.stride, "that of the precomputed features"
     window = 16 * int(np.ceil(long / stride / 8))
     most = max(_most_at_once(video, window * stride / video.fps) for video in data.training_videos)
     queries = max(16, 8 * int(np.ceil(1.5 * most / 8)))
     fixed = {"snippets": (snippets, "as given: every video has so many, whatever its length")}
     return (fixed if snippets else {"stride": (stride, reason)}) | {
-        "window": (window, f"95 % last at most {long / stride:.0f} snippets: twice that holds each at overlap=0.5"),
-        "queries": (queries, f"a window touches up to {most} actions, each needs a query; half as many are in reserve"),
-        "top_k": (max(100, 2 * queries), "each query with its two likeliest classes; at least the 100 of AR@100"),
+        "window": (
+            window,
+            f"95 % last at most {long / stride:.0f} snippets: twice that contains each at overlap=0.5",
+        ),
+        "queries": (queries, f"a window overlaps up to {most} actions: at least 1.5 queries for each"),
+        "top_k": (max(100, 2 * queries), "two classes for each query, at least the 100 proposals of AR@100"),
     }
 
 

@@ -1,7 +1,7 @@
 """Detection of the user's own words in their own videos: the run used, its parameters, and the detections.
 
 A word is found where the detector is certain of an action, relative to its greatest certainty in the same video, and
-CLIP prefers the word to all other words and to fixed texts of nothing in particular (rivals). The threshold of the
+CLIP prefers the word to all other words and to fixed generic texts (rivals). The threshold of the
 score was chosen on seen classes of the demo (`tests/benchmarks/verdicts.py`).
 """
 

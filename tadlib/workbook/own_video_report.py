@@ -26,8 +26,8 @@ from tadlib.workbook.viewer import Viewer
 SHOWN = 8  # most words in a figure or a sentence
 VERDICTS = 40  # most words in a list of verdicts
 CALIBRATED = (
-    "A score is the detector's certainty, relative to its greatest in this video, times CLIP's certainty of the word "
-    "against {} texts of nothing in particular; a word is found from a score of {} on, its segments from half of it on"
+    "A score is the detector's certainty, relative to its highest in this video, times CLIP's certainty of the word "
+    "against {} generic texts; a word is found from a score of {} on, its segments from half of it on"
 )
 CHOSEN = " (chosen on names of the demo's seen classes; sentences are missed more often)"
 APART = 1.0  # minimum seconds between two frames that are shown

@@ -31,7 +31,7 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
         number = int(counts.sum())
         place.set(
             title=f"{title}: {np.trace(counts) / max(number, 1):.0%} of {number} right",
-            xlabel="named, among unseen classes",
+            xlabel="predicted, among unseen classes",
         )
         place.tick_params(axis="y", length=0)
         slant(place)
@@ -96,13 +96,13 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
 @styled
 def fusion_curves(weights: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Picture:
     """Draw mAP against CLIP's weight (0: detector alone, 1: CLIP alone); dashed if a fusion ignores the weight."""
-    figure, ((place,),) = picture(3.0, "mAP against the share of CLIP in the score")
+    figure, ((place,),) = picture(3.0, "mAP against the weight of CLIP in the score")
     for color, (name, values) in zip(CYCLE, curves.items(), strict=False):
         flat = name == "after_softmax"
         line = {"ls": "--", "color": GREY, "lw": 1.4} if flat else {"color": color, "marker": "o", "lw": 2}
-        place.plot(weights, 100 * np.asarray(values), label=f"{name}, no share" if flat else name, **line)
+        place.plot(weights, 100 * np.asarray(values), label=f"{name}, no weight" if flat else name, **line)
     top = max(1.0, 110 * max(max(values) for values in curves.values()))
-    place.set(xlabel="share of CLIP in the score", ylabel="mAP over tIoU (%)", ylim=(0, top))
-    place.set_title("mAP by CLIP's share of the score")
+    place.set(xlabel="weight of CLIP in the score", ylabel="mAP over tIoU (%)", ylim=(0, top))
+    place.set_title("mAP by CLIP's weight in the score")
     place.legend()
     return figure

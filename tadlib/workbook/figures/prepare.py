@@ -11,10 +11,10 @@ from tadlib.workbook.figures.style import Picture, bars, heatmap, list_rows, pic
 
 MAX_CLASSES = 25  # class names that are legible in one figure
 PANELS = (  # field of a row, title, label of the axis with its unit
-    ("norm", "Length of a feature", "norm (CLIP: about 10)"),
-    ("neighbours", "Likeness of neighbours", "cosine of neighbouring snippets"),
+    ("norm", "Norm of a feature", "norm (OpenAI's CLIP: about 10)"),
+    ("neighbours", "Similarity of neighbours", "cosine of neighbouring snippets"),
     ("constant", "Frozen stretches", "share of snippets equal to the one before"),
-    ("seconds too long", "Features against video", "features minus video (s)"),
+    ("seconds too long", "Duration of the features", "duration minus that of the video (s)"),
 )
 
 
@@ -107,7 +107,7 @@ def feature_health(table: Sequence[Mapping[str, object]]) -> Picture:
         odd = int(np.nanargmax(np.abs(values - np.median(known)))) if len(known) else 0
         if len(known) and values[odd] != np.median(known):
             place.axvline(values[odd], color=style.ORANGE, lw=1.5)
-            place.set_title(f"oddest: {table[odd]['video']}", loc="right", fontsize=8, fontweight="normal")
+            place.set_title(f"largest outlier: {table[odd]['video']}", loc="right", fontsize=8, fontweight="normal")
     return figure
 
 
