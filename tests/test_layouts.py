@@ -10,7 +10,7 @@ import pytest
 from standins import write
 
 from tadlib.data import datasets
-from tadlib.data.annotations import Action, Video
+from tadlib.data.annotations import Action
 from tadlib.data.readers import read, read_table
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.evaluation.result_file import evaluate, read_result, read_task
@@ -205,25 +205,6 @@ def test_each_split_has_its_own_classes(tmp_path, capsys):
 
 
 FEATURES = np.random.default_rng(0).normal(size=(30, 16)).astype(np.float32)
-VIDEO = Video("v", 10.0, 24.0, "test", ())
-
-
-@pytest.mark.parametrize(
-    "save",
-    [
-        lambda path: np.save(path.with_suffix(".npy"), FEATURES[None]),
-        lambda path: np.save(path.with_suffix(".npy"), FEATURES.T),
-        lambda path: np.save(path.with_suffix(".npy"), FEATURES.T[None].astype(np.float64)),
-        lambda path: np.savez(path.with_suffix(".npz"), arr_0=FEATURES),
-        lambda path: np.savez_compressed(path.with_suffix(".npz"), anything=np.asfortranarray(FEATURES)),
-    ],
-    ids=["a batch of one", "channels first", "both", "one array", "packed"],
-)
-def test_features_are_read_as_they_are_released(tmp_path, save):
-    save(tmp_path / "v")
-    store = FolderStore(tmp_path, stride=8, width=16)
-    np.testing.assert_array_equal(store.read("v"), FEATURES)
-    assert store.check([VIDEO]) == {}
 
 
 def test_features_in_a_pickle_are_never_opened_and_the_converting_line_converts(tmp_path, monkeypatch):

@@ -30,13 +30,18 @@ def save_h5_of_all(path, array):
     [
         *((".npy", np.save), (".h5", save_h5), (".h5", save_h5_of_all)),
         (".npz", lambda path, array: np.savez(path, features=array, fps=np.array(24.0))),
+        (".npy", lambda path, array: np.save(path, array[None])),
+        (".npy", lambda path, array: np.save(path, array.T)),
+        (".npy", lambda path, array: np.save(path, array.T[None].astype(np.float64))),
+        (".npz", lambda path, array: np.savez(path, arr_0=array)),
+        (".npz", lambda path, array: np.savez_compressed(path, anything=np.asfortranarray(array))),
         (".pt", lambda path, array: torch.save(torch.from_numpy(array), path)),
         (".pt", lambda path, array: torch.save({"feats": torch.from_numpy(array), "fps": 24}, path)),
     ],
 )
 def test_features_are_read_from_every_layout(tmp_path, dtype, suffix, save):
     save(tmp_path / f"v1{suffix}", FEATURES.astype(dtype))
-    store = FolderStore(tmp_path, stride=8)
+    store = FolderStore(tmp_path, stride=8, width=16)
     read = store.read("v1")
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, FEATURES.astype(dtype).astype(np.float32))

@@ -70,6 +70,7 @@ NASTY = {  # files of fifty frames at 25 a second that two ways to read them wou
     "late": (lambda to: write_streams(to / "v.mp4", [2 + time for time in PLAIN], sound=0.0), 4.0),
     "cover": (lambda to: write_streams(to / "v.mkv", PLAIN, cover="before"), 2.0),
     "wide pixels": (lambda to: write_streams(to / "v.mp4", PLAIN, shape=Fraction(16, 11)), 2.0),
+    "one frame": (lambda to: write_streams(to / "v.ts", [0.0]), 0.04),
     "ten bits": (lambda to: write_streams(to / "v.mkv", PLAIN, pixels="yuv422p10le"), 2.0),
     "twice": (lambda to: put_together(to / "v.ts", *[write_streams(to / "once.ts", PLAIN)] * 2), 4.0),
     "another size": (

@@ -90,7 +90,7 @@ def snippets(
                 yield image
             shown, image = frame, None
         image = show(shown) if image is None else image
-        while number // each * lasts < found.end - 2 * grace:  # the last snippet may end before its middle
+        while number < each or number // each * lasts < found.end - 2 * grace:  # the last may end before its middle
             number += 1
             yield image
 
