@@ -11,7 +11,7 @@ from tadlib.data.splits import ClassSplit, class_split
 SPLIT = ClassSplit(50, 0, ("Diving", "Shotput"), ("CliffDiving", "HighJump"))
 VIDEOS = (
     Video("a", 40.0, 10.0, "val", (Action(1, 9, "Diving"), Action(1, 9, "CliffDiving"), Action(20, 30, "HighJump"))),
-    Video("b", 40.0, 10.0, "val", (Action(1, 9, "Shotput"),)),
+    Video("b", 40.0, 10.0, "val", (Action(1, 9, "Shotput"), Action(45, 50, "HighJump"))),
     Video("c", 40.0, 10.0, "test", (Action(1, 9, "Shotput"), Action(30, 31, "HighJump"))),
     Video("d", 40.0, 10.0, "test", (Action(1, 9, "HighJump"),)),
 )

@@ -92,7 +92,7 @@ def report(
     ]
     if neither := set(benchmark.classes) - {*split.seen, *split.unseen}:
         rows.append(("classes that are neither seen nor unseen", len(neither), len(benchmark.classes)))
-    videos, without_label = {video.id: video for video in benchmark.videos}, hidden(benchmark, split)
+    videos, without_label = {video.id: repaired(video) for video in benchmark.videos}, hidden(benchmark, split)
     trained = [videos[video_id].only(set(split.unseen) - set(split.seen)).actions for video_id in without_label]
     unlabelled = sum(map(len, without_label.values()))
     tested = benchmark.test_videos(split.unseen)
