@@ -75,9 +75,12 @@ class FolderStore:
 
     @cached_property
     def turned(self) -> bool:
-        """Whether arrays are (channels, snippets): told by the first one that is not square."""
-        shapes = (read_array(path, name).shape[-2:] for name, path in self.files.items())
-        return next((shape[0] == self.width for shape in shapes if len(set(shape)) > 1), False)
+        """Whether arrays are (channels, snippets): told by the first readable one that is not square."""
+        for name, path in self.files.items():
+            with suppress(UnusableFeatures):  # `read` raises it for the video itself
+                if len(set(shape := read_array(path, name).shape[-2:])) > 1:
+                    return shape[0] == self.width
+        return False
 
     def version(self, video_ids: Iterable[str]) -> str:
         """Return a hash (12 digits) of the features of some videos, independent of others in the folder."""
