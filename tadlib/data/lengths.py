@@ -63,12 +63,10 @@ def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
 def _length(place: str, fields: Mapping[str, Any]) -> Entry:
     given = {ours: next((name for name in names if fields.get(name)), names[0]) for ours, names in NAMES.items()}
     duration, fps, frames = (positive(place, fields, name) for name in given.values())
-    if frames and fps and not duration:
-        duration = frames / fps  # n frames last n frame periods
     subset = fields.get("subset") or None
     if not isinstance(subset, str | None):
         raise ValueError(f"{place} has subset {subset!r}: expected text")
-    return Entry(subset and tidy(subset), duration, fps)
+    return Entry(subset and tidy(subset), duration, fps, frames=frames)
 
 
 def variants(video_id: str) -> tuple[str, ...]:

@@ -29,6 +29,14 @@ class Entry:
     fps: float | None = None
     actions: tuple[Action, ...] = ()
     in_frames: bool = False  # times of the actions are frames
+    frames: float | None = None  # number of frames
+
+    def __post_init__(self) -> None:
+        """Compute a missing duration or frame rate from the number of frames, which last as many frame periods."""
+        if self.frames and self.fps and self.duration is None:
+            object.__setattr__(self, "duration", self.frames / self.fps)
+        if self.frames and self.duration and self.fps is None:
+            object.__setattr__(self, "fps", self.frames / self.duration)
 
 
 def read_table(path: Path | str, key: str = "", names: Names | None = None, in_frames: bool = False) -> Table:
@@ -110,11 +118,9 @@ def actions_of(table: Table) -> Iterator[tuple[str, Action, float | None]]:
 def _entry(place: str, video: str, about: Mapping[str, Any], actions: tuple[Action, ...], in_frames: bool) -> Entry:
     duration = positive(place, about, "duration" if about.get("duration") is not None else "duration_second")
     fps, frames = positive(place, about, "fps"), positive(place, about, "frame")
-    if fps is None and frames and duration:
-        fps = frames / duration
     named = layouts.THUMOS_ID.fullmatch(video)  # THUMOS14's ids name the subset
     subset = about.get("subset") or (named and {"validation": "val", "test": "test"}[named[1]])
-    return Entry(subset, duration, fps, actions, in_frames)
+    return Entry(subset, duration, fps, actions, in_frames, frames)
 
 
 def export(
