@@ -15,11 +15,13 @@ from tadlib.detector.proposals import Proposals
 from tadlib.naming.fusion import Detections
 from tadlib.workbook import viewer
 from tadlib.workbook.own_video import Answer
+from tadlib.workbook.own_video_report import word_curves
 from tadlib.workbook.viewer import Row, Viewer
 
 VIDEO = Video("v", 20.0, 10.0, "test", (Action(1.0, 3.0, "Diving"), Action(5.0, 8.0, "Diving")))
 ASKED = SimpleNamespace(given=SimpleNamespace(threshold=0.1, top_k=100))
 FOUND = Detections(torch.tensor([[1.0, 3.1], [9.0, 12.0]]), torch.tensor([0.8, 0.3]), ("diving", "golf"))
+NOTHING = Detections(torch.zeros(0, 2), torch.zeros(0), ())
 
 
 def shown():
@@ -87,7 +89,15 @@ def test_segments_lie_where_their_times_are():
     assert half[1] == pytest.approx(whole[1] / 2, abs=0.1) and half[0] == pytest.approx(whole[0] + half[1], abs=0.1)
 
 
-@pytest.mark.parametrize("found", [FOUND, Detections(torch.zeros(0, 2), torch.zeros(0), ())], ids=["some", "none"])
+def test_the_curve_of_a_long_video_lies_evenly_over_it():
+    """The viewer draws its points at equal distances."""
+    given = {"classes": SimpleNamespace(unseen=("a",), seen=()), "similarity": lambda *_: np.zeros((900, 1))}
+    question = SimpleNamespace(video=VIDEO, asked=ASKED, seconds=lambda _: np.arange(900) + 0.5, **given)
+    seconds, curves = word_curves(Answer(question, None, NOTHING))
+    assert len(curves["a"]) == 600 and abs(seconds - (np.arange(600) + 0.5) * 1.5).max() < 1
+
+
+@pytest.mark.parametrize("found", [FOUND, NOTHING], ids=["some", "none"])
 def test_an_answer_shows_truth_proposals_and_detections(found):
     proposals = Proposals(torch.tensor([[1.0, 9.0]]), torch.tensor([0.5]))
     shown = viewer.of_answer(Answer(SimpleNamespace(video=VIDEO, asked=ASKED), proposals, found), {}, b"")

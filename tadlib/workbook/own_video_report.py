@@ -188,7 +188,8 @@ def word_curves(answer: Answer) -> tuple[Float[np.ndarray, " t"], dict[str, np.n
         above = above - cosine[:, len(names) :].mean(axis=1, keepdims=True)
     order = [names[place] for place in np.argsort(-above.max(axis=0), kind="stable")]
     chosen = list(dict.fromkeys((*answer.found.labels, *order)))[:SHOWN]
-    parts = np.array_split(np.arange(len(above)), min(POINTS, len(above)))
+    points = min(POINTS, len(above))
+    parts = np.array_split(np.arange(len(above)), np.arange(1, points) * len(above) // points)  # evenly long
     seconds = question.seconds(question.video)
     means = np.stack([above[part].mean(axis=0) for part in parts])
     return np.array([seconds[part].mean() for part in parts]), {label: means[:, names.index(label)] for label in chosen}
