@@ -140,7 +140,7 @@ def test_a_shorter_copy_that_is_whole_is_used_but_not_another_video(tmp_path, en
     with pytest.raises(BrokenVideo, match="v.mp4 ends after 6.1 s, it should last 12.0 s"):
         extract([video(seconds=12.0)], tmp_path, FeatureStore(tmp_path / "other"), encoder, 8)
     extract([video(seconds=3.0)], tmp_path, longer := FeatureStore(tmp_path / "longer"), encoder, 8)
-    assert longer.remarks("v") == ["it lasts 6.1 s, 3.0 s are stated: the rest is not used"]
+    assert longer.remarks("v") == ["it lasts 6.1 s, 3.0 s are stated: actions and detections end there"]
 
 
 def test_features_that_are_not_numbers_are_refused(tmp_path, encoder):

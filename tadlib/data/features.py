@@ -149,7 +149,7 @@ def _extract_one(
         raise BrokenVideo(f"{clip.path}: {found.holes[0]}: copy or download it again")
     remarks = [*clip.remarks, *found.remarks]
     if seconds - video.duration > max(SLACK, 0.1 * video.duration):
-        remarks.append(f"it lasts {seconds:.1f} s, {video.duration:.1f} s are stated: the rest is not used")
+        remarks.append(f"it lasts {seconds:.1f} s, {video.duration:.1f} s are stated: actions and detections end there")
     made = _made(video, encoder, stride, each) | {"source": source, "seconds": round(time.monotonic() - begun, 3)}
     store.write(video.id, features, made | ({"remarks": remarks} if remarks else {}))
 
