@@ -67,6 +67,8 @@ def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_sa
     data = replace(data, benchmark=replace(data.benchmark, videos=more), protocol="gap")
     lacking = {row["protocol"]: row["videos not processed"] for row in results.under_every_protocol(data, RIGHT)}
     assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
+    rows = results.under_every_protocol(replace(data, protocol="t3al"), RIGHT | {"training": RIGHT["v0"]})
+    assert {row["protocol"]: row["videos"] for row in rows} == dict.fromkeys(lacking, 12) | {"t3al": 13}
 
 
 def test_videos_that_the_protocol_leaves_out_are_not_counted(data):

@@ -184,15 +184,15 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
 
 
 def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
-    """Score the same detections under each protocol, on the processed videos, a row each.
+    """Score the same detections under each protocol, on those of its videos that were processed, a row each.
 
     The last column is the number of videos that count under the protocol but were not processed by this run. A protocol
     under which no action counts is marked.
     """
-    videos, classes, tious = data.annotated, data.classes.unseen, data.benchmark.tious
-    processed, table = {video.id for video in videos}, []
+    classes, tious, table = data.classes.unseen, data.benchmark.tious, []
     for protocol in protocols.PROTOCOLS:
-        row = {"protocol": protocol}
+        own, row = {video.id for video in data.scored_under(protocol)}, {"protocol": protocol}
+        videos = [video for video in data.annotated if video.id in own]
         counted = scoring.counted(videos, detections, classes, protocol, data.short)
         if any(video.actions for video in counted):
             result = scoring.score(videos, detections, classes, tious, protocol, stride=data.short)
@@ -201,8 +201,7 @@ def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> li
         else:
             row = {"protocol": f"{protocol}: no action counts", "mAP": np.nan, "mAP without labels": np.nan}
             row |= {"videos": len(counted), "actions": 0, "detections": 0}
-        missing = [video for video in data.scored_under(protocol) if video.id not in processed]
-        table.append(row | {"videos not processed": len(missing)})
+        table.append(row | {"videos not processed": len(own) - len(videos)})
     return table
 
 
