@@ -114,7 +114,7 @@ def test_a_timeline_names_its_units_and_the_classes_of_what_is_there_and_what_wa
     for found, labels in ((NAMED, [DIVE, PUT, JUMP]), (nothing, [DIVE, PUT])):
         (place, *_) = figures.timelines([VIDEO], {ID: found}, {ID: 0.5}).axes
         assert place.get_xlabel() == "time (s)"
-        assert [label.get_text() for label in place.get_yticklabels()] == labels
+        assert [label.get_text().lstrip("\u200b") for label in place.get_yticklabels()] == labels
 
 
 def test_actions_that_overlap_or_go_on_after_the_end_are_covered_once(tmp_path):
@@ -132,12 +132,44 @@ def test_of_many_classes_as_many_are_named_as_can_be_read(tmp_path):
     box = figures.action_statistics(Benchmark("x", tmp_path, videos, MANY, "val", "test", (0.5,))).axes[0]
     assert len(box.get_yticklabels()) == 20 and box.get_title(loc="left") == "20 of 60 classes"
     (place, _) = figures.class_differences({f"v{n}": dict.fromkeys(MANY, 0.1) for n in range(62)}).axes
-    assert place.get_title(loc="left").endswith("? The 20 of 60 that differ most, in 60 of 62 variants")
+    assert place.get_xlabel() == "the 20 of 60 classes that differ most, in 60 of 62 variants"
     curves = figures.learning_curves({name: {"0": [HISTORY]} for name in MANY})
     assert curves.get_suptitle() == "The first 12 of 60 questions"
     frames = [np.zeros((4, 4, 3))] * 60
     matrix = figures.similarity_matrix(RNG.random((60, 60)), MANY, frames).axes[0]
     assert not matrix.get_xticklabels() and not matrix.child_axes
+
+
+LONG = ["a class whose name goes on and on and on until nothing fits any more", "run", "putting in contact lenses"]
+TEXT = "best text that names no class: panning with blurred background"
+CUT = {
+    "confusion": lambda: figures.confusion({"true segments": np.eye(3), "proposals": np.eye(3)}, LONG),
+    "confusion of one": lambda: figures.confusion({"true segments": np.eye(1), "proposals": np.eye(1)}, LONG[:1]),
+    "accuracy_by_text": lambda: figures.accuracy_by_text({"prompt": dict.fromkeys(LONG, 0.5)}, dict.fromkeys(LONG, 3)),
+    "per_class": lambda: figures.per_class(*(dict.fromkeys(LONG, value) for value in (0.2, 0.9, 3))),
+    "headline": lambda: figures.headline(
+        [ROW | {"name": TEXT, "role": "baseline"}, ROW | {"name": "o", "role": "ours"}]
+    ),
+    "class_differences": lambda: figures.class_differences({TEXT: dict.fromkeys((*LONG, *MANY), 0.1)}),
+    "timelines": lambda: figures.timelines([VIDEO], {ID: NAMED._replace(labels=tuple(LONG))}, {ID: 0.5}),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_no_text_of_long_names_is_cut(name):
+    figure = CUT[name]()
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.x0 > -0.02 and drawn.y0 > -0.02 and drawn.x1 < width + 0.02 and drawn.y1 < height + 0.02
+
+
+def test_nothing_drawn_hides_another():
+    row = {"text": "prompt", "true segments": 0.5, "good proposals": 0.5, "mAP": 0.5}
+    (place,) = figures.pooling_comparison([row | {"pooling": "mean"}, row | {"pooling": "max"}]).axes
+    assert len({tuple(line.get_ydata()) for line in place.lines}) == 3
+    for figure in (figures.per_class({"a": 0.2}, {"a": 0.9}, {"a": 3}), figures.reliability({"true segments": CURVE})):
+        figure.draw_without_rendering()
+        assert not figure.legends[0].get_window_extent().overlaps(figure.axes[0].get_window_extent())
 
 
 def test_what_is_right_by_score_is_not_called_a_detection_where_it_is_none():

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tadlib.workbook.figures.style import CYCLE, GREY, OURS, Picture, heatmap, list_rows, picture, slant, styled
+from tadlib.workbook.figures import style
+from tadlib.workbook.figures.style import CYCLE, GREY, OURS, Picture, heatmap, list_rows, picture, short, slant, styled
 
 MEASURES = ("true segments", "good proposals", "mAP")
 
@@ -13,7 +14,8 @@ MEASURES = ("true segments", "good proposals", "mAP")
 def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Picture:
     """Draw a confusion matrix (true, predicted) per title, as shares of each row, with the accuracy in the title."""
     text = "Confusion of true and predicted class: " + ", ".join(matrices)
-    figure, axes = picture(1.6 + 0.22 * len(classes), text, ncols=len(matrices), sharey=True)
+    names = [short(label) for label in classes]
+    figure, axes = picture(style.matrix_height(0.22 * len(names), names), text, ncols=len(matrices), sharey=True)
     for place, (title, counts) in zip(axes[0], matrices.items(), strict=True):
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         heatmap(
@@ -23,8 +25,8 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
             vmax=100,
             annot=len(classes) <= 12,
             annot_kws={"fontsize": 7.5},
-            xticklabels=classes,
-            yticklabels=classes,
+            xticklabels=names,
+            yticklabels=names,
             cbar=place is axes[0, -1],
             cbar_kws={"label": "share of the row (%)"},
         )
@@ -33,7 +35,7 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
             title=f"{title}: {np.trace(counts) / max(number, 1):.0%} of {number} right",
             xlabel="predicted, among unseen classes",
         )
-        place.tick_params(axis="y", length=0)
+        place.tick_params(axis="y", length=0, rotation=0)
         slant(place)
     axes[0, 0].set_ylabel("true")
     return figure
@@ -61,9 +63,10 @@ def naming_by_overlap(overlap: np.ndarray, right: np.ndarray) -> Picture:
 def pooling_comparison(table: Sequence[Mapping[str, object]]) -> Picture:
     """Draw a row per pooling: accuracy on true segments and on good proposals, and mAP, all in per cent."""
     figure, ((place,),) = picture(0.34 * len(table) + 1.4, "Naming by every pooling on the same proposals")
-    for measure, color, marker in zip(MEASURES, CYCLE, "osD", strict=False):
+    for number, (measure, marker) in enumerate(zip(MEASURES, "osD", strict=True)):
         values = [100 * float(row[measure]) for row in table]
-        place.plot(values, range(len(table)), marker, color=color, ms=7, label=measure)
+        level = np.arange(len(table)) + 0.15 * (number - 1)  # equal values do not hide each other
+        place.plot(values, level, marker, color=CYCLE[number], ms=6, label=measure)
     list_rows(place, [f"{row['pooling']} ({row['text']})" for row in table])
     place.grid(axis="x")
     place.set(xlabel="accuracy, and mAP over tIoU (%)", title="Poolings, with the text they read")
@@ -75,21 +78,21 @@ def pooling_comparison(table: Sequence[Mapping[str, object]]) -> Picture:
 def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[str, int]) -> Picture:
     """Draw the accuracy on true segments of each class (rows) with each style of text (columns)."""
     labels = list(next(iter(found.values())))
-    shares = np.array([[found[style][label] for style in found] for label in labels])
-    figure, ((place,),) = picture(0.32 * len(labels) + 1.4, "Accuracy on true segments by class and text")
-    overall = {style: np.nanmean(shares[:, column]) if shares.size else 0.0 for column, style in enumerate(found)}
+    shares = np.array([[found[kind][label] for kind in found] for label in labels])
+    figure, ((place,),) = picture(max(2.8, 0.32 * len(labels) + 1.6), "Accuracy on true segments by class and text")
+    overall = {kind: np.nanmean(shares[:, column]) if shares.size else 0.0 for column, kind in enumerate(found)}
     heatmap(
         place,
         100 * shares,
         vmin=0,
         vmax=100,
         annot=len(labels) <= 40,
-        xticklabels=[f"{style}\n{100 * share:.0f} %" for style, share in overall.items()],
-        yticklabels=[f"{label} ({actions[label]})" for label in labels],
+        xticklabels=[f"{kind}\n{100 * share:.0f} %" for kind, share in overall.items()],
+        yticklabels=[f"{short(label)} ({actions[label]})" for label in labels],
         cbar_kws={"label": "right among unseen classes (%)"},
     )
     place.tick_params(length=0, rotation=0)
-    place.set_title("Which text helps which class (below each text: mean over classes)")
+    place.set(title="Which text helps which class", xlabel="text, with its mean over classes")
     return figure
 
 

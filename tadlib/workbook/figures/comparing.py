@@ -110,15 +110,18 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     frame = 100 * pd.DataFrame.from_dict(dict(list(differences.items())[:MAX_VARIANTS]), orient="index")
     largest = frame.abs().max()
     frame = frame[sorted(largest.sort_values(ascending=False, kind="stable").index[:MAX_CLASSES])]
-    figure, ((place,),) = picture(0.3 * len(frame) + 2.0, "Difference in average precision of each class, by variant")
+    names = [*map(short, frame.columns)]
+    text = "Difference in average precision of each class, by variant"
+    figure, ((place,),) = picture(style.matrix_height(0.3 * len(frame), names), text)
     reach = max(largest.max(), 5.0)  # points below which colours stay pale
     texts = frame.map(lambda points: f"{np.round(points, 1) or 0:+.1f}")  # no "-0.0"
     numbers = {"annot": texts if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
     colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "cbar_kws": {"label": "points of AP"}, "linewidths": 0.5}
-    style.heatmap(place, frame, yticklabels=[short(label, 44) for label in frame.index], **numbers, **colours)
+    labels = {"yticklabels": [short(label, 44) for label in frame.index], "xticklabels": names}
+    style.heatmap(place, frame, **labels, **numbers, **colours)
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
-    most = f" The {MAX_CLASSES} of {len(largest)} that differ most" * (len(largest) > MAX_CLASSES)
+    most = f"the {MAX_CLASSES} of {len(largest)} classes that differ most" * (len(largest) > MAX_CLASSES)
     most += f", in {len(frame)} of {len(differences)} variants" * (len(differences) > len(frame))
-    place.set_title(f"Which classes gain (blue), which lose (red)?{most}")
+    place.set(title="Which classes gain (blue), which lose (red)?", xlabel=most)
     return figure

@@ -10,7 +10,6 @@ from tadlib.data.annotations import Video
 from tadlib.data.windows import true_segments
 from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, nothing, picture, rows, short, styled
 
-LABEL = 34  # characters of a word that fit beside a timeline
 CAPTION = 27  # characters that fit above one of four frames, on each of two lines
 
 
@@ -28,7 +27,7 @@ def detected(video: Video, proposals: ArrayLike, found) -> Picture:
     for word, segment, score in _found(found):
         if word in words:
             bars(place, [segment], len(truth) + 1 + words.index(word), OURS, height=0.6, alpha=0.2 + 0.8 * score)
-    rows(place, [short(label, LABEL) for label in labels], video.duration)
+    rows(place, labels, video.duration)
     place.set_title("Detections (darker: higher score, one scale for all videos)" if words else "Nothing found")
     return figure
 
@@ -57,7 +56,7 @@ def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detection
     figure, ((place,),) = picture(3.0, "Similarity over time of " + ", ".join(curves))
     colors, marker = dict(zip(curves, CYCLE, strict=False)), "o" if len(seconds) < 3 else ""
     for word, values in curves.items():
-        place.plot(seconds, values, color=colors[word], lw=1.5, label=short(word, LABEL), marker=marker)
+        place.plot(seconds, values, color=colors[word], lw=1.5, label=short(word), marker=marker)
     for word, (start, end), _ in found[:10]:
         if word in colors:
             place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)

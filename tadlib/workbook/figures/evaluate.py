@@ -41,7 +41,7 @@ def headline(table: Sequence[Mapping[str, object]]) -> Picture:
         left.text(value + 0.04 * highest, row, f"{value:.1f}", va="center", fontsize=9)
         values, width = [100 * entry[f"mAP@{tiou:g}"] for tiou in tious], 2.6 if entry["role"] == "ours" else 1.4
         right.plot(tious, values, color=color, lw=width, marker=marker, ms=7, mec="white", clip_on=False)
-    list_rows(left, [entry["name"] for entry in table])
+    list_rows(left, [entry["name"].replace(": ", ":\n") for entry in table])
     left.set(xlim=(0, 1.18 * highest + 3), xlabel="mAP, mean over tIoU (%)", title="mAP beside floors and ceilings")
     right.set_xticks(tious)
     right.set(xlabel="tIoU threshold", ylabel="mAP (%)", title="mAP at each tIoU (same markers)")
@@ -54,16 +54,16 @@ def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: 
     """Draw the average precision of each scored class, and that of the same segments with true labels."""
     order = sorted(ours, key=lambda label: -ours[label])
     text = "Average precision of each class, ours and with true labels"
-    figure, ((place,),) = picture(0.3 * len(order) + 1.3, text)
+    figure, ((place,),) = picture(0.3 * len(order) + 1.5, text)
     outline = {"color": "white", "edgecolor": CEILING, "lw": 1.4}
     for row, label in enumerate(order):
         place.barh(row, 100 * ceiling[label], height=0.72, **outline)
         place.barh(row, 100 * ours[label], height=0.42, color=OURS)
     place.barh(0, 0, color=OURS, label="this run")
     place.barh(0, 0, label="the same segments with the true label", **outline)
-    list_rows(place, [f"{label} ({actions[label]} actions)" for label in order])
+    list_rows(place, [f"{style.short(label)} ({actions[label]} actions)" for label in order])
     place.set(xlabel="average precision, mean over tIoU (%)", title="Average precision by class")
-    place.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -176,7 +176,7 @@ def reliability(found: Mapping[str, Reliability]) -> Picture:
         place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=label)
     place.set(xlim=(0, None), ylim=(0, None), title="Calibration of scores")
     place.set(xlabel="score, mean of each tenth", ylabel="correct (%)")
-    place.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -191,7 +191,7 @@ def verdicts(table: Sequence[Mapping[str, object]]) -> Picture:
         place.scatter(100 * entry["mAP"], row, color=color, s=42, zorder=3)
         place.text(100 * entry["mAP to"], row, f"  {entry['this run is']}", va="center", fontsize=9, color=color)
     place.axvline(0, color=GREY, lw=0.8)
-    list_rows(place, [str(entry["what"]) for entry in table])
+    list_rows(place, [str(entry["what"]).replace(": ", ":\n") for entry in table])
     place.margins(x=0.15)
     place.set_xlabel("mAP, or difference in mAP (points), with the 95 % interval over videos")
     place.set_title("mAP of this run, and its differences from others")

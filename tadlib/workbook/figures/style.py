@@ -23,6 +23,7 @@ YELLOW, BLUE, VERMILION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
 TRUTH, OURS, FLOOR, CEILING = BLACK, BLUE, GREY, GREEN  # roles have the same colour in every figure
 SEQUENTIAL = "viridis"
+LABEL = 34  # characters of a class name or a word that fit beside a figure
 SETTINGS = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -90,7 +91,7 @@ def bars(axes: Axes, segments: ArrayLike, row: float, color: str, height: float 
 
 def rows(axes: Axes, labels: Sequence[str], duration: float) -> None:
     """Label the rows of a timeline, first on top, over a time axis in seconds."""
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), [short(label) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(0, duration)
     axes.set_xlabel("time (s)")
@@ -108,6 +109,11 @@ def heatmap(axes: Axes, values: ArrayLike, **options: object) -> None:
     import seaborn  # takes half a second, and few figures need it
 
     seaborn.heatmap(values, ax=axes, **{"cmap": SEQUENTIAL, "fmt": ".0f"} | options)
+
+
+def matrix_height(side: float, labels: Sequence[str]) -> float:
+    """Return the height in inches of a figure whose matrix is `side` inches tall, above its slanted labels."""
+    return 1.0 + max(1.2, side) + 0.052 * max(map(len, labels))
 
 
 def slant(axes: Axes) -> None:
@@ -136,7 +142,7 @@ def by_epoch(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
-def short(text: object, most: int) -> str:
+def short(text: object, most: int = LABEL) -> str:
     """Shorten a text to `most` characters with an ellipsis; a leading _ gets a zero-width space before it."""
     whole = f"\u200b{text}" if str(text).startswith("_") else str(text)  # legends skip labels that begin with _
     return whole if len(whole) <= most else whole[: most - 1] + "…"
