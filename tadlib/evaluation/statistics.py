@@ -8,9 +8,8 @@ the basic bootstrap interval is used, which reflects the draws at the result; on
 covers the truth in 95 of 100 cases, percentiles of the draws in 71; of 60 videos of ten classes in 85. A difference of
 two runs was covered in about 90 of 100 cases, with 60 videos as with 200: intervals are somewhat too narrow.
 
-Over class splits: Student's t from one number per split; from whole results both the splits and the videos of each
-are drawn. "better" and "worse" are used only if the whole interval lies on one side of 0. Intervals show the
-variation over videos or splits; that over seeds only if the runs have several.
+Over class splits: Student's t from one number per split. "better" and "worse" are used only if the whole interval lies
+on one side of 0. Intervals show the variation over videos or splits; that over seeds only if the runs have several.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
