@@ -109,6 +109,8 @@ def test_a_benchmark_shows_only_videos_and_actions_of_the_labels_asked_for(tmp_p
 def test_a_data_set_without_annotations_says_where_they_are_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no annotations of 'thumos14': expected .*thumos14.*annotations.json"):
         datasets.load("thumos14", tmp_path)
+    with pytest.raises(FileNotFoundError, match="or such a folder; did you mean 'thumos14'?"):
+        datasets.load("thumos", tmp_path)
 
 
 def test_an_action_is_compared_with_all_that_stand_before_it_however_many():

@@ -86,6 +86,7 @@ def test_what_was_prepared_can_be_trained_on_in_any_way_but_on_other_data(tmp_pa
 def test_the_same_folder_written_in_another_way_is_the_same_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "resolve", lambda path: tmp_path / path)
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "annotations.json").touch()
     recorded(tmp_path / "run", "train", dataset="mine")
     for written in ("./mine", str(tmp_path / "mine")):
         assert passed("classify", tmp_path / "run", {"dataset": written}).split == 50

@@ -60,6 +60,12 @@ def test_the_command_line_speaks_the_notebooks_vocabulary(tmp_path):
         papermill_arguments.complete([NOTEBOOK, "-p", "epochs", "3"], lambda text: None)
 
 
+def test_a_misspelt_data_set_starts_no_kernel():
+    train = str(NOTEBOOK).replace("detect", "train")
+    with pytest.raises(FileNotFoundError, match="no annotations of 'thumos': .* did you mean 'thumos14'?"):
+        papermill_arguments.complete([train, "-p", "dataset", "thumos"], lambda text: None)
+
+
 def test_a_misspelt_notebook_is_named():
     wrong = str(ROOT / "notebooks" / "trian.ipynb")
     with pytest.raises(ValueError, match=r"no notebook .*trian.ipynb; did you mean 'train.ipynb'?"):

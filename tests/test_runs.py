@@ -83,8 +83,10 @@ def test_a_finished_stage_is_never_run_again_in_its_folder(home):
     classify = begin(home / "r", "classify")
     assert classify.stage == "classify", "another stage goes on in it"
     classify.finish()
-    with pytest.raises(runs.RunError, match="pass another run_dir with a copy of its checkpoint.pt"):
-        begin(home / "r", "classify")
+    begin(home / "r", "evaluate").finish()
+    for stage, how in {"classify": "$", "evaluate": ", and run classify there first"}.items():
+        with pytest.raises(runs.RunError, match=f"pass another run_dir with a copy of its checkpoint.pt{how}"):
+            begin(home / "r", stage)
 
 
 def test_new_detections_outdate_an_evaluation_which_may_then_be_made_again(home):

@@ -118,10 +118,11 @@ def find_annotations(folder: Path, name: str) -> Path:
     for layout in TEXT_LAYOUTS:
         if any(path for place in folder.glob(layout) for path in place.rglob("*_val.txt")):
             return folder if layout.startswith("TH14") else folder / layout
+    hint = "" if name in NAMES or folder.is_dir() else nearest(name, NAMES)
     raise FileNotFoundError(
         f"no annotations of {name!r}: expected {folder / 'annotations.json'} in ActivityNet's layout (database: video "
         "-> subset, duration, fps, annotations), annotations.csv, or THUMOS14's text files in official_txt/; dataset "
-        "must be demo, thumos14, activitynet13 or such a folder"
+        f"must be the name of a data set or such a folder{hint}"
     )
 
 

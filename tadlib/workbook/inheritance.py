@@ -30,7 +30,8 @@ def complete(stage: str, given: Mapping[str, Any]) -> Params:
     """Return a stage's parameters: those given, and the others as in the latest finished stage of the run in `run_dir`.
 
     Without a run, the recipe and the defaults supply the others. Raises RunError if a given value differs from one
-    that an earlier stage settled, and ValueError like `Params.check` or for an unusable file of `ideas`.
+    that an earlier stage settled, ValueError like `Params.check` or for an unusable file of `ideas`, and
+    FileNotFoundError for a data set without annotations.
     """
     given = {name: value for name, value in given.items() if value is not None}
     folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None
@@ -46,6 +47,10 @@ def complete(stage: str, given: Mapping[str, Any]) -> Params:
         from tadlib.ideas import own_module  # imports torch
 
         own_module(runs.resolve(params.ideas))
+    if params.dataset != "demo":
+        from tadlib.data import datasets  # imports the demo, which a process that only starts a kernel does not need
+
+        datasets.find_annotations(runs.resolve(datasets.folder_of(params.dataset, params.data_dir)), params.dataset)
     return params
 
 

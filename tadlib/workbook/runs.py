@@ -173,9 +173,11 @@ def start(stage: str, params: Params) -> Run:
         before = records(folder).get(stage, {})
         if before.get("status") == "finished":
             _refused.add((folder, stage))
-            copied = " with a copy of its checkpoint.pt" if stage == "classify" else ""
+            copied = {"classify": " with a copy of its checkpoint.pt"}
+            copied |= {"evaluate": f"{copied['classify']}, and run classify there first"}
             raise RunError(
-                f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir{copied}"
+                f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir"
+                + copied.get(stage, "")
             )
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
         folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
