@@ -72,6 +72,11 @@ def test_the_commit_says_whether_the_tree_differs_from_it(home):
     assert runs.commit() == f"{clean}+changes"
 
 
+def test_names_sort_by_time():
+    names = [runs.new_name() for _ in range(50)]
+    assert names == sorted(names)
+
+
 def test_a_finished_stage_is_never_run_again_in_its_folder(home):
     first = begin(home / "r")
     first.save_json("history.json", 1)

@@ -48,9 +48,8 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
 
 def _comments(experiment: Experiment) -> dict[str, Any]:
     """Return what a file says about its runs, which may change while they stay the same."""
-    chosen = [choice._asdict() for choice in experiment.chosen]
     said = {"asks": experiment.asks, "question": experiment.question, "names": dict(experiment.names)}
-    return said | {"chosen": chosen}
+    return said | {"chosen": [choice._asdict() for choice in experiment.chosen]}
 
 
 def continued(experiment: Experiment) -> Path | None:
@@ -112,10 +111,9 @@ def execute(
         shutil.rmtree(folder / FAILED, ignore_errors=True)  # retry stages that failed before
         batch = _Batch(folder, experiment.runs, say, pages)
         with suppress(OSError):
-            (folder / FAILED).mkdir()
             began = read_json(folder / "experiment.json")
-            if (now := began | _comments(experiment)) != began:
-                write_json(folder / "experiment.json", now)
+            write_json(folder / "experiment.json", began | _comments(experiment))
+            (folder / FAILED).mkdir()
         calls = {label: (folder, label, experiment.runs[label], jobs, pages) for label in _in_order(experiment)}
         try:
             with nullcontext(slurm) if slurm else ThreadPoolExecutor(jobs) as pool:

@@ -73,9 +73,9 @@ def given_parameters(found: Mapping[str, list], free: Collection[str] = ()) -> d
         given |= yaml_in(text_of(path), path)
     for text in found["parameters_yaml"]:
         given |= yaml_in(text, "-y")
-    typed_values = {name: typed(value) for name, value in found["parameters"]}
-    as_written = {name: value for name, value in found["parameters"] if name in free and value != "None"}
-    return given | typed_values | as_written | dict(found["parameters_raw"])
+    for name, word in found["parameters"]:
+        given[name] = word if name in free and word != "None" else typed(word)
+    return given | dict(found["parameters_raw"])
 
 
 def typed(word: str) -> object:

@@ -39,8 +39,8 @@ class RunError(RuntimeError):
 
 
 def new_name(tag: str = "") -> str:
-    """Return a unique directory name that sorts by time: UTC start, tag, four random digits."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    """Return a unique directory name that sorts by time: UTC start to the microsecond, tag, four random digits."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     return "_".join(part for part in (stamp, tag, secrets.token_hex(2)) if part)
 
 
@@ -173,11 +173,10 @@ def start(stage: str, params: Params) -> Run:
         before = records(folder).get(stage, {})
         if before.get("status") == "finished":
             _refused.add((folder, stage))
-            copied = {"classify": " with a copy of its checkpoint.pt"}
-            copied |= {"evaluate": f"{copied['classify']}, and run classify there first"}
+            how = " with a copy of its checkpoint.pt" * (stage in NEEDED)
+            how += ", and run classify there first" * (stage == "evaluate")
             raise RunError(
-                f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir"
-                + copied.get(stage, "")
+                f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir{how}"
             )
         record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
         folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
