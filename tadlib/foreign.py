@@ -70,11 +70,12 @@ def regular(path: Path | str, kind: type[Exception] = FileError) -> int:
 
 def text_of(path: Path | str) -> str:
     """Read the text of a file; raises FileError naming a file that is damaged, too large or in another encoding."""
-    size = regular(path)
+    regular(path)
     with reading(path, "cannot be read ({}): copy or download it again"), open(path, "rb") as handle:
         packed = handle.read(2) == b"\x1f\x8b" or str(path).endswith(".gz")
     message = "cannot be unpacked ({}): copy or download it again" if packed else "cannot be read ({})"
     with reading(path, message), (gzip.open if packed else open)(path, "rb") as handle:
+        size = os.fstat(handle.fileno()).st_size  # of this file: another may replace it at any time
         content = handle.read(min(MOST, size * (MOST_PACKED if packed else 1)) + 1)
         if len(content) > MOST:
             raise OverflowError(f"it holds more than {MOST / 2**20:,.0f} MiB")

@@ -331,11 +331,11 @@ def test_a_tracker_that_fails_is_told_and_hears_of_the_other_runs(quick_home, ca
 
 def test_text_on_the_command_line_stays_as_it_stands(quick_home, capsys):
     path = experiment(quick_home, "lr: 0.1")
-    changes = ("dataset=a: b #2", "pretrained=007", "encoder=['a,b', 'c']", "epochs=3")
+    changes = ("dataset=a: b #2", "pretrained=007", "encoder=['a,b', 'c']", "epochs=010")
     words = [word for change in changes for word in ("--set", change)]
     assert cli.main(["run", path, *words, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "2 runs" in said and "dataset=a: b #2, pretrained=007, epochs=3" in said
+    assert "2 runs" in said and "dataset=a: b #2, pretrained=007, epochs=10" in said
 
 
 def test_every_option_of_slurm_counts(quick_home, monkeypatch):
@@ -370,6 +370,7 @@ def test_every_option_of_slurm_counts(quick_home, monkeypatch):
         (["--jobs", "0"], "'--jobs': 0 is not in the range x>=1"),
         (["--gpus", "1"], "--gpus 1 has no effect without --slurm"),
         (["--slurm", "local", "--jobs", "2"], "--jobs 2 has no effect with --slurm"),
+        (["params/e.yaml"], "experiment 'e' stands twice: keep one of them"),
         (["--job", "2"], "No such option '--job'. Did you mean '--jobs'?"),
     ],
 )

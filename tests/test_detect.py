@@ -335,7 +335,7 @@ def test_preview_and_pieces_of_a_video_that_a_phone_turned_are_upright(run, tmp_
     for each in (tmp_path / "small.mp4", piece):
         frame = next(snippets(each, 1, 10.0))
         assert frame.shape == (64, 48, 3) and frame[:20].mean() > 10 + frame[-20:].mean()
-    assert "turned by 270 degrees" in report.notes(asked(run, path, tmp_path))[0]["is"]
+    assert "turned by 270 degrees" in report.notes(asked(run, path, tmp_path))[0]["details"]
 
 
 def test_preview_and_pieces_are_videos_that_last_as_long(video, tmp_path):
@@ -385,7 +385,7 @@ def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, h
     torch.save(saved | {"params": saved["params"] | settings}, tmp_path / "checkpoint.pt")
     question = asked(tmp_path, video, run.parent / "cache", detector=how)
     check(question)
-    notes = {row["what"]: row["is"] for row in report.notes(question)}
+    notes = {row["subject"]: row["details"] for row in report.notes(question)}
     assert said in notes["switched off"]
     assert all(f"{name}=" in notes["switched off"] for name in settings if name not in ("head_loss", "hard_negatives"))
 

@@ -9,7 +9,7 @@ import torch
 
 from tadlib.data.encoder import load_encoder, spoken, to_download
 from tadlib.data.texts import table_encoder
-from tadlib.workbook import runs
+from tadlib.workbook import gathering, runs
 from tadlib.workbook.gathering import image_encoder
 from tadlib.workbook.params import Params
 
@@ -92,6 +92,12 @@ def test_a_tag_says_with_which_activation_it_was_trained(monkeypatch, tag, quick
 def test_an_unknown_architecture_is_named():
     with pytest.raises(ValueError, match="encoder 'ViT-B16' is no open_clip architecture; did you mean 'ViT-B-16'?"):
         load_encoder("ViT-B16", "", CPU)
+
+
+def test_an_unknown_architecture_is_named_before_the_demo_is_drawn(monkeypatch):
+    monkeypatch.setattr("tadlib.data.datasets.load", None)
+    with pytest.raises(ValueError, match="is no open_clip architecture"):
+        gathering.gather(Params.read({"encoder": "ViT-B16", "pretrained": "openai"}))
 
 
 def test_a_table_answers_for_the_texts_it_has_and_names_others():

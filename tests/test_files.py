@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tadlib import foreign
 from tadlib.files import atomic, digest, file_digest, read_json, write_json
 from tadlib.locks import locked
 
@@ -136,3 +137,16 @@ def test_who_waits_may_give_up(tmp_path):
     assert len(told) == 2
     with locked(tmp_path / "thing"):
         pass
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path, monkeypatch):
+    path, checked = tmp_path / "run.json", foreign.regular
+    write_json(path, {})
+
+    def then_replaced(path, *rest):
+        size = checked(path, *rest)
+        write_json(path, {"status": "finished" * 100})
+        return size
+
+    monkeypatch.setattr(foreign, "regular", then_replaced)
+    assert read_json(path) == {"status": "finished" * 100}

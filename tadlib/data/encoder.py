@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,16 @@ class Encoder:
 
 
 @freed_at_once()
+def with_architecture(name: str) -> ModuleType:
+    """Import open_clip and return it; raises ValueError if it has no architecture `name`."""
+    open_clip = import_open_clip()
+    if name == DEMO:
+        open_clip.add_model_config(DEMO_WEIGHTS.with_suffix(".json"))
+    if name not in open_clip.list_models():
+        raise ValueError(f"encoder {name!r} is no open_clip architecture{nearest(name, open_clip.list_models())}")
+    return open_clip
+
+
 def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
     """Load the open_clip architecture `name` with weights from a tag, checkpoint file, or OpenAI's TorchScript archive.
 
@@ -83,11 +94,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     tags configured so, get QuickGELU, with which they were trained; open_clip leaves this to the caller. Raises
     ValueError for an unknown architecture and RuntimeError for missing weights, with instructions.
     """
-    open_clip = import_open_clip()
-    if name == DEMO:
-        open_clip.add_model_config(DEMO_WEIGHTS.with_suffix(".json"))
-    if name not in open_clip.list_models():
-        raise ValueError(f"encoder {name!r} is no open_clip architecture{nearest(name, open_clip.list_models())}")
+    open_clip = with_architecture(name)
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
     if lacking := _text_reader(name, open_clip)[1]:  # before any download
         raise RuntimeError(f"encoder {name!r} {lacking}")

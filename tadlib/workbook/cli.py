@@ -90,11 +90,13 @@ def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpu
 
     EXPERIMENTS are flat YAML files, or names of files below params/, for example queries.
     """
+    from tadlib.foreign import check_unique
     from tadlib.workbook import batch, executors, plans
     from tadlib.workbook.params import Params
 
     changed = parse_changes(changes, Params.free_text())
     planned = [plans.plan(path, changed, quick, base) for path in experiments]
+    check_unique((experiment.name for experiment in planned), "tad run", "experiment")  # each has its own folder
     idle = [f"--gpus {gpus}"] * (gpus > 0 and not slurm) + [f"--jobs {jobs}"] * (jobs > 1 and bool(slurm))
     if idle:
         raise ValueError(f"{idle[0]} has no effect {'with' if slurm else 'without'} --slurm")
@@ -251,7 +253,8 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
         quoted = text[:1] in ("[", "'", '"')  # a YAML list or a quoted YAML text
         parts = [text] if quoted or name in free else text.split(",")
         try:
-            values = [part if name in free and not quoted else yaml.safe_load(part) for part in parts]
+            read = str if name in free and not quoted else yaml.safe_load
+            values = [int(part) if part.isdecimal() and read is not str else read(part) for part in parts]  # 010 is 10
         except yaml.YAMLError:
             raise ValueError(f"--set {name} must be a value as YAML writes it, got {text!r}") from None
         value = values if len(values) > 1 else values[0]

@@ -38,9 +38,9 @@ def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
     rows = [
         ("windows with an action of a seen class", len(positive)),
         ("of them, with part of an action of an unseen class too", mixed),
-        ("windows with nothing to find (`negatives`)", len(windows) - len(positive)),
-        ("more of these that `negatives` asks for; the videos have no others", windows.missing),
-        ("windows left out: nothing to find, but part of something annotated", windows.left_out),
+        ("windows without an action (`negatives`)", len(windows) - len(positive)),
+        ("more of these that `negatives` asks for, but the videos do not have", windows.missing),
+        ("windows left out: no target, but part of an annotated action", windows.left_out),
     ]
     return [{"training": name, "number": number} for name, number in rows]
 

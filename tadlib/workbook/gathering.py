@@ -11,7 +11,7 @@ import numpy as np
 from tadlib import devices
 from tadlib.data import datasets, features, simulate, splits
 from tadlib.data.annotations import Benchmark
-from tadlib.data.encoder import DEMO_WEIGHTS, UNTRAINED, Encoder, load_encoder, to_download
+from tadlib.data.encoder import DEMO_WEIGHTS, UNTRAINED, Encoder, load_encoder, to_download, with_architecture
 from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.texts import read_text_features, table_encoder
@@ -66,6 +66,8 @@ def wording(params: Params) -> Wording:
 
 def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
     """Load the data set, with frame rates adapted to `snippets` if given; the demo is created if it is missing."""
+    if params.dataset == "demo":
+        with_architecture(params.encoder)  # a wrong name is refused before its videos are drawn
     known = params.dataset in datasets.NAMES
     name = params.dataset if known else str(resolve(params.dataset))
     benchmark = datasets.load(name, resolve(params.data_dir), progress, params.demo_seed)

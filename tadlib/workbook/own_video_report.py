@@ -213,7 +213,7 @@ def notes(question: Question) -> list[dict[str, str]]:
     rows["competing"] = "; ".join(question.classes.seen) or "nothing"
     if off := settings_off(asked.trained):
         rows["switched off"] = f"settings of this run that do not apply to your words: {off}"
-    return [{"what": what, "is": text} for what, text in rows.items()]
+    return [{"subject": subject, "details": text} for subject, text in rows.items()]
 
 
 def settings_off(of_run: Params) -> str:
@@ -263,7 +263,7 @@ def warnings(question: Question) -> dict[str, str]:
 
 def details(answer: Answer) -> display.Folded:
     """Return the rows of `notes` and all detections as folded tables."""
-    return display.Folded({"What this rests on": notes(answer.question), "Every detection": detection_rows(answer)})
+    return display.Folded({"Video and detector": notes(answer.question), "Every detection": detection_rows(answer)})
 
 
 def answer_viewer(answer: Answer) -> Viewer:

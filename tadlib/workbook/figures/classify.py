@@ -12,12 +12,13 @@ MEASURES = ("true segments", "good proposals", "mAP")
 
 @styled
 def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Picture:
-    """Draw a confusion matrix (true, predicted) per title, as shares of each row, with the accuracy in the title."""
+    """Draw a confusion matrix (true, predicted) per title, as shares of each row (blank if empty)."""
     text = "Confusion of true and predicted class: " + ", ".join(matrices)
     names = [short(label) for label in classes]
     figure, axes = picture(style.matrix_height(0.22 * len(names), names), text, ncols=len(matrices), sharey=True)
     for place, (title, counts) in zip(axes[0], matrices.items(), strict=True):
-        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        rows = counts.sum(axis=1, keepdims=True)
+        share = counts / np.where(rows, rows, np.nan)
         heatmap(
             place,
             100 * share,

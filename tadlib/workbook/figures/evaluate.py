@@ -172,8 +172,8 @@ def reliability(found: Mapping[str, Reliability]) -> Picture:
     figure, ((place,),) = picture(3.2, "Share of correct answers by score: " + ", ".join(found))
     place.axline((0, 0), slope=100, color=GREY, ls="--", lw=1)
     for color, (name, curve) in zip((OURS, *style.CYCLE[1:]), found.items(), strict=False):
-        label = f"{name}: " + (f"off by {100 * curve.error:.1f} points on average" if len(curve.score) else "none")
-        place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=label)
+        error = f"expected calibration error {100 * curve.error:.1f} points" if len(curve.score) else "no answers"
+        place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=f"{name}: {error}")
     place.set(xlim=(0, None), ylim=(0, None), title="Calibration of scores")
     place.set(xlabel="score, mean of each tenth", ylabel="correct (%)")
     figure.legend(loc="outside lower center", ncols=2)

@@ -192,15 +192,15 @@ def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
     low, middle, high = np.percentile(segments_cw[:, order, 0], [10, 50, 90], axis=0)
     left.vlines(range(len(order)), low, high, color=style.GREY, lw=2)
     left.scatter(range(len(order)), middle, s=14, color=style.BLUE, zorder=3)
-    left.set(xlabel="query, by its mean centre", ylabel="centre (fraction of the window, line: 80 %)")
-    left.set(ylim=(0, 1), title="Mean position of each query")
+    left.set(xlabel="query, ordered by mean centre", ylabel="centre (fraction of the window)")
+    left.set(ylim=(0, 1), title="Median and 80 % range of each query")
     step = math.ceil(scores.size / MAX_DOTS)
     ranked = scores.ravel().argsort()[::-step][::-1]  # the highest scores are drawn on top
     flat, shown = segments_cw.reshape(-1, 2)[ranked], scores.ravel()[ranked]
     dots = right.scatter(flat[:, 0], flat[:, 1], c=shown, s=4, cmap=style.SEQUENTIAL, vmin=0, vmax=1, lw=0)
     right.set(xlabel="centre (fraction of the window)", ylabel="width (fraction of the window)", yscale="log")
     logarithmic(right.yaxis)
-    right.set_title("Every prediction, by score" if step == 1 else f"One prediction in {step}, by score")
+    right.set_title("All predictions" if step == 1 else f"Predictions, one of {step} drawn")
     figure.colorbar(dots, ax=right, label="score")
     return figure
 
