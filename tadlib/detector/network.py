@@ -48,7 +48,7 @@ class ConditionalDETR(nn.Module):
         queries: int = 40,
         width: int = 128,
         heads: int = 8,
-        encoder_layers: int = 1,
+        encoder_layers: int = 0,
         decoder_layers: int = 2,
         conv_layers: int = 2,
         dropout: float = 0.1,

@@ -128,7 +128,7 @@ class Params(NamingParams):
         "foreground", description="target of queries: action or not, a text embedding, or (none) a class index"
     )
     queries: int = Field(40, ge=1, le=10_000, description="learned queries; limits the actions found in one window")
-    encoder_layers: int = Field(1, ge=0, le=100, description="transformer encoder layers")
+    encoder_layers: int = Field(0, ge=0, le=100, description="transformer encoder layers")
     decoder_layers: int = Field(2, ge=1, le=100, description="transformer decoder layers")
     width: int = Field(128, ge=8, le=16_384, description="channels of the detector")
     heads: int = Field(8, ge=1, le=1_024, description="attention heads")
