@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.files import digest, kept_as, read_json, write_json
-from tadlib.locks import claim, locked, release
+from tadlib.locks import claim, release
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
 from tadlib.workbook.params import Params
@@ -295,5 +295,4 @@ def records(folder: Path) -> dict[str, Any]:
 
 
 def _write_record(folder: Path, stage: str, record: Mapping[str, Any]) -> None:
-    with locked(folder / "run.json"):  # two stages of one folder may end at once
-        write_json(folder / "run.json", records(folder) | {stage: dict(record)})
+    write_json(folder / "run.json", records(folder) | {stage: dict(record)})
