@@ -232,7 +232,7 @@ def test_dropout_is_inside_the_feed_forward_net_and_on_attention_weights_too():
 def test_first_weights_follow_the_published_rules():
     torch.manual_seed(0)
     looking = Rectifying(refine_residual=False, published=True)
-    model = PublishedDETR(64, width=64, heads=4, conv_layers=1, additions=[looking])
+    model = PublishedDETR(64, width=64, heads=4, encoder_layers=1, conv_layers=1, additions=[looking])
 
     def reach(linear, bound):
         assert 0.97 * bound < linear.weight.abs().max() <= bound
