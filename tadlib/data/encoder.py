@@ -76,7 +76,6 @@ class Encoder:
         return self.model.encode_text(tokens).float().cpu()
 
 
-@freed_at_once()
 def with_architecture(name: str) -> ModuleType:
     """Import open_clip and return it; raises ValueError if it has no architecture `name`."""
     open_clip = import_open_clip()
@@ -87,6 +86,7 @@ def with_architecture(name: str) -> ModuleType:
     return open_clip
 
 
+@freed_at_once()
 def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
     """Load the open_clip architecture `name` with weights from a tag, checkpoint file, or OpenAI's TorchScript archive.
 
