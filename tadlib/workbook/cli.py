@@ -239,11 +239,17 @@ def doctor() -> int:
 
 
 def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, object]:
-    """Parse every `--set NAME=VALUE` into name -> value: values of `free` text parameters as written, others as YAML.
+    """Parse every `--set NAME=VALUE` into name -> value; several values separated by commas are a list.
 
-    Several values separated by commas are a list.
+    Values of `free` text parameters are taken as written, numbers as for `-p`, all else as YAML.
     """
     import yaml
+
+    from tadlib.workbook.papermill_arguments import typed
+
+    def _value(part: str) -> object:
+        found = typed(part)  # numbers as for `-p`: 010 is 8 in YAML
+        return yaml.safe_load(part) if isinstance(found, str) else found
 
     changes: dict[str, object] = {}
     for word in words:
@@ -253,8 +259,7 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
         quoted = text[:1] in ("[", "'", '"')  # a YAML list or a quoted YAML text
         parts = [text] if quoted or name in free else text.split(",")
         try:
-            read = str if name in free and not quoted else yaml.safe_load
-            values = [int(part) if part.isdecimal() and read is not str else read(part) for part in parts]  # 010 is 10
+            values = [part if name in free and not quoted else _value(part) for part in parts]
         except yaml.YAMLError:
             raise ValueError(f"--set {name} must be a value as YAML writes it, got {text!r}") from None
         value = values if len(values) > 1 else values[0]

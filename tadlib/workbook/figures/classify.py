@@ -17,8 +17,8 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
     names = [short(label) for label in classes]
     figure, axes = picture(style.matrix_height(0.22 * len(names), names), text, ncols=len(matrices), sharey=True)
     for place, (title, counts) in zip(axes[0], matrices.items(), strict=True):
-        rows = counts.sum(axis=1, keepdims=True)
-        share = counts / np.where(rows, rows, np.nan)
+        total = counts.sum(axis=1, keepdims=True)
+        share = counts / np.where(total, total, np.nan)
         heatmap(
             place,
             100 * share,
