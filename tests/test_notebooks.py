@@ -53,6 +53,14 @@ def test_cells_hold_the_method_and_no_machinery(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_tables_and_figures_end_their_cells(path):
+    """Of a cell's expressions Jupyter shows the value of the last one alone."""
+    for cell in code(path):
+        hidden = [ast.unparse(node) for node in ast.parse(cell.source).body[:-1] if isinstance(node, ast.Expr)]
+        assert not [text for text in hidden if text.startswith(("display.", "figures."))], cell.source
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_parameters_agree_with_the_vocabulary(path):
     for node in ast.parse(code(path)[0].source).body:
         field = papermill_arguments.vocabulary(path.stem).model_fields[node.target.id]

@@ -21,7 +21,7 @@ from tadlib.workbook.runs import RunError
 pytestmark = pytest.mark.notebooks
 STAGES = ("train", "classify")
 CHAPTER = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8").split("## Try your idea")[1].split("\n## ")[0]
-COST, LOOP, LAYER, POOLING, FILTER = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
+COST, LOOP, LAYER, POOLING, FILTER, OWN = re.findall(r"```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
 LINES = {"a cost": (COST, 10), "a term": (LOOP, 10), "a pooling": (POOLING, 10), "a filter": (FILTER, 10)}
 LINES |= {"a layer": (LAYER, 22)}
 
@@ -76,34 +76,6 @@ def test_a_pooling_of_your_own_names_proposals_and_everything_below_follows_it(s
         verdicts.append(made.on_truth["certainty"].tolist())
     assert detections[0].keys() == detections[1].keys() and detections[0] != detections[1]
     assert verdicts[0] != verdicts[1]
-
-
-OWN = """
-import torch
-from dataclasses import replace
-
-from tadlib.detector.proposals import Proposals
-from tadlib.detector.losses import DetectionLoss
-from tadlib.segments import tiou, to_segments
-
-
-class ShortActions(DetectionLoss):
-    def __call__(self, outputs, batch):
-        losses = super().__call__(outputs, batch)
-        return losses | {"loss": losses["loss"] + 0.1 * outputs.segments_cw[..., 1].mean()}
-
-
-def loss():
-    return ShortActions
-
-
-def classifier(found, roi_bins):
-    return replace(found, pooling=lambda bins: bins[:, roi_bins // 4 : -(roi_bins // 4)].mean(dim=1))
-
-
-def proposals(found):
-    return {video_id: each._replace(scores=each.scores.sqrt()) for video_id, each in found.items()}
-"""
 
 
 def test_a_file_of_your_own_joins_by_its_name_and_is_swept_like_any_parameter(simulated_folder, tmp_path, monkeypatch):
