@@ -1,10 +1,8 @@
 """Batches: execute every run of a plan, stage by stage, in local processes or as SLURM jobs.
 
 Finished stages are skipped, a failed run is reported while the others continue, and an interrupted batch is resumed by
-the same command. Every run writes its progress to its own log, which the batch repeats.
-
-With SLURM, missing features are extracted first, each job encoding some videos: a lost job loses only the videos it was
-encoding. Videos that no job could encode are left to the prepare notebook, which encodes them or reports the error.
+the same command. Every run writes its progress to its own log, which the batch repeats. With SLURM, missing features
+are extracted first; videos that no job could encode are left to the prepare notebook, which reports the error.
 """
 
 import shutil
@@ -25,10 +23,11 @@ from tadlib.locks import locked
 from tadlib.workbook import execution, executors, runs, stages
 from tadlib.workbook.execution import INTERRUPTED
 from tadlib.workbook.executors import LOST, Pool
+from tadlib.workbook.finished_runs import planned
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import Experiment
 from tadlib.workbook.stage_store import FAILED, Say, finished, obtain, relative, stored_at
-from tadlib.workbook.stages import METRICS, STAGES, record_name
+from tadlib.workbook.stages import STAGES
 
 SHARE = 32  # videos per job: enough to outweigh loading the encoder, few enough for jobs to end at about the same time
 EXTRACTION = set("dataset data_dir encoder pretrained stride frames_per_snippet snippets device precision".split())
@@ -37,19 +36,14 @@ EXTRACTION = set("dataset data_dir encoder pretrained stride frames_per_snippet 
 def version_dir(experiment: Experiment, new: bool = False) -> Path:
     """Return the folder to write to: the latest version if it can be continued, else a new one."""
     latest = None if new else continued(experiment)
-    if latest is not None:
-        return latest
-    folder = runs.project_root() / "outputs" / experiment.name / runs.new_name()
-    folder.mkdir(parents=True)
-    facts = {"commit": runs.commit(), "status": {}} | _comments(experiment)
-    write_json(folder / "experiment.json", _identity(experiment) | facts)
-    return folder
-
-
-def _comments(experiment: Experiment) -> dict[str, Any]:
-    """Return what a file says about its runs, which may change while they stay the same."""
+    folder = latest or runs.project_root() / "outputs" / experiment.name / runs.new_name()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "experiment.json"
+    began = read_json(path) if latest else _identity(experiment) | {"commit": runs.commit()}
+    # what the file says about its runs, which may change while they stay the same
     said = {"asks": experiment.asks, "question": experiment.question, "names": dict(experiment.names)}
-    return said | {"chosen": [choice._asdict() for choice in experiment.chosen]}
+    write_json(path, began | said | {"chosen": [choice._asdict() for choice in experiment.chosen]})
+    return folder
 
 
 def continued(experiment: Experiment) -> Path | None:
@@ -99,9 +93,8 @@ def execute(
 ) -> dict[str, str]:
     """Execute all stages of all runs; return the status of each run: "finished", or "failed in STAGE: reason".
 
-    `pages` selects the runs that get executed notebooks of all stages: all, best (the highest mAP), or none.
-
-    Jobs must see this disk. An exception here stops all runs. Raises OSError if another batch works in the folder.
+    `pages` selects the runs that get executed notebooks of all stages: all, best (the highest mAP), or none. An
+    exception here stops all runs. Raises OSError if another batch works in the folder.
     """
 
     def refuse(*_: Any) -> None:
@@ -109,20 +102,21 @@ def execute(
 
     with locked(folder / "version", refuse):
         shutil.rmtree(folder / FAILED, ignore_errors=True)  # retry stages that failed before
-        batch = _Batch(folder, experiment.runs, say, pages)
         with suppress(OSError):
-            began = read_json(folder / "experiment.json")
-            write_json(folder / "experiment.json", began | _comments(experiment))
             (folder / FAILED).mkdir()
-        calls = {label: (folder, label, experiment.runs[label], jobs, pages) for label in _in_order(experiment)}
+        batch = _Batch(folder, experiment.runs, say, pages)
+        left = [label for label in _in_order(experiment) if label not in batch.status]
+        calls = {label: (folder, label, experiment.runs[label], jobs, pages) for label in left}
+        work = run_as_job if slurm else run_all_stages
         try:
             with nullcontext(slurm) if slurm else ThreadPoolExecutor(jobs) as pool:
                 try:
                     if slurm:
                         extract_missing(experiment, batch.say, slurm)
-                    work = run_as_job if slurm else run_all_stages
                     executors.outcomes(pool, work, calls, batch.ended, batch.repeat_logs)
-                    if pages == "best" and (best := _best(experiment, folder, batch.status)):
+                    done = [label for label, status in batch.status.items() if status == "finished"]
+                    if pages == "best" and done:
+                        best = max(done, key=lambda label: read_json(planned(folder / label)[1])["mAP"])
                         batch.say(f"pages of {best}, the run with the highest mAP")
                         rerun = {best: (folder, best, experiment.runs[best], jobs)}
                         executors.outcomes(pool, work, rerun, batch.ended, batch.repeat_logs)
@@ -175,22 +169,17 @@ def _is_finished(run: Path, given: Mapping[str, Any], pages: str) -> bool:
     return all(finished(stage, run, given, pages) for stage in STAGES)
 
 
-def _best(experiment: Experiment, folder: Path, status: Mapping[str, str]) -> str:
-    """Return the label of the run with the highest mAP; empty if no run has finished."""
-    done = [label for label, text in status.items() if text == "finished"]
-    records = {label: record_name("evaluate", Params.read(experiment.runs[label])) for label in done}
-    return max(records, key=lambda label: read_json(folder / label / METRICS[records[label]])["mAP"], default="")
-
-
 class _Batch:
     """Progress of a running batch: the status of each run, its log lines, and the remaining time."""
 
     def __init__(self, folder: Path, planned: Mapping[str, Mapping[str, Any]], print_line: Say, pages: str) -> None:
         self.folder, self.print_line, self.started = folder, print_line, time.monotonic()
-        self.status: dict[str, str] = {}
+        self.worked = 0  # runs that ended since
+        self.status = {
+            label: "finished" for label, given in planned.items() if _is_finished(folder / label, given, pages)
+        }
         self.logs = {label: folder / label / "run.log" for label in planned}
         self.read = {label: _size(log) for label, log in self.logs.items()}  # bytes of each log repeated so far
-        self.finished_before = {label for label, given in planned.items() if _is_finished(folder / label, given, pages)}
 
     def say(self, text: str) -> None:
         note(self.folder / "batch.log", text)
@@ -209,17 +198,11 @@ class _Batch:
     def ended(self, label: str, status: str) -> None:
         """Record the status of a run that ended, and report it with the remaining time."""
         self.status[label] = status
-        worked, done = len(self.status.keys() - self.finished_before), len(self.status.keys() | self.finished_before)
-        left = len(self.logs) - done
-        remaining = tqdm.format_interval((time.monotonic() - self.started) / max(worked, 1) * left)
-        rest = f", about {remaining} left" if worked and left else ""
+        self.worked += 1
+        left = len(self.logs) - len(self.status)
+        remaining = tqdm.format_interval((time.monotonic() - self.started) / self.worked * left)
+        rest = f", about {remaining} left" * bool(left)
         self.say(f"{label}: {status} ({len(self.status)} of {len(self.logs)} runs{rest})")
-        path = self.folder / "experiment.json"
-        try:
-            record = read_json(path)
-            write_json(path, record | {"status": record["status"] | {label: status}})
-        except OSError as error:
-            self.say(f"cannot write {path} ({error.strerror}); going on")
 
 
 def _size(log: Path) -> int:

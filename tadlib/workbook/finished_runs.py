@@ -128,13 +128,10 @@ def planned(folder: Path) -> tuple[dict[str, Any], Path]:
     return {name: record for name, record in found.items() if name not in METRICS} | last, folder / METRICS[main]
 
 
-def _state(folder: Path, version: Path | None, batch_status: str = "") -> tuple[str, str]:
-    """Return the state of a run, one of STATES, and why it is excluded from comparisons (empty if it counts).
-
-    `batch_status` is the status recorded by its batch: a shared stage that failed in another run has no record here.
-    """
+def _state(folder: Path, version: Path | None) -> tuple[str, str]:
+    """Return the state of a run, one of STATES, and why it is excluded from comparisons (empty if it counts)."""
     if not (folder / "run.json").is_file():
-        return FAILED if batch_status.startswith(FAILED) else NOT_BEGUN, "has not started"
+        return NOT_BEGUN, "has not started"
     stages, metrics = planned(folder)
     if metrics.is_symlink() and not metrics.exists():
         return DELETED, f"{', '.join(dangling(folder))} {GONE}"
@@ -146,8 +143,8 @@ def _state(folder: Path, version: Path | None, batch_status: str = "") -> tuple[
         if record["status"] in (FAILED, OUTDATED):
             problem = "failed" if record["status"] == FAILED else "is outdated"
             return record["status"], f"{stage} {problem}: {record['reason']}"
-    state = FAILED if batch_status.startswith(FAILED) else OPEN if version or unfinished else FINISHED
-    return state, f"{next(iter(unfinished), 'evaluate')} has not finished"  # single runs may end before evaluate
+    state = OPEN if version or unfinished else FINISHED  # single runs may end before evaluate
+    return state, f"{next(iter(unfinished), 'evaluate')} has not finished"
 
 
 def _read(folder: Path, version: Path | None) -> FinishedRun:
@@ -218,7 +215,7 @@ def listing(folder: Path) -> Iterator[str]:
 def _version_line(version: Path) -> str:
     """Describe a version of an experiment: its commit, numbers of runs by state, and mean mAP of finished runs."""
     record = read_json(version / "experiment.json")
-    states = {label: _state(version / label, version, record["status"].get(label, ""))[0] for label in record["runs"]}
+    states = {label: _state(version / label, version)[0] for label in record["runs"]}
     means: dict[str, list[float]] = {}
     for run in (_read(version / label, version) for label, state in states.items() if state == FINISHED):
         means.setdefault(_kind(run), []).append(run.metrics["mAP"])

@@ -67,7 +67,9 @@ def obtain(
             if store.is_dir():
                 say(f"{stage} is shared: {relative(store)}")
             elif failed.is_file():
-                return read_json(failed)
+                reason = read_json(failed)
+                _record(folder, stage, {"status": "failed", "reason": reason, "files": []}, given)
+                return reason
             else:
                 say(f"{stage} ...")
                 if (reason := _make(stage, store, folder, given, jobs)) is not None:
