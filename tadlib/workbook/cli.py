@@ -140,7 +140,7 @@ def list_runs(folder: str) -> int:
 
 @tad.command()
 @click.argument("experiments", nargs=-1, required=True)
-@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="baseline, metric, together")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="baseline, metric, correction")
 def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
     """Compare runs in an executed notebook and a page, and update the lab log.
 

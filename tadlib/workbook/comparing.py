@@ -192,24 +192,17 @@ class Compared:
         return f"{saved}, for a paper in report.csv, report.tex and `report_*.svg`"
 
     def _save_for_paper(self) -> None:
-        """Write the table of variants as CSV and LaTeX (booktabs), in bold the best `better` variant of each study."""
-        frame, best = pd.DataFrame(self.table().rows), set()
-        for study in self.studies:
-            better = [record for record in self._of(study) if verdict(record) == "better"]
-            better.sort(key=lambda record: record["values"]["mean"])
-            best |= {(record["title"], record["variant"]) for record in better[-1:]}
+        """Write the table of variants as CSV and LaTeX (booktabs)."""
+        frame = pd.DataFrame(self.table().rows)
         style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-        bold = style.apply(
-            lambda row: ["textbf:--rwrap;" * ((row["experiment"], row["variant"]) in best)] * len(row), axis=1
-        )
         write_text(self.folder / "report.csv", frame.to_csv(index=False))
-        write_text(self.folder / "report.tex", f"% correction: {self.params.correction}\n{bold.to_latex(hrules=True)}")
+        write_text(self.folder / "report.tex", f"% correction: {self.params.correction}\n{style.to_latex(hrules=True)}")
 
 
 def compare_runs(params: ReportParams) -> Compared:
     """Read the runs below the given folders and group them into studies; raises RunError if there are none."""
     found, unfinished = finished_runs.read(resolve(folder) for folder in params.folders)
-    studies = variants.studies(found, params.baseline, params.together)
+    studies = variants.studies(found, params.baseline)
     files = experiment_files.every(project_root())
     choices = [choice for path in files for choice in experiment_files.choices_of(path)]
     return Compared(params, found, unfinished, studies, choices)

@@ -13,7 +13,6 @@ from tadlib.project import project_root
 from tadlib.workbook.runs import PACKAGES, device_name, written
 
 PYTHONS = ((3, 11), (3, 14))  # supported versions: from the first to below the second
-MIN_DISK = 2.0  # GB needed by the demo's main job
 DATASETS = ("demo", "thumos14", "activitynet13")
 
 
@@ -26,18 +25,8 @@ class Finding(NamedTuple):
     serious: bool = False  # nothing runs until the advice is followed
 
 
-def examine() -> list[Finding]:
-    """Return all findings about this machine and this checkout."""
-    return [*_versions(), *_machine(), *_project()]
-
-
-def main_job() -> str:
-    """Return the workbook's first command as it works here: with uv, or in an active environment."""
-    by_uv = not os.environ.keys().isdisjoint({"UV", "UV_RUN_RECURSION_DEPTH"}) or shutil.which("papermill") is None
-    return "uv run " * by_uv + "papermill notebooks/train.ipynb -p split 50"
-
-
-def _versions() -> Iterator[Finding]:
+def examine() -> Iterator[Finding]:
+    """Yield all findings about this machine and this checkout."""
     supported = PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]
     advice = "" if supported else "install Python 3.11 to 3.13 and make the environment anew"
     yield Finding("python", f"{platform.python_version()} on {platform.platform()}", advice, not supported)
@@ -46,38 +35,27 @@ def _versions() -> Iterator[Finding]:
             yield Finding(package, metadata.version(package))
         except metadata.PackageNotFoundError:
             yield Finding(package, "missing", 'pip install -c requirements.lock -e ".[dev]"', True)
+            return
+    import torch
 
-
-def _machine() -> Iterator[Finding]:
-    try:
-        import torch
-    except ImportError:
-        return  # reported by _versions
     usable = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    found = f"{device_name('auto')}; usable: {', '.join(usable)}"
-    unseen = torch.version.cuda is not None and not torch.cuda.is_available() and shutil.which("nvidia-smi") is not None
-    yield Finding("device", found, "torch does not see the GPU: see Trouble in README.md" if unseen else "")
-    yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
-
-
-def _project() -> Iterator[Finding]:
-    try:
-        root = project_root()
-    except FileNotFoundError as error:
-        yield Finding("project", "none", str(error), True)
-        return
-    free = shutil.disk_usage(root).free / 1e9
-    full = free < MIN_DISK
-    yield Finding("project", str(root))
-    yield Finding("free disk", f"{free:.1f} GB", "free some space: the demo needs 2 GB" if full else "", full)
-    folder = root / "data"
-    worlds = sorted(path.name for path in folder.glob("demo-[0-9]*") if path.is_dir())  # one per `demo_seed`
-    for name in (DATASETS[0], *worlds, *DATASETS[1:]):
-        yield _dataset(name, folder / name)
+    unseen = "cuda" not in usable and torch.version.cuda is not None and shutil.which("nvidia-smi") is not None
+    advice = "torch does not see the GPU: see Trouble in README.md" if unseen else ""
+    yield Finding("device", f"{device_name('auto')}; usable: {', '.join(usable)}", advice)
+    root = project_root()
+    yield Finding("project", f"{root}, {shutil.disk_usage(root).free / 1e9:.1f} GB free")
+    for name in DATASETS:
+        yield _dataset(name, root / "data" / name)
     if found := written("checkpoint.pt"):
         yield Finding("trained runs", f"{len(found)}, the latest in {found[0].parent.relative_to(root)}")
     else:
         yield Finding("trained runs", "none with a checkpoint", main_job())
+
+
+def main_job() -> str:
+    """Return the workbook's first command as it works here: with uv, or in an active environment."""
+    by_uv = not os.environ.keys().isdisjoint({"UV", "UV_RUN_RECURSION_DEPTH"}) or shutil.which("papermill") is None
+    return "uv run " * by_uv + "papermill notebooks/train.ipynb -p split 50"
 
 
 def _dataset(name: str, folder: Path) -> Finding:
@@ -89,21 +67,19 @@ def _dataset(name: str, folder: Path) -> Finding:
     counts = {part: sum(1 for _ in (folder / part).rglob("*.*")) for part in ("videos", "features")}
     found = ", ".join(f"{number} files in {part}" for part, number in counts.items())
     try:
-        find_annotations(folder, name.partition("-")[0])
+        find_annotations(folder, name)
     except (FileNotFoundError, ValueError) as error:
-        return Finding(name, f"{found}, no annotations", "" if name.startswith("demo") else str(error))
-    advice = "" if any(counts.values()) else f"put videos or features into {folder}"
-    return Finding(name, f"annotations, {found}", advice)
+        return Finding(name, f"{found}, no annotations", "" if name == "demo" else str(error))
+    return Finding(name, found, "" if any(counts.values()) else f"put videos or features into {folder}")
 
 
 def main() -> int:
     """Print the findings with advice, and the next step; return 1 if nothing can run before that step."""
-    findings = examine()
-    width = max(len(finding.what) for finding in findings) + 2
+    findings = list(examine())
     for finding in findings:
-        print(f"{'!' if finding.advice else ' '} {finding.what.ljust(width)}{finding.found}")
+        print(f"{'!' if finding.advice else ' '} {finding.what:<18}{finding.found}")
         if finding.advice:
-            print(f"  {''.ljust(width)}-> {finding.advice}")
+            print(f"{'':<20}-> {finding.advice}")
     serious = [finding.advice for finding in findings if finding.serious]
     print(f"next: {(*serious, main_job())[0]}")
     return int(bool(serious))

@@ -3,9 +3,7 @@
 Installed as papermill's default engine by an entry point; notebooks without `metadata.tadlib` are executed as usual.
 """
 
-import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -22,15 +20,13 @@ from nbformat.v4 import new_markdown_cell
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
-from papermill.iorw import LocalHandler, write_ipynb
+from papermill.iorw import write_ipynb
 from papermill.log import logger
 from traitlets.config import Config
 
-from tadlib.files import naming_full_disk
 from tadlib.workbook import papermill_arguments
-from tadlib.workbook.result import NOTEBOOK, RESULT
+from tadlib.workbook.result import RESULT
 
-MAX_FOLDER = 80  # bytes of the path of the sockets' folder: a socket's whole path may have 103 or 107 by system
 BAR = re.compile(r"[^\r\n]+: \d+/\d+ \[[^\]\r\n]*\]")  # a progress bar as `display` writes it
 PROGRESS_INTERVAL = 15.0  # seconds between two lines of progress on the terminal
 
@@ -47,9 +43,8 @@ class TadEngine(NBClientEngine):
         given = nb.metadata.get("papermill", {}).get("parameters", {})
         papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)  # for calls of papermill from Python
         options.setdefault("coalesce_streams", True)
-        with held(output_path), _private_sockets() as config, _sigterm_interrupts(), _exported_path(output_path):
-            if config is not None:
-                options.setdefault("config", config)
+        with held(output_path), _private_sockets() as config, _sigterm_interrupts():
+            options.setdefault("config", config)
             try:
                 done = super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
             except PapermillExecutionError:
@@ -100,31 +95,14 @@ def _summary(nb: NotebookNode, output_path: str | None) -> str:
 
 
 @contextmanager
-def _exported_path(output_path: str | None) -> Iterator[None]:
-    """Pass the path of the output notebook to the kernel by an environment variable, for the record of the run."""
-    os.environ[NOTEBOOK] = os.path.abspath(output_path) if output_path and output_path != "-" else ""
-    try:
-        yield
-    finally:
-        os.environ.pop(NOTEBOOK, None)
-
-
-@contextmanager
-def _private_sockets() -> Iterator[Config | None]:
-    """Yield a configuration with kernel channels as sockets in a temporary folder; None on Windows.
+def _private_sockets() -> Iterator[Config]:
+    """Yield a configuration with kernel channels as sockets in a temporary folder, whose path must be short.
 
     A TCP port is chosen here and bound later by the kernel: two notebooks that start at once may choose the same port,
     and one kernel dies.
     """
-    if sys.platform == "win32":
-        yield None
-        return
-    short = len(os.fsencode(tempfile.gettempdir())) <= MAX_FOLDER
-    folder = tempfile.mkdtemp(prefix="tad-", dir=None if short else "/tmp")
-    try:
+    with tempfile.TemporaryDirectory(prefix="tad-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -166,12 +144,5 @@ def _tell(nb: NotebookNode, stopped: BaseException) -> None:
     nb.cells.insert(0, banner)
 
 
-def _written(handler: LocalHandler, content: str, path: str) -> None:
-    """Write a file as papermill does, with an error that names the file if the disk is full."""
-    with naming_full_disk(path, len(content.encode())):
-        _write(handler, content, path)
-
-
-_write, LocalHandler.write = LocalHandler.write, _written
 papermill_engines.register(None, TadEngine)
 papermill_arguments.install()

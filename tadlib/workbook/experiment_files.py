@@ -34,6 +34,7 @@ from tadlib.workbook.vocabulary import meant
 NAME = "name"  # key of a run's name in `runs`; the name replaces the parameters in labels
 PLAIN_NAME = re.compile(r"\w[\w -]{,39}")  # a name valid in folders, tables and figures
 CHOSEN_ON = "chosen_on"
+BLOCKS = ("sweep", "zip", "runs")
 MAX_RUNS = 10_000  # of one experiment
 FIELDS = ("values", "dataset", "features", "split", "split_id")  # keys of `chosen_on`
 NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # parameters of the data, the evaluation and the folder
@@ -78,8 +79,6 @@ def find(given: str | Path) -> Path:
     found = [path for path in known if path.stem == str(given)]
     if len(found) > 1:
         raise ValueError(f"{given} is the name of {' and of '.join(map(str, found))}: pass one of these paths")
-    if any(path.parent.name == str(given) for path in known):
-        raise ValueError(f"{given} is a chapter of experiment files: pass params/{given}/*.yaml, or names of some")
     if not found:
         raise ValueError(f"no experiment file {given}{nearest(Path(given).stem, [path.stem for path in known])}")
     return found[0]
@@ -105,7 +104,7 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
     for name in given:
         if name not in BLOCKS and name not in Params.model_fields:
             raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, (*BLOCKS, CHOSEN_ON))}")
-    blocks = {block: make(given[block]) for block, make in BLOCKS.items() if given.get(block) is not None}
+    blocks = {block: _expanded(block, given[block]) for block in BLOCKS if given.get(block) is not None}
     owner: dict[str, str] = {}
     for block, changes in blocks.items():
         for name in set().union(*changes) - ({NAME} if block == "runs" else set()):
@@ -117,49 +116,31 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
     return blocks
 
 
-def _grid(value: Any) -> list[Change]:
-    """Expand `sweep`: every combination of the values."""
-    lists = _lists("sweep", value)
-    limited("sweep", map(len, lists))
-    return [dict(zip(value, values, strict=True)) for values in itertools.product(*lists)]
-
-
-def _side_by_side(value: Any) -> list[Change]:
-    """Expand `zip`: all first values, all second values, and so on."""
-    lists = _lists("zip", value)
-    if len(set(map(len, lists))) > 1:
-        lengths = ", ".join(f"{name} has {len(values)}" for name, values in value.items())
-        raise ValueError(f"zip puts lists side by side, so all must be as long as each other: {lengths}")
-    return [dict(zip(value, values, strict=True)) for values in zip(*lists, strict=True)]
-
-
-def _lists(block: str, value: Any) -> list[list[Any]]:
-    if not isinstance(value, dict) or not value:
-        raise ValueError(f"{block} must hold parameters and their lists of values, got {value!r}")
-    for name, values in value.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{block} of {name} must be a list of values, got {values!r}")
-    return list(value.values())
-
-
-def _list_of_runs(value: Any) -> list[Change]:
-    """Check `runs`: a list of runs, which may have names."""
-    if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
-        raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
-    names = [run[NAME] for run in value if NAME in run]
-    for name in names:
-        if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name) or names.count(name) > 1:
-            raise ValueError(f"runs: name must be 1 to 40 letters, digits, spaces or -, each its own; got {name!r}")
-    return value
+def _expanded(block: str, value: Any) -> list[Change]:
+    """Check a block and return its changes: `sweep` every combination, `zip` side by side, `runs` as they are."""
+    if block == "runs":
+        if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
+            raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
+        names = [run[NAME] for run in value if NAME in run]
+        for name in names:
+            if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name) or names.count(name) > 1:
+                raise ValueError(f"runs: name must be 1 to 40 letters, digits, spaces or -, each its own; got {name!r}")
+        return value
+    if not isinstance(value, dict) or not value or not all(isinstance(each, list) and each for each in value.values()):
+        raise ValueError(f"{block} must hold parameters, each with a list of values; got {value!r}")
+    lengths = {name: len(values) for name, values in value.items()}
+    if block == "zip" and len(set(lengths.values())) > 1:
+        raise ValueError(f"zip puts lists side by side, so all must be as long as each other; got {lengths}")
+    if block == "sweep":
+        limited(block, lengths.values())
+    combined = itertools.product(*value.values()) if block == "sweep" else zip(*value.values(), strict=True)
+    return [dict(zip(value, values, strict=True)) for values in combined]
 
 
 def limited(block: str, lengths: Iterable[int]) -> None:
     """Raise ValueError if all combinations of lists with these lengths are more than MAX_RUNS runs."""
     if (number := math.prod(lengths)) > MAX_RUNS:
         raise ValueError(f"{block} makes {number:,} runs, at most {MAX_RUNS:,} are allowed: vary fewer values")
-
-
-BLOCKS = {"sweep": _grid, "zip": _side_by_side, "runs": _list_of_runs}
 
 
 def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:

@@ -63,7 +63,6 @@ class ReportParams(Vocabulary):
     baseline: str = Field("", description="label of the variant that others are compared with; empty = the first")
     metric: str = Field("mAP", min_length=1, description="compared number: any of metrics.json, such as AR@100")
     correction: Literal["none", "holm"] = Field("none", description="for several comparisons: none or Holm's")
-    together: bool = Field(False, description="compare all runs at once instead of each question by itself")
     run_dir: str = Field("", description="folder of this report; empty = nothing is written")
 
     @field_validator("experiments", mode="before")

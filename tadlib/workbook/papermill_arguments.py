@@ -1,9 +1,8 @@
 """Papermill's command line for notebooks of this project: parameters checked, an output path added.
 
-Papermill imports every engine entry point before its command line reads `sys.argv`. Without an output path papermill
-itself fails on a terminal, otherwise prints the notebook, and with a pipe on stdin takes the path for the output. For
-notebooks of this project (`metadata.tadlib`) the arguments are therefore completed at import: output and artefacts go
-into one new run directory. All parameters are passed on as one `-y`, without what a plan varies (`sweep:` etc.).
+Papermill imports every engine entry point before its command line reads `sys.argv`. For notebooks of this project
+(`metadata.tadlib`) the arguments are completed at this import, because papermill needs an output path: output and
+artefacts go into one new run directory. All parameters are passed on as one `-y`, without what a plan varies.
 """
 
 import base64
@@ -19,7 +18,7 @@ from typing import Any
 import click
 import yaml
 
-from tadlib.foreign import is_exhausted, text_of, yaml_in
+from tadlib.foreign import text_of, yaml_in
 
 # papermill's options that take values; a test compares them with papermill's own table
 PAIRS = ("-p --parameters", "-r --parameters_raw")
@@ -108,13 +107,11 @@ def check(notebook: str, given: Mapping[str, Any]) -> Any:
 def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """Complete papermill's arguments for a notebook of this project; return others unchanged.
 
-    Raises ValueError, in one sentence, for a misspelt notebook, for unknown parameters, and for an output that would
-    overwrite the source or a finished notebook.
+    Raises ValueError, in one sentence, for unknown parameters, and for an output that would overwrite the source or a
+    finished notebook.
     """
     found = parse(argv)
     paths, flags = found["paths"], found["flags"]
-    if paths and not os.path.exists(paths[0]):
-        _check_spelling(Path(paths[0]))
     if not paths or INFORMATIVE & set(flags) or (stage := stage_of(paths[0])) is None:
         return list(argv)
     from tadlib.workbook.experiment_files import BLOCKS
@@ -135,35 +132,13 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     else:
         output, folder = _new_output(Path(paths[0]), stage, given, getattr(params, params.writes_to))
         _make_way(Path(paths[0]), output, say)
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(
-                f"cannot write into {output.parent} ({error.strerror}): free space or pass an output path"
-            ) from error
+        output.parent.mkdir(parents=True, exist_ok=True)
         say(f"writing {output}")
-        short = str(output.relative_to(Path.cwd())) if output.is_relative_to(Path.cwd()) else "-"
-        # papermill would read a leading dash as an option
-        paths = [paths[0], str(output) if short.startswith("-") else short]
+        paths.append(str(output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output))
         given |= {params.writes_to: folder}
     others = [option for option in OPTIONS if not option.name.startswith("parameters")]
     kept = [word for option in others for value in found[option.name] for word in (option.opts[0], value)]
-    return [*map(_escaped, paths), *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
-
-
-def _check_spelling(path: Path) -> None:
-    """Raise ValueError for a notebook that does not exist, if its folder has notebooks of this project."""
-    if names := [each.name for each in path.parent.glob("*.ipynb") if stage_of(str(each))]:
-        from tadlib.data.checks import nearest
-
-        raise ValueError(f"no notebook {path}{nearest(path.name, names)}")
-
-
-def _escaped(path: str) -> str:
-    """Escape the braces of an existing file or folder, which papermill would read as a template."""
-    existing = path if os.path.isfile(path) else os.path.dirname(path)
-    escaped = existing.replace("{", "{{").replace("}", "}}")
-    return escaped + path[len(existing) :] if os.path.exists(existing) else path
+    return [*paths, *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
 
 
 def _new_output(source: Path, stage: str, given: Mapping[str, Any], chosen: str) -> tuple[Path, str]:
@@ -203,20 +178,12 @@ def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
     say(f"{output.name} did not finish, it is now {kept.name}")
 
 
-def _report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Exception hook that prints one sentence instead of a traceback for a full disk or another shortage."""
-    if not is_exhausted(error):
-        return sys.__excepthook__(kind, error, trace)
-    print(f"papermill: {error}", file=sys.stderr)
-
-
 def install() -> None:
     """Complete `sys.argv` if this process is papermill's command line; called when the engine is imported."""
     words = getattr(sys, "orig_argv", sys.argv)
     if Path(sys.argv[0]).stem != "papermill" and words[1:3] != ["-m", "papermill"]:
         return
     try:
-        sys.excepthook = _report
         sys.argv[1:] = complete(sys.argv[1:], lambda text: print(text, file=sys.stderr, flush=True))
     except (ValueError, RuntimeError, OSError) as error:
         print(f"papermill: {error}", file=sys.stderr)

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 MEMORY = {"peak_memory_mb": "memory", "peak_gpu_memory_mb": "GPU memory"}
 RESULT = "application/vnd.tad.result+json"
-NOTEBOOK = "TAD_NOTEBOOK"  # environment variable with the path of the notebook that papermill writes
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tadlib.locks import claim, release
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
 from tadlib.workbook.params import Params
-from tadlib.workbook.result import NOTEBOOK, Result
+from tadlib.workbook.result import Result
 from tadlib.workbook.stages import DESCRIBED_BY, METRICS, OUTDATED, record_name
 
 NEEDED = {name: ("checkpoint.pt", "train") for name in ("classify", "evaluate_on_training")}  # file, written by
@@ -165,28 +165,21 @@ class Run:
 def start(stage: str, params: Params) -> Run:
     """Start a stage in its run directory (a new one under outputs/adhoc/ if `run_dir` is empty).
 
-    Raises RunError if that stage has finished there or another process executes it, or the directory cannot be written.
+    Raises RunError if that stage has finished there or another process executes it.
     """
     stage = record_name(stage, params)
     folder = _folder(stage, params)
-    try:
-        before = records(folder).get(stage, {})
-        if before.get("status") == "finished":
-            _refused.add((folder, stage))
-            how = " with a copy of its checkpoint.pt" * (stage in NEEDED)
-            how += ", and run classify there first" * (stage == "evaluate")
-            raise RunError(
-                f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir{how}"
-            )
-        record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
-        folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
-        if not claim(folder / f".{stage}.lock"):
-            raise RunError(f"another process runs {stage} in {folder}: end it (or its kernel), or pass another run_dir")
-        if (notebook := Path(os.environ.get(NOTEBOOK) or folder / "none")).parent != folder:
-            record["notebook"] = str(notebook)  # outside the run folder, by request
-        _write_record(folder, stage, record)
-    except OSError as error:
-        raise RunError(f"cannot write into {folder} ({error.strerror}): free space or pass another run_dir") from error
+    before = records(folder).get(stage, {})
+    if before.get("status") == "finished":
+        _refused.add((folder, stage))
+        how = " with a copy of its checkpoint.pt" * (stage in NEEDED)
+        how += ", and run classify there first" * (stage == "evaluate")
+        raise RunError(f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir{how}")
+    record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
+    folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
+    if not claim(folder / f".{stage}.lock"):
+        raise RunError(f"another process runs {stage} in {folder}: end it (or its kernel), or pass another run_dir")
+    _write_record(folder, stage, record)
     sys.stdout.writelines(f"{line}\n" for line in (*edits.lines(records(folder), stage), *_untrained(params)))
     run = Run(stage, folder, params, record)
     _notice_errors(run)

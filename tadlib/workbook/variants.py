@@ -1,14 +1,10 @@
 """Variants of a question and their paired differences to a baseline variant, as the records of `report.json`.
 
-Runs of one question that differ only in class split and seed are one variant; runs of edited notebooks are separate
-variants. Runs scored under different protocols, or on training and on test videos, are never compared: they belong to
-different studies.
-
-Two variants are compared on their common (split, seed) pairs. The differences of a class split are averaged over seeds
-first, because they are correlated, and Student's interval is over class splits; with one class split it is over seeds.
-A single pair gives no interval; `tad evaluate --against` compares its detections over test videos. A class split used
-to choose a parameter in which two variants differ is not held out: the difference is over the other splits, or if there
-are none over all of them, which the record says.
+Runs of one question that differ only in class split and seed are one variant. Two variants are compared on their
+common (split, seed) pairs. The differences of a class split are averaged over seeds first, because they are correlated,
+and Student's interval is over class splits; with one class split it is over seeds. A class split used to choose a
+parameter in which two variants differ is not held out: the difference is over the other splits, or if there are none
+over all of them, which the record says.
 """
 
 from collections import Counter
@@ -74,44 +70,27 @@ class Study:
         return [run for each in self.variants.values() for run in each]
 
 
-def studies(runs: Sequence[FinishedRun], baseline: str = "", together: bool = False) -> list[Study]:
-    """Group runs into studies by experiment, data set, protocol and `evaluate_on` (with `together` by the last two).
+def studies(runs: Sequence[FinishedRun], baseline: str = "") -> list[Study]:
+    """Group runs into studies by experiment, data set, protocol and `evaluate_on`.
 
     Raises ValueError, with the nearest label, for a baseline that no study has.
     """
-    groups: dict[tuple[str, ...], list[FinishedRun]] = {}
+    groups: dict[tuple[Any, ...], list[FinishedRun]] = {}
     for run in runs:
         scored = run.parameters.get("protocol", "strict"), evaluated_on(run.parameters)
-        groups.setdefault((*scored, *(() if together else (str(run.home), run.data))), []).append(run)
-    titles = _titles(run.home for run in runs)
+        groups.setdefault((run.home, run.data, *scored), []).append(run)
     known: list[str] = []
     made = []
-    for (protocol, on, *_), group in groups.items():
-        variants = _by_experiment(group, titles) if together else _variants(group)
+    for (home, data, protocol, on), group in groups.items():
+        variants = _variants(group)
         known += variants
         unedited = (label for label, members in variants.items() if not members[0].edited)
         first = baseline if baseline in variants else next(unedited, next(iter(variants)))
-        name, question = ("all runs", "") if together else (titles[group[0].home], group[0].question)
-        data = ", ".join(sorted({run.data for run in group}))
-        made.append(Study(name, data, story(question), variants, first, protocol, on))
+        name = relative(home).removeprefix("outputs/")
+        made.append(Study(name, data, story(group[0].question), variants, first, protocol, on))
     if baseline and baseline not in known:
         raise ValueError(f"baseline must be the label of a variant; got {baseline!r}{nearest(baseline, known)}")
     return made
-
-
-def _titles(homes: Iterable[Path]) -> dict[Path, str]:
-    """Name experiments by their folder; if two folders share a name, with the parent folder too."""
-    homes = set(homes)
-    names = Counter(home.name for home in homes)
-    return {home: home.name if names[home.name] == 1 else f"{home.name} in {home.parent}" for home in homes}
-
-
-def _by_experiment(runs: Sequence[FinishedRun], titles: Mapping[Path, str]) -> dict[str, tuple[FinishedRun, ...]]:
-    return {
-        titles[home] if label == "as it is" else f"{titles[home]}: {label}": members
-        for home in dict.fromkeys(run.home for run in runs)
-        for label, members in _variants([run for run in runs if run.home == home]).items()
-    }
 
 
 def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]:
