@@ -65,14 +65,6 @@ def test_a_notebook_that_was_run_again_by_hand_to_its_end_is_executed():
     assert execution.status(notebook).word == execution.EXECUTED
 
 
-def test_a_page_names_the_cells_that_were_executed_after_those_that_follow_them():
-    notebook = made(4)
-    code(notebook)[1].execution_count = 9
-    shown = banner(notebook)
-    assert "executed again, after those that follow them: 2 (Stub)" in shown
-    assert "again" not in banner(made(4))
-
-
 def test_a_page_shows_the_parameters_of_the_cell_as_it_stands():
     notebook = made(4)
     cell = nbformat.v4.new_code_cell("# Parameters\nsplit = 75\nlr = -1e-3\n", execution_count=2)

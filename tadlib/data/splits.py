@@ -10,7 +10,6 @@ import os
 import random
 import reprlib
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,15 +107,6 @@ def hold_out_classes(benchmark: Benchmark, classes: ClassSplit, number: int) -> 
 def digest_of(classes: Iterable[str]) -> str:
     """Return a hash (12 digits) of a set of class names."""
     return hashlib.sha256("\n".join(sorted(classes)).encode()).hexdigest()[:12]
-
-
-def all_of_folder(folder: Path | str, classes: Sequence[str], split: int) -> list[ClassSplit]:
-    """Return all splits of a data set at a ratio, by `split_id`."""
-    splits = []
-    with suppress(ValueError):  # the file has fewer splits
-        for split_id in range(10):
-            splits.append(of_folder(folder, classes, split, split_id))
-    return splits
 
 
 def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: int) -> ClassSplit:

@@ -247,22 +247,22 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
 
     from tadlib.workbook.papermill_arguments import typed
 
-    def _value(part: str) -> object:
-        found = typed(part)  # numbers as for `-p`: 010 is 8 in YAML
-        return yaml.safe_load(part) if isinstance(found, str) else found
-
     changes: dict[str, object] = {}
     for word in words:
         name, sign, text = word.partition("=")
         if not sign:
             raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
-        quoted = text[:1] in ("[", "'", '"')  # a YAML list or a quoted YAML text
-        parts = [text] if quoted or name in free else text.split(",")
         try:
-            values = [part if name in free and not quoted else _value(part) for part in parts]
+            if text.startswith(("[", "'", '"')):  # a YAML list or a quoted YAML text
+                value = yaml.safe_load(text)
+            elif name in free:
+                value = text
+            else:  # numbers as for `-p`: 010 is 8 in YAML
+                parts = [typed(part) for part in text.split(",")]
+                values = [yaml.safe_load(part) if isinstance(part, str) else part for part in parts]
+                value = values if len(values) > 1 else values[0]
         except yaml.YAMLError:
             raise ValueError(f"--set {name} must be a value as YAML writes it, got {text!r}") from None
-        value = values if len(values) > 1 else values[0]
         if name in changes:
             raise ValueError(f"--set {name} is given twice, as {changes[name]!r} and {value!r}: keep one of them")
         changes[name] = value

@@ -110,15 +110,6 @@ class Compared:
         """Table of variants: mean, standard deviation, paired difference, verdict, cost, and what is not alike."""
         return Listing([_row(record) for record in self.records])
 
-    def meanings(self) -> Listing:
-        """Table of variants with incomplete labels: every parameter that distinguishes them within their study."""
-        rows = [
-            {"experiment": study.title, "variant": variant, "stands for": parameters}
-            for study in self.studies
-            for variant, parameters in variants.meanings(study).items()
-        ]
-        return Listing(rows, empty="nothing: every label says all that is special about its variant")
-
     def renamed(self) -> Listing:
         """Table of variants without the class splits in which an unseen class is a seen class under another name.
 
@@ -185,18 +176,14 @@ class Compared:
         if not self.params.run_dir:
             return "nothing is kept: pass run_dir to keep report.json"
         write_json(self.folder / "report.json", self.records)
-        self._save_for_paper()
-        for name, picture in pictures.items():
-            picture.keep(self.folder / f"report_{name}")
-        saved = f"variants: {len(self.records)}, experiments: {len(self.studies)}, in {self.folder.name}/report.json"
-        return f"{saved}, for a paper in report.csv, report.tex and `report_*.svg`"
-
-    def _save_for_paper(self) -> None:
-        """Write the table of variants as CSV and LaTeX (booktabs)."""
         frame = pd.DataFrame(self.table().rows)
         style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
         write_text(self.folder / "report.csv", frame.to_csv(index=False))
         write_text(self.folder / "report.tex", f"% correction: {self.params.correction}\n{style.to_latex(hrules=True)}")
+        for name, picture in pictures.items():
+            picture.keep(self.folder / f"report_{name}")
+        saved = f"variants: {len(self.records)}, experiments: {len(self.studies)}, in {self.folder.name}/report.json"
+        return f"{saved}, for a paper in report.csv, report.tex and `report_*.svg`"
 
 
 def compare_runs(params: ReportParams) -> Compared:

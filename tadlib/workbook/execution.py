@@ -108,13 +108,11 @@ class Status(NamedTuple):
     word: str  # EXECUTED, FAILED, UNFINISHED or NEVER
     reason: str
     missing: tuple[str, ...]  # "8 (Learning)": the number of the code cell and the heading above it
-    again: tuple[str, ...] = ()  # cells executed after a later cell, whose outputs may be outdated
 
 
 def status(notebook: Any) -> Status:
     """Read the status of a notebook from its cells: papermill's metadata of the whole notebook may be older."""
     missing, cut_off, ran, error, heading, number = [], [], 0, "", "", 0
-    order: list[tuple[int, str]] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("#"):
             heading = cell.source.splitlines()[0].lstrip("# ")
@@ -126,7 +124,6 @@ def status(notebook: Any) -> Status:
             missing.append(label)
         else:  # counts are assigned when a cell begins: a cell that was running when killed has one too
             cut_off = [] if cell.metadata.get("papermill", {}).get("status") != "running" else [label]
-            order.append((cell.execution_count, label))
             ran += 1
         for output in cell.get("outputs", []):
             if output.output_type == "error" and not error:
@@ -139,8 +136,7 @@ def status(notebook: Any) -> Status:
         return Status(FAILED, error, missing)
     if missing:
         return Status(UNFINISHED if ran else NEVER, "not all cells ran", missing)
-    again = [label for at, (count, label) in enumerate(order) if any(count >= later for later, _ in order[at + 1 :])]
-    return Status(EXECUTED, "", (), tuple(again))
+    return Status(EXECUTED, "", ())
 
 
 def failure(path: Path) -> str | None:

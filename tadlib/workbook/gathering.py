@@ -41,10 +41,7 @@ def gather(params: Params, progress: Progress = silent) -> Task:
     benchmark, store, encoder, broken = collect(benchmark, params, progress)
     benchmark, classes = splits.hold_out_classes(benchmark, classes, params.held_out)
     data = Task(benchmark, classes, store, encoder, **task_settings(params), broken=broken)
-    if not _has_both_sides(data):
-        raise ValueError(_missing_side(data))
-    if not data.test_videos:
-        raise ValueError(_nothing_counted(data))
+    _check_sides(data)
     return data
 
 
@@ -88,9 +85,9 @@ def collect(benchmark: Benchmark, params: Params, progress: Progress) -> Source:
     texts, published = _text_encoder(benchmark, params), _published_store(benchmark, params)
     if published is not None:
         return _published(benchmark, published, texts or image_encoder(params), params)
-    store, encoder = _extraction(benchmark, params)
+    store, encoder, missing = _extraction(benchmark, params)
     broken = {}
-    if _to_encode(benchmark, store, encoder, params):
+    if missing:
         with locked(store.folder, progress):
             broken = _encode(benchmark, store, encoder, params, progress)
     return _without(benchmark, broken, params.missing, store, texts or encoder)
@@ -101,30 +98,27 @@ def lacking(params: Params) -> list[str]:
     benchmark = benchmark_of(params)
     if _published_store(benchmark, params) is not None:
         return []
-    store, encoder = _extraction(benchmark, params)
-    return list(_to_encode(benchmark, store, encoder, params))
-
-
-def _to_encode(benchmark: Benchmark, store: FeatureStore, encoder: Encoder, params: Params) -> dict[str, str]:
-    how = (store, encoder, params.stride, params.frames_per_snippet)
-    return features.to_encode(benchmark.videos, benchmark.folder / "videos", *how)
+    return _extraction(benchmark, params)[2]
 
 
 def encode(params: Params, names: Collection[str]) -> None:
     """Extract features of the named videos; broken videos are skipped, `collect` reports them."""
     benchmark = benchmark_of(params)
-    store, encoder = _extraction(benchmark, params)
+    store, encoder, _ = _extraction(benchmark, params)
     named = tuple(video for video in benchmark.videos if video.id in names)
     _encode(replace(benchmark, videos=named), store, encoder, params.but(missing="skip"), silent)
 
 
-def _extraction(benchmark: Benchmark, params: Params) -> tuple[FeatureStore, Encoder]:
-    """Return the store of features extracted here, and their encoder."""
+def _extraction(benchmark: Benchmark, params: Params) -> tuple[FeatureStore, Encoder, list[str]]:
+    """Return the store of features extracted here, their encoder, and the ids of the videos to encode."""
     encoder = image_encoder(params)
+    videos, how = benchmark.folder / "videos", (encoder, params.stride, params.frames_per_snippet)
     store = _store(benchmark, encoder.key, params, each=params.frames_per_snippet)
-    if benchmark.cache != benchmark.folder and _to_encode(benchmark, store, encoder, params):
+    missing = features.to_encode(benchmark.videos, videos, store, *how)
+    if missing and benchmark.cache != benchmark.folder:
         store = FeatureStore(benchmark.cache / "features" / store.key)  # a read-only folder's features are outdated
-    return store, encoder
+        missing = features.to_encode(benchmark.videos, videos, store, *how)
+    return store, encoder, list(missing)
 
 
 def _store(benchmark: Benchmark, name: str, params: Params, each: int = 1) -> FeatureStore:
@@ -265,30 +259,23 @@ def inventory(data: Task) -> list[dict[str, object]]:
     ]
 
 
-def _has_both_sides(data: Task) -> bool:
-    """Whether there are training videos and test videos, even if the protocol excludes these."""
-    return bool(data.training_videos and data.benchmark.test_videos(data.classes.unseen))
-
-
-def _missing_side(data: Task) -> str:
-    """Return an error message: the side without videos in this class split, and the split_ids that have both sides."""
+def _check_sides(data: Task) -> None:
+    """Raise ValueError without a training or a test video, or if the protocol counts no action of the test videos."""
     classes, benchmark = data.classes, data.benchmark
-    side, subset, names = "test", benchmark.test_subset, classes.unseen
-    if not data.training_videos:
-        side, subset, names = "training", benchmark.train_subset, classes.seen
-    source = f"split {classes.split}, split_id {classes.split_id}" if classes.split else "the data set"
-    problem = f"{source} has no {side} video (subset {subset!r}) with an action of {', '.join(names[:LISTED])}"
-    if not classes.split:
-        return f"{problem}: annotate some, or say by train_subset and test_subset in benchmark.yaml which is which"
-    others = splits.all_of_folder(benchmark.folder, benchmark.classes, classes.split)
-    if usable := [str(other.split_id) for other in others if _has_both_sides(replace(data, classes=other))]:
-        return f"{problem}; both sides have videos with -p split_id {', '.join(usable)}"
-    return f"{problem}, and no other split_id has both sides: pass another split, or write one into splits.json"
-
-
-def _nothing_counted(data: Task) -> str:
-    """Return an error message: the protocol excludes all test videos, and the protocols that do not."""
-    others = [other for other in PROTOCOLS if any(video.actions for video in data.scored_under(other))]
-    number = len(data.benchmark.test_videos(data.classes.unseen))
-    problem = f"protocol={data.protocol} counts no action of an unseen class in the {number} test videos that have one"
-    return problem + (f": pass -p protocol {', '.join(others)}" if others else "")
+    tested = benchmark.test_videos(classes.unseen)  # even those that the protocol excludes
+    for side, subset, names, videos in (
+        ("training", benchmark.train_subset, classes.seen, data.training_videos),
+        ("test", benchmark.test_subset, classes.unseen, tested),
+    ):
+        if not videos:
+            split = f"split {classes.split}, split_id {classes.split_id}" if classes.split else "the data set"
+            raise ValueError(
+                f"{split} has no {side} video (subset {subset!r}) with an action of {', '.join(names[:LISTED])}: "
+                "pass another split or split_id, annotate some, or name the subsets in benchmark.yaml"
+            )
+    if not data.test_videos:
+        others = [other for other in PROTOCOLS if any(video.actions for video in data.scored_under(other))]
+        raise ValueError(
+            f"protocol={data.protocol} counts no action of an unseen class in the {len(tested)} test videos that have "
+            f"one: pass -p protocol {', '.join(others)}"
+        )

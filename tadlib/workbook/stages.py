@@ -39,7 +39,6 @@ COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
 CONTENT = (".json", ".npz")  # files of the package that its code reads: texts, and the weights of the demo's CLIP
 # modules for display, on which no result depends
 SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result"))
-EVERYTHING = frozenset(f"tadlib.workbook.{path.stem}" for path in Path(__file__).parent.glob("*.py"))
 EVALUATIONS = {"test": "evaluate", "training": "evaluate_on_training"}  # evaluated videos -> name of the record
 METRICS = {"evaluate": "metrics.json", "evaluate_on_training": "metrics_on_training.json"}  # record -> file
 DETECTIONS_ON_TRAINING = "detections_on_training.json"
@@ -209,10 +208,7 @@ def _imported(waiting: frozenset[str], root: Path) -> dict[Path, str]:
 
 
 def _modules(name: str, root: Path) -> list[Path]:
-    """Return the files of the package, or of a reader in the project's folder, that define a dotted name.
-
-    They are a module, or all modules of a subpackage.
-    """
+    """Return the files of the package or the project that define a dotted name: a module, or all of a subpackage."""
     if not name or f"{name}.".startswith(SHOWING):
         return []
     place = (root.parent if name.split(".")[0] == root.name else project_root()).joinpath(*name.split("."))
@@ -225,15 +221,12 @@ def _modules(name: str, root: Path) -> list[Path]:
 
 @lru_cache(maxsize=1024)
 def _code(path: Path, _changed: int) -> tuple[str, frozenset[str]]:
-    """Return a hash of the code of a module or notebook, and the dotted names that it imports.
-
-    Code that cannot be parsed counts as importing everything.
-    """
+    """Return a hash of the code of a module or notebook, and the dotted names that it imports."""
     content = path.read_bytes()
     try:
         tree = ast.parse(_cells(content) if path.suffix == ".ipynb" else content)
     except (ValueError, KeyError, TypeError, SyntaxError):
-        return hashlib.sha256(content).hexdigest(), EVERYTHING
+        return hashlib.sha256(content).hexdigest(), frozenset()  # no stage can use code that cannot be parsed
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

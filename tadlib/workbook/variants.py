@@ -99,14 +99,17 @@ def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]
     The label is a run's given name, or its differing parameters. Versions of an experiment or of a file of ideas are
     separate variants, and so are runs of edited notebooks, which come last.
     """
-    varied = _varied(runs)
+    differ = set(differing(run.parameters for run in runs)).union(*(run.varied for run in runs))
+    differ -= SAMPLE | PLACE | {"protocol", "evaluate_on"}
+    varied = [name for name in dict.fromkeys(name for run in runs for name in run.parameters) if name in differ]
     versions = {run.dir.parent for run in runs if run.dir.parent != run.home}
     files = Counter(name for name, _ in {(run.parameters.get("ideas"), run.ideas) for run in runs})
     found: dict[tuple[str, ...], dict[tuple, FinishedRun]] = {}
     for run in sorted(runs, key=lambda run: bool(run.edited)):
         version = run.dir.parent.name if len(versions) > 1 else ""
         ideas = run.ideas if files[run.parameters.get("ideas")] > 1 else ""
-        alike = found.setdefault((run.name, version, run.edit, ideas, *_values(run, varied)), {})
+        values = [f"{name}={shown(run.parameters.get(name))}" for name in varied]
+        alike = found.setdefault((run.name, version, run.edit, ideas, *values), {})
         alike[run.key] = max(alike.get(run.key, run), run, key=lambda each: (each.started, each is run))
     made: dict[str, tuple[FinishedRun, ...]] = {}
     for number, ((name, version, edit, ideas, *values), each) in enumerate(found.items(), start=1):
@@ -116,24 +119,6 @@ def _variants(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]
         label = ", ".join(parts)
         made[f"{label} (variant {number})" if label in made else label] = tuple(each.values())
     return made
-
-
-def _varied(runs: Collection[FinishedRun]) -> list[str]:
-    """Return the parameters that differ between runs or vary in their plan, without those in `SAMPLE` and `PLACE`."""
-    differ = set(differing(run.parameters for run in runs)).union(*(run.varied for run in runs))
-    differ -= SAMPLE | PLACE | {"protocol", "evaluate_on"}
-    return [name for name in dict.fromkeys(name for run in runs for name in run.parameters) if name in differ]
-
-
-def _values(run: FinishedRun, names: Iterable[str]) -> list[str]:
-    return [f"{name}={shown(run.parameters.get(name))}" for name in names]
-
-
-def meanings(study: Study) -> dict[str, str]:
-    """Return the parameters that distinguish each variant from the others, for variants whose label lacks them."""
-    varied = _varied(study.runs)
-    texts = {variant: ", ".join(_values(runs[0], varied)) for variant, runs in study.variants.items()}
-    return {variant: text for variant, text in texts.items() if text and text not in variant}
 
 
 def value(run: FinishedRun, metric: str) -> float:
