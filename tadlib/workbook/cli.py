@@ -59,30 +59,13 @@ def tad() -> None:
 @tad.command()
 @click.argument("experiments", nargs=-1, required=True)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
-@click.option(
-    "--pages",
-    type=click.Choice(["all", "best", "none"]),
-    default="all",
-    show_default=True,
-    help="Runs that get executed notebooks of all stages; the other runs get metrics only, which takes seconds.",
-)
+@click.option("--pages", type=click.Choice(["all", "best", "none"]), default="all", help="Runs with notebooks.  [all]")
 @click.option("--new", is_flag=True, help="Start a new version even if the latest can be continued.")
 @click.option("--dry-run", is_flag=True, help="Show the planned runs and the stages they share, and stop.")
 @click.option("--quick", is_flag=True, help="A tiny size: two epochs, one seed and one class split.")
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change a parameter of every run, swept or not; several values with commas.",
-)
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE,...", help="Change a parameter of every run.")
 @click.option("--base", default="", metavar="FILE", help="Take the common parameters from another file.")
-@click.option(
-    "--slurm",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Submit every run as a SLURM job with this option of sbatch; `--slurm local` starts local processes.",
-)
+@click.option("--slurm", multiple=True, metavar="NAME=VALUE", help="Submit SLURM jobs with this option, or local.")
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs of each SLURM job.")
 @click.option("--track", type=click.Choice(["mlflow"]), help="Export every finished run to a tracker.")
 def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpus, track) -> int:  # noqa: C901, PLR0913
@@ -160,15 +143,9 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 @click.option("--classes", type=FILES, multiple=True, help="Score only these classes, one name a line.")
 @click.option("--seen", type=FILES, multiple=True, help="Classes trained on, if they compete with unseen ones.")
 @click.option("--against", type=FILES, multiple=True, help="Test whether these detections are worse.")
-@click.option(
-    "--protocol", default="plain", show_default=True, help="plain, strict, gap, t3al, opentad or thumos-toolkit."
-)
+@click.option("--protocol", default="plain", help="plain, strict, gap, t3al, opentad or thumos-toolkit.  [plain]")
 @click.option("--tiou", "tious", type=float, multiple=True, help="A threshold; may be repeated.  [the benchmark's]")
-@click.option(
-    "--stride",
-    type=click.IntRange(1),
-    help="Frames up to which an action is short for protocol gap.  [8 for THUMOS14, else a second]",
-)
+@click.option("--stride", type=click.IntRange(1), help="Frames of a short action, protocol gap.  [8, else a second]")
 @click.option("--ties", type=click.Choice(["stable", "peer"]), default="stable", help="Order of equal scores.")
 @click.option("--drop-bad", is_flag=True, help="Skip invalid rows, and count them.")
 @click.option("--json", "target", default="", metavar="OUT", help="Write every number with full precision.")

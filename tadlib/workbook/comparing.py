@@ -21,14 +21,6 @@ from tadlib.workbook.runs import project_root, resolve
 from tadlib.workbook.stages import STAGES
 from tadlib.workbook.variants import Record, Study
 
-CORRECTIONS = {
-    "none": "Each difference is judged alone; `--set correction=holm` allows for their number.",
-    "holm": "Better or worse is what Holm's correction over all differences leaves; intervals are of each alone.",
-}
-LOG = (
-    "The research log is a diary of trials for the published system GAP; its verdicts came from one split and one seed."
-)
-
 
 @dataclass(frozen=True)
 class Compared:
@@ -52,10 +44,10 @@ class Compared:
         return found
 
     def notes(self) -> str:
-        """Markdown about the correction for multiple comparisons, and about the research log if a question cites it."""
+        """Markdown about the correction for multiple comparisons."""
         number, how = sum(record["p"] is not None for record in self.records), self.params.correction
-        log = f"\n\n{LOG}" if any(study.story.claim for study in self.studies) else ""
-        return f"**Correction for {number} comparisons: {how}.** {CORRECTIONS[how]}{log}"
+        offered = "; `--set correction=holm` allows for their number" * (how == "none")
+        return f"**Correction for {number} comparisons: {how}**{offered}. Intervals are those of each difference alone."
 
     def _of(self, study: Study) -> list[Record]:
         return [record for record in self.records if record["title"] == study.title]
@@ -96,13 +88,17 @@ class Compared:
         return [question for question in found if question["variants"]]
 
     def claims(self) -> Listing:
-        """Table of questions: the research log's claims, if any, beside our measurements."""
+        """Table of questions: the research log's claims, if any, beside our measurements.
+
+        The log is the diary of trials of the published system GAP.
+        """
         rows, logged = [], any(study.story.claim for study in self.studies)
         for study in self.studies:
             row = {"question": study.story.question or study.name}
             if logged:
                 claim = study.story.claim or "no claim on record"
-                row |= {"the research log said": claim, "its entries": ", ".join(map(str, study.story.rows))}
+                entries = ", ".join(map(str, study.story.rows))
+                row |= {"the research log said (of one split and seed)": claim, "its entries": entries}
             rows.append(row | {"data": study.on, "measured": measured(self._of(study)) or "nothing to compare with"})
         return Listing(rows)
 

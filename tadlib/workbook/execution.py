@@ -167,16 +167,9 @@ def finished(notebook: Path) -> bool:
 
 @contextmanager
 def held(notebook: str | None) -> Iterator[None]:
-    """Lock an output notebook while it is executed: `at_work` is true for others until this process ends."""
-    if not notebook or notebook == "-" or not Path(notebook).parent.is_dir():  # standard output or cloud storage
+    """Lock an output notebook while it is executed, so that no other process sets it aside."""
+    on_disk = notebook and notebook != "-" and Path(notebook).parent.is_dir()  # not standard output or cloud storage
+    with open(notebook if on_disk else os.devnull, "ab") as handle:
+        if on_disk:
+            try_lock(handle)
         yield
-        return
-    with open(notebook, "ab") as handle:
-        try_lock(handle)
-        yield
-
-
-def at_work(notebook: Path) -> bool:
-    """Whether another process executes a notebook; False on file systems without locks."""
-    with open(notebook, "rb") as handle:
-        return not try_lock(handle)

@@ -19,6 +19,7 @@ import click
 import yaml
 
 from tadlib.foreign import text_of, yaml_in
+from tadlib.locks import try_lock
 
 # papermill's options that take values; a test compares them with papermill's own table
 PAIRS = ("-p --parameters", "-r --parameters_raw")
@@ -171,8 +172,9 @@ def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
 
     if stage != stage_of(str(source)) or execution.finished(output):
         raise ValueError(f"{output} exists and is never overwritten: pass another output path, or none for a new run")
-    if execution.at_work(output):
-        raise ValueError(f"{output} is being written by another papermill: wait for it, or pass another output path")
+    with open(output, "rb") as handle:
+        if not try_lock(handle):
+            raise ValueError(f"{output} is being written by another papermill: wait for it, or pass another path")
     kept = runs.kept_as(output, "unfinished")
     os.replace(output, kept)
     say(f"{output.name} did not finish, it is now {kept.name}")
