@@ -1,8 +1,7 @@
 """Batches: execute every run of a plan, stage by stage, in local processes or as SLURM jobs.
 
 Finished stages are skipped, a failed run is reported while the others continue, and an interrupted batch is resumed by
-the same command. Every run writes its progress to its own log, which the batch repeats. With SLURM, missing features
-are extracted first; videos that no job could encode are left to the prepare notebook, which reports the error.
+the same command. Every run writes its progress to its own log, which the batch repeats.
 """
 
 import shutil
@@ -210,7 +209,7 @@ def _size(log: Path) -> int:
 
 
 def extract_missing(experiment: Experiment, say: Say, slurm: Pool) -> None:
-    """Extract the missing features of an experiment's runs in SLURM jobs, and wait for them."""
+    """Extract the missing features of an experiment's runs in SLURM jobs; the rest is left to `prepare`."""
     extracting = [params for params in map(Params.read, experiment.runs.values()) if params.features == "auto"]
     distinct = {str(params.model_dump(include=EXTRACTION)): params for params in extracting}
     for params in distinct.values():

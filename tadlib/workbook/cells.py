@@ -1,8 +1,7 @@
 """Execution of notebook cells without papermill: one process computes the results of many runs, without pages.
 
-Papermill starts a kernel for every notebook and draws its figures; in a process that has torch loaded, classification
-takes seconds. Cells tagged `explains` are skipped and no figure is drawn. All other code is the notebook's own, so the
-results are the same.
+Cells tagged `explains` are skipped and no figure is drawn. All other code is the notebook's own, so the results are the
+same, in seconds.
 """
 
 import json

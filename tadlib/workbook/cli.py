@@ -1,7 +1,4 @@
-"""The command `tad`: run, list, report, evaluate, export and doctor.
-
-Every command imports its modules when it is called, so that `tad --help` answers at once.
-"""
+"""The command `tad`; every command imports its modules when it is called, so that `tad --help` answers at once."""
 
 import glob
 import os

@@ -39,10 +39,7 @@ class Statement(NamedTuple):
 
 
 def in_kernel(stage: str) -> dict[str, Any]:
-    """Compare the cells executed in this kernel with a stage's notebook, as `compare` does; empty without a kernel.
-
-    The notebook is read from the last commit, or from its file if git does not track it.
-    """
+    """Compare the cells executed in this kernel with a stage's committed notebook, as `compare` does."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
         return {}
@@ -50,7 +47,7 @@ def in_kernel(stage: str) -> dict[str, Any]:
     path = root / "notebooks" / f"{stage.partition('_on_')[0]}.ipynb"
     command = ["git", "show", f"HEAD:./notebooks/{path.name}"]
     shown = subprocess.run(command, cwd=root, capture_output=True, stdin=subprocess.DEVNULL, check=False).stdout
-    notebook = shown or (path.read_bytes() if path.is_file() else b"")
+    notebook = shown or (path.read_bytes() if path.is_file() else b"")  # git may not track it
     return compare(shell.user_ns["In"], notebook) if notebook else {}
 
 

@@ -33,9 +33,7 @@ def execute_notebook(
 ) -> str | None:
     """Execute one notebook of the project into `target`; return None, or the reason of a failure. Progress is logged.
 
-    The notebook is written to a temporary file, which replaces `target` at the end, even if the execution failed. A
-    file left by a killed process is removed by the next execution. The process ends with its parent, even if that is
-    killed.
+    The notebook is written to a temporary file, which replaces `target` at the end, even if the execution failed.
     """
     if stopping.is_set():
         return f"{INTERRUPTED}: {stage} was not begun"

@@ -1,7 +1,4 @@
-"""Execution of calls by threads or SLURM jobs; jobs must see this checkout and its data under the same paths.
-
-Jobs are polled, because submitit's jobs are no `concurrent.futures.Future`.
-"""
+"""Execution of calls by threads or SLURM jobs; jobs must see this checkout and its data under the same paths."""
 
 import subprocess
 import time
@@ -11,7 +8,7 @@ from typing import Any
 
 from tadlib.project import project_root
 
-POLL = 0.2  # seconds between two checks of jobs
+POLL = 0.2  # seconds between two checks of jobs: submitit's are no `concurrent.futures.Future`
 LOST = "interrupted"  # prefix of the outcome of a lost job
 A_WEEK = 7 * 24 * 60  # minutes; submitit's limit for local processes is two minutes
 TRIES = 3  # attempts per call if its job is lost

@@ -117,10 +117,9 @@ def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
 
 
 def planned(folder: Path) -> tuple[dict[str, Any], Path]:
-    """Return a run's records and the path of its metrics, without a second evaluation on other videos.
+    """Return a run's records, the evaluation last, and the path of its metrics.
 
-    The evaluation comes last, whose parameters are the run's: `prepare` may follow it with another protocol.
-    The main evaluation is that of the videos in `evaluate_on` of the run's first stage.
+    The evaluation is that of the videos in `evaluate_on` of the run's first stage; one on other videos is left out.
     """
     found = records(folder)
     main = EVALUATIONS[evaluated_on(next(iter(found.values()), {}).get("parameters", {}))]
@@ -186,10 +185,7 @@ def differing(runs: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def listing(folder: Path) -> Iterator[str]:
-    """Yield a line for each version of an experiment below a folder; of a single experiment also for each run.
-
-    Raises RunError if the folder does not exist.
-    """
+    """Yield a line for each version of an experiment below a folder; of a single experiment also for each run."""
     if not folder.is_dir():
         raise RunError(f"no folder {folder}: `tad list` shows what there is under outputs/")
     versions = sorted(path.parent for path in folder.rglob("experiment.json"))

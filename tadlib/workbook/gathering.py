@@ -31,11 +31,7 @@ Source = tuple[Benchmark, Store, Encoder, Mapping[str, str]]
 
 
 def gather(params: Params, progress: Progress = silent) -> Task:
-    """Return the task of the parameters; the demo and features are created if they are missing.
-
-    Raises ValueError if the class split leaves no training or no test video, or if the protocol counts no action of the
-    test videos.
-    """
+    """Return the task of the parameters; the demo and features are created if missing. Raises as `_check_sides`."""
     benchmark = benchmark_of(params, progress)
     classes = splits.of_folder(benchmark.folder, benchmark.classes, params.split, params.split_id)
     benchmark, store, encoder, broken = collect(benchmark, params, progress)

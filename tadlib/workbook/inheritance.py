@@ -1,8 +1,4 @@
-"""Parameters and detector that a later stage takes from its run.
-
-A later stage cannot change what an earlier stage settled, such as the classes seen in training. A file written by an
-incompatible version of the code is an error that names the file.
-"""
+"""Parameters and detector that a later stage takes from its run, and whose settled parameters it cannot change."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -29,9 +25,8 @@ def parameters(stage: str, namespace: Mapping[str, Any]) -> Params:
 def complete(stage: str, given: Mapping[str, Any]) -> Params:
     """Return a stage's parameters: those given, and the others as in the latest finished stage of the run in `run_dir`.
 
-    Without a run, the recipe and the defaults supply the others. Raises RunError if a given value differs from one
-    that an earlier stage settled, ValueError like `Params.check` or for an unusable file of `ideas`, and
-    FileNotFoundError for a data set without annotations.
+    Raises RunError if a given value differs from one that an earlier stage settled, ValueError like `Params.check` or
+    for an unusable file of `ideas`, and FileNotFoundError for a data set without annotations.
     """
     given = {name: value for name, value in given.items() if value is not None}
     folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None

@@ -1,9 +1,8 @@
 """Lab log: measurements of each question as sentences, and their tables in outputs/README.md, between two marks.
 
 The measurements are in `outputs/lab_log.json`: parameters file -> data set -> records as in `report.json`. The tables
-in `outputs/README.md` are generated from them and from the comments on top of the parameters files, `# Found:` among
-them; text outside the marks is never changed. A row is one parameters file with a claim of the research log; a question
-without new measurements keeps its row, and evidence from fewer runs or variants never replaces evidence from more.
+are generated from them and from the comments on top of the parameters files that cite a claim of the research log.
+Evidence from fewer runs or variants never replaces evidence from more.
 """
 
 import re
@@ -86,11 +85,7 @@ def signed(fraction: float) -> str:
 
 
 def update(root: Path, found: Sequence[Record]) -> list[str]:
-    """Write the records of a report into the lab log of a project; return a line of text for each question.
-
-    Records of runs that answer no question of the project (such as those of `--quick`) or of edited notebooks are
-    ignored.
-    """
+    """Write the records of a report that answer a question of the project into its lab log; return a line for each."""
     answers: dict[tuple[str, str], list[Record]] = {}
     for record in found:
         if record["asks"] and record["data"] in DATA and not record.get("edited"):

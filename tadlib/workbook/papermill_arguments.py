@@ -42,10 +42,7 @@ INFORMATIVE = {"--help-notebook", "-h", "--help", "--version"}
 
 
 def parse(argv: Sequence[str]) -> dict[str, list]:
-    """Parse papermill's arguments into `paths`, `flags`, and the values of each other option by its long name.
-
-    Errors are left for papermill to report.
-    """
+    """Parse papermill's arguments into `paths`, `flags`, and the values of each other option; errors are ignored."""
     found = PARSER.make_context("papermill", list(argv), resilient_parsing=True).params
     words = found.pop("words")
     flags = [word for word in words if word.startswith("-") and word != "-"]
@@ -108,8 +105,7 @@ def check(notebook: str, given: Mapping[str, Any]) -> Any:
 def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """Complete papermill's arguments for a notebook of this project; return others unchanged.
 
-    Raises ValueError, in one sentence, for unknown parameters, and for an output that would overwrite the source or a
-    finished notebook.
+    Raises ValueError for unknown parameters, and for an output that would overwrite the source or a finished notebook.
     """
     found = parse(argv)
     paths, flags = found["paths"], found["flags"]

@@ -45,9 +45,8 @@ def plan(
 
     `path` and `base` are paths, or names of files below `params/`. `changes` override the file; a list of values
     becomes several runs. Common parameters are left out of runs in which they have no effect, but must have one in some
-    run. `base` is another experiment file, whose common values (not its blocks) are defaults for the file. With `quick`
-    every run is limited to `QUICK`, and runs that differ only in seed or class split become one. Raises ValueError
-    with the file and the parameter.
+    run. With `quick` every run is limited to `QUICK`, and runs that differ only in seed or class split become one.
+    Raises ValueError with the file and the parameter.
     """
     path, base = find(path), find(base) if base else ""
     wanted = {name: _values(name, value) for name, value in (changes or {}).items()}

@@ -28,9 +28,8 @@ TRUE_LABELS = "our segments, true label"
 def to_evaluate(data: Task, params: Params, run: Run) -> tuple[Task, dict[str, Proposals], dict[str, Detections]]:
     """Return the task with the videos of `evaluate_on`, and a run's proposals and detections in them.
 
-    Those in test videos are read from the files of earlier stages. In training videos the run's detector is applied
-    now, with the windows of the test, and its proposals are named among the seen classes; the detections are written to
-    `detections_on_training.json`. Raises ValueError for a protocol under which none of their actions counts.
+    Those in test videos are read from the files of earlier stages; those in training videos, named among the seen
+    classes, are made now. Raises ValueError for a protocol under which none of their actions counts.
     """
     if params.evaluate_on == "test":
         detections = read_detections(run.require("detections.json", "classify"))
@@ -58,10 +57,7 @@ def train_and_test(
     params: Params,
     run: Run,
 ) -> list[dict[str, object]]:
-    """Return rows of mAP, class-agnostic mAP and average recall: test videos, then training videos if evaluated.
-
-    The row of the test is recomputed from the run's files, under the current protocol.
-    """
+    """Return rows of mAP, class-agnostic mAP and average recall: test videos, then training videos if evaluated."""
     rows = [_side(data, proposals, detections, params)]
     if data.evaluate_on == "test":
         return rows
@@ -164,7 +160,7 @@ def _anchors_by_clip(data: Task, anchors: baselines.Anchors, params: Params) -> 
 def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) -> list[dict[str, object]]:
     """Return generalised zero-shot mAP, where seen and unseen classes compete and count: base, novel, harmonic mean.
 
-    Empty for a closed set, and if no scored video shows a seen class. The number of kept detections is as elsewhere.
+    Empty for a closed set, and if no scored video shows a seen class.
     """
     shown = {action.label for video in data.annotated for action in video.actions}
     if set(data.classes.seen) & set(data.classes.unseen) or shown.isdisjoint(data.classes.seen):
@@ -186,8 +182,7 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
 def under_every_protocol(data: Task, detections: Mapping[str, Detections]) -> list[dict[str, object]]:
     """Score the same detections under each protocol, on those of its videos that were processed, a row each.
 
-    The last column is the number of videos that count under the protocol but were not processed by this run. A protocol
-    under which no action counts is marked.
+    The last column is the number of videos that count under the protocol but were not processed by this run.
     """
     classes, tious, table = data.classes.unseen, data.benchmark.tious, []
     for protocol in protocols.PROTOCOLS:

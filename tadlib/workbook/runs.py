@@ -1,8 +1,6 @@
 """Run directories: their names, the record of each stage in run.json, artefacts, and interrupted trainings.
 
-A run directory holds the executed notebooks of its stages and their artefacts. `run.json` records for every stage its
-parameters, seed, commit, package versions, device, threads, data, duration and memory use. A finished stage is never
-executed again in the same directory; nothing is overwritten.
+A finished stage is never executed again in the same directory; nothing is overwritten.
 """
 
 import os

@@ -1,8 +1,7 @@
 """Store of stages shared by runs: `outputs/.stages/STAGE-KEY/`, to whose files the folders of the runs link.
 
 A stage is executed under a file lock in a temporary folder next to its final one, which is then renamed, so a folder of
-the final name is always complete. Runs have relative links to its files, or copies if the file system has no links; a
-deleted stage is executed again when one of its runs continues.
+the final name is always complete.
 """
 
 import os
@@ -50,8 +49,7 @@ def obtain(
 ) -> str | None:
     """Link a stage into a run's folder, executing it first if needed; return None, or the reason of a failure.
 
-    With `pages` all, every stage has an executed notebook; otherwise only training has one (see `cells`). If several
-    runs need the stage at once, one executes it and the others wait, until it has finished or their batch is stopped.
+    If several runs need the stage at once, one executes it and the others wait, or end if their batch is stopped.
     """
     store = stored_at(stage, given, pages)
     failed = folder.parent / FAILED / f"{store.name}.json"
@@ -106,10 +104,7 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs:
 
 
 def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], jobs: int, *, page: bool) -> str | None:
-    """Execute a stage in a new folder with links to earlier stages; return None, or the reason of a failure.
-
-    The notebook and record of a failed stage are moved to the run.
-    """
+    """Execute a stage in a new folder with links to earlier stages; return None, or the reason of a failure."""
     attempt.mkdir(parents=True)
     before = stages.STAGES[: stages.STAGES.index(stage)]
     earlier = {name: record for name, record in runs.records(folder).items() if name in before}

@@ -115,10 +115,7 @@ def read_by(stage: str, params: Params) -> dict[str, Any]:
 
 
 def reduced(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given parameters that a stage depends on, so that runs that share the stage have the same key.
-
-    Parameters that are idle without those of later stages are left out too, because the stage would refuse them.
-    """
+    """Return the given parameters that a stage depends on, without those that it would refuse as idle."""
     names = depends_on(stage, Params.read(given))
     kept = {name: value for name, value in given.items() if name in names}
     return {name: value for name, value in kept.items() if name not in Params.idle(kept)}
@@ -131,10 +128,7 @@ def key(stage: str, given: Mapping[str, Any], machine: str = "") -> str:
 
 
 def code_version(stage: str = "train") -> str:
-    """Return a hash (12 digits) of the code of a stage, of those before it but `prepare`, and of the libraries.
-
-    The number of threads, which changes last digits, is not included: a shared stage is used as it was made.
-    """
+    """Return a hash (12 digits) of the code of a stage, of those before it but `prepare`, and of the libraries."""
     notebooks = [project_root() / "notebooks" / f"{name}.ipynb" for name in (*STAGES[1 : STAGES.index(stage)], stage)]
     return digest([_libraries(), *map(notebook_version, notebooks)])
 
@@ -145,12 +139,9 @@ def _libraries() -> list[str]:
 
 
 def data_version(params: Params, stage: str = STAGES[-1]) -> str:
-    """Return a hash (12 digits) of the input files of a stage: names, times, and hashes of size, head and tail.
-
-    The demo is made by the code, so the code's version covers it.
-    """
+    """Return a hash (12 digits) of the input files of a stage: names, times, and hashes of size, head and tail."""
     found: list[Path] = []
-    if params.dataset != "demo":
+    if params.dataset != "demo":  # which the code makes, whose version covers it
         known = params.dataset in ("thumos14", "activitynet13")
         folder = resolve(params.data_dir) / params.dataset if known else resolve(params.dataset)
         for place in (folder, folder / "annotations", folder / "videos", folder / "features"):

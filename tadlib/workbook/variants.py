@@ -131,10 +131,7 @@ def value(run: FinishedRun, metric: str) -> float:
 
 
 def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[Record]:
-    """Return a record of each variant of a study: mean and spread of the metric, and paired difference to the baseline.
-
-    `choices` are added to those that the runs' own experiment declared.
-    """
+    """Return a record of each variant of a study: mean, spread, and paired difference to the baseline."""
     base = study.variants[study.baseline]
     common = {"asks": _asks(study), "experiment": study.name, "title": study.title}
     common |= {"data": study.data, "protocol": study.protocol, "evaluate on": study.evaluate_on}
