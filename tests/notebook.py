@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from tadlib.workbook import cells
+from tadlib.workbook import execution
 
 PLACE = tempfile.TemporaryDirectory()  # goes with this process
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -13,7 +13,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 def cells_of(stage: str, given: Mapping[str, object] | None = None) -> Iterator[str]:
     """The text of every code cell, of those too that no result needs."""
-    return cells.sources(NOTEBOOKS / f"{stage}.ipynb", given, without="")
+    return execution.cell_sources(NOTEBOOKS / f"{stage}.ipynb", given, without="")
 
 
 def run_cells(
@@ -36,4 +36,4 @@ def run_cells(
         texts.append(text)
         if until and until in text:
             break
-    return SimpleNamespace(**cells.run(f"{stage}.ipynb", texts, defined))
+    return SimpleNamespace(**execution.run_cells(f"{stage}.ipynb", texts, defined))

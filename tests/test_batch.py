@@ -380,7 +380,7 @@ def test_a_wrong_word_on_the_command_line_is_one_sentence(words, message, quick_
 
 
 def test_pages_are_made_of_the_runs_that_are_asked_for(quick_home, monkeypatch):
-    monkeypatch.setattr("tadlib.workbook.cells.execute", instant.execute_cells)
+    monkeypatch.setattr("tadlib.workbook.stage_store.execute_cells", instant.execute_cells)
     words = ["run", experiment(quick_home, "sweep: {top_k: [1, 3, 2]}"), "--pages"]
 
     def pages(label):

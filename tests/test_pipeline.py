@@ -20,7 +20,7 @@ from notebook import run_cells
 from standins import execute
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import cells
+from tadlib.workbook import execution
 from tadlib.workbook.execution import failure
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
@@ -74,7 +74,9 @@ def test_a_notebook_runs_from_top_to_bottom_with_its_figures(stage, run):
 
 def test_numbers_without_pages_are_those_of_the_pages(copy, run):
     for stage in ("classify", "evaluate"):
-        cells.run(stage, cells.sources(ROOT / "notebooks" / f"{stage}.ipynb", {"run_dir": str(copy)}))
+        execution.run_cells(
+            stage, execution.cell_sources(ROOT / "notebooks" / f"{stage}.ipynb", {"run_dir": str(copy)})
+        )
     for file in ("detections.json", "metrics.json", "naming.json"):
         assert (copy / file).read_bytes() == (run / file).read_bytes(), file
 

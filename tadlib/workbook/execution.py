@@ -1,13 +1,18 @@
-"""Execution of one notebook by papermill in a separate process, and the status of executed notebooks."""
+"""Execution of a stage by a process: its whole notebook by papermill, or its cells alone; status of executed notebooks.
+
+Without papermill no figure is drawn and cells tagged `explains` are skipped: one process computes the results of many
+runs, in seconds. All other code is the notebook's own, so the results are the same.
+"""
 
 import ctypes
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +30,9 @@ EXECUTED, FAILED, UNFINISHED, NEVER = "Executed", "Failed", "Did not finish", "N
 UNREADABLE = "it is no whole notebook"
 stopping = threading.Event()  # set while a batch ends: no notebook is started or retried
 alive: set[subprocess.Popen] = set()  # processes that execute notebooks or cells
+PAGELESS = ("prepare", "classify", "evaluate")  # not train: it takes so long that a kernel costs nothing
+EXPLAINS = "explains"  # tag of a cell that no result depends on
+_worker = threading.local()  # `process`: the process of each thread that executes cells
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -60,6 +68,73 @@ def execute_notebook(
     if stopping.is_set() and (status or reason) or status in ENDED:
         return f"{INTERRUPTED}: {stage} was stopped"
     return (reason or f"papermill ended with status {status}") if status or reason else None
+
+
+class NoFigures:
+    """Substitute for `tadlib.workbook.figures` that draws nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+def cell_sources(notebook: Path, given: Mapping[str, Any] | None = None, without: str = EXPLAINS) -> Iterator[str]:
+    """Yield the source of every code cell without the tag; `given` parameters follow the parameters cell."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        tags = cell["metadata"].get("tags", ())
+        if cell["cell_type"] == "code" and without not in tags:
+            yield "".join(cell["source"])
+            if "parameters" in tags and given is not None:
+                yield "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in given.items())])
+
+
+def run_cells(name: str, texts: Iterable[str], defined: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Run the cells of a notebook in this process without figures, starting from `defined`; return all names."""
+    names: dict[str, Any] = {"__name__": "__main__", "In": []} | dict(defined or {})
+    for text in texts:
+        names["In"].append(text)
+        exec(compile(text, f"<{name}>", "exec"), names)
+        if "figures" in names:
+            names["figures"] = NoFigures()
+    return names
+
+
+def execute_cells(stage: str, given: Mapping[str, Any], jobs: int, log: Path) -> str | None:
+    """Compute the results of a stage in this thread's worker process; return None, or the reason of a failure."""
+    if stopping.is_set():
+        return f"{INTERRUPTED}: {stage} was not begun"
+    process = getattr(_worker, "process", None)
+    if process is None:
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        process = _worker.process = start(["tadlib.workbook.execution"], environment(jobs), **streams)
+    notebook = runs.project_root() / "notebooks" / f"{stage}.ipynb"
+    task = {"notebook": str(notebook), "given": dict(given), "log": str(log.resolve())}
+    try:
+        process.stdin.write(json.dumps(task) + "\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+    except BrokenPipeError:
+        answer = ""
+    if answer:
+        return json.loads(answer)
+    _worker.process, status = None, process.wait()
+    alive.discard(process)
+    if stopping.is_set() or status in ENDED:
+        return f"{INTERRUPTED}: {stage} was stopped"
+    return f"the process that executes cells ended with status {status}"
+
+
+def main() -> None:
+    """Read one task (JSON) per line of standard input; answer each with the reason of its failure, or null."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # discards what cells print
+    for line in sys.stdin:
+        task, reason = json.loads(line), None
+        os.environ[LOG] = task["log"]
+        try:
+            run_cells(task["notebook"], cell_sources(Path(task["notebook"]), task["given"]))
+        except Exception as error:  # a cell may raise anything, and the process must take the next task
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(json.dumps(reason), file=answers, flush=True)
 
 
 def start(words: Sequence[str], environment: Mapping[str, str], **streams: Any) -> subprocess.Popen:
@@ -171,3 +246,7 @@ def held(notebook: str | None) -> Iterator[None]:
         if on_disk:
             try_lock(handle)
         yield
+
+
+if __name__ == "__main__":
+    main()

@@ -54,14 +54,11 @@ def measured(records: Sequence[Record]) -> str:
 
 
 def over(record: Record) -> str:
-    """Describe which pairs a difference is over; if some had part in choosing what differs, add that over all."""
+    """Describe which pairs a difference is over, and whether some had part in choosing what differs."""
     if not record["apart"]:
         return record["basis"]
-    names, whole = listed(record["apart"]), record["over all"]
-    if whole is None:
-        return f"{record['basis']}, not held out: some had part in choosing {names}"
-    beside = f"over all {whole['basis']} {difference(whole)}, not held out"
-    return f"{record['basis']} that had no part in choosing {names}; {beside}"
+    had = "that had no part in choosing" if record["held out"] else "not held out: some had part in choosing"
+    return f"{record['basis']}, {had} {listed(record['apart'])}"
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:

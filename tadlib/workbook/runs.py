@@ -102,8 +102,6 @@ class Run:
         path = self.dir / name
         if path.is_file():
             return path
-        if path.exists():
-            raise RunError(f"{path} is a folder, {stage}.ipynb writes a file of that name: move it away")
         hint = f" (the latest is {others[0].parent})" if (others := written(name)) else ""
         raise RunError(
             f"{self.stage} needs {name}, which {stage}.ipynb writes, and {self.dir} has none: run "

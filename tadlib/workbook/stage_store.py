@@ -14,8 +14,8 @@ from typing import Any
 
 from tadlib.files import dangling, read_json, temporary_path, write_json
 from tadlib.locks import locked
-from tadlib.workbook import cells, execution, runs, stages
-from tadlib.workbook.execution import INTERRUPTED, execute_notebook
+from tadlib.workbook import execution, runs, stages
+from tadlib.workbook.execution import INTERRUPTED, execute_cells, execute_notebook
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import record_name
 
@@ -41,7 +41,7 @@ def finished(stage: str, folder: Path, given: Mapping[str, Any], pages: str) -> 
 
 
 def _pageless(stage: str, pages: str) -> bool:
-    return pages != "all" and stage in cells.PAGELESS
+    return pages != "all" and stage in execution.PAGELESS
 
 
 def obtain(
@@ -119,7 +119,7 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
     if page:
         reason = execute_notebook(stage, notebook, parameters, jobs, folder / "run.log")
     else:
-        reason = cells.execute(stage, parameters, jobs, folder / "run.log")
+        reason = execute_cells(stage, parameters, jobs, folder / "run.log")
     name = record_name(stage, Params.read(given))
     record = runs.records(attempt).get(name, {})
     if reason is not None:

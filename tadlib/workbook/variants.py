@@ -143,7 +143,6 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
         apart = [parts[first.dir] ^ parts[second.dir] for first, second in pairs]
         others = [pair for pair, names in zip(pairs, apart, strict=True) if not names]
         found, basis, p = _difference(others or pairs, metric)
-        whole, whole_basis, _ = _difference(pairs, metric) if 0 < len(others) < len(pairs) else (None, "", None)
         record = {
             "variant": variant,
             "edited": runs[0].edit,
@@ -155,9 +154,8 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
             "p": p,
             "basis": basis,
             "pairs": len(pairs),
-            "held out": not any(apart) or whole is not None,
+            "held out": bool(others) or not pairs,
             "apart": sorted(frozenset().union(*apart)),
-            "over all": whole and whole | {"basis": whole_basis},
             "not alike": _unlike(runs, base, pairs),
             "commits": sorted({run.facts["commit"] for run in runs}),
             "runs": [relative(run.dir) for run in runs],

@@ -31,7 +31,7 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
     reach = max([1, *(abs(end) for question in questions for each in question["variants"] for end in _points(each))])
     for (place, *texts), question in zip(axes, questions, strict=True):
         for row, entry in enumerate(question["variants"]):
-            _effect(place, row, entry, reach)
+            _effect(place, row, entry)
         place.axvline(0, color=GREY, lw=0.9)
         names = [short(each["variant"], LABEL) for each in question["variants"]]
         place.set_yticks(range(len(names)), names)
@@ -51,19 +51,14 @@ def _points(entry: Mapping[str, Any]) -> list[float]:
     return [100 * each for each in found if each is not None]
 
 
-def _effect(place, row: int, entry: Mapping[str, object], reach: float) -> None:
+def _effect(place, row: int, entry: Mapping[str, object]) -> None:
     color = COLORS.get(str(entry["verdict"]), FLOOR)
     difference, *ends = _points(entry)
     if ends:
         place.hlines(row, *ends, color=color, lw=3, alpha=0.7)
     place.scatter(difference, row, color=color, s=38, zorder=3, marker="o")
-    side = -1 if difference < 0 else 1
-    outside = side * max(side * each for each in (difference, *ends))
-    inside = abs(outside) > 0.55 * reach  # no room outside: put the label on the other side of zero
-    where = -0.03 * side * reach if inside else outside + 0.04 * side * reach
-    align = "left" if (side > 0) != inside else "right"
-    label = f"{round(difference, 1) or 0:+.1f}, {entry['verdict']}"
-    place.text(where, row - (0.28 if inside else 0), label, ha=align, va="center", fontsize=8, color=color)
+    label, align = f"{round(difference, 1) or 0:+.1f}, {entry['verdict']}", "left" if difference < 0 else "right"
+    place.text(difference, row - 0.28, label, ha=align, va="center", fontsize=8, color=color)  # towards zero
 
 
 @styled
