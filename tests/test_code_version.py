@@ -92,7 +92,6 @@ def test_modules_of_a_reader_that_a_notebook_or_a_file_of_ideas_imports_count(no
     given, versions = Params.read({"ideas": "idea.py"}), []
     for text in ("ONE = 1\n", "ONE = 2\n"):
         (home / "mine" / "layers.py").write_text(text)
-        stages._version.cache_clear()  # as in another process
         versions += [stages.notebook_version(notebook), stages.data_version(given)]
     assert versions[0] != versions[2] and versions[1] != versions[3]
 
@@ -101,7 +100,6 @@ def test_training_knows_its_network_and_no_figure_command_or_report(monkeypatch)
     read = []
     code = stages._code
     monkeypatch.setattr(stages, "_code", lambda path, changed: read.append(path) or code(path, changed))
-    stages._version.cache_clear()  # another test of this process may have asked
     stages.notebook_version(ROOT / "notebooks" / "train.ipynb")
     names = {path.relative_to(ROOT / "tadlib").as_posix() for path in read if path.is_relative_to(ROOT / "tadlib")}
     assert {"detector/network.py", "detector/losses.py", "data/windows.py", "segments.py"} <= names

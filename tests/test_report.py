@@ -34,7 +34,7 @@ def home(tmp_path, monkeypatch):
 
 def compared(*folders, **given) -> comparing.Compared:
     """What a report of some folders compares; without any, of the experiment."""
-    folders = list(map(str, folders)) or ["outputs/backbone"]
+    folders = ",".join(map(str, folders)) or "outputs/backbone"
     return comparing.compare_runs(ReportParams.check({"experiments": folders} | given))
 
 
@@ -317,7 +317,7 @@ def test_every_figure_is_drawn_also_of_nothing(home):
 
 def test_the_report_has_words_of_its_own():
     assert papermill_arguments.vocabulary("report") is ReportParams
-    assert ReportParams.check({"experiments": ["a", "b"]}).folders == ["a", "b"]
+    assert ReportParams.check({"experiments": "a, b"}).folders == ["a", "b"]
     with pytest.raises(ValueError, match="unknown parameter 'base'"):
         ReportParams.check({"base": "x"})
 

@@ -9,8 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from markupsafe import Markup
@@ -43,8 +42,14 @@ class TadEngine(NBClientEngine):
         given = nb.metadata.get("papermill", {}).get("parameters", {})
         papermill_arguments.check(nb.metadata.tadlib.get("stage", ""), given)  # for calls of papermill from Python
         options.setdefault("coalesce_streams", True)
-        with held(output_path), _private_sockets() as config, _sigterm_interrupts():
-            options.setdefault("config", config)
+        if threading.current_thread() is threading.main_thread():
+            # a scheduler's time limit ends a run as Ctrl-C does, with its notebook saved
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # channels of the kernel are sockets in a folder, whose path must be short: of two notebooks that start at once
+        # and choose the same TCP port one would die
+        sockets = tempfile.TemporaryDirectory(prefix="tad-", dir="/tmp", ignore_cleanup_errors=True)
+        with held(output_path), sockets as folder:
+            options.setdefault("config", Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}}))
             try:
                 done = super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
             except PapermillExecutionError:
@@ -92,34 +97,6 @@ def _summary(nb: NotebookNode, output_path: str | None) -> str:
     results = [data[RESULT]["headline"] for data in outputs if "headline" in data.get(RESULT, {})]
     result = results[-1] if results else f"{nb.metadata.tadlib.get('stage', 'notebook')} finished"
     return f"{result}; notebook {output_path}" if output_path else result
-
-
-@contextmanager
-def _private_sockets() -> Iterator[Config]:
-    """Yield a configuration with kernel channels as sockets in a temporary folder, whose path must be short.
-
-    A TCP port is chosen here and bound later by the kernel: two notebooks that start at once may choose the same port,
-    and one kernel dies.
-    """
-    with tempfile.TemporaryDirectory(prefix="tad-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Make SIGTERM (a scheduler's time limit) end a run as Ctrl-C does, with its notebook saved."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_):
-        raise KeyboardInterrupt("terminated (SIGTERM)")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(nb: NotebookNode, stopped: BaseException) -> None:

@@ -65,13 +65,6 @@ class ReportParams(Vocabulary):
     correction: Literal["none", "holm"] = Field("none", description="for several comparisons: none or Holm's")
     run_dir: str = Field("", description="folder of this report; empty = nothing is written")
 
-    @field_validator("experiments", mode="before")
-    @classmethod
-    def _join_list(cls, value: Any) -> Any:
-        """Join a YAML list of folders with commas."""
-        listed = isinstance(value, list | tuple) and all(isinstance(folder, str) for folder in value)
-        return ",".join(value) if listed else value
-
     @property
     def folders(self) -> list[str]:
         """The folders as a list."""

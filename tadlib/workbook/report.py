@@ -106,7 +106,7 @@ def compare(folders: Sequence[str], changes: Mapping[str, Any], say: Say) -> Pat
     The report of one folder is written into it, that of several into a new folder under outputs/reports/. Raises
     ValueError for invalid parameters, and RunError if there is no run or report.ipynb fails.
     """
-    params = ReportParams.check({"experiments": list(folders)} | dict(changes))
+    params = ReportParams.check({"experiments": ",".join(folders)} | dict(changes))
     places = [runs.resolve(folder) for folder in params.folders]
     root = runs.project_root()
     for run in finished_runs.read(places)[0]:

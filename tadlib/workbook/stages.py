@@ -11,7 +11,6 @@ by parsing. Comments, docstrings and formatting do not change its version, nor d
 import ast
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from importlib import metadata
@@ -152,8 +151,8 @@ def data_version(params: Params, stage: str = STAGES[-1]) -> str:
     named = FILES & depends_on(stage, params)
     found += _files(resolve(getattr(params, name)) for name in named if getattr(params, name))
     if "ideas" in named and (own := resolve(params.ideas)).is_file():
-        root, (_, names) = Path(tadlib.__file__).parent, _code(own, own.stat().st_mtime_ns)
-        found += [path for path in _imported(names, root) if not path.is_relative_to(root)]
+        root = Path(tadlib.__file__).parent
+        found += [path for path in _imported([own], root) if not path.is_relative_to(root)]
     stats = [(str(path), path.stat()) for path in sorted(set(found))]
     return digest([(name, stat.st_mtime_ns, _ends(name, stat.st_mtime_ns, stat.st_ctime_ns)) for name, stat in stats])
 
@@ -171,49 +170,42 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 def notebook_version(notebook: Path) -> str:
     """Return a hash (12 digits) of the code of a notebook, its imported modules and the package's texts and weights."""
     root = Path(tadlib.__file__).parent
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
-    files = [notebook, *(file for file in files if file.endswith((".py", *CONTENT)))]
-    changed = ((str(file), os.stat(file).st_mtime_ns) for file in files if os.path.exists(file))
-    return _version(notebook, root, tuple(changed))
+    content = (path for end in CONTENT for path in root.rglob(f"*{end}"))
+    read = [notebook, *(path for path in content if not path.is_relative_to(root / "workbook"))]
+    return digest([version for _, version in sorted(_imported(read, root).items())])
 
 
-@lru_cache(maxsize=64)
-def _version(notebook: Path, root: Path, _changed: tuple[tuple[str, int], ...]) -> str:
-    """`notebook_version`, cached while no file changes, because every stage of every run of a batch needs it."""
-    own, waiting = _code(notebook, notebook.stat().st_mtime_ns) if notebook.is_file() else ("", frozenset())
-    found = _imported(waiting, root)
-    content = (path for path in root.rglob("*") if path.suffix in CONTENT)
-    texts = (path for path in content if path.relative_to(root).parts[0] != "workbook")
-    found |= {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in texts}
-    return digest([own, *(version for _, version in sorted(found.items()))])
-
-
-def _imported(waiting: frozenset[str], root: Path) -> dict[Path, str]:
-    """Return the files that define dotted names, and all that these import, with the hash of their code."""
+def _imported(waiting: Iterable[Path], root: Path) -> dict[Path, str]:
+    """Return the hash of the code of files and of all that they import."""
     found: dict[Path, str] = {}
+    project = project_root()
     while waiting:
-        code = {path: _code(path, path.stat().st_mtime_ns) for name in waiting for path in _modules(name, root)}
-        waiting = frozenset().union(*(names for path, (_, names) in code.items() if path not in found))
+        code = {path: _code(path, path.stat().st_mtime_ns) for path in waiting if path.is_file()}
         found |= {path: version for path, (version, _) in code.items()}
+        names = frozenset().union(*(names for _, names in code.values()))
+        waiting = {path for name in names for path in _modules(name, root, project)} - found.keys()
     return found
 
 
-def _modules(name: str, root: Path) -> list[Path]:
+@lru_cache(maxsize=2**16)
+def _modules(name: str, root: Path, project: Path) -> list[Path]:
     """Return the files of the package or the project that define a dotted name: a module, or all of a subpackage."""
     if not name or f"{name}.".startswith(SHOWING):
         return []
-    place = (root.parent if name.split(".")[0] == root.name else project_root()).joinpath(*name.split("."))
+    place = (root.parent if name.split(".")[0] == root.name else project).joinpath(*name.split("."))
     if place.with_suffix(".py").is_file():
         return [place.with_suffix(".py")]
     if (place / "__init__.py").is_file():
         return [place / "__init__.py"] if place == root else sorted(place.rglob("*.py"))
-    return _modules(name.rpartition(".")[0], root)
+    return _modules(name.rpartition(".")[0], root, project)
 
 
 @lru_cache(maxsize=1024)
 def _code(path: Path, _changed: int) -> tuple[str, frozenset[str]]:
     """Return a hash of the code of a module or notebook, and the dotted names that it imports."""
     content = path.read_bytes()
+    if path.suffix in CONTENT:
+        return hashlib.sha256(content).hexdigest(), frozenset()
     try:
         tree = ast.parse(_cells(content) if path.suffix == ".ipynb" else content)
     except (ValueError, KeyError, TypeError, SyntaxError):
