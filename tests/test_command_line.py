@@ -87,15 +87,10 @@ def test_a_folder_keeps_a_name_that_papermill_takes_for_a_number(call):
 BLOCKS = "split: 50\nlr: 0.5\nsweep: {seed: [0, 1]}\nzip: {ema: [true]}\nruns: [{queries: 9}]\n"
 
 
-@pytest.mark.parametrize("output", [(), ("out.ipynb",)], ids=["no output path", "output path"])
-def test_of_a_plan_one_run_of_what_all_have_in_common_is_made_and_that_is_said(output, call, tmp_path):
+def test_a_plan_of_several_runs_is_no_file_for_papermill(call, tmp_path):
     (tmp_path / "plan.yaml").write_text(BLOCKS)
-    made = call(TRAIN, *output, "-p", "ema", "True", "-f", "plan.yaml")
-    assert made.said[0] == (
-        "left out: sweep, zip, runs; this is one run of what all have in common (`tad run plan.yaml` makes every run)"
-    )
-    made.parameters.pop("run_dir", None)
-    assert made.parameters == {"split": 50, "lr": 0.5, "ema": True}
+    with pytest.raises(ValueError, match="sweep, zip, runs: such a file plans several runs, start them by `tad run"):
+        call(TRAIN, "-p", "ema", "True", "-f", "plan.yaml")
 
 
 @pytest.mark.parametrize(

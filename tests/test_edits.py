@@ -139,9 +139,7 @@ def test_papermill_and_a_copy_of_the_notebook_are_no_way_around(tmp_path):
     mine.write_text(source.read_text(encoding="utf-8").replace("2.0", "3.0"), encoding="utf-8")
     done = stubs.papermill("mine.ipynb", "out.ipynb", "-p", "run_dir", "r", "-p", "split", "50", cwd=tmp_path)
     record = read_json(tmp_path / "r" / "run.json")["train"]
-    assert record["edited"]["lines"] == ["- cost = 2.0", "+ cost = 3.0"] and record["notebook"] == str(
-        tmp_path / "out.ipynb"
-    )
+    assert record["edited"]["lines"] == ["- cost = 2.0", "+ cost = 3.0"]
     said, *places = done.stderr.splitlines()[-1].split("; ")
     assert said.startswith("train finished: mAP of unseen classes 10.0 % (protocol strict), edited notebook ")
     assert places == ["run folder r", "notebook out.ipynb"]

@@ -2,7 +2,7 @@
 
 Papermill imports every engine entry point before its command line reads `sys.argv`. For notebooks of this project
 (`metadata.tadlib`) the arguments are completed at this import, because papermill needs an output path: output and
-artefacts go into one new run directory. All parameters are passed on as one `-y`, without what a plan varies.
+artefacts go into one new run directory. All parameters are passed on as one `-y`.
 """
 
 import base64
@@ -85,13 +85,13 @@ def typed(word: str) -> object:
 
 def vocabulary(notebook: str) -> type:
     """Return the class of a notebook's parameters, by the notebook's name (`metadata.tadlib.stage`)."""
-    if notebook == "detect":
-        from tadlib.workbook.notebook_params import DetectParams as Parameters
-    elif notebook == "report":
-        from tadlib.workbook.notebook_params import ReportParams as Parameters
-    else:
-        from tadlib.workbook.params import Params as Parameters
-    return Parameters
+    if notebook in ("detect", "report"):
+        from tadlib.workbook import notebook_params
+
+        return notebook_params.DetectParams if notebook == "detect" else notebook_params.ReportParams
+    from tadlib.workbook.params import Params
+
+    return Params
 
 
 def check(notebook: str, given: Mapping[str, Any]) -> Any:
@@ -115,11 +115,7 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
 
     given = given_parameters(found, vocabulary(stage).free_text())
     if varied := [name for name in BLOCKS if name in given]:
-        say(
-            f"left out: {', '.join(varied)}; this is one run of what all have in common "
-            f"(`tad run {(*found['parameters_file'], 'FILE')[0]}` makes every run)"
-        )
-    given = {name: value for name, value in given.items() if name not in BLOCKS}
+        raise ValueError(f"{', '.join(varied)}: such a file plans several runs, start them by `tad run FILE`")
     params = check(stage, given)
     # papermill warns of valid parameters that the parameters cell does not set
     accepted = {f"Passed unknown parameter: {name}" for name in (*given, params.writes_to)}
