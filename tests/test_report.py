@@ -125,16 +125,6 @@ def test_a_name_stands_for_a_variant(home):
         assert {label: len(runs) for label, runs in told.items()} == dict.fromkeys(labels, 6), "no run is lost"
 
 
-def test_what_is_left_without_splits_that_train_unseen_classes_under_a_seen_name_is_told(home):
-    assert compared().renamed().rows == []
-    for folder in version_of(home).glob("*split_id-2*"):
-        record = read_json(folder / "metrics.json") | {"renamed": ["CliffDiving is Diving"]}
-        write_json(folder / "metrics.json", record)
-    first, second = compared().renamed().rows
-    assert (first["splits"], first["because"], second["variant"]) == ("50/2", "CliffDiving is Diving", "conv_layers=1")
-    assert (first["mean mAP (%)"], first["without them (%)"]) == ("35.0", "32.5")
-
-
 def test_only_shared_samples_are_paired(home):
     shutil.rmtree(version_of(home) / "conv_layers-1_split_id-2_seed-1")
     found = compared()

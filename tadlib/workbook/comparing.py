@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tadlib.evaluation.statistics import holm
@@ -105,24 +104,6 @@ class Compared:
     def table(self) -> Listing:
         """Table of variants: mean, standard deviation, paired difference, verdict, cost, and what is not alike."""
         return Listing([_row(record) for record in self.records])
-
-    def renamed(self) -> Listing:
-        """Table of variants without the class splits in which an unseen class is a seen class under another name.
-
-        CliffDiving and Diving of THUMOS14, which are annotated alike, lie on different sides of ten of twenty splits.
-        """
-        rows, metric = [], self.params.metric
-        for study in self.studies:
-            for variant, runs in study.variants.items():
-                same = [run for run in runs if run.metrics.get("renamed")]
-                rest = [variants.value(run, metric) for run in runs if not run.metrics.get("renamed")]
-                if same:
-                    names = sorted({name for run in same for name in run.metrics["renamed"]})
-                    row = {"experiment": study.title, "variant": variant, "because": ", ".join(names)}
-                    row |= {"splits": ", ".join(sorted({run.split for run in same}))}
-                    row |= {f"mean {metric} (%)": _points(np.mean([variants.value(run, metric) for run in runs]))}
-                    rows.append(row | {"without them (%)": _points(np.mean(rest)) if rest else "no other split"})
-        return Listing(rows, empty="none: on no split is an unseen class a seen one under another name")
 
     def histories(self) -> dict[str, dict[str, list]]:
         """Training histories: study -> variant -> one history per run."""
