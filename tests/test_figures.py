@@ -84,9 +84,7 @@ PICTURES = {
             {"what": "this run minus b", "mAP": 0.01, "mAP from": -0.1, "mAP to": 0.1, "this run is": "cannot tell"},
         ]
     ),
-    "effects": lambda _: figures.effects(
-        [{"title": ID, "claim": "better", "baseline": "64", "variants": [EFFECT, EFFECT | UNKNOWN]}]
-    ),
+    "effects": lambda _: figures.effects([{"title": ID, "baseline": "64", "variants": [EFFECT, EFFECT | UNKNOWN]}]),
     "learning_curves": lambda _: figures.learning_curves({ID: {"64": [HISTORY, HISTORY], "0": [HISTORY]}}),
     "class_differences": lambda _: figures.class_differences({"0": {DIVE: -0.2, PUT: 0.0}}),
     "detected": lambda _: figures.detected(VIDEO, FOUND.segments, NAMED),

@@ -174,9 +174,8 @@ class _Batch:
     def __init__(self, folder: Path, planned: Mapping[str, Mapping[str, Any]], print_line: Say, pages: str) -> None:
         self.folder, self.print_line, self.started = folder, print_line, time.monotonic()
         self.worked = 0  # runs that ended since
-        self.status = {
-            label: "finished" for label, given in planned.items() if _is_finished(folder / label, given, pages)
-        }
+        done = (label for label, given in planned.items() if _is_finished(folder / label, given, pages))
+        self.status = dict.fromkeys(done, "finished")
         self.logs = {label: folder / label / "run.log" for label in planned}
         self.read = {label: _size(log) for label, log in self.logs.items()}  # bytes of each log repeated so far
 

@@ -53,21 +53,20 @@ class Compared:
 
     def overview(self) -> Listing:
         """Table of studies: question, and numbers of variants, runs, splits and seeds."""
-        return Listing(
-            [
-                {
-                    "experiment": study.name,
-                    "data": study.on,
-                    "question": study.story.question or "none on record",
-                    "settings": listed(study.settings, 12),
-                    "variants": len(study.variants),
-                    "runs": len(study.runs),
-                    "splits": len({run.split for run in study.runs}),
-                    "seeds": len({run.key[2] for run in study.runs}),
-                }
-                for study in self.studies
-            ]
-        )
+        rows = [
+            {
+                "experiment": study.name,
+                "data": study.on,
+                "question": study.story.question or "none on record",
+                "settings": listed(study.settings, 12),
+                "variants": len(study.variants),
+                "runs": len(study.runs),
+                "splits": len({run.split for run in study.runs}),
+                "seeds": len({run.key[2] for run in study.runs}),
+            }
+            for study in self.studies
+        ]
+        return Listing(rows)
 
     def left_out(self) -> Listing:
         """Table of excluded runs, with the reason."""
@@ -78,13 +77,12 @@ class Compared:
         return Listing([*self.unfinished, *rows], empty="none: every run has finished, and none twice")
 
     def questions(self) -> list[dict[str, object]]:
-        """Data of the effect plot: each study with a difference to show, and the research log's claim."""
-        found = [
-            {"title": study.title, "claim": study.story.claim, "baseline": study.baseline}
-            | {"variants": [each | {"verdict": verdict(each)} for each in self._of(study) if each["difference"]]}
-            for study in self.studies
-        ]
-        return [question for question in found if question["variants"]]
+        """Data of the effect plot: each study with a difference to show."""
+        found = []
+        for study in self.studies:
+            if told := [each | {"verdict": verdict(each)} for each in self._of(study) if each["difference"]]:
+                found.append({"title": study.title, "baseline": study.baseline, "variants": told})
+        return found
 
     def claims(self) -> Listing:
         """Table of questions: the research log's claims, if any, beside our measurements.
@@ -124,24 +122,23 @@ class Compared:
 
     def runs(self) -> Listing:
         """Table of runs: variant, split, seed, metric, time, device, commit, and links to executed notebooks."""
-        return Listing(
-            [
-                {
-                    "experiment": study.title,
-                    "variant": variant,
-                    "split": run.split,
-                    "seed": run.key[2],
-                    f"{self.params.metric} (%)": _points(variants.value(run, self.params.metric)),
-                    "seconds": f"{run.seconds:.0f}",
-                    "device": run.facts["device"],
-                    "commit": run.facts["commit"],
-                    "notebooks": _notebooks(run.dir, self.folder),
-                }
-                for study in self.studies
-                for variant, runs in study.variants.items()
-                for run in runs
-            ]
-        )
+        rows = [
+            {
+                "experiment": study.title,
+                "variant": variant,
+                "split": run.split,
+                "seed": run.key[2],
+                f"{self.params.metric} (%)": _points(variants.value(run, self.params.metric)),
+                "seconds": f"{run.seconds:.0f}",
+                "device": run.facts["device"],
+                "commit": run.facts["commit"],
+                "notebooks": _notebooks(run.dir, self.folder),
+            }
+            for study in self.studies
+            for variant, runs in study.variants.items()
+            for run in runs
+        ]
+        return Listing(rows)
 
     @property
     def folder(self) -> Path:

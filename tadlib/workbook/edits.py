@@ -64,9 +64,7 @@ def compare(ran: Sequence[str], notebook: str | bytes) -> dict[str, Any]:
     added = {key: each for key, each in executed.items() if key not in committed and (each.acts or each.names.bound)}
     if not removed and not any(each.acts or each.names.bound & used for each in added.values()):
         return {}
-    before, after = (
-        [line for each in statements.values() for line in each.text.splitlines()] for statements in (removed, added)
-    )
+    before, after = ("\n".join(each.text for each in changes.values()).splitlines() for changes in (removed, added))
     changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
     return {"digest": digest([list(added), list(removed)]), "lines": changed}
 

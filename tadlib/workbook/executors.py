@@ -26,9 +26,7 @@ def slurm(options: Sequence[str], gpus: int = 0) -> Pool:
         raise ValueError("--slurm needs submitit, got none: pip install 'tadlib[slurm]'") from None
     given = dict(option.partition("=")[::2] for option in options if option != "local")
     if "" in given.values():
-        raise ValueError(
-            f"--slurm must be NAME=VALUE, for example --slurm time=600, or local; got {', '.join(options)}"
-        )
+        raise ValueError(f"--slurm must be NAME=VALUE, such as time=600, or local; got {', '.join(options)}")
     local, folder = "local" in options, project_root() / "outputs" / ".slurm" / "%j"
     settings = ({"gpus_per_node": gpus} if gpus else {}) | ({"timeout_min": A_WEEK} if local else {}) | given
     try:

@@ -186,10 +186,8 @@ def _without(benchmark: Benchmark, broken: Mapping[str, str], missing: str, stor
     """Remove the broken videos from the benchmark: they count neither in training nor in evaluation."""
     if broken and (missing == "fail" or len(broken) == len(benchmark.videos)):
         first = next(iter(broken.values()))
-        raise UnusableFeatures(
-            f"{len(broken)} of {len(benchmark.videos)} videos have no usable features, first: {first}. "
-            "Repair them, or pass -p missing skip to go on without them"
-        )
+        lack = f"{len(broken)} of {len(benchmark.videos)} videos have no usable features, first: {first}"
+        raise UnusableFeatures(f"{lack}. Repair them, or pass -p missing skip to go on without them")
     videos = tuple(video for video in benchmark.videos if video.id not in broken)
     found = {"video without usable features": len(broken)} if broken else {}
     return replace(benchmark, videos=videos, repairs=benchmark.repairs | found), store, encoder, broken
@@ -271,7 +269,5 @@ def _check_sides(data: Task) -> None:
             )
     if not data.test_videos:
         others = [other for other in PROTOCOLS if any(video.actions for video in data.scored_under(other))]
-        raise ValueError(
-            f"protocol={data.protocol} counts no action of an unseen class in the {len(tested)} test videos that have "
-            f"one: pass -p protocol {', '.join(others)}"
-        )
+        none = f"protocol={data.protocol} counts no action of an unseen class in the {len(tested)} test videos with one"
+        raise ValueError(f"{none}: pass -p protocol {', '.join(others)}")

@@ -44,10 +44,8 @@ class DetectParams(Vocabulary):
     @model_validator(mode="after")
     def _check_encoder_weights(self) -> "DetectParams":
         if bool(self.encoder) != bool(self.pretrained) and self.encoder != DEMO:
-            raise ValueError(
-                f"encoder and pretrained belong together, as -p encoder ViT-B-16 -p pretrained openai; "
-                f"got encoder={self.encoder!r}, pretrained={self.pretrained!r}"
-            )
+            got = f"encoder={self.encoder!r}, pretrained={self.pretrained!r}"
+            raise ValueError(f"encoder and pretrained belong together, such as ViT-B-16 and openai; got {got}")
         return self
 
     @property

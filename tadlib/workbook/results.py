@@ -36,10 +36,8 @@ def to_evaluate(data: Task, params: Params, run: Run) -> tuple[Task, dict[str, P
         return data, load_proposals(data, params, run), detections
     test, data = data, data.on_training()
     if not data.test_videos:
-        raise ValueError(
-            f"protocol={params.protocol} counts no action of a seen class in the training videos: "
-            "evaluate_on=training needs one, pass another protocol"
-        )
+        none = f"protocol={params.protocol} counts no action of a seen class in the training videos"
+        raise ValueError(f"{none}: evaluate_on=training needs one, pass another protocol")
     model = load_detector(test, params, run)
     windows = inference.inference_windows(data.scored, data, params)
     predictions = predict(model, windows, texts=ideas.texts(data, data.competing, params))

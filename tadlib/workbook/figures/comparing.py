@@ -1,6 +1,5 @@
 """Figures that compare runs: effects with confidence intervals, learning curves, differences by class."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,19 +16,18 @@ MAX_STUDIES, MAX_CLASSES, MAX_VARIANTS = 12, 20, 60  # what fits on a page
 
 @styled
 def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> Picture:
-    """Draw the differences (points) of each question's variants with intervals, and the research log's claim if any.
+    """Draw the differences (points) of each question's variants with intervals.
 
-    A question has `title`, `claim`, `baseline` and `variants`: records of report.json with a `verdict`.
+    A question has `title`, `baseline` and `variants`: records of report.json with a `verdict`.
     """
     if not questions:
         return nothing("no two variants to compare")
-    logged = any(question["claim"] for question in questions)
     heights = [max(1.1 + len(question["variants"]), 3.2) for question in questions]
     alt = f"Difference in {metric} of every variant to the baseline of its question, with its interval"
-    grid = {"nrows": len(questions), "ncols": 1 + logged, "width_ratios": (1.5, 1)[: 1 + logged], "sharex": "col"}
-    figure, axes = picture(0.27 * sum(heights) + 0.8, alt, height_ratios=heights, **grid)
+    grid = {"nrows": len(questions), "ncols": 1, "height_ratios": heights, "sharex": "col"}
+    figure, axes = picture(0.27 * sum(heights) + 0.8, alt, **grid)
     reach = max([1, *(abs(end) for question in questions for each in question["variants"] for end in _points(each))])
-    for (place, *texts), question in zip(axes, questions, strict=True):
+    for (place,), question in zip(axes, questions, strict=True):
         for row, entry in enumerate(question["variants"]):
             _effect(place, row, entry)
         place.axvline(0, color=GREY, lw=0.9)
@@ -38,10 +36,6 @@ def effects(questions: Sequence[Mapping[str, object]], metric: str = "mAP") -> P
         place.set_ylim(len(question["variants"]) - 0.4, -0.6)
         place.set_xlim(-1.1 * reach, 1.1 * reach)
         place.set_title(f"{question['title']}, against {short(question['baseline'], LABEL)}", fontsize=9.5)
-        for panel in texts:
-            panel.axis("off")
-            claim = textwrap.fill(f"Research log: {question['claim'] or 'no claim on record'}", 46)
-            panel.text(0, 1, claim, transform=panel.transAxes, va="top", fontsize=8.5)
     axes[-1, 0].set_xlabel(f"difference in {metric} (points), with its 95 % interval")
     return figure
 
