@@ -231,7 +231,7 @@ def test_a_path_may_begin_with_a_dash_or_with_the_tilde_of_nobody():
     assert resolve("~nobody-here.mp4") == project_root() / "~nobody-here.mp4" and resolve("~/a") == Path.home() / "a"
 
 
-@pytest.mark.parametrize("given", [("output_dir", "-x"), ("video", "-x.mp4"), ("video", "\U00020000" * 200)])
+@pytest.mark.parametrize("given", [("video", "-x.mp4"), ("video", "\U00020000" * 200)])
 def test_what_papermill_is_told_to_write_is_no_option_and_no_longer_than_disks_allow(given, home):
     notebook = home / "notebooks" / "detect.ipynb"
     notebook.write_text(json.dumps({"metadata": {"tadlib": {"stage": "detect"}}}), encoding="utf-8")
