@@ -68,9 +68,8 @@ ON = {  # words of a network for each idea
     },
 }
 EACH = pytest.mark.parametrize("words", ON.values(), ids=ON)
-RICHEST = ("everything", "published, rectified")
 EACH_OF_LONG = pytest.mark.parametrize(  # the others in the long tests
-    "words", [pytest.param(ON[name], marks=[pytest.mark.long] * (name not in RICHEST)) for name in ON], ids=ON
+    "words", [pytest.param(ON[name], marks=[pytest.mark.long] * (name != "everything")) for name in ON], ids=ON
 )
 
 

@@ -18,7 +18,7 @@ import pytest
 import stubs
 
 from tadlib.files import LOG, read_json, write_json
-from tadlib.workbook import batch, cli, display, execution, executors, finished_runs, plans
+from tadlib.workbook import batch, cli, execution, executors, finished_runs, plans
 from tadlib.workbook.execution import failure
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
@@ -133,16 +133,6 @@ def test_a_comment_or_choice_that_is_added_to_a_file_is_in_the_next_report(quick
     assert [choice.values for run in found for choice in run.chosen] == [{"lr": 0.2}] * 2
 
 
-def test_what_cannot_be_said_aloud_ends_no_batch(quick_home):
-    def say(text):
-        raise OSError(28, "No space left on device")
-
-    planned = plans.plan(experiment(quick_home, "lr: 0.1"))
-    folder = batch.version_dir(planned)
-    assert batch.execute(planned, folder, say=say) == {"run": "finished"}
-    assert "run: finished" in (folder / "batch.log").read_text()
-
-
 def test_a_job_that_slurm_ends_begins_no_other_stage(home, monkeypatch):
     def start(*_, **streams):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -164,42 +154,23 @@ def experiment(home, text: str) -> str:
     return "params/e.yaml"
 
 
-TWENTY = "# Q?\nsweep:\n  top_k: [" + ", ".join(map(str, range(1, 21))) + "]\n"
-
-
-def test_twenty_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, capsys):
-    assert cli.main(["run", experiment(quick_home, TWENTY), "--jobs", "4"]) == 0
-    assert instant.executed(quick_home) == {"prepare": 1, "train": 1, "classify": 20, "evaluate": 20}
+def test_six_ways_of_keeping_cost_one_training_at_four_at_once(quick_home, capsys):
+    assert cli.main(["run", experiment(quick_home, "# Q?\nsweep: {top_k: [1, 2, 3, 4, 5, 6]}\n"), "--jobs", "4"]) == 0
+    assert instant.executed(quick_home) == {"prepare": 1, "train": 1, "classify": 6, "evaluate": 6}
     (folder,) = instant.versions(quick_home, "e")
     numbers = {run["parameters"]["top_k"]: run["metrics"]["mAP"] for run in fabricate.load(folder)}
-    assert numbers == {k: Params.check({}).lr + k for k in range(1, 21)}, "each has its own numbers"
+    assert numbers == {k: Params.check({}).lr + k for k in range(1, 7)}, "each has its own numbers"
     said = capsys.readouterr().out
-    assert "(20 of 20 runs)" in said and "left)" in said and "train is shared: outputs/.stages/train-" in said
+    assert "(6 of 6 runs)" in said and "left)" in said and "train is shared: outputs/.stages/train-" in said
     log = (folder / "batch.log").read_text()
-    assert "top_k-7: evaluate done in" in log and "evaluate done in" in (folder / "top_k-7" / "run.log").read_text()
+    assert "top_k-3: evaluate done in" in log and "evaluate done in" in (folder / "top_k-3" / "run.log").read_text()
 
     assert cli.main(["run", "params/e.yaml", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "train: 1 for 20 runs, 1 of them made already" in said
-    assert f"goes on in outputs/e/{folder.name}: 20 of 20 runs finished already\n" in said
+    assert "train: 1 for 6 runs, 1 of them made already" in said
+    assert f"goes on in outputs/e/{folder.name}: 6 of 6 runs finished already\n" in said
     assert cli.main(["run", "params/e.yaml", "--dry-run", "--new"]) == 0
     assert "goes on in" not in capsys.readouterr().out
-
-
-def test_how_far_a_stage_is_shows_while_it_runs(quick_home, capsys, monkeypatch):
-    def execute(stage, target, parameters, jobs, log):
-        monkeypatch.setenv(LOG, str(log))
-        progress = display.Progress()
-        for done, loss in enumerate((2, 1) if stage == "train" else (), start=1):
-            progress(done, 3, f"training, loss {loss}")
-        return instant.execute(stage, target, parameters)
-
-    monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
-    assert cli.main(["run", experiment(quick_home, "split: 75")]) == 0
-    (folder,) = instant.versions(quick_home, "e")
-    log = (folder / "run" / "run.log").read_text()
-    assert log.count("training, loss 2: 1/3") == 1 and "loss 1" not in log, "one line in twenty seconds"
-    assert "run: training, loss 2: 1/3 [00:00<?]" in capsys.readouterr().out
 
 
 def test_a_failing_training_fails_for_all_who_share_it_and_costs_one_attempt(quick_home, capsys):
@@ -249,18 +220,6 @@ def test_the_list_says_how_runs_ended_and_shows_single_runs_of_one_experiment_al
     assert f"\n{folder.name}/lr-0.1 " in said and "\nlater/lr-0.1 " in said
     assert cli.main(["list", "outputs/ee"]) == 2
     assert "no folder" in capsys.readouterr().err
-
-
-def test_the_list_keeps_protocols_apart_and_training_videos_from_the_test(quick_home, capsys):
-    scored = "evaluate_on: [test, test, test, training], protocol: [strict, strict, gap, strict]"
-    assert cli.main(["run", experiment(quick_home, f"zip: {{lr: [0.1, 0.3, 0.5, 0.4], {scored}}}")]) == 0
-    capsys.readouterr()
-    assert cli.main(["list", "outputs/e"]) == 0
-    top_k, (head, *rows) = Params.check({}).top_k, capsys.readouterr().out.splitlines()
-    means = zip(("", " under gap", " on training videos"), (0.2, 0.5, 0.4), strict=True)
-    means = ", ".join(f"mean mAP{kind} {100 * (top_k + lr):.1f} %" for kind, lr in means)
-    assert "of 4 runs 4 finished" in head and head.endswith(means)
-    assert [" on training videos " in row for row in rows[-4:]] == [False, False, False, True]
 
 
 QUESTION = "# Which? Log: the first. Rows: 1.\nsweep: {lr: [0.1, 0.2]}\n"
@@ -329,15 +288,6 @@ def test_a_tracker_that_fails_is_told_and_hears_of_the_other_runs(quick_home, ca
     assert heard == [("e", "lr-0.2")]
 
 
-def test_text_on_the_command_line_stays_as_it_stands(quick_home, capsys):
-    path = experiment(quick_home, "lr: 0.1")
-    changes = ("dataset=a: b #2", "pretrained=007", "encoder=['a,b', 'c']", "epochs=010")
-    words = [word for change in changes for word in ("--set", change)]
-    assert cli.main(["run", path, *words, "--dry-run"]) == 0
-    said = capsys.readouterr().out
-    assert "2 runs" in said and "dataset=a: b #2, pretrained=007, epochs=10" in said
-
-
 def test_every_option_of_slurm_counts(quick_home, monkeypatch):
     asked = []
 
@@ -362,16 +312,13 @@ def test_every_option_of_slurm_counts(quick_home, monkeypatch):
         (["--set", "spilt=50"], "did you mean 'split'"),
         (["--set", "lr"], "--set lr must be NAME=VALUE"),
         (["--set", "lr=0.1,"], "--set lr must have a value, and one after each comma; got [0.1, None]"),
-        (["--set", "lr="], "--set lr must have a value, and one after each comma; got None"),
         (["--set", "run_dir=a"], "run_dir has no effect: every run gets a folder of its own"),
-        (["--set", "lr=[]"], "--set lr must have a value, and one after each comma; got []"),
         (["--set", "lr=[0.1"], "--set lr must be a value as YAML writes it, got '[0.1'"),
         (["--set", "lr=0.1", "--set", "lr=0.2"], "--set lr is given twice, as 0.1 and 0.2: keep one of them"),
         (["--jobs", "0"], "'--jobs': 0 is not in the range x>=1"),
         (["--gpus", "1"], "--gpus 1 has no effect without --slurm"),
         (["--slurm", "local", "--jobs", "2"], "--jobs 2 has no effect with --slurm"),
         (["params/e.yaml"], "experiment 'e' stands twice: keep one of them"),
-        (["--job", "2"], "No such option '--job'. Did you mean '--jobs'?"),
     ],
 )
 def test_a_wrong_word_on_the_command_line_is_one_sentence(words, message, quick_home, capsys):
@@ -422,51 +369,34 @@ def test_a_disk_that_is_full_is_told_and_the_rest_goes_on(tmp_path):
 
 
 @pytest.mark.notebooks
-def test_a_batch_killed_twice_ends_whole_and_runs_nothing_finished_twice(tmp_path):
+def test_a_batch_ended_in_any_way_goes_on_where_it_stopped_and_runs_nothing_finished_twice(tmp_path):
     instant.project(tmp_path)
-    experiment(tmp_path, "# Q?\nsweep: {lr: [0.1, 0.2], top_k: [" + ", ".join(map(str, range(1, 4))) + "]}\n")
+    experiment(tmp_path, "# Q?\nsweep: {lr: [0.1, 0.2], top_k: [1, 2, 3, 4]}\n")
     dice = random.Random(int(os.environ.get("TAD_TEST_SEED", "0")))
     finished_before: dict[str, int] = {}
-    for _ in range(2):
-        process = instant.start(tmp_path, "params/e.yaml", "--jobs", "3")
-        enough = len(instant.told(tmp_path)) + dice.randint(5, 12)
+    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
+        within = ("env", "--default-signal=INT") if number == signal.SIGINT else ()
+        process = instant.start(tmp_path, "params/e.yaml", "--jobs", "3", within=within)
+        enough = len(instant.told(tmp_path)) + dice.randint(4, 8)
         while len(instant.told(tmp_path)) < enough and process.poll() is None:
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        (os.killpg if number == signal.SIGKILL else os.kill)(process.pid, number)
+        said, _ = process.communicate(timeout=60)
+        if number != signal.SIGKILL:
+            assert process.returncode == 130 and "the same command goes on where it stopped" in said
         for path in tmp_path.glob("outputs/e/*/*/[!.]*.ipynb"):
             finished_before.setdefault(str(path), path.stat().st_mtime_ns)
-    assert 0 < len(finished_before) < 24, "killed in the middle"
+    assert 0 < len(finished_before) < 32, "ended in the middle"
     process = instant.start(tmp_path, "params/e.yaml", "--jobs", "3")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     (folder,) = instant.versions(tmp_path, "e")
     found = {run["run"]: run["metrics"]["mAP"] for run in fabricate.load(folder)}
-    assert found == {f"lr-{lr}_top_k-{k}": lr + k for lr in (0.1, 0.2) for k in range(1, 4)}
+    assert found == {f"lr-{lr}_top_k-{k}": lr + k for lr in (0.1, 0.2) for k in range(1, 5)}
     whole = list(folder.glob("*/[!.]*.ipynb"))  # kill -9 may leave a torn .file
-    assert len(whole) == 24 and all(failure(path) is None for path in whole)
+    assert len(whole) == 32 and all(failure(path) is None for path in whole)
     again = {path for path, when in finished_before.items() if os.stat(path).st_mtime_ns != when}
     assert not again, "what was finished is not touched"
     per_stage = Counter(instant.told(tmp_path, "end"))
-    torn = {name: times for name, times in per_stage.items() if times > 1}
-    assert sum(torn.values()) - len(torn) <= 6, "only what was executing when it was killed was executed again"
+    assert sum(per_stage.values()) - len(per_stage) <= 9, "only what was executing was executed again"
     assert not [path for path in (tmp_path / "outputs" / ".stages").iterdir() if path.is_dir() and path.name[0] == "."]
-
-
-@pytest.mark.notebooks
-def test_a_batch_that_is_ended_by_ctrl_c_or_a_scheduler_says_how_it_goes_on_and_does(tmp_path):
-    instant.project(tmp_path)
-    experiment(tmp_path, TWENTY)
-    for number, within in ((signal.SIGINT, ("env", "--default-signal=INT")), (signal.SIGTERM, ())):
-        process, before = instant.start(tmp_path, "params/e.yaml", within=within), len(instant.told(tmp_path))
-        while len(instant.told(tmp_path)) < before + 12 and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(number)
-        said, _ = process.communicate(timeout=60)
-        assert process.returncode == 130 and "the same command goes on where it stopped" in said
-    whole = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/e/*/*/[!.]*.ipynb")}
-    process = instant.start(tmp_path, "params/e.yaml", "--jobs", "2")
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0 and whole, said
-    assert len(fabricate.load(tmp_path / "outputs")) == 20
-    assert all(path.stat().st_mtime_ns == when for path, when in whole.items()), "what was finished is not touched"

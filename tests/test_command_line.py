@@ -1,7 +1,6 @@
 """The main job's command line, in every way a shell, a scheduler or a program may call it."""
 
 import base64
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -179,16 +178,3 @@ def test_a_mistake_ends_the_process_with_one_sentence(source, tmp_path):
     done = stubs.papermill(TRAIN, "-p", "spilt", "50", cwd=tmp_path)
     assert done.returncode == 2 and not stubs.outputs(source)
     assert done.stderr.strip() == "papermill: unknown parameter 'spilt'; did you mean 'split'?"
-
-
-@pytest.mark.notebooks
-def test_a_notebook_at_work_is_no_output(tmp_path):
-    stubs.project(tmp_path, "import time; open('started', 'w').close(); time.sleep(60)")
-    words = stubs.command(TRAIN, "out.ipynb")
-    with subprocess.Popen(words, cwd=tmp_path, env=stubs.environment(), stderr=subprocess.DEVNULL) as job:
-        try:
-            stubs.waited((tmp_path / "started").exists, 60, "the second cell")
-            with pytest.raises(ValueError, match="is being written by another papermill"):
-                papermill_arguments.complete([str(tmp_path / TRAIN), str(tmp_path / "out.ipynb")], lambda text: None)
-        finally:
-            job.kill()

@@ -10,7 +10,7 @@ import pytest
 import stubs
 from nbformat.sign import NotebookNotary
 
-from tadlib.workbook import engine
+from tadlib.workbook import engine, papermill_arguments
 from tadlib.workbook.execution import failure
 
 pytestmark = pytest.mark.notebooks
@@ -56,7 +56,7 @@ def test_a_finished_run_is_trusted_its_prints_and_bars_are_one_output_each_and_i
     [
         ("1 / 0", (), "ZeroDivisionError: division by zero"),
         ("import os\nos.kill(os.getpid(), 9)", (), "died"),
-        (SLEEP, ("--execution-timeout", "2"), "Timeout"),
+        pytest.param(SLEEP, ("--execution-timeout", "2"), "Timeout", marks=pytest.mark.long),
     ],
     ids=["error", "dead kernel", "time-out"],
 )
@@ -70,13 +70,14 @@ def test_what_ended_a_run_is_told_in_its_notebook(cell, options, told, tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interruption_is_told(number, tmp_path):
-    source = stubs.project(tmp_path, "'before'", SLEEP, "'never'")
-    job = stubs.started("notebooks/train.ipynb", "--no-progress-bar", cwd=tmp_path)
+def test_a_notebook_at_work_is_no_output_and_an_interruption_is_told(number, tmp_path):
+    source, made = stubs.project(tmp_path, "'before'", SLEEP, "'never'"), tmp_path / "out.ipynb"
+    job = stubs.started("notebooks/train.ipynb", made.name, "--no-progress-bar", cwd=tmp_path)
     stubs.waited((tmp_path / "started").exists, 60, "the second cell")
+    with pytest.raises(ValueError, match="is being written by another papermill"):
+        papermill_arguments.complete([str(source), str(made)], lambda text: None)
     os.killpg(job.pid, number)
     assert job.wait(timeout=60) != 0
-    (made,) = stubs.outputs(source)
     banner, statuses = left(made)
     assert "did not finish" in banner and "Interrupt" in banner
     assert statuses[-3:] == ["completed", "failed", "pending"]
@@ -109,8 +110,7 @@ def test_a_terminal_is_told_of_progress_in_few_lines(monkeypatch):
 def test_a_checkout_whose_path_has_spaces_and_quotes_is_executed_and_papermill_fills_in_braces(tmp_path):
     root = tmp_path / "a b c%20d'é\"q"
     source = stubs.project(root, "print(run_dir)")
-    for words, cwd in [((str(source),), tmp_path), (("notebooks/train.ipynb",), root)]:
-        done = stubs.papermill(*words, "--no-progress-bar", cwd=cwd)
-        assert done.returncode == 0, done.stderr[-2000:]
+    done = stubs.papermill("notebooks/train.ipynb", "--no-progress-bar", cwd=root)
+    assert done.returncode == 0, done.stderr[-2000:]
     done = stubs.papermill(str(source), str(root / "o_{split}.ipynb"), "-p", "split", "50", cwd=tmp_path)
-    assert done.returncode == 0 and failure(root / "o_50.ipynb") is None and len(stubs.outputs(source)) == 2
+    assert done.returncode == 0 and failure(root / "o_50.ipynb") is None and len(stubs.outputs(source)) == 1

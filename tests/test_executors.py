@@ -62,7 +62,7 @@ def start(home: Path, **given) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.notebooks
+@pytest.mark.long
 def test_a_batch_of_jobs_survives_the_end_of_one(tmp_path):
     process = start(tmp_path)
     os.kill(processes_of(tmp_path)[0], signal.SIGKILL)
