@@ -1,7 +1,5 @@
 """What prepare.ipynb says about a data set is what is there."""
 
-import json
-
 import numpy as np
 import pytest
 import yaml
@@ -30,14 +28,6 @@ def test_the_overview_counts_what_is_there_and_names_what_was_skipped(data):
     assert "v1.npy: has 17 channels, expected 16" in rows["skipped: v1"]
 
 
-def test_classes_of_which_the_same_is_said_are_told(tmp_path):
-    folder, said = with_features(dataset(tmp_path / "own")), tmp_path / "said.json"
-    texts = {"clap": "hands meet", "jump": "feet leave the floor", "run": "fast steps", "wave": "hands meet"}
-    said.write_text(json.dumps({name: {"Elaboration": {"Description": text}} for name, text in texts.items()}))
-    rows = data_summary.overview(gather(params(folder, text="description", descriptions=str(said))))
-    assert [row["found"] for row in rows if row["what"] == "beware, read alike"] == ["'clap', 'wave'"]
-
-
 def test_settings_are_proposed_from_lengths_and_counts_with_their_reasons(data, tmp_path):
     of_others = data_summary.settings(data)  # actions of 100 frames, one a video
     found = data_summary.settings(gather(Params.check(SMALL | {"dataset": str(simulated(tmp_path))})))
@@ -50,11 +40,6 @@ def test_settings_are_proposed_from_lengths_and_counts_with_their_reasons(data, 
     given = {"dataset": "my data: 2", "stride": 8, "window": 32, "queries": 16, "top_k": 100}
     assert yaml.safe_load(block.split("```")[1].removeprefix("yaml")) == given
     assert block.endswith("`-p dataset 'my data: 2' -p stride 8 -p window 32 -p queries 16 -p top_k 100`")
-
-
-def test_frames_are_grey_where_there_is_no_video(data):
-    with_file, without = (next(video for video in data.benchmark.videos if video.id == name) for name in ("v4", "v5"))
-    assert data.frame(without, 3.0).mean() == 200 != data.frame(with_file, 3.0).mean()
 
 
 def test_the_notebook_looks_at_every_video_and_names_what_is_odd(tmp_path):

@@ -15,14 +15,6 @@ TABLE = "video-id,t-start,t-end,label,subset,duration,fps\n"
 ROWS = "a,1,2,wave,training,10,25\na,3,4.5,clap,training,10,25\nb,0,1,wave,validation,8,25\n"
 
 
-def test_a_table_is_a_data_set(tmp_path):
-    benchmark = datasets.load(str(write(tmp_path, annotations__csv=TABLE + ROWS)), "elsewhere")
-    assert benchmark.classes == ("clap", "wave")
-    first, second = (video.actions for video in benchmark.videos)
-    assert (first, second) == ((Action(1, 2, "wave"), Action(3, 4.5, "clap")), (Action(0, 1, "wave"),))
-    assert (benchmark.train_subset, benchmark.test_subset) == ("training", "validation")
-
-
 def test_conventions_come_from_the_yaml(tmp_path):
     yaml = "train_subset: validation\ntest_subset: training\ntious: [0.1, 0.5]\nstride: 16\n"
     benchmark = datasets.load(str(write(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
@@ -71,22 +63,6 @@ def test_text_files_that_lack_something_are_named(tmp_path):
     (tmp_path / "Diving_val.txt").write_text("video_validation_0000001 1.0 2.0\nvideo_validation_0000001 3.0\n")
     with pytest.raises(ValueError, match="Diving_val.txt, line 2: expected 'video start end' in seconds"):
         read(tmp_path)
-
-
-def test_videos_of_subsets_that_nobody_uses_are_not_lost_in_silence(tmp_path):
-    table = TABLE + "a,1,2,wave,training,9,25\nb,1,2,wave,test,9,25\n"
-    folder = write(tmp_path, annotations__csv=table)
-    said = "has no video of the test subset 'validation', but of 'test', 'training': say which is which by train_subset"
-    with pytest.raises(ValueError, match=said):
-        datasets.load(str(folder), tmp_path)
-    (folder / "benchmark.yaml").write_text("test_subset: test")
-    assert [video.id for video in datasets.load(str(folder), tmp_path).videos] == ["a", "b"]
-
-
-def test_subsets_are_found_in_any_case(tmp_path):
-    folder = write(tmp_path, annotations__csv=TABLE + "a,1,2,wave,TRAIN,9,25\nb,1,2,wave,Test,9,25\n")
-    benchmark = datasets.load(str(folder), tmp_path)
-    assert (benchmark.train_subset, benchmark.test_subset) == ("TRAIN", "Test") and len(benchmark.videos) == 2
 
 
 def test_a_subset_that_only_some_videos_have_is_asked_for(tmp_path):

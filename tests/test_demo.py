@@ -14,30 +14,17 @@ from torch.nn import functional
 from tadlib.data import datasets
 from tadlib.data.demo import clip, videos
 from tadlib.data.demo.looks import sample_look
-from tadlib.data.demo.performances import ACTIVITIES, CLASSES, PERFORMANCES, render
+from tadlib.data.demo.performances import CLASSES, PERFORMANCES, render
 from tadlib.data.demo.timelines import COVERAGE, MEDIAN_DURATION, SHARES, SHOT, benchmark
 from tadlib.data.encoder import DEMO, DEMO_WEIGHTS, Encoder, load_encoder, spoken
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS, discrimination
 
 TIMELINES = benchmark()
-TEST = [line for line in TIMELINES if line.subset == "test"]
 
 
 def durations(label: str) -> list[float]:
     """Seconds of every action of a class."""
     return [a.end - a.start for line in TIMELINES for a in line.actions() if a.label == label]
-
-
-def test_there_are_enough_videos_of_every_class():
-    assert len(TIMELINES) - len(TEST) >= 60 and len(TEST) >= 40
-    for label in CLASSES:
-        assert sum(any(a.label == label for a in line.actions()) for line in TEST) >= 3
-
-
-def test_a_script_fills_its_video_without_gap_or_overlap():
-    for line in TIMELINES:
-        ends = [0.0] + [scene.end for scene in line.scenes]
-        assert ends[:-1] == pytest.approx([scene.start for scene in line.scenes]) and ends[-1] == line.duration
 
 
 def test_classes_last_as_long_as_in_thumos14():
@@ -57,13 +44,6 @@ def test_every_cliff_dive_is_a_dive_as_well():
     for line in TIMELINES:
         cliff = {(a.start, a.end) for a in line.actions() if a.label == "CliffDiving"}
         assert cliff <= {(a.start, a.end) for a in line.actions() if a.label == "Diving"}
-
-
-def test_some_videos_hold_two_classes_and_all_hold_scenes_without_action():
-    several = [line for line in TIMELINES if len({s.label for s in line.scenes if s.activity == "action"}) > 1]
-    assert 0.05 < len(several) / len(TIMELINES) < 0.3
-    shown = {scene.activity for line in TIMELINES for scene in line.scenes}
-    assert shown == set(ACTIVITIES)
 
 
 @pytest.mark.parametrize("label", CLASSES)
@@ -103,14 +83,6 @@ def test_a_script_that_calls_at_top_level_is_run_once_and_does_not_hang(tmp_path
     assert len(list((tmp_path / "videos").glob("*.mp4"))) == 2
 
 
-def test_pictures_for_clip_are_not_the_benchmarks():
-    frames, shown = videos.sample_frames(seed=5, looks=6)
-    assert frames.shape == (24, 120, 160, 3) and frames.dtype == np.uint8
-    assert [activity == "action" for _, activity, _, _ in shown] == [True, True, True, False] * 6
-    again, _ = videos.sample_frames(seed=5, looks=6)
-    assert np.array_equal(frames, again)
-
-
 def test_captions_speak_alike_of_the_sport_whether_it_is_done_or_not():
     rng = np.random.default_rng(0)
     during = [clip.caption(rng, "GolfSwing", "action", "wide", "club_back") for _ in range(400)]
@@ -142,9 +114,9 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[list[np.ndarray], torch.Tensor, list[str]]:
-    """1,000 pictures at random times of the scripts, whether an action is on in each, and their classes."""
+    """600 pictures at random times of the scripts, whether an action is on in each, and their classes."""
     rng, frames, labels = np.random.default_rng(0), [], []
-    while len(frames) < 1000:
+    while len(frames) < 600:
         place = rng.integers(len(TIMELINES))
         line = TIMELINES[place]
         scenes = [scene for scene in line.scenes if (scene.activity == "action") == bool(len(frames) % 2)]
@@ -154,7 +126,7 @@ def pictures() -> tuple[list[np.ndarray], torch.Tensor, list[str]]:
         look = sample_look(np.random.default_rng(place), scene.label)
         frames.append(render(look, scene.activity, scene.phase(seconds), line.camera(seconds)))
         labels.append(scene.label)
-    return frames, torch.arange(1000) % 2 == 1, labels
+    return frames, torch.arange(600) % 2 == 1, labels
 
 
 def told_apart_and_named_right(encoder: Encoder, pictures: tuple) -> tuple[float, float]:

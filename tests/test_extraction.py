@@ -49,17 +49,6 @@ def test_features_that_runs_lack_are_made_once_for_each_way_of_sampling_in_share
     assert [each for each in asked if isinstance(each, int)] == [8, 16] and len(asked) == 8
 
 
-def test_what_one_job_does_as_well_is_left_to_prepare(tmp_path, asked, monkeypatch):
-    monkeypatch.setattr(batch, "SHARE", 5)
-    assert extract_missing(tmp_path, "split: 50") == [] and asked == [4]
-
-
-def test_what_cannot_be_found_out_is_left_to_prepare_which_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "encode", lambda *words: "failed: ValueError: no weights 'openai'")
-    said = extract_missing(tmp_path, "split: 50")
-    assert said == ["features: not extracted in advance, failed: ValueError: no weights 'openai'"]
-
-
 @pytest.mark.parametrize("broken", [False, True])
 def test_jobs_encode_every_video_that_can_be_read_and_prepare_finds_them(broken, tmp_path, monkeypatch):
     folder, plan = extraction_plan(tmp_path)
@@ -106,8 +95,3 @@ def test_shares_that_nobody_has_begun_are_withdrawn_when_the_batch_ends(tmp_path
     with pytest.raises(KeyboardInterrupt):
         extract_missing(tmp_path, "split: 50", pool=pool)
     assert [job.cancelled() for job in pool.jobs] == [False, True, False]
-
-
-def test_a_job_says_in_one_line_why_it_failed(tmp_path):
-    params = Params.read({"dataset": str(tmp_path / "no"), "split": 50})
-    assert batch.encode(params).startswith("failed: FileNotFoundError: no annotations of")

@@ -83,10 +83,6 @@ def a_pipe(path):
     os.mkfifo(path)
 
 
-def a_circle(path):
-    path.symlink_to(path.name)
-
-
 def zipped(name, content):
     """A zip with one member, which may lie."""
     target = io.BytesIO()
@@ -134,15 +130,12 @@ def h5(make):
 NO_FILES = [  # what, what makes it, what is said
     ("a directory", Path.mkdir, "directory"),
     ("a pipe", a_pipe, "pipe"),
-    ("links in a circle", a_circle, "links"),
 ]
 EVERY = {  # what may be wrong with any text file -> what makes it, what is said
     **{what: made for what, *made in NO_FILES},
     "a gzip file cut short": (gzip.compress(b"x" * 10_000)[:-9], "unpacked"),
-    "gzip with a changed byte": (gzip.compress(os.urandom(500))[:200] + b"\0" * 40, "unpacked"),
     "a gzip bomb": (gzip.compress(b" " * 3_000_000), "unpacked"),
     "letters of Windows": ("é".encode("latin-1"), "not UTF-8"),
-    "half a letter of two bytes": ("ab".encode("utf-16")[:-1], "not UTF-8"),
     "zero bytes": (b"a\0b", "not UTF-8"),
     "a pickle": (pickle.dumps({"video-id": ["a"]}), "pickle"),
 }
@@ -150,24 +143,16 @@ JSON = {
     "nothing": (b"", ""),
     "half of it": (b'{"database": {"a": ', "JSON"),
     "a list of lists": (nested(100_000, "["), "JSON"),
-    "an object of objects": (nested(100_000, '{"a":', "}", "1"), "JSON"),
     "a number of 5,000 digits": (b'{"a": ' + b"1" * 5000 + b"}", "JSON"),
     "a list": (b"[1, 2]", ""),
-    "a number": (b"7", ""),
     "null": (b"null", ""),
-    "text": (b'"a"', ""),
     "a key twice": (b'{"a": {}, "a": {}}', "twice"),
-    "a video that is a number": (b'{"a": 3}', ""),
     "a video that is null": (b'{"a": null}', ""),
 }
 YAML = {
     "lists in lists": (nested(5_000, "["), "YAML"),
     "a number of 5,000 digits": (b"epochs: " + b"1" * 5000, ""),
-    "a day that no month has": (b"epochs: 2024-02-31", "YAML"),
-    "a truth that is none": (b"epochs: !!bool maybe", "YAML"),
-    "a number that is none": (b"epochs: !!int ''", "YAML"),
     "a key that is a list": (b"? [a]\n: 1", "YAML"),
-    "a date that is none": (b"epochs: !!timestamp soon", "YAML"),
     "aliases of aliases": (
         "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)),
         "",
@@ -175,14 +160,13 @@ YAML = {
     "a list that holds itself": (b"epochs: &a [*a]", ""),
     "code": (b"epochs: !!python/object/apply:os.system ['true']", "YAML"),
     "a hundred thousand names": ("".join(f"n{number}: 1\n" for number in range(100_000)), "too long"),
-    "a tab": (b"a:\n\t- 1", "YAML"),
     "a key twice": (b"a: 1\na: 2", "twice"),
     "a list": (b"- 1", "names and values"),
 }
-SEGMENTS = """"15"|[false, true]|null|3|[1]|[1, 2, 3]|{"start": 1, "end": 2}|[[1], 2]|[1, null]|["1_0", 2]|["later", 2]
-    |[1, NaN]|[1, 1e999]|[-Infinity, 2]|[5, 2]|["1/0", 2]|[1, MANY]|["MANY:00:00", 2]""".replace("MANY", "9" * 400)
+SEGMENTS = """"15"|[false, true]|null|[1, 2, 3]|[1, null]|["1_0", 2]|["later", 2]
+    |[1, NaN]|[-Infinity, 2]|[5, 2]|[1, MANY]""".replace("MANY", "9" * 400)
 LABELS = 'null|["dive"]|{"name": "dive"}|""|true|1.5'
-NUMBERS = 'NaN|-3|0|1e308|1e-300|1e999|true|[9]|"long"|"1_0"|{}|"1/0"|"1/2/3"|' + "9" * 400
+NUMBERS = 'NaN|-3|0|1e308|1e-300|true|[9]|"1_0"|"1/0"|' + "9" * 400
 RESULT = '{"results": {"a": [{"segment": [1, 2], "label": "dive", "score": 1}]}}'
 RESULTS = ("found.json", "detections.json")
 REGION = '{"value": {"ranges": [{"start": 1, "end": 5}], "timelinelabels": ["dive"]}}'
@@ -206,9 +190,7 @@ OWN = [  # one reader's own faults: file, what, content, what is said
         for value in values.split("|")
     ],
     ("annotations.json", "annotations null", TRUTH.replace(f"[{ROW}]", "null"), "video a"),
-    ("annotations.json", "annotations a number", TRUTH.replace(f"[{ROW}]", "7"), "video a"),
     ("annotations.json", "an action that is a number", TRUTH.replace(ROW, "7"), "video a"),
-    ("annotations.json", "an action without segment", TRUTH.replace('"segment"', '"segments"'), "segment"),
     ("annotations.json", "a label of 3,000 letters", TRUTH.replace("dive", "d" * 3000), "letters"),
     ("annotations.json", "no actions", TRUTH.replace(ROW, ""), "annotate"),
     ("annotations.json", "frames", TRUTH.replace("[1, 2]", "[20, 40]"), "frame"),
@@ -217,26 +199,17 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     ("annotations.csv", "a column twice", "video,start,start,end,label\na,1,5,2,dive\n", "'start' stands twice"),
     ("annotations.csv", "no column of ends", "video,start,label" + "".join(f",c{n}" for n in range(300)), "no column"),
     ("annotations.csv", "a row too short", HEADER + "a,1\n", "line 2"),
-    ("annotations.csv", "a start that is none", HEADER + "a,soon,2,dive,test,9,5\n", "line 2"),
     ("annotations.csv", "an endless start", HEADER + "a,inf,2,dive,test,9,5\n", "line 2"),
-    ("annotations.csv", "a label of nothing", HEADER + "a,1,2,,test,9,5\n", "label"),
     ("annotations.csv", "a video of nothing", HEADER + ",1,2,dive,test,9,5\n", "video"),
-    ("annotations.csv", "a negative duration", HEADER + "a,1,2,dive,test,-9,5\n", "duration"),
     ("annotations.csv", "only a header", HEADER, "annotate"),
     ("video_info.csv", "a duration that is none", "video,seconds\na,long\n", "video a"),
-    ("video_info.csv", "a row too long", "video,seconds\na,9,9\n", "line 2"),
-    ("video_info.csv", "a column twice", "video,fps,fps\na,5,6\n", "twice"),
     ("video_info.csv", "no video", "seconds,fps\n9,5\n", "'video'"),
     ("durations_test.txt", "a number that is none", "a long\n", "video a"),
     ("durations_test.txt", "an odd word", "a 9 b\n", "pairs"),
-    ("durations_test.txt", "an endless number", "a inf\n", "video a"),
     ("splits.json", "classes that are numbers", '{"50": [{"unseen": 3}]}', "unseen"),
-    ("splits.json", "classes that are null", '{"50": [{"unseen": [null]}]}', "unseen"),
-    ("splits.json", "classes in a text", '{"50": [{"unseen": "dive"}]}', "unseen"),
     ("splits.json", "seen that is null", '{"50": [{"unseen": ["dive"], "seen": null}]}', "seen"),
     ("texts.json", "a description in a number", '{"dive": {"Elaboration": {"Description": 7}}}', "dive"),
     ("texts.json", "half a letter", '{"dive": {"Elaboration": {"Description": "a\\ud800"}}}', "class 'dive'"),
-    ("texts.json", "a description of lists", '{"dive": {"Elaboration": {"Description": [["x"]]}}}', "dive"),
     ("found.json", "rows in a text", '{"results": {"a": "none"}}', "video a"),
     ("found.csv", "a score column twice", "video,start,end,label,score,score\na,1,2,dive,1,2\n", "twice"),
     *[("found.json", "no score", '{"results": {"a": [{"segment": [1, 2], "label": "dive"}]}}', "video a")],
@@ -248,58 +221,42 @@ ARRAYS = [  # feature files: name, what, content, what is said
     ("a.npy", "cut short", saved(np.save, FEATURES)[:600], "damaged"),
     ("a.npy", "1e12 numbers", npy((10**12, 16)), "damaged"),
     ("a.npy", "a negative number", npy((-1, 16)), "damaged"),
-    ("a.npy", "two negative numbers", npy((-4, -4)), "damaged"),
-    ("a.npy", "a header of nothing", b"\x93NUMPY\x01\x00\x02\x00{}", "damaged"),
     ("a.npy", "a header in a header", npy("[" * 50), "damaged"),
     ("a.npy", "objects", saved(np.save, np.array([{}, {}])), "damaged"),
     ("a.npy", "one number", saved(np.save, np.float32(3)), "snippets x channels"),
-    ("a.npy", "letters", saved(np.save, np.array(["a", "b"])), "snippets x channels"),
     ("a.npy", "complex numbers", saved(np.save, np.ones((30, 16), complex)), "snippets x channels"),
-    ("a.npy", "four dimensions", saved(np.save, np.ones((2, 3, 30, 16))), "snippets x channels"),
     ("a.npy", "NaN", saved(np.save, np.full((30, 16), np.nan)), "snippet 0"),
     ("a.npy", "too large for float32", saved(np.save, np.full((30, 16), 1e300)), "snippet 0"),
-    ("a.npy", "a norm too large for float32", saved(np.save, np.full((30, 16), 1e30)), "snippet 0"),
     ("a.npz", "cut short", saved(np.savez, features=FEATURES)[:700], "damaged"),
     ("a.npz", "1e12 numbers", zipped("features.npy", npy((10**12, 16))), "damaged"),
-    ("a.npz", "4e10 bytes", zipped("features.npy", npy((10**10,))), "damaged"),
-    ("a.npz", "a negative number", zipped("features.npy", npy((-1, 16))), "damaged"),
     ("a.npz", "a bomb", zipped("features.npy", npy((75_000, 16), content=bytes(4_800_000))), "damaged"),
     ("a.npz", "a text", zipped("features.txt", b"words"), "damaged"),
     ("a.npz", "two arrays", saved(np.savez, one=FEATURES, two=FEATURES), "no entry"),
-    ("a.npz", "no array", saved(np.savez), "damaged"),
     ("a.npz", "a changed byte", saved(np.savez, features=FEATURES).replace(struct.pack("f", 1), b"abcd", 1), "damaged"),
     ("a.pt", "cut short", torch_bytes(torch.ones(30, 16))[:900], "damaged"),
     ("a.pt", "code", torch_bytes({"features": Path("x")}), "damaged"),
     ("a.pt", "a million times its numbers", claimed(1_000_000), "damaged"),
-    ("a.pt", "twice its numbers", claimed(2), "damaged"),
     ("a.pt", "a view of a thousand billions", torch_bytes(torch.ones(1, 1).expand(10**9, 1000)), "damaged"),
-    ("a.pt", "a text", torch_bytes("text"), "damaged"),
-    ("a.pt", "no tensor", torch_bytes({}), "damaged"),
     ("a.pt", "a tensor of no memory", torch_bytes(torch.ones(30, 16, device="meta")), "damaged"),
     ("a.pt", "a sparse tensor", torch_bytes(torch.eye(20).to_sparse()), "damaged"),
     ("a.h5", "cut short", h5(lambda file: file.update(a=FEATURES))[:1000], "damaged"),
     ("a.h5", "1e12 numbers", h5(lambda file: file.create_dataset("a", (10**11, 16), "f4", chunks=(1, 16))), "damaged"),
     ("a.h5", "a link into nothing", h5(lambda file: file.update(a=h5py.SoftLink("/b"))), "damaged"),
-    ("a.h5", "groups in groups", h5(lambda file: file.create_group("a/b/c")), "damaged"),
     ("a.h5", "nothing in it", h5(lambda file: None), ""),
     ("a.pkl", "a pickle", pickle.dumps(FEATURES), "pickle"),
 ]
 CHECKPOINTS = [
     ("nothing", b"", "cut off after 0 bytes"),
-    ("text", b"this is text", "no file of tensors"),
     ("cut short", torch_bytes({"network": torch.ones(99)})[:700], "cut off after 700 bytes"),
     ("code", torch_bytes({"network": Path("x")}), "objects of another program"),
     ("of another project", torch_bytes({"state_dict": {}}), "has no network"),
-    ("a tensor", torch_bytes(torch.ones(3)), "has no network"),
     ("a list", torch_bytes([1, 2]), "has no network"),
     *NO_FILES,
 ]
 TEXT_FEATURES = [
     ("a bomb", zipped("dive.npy", npy((1_200_000,), content=bytes(4_800_000))), "damaged"),
     ("letters", saved(np.savez, dive=np.array(["a"])), "dive"),
-    ("complex numbers", saved(np.savez, dive=np.ones(4, complex)), "dive"),
     ("too large for float32", saved(np.savez, dive=np.full(4, 1e300)), "finite"),
-    ("objects", saved(np.savez, dive=np.array([{}])), "damaged"),
     ("no zip", b"text", "damaged"),
 ]
 CASES = [

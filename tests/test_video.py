@@ -3,7 +3,6 @@
 import shutil
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -172,30 +171,6 @@ def test_a_held_picture_is_encoded_once(suffix, tmp_path, encoder):
     assert [index_of(image) for image in frames_at(path, [4.9, 5.0, 9.99, 10.0])] == [0, 1, 1, 2]
 
 
-def test_a_picture_that_stands_still_frame_after_frame_is_not_encoded_for_ever(tmp_path, encoder):
-    path = write_streams(tmp_path / "v.mkv", steady(110, 5), codec="ffv1", pixels="gray")
-    still = tmp_path / "still.mkv"
-    write_still(still, 410, moving=10)
-    features, _ = of_data_set(still, encoder, 82.0, fps=5.0, stride=1)
-    assert len(features) == 410 and encoder.model.seen < 50
-    encoder.model.seen = 0
-    of_data_set(path, encoder, 22.0, fps=5.0, stride=1)
-    assert encoder.model.seen == 110
-
-
-def write_still(path, frames, moving):
-    """A recording of a screen on which nothing happens after some frames."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray"
-        for place in range(frames):
-            image = np.full((48, 64), 16 + 4 * min(place, moving), np.uint8)
-            frame = av.VideoFrame.from_ndarray(image, format="gray")
-            frame.pts = place
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
 @pytest.mark.parametrize(
     ("stamps", "expected"),
     [
@@ -270,12 +245,6 @@ def test_a_damaged_start_does_not_move_what_follows(tmp_path):
     path = holed(tmp_path, 0.01, 0.25)
     assert [index_of(image) for image in frames_at(path, [12.0, 16.0])] == [300 % 55, 400 % 55]
     assert shown(path)[40] == (40 * 8 + 4) % 55
-
-
-def test_a_little_damage_is_remarked(tmp_path, encoder):
-    path = holed(tmp_path, 0.5, 0.01)
-    features, remarks = of_data_set(path, encoder, 20.0)
-    assert len(features) == 63 and any(remark.startswith("damaged packets or frames: ") for remark in remarks)
 
 
 @pytest.mark.parametrize(("pixels", "codec"), [("gray", "ffv1"), ("yuv444p", "ffv1"), ("yuva420p", "ffv1")])

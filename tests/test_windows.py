@@ -8,7 +8,6 @@ from tadlib.data.annotations import Action, Video
 from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowSettings
 from tadlib.data.features import FeatureStore
 from tadlib.data.windows import Grid, Window, actions_in, cover
-from tadlib.segments import roi_align
 
 GRID = Grid(fps=8.0, stride=8)  # a snippet a second
 
@@ -130,17 +129,6 @@ def test_memory_mapped_features_cost_no_memory(dtype, tmp_path, monkeypatch):
     assert item.features.dtype == torch.float32 and item.features[99].tolist() == [396.0, 397.0, 398.0, 399.0]
 
 
-def test_a_copy_of_memory_mapped_features_does_cost_memory(tmp_path):
-    np.save(tmp_path / "v.npy", np.zeros((100, 4), np.float16))
-    store = Ramp(100)
-    copied = np.load(tmp_path / "v.npy", mmap_mode="r").astype(np.float32)
-    store.read = lambda name: (store.reads.append(name), copied)[1]
-    shelf = FeatureCache(store, limit=10)
-    for name in ("a", "b", "a"):
-        shelf.read(name)
-    assert store.reads == ["a", "b", "a"]
-
-
 def test_targets_name_the_class_of_every_action():
     (item,) = windows(actions=(X,), names=("w", "x"))
     segments_cw, labels_ix = item.target.named
@@ -182,19 +170,3 @@ def test_jitter_is_for_shuffled_batches_only_and_repeats_with_its_generator():
         for generator in (torch.Generator().manual_seed(3), torch.Generator().manual_seed(3))
     ]
     assert draws[0] == draws[1]
-
-
-@pytest.mark.parametrize(("fps", "stride"), [(30, 8), (29.97, 8), (10, 4), (25, 1)])
-def test_there_and_back(fps, stride):
-    grid = Grid(fps, stride)
-    assert [grid.snippets(grid.seconds(t)) for t in range(50)] == pytest.approx(list(range(50)))
-
-
-def test_n_snippets_last_n_strides():
-    assert Grid(30, 8).seconds(128) == pytest.approx(128 * 8 / 30)
-
-
-def test_an_action_shorter_than_a_snippet_is_pooled_from_where_it_lies():
-    segments_ix = GRID.snippets(torch.tensor([[12.3, 12.5], [50.0, 50.01]]))
-    pooled = roi_align(torch.from_numpy(Ramp(100).read("v")), segments_ix).mean(dim=1)
-    assert pooled[:, 0].tolist() == pytest.approx([11.9, 49.5], abs=0.05)  # snippet t is at t + 0.5 s
