@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import fabricate
 import nbformat
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from browser import NOTEBOOK, Page, browser, lab
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from tadlib.workbook import cli
 from tadlib.workbook.report import page as exported
 from tadlib.workbook.viewer import Row, Viewer
 
@@ -68,43 +66,6 @@ def test_an_exported_page_moves_without_a_network_and_fits(width, tmp_path):
         check_sliders(page)
         assert page.run("document.documentElement.scrollWidth") <= width
         assert page.run(f"{BANNER}.scrollWidth <= {BANNER}.clientWidth"), "no parameter is cut off"
-        assert [address for address in page.asked if not address.startswith(("file:", "data:", "about:"))] == []
-
-
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory):
-    """The page that `tad report` makes of a question."""
-    home = fabricate.project(tmp_path_factory.mktemp("compared") / "home")
-
-    def worth(given):
-        return 0.3 + 0.001 * given["conv_layers"] * (10 + given["split_id"] + 2 * given["seed"])
-
-    sweep = {"conv_layers": [0, 1, 2], "split_id": [0, 1, 2, 3, 4], "seed": [0, 1]}
-    fabricate.experiment(home / "outputs", "backbone", worth, sweep)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAD_ROOT", str(home))
-        assert cli.main(["report", "outputs/backbone"]) == 0
-    return home / "outputs" / "backbone" / "report.html"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [400, 1440])
-def test_a_report_fits_sorts_and_asks_nobody(width, compared, tmp_path):
-    """The screenshot stays in the folder of the test, to be looked at."""
-    with browser(tmp_path) as page:
-        page.look(width)
-        page.open(compared.as_uri())
-        page.wait("[...document.images].every((one) => one.naturalWidth > 0) && document.images.length >= 3")
-        assert page.run("document.documentElement.scrollWidth") <= width
-        table = "[...document.querySelectorAll('table:has(th button)')].find((one) => one.tBodies[0].rows.length === 3)"
-        names = f"[...{table}.tBodies[0].rows].map((row) => row.cells[1].textContent)"
-        orders = []
-        for _ in range(2):
-            page.run(f"{table}.querySelectorAll('th button')[1].click()")
-            orders.append(page.run(names))
-        assert orders[0] == orders[1][::-1] == [f"conv_layers={number}" for number in (0, 1, 2)]
-        page.look(width, height=TALL)
-        page.picture(tmp_path / "report.png")
         assert [address for address in page.asked if not address.startswith(("file:", "data:", "about:"))] == []
 
 

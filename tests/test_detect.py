@@ -3,17 +3,13 @@
 import math
 import os
 import shutil
-import time
 import unicodedata
 from dataclasses import replace
 from types import SimpleNamespace
 
-import av
-import fabricate
 import numpy as np
 import pytest
 import torch
-from standins import CLASSES, dataset
 from videos import steady, turned, write_video
 
 import tadlib as tad
@@ -22,13 +18,12 @@ from tadlib.data import encoder, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
-from tadlib.data.video import frames_at, probe, snippets
+from tadlib.data.video import probe, snippets
 from tadlib.data.windows import Grid
 from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
 from tadlib.naming.fusion import Detections, certainty, read_detections, without_nested
-from tadlib.task import BACKGROUND
 from tadlib.workbook import own_run, own_video, runs
 from tadlib.workbook import own_video_report as report
 from tadlib.workbook.notebook_params import DetectParams
@@ -175,10 +170,9 @@ def test_threshold_and_top_k_limit_what_is_found(run, video, tmp_path):
     assert {word for word, _ in report.verdicts(nothing)} == {"diving", "a golf swing"}
 
 
-@pytest.mark.parametrize("how", ["run", "none"])
 @pytest.mark.parametrize(
-    "classes",
-    [["one"], [f"word {n}" for n in range(500)], ["跳水", 'the "dive"', "a\nb"], "dive: a leap, a splash", ""],
+    ("classes", "how"),
+    [([f"word {n}" for n in range(500)], "run"), (["跳水", 'the "dive"', "a\nb"], "none"), ("", "run")],
 )
 def test_any_number_of_words_in_any_alphabet(classes, how, run, video, tmp_path_factory):
     question = asked(run, video, tmp_path_factory.getbasetemp() / "cache", classes=classes, detector=how)
@@ -192,8 +186,6 @@ ODD = [  # videos that many programs stumble over: name, times of the frames, si
     ("one frame", [0.0], (64, 48), 0.04),
     ("portrait", TENTHS, (48, 96), 1.0),
     ("variable", [0.0, 0.04, 0.5, 0.52, 1.9, 2.0, 2.04], (64, 48), 2.1),
-    ("4K", TENTHS[:3], (3840, 2160), 0.3),
-    ("my 'clip' (1) [x] \u00fc.final", TENTHS, (64, 48), 1.0),
 ]
 
 
@@ -201,27 +193,9 @@ ODD = [  # videos that many programs stumble over: name, times of the frames, si
 def test_odd_videos_are_answered(name, times, size, seconds, run, tmp_path):
     question = asked(run, write_video(tmp_path / f"{name}.mp4", times, size), tmp_path)
     found = check(question)
-    assert ("WARNING, short" in report.warnings(question)) == (name in ("one frame", "4K"))
+    assert ("WARNING, short" in report.warnings(question)) == (name == "one frame")
     assert report.answer_viewer(found).svg().startswith("<svg")
     assert question.video.duration == pytest.approx(seconds, abs=0.25)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("seconds", "most"), [(600, 5.0), (10_800, 60.0)], ids=["ten minutes", "three hours"])
-def test_a_second_question_about_a_long_video_is_quick(seconds, most, run, tmp_path, capsys):
-    """Seconds of the processor, of all cores together: other work on the machine does not change them."""
-    path, spent = write_video(tmp_path / "long.mp4", steady(2 * seconds, 2.0)), []
-    for words in (["diving"], ["golf", "a dive"]):
-        began = time.process_time()
-        question = asked(run, path, tmp_path, classes=words)
-        found = check(question)
-        report.word_curves(found)
-        list(frames_at(path, found.considered.segments[:8].mean(dim=1).tolist()))
-        assert len(report.answer_viewer(found)._repr_html_()) < 5_000_000
-        spent.append(time.process_time() - began)
-    with capsys.disabled():
-        print(f"\n{seconds} s of video: first question {spent[0]:.1f} s of processor time, second {spent[1]:.1f} s")
-    assert math.isclose(question.video.duration, seconds, abs_tol=1.0) and spent[1] < most
 
 
 def test_a_file_that_breaks_off_is_used_as_far_as_it_goes_with_a_warning(run, tmp_path):
@@ -305,12 +279,6 @@ def test_an_answer_shows_itself_as_a_sentence_a_word(run, video, tmp_path):
         tad.detect(video, "diving", treshold=1)
 
 
-def test_the_surest_moments_are_shown_once_each():
-    segments = torch.tensor([[0.0, 4.0], [1.5, 3.0], [10.0, 12.0], [10.2, 12.0]])
-    found = Detections(segments, torch.tensor([0.9, 0.8, 0.7, 0.6]), ("dive", "jump", "dive", "dive"))
-    assert report.moments(found) == ([2.0, 11.0], ["dive, jump", "dive"])
-
-
 def test_a_word_is_certain_beside_texts_of_nothing_whatever_other_words_there_are():
     actionness, logits = torch.tensor([0.8, 0.4, 0.4]), torch.tensor([[5.0, 1, 0, 0], [1, 5, 0, 0], [0, 0, 5, 5]])
     scores, places = certainty(actionness, logits, 2)
@@ -336,16 +304,6 @@ def test_preview_and_pieces_of_a_video_that_a_phone_turned_are_upright(run, tmp_
         frame = next(snippets(each, 1, 10.0))
         assert frame.shape == (64, 48, 3) and frame[:20].mean() > 10 + frame[-20:].mean()
     assert "turned by 270 degrees" in report.notes(asked(run, path, tmp_path))[0]["details"]
-
-
-def test_preview_and_pieces_are_videos_that_last_as_long(video, tmp_path):
-    clip = probe(video)
-    (tmp_path / "small.mp4").write_bytes(own.preview(clip, 6.0))
-    (piece,) = own.cut(clip, [(1.0, 3.5)], tmp_path)
-    assert next(snippets(piece, 1, 10.0)).shape == (48, 64, 3), "as large as the clip"
-    for path, frames in ((tmp_path / "small.mp4", 60), (piece, 25)):
-        with av.open(str(path)) as container:
-            assert abs(sum(1 for _ in container.decode(video=0)) - frames) <= 1
 
 
 def test_the_small_clip_is_said_to_know_drawings_only_unless_it_is_asked_about_them(run, video, tmp_path):
@@ -379,11 +337,10 @@ NOT_MINE = [
 ]
 
 
-@pytest.mark.parametrize("how", ["run", "none"])
 @pytest.mark.parametrize(("settings", "said"), NOT_MINE, ids=[next(iter(each)) for each, _ in NOT_MINE])
-def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, how, run, saved, video, tmp_path):
+def test_settings_that_own_words_cannot_have_are_off_and_named(settings, said, run, saved, video, tmp_path):
     torch.save(saved | {"params": saved["params"] | settings}, tmp_path / "checkpoint.pt")
-    question = asked(tmp_path, video, run.parent / "cache", detector=how)
+    question = asked(tmp_path, video, run.parent / "cache")
     check(question)
     notes = {row["subject"]: row["details"] for row in report.notes(question)}
     assert said in notes["switched off"]
@@ -396,19 +353,6 @@ def test_a_folder_without_a_detector_or_with_part_of_one_is_named(run, saved, vi
     torch.save({name: value for name, value in saved.items() if name != "network"}, tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match="checkpoint.pt has no network.*: train again in another run_dir, or go on with"):
         asked(tmp_path, video, run)
-
-
-def test_the_data_set_of_a_run_is_found_from_the_project_wherever_the_kernel_runs(tmp_path, monkeypatch):
-    folder = dataset(fabricate.project(tmp_path / "home") / "own")
-    monkeypatch.setenv("TAD_ROOT", str(folder.parent))
-    monkeypatch.chdir(tmp_path)
-    found = own_video._data_set(Params.check(SMALL | {"dataset": "own"}))
-    assert (found.folder, found.classes) == (folder, CLASSES)
-
-
-def test_background_competes_unless_it_was_asked_for(run, video, tmp_path):
-    assert asked(run, video, tmp_path).classes.seen[: len(BACKGROUND)] == BACKGROUND
-    assert BACKGROUND[1] not in asked(run, video, tmp_path, classes=[BACKGROUND[1]]).classes.seen
 
 
 def test_calibration_takes_off_what_every_text_sees():
@@ -453,19 +397,12 @@ def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, m
     assert own_run.chosen(DetectParams.check(other | {"detector": "none"}))[0] is None, "nothing is waited for"
 
 
-def test_a_run_in_float16_answers_on_a_processor_too(saved, video, tmp_path):
-    saved["params"]["precision"] = "fp16"
-    torch.save(saved, tmp_path / "checkpoint.pt")
-    check(asked(tmp_path, video, tmp_path, device="cpu"))
-
-
-@pytest.mark.parametrize("how", ["run", "none"])
-def test_a_description_that_is_not_read_to_its_end_says_where_it_is_cut(how, run, video, tmp_path):
+def test_a_description_that_is_not_read_to_its_end_says_where_it_is_cut(run, video, tmp_path):
     same = " ".join(f"somebody in shirt number {n}" for n in range(20))
     words = {"walk": f"{same} slowly", "run": f"{same} fast", "dive": "a leap into water"}
-    found = report.warnings(asked(run, video, tmp_path, classes=words, detector=how))["beware, cut"]
+    found = report.warnings(asked(run, video, tmp_path, classes=words))["beware, cut"]
     assert "slowly" not in found.split("not ")[0] and found.count("read up to") == 2
-    assert "beware, cut" not in report.warnings(asked(run, video, tmp_path, detector=how))
+    assert "beware, cut" not in report.warnings(asked(run, video, tmp_path))
 
 
 def test_words_that_are_spoken_alike_are_one_and_say_so(run, video, tmp_path):

@@ -24,11 +24,6 @@ def test_a_missing_package_is_serious_and_says_what_to_run(monkeypatch, capsys):
     assert "! no-such-package" in said and said.splitlines()[-1].startswith("next: pip install")
 
 
-def test_a_python_that_is_too_new_is_named(monkeypatch):
-    monkeypatch.setattr(doctor.sys, "version_info", (3, 15, 0))
-    assert found(doctor.examine(), "python").serious
-
-
 def test_data_is_counted_and_what_it_lacks_is_named(home):
     folder = home / "data" / "thumos14"
     (folder / "features").mkdir(parents=True)

@@ -1,6 +1,5 @@
 """A run of an edited notebook is told from a plain one: in its record, in lists and reports, and by later stages."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from notebook import cells_of
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import comparing, edits, finished_runs, lab_log, runs
+from tadlib.workbook import comparing, edits, lab_log, runs
 from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
@@ -72,12 +71,6 @@ def test_what_only_looks_is_no_edit(cell):
 )
 def test_what_may_change_the_result_is_an_edit(cell):
     assert found(cell)["lines"][-1].startswith("+ ")
-
-
-def test_a_changed_line_is_shown():
-    edited = found(old="cost_giou=params.cost_giou,", new="cost_giou=4.0,")
-    assert edited["lines"] == ["-     cost_giou=params.cost_giou,", "+     cost_giou=4.0,"]
-    assert found(old="trainer.step(criterion(outputs, batch))", new="trainer.step({})")["digest"] != edited["digest"]
 
 
 def test_the_digest_holds_what_is_used_and_no_comment_or_layout():
@@ -186,20 +179,3 @@ def test_the_lab_log_takes_no_edited_run(home):
     assert lab_log.update(home, found) and [each["variant"] for each in lab_log.read(home)["backbone"]["demo"]] == [
         "conv_layers=0"
     ]
-
-
-def test_the_list_marks_edited_runs_says_what_was_changed_and_has_their_mean_apart(home):
-    version = fabricate.experiment(home / "outputs", "backbone", lambda given: 0.2)
-    for folder in version.glob("conv_layers-1*"):
-        shutil.rmtree(folder)
-        fabricate.run(folder, {"conv_layers": 1}, 0.6)
-        edit(folder)
-    for folder in version.iterdir():
-        if folder.is_dir():
-            rows = [{"role": role, "mAP": 0.1} for role in ("floor", "baseline", "ceiling")]
-            write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {"rows": rows})
-    (line,) = (line for line in finished_runs.listing(home / "outputs") if line.startswith("backbone/"))
-    assert line.endswith("mean mAP 20.0 %, mean mAP of edited notebook 0123456789ab 60.0 %")
-    told = list(finished_runs.listing(version))
-    assert sum("conv_layers-1" in line and "edited notebook 0123456789ab" in line for line in told) == 6
-    assert told.count("  + criterion.cost = my_cost") == 6

@@ -101,11 +101,3 @@ def test_a_misspelt_folder_is_told_and_nothing_is_written_there(tmp_path):
         with pytest.raises(runs.RunError, match=f"{stage} needs .* and .*nothere has none: run `papermill notebooks/"):
             parameters(stage, namespace)
     assert not (tmp_path / "nothere").exists()
-
-
-def test_a_run_whose_checkpoint_is_gone_is_made_anew_by_its_parameters(tmp_path):
-    folder = recorded(tmp_path / "r", "train")
-    assert runs.command("train", folder).startswith("papermill notebooks/train.ipynb -p run_dir ")
-    assert "-p dataset " in runs.command("train", folder) and "cp " not in runs.command("train", folder)
-    (folder / "checkpoint.pt").touch()
-    assert " && cp " in runs.command("train", folder)

@@ -9,7 +9,6 @@ from conftest import ROOT
 
 from tadlib.workbook import papermill_arguments
 from tadlib.workbook.params import RECIPES
-from tadlib.workbook.stages import STAGES
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SHORT = 8  # lines of a function in a cell
@@ -19,10 +18,6 @@ MACHINERY = (ast.ClassDef, ast.Lambda, ast.Try, ast.With, ast.While)
 def code(path) -> list:
     """The code cells of a notebook."""
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-
-
-def test_every_stage_has_its_notebook():
-    assert {path.stem for path in SOURCES} >= set(STAGES)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
@@ -75,10 +70,3 @@ def test_papermill_understands_every_parameter_and_its_meaning(path):
     found = papermill.inspect_notebook(path)
     assert list(found) == [node.target.id for node in ast.parse(code(path)[0].source).body]
     assert all(len(parameter["help"]) > 10 for parameter in found.values())
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_every_heading_has_its_text_and_every_cell_its_place(path):
-    cells = nbformat.read(path, as_version=4).cells
-    assert all(cell.source.strip() for cell in cells)
-    assert sum(cell.cell_type == "markdown" for cell in cells) >= 4

@@ -51,10 +51,6 @@ def test_a_question_about_one_dataset_is_not_asked_of_another(tmp_path):
     assert (run["split"], run["features"]) == (75, "simulate")
 
 
-def test_only_the_comment_on_top_is_the_question(tmp_path):
-    assert plan(write(tmp_path, "# Why?\n# Log: no.\nlr: 0.1\n# epochs: 7\n")).question == "Why? Log: no."
-
-
 def test_lists_side_by_side_seeds_and_named_runs_are_combined(tmp_path):
     text = "zip: {lr: [0.1, 0.2], epochs: [3, 4]}\nsweep: {seed: [0, 1]}\nruns: [{fusion: clip}, {top_k: 5}]\n"
     found = [dict(run) for run in plan(write(tmp_path, text)).runs.values()]
@@ -83,29 +79,21 @@ def test_the_name_of_a_run_stands_for_its_parameters(tmp_path):
         ("sweep:\n  split_id: [0, 11]\n", "split_id must be a whole number >= 0 and <= 9; got 11"),
         ("sweep:\n  split: 50\n", "sweep must hold parameters, each with a list of values; got {'split': 50}"),
         ("swep:\n  split: [50]\n", "unknown parameter 'swep'; did you mean 'sweep'"),
-        ("sweep: {spilt: [50]}\n", "sweep: unknown parameter 'spilt'; did you mean 'split'"),
         ("zip: {lr: [0.1], epochs: [3, 4]}\n", "as long as each other; got {'lr': 1, 'epochs': 2}"),
         ("runs: {fusion: clip}\n", "runs must be a list of runs"),
-        ("runs: [{fusion: clap}]\n", "fusion must be one of .*did you mean 'clip'"),
-        ("seeds: 3\n", "unknown parameter 'seeds'; did you mean 'seed'"),
         ("zip: {seed: [2]}\nsweep: {seed: [1]}\n", "seed is varied by sweep and by zip"),
         (f"sweep: {{seed: {[*range(1001)]}, split_id: {[*range(10)]}}}\n", "sweep makes 10,010 runs, at most 10,000"),
         (
             f"sweep: {{seed: {[*range(5000)]}}}\nruns: {[{'top_k': 1 + k} for k in range(10)]}\n",
             "the whole plan makes 50,000 runs, at most 10,000",
         ),
-        ("runs: [{lr: 0.1}, {lr: 0.1}]\n", "two runs are the same: lr-0.1"),
         ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\n", "two runs are the same: lr-0.1"),
         (
             "runs: [{name: a, lr: 0.1}, {name: a, lr: 0.2}]\n",
             "name must be 1 to 40 letters, digits, spaces or -, each its own",
         ),
-        ("runs: [{name: 3, lr: 0.1}]\n", "name must be 1 to 40 letters, digits, spaces or -, each its own; got 3"),
-        ("runs: [{name: .., lr: 0.1}]\n", "name must be 1 to 40 letters"),
         ('runs: [{name: "a\\nb", lr: 0.1}]\n', "name must be 1 to 40 letters"),
-        ("sweep: {lr: [1e-3, 0.001]}\n", "two runs are the same: lr-0.001"),
         ("runs: [{name: a, lr: 0.1}, {name: b, lr: 0.1}]\nsweep: {dropout: [0.1]}\n", "two runs are the same"),
-        ("sweep: {name: [a, b]}\n", "sweep: unknown parameter 'name'"),
     ],
 )
 def test_a_mistake_in_any_run_stops_the_plan_and_names_the_file(text, message, tmp_path):
@@ -127,7 +115,6 @@ SWEPT = "sweep: {lr: [0.1, 0.2], split_id: [0, 1, 2]}\n"
             {"fusion": "geometric"},
             ["fusion-geometric", "top_k-5_fusion-geometric"],
         ),
-        ("sweep: {seed: [0, 1]}\n", {"seed": [4, 7]}, ["seed-4", "seed-7"]),
         ("sweep: {seed: [0, 1]}\n", {"seed": [4, 7, 4]}, ["seed-4", "seed-7"]),
         (
             "sweep: {seed: [0, 1]}\n",

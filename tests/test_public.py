@@ -102,15 +102,6 @@ def test_naming_knows_what_the_data_were_loaded_with(simulated_folder):
             tad.name({video_id: tad.Proposals(torch.tensor([[start, end]]), torch.tensor([score]))}, data)
 
 
-def test_half_precision_and_gradients_change_no_figure(simulated_folder):
-    data = tad.load(simulated_folder, features="simulate", split=50)
-    segments, scores = torch.tensor([[3.0, 9.0]]), torch.tensor([0.5])
-    for odd in (segments.bfloat16(), segments.clone().requires_grad_()):
-        named = [tad.name({v.id: tad.Proposals(each, scores) for v in data.scored}, data) for each in (segments, odd)]
-        again = {name: each._replace(segments=each.segments.to(odd.dtype)) for name, each in named[1].items()}
-        assert tad.evaluate(named[0], data) == tad.evaluate(named[1], data) == tad.evaluate(again, data)
-
-
 WORDS = {
     "unknown parameter 'splt'; did you mean 'split'?": lambda *_: tad.load("demo", splt=50),
     "window loads nothing: pass it to training_windows": lambda *_: tad.load("demo", window=64),

@@ -1,8 +1,6 @@
 """The log as parameters files: each says what it asks, what the log said and where, and can be run."""
 
 import functools
-import json
-import math
 
 import fabricate
 import pytest
@@ -15,7 +13,7 @@ from tadlib.detector.proposals import predict
 from tadlib.workbook import inference, plans, results, stages, variants
 from tadlib.workbook.experiment_files import every, find, story
 from tadlib.workbook.gathering import gather
-from tadlib.workbook.params import RECIPES, Params
+from tadlib.workbook.params import Params
 
 FILES = every(ROOT)
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}
@@ -95,33 +93,6 @@ def test_the_published_configurations_are_those_of_the_published_commands():
         assert {name: getattr(params, name) for name in both} == both
 
 
-def test_tuning_compares_like_with_like_under_both_protocols_from_two_trainings():
-    planned = plan(find("tuning"))
-    by_sample: dict[tuple, list[tuple[str, Params]]] = {}
-    for label, given in planned.runs.items():
-        sample = (given["split_id"], given["seed"])
-        by_sample.setdefault(sample, []).append((planned.names[label], Params.check(given)))
-    assert len(by_sample) == 10
-    for four in by_sample.values():
-        scored = {(name, params.protocol, params.candidates) for name, params in four}
-        assert scored == {
-            (name, *way) for name in ("published", "found") for way in (("strict", "all"), ("gap", "unseen"))
-        }
-        assert len({repr(stages.read_by("train", params)) for _, params in four}) == 2
-
-
-def test_the_published_side_of_tuning_is_the_published_system_but_for_what_both_share():
-    shared = {"dataset", "split", "split_id", "seed", "stride", "window", "width", "epochs", "lr", "lr_backbone"}
-    shared |= {"encoder", "pretrained", "protocol", "candidates", "sweep", "top_k"}
-    published = plan(find("published_thumos14")).common
-    planned = plan(find("tuning"))
-    ours = next(Params.check(planned.runs[label]) for label, name in planned.names.items() if name == "published")
-    theirs = Params.check(published)
-    assert {n: getattr(ours, n) for n in Params.model_fields if n not in shared} == {
-        n: getattr(theirs, n) for n in Params.model_fields if n not in shared
-    }
-
-
 def test_the_configuration_that_was_found_is_the_default_and_the_best():
     planned = plan(find("tuning"))
     label = next(label for label, name in planned.names.items() if name == "found")
@@ -133,30 +104,6 @@ def test_the_configuration_that_was_found_is_the_default_and_the_best():
     for name in ("best_demo", "best_rehearsal"):
         common = plan(find(name)).common
         assert common | found == common, "said there, whatever the default is"
-
-
-@pytest.mark.long
-def test_windows_are_compared_at_equal_steps_and_no_variant_lacks_queries(tmp_path):
-    database = {
-        line.id: {"subset": line.subset, "duration": line.duration, "fps": 10.0}
-        | {"annotations": [{"segment": [a.start, a.end], "label": a.label} for a in line.actions()]}
-        for line in timelines.benchmark()
-    }
-    (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
-    shape = {name: RECIPES["demo"][name] for name in ("stride", "queries")}
-    shape |= {"dataset": str(tmp_path), "features": "simulate"}
-    planned, steps_of, data = plan(ROOT / "params" / "detector" / "windows.yaml"), {}, None
-    for label, given in planned.runs.items():
-        if (given["split_id"], given["seed"]) == (0, 0):
-            params = Params.check(shape | given)
-            data = data or gather(params)
-            given = shape | given | {"run_dir": str(tmp_path / label)}
-            windows = run_cells("train", "data.training_windows", **given).windows
-            asked = inference.inference_windows(data.scored, data, params)
-            most = max(len(target.labels_ix) for each in (windows, asked) for _, target in each._items)
-            assert params.queries > 1.5 * most and params.top_k >= 2 * most, label
-            steps_of[params.window] = params.epochs * math.ceil(len(windows) / params.batch_size)
-    assert set(steps_of) == {0, 32, 64, 128} and max(steps_of.values()) < 1.15 * min(steps_of.values()), steps_of
 
 
 def test_no_whole_video_of_the_demo_lacks_queries_or_detections():
