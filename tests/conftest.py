@@ -20,12 +20,6 @@ LONGEST = "test_pipeline test_parameters_matter test_batch test_detector_steps t
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="session")
-def project() -> Path:
-    """The project's root; no test depends on the working directory."""
-    return ROOT
-
-
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
     """An empty project, which is the working directory."""

@@ -347,7 +347,7 @@ def test_pages_are_made_of_the_runs_that_are_asked_for(quick_home, monkeypatch):
     assert len(made) == 1 and stored in made.pop().parents, "one page of one training"
 
 
-@pytest.mark.notebooks
+@pytest.mark.long
 def test_a_disk_that_is_full_is_told_and_the_rest_goes_on(tmp_path):
     instant.project(tmp_path)
     experiment(tmp_path, "# Q?\nsweep: {lr: [0.1, 0.2]}\n")

@@ -114,9 +114,9 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[list[np.ndarray], torch.Tensor, list[str]]:
-    """600 pictures at random times of the scripts, whether an action is on in each, and their classes."""
+    """1,000 pictures at random times of the scripts, whether an action is on in each, and their classes."""
     rng, frames, labels = np.random.default_rng(0), [], []
-    while len(frames) < 600:
+    while len(frames) < 1000:
         place = rng.integers(len(TIMELINES))
         line = TIMELINES[place]
         scenes = [scene for scene in line.scenes if (scene.activity == "action") == bool(len(frames) % 2)]
@@ -126,7 +126,7 @@ def pictures() -> tuple[list[np.ndarray], torch.Tensor, list[str]]:
         look = sample_look(np.random.default_rng(place), scene.label)
         frames.append(render(look, scene.activity, scene.phase(seconds), line.camera(seconds)))
         labels.append(scene.label)
-    return frames, torch.arange(600) % 2 == 1, labels
+    return frames, torch.arange(1000) % 2 == 1, labels
 
 
 def told_apart_and_named_right(encoder: Encoder, pictures: tuple) -> tuple[float, float]:
@@ -146,10 +146,12 @@ def measured(encoder, pictures) -> tuple[float, float]:
     return told_apart_and_named_right(encoder, pictures)
 
 
+@pytest.mark.long
 def test_no_text_without_a_class_tells_action_from_the_rest(measured):
     assert len(CLASS_FREE_TEXTS) >= 50 and measured[0] < 0.1
 
 
+@pytest.mark.long
 def test_the_small_clip_names_far_more_often_than_by_chance_and_not_always(measured):
     assert 0.25 < measured[1] < 0.95
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from detectors import network, windows
 from standins import simulated
 
@@ -43,12 +44,12 @@ print(int(row["windows"]))
 """
 
 
-@pytest.mark.notebooks
-def test_more_videos_than_file_handles_can_be_trained_on(tmp_path, project):
+@pytest.mark.long
+def test_more_videos_than_file_handles_can_be_trained_on(tmp_path):
     np.save(tmp_path / "v0.npy", np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32))
     for number in range(1, 1500):
         os.link(tmp_path / "v0.npy", tmp_path / f"v{number}.npy")
-    command = [sys.executable, "-c", TRAINING, str(tmp_path), str(project / "tests")]
+    command = [sys.executable, "-c", TRAINING, str(tmp_path), str(ROOT / "tests")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "1500", done.stderr[-2000:]
 
@@ -121,7 +122,7 @@ except OSError:
 
 
 @pytest.mark.long
-def test_with_read_only_data_and_a_run_dir_elsewhere_every_stage_runs(tmp_path, project):
+def test_with_read_only_data_and_a_run_dir_elsewhere_every_stage_runs(tmp_path):
     data = tmp_path / "data"
     for name in ("own", "demo/videos"):
         (data / name).mkdir(parents=True)
@@ -133,7 +134,7 @@ def test_with_read_only_data_and_a_run_dir_elsewhere_every_stage_runs(tmp_path, 
     write_json(data / "demo" / "demo.json", {"version": VERSION, "seed": 0})
     for name in subsets:
         (data / "demo" / "videos" / f"{name}.mp4").touch()
-    words = [sys.executable, "-c", READ_ONLY, str(data), str(project / "tests"), str(tmp_path)]
+    words = [sys.executable, "-c", READ_ONLY, str(data), str(ROOT / "tests"), str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("whole"), done.stderr[-3000:]
 

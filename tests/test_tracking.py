@@ -16,7 +16,7 @@ Image.new("RGBA", (4, 3), "navy").save(buffer, "PNG")
 PNG = b64encode(buffer.getvalue()).decode()
 
 
-@pytest.mark.notebooks
+@pytest.mark.long
 def test_mlflow_itself_keeps_all_of_it(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
