@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from detectors import (
-    CHANNELS,
     EACH,
     QUICK,
     TEXTS,
@@ -27,11 +26,9 @@ from tadlib import segments
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import load_encoder
 from tadlib.data.features import FeatureStore, extract
-from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.training import fit
 from tadlib.devices import CPU
 from tadlib.files import read_json
-from tadlib.ideas.episodes import each_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 CUDA = torch.device("cuda")
@@ -78,21 +75,6 @@ def test_losses_are_those_of_the_cpu():
     for theirs, ours in zip(*rows, strict=True):
         for name in ("loss", "loss_class", "loss_l1", "loss_giou", "matched_tiou"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
-
-
-WORDS = {
-    "episodes": {"each_batch": each_batch(learnable(), 0.5)},
-    "average": {"ema": True},
-    "accumulated": {"accumulate": 2},
-    "the last layer alone": {"criterion": DetectionLoss(aux_loss=False)},
-}
-
-
-@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-def test_what_can_be_asked_of_a_training_runs_there(words):
-    same = {"epochs": 2, "batch_size": 2, "texts": TEXTS, "device": CUDA}
-    history = fit(network(embedding_dim=CHANNELS), learnable(["x", "y"]), **same, **words)
-    assert np.isfinite([row["loss"] for row in history]).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)

@@ -143,12 +143,6 @@ def test_normalised_precision_weighs_a_rare_kind_as_an_average_one():
     assert result["all"].precision == pytest.approx([0.8])
 
 
-def test_long_actions_are_binned_as_activitynets():
-    assert sensitivity.usual_edges(ROWS) is sensitivity.LONG
-    short = compare([video("a", (0, 2, "Diving"))], {}, CLASSES)
-    assert sensitivity.usual_edges(short) is sensitivity.SHORT
-
-
 def test_scores_that_are_right_as_often_as_they_say_have_no_calibration_error():
     scores = np.repeat([0.25, 0.75], 4)
     hit = np.array([True, False, False, False, True, True, True, False])

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from detectors import QUICK, batch, check_resuming, learnable, losses, network, parameters, some
+from detectors import QUICK, check_resuming, learnable, losses, network, parameters, some
 
 from tadlib.data.batches import Target
 from tadlib.detector.additions import Outputs
 from tadlib.detector.training import fit
-from tadlib.ideas.episodes import Episodes, draw, each_batch, hide
+from tadlib.ideas.episodes import draw, each_batch, hide
 
 SEGMENTS = torch.tensor([[0.2, 0.1], [0.5, 0.1], [0.8, 0.1]])
 A, B, C = 0, 1, 2
@@ -62,13 +62,6 @@ def test_nothing_is_learned_from_a_hidden_action():
     assert outputs.segments_cw.grad[0, 1].abs().sum() == 0 and outputs.actionness_logits.grad[0, 1] == 0
     assert outputs.actionness_logits.grad[0, 0] != 0
     assert terms["loss_class"] < losses(outputs, none)["loss_class"]  # there the second is background
-
-
-def test_texts_of_hidden_classes_are_not_there():
-    given = batch([learnable()[0].target], texts=torch.eye(2))
-    shown = Episodes(0.5, 2, agnostic=True)(given, torch.Generator().manual_seed(0))
-    (found,) = shown.targets
-    assert shown.texts.shape == (1, 2) and len(found.segments_cw) + len(found.ignored_cw) == 1
 
 
 def test_episodes_change_the_training_and_resume_to_the_same_numbers(tmp_path):

@@ -12,8 +12,6 @@ from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import statistics
-from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
 from tadlib.workbook import inference, naming_study, results
@@ -44,48 +42,6 @@ def detections(*rows):
 
 
 RIGHT = detections((0, 10, 0.9, "Diving"), (50, 60, 0.8, "Shotput"))
-WRONG = detections((20, 30, 0.9, "Diving"), (50, 60, 0.8, "Diving"), (82, 85, 0.95, "Diving"))
-
-
-def test_a_run_is_told_from_its_floor_and_its_ceiling(data):
-    found = {"this run": RIGHT, "nothing": WRONG, "itself": RIGHT}
-    rows = {name: compare(data.scored, each, data.classes.unseen) for name, each in found.items()}
-    first, floor, ceiling = statistics.verdicts(rows, "this run", data.benchmark.tious)
-    assert first["mAP"] == first["mAP from"] == first["mAP to"] == 1.0
-    assert floor["this run is"] == "better" and floor["mAP"] == 1.0
-    assert ceiling["this run is"] == "cannot tell" and ceiling["mAP"] == 0.0
-
-
-def test_every_protocol_scores_the_same_detections(data):
-    table = {row["protocol"]: row for row in results.under_every_protocol(data, RIGHT)}
-    assert list(table) == ["plain", "strict", "gap", "t3al", "opentad", "thumos-toolkit"]
-    assert all(row["mAP"] == 1.0 and row["actions"] == 24 for row in table.values())
-
-
-def test_a_protocol_that_would_count_more_videos_than_the_run_was_asked_about_says_so(data):
-    more = (*VIDEOS, Video("training", 50.0, 30.0, "val", VIDEOS[0].actions), Video("empty", 50.0, 30.0, "test", ()))
-    data = replace(data, benchmark=replace(data.benchmark, videos=more), protocol="gap")
-    lacking = {row["protocol"]: row["videos not processed"] for row in results.under_every_protocol(data, RIGHT)}
-    assert lacking == {"plain": 1, "strict": 1, "gap": 0, "t3al": 1, "opentad": 1, "thumos-toolkit": 1}
-    rows = results.under_every_protocol(replace(data, protocol="t3al"), RIGHT | {"training": RIGHT["v0"]})
-    assert {row["protocol"]: row["videos"] for row in rows} == dict.fromkeys(lacking, 12) | {"t3al": 13}
-
-
-def test_videos_that_the_protocol_leaves_out_are_not_counted(data):
-    object.__setattr__(data, "protocol", "t3al")  # which counts videos with detections alone
-    found = {video.id: RIGHT[video.id] for video in VIDEOS[:5]}
-    proposals = {name: Proposals(*each[:2]) for name, each in found.items()}
-    counts = results.summarise(data, [{"role": "ours", "mAP": 1.0}], proposals, found, Params())["counts"]
-    row = next(row for row in results.under_every_protocol(data, found) if row["protocol"] == "t3al")
-    assert (counts["videos"], counts["actions"]) == (row["videos"], row["actions"]) == (5, 10)
-
-
-def test_a_protocol_under_which_nothing_counts_has_a_row_that_says_so(data):
-    short = tuple(replace(v, actions=(Action(0.0, 0.2, "Diving"), Action(50.0, 50.1, "Shotput"))) for v in VIDEOS)
-    data = replace(data, benchmark=replace(data.benchmark, videos=short))
-    rows = results.under_every_protocol(data, RIGHT)
-    assert [row["protocol"] for row in rows if not row["actions"]] == ["gap: no action counts"]
-    assert all(row["mAP"] == 0 for row in rows if row["actions"])
 
 
 @pytest.mark.parametrize(("subset", "actions"), [("test", 24), ("validation", 12)])
@@ -122,9 +78,3 @@ def test_seen_and_unseen_classes_compete_and_both_count(data, monkeypatch, named
     monkeypatch.setattr(inference, "class_logits", lambda *_: {v.id: 1e4 * torch.eye(2)[[0, 0]] for v in VIDEOS})
     (row,) = results.generalised(data, {video.id: two for video in VIDEOS}, Params())
     assert row["mAP novel"] == pytest.approx(sum(n / (12 + n) for n in range(1, 13)) / 12)
-
-
-@pytest.mark.parametrize("seen", [("Diving", "Shotput"), ("GolfSwing",)])
-def test_a_closed_set_or_videos_without_seen_classes_have_no_generalised_result(data, seen):
-    data = replace(data, classes=ClassSplit(0, 0, seen, ("Diving", "Shotput")))
-    assert results.generalised(data, {}, Params()) == []

@@ -142,9 +142,7 @@ LONG = ["a class whose name goes on and on and on until nothing fits any more", 
 TEXT = "best text that names no class: panning with blurred background"
 CUT = {
     "confusion": lambda: figures.confusion({"true segments": np.eye(3), "proposals": np.eye(3)}, LONG),
-    "confusion of one": lambda: figures.confusion({"true segments": np.eye(1), "proposals": np.eye(1)}, LONG[:1]),
     "accuracy_by_text": lambda: figures.accuracy_by_text({"prompt": dict.fromkeys(LONG, 0.5)}, dict.fromkeys(LONG, 3)),
-    "per_class": lambda: figures.per_class(*(dict.fromkeys(LONG, value) for value in (0.2, 0.9, 3))),
     "headline": lambda: figures.headline(
         [ROW | {"name": TEXT, "role": "baseline"}, ROW | {"name": "o", "role": "ours"}]
     ),
@@ -168,10 +166,6 @@ def test_nothing_drawn_hides_another():
     for figure in (figures.per_class({"a": 0.2}, {"a": 0.9}, {"a": 3}), figures.reliability({"true segments": CURVE})):
         figure.draw_without_rendering()
         assert not figure.legends[0].get_window_extent().overlaps(figure.axes[0].get_window_extent())
-
-
-def test_what_is_right_by_score_is_not_called_a_detection_where_it_is_none():
-    assert "detection" not in figures.reliability({"true segments": CURVE}).axes[0].get_xlabel()
 
 
 def test_a_legend_names_a_class_that_begins_with_an_underscore():

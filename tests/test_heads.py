@@ -1,5 +1,7 @@
 """Trainable heads learn the labels they are given, start as what CLIP knows, and leave CLIP as it is."""
 
+import itertools
+
 import pytest
 import torch
 from lessons import CHANNELS, LABELS, made, named, segments, taught, texts
@@ -16,8 +18,7 @@ from tadlib.naming.text import TextEmbeddings, mean_of_texts
 PARTS = [{"head": kind} for kind in KINDS] + [{"text_head": kind, "lead": "name"} for kind in TEXT_KINDS]
 
 
-@pytest.mark.parametrize("parts", PARTS, ids=str)
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize(("parts", "residual"), zip(PARTS, itertools.cycle([True, False])), ids=str)
 def test_a_head_overfits_a_handful_of_segments_or_their_texts_with_their_own_labels(parts, residual):
     semantics, number = made(head_residual=residual, **parts), 8 if "head" in parts else 4
     examples, said = segments(number=number), texts(steps=1 if "head" in parts else 4)
@@ -147,14 +148,6 @@ def test_soft_background_makes_all_classes_alike_and_a_learned_one_takes_it_over
     with torch.no_grad():
         likely = learned.logits(examples.bins, said.steps, 20.0).softmax(dim=1)
     assert likely.argmax(dim=1).tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
-
-
-def test_training_leaves_features_and_texts_to_the_bit():
-    examples, said = segments(), texts(steps=3)
-    before = [field.clone() for field in (*examples, *said.steps)]
-    taught(made(head="encoder", text_head="attention", lead="name"), examples, said, head_epochs=3)
-    assert all(torch.equal(a, b) for a, b in zip(before, (*examples, *said.steps), strict=True))
-    assert examples.bins.grad is None and said.steps.embeddings.grad is None
 
 
 def test_what_cannot_be_learnt_is_refused():

@@ -169,25 +169,6 @@ def test_salience_is_finite_without_actions_and_blind_to_padding(form):
         assert value(head, added(salience=other), *wanted) == loss
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_snippets_told_right_cost_less(form):
-    logits = torch.tensor([[4.0, 4.0, -4.0, -4.0], [4.0, -4.0, 0.0, 0.0]])
-    right, wrong = (
-        value(Salience(salience=form), added(salience=sign * logits), FIRST_HALF, FIRST_HALF) for sign in (1, -1)
-    )
-    assert right < wrong
-
-
-def test_the_salience_head_looks_at_neighbours_and_the_mask_head_does_not():
-    for form, local in (("bce", True), ("ce", True), ("mask", False)):
-        (head,) = lively(additions=[Salience(salience=form)]).additions
-        memory, padding = torch.randn(1, 9, 16, generator=torch.Generator().manual_seed(2)), padded([9])
-        other = memory.clone()
-        other[0, 4] += 1
-        one, changed = (head.output(each, torch.zeros(1, 1, 2), padding) for each in (memory, other))
-        assert (one != changed)[0].nonzero().flatten().tolist() == ([3, 4, 5] if local else [4])
-
-
 def judged(segments_cw: list, logits: list, wanted) -> float:
     """The loss of expected qualities in one window."""
     outputs = answered(segments_cw, [0.0] * len(segments_cw))._replace(added={"quality": torch.tensor([logits])})

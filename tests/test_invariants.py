@@ -3,7 +3,6 @@
 import tracemalloc
 
 import numpy as np
-import pytest
 import reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -101,20 +100,3 @@ def test_a_million_overlapping_pairs_at_a_time_are_enough(monkeypatch):
     parts = metrics.precision_table(rows, TIOUS), recall_table(rows), metrics.precision_table(rows, TIOUS, "peer")
     for one, other in zip(whole, parts, strict=True):
         assert_same(one, other, 0)
-
-
-def test_more_groups_than_a_lookup_table_may_hold_are_searched(monkeypatch):
-    rows = crowd(3000, videos=3, actions=300, classes=7)
-    expected = metrics.precision_table(rows, TIOUS)
-    monkeypatch.setattr("tadlib.evaluation.matching.MAX_LOOKUP", 1)
-    assert_same(metrics.precision_table(rows, TIOUS), expected, 0)
-
-
-@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20, 2.0**40])
-def test_times_of_any_size_are_compared_alike(scale):
-    rows = crowd(2000, videos=3, actions=300)
-    scaled = rows._replace(
-        actions=rows.actions._replace(segments=rows.actions.segments * scale),
-        predictions=rows.predictions._replace(segments=rows.predictions.segments * scale),
-    )
-    assert_same(metrics.precision_table(scaled, TIOUS), metrics.precision_table(rows, TIOUS), 0)

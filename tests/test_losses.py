@@ -9,7 +9,6 @@ from detectors import FIRST_HALF, FOUR_AND_TWO, answered, batch, losses, target
 from tadlib.data.batches import Target
 from tadlib.detector.additions import Outputs
 from tadlib.detector.losses import COSINE_SCALE, DetectionLoss, class_logits
-from tadlib.detector.matching import detection_cost
 from tadlib.detector.targets import counted, inside
 
 SURE = 30.0  # a logit whose sigmoid is 1
@@ -68,14 +67,6 @@ def test_a_window_without_actions_only_lowers_scores():
     assert outputs.segments_cw.grad is None or outputs.segments_cw.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("queries", [5, 120])
-def test_a_hundred_actions_give_finite_losses(queries):
-    generator = torch.Generator().manual_seed(1)
-    wanted = Target(torch.rand(100, 2, generator=generator), torch.zeros(100, dtype=torch.int64))
-    terms = losses(random_outputs(1, queries), wanted)
-    assert terms.keys() == TERMS and all(value.isfinite() for value in terms.values())
-
-
 def test_terms_are_divided_by_the_actions_of_the_whole_batch():
     outputs = random_outputs(3, 4)
     targets = [target((0.2, 0.1), (0.6, 0.3)), target(), target((0.5, 0.5))]
@@ -109,19 +100,6 @@ def test_the_loss_is_the_weighted_sum_of_its_terms_which_are_only_for_looking_at
     assert terms["loss"].item() == pytest.approx(sum(weight * terms[name].item() for name, weight in weights.items()))
 
 
-def test_another_cost_matches_other_queries_and_weighs_the_same_terms():
-    outputs = answered([[0.2, 0.1], [0.7, 0.4]], [SURE, SURE])
-    calls = []
-
-    def worst(segments_cw, logits, wanted_cw, labels_ix):
-        calls.append((segments_cw.shape, logits.shape, wanted_cw.shape, labels_ix.shape))
-        return -detection_cost(segments_cw, logits, wanted_cw, labels_ix)
-
-    near, far = (losses(outputs, target((0.2, 0.1)), **words) for words in ({}, {"cost": worst}))
-    assert float(near["loss_l1"]) == 0 and float(far["loss_l1"]) == pytest.approx(0.5 + 0.3)
-    assert calls == [((1, 2, 2), (1, 2, 1), (1, 1, 2), (1, 1))]
-
-
 @pytest.mark.parametrize("weighted", ["cost_class", "cost_l1", "cost_giou"])
 def test_every_part_of_the_cost_has_a_weight(weighted):
     # the surest query, the nearest centre and width, and the best overlap are three different ones
@@ -152,20 +130,6 @@ def test_queries_that_are_classified_with_text_need_texts():
         class_logits(outputs, None)
 
 
-def test_with_texts_the_right_class_is_rewarded():
-    outputs = answered([[0.5, 0.5]], [0.0], embeddings=torch.tensor([[[1.0, 0.0]]]))
-    terms = [losses(outputs, target((0.5, 0.5), labels=(label,)), texts=torch.eye(2)) for label in (0, 1)]
-    right, wrong = (float(each["loss_class"]) for each in terms)
-    assert right < 0.2 and wrong > 5
-
-
-@pytest.mark.parametrize(("overlap", "cost"), [("giou", 1.6), ("diou", 1.64), ("iou", 1.0)])
-def test_the_form_of_the_overlap_loss_is_one_word(overlap, cost):
-    # [0, 0.2] and [0.8, 1]: a gap of 0.6 and centres 0.8 apart in a hull of 1
-    terms = losses(answered([[0.1, 0.2]], [0.0]), target((0.9, 0.2)), overlap_loss=overlap)
-    assert float(terms[f"loss_{overlap}"]) == pytest.approx(cost)
-
-
 def ignoring(*rows: tuple[float, float]) -> Target:
     """The first half is to be found, these segments are to be ignored."""
     return FIRST_HALF._replace(ignored_cw=torch.tensor(rows).reshape(-1, 2))
@@ -179,12 +143,6 @@ def test_a_query_on_an_ignored_action_is_no_mistake_unless_it_hardly_touches_it(
     )
     only = losses(answered([[0.25, 0.5]], [3.0]), FIRST_HALF)["loss_class"].item()
     assert spared == pytest.approx(only) and blamed > 10 * spared and same == blamed
-
-
-def test_a_matched_query_counts_even_on_an_ignored_action():
-    outputs = answered([[0.25, 0.5]], [-3.0])
-    plain, same = (losses(outputs, wanted)["loss_class"].item() for wanted in (FIRST_HALF, ignoring((0.25, 0.5))))
-    assert same == plain
 
 
 def test_snippets_that_an_action_touches_are_inside():

@@ -8,7 +8,7 @@ import torch
 from detectors import random_case, target
 
 from tadlib.data.batches import Target
-from tadlib.detector.matching import focal_cost, match
+from tadlib.detector.matching import match
 
 
 def pair_cost(segment_cw: list[float], logit: float, wanted_cw: list[float]) -> float:
@@ -45,7 +45,7 @@ def as_set(pair: tuple[torch.Tensor, torch.Tensor]) -> set[tuple[int, int]]:
     return set(zip(pair[0].tolist(), pair[1].tolist(), strict=True))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("queries", "classes"), [(1, 1), (3, 1), (5, 1), (5, 4)])
 def test_matching_is_what_trying_all_assignments_finds(queries, classes, seed):
     segments_cw, logits, targets = random_case(queries, [0, 1, 3, 4], classes, seed)
@@ -63,8 +63,3 @@ def test_answers_that_are_not_finite_are_refused():
     segments_cw, logits, targets = random_case(4, [2], 1, seed=0)
     with pytest.raises(FloatingPointError, match="the network's outputs are NaN or infinite"):
         match(segments_cw, logits * torch.nan, targets)
-
-
-def test_a_surer_query_always_costs_less():
-    assert focal_cost(torch.linspace(-10, 10, 50)).diff().max() < 0
-    assert focal_cost(torch.tensor([-200.0, 200.0])).isfinite().all()

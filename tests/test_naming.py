@@ -11,7 +11,6 @@ from standins import dataset, params, with_features
 from torch.nn import functional
 
 from tadlib import ideas
-from tadlib.data.encoder import load_encoder
 from tadlib.data.windows import outside
 from tadlib.detector.proposals import Proposals
 from tadlib.ideas import rejection
@@ -20,7 +19,6 @@ from tadlib.ideas.ensemble import ensemble
 from tadlib.naming import fusion
 from tadlib.naming.fusion import Detections, fuse, nms_within_classes, select, to_detections
 from tadlib.naming.similarity import class_probability, cosine, log_class_probability
-from tadlib.naming.text import Wording
 from tadlib.segments import roi_mean
 from tadlib.workbook import inference
 from tadlib.workbook.gathering import gather
@@ -180,24 +178,6 @@ def test_the_default_way_of_naming_is_bit_for_bit_the_plain_formula(folder):
         order = scores.argsort(descending=True, stable=True)
         assert torch.equal(detections.scores, scores[order]) and torch.equal(detections.segments, SEGMENTS[order])
         assert set(detections.labels) == {"wave"}
-
-
-def test_the_words_for_text_reach_the_encoder_and_frozen_embeddings_stay_as_they_are(folder):
-    data = replace(gather(params(folder)), encoder=load_encoder("tad-demo", "", torch.device("cpu")))
-    prompt, templates = (
-        replace(data, wording=Wording(style)).class_embeddings(["wave", "run"]) for style in ("prompt", "templates")
-    )
-    assert not torch.equal(prompt, templates)
-    assert torch.equal(prompt, replace(data, wording=Wording()).class_embeddings(["wave", "run"]))
-
-
-@pytest.mark.parametrize("reject", ["proposal", "video"])
-def test_what_looks_like_none_of_the_classes_is_not_detected(folder, reject):
-    nothing, everything = (params(folder, reject=reject, reject_below=level) for level in (1e6, -1e6))
-    data = gather(nothing)
-    assert [len(found.scores) for found in inference.name(data, proposed(data), nothing).values()] == [0] * 4
-    first, second = (inference.name(data, proposed(data), given) for given in (everything, params(folder)))
-    assert all(torch.equal(first[v].scores, second[v].scores) for v in first)
 
 
 def test_a_video_that_shows_the_class_is_told_from_those_that_do_not(tmp_path):

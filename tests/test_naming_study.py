@@ -13,9 +13,8 @@ from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import calibration
 from tadlib.ideas.poolings import FEATURES, LOGITS
-from tadlib.naming.fusion import Detections
 from tadlib.naming.text import Wording
-from tadlib.workbook import data_summary, display, inference, naming_study
+from tadlib.workbook import data_summary, inference, naming_study
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.naming_study import WEIGHTS, styles
 
@@ -93,13 +92,6 @@ def test_styles_are_those_the_encoder_reads_and_every_class_has(data):
     assert styles(thumos) == ("prompt", "name", "templates", "description", "subactions")
 
 
-def test_tokens_are_shown_with_one_text_that_does_not_fit(data):
-    clip = replace(data, encoder=load_encoder("tad-demo", "", torch.device("cpu")))
-    rows = naming_study.token_table(clip, ["clap", "run"])
-    assert [row["text"] for row in rows[:2]] == ["a video of a person doing clap", "a video of a person doing run"]
-    assert [bool(row["cut off"]) for row in rows] == [False, False, True]
-
-
 def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
     clip = replace(data, encoder=load_encoder("tad-demo", "", torch.device("cpu")))
     said = {label: f"{'somebody in a shirt ' * 9}who likes to {label}" for label in clip.benchmark.classes}
@@ -112,15 +104,3 @@ def test_every_competing_text_that_is_cut_is_shown(data, tmp_path):
     assert all(cut[said[label]].endswith(f"who likes to {label}") for label in clip.competing)
     rows = [row for row in data_summary.overview(clip) if "cut" in row["what"]]
     assert rows[0]["found"] == f"{len(said)} of {len(said)}" and "read up to" in rows[1]["found"]
-
-
-def test_times_in_videos_of_hours_are_shown_to_a_tenth_of_a_second(data):
-    found = {"v": Detections(torch.tensor([[12345.6, 12349.25]]), torch.tensor([0.9]), ("clap",))}
-    page = display.table(naming_study.best_detections(data, found)).to_html()
-    assert "12345.6" in page and "12349.2" in page
-
-
-def test_embeddings_made_elsewhere_have_no_tokens_and_say_so(data):
-    assert {row["tokens"] for row in naming_study.token_table(data, ["clap"])} == {
-        "read as a whole: its embedding was made elsewhere"
-    }

@@ -12,7 +12,7 @@ from tadlib.detector.layers import (
     place_in_window,
     sine_embedding,
 )
-from tadlib.detector.network import PRIOR_PROBABILITY, WIDTH_LOGIT, ConditionalDETR
+from tadlib.detector.network import WIDTH_LOGIT, ConditionalDETR
 from tadlib.ideas.text_fusion import TextFusion
 
 PLAIN = {
@@ -39,19 +39,11 @@ def test_places_are_the_middles_of_valid_snippets():
     assert places[1, :2].tolist() == [0.25, 0.75]
 
 
-def test_an_untrained_network_answers_short_segments_that_are_rarely_actions():
-    model = network(queries=50, decoder_layers=1).eval()
-    outputs = model(features(4, 9), padded([9] * 4))
-    assert outputs.segments_cw[..., 1].unique().tolist() == pytest.approx([1 / (1 + 2.718281828**2.5)])  # 0.076
-    assert PRIOR_PROBABILITY / 10 < outputs.actionness_logits.sigmoid().median() < 10 * PRIOR_PROBABILITY
-
-
 @EACH
-@pytest.mark.parametrize("junk", [1.0, -1e4])
-def test_what_stands_in_the_padding_changes_no_bit(words, junk):
+def test_what_stands_in_the_padding_changes_no_bit(words):
     model, lengths = lively(**words), [9, 5, 1]
     x = features(3, 9)
-    other = torch.where(padded(lengths)[..., None], junk * features(4, 9)[1:], x)
+    other = torch.where(padded(lengths)[..., None], -1e4 * features(4, 9)[1:], x)
     both = (valid(model(each, padded(lengths), TEXTS), lengths) for each in (x, other))
     for before, after in zip(*both, strict=True):
         assert torch.equal(before, after)
@@ -144,11 +136,3 @@ def test_bfloat16_attends_as_full_precision_does_at_any_length(snippets):
     parts = [torch.randn(1, n, 8, generator=torch.Generator().manual_seed(n)) for n in (4, snippets, snippets)]
     half = attention.bfloat16()(*(part.bfloat16() for part in parts))
     torch.testing.assert_close(half.float(), attention.float()(*parts), atol=2e-2, rtol=0)
-
-
-def test_full_windows_share_positions_in_half_precision_and_answer_as_padded_ones_do():
-    model, x = lively(), features(2, 9)
-    model.dtype = torch.bfloat16
-    shared = model(x, padded([9, 9]))
-    own = model(torch.cat([x, torch.zeros_like(x[:, :1])], dim=1), torch.arange(10).expand(2, -1) >= 9)
-    torch.testing.assert_close(shared.segments_cw, own.segments_cw, atol=2e-2, rtol=0)

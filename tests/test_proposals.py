@@ -94,14 +94,6 @@ def test_no_answer_becomes_two_proposals_under_any_overlap(length, overlap):
     assert torch.equal(found.scores.sort().values, marks.flatten())
 
 
-def test_soft_nms_lowers_the_double_and_spares_the_rest():
-    windows = window_set(WindowSettings(length=8), v=8)
-    given = predictions([Window("v", 0, 8)], [[[0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]], [[0.9, 0.8, 0.5]])
-    found = to_proposals(given, windows, nms="soft", nms_tiou=0.5)["v"]
-    assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.8 * 0.135335], abs=1e-5)  # exp(-1 / 0.5)
-    assert found.segments.tolist() == [[0.5, 1.5], [2.5, 3.5], [0.5, 1.5]]
-
-
 @pytest.mark.parametrize("nms", ["none", "soft", "hard"])
 @pytest.mark.parametrize("top_k", [1, 3, 1000])
 def test_the_best_top_k_of_each_window_are_kept_wherever_they_lie(nms, top_k):
@@ -168,18 +160,3 @@ def test_a_video_of_three_hours_is_answered_to_its_end(length):
     assert devices.peak_memory(CPU) - before < 1000  # who looks at whom would be 21,600 squared numbers a head
     assert len(found.scores) == 5 * len(windows) and found.scores.isfinite().all()
     assert windows[len(windows) - 1].window.stop == 21_600 and found.segments.max() <= 10_800
-
-
-def test_dropout_is_off_when_answering():
-    windows = window_set(WindowSettings(length=8), v=8)
-    model = network(dropout=0.5).train()
-    assert torch.equal(predict(model, windows).scores, predict(model, windows).scores)
-
-
-def test_answers_in_bfloat16_are_full_precision_and_close():
-    windows = window_set(WindowSettings(length=8), v=8)
-    model = network(embedding_dim=3)
-    whole, model.dtype = predict(model, windows, texts=TEXTS), torch.bfloat16
-    half = predict(model, windows, texts=TEXTS)
-    assert {half.segments_cw.dtype, half.scores.dtype, half.embeddings.dtype} == {torch.float32}
-    torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0)

@@ -110,13 +110,6 @@ def test_what_is_found_in_an_ambiguous_region_is_no_mistake_on_any_side(simulate
         assert epoch_metrics.measured(side, videos, found, data, params)[side] == pytest.approx(1.0)
 
 
-def test_an_epoch_without_detections_has_no_precision_under_any_protocol(simulated_folder):
-    data = gather(params := Params.check(SMALL | {"dataset": str(simulated_folder), "protocol": "t3al"}))
-    nothing = {video.id: Proposals(torch.zeros(0, 2), torch.zeros(0)) for video in data.training_videos}
-    row = epoch_metrics.measured(epoch_metrics.SEEN, data.training_videos, nothing, data, params)
-    assert set(row.values()) == {0.0}
-
-
 def test_a_head_is_that_of_the_run_and_not_trained_again(simulated_folder):
     data = gather(params := Params.check(SMALL | {"dataset": str(simulated_folder), "head": "mlp"}))
     ideas.classify(data, params)
