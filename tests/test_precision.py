@@ -134,7 +134,7 @@ def test_half_precision_is_warned_of_where_the_processor_has_no_instructions_for
 @pytest.mark.long
 @pytest.mark.skipif(not devices._STATUS.is_file(), reason="elsewhere than on Linux a process inherits the peak")
 def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
-    held = torch.ones(150_000_000)
+    held = torch.ones(250_000_000)
     code = "from tadlib import devices; print(devices.peak_memory(devices.CPU))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(told) < held.nbytes / 1e6 < devices.peak_memory(devices.CPU)
