@@ -20,9 +20,6 @@ from typing import Any
 
 import yaml
 
-MOST = 2**30  # largest number of bytes of a file, unpacked
-MOST_YAML = 2**17  # characters; a hundred thousand names take 15 s to parse
-MOST_PACKED = 1100  # largest ratio of unpacked to packed bytes with gzip
 MAX_REASON = 200  # characters of a parser's message
 PICKLES = (".pkl", ".pickle")
 PICKLE = 'is a pickle, which can run any program and is never opened: if you trust it, run python -c "{}"'
@@ -69,16 +66,13 @@ def regular(path: Path | str, kind: type[Exception] = FileError) -> int:
 
 
 def text_of(path: Path | str) -> str:
-    """Read the text of a file; raises FileError naming a file that is damaged, too large or in another encoding."""
+    """Read the text of a file; raises FileError naming a file that is damaged or in another encoding."""
     regular(path)
-    with reading(path, "cannot be read ({}): copy or download it again"), open(path, "rb") as handle:
-        packed = handle.read(2) == b"\x1f\x8b" or str(path).endswith(".gz")
-    message = "cannot be unpacked ({}): copy or download it again" if packed else "cannot be read ({})"
-    with reading(path, message), (gzip.open if packed else open)(path, "rb") as handle:
-        size = os.fstat(handle.fileno()).st_size  # of this file: another may replace it at any time
-        content = handle.read(min(MOST, size * (MOST_PACKED if packed else 1)) + 1)
-        if len(content) > MOST:
-            raise OverflowError(f"it holds more than {MOST / 2**20:,.0f} MiB")
+    with reading(path, "cannot be read ({}): copy or download it again"):
+        content = Path(path).read_bytes()
+    if content.startswith(b"\x1f\x8b") or str(path).endswith(".gz"):
+        with reading(path, "cannot be unpacked ({}): copy or download it again"):
+            content = gzip.decompress(content)
     if content[:1] == b"\x80" or str(path).endswith(PICKLES):
         line = f"import pandas; pandas.DataFrame(pandas.read_pickle({str(path)!r})).to_csv('found.csv', index=False)"
         raise FileError(f"{path} {PICKLE.format(line)}, and write class names where it has numbers")
@@ -127,8 +121,6 @@ def csv_in(text: str, where: Path | str) -> tuple[list[str], list[list[str]], li
 
 def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
     """Parse a YAML mapping; raises FileError naming its origin `where` for invalid YAML or a duplicate name."""
-    if len(text) > MOST_YAML:
-        raise FileError(f"{where} is too long for names and values: {len(text):,} letters, at most {MOST_YAML:,}")
     with reading(where, "is not readable YAML: {}"):
         content = yaml.load(text, _UniqueNames) or {}
     if not isinstance(content, dict):
@@ -137,13 +129,7 @@ def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
 
 
 class _UniqueNames(yaml.SafeLoader):
-    """YAML loader that refuses duplicate names, of which PyYAML keeps the last, and aliases, which multiply values."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        """Build a node; raises ValueError for an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError(f"aliases are not read: write the value itself{self.peek_event().start_mark}")
-        return super().compose_node(parent, index)
+    """YAML loader that refuses duplicate names, of which PyYAML keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build a mapping; raises ValueError for a duplicate name."""

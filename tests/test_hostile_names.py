@@ -8,7 +8,6 @@ import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
-import h5py
 import numpy as np
 import papermill  # noqa: F401  loads the engine, which cannot come first
 import pytest
@@ -23,7 +22,7 @@ from tadlib.data import datasets
 from tadlib.data.features import extract, find_video
 from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import measure
-from tadlib.data.stores import FolderStore, UnusableFeatures
+from tadlib.data.stores import FolderStore
 from tadlib.data.video import probe
 from tadlib.evaluation.result_file import read_task
 from tadlib.project import project_root, resolve
@@ -178,35 +177,6 @@ def test_a_class_that_is_no_text_is_refused_in_a_sentence_that_names_the_file(la
 def test_a_parameter_that_is_no_text_is_refused(given):
     with pytest.raises(ValueError, match=f"^{next(iter(given))}"):
         DetectParams.check(given)
-
-
-def linked(path: Path, how: str) -> None:
-    """An .h5 file whose features of `v1` lie in another file."""
-    with h5py.File(path.with_name("other.hdf5"), "w") as other:
-        other["secret"] = np.ones((4, 2), np.float32)
-    np.ones((4, 2), np.float32).tofile(path.with_name("raw"))
-    with h5py.File(path, "w") as content:
-        content["v2"] = np.ones((4, 2), np.float32)
-        if how == "external":
-            content["v1"] = h5py.ExternalLink("other.hdf5", "secret")
-        elif how == "soft":
-            content["there"] = h5py.ExternalLink("other.hdf5", "/")
-            content["v1"] = h5py.SoftLink("/there/secret")
-        elif how == "virtual":
-            layout = h5py.VirtualLayout((4, 2), np.float32)
-            layout[:] = h5py.VirtualSource("other.hdf5", "secret", (4, 2))
-            content.create_virtual_dataset("v1", layout)
-        else:
-            content.create_dataset("v1", (4, 2), np.float32, external=[(str(path.with_name("raw")), 0, 32)])
-
-
-@pytest.mark.parametrize("how", ["external", "soft", "virtual", "raw"])
-def test_features_that_lie_outside_their_file_are_not_read(how, tmp_path):
-    linked(tmp_path / "all.h5", how)
-    store = FolderStore(tmp_path, 8)
-    with pytest.raises(UnusableFeatures, match=r"all.h5 .*'v1' leads to another place"):
-        store.read("v1")
-    assert store.read("v2").shape == (4, 2)
 
 
 GOOD = [LONG, "-a", "a b", "a'b\"c", "a*b[c]?", "a.b", "%20#?", "$x$", "<b>", "~a", "\u202ea", "file:a", "concat:a|b"]
