@@ -5,11 +5,8 @@ import os
 import random
 import re
 import sys
-import timeit
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,6 @@ except ImportError:  # Windows has no such module
     resource = None
 
 CPU = torch.device("cpu")
-MIN_SLOWDOWN = 1.5  # slowdown of bfloat16 beyond which a warning is given; a busy machine alone stays below
 _MMAP_THRESHOLD = -3  # malloc.h
 _STATUS, _PEAK = Path("/proc/self/status"), re.compile(r"VmHWM:\s+(\d+) kB")
 
@@ -48,24 +44,13 @@ def precision_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype for "fp32", "bf16", "fp16", or "auto" (fp32 on every device).
 
     Half precision only speeds up large batches: with 16 windows most time goes to kernel launches, and casts add more.
+    Many CPUs have no instructions for bfloat16 and are slower with it.
 
-    Raises ValueError for "fp16" without CUDA, where it is slow and gradients underflow; warns about "bf16" on
-    a CPU without instructions for it.
+    Raises ValueError for "fp16" without CUDA, where it is slow and gradients underflow.
     """
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision 'fp16' needs device 'cuda', got {device.type!r}; use bf16 or fp32 there")
-    if precision == "bf16" and device == CPU and (slower := slowdown_of_bfloat16()) > MIN_SLOWDOWN:
-        text = f"this CPU multiplies bfloat16 {slower:.0f} times slower than float32: precision 'fp32' is faster here"
-        warnings.warn(text, stacklevel=2)
     return {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-@cache
-def slowdown_of_bfloat16() -> float:
-    """Return the time of a bfloat16 matrix product relative to float32: 1/3 with native support, otherwise about 10."""
-    matrices = (torch.ones(256, 256, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
-    half, full = (min(timeit.repeat(lambda each=each: each @ each, number=1, repeat=4)) for each in matrices)
-    return half / full
 
 
 def peak_memory(device: torch.device) -> float:

@@ -7,17 +7,15 @@ import hashlib
 import itertools
 import json
 import os
-import platform
 import re
 import reprlib
 import secrets
 import shutil
-import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,13 +42,13 @@ def note(log: Path | str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def atomic(path: Path | str, size: int = 0) -> Iterator[Path]:
+def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path next to `path`; it replaces `path` if the block succeeds, and is removed otherwise.
 
     A reader never sees a partial file, even if the writer is killed.
     """
     path = Path(path)
-    with naming_full_disk(path, size):
+    with naming_full_disk(path):
         temporary = temporary_path(path)
         try:
             temporary.touch(exist_ok=False)
@@ -63,16 +61,15 @@ def atomic(path: Path | str, size: int = 0) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def naming_full_disk(path: Path | str, size: int = 0) -> Iterator[None]:
-    """Add the file and the missing space to errors of a full disk; `size` is the file's in bytes, 0 if unknown."""
+def naming_full_disk(path: Path | str) -> Iterator[None]:
+    """Add the file and the free space to errors of a full disk."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         free = shutil.disk_usage(nearest_folder(Path(path).parent)).free
-        lacks = f"{max(size - free, 0) / 1e6:.2f} of its {size / 1e6:.2f} MB are missing" if size else "it does not fit"
-        message = f"{os.strerror(error.errno)}: {free / 1e6:.2f} MB are free and {lacks}"
+        message = f"{os.strerror(error.errno)}: {free / 1e6:.2f} MB are free and it does not fit"
         raise OSError(error.errno, message, str(path)) from error
 
 
@@ -82,27 +79,9 @@ def nearest_folder(folder: Path) -> Path:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a unique temporary path next to `path`; temporary files of killed writers are removed from the folder.
-
-    The name keeps the extension of `path`, by which libraries choose formats. The folder is listed again only after
-    a hundredth as many writes as it has files, because listing a large folder for every write would be slow.
-    """
+    """Return a unique temporary path next to `path`, with its extension, by which libraries choose formats."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _WRITES[path.parent] = _WRITES.get(path.parent, 0) - 1
-    if _WRITES[path.parent] < 0:
-        names = os.listdir(path.parent)
-        _WRITES[path.parent] = len(names) // 100
-        for name in names:
-            parts = _TEMPORARY.match(name)
-            if parts and parts[1] == _machine_hash() and not _is_running(parts[2]):
-                with contextlib.suppress(OSError):  # another writer may remove it too
-                    os.unlink(path.parent / name)
-    mark = f".{shortened(path.stem)}-{_machine_hash()}-{os.getpid()}-{secrets.token_hex(4)}"
-    return path.with_name(f"{mark}{path.suffix}")
-
-
-_TEMPORARY = re.compile(r"\..+-([0-9a-f]{6})-(\d+)-[0-9a-f]{8}(?:\.|$)")
-_WRITES: dict[Path, int] = {}  # folder -> files to write there until it is listed again
+    return path.with_name(f".{shortened(path.stem)}-{secrets.token_hex(8)}{path.suffix}")
 
 
 def named(folder: Path | str, name: str) -> list[Path]:
@@ -138,26 +117,6 @@ def shortened(name: str, most: int = 200) -> str:
     return name if len(whole) <= most else whole[: most - 13].decode(errors="ignore") + "_" + digest(name)
 
 
-@cache
-def _machine_hash() -> str:
-    """Return a hash (6 digits) of the machine or container, in which a process id is unique."""
-    namespace = Path("/proc/self/ns/pid")
-    return digest([platform.node(), os.readlink(namespace) if namespace.exists() else ""])[:6]
-
-
-def _is_running(process: str) -> bool:
-    """Whether a process of this machine is running; always true on Windows, where `os.kill` would end it."""
-    if sys.platform == "win32":
-        return True
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's process
-        return True
-    return True
-
-
 def listed(folder: Path | str, pattern: str) -> list[Path]:
     """Return the paths in a folder whose names match a pattern, broken links included; empty if there is no folder."""
     folder = Path(folder)
@@ -178,9 +137,8 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def write_text(path: Path | str, text: str) -> None:
     """Write text as UTF-8, atomically."""
-    content = text.encode()
-    with atomic(path, len(content)) as temporary:
-        temporary.write_bytes(content)
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode())
 
 
 @contextlib.contextmanager
@@ -225,7 +183,7 @@ def is_text(value: str) -> bool:
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:
     """Write `array` as .npy, atomically."""
-    with atomic(path, array.nbytes) as temporary, open(temporary, "wb") as handle:
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, array)
 
 

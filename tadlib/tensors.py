@@ -9,7 +9,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from tadlib.files import atomic
 from tadlib.foreign import is_exhausted, regular
@@ -18,8 +17,7 @@ from tadlib.locks import kept_if_possible
 
 def write_tensors(path: Path | str, content: Any) -> None:
     """Write tensors and plain values, atomically."""
-    size = sum(leaf.nbytes for leaf in tree_leaves(content) if isinstance(leaf, torch.Tensor))
-    with atomic(path, size) as temporary, open(temporary, "wb") as handle:  # with a path, torch hides a full disk
+    with atomic(path) as temporary, open(temporary, "wb") as handle:  # with a path, torch hides a full disk
         torch.save(content, handle)
 
 

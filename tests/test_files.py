@@ -3,10 +3,7 @@
 import errno
 import fcntl
 import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -28,42 +25,6 @@ def test_a_failed_write_leaves_the_old_file_untouched(tmp_path):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     assert read_json(tmp_path / "x.json") == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
-
-
-WRITER = """
-import sys
-from tadlib.files import atomic
-with atomic(sys.argv[1]) as temporary:
-    temporary.write_text("half")
-    print(temporary.name, flush=True)
-    sys.stdin.readline()
-    temporary.write_text("whole")
-"""
-
-
-def writer(path: Path) -> tuple[subprocess.Popen, str]:
-    """A process in the middle of writing a file, and the name of its temporary."""
-    command = [sys.executable, "-c", WRITER, str(path)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    return process, process.stdout.readline().strip()
-
-
-@pytest.mark.notebooks
-def test_the_next_writer_into_a_folder_sweeps_what_killed_ones_left_there_and_nobody_elses(tmp_path):
-    (killed, torn), (living, held) = (writer(tmp_path / "x.txt") for _ in range(2))
-    other_target, other_torn = writer(tmp_path / "y.txt")
-    for process in (killed, other_target):
-        process.kill()
-        process.communicate()
-    elsewhere = torn.replace(torn.split("-")[1], "abcdef")  # the same number on another machine
-    (tmp_path / elsewhere).touch()
-    assert {torn, other_torn, held} < {path.name for path in tmp_path.iterdir()}
-    with atomic(tmp_path / "x.txt") as temporary:
-        temporary.write_text("mine")
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {held, elsewhere, "x.txt"}
-    living.communicate("go on\n")
-    assert living.returncode == 0 and (tmp_path / "x.txt").read_text() == "whole"
 
 
 def test_files_are_for_everybody_whom_the_umask_does_not_shut_out(tmp_path):

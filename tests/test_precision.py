@@ -121,16 +121,6 @@ def test_tensorboard_gets_every_number_of_every_epoch(monkeypatch, tmp_path):
     assert written == [str(tmp_path / "tensorboard"), ("epoch", 3, 3), ("mAP_of_seen_classes", 0.5, 3), "flushed"]
 
 
-def test_half_precision_is_warned_of_where_the_processor_has_no_instructions_for_it(monkeypatch, recwarn):
-    assert devices.slowdown_of_bfloat16() > 0
-    for slower in (0.3, 26.0):
-        monkeypatch.setattr(devices, "slowdown_of_bfloat16", lambda slower=slower: slower)
-        assert devices.precision_dtype("bf16", devices.CPU) == torch.bfloat16
-        devices.precision_dtype("fp32", devices.CPU)
-    (said,) = recwarn
-    assert "bfloat16 26 times slower than float32" in str(said.message)
-
-
 @pytest.mark.long
 @pytest.mark.skipif(not devices._STATUS.is_file(), reason="elsewhere than on Linux a process inherits the peak")
 def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
