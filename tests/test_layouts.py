@@ -65,8 +65,7 @@ TASKS = {  # exports of Label Studio with an action of 1 to 3 s in the video ann
     "a rate in the task": task("/data/upload/1/3d3ad63e-ann.mp4", (26, 75, "wave"), fps=25),
     "the video's rate": task("/data/local-files/?d=clips/ann.mp4", (31, 90, "wave")),
     "seconds of sound": labelled({"url": "http://x/ann.mp4?sig=1"}, {"start": 1, "end": 3, "labels": ["wave"]}),
-    "the short export": {"video": "ann.mp4", "fps": 25, "labels": [WAVE]},
-    "boxes beside it": labelled({"video": "ann.mp4"}, BOXES, WAVE),
+    "boxes beside it": labelled({"video": "ann.mp4", "fps": 25}, BOXES, WAVE),
 }
 
 

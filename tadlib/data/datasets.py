@@ -18,7 +18,7 @@ from tadlib.data.layouts import THUMOS14_CLASSES, THUMOS_ID
 from tadlib.data.lengths import complete, filled, other_lengths, stated
 from tadlib.data.readers import Entry, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST, digest_of
-from tadlib.files import Progress, listed, nearest_folder, read_json, silent, tidy
+from tadlib.files import Progress, listed, nearest_folder, silent, tidy
 from tadlib.foreign import text_of, yaml_in
 from tadlib.locks import locked
 
@@ -127,7 +127,7 @@ def find_annotations(folder: Path, name: str) -> Path:
 
 
 def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
-    """Return the class names: the benchmark's for a `known` data set, otherwise those the file lists, or its labels."""
+    """Return the class names: the benchmark's for a `known` data set, otherwise the labels of the annotations."""
     labels = {action.label for entry in entries.values() for action in entry.actions} - {AMBIGUOUS}
     if not labels:
         raise ValueError(f"{source} has no action with a label in {len(entries)} videos: annotate them first")
@@ -138,13 +138,7 @@ def _classes(known: str, source: Path, entries: Mapping[str, Entry]) -> tuple[st
             f"{source} has {len(labels)} classes, not ActivityNet-1.3's 200 (spelt as published, 'Plataform "
             "diving' included): is the file complete and unedited? For a data set of your own pass dataset=FOLDER"
         )
-    content = read_json(source) if ".json" in source.suffixes else None
-    listed = content.get("classes") if isinstance(content, dict) else None
-    if listed and not (isinstance(listed, list) and all(isinstance(each, str) and each.strip() for each in listed)):
-        raise ValueError(
-            f"{source}: classes must be a list of names, got {reprlib.repr(listed)}: write a word for each"
-        )
-    return tuple(sorted({tidy(name, source) for name in listed} if listed else labels))
+    return tuple(sorted(labels))
 
 
 def is_thumos14(labels: Collection[str], videos: Collection[str]) -> bool:

@@ -201,16 +201,15 @@ def read_tasks(table: Table, content: Sequence[Any], key: str, names: Names) -> 
     Frames have the frame rate of the project, which a task may state as `fps`, otherwise that of the video.
     """
     for place, task in enumerate(content, start=1):
-        data = task.get("data", task) if isinstance(task, dict) else None
+        data = task.get("data") if isinstance(task, dict) else None
         if not isinstance(data, dict) or not (file := _video_in(data)):
             raise ValueError(f"{table.path} has no {key!r}, and its task {place} no 'data' with a video file's name")
         video = names.video(file)
         about = table.about.setdefault(video, {})
         about |= {name: data[name] for name in ("subset", "duration") if data.get(name)}
         try:
-            regions = _regions(task, key)
-            fps = positive("it", {"fps": _rate(data, regions)}, "fps")
-            for region in regions:
+            fps = positive("it", data, "fps")
+            for region in _regions(task, "predictions" if key == "results" else "annotations"):
                 value, ranges = region["value"], region["value"].get("ranges")
                 labels = value.get("timelinelabels") or value.get("labels")
                 for span in ranges or ([value] if "start" in value and "end" in value else []):
@@ -228,12 +227,6 @@ def read_tasks(table: Table, content: Sequence[Any], key: str, names: Names) -> 
             raise ValueError(f"{table.path}, task {place}: video {video} cannot be read: {reason}") from error
 
 
-def _rate(data: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]) -> Any:
-    """Return the frame rate of a task: the stated one, or that of a region with boxes; None if unknown."""
-    boxes = [region["value"] for region in regions if region["value"].keys() >= {"framesCount", "duration"}]
-    return data.get("fps") or (f"{boxes[0]['framesCount']}/{boxes[0]['duration']}" if boxes else None)
-
-
 def _video_in(data: Mapping[str, Any]) -> str:
     """Return the file name of a task's video, without its URL and the 8-digit prefix of an upload."""
     for url in (data.get("video"), *data.values()):
@@ -244,10 +237,7 @@ def _video_in(data: Mapping[str, Any]) -> str:
     return ""
 
 
-def _regions(task: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    kind = "predictions" if key == "results" else "annotations"
-    if kind not in task and "data" not in task:  # the short export: columns of lists of spans
-        return [{"value": span} for column in task.values() if isinstance(column, list) for span in column]
+def _regions(task: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     finished = [each for each in task.get(kind) or () if not each.get("was_cancelled")]
     finished = [each for each in finished if each.get("ground_truth")] or finished
     if len(finished) > 1:

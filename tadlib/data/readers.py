@@ -3,8 +3,6 @@
 The frame rate may follow from frame counts, but not from T3AL's `duration_frame`, which counts frames at 10 per second.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -168,16 +166,14 @@ def export(
 
 
 def _csv(rows: Mapping[str, Sequence[Mapping[str, Any]]], about: Mapping[str, Mapping[str, Any]]) -> str:
+    import pandas as pd  # late, because only exports need it
+
     table = [
         {"video-id": video, "t-start": row["segment"][0], "t-end": row["segment"][1]} | dict(row) | dict(about[video])
         for video, own in rows.items()
         for row in own
     ]
-    columns = dict.fromkeys(("video-id", "t-start", "t-end", "label", *(name for row in table for name in row)))
-    writer = csv.DictWriter(target := io.StringIO(), [name for name in columns if name != "segment"], "", "ignore")
-    writer.writeheader()
-    writer.writerows(table)
-    return target.getvalue()
+    return pd.DataFrame(table).drop(columns="segment").to_csv(index=False)
 
 
 def _frames(fps: float, segment: Sequence[float]) -> tuple[int, int]:
