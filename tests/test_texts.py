@@ -11,8 +11,7 @@ import torch
 from conftest import ROOT
 
 from tadlib.data import splits
-from tadlib.data.encoder import load_encoder
-from tadlib.data.texts import table_encoder
+from tadlib.data.encoder import load_encoder, table_encoder
 from tadlib.naming import text
 from tadlib.naming.descriptions import described, read_descriptions
 from tadlib.naming.text import TEMPLATES, Wording

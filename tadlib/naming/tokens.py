@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from tadlib.data.encoder import Encoder
-from tadlib.data.texts import TextTable
+from tadlib.data.encoder import Encoder, TextTable
 
 PRECOMPUTED = "read as a whole: its embedding was made elsewhere"
 UNREADABLE = "read by a tokenizer whose pieces cannot be shown"

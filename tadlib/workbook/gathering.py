@@ -10,11 +10,11 @@ import numpy as np
 
 from tadlib import devices
 from tadlib.data import datasets, features, simulate, splits
+from tadlib.data import encoder as encoders
 from tadlib.data.annotations import Benchmark
-from tadlib.data.encoder import DEMO_WEIGHTS, UNTRAINED, Encoder, load_encoder, to_download, with_architecture
+from tadlib.data.encoder import Encoder, load_encoder, read_text_features, table_encoder, to_download
 from tadlib.data.features import FeatureStore
 from tadlib.data.stores import FolderStore, UnusableFeatures
-from tadlib.data.texts import read_text_features, table_encoder
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS
 from tadlib.evaluation.protocols import PROTOCOLS
 from tadlib.files import Progress, digest, read_json, silent, write_json
@@ -60,7 +60,7 @@ def wording(params: Params) -> Wording:
 def benchmark_of(params: Params, progress: Progress = silent) -> Benchmark:
     """Load the data set, with frame rates adapted to `snippets` if given; the demo is created if it is missing."""
     if params.dataset == "demo":
-        with_architecture(params.encoder)  # a wrong name is refused before its videos are drawn
+        encoders.with_architecture(params.encoder)  # a wrong name is refused before its videos are drawn
     known = params.dataset in datasets.NAMES
     name = params.dataset if known else str(resolve(params.dataset))
     benchmark = datasets.load(name, resolve(params.data_dir), progress, params.demo_seed)
@@ -222,14 +222,14 @@ def image_encoder(params: Params) -> Encoder:
 
     An untrained model is named so, and has the same weights every time.
     """
-    pretrained = params.pretrained or str(DEMO_WEIGHTS)  # other encoders are refused without weights
+    pretrained = params.pretrained or str(encoders.DEMO_WEIGHTS)  # other encoders are refused without weights
     if resolve(pretrained).is_file():
         pretrained = str(resolve(pretrained))
     if download := to_download(params.encoder, pretrained):
         print(f"encoder {params.encoder}: {download}", flush=True)
     device = devices.pick(params.device)
     dtype = devices.precision_dtype(params.precision, device)
-    if pretrained != UNTRAINED:
+    if pretrained != encoders.UNTRAINED:
         return load_encoder(params.encoder, pretrained, device, dtype)
     with devices.random_kept(0):
         return replace(load_encoder(params.encoder, "", device, dtype), name=f"untrained {params.encoder}")
