@@ -9,8 +9,7 @@ from lessons import LABELS, made, segments, taught, texts
 from torch.nn import functional
 
 from tadlib.ideas import head_training
-from tadlib.ideas.hard_negatives import adjacent, has_order, repeated_near, shuffled
-from tadlib.ideas.head_losses import contrastive, grounded, targets
+from tadlib.ideas.head_losses import adjacent, contrastive, grounded, has_order, repeated_near, shuffled, targets
 from tadlib.ideas.head_training import HeadTraining, NamingHead, TrainableParts, learn, loss_of, score_of
 from tadlib.naming.text import TextEmbeddings
 

@@ -6,6 +6,11 @@ from typing import Any, NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+Snippets = Float[Tensor, "b t d"]  # the encoder's memory
+Queries = Float[Tensor, "b q d"]
+Segments = Float[Tensor, "b q 2"]
+Padding = Bool[Tensor, "b t"]  # True where there is no snippet
+
 
 class Outputs(NamedTuple):
     """Predictions for each query of each window, from the last decoder layer and from the earlier ones (`earlier`)."""
@@ -36,23 +41,17 @@ class Addition(nn.Module):
     def start(self) -> None:
         """Initialise the weights that should not keep the detector's default initialisation."""
 
-    def before_encoder(self, memory: Float[Tensor, "b t d"], texts: Float[Tensor, "k e"] | None) -> Tensor:
+    def before_encoder(self, memory: Snippets, texts: Float[Tensor, "k e"] | None) -> Snippets:
         """Transform the projected snippets before they enter the encoder."""
         return memory
 
     def after_decoder(
-        self,
-        queries: Float[Tensor, "b q d"],
-        features: Float[Tensor, "b t c"],
-        segments_cw: Float[Tensor, "b q 2"],
-        padding: Bool[Tensor, "b t"],
-    ) -> Float[Tensor, "b q d"] | None:
+        self, queries: Queries, features: Float[Tensor, "b t c"], segments_cw: Segments, padding: Padding
+    ) -> Queries | None:
         """Apply one more layer to the queries, whose outputs are the final ones; None adds no layer."""
         return None
 
-    def output(
-        self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
-    ) -> Tensor | None:
+    def output(self, memory: Snippets, segments_cw: Segments, padding: Padding) -> Tensor | None:
         """Return a tensor to store under `name` in `Outputs.added`, or None."""
         return None
 

@@ -1,4 +1,6 @@
-"""Losses for training a classifier of segments, from logits (segments, classes) and labels.
+"""Losses for training a classifier of segments, from logits (segments, classes) and labels, and hard negatives.
+
+Hard negatives are a class's steps in a wrong order, and the regions adjacent to a segment. (entry 65)
 
 Each segment has its own label; in GAP's third version the label was 0 for every segment, so that one class won and
 every head seemed useless. A background segment has the label -1.
@@ -11,10 +13,12 @@ from torch.nn import functional
 
 from tadlib.detector.targets import focal_terms
 from tadlib.naming.similarity import above_average, log_class_probability
+from tadlib.naming.text import TextEmbeddings
 
 CLASSIFYING = ("cross_entropy", "bce", "focal")
 LOSSES = (*CLASSIFYING, "contrastive", "grounding")
 BACKGROUND = -1  # label of background
+ORDERS = 2  # random wrong orders per class
 
 
 def targets(labels: Int[Tensor, " n"], columns: int, learned: bool = False) -> Float[Tensor, "n k"]:
@@ -79,3 +83,44 @@ def grounded(
     found = (similarity.softmax(dim=1) * similarity).sum(dim=1).unflatten(1, padding.shape)
     real = (~padding).to(found.dtype)
     return (found * real).sum(dim=2) / real.sum(dim=1)
+
+
+def shuffled(steps: TextEmbeddings, name_first: bool) -> TextEmbeddings:
+    """Permute the steps of every class at random; with `name_first` the leading name stays first.
+
+    A class with a single step is unchanged.
+    """
+    places = torch.arange(steps.padding.shape[1], dtype=torch.float32)
+    draw = torch.rand(steps.padding.shape)
+    backwards = (len(places) - 1 - places).expand_as(draw)
+    orders = []
+    for wanted in (draw, backwards):
+        wanted = wanted.masked_fill(steps.padding, float(len(places)))
+        wanted[:, : int(name_first)] = -1
+        orders.append(wanted.argsort(dim=1, stable=True))
+    same = (orders[0] == places).all(dim=1, keepdim=True)
+    order = torch.where(same, orders[1], orders[0])
+    return TextEmbeddings(steps.embeddings.gather(1, order[..., None].expand_as(steps.embeddings)), steps.padding)
+
+
+def has_order(steps: TextEmbeddings, name_first: bool) -> Bool[Tensor, " k"]:
+    """Whether each class has more than one step to permute."""
+    return (~steps.padding).sum(dim=1) - int(name_first) > 1
+
+
+def adjacent(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tensor, "n 2 2"], Bool[Tensor, "n 2"]]:
+    """Adjacent regions before and after each segment, as long as the segment, clipped to a video of `length` snippets,
+    and whether at least half of each is in the video.
+    """
+    start, end = segments_ix.unbind(dim=1)
+    whole = end - start
+    regions = torch.stack([torch.stack([start - whole, start], 1), torch.stack([end, end + whole], 1)], dim=1)
+    cut = regions.clamp(0, length)
+    return cut, (cut[..., 1] - cut[..., 0] >= whole[:, None] / 2) & (whole[:, None] > 0)
+
+
+def repeated_near(segments: Float[Tensor, "n 2"], labels: Int[Tensor, " n"], length: float) -> Bool[Tensor, "n 2"]:
+    """Whether another segment with the same label overlaps the adjacent region before or after each segment."""
+    start, end = adjacent(segments, length)[0].unbind(dim=2)
+    overlaps = (start[..., None] < segments[:, 1]) & (end[..., None] > segments[:, 0])
+    return (overlaps & (labels[:, None] == labels)[:, None]).any(dim=2)

@@ -14,10 +14,19 @@ from torch.nn import functional
 
 from tadlib.data.checks import one_of
 from tadlib.data.encoder import Encoder
-from tadlib.files import Progress, silent
 from tadlib.ideas.context import Context
-from tadlib.ideas.hard_negatives import ORDERS, has_order, shuffled
-from tadlib.ideas.head_losses import BACKGROUND, CLASSIFYING, LOSSES, classification, contrastive, grounded, targets
+from tadlib.ideas.head_losses import (
+    BACKGROUND,
+    CLASSIFYING,
+    LOSSES,
+    ORDERS,
+    classification,
+    contrastive,
+    grounded,
+    has_order,
+    shuffled,
+    targets,
+)
 from tadlib.ideas.heads import Head, TextHead
 from tadlib.ideas.mask import Mask
 from tadlib.ideas.text_queries import Matching
@@ -149,40 +158,24 @@ class HeadTraining:
         one_of("head_loss", self.head_loss, LOSSES)
 
 
-def fit(
-    model: NamingHead, examples: Examples, class_texts: ClassTexts, training: HeadTraining, progress: Progress = silent
-) -> list[float]:
-    """Train in place on labelled segments; returns the mean loss of every epoch.
-
-    Raises ValueError if a label has no text, or if there is no segment of a class.
-    """
-    labels = examples.labels
-    if not (labels >= 0).any() or int(labels.min()) < BACKGROUND or int(labels.max()) >= len(class_texts.texts):
-        raise ValueError(
-            f"a head needs segments with labels 0..{len(class_texts.texts) - 1}, got {labels.unique().tolist()}"
-        )
-    rates = _rates(model, training)
+def fit(model: NamingHead, examples: Examples, class_texts: ClassTexts, training: HeadTraining) -> list[float]:
+    """Train in place on labelled segments; returns the mean loss of every epoch."""
+    rates = {  # of each trained parameter; the mask is trained separately
+        weight: training.text_lr if name.startswith(("text.", "context.")) else training.head_lr
+        for name, weight in model.named_parameters()
+        if weight.requires_grad and not name.startswith("mask.")
+    }
     optimiser = torch.optim.AdamW([{"params": [weight], "lr": rate} for weight, rate in rates.items()])
     history, size = [], max(BATCH, BINS // examples.bins.shape[1])
-    for epoch in range(training.head_epochs):
+    for _ in range(training.head_epochs):
         losses = []
-        for part in torch.randperm(len(labels)).split(size):
+        for part in torch.randperm(len(examples.labels)).split(size):
             optimiser.zero_grad()
             loss = learn(model, examples.only(part), class_texts, training, rates)
             optimiser.step()
             losses += [loss] * len(part)
         history.append(sum(losses) / len(losses))
-        progress(epoch + 1, training.head_epochs, f"naming: loss {history[-1]:.3f}")
     return history
-
-
-def _rates(model: NamingHead, training: HeadTraining) -> dict[nn.Parameter, float]:
-    """Learning rate of each trained parameter; the mask is trained separately."""
-    return {
-        weight: training.text_lr if name.startswith(("text.", "context.")) else training.head_lr
-        for name, weight in model.named_parameters()
-        if weight.requires_grad and not name.startswith("mask.")
-    }
 
 
 def learn(

@@ -1,9 +1,13 @@
 """Do heads on bins or class texts, trained on seen classes, improve frozen CLIP? (entries 40, 53, 58, 59)
 
-With `residual` a head starts as the identity (x + gate * f(x) with gate 0; ReZero, Bachlechner et al. 2021), which
-preserves CLIP's knowledge if the head learns little. The adapter is CLIP-Adapter's (Gao et al. 2021): a bottleneck
-whose output is mixed with the feature.
+A head maps the sequence of a segment's bins or of a class's texts. With `residual` it starts as the identity
+(x + gate * f(x) with gate 0; ReZero, Bachlechner et al. 2021), which preserves CLIP's knowledge if the head learns
+little. The adapter is CLIP-Adapter's (Gao et al. 2021): a bottleneck whose output is mixed with the feature. Only
+`composition` has position embeddings, because it is meant to read the order.
 """
+
+import math
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,12 +15,88 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadlib.data.checks import one_of
-from tadlib.ideas import maps
 from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
-KINDS = (*maps.KINDS, "adapter")
-TEXT_KINDS = (*maps.KINDS, "cross")
+SQUEEZE = 4  # reduction of channels in the adapter's bottleneck
 MIX_RATIO = 0.2  # weight of the adapter's output
+Sequences = Float[Tensor, "n r c"]
+Padding = Bool[Tensor, "n r"] | None
+
+
+class Mlp(nn.Module):
+    """Two linear layers applied to each embedding; `last` adds a final ReLU, as in CLIP-Adapter."""
+
+    def __init__(self, channels: int, middle: int, last: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(channels, middle), nn.ReLU(), nn.Linear(middle, channels))
+        if last:
+            self.layers.append(nn.ReLU())
+
+    def forward(self, values: Sequences, padding: Padding) -> Sequences:
+        return self.layers(values)
+
+
+class OverTime(nn.Module):
+    """Two one-dimensional convolutions over a sequence; padding counts as zero."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv1d(channels, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, values: Sequences, padding: Padding) -> Sequences:
+        real = 1.0 if padding is None else (~padding).to(values.dtype)[:, None]
+        middle = self.first(values.transpose(1, 2) * real).relu() * real
+        return self.second(middle).transpose(1, 2)
+
+
+def multihead(channels: int) -> nn.MultiheadAttention:
+    """Create a multi-head attention with four heads, or fewer if these do not divide `channels`."""
+    return nn.MultiheadAttention(channels, math.gcd(4, channels), batch_first=True)
+
+
+class Attention(nn.Module):
+    """Self-attention within a sequence."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attention = multihead(channels)
+
+    def forward(self, values: Sequences, padding: Padding) -> Sequences:
+        return self.attention(values, values, values, key_padding_mask=padding, need_weights=False)[0]
+
+
+class Encoder(nn.Module):
+    """One Transformer encoder layer; `places` adds position embeddings."""
+
+    def __init__(self, channels: int, places: bool) -> None:
+        super().__init__()
+        self.places = places
+        heads, inner = math.gcd(4, channels), 4 * channels
+        self.layer = nn.TransformerEncoderLayer(channels, heads, inner, dropout=0.0, batch_first=True)
+
+    def forward(self, values: Sequences, padding: Padding) -> Sequences:
+        if self.places:
+            values = values + sines(values.shape[1], values.shape[2]).to(values)
+        return self.layer(values, src_key_padding_mask=padding)
+
+
+def sines(places: int, channels: int) -> Float[Tensor, "r c"]:
+    """Sine and cosine position embeddings (Vaswani et al. 2017), each row of length one."""
+    frequency = torch.exp(torch.arange(0, channels, 2) / channels * -math.log(10_000.0))
+    angle = torch.arange(places)[:, None] * frequency
+    both = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :channels]
+    return both / math.sqrt(channels / 2)
+
+
+MAPS = {
+    "mlp": lambda channels: Mlp(channels, channels),
+    "conv": OverTime,
+    "attention": Attention,
+    "encoder": partial(Encoder, places=False),
+    "composition": partial(Encoder, places=True),
+}
+KINDS = (*MAPS, "adapter")
+TEXT_KINDS = (*MAPS, "cross")
 
 
 class Head(nn.Module):
@@ -26,16 +106,15 @@ class Head(nn.Module):
         super().__init__()
         one_of("head", kind, KINDS)
         self.mixed, self.residual = kind == "adapter", residual
-        middle = max(1, channels // maps.SQUEEZE)
-        self.map = maps.Mlp(channels, middle, last=True) if self.mixed else maps.make(kind, channels)
+        self.map = Mlp(channels, max(1, channels // SQUEEZE), last=True) if self.mixed else MAPS[kind](channels)
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual and not self.mixed)
 
-    def forward(self, bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
-        """Return the mapped bins."""
+    def forward(self, bins: Sequences) -> Sequences:
         unit = functional.normalize(bins, dim=-1)
+        mapped = self.map(unit, None)
         if self.mixed:
-            return MIX_RATIO * self.map(unit, None) + (1 - MIX_RATIO) * unit
-        return unit + self.gate * self.map(unit, None) if self.residual else self.map(unit, None)
+            return MIX_RATIO * mapped + (1 - MIX_RATIO) * unit
+        return unit + self.gate * mapped if self.residual else mapped
 
 
 class TextHead(nn.Module):
@@ -51,11 +130,11 @@ class TextHead(nn.Module):
         self.crossing, self.residual, self.name_first = kind == "cross", residual, name_first
         if self.crossing and not name_first:
             raise ValueError("text_head=cross needs the name of a class as query: pass -p lead name or -p lead prompt")
-        self.map = maps.Attention(channels).attention if self.crossing else maps.make(kind, channels)
+        self.map = multihead(channels) if self.crossing else MAPS[kind](channels)
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual)
 
     def forward(self, steps: TextEmbeddings) -> Float[Tensor, "k s c"]:
-        """Return the mapped text embeddings; input texts are normalised, padding is unchanged."""
+        """Return the mapped text embeddings; input texts are normalised, padding is zero."""
         unit = functional.normalize(steps.embeddings, dim=-1)
         mapped = self._cross_attention(unit, steps.padding) if self.crossing else self.map(unit, steps.padding)
         found = unit + self.gate * mapped if self.residual else mapped

@@ -1,11 +1,11 @@
 """Does a predicted tIoU next to actionness improve the ranking of proposals? (entry 16; TadTR, Liu et al. 2022)"""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadlib.data.batches import Batch
-from tadlib.detector.additions import Addition, Outputs
+from tadlib.detector.additions import Addition, Outputs, Padding, Segments, Snippets
 from tadlib.detector.layers import mlp
 from tadlib.detector.targets import best_tiou, ignored, pad_segments
 from tadlib.segments import roi_align_windows, to_segments
@@ -31,9 +31,7 @@ class Quality(Addition):
         self.reduce = nn.Linear(width, CHANNELS)  # before RoIAlign, with which it commutes: far fewer rows
         self.judge = mlp(CHANNELS * BINS, width, 1)
 
-    def output(
-        self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, "b q"]:
+    def output(self, memory: Snippets, segments_cw: Segments, padding: Padding) -> Float[Tensor, "b q"]:
         lengths = (~padding).sum(1)
         wider = segments_cw.detach().float() * torch.tensor([1.0, CONTEXT], device=segments_cw.device)
         segments_ix = to_segments(wider) * lengths[:, None, None]

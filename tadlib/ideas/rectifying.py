@@ -9,34 +9,30 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tadlib.detector.additions import Addition
+from tadlib.detector.additions import Addition, Padding, Queries, Segments
 from tadlib.detector.layers import Attention
 from tadlib.ideas.published import xavier_without_bias
 from tadlib.segments import roi_align_windows, roi_mean_windows, roi_samples, to_segments
 
 BINS = 16  # samples per segment
+Features = Float[Tensor, "b t c"]
+Lengths = Int[Tensor, " b"]  # snippets of each window
 
 
 class AttentionFusion(nn.Module):
     """Attention of each query to the samples under its segment."""
 
-    def __init__(self, channels: int, width: int, heads: int, published: bool = False) -> None:
+    def __init__(self, channels: int, width: int, heads: int, published: bool) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(channels, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(
-        self,
-        x: Float[Tensor, "b q d"],
-        static: Float[Tensor, "b t c"],
-        segments_ix: Float[Tensor, "b q 2"],
-        lengths: Int[Tensor, " b"],
-    ) -> Float[Tensor, "b q d"]:
+    def forward(self, x: Queries, static: Features, segments_ix: Segments, lengths: Lengths) -> Queries:
         parts = (self.query(x), *self.key_value(static).chunk(2, dim=-1))
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         scores = (query @ key.transpose(-1, -2)).float() / query.shape[-1] ** 0.5  # of every snippet
@@ -51,9 +47,7 @@ class AttentionFusion(nn.Module):
 class PooledFusion(nn.Module):
     """Pooled value of the samples under each query's segment; in the published system of the features themselves."""
 
-    def __init__(
-        self, channels: int, width: int, heads: int, published: bool = False, *, pool: Callable[..., Tensor]
-    ) -> None:
+    def __init__(self, pool: Callable[..., Tensor], channels: int, width: int, heads: int, published: bool) -> None:
         super().__init__()
         if published and channels != width:
             raise ValueError(
@@ -63,26 +57,14 @@ class PooledFusion(nn.Module):
         self.pool = pool
         self.value = nn.Identity() if published else nn.Linear(channels, width)
 
-    def forward(
-        self,
-        x: Float[Tensor, "b q d"],
-        static: Float[Tensor, "b t c"],
-        segments_ix: Float[Tensor, "b q 2"],
-        lengths: Int[Tensor, " b"],
-    ) -> Float[Tensor, "b q d"]:
+    def forward(self, x: Queries, static: Features, segments_ix: Segments, lengths: Lengths) -> Queries:
         return self.pool(self.value(static), segments_ix, lengths, BINS)
-
-
-def _roi_max(
-    features: Float[Tensor, "b t d"], segments_ix: Float[Tensor, "b q 2"], lengths: Int[Tensor, " b"], bins: int
-) -> Float[Tensor, "b q d"]:
-    return roi_align_windows(features, segments_ix, lengths, bins).amax(dim=2)
 
 
 FUSIONS = {
     "attention": AttentionFusion,
-    "mean": partial(PooledFusion, pool=roi_mean_windows),
-    "max": partial(PooledFusion, pool=_roi_max),
+    "mean": partial(PooledFusion, roi_mean_windows),
+    "max": partial(PooledFusion, lambda *given: roi_align_windows(*given).amax(dim=2)),
 }
 
 
@@ -107,8 +89,6 @@ class RectifyingLayer(nn.Module):
         published: bool = False,
     ) -> None:
         super().__init__()
-        if residual and join != "sum":
-            raise ValueError(f"join={join!r} leaves no residual of the self-attention: it needs residual=False")
         self.width, self.residual, self.join = width, residual, join
         self.fusion = FUSIONS[fusion](channels, width, heads, published)
         wide, compared = (2 * width if join == "first_half" else width), join in ("sum", "first_half")
@@ -117,16 +97,10 @@ class RectifyingLayer(nn.Module):
         self.projected = nn.Linear(2 * width, width) if join == "projected" else None
         self.norm = nn.Identity() if published else nn.LayerNorm(width)
 
-    def forward(
-        self,
-        x: Float[Tensor, "b q d"],
-        static: Float[Tensor, "b t c"],
-        segments_ix: Float[Tensor, "b q 2"],
-        lengths: Int[Tensor, " b"],
-    ) -> Float[Tensor, "b q d"]:
+    def forward(self, x: Queries, static: Features, segments_ix: Segments, lengths: Lengths) -> Queries:
         return self.norm(x + self._joined(x, self.fusion(x, static, segments_ix, lengths)))
 
-    def _joined(self, x: Float[Tensor, "b q d"], found: Float[Tensor, "b q d"]) -> Float[Tensor, "b q d"]:
+    def _joined(self, x: Queries, found: Queries) -> Queries:
         if self.join == "alone":
             return found
         joined = x + found if self.join == "sum" else torch.cat([x, found], dim=-1)
@@ -161,13 +135,8 @@ class Rectifying(Addition):
         refine_join: str = "sum",
         published: bool = False,
     ) -> None:
-        super().__init__(
-            refine=refine,
-            refine_layers=refine_layers,
-            refine_residual=refine_residual,
-            refine_join=refine_join,
-            published=published,
-        )
+        words = {"refine_layers": refine_layers, "refine_residual": refine_residual, "refine_join": refine_join}
+        super().__init__(refine=refine, **words, published=published)
 
     def build(self, channels: int, width: int, heads: int) -> None:
         words = self.arguments
@@ -181,13 +150,7 @@ class Rectifying(Addition):
             for layer in self.layers:
                 layer.start_as_published()
 
-    def after_decoder(
-        self,
-        queries: Float[Tensor, "b q d"],
-        features: Float[Tensor, "b t c"],
-        segments_cw: Float[Tensor, "b q 2"],
-        padding: Bool[Tensor, "b t"],
-    ) -> Float[Tensor, "b q d"]:
+    def after_decoder(self, queries: Queries, features: Features, segments_cw: Segments, padding: Padding) -> Queries:
         lengths = (~padding).sum(1)
         segments_ix = to_segments(segments_cw.detach().float()) * lengths[:, None, None]
         for layer in self.layers:

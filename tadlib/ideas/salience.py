@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tadlib.data.batches import Batch
-from tadlib.detector.additions import Addition, Outputs
+from tadlib.detector.additions import Addition, Outputs, Padding, Segments, Snippets
 from tadlib.detector.targets import counted, focal_terms, inside, mean_over, number_of_actions, number_of_snippets
 
 
@@ -29,9 +29,7 @@ class Salience(Addition):
         self.local = None if self.form == "mask" else nn.Conv1d(width, width, 3, padding=1)
         self.out = nn.Linear(width, 1)
 
-    def output(
-        self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, "b t"]:
+    def output(self, memory: Snippets, segments_cw: Segments, padding: Padding) -> Float[Tensor, "b t"]:
         if self.local is not None:
             local = self.local(memory.masked_fill(padding[..., None], 0.0).transpose(1, 2)).transpose(1, 2)
             memory = functional.leaky_relu(local, 0.2)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from tadlib.data.batches import Batch
-from tadlib.detector.additions import Addition, Outputs
+from tadlib.detector.additions import Addition, Outputs, Padding, Segments, Snippets
 from tadlib.detector.layers import mlp
 from tadlib.detector.targets import counted, mean_over, number_of_snippets, overlapped, pad_segments
 from tadlib.task import Task
@@ -30,9 +30,7 @@ class Segmentation(Addition):
     def build(self, channels: int, width: int, heads: int) -> None:
         self.embedding = mlp(width, width, channels)
 
-    def output(
-        self, memory: Float[Tensor, "b t d"], segments_cw: Float[Tensor, "b q 2"], padding: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, "b t e"]:
+    def output(self, memory: Snippets, segments_cw: Segments, padding: Padding) -> Float[Tensor, "b t e"]:
         return self.embedding(memory)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:

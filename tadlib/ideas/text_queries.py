@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tadlib.ideas import maps
+from tadlib.ideas.heads import multihead
 from tadlib.naming.classifier import Classifier
 
 
@@ -21,7 +21,7 @@ class Matching(nn.Module):
 
     def __init__(self, kind: str, channels: int = 0) -> None:
         super().__init__()
-        self.attention = maps.Attention(channels).attention if kind == "matching_learned" else None
+        self.attention = multihead(channels) if kind == "matching_learned" else None
         self.gate = nn.Parameter(torch.zeros(())) if self.attention is not None else None
 
     def forward(self, bins: Float[Tensor, "n r c"], texts: Float[Tensor, "k c"], factor: float) -> Float[Tensor, "n k"]:

@@ -16,8 +16,7 @@ from tadlib import devices
 from tadlib.data.annotations import Video
 from tadlib.data.windows import spans, true_segments
 from tadlib.files import digest
-from tadlib.ideas import hard_negatives, head_training, mask, text_queries
-from tadlib.ideas.head_losses import BACKGROUND
+from tadlib.ideas import head_losses, head_training, mask, text_queries
 from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts
 from tadlib.naming.classifier import Classifier
 from tadlib.naming.similarity import scale_of
@@ -106,7 +105,7 @@ def learned_pooling(
 def _train(model: NamingHead, data: Task, parts: TrainableParts, training: HeadTraining) -> None:
     if model.mask is not None:
         snippets, labels = data.training_snippets()
-        mask.fit_mask(model.mask, snippets, labels != BACKGROUND, training.head_epochs, training.head_lr)
+        mask.fit_mask(model.mask, snippets, labels != head_losses.BACKGROUND, training.head_epochs, training.head_lr)
     if any(not name.startswith("mask.") for name, weight in model.named_parameters() if weight.requires_grad):
         learn_from = examples(
             data, background=parts.background != "none", head_on=training.head_on, bins=training.roi_bins
@@ -121,7 +120,7 @@ def examples(data: Task, *, background: bool = False, head_on: str = "segments",
     """
     if head_on == "snippets":
         snippets, labels = data.training_snippets()
-        kept = torch.ones(len(labels), dtype=torch.bool) if background else labels != BACKGROUND
+        kept = torch.ones(len(labels), dtype=torch.bool) if background else labels != head_losses.BACKGROUND
         rows = kept.nonzero()[:, 0]
         rows = rows[torch.randperm(len(rows))[:MAX_SNIPPETS]]
         nothing = snippets.new_zeros(len(rows), 0, 1, snippets.shape[1])
@@ -132,9 +131,9 @@ def examples(data: Task, *, background: bool = False, head_on: str = "segments",
         labels = [places[action.label] for action in video.actions]
         if background:
             gaps = between(spans(data.occupied[video.id]), video.duration, 1 / float(data.grid(video).snippets(1.0)))
-            segments, labels = torch.cat([segments, gaps]), labels + [BACKGROUND] * len(gaps)
+            segments, labels = torch.cat([segments, gaps]), labels + [head_losses.BACKGROUND] * len(gaps)
         under, adjacent, in_video = bins_and_adjacent(data, video, segments, bins)
-        in_video &= ~hard_negatives.repeated_near(segments, torch.tensor(labels), video.duration)
+        in_video &= ~head_losses.repeated_near(segments, torch.tensor(labels), video.duration)
         parts.append(Examples(under, torch.tensor(labels), adjacent, in_video))
     return Examples(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
@@ -145,7 +144,7 @@ def bins_and_adjacent(
     """Bins of segments (seconds) and of their adjacent regions, and which regions are in the video."""
     snippets = data.features(video)
     segments_ix = data.grid(video).snippets(segments)
-    regions, in_video = hard_negatives.adjacent(segments_ix, len(snippets))
+    regions, in_video = head_losses.adjacent(segments_ix, len(snippets))
     found = roi_align(snippets, torch.cat([segments_ix[:, None], regions], dim=1).flatten(0, 1), bins)
     found = found.unflatten(0, (-1, 3))
     return found[:, 0], found[:, 1:], in_video
