@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+Features = Float[Tensor, "b t c"]
+Texts = Float[Tensor, "k e"]
 Snippets = Float[Tensor, "b t d"]  # the encoder's memory
 Queries = Float[Tensor, "b q d"]
 Segments = Float[Tensor, "b q 2"]
@@ -41,12 +43,12 @@ class Addition(nn.Module):
     def start(self) -> None:
         """Initialise the weights that should not keep the detector's default initialisation."""
 
-    def before_encoder(self, memory: Snippets, texts: Float[Tensor, "k e"] | None) -> Snippets:
+    def before_encoder(self, memory: Snippets, texts: Texts | None) -> Snippets:
         """Transform the projected snippets before they enter the encoder."""
         return memory
 
     def after_decoder(
-        self, queries: Queries, features: Float[Tensor, "b t c"], segments_cw: Segments, padding: Padding
+        self, queries: Queries, features: Features, segments_cw: Segments, padding: Padding
     ) -> Queries | None:
         """Apply one more layer to the queries, whose outputs are the final ones; None adds no layer."""
         return None

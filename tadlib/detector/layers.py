@@ -7,6 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tadlib.detector.additions import Padding, Queries, Snippets
+
+Positions = Float[Tensor, "#b t d"]
 # Frequency of the fastest sine (cycles per window), and its ratio to the slowest. Both are the same for every window,
 # so neighbours are harder to distinguish in longer ones: cosine .54 for 64 snippets, .69 for 128, .99 for 1,000.
 CYCLES, TEMPERATURE = 64, 200.0
@@ -51,9 +54,9 @@ class Attention(nn.Module):
         self,
         query: Float[Tensor, "b q dk"],
         key: Float[Tensor, "b t dk"],
-        value: Float[Tensor, "b t d"],
-        padding: Bool[Tensor, "b t"] | None = None,
-    ) -> Float[Tensor, "b q d"]:
+        value: Snippets,
+        padding: Padding | None = None,
+    ) -> Queries:
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         attend = None if padding is None else ~padding[:, None, None]
         dropped = self.dropout if self.training else 0.0
@@ -122,7 +125,7 @@ class LocalConvolutions(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(layers))
 
-    def forward(self, x: Float[Tensor, "b t d"], padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+    def forward(self, x: Snippets, padding: Padding) -> Snippets:
         for layer in self.layers:
             x = layer(x.masked_fill(padding[..., None], 0.0).transpose(1, 2))
             x = functional.leaky_relu(x, 0.2).transpose(1, 2)
@@ -152,9 +155,7 @@ class EncoderLayer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, x: Float[Tensor, "b t d"], position: Float[Tensor, "#b t d"], padding: Bool[Tensor, "b t"] | None
-    ) -> Float[Tensor, "b t d"]:
+    def forward(self, x: Snippets, position: Positions, padding: Padding | None) -> Snippets:
         query, key = self.query_key(x + position).chunk(2, dim=-1)
         x = self.norm(x + self.dropout(self.attention(query, key, self.value(x), padding)))
         return self.feedforward(x)
@@ -181,13 +182,13 @@ class DecoderLayer(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "b q d"],
+        x: Queries,
         query_embedding: Float[Tensor, "q d"],
-        reference: Float[Tensor, "b q d"],
-        memory: Float[Tensor, "b t d"],
-        position: Float[Tensor, "#b t d"],
-        padding: Bool[Tensor, "b t"] | None,
-    ) -> Float[Tensor, "b q d"]:
+        reference: Queries,
+        memory: Snippets,
+        position: Positions,
+        padding: Padding | None,
+    ) -> Queries:
         query, key = self.self_projections(x, query_embedding)
         x = self.norms[0](x + self.dropout(self.self_attention(query, key, self.self_value(x))))
         place = self.key_position(position)
@@ -197,19 +198,13 @@ class DecoderLayer(nn.Module):
         x = self.norms[1](x + self.dropout(self.attention(query, key, self.value(memory), padding)))
         return self.feedforward(x)
 
-    def self_projections(
-        self, x: Float[Tensor, "b q d"], query_embedding: Float[Tensor, "q d"]
-    ) -> tuple[Float[Tensor, "b q d"], Float[Tensor, "b q d"]]:
+    def self_projections(self, x: Queries, query_embedding: Float[Tensor, "q d"]) -> tuple[Queries, Queries]:
         """Return queries and keys of self-attention."""
         return self.self_query_key(x + query_embedding).chunk(2, dim=-1)
 
     def cross_projections(
-        self,
-        x: Float[Tensor, "b q d"],
-        query_embedding: Float[Tensor, "q d"],
-        memory: Float[Tensor, "b t d"],
-        place: Float[Tensor, "#b t d"],
-    ) -> tuple[Float[Tensor, "b q d"], Float[Tensor, "b t d"]]:
+        self, x: Queries, query_embedding: Float[Tensor, "q d"], memory: Snippets, place: Positions
+    ) -> tuple[Queries, Snippets]:
         """Return the content part of queries and keys in cross-attention."""
         return self.query(x), self.key(memory)
 

@@ -20,11 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadlib.detector import layers
-from tadlib.detector.additions import Addition, Outputs
+from tadlib.detector.additions import Addition, Features, Outputs, Padding, Queries, Snippets, Texts
+from tadlib.detector.layers import Positions
 
 SHARPNESS = 2.0  # gain of the initial position projections: how narrowly an untrained query attends
 PRIOR_PROBABILITY = 0.01  # actionness of an untrained query, for focal loss (Lin et al. 2017)
@@ -128,9 +129,7 @@ class ConditionalDETR(nn.Module):
         for addition in self.additions:
             addition.start()
 
-    def forward(
-        self, features: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"], texts: Float[Tensor, "k e"] | None = None
-    ) -> Outputs:
+    def forward(self, features: Features, padding: Padding, texts: Texts | None = None) -> Outputs:
         """Return predictions for windows of `features`; `padding` is True where there is no snippet.
 
         `texts`, embeddings of any classes in any order, are read only by additions. Raises ValueError for shapes that
@@ -141,14 +140,7 @@ class ConditionalDETR(nn.Module):
         with torch.autocast(features.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return compute(features, padding, texts, padded=bool(padding.any()))
 
-    def compute(
-        self,
-        features: Float[Tensor, "b t c"],
-        padding: Bool[Tensor, "b t"],
-        texts: Float[Tensor, "k e"] | None,
-        *,
-        padded: bool,
-    ) -> Outputs:
+    def compute(self, features: Features, padding: Padding, texts: Texts | None, *, padded: bool) -> Outputs:
         """Compilable part of `forward`: `padded` is known beforehand, so control flow depends on no tensor value."""
         features = self.normalise(features)
         attended = padding if padded else None  # attention is faster without a mask
@@ -198,19 +190,14 @@ class ConditionalDETR(nn.Module):
         if texts is not None and texts.shape[1:] != (width,):
             raise ValueError(f"texts must be (classes, {width}), got {tuple(texts.shape)}: are they this encoder's?")
 
-    def _position(self, padding: Bool[Tensor, "b t"], attended: Tensor | None) -> Float[Tensor, "#b t d"]:
+    def _position(self, padding: Padding, attended: Padding | None) -> Positions:
         # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit
         shared = attended is None and torch.is_autocast_enabled(padding.device.type)
         return self.embed(layers.place_in_window(padding[:1] if shared else padding))
 
     def _encode(
-        self,
-        features: Float[Tensor, "b t c"],
-        padding: Bool[Tensor, "b t"],
-        position: Float[Tensor, "#b t d"],
-        attended: Bool[Tensor, "b t"] | None,
-        texts: Float[Tensor, "k e"] | None,
-    ) -> Float[Tensor, "b t d"]:
+        self, features: Features, padding: Padding, position: Positions, attended: Padding | None, texts: Texts | None
+    ) -> Snippets:
         memory = self._project(features, padding)
         for addition in self.additions:
             memory = addition.before_encoder(memory, texts)
@@ -218,11 +205,11 @@ class ConditionalDETR(nn.Module):
             memory = layer(memory, position, attended)
         return memory
 
-    def _project(self, features: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+    def _project(self, features: Features, padding: Padding) -> Snippets:
         return self.backbone(self.project(features), padding)
 
     def _decode(
-        self, memory: Float[Tensor, "b t d"], position: Float[Tensor, "#b t d"], attended: Bool[Tensor, "b t"] | None
+        self, memory: Snippets, position: Positions, attended: Padding | None
     ) -> list[tuple[Tensor, Tensor, Outputs]]:
         """Return for every decoder layer the queries, the logits its segments are offsets from, and the outputs."""
         base = self.queries.references()
@@ -242,7 +229,7 @@ class ConditionalDETR(nn.Module):
                 sine = self.embed(base[..., 0].sigmoid()).to(position.dtype)
         return decoded
 
-    def _predict(self, x: Float[Tensor, "b q d"], base: Float[Tensor, "*b q n"]) -> Outputs:
+    def _predict(self, x: Queries, base: Float[Tensor, "*b q n"]) -> Outputs:
         """Predict segments as offsets from `base`: logits of the centre, or of centre and width."""
         known = base.shape[-1]
         offset = self.segment(x)

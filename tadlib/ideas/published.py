@@ -9,9 +9,10 @@ cycle a window; all centres start in the middle; and the overlap loss clips segm
 import math
 from functools import partial
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from tadlib.detector.additions import Features, Padding, Snippets
 from tadlib.detector.layers import (
     Attention,
     DecoderLayer,
@@ -41,9 +42,7 @@ class PublishedDecoderLayer(DecoderLayer):
     def self_projections(self, x: Tensor, query_embedding: Tensor) -> tuple[Tensor, Tensor]:
         return (self.self_query_key(x) + self.self_place_query_key(query_embedding)).chunk(2, dim=-1)
 
-    def cross_projections(
-        self, x: Tensor, query_embedding: Tensor, memory: Tensor, place: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def cross_projections(self, x: Tensor, query_embedding: Tensor, memory: Tensor, place: Tensor) -> tuple:
         query, key = super().cross_projections(x, query_embedding, memory, place)
         return (query, key) if self.query_start is None else (query + self.query_start(query_embedding), key + place)
 
@@ -68,10 +67,10 @@ class PublishedDETR(ConditionalDETR):
         )
         self.norm = nn.LayerNorm(width)
 
-    def _position(self, padding: Bool[Tensor, "b t"], attended: Tensor | None) -> Float[Tensor, "b t d"]:
+    def _position(self, padding: Padding, attended: Padding | None) -> Snippets:
         return self.embed(place_in_window(padding, within=1.0))
 
-    def _project(self, features: Float[Tensor, "b t c"], padding: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+    def _project(self, features: Features, padding: Padding) -> Snippets:
         return self.project(self.backbone(features, padding))
 
     def _start(self) -> None:

@@ -9,16 +9,15 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from tadlib.detector.additions import Addition, Padding, Queries, Segments
+from tadlib.detector.additions import Addition, Features, Padding, Queries, Segments
 from tadlib.detector.layers import Attention
 from tadlib.ideas.published import xavier_without_bias
 from tadlib.segments import roi_align_windows, roi_mean_windows, roi_samples, to_segments
 
 BINS = 16  # samples per segment
-Features = Float[Tensor, "b t c"]
 Lengths = Int[Tensor, " b"]  # snippets of each window
 
 

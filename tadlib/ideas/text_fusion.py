@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from tadlib.detector.additions import Addition, Snippets
+from tadlib.detector.additions import Addition, Snippets, Texts
 from tadlib.detector.layers import Attention
 from tadlib.task import Task
 
@@ -27,7 +26,7 @@ class TextFusion(Addition):
     def start(self) -> None:
         nn.init.zeros_(self.attention.out.weight)
 
-    def before_encoder(self, memory: Snippets, texts: Float[Tensor, "k e"] | None) -> Snippets:
+    def before_encoder(self, memory: Snippets, texts: Texts | None) -> Snippets:
         if texts is None:
             raise ValueError("this detector fuses class texts in: it needs `texts`, got None")
         texts = texts.to(memory.dtype).expand(len(memory), -1, -1)
