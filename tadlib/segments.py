@@ -76,12 +76,7 @@ def soft_nms_of_groups(
     return _nms(segments, scores, groups, lambda tiou: tiou.square_().div_(-sigma).exp_())
 
 
-def _nms(
-    segments: Float[Tensor, "n 2"],
-    scores: Float[Tensor, " n"],
-    groups: Int[Tensor, " n"],
-    factor: Callable[[Tensor], Tensor],
-) -> Float[Tensor, " n"]:
+def _nms(segments: Tensor, scores: Tensor, groups: Tensor, factor: Callable[[Tensor], Tensor]) -> Tensor:
     """Multiply scores (at least 0) by `factor(tiou)` with each better segment of the group, best first."""
     order = groups.argsort(stable=True)
     _, sizes = groups[order].unique_consecutive(return_counts=True)

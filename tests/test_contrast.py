@@ -8,7 +8,7 @@ import torch
 from lessons import LABELS, made, segments, taught, texts
 from torch.nn import functional
 
-from tadlib.ideas import head_training
+from tadlib.ideas import head_losses
 from tadlib.ideas.head_losses import adjacent, contrastive, grounded, has_order, repeated_near, shuffled, targets
 from tadlib.ideas.head_training import HeadTraining, NamingHead, TrainableParts, learn, loss_of, score_of
 from tadlib.naming.text import TextEmbeddings
@@ -95,8 +95,8 @@ def test_pairs_and_hard_negatives_are_overfitted(loss):
         right = say(examples.bins, said.steps)
         assert torch.equal(right.argmax(dim=1), LABELS)
         best = right.gather(1, own)
-        assert (head_training.wrong_orders(say, examples.bins, own, said.steps, True) < best).all()
-        assert (head_training.wrong_regions(say, examples.adjacent, examples.in_video, own, said.steps) < best).all()
+        assert (head_losses.wrong_orders(say, examples.bins, own, said.steps, True) < best).all()
+        assert (head_losses.wrong_regions(say, examples.adjacent, examples.in_video, own, said.steps) < best).all()
 
 
 def gradients(semantics):

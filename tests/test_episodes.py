@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from detectors import QUICK, check_resuming, learnable, losses, network, parameters, some
+from detectors import QUICK, check_resuming, learnable, losses, network, parameters
 
 from tadlib.data.batches import Target
 from tadlib.detector.additions import Outputs
@@ -71,8 +71,3 @@ def test_episodes_change_the_training_and_resume_to_the_same_numbers(tmp_path):
 
     assert not torch.equal(*(parameters(trained(share)[0]) for share in (0.5, 0.0)))
     check_resuming(trained, tmp_path / "state.pt", 2)
-
-
-def test_windows_without_names_are_refused():
-    with pytest.raises(ValueError, match=r"episodes=0.5 hides actions by class, but the windows name none"):
-        fit(network(), some(2), each_batch=each_batch(some(2), 0.5))

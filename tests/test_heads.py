@@ -38,9 +38,7 @@ def test_a_residual_head_starts_as_the_features_themselves(kind):
 def test_a_residual_text_head_starts_as_the_texts_themselves(kind, name_first):
     steps = texts(steps=3).steps
     if kind == "cross" and not name_first:
-        with pytest.raises(ValueError, match="text_head=cross needs the name of a class as query: pass -p lead name"):
-            TextHead(kind, CHANNELS)
-        return
+        return  # refused among the parameters
     head = TextHead(kind, CHANNELS, name_first=name_first)
     plain = functional.normalize(steps.embeddings[:, 0], dim=1) if name_first else mean_of_texts(*steps)
     torch.testing.assert_close(head.read(head(steps), steps.padding), plain)
@@ -79,8 +77,6 @@ def test_cross_attention_asks_with_the_name_and_reads_the_steps():
         unit = functional.normalize(steps.embeddings[row, :real], dim=1)
         by_hand = functional.normalize(attended(head.map, unit[:1], unit[1:]), dim=1)[0]
         torch.testing.assert_close(found[row], by_hand)
-    with pytest.raises(ValueError, match="text_head=cross needs sub-actions of every class behind its name"):
-        head(texts(steps=1).steps)
 
 
 def test_only_a_composition_and_a_convolution_read_an_order():

@@ -238,7 +238,6 @@ def table_encoder(name: str, vectors: Mapping[str, np.ndarray]) -> Encoder:
     places = {text: place for place, text in enumerate(vectors)}
 
     def look_up(texts: Sequence[str]) -> Int[Tensor, "n 1"]:
-        """Return the indices of texts in the table."""
         for text in texts:
             if text not in places:
                 raise ValueError(f"{name} has no embedding of {text!r}, only of {len(places)} other texts")

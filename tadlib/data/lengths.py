@@ -15,7 +15,9 @@ from tadlib.data.video import probe
 from tadlib.files import listed, named, read_json, shortened, tidy
 from tadlib.foreign import check_unique, csv_in, text_of
 
-PATTERNS = ("info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz")
+PATTERNS = (
+    "info.json", "video_info*.json", "video_info*.json.gz", "video_info*.csv", "video_info*.csv.gz", "durations_*.txt",
+)  # fmt: skip
 NAMES = {  # names of the fields in info files
     "duration": ("duration", "seconds"),
     "fps": ("fps", "video_fps"),
@@ -29,22 +31,20 @@ def read_lengths(folder: Path | str) -> dict[str, Entry]:
 
     Formats: `info.json`, GAP's `video_info_stride*.json`, BMN's `video_info*.csv`, and THUMOS14's `durations_*.txt`.
     """
-    found: dict[str, Entry] = {}
-    names = Names()
+    found, names = dict[str, Entry](), Names()
     for path in reversed([path for pattern in PATTERNS for path in listed(folder, pattern)]):
         for name, fields in names.videos(dict(_rows(path)), path).items():
             found[name] = _length(f"{path}: video {name}", fields)
-    for path in listed(folder, "durations_*.txt"):
-        words = text_of(path).split()
-        if len(words) % 2:
-            raise ValueError(f"{path} holds {len(words)} words: expected pairs of a video and its seconds")
-        check_unique(words[::2], path, "video")
-        for name, lasts in names.videos(dict(zip(words[::2], words[1::2], strict=True)), path).items():
-            found.setdefault(name, _length(f"{path}: video {name}", {"duration": lasts}))
     return found
 
 
 def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if path.suffix == ".txt":
+        words = text_of(path).split()
+        if len(words) % 2:
+            raise ValueError(f"{path} holds {len(words)} words: expected pairs of a video and its seconds")
+        check_unique(words[::2], path, "video")
+        return [(video, {"duration": lasts}) for video, lasts in zip(words[::2], words[1::2], strict=True)]
     if ".csv" in path.suffixes:
         header, rows, _ = csv_in(text_of(path), path)
         check_unique(header, path, "column")

@@ -1,10 +1,9 @@
 """Published features: a folder of `.npy`, `.pt`, `.npz` or `.h5` files, one per video or one for all.
 
-Features are (snippets, channels) or (1, snippets, channels) of any width, read as float32; also (channels, snippets) if
-the width is known. Missing or non-finite features, and those of another width or length, are errors that name the file.
+Features are (snippets, channels) or (1, snippets, channels) of any width, read as float32. Missing or non-finite
+features, and those of another width or length, are errors that name the file.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ import numpy as np
 
 from tadlib.data import fingerprints
 from tadlib.data.annotations import Video
-from tadlib.data.arrays import READERS, UnusableFeatures, array_in, errors_naming, names_in, opened, read_array
+from tadlib.data.arrays import READERS, UnusableFeatures, errors_naming, names_in, read_array
 from tadlib.data.features import video_files
 from tadlib.data.fingerprints import FeatureStore
 from tadlib.data.lengths import spelt
@@ -27,7 +26,6 @@ from tadlib.foreign import PICKLES
 
 MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
 USUAL_RATIO, SAMPLE = 1.1, 20  # ratio of these durations beyond which a warning is given, and videos measured for it
-END_SNIPPETS = 16  # snippets hashed at the start and at the end of an array in an .h5 file
 
 
 @dataclass(frozen=True)
@@ -61,26 +59,17 @@ class FolderStore:
 
     @cached_property
     def key(self) -> str:
-        """Hash (12 digits) of the files, from size, first and last bytes of each array."""
+        """Hash (12 digits) of the files, from size, first and last bytes of each."""
         return digest(sorted(self.ends.items()))
 
     @cached_property
     def ends(self) -> dict[str, str]:
-        """Hash of the content of each video's features; empty for those that cannot be read."""
+        """Hash of each video's file, which may hold others too; empty for those that cannot be read."""
         found = dict.fromkeys(self.files, "")
         for name, path in self.files.items():
-            with suppress(UnusableFeatures):
-                found[name] = _content_hash(path, name)
+            with suppress(UnusableFeatures), errors_naming(path):
+                found[name] = fingerprints.ends_hash(path)
         return found
-
-    @cached_property
-    def turned(self) -> bool:
-        """Whether arrays are (channels, snippets): told by the first readable one that is not square."""
-        for name, path in self.files.items():
-            with suppress(UnusableFeatures):  # `read` raises it for the video itself
-                if len(set(shape := read_array(path, name).shape[-2:])) > 1:
-                    return shape[0] == self.width
-        return False
 
     def version(self, video_ids: Iterable[str]) -> str:
         """Return a hash (12 digits) of the features of some videos, independent of others in the folder."""
@@ -114,8 +103,6 @@ class FolderStore:
             raise UnusableFeatures(
                 f"{path} must hold snippets x channels of floats, at least one snippet; got {array.dtype} {array.shape}"
             )
-        if self.width and len(array) == self.width and (array.shape[1] != self.width or self.turned):
-            array = array.T
         with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(np.float32, copy=False) if array.dtype.itemsize > 4 else array
             norms = np.einsum("tc,tc->t", array, array, dtype=np.float32, casting="same_kind")
@@ -182,7 +169,8 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None,
     number, channels = shape
     expected = video.duration * video.fps / stride
     if width and channels != width:
-        return f"has {channels} channels, expected {width} like texts and other videos: made by another encoder"
+        reason = "transposed" if number == width else "made by another encoder"
+        return f"has {channels} channels, expected {width} like texts and other videos: {reason}"
     if snippets not in (0, number):
         return f"has {number} snippets, expected snippets={snippets}"
     if 1 / MAX_DURATION_RATIO <= number / expected <= MAX_DURATION_RATIO or abs(number - expected) <= 2:
@@ -195,20 +183,6 @@ def misfit(shape: tuple[int, ...], video: Video, stride: int, width: int | None,
         f"{number} snippets of {stride} frames at {video.fps:g} frames/s last {lasts:.1f} s, the video "
         f"{video.duration:.1f} s: was the stride {max(1, usual)} frames?"
     )
-
-
-def _content_hash(path: Path, name: str) -> str:
-    """Return a hash of a video's features; a file may hold those of several videos."""
-    if path.suffix != ".h5":
-        with errors_naming(path):
-            return fingerprints.ends_hash(path)
-    with errors_naming(path), opened(path) as content:
-        try:
-            array = array_in(content, name)
-        except KeyError:  # `name` is the stem of a file that holds several videos
-            return fingerprints.ends_hash(path)
-        ends = array[:END_SNIPPETS].tobytes() + array[-END_SNIPPETS:].tobytes()
-        return hashlib.sha256(f"{array.shape}".encode() + ends).hexdigest()[:12]
 
 
 def health(store: Any, video: Video, stride: int) -> dict[str, object]:

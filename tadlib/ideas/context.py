@@ -67,7 +67,6 @@ class Context(nn.Module):
         tower = getattr(self.encoder.model, "text", self.encoder.model)
 
         def with_vectors(module: nn.Module, given: tuple[Tensor, ...], words: Tensor) -> Tensor:
-            """Replace the placeholder embeddings by the vectors."""
             words = words.clone()
             words[rows.to(words.device), places.to(words.device)] = self.vectors.to(words)
             return words

@@ -21,14 +21,7 @@ class Episodes:
         self.episodes, self.number, self.agnostic = episodes, number, agnostic
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return the batch with targets and texts of the shown classes, renumbered among these.
-
-        Raises ValueError if the windows do not name the classes of their actions.
-        """
-        if any(target.named is None for target in batch.targets):
-            raise ValueError(
-                f"episodes={self.episodes} hides actions by class, but the windows name none: give WindowSet names"
-            )
+        """Return the batch with targets and texts of the shown classes, renumbered among these."""
         shown = draw(self.number, self.episodes, generator)
         texts = batch.texts if batch.texts is None else batch.texts[shown.to(batch.texts.device)]
         place = torch.full((self.number,), -1).index_put_((shown,), torch.arange(len(shown)))

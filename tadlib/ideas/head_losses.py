@@ -6,6 +6,8 @@ Each segment has its own label; in GAP's third version the label was 0 for every
 every head seemed useless. A background segment has the label -1.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -15,13 +17,16 @@ from tadlib.detector.targets import focal_terms
 from tadlib.naming.similarity import above_average, log_class_probability
 from tadlib.naming.text import TextEmbeddings
 
+Labels, Logits, Own = Int[Tensor, " n"], Float[Tensor, "n _"], Int[Tensor, "n 1"]  # of n segments
+Bins, Adjacent, InVideo = Float[Tensor, "n r c"], Float[Tensor, "n w r c"], Bool[Tensor, "n w"]
+Score = Callable[[Tensor, TextEmbeddings], Tensor]  # bins (n, r, c), texts of k classes -> logits (n, k)
 CLASSIFYING = ("cross_entropy", "bce", "focal")
 LOSSES = (*CLASSIFYING, "contrastive", "grounding")
 BACKGROUND = -1  # label of background
 ORDERS = 2  # random wrong orders per class
 
 
-def targets(labels: Int[Tensor, " n"], columns: int, learned: bool = False) -> Float[Tensor, "n k"]:
+def targets(labels: Labels, columns: int, learned: bool = False) -> Logits:
     """Target distribution over columns: one-hot for a class; for background the last column if that is learned,
     otherwise uniform (DetPro, Du et al. 2022).
     """
@@ -30,7 +35,7 @@ def targets(labels: Int[Tensor, " n"], columns: int, learned: bool = False) -> F
     return torch.where((labels == BACKGROUND)[:, None], uniform.to(wanted), wanted)
 
 
-def classification(logits: Float[Tensor, "n k"], wanted: Float[Tensor, "n k"], loss: str) -> Float[Tensor, ""]:
+def classification(logits: Logits, wanted: Logits, loss: str) -> Float[Tensor, ""]:
     """Mean classification loss: cross-entropy over classes, or a binary loss of each class's logit above the average.
 
     Binary losses sum over classes; focal has alpha 0.25 and gamma 2 (Lin et al. 2017).
@@ -44,11 +49,7 @@ def classification(logits: Float[Tensor, "n k"], wanted: Float[Tensor, "n k"], l
 
 
 def contrastive(
-    logits: Float[Tensor, "n k"],
-    labels: Int[Tensor, " n"],
-    wanted: Float[Tensor, "n k"],
-    orders: Float[Tensor, "n m"] | None = None,
-    regions: Float[Tensor, "n w"] | None = None,
+    logits: Logits, labels: Labels, wanted: Logits, orders: Logits | None = None, regions: Logits | None = None
 ) -> Float[Tensor, ""]:
     """Symmetric InfoNCE as in CLIP's training: the right text among texts, and the right segment among segments.
 
@@ -124,3 +125,15 @@ def repeated_near(segments: Float[Tensor, "n 2"], labels: Int[Tensor, " n"], len
     start, end = adjacent(segments, length)[0].unbind(dim=2)
     overlaps = (start[..., None] < segments[:, 1]) & (end[..., None] > segments[:, 0])
     return (overlaps & (labels[:, None] == labels)[:, None]).any(dim=2)
+
+
+def wrong_orders(score: Score, bins: Bins, own: Own, steps: TextEmbeddings, name_first: bool) -> Logits:
+    """Logits of segments for their class with its steps in wrong orders; minus infinity if it has one step."""
+    found = torch.cat([score(bins, shuffled(steps, name_first)).gather(1, own) for _ in range(ORDERS)], dim=1)
+    return found.masked_fill(~has_order(steps, name_first)[own], -torch.inf)
+
+
+def wrong_regions(score: Score, adjacent: Adjacent, in_video: InVideo, own: Own, steps: TextEmbeddings) -> Logits:
+    """Logits of the regions adjacent to segments for the segment's class; minus infinity outside the video."""
+    found = score(adjacent.flatten(0, 1), steps).unflatten(0, in_video.shape)
+    return found.gather(2, own[:, None].expand(-1, in_video.shape[1], -1))[..., 0].masked_fill(~in_video, -torch.inf)

@@ -3,36 +3,27 @@
 `NamingHead` joins heads on bins and on texts, learned context, a background embedding, a matching and a mask.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tadlib.data.checks import one_of
 from tadlib.data.encoder import Encoder
+from tadlib.ideas import head_losses
 from tadlib.ideas.context import Context
-from tadlib.ideas.head_losses import (
-    BACKGROUND,
-    CLASSIFYING,
-    LOSSES,
-    ORDERS,
-    classification,
-    contrastive,
-    grounded,
-    has_order,
-    shuffled,
-    targets,
-)
+from tadlib.ideas.head_losses import BACKGROUND, CLASSIFYING, LOSSES, Adjacent, Bins, InVideo, Labels, Logits, Score
 from tadlib.ideas.heads import Head, TextHead
 from tadlib.ideas.mask import Mask
 from tadlib.ideas.text_queries import Matching
 from tadlib.naming.similarity import cosine
 from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
+Rates = Mapping[nn.Parameter, float]
 BATCH = 64  # segments a step
 BINS = 1024  # bins a step, where an example has few of them (snippets)
 
@@ -100,23 +91,20 @@ class NamingHead(nn.Module):
             return texts
         return torch.cat([texts, functional.normalize(self.background, dim=0)[None]])
 
-    def bins(self, bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
+    def bins(self, bins: Bins) -> Bins:
         """Bins after the visual head."""
         return bins if self.visual is None else self.visual(bins)
 
-    def logits(self, bins: Float[Tensor, "n r c"], steps: TextEmbeddings, factor: float) -> Float[Tensor, "n k"]:
+    def logits(self, bins: Bins, steps: TextEmbeddings, factor: float) -> Logits:
         """Logits of segments for classes, from the mean bin or by matching texts with bins."""
         texts, bins = self.classes(steps), self.bins(bins)
         if self.matching is not None:
             return self.matching(bins, texts, factor)
         return cosine(bins.mean(dim=1), texts, factor)
 
-    def grounding(self, bins: Float[Tensor, "n r c"], steps: TextEmbeddings, factor: float) -> Float[Tensor, "n k"]:
+    def grounding(self, bins: Bins, steps: TextEmbeddings, factor: float) -> Logits:
         """Grounding scores of class texts in the bins of segments."""
-        return grounded(self.bins(bins), self.mapped(steps), steps.padding, factor)
-
-
-Score = Callable[[Tensor, TextEmbeddings], Tensor]  # bins (n, r, c), texts of k classes -> logits (n, k)
+        return head_losses.grounded(self.bins(bins), self.mapped(steps), steps.padding, factor)
 
 
 def score_of(model: NamingHead, loss: str, factor: float) -> Score:
@@ -128,10 +116,10 @@ def score_of(model: NamingHead, loss: str, factor: float) -> Score:
 class Examples(NamedTuple):
     """Training segments with labels."""
 
-    bins: Float[Tensor, "n r c"]
-    labels: Int[Tensor, " n"]  # class index; -1 is background
-    adjacent: Float[Tensor, "n w r c"]  # bins of the regions adjacent to each segment
-    in_video: Bool[Tensor, "n w"]  # which of these regions are in the video
+    bins: Bins
+    labels: Labels  # class index; -1 is background
+    adjacent: Adjacent  # bins of the regions adjacent to each segment
+    in_video: InVideo  # which of these regions are in the video
 
     def only(self, rows: Tensor) -> "Examples":
         """Select examples by index or mask."""
@@ -179,11 +167,7 @@ def fit(model: NamingHead, examples: Examples, class_texts: ClassTexts, training
 
 
 def learn(
-    model: NamingHead,
-    examples: Examples,
-    class_texts: ClassTexts,
-    training: HeadTraining,
-    rates: Mapping[nn.Parameter, float],
+    model: NamingHead, examples: Examples, class_texts: ClassTexts, training: HeadTraining, rates: Rates
 ) -> float:
     """Compute the gradients of the loss; returns the loss.
 
@@ -222,41 +206,19 @@ def learn(
     return total
 
 
-def loss_of(
-    model: NamingHead, examples: Examples, class_texts: ClassTexts, training: HeadTraining
-) -> Float[Tensor, ""]:
+def loss_of(model: NamingHead, examples: Examples, class_texts: ClassTexts, training: HeadTraining) -> Tensor:
     """Loss of a batch of segments."""
     steps, score = model.steps(class_texts), score_of(model, training.head_loss, training.factor)
     logits = score(examples.bins, steps)
     learned = model.background is not None and training.head_loss != "grounding"
-    wanted = targets(examples.labels, logits.shape[1], learned)
+    wanted = head_losses.targets(examples.labels, logits.shape[1], learned)
     if training.head_loss in CLASSIFYING:
-        return classification(logits, wanted, training.head_loss)
+        return head_losses.classification(logits, wanted, training.head_loss)
     own = examples.labels.clamp(min=0)[:, None]
     orders = regions = None
     if training.hard_negatives in ("order", "all"):
-        orders = wrong_orders(score, examples.bins, own, steps, model.name_first)
+        orders = head_losses.wrong_orders(score, examples.bins, own, steps, model.name_first)
         orders = orders.masked_fill((examples.labels == BACKGROUND)[:, None], -torch.inf)
     if training.hard_negatives in ("region", "all"):
-        regions = wrong_regions(score, examples.adjacent, examples.in_video, own, steps)
-    return contrastive(logits, examples.labels, wanted, orders, regions)
-
-
-def wrong_orders(
-    score: Score, bins: Float[Tensor, "n r c"], own: Int[Tensor, "n 1"], steps: TextEmbeddings, name_first: bool
-) -> Float[Tensor, "n m"]:
-    """Logits of segments for their class with its steps in wrong orders; minus infinity if it has one step."""
-    found = torch.cat([score(bins, shuffled(steps, name_first)).gather(1, own) for _ in range(ORDERS)], dim=1)
-    return found.masked_fill(~has_order(steps, name_first)[own], -torch.inf)
-
-
-def wrong_regions(
-    score: Score,
-    adjacent: Float[Tensor, "n w r c"],
-    in_video: Bool[Tensor, "n w"],
-    own: Int[Tensor, "n 1"],
-    steps: TextEmbeddings,
-) -> Float[Tensor, "n w"]:
-    """Logits of the regions adjacent to segments for the segment's class; minus infinity outside the video."""
-    found = score(adjacent.flatten(0, 1), steps).unflatten(0, in_video.shape)
-    return found.gather(2, own[:, None].expand(-1, in_video.shape[1], -1))[..., 0].masked_fill(~in_video, -torch.inf)
+        regions = head_losses.wrong_regions(score, examples.adjacent, examples.in_video, own, steps)
+    return head_losses.contrastive(logits, examples.labels, wanted, orders, regions)

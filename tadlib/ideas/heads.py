@@ -128,8 +128,6 @@ class TextHead(nn.Module):
         super().__init__()
         one_of("text_head", kind, TEXT_KINDS)
         self.crossing, self.residual, self.name_first = kind == "cross", residual, name_first
-        if self.crossing and not name_first:
-            raise ValueError("text_head=cross needs the name of a class as query: pass -p lead name or -p lead prompt")
         self.map = multihead(channels) if self.crossing else MAPS[kind](channels)
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual)
 
@@ -141,14 +139,7 @@ class TextHead(nn.Module):
         return found.masked_fill(steps.padding[..., None], 0.0)
 
     def _cross_attention(self, unit: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k s c"]:
-        """Attention of the class name (query) to the steps behind it (keys, values); the steps are unchanged.
-
-        Raises ValueError if a class has a name but no steps.
-        """
-        if unit.shape[1] < 2 or bool(padding[:, 1].any()):
-            raise ValueError(
-                "text_head=cross needs sub-actions of every class behind its name: pass -p text subactions"
-            )
+        """Attention of the class name (query) to the steps behind it (keys, values); the steps are unchanged."""
         name, rest = unit[:, :1], unit[:, 1:]
         attended = self.map(name, rest, rest, key_padding_mask=padding[:, 1:], need_weights=False)[0]
         return torch.cat([attended, rest], dim=1)

@@ -34,7 +34,6 @@ def with_mask(found: Classifier, mask: Mask, similarity_at: str) -> Classifier:
     """Classifier that weighs bins by the mask, before (`pooled`) or after (`bins`) the comparison with texts."""
 
     def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
-        """Logits of segments."""
         weights, seen = mask(bins).sigmoid(), bins if found.head is None else found.head(bins)
         if similarity_at == "pooled":
             return found.compare(weighted_mean(seen, weights))

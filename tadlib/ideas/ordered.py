@@ -18,7 +18,6 @@ def classifier(found: Classifier, pooling: str) -> Classifier | None:
     texts = steps.embeddings.flatten(0, 1)
 
     def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
-        """Logits of segments."""
         return aligned(found.similarity(bins, texts, found.scale).unflatten(-1, steps.padding.shape), steps.padding)
 
     return replace(found, bins_to_logits=bins_to_logits)

@@ -60,7 +60,6 @@ def classifier(found: Classifier, pooling: str, similarity_at: str) -> Classifie
     summary = SUMMARIES["mean" if pooling == "self_attention" else pooling]
 
     def bins_to_logits(bins: Float[Tensor, "n r c"]) -> Float[Tensor, "n k"]:
-        """Logits of segments."""
         seen = _self_attention(bins) if pooling == "self_attention" else bins
         return found.compare(summary(seen)) if similarity_at == "pooled" else summary(found.compare(seen))
 

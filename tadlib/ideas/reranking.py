@@ -9,7 +9,7 @@ from torch import Tensor
 from tadlib import devices
 from tadlib.data.annotations import Video
 from tadlib.detector.proposals import Proposals
-from tadlib.ideas import head_training
+from tadlib.ideas import head_losses
 from tadlib.ideas.head_training import HeadTraining, NamingHead, TrainableParts, score_of
 from tadlib.ideas.trained_naming import bins_and_adjacent, class_texts, trained
 from tadlib.naming.similarity import scale_of
@@ -43,7 +43,7 @@ def separation(
     rivals = [own_logits]
     devices.seed_all(training.seed)  # the same wrong orders in every run
     if training.hard_negatives in ("order", "all"):
-        rivals.append(head_training.wrong_orders(score, bins, own, steps, model.name_first))
+        rivals.append(head_losses.wrong_orders(score, bins, own, steps, model.name_first))
     if training.hard_negatives in ("region", "all"):
-        rivals.append(head_training.wrong_regions(score, adjacent, in_video, own, steps))
+        rivals.append(head_losses.wrong_regions(score, adjacent, in_video, own, steps))
     return torch.cat(rivals, dim=1).softmax(dim=1)[:, 0]

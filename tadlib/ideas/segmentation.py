@@ -38,8 +38,6 @@ class Segmentation(Addition):
         targets, padding, texts = batch.targets, batch.padding, batch.texts
         if texts is None:
             raise ValueError("snippets are classified with text: give the texts of the seen classes, got None")
-        if any(target.named is None for target in targets):
-            raise ValueError("snippets are classified with text, but the targets name no classes: give WindowSet names")
         embeddings = functional.normalize(outputs.added[self.name].float(), dim=-1)
         cosine = embeddings @ functional.normalize(texts.float(), dim=-1).T
         segments_cw, labels_ix = zip(*(target.named for target in targets), strict=True)

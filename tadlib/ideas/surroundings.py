@@ -27,7 +27,6 @@ def classifier(found: Classifier, extend: float, contrast: float) -> Classifier 
     def adjust_logits(
         logits: Float[Tensor, "n k"], features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]
     ) -> Float[Tensor, "n k"]:
-        """Subtract the logits of the outer region, if it is in the video."""
         outside, in_video = outer_region(features, found.adjust_segments(segments_ix), found.roi_bins)
         if found.head is not None:
             outside = found.head(outside[:, None])[:, 0]

@@ -81,7 +81,6 @@ def classifier(found: Classifier, data: Task, parts: TrainableParts, training: H
         return found
 
     def steps(classes: Sequence[str]) -> TextEmbeddings:
-        """Embeddings of every text of classes."""
         read = model.steps(class_texts(data, classes))
         return TextEmbeddings(model.mapped(read), read.padding)
 
