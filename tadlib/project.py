@@ -12,9 +12,7 @@ def project_root(start: Path | str | None = None) -> Path:
         for folder in (origin.resolve(), *origin.resolve().parents):
             if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
                 return folder
-    raise FileNotFoundError(
-        "no project found above the working directory: run inside the checkout, or set TAD_ROOT to it"
-    )
+    raise FileNotFoundError("no project above the working directory: run inside the checkout, or set TAD_ROOT to it")
 
 
 def resolve(path: str | Path) -> Path:

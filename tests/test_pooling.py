@@ -7,8 +7,8 @@ import pytest
 import torch
 from naming_speed import classifier
 
-from tadlib.ideas.ordered import aligned
 from tadlib.ideas.poolings import FEATURES as HOW
+from tadlib.ideas.poolings import aligned
 from tadlib.naming.similarity import cosine
 from tadlib.segments import roi_mean
 

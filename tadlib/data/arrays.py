@@ -59,7 +59,8 @@ def _read_pt(path: Path, video_id: str) -> np.ndarray:
 
 def _read_h5(path: Path, video_id: str) -> np.ndarray:
     with opened(path) as content:
-        return np.asarray(array_in(content, video_id))
+        found = _one_of(content, video_id)
+        return np.asarray(_one_of(found, video_id) if isinstance(found, Mapping) else found)
 
 
 def opened(path: Path) -> Any:
@@ -69,12 +70,6 @@ def opened(path: Path) -> Any:
     except ImportError as error:
         raise UnusableFeatures(f"{path} needs h5py: pip install 'tadlib[h5]'") from error
     return h5py.File(path)
-
-
-def array_in(content: Mapping[str, Any], video_id: str) -> Any:
-    """Find the array of a video in an open .h5 file, possibly inside a group."""
-    found = _one_of(content, video_id)
-    return _one_of(found, video_id) if isinstance(found, Mapping) else found
 
 
 def _one_of(content: Mapping[str, Any], video_id: str) -> Any:

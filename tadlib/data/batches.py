@@ -76,9 +76,7 @@ class WindowSettings:
     def __post_init__(self) -> None:
         if not isinstance(self.length, int) or self.length < 0 or not 0 <= self.overlap < 1:
             given = f"window={self.length!r}, overlap={self.overlap!r}"
-            raise ValueError(
-                f"window is a number of snippets, 0 for whole videos, overlap from 0 to below 1; got {given}"
-            )
+            raise ValueError(f"window is a number of snippets, 0 for whole videos, overlap below 1; got {given}")
 
 
 @dataclass(frozen=True)
@@ -218,9 +216,7 @@ class WindowSet(Sequence[Item]):
         clear = [place for place in empty if not self._occupied(items[place][0])]
         if len(empty) == len(items):
             given = f"window={self.cut.length}, integrity={self.cut.integrity}"
-            raise ValueError(
-                f"no training window holds an action ({given}): are there any, and windows long enough for them?"
-            )
+            raise ValueError(f"no training window holds an action ({given}): are windows long enough for them?")
         self.left_out = len(empty) - len(clear)
         wanted = round((len(items) - len(empty)) * share / (1 - share))
         self.missing = max(0, wanted - len(clear))

@@ -259,10 +259,8 @@ def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
         vectors = {name: array.astype(np.float32).reshape(-1) for name, array in arrays.items()}
         usable = all(0 < vectors[name] @ vectors[name] < np.inf for name in classes if name in vectors)
     if missing := [name for name in classes if name not in vectors]:
-        raise ValueError(
-            f"{path} has no vector of {len(missing)} of {len(classes)} classes, first {missing[0]!r}"
-            f"{nearest(missing[0], vectors)}"
-        )
+        lacking = f"{len(missing)} of {len(classes)} classes, first {missing[0]!r}{nearest(missing[0], vectors)}"
+        raise ValueError(f"{path} has no vector of {lacking}")
     widths = {len(vectors[name]) for name in classes}
     if len(widths) > 1 or not usable:
         raise ValueError(f"{path}: vectors must be finite, not zero and of one width, got widths {sorted(widths)}")

@@ -7,7 +7,7 @@ several frames.
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,10 +40,8 @@ def find_video(folder: Path | str, video_id: str) -> Path:
     if files:
         return files[0]
     others = ", ".join(path.name for path in files_of(folder, video_id))
-    found = f"; found only {others}" if others else ""
-    raise BrokenVideo(
-        f"no video file for {video_id} in {folder}: expected {video_id} with one of {', '.join(SUFFIXES)}{found}"
-    )
+    expected = f"expected {video_id} with one of {', '.join(SUFFIXES)}" + (f"; found only {others}" if others else "")
+    raise BrokenVideo(f"no video file for {video_id} in {folder}: {expected}")
 
 
 def video_files(folder: Path | str, video_id: str) -> list[Path]:
@@ -160,11 +158,11 @@ def embedded(
     fps: float,
     encoder: Encoder,
     each: int = 1,
-    tell: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
 ) -> tuple[Float[np.ndarray, "t c"], DecodingLog]:
     """Encode the snippets of a video; returns features and decoding problems. Still pictures are encoded once.
 
-    `tell` is called with the number of encoded snippets. Raises ValueError if the features are not finite.
+    Raises ValueError if the features are not finite.
     """
     found, size = DecodingLog(), BATCH_ON_CPU if encoder.device.type == "cpu" else BATCH_ELSEWHERE
     parts, batch, times, last, still = [], [], [], None, 0
@@ -177,7 +175,8 @@ def embedded(
         if len(batch) == size:
             parts.append(encoder.encode(torch.stack(batch)).numpy())
             batch = []
-            tell(sum(times) // each)
+            done = sum(times) // each  # a file may last longer than its header states
+            progress(done, max(1, round(clip.duration * fps / stride), done), "encoding the video with CLIP")
         batch.append(encoder.prepare(frame))
         times.append(1)
         last = frame

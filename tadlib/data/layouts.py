@@ -63,10 +63,8 @@ class Table:
         """Record a property of a row's video; raises ValueError if an earlier row has another value."""
         known = self.about.setdefault(self.video[row], {})
         if value not in ("", None) and known.setdefault(name, value) != value:
-            raise ValueError(
-                f"{self.place(row)}: video {self.video[row]} has {name} {value!r}, in an earlier row {known[name]!r}: "
-                f"a video has one {name}"
-            )
+            both = f"{name} {value!r}, in an earlier row {known[name]!r}: a video has one {name}"
+            raise ValueError(f"{self.place(row)}: video {self.video[row]} has {both}")
 
 
 def number(value: Any) -> float:

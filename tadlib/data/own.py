@@ -77,12 +77,7 @@ def encode(
     if store.has(clip.key) and not store.changed(clip.key, settings, clip.path):
         return float(store.record(clip.key)["duration"])
     source, begun = fingerprints.source(clip.path), time.monotonic()
-
-    def tell(done: int) -> None:
-        """Report the number of encoded snippets; a file may last longer than its header states."""
-        progress(done, max(1, round(clip.duration / lasts), done), "encoding the video with CLIP")
-
-    features, found = embedded(clip, 1, 1 / lasts, encoder, each, tell)
+    features, found = embedded(clip, 1, 1 / lasts, encoder, each, progress)
     seconds = len(features) * lasts
     duration = clip.duration if 0 <= seconds - clip.duration < lasts else seconds  # the header's if frames agree
     made = settings | {"duration": duration, "stated": clip.duration, "source": source, "remarks": found.remarks}

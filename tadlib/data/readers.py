@@ -80,9 +80,8 @@ def read(path: Path | str, names: Names | None = None, in_frames: bool = False) 
     table = read_table(path, "database", names, in_frames)
     for name in table.about:  # files are named by them, on any operating system
         if not name or name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
-            raise ValueError(
-                f"{path}: video id {name!r} must be a file's name without folder and ending, at most {LONGEST_ID} bytes"
-            )
+            expected = f"a file's name without folder and ending, at most {LONGEST_ID} bytes"
+            raise ValueError(f"{path}: video id {name!r} must be {expected}")
     actions: dict[str, list[Action]] = {video: [] for video in table.about}
     for video, action, _ in actions_of(table):
         actions[video].append(action)

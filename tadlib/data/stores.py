@@ -84,10 +84,8 @@ class FolderStore:
             return paths[0]
         for path in _visible_files(self.folder, ".h5"):
             names_in(path)  # raises an error if the file is damaged
-        raise UnusableFeatures(
-            f"no features of {video_id} in {self.folder}: expected {video_id} with one of {', '.join(READERS)}, "
-            f"or one .h5 file that holds it"
-        )
+        expected = f"expected {video_id} with one of {', '.join(READERS)}, or one .h5 file that holds it"
+        raise UnusableFeatures(f"no features of {video_id} in {self.folder}: {expected}")
 
     def read(self, video_id: str) -> np.ndarray:
         """Return the features (t, c) float32 of a video; raises UnusableFeatures naming file and problem."""
@@ -100,17 +98,13 @@ class FolderStore:
         if array.ndim == 3 and len(array) == 1:  # a batch of one
             array = array[0]
         if array.ndim != 2 or not array.size or array.dtype.kind != "f":
-            raise UnusableFeatures(
-                f"{path} must hold snippets x channels of floats, at least one snippet; got {array.dtype} {array.shape}"
-            )
+            raise UnusableFeatures(f"{path} must hold snippets x channels of floats; got {array.dtype} {array.shape}")
         with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(np.float32, copy=False) if array.dtype.itemsize > 4 else array
             norms = np.einsum("tc,tc->t", array, array, dtype=np.float32, casting="same_kind")
         if not np.isfinite(norms).all():
             first = int(np.argmin(np.isfinite(norms)))
-            raise UnusableFeatures(
-                f"{path} has NaN or infinite values, or too large ones, first in snippet {first}: extract it again"
-            )
+            raise UnusableFeatures(f"{path} has NaN or infinite values, or too large ones, first in snippet {first}")
         return array
 
     def check(self, videos: Iterable[Video]) -> dict[str, str]:

@@ -43,7 +43,6 @@ from tadlib.ideas import (
     dot_product,
     ensemble,
     episodes,
-    ordered,
     poolings,
     positions,
     published,
@@ -69,7 +68,7 @@ from tadlib.task import Task
 MODULES = (class_targets, salience, rectifying, quality, text_fusion, segmentation, positions, episodes, published)
 # in the order in which they change the classifier: the compared embeddings first, then the pooling
 CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
-CLASSIFIERS += (poolings.classifier, ordered.classifier, text_queries.classifier, trained_naming.learned_pooling)
+CLASSIFIERS += (poolings.classifier, text_queries.classifier, trained_naming.learned_pooling)
 HOOKS = ("additions", "parts", "network", "loss", "each_batch", "texts", "classifier", "proposals")
 # parameters, with their defaults, that replace the notebook's own `classify`
 CLASSIFYING_DEFAULTS = {"target": "foreground", "reject": "none", "proposed_by": "detector"}
@@ -104,10 +103,8 @@ def each_batch(windows: WindowSet, params: object) -> Callable[[Batch, Any], Bat
 def _one(hook: str, answers: Sequence[Any], otherwise: Any) -> Any:
     """Return the only answer to a hook, or `otherwise`; raise ValueError if two methods replace the same part."""
     if len(answers) > 1:
-        raise ValueError(
-            f"{len(answers)} methods that are switched on replace the same part of training ({hook}): "
-            "switch one off, among them perhaps the one of your own file of ideas"
-        )
+        same = f"replace the same part of training ({hook})"
+        raise ValueError(f"{len(answers)} methods that are switched on {same}: keep one")
     return answers[0] if answers else otherwise
 
 
@@ -206,7 +203,7 @@ def asked(hook: str, params: object, **given: Any) -> list[Any]:
 
 def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
     """Call a function with the arguments in its signature, from `given` or parameters (singly or in a dataclass)."""
-    arguments = {}
+    arguments, place = {}, f"{function.__name__} in {inspect.getfile(function)}"
     for name, argument in inspect.signature(function, eval_str=True).parameters.items():
         if name in given:
             arguments[name] = given[name]
@@ -217,13 +214,11 @@ def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
             arguments[name] = getattr(params, name)
         elif argument.default is argument.empty:
             known = [*given, *dict(params)]
-            raise ValueError(
-                f"{function.__name__} in {inspect.getfile(function)} asks for {name!r}{nearest(name, known)}"
-            )
+            raise ValueError(f"{place} asks for {name!r}{nearest(name, known)}")
     try:
         return function(**arguments)
     except Exception as error:
-        error.add_note(f"raised by {function.__name__} in {inspect.getfile(function)}")
+        error.add_note(f"raised by {place}")
         raise
 
 

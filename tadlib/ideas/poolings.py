@@ -2,14 +2,16 @@
 
 Self-attention without projections, softmax(S S^T) S, the middle bin, the middle snippet, every fourth bin, and the
 mean of all bins and of every fourth (`slow_fast`) are GAP's (Du et al. 2024); `multi_rate` is ours. With
-`text_attention` every class attends to the bins, weighted by the softmax of its logits.
+`text_attention` every class attends to the bins, weighted by the softmax of its logits; `ordered` aligns the bins with
+the steps of an action, in order.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,10 +53,19 @@ LOGITS = ("text_attention", "matching_fixed", "matching_learned", "mask")  # poo
 def classifier(found: Classifier, pooling: str, similarity_at: str) -> Classifier | None:
     """Return the classifier with another pooling of features (`similarity_at` pooled) or of the logits of every bin."""
     if pooling == "centre_snippet":
-        stretch = found.adjust_segments
-        return replace(found, roi_bins=1, adjust_segments=lambda segments_ix: _middle_snippet(stretch(segments_ix)))
+
+        def middle_snippet(segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
+            first = found.adjust_segments(segments_ix).mean(dim=1).floor()  # snippet t covers [t, t + 1)
+            return torch.stack([first, first + 1], dim=1)
+
+        return replace(found, roi_bins=1, adjust_segments=middle_snippet)
     if pooling == "text_attention":
         return replace(found, bins_to_logits=lambda bins: _text_attention(found.compare(bins)))
+    if pooling == "ordered":
+        steps = found.embed_texts(found.classes)
+        compare = partial(found.similarity, texts=steps.embeddings.flatten(0, 1), scale=found.scale)
+        split = steps.padding.shape
+        return replace(found, bins_to_logits=lambda bins: aligned(compare(bins).unflatten(-1, split), steps.padding))
     if pooling not in FEATURES or (pooling == "mean" and similarity_at == "pooled"):
         return None
     summary = SUMMARIES["mean" if pooling == "self_attention" else pooling]
@@ -66,11 +77,25 @@ def classifier(found: Classifier, pooling: str, similarity_at: str) -> Classifie
     return replace(found, bins_to_logits=bins_to_logits)
 
 
-def _middle_snippet(segments_ix: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
-    """Replace each segment by the snippet in its middle."""
-    middle = segments_ix.mean(dim=1).floor()  # snippet t covers [t, t + 1)
-    return torch.stack([middle, middle + 1], dim=1)
-
-
 def _text_attention(of_bins: Float[Tensor, "n r k"]) -> Float[Tensor, "n k"]:
     return (of_bins.softmax(dim=1) * of_bins).sum(dim=1)
+
+
+def aligned(of_bins: Float[Tensor, "n r k s"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "n k"]:
+    """Mean over bins of the best monotonic alignment of bins to steps: the first bin has the first step, the last has
+    the last, and every next bin the same step or the next (dynamic programming).
+
+    Raises ValueError if a class has more steps than there are bins.
+    """
+    steps = (~padding).sum(dim=1)
+    if int(steps.max()) > of_bins.shape[1]:
+        raise ValueError(
+            f"roi_bins must be at least the {int(steps.max())} steps of a class, got {of_bins.shape[1]}: "
+            f"pass -p roi_bins {int(steps.max())} or more"
+        )
+    best = torch.full_like(of_bins[:, 0], -torch.inf)
+    best[..., 0] = of_bins[:, 0, :, 0]
+    for place in range(1, of_bins.shape[1]):
+        moved = functional.pad(best[..., :-1], (1, 0), value=-torch.inf)
+        best = of_bins[:, place] + torch.maximum(best, moved)
+    return best.gather(2, steps[None, :, None].expand(len(best), -1, 1) - 1)[..., 0] / of_bins.shape[1]

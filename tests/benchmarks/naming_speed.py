@@ -17,7 +17,7 @@ from torch import Tensor
 from tadlib import ideas
 from tadlib.data.windows import Grid
 from tadlib.detector.proposals import Proposals
-from tadlib.ideas import ordered, poolings, surroundings
+from tadlib.ideas import poolings, surroundings
 from tadlib.ideas.poolings import SUMMARIES
 from tadlib.naming.classifier import Classifier
 from tadlib.naming.fusion import Detections, fuse, select
@@ -35,7 +35,7 @@ WAYS = {
     "self-attention": {"pooling": "self_attention"},
     "mean, less outside": {"contrast": 0.5},
 }
-CHANGES = (surroundings.classifier, poolings.classifier, ordered.classifier)
+CHANGES = (surroundings.classifier, poolings.classifier)
 
 
 class Size(NamedTuple):
