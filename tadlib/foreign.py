@@ -10,9 +10,7 @@ import errno
 import gzip
 import io
 import json
-import os
 import reprlib
-import stat
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
@@ -55,19 +53,8 @@ def reading(path: Path | str, message: str, kind: type[Exception] = FileError) -
         raise kind(f"{path} {message.format(reason)}") from error
 
 
-def regular(path: Path | str, kind: type[Exception] = FileError) -> int:
-    """Return the size of a file; raises `kind` for a directory, pipe or device, where reading could block forever."""
-    with reading(path, "cannot be opened ({}): expected a file", kind):
-        status = os.stat(path)
-    if stat.S_ISREG(status.st_mode):
-        return status.st_size
-    what = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-    raise kind(f"{path} is {what}: expected a file")
-
-
 def text_of(path: Path | str) -> str:
     """Read the text of a file; raises FileError naming a file that is damaged or in another encoding."""
-    regular(path)
     with reading(path, "cannot be read ({}): copy or download it again"):
         content = Path(path).read_bytes()
     if content.startswith(b"\x1f\x8b") or str(path).endswith(".gz"):

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+Segments, Scores, Groups = Float[Tensor, "n 2"], Float[Tensor, " n"], Int[Tensor, " n"]
 MAX_BLOCK = 80_000  # number of padded segments per NMS block, which about fits a core's cache
 
 
@@ -60,23 +61,19 @@ def diou(a: Float[Tensor, "*x 2"], b: Float[Tensor, "*y 2"]) -> Float[Tensor, "*
     return signed.clamp(min=0) / union.clamp(min=tiny) - (apart / hull.clamp(min=torch.finfo(hull.dtype).eps)).square()
 
 
-def nms(
-    segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], threshold: float
-) -> Int[Tensor, " kept"]:
+def nms(segments: Segments, scores: Scores, groups: Groups, threshold: float) -> Int[Tensor, " kept"]:
     """Apply hard NMS within each group; returns the indices of the kept segments, best first, ties in their order."""
     order = scores.argsort(descending=True, stable=True)
     rank = torch.arange(len(order), 0, -1, dtype=torch.float32, device=scores.device)  # all different
     return order[_nms(segments[order], rank, groups[order], lambda tiou: tiou.le_(threshold)) > 0]
 
 
-def soft_nms_of_groups(
-    segments: Float[Tensor, "n 2"], scores: Float[Tensor, " n"], groups: Int[Tensor, " n"], sigma: float = 0.5
-) -> Float[Tensor, " n"]:
+def soft_nms_of_groups(segments: Segments, scores: Scores, groups: Groups, sigma: float = 0.5) -> Scores:
     """Apply Gaussian soft-NMS within each group: every segment lowers the scores of worse segments that it overlaps."""
     return _nms(segments, scores, groups, lambda tiou: tiou.square_().div_(-sigma).exp_())
 
 
-def _nms(segments: Tensor, scores: Tensor, groups: Tensor, factor: Callable[[Tensor], Tensor]) -> Tensor:
+def _nms(segments: Segments, scores: Scores, groups: Groups, factor: Callable[[Tensor], Tensor]) -> Scores:
     """Multiply scores (at least 0) by `factor(tiou)` with each better segment of the group, best first."""
     order = groups.argsort(stable=True)
     _, sizes = groups[order].unique_consecutive(return_counts=True)
@@ -127,14 +124,12 @@ def roi_samples(
     return below, torch.minimum(below + 1, last), position - below
 
 
-def roi_align(
-    features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16
-) -> Float[Tensor, "n bins c"]:
+def roi_align(features: Float[Tensor, "t c"], segments_ix: Segments, bins: int = 16) -> Float[Tensor, "n bins c"]:
     """Return the features under each segment, sampled in the middle of `bins` equal parts (RoIAlign)."""
     return roi_align_windows(features[None], segments_ix[None], _length(features), bins)[0]
 
 
-def roi_mean(features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"], bins: int = 16) -> Float[Tensor, "n c"]:
+def roi_mean(features: Float[Tensor, "t c"], segments_ix: Segments, bins: int = 16) -> Float[Tensor, "n c"]:
     """Mean of `roi_align` over its bins, without the (n, bins, c) array: a weighted sum of rows per segment."""
     below, above, share = (each[0] for each in roi_samples(segments_ix[None], _length(features), bins))
     weights = (torch.cat([1 - share, share], dim=1) / bins).to(features.dtype)

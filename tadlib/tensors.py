@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tadlib.files import atomic
-from tadlib.foreign import is_exhausted, regular
+from tadlib.foreign import is_exhausted
 from tadlib.locks import kept_if_possible
 
 
@@ -52,9 +52,10 @@ def read_tensors(path: Path | str, device: torch.device | str = "cpu") -> Any:
 
     Nothing in the file is executed.
     """
-    regular(path)
     try:
         return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise
     except Exception as error:  # torch raises many kinds, some advise to load unsafely
         if is_exhausted(error):
             raise
@@ -65,6 +66,8 @@ def what_is_wrong(path: Path | str, error: Exception) -> str:
     """Describe why a file cannot be read as tensors; torch's own message advises to load it unsafely."""
     if "loading state_dict" in str(error):
         return "holds other weights than this network has"
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be opened ({error.strerror})"
     with open(path, "rb") as handle:
         head = handle.read(2)
     if not head or head == b"PK" and not zipfile.is_zipfile(path):

@@ -7,8 +7,7 @@ import threading
 
 import pytest
 
-from tadlib import foreign
-from tadlib.files import atomic, read_json, write_json
+from tadlib.files import atomic, digest, file_digest, read_json, write_json
 from tadlib.locks import locked
 
 
@@ -76,16 +75,3 @@ def test_on_a_disk_without_flock_the_file_that_a_flock_left_holds_nothing(answer
             pass
     with locked(tmp_path / "thing", held):
         pass
-
-
-def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path, monkeypatch):
-    path, checked = tmp_path / "run.json", foreign.regular
-    write_json(path, {})
-
-    def then_replaced(path, *rest):
-        size = checked(path, *rest)
-        write_json(path, {"status": "finished" * 100})
-        return size
-
-    monkeypatch.setattr(foreign, "regular", then_replaced)
-    assert read_json(path) == {"status": "finished" * 100}

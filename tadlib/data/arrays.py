@@ -1,5 +1,6 @@
 """External arrays in .npy, .npz, .pt and .h5 files."""
 
+import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import torch
 
 from tadlib.data.fingerprints import mapped
 from tadlib.data.lengths import variants
-from tadlib.foreign import PICKLE, PICKLES, FileError, reading, regular
+from tadlib.foreign import PICKLE, PICKLES, FileError, reading
 
 NAMES = ("features", "feats", "feat", "feature")  # names of the array in a file with several
 
@@ -24,7 +25,7 @@ class UnusableFeatures(FileError):
 def errors_naming(path: Path) -> Iterator[None]:
     """Convert errors raised while reading into UnusableFeatures that name the file."""
     try:
-        size = regular(path, UnusableFeatures)
+        size = os.path.getsize(path) if os.path.exists(path) else 0
         with reading(path, f"({size} bytes) is damaged or of another layout ({{}})", UnusableFeatures):
             yield
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ PLACES = 256  # entries of the table: two per half cycle of the fastest sine
 
 
 class DrawnQueries(nn.Module):
-    """Queries with random reference centres that are not learned; their content is computed from the centre."""
+    """`LearnedQueries`, but with random reference centres that are not learned, from which the content is computed."""
 
     def __init__(self, number: int, width: int) -> None:
         super().__init__()
@@ -19,18 +19,15 @@ class DrawnQueries(nn.Module):
 
     @property
     def own(self) -> tuple[nn.Parameter, ...]:
-        """Parameters that keep their own initialisation."""
         return (self.places,)
 
     def start(self) -> None:
         """Nothing to do: the content network has the detector's default initialisation."""
 
     def references(self) -> Float[Tensor, "q 1"]:
-        """Return the logits of the reference centres."""
         return self.places
 
     def forward(self, sine: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
-        """Return the query embeddings; `sine` is the embedding of their reference centres."""
         return self.content(sine)
 
 

@@ -22,7 +22,7 @@ class Background(NamedTuple):
     """Mean and standard deviation of the logits of background, for each class."""
 
     mean: Float[Tensor, " k"]
-    spread: Float[Tensor, " k"]  # standard deviation
+    spread: Float[Tensor, " k"]
 
 
 def background(logits: Float[Tensor, "m k"], absent: Bool[Tensor, "m k"]) -> Background:
@@ -32,10 +32,8 @@ def background(logits: Float[Tensor, "m k"], absent: Bool[Tensor, "m k"]) -> Bac
     """
     number = absent.sum(dim=0)
     if int(number.min()) < 2:
-        raise ValueError(
-            f"class {int(number.argmin())} is absent from {int(number.min())} of {len(logits)} examples: "
-            "at least 2 are needed to know what background looks like; pass -p reject none"
-        )
+        few = f"{int(number.min())} of {len(logits)} examples: at least 2 are needed; pass -p reject none"
+        raise ValueError(f"class {int(number.argmin())} is absent from {few}")
     mean = (logits * absent).sum(dim=0) / number
     square = ((logits - mean).square() * absent).sum(dim=0) / number
     return Background(mean, square.sqrt().clamp(min=1e-6))
