@@ -35,13 +35,9 @@ KINDS = {  # kind of problem -> (what training does, what evaluation does)
 BELIEVED_WRONG = frozenset({"video_test_0000270", "video_test_0001496"})
 MAX_LISTED = 12  # largest number of names in a message
 FATAL = (
-    "duration is not positive",
-    "fps is not positive",
-    "time is not a number",
-    "ends before it starts",
-    "unknown class",
-    "times look like frames",
-)
+    "duration is not positive", "fps is not positive", "time is not a number", "ends before it starts",
+    "unknown class", "times look like frames",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

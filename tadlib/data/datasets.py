@@ -91,17 +91,8 @@ def _read(name: str, folder: Path) -> Benchmark:
         "video of another subset": len(entries) - len(used),
         "copy of another length": len(other_lengths({video: annotated[video] for video in used}, lengths)),
     }
-    return Benchmark(
-        name=name,
-        folder=folder,
-        videos=videos,
-        classes=classes,
-        train_subset=conventions.train_subset,
-        test_subset=conventions.test_subset,
-        tious=conventions.tious,
-        repairs=repairs | {kind: number for kind, number in others.items() if number} | dict(names.changed),
-        source=source,
-    )
+    repairs |= {kind: number for kind, number in others.items() if number} | dict(names.changed)
+    return Benchmark(name, folder, videos, classes, *subsets[:2], conventions.tious, repairs, source)
 
 
 def find_annotations(folder: Path, name: str) -> Path:

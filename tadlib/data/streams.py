@@ -24,6 +24,7 @@ CLOCK_RESTART = 1.0  # seconds; a larger drop of time stamps is a restart of the
 MAX_HOLD, MAX_HOLD_UNKNOWN = 60.0, 3600.0  # longest hold of a picture in seconds; in files of unknown duration
 MAX_REORDER = 0.5  # seconds from a stream's stated start to its first frame that frame order can explain
 MAX_DELAYED = 32  # frames after damage that may still come from before it
+Timed = tuple[av.VideoFrame, float]  # a frame and its time on the player's clock, in seconds
 ERRORS = (av.error.FFmpegError, OSError)
 
 
@@ -79,9 +80,7 @@ def _main_stream(container: InputContainer, path: Path) -> VideoStream:
     return best if best in moving else max(moving, key=lambda stream: stream.width * stream.height)
 
 
-def first_frame(
-    reel: Iterator[tuple[av.VideoFrame, float]], path: Path, found: DecodingLog
-) -> tuple[av.VideoFrame, float]:
+def first_frame(reel: Iterator[Timed], path: Path, found: DecodingLog) -> Timed:
     """Return the first frame and its time; raises BrokenVideo if there is none."""
     if (frame := next(reel, None)) is None:
         why = f" ({found.cut})" if found.cut else ""
@@ -112,9 +111,7 @@ def _decoded(
     yield None, None, error
 
 
-def timed(
-    container: InputContainer, stream: VideoStream, period: float, found: DecodingLog
-) -> Iterator[tuple[av.VideoFrame, float]]:
+def timed(container: InputContainer, stream: VideoStream, period: float, found: DecodingLog) -> Iterator[Timed]:
     """Yield every frame with an increasing time on the player's clock.
 
     A single missing or unordered time is moved behind the previous one; if the file's clock restarts, or jumps by more

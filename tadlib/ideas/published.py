@@ -12,17 +12,8 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tadlib.detector import layers
 from tadlib.detector.additions import Features, Padding, Snippets
-from tadlib.detector.layers import (
-    Attention,
-    DecoderLayer,
-    EncoderLayer,
-    FeatureNoise,
-    LearnedQueries,
-    LocalConvolutions,
-    Sines,
-    place_in_window,
-)
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.matching import detection_cost
 from tadlib.detector.network import PRIOR_PROBABILITY, ConditionalDETR
@@ -31,7 +22,7 @@ from tadlib.segments import tiou
 SINES = {"cycles": 1, "temperature": 10000.0}  # those of DETR: a cosine of .9997 between neighbours among 64 snippets
 
 
-class PublishedDecoderLayer(DecoderLayer):
+class PublishedDecoderLayer(layers.DecoderLayer):
     """Published decoder layer; the `first` adds positions to content, since its queries are still empty."""
 
     def __init__(self, width: int, heads: int, dropout: float, first: bool) -> None:
@@ -50,25 +41,25 @@ class PublishedDecoderLayer(DecoderLayer):
 class PublishedDETR(ConditionalDETR):
     """The detector as published, with the arguments of `ConditionalDETR`."""
 
-    _queries = staticmethod(partial(LearnedQueries, spread=False))
-    _positions = staticmethod(partial(Sines, **SINES))
+    _queries = staticmethod(partial(layers.LearnedQueries, spread=False))
+    _positions = staticmethod(partial(layers.Sines, **SINES))
 
     def _build_input(self, channels: int, conv_layers: int, feature_noise: float, feature_shift: float) -> None:
         self.normalise = nn.Identity()
-        self.disturb = FeatureNoise(feature_noise, feature_shift, normalised=False)
+        self.disturb = layers.FeatureNoise(feature_noise, feature_shift, normalised=False)
         self.project = nn.Linear(channels, self.width)
-        self.backbone = LocalConvolutions(channels, conv_layers)
+        self.backbone = layers.LocalConvolutions(channels, conv_layers)
 
     def _build_layers(self, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
         width, heads = self.width, self.heads
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout, dropout) for _ in range(encoder_layers))
+        self.encoder = nn.ModuleList(layers.EncoderLayer(width, heads, dropout, dropout) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(
             PublishedDecoderLayer(width, heads, dropout, first=number == 0) for number in range(decoder_layers)
         )
         self.norm = nn.LayerNorm(width)
 
     def _position(self, padding: Padding, attended: Padding | None) -> Snippets:
-        return self.embed(place_in_window(padding, within=1.0))
+        return self.embed(layers.place_in_window(padding, within=1.0))
 
     def _project(self, features: Features, padding: Padding) -> Snippets:
         return self.project(self.backbone(features, padding))
@@ -89,7 +80,7 @@ class PublishedDETR(ConditionalDETR):
         for addition in self.additions:
             addition.start()
         for module in self.modules():
-            if isinstance(module, Attention):
+            if isinstance(module, layers.Attention):
                 nn.init.zeros_(module.out.bias)
         for convolution in self.backbone.layers:
             nn.init.kaiming_uniform_(convolution.weight)
