@@ -55,10 +55,10 @@ def test_a_split_of_your_own_comes_from_the_file_and_a_ratio_that_it_does_not_ha
     [
         ([1], "splits.json must be"),
         ({"75": [{}, {"unseen": ["a"]}], "80": []}, "splits.json: '80' must be one of '75', '50'"),
-        ({"75": [{"unseen": ["a"]}]}, "splits.json has splits 0 to 0 of 75 per cent seen, got split_id 1"),
+        ({"75": [{"unseen": ["a"]}]}, "splits.json has 1 splits of 75 per cent seen, from 0; got split_id 1"),
         ({"75": [{}, {"unsen": ["a"]}]}, "split 75, split_id 1 must name its classes as 'unseen'"),
         ({"75": [{}, {"unseen": ["aa"]}]}, "unknown class 'aa'; did you mean 'a'"),
-        ({"75": [{}, {"seen": ["a", "b"], "unseen": ["a"]}]}, r"on both sides: \['a'\]"),
+        ({"75": [{}, {"seen": ["a", "b"], "unseen": ["a"]}]}, "class 'a' stands twice"),
         ({"75": [{}, {"unseen": ["a", "b", "c", "d"]}]}, "and some seen"),
     ],
 )

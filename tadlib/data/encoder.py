@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -101,25 +101,21 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
     if lacking := _text_reader(name, open_clip)[1]:  # before any download
         raise RuntimeError(f"encoder {name!r} {lacking}")
-    archive, load = _is_script_archive(pretrained), None
-    if archive:
-        load = partial(_load_script_archive, path=pretrained)
-    elif name == DEMO and pretrained.endswith(".npz"):
-        load = partial(_load_arrays, path=pretrained)
-    elif Path(pretrained).is_file() and Path(pretrained).suffix not in (".npz", ".npy"):  # arrays are left to open_clip
-        load = partial(open_clip.load_checkpoint, checkpoint_path=pretrained)
+    # open_clip itself reads arrays, but for those of the demo
+    is_file = Path(pretrained).is_file() and (name == DEMO or Path(pretrained).suffix not in (".npz", ".npy"))
     what = f"weights {pretrained!r}"
     try:
-        quick = archive or open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
-        with _silent_about_no_weights(wanted=bool(load) or not pretrained):
-            how = {"pretrained": None if load else pretrained, "precision": precision, "force_quick_gelu": quick}
+        known = open_clip.get_pretrained_cfg(name, pretrained)
+        quick = _is_script_archive(pretrained) or known.get("quick_gelu", False)
+        with _silent_about_no_weights(wanted=is_file or not pretrained):
+            how = {"pretrained": None if is_file else pretrained, "precision": precision, "force_quick_gelu": quick}
             model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, **how)
-        if load:
-            _load_in_place(model, device, load)
+        if is_file:
+            _load_in_place(model, device, pretrained, open_clip)
         what = "tokenizer"
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # each format raises its own
-        from_file = load and what != "tokenizer" and not is_exhausted(error)
+        from_file = is_file and what != "tokenizer" and not is_exhausted(error)
         first = (str(error).splitlines() or [""])[0]
         reason = f"it {what_is_wrong(pretrained, error)}" if from_file else f"{type(error).__name__}: {first}"
         raise RuntimeError(
@@ -172,26 +168,23 @@ def _is_script_archive(path: str) -> bool:
         return any(name.endswith("/constants.pkl") for name in content.namelist())
 
 
-def _load_script_archive(model: nn.Module, path: str) -> None:
-    weights = torch.jit.load(path, map_location="cpu").state_dict()
-    sizes = ("input_resolution", "context_length", "vocab_size")
-    model.load_state_dict({name: weight for name, weight in weights.items() if name not in sizes})
-
-
-def _load_arrays(model: nn.Module, path: str) -> None:
-    with np.load(path) as arrays:
-        model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-
-
-def _load_in_place(model: nn.Module, device: torch.device, load: Callable[[nn.Module], object]) -> None:
-    """Load weights with `load` after freeing the untrained ones, so that memory never holds both."""
+def _load_in_place(model: nn.Module, device: torch.device, path: str, open_clip: ModuleType) -> None:
+    """Load the weights of a file after freeing the untrained ones, so that memory never holds both."""
     kinds = {name: weight.dtype for name, weight in model.state_dict().items()}
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False))
     model.load_state_dict = partial(model.load_state_dict, assign=True)
     try:
-        load(model)
+        if _is_script_archive(path):
+            sizes = ("input_resolution", "context_length", "vocab_size")
+            weights = torch.jit.load(path, map_location="cpu").state_dict()
+            model.load_state_dict({name: weight for name, weight in weights.items() if name not in sizes})
+        elif path.endswith(".npz"):
+            with np.load(path) as arrays:
+                model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+        else:
+            open_clip.load_checkpoint(model, checkpoint_path=path)
     finally:
         del model.load_state_dict
     for name, weight in (*model.named_parameters(), *model.named_buffers()):

@@ -124,8 +124,7 @@ def of_folder(folder: Path | str, classes: Iterable[str], split: int, split_id: 
     if draws is None:
         return class_split(classes, split, split_id)
     if not 0 <= split_id < len(draws):
-        available = "no splits" if not draws else f"splits 0 to {len(draws) - 1}"
-        raise ValueError(f"{path} has {available} of {split} per cent seen, got split_id {split_id}")
+        raise ValueError(f"{path} has {len(draws)} splits of {split} per cent seen, from 0; got split_id {split_id}")
     return _parse(f"{path}, split {split}, split_id {split_id}", sorted(classes), draws[split_id], (split, split_id))
 
 
@@ -140,9 +139,7 @@ def _parse(place: str, names: Sequence[str], draw: Any, key: tuple[int, int]) ->
     for name in (*seen, *unseen):
         if name not in names:
             raise ValueError(f"{place}: unknown class {name!r}{nearest(name, names)}")
-    for group in (seen, unseen):
-        check_unique(group, place, "class")
-    both = set(seen) & set(unseen)
-    if both or not seen:
-        raise ValueError(f"{place}: every class must be seen or unseen and some seen; on both sides: {sorted(both)}")
+    check_unique([*seen, *unseen], place, "class")
+    if not seen:
+        raise ValueError(f"{place}: every class must be seen or unseen, and some seen")
     return ClassSplit(*key, tuple(sorted(seen)), tuple(sorted(unseen)))
