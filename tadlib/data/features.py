@@ -153,12 +153,7 @@ def _extract_one(
 
 
 def embedded(
-    clip: Clip,
-    stride: int,
-    fps: float,
-    encoder: Encoder,
-    each: int = 1,
-    progress: Progress = silent,
+    clip: Clip, stride: int, fps: float, encoder: Encoder, each: int = 1, progress: Progress = silent
 ) -> tuple[Float[np.ndarray, "t c"], DecodingLog]:
     """Encode the snippets of a video; returns features and decoding problems. Still pictures are encoded once.
 
