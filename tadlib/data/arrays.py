@@ -25,7 +25,8 @@ class UnusableFeatures(FileError):
 def errors_naming(path: Path) -> Iterator[None]:
     """Convert errors raised while reading into UnusableFeatures that name the file."""
     try:
-        size = os.path.getsize(path) if os.path.exists(path) else 0
+        with reading(path, "cannot be opened ({})", UnusableFeatures), open(path, "rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
         with reading(path, f"({size} bytes) is damaged or of another layout ({{}})", UnusableFeatures):
             yield
     except FileNotFoundError as error:
