@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tadlib.files import atomic, digest, file_digest, read_json, write_json
+from tadlib.files import atomic, read_json, write_json
 from tadlib.locks import locked
 
 

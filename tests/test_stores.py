@@ -45,8 +45,6 @@ def test_features_are_read_from_every_layout(tmp_path, dtype, suffix, save):
     assert store.check([VIDEO]) == {}
 
 
-
-
 def problem(folder, array, **options):
     np.save(folder / "v1.npy", array)
     return FolderStore(folder, stride=8, **options).check([VIDEO])["v1"]
