@@ -10,7 +10,7 @@ of length zero never recall each other (0/0, as in the toolkit).
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from tadlib.data.annotations import Video
 from tadlib.evaluation.matching import overlapping
@@ -34,51 +34,19 @@ def recall_table(
     own = np.bincount(predictions.video, minlength=comparison.videos) * scored
     videos = float(scored.sum())
     own = np.minimum((own * (most * videos / max(own.sum(), 1))).astype(np.int64), own)  # truncated as in the toolkit
-    # share of its proposals that every video keeps at each average number
+    # share of its proposals that every video keeps at each average number, and their number for each action's video
     share = np.arange(1, most + 1) / float(most) * (most * videos / max(own.sum(), 1))
+    kept = np.minimum((own[:, None] * share).astype(np.int64), own[:, None])[actions.video]
     rank = ranks(best_first(predictions.video, predictions.scores, ties), predictions.video)
-    needed = _needed(comparison, rank, tious)
-    least = _first_sufficient(needed, own[actions.video], share)
-    first = np.bincount(
-        (least + np.arange(len(tious))[:, None] * (most + 1)).ravel(), minlength=len(tious) * (most + 1)
-    )
-    return first.reshape(len(tious), most + 1)[:, :most].cumsum(axis=1) / len(actions.video)
-
-
-def _first_sufficient(
-    needed: Int[np.ndarray, "tious a"], own: Int[np.ndarray, " a"], share: Float[np.ndarray, " most"]
-) -> Int[np.ndarray, "tious a"]:
-    """Return the index of the first average number at which an action's video keeps the proposal ranked `needed`.
-
-    It is `len(share)` if there is none. A video keeps floor(own * share) of its proposals, at most all. The index is
-    estimated, then corrected by the same rounded arithmetic.
-    """
-    most = len(share)
-    within = needed <= own
-    wanted = np.where(within, needed, 0)
-    guess = np.ceil(wanted / np.maximum(own * share[0], 1e-300)).clip(0, most).astype(np.int64) - 1
-    place = np.maximum(guess - 1, 0)
-    for _ in range(2):
-        place += (own * share.take(place, mode="clip")).astype(np.int64) < wanted
-    return np.where(within, np.minimum(place, most), most)
-
-
-def _needed(comparison: Comparison, rank: Int[np.ndarray, " n"], tious: Sequence[float]) -> Int[np.ndarray, "tious a"]:
-    """Return the rank of the best proposal that recalls each action at each tIoU; NOT_RECALLED if none does."""
-    actions, predictions = comparison.actions, comparison.predictions
     pairs = overlapping(predictions.video, predictions.segments, actions.video, actions.segments, min(tious))
-    has_length = actions.segments[:, 1] > actions.segments[:, 0]
-    ascending = np.argsort(tious)
-    level = np.searchsorted(np.asarray(tious)[ascending], pairs.overlap, "right") - 1  # highest tIoU reached
-    reached = rank.take(pairs.prediction)
-    last_first = np.argsort(-reached)
-    # the last assignment to an index stays: the best rank
-    best = np.full((len(tious), len(has_length)), NOT_RECALLED)
-    best[level[last_first], pairs.action[last_first]] = reached[last_first]
-    best[:, ~has_length] = NOT_RECALLED
-    needed = np.empty_like(best)
-    needed[ascending] = np.minimum.accumulate(best[::-1], axis=0)[::-1]
-    return needed
+    has_length = (actions.segments[:, 1] > actions.segments[:, 0])[pairs.action]
+    table = []
+    for tiou in tious:
+        reach = has_length & (pairs.overlap >= tiou)
+        needed = np.full(len(actions.video), NOT_RECALLED)  # rank of the best proposal that recalls each action
+        np.minimum.at(needed, pairs.action[reach], rank[pairs.prediction[reach]])
+        table.append((needed[:, None] <= kept).mean(axis=0))
+    return np.stack(table)
 
 
 def area(table: Float[np.ndarray, "tious most"]) -> float:
