@@ -42,15 +42,11 @@ def judge(comparison: Comparison, tiou: float) -> Judged:
     matches = match(comparison, (tiou,))
     predictions, actions = comparison.predictions, comparison.actions
     action, overlap = most_overlapped(comparison)
-    own = (action >= 0) & (actions.label[action] == predictions.label) if len(actions.label) else action >= 0
-    kind = np.full(len(action), TYPES.index("background"))
-    kind[overlap >= BACKGROUND_BELOW] = TYPES.index("confusion")
-    kind[(overlap >= BACKGROUND_BELOW) & own] = TYPES.index("localisation")
-    kind[overlap >= tiou] = TYPES.index("wrong label")
-    kind[(overlap >= tiou) & own] = TYPES.index("double detection")
     hit = np.full(len(action), -1)
     hit[matches.prediction] = matches.action
-    kind[hit >= 0] = TYPES.index("true positive")
+    own, near = np.append(actions.label, -1)[action] == predictions.label, overlap >= BACKGROUND_BELOW
+    reach = overlap >= tiou
+    kind = np.select([hit >= 0, reach & own, reach, near & own, near], range(5), default=5)  # in the order of TYPES
     return Judged(kind, action, overlap, hit, matches.rank)
 
 

@@ -14,7 +14,7 @@ Differences from published scorers, and how each changes the metric:
   order given; `ties="peer"` repeats theirs. Up to about a point of AP either way, none without equal scores. Among
   actions with equal tIoU the last annotated is taken, as in the toolkits (there up to about forty actions only);
 - two segments of length zero (0/0): at the same time a hit here and in the toolkit, a miss in recall in both; at
-  different times a hit in the toolkit and with `ties="peer"`, a miss here: lower or equal;
+  different times a hit in the toolkit, a miss here: lower or equal;
 - a reversed segment is a false positive in the toolkit, and a hit if it is as long as the action (0/0); a NaN time is
   a hit there, a NaN score ranks first. All three are errors here, or dropped on request: higher or equal for the
   first, either way for the others;

@@ -72,8 +72,14 @@ def score(
     per_class = {c: row.tolist() for c, row in zip(classes, table, strict=True) if not np.isnan(row).any()}
     missing = [label for label in classes if label not in per_class]
     numbers = means(table, tious) | means(agnostic, tious, "agnostic_") | recalls(rows, ties)
-    counted_rows = _counts(videos, scored, rows, ambiguous, missing)
-    return numbers | {"tious": list(tious), "per_class": per_class, "protocol": protocol, "counts": counted_rows}
+    told = counts(scored, {scored[place].id for place in np.unique(rows.predictions.video)}) | {
+        "ambiguous_regions": len(ambiguous.video),
+        "videos_left_out": len(videos) - len(scored),
+        "detections": len(rows.predictions.label),
+        "classes": rows.classes - len(missing),
+        "classes_without_actions": missing,
+    }
+    return numbers | {"tious": list(tious), "per_class": per_class, "protocol": protocol, "counts": told}
 
 
 def same_videos(
@@ -110,16 +116,4 @@ def recalls(rows: Comparison, ties: Ties = "stable") -> dict[str, object]:
     return {f"AR@{number}": float(average[number - 1]) for number in COUNTS} | {
         "AUC": area(table),
         "recall": {f"{tiou:g}": float(value) for tiou, value in zip(RECALL_TIOUS, table[:, -1], strict=True)},
-    }
-
-
-def _counts(
-    videos: Sequence[Video], scored: Sequence[Video], rows: Comparison, ambiguous: thumos.Ambiguous, missing: list[str]
-) -> dict[str, object]:
-    return counts(scored, {scored[place].id for place in np.unique(rows.predictions.video)}) | {
-        "ambiguous_regions": len(ambiguous.video),
-        "videos_left_out": len(videos) - len(scored),
-        "detections": len(rows.predictions.label),
-        "classes": rows.classes - len(missing),
-        "classes_without_actions": missing,
     }

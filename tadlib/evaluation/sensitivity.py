@@ -35,13 +35,6 @@ class Sensitivity(NamedTuple):
     precision: Float[np.ndarray, " bins"]
 
 
-def usual_edges(comparison: Comparison) -> Mapping[str, Sequence[float]]:
-    """Return the default bins: DETAD's for ActivityNet if actions are long, otherwise finer ones."""
-    segments = comparison.actions.segments
-    long = len(segments) > 0 and np.median(segments[:, 1] - segments[:, 0]) >= LONG_MEDIAN
-    return LONG if long else SHORT
-
-
 def characteristics(comparison: Comparison, videos: Sequence[Video]) -> dict[str, Float[np.ndarray, " a"]]:
     """Return the characteristics of each action; coverage needs the durations of all videos."""
     actions = comparison.actions
@@ -59,9 +52,13 @@ def sensitivity(
     tious: Sequence[float],
     edges: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Sensitivity]:
-    """Return missed actions and normalised AP in every bin of every characteristic, and for `all` actions."""
-    edges = usual_edges(comparison) if edges is None else edges
+    """Return missed actions and normalised AP in every bin of every characteristic, and for `all` actions.
+
+    `edges` are upper limits of bins, by default DETAD's for ActivityNet if actions are long, otherwise finer ones.
+    """
     values = characteristics(comparison, videos)
+    long = len(values["length"]) > 0 and np.median(values["length"]) >= LONG_MEDIAN
+    edges = edges or (LONG if long else SHORT)
     places = {name: np.searchsorted(edges[name], value, "left") for name, value in values.items()}
     names = {name: bin_names(name, edges[name]) for name in values}
     places["all"], names["all"] = np.zeros(len(comparison.actions.label), dtype=np.int64), ("all",)
