@@ -77,7 +77,7 @@ def test_segments_lie_where_their_times_are():
 
 def test_the_curve_of_a_long_video_lies_evenly_over_it():
     """The viewer draws its points at equal distances."""
-    given = {"classes": SimpleNamespace(unseen=("a",), seen=()), "similarity": lambda *_: np.zeros((900, 1))}
+    given = {"classes": SimpleNamespace(unseen=("a",), seen=("b",)), "similarity": lambda *_: np.zeros((900, 2))}
     question = SimpleNamespace(video=VIDEO, asked=ASKED, seconds=lambda _: np.arange(900) + 0.5, **given)
     seconds, curves = word_curves(Answer(question, None, NOTHING))
     assert len(curves["a"]) == 600 and abs(seconds - (np.arange(600) + 0.5) * 1.5).max() < 1
