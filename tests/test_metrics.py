@@ -66,16 +66,9 @@ def test_two_segments_of_no_length_at_one_place_hit_each_other_but_are_not_recal
     assert metrics.average_recall(videos, answer, [1]) == {"AR@1": 0.0}
 
 
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ((1, 5, float("nan"), "Diving"), "video a has a segment that is not finite, or a score that is no number"),
-        ((1, float("inf"), 0.5, "Diving"), "video a has a segment that is not finite, or a score that is no number"),
-        ((5, 1, 0.5, "Diving"), "video a has a segment that ends before it starts"),
-    ],
-)
-def test_what_is_no_segment_or_score_is_refused_by_name(row, words):
-    with pytest.raises(ValueError, match=words):
+@pytest.mark.parametrize("row", [(1, 5, np.nan, "Diving"), (1, np.inf, 0.5, "Diving"), (5, 1, 0.5, "Diving")])
+def test_what_is_no_segment_or_score_is_refused_by_name(row):
+    with pytest.raises(ValueError, match="video a has a segment that is not finite or ends .*, or a score that is no"):
         compare([video("a", (1, 5, "Diving"))], {"a": found(row)}, ["Diving"])
 
 

@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tadlib.evaluation.diagnosis import confusion
-from tadlib.evaluation.matching import match, overlapping
+from tadlib.evaluation.matching import match, numbered, overlapping
 from tadlib.evaluation.metrics import best_to_come
-from tadlib.evaluation.ranking import numbered
 from tadlib.evaluation.rows import Comparison
 
 TYPES = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")

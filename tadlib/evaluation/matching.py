@@ -1,4 +1,4 @@
-"""Greedy matching of predictions to actions as in the ActivityNet toolkit, for all classes and videos at once.
+"""Ranking and greedy matching of predictions as in the ActivityNet toolkit, for all classes and videos at once.
 
 The predictions of a class are ranked over all videos. In this order each takes the free action of its class in its
 video that it overlaps most, if their tIoU reaches the threshold; thresholds are matched separately. Matches never
@@ -6,14 +6,15 @@ cross videos, so resampling videos needs no new matching.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from tadlib.evaluation.ranking import Places, Ties, best_first, ranks
 from tadlib.evaluation.rows import Comparison
 
+Ties = Literal["stable", "peer"]
+Places = Int[np.ndarray, " n"]
 Segments = Float[np.ndarray, "n 2"]
 MAX_PAIRS = 100_000  # (prediction, action) pairs compared at once: few enough for the processor's cache
 ANY_OVERLAP = np.nextafter(0, 1)  # least tIoU of segments that overlap at all
@@ -34,6 +35,33 @@ class Pairs(NamedTuple):
     prediction: Int[np.ndarray, " p"]
     action: Int[np.ndarray, " p"]
     overlap: Float[np.ndarray, " p"]
+
+
+def best_first(group: Places, scores: Float[np.ndarray, " n"], ties: Ties = "stable") -> Places:
+    """Sort rows by group, then by decreasing score; ties keep the order given (`stable`).
+
+    With `peer` each group is sorted as `argsort()[::-1]` of this group alone would, like the published scorers: numpy's
+    default sort is not stable, so the order of ties depends on the number of rows and the machine.
+    """
+    if ties == "stable":
+        return np.lexsort((-scores, group))
+    order = np.argsort(group, kind="stable")
+    _, counts = np.unique(group, return_counts=True)
+    parts = np.split(order, np.cumsum(counts)[:-1])
+    return np.concatenate([part[np.argsort(scores[part])[::-1]] for part in parts])
+
+
+def ranks(order: Places, group: Places) -> Places:
+    """Return the rank of every row within its group, 1 = best, from rows sorted by group and score."""
+    rank = np.empty_like(order)
+    rank[order] = numbered(group)
+    return rank
+
+
+def numbered(group: Places) -> Places:
+    """Number the rows of each group 1, 2, ... in the order of rows sorted by group; `group` may be in any order."""
+    counts = np.bincount(group)
+    return np.arange(1, len(group) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def overlaps(found: Float[np.ndarray, "n 2"], true: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:

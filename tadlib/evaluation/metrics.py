@@ -39,8 +39,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tadlib.data.annotations import Video
-from tadlib.evaluation.matching import match
-from tadlib.evaluation.ranking import Ties, numbered
+from tadlib.evaluation.matching import Ties, match, numbered
 from tadlib.evaluation.recall import COUNTS, average_recall  # noqa: F401  imported from here with the other metrics
 from tadlib.evaluation.rows import Comparison, Scored, compare
 
@@ -79,11 +78,7 @@ def average_precision(
     tious: Sequence[float],
     ties: Ties = "stable",
 ) -> Float[np.ndarray, "k tious"]:
-    """Return the AP of each class at each tIoU, NaN for a class without actions; `classes` None ignores labels.
-
-    All given videos count, with or without predictions; predictions of other videos and classes are ignored. Raises
-    ValueError naming a video with a segment or score that is no number, or with a reversed segment.
-    """
+    """Return the AP of each class at each tIoU, NaN for a class without actions; arguments as for `compare`."""
     return precision_table(compare(videos, detections, classes), tious, ties)
 
 

@@ -6,6 +6,8 @@ A protocol is a set of choices; everything else follows the ActivityNet toolkit 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tadlib.data.annotations import AMBIGUOUS, Action, Benchmark, Video
 from tadlib.data.checks import one_of
 from tadlib.evaluation.rows import Scored
@@ -51,10 +53,7 @@ PROTOCOLS = {
 
 
 def scored_videos(benchmark: Benchmark, classes: Sequence[str], protocol: str, stride: int) -> tuple[Video, ...]:
-    """Return the videos and actions of `classes` that count; a snippet has `stride` frames.
-
-    Videos without detections are left out later, by `detected`.
-    """
+    """Return the videos and actions of `classes` that count before `detected`; a snippet has `stride` frames."""
     subsets = {benchmark.test_subset} | ({benchmark.train_subset} if PROTOCOLS[protocol].training_too else set())
     videos = [video for video in benchmark.videos if video.subset in subsets]
     return chosen(videos, classes, protocol, short(benchmark, stride))
@@ -68,10 +67,7 @@ def short(benchmark: Benchmark, stride: int) -> int | None:
 def chosen(
     videos: Sequence[Video], classes: Collection[str], protocol: str, stride: int | None = None
 ) -> tuple[Video, ...]:
-    """Return the videos and actions of `classes` that count; with `stride` None an action of at most 1 s is short.
-
-    Raises ValueError for an unknown protocol.
-    """
+    """Return the videos and actions of `classes` that count; with `stride` None an action of at most 1 s is short."""
     one_of("protocol", protocol, PROTOCOLS)
     rules = PROTOCOLS[protocol]
     kept = []
@@ -92,13 +88,8 @@ def chosen(
 def _once(actions: Sequence[Action]) -> tuple[Action, ...]:
     kept: list[Action] = []
     for action in actions:
-        again = any(
-            action.label == other.label
-            and abs(action.start - other.start) <= SAME
-            and abs(action.end - other.end) <= SAME
-            for other in kept
-        )
-        if action.end > action.start and not again:
+        near = [max(abs(action.start - a.start), abs(action.end - a.end)) for a in kept if a.label == action.label]
+        if action.end > action.start and min(near, default=np.inf) > SAME:
             kept.append(action)
     return tuple(kept)
 
@@ -118,10 +109,9 @@ def detected(videos: Sequence[Video], detections: Mapping[str, Scored], protocol
 
 def counts(videos: Sequence[Video], detected: Collection[str]) -> dict[str, int]:
     """Count the videos, those without actions, those without detections, and the actions."""
-    with_any = set(detected)
     return {
         "videos": len(videos),
         "videos_without_actions": sum(not video.actions for video in videos),
-        "videos_without_detections": sum(video.id not in with_any for video in videos),
+        "videos_without_detections": len({video.id for video in videos} - set(detected)),
         "actions": sum(len(video.actions) for video in videos),
     }

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tadlib.data.annotations import Video
-from tadlib.evaluation.matching import overlapping
-from tadlib.evaluation.ranking import Ties, best_first, ranks
+from tadlib.evaluation.matching import Ties, best_first, overlapping, ranks
 from tadlib.evaluation.rows import Comparison, Scored, compare
 
 RECALL_TIOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))

@@ -15,7 +15,7 @@ from tadlib.data.lengths import stated
 from tadlib.evaluation import statistics
 from tadlib.evaluation.metrics import generalised
 from tadlib.evaluation.protocols import PROTOCOLS, chosen
-from tadlib.evaluation.ranking import Ties
+from tadlib.evaluation.matching import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
 from tadlib.evaluation.rows import compare

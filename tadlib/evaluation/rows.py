@@ -107,15 +107,12 @@ def _predictions(
 
 
 def _check_finite(videos: Sequence[Video], predictions: Predictions) -> None:
-    numbers = np.isfinite(predictions.segments).all(axis=1) & ~np.isnan(predictions.scores)
-    for right, fault in (
-        (numbers, "has a segment that is not finite, or a score that is no number"),
-        (~(predictions.segments[:, 1] < predictions.segments[:, 0]), "has a segment that ends before it starts"),
-    ):
-        if not right.all():
-            row = np.flatnonzero(~right)[0]
-            start, end = predictions.segments[row]
-            raise ValueError(
-                f"video {videos[predictions.video[row]].id} {fault}: [{start}, {end}] with score "
-                f"{predictions.scores[row]} ({(~right).sum()} of {len(right)} predictions): repair or drop them"
-            )
+    start, end = predictions.segments.T
+    right = np.isfinite(start) & np.isfinite(end) & (start <= end) & ~np.isnan(predictions.scores)
+    if not right.all():
+        row = np.flatnonzero(~right)[0]
+        raise ValueError(
+            f"video {videos[predictions.video[row]].id} has a segment that is not finite or ends before it starts, or "
+            f"a score that is no number: [{start[row]}, {end[row]}] with score {predictions.scores[row]} "
+            f"({(~right).sum()} of {len(right)} predictions): repair or drop them"
+        )

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from tadlib.data.annotations import AMBIGUOUS, Video
 from tadlib.data.checks import nearest
 from tadlib.evaluation import thumos
+from tadlib.evaluation.matching import Ties
 from tadlib.evaluation.metrics import means, precision_table
 from tadlib.evaluation.protocols import PROTOCOLS, chosen, counts, detected
-from tadlib.evaluation.ranking import Ties
 from tadlib.evaluation.recall import COUNTS, RECALL_TIOUS, area, recall_table
 from tadlib.evaluation.rows import Comparison, Scored, compare, without_labels
 

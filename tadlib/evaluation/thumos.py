@@ -3,10 +3,8 @@
 - Actions take turns in the order of annotation; each takes the free prediction of its class in its video that it
   overlaps most (ties: the highest score), if the tIoU is above the threshold.
 - A prediction that is no hit and overlaps an ambiguous region of its video is ignored.
-- AP is the mean over actions of the precision at each hit, without interpolation.
-
-A prediction with a low score and a tight fit is preferred to one with a high score and a loose fit, which lowers AP
-where many predictions overlap one action.
+- AP is the mean over actions of the precision at each hit, without interpolation. A tight fit of a low score is
+  preferred to a loose fit of a high one, which lowers AP where many predictions overlap one action.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tadlib.evaluation.matching import Pairs, greedy, overlapping
-from tadlib.evaluation.ranking import best_first, numbered, ranks
+from tadlib.evaluation.matching import Pairs, best_first, greedy, numbered, overlapping, ranks
 from tadlib.evaluation.rows import Comparison
 
 
