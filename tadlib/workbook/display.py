@@ -97,20 +97,6 @@ def _shown(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class Folded:
-    """Collapsible tables, each shown by a click on its heading."""
-
-    tables: Mapping[str, Sequence[Mapping[str, object]]]
-
-    def __repr__(self) -> str:
-        return "; ".join(self.tables)
-
-    def _repr_html_(self) -> str:
-        form = Markup("<details><summary>{}</summary>{}</details>")
-        return Markup().join(form.format(head, Markup(table(rows).to_html())) for head, rows in self.tables.items())
-
-
-@dataclass(frozen=True)
 class Listing:
     """Table of text, wrapped; a mapping in a cell (text -> relative address) is shown as links."""
 

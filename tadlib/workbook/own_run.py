@@ -28,8 +28,7 @@ def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | Non
         return folder / "checkpoint.pt", "run_dir names it"
     found, unusable = runs.written("checkpoint.pt"), []
     for path in found:
-        reason = cannot(path, given)
-        if not reason:
+        if not (reason := cannot(path, given)):
             later = f", after {len(unusable)} later ones that cannot answer ({some(unusable)})" if unusable else ""
             return path, f"the latest of {len(found)} runs below outputs/{later}"
         unusable.append(f"{path.parent.name}: {reason}")
@@ -42,8 +41,7 @@ def chosen(given: DetectParams, progress: Progress = silent) -> tuple[Path | Non
     folder.mkdir(parents=True)
     progress(0, 1, f"training on the demo, because {why}; in {folder}")
     parameters = {"data_dir": given.data_dir, "device": given.device, "run_dir": str(folder)}
-    reason = execute_notebook("train", folder / "train.ipynb", parameters)
-    if reason is not None:
+    if reason := execute_notebook("train", folder / "train.ipynb", parameters):
         raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")
     progress(1, 1, f"training on the demo, in {folder}")
     return folder / "checkpoint.pt", f"new, on the demo: {why}"
@@ -59,16 +57,17 @@ def cannot(path: Path, given: DetectParams) -> str:
     except (RunError, ValueError) as error:
         return str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
     of_run = Params.read(saved["params"])
-    if given.detector == "run" and (params.encoder, params.pretrained) != (of_run.encoder, of_run.pretrained):
-        return f"its detector has learnt from features of {of_run.encoder}"
-    if given.detector == "run" and of_run.features != "auto":
-        return f"its detector has learnt from features={of_run.features}, which no video has"
+    other = (params.encoder, params.pretrained) != (of_run.encoder, of_run.pretrained) or of_run.features != "auto"
+    if given.detector == "run" and other:
+        return f"its detector has learnt from features of {of_run.encoder} (features={of_run.features})"
     return to_download(params.encoder, params.pretrained)
 
 
 def parameters_here(saved: Mapping[str, Any], path: Path | None, given: DetectParams) -> Params:
     """Return a run's parameters for this machine, or the defaults; fp32 if the device does not support its fp16."""
     params = inheritance.stored_parameters(saved["params"], path) if path else Params.read({})
+    if given.detector == "run" and params.target != "foreground":
+        raise RunError(f"{path} is of a detector that names its own classes (target={params.target}), not your words")
     here = {"run_dir": "", "data_dir": given.data_dir, "device": given.device}
     if params.precision == "fp16" and devices.pick(given.device).type != "cuda":
         here["precision"] = "fp32"

@@ -1,8 +1,7 @@
 """Detection of the user's own words in their own videos: the run used, its parameters, and the detections.
 
 A word is found where the detector is certain of an action, relative to its greatest certainty in the same video, and
-CLIP prefers the word to all other words and to fixed generic texts (rivals). The threshold of the
-score was chosen on seen classes of the demo (`tests/benchmarks/verdicts.py`).
+CLIP prefers the word to all others and to generic texts. The threshold was chosen by `tests/benchmarks/verdicts.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,6 @@ from tadlib.data.video import Clip, probe
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS
 from tadlib.files import Progress, silent
-from tadlib.ideas import class_targets
 from tadlib.naming import fusion, text
 from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
@@ -115,17 +113,14 @@ class Answer(NamedTuple):
     def found(self) -> Detections:
         """Detections of the found words with at least half the minimum score of a found word, at most `top_k`."""
         segments, scores, labels = self.considered
-        words = {label for label, score in zip(labels, scores.tolist(), strict=True) if score >= self.least}
-        kept = [n for n, score in enumerate(scores.tolist()) if labels[n] in words and 2 * score >= self.least]
+        words = set(labels[: int((scores >= self.least).sum())])  # the best come first
+        kept = [n for n in range(int((2 * scores >= self.least).sum())) if labels[n] in words]
         kept = kept[: self.question.asked.given.top_k]
         return Detections(segments[kept], scores[kept], tuple(labels[n] for n in kept))
 
 
 def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
-    """Load what all videos share; without a usable run, make the demo and train on it.
-
-    Raises RunError, in one sentence, if there is no usable run.
-    """
+    """Load what all videos share; without a usable run, make the demo and train on it; RunError if that fails."""
     files = own.video_files(given.video, resolve(""))
     checkpoint, why = own_run.chosen(given, progress)
     saved = inheritance.read_checkpoint(checkpoint, ("network", "params")) if checkpoint else {}
@@ -150,10 +145,7 @@ def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
 
 
 def ask(asked: Asked, path: Path, progress: Progress = silent) -> Question:
-    """Return a video with its features, which are computed if they are missing.
-
-    Raises ValueError, in one sentence, for an unusable video.
-    """
+    """Return a video with its features, computed if they are missing; raises ValueError for an unusable video."""
     params, benchmark, clip = asked.params, asked.data_set, probe(path)
     fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
     spacing = float(asked.about.get("snippet_seconds") or params.stride / fps)
@@ -230,7 +222,7 @@ def detect(question: Question) -> Answer:
 
 
 def _by_detector(question: Question) -> dict[str, Proposals]:
-    params, asked, model = question.asked.params, question.asked, question.asked.network
+    asked, params, model = question.asked, question.asked.params, question.asked.network
     channels = question.features(question.video).shape[1]
     if model.channels != channels:
         raise RunError(
@@ -239,18 +231,5 @@ def _by_detector(question: Question) -> dict[str, Proposals]:
         )
     of_clip = inference.clip_proposals(question, params)
     windows = inference.inference_windows(question.scored, question, params)
-    return inference.propose(predict(model, windows, texts=_detector_texts(question)), windows, params, of_clip)
-
-
-def _detector_texts(question: Question) -> Float[Tensor, "k c"] | None:
-    """Return the class texts that the run's detector reads. A detector that classifies gets the classes it learned (and
-    the words too, if it learned texts).
-    """
-    trained = question.asked.trained
-    if trained.target == "foreground":
-        return ideas.texts(question, (*question.classes.unseen, *BACKGROUND), trained)
-    seen = tuple(question.asked.about.get("seen", ()))  # older checkpoints lack it
-    if trained.target == "none":
-        return torch.eye(len(seen))
-    words = question.class_embeddings(question.classes.unseen)
-    return torch.cat([class_targets.texts(question, seen, trained.target), words])
+    texts = ideas.texts(question, (*question.classes.unseen, *BACKGROUND), asked.trained)
+    return inference.propose(predict(model, windows, texts=texts), windows, params, of_clip)

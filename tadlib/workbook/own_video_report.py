@@ -5,39 +5,31 @@ from dataclasses import replace
 from operator import itemgetter
 
 import numpy as np
+from IPython.display import HTML
 from jaxtyping import Float
 from markupsafe import Markup
 
 from tadlib.data import own
 from tadlib.data.encoder import DEMO
 from tadlib.data.streams import BrokenVideo
-from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import diagnosis
 from tadlib.files import Progress, atomic, silent
 from tadlib.naming import tokens
 from tadlib.naming.fusion import Detections, write_detections
 from tadlib.workbook import display, edits, own_video, runs, viewer
 from tadlib.workbook.own_run import off_for_own_words, some
 from tadlib.workbook.own_video import Answer, Asked, Question
-from tadlib.workbook.params import Params
 from tadlib.workbook.runs import Result, Run
 from tadlib.workbook.viewer import Viewer
 
 SHOWN = 8  # most words in a figure or a sentence
 VERDICTS = 40  # most words in a list of verdicts
 CALIBRATED = (
-    "A score is the detector's certainty, relative to its highest in this video, times CLIP's certainty of the word "
-    "against {} generic texts; a word is found from a score of {} on, its segments from half of it on"
+    "<p><small>A score is the detector's certainty, relative to its highest in this video, times CLIP's certainty of "
+    "the word against {} generic texts; a word is found from a score of {}{}.</small></p>"
 )
 CHOSEN = " (chosen on names of the demo's seen classes; sentences are missed more often)"
 APART = 1.0  # minimum seconds between two frames that are shown
 POINTS = 600  # most points of a curve
-LEARNT = "learnt on the run's classes and videos"
-READ = "a word is read as you write it"
-WHEN = "the detector says only when, CLIP says what, and background competes"
-# reasons why a parameter of the run does not apply, by its name, or name and value
-REASONS = {"text": READ, "lead": READ, "pooling=ordered": READ, "target": WHEN, "ensemble": WHEN, "candidates": WHEN}
-REASONS |= {"nms_per": "NMS is applied before proposals have names", "snippets": "a clip's length decides"}
 
 
 class Answers(dict[str, Detections]):
@@ -83,14 +75,9 @@ class Answers(dict[str, Detections]):
             told = Markup(display.Listing(self.rows)._repr_html_())
         else:
             told = Markup("<ul>{}</ul>").format(_joined(item, verdicts(self.surest)))
-        return _joined(warning, self.warnings) + told + self._calibrated()
-
-    def _calibrated(self) -> Markup:
-        """Explain the score and the threshold, which may differ between videos, in HTML."""
         least = " or ".join(f"{each:g}" for each in sorted({answer.least for answer in self.answers.values()}))
-        least += "" if self.asked.given.threshold else CHOSEN
-        explanation = CALIBRATED.format(len(own_video.rivals(self.asked.words)), least)
-        return Markup("<p><small>{}.</small></p>").format(explanation)
+        chosen, rivals = "" if self.asked.given.threshold else CHOSEN, own_video.rivals(self.asked.words)
+        return _joined(warning, self.warnings) + told + Markup(CALIBRATED).format(len(rivals), least, chosen)
 
 
 def _joined(form: Markup, values: Iterable[tuple[str, str]]) -> Markup:
@@ -105,19 +92,15 @@ def answers(asked: Asked, progress: Progress = silent) -> Answers:
     found: dict[str, Answer] = {}
     failed: dict[str, str] = {}
     several, names = len(asked.files) > 1, own.names(asked.files)
-    for place, (path, name) in enumerate(zip(asked.files, names, strict=True)):
-
-        def share(done: int, total: int, text: str, place: int = place, name: str = name) -> None:
-            progress(place, len(names), f"videos, {name}: {100 * done // max(1, total)} %")
-
+    for place, (path, name) in enumerate(zip(asked.files, names, strict=True), start=1):
         try:
-            found[name] = own_video.detect(own_video.ask(asked, path, share if several else progress))
+            found[name] = own_video.detect(own_video.ask(asked, path, progress))
         except (OSError, ValueError, BrokenVideo) as error:
             if not several:
                 raise
             failed[name] = str(error)
         if several:
-            progress(place + 1, len(names), f"videos, {name}")
+            progress(place, len(names), f"videos, {name}")
     if not found:
         raise ValueError(f"none of {len(names)} videos can be used, first: {next(iter(failed.values()))}")
     return Answers(asked, found, failed)
@@ -130,10 +113,8 @@ def verdicts(answer: Answer) -> list[tuple[str, str]]:
         place, times = considered.labels.index(word), found.labels.count(word)
         (start, end), score = considered.segments[place].tolist(), float(considered.scores[place])
         where = f"from {start:.1f} to {end:.1f} s (score {score:.2f})"
-        sure = "found" if score >= own_video.SURE else "probably found"
         often = "" if times == 1 else f" {times} times, the surest"
-        missed = "not found; likeliest" if score < own_video.FOUND else "cannot tell; perhaps"
-        listed.append((word, f"{sure}{often} {where}" if times else f"{missed} {where}"))
+        listed.append((word, f"found{often} {where}" if times else f"not found; likeliest {where}"))
     names = [word.name for word in answer.question.asked.words]
     listed += [(word, "not found; everywhere another word is likelier") for word in names if word not in dict(listed)]
     more = len(listed) - VERDICTS
@@ -151,19 +132,14 @@ def begin(asked: Asked) -> Run:
 
 
 def detection_rows(answer: Answer) -> list[dict[str, object]]:
-    """Return a row for each detection; in an annotated video with the true action that it overlaps most."""
-    found, video = answer.found, answer.question.video
+    """Return a row for each detection."""
+    found = answer.found
     if not len(found.scores):
         return [{"detections": f"nothing found: none scores {answer.least:g} or more"}]
-    rows = [
+    return [
         {"start (s)": f"{start:.1f}", "end (s)": f"{end:.1f}", "word": label, "score": f"{score:.2f}"}
         for (start, end), score, label in zip(found.segments.tolist(), found.scores.tolist(), found.labels, strict=True)
     ]
-    if video.actions:
-        nearest = diagnosis.nearest_actions(video, Proposals(found.segments, found.scores))
-        for row, place, tiou in zip(rows, *nearest, strict=True):
-            row |= {"true action": video.actions[place].label if tiou > 0 else "none", "tIoU": f"{tiou:.2f}"}
-    return rows
 
 
 def moments(detections: Detections) -> tuple[list[float], list[str]]:
@@ -183,9 +159,7 @@ def word_curves(answer: Answer) -> tuple[Float[np.ndarray, " t"], dict[str, np.n
     question = answer.question
     names = question.classes.unseen
     cosine = question.similarity(question.video, (*names, *question.classes.seen))
-    above = cosine[:, : len(names)]
-    if question.classes.seen:
-        above = above - cosine[:, len(names) :].mean(axis=1, keepdims=True)
+    above = cosine[:, : len(names)] - cosine[:, len(names) :].mean(axis=1, keepdims=True)
     order = [names[place] for place in np.argsort(-above.max(axis=0), kind="stable")]
     chosen = list(dict.fromkeys((*answer.found.labels, *order)))[:SHOWN]
     points = min(POINTS, len(above))
@@ -211,18 +185,10 @@ def notes(question: Question) -> list[dict[str, str]]:
         rows["detector"] = f"trained on actions of: {trained}"
     rows["words"] = some([f"{word.name} (read as: {' / '.join(word.texts)})" for word in asked.words], SHOWN)
     rows["competing"] = "; ".join(question.classes.seen) or "nothing"
-    if off := settings_off(asked.trained):
-        rows["switched off"] = f"settings of this run that do not apply to your words: {off}"
+    if off := off_for_own_words(asked.trained):
+        settings = ", ".join(f"{name}={getattr(asked.trained, name)}" for name in off)
+        rows["switched off"] = f"settings of this run that do not apply to your words: {settings}"
     return [{"subject": subject, "details": text} for subject, text in rows.items()]
-
-
-def settings_off(of_run: Params) -> str:
-    """List a run's parameters that do not apply to the user's own words, grouped by reason."""
-    reasons: dict[str, list[str]] = {}
-    for name in off_for_own_words(of_run):
-        setting = f"{name}={getattr(of_run, name)}"
-        reasons.setdefault(REASONS.get(setting, REASONS.get(name, LEARNT)), []).append(setting)
-    return "; ".join(f"{', '.join(settings)} ({why})" for why, settings in reasons.items())
 
 
 def warnings(question: Question) -> dict[str, str]:
@@ -255,15 +221,14 @@ def warnings(question: Question) -> dict[str, str]:
     joined = [f"{', '.join(map(repr, word.also))} as {word.name!r}" for word in asked.words if word.also]
     if joined:
         found["beware, read alike"] = f"one word, because they are spoken alike: {'; '.join(joined)}"
-    unusual = [word.name for word in asked.words if not all(text.isascii() for text in word.texts)]
-    if unusual:
-        found["beware, alphabet"] = f"CLIP was trained on English; what it makes of {unusual[0]!r} is a guess"
     return found
 
 
-def details(answer: Answer) -> display.Folded:
-    """Return the rows of `notes` and all detections as folded tables."""
-    return display.Folded({"Video and detector": notes(answer.question), "Every detection": detection_rows(answer)})
+def details(answer: Answer) -> HTML:
+    """Return the rows of `notes` and all detections as collapsible tables."""
+    form = "<details><summary>{}</summary>{}</details>"
+    tables = {"Video and detector": notes(answer.question), "Every detection": detection_rows(answer)}
+    return HTML("".join(form.format(name, display.table(rows).to_html()) for name, rows in tables.items()))
 
 
 def answer_viewer(answer: Answer) -> Viewer:
@@ -286,10 +251,8 @@ def finish(answers: Answers, run: Run) -> Result:
     for name, answer in answers.answers.items():
         folder = run.dir / "clips" / name if several else run.dir / "clips"
         own.cut(answer.question.clip, answer.found.segments[: asked.given.clips].tolist(), folder)
-    number = sum(len(found.scores) for found in answers.values())
-    with_any = sum(bool(found.labels) for found in answers.values())
-    summary = f"{number} detections" + (f" in {with_any} of {len(asked.files)} videos" if several else "")
-    if answers.failed:
-        summary += f", {len(answers.failed)} failed"
+    summary = f"{sum(len(found.scores) for found in answers.values())} detections"
+    if several:
+        summary += f" in {len(answers)} videos, {len(answers.failed)} failed"
     spent = sum(answer.question.encoding_seconds or 0.0 for answer in answers.answers.values())
     return replace(run.finish(data=", ".join(list(answers)[:SHOWN]), encoding_seconds=round(spent, 1)), found=summary)
