@@ -23,10 +23,6 @@ from tadlib.files import is_text
 INJECTED = "# Parameters"  # papermill's comment
 # cell magics that execute the cell in the notebook's namespace, as IPython rewrites them
 TIMED = tuple(f"get_ipython().run_cell_magic('{name}'," for name in ("time", "capture", "prun"))
-# other projects' names of our parameters
-OF_OTHERS = {"hidden_dim": "width", "d_model": "width", "iou": "nms_tiou", "iou_threshold": "nms_tiou"}
-OF_OTHERS |= {"weight": "loss_class", "num_proposals": "top_k", "sampling_rate": "stride", "gpu": "device"}
-VALUES_OF_OTHERS = {"gpu": "cuda"}
 IGNORED = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill's own, with --inject-paths
 
 
@@ -128,11 +124,7 @@ class Vocabulary(BaseModel):
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any]) -> "Vocabulary":
-        """Return the checked parameters of a notebook; `namespace` is its globals().
-
-        Papermill only warns about a name that no cell declares, and the default is used. Here every name set in the
-        parameters cell and in papermill's injected cell must be in the vocabulary.
-        """
+        """Return the checked parameters of a notebook; `namespace` is its globals()."""
         return cls.check(cls.given_in(namespace))
 
     @classmethod
@@ -259,10 +251,7 @@ def allowed(name: str, model: type[BaseModel]) -> str:
         return "one of " + ", ".join(str(value) for value in typing.get_args(field.annotation))
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     limits = [
-        f"{sign} {getattr(limit, short)}"
-        for limit in field.metadata
-        for short, sign in signs.items()
-        if hasattr(limit, short)
+        f"{signs[short]} {getattr(each, short)}" for each in field.metadata for short in signs if hasattr(each, short)
     ]
     kind = {int: "a whole number", float: "a number", bool: "true or false"}.get(field.annotation, "text")
     return " ".join([kind, " and ".join(limits)]).strip()
@@ -271,8 +260,6 @@ def allowed(name: str, model: type[BaseModel]) -> str:
 def meant(word: str, model: type[BaseModel], others: Iterable[str] = ()) -> str:
     """Return a hint for an unknown name: the nearest name, or parameters whose description contains its words."""
     known, words = [*others, *model.model_fields], {part for part in word.lower().split("_") if len(part) > 3}
-    if (translated := OF_OTHERS.get(word.lower())) in known:
-        return f"; did you mean {translated!r}?"
     texts = {n: re.split(r"[\s,;]+", (field.description or "").lower()) for n, field in model.model_fields.items()}
     described = [name for name, text in texts.items() if words and words.issubset(text)]
     if described and not difflib.get_close_matches(word, known, n=1):
@@ -285,6 +272,6 @@ def _sentence(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return problem["msg"].removeprefix("Value error, ")
     name, value = problem["loc"][0], problem["input"]
     choices = [str(choice) for choice in typing.get_args(model.model_fields[name].annotation)]
-    wanted = VALUES_OF_OTHERS.get(value, value) if isinstance(value, str) else ""
-    close = difflib.get_close_matches(wanted, choices, n=1)
+    wanted = "cuda" if value == "gpu" else value
+    close = difflib.get_close_matches(wanted, choices, n=1) if isinstance(value, str) else []
     return f"{name} must be {allowed(name, model)}; got {value!r}" + (f"; did you mean {close[0]!r}?" if close else "")
