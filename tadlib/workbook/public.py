@@ -27,37 +27,32 @@ def load(dataset: str | PathLike = "demo", *, progress: Progress = silent, **wor
     """Load a data set with its class split, features and encoder; the demo and missing features are made first.
 
     `dataset` is demo, thumos14, activitynet13 or a folder; `words` are parameters as in the notebooks: `split`,
-    `split_id`, `protocol`, `encoder`, `features`, `text`, `candidates`, `device`, `data_dir` and so on.
-
-    Raises ValueError for an unknown parameter, one that loading does not use, or an invalid value.
+    `split_id`, `protocol`, `encoder`, `features`, `text`, `candidates`, `device`, `data_dir` and so on. Raises
+    ValueError for an unknown parameter, one that loading does not use, or an invalid value.
     """
     words |= {"dataset": dataset}
     if others := sorted(words.keys() & Params.model_fields.keys() - OF_LOADING):
         raise ValueError(f"{others[0]} loads nothing: pass it to training_windows, fit, propose or name")
-    return gather(Params.check(_typed(words)), progress)
+    return gather(Params.check(words), progress)
 
 
 def name(proposals: Mapping[str, Proposals], data: Task, **words: Any) -> dict[str, Detections]:
     """Name proposals with CLIP and return the detections of every video, scored by actionness and class.
 
     `words` are parameters of naming: `pooling`, `fusion`, `keep`, `top_k` and so on; `top_k` detections are kept for
-    each test window of `window` snippets.
-
-    Raises ValueError for an unknown parameter or one of `load`, for a video that is not scored, and for proposals of a
-    detector that classifies if `target` is not given.
+    each test window of `window` snippets. Raises ValueError for an unknown parameter or one of `load`, for a video that
+    is not scored, and for proposals of a detector that classifies if `target` is not given.
     """
     for word in words:
-        if word in OF_LOADING - OF_NAMING:
-            raise ValueError(f"{word} is a word of load, not of name: load({word}={words[word]!r})")
         if word in Params.model_fields and word not in OF_NAMING:
-            raise ValueError(f"{word} changes no name: it is a word of training or of evaluation")
+            raise ValueError(f"{word} changes no name: it is a word of {'load' if word in OF_LOADING else 'training'}")
     proposals = _checked(proposals, Proposals, data)
     if any(each.embeddings is not None for each in proposals.values()) and "target" not in words:
         raise ValueError("these proposals are of a detector that classifies: pass the target that it learned")
     texts, classes = data.wording, data.classes
     loaded = {"text": texts.text, "lead": texts.lead, "descriptions": texts.descriptions, "candidates": data.candidates}
     loaded |= {"protocol": data.protocol, "split": classes.split, "split_id": classes.split_id}
-    return inference.name(data, proposals, Params.check({"dataset": data.benchmark.name} | _typed(words), loaded))
+    return inference.name(data, proposals, Params.check({"dataset": data.benchmark.name} | words, loaded))
 
 
 def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, float]:
@@ -82,20 +77,11 @@ def detect(videos: Any, words: Any = "", *, progress: Progress = silent, **param
     """Detect your own words in videos; return detections by the video's name, which a notebook shows as verdicts.
 
     `videos` is a file, a folder, a pattern or a list of these, `words` is like `classes` of `detect.ipynb`, and
-    `params` are its other parameters: `run_dir`, `detector`, `threshold` and so on.
-
-    Raises ValueError for an unknown parameter or an unusable video, and RunError for an unusable run.
+    `params` are its other parameters: `run_dir`, `detector`, `threshold` and so on. Raises ValueError for an unknown
+    parameter or an unusable video, and RunError for an unusable run.
     """
     given = DetectParams.check({"video": videos, "classes": words} | params)
     return own_video_report.answers(own_video.prepare(given, progress), progress)
-
-
-def _typed(words: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters; raise ValueError for a number given as a text (only papermill writes names as numbers)."""
-    for word, value in words.items():
-        if word in Params.free_text() and not isinstance(value, str | PathLike):
-            raise ValueError(f"{word} must be text or a path, got {value!r}")
-    return words
 
 
 def _checked(found: Mapping[str, Any], kind: type, data: Task) -> dict[str, Any]:
@@ -112,13 +98,12 @@ def _checked(found: Mapping[str, Any], kind: type, data: Task) -> dict[str, Any]
         (segments, scores), number = each[:2], len(each.scores)
         if segments.shape != (number, 2) or scores.dim() != 1 or (kind is Detections and len(each.labels) != number):
             raise ValueError(f"video {video_id} must have a segment, a score and a label each, got {number} scores")
-        if not (segments.isfinite().all() and scores.isfinite().all() and (segments[:, 0] <= segments[:, 1]).all()):
-            raise ValueError(f"video {video_id} has a segment or score that is not finite, or an end before its start")
-        if kind is Proposals and (
-            (scores < 0).any() or (scores > 1).any() or (segments[:, 0] >= scored[video_id]).any()
-        ):
+        start, end = segments.T
+        right = (start <= end) & end.isfinite() & (start < scored[video_id]) & (scores >= 0) & (scores <= 1)
+        if kind is Proposals and not right.all():
             raise ValueError(
-                f"video {video_id} has a score outside 0 to 1 (a logit?), or a start after {scored[video_id]} s"
+                f"video {video_id} has a segment that ends before it starts or starts after {scored[video_id]} s, or a "
+                "score outside 0 to 1 (a logit?)"
             )
         of = {"device": "cpu", "dtype": torch.float32 if kind is Proposals else torch.float64}
         kept[video_id] = each._replace(segments=segments.detach().to(**of), scores=scores.detach().to(**of))
