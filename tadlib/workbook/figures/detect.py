@@ -24,9 +24,9 @@ def detected(video: Video, proposals: ArrayLike, found) -> Picture:
     for row, label in enumerate(truth):
         bars(place, true_segments(video.only([label])), row, TRUTH, height=0.5)
     bars(place, proposals[:30], len(truth), GREY, height=0.5, alpha=0.35)
-    for word, segment, score in _found(found):
-        if word in words:
-            bars(place, [segment], len(truth) + 1 + words.index(word), OURS, height=0.6, alpha=0.2 + 0.8 * score)
+    for row, word in enumerate(words, start=len(truth) + 1):
+        own = np.array(found.labels) == word
+        bars(place, found.segments[own], row, OURS, height=0.6, alpha=0.2 + 0.8 * found.scores[own])
     rows(place, labels, video.duration)
     place.set_title("Detections (darker: higher score, one scale for all videos)" if words else "Nothing found")
     return figure
@@ -52,12 +52,11 @@ def detected_frames(moments: Sequence[float], words: Sequence[str], frames: Iter
 @styled
 def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detections) -> Picture:
     """Draw the similarity (t,) of each word minus that of background texts; detections are shaded in its colour."""
-    found = _found(detections)
     figure, ((place,),) = picture(3.0, "Similarity over time of " + ", ".join(curves))
     colors, marker = dict(zip(curves, CYCLE, strict=False)), "o" if len(seconds) < 3 else ""
     for word, values in curves.items():
         place.plot(seconds, values, color=colors[word], lw=1.5, label=short(word), marker=marker)
-    for word, (start, end), _ in found[:10]:
+    for word, (start, end) in zip(detections.labels[:10], detections.segments[:10].tolist(), strict=True):
         if word in colors:
             place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)
     place.axhline(0, color=GREY, lw=0.8, ls="--")
@@ -65,7 +64,3 @@ def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detection
     place.set_title("CLIP's similarity with each word, above the dashed line higher than with background texts")
     place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return figure
-
-
-def _found(detections) -> list[tuple[str, list[float], float]]:
-    return list(zip(detections.labels, detections.segments.tolist(), detections.scores.tolist(), strict=True))

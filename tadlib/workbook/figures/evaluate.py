@@ -1,10 +1,10 @@
 """Figures of results: floors and ceilings, AP by class, recall, timelines, error types, calibration, intervals."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
+import pandas as pd
 
 from tadlib.data.annotations import Video
 from tadlib.data.windows import true_segments
@@ -24,10 +24,7 @@ UNITS = {"length": "length (s)", "coverage": "share of the video (%)", "instance
 
 @styled
 def headline(table: Sequence[Mapping[str, object]]) -> Picture:
-    """Draw the mAP of each row (`name`, `role`, `mAP`, `mAP@...`): the mean over tIoU as a bar, mAP by tIoU as a line.
-
-    The bar and the line of a row have the same marker.
-    """
+    """Draw the mAP of each row (`name`, `role`, `mAP`, `mAP@...`): the mean over tIoU as a bar, each tIoU as a line."""
     text = "mAP of floors, baselines, this run and ceilings"
     figure, ((left, right),) = picture(0.42 * len(table) + 1.6, text, ncols=2)
     highest = max(100 * entry["mAP"] for entry in table)
@@ -96,9 +93,8 @@ def timelines(videos: Sequence[Video], detections: Mapping[str, Detections], sco
     for place, video, (labels, kept) in zip(axes[:, 0], videos, shown, strict=True):
         for row, label in enumerate(labels):
             bars(place, true_segments(video.only([label])), row - 0.2, style.TRUTH, height=0.32)
-            for segment, score, name in kept:
-                if name == label:
-                    bars(place, [segment], row + 0.2, OURS, height=0.32, alpha=max(0.08, min(1.0, score)))
+            own = kept[kept["label"] == label]
+            bars(place, own[["start", "end"]], row + 0.2, OURS, height=0.32, alpha=own["score"].clip(0.08, 1.0))
             place.axhline(row + 0.5, color="#eeeeee", lw=0.8)
         rows(place, labels, video.duration)
         place.set_title(f"{video.id}: AP {100 * scores[video.id]:.0f} %", fontsize=9)
@@ -107,18 +103,14 @@ def timelines(videos: Sequence[Video], detections: Mapping[str, Detections], sco
     return figure
 
 
-def _class_rows(video: Video, detections: Detections) -> tuple[list[str], list[tuple[np.ndarray, float, str]]]:
+def _class_rows(video: Video, detections: Detections) -> tuple[list[str], pd.DataFrame]:
     """Return the classes to show (true ones, then those with the highest total score) and the detections to draw."""
-    segments, scores = np.asarray(detections.segments), np.asarray(detections.scores)
-    order = np.argsort(-scores, kind="stable")[:MAX_DETECTIONS]
-    top = max(float(scores.max(initial=0.0)), 1e-8)
-    kept = [(segments[index], float(scores[index]) / top, detections.labels[index]) for index in order]
-    weight: Counter[str] = Counter()
-    for _, score, label in kept:
-        weight[label] += score
+    found = pd.DataFrame(np.asarray(detections.segments), columns=["start", "end"])
+    found = found.assign(score=np.asarray(detections.scores), label=detections.labels).nlargest(MAX_DETECTIONS, "score")
+    found["score"] /= max(found["score"].max(), 1e-8)
     true = sorted({action.label for action in video.actions})
-    others = [label for label, _ in weight.most_common() if label not in true]
-    return true + others[:3], kept
+    others = found[~found["label"].isin(true)].groupby("label")["score"].sum()
+    return true + list(others.nlargest(3).index), found
 
 
 @styled

@@ -85,12 +85,9 @@ def action_statistics(benchmark: Benchmark) -> Picture:
 
 
 def _covered(video: Video) -> float:
-    total, reached = 0.0, 0.0  # end times are clipped: some annotations exceed their video
-    for action in sorted(video.actions, key=lambda action: action.start):
-        end = min(action.end, video.duration)
-        total += max(0.0, end - max(reached, action.start))
-        reached = max(reached, end)
-    return total
+    starts, ends = np.array(sorted((a.start, a.end) for a in video.actions)).reshape(-1, 2).T.clip(max=video.duration)
+    reached = np.maximum.accumulate(np.append(0.0, ends))[:-1]
+    return float((ends - np.maximum(starts, reached)).clip(min=0).sum())
 
 
 @styled

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
@@ -52,32 +53,26 @@ def _actions(line: Axes, segments_cw: ArrayLike, length: int) -> None:
 @styled
 def losses(history: History) -> Picture:
     """Draw each loss term, the mean tIoU of matched queries, and the learning rate over the epochs."""
-    epochs = _values(history, "epoch")
+    rows = pd.DataFrame(history).set_index("epoch")
     figure, ((left, right),) = picture(3.2, "Loss terms and learning rate over the epochs of training", ncols=2)
-    for color, name in zip(style.CYCLE, [name for name in history[0] if name.startswith("loss")], strict=False):
-        width = 2.2 if name == "loss" else 1.4
-        left.plot(epochs, _values(history, name), color=color, lw=width, label=name.replace("_", " "))
+    for color, name in zip(style.CYCLE, [name for name in rows if name.startswith("loss")], strict=False):
+        left.plot(rows[name], color=color, lw=2.2 if name == "loss" else 1.4, label=name.replace("_", " "))
     left.set(yscale="log", ylabel="loss (log scale)", title="Losses")
     logarithmic(left.yaxis)
     by_epoch(left)
     left.set_ylim(top=6 * left.get_ylim()[1])  # room for the legend above the curves
     left.legend(loc="upper right", ncols=2)
-    right.plot(epochs, _values(history, "matched_tiou"), color=style.BLUE, lw=2)
+    right.plot(rows["matched_tiou"], color=style.BLUE, lw=2)
     right.set(ylim=(0, 1), title="Fit to the training actions")
     right.set_ylabel("mean tIoU of matched queries", color=style.BLUE)
     by_epoch(right)
-    _dashed(right, epochs, _values(history, "lr"), "learning rate (dashed)")
+    _dashed(right, rows["lr"], "learning rate (dashed)")
     return figure
 
 
-def _values(history: History, name: str) -> np.ndarray:
-    """Return a value of every epoch, NaN if it is missing."""
-    return np.array([row.get(name, np.nan) for row in history])
-
-
-def _dashed(place: Axes, epochs: np.ndarray, values: np.ndarray, label: str) -> Axes:
+def _dashed(place: Axes, values: pd.Series, label: str) -> Axes:
     other = place.twinx()
-    other.plot(epochs, values, color=style.ORANGE, lw=1.2, ls="--")
+    other.plot(values, color=style.ORANGE, lw=1.2, ls="--")
     other.set_ylim(bottom=0)
     other.set_ylabel(label, color=style.ORANGE)
     other.spines["right"].set_visible(True)
@@ -86,48 +81,42 @@ def _dashed(place: Axes, epochs: np.ndarray, values: np.ndarray, label: str) -> 
 
 @styled
 def curves(history: History) -> Picture:
-    """Draw mAP, average recall, matched queries, speed and memory over the epochs.
-
-    The upper panels (mAP and average recall of seen classes, unseen classes and training videos) are drawn only if they
-    were measured; the legend has the number of training videos, and mAP with predicted classes is of unseen classes.
-    """
-    sides = {side: color for side, color in SIDES.items() if f"mAP of {side}" in history[0]}
+    """Draw matched queries, speed and memory over the epochs; above them mAP and average recall, if measured."""
+    rows = pd.DataFrame(history).set_index("epoch")
+    sides = {side: color for side, color in SIDES.items() if f"mAP of {side}" in rows}
     alt = "Matched queries, speed and memory over the epochs"
     if sides:
-        alt += f", and above them mAP and average recall of {', '.join(_label(side, history) for side in sides)}"
+        alt += f", and above them mAP and average recall of {', '.join(_label(side, rows) for side in sides)}"
     figure, axes = picture(6.0 if sides else 3.0, alt, nrows=2 if sides else 1, ncols=2)
     if sides:
-        _precision(axes[0, 0], history, sides)
-        _recall(axes[0, 1], history, sides)
+        _precision(axes[0, 0], rows, sides)
+        _recall(axes[0, 1], rows, sides)
     else:
         figure.suptitle("mAP and recall of every epoch are not shown: `curves` is off", x=0.01, ha="left", fontsize=9)
-    _matches(axes[-1, 0], history)
-    _speed(axes[-1, 1], history)
+    _matches(axes[-1, 0], rows)
+    _speed(axes[-1, 1], rows)
     return figure
 
 
-def _label(side: str, history: History) -> str:
+def _label(side: str, rows: pd.DataFrame) -> str:
     """Return the legend label of a side; training videos with their number, because they may be a sample."""
-    counted = side == "training videos" and LEARNED in history[0]
-    return f"{history[0][LEARNED]:.0f} {side}" if counted else side.split()[0]
+    counted = side == "training videos" and LEARNED in rows
+    return f"{rows[LEARNED].iloc[0]:.0f} {side}" if counted else side.split()[0]
 
 
-def _precision(place: Axes, history: History, sides: Mapping[str, str]) -> None:
-    epochs = _values(history, "epoch")
+def _precision(place: Axes, rows: pd.DataFrame, sides: Mapping[str, str]) -> None:
     for side, color in sides.items():
-        place.plot(epochs, 100 * _values(history, f"mAP of {side}"), color=color, lw=2, label=_label(side, history))
-    if NAMED in history[0]:
-        named = 100 * _values(history, NAMED)
-        place.plot(epochs, named, color=SIDES["unseen classes"], lw=1.6, ls="--", label="unseen, named")
+        place.plot(100 * rows[f"mAP of {side}"], color=color, lw=2, label=_label(side, rows))
+    if NAMED in rows:
+        place.plot(100 * rows[NAMED], color=SIDES["unseen classes"], lw=1.6, ls="--", label="unseen, named")
     _percent(place, "mAP (%)", "mAP, class-agnostic and named")
 
 
-def _recall(place: Axes, history: History, sides: Mapping[str, str]) -> None:
-    epochs = _values(history, "epoch")
+def _recall(place: Axes, rows: pd.DataFrame, sides: Mapping[str, str]) -> None:
     for side, color in sides.items():
         for count, line in zip(COUNTS, LINES, strict=True):
-            recall = 100 * _values(history, f"AR@{count} of {side}")
-            place.plot(epochs, recall, color=color, lw=1.6, ls=line, label=f"{side.split()[0]}, AR@{count}")
+            recall = 100 * rows.get(f"AR@{count} of {side}", np.nan * rows.index)
+            place.plot(rows.index, recall, color=color, lw=1.6, ls=line, label=f"{side.split()[0]}, AR@{count}")
     _percent(place, "average recall (%)", "Recall of 10 and of 100 proposals a video")
 
 
@@ -138,24 +127,21 @@ def _percent(place: Axes, quantity: str, title: str) -> None:
     by_epoch(place)
 
 
-def _speed(place: Axes, history: History) -> None:
-    epochs = _values(history, "epoch")
-    place.plot(epochs, _values(history, "windows") / _values(history, "seconds"), color=style.BLUE, lw=2)
+def _speed(place: Axes, rows: pd.DataFrame) -> None:
+    place.plot(rows["windows"] / rows["seconds"], color=style.BLUE, lw=2)
     place.set_ylim(bottom=0)
     by_epoch(place)
     place.set_ylabel("windows a second", color=style.BLUE)
     place.set_title("Speed of training, and memory")
-    memory = _dashed(place, epochs, _values(history, "memory"), "peak memory (MB, dashed)")
+    memory = _dashed(place, rows["memory"], "peak memory (MB, dashed)")
     memory.set_ylim(top=1.1 * memory.get_ylim()[1])  # keeps a constant curve off the frame
 
 
-def _matches(place: Axes, history: History) -> None:
-    epochs = _values(history, "epoch")
-    actions = {name for row in history for name in row if name.startswith(MATCHED)}
-    actions = sorted(actions, key=lambda name: int(name.rsplit(maxsplit=1)[1]))
+def _matches(place: Axes, rows: pd.DataFrame) -> None:
+    actions = sorted((name for name in rows if name.startswith(MATCHED)), key=lambda name: int(name.split()[-1]))
     for color, name in zip(style.CYCLE, actions, strict=False):
         label = name.removeprefix("query of ")
-        place.step(epochs, _values(history, name), where="mid", color=color, lw=1.6, label=label)
+        place.step(rows.index, rows[name], where="mid", color=color, lw=1.6, label=label)
     by_epoch(place)
     place.set(ylabel="query", title="Query matched to each action of one window")
     if actions:
@@ -165,10 +151,7 @@ def _matches(place: Axes, history: History) -> None:
 
 @styled
 def attention(weights: np.ndarray, segments_cw: np.ndarray) -> Picture:
-    """Draw attention weights (l, q, t) of queries on snippets in the first and the last layer.
-
-    Actions (n, 2; centre, width) of the window are on top; queries are sorted by mean position in the last layer.
-    """
+    """Draw attention weights (l, q, t) in the first and last layer, below the actions (n, 2; centre, width)."""
     weights, length = np.asarray(weights, dtype=float), weights.shape[-1]
     order = np.argsort((weights[-1] * np.arange(length)).sum(axis=1))
     text = "Attention of queries to snippets of one window"
