@@ -85,11 +85,9 @@ def settings(data: Task, snippets: int = 0) -> dict[str, tuple[int, str]]:
     most = max(_most_at_once(video, window * stride / video.fps) for video in data.training_videos)
     queries = max(16, 8 * int(np.ceil(1.5 * most / 8)))
     fixed = {"snippets": (snippets, "as given: every video has so many, whatever its length")}
+    lasts = f"95 % last at most {long / stride:.0f} snippets: twice that contains each at overlap=0.5"
     return (fixed if snippets else {"stride": (stride, reason)}) | {
-        "window": (
-            window,
-            f"95 % last at most {long / stride:.0f} snippets: twice that contains each at overlap=0.5",
-        ),
+        "window": (window, lasts),
         "queries": (queries, f"a window overlaps up to {most} actions: at least 1.5 queries for each"),
         "top_k": (max(100, 2 * queries), "two classes for each query, at least the 100 proposals of AR@100"),
     }
@@ -119,12 +117,10 @@ def class_pictures(data: Task) -> tuple[np.ndarray, list[np.ndarray]]:
     texts = data.class_embeddings(classes)
     means, frames = torch.full_like(texts, torch.nan), [NO_FRAME] * len(classes)
     for row, label in enumerate(classes):
-        videos = [video for video in data.benchmark.videos if any(action.label == label for action in video.actions)]
-        videos = [video.only([label]) for video in videos]
+        videos = [own for video in data.benchmark.videos if (own := video.only([label])).actions]
         if videos:  # otherwise the class has no annotation, or only in skipped videos
-            pooled = [
-                roi_mean(data.features(video), data.grid(video).snippets(true_segments(video))) for video in videos
-            ]
+            segments_ix = [data.grid(video).snippets(true_segments(video)) for video in videos]
+            pooled = [roi_mean(data.features(video), own) for video, own in zip(videos, segments_ix, strict=True)]
             means[row] = functional.normalize(torch.cat(pooled), dim=1).mean(dim=0)
             action = videos[0].actions[0]
             frames[row] = data.frame(videos[0], 0.6 * action.start + 0.4 * action.end)

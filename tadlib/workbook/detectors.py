@@ -35,14 +35,13 @@ def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
     """Return rows that count training windows: with actions, negatives, and excluded ones."""
     positive = [item.window for item in windows if len(item.target.labels_ix)]
     mixed = sum(windows.overlaps(window, data.hidden[window.video_id]) for window in positive)
-    rows = [
-        ("windows with an action of a seen class", len(positive)),
-        ("of them, with part of an action of an unseen class too", mixed),
-        ("windows without an action (`negatives`)", len(windows) - len(positive)),
-        ("more of these that `negatives` asks for, but the videos do not have", windows.missing),
-        ("windows left out: no target, but part of an annotated action", windows.left_out),
+    return [
+        {"training": "windows with an action of a seen class", "number": len(positive)},
+        {"training": "of them, with part of an action of an unseen class too", "number": mixed},
+        {"training": "windows without an action (`negatives`)", "number": len(windows) - len(positive)},
+        {"training": "more that `negatives` asks for, but the videos do not have", "number": windows.missing},
+        {"training": "windows left out: no target, but part of an annotated action", "number": windows.left_out},
     ]
-    return [{"training": name, "number": number} for name, number in rows]
 
 
 def facts_of_training(data: Task, params: Params) -> dict[str, str]:
@@ -62,12 +61,8 @@ def facts_of_training(data: Task, params: Params) -> dict[str, str]:
 def facts_of_test(data: Task, params: Params) -> dict[str, str]:
     """Return digests of all test videos, including those the protocol excludes, and of the class texts."""
     videos = [video for video in data.benchmark.videos if video.subset == data.benchmark.test_subset]
-    annotated = digest([asdict(video.with_ambiguous())["actions"] for video in videos])
-    return (
-        _facts(data, params, videos, tested=True)
-        | {"annotations": annotated}
-        | _text_facts(data, data.competing, data.wording)
-    )
+    annotated = {"annotations": digest([asdict(video.with_ambiguous())["actions"] for video in videos])}
+    return _facts(data, params, videos, tested=True) | annotated | _text_facts(data, data.competing, data.wording)
 
 
 def _facts(data: Task, params: Params, videos: Sequence[Video], tested: bool = False) -> dict[str, str]:
@@ -175,24 +170,21 @@ def attention(model: ConditionalDETR, example: Item, texts: Float[Tensor, "k c"]
 
 def save_proposals(path: Path, proposals: Mapping[str, Proposals]) -> None:
     """Write proposals as parquet: video, start, end (s), score, and the embedding if the detector classifies."""
-    frame = pd.concat(
-        pd.DataFrame(found.segments.numpy(), columns=["start", "end"]).assign(
-            video=video_id,
-            score=found.scores.numpy(),
-            **({} if found.embeddings is None else {"embedding": list(found.embeddings.numpy())}),
-        )
-        for video_id, found in proposals.items()
-    )
-    columns = ["video", "start", "end", "score", *(["embedding"] if "embedding" in frame else [])]
+    parts = []
+    for video_id, found in proposals.items():
+        (start, end), score = found.segments.numpy().T, found.scores.numpy()
+        columns = {"video": [video_id] * len(score), "start": start, "end": end, "score": score}
+        columns |= {} if found.embeddings is None else {"embedding": list(found.embeddings.numpy())}
+        parts.append(pd.DataFrame(columns))
     with atomic(path) as temporary:
-        frame[columns].to_parquet(temporary, index=False)
+        pd.concat(parts).to_parquet(temporary, index=False)
 
 
 def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]:
     """Read the proposals of a classified run for every scored video.
 
     Raises RunError if the detector was trained with other data or parameters, if scored videos are missing from the
-    detections, if these name other than unseen classes, or if the test videos have changed since.
+    detections, or if the test videos have changed since.
     """
     _trained_here(data, params, run)
     frame = pd.read_parquet(run.require("proposals.parquet", "classify"))
@@ -201,12 +193,6 @@ def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]
         raise RunError(
             f"{len(lacking)} videos that count under protocol={params.protocol} are not in detections.json of "
             f"{run.dir}, first {lacking[0]}: pass -p protocol {params.protocol} to classify too"
-        )
-    if others := {row["label"] for found in results.values() for row in found} - set(data.classes.unseen):
-        raise RunError(
-            f"detections.json of {run.dir} names {', '.join(map(repr, sorted(others)))}, which the class split of "
-            f"{params.dataset} does not have as unseen now ({', '.join(data.classes.unseen)}): run classify again, "
-            "with another run_dir if it has finished there"
         )
     _check_detections(data, params, run)
     return {video.id: _proposals(rows.get(video.id, frame[:0]), frame) for video in data.scored}
@@ -227,15 +213,7 @@ def _check_detections(data: Task, params: Params, run: Run) -> None:
     Changed annotations alone only cause a warning: detections do not depend on them.
     """
     records = runs.records(run.dir)
-    owner, other = (
-        next((stage for stage, record in records.items() if name in record.get("files", ())), None)
-        for name in ("detections.json", "proposals.parquet")
-    )
-    if owner != other:
-        raise RunError(
-            f"detections.json in {run.dir} is of {owner or 'no stage'} and proposals.parquet of {other or 'no stage'}, "
-            f"so one of them was interrupted: run `{runs.command('classify', run.dir)}` again"
-        )
+    owner = next((stage for stage, record in records.items() if "detections.json" in record.get("files", ())), None)
     made_from, detections = records.get(owner, {}).get("made_from", {}), f"the detections in {run.dir}"
     names = _changed(made_from, facts_of_test(data, params))
     if not made_from:

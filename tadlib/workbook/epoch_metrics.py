@@ -31,7 +31,7 @@ MATCHED = "query of action "
 COUNTS = (10, 100)  # proposals a video at which average recall is measured
 
 
-class EpochWindows(NamedTuple):
+class Look(NamedTuple):
     """Windows for one pass of the detector, and the videos with the actions of each side measured on them."""
 
     windows: WindowSet
@@ -49,43 +49,38 @@ def measure_epochs(
     data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, cost: Cost
 ) -> Callable[[ConditionalDETR], Mapping[str, float]]:
     """Return a function that measures a model after an epoch: every side, and the query matched to each action."""
-    to_measure = epoch_windows(data, params, texts)
+    looks = epoch_windows(data, params, texts)
 
     def measure(model: ConditionalDETR) -> dict[str, float]:
         found = matched_queries(model, windows, texts, cost)
-        for each in to_measure:
-            predictions = predict(model, each.windows, texts=each.texts)
-            for side, videos in each.sides.items():
+        for look in looks:
+            predictions = predict(model, look.windows, texts=look.texts)
+            for side, videos in look.sides.items():
                 found |= {LEARNED: float(len(videos))} if side == TRAINING else {}
-                of_clip = None if side == SEEN else each.of_clip
-                proposals = propose(predictions, each.windows, params, of_clip)
+                proposals = propose(predictions, look.windows, params, None if side == SEEN else look.of_clip)
                 found |= measured(side, videos, proposals, data, params)
         return found
 
     return measure
 
 
-def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[EpochWindows]:
-    """Return the windows to measure after an epoch: of held-out videos, with `curves` also of test and training videos.
-
-    Seen classes are measured on the held-out videos, or on the test videos if no videos are held out.
-    """
-    held_out, to_measure = data.learned_and_held_out[1], []
-    if held_out:
-        to_measure.append(EpochWindows(inference_windows(held_out, data, params), texts, {SEEN: held_out}))
+def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[Look]:
+    """Return what to measure after an epoch: seen classes on held-out videos; with `curves` also test and training."""
+    held_out = data.learned_and_held_out[1]
+    looks = [Look(inference_windows(held_out, data, params), texts, {SEEN: held_out})] if held_out else []
     if not params.curves:
-        return to_measure
+        return looks
     sides = {UNSEEN: data.scored} | ({} if held_out else {SEEN: _test_videos_of_seen_classes(data)})
     sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
     videos = list({video.id: video for videos in sides.values() for video in videos}.values())
     competing, of_clip = ideas.texts(data, data.competing, params), clip_proposals(data, params, videos)
-    to_measure.append(EpochWindows(inference_windows(videos, data, params), competing, sides, of_clip))
-    learned = data.on_training().scored
-    learned = random.Random(params.seed).sample(learned, min(MAX_TRAINING_VIDEOS, len(learned)))
+    looks.append(Look(inference_windows(videos, data, params), competing, sides, of_clip))
+    training = data.on_training()
+    learned = random.Random(params.seed).sample(training.scored, min(MAX_TRAINING_VIDEOS, len(training.scored)))
     if any(video.actions for video in learned):
-        of_clip = clip_proposals(data.on_training(), params, learned)
-        to_measure.append(EpochWindows(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
-    return to_measure
+        of_clip = clip_proposals(training, params, learned)
+        looks.append(Look(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
+    return looks
 
 
 def _test_videos_of_seen_classes(data: Task) -> tuple[Video, ...]:

@@ -18,13 +18,9 @@ from tadlib.naming.fusion import Detections
 from tadlib.task import BACKGROUND, Task
 from tadlib.workbook.params import Params
 
-CLIP_ALONE = {  # settings that disable what a run adds to CLIP
-    "target": "foreground",
-    "reject": "none",
-    "proposed_by": "detector",
-    "ensemble": "none",
-    "nms_per": "video",
-}
+# settings that disable what a run adds to CLIP
+CLIP_ALONE = {"target": "foreground", "reject": "none", "proposed_by": "detector", "ensemble": "none"}
+CLIP_ALONE |= {"nms_per": "video"}
 
 
 def inference_windows(videos: Sequence[Video], data: Task, params: Params) -> WindowSet:
@@ -152,11 +148,11 @@ def by_snippets(data: Task, params: Params) -> dict[str, dict[str, Detections]]:
 
 def _from_curves(data: Task, params: Params, curve: Callable[[Tensor], Tensor]) -> dict[str, Detections]:
     """Return detections from a curve (t, 1) per video: smoothed, grouped into segments, and named by frozen CLIP."""
-    candidates = {}
+    found = {}
     for video in data.scored:
         smooth = baselines.smoothed(curve(data.features(video)).numpy(), data.grid(video))
-        candidates[video.id] = grouped(torch.from_numpy(smooth), data.grid(video), video.duration)
-    return _by_frozen_clip(data, candidates, params)
+        found[video.id] = grouped(torch.from_numpy(smooth), data.grid(video), video.duration)
+    return _by_frozen_clip(data, found, params)
 
 
 def frozen_clip(params: Params) -> Params:

@@ -77,14 +77,12 @@ def fusion_curves(
     data: Task, proposals: Mapping[str, Proposals], logits: Mapping[str, Float[Tensor, "_ _"]], params: Params
 ) -> dict[str, list[float]]:
     """Return the mAP at each of `WEIGHTS` (CLIP's share) for both means, and that of the product for comparison."""
-
-    def fused(fusion: str, weight: float) -> float:
-        """Return the mAP of one fusion of the same logits."""
-        changed = params.but(fusion=fusion, fusion_weight=weight)
-        return precision(data, to_detections(data, proposals, logits, changed))["mAP"]
-
-    curves = {fusion: [fused(fusion, weight) for weight in WEIGHTS] for fusion in ("geometric", "arithmetic")}
-    return curves | {"after_softmax": [fused("after_softmax", 0.5)] * len(WEIGHTS)}
+    curves: dict[str, list[float]] = {"geometric": [], "arithmetic": [], "after_softmax": []}
+    for fusion, curve in curves.items():
+        for weight in WEIGHTS:
+            changed = params.but(fusion=fusion, fusion_weight=weight)
+            curve.append(precision(data, to_detections(data, proposals, logits, changed))["mAP"])
+    return curves
 
 
 def styles(data: Task) -> tuple[str, ...]:
@@ -115,22 +113,12 @@ def compare_poolings(data: Task, proposals: Mapping[str, Proposals], params: Par
     for change in changes:
         changed = params.but(**{"target": "foreground"} | change)
         now = with_texts(data, changed)
-        rows.append(
-            {"pooling": changed.pooling, "text": changed.text}
-            | _accuracies(now, proposals, changed)
-            | {"mAP": precision(data, name(now, proposals, changed))["mAP"]}
-        )
+        classify, row = ideas.classify(now, changed), {"pooling": changed.pooling, "text": changed.text}
+        for kind, segments, least in (("true segments", None, 0), ("good proposals", proposals, GOOD)):
+            named = named_segments(now, classify, changed, segments)
+            row[kind] = _share((named["true"] == named["named"])[named["tiou"] >= least])
+        rows.append(row | {"mAP": precision(data, name(now, proposals, changed))["mAP"]})
     return rows
-
-
-def _accuracies(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, float]:
-    classify = ideas.classify(data, params)
-    on_truth, on_proposals = (named_segments(data, classify, params, segments) for segments in (None, proposals))
-    good = on_proposals["tiou"] >= GOOD
-    return {
-        "true segments": _share(on_truth["true"] == on_truth["named"]),
-        "good proposals": _share((on_proposals["true"] == on_proposals["named"])[good]),
-    }
 
 
 def _share(right: Shaped[np.ndarray, " n"]) -> float:
