@@ -269,8 +269,8 @@ def test_an_answer_shows_itself_as_a_sentence_a_word(run, video, tmp_path):
     found = tad.detect(video, ["<b>diving</b>", "a golf swing"], run_dir=run, data_dir=tmp_path, detector="none")
     assert list(found) == ["clip"] and found["clip"].segments.shape == (len(found["clip"].labels), 2)
     page = found._repr_html_()
-    assert page.count("<li>") == 2 and "<b>diving" not in page and "&lt;b&gt;diving" in page
-    assert len(repr(found).splitlines()) == 2 + len(found.warnings) and "generic texts" in page
+    assert page.count("<tr>") == 3 and "<b>diving" not in page and "&lt;b&gt;diving" in page
+    assert len(repr(found).splitlines()) == 3 + len(found.warnings) and "generic texts" in page
     assert found.surest.least == own_video.SURE and f"from a score of {own_video.SURE:g} (chosen" in page
     with pytest.raises(ValueError, match="unknown parameter 'treshold'; did you mean 'threshold'"):
         tad.detect(video, "diving", treshold=1)

@@ -37,10 +37,7 @@ CLASS_FREE_TEXTS = (  # texts that name no class; a high score of one of them sh
 
 
 def blind(videos: Sequence[Video], seed: int = 0) -> dict[str, Detections]:
-    """Return blind detections: windows of 4 s every 2 s with random scores and the TRUE labels of their video.
-
-    It uses the video's labels, which no detector has: a method below it has not learned when actions happen.
-    """
+    """Return windows of 4 s every 2 s with random scores and the TRUE labels of their video, which no detector has."""
     rng = np.random.default_rng(seed)
     found = {}
     for video in videos:
@@ -103,11 +100,8 @@ def linear_probe(features: Float[Tensor, "t c"], inside: Bool[Tensor, " t"]) -> 
     """Fit logistic regression on single snippets; returns a function of features (n, c) to action probabilities (n,).
 
     Features are normalised, then standardised; the penalty is half the squared weights, against the summed losses.
-    Evenly spaced snippets are used if there are more than 50,000. Raises ValueError if all snippets have the same
-    label.
+    Evenly spaced snippets are used if there are more than 50,000.
     """
-    if inside.all() or not inside.any():
-        raise ValueError(f"a linear probe needs snippets inside and outside actions, got {len(inside)} of one kind")
     every = math.ceil(len(features) / PROBE_SNIPPETS)
     unit, inside = functional.normalize(features[::every], dim=1), inside[::every]
     mean, deviation = unit.mean(dim=0), unit.std(dim=0).clamp(min=1e-6)
@@ -151,10 +145,9 @@ def training_free(
 ) -> Detections:
     """Detect by CLIP without training, as in T3AL and FreeZAD: video classification, then similarity thresholds.
 
-    The classes nearest to the mean feature of the video are considered. For each, snippets with a smoothed cosine above
-    a level between its minimum and maximum in the video are grouped into segments. The score of a segment is the
-    class's probability in the video, times one plus the outer-inner contrast of the cosine. Texts beyond `classes`
-    compete, but are not detected. The mean cosine with texts of `background` is subtracted from each snippet's cosine.
+    Of the classes nearest to the mean feature of the video, snippets with a smoothed cosine above a level are grouped
+    into segments, scored by the class's probability in the video times one plus the outer-inner contrast of the cosine.
+    Texts beyond `classes` compete, but are not detected; the mean cosine with `background` is subtracted.
     """
     snippets = functional.normalize(features, dim=1)
     cosine = (snippets @ texts.T).numpy()

@@ -29,8 +29,7 @@ def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) 
     """Return an upper bound of classification: detected segments in order, with true labels of the nearest action.
 
     Each segment counts once, with its best score over classes, and takes all labels of the action it overlaps most, or
-    of the nearest one if it overlaps none. Videos without actions have no detections. The gap from this bound to 1 is
-    due to segments and ranking; the gap from the detections to this bound is due to labels.
+    of the nearest one if it overlaps none. Videos without actions have no detections.
     """
     found = {}
     for video in videos:
@@ -69,8 +68,7 @@ def video_precision(
     for video in videos:
         if video.actions:
             own = sorted({action.label for action in video.actions} & set(classes))
-            found = {video.id: detections[video.id]} if video.id in detections else {}
-            scores[video.id] = float(np.nanmean(average_precision([video], found, own, tious)))
+            scores[video.id] = float(np.nanmean(average_precision([video], detections, own, tious)))
     return scores
 
 

@@ -38,27 +38,19 @@ class Judged(NamedTuple):
 
 def judge(comparison: Comparison, tiou: float) -> Judged:
     """Assign a type to every prediction at a threshold."""
-    matches = match(comparison, (tiou,))
-    predictions, actions = comparison.predictions, comparison.actions
-    action, overlap = most_overlapped(comparison)
-    hit = np.full(len(action), -1)
-    hit[matches.prediction] = matches.action
-    own, near = np.append(actions.label, -1)[action] == predictions.label, overlap >= BACKGROUND_BELOW
-    reach = overlap >= tiou
-    kind = np.select([hit >= 0, reach & own, reach, near & own, near], range(5), default=5)  # in the order of TYPES
-    return Judged(kind, action, overlap, hit, matches.rank)
-
-
-def most_overlapped(comparison: Comparison) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Return for each prediction the action of any class that it overlaps most (-1: none), and their tIoU."""
-    predictions, actions = comparison.predictions, comparison.actions
+    matches, predictions, actions = match(comparison, (tiou,)), comparison.predictions, comparison.actions
     pairs = overlapping(predictions.video, predictions.segments, actions.video, actions.segments)
     own = predictions.label[pairs.prediction] == actions.label[pairs.action]
     order = np.lexsort((pairs.action, own, pairs.overlap))  # the last assignment to an index stays: the best pair
     action, overlap = np.full(len(predictions.video), -1), np.zeros(len(predictions.video))
     action[pairs.prediction[order]] = pairs.action[order]
     overlap[pairs.prediction[order]] = pairs.overlap[order]
-    return action, overlap
+    hit = np.full(len(action), -1)
+    hit[matches.prediction] = matches.action
+    own, near = np.append(actions.label, -1)[action] == predictions.label, overlap >= BACKGROUND_BELOW
+    reach = overlap >= tiou
+    kind = np.select([hit >= 0, reach & own, reach, near & own, near], range(5), default=5)  # in the order of TYPES
+    return Judged(kind, action, overlap, hit, matches.rank)
 
 
 def shares(comparison: Comparison, judged: Judged) -> Float[np.ndarray, "multiples types"]:

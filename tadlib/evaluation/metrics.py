@@ -11,8 +11,8 @@ are ignored. See `recall` for average recall and AUC, and `thumos` for the THUMO
 
 Differences from published scorers, and how each changes the metric:
 - equal scores: the toolkits sort unstably (`argsort()[::-1]`), so their order depends on the machine. Ours is the
-  order given; `ties="peer"` repeats theirs. Up to about a point of AP either way, none without equal scores. Among
-  actions with equal tIoU the last annotated is taken, as in the toolkits (there up to about forty actions only);
+  order given; `ties="peer"` repeats theirs: up to about a point of AP either way. Among actions with equal tIoU the
+  last annotated is taken, as in the toolkits (there up to about forty actions only);
 - two segments of length zero (0/0): at the same time a hit here and in the toolkit, a miss in recall in both; at
   different times a hit in the toolkit, a miss here: lower or equal;
 - a reversed segment is a false positive in the toolkit, and a hit if it is as long as the action (0/0); a NaN time is

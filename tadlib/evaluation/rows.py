@@ -90,13 +90,11 @@ def _predictions(
     found: Mapping[str, Scored], video_of: Mapping[str, int], class_of: Mapping[str, int] | None
 ) -> Predictions:
     chosen = [(video_of[name], each) for name, each in found.items() if name in video_of]
-    if not chosen:
-        none = np.zeros(0, dtype=np.int64)
-        return Predictions(none, none, np.zeros((0, 2)), np.zeros(0))
-    counts = [len(each.scores) for _, each in chosen]
-    video = np.repeat(np.array([place for place, _ in chosen], dtype=np.int64), counts)
-    segments = np.concatenate([np.asarray(each.segments, dtype=np.float64).reshape(-1, 2) for _, each in chosen])
-    scores = np.concatenate([np.asarray(each.scores, dtype=np.float64) for _, each in chosen])
+    places = [np.full(len(each.scores), place) for place, each in chosen]
+    video = np.concatenate([np.zeros(0, dtype=np.int64), *places])
+    parts = [np.asarray(each.segments, dtype=np.float64).reshape(-1, 2) for _, each in chosen]
+    segments = np.concatenate([np.zeros((0, 2)), *parts])
+    scores = np.concatenate([np.zeros(0), *(np.asarray(each.scores, dtype=np.float64) for _, each in chosen)])
     label = np.zeros_like(video)
     if class_of is not None:
         label = np.array([class_of.get(name, -1) for _, each in chosen for name in each.labels], dtype=np.int64)

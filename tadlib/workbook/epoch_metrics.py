@@ -70,7 +70,10 @@ def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None
     looks = [Look(inference_windows(held_out, data, params), texts, {SEEN: held_out})] if held_out else []
     if not params.curves:
         return looks
-    sides = {UNSEEN: data.scored} | ({} if held_out else {SEEN: _test_videos_of_seen_classes(data)})
+    sides, seen = {UNSEEN: data.scored}, sorted(set(data.classes.seen) - set(data.classes.unseen))
+    if seen and not held_out:
+        videos = protocols.scored_videos(data.benchmark, seen, data.protocol, data.stride)
+        sides[SEEN] = tuple(video for video in videos if video.subset == data.benchmark.test_subset)
     sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
     videos = list({video.id: video for videos in sides.values() for video in videos}.values())
     competing, of_clip = ideas.texts(data, data.competing, params), clip_proposals(data, params, videos)
@@ -81,13 +84,6 @@ def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None
         of_clip = clip_proposals(training, params, learned)
         looks.append(Look(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
     return looks
-
-
-def _test_videos_of_seen_classes(data: Task) -> tuple[Video, ...]:
-    """Return the scored test videos with their actions of seen classes; empty if all are among the unseen ones."""
-    seen = set(data.classes.seen) - set(data.classes.unseen)
-    videos = protocols.scored_videos(data.benchmark, sorted(seen), data.protocol, data.stride)
-    return tuple(video for video in videos if video.subset == data.benchmark.test_subset) if seen else ()
 
 
 def measured(

@@ -1,6 +1,6 @@
 """Report on the detections in the user's own videos: verdicts, tables, curves, warnings, viewer and files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from operator import itemgetter
 
@@ -33,7 +33,7 @@ POINTS = 600  # most points of a curve
 
 
 class Answers(dict[str, Detections]):
-    """Detections by name of the video; displayed as verdicts on a single video, or as a table with a row per video."""
+    """Detections by name of the video; displayed as a table with a row per word, or of several videos per video."""
 
     def __init__(self, asked: Asked, answers: Mapping[str, Answer], failed: Mapping[str, str]) -> None:
         super().__init__((name, answer.found) for name, answer in answers.items())
@@ -64,24 +64,19 @@ class Answers(dict[str, Detections]):
         every = len(self.answers)
         return [(kind, text if len(of) == every else f"{some(of)}: {text}") for (kind, text), of in found.items()]
 
+    def _told(self) -> display.Listing:
+        if len(self.asked.files) > 1:
+            return display.Listing(self.rows)
+        return display.Listing([{"word": word, "verdict": text} for word, text in verdicts(self.surest)])
+
     def __repr__(self) -> str:
-        several = len(self.asked.files) > 1
-        told = [(row["video"], row["verdict"]) for row in self.rows] if several else verdicts(self.surest)
-        return "\n".join(f"{what}: {text}" for what, text in (*self.warnings, *told))
+        return "\n".join([*(f"{kind}: {text}" for kind, text in self.warnings), repr(self._told())])
 
     def _repr_html_(self) -> str:
-        item, warning = Markup("<li><b>{}</b> {}</li>"), Markup("<p><b>{}</b>: {}</p>")
-        if len(self.asked.files) > 1:
-            told = Markup(display.Listing(self.rows)._repr_html_())
-        else:
-            told = Markup("<ul>{}</ul>").format(_joined(item, verdicts(self.surest)))
+        warnings = Markup().join(Markup("<p><b>{}</b>: {}</p>").format(*warning) for warning in self.warnings)
         least = " or ".join(f"{each:g}" for each in sorted({answer.least for answer in self.answers.values()}))
         chosen, rivals = "" if self.asked.given.threshold else CHOSEN, own_video.rivals(self.asked.words)
-        return _joined(warning, self.warnings) + told + Markup(CALIBRATED).format(len(rivals), least, chosen)
-
-
-def _joined(form: Markup, values: Iterable[tuple[str, str]]) -> Markup:
-    return Markup().join(form.format(*each) for each in values)
+        return warnings + Markup(self._told()._repr_html_()) + Markup(CALIBRATED).format(len(rivals), least, chosen)
 
 
 def answers(asked: Asked, progress: Progress = silent) -> Answers:
