@@ -24,7 +24,8 @@ from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
 from tadlib.naming.fusion import Detections, certainty, read_detections, without_nested
-from tadlib.workbook import own_run, own_video, runs
+from tadlib.task import BACKGROUND
+from tadlib.workbook import own_video, runs
 from tadlib.workbook import own_video_report as report
 from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
@@ -369,12 +370,12 @@ def test_calibration_takes_off_what_every_text_sees():
 def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, monkeypatch, saved):
     monkeypatch.setattr(runs, "project_root", lambda *_: tmp_path)
     called = []
-    monkeypatch.setattr(own_run, "execute_notebook", lambda stage, *_: called.append(stage) or "no time")
+    monkeypatch.setattr(own_video, "execute_notebook", lambda stage, *_: called.append(stage) or "no time")
     there = SimpleNamespace(get_pretrained_cfg=lambda *_: ADDRESS, get_model_config=lambda _: {})
     monkeypatch.setattr(encoder, "import_open_clip", lambda: there)
     with pytest.raises(RunError, match="training on the demo failed in .*train.ipynb: no time"):
-        own_run.chosen(DetectParams.check({}))
-    assert called == ["train"] and own_run.chosen(DetectParams.check({"detector": "none"}))[0] is None
+        own_video.chosen_run(DetectParams.check({}))
+    assert called == ["train"] and own_video.chosen_run(DetectParams.check({"detector": "none"}))[0] is None
     broken = {"good": {}, "old": {"no such": 1}, "far": {"encoder": "ViT-B-16", "pretrained": "openai"}}
     broken |= {"simulated": {"features": "simulate"}, "torn": None}
     for age, (name, changed) in enumerate(broken.items()):
@@ -382,7 +383,7 @@ def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, m
         path = tmp_path / "outputs" / name / "checkpoint.pt"
         torch.save(saved | {"params": saved["params"] | changed}, path) if changed is not None else path.touch()
         os.utime(path, (1e9 + age, 1e9 + age))
-    path, why = own_run.chosen(DetectParams.check({}))
+    path, why = own_video.chosen_run(DetectParams.check({}))
     assert path.parent.name == "good" and why.startswith("the latest of 5 runs below outputs/, after 4 later ones")
     for part in ("torn: is cut off", "features=simulate", "far: it needs the weights 'openai' of ViT-B-16", "and 1"):
         assert part in why
@@ -390,8 +391,8 @@ def test_the_latest_run_that_can_answer_is_taken_and_the_reason_said(tmp_path, m
     with pytest.raises(
         RunError, match="none of 5 runs .* can answer .*its detector has learnt from features of tad-demo"
     ):
-        own_run.chosen(DetectParams.check(other))
-    assert own_run.chosen(DetectParams.check(other | {"detector": "none"}))[0] is None, "nothing is waited for"
+        own_video.chosen_run(DetectParams.check(other))
+    assert own_video.chosen_run(DetectParams.check(other | {"detector": "none"}))[0] is None, "nothing is waited for"
 
 
 def test_a_description_that_is_not_read_to_its_end_says_where_it_is_cut(run, video, tmp_path):

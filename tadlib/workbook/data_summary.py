@@ -22,18 +22,13 @@ PUBLISHED = {  # videos and actions of the training and the test subset
     "activitynet13": {"training": (10024, 15410), "test": (4926, 7654)},
 }
 MAX_LISTED = 5  # videos or texts listed for each kind of problem
-ORIGINS = {  # source of a benchmark, and its terms of use
-    "demo": "rendered here; free",
-    "thumos14": "crcv.ucf.edu/THUMOS14; videos belong to their uploaders, research only",
-    "activitynet13": "activity-net.org; videos belong to their uploaders, research only",
-}
 
 
 def overview(data: Task) -> list[dict[str, object]]:
     """Return rows of the overview: annotations, videos, features and problems found, beside published counts."""
     benchmark, published = data.benchmark, PUBLISHED.get(data.benchmark.name, {})
     source = "/".join(benchmark.source.parts[-2:]) if benchmark.source else "none"
-    rows = [("annotations", source, ORIGINS.get(benchmark.name, "your own"))]
+    rows = [("annotations", source, "")]
     for name, subset in (("training", benchmark.train_subset), ("test", benchmark.test_subset)):
         videos = [video for video in benchmark.videos if video.subset == subset]
         published_videos, published_actions = published.get(name, ("", ""))

@@ -73,6 +73,11 @@ def _bar(done: int, total: int, text: str) -> tqdm:
     )
 
 
+def some(texts: Sequence[str], most: int = 3) -> str:
+    """Join the first `most` texts and the number of the others."""
+    return "; ".join([*texts[:most], *([f"and {len(texts) - most} more"] if len(texts) > most else [])])
+
+
 def table(rows: Sequence[Mapping[str, object]]) -> Styler:
     """Format rows as a table: metrics (`mAP`, `AR@...`) in per cent with one decimal, fractions with four digits."""
     frame = pd.DataFrame(rows)

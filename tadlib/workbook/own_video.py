@@ -1,4 +1,4 @@
-"""Detection of the user's own words in their own videos: the run used, its parameters, and the detections.
+"""Detection of the user's own words in their own videos: the choice of a run, its parameters, and the detections.
 
 A word is found where the detector is certain of an action, relative to its greatest certainty in the same video, and
 CLIP prefers the word to all others and to generic texts. The threshold was chosen by `tests/benchmarks/verdicts.py`.
@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tadlib import ideas
+from tadlib import devices, ideas
 from tadlib.data import datasets, features, own
 from tadlib.data.annotations import Action, Benchmark, Video
-from tadlib.data.encoder import DEMO, Encoder
+from tadlib.data.encoder import DEMO, Encoder, to_download
 from tadlib.data.features import FeatureStore
 from tadlib.data.lengths import variants
 from tadlib.data.splits import ClassSplit
@@ -26,17 +26,18 @@ from tadlib.data.video import Clip, probe
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS
 from tadlib.files import Progress, silent
+from tadlib.ideas.trained_naming import FROZEN
 from tadlib.naming import fusion, text
 from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
 from tadlib.task import BACKGROUND, Task
-from tadlib.workbook import inference, inheritance, own_run
+from tadlib.workbook import display, inference, inheritance, runs
+from tadlib.workbook.execution import execute_notebook
 from tadlib.workbook.gathering import benchmark_of, image_encoder, task_settings
 from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.runs import RunError, resolve
 
-CACHE = "own"  # folder below data_dir for features of videos that belong to no data set
 CANDIDATES = 100  # minimum of the proposals kept per window, even if fewer detections are requested
 FOUND, SURE = 0.3, 0.4  # minimum score of a found word, and of a certainly found one
 MOST = 5000  # maximum of the detections considered per video
@@ -119,15 +120,82 @@ class Answer(NamedTuple):
         return Detections(segments[kept], scores[kept], tuple(labels[n] for n in kept))
 
 
+def chosen_run(given: DetectParams, progress: Progress = silent) -> tuple[Path | None, str]:
+    """Return the checkpoint of `run_dir`, else the latest usable one, else a new one on the demo, and the reason."""
+    if given.run_dir:
+        folder = resolve(given.run_dir)
+        if not (folder / "checkpoint.pt").is_file():
+            raise RunError(f"run_dir {folder} has no checkpoint.pt: run train.ipynb, or leave it empty")
+        return folder / "checkpoint.pt", "run_dir names it"
+    found, unusable = runs.written("checkpoint.pt"), []
+    for path in found:
+        if not (reason := cannot(path, given)):
+            told = display.some(unusable)
+            later = f", after {len(unusable)} later ones that cannot answer ({told})" if told else ""
+            return path, f"the latest of {len(found)} runs below outputs/{later}"
+        unusable.append(f"{path.parent.name}: {reason}")
+    why = f"none of {len(found)} runs below outputs/ can answer" + (f" ({display.some(unusable)})" if unusable else "")
+    if given.detector == "none":
+        return None, why
+    if given.encoder:
+        raise RunError(f"{why}: pass -p detector none, or -p run_dir of a run on {given.encoder}")
+    folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
+    folder.mkdir(parents=True)
+    progress(0, 1, f"training on the demo, because {why}; in {folder}")
+    parameters = {"data_dir": given.data_dir, "device": given.device, "run_dir": str(folder)}
+    if reason := execute_notebook("train", folder / "train.ipynb", parameters):
+        raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")
+    return folder / "checkpoint.pt", f"new, on the demo: {why}"
+
+
+def cannot(path: Path, given: DetectParams) -> str:
+    """Return why the run of a checkpoint cannot be used here; empty if it can."""
+    try:
+        saved = inheritance.read_checkpoint(path, ("network", "params"))
+        params = parameters_here(saved, path, given)
+        if given.detector == "run":
+            inheritance.load_network(saved, path, params)
+    except (RunError, ValueError) as error:
+        return str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
+    of_run = Params.read(saved["params"])
+    other = (params.encoder, params.pretrained) != (of_run.encoder, of_run.pretrained) or of_run.features != "auto"
+    if given.detector == "run" and other:
+        return f"its detector has learnt from features of {of_run.encoder} (features={of_run.features})"
+    return to_download(params.encoder, params.pretrained)
+
+
+def parameters_here(saved: Mapping[str, Any], path: Path | None, given: DetectParams) -> Params:
+    """Return a run's parameters for this machine, or the defaults; fp32 if the device does not support its fp16."""
+    params = inheritance.stored_parameters(saved["params"], path) if path else Params.read({})
+    if given.detector == "run" and params.target != "foreground":
+        raise RunError(f"{path} is of a detector that names its own classes (target={params.target}), not your words")
+    here = {"run_dir": "", "data_dir": given.data_dir, "device": given.device}
+    if params.precision == "fp16" and devices.pick(given.device).type != "cuda":
+        here["precision"] = "fp32"
+    if given.encoder:
+        here |= {"encoder": given.encoder, "pretrained": given.pretrained}
+    return params.but(**here)
+
+
+def off_for_own_words(params: Params) -> dict[str, object]:
+    """Return the parameters of a run that do not apply to the user's own words, with the values that replace them."""
+    plain = {name: value for name, value in (FROZEN | inference.CLIP_ALONE).items() if name != "proposed_by"}
+    plain |= {"text": "prompt", "lead": "none", "candidates": "all", "snippets": 0}
+    plain |= {"similarity": "cosine", "logit_scale": "exp", "temperature": 1.0}  # comparable scores of all runs
+    pooling = inference.frozen_clip(params).pooling
+    plain |= {"pooling": "mean" if pooling == "ordered" else pooling}
+    return {name: value for name, value in plain.items() if getattr(params, name) != value}
+
+
 def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
     """Load what all videos share; without a usable run, make the demo and train on it; RunError if that fails."""
     files = own.video_files(given.video, resolve(""))
-    checkpoint, why = own_run.chosen(given, progress)
+    checkpoint, why = chosen_run(given, progress)
     saved = inheritance.read_checkpoint(checkpoint, ("network", "params")) if checkpoint else {}
-    of_run, about = own_run.parameters_here(saved, checkpoint, given), saved.get("about", {})
+    of_run, about = parameters_here(saved, checkpoint, given), saved.get("about", {})
     limits = {"top_k": max(CANDIDATES, given.top_k), "nms": given.nms}
     plain = {"features": "auto", "protocol": "plain", "split": 75}
-    params = inference.frozen_clip(of_run).but(**plain, **own_run.off_for_own_words(of_run), **limits)
+    params = inference.frozen_clip(of_run).but(**plain, **off_for_own_words(of_run), **limits)
     benchmark = _data_set(params)
     labels = about.get("classes") or (benchmark.classes if benchmark else datasets.THUMOS14_CLASSES)
     return Asked(
@@ -149,7 +217,7 @@ def ask(asked: Asked, path: Path, progress: Progress = silent) -> Question:
     params, benchmark, clip = asked.params, asked.data_set, probe(path)
     fps = float(np.median([video.fps for video in benchmark.videos])) if benchmark else clip.fps or 25.0
     spacing = float(asked.about.get("snippet_seconds") or params.stride / fps)
-    frames, made = params.frames_per_snippet, resolve(asked.given.data_dir) / CACHE
+    frames, made = params.frames_per_snippet, resolve(asked.given.data_dir) / "own"
     store = FeatureStore(made / "features" / f"{asked.encoder.key}_{spacing:.4g}s_mean{frames}")
     duration = own.encode(clip, store, asked.encoder, spacing, progress, frames)
     names = tuple(word.name for word in asked.words)
@@ -201,10 +269,7 @@ def _annotated(clip: Clip, benchmark: Benchmark | None) -> tuple[Action, ...]:
 
 
 def detect(question: Question) -> Answer:
-    """Return class-agnostic proposals, and for each the word that CLIP prefers, scored by the certainty of both.
-
-    Raises RunError if the run's detector cannot read the features.
-    """
+    """Return class-agnostic proposals, and for each the word that CLIP prefers, scored by the certainty of both."""
     params = question.asked.params
     if question.asked.given.detector == "run":
         proposals = _by_detector(question)

@@ -16,8 +16,7 @@ from tadlib.files import Progress, atomic, silent
 from tadlib.naming import tokens
 from tadlib.naming.fusion import Detections, write_detections
 from tadlib.workbook import display, edits, own_video, runs, viewer
-from tadlib.workbook.own_run import off_for_own_words, some
-from tadlib.workbook.own_video import Answer, Asked, Question
+from tadlib.workbook.own_video import Answer, Asked, Question, off_for_own_words
 from tadlib.workbook.runs import Result, Run
 from tadlib.workbook.viewer import Viewer
 
@@ -61,8 +60,8 @@ class Answers(dict[str, Detections]):
         for name, answer in self.answers.items():
             for warning in warnings(answer.question).items():
                 found.setdefault(warning, []).append(name)
-        every = len(self.answers)
-        return [(kind, text if len(of) == every else f"{some(of)}: {text}") for (kind, text), of in found.items()]
+        part = {each: "" if len(of) == len(self.answers) else f"{display.some(of)}: " for each, of in found.items()}
+        return [(kind, videos + text) for (kind, text), videos in part.items()]
 
     def _told(self) -> display.Listing:
         if len(self.asked.files) > 1:
@@ -178,8 +177,7 @@ def notes(question: Question) -> list[dict[str, str]]:
         trained = ", ".join(asked.about.get("seen", ())) or "not recorded"
         rows["run"] = f"{asked.checkpoint.parent.name}: {asked.why}"
         rows["detector"] = f"trained on actions of: {trained}"
-    rows["words"] = some([f"{word.name} (read as: {' / '.join(word.texts)})" for word in asked.words], SHOWN)
-    rows["competing"] = "; ".join(question.classes.seen) or "nothing"
+    rows["words"] = display.some([f"{word.name} (read as: {' / '.join(word.texts)})" for word in asked.words], SHOWN)
     if off := off_for_own_words(asked.trained):
         settings = ", ".join(f"{name}={getattr(asked.trained, name)}" for name in off)
         rows["switched off"] = f"settings of this run that do not apply to your words: {settings}"
@@ -212,7 +210,7 @@ def warnings(question: Question) -> dict[str, str]:
     if (snippets := len(question.features(video))) < 4:
         found["WARNING, short"] = f"{snippets} snippets are too few to tell an action from what surrounds it"
     if cut := tokens.cut_texts(question.encoder, [text for word in asked.words for text in word.texts]):
-        found["beware, cut"] = some([tokens.describe_cut(*each) for each in cut.items()])
+        found["beware, cut"] = display.some([tokens.describe_cut(*each) for each in cut.items()])
     joined = [f"{', '.join(map(repr, word.also))} as {word.name!r}" for word in asked.words if word.also]
     if joined:
         found["beware, read alike"] = f"one word, because they are spoken alike: {'; '.join(joined)}"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tadlib.project import resolve
-from tadlib.workbook.rules import CONFLICTS, EFFECTS
+from tadlib.workbook.rules import CONFLICTS, EFFECTS, Facts
 from tadlib.workbook.vocabulary import Need, Vocabulary
 
 # defaults that depend on the data set
@@ -224,10 +224,15 @@ class Params(NamingParams):
 
     @model_validator(mode="after")
     def _check_conflicts(self) -> "Params":
+        facts = self.facts()
         for need in CONFLICTS:
-            if not need.holds(self):
+            if not need.holds(facts):
                 raise ValueError(need.refusal(need.names, self))
         return self
+
+    def facts(self) -> Facts:
+        """Return the parameters with what follows from them, for conflicts and effects."""
+        return Facts(self)
 
     @property
     def inference_window(self) -> int:

@@ -14,62 +14,34 @@ PAIRS = ("contrastive", "grounding")  # losses on pairs of segments and texts
 BINS = {"sparse": 8, "slow_fast": 8, "mean": 1, "centre_snippet": 1, "matching_learned": 1, "ordered": 1}
 
 
-def _in_steps(p: Any) -> bool:
-    return p.text == "subactions"
+class Facts:
+    """The parameters by their names, and what follows from them."""
 
-
-def _clip_names_segments(p: Any) -> bool:
-    return p.target == "foreground" or (p.ensemble != "none" and p.ensemble_weight > 0) or p.reject == "proposal"
-
-
-def _clip_names_videos(p: Any) -> bool:
-    return p.reject == "video" or p.keep == "class_video"
-
-
-def _reranks(p: Any) -> bool:
-    return p.rerank > 0 and p.fusion != "clip"
-
-
-def _uses_class_texts(p: Any) -> bool:
-    return _clip_names_segments(p) or _clip_names_videos(p) or _reranks(p)
-
-
-def _reads_text(p: Any) -> bool:
-    return _uses_class_texts(p) or p.fuse_text or p.segmentation != "none" or p.agreement > 0
-
-
-def _trains_texts(p: Any) -> bool:
-    return p.text_head != "none" or p.context > 0
-
-
-def _trains_segments(p: Any) -> bool:
-    return p.head != "none" or p.background == "learned" or p.pooling == "matching_learned"
-
-
-def _trains_naming(p: Any) -> bool:
-    return _trains_texts(p) or _trains_segments(p)
-
-
-def _uses_trained_naming(p: Any) -> bool:
-    return _clip_names_segments(p) or _reranks(p) or (_clip_names_videos(p) and _trains_texts(p))
-
-
-def _uses_confidence(p: Any) -> bool:
-    """Whether a factor on all logits changes the results, not only the confidence of CLIP."""
-    mixed = p.ensemble != "none" or p.transfer != "none" or p.proposed_by != "detector"
-    return mixed or p.fusion != "detector" or p.pooling.startswith("matching") or p.pooling == "text_attention"
-
-
-def _counts_texts(p: Any) -> bool:
-    """Whether the number of texts of a class matters, even if they share one embedding."""
-    steps = p.pooling == "ordered" or p.text_head != "none" or p.head_loss == "grounding"
-    return steps or p.fuse_text or p.segmentation != "none" or p.target == "description"
-
-
-def _compares_bins(p: Any) -> bool:
-    single = p.pooling in ("centre_bin", "centre_snippet", "text_attention", "ordered")
-    linear = p.similarity == "dot" and p.pooling not in ("max", "multi_rate") and p.transfer != "conse"
-    return p.roi_bins > 1 and not (single or linear or p.pooling.startswith("matching"))
+    def __init__(self, p: Any) -> None:
+        self.__dict__ |= dict(p)
+        self.inference_window = p.inference_window
+        self.in_steps = p.text == "subactions"
+        mixed = p.ensemble != "none" and p.ensemble_weight > 0
+        self.clip_names_segments = p.target == "foreground" or mixed or p.reject == "proposal"
+        self.clip_names_videos = p.reject == "video" or p.keep == "class_video"
+        self.reranks = p.rerank > 0 and p.fusion != "clip"
+        self.uses_class_texts = self.clip_names_segments or self.clip_names_videos or self.reranks
+        detector_reads = p.fuse_text or p.segmentation != "none"
+        self.reads_text = self.uses_class_texts or detector_reads or p.agreement > 0
+        self.trains_texts = p.text_head != "none" or p.context > 0
+        self.trains_segments = p.head != "none" or p.background == "learned" or p.pooling == "matching_learned"
+        self.trains_naming = self.trains_texts or self.trains_segments
+        on_segments = self.clip_names_segments or self.reranks
+        self.uses_trained_naming = on_segments or (self.clip_names_videos and self.trains_texts)
+        # whether a factor on all logits changes the results, not only the confidence of CLIP
+        several = p.ensemble != "none" or p.transfer != "none" or p.proposed_by != "detector" or p.fusion != "detector"
+        self.uses_confidence = several or p.pooling.startswith("matching") or p.pooling == "text_attention"
+        # whether the number of texts of a class matters, even if they share one embedding
+        steps = p.pooling == "ordered" or p.text_head != "none" or p.head_loss == "grounding"
+        self.counts_texts = steps or detector_reads or p.target == "description"
+        single = p.pooling in ("centre_bin", "centre_snippet", "text_attention", "ordered")
+        linear = p.similarity == "dot" and p.pooling not in ("max", "multi_rate") and p.transfer != "conse"
+        self.compares_bins = p.roi_bins > 1 and not (single or linear or p.pooling.startswith("matching"))
 
 
 CONFLICTS = (
@@ -111,7 +83,7 @@ CONFLICTS = (
         "compares cosines: it needs similarity=cosine",
         lambda p: not p.pooling.startswith("matching") or p.similarity == "cosine",
     ),
-    Need("lead", "is the text before subactions: it needs text=subactions", lambda p: p.lead == "none" or _in_steps(p)),
+    Need("lead", "is the text before subactions: it needs text=subactions", lambda p: p.lead == "none" or p.in_steps),
     Need(
         "similarity",
         "needs logit_scale=none, as a scale is a factor on cosines",
@@ -130,7 +102,7 @@ CONFLICTS = (
     Need(
         "head_loss",
         "needs something to train: head, text_head or context",
-        lambda p: p.head_loss not in PAIRS or p.head != "none" or _trains_texts(p),
+        lambda p: p.head_loss not in PAIRS or p.head != "none" or p.trains_texts,
     ),
     Need(
         "hard_negatives",
@@ -145,7 +117,7 @@ CONFLICTS = (
     Need(
         "hard_negatives",
         "permutes the steps of a class: it needs text=subactions and text_head=composition or conv",
-        lambda p: p.hard_negatives not in ("order", "all") or (_in_steps(p) and p.text_head in ("conv", "composition")),
+        lambda p: p.hard_negatives not in ("order", "all") or (p.in_steps and p.text_head in ("conv", "composition")),
     ),
     Need(
         "rerank",
@@ -195,29 +167,27 @@ EFFECTS = (
     _effect(
         "pooling",
         CLIP,
-        lambda p: (
-            _clip_names_segments(p) or (p.pooling.startswith("matching") and _trains_texts(p) and _uses_class_texts(p))
-        ),
+        lambda p: p.clip_names_segments or (p.pooling.startswith("matching") and p.trains_texts and p.uses_class_texts),
     ),
-    _effect("similarity_at extend contrast", CLIP, _clip_names_segments),
-    _effect("transfer", ASKED, lambda p: _clip_names_segments(p) or _clip_names_videos(p)),
-    _effect("text_head context", ASKED, _uses_class_texts),
-    _effect("head background", ASKED, _uses_trained_naming),
-    _effect("text lead", f"{ASKED}, or agreement, fuse_text or segmentation", _reads_text),
+    _effect("similarity_at extend contrast", CLIP, lambda p: p.clip_names_segments),
+    _effect("transfer", ASKED, lambda p: p.clip_names_segments or p.clip_names_videos),
+    _effect("text_head context", ASKED, lambda p: p.uses_class_texts),
+    _effect("head background", ASKED, lambda p: p.uses_trained_naming),
+    _effect("text lead", f"{ASKED}, or agreement, fuse_text or segmentation", lambda p: p.reads_text),
     _effect(
         "descriptions",
         "target=description, or text=description or subactions where CLIP reads class texts",
-        lambda p: p.target == "description" or (p.text in ("description", "subactions") and _reads_text(p)),
+        lambda p: p.target == "description" or (p.text in ("description", "subactions") and p.reads_text),
     ),
     _effect(
         "text lead descriptions",
         "an encoder instead of the vectors of text_features",
-        lambda p: not p.text_features or _counts_texts(p),
+        lambda p: not p.text_features or p.counts_texts,
     ),
     _effect(
         "ensemble",
         f"a second classifier: another target than foreground, transfer, {TRAINED} or mask",
-        lambda p: p.target != "foreground" or _trains_naming(p) or p.pooling == "mask" or p.transfer != "none",
+        lambda p: p.target != "foreground" or p.trains_naming or p.pooling == "mask" or p.transfer != "none",
     ),
     # pooling of a segment
     _effect("pooling", "roi_bins > 1, of sparse and slow_fast >= 8", lambda p: p.roi_bins >= BINS.get(p.pooling, 2)),
@@ -225,26 +195,30 @@ EFFECTS = (
         "roi_bins",
         f"{CLIP}, and another pooling than centre_snippet",
         lambda p: (
-            (_clip_names_segments(p) and (p.pooling != "centre_snippet" or p.contrast > 0))
-            or _reranks(p)
-            or (_trains_naming(p) and _uses_trained_naming(p) and p.head_on == "segments")
+            (p.clip_names_segments and (p.pooling != "centre_snippet" or p.contrast > 0))
+            or p.reranks
+            or (p.trains_naming and p.uses_trained_naming and p.head_on == "segments")
         ),
     ),
-    _effect("similarity_at", "roi_bins > 1, similarity=cosine or pooling=max, and a pooling of bins", _compares_bins),
+    _effect(
+        "similarity_at",
+        "roi_bins > 1, similarity=cosine or pooling=max, and a pooling of bins",
+        lambda p: p.compares_bins,
+    ),
     _effect(
         "extend",
         "roi_bins > 1 and another pooling than centre_snippet, or contrast",
         lambda p: p.contrast > 0 or (p.roi_bins > 1 and p.pooling != "centre_snippet"),
     ),
     # training of naming
-    _effect("head_loss head_on head_episodes background", TRAINED, _trains_naming),
-    _effect("head_epochs", f"{TRAINED} or mask", lambda p: _trains_naming(p) or p.pooling == "mask"),
+    _effect("head_loss head_on head_episodes background", TRAINED, lambda p: p.trains_naming),
+    _effect("head_epochs", f"{TRAINED} or mask", lambda p: p.trains_naming or p.pooling == "mask"),
     _effect(
         "head_lr",
         "head, background=learned or pooling=matching_learned or mask",
-        lambda p: _trains_segments(p) or p.pooling == "mask",
+        lambda p: p.trains_segments or p.pooling == "mask",
     ),
-    _effect("text_lr", "text_head or context", _trains_texts),
+    _effect("text_lr", "text_head or context", lambda p: p.trains_texts),
     _effect(
         "head_residual",
         "another head than adapter, or text_head",
@@ -254,7 +228,7 @@ EFFECTS = (
     _effect(
         "head_loss head_on head_episodes head_epochs head_lr text_lr head_residual hard_negatives",
         ASKED,
-        _uses_trained_naming,
+        lambda p: p.uses_trained_naming,
     ),
     # scores
     _effect("fusion_weight", "fusion=arithmetic or geometric", lambda p: p.fusion in ("arithmetic", "geometric")),
@@ -266,11 +240,11 @@ EFFECTS = (
         "another fusion than detector, or proposed_by=snippets or both",
         lambda p: p.fusion != "detector" or p.proposed_by != "detector",
     ),
-    _effect("temperature", "another fusion than detector", _uses_confidence),
+    _effect("temperature", "another fusion than detector", lambda p: p.uses_confidence),
     _effect(
         "logit_scale",
         "another fusion than detector",
-        lambda p: _uses_confidence(p) or _trains_naming(p) or p.similarity == "dot",
+        lambda p: p.uses_confidence or p.trains_naming or p.similarity == "dot",
     ),
     _effect("reject_below", "reject=proposal or video", lambda p: p.reject != "none"),
 )

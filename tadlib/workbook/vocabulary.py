@@ -31,7 +31,7 @@ class Need(NamedTuple):
 
     names: str  # the parameters, separated by spaces
     says: str  # rest of the error message after the parameter and its value
-    holds: Callable[[Any], object]  # whether parameters meet the condition
+    holds: Callable[[Any], object]  # whether parameters (`facts`) meet the condition
 
     def refusal(self, name: str, params: "Vocabulary") -> str:
         """Return the error message: parameter and value, the condition, and the values of parameters named in it."""
@@ -115,9 +115,9 @@ class Vocabulary(BaseModel):
             raise ValueError("; ".join(_sentence(cls, problem) for problem in error.errors())) from None
         replaced = {name: without.get(name, cls.model_fields[name].default) for name in given}
         changed = [name for name, value in replaced.items() if getattr(params, name) != value]
-        idle = {}
+        idle, facts = {}, params.facts()
         for need in cls.effects:
-            if not need.holds(params):
+            if not need.holds(facts):
                 for name in set(changed) & set(need.names.split()):
                     idle.setdefault(name, need.refusal(name, params))
         return params, idle
@@ -158,6 +158,10 @@ class Vocabulary(BaseModel):
             for name, value in found.items()
             if value is not None and (name in injected or name not in fields or value != fields[name].default)
         }
+
+    def facts(self) -> Any:
+        """Return what the conditions of `effects` are asked of."""
+        return self
 
     def changed(self) -> dict[str, Any]:
         """Return the parameters that differ from the vocabulary's defaults."""
