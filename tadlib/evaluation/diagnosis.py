@@ -8,7 +8,6 @@ from jaxtyping import Int
 
 from tadlib.data.annotations import Video
 from tadlib.data.windows import true_segments
-from tadlib.detector.proposals import Proposals
 from tadlib.evaluation.metrics import average_precision
 from tadlib.evaluation.protocols import detected
 from tadlib.evaluation.rows import Scored, compare
@@ -16,13 +15,6 @@ from tadlib.evaluation.scoring import ambiguous_regions, table_of
 from tadlib.evaluation.thumos import Ambiguous
 from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou
-
-
-def nearest_actions(video: Video, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each proposal the index of the action it overlaps most, and their tIoU."""
-    overlap = pairwise_tiou(proposals.segments.float(), true_segments(video))
-    best = overlap.max(dim=1)
-    return best.indices.numpy(), best.values.numpy()
 
 
 def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) -> dict[str, Detections]:

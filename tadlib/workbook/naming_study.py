@@ -10,7 +10,7 @@ from torch import Tensor
 from tadlib import ideas
 from tadlib.data.windows import true_segments
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import diagnosis, metrics
+from tadlib.evaluation import metrics
 from tadlib.ideas.context import fits
 from tadlib.ideas.poolings import FEATURES, LOGITS
 from tadlib.naming import tokens
@@ -19,6 +19,7 @@ from tadlib.naming.descriptions import KINDS, has_all
 from tadlib.naming.fusion import Detections
 from tadlib.naming.similarity import class_probability
 from tadlib.naming.text import STYLES, texts_of
+from tadlib.segments import pairwise_tiou
 from tadlib.task import Task
 from tadlib.workbook.gathering import with_texts
 from tadlib.workbook.inference import frozen_clip, name, to_detections
@@ -44,16 +45,17 @@ def named_segments(
         segments, nearest, tiou = true_segments(video), np.arange(len(video.actions)), np.ones(len(video.actions))
         if proposals is not None:
             segments = proposals[video.id].segments
-            nearest, tiou = diagnosis.nearest_actions(video, proposals[video.id])
+            best = pairwise_tiou(segments.float(), true_segments(video)).max(dim=1)  # the action it overlaps most
+            nearest, tiou = best.indices.numpy(), best.values.numpy()
         logits = classify(video, segments)
         # without the columns of seen classes; background, the last one if any, takes probability but is never chosen
         logits = torch.cat([logits[:, : len(classes)], logits[:, len(data.competing) :]], dim=1)
-        certainty, best = class_probability(logits, params.probability)[:, : len(classes)].max(dim=1)
+        certainty, named = class_probability(logits, params.probability)[:, : len(classes)].max(dim=1)
         for place in np.flatnonzero(tiou > 0):
-            action, answer = video.actions[nearest[place]], classes[best[place]]
+            action, answer = video.actions[nearest[place]], classes[named[place]]
             same = {a.label for a in video.actions if (a.start, a.end) == (action.start, action.end)}
             true = classes.index(answer if answer in same else action.label)
-            rows.append((true, int(best[place]), tiou[place], float(certainty[place])))
+            rows.append((true, int(named[place]), tiou[place], float(certainty[place])))
     true, named, overlap, certain = np.array(rows, dtype=float).reshape(-1, 4).T
     return {"true": true.astype(int), "named": named.astype(int), "tiou": overlap, "certainty": certain}
 

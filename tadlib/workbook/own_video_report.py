@@ -21,7 +21,6 @@ from tadlib.workbook.runs import Result, Run
 from tadlib.workbook.viewer import Viewer
 
 SHOWN = 8  # most words in a figure or a sentence
-VERDICTS = 40  # most words in a list of verdicts
 CALIBRATED = (
     "<p><small>A score is the detector's certainty, relative to its highest in this video, times CLIP's certainty of "
     "the word against {} generic texts; a word is found from a score of {}{}.</small></p>"
@@ -109,10 +108,10 @@ def verdicts(answer: Answer) -> list[tuple[str, str]]:
         where = f"from {start:.1f} to {end:.1f} s (score {score:.2f})"
         often = "" if times == 1 else f" {times} times, the surest"
         listed.append((word, f"found{often} {where}" if times else f"not found; likeliest {where}"))
-    names = [word.name for word in answer.question.asked.words]
-    listed += [(word, "not found; everywhere another word is likelier") for word in names if word not in dict(listed)]
-    more = len(listed) - VERDICTS
-    return listed if more <= 0 else [*listed[:VERDICTS], (f"{more} more words", "not found")]
+    names = (word.name for word in answer.question.asked.words)
+    return listed + [
+        (word, "not found; everywhere another word is likelier") for word in names if word not in considered.labels
+    ]
 
 
 def begin(asked: Asked) -> Run:
