@@ -24,7 +24,6 @@ from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
 from tadlib.naming.fusion import Detections, certainty, read_detections, without_nested
-from tadlib.task import BACKGROUND
 from tadlib.workbook import own_video, runs
 from tadlib.workbook import own_video_report as report
 from tadlib.workbook.notebook_params import DetectParams

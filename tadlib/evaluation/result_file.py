@@ -13,9 +13,9 @@ from tadlib.data.checks import nearest, one_of
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, folder_beside, is_thumos14, read_conventions
 from tadlib.data.lengths import stated
 from tadlib.evaluation import statistics
+from tadlib.evaluation.matching import Ties
 from tadlib.evaluation.metrics import generalised
 from tadlib.evaluation.protocols import PROTOCOLS, chosen
-from tadlib.evaluation.matching import Ties
 from tadlib.evaluation.recall import COUNTS
 from tadlib.evaluation.result_rows import Rows, read_actions, read_classes, read_found
 from tadlib.evaluation.rows import compare
