@@ -150,6 +150,15 @@ def test_test_annotations_that_changed_are_scored_by_and_said(home):
         score(home)
 
 
+def test_detections_and_proposals_of_two_stages_are_refused(home):
+    record = read_json(home / "named" / "run.json")
+    record["classify"]["files"].remove("detections.json")
+    record["train"]["files"].append("detections.json")
+    write_json(home / "named" / "run.json", record)
+    with pytest.raises(RunError, match=r"detections.json in .* is of train and proposals.parquet of classify"):
+        score(home)
+
+
 def rewritten(home, change):
     path = home / "trained" / "checkpoint.pt"
     saved = torch.load(path, weights_only=True)

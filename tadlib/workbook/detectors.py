@@ -184,7 +184,7 @@ def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]
     """Read the proposals of a classified run for every scored video.
 
     Raises RunError if the detector was trained with other data or parameters, if scored videos are missing from the
-    detections, or if the test videos have changed since.
+    detections, if these name other than unseen classes, or if the test videos have changed since.
     """
     _trained_here(data, params, run)
     frame = pd.read_parquet(run.require("proposals.parquet", "classify"))
@@ -193,6 +193,12 @@ def load_proposals(data: Task, params: Params, run: Run) -> dict[str, Proposals]
         raise RunError(
             f"{len(lacking)} videos that count under protocol={params.protocol} are not in detections.json of "
             f"{run.dir}, first {lacking[0]}: pass -p protocol {params.protocol} to classify too"
+        )
+    if others := {row["label"] for found in results.values() for row in found} - set(data.classes.unseen):
+        raise RunError(
+            f"detections.json of {run.dir} names {', '.join(map(repr, sorted(others)))}, which the class split of "
+            f"{params.dataset} does not have as unseen now ({', '.join(data.classes.unseen)}): run classify again, "
+            "with another run_dir if it has finished there"
         )
     _check_detections(data, params, run)
     return {video.id: _proposals(rows.get(video.id, frame[:0]), frame) for video in data.scored}
@@ -213,7 +219,15 @@ def _check_detections(data: Task, params: Params, run: Run) -> None:
     Changed annotations alone only cause a warning: detections do not depend on them.
     """
     records = runs.records(run.dir)
-    owner = next((stage for stage, record in records.items() if "detections.json" in record.get("files", ())), None)
+    owner, other = (
+        next((stage for stage, record in records.items() if name in record.get("files", ())), None)
+        for name in ("detections.json", "proposals.parquet")
+    )
+    if owner != other:
+        raise RunError(
+            f"detections.json in {run.dir} is of {owner or 'no stage'} and proposals.parquet of {other or 'no stage'}, "
+            f"so one of them was interrupted: run `{runs.command('classify', run.dir)}` again"
+        )
     made_from, detections = records.get(owner, {}).get("made_from", {}), f"the detections in {run.dir}"
     names = _changed(made_from, facts_of_test(data, params))
     if not made_from:

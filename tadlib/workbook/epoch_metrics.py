@@ -31,7 +31,7 @@ MATCHED = "query of action "
 COUNTS = (10, 100)  # proposals a video at which average recall is measured
 
 
-class Look(NamedTuple):
+class EpochWindows(NamedTuple):
     """Windows for one pass of the detector, and the videos with the actions of each side measured on them."""
 
     windows: WindowSet
@@ -49,27 +49,27 @@ def measure_epochs(
     data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, cost: Cost
 ) -> Callable[[ConditionalDETR], Mapping[str, float]]:
     """Return a function that measures a model after an epoch: every side, and the query matched to each action."""
-    looks = epoch_windows(data, params, texts)
+    measured = epoch_windows(data, params, texts)
 
     def measure(model: ConditionalDETR) -> dict[str, float]:
         found = matched_queries(model, windows, texts, cost)
-        for look in looks:
-            predictions = predict(model, look.windows, texts=look.texts)
-            for side, videos in look.sides.items():
+        for each in measured:
+            predictions = predict(model, each.windows, texts=each.texts)
+            for side, videos in each.sides.items():
                 found |= {LEARNED: float(len(videos))} if side == TRAINING else {}
-                proposals = propose(predictions, look.windows, params, None if side == SEEN else look.of_clip)
+                proposals = propose(predictions, each.windows, params, None if side == SEEN else each.of_clip)
                 found |= measured(side, videos, proposals, data, params)
         return found
 
     return measure
 
 
-def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[Look]:
+def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[EpochWindows]:
     """Return what to measure after an epoch: seen classes on held-out videos; with `curves` also test and training."""
     held_out = data.learned_and_held_out[1]
-    looks = [Look(inference_windows(held_out, data, params), texts, {SEEN: held_out})] if held_out else []
+    measured = [EpochWindows(inference_windows(held_out, data, params), texts, {SEEN: held_out})] if held_out else []
     if not params.curves:
-        return looks
+        return measured
     sides, seen = {UNSEEN: data.scored}, sorted(set(data.classes.seen) - set(data.classes.unseen))
     if seen and not held_out:
         videos = protocols.scored_videos(data.benchmark, seen, data.protocol, data.stride)
@@ -77,13 +77,13 @@ def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None
     sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
     videos = list({video.id: video for videos in sides.values() for video in videos}.values())
     competing, of_clip = ideas.texts(data, data.competing, params), clip_proposals(data, params, videos)
-    looks.append(Look(inference_windows(videos, data, params), competing, sides, of_clip))
+    measured.append(EpochWindows(inference_windows(videos, data, params), competing, sides, of_clip))
     training = data.on_training()
     learned = random.Random(params.seed).sample(training.scored, min(MAX_TRAINING_VIDEOS, len(training.scored)))
     if any(video.actions for video in learned):
         of_clip = clip_proposals(training, params, learned)
-        looks.append(Look(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
-    return looks
+        measured.append(EpochWindows(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
+    return measured
 
 
 def measured(
