@@ -258,7 +258,9 @@ def test_videos_are_named_by_folder_pattern_or_list(folder):
     for several in (["a/clip.mp4", "b"], '["a/clip.mp4", "b"]', "a/clip.mp4,b", ["a", folder / "b", "a"]):
         assert own.video_files(several, folder) == every
     assert own.names(every) == ["a_clip_mp4", "b_clip_mp4", "b_text_mp4"] and own.names(every[1:]) == ["clip", "text"]
-    assert own.video_files("", folder) == () and own.video_files("missing.mp4", folder) == (folder / "missing.mp4",)
+    assert own.video_files("", folder) == () and own.video_files(["missing.mp4"], folder) == (folder / "missing.mp4",)
+    with pytest.raises(BrokenVideo, match=r"no video file .*missing\.mp4"):
+        own.video_files("missing.mp4", folder)
     for nothing in ("*.avi", ".hidden/empty"):
         (folder / ".hidden" / "empty").mkdir(exist_ok=True)
         with pytest.raises(ValueError, match=r"video=.* names no video file: expected \.mp4, "):

@@ -138,8 +138,9 @@ def test_an_argument_that_is_no_parameter_is_named_and_one_with_a_default_keeps_
     (tmp_path / "mine.py").write_text(helpers + "def parts(strength=0.5):\n    return {'strength': strength}\n")
     assert ideas.parts(Params.read({"ideas": tmp_path / "mine.py"})) == {"strength": 0.5}
     (tmp_path / "mine.py").write_text("def additions(qualty):\n    return []\n")
-    with pytest.raises(ValueError, match="additions in .*mine.py asks for 'qualty'; did you mean 'quality'?"):
-        ideas.additions(Params.read({"ideas": tmp_path / "mine.py"}))
+    (tmp_path / "mine.yaml").write_text("# Does it help?\nideas: mine.py\n")
+    with pytest.raises(ValueError, match="mine.py: additions asks for 'qualty'; did you mean 'quality'?"):
+        plan(tmp_path / "mine.yaml")
 
 
 HOOKS_THAT_FAIL = {

@@ -15,21 +15,22 @@ from tadlib.data.annotations import SUFFIXES
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import embedded
 from tadlib.data.fingerprints import FeatureStore
-from tadlib.data.video import Clip, frames_at
+from tadlib.data.video import Clip, frames_at, probe
 from tadlib.files import NO_LETTER, Progress, atomic, shortened, silent, tidy
 from tadlib.foreign import json_in
 
 PREVIEW_FPS, PREVIEW_WIDTH, PREVIEW_FRAMES = 10, 320, 300
 
 
-def video_files(given: object, folder: Path) -> tuple[Path, ...]:
+def video_files(given: object, folder: Path, alone: bool = True) -> tuple[Path, ...]:
     """Return the video files named by a file, a folder (all videos below it), a pattern or a list of these, without
-    duplicates. Paths are relative to `folder`. Raises ValueError if a folder or pattern has no video.
+    duplicates. Paths are relative to `folder`. Raises ValueError if a folder or pattern has no video, or if there is no
+    such file; one of several may be missing, which its own row tells.
     """
     text = str(given).strip()
     if isinstance(given, list | tuple) or text.startswith("["):
         several = given if isinstance(given, list | tuple) else json_in(text, "video", "is no JSON list ({})")
-        return tuple(dict.fromkeys(path for each in several for path in video_files(each, folder)))
+        return tuple(dict.fromkeys(path for each in several for path in video_files(each, folder, False)))
     path = folder / Path(text).expanduser()
     if not text or path.is_file():
         return (path,) if text else ()
@@ -41,7 +42,9 @@ def video_files(given: object, folder: Path) -> tuple[Path, ...]:
     elif "," in text:
         return video_files(text.split(","), folder)
     else:
-        return (path,)  # missing: opening it raises the error, which lists the files there
+        if alone:
+            probe(path)  # raises the error, which lists the files there
+        return (path,)
     if not found:
         raise ValueError(f"video={text} names no video file: expected {', '.join(SUFFIXES)} there")
     return tuple(sorted(found))

@@ -11,7 +11,8 @@ from tadlib.detector.additions import Padding, Queries, Snippets
 
 Positions = Float[Tensor, "#b t d"]
 # Frequency of the fastest sine (cycles per window), and its ratio to the slowest. Both are the same for every window,
-# so neighbours are harder to distinguish in longer ones: cosine .54 for 64 snippets, .69 for 128, .99 for 1,000.
+# so neighbours are harder to distinguish in longer ones: at width 128 their cosine is .54 for 64 snippets, .67 for
+# 128 and .99 for 1,000.
 CYCLES, TEMPERATURE = 64, 200.0
 MAX_STORED = 1024  # largest number of snippets for which the matrix of attention weights is stored
 

@@ -39,9 +39,9 @@ class DetectionLoss:
     """Set-prediction loss of a batch: each action is matched to one query, then scores and segments are compared.
 
     `loss_class`, `loss_l1` and `loss_giou` weigh the focal loss, L1 and overlap (`overlap_loss`: giou, diou or iou);
-    `cost_class`, `cost_l1` and `cost_giou` weigh the same parts of the matching cost. `cost` replaces `detection_cost`
-    and is called without these weights. With `aux_loss` every decoder layer has a loss. The terms of `additions` are
-    added.
+    `cost_class`, `cost_l1` and `cost_giou` weigh the class, L1 and gIoU parts of the matching cost. `cost` replaces
+    `detection_cost` and is called without these weights. With `aux_loss` every decoder layer has a loss. The terms of
+    `additions` are added.
     """
 
     pair_cost = staticmethod(detection_cost)

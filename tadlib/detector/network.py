@@ -1,16 +1,15 @@
 """A one-dimensional Conditional DETR (Meng et al. 2021): learned queries attend to a window of snippet features.
 
+As there, queries have a reference centre, cross-attention scores are content plus position, where the position is a
+sine embedding of that centre, scaled by a function of the query's state, and every decoder layer has outputs.
+
 Differences from the image detector:
-- queries have a reference centre; cross-attention scores are content plus position, where the position is a sine
-  embedding of that centre, scaled by a function of the query's state;
-- the fastest sine has 64 cycles per window instead of one, which separates neighbouring snippets; with one cycle, a
-  detector trained for 300 steps finds half as many actions;
+- the fastest sine has 64 cycles per window instead of one, which separates neighbouring snippets;
 - at initialisation every query attends to its own reference: references are evenly spaced, and both sides of
   cross-attention project positions with the same weights;
 - positions are sines of the snippet's place in the *valid* part of the window, so padding has no influence;
 - each query has one class-agnostic logit, actionness; with `embedding_dim` it also has an embedding that is compared
-  with class texts;
-- every decoder layer has outputs, so that auxiliary losses are possible.
+  with class texts.
 
 Extensions are `additions` (see `Addition`) or replace a part: the queries or the position embedding.
 """

@@ -69,7 +69,13 @@ MODULES = (class_targets, salience, rectifying, quality, text_fusion, segmentati
 # in the order in which they change the classifier: the compared embeddings first, then the pooling
 CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
 CLASSIFIERS += (poolings.classifier, text_queries.classifier, trained_naming.learned_pooling)
-HOOKS = ("additions", "parts", "network", "loss", "each_batch", "texts", "classifier", "proposals")
+HOOKS = {  # the functions of a file of ideas -> what they get beside parameters
+    **dict.fromkeys(("additions", "parts", "network", "loss"), ()),
+    "each_batch": ("windows",),
+    "texts": ("data", "classes"),
+    "classifier": ("found", "data"),
+    "proposals": ("found", "data", "classifier_of"),
+}
 # parameters, with their defaults, that replace the notebook's own `classify`
 CLASSIFYING_DEFAULTS = {"target": "foreground", "reject": "none", "proposed_by": "detector"}
 PROPOSALS = (snippet_groups.proposals, rejection.proposals, reranking.proposals)
@@ -203,7 +209,7 @@ def asked(hook: str, params: object, **given: Any) -> list[Any]:
 
 def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
     """Call a function with the arguments in its signature, from `given` or parameters (singly or in a dataclass)."""
-    arguments, place = {}, f"{function.__name__} in {inspect.getfile(function)}"
+    arguments = {}
     for name, argument in inspect.signature(function, eval_str=True).parameters.items():
         if name in given:
             arguments[name] = given[name]
@@ -212,13 +218,10 @@ def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
             arguments[name] = argument.annotation(**{each: getattr(params, each) for each in names})
         elif hasattr(params, name):
             arguments[name] = getattr(params, name)
-        elif argument.default is argument.empty:
-            known = [*given, *dict(params)]
-            raise ValueError(f"{place} asks for {name!r}{nearest(name, known)}")
     try:
         return function(**arguments)
     except Exception as error:
-        error.add_note(f"raised by {place}")
+        error.add_note(f"raised by {function.__name__} in {inspect.getfile(function)}")
         raise
 
 
@@ -226,6 +229,16 @@ def own_hooks(hook: str, params: object) -> list[Callable[..., Any]]:
     """Return the hook of the file that the parameter `ideas` names, or an empty list."""
     module = own_module(resolve(params.ideas)) if getattr(params, "ideas", "") else None
     return [getattr(module, hook)] if hasattr(module, hook) else []
+
+
+def check_own(path: Path, parameters: Iterable[str]) -> None:
+    """Import a user's file of methods; raise ValueError if that fails, or for an unknown argument of a hook."""
+    module = own_module(path)
+    for hook, given in HOOKS.items():
+        function, known = getattr(module, hook, None), (*given, *parameters)
+        for name, argument in (inspect.signature(function, eval_str=True).parameters if function else {}).items():
+            if name not in known and argument.default is argument.empty and not is_dataclass(argument.annotation):
+                raise ValueError(f"ideas={path}: {hook} asks for {name!r}{nearest(name, known)}")
 
 
 def own_module(path: Path) -> ModuleType:

@@ -49,11 +49,11 @@ def measure_epochs(
     data: Task, windows: WindowSet, params: Params, texts: Float[Tensor, "k e"] | None, cost: Cost
 ) -> Callable[[ConditionalDETR], Mapping[str, float]]:
     """Return a function that measures a model after an epoch: every side, and the query matched to each action."""
-    measured = epoch_windows(data, params, texts)
+    to_measure = epoch_windows(data, params, texts)
 
     def measure(model: ConditionalDETR) -> dict[str, float]:
         found = matched_queries(model, windows, texts, cost)
-        for each in measured:
+        for each in to_measure:
             predictions = predict(model, each.windows, texts=each.texts)
             for side, videos in each.sides.items():
                 found |= {LEARNED: float(len(videos))} if side == TRAINING else {}
@@ -67,9 +67,9 @@ def measure_epochs(
 def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None) -> list[EpochWindows]:
     """Return what to measure after an epoch: seen classes on held-out videos; with `curves` also test and training."""
     held_out = data.learned_and_held_out[1]
-    measured = [EpochWindows(inference_windows(held_out, data, params), texts, {SEEN: held_out})] if held_out else []
+    to_measure = [EpochWindows(inference_windows(held_out, data, params), texts, {SEEN: held_out})] if held_out else []
     if not params.curves:
-        return measured
+        return to_measure
     sides, seen = {UNSEEN: data.scored}, sorted(set(data.classes.seen) - set(data.classes.unseen))
     if seen and not held_out:
         videos = protocols.scored_videos(data.benchmark, seen, data.protocol, data.stride)
@@ -77,13 +77,13 @@ def epoch_windows(data: Task, params: Params, texts: Float[Tensor, "k e"] | None
     sides = {side: videos for side, videos in sides.items() if any(video.actions for video in videos)}
     videos = list({video.id: video for videos in sides.values() for video in videos}.values())
     competing, of_clip = ideas.texts(data, data.competing, params), clip_proposals(data, params, videos)
-    measured.append(EpochWindows(inference_windows(videos, data, params), competing, sides, of_clip))
+    to_measure.append(EpochWindows(inference_windows(videos, data, params), competing, sides, of_clip))
     training = data.on_training()
     learned = random.Random(params.seed).sample(training.scored, min(MAX_TRAINING_VIDEOS, len(training.scored)))
     if any(video.actions for video in learned):
         of_clip = clip_proposals(training, params, learned)
-        measured.append(EpochWindows(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
-    return measured
+        to_measure.append(EpochWindows(inference_windows(learned, data, params), texts, {TRAINING: learned}, of_clip))
+    return to_measure
 
 
 def measured(

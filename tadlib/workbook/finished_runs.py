@@ -143,7 +143,8 @@ def _state(folder: Path, version: Path | None) -> tuple[str, str]:
             problem = "failed" if record["status"] == FAILED else "is outdated"
             return record["status"], f"{stage} {problem}: {record['reason']}"
     state = OPEN if version or unfinished else FINISHED  # single runs may end before evaluate
-    return state, f"{next(iter(unfinished), 'evaluate')} has not finished"
+    late = next(iter(unfinished), "evaluate" if version else "")
+    return state, f"{late} has not finished" if late else "was not evaluated"
 
 
 def _read(folder: Path, version: Path | None) -> FinishedRun:

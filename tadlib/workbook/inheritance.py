@@ -25,8 +25,8 @@ def parameters(stage: str, namespace: Mapping[str, Any]) -> Params:
 def complete(stage: str, given: Mapping[str, Any]) -> Params:
     """Return a stage's parameters: those given, and the others as in the latest finished stage of the run in `run_dir`.
 
-    Raises RunError if a given value differs from one that an earlier stage settled, ValueError like `Params.check` or
-    for an unusable file of `ideas`, and FileNotFoundError for a data set without annotations.
+    Raises RunError if a given value differs from one that an earlier stage settled, ValueError like `Params.check`, and
+    FileNotFoundError for a data set without annotations.
     """
     given = {name: value for name, value in given.items() if value is not None}
     folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None
@@ -38,10 +38,6 @@ def complete(stage: str, given: Mapping[str, Any]) -> Params:
         agrees(stage, other, names & given.keys(), had, params, folder)
     if finished and stage == "evaluate":  # the latest stage wrote the detections
         agrees(stage, latest, stages.settled("classify", inherited) & given.keys(), inherited, params, folder)
-    if params.ideas:
-        from tadlib.ideas import own_module  # imports torch
-
-        own_module(runs.resolve(params.ideas))
     if params.dataset != "demo":
         from tadlib.data import datasets  # imports the demo, which a process that only starts a kernel does not need
 

@@ -230,6 +230,16 @@ class Params(NamingParams):
                 raise ValueError(need.refusal(need.names, self))
         return self
 
+    @classmethod
+    def check(cls, given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> "Params":
+        """As `Vocabulary.check`; also raises ValueError for an unusable file of `ideas`."""
+        params = super().check(given, known)
+        if params.ideas:
+            from tadlib.ideas import check_own  # imports torch
+
+            check_own(resolve(params.ideas), cls.model_fields)
+        return params
+
     def facts(self) -> Facts:
         """Return the parameters with what follows from them, for conflicts and effects."""
         return Facts(self)

@@ -105,7 +105,7 @@ def advice(table: Sequence[Mapping[str, object]]) -> str:
     best = max((row for row in table if row["role"] in ("floor", "baseline")), key=lambda row: row["mAP"])
     lies, tries = "above", ""
     if ours <= best["mAP"]:
-        lies, tries = "not above", " Try more passes (epochs), another lr or a smaller width; choose with held_out."
+        lies, tries = "not above", " Try more epochs, another lr or a smaller width; choose with held_out."
     return f"This run ({ours:.1%}) is {lies} the best floor or baseline, {best['name']} ({best['mAP']:.1%}).{tries}"
 
 

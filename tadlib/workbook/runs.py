@@ -102,7 +102,8 @@ class Run:
         path = self.dir / name
         if path.is_file():
             return path
-        hint = f" (the latest is {others[0].parent})" if (others := written(name)) else ""
+        others = [each.parent for each in written(name) if (each.parent / "checkpoint.pt").is_file()]
+        hint = f" (the latest is {others[0]})" if others else ""
         raise RunError(
             f"{self.stage} needs {name}, which {stage}.ipynb writes, and {self.dir} has none: run "
             f"`{command(stage, self.dir)}` first, or pass -p run_dir DIR of a run that has it{hint}"

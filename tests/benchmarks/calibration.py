@@ -25,6 +25,7 @@ from notebook import run_cells
 
 from tadlib.data import datasets, simulate, splits
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols
+from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections
 from tadlib.project import resolve
 from tadlib.task import Task
@@ -64,7 +65,8 @@ def anchors_on_activitynet(split: int, split_id: int) -> dict[str, float]:
     classes = splits.of_folder(data.folder, data.classes, split, split_id)
     videos = protocols.scored_videos(data, classes.unseen, "strict", ASKED["settings"]["stride"])
     found = baselines.anchored(videos, baselines.anchors(data.training_videos(classes.seen), data.tious))
-    return {"mAP": 100 * metrics.mean_average_precision(videos, found, classes.unseen, data.tious)["mAP"]}
+    table = metrics.precision_table(compare(videos, found, classes.unseen), data.tious)
+    return {"mAP": 100 * metrics.means(table, data.tious)["mAP"]}
 
 
 def with_detector(params: Params, namings: Mapping[str, Mapping[str, object]]) -> dict[str, float]:

@@ -93,7 +93,9 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
         cbar_kws={"label": "right among unseen classes (%)"},
     )
     place.tick_params(length=0, rotation=0)
-    place.set(title="Which text helps which class", xlabel="text, with its mean over classes")
+    place.set(
+        title="Which text helps which class", xlabel="text, with its mean over classes", ylabel="class (true segments)"
+    )
     return figure
 
 

@@ -28,7 +28,7 @@ def detected(video: Video, proposals: ArrayLike, found) -> Picture:
         own = np.array(found.labels) == word
         bars(place, found.segments[own], row, OURS, height=0.6, alpha=0.2 + 0.8 * found.scores[own])
     rows(place, labels, video.duration)
-    place.set_title("Detections (darker: higher score, one scale for all videos)" if words else "Nothing found")
+    place.set_title("Detections (darker: higher score)" if words else "Nothing found")
     return figure
 
 
@@ -60,7 +60,7 @@ def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detection
         if word in colors:
             place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)
     place.axhline(0, color=GREY, lw=0.8, ls="--")
-    place.set(xlabel="time (s)", ylabel="cosine minus that of background texts")
-    place.set_title("CLIP's similarity with each word, above the dashed line higher than with background texts")
+    place.set(xlabel="time (s)", ylabel="cosine minus background")
+    place.set_title("CLIP's similarity with each word, minus that with background texts")
     place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return figure

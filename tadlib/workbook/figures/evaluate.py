@@ -30,6 +30,8 @@ def headline(table: Sequence[Mapping[str, object]]) -> Picture:
     highest = max(100 * entry["mAP"] for entry in table)
     tious = sorted(float(name.split("@")[1]) for name in table[0] if name.startswith("mAP@"))
     markers = cycle(MARKERS)
+    for role in dict.fromkeys(entry["role"] for entry in table):
+        left.barh(0, 0, color=ROLES[role], label="this run" if role == "ours" else role)
     for row, entry in enumerate(table):
         marker = "*" if entry["role"] == "ours" else next(markers)
         color, value = ROLES[entry["role"]], 100 * entry["mAP"]
@@ -43,6 +45,7 @@ def headline(table: Sequence[Mapping[str, object]]) -> Picture:
     right.set_xticks(tious)
     right.set(xlabel="tIoU threshold", ylabel="mAP (%)", title="mAP at each tIoU (same markers)")
     right.set_ylim(bottom=0)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
@@ -79,7 +82,7 @@ def recall_curve(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -
     place.grid(axis="y")
     place.set(xlim=(counts[0] * 0.9, counts[-1] * 1.9), ylim=(0, 100))
     place.set(xlabel="average number of proposals per video", ylabel="average recall (%)")
-    place.set_title("Average recall of proposals, labels ignored")
+    place.set_title("Average recall of proposals over tIoU 0.5 to 0.95, labels ignored")
     return figure
 
 
@@ -124,13 +127,13 @@ def error_profile(shares: np.ndarray, gains: Mapping[str, float]) -> Picture:
         below += share
     left.set_xticks(multiples, [f"{multiple}G" for multiple in multiples])
     left.set(ylim=(0, 100), xlabel="best detections of each class (G: its number of actions)", ylabel="share (%)")
-    left.set_title("Types of the best detections")
+    left.set_title("Types of the best detections (tIoU 0.5)")
     left.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=3)
     for row, (name, gain) in enumerate(gains.items()):
         right.barh(row, 100 * gain, color=COLORS.get(name, style.VERMILION), height=0.65)
         right.text(100 * gain, row, f" {100 * gain:.1f}", va="center", fontsize=9)
     list_rows(right, list(gains))
-    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="mAP lost by error type")
+    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="mAP lost by error type (mean over tIoU)")
     right.set_xlabel("mAP gained if they were not there (points)")
     return figure
 
@@ -153,8 +156,10 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
         below.set_xticks(places, each.bins)
         below.set_xlabel(UNITS[name])
     axes[0, 0].set_ylabel("normalised mAP (%)")
-    axes[0, 0].legend(loc="upper left")
     axes[1, 0].set(ylabel="missed (%)", ylim=(0, 100))
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", title="means over tIoU; in bars: actions"
+    )
     return figure
 
 
@@ -166,8 +171,8 @@ def reliability(found: Mapping[str, Reliability]) -> Picture:
     for color, (name, curve) in zip((OURS, *style.CYCLE[1:]), found.items(), strict=False):
         error = f"expected calibration error {100 * curve.error:.1f} points" if len(curve.score) else "no answers"
         place.plot(curve.score, 100 * curve.right, color=color, marker="o", lw=2, label=f"{name}: {error}")
-    place.set(xlim=(0, None), ylim=(0, None), title="Calibration of scores")
-    place.set(xlabel="score, mean of each tenth", ylabel="correct (%)")
+    place.set(xlim=(0, None), ylim=(0, None), title="Reliability diagram")
+    place.set(xlabel="confidence, mean of each decile", ylabel="correct (%)")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

@@ -75,7 +75,7 @@ def action_statistics(benchmark: Benchmark) -> Picture:
     sides = sides if len(sides) > 1 else dict.fromkeys(sides, "training and test")
     for place, values, unit, title in (
         (histograms[0], lengths, "duration of a video (s)", "Videos"),
-        (histograms[1], inside, "share inside an action", f"Action: {np.mean(inside):.0%} of a video"),
+        (histograms[1], inside, "fraction of the video inside an action", f"Action: {np.mean(inside):.0%} of a video"),
     ):
         groups, colors = [values[subsets == side] for side in sides], (style.BLUE, style.SKY)[: len(sides)]
         place.hist(groups, bins=12, stacked=True, color=colors, label=list(sides.values()))
@@ -147,7 +147,7 @@ def similarity_matrix(similarity: np.ndarray, classes: Sequence[str], frames: Se
         inset = place.inset_axes((-1.22, row + 0.03, 1.16, 0.94), transform=place.transData)
         inset.imshow(frame, aspect="auto")
         inset.axis("off")
-    place.set_title("The circle marks the text that is nearest to the pictures of a row")
+    place.set_title("Similarity of pictures and texts (circle: the most similar text)")
     return figure
 
 

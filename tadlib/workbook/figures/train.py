@@ -176,7 +176,7 @@ def query_positions(segments_cw: np.ndarray, scores: np.ndarray) -> Picture:
     left.vlines(range(len(order)), low, high, color=style.GREY, lw=2)
     left.scatter(range(len(order)), middle, s=14, color=style.BLUE, zorder=3)
     left.set(xlabel="query, ordered by mean centre", ylabel="centre (fraction of the window)")
-    left.set(ylim=(0, 1), title="Median and 80 % range of each query")
+    left.set(ylim=(0, 1), title="Centre: median and 80 % range of each query")
     step = math.ceil(scores.size / MAX_DOTS)
     ranked = scores.ravel().argsort()[::-step][::-1]  # the highest scores are drawn on top
     flat, shown = segments_cw.reshape(-1, 2)[ranked], scores.ravel()[ranked]
