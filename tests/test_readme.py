@@ -39,7 +39,7 @@ def test_a_notebook_knows_the_parameters_it_is_given(command):
 def test_a_parameter_in_passing_is_one(command):
     found = {name: value for name, value in given(["-p", *shlex.split(command), ""]).items() if name}
     known = [papermill_arguments.vocabulary(notebook) for notebook in ("train", "detect", "report")]
-    meant = {name: value for name, value in found.items() if value and not value.endswith("...")}
+    meant = {name: value for name, value in found.items() if value and not value.endswith(("...", ".py"))}
     for name in meant:
         (first, *_) = [each for each in known if name in each.model_fields]
         first.check({other: value for other, value in meant.items() if other in first.model_fields})

@@ -12,6 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import ArrayLike
+from PIL import Image
 
 from tadlib.files import atomic
 
@@ -49,9 +50,10 @@ class Picture(Figure):
     alt = ""
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        png = io.BytesIO()
+        drawn, png = io.BytesIO(), io.BytesIO()
         with rc_context(SETTINGS):
-            self.savefig(png, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+            self.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+        Image.open(drawn).convert("RGB").save(png, "PNG", optimize=True)  # without transparency a tenth smaller
         width, height = (round(inches * 96) for inches in self.get_size_inches())
         data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": self.alt}
         return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}

@@ -14,7 +14,7 @@ from tadlib.workbook.epoch_metrics import COUNTS, LEARNED, MATCHED, NAMED
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import Picture, bars, by_epoch, logarithmic, picture, rows, styled
 
-MAX_DOTS = 4000  # in a scatter plot: more would hide each other
+MAX_DOTS = 3_000  # predictions in a figure: more hide each other
 MAX_PROPOSALS = 25  # of a video in a timeline
 SIDES = {"seen classes": style.BLUE, "unseen classes": style.ORANGE, "training videos": style.GREY}
 LINES = ":", "-"  # of average recall at each of `COUNTS`
