@@ -73,6 +73,7 @@ def test_runs_that_differ_in_split_and_seed_alone_are_one_variant_and_difference
 
 
 def test_a_file_of_ideas_that_changed_between_runs_is_two_variants(home):
+    (home / "mine.py").write_text("def loss(): ...\n")
     for seed, content in enumerate("aab"):
         given, run = {"ideas": "mine.py", "seed": seed}, home / "outputs" / "adhoc" / f"run{seed}"
         fabricate.run(run, given, 0.3, made_from={"file of ideas": content})
