@@ -5,12 +5,11 @@ Evaluation uses the annotations as published; `KINDS` says what training does ab
 
 import difflib
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Video
 
@@ -73,21 +72,20 @@ def _video_findings(video: Video, known: frozenset[str]) -> Iterator[Finding]:
     whole = all(time % 1 == 0 for action in video.actions for time in (action.start, action.end))
     if whole and least < last <= 1.1 * video.duration * video.fps:
         yield Finding("times look like frames", video, max(video.actions, key=lambda action: action.end))
-    starts, ends = np.array([(action.start, action.end) for action in video.actions]).reshape(-1, 2).T
-    labels, seen = np.array([action.label for action in video.actions], dtype=object), set()
-    solid = (starts < ends) & (labels != AMBIGUOUS)
-    for place, action in enumerate(video.actions):
-        before = solid[:place] & (starts[:place] < action.end) & (ends[:place] > action.start)
-        overlapped = set(labels[:place][before].tolist()) if action.start < action.end else set()
-        for kind in _action_problems(action, video, known, action in seen, overlapped):
+    seen: set[Action] = set()
+    covered: dict[str, Cover] = {}
+    for action in video.actions:
+        for kind in _action_problems(action, video, known, seen, covered):
             yield Finding(kind, video, action)
         seen.add(action)
+        if action.label != AMBIGUOUS:
+            covered.setdefault(action.label, Cover()).add(action.start, action.end)
 
 
 def _action_problems(
-    action: Action, video: Video, known: frozenset[str], repeated: bool, overlapped: set[str]
+    action: Action, video: Video, known: frozenset[str], seen: Collection[Action], covered: Mapping[str, "Cover"]
 ) -> Iterator[str]:
-    """Yield the problems of an action; `overlapped` are the labels of the video's earlier actions that it overlaps."""
+    """Yield the problems of an action, given the earlier actions of its video (`seen`) and their union by class."""
     if not (math.isfinite(action.start) and math.isfinite(action.end)):
         yield "time is not a number"
     elif action.start > action.end:
@@ -98,12 +96,34 @@ def _action_problems(
         yield "unknown class"
     else:
         yield from _location_problems(action, video)
-        if repeated:
+        overlapped = {label for label, cover in covered.items() if cover.overlaps(action.start, action.end)}
+        if action in seen:
             yield "duplicate"
         elif action.label in overlapped:
             yield "overlaps its own class"
         if overlapped - {action.label}:
             yield "overlaps another class"
+
+
+class Cover:
+    """Union of segments, stored as sorted disjoint segments, so that a query is a binary search."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+
+    def overlaps(self, start: float, end: float) -> bool:
+        """Whether a segment and the union share more than a point."""
+        place = bisect_right(self.ends, start)
+        return start < end and place < len(self.ends) and self.starts[place] < end
+
+    def add(self, start: float, end: float) -> None:
+        """Add a segment, and merge it with the segments that it touches."""
+        if not start < end:
+            return
+        touched = slice(bisect_left(self.ends, start), bisect_right(self.starts, end))
+        start, end = min([start, *self.starts[touched][:1]]), max([end, *self.ends[touched][-1:]])
+        self.starts[touched], self.ends[touched] = [start], [end]
 
 
 def _location_problems(action: Action, video: Video) -> Iterator[str]:

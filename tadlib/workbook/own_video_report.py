@@ -110,7 +110,9 @@ def verdicts(answer: Answer) -> list[tuple[str, str]]:
         listed.append((word, f"found{often} {where}" if times else f"not found; likeliest {where}"))
     names = (word.name for word in answer.question.asked.words)
     return listed + [
-        (word, "not found; everywhere another word is likelier") for word in names if word not in considered.labels
+        (word, "not found; every proposal is likelier to be another word")
+        for word in names
+        if word not in considered.labels
     ]
 
 

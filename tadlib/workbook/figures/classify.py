@@ -71,7 +71,7 @@ def pooling_comparison(table: Sequence[Mapping[str, object]]) -> Picture:
     list_rows(place, [f"{row['pooling']} ({row['text']})" for row in table])
     place.grid(axis="x")
     place.set(xlabel="accuracy, and mAP over tIoU (%)", title="Poolings, with the text they read")
-    place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.5 / len(table)), ncols=3)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -94,7 +94,9 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
     )
     place.tick_params(length=0, rotation=0)
     place.set(
-        title="Which text helps which class", xlabel="text, with its mean over classes", ylabel="class (true segments)"
+        title="Which text helps which class",
+        xlabel="text, with its mean over classes",
+        ylabel="class (number of actions)",
     )
     return figure
 

@@ -51,8 +51,8 @@ def _effect(place, row: int, entry: Mapping[str, object]) -> None:
     if ends:
         place.hlines(row, *ends, color=color, lw=3, alpha=0.7)
     place.scatter(difference, row, color=color, s=38, zorder=3, marker="o")
-    label, align = f"{round(difference, 1) or 0:+.1f}, {entry['verdict']}", "left" if difference < 0 else "right"
-    place.text(difference, row - 0.28, label, ha=align, va="center", fontsize=8, color=color)  # towards zero
+    label = f"{round(difference, 1) or 0:+.1f}, {entry['verdict']}"
+    place.text(1.01, row, label, transform=place.get_yaxis_transform(), va="center", fontsize=8, color=color)
 
 
 @styled

@@ -133,7 +133,7 @@ def error_profile(shares: np.ndarray, gains: Mapping[str, float]) -> Picture:
         right.barh(row, 100 * gain, color=COLORS.get(name, style.VERMILION), height=0.65)
         right.text(100 * gain, row, f" {100 * gain:.1f}", va="center", fontsize=9)
     list_rows(right, list(gains))
-    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="mAP lost by error type (mean over tIoU)")
+    right.set(xlim=(0, 1.18 * max(0.01, 100 * max(gains.values()))), title="mAP lost by type, mean over tIoU")
     right.set_xlabel("mAP gained if they were not there (points)")
     return figure
 
@@ -157,9 +157,8 @@ def sensitivities(found: Mapping[str, Sensitivity]) -> Picture:
         below.set_xlabel(UNITS[name])
     axes[0, 0].set_ylabel("normalised mAP (%)")
     axes[1, 0].set(ylabel="missed (%)", ylim=(0, 100))
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", title="means over tIoU; in bars: actions"
-    )
+    heading = "means over tIoU thresholds; in the bars: number of actions"
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", title=heading)
     return figure
 
 

@@ -75,7 +75,7 @@ def action_statistics(benchmark: Benchmark) -> Picture:
     sides = sides if len(sides) > 1 else dict.fromkeys(sides, "training and test")
     for place, values, unit, title in (
         (histograms[0], lengths, "duration of a video (s)", "Videos"),
-        (histograms[1], inside, "fraction of the video inside an action", f"Action: {np.mean(inside):.0%} of a video"),
+        (histograms[1], inside, "fraction inside an action", f"Action: {np.mean(inside):.0%} of a video"),
     ):
         groups, colors = [values[subsets == side] for side in sides], (style.BLUE, style.SKY)[: len(sides)]
         place.hist(groups, bins=12, stacked=True, color=colors, label=list(sides.values()))
