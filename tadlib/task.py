@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.data import features, leakage
+from tadlib.data import features, splits
 from tadlib.data.annotations import Action, Benchmark, Video, repaired
 from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowSettings
 from tadlib.data.encoder import Encoder
@@ -25,8 +25,6 @@ from tadlib.data.video import frame_at
 from tadlib.data.windows import Grid, cover, outside, spans, true_segments
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, protocols
-from tadlib.evaluation.scoring import ambiguous_regions
-from tadlib.evaluation.thumos import Ambiguous
 from tadlib.files import digest
 from tadlib.naming import text, tokens
 from tadlib.naming.text import TextEmbeddings, Wording
@@ -74,16 +72,11 @@ class Task:
         videos = [video for video in self.benchmark.videos if video.id in learned]
         return protocols.chosen(videos, self.classes.unseen, protocol, self.short)
 
-    @cached_property
-    def ambiguous(self) -> Ambiguous:
-        """Ambiguous regions of the evaluated videos, for the THUMOS14 toolkit's protocol."""
-        return ambiguous_regions(self.scored, self.annotated)
-
     @property
     def annotated(self) -> list[Video]:
-        """The evaluated videos with all annotations, other classes and ambiguous regions included."""
+        """The evaluated videos with all annotations, other classes included."""
         whole = {video.id: video for video in self.benchmark.videos}
-        return [whole[video.id].with_ambiguous() for video in self.scored]
+        return [whole[video.id] for video in self.scored]
 
     @property
     def short(self) -> int | None:
@@ -122,7 +115,7 @@ class Task:
     @cached_property
     def hidden(self) -> dict[str, tuple[Action, ...]]:
         """Unlabelled actions in each training video: those of unseen classes that coincide with no seen action."""
-        return leakage.hidden(self.benchmark, self.classes)
+        return splits.hidden(self.benchmark, self.classes)
 
     @cached_property
     def occupied(self) -> dict[str, tuple[Action, ...]]:

@@ -3,12 +3,13 @@
 import numpy as np
 
 from tadlib.data.annotations import Action, Video
-from tadlib.evaluation.result_rows import Rows
+from tadlib.data.checks import separate_ambiguous
+from tadlib.evaluation.result_file import Rows
 
 
 def video(name, *actions, subset="test"):
     """A video of 100 s at 30 frames per second with actions (start, end, label)."""
-    return Video(name, 100.0, 30.0, subset, tuple(Action(*action) for action in actions))
+    return separate_ambiguous(Video(name, 100.0, 30.0, subset, tuple(Action(*action) for action in actions)))
 
 
 def found(*rows):

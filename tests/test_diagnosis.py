@@ -6,7 +6,7 @@ import torch
 from answers import found, video
 from evaluation_speed import simulated
 
-from tadlib.evaluation import calibration, diagnosis, errors, metrics, sensitivity
+from tadlib.evaluation import diagnosis, errors, metrics
 from tadlib.evaluation.rows import compare
 from tadlib.naming.fusion import Detections
 
@@ -123,7 +123,7 @@ def test_confusion_counts_what_overlaps():
 def test_misses_are_counted_by_bin():
     videos = [video("a", (0, 2, "Diving"), (10, 30, "Diving"), (50, 51, "Shotput"))]
     rows = compare(videos, {"a": found((10, 30, 0.9, "Diving"))}, CLASSES)
-    result = sensitivity.sensitivity(rows, videos, (0.5, 0.7), {"length": (5,), "coverage": (0.1,), "instances": (1,)})
+    result = errors.sensitivity(rows, videos, (0.5, 0.7), {"length": (5,), "coverage": (0.1,), "instances": (1,)})
     for name, bins in (("length", ("0-5", "5+")), ("coverage", ("0-10", "10+"))):
         assert result[name].bins == bins
         assert result[name].actions.tolist() == [2, 1] and result[name].missed.tolist() == [1.0, 0.0]
@@ -137,7 +137,7 @@ def test_normalised_precision_weighs_a_rare_kind_as_an_average_one():
     videos = [video("a", (0, 2, "Diving"), (10, 30, "Diving"), (40, 60, "Diving"), (70, 90, "Diving"))]
     answer = [(95, 99, 0.9), (0, 2, 0.8), (10, 30, 0.7), (40, 60, 0.6), (70, 90, 0.5)]
     rows = compare(videos, {"a": found(*((*row, "Diving") for row in answer))}, CLASSES)
-    result = sensitivity.sensitivity(rows, videos, (0.5,), {"length": (5,), "coverage": (1,), "instances": (9,)})
+    result = errors.sensitivity(rows, videos, (0.5,), {"length": (5,), "coverage": (1,), "instances": (9,)})
     # recall 1 of an average class with 4 actions against 1 false positive: 4 / 5, for the short and the long alike
     assert result["length"].precision == pytest.approx([0.8, 0.8])
     assert result["all"].precision == pytest.approx([0.8])
@@ -146,11 +146,11 @@ def test_normalised_precision_weighs_a_rare_kind_as_an_average_one():
 def test_scores_that_are_right_as_often_as_they_say_have_no_calibration_error():
     scores = np.repeat([0.25, 0.75], 4)
     hit = np.array([True, False, False, False, True, True, True, False])
-    result = calibration.reliability(scores, hit, bins=2)
+    result = diagnosis.reliability(scores, hit, bins=2)
     assert result.right.tolist() == [0.25, 0.75] and result.error == 0.0
-    assert calibration.reliability(scores, ~hit, bins=2).error == pytest.approx(0.5)
+    assert diagnosis.reliability(scores, ~hit, bins=2).error == pytest.approx(0.5)
 
 
 def test_scores_that_are_no_probabilities_are_refused():
     with pytest.raises(ValueError, match=r"scores must be probabilities \(0..1\), got -3..35"):
-        calibration.reliability(np.array([-3.0, 35.0]), np.array([True, False]))
+        diagnosis.reliability(np.array([-3.0, 35.0]), np.array([True, False]))

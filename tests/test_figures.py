@@ -10,9 +10,8 @@ from matplotlib.text import Text
 
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import calibration
-from tadlib.evaluation.errors import TYPES
-from tadlib.evaluation.sensitivity import Sensitivity
+from tadlib.evaluation import diagnosis
+from tadlib.evaluation.errors import TYPES, Sensitivity
 from tadlib.naming.fusion import Detections
 from tadlib.workbook import figures
 
@@ -39,7 +38,7 @@ def benchmark(tmp_path):
 
 
 MANY = tuple(f"class {number}" for number in range(60))
-CURVE = calibration.reliability(RNG.random(50), RNG.random(50) > 0.5)
+CURVE = diagnosis.reliability(RNG.random(50), RNG.random(50) > 0.5)
 PICTURES = {
     "film_strip": lambda _: figures.film_strip(VIDEO, [(s, np.zeros((12, 16, 3), np.uint8)) for s in (2.0, 5.0, 9.0)]),
     "action_statistics": lambda folder: figures.action_statistics(benchmark(folder)),

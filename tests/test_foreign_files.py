@@ -19,8 +19,7 @@ from tadlib.data.encoder import read_text_features
 from tadlib.data.lengths import read_lengths
 from tadlib.data.splits import of_folder
 from tadlib.data.stores import FolderStore
-from tadlib.evaluation.result_file import evaluate, read_result, read_task
-from tadlib.evaluation.result_rows import read_classes
+from tadlib.evaluation.result_file import evaluate, read_classes, read_result, read_task
 from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections
 from tadlib.workbook import plans

@@ -11,7 +11,7 @@ from standins import CLASSES, dataset, params, with_features
 from tadlib import ideas
 from tadlib.data.encoder import load_encoder
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import calibration
+from tadlib.evaluation import diagnosis
 from tadlib.ideas.poolings import FEATURES, LOGITS
 from tadlib.naming.text import Wording
 from tadlib.workbook import data_summary, inference, naming_study
@@ -80,7 +80,7 @@ def test_curves_run_from_the_detector_to_clip_and_meet_the_product(data, proposa
 
 def test_certainty_is_compared_with_being_right(data, proposals, asked):
     for found in (called(data, asked), called(data, asked, proposals)):
-        curve = calibration.reliability(found["certainty"].clip(0, 1), found["true"] == found["named"])
+        curve = diagnosis.reliability(found["certainty"].clip(0, 1), found["true"] == found["named"])
         assert curve.right.tolist() == [1.0] * 4 and curve.error < 0.01
 
 

@@ -4,7 +4,7 @@ import pytest
 from answers import found, video
 
 from tadlib.data.annotations import Benchmark
-from tadlib.evaluation import diagnosis, protocols, scoring
+from tadlib.evaluation import protocols, scoring
 
 NAMES = ("video_test_0000270", "video_test_0000504", "video_test_0000001", "video_test_0000002")
 
@@ -90,4 +90,4 @@ def test_a_protocol_that_counts_nothing_is_named_with_the_number_of_videos():
     with pytest.raises(ValueError, match="protocol=gap counts 0 of 2 videos and no action of the 1 classes"):
         scoring.score(short, {"a": found((0, 10, 0.9, "Diving"))}, ["Diving"], [0.5], "gap")
     with pytest.raises(ValueError, match="protocol=t3al counts only videos with detections, and none of 2 has any"):
-        diagnosis.class_table(short, {}, ["Diving"], [0.5], "t3al")
+        scoring.class_table(short, {}, ["Diving"], [0.5], "t3al")

@@ -77,7 +77,7 @@ def test_only_the_named_classes_count(tmp_path):
 )
 def test_a_bad_detection_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_path, row, kind):
     paths = written(tmp_path, found=FOUND + row + "\n")
-    with pytest.raises(ValueError, match=f"1 with {kind} \\(row 4: video {row[0]} .*--drop-bad"):
+    with pytest.raises(ValueError, match=f"1 with {kind} \\(line 5: video {row[0]} .*--drop-bad"):
         evaluate(*paths)
     result = evaluate(*paths, drop_bad=True)
     assert result["mAP"] == 0.75 and result["counts"]["dropped_detections"] == {kind: 1}
@@ -85,7 +85,7 @@ def test_a_bad_detection_is_an_error_that_names_it_or_is_dropped_and_counted(tmp
 
 def test_a_bad_action_is_an_error_that_names_it_or_is_dropped_and_counted(tmp_path):
     paths = written(tmp_path, truth=TRUTH + "b,9,3,Diving\n")
-    with pytest.raises(ValueError, match=r"1 with end before start \(row 4: video b \[9, 3\] 'Diving'\)"):
+    with pytest.raises(ValueError, match=r"1 with end before start \(line 5: video b \['9', '3'\] 'Diving'\)"):
         evaluate(*paths)
     assert evaluate(*paths, drop_bad=True)["counts"]["dropped_actions"] == {"end before start": 1}
 
@@ -391,7 +391,7 @@ def test_frames_that_benchmark_yaml_states_are_frames_here_too(tmp_path, capsys)
     assert cli.main(["export", str(truth), str(tmp_path / "s.csv"), "--as", "csv"]) == 0
     assert "a,1.0,4.0,dive" in (tmp_path / "s.csv").read_text()
     truth.write_text("video,start,end,label\na,25,100,dive\n")
-    with pytest.raises(ValueError, match="times are frames .*video a has no fps"):
+    with pytest.raises(ValueError, match="times are frames .*give the fps of a"):
         evaluate(truth, found)
 
 

@@ -1,13 +1,12 @@
 """What may be said of a difference, and that the bootstrap scores what it says it scores."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from evaluation_speed import simulated
 
-from tadlib.evaluation import metrics, statistics, thumos
+from tadlib.evaluation import metrics, statistics
 from tadlib.evaluation.rows import Actions, Comparison, Predictions
+from tadlib.evaluation.scoring import table_of
 
 THRESHOLDS = (0.3, 0.5)
 
@@ -26,17 +25,14 @@ def repeated(rows, counts):
     return Comparison(len(copies), rows.classes, *parts)
 
 
-NOWHERE = thumos.Ambiguous(np.zeros(0, dtype=np.int64), np.zeros((0, 2)))
-
-
-@pytest.mark.parametrize("ambiguous", [None, NOWHERE], ids=["ActivityNet", "THUMOS14"])
+@pytest.mark.parametrize("protocol", ["plain", "thumos-toolkit"])
 @pytest.mark.parametrize("seed", range(2))
-def test_a_draw_scores_what_its_videos_would_score(seed, ambiguous):
+def test_a_draw_scores_what_its_videos_would_score(seed, protocol):
     rows = simulated(videos=12, per_video=30, classes=4, actions=3, seed=seed)
     counts = statistics.draws(rows.videos, resamples=8, seed=seed)
-    values = statistics.resampled(rows, THRESHOLDS, counts, ambiguous)
-    rule = metrics.precision_table if ambiguous is None else partial(thumos.precision_table, ambiguous=ambiguous)
-    expected = [np.nanmean(rule(repeated(rows, each), THRESHOLDS), axis=0).mean() for each in counts]
+    values = statistics.resampled(rows, THRESHOLDS, counts, protocol)
+    tables = [table_of(repeated(rows, each), THRESHOLDS, protocol) for each in counts]
+    expected = [np.nanmean(table, axis=0).mean() for table in tables]
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
 
 
@@ -44,7 +40,7 @@ def test_one_video_with_actions_says_nothing_of_others():
     rows = simulated(videos=8, per_video=40, classes=2, actions=3)
     kept = rows.actions.video == 3
     rows = rows._replace(actions=Actions(*(column[kept] for column in rows.actions)))
-    assert statistics.compare_videos(rows, worse(rows, 0.9), THRESHOLDS)[1:] == (-1.0, 1.0, "cannot tell")
+    assert compared(rows, worse(rows, 0.9))[1:] == (-1.0, 1.0, "cannot tell")
 
 
 def test_portions_change_nothing(monkeypatch):
@@ -53,6 +49,11 @@ def test_portions_change_nothing(monkeypatch):
     whole = statistics.resampled(rows, THRESHOLDS, counts)
     monkeypatch.setattr(statistics, "MAX_BLOCK", 100)
     np.testing.assert_allclose(statistics.resampled(rows, THRESHOLDS, counts), whole, rtol=0, atol=1e-12)
+
+
+def compared(first, second):
+    rows = {"first": first, "second": second}
+    return statistics.compare_videos(rows, "first", THRESHOLDS, resamples=300)["second"]
 
 
 def worse(rows, share):
@@ -64,11 +65,10 @@ def worse(rows, share):
 
 def test_a_clear_difference_is_told_from_none():
     rows = simulated(videos=60, per_video=40, classes=4, actions=5)
-    result = statistics.compare_videos(rows, worse(rows, 0.6), THRESHOLDS, resamples=300)
+    result = compared(rows, worse(rows, 0.6))
     assert result.verdict == "better" and 0 < result.low < result.difference < result.high
-    assert statistics.compare_videos(worse(rows, 0.6), rows, THRESHOLDS, resamples=300).verdict == "worse"
-    same = statistics.compare_videos(rows, rows, THRESHOLDS, resamples=300)
-    assert same == (0.0, 0.0, 0.0, "cannot tell")
+    assert compared(worse(rows, 0.6), rows).verdict == "worse"
+    assert compared(rows, rows) == (0.0, 0.0, 0.0, "cannot tell")
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
@@ -97,7 +97,7 @@ def only(rows, videos):
 def test_runs_on_different_videos_are_not_compared():
     rows, other = (simulated(videos=number, per_video=5, classes=2, actions=2) for number in (5, 6))
     with pytest.raises(ValueError, match="same videos, classes and actions"):
-        statistics.compare_videos(rows, other, THRESHOLDS)
+        compared(rows, other)
 
 
 def test_splits_are_compared_in_pairs():

@@ -15,8 +15,7 @@ from tadlib.data.lengths import read_lengths
 from tadlib.data.readers import read
 from tadlib.data.splits import of_folder
 from tadlib.data.stores import FolderStore
-from tadlib.evaluation.result_file import as_text, evaluate, read_result, read_task
-from tadlib.evaluation.result_rows import read_classes
+from tadlib.evaluation.result_file import as_text, evaluate, read_classes, read_result, read_task
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words
 from tadlib.workbook import plans

@@ -149,10 +149,11 @@ def check(
     findings = [each for each in find(videos, classes) if not (in_seconds and each.kind == "times look like frames")]
     if fatal := [finding for finding in findings if finding.kind in FATAL]:
         raise ValueError(f"{source} cannot be used: " + "; ".join(_sentences(fatal, classes)))
-    return tuple(_separate_ambiguous(video) for video in videos), dict(Counter(finding.kind for finding in findings))
+    return tuple(separate_ambiguous(video) for video in videos), dict(Counter(finding.kind for finding in findings))
 
 
-def _separate_ambiguous(video: Video) -> Video:
+def separate_ambiguous(video: Video) -> Video:
+    """Return a video with its actions labelled Ambiguous as ambiguous regions."""
     actions = tuple(action for action in video.actions if action.label != AMBIGUOUS)
     moments = tuple((action.start, action.end) for action in video.actions if action.label == AMBIGUOUS)
     return replace(video, actions=actions, ambiguous=video.ambiguous + moments)

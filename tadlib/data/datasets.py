@@ -16,7 +16,7 @@ from tadlib.data.checks import check, nearest
 from tadlib.data.demo import videos as demo_videos
 from tadlib.data.layouts import THUMOS14_CLASSES, THUMOS_ID
 from tadlib.data.lengths import complete, filled, other_lengths, stated
-from tadlib.data.readers import Entry, read
+from tadlib.data.readers import Entry, check_entries, read
 from tadlib.data.splits import ACTIVITYNET_DIGEST, digest_of
 from tadlib.files import Progress, listed, nearest_folder, silent, tidy
 from tadlib.foreign import text_of, yaml_in
@@ -76,6 +76,7 @@ def _read(name: str, folder: Path) -> Benchmark:
     source, names = find_annotations(folder, name), Names()
     conventions = read_conventions(folder)
     annotated = read(source, names, conventions.times == "frames")
+    check_entries(source, annotated)
     lengths = stated(annotated, folder)
     entries = {video: filled(entry, lengths.get(video, Entry())) for video, entry in annotated.items()}
     if not any(entry.subset for entry in entries.values()):

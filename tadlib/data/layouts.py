@@ -56,15 +56,16 @@ class Table:
     in_frames: set[str] = field(default_factory=set)  # videos whose times are frames
 
     def place(self, row: int) -> str:
-        """Return the file and line of a row, for messages."""
-        return f"{self.files[row] if self.files else self.path}" + (f", line {self.lines[row]}" if self.lines else "")
+        """Return the line of a row, in a folder with its file, or else its number."""
+        where = f"{self.files[row]}, " if self.files else ""
+        return f"{where}line {self.lines[row]}" if self.lines else f"row {row + 1}"
 
     def tell(self, row: int, name: str, value: Any) -> None:
         """Record a property of a row's video; raises ValueError if an earlier row has another value."""
         known = self.about.setdefault(self.video[row], {})
         if value not in ("", None) and known.setdefault(name, value) != value:
             both = f"{name} {value!r}, in an earlier row {known[name]!r}: a video has one {name}"
-            raise ValueError(f"{self.place(row)}: video {self.video[row]} has {both}")
+            raise ValueError(f"{self.path}, {self.place(row)}: video {self.video[row]} has {both}")
 
 
 def number(value: Any) -> float:

@@ -109,11 +109,14 @@ def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[
                     f"{source}: video {name} has no field '{missing}': give it there, or in info.json beside it as "
                     f'{{"{name}": {{"{missing}": ...}}}}'
                 )
-        actions = entry.actions
-        if entry.in_frames:
-            actions = tuple(Action(each.start / entry.fps, each.end / entry.fps, each.label) for each in actions)
-        videos.append(Video(name, entry.duration, entry.fps, entry.subset, actions))
+        videos.append(Video(name, entry.duration, entry.fps, entry.subset, in_seconds(entry)))
     return tuple(videos)
+
+
+def in_seconds(entry: Entry) -> tuple[Action, ...]:
+    """Return the actions of an entry in seconds; times in frames need its frame rate."""
+    rate = entry.fps if entry.in_frames and entry.actions else 1
+    return tuple(Action(each.start / rate, each.end / rate, each.label) for each in entry.actions)
 
 
 def other_lengths(entries: Mapping[str, Entry], lengths: Mapping[str, Entry]) -> dict[str, float]:

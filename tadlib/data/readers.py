@@ -3,10 +3,16 @@
 The frame rate may follow from frame counts, but not from T3AL's `duration_frame`, which counts frames at 10 per second.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float
 
 from tadlib.data import layouts
 from tadlib.data.annotations import Action, Names
@@ -16,6 +22,7 @@ from tadlib.foreign import json_in, text_of
 
 SAME = 0.01  # seconds within which the length of an action equals the duration of its video
 LONGEST_ID = 250  # bytes; file systems allow 255, with the ending
+MAX_EXAMPLES = 3  # invalid rows of each kind that a message names
 
 
 @dataclass(frozen=True)
@@ -71,45 +78,92 @@ def _key_of(content: Any) -> str:
     return "results" if predicted else "database"
 
 
-def read(path: Path | str, names: Names | None = None, in_frames: bool = False) -> dict[str, Entry]:
+def read(
+    path: Path | str, names: Names | None = None, in_frames: bool = False, dropped: Counter[str] | None = None
+) -> dict[str, Entry]:
     """Read the entries of an annotation file, or of a folder of THUMOS14's text files, by video.
 
-    `names` counts normalised names; `in_frames` as for `read_table`. Raises ValueError naming file, line or video, and
-    what is wrong.
+    `names` counts normalised names; `in_frames` as for `read_table`, `dropped` as for `valid_rows`. Raises ValueError
+    naming file, line or video, and what is wrong.
     """
     table = read_table(path, "database", names, in_frames)
-    for name in table.about:  # files are named by them, on any operating system
-        if not name or name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
-            expected = f"a file's name without folder and ending, at most {LONGEST_ID} bytes"
-            raise ValueError(f"{path}: video id {name!r} must be {expected}")
     actions: dict[str, list[Action]] = {video: [] for video in table.about}
-    for video, action, _ in actions_of(table):
+    for video, action, _ in actions_of(table, dropped):
         actions[video].append(action)
-    entries = {
+    return {
         video: _entry(f"{path}: video {video}", video, about, tuple(actions[video]), video in table.in_frames)
         for video, about in table.about.items()
     }
+
+
+def check_entries(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Raise ValueError for an id that cannot name files on any system, or durations that are those of actions."""
+    for name in entries:
+        if name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
+            expected = f"a file's name without folder and ending, at most {LONGEST_ID} bytes"
+            raise ValueError(f"{path}: video id {name!r} must be {expected}")
     alone = [(each.duration, *each.actions) for each in entries.values() if each.duration and len(each.actions) == 1]
     same = [action.start for duration, action in alone if abs(action.end - action.start - duration) < SAME]
     if len(same) == len(entries) and max(same, default=0) > SAME:
         raise ValueError(f"{path}: the duration of each video is the length of its action: give that of the video")
-    return entries
 
 
-def actions_of(table: Table) -> Iterator[tuple[str, Action, float | None]]:
-    """Yield video, action and score of every row; raises ValueError naming line or video of an invalid row."""
-    scores = table.score or [None] * len(table.video)
-    rows = zip(table.video, table.segment, table.label, scores, strict=True)
-    for row, (video, segment, label, score) in enumerate(rows):
+def actions_of(table: Table, dropped: Counter[str] | None = None) -> Iterator[tuple[str, Action, float | None]]:
+    """Yield video, action and score (None without one) of the `valid_rows` of a table."""
+    segments, scores, rows = valid_rows(table, dropped)
+    for row in rows:
+        score = float(scores[row]) if table.score else None
+        yield table.video[row], Action(*segments[row].tolist(), table.label[row]), score
+
+
+def valid_rows(
+    table: Table, dropped: Counter[str] | None = None, unknown: Mapping[str, Sequence[bool]] = MappingProxyType({})
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " _"], list[int]]:
+    """Return segments and scores of all rows as floats, and the numbers of the valid rows.
+
+    `unknown` are more kinds of invalid rows. These are counted by kind in `dropped`; without it they are a ValueError
+    that names the first of each. All other rows are valid, as in published scorers: times outside the video, segments
+    of length zero, infinite scores, duplicate rows.
+    """
+    pairs = [each if len(each) == 2 else (None, None) for each in table.segment]
+    segments = _numbers([each for pair in pairs for each in pair], seconds).reshape(-1, 2)
+    scores = _numbers(table.score, number)
+    bad = {
+        "no video": [not video for video in table.video],
+        "no label": [not label for label in table.label],
+        "time is no finite number": ~(np.abs(segments) <= layouts.LARGEST).all(axis=1),  # NaN too
+        "end before start": segments[:, 1] < segments[:, 0],
+        "score is no number": np.isnan(scores) if table.score else [],
+    }
+    found = {kind: np.flatnonzero(wrong).tolist() for kind, wrong in {**bad, **unknown}.items()}
+    kinds = []
+    for kind, rows in found.items():
+        examples = [
+            f"{table.place(row)}: video {table.video[row]} {reprlib.repr(list(table.segment[row]))} "
+            f"{reprlib.repr(table.label[row])}" + (f" score {reprlib.repr(table.score[row])}" if table.score else "")
+            for row in rows[:MAX_EXAMPLES]
+        ]
+        more = ", ..." if len(rows) > MAX_EXAMPLES else ""
+        kinds += [f"{len(rows)} with {kind} ({', '.join(examples)}{more})"] if rows else []
+    if kinds and dropped is None:
+        advice = "repair the file, or drop these rows (tad evaluate --drop-bad)"
+        raise ValueError(f"{table.path}: {'; '.join(kinds)}; {advice}")
+    if dropped is not None:
+        dropped.update({kind: len(rows) for kind, rows in found.items() if rows})
+    wrong = {row for rows in found.values() for row in rows}
+    return segments, scores, [row for row in range(len(table.video)) if row not in wrong]
+
+
+def _numbers(values: Sequence[Any], convert: Callable[[Any], float]) -> Float[np.ndarray, " n"]:
+    """Convert values to floats, those that are no numbers to NaN."""
+
+    def converted(value: Any) -> float:
         try:
-            if not video:
-                raise ValueError("it has no name")
-            if not label:
-                raise ValueError("it has no label: name its class")
-            start, end = map(seconds, segment)
-            yield video, Action(start, end, label), number(score) if table.score else None
-        except ValueError as error:
-            raise ValueError(f"{table.place(row)}: video {video} cannot be read: {error}") from error
+            return convert(value)
+        except ValueError:
+            return np.nan
+
+    return np.array([each if type(each) is float else converted(each) for each in values], dtype=np.float64)
 
 
 def _entry(place: str, video: str, about: Mapping[str, Any], actions: tuple[Action, ...], in_frames: bool) -> Entry:

@@ -1,20 +1,19 @@
-"""Diagnosis: oracle labels (upper bound), confusion matrix, AP per class and per video."""
+"""Diagnosis: oracle labels (upper bound), confusion matrix, AP of each video, calibration of scores."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from tadlib.data.annotations import Video
 from tadlib.data.windows import true_segments
 from tadlib.evaluation.metrics import average_precision
-from tadlib.evaluation.protocols import detected
-from tadlib.evaluation.rows import Scored, compare
-from tadlib.evaluation.scoring import ambiguous_regions, table_of
-from tadlib.evaluation.thumos import Ambiguous
 from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou
+
+BINS = 10  # of a reliability diagram
 
 
 def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) -> dict[str, Detections]:
@@ -64,22 +63,23 @@ def video_precision(
     return scores
 
 
-def class_table(
-    videos: Sequence[Video],
-    found: Mapping[str, Scored],
-    classes: Sequence[str] | None,
-    tious: Sequence[float],
-    protocol: str = "plain",
-    ambiguous: Ambiguous | None = None,
-) -> np.ndarray:
-    """Return AP (classes, tIoUs) under a protocol; `ambiguous` is for protocols that ignore ambiguous regions.
+class Reliability(NamedTuple):
+    """Reliability diagram: predictions in bins of equal number, from the lowest scores to the highest."""
 
-    `classes` None ignores labels. Raises ValueError if the protocol counts no video.
-    """
-    counted = detected(videos, found, protocol)
-    if not counted:
-        raise ValueError(
-            f"protocol={protocol} counts only videos with detections, and none of {len(videos)} has any: nothing can "
-            "be measured; choose another protocol"
-        )
-    return table_of(compare(counted, found, classes), tious, protocol, ambiguous or ambiguous_regions(counted, counted))
+    score: Float[np.ndarray, " bins"]  # mean score
+    right: Float[np.ndarray, " bins"]  # share of hits
+    number: Int[np.ndarray, " bins"]
+    error: float  # expected calibration error: mean distance of score and share of hits, by number; NaN without bins
+
+
+def reliability(scores: Float[np.ndarray, " n"], hit: Bool[np.ndarray, " n"]) -> Reliability:
+    """Return the share of hits by score; ValueError if scores are no probabilities. No predictions give no bins."""
+    if len(scores) and (scores.min() < 0 or scores.max() > 1):
+        raise ValueError(f"scores must be probabilities (0..1), got {scores.min():g}..{scores.max():g}")
+    order = np.argsort(scores, kind="stable")
+    parts = [part for part in np.array_split(order, BINS) if len(part)]
+    score = np.array([scores[part].mean() for part in parts])
+    right = np.array([hit[part].mean() for part in parts])
+    number = np.array([len(part) for part in parts])
+    error = float(np.average(np.abs(score - right), weights=number)) if parts else np.nan
+    return Reliability(score, right, number, error)

@@ -37,6 +37,13 @@ class Predictions(NamedTuple):
     scores: Float[np.ndarray, " n"]
 
 
+class Ambiguous(NamedTuple):
+    """Regions where it is unclear whether there is an action."""
+
+    video: Int[np.ndarray, " m"]
+    segments: Float[np.ndarray, "m 2"]
+
+
 class Comparison(NamedTuple):
     """Predictions and actions of the same videos and classes, and the numbers of these."""
 
@@ -44,6 +51,7 @@ class Comparison(NamedTuple):
     classes: int
     actions: Actions
     predictions: Predictions
+    ambiguous: Ambiguous = Ambiguous(np.zeros(0, np.int64), np.zeros((0, 2)))
 
     def groups(self) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " a"]]:
         """Return the number of video and class of every prediction and every action."""
@@ -58,11 +66,28 @@ def compare(videos: Sequence[Video], found: Mapping[str, Scored], classes: Seque
     """
     video_of = {video.id: place for place, video in enumerate(videos)}
     class_of = None if classes is None else {label: place for place, label in enumerate(classes)}
-    number = 1 if classes is None else len(classes)
-    actions = _actions(videos, class_of)
+    rows = [
+        (place, 0 if class_of is None else class_of[action.label], action.start, action.end)
+        for place, video in enumerate(videos)
+        for action in video.actions
+        if class_of is None or action.label in class_of
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    actions = Actions(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:])
+    regions = [(place, *region) for place, video in enumerate(videos) for region in video.ambiguous]
+    table = np.array(regions, dtype=np.float64).reshape(-1, 3)
+    ambiguous = Ambiguous(table[:, 0].astype(np.int64), table[:, 1:])
     predictions = _predictions(found, video_of, class_of)
-    _check_finite(videos, predictions)
-    return Comparison(len(videos), number, actions, predictions)
+    start, end = predictions.segments.T
+    right = np.isfinite(start) & np.isfinite(end) & (start <= end) & ~np.isnan(predictions.scores)
+    if not right.all():
+        row = np.flatnonzero(~right)[0]
+        raise ValueError(
+            f"video {videos[predictions.video[row]].id} has a segment that is not finite or ends before it starts, or "
+            f"a score that is no number: [{start[row]}, {end[row]}] with score {predictions.scores[row]} "
+            f"({(~right).sum()} of {len(right)} predictions): repair or drop them"
+        )
+    return Comparison(len(videos), 1 if classes is None else len(classes), actions, predictions, ambiguous)
 
 
 def without_labels(comparison: Comparison) -> Comparison:
@@ -73,17 +98,6 @@ def without_labels(comparison: Comparison) -> Comparison:
         actions=actions._replace(label=np.zeros_like(actions.label)),
         predictions=predictions._replace(label=np.zeros_like(predictions.label)),
     )
-
-
-def _actions(videos: Sequence[Video], class_of: Mapping[str, int] | None) -> Actions:
-    rows = [
-        (place, 0 if class_of is None else class_of[action.label], action.start, action.end)
-        for place, video in enumerate(videos)
-        for action in video.actions
-        if class_of is None or action.label in class_of
-    ]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    return Actions(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:])
 
 
 def _predictions(
@@ -102,15 +116,3 @@ def _predictions(
     if rows := [row for _, each in chosen for row in getattr(each, "rows", ())]:
         kept = kept[np.argsort(np.array(rows)[kept])]  # in a file, detections of several videos may alternate
     return Predictions(video[kept], label[kept], segments[kept], scores[kept])
-
-
-def _check_finite(videos: Sequence[Video], predictions: Predictions) -> None:
-    start, end = predictions.segments.T
-    right = np.isfinite(start) & np.isfinite(end) & (start <= end) & ~np.isnan(predictions.scores)
-    if not right.all():
-        row = np.flatnonzero(~right)[0]
-        raise ValueError(
-            f"video {videos[predictions.video[row]].id} has a segment that is not finite or ends before it starts, or "
-            f"a score that is no number: [{start[row]}, {end[row]}] with score {predictions.scores[row]} "
-            f"({(~right).sum()} of {len(right)} predictions): repair or drop them"
-        )

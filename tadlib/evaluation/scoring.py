@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from tadlib.data.annotations import AMBIGUOUS, Video
+from tadlib.data.annotations import Video
 from tadlib.data.checks import nearest
 from tadlib.evaluation import thumos
 from tadlib.evaluation.matching import Ties
@@ -16,27 +16,35 @@ from tadlib.evaluation.rows import Comparison, Scored, compare, without_labels
 
 
 def table_of(
-    comparison: Comparison, tious: Sequence[float], protocol: str, ambiguous: thumos.Ambiguous, ties: Ties = "stable"
+    comparison: Comparison, tious: Sequence[float], protocol: str, ties: Ties = "stable"
 ) -> Float[np.ndarray, "k tious"]:
     """Return the AP of each class at each tIoU under the protocol."""
     rules = PROTOCOLS[protocol]
     if rules.thumos:
-        return thumos.precision_table(comparison, tious, ambiguous)
+        return thumos.precision_table(comparison, tious, comparison.ambiguous)
     table = precision_table(comparison, tious, ties)
     return table.round(3) if rules.rounded else table
 
 
-def ambiguous_regions(videos: Sequence[Video], annotated: Sequence[Video]) -> thumos.Ambiguous:
-    """Return the ambiguous regions of videos, with indices into `videos`; `annotated` have all annotations."""
-    places = {video.id: place for place, video in enumerate(videos)}
-    rows = [
-        (places[video.id], action.start, action.end)
-        for video in annotated
-        for action in video.actions
-        if action.label == AMBIGUOUS and video.id in places
-    ]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
-    return thumos.Ambiguous(table[:, 0].astype(np.int64), table[:, 1:])
+def class_table(
+    videos: Sequence[Video],
+    found: Mapping[str, Scored],
+    classes: Sequence[str] | None,
+    tious: Sequence[float],
+    protocol: str = "plain",
+    ties: Ties = "stable",
+) -> Float[np.ndarray, "k tious"]:
+    """Return the AP of each class at each tIoU under a protocol; `classes` None ignores labels.
+
+    Raises ValueError if the protocol counts no video.
+    """
+    counted = detected(videos, found, protocol)
+    if not counted:
+        raise ValueError(
+            f"protocol={protocol} counts only videos with detections, and none of {len(videos)} has any: nothing can "
+            "be measured; choose another protocol"
+        )
+    return table_of(compare(counted, found, classes), tious, protocol, ties)
 
 
 def score(
@@ -51,13 +59,12 @@ def score(
 ) -> dict[str, object]:
     """Return all metrics of detections: mAP, class-agnostic mAP, AR, AUC, AP per class, protocol and counts.
 
-    `videos` have all annotations, including ambiguous regions. If a protocol removes short actions, these have at most
-    `stride` frames, or last at most 1 s (None). Raises ValueError naming the protocol if no class has an action in the
-    videos that count.
+    If a protocol removes short actions, these have at most `stride` frames, or last at most 1 s (None). Raises
+    ValueError naming the protocol if no class has an action in the videos that count.
     """
     scored = counted(videos, detections, classes, protocol, stride)
     if not any(video.actions for video in scored):
-        annotated = {action.label for video in videos for action in video.actions} - {AMBIGUOUS}
+        annotated = {action.label for video in videos for action in video.actions}
         if not annotated.intersection(classes):
             first = f", first {classes[0]!r}{nearest(classes[0], sorted(annotated))}" if classes else ""
             raise ValueError(f"none of the {len(classes)} classes is annotated in the {len(videos)} videos{first}")
@@ -66,14 +73,13 @@ def score(
             f"{len(classes)} classes in them: nothing can be measured; choose another protocol"
         )
     rows = compare(scored, detections, classes)
-    ambiguous = ambiguous_regions(scored, videos)
-    table = table_of(rows, tious, protocol, ambiguous, ties)
-    agnostic = table_of(without_labels(rows), tious, protocol, ambiguous, ties)
+    table = table_of(rows, tious, protocol, ties)
+    agnostic = table_of(without_labels(rows), tious, protocol, ties)
     per_class = {c: row.tolist() for c, row in zip(classes, table, strict=True) if not np.isnan(row).any()}
     missing = [label for label in classes if label not in per_class]
     numbers = means(table, tious) | means(agnostic, tious, "agnostic_") | recalls(rows, ties)
     told = counts(scored, {scored[place].id for place in np.unique(rows.predictions.video)}) | {
-        "ambiguous_regions": len(ambiguous.video),
+        "ambiguous_regions": len(rows.ambiguous.video),
         "videos_left_out": len(videos) - len(scored),
         "detections": len(rows.predictions.label),
         "classes": rows.classes - len(missing),
@@ -91,11 +97,6 @@ def same_videos(
     """
     kept = set(detected(videos, found, protocol))
     return compare([video if video in kept else video.only(()) for video in videos], found, classes)
-
-
-def ignored_regions(protocol: str, ambiguous: thumos.Ambiguous) -> thumos.Ambiguous | None:
-    """Return the regions that a protocol with the THUMOS14 toolkit's rule ignores; None for ActivityNet's rule."""
-    return ambiguous if PROTOCOLS[protocol].thumos else None
 
 
 def counted(

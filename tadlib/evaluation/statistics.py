@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from tadlib.evaluation import thumos
 from tadlib.evaluation.matching import Ties, match
+from tadlib.evaluation.protocols import PROTOCOLS
 from tadlib.evaluation.rows import Comparison
 
 RESAMPLES = 1000
@@ -106,32 +107,32 @@ def resampled(
     comparison: Comparison,
     tious: Sequence[float],
     counts: Int[np.ndarray, "r v"],
-    ambiguous: thumos.Ambiguous | None = None,
+    protocol: str = "plain",
     ties: Ties = "stable",
 ) -> Float[np.ndarray, " r"]:
     """Return the mAP (mean over tIoU) of each draw of videos; NaN for a draw without actions.
 
-    With `ambiguous` regions matching and AP are the THUMOS14 toolkit's, otherwise the ActivityNet toolkit's.
+    AP is not rounded, as one protocol does: less than 0.05 points.
     """
     predictions, actions, classes = comparison.predictions, comparison.actions, comparison.classes
     number = np.stack([counts[:, actions.video[actions.label == label]].sum(axis=1) for label in range(classes)], 1)
     gained = np.zeros(number.shape)
-    for order, hits in _ranked(comparison, tious, ambiguous, ties):
+    for order, hits in _ranked(comparison, tious, protocol, ties):
         own = np.split(order, np.cumsum(np.bincount(predictions.label[order], minlength=classes)))
         for label in range(classes):
             places = [np.flatnonzero(hit[own[label]]) for hit in hits]
-            gained[:, label] += _areas(counts, predictions.video[own[label]], places, ambiguous is None)
+            gained[:, label] += _areas(counts, predictions.video[own[label]], places, not PROTOCOLS[protocol].thumos)
     present = number > 0
     sums = (gained / np.maximum(number * len(tious), 1)).sum(axis=1)  # a class without actions adds 0
     return np.where(present.any(axis=1), sums / np.maximum(present.sum(axis=1), 1), np.nan)
 
 
 def _ranked(
-    comparison: Comparison, tious: Sequence[float], ambiguous: thumos.Ambiguous | None, ties: Ties
+    comparison: Comparison, tious: Sequence[float], protocol: str, ties: Ties
 ) -> Iterator[tuple[Int[np.ndarray, " m"], Sequence[Bool[np.ndarray, " n"]]]]:
     """Yield predictions that count, class by class and best first, with the hits of the thresholds they count at."""
-    if ambiguous is not None:
-        yield from ((order, [hit]) for order, hit in thumos.ranked(comparison, tious, ambiguous))
+    if PROTOCOLS[protocol].thumos:
+        yield from ((order, [hit]) for order, hit in thumos.ranked(comparison, tious, comparison.ambiguous))
         return
     matches = match(comparison, tious, ties)
     hits = np.zeros((len(tious), len(comparison.predictions.label)), dtype=bool)
@@ -176,55 +177,44 @@ def interval(values: Float[np.ndarray, " r"], whole: float) -> tuple[float, floa
 
 
 def compare_videos(
-    first: Comparison,
-    second: Comparison,
+    rows: Mapping[str, Comparison],
+    ours: str,
     tious: Sequence[float],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    ambiguous: thumos.Ambiguous | None = None,
+    protocol: str = "plain",
     ties: Ties = "stable",
-) -> Verdict:
-    """Return the difference in mAP of two runs on the same videos, with a paired bootstrap interval over videos.
+) -> dict[str, Verdict]:
+    """Return by name the difference in mAP of `ours` to every other result, with a paired bootstrap over videos.
 
-    `ambiguous` and `ties` as for `resampled`. Raises ValueError if the runs have different videos or classes.
+    `ours` itself stands first, with its mAP in place of a difference. With actions in fewer than two videos nothing is
+    known of its variation, and the interval is -1 to 1. Raises ValueError for results on other videos or classes.
     """
-    if first[:2] != second[:2]:
+    if len({each[:2] for each in rows.values()}) > 1:
         raise ValueError("runs can only be paired on the same videos, classes and actions: score both the same way")
-    both = np.intersect1d(first.actions.video, second.actions.video)  # some protocols leave out undetected videos
-    counts = np.insert(draws(first.videos, resamples, seed), 0, 1, axis=0)  # all videos once, then the draws
-    values = (resampled(each, tious, counts, ambiguous, ties) for each in (first, second))
-    return _paired(*values, len(both))
-
-
-def _paired(first: Float[np.ndarray, " r"], second: Float[np.ndarray, " r"], videos: int) -> Verdict:
-    """Verdict on the difference of two runs, each given by its mAP of all videos and of the same draws.
-
-    With actions in fewer than two `videos` nothing is known of its variation, and the interval is -1 to 1.
-    """
-    difference = first - second
-    low, high = interval(difference[1:], difference[0]) if videos > 1 else (-1.0, 1.0)
-    return verdict(difference[0], low, high)
+    counts = np.insert(draws(rows[ours].videos, resamples, seed), 0, 1, axis=0)  # all videos once, then the draws
+    values = {name: resampled(each, tious, counts, protocol, ties) for name, each in rows.items()}
+    known = len(np.unique(rows[ours].actions.video)) > 1
+    found = {}
+    for name in (ours, *(other for other in rows if other != ours)):
+        difference = values[ours] - (0 if name == ours else values[name])
+        low, high = interval(difference[1:], difference[0]) if known else (-1.0, 1.0)
+        found[name] = verdict(difference[0], low, high)
+    return found
 
 
 def verdicts(
-    rows: Mapping[str, Comparison],
-    ours: str,
-    tious: Sequence[float],
-    seed: int = 0,
-    ambiguous: thumos.Ambiguous | None = None,
+    rows: Mapping[str, Comparison], ours: str, tious: Sequence[float], seed: int = 0, protocol: str = "plain"
 ) -> list[dict[str, object]]:
-    """Return a table: mAP of the result `ours` with its interval, and its difference to every other result.
-
-    `ambiguous` as for `resampled`. AP is not rounded, as one protocol does: less than 0.05 points.
-    """
-    counts = np.insert(draws(rows[ours].videos, seed=seed), 0, 1, axis=0)  # all videos once, then the draws
-    values = {name: resampled(each, tious, counts, ambiguous) for name, each in rows.items()}
-    shown = len(np.unique(rows[ours].actions.video))
-    others = {f"{ours} minus {name}": each for name, each in values.items() if name != ours}
-    table = []
-    for what, other in {ours: np.zeros(len(counts)), **others}.items():
-        difference, low, high, told = _paired(values[ours], other, shown)
-        row = {"what": what, "mAP": difference, "mAP from": low, "mAP to": high}
-        table.append(row | {"this run is": told if what != ours else ""})
-    return table
+    """Return a table of `compare_videos`: the mAP of the result `ours`, and its difference to every other result."""
+    return [
+        {
+            "what": name if name == ours else f"{ours} minus {name}",
+            "mAP": each.difference,
+            "mAP from": each.low,
+            "mAP to": each.high,
+            "this run is": each.verdict if name != ours else "",
+        }
+        for name, each in compare_videos(rows, ours, tious, seed=seed, protocol=protocol).items()
+    ]

@@ -8,20 +8,12 @@
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tadlib.evaluation.matching import Pairs, best_first, greedy, numbered, overlapping, ranks
-from tadlib.evaluation.rows import Comparison
-
-
-class Ambiguous(NamedTuple):
-    """Regions where it is unclear whether there is an action."""
-
-    video: Int[np.ndarray, " m"]
-    segments: Float[np.ndarray, "m 2"]
+from tadlib.evaluation.rows import Ambiguous, Comparison
 
 
 def precision_table(

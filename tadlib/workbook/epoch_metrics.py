@@ -18,7 +18,7 @@ from tadlib.detector.losses import class_logits
 from tadlib.detector.matching import Cost, match
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, predict
-from tadlib.evaluation import diagnosis, metrics, protocols, scoring
+from tadlib.evaluation import metrics, protocols, scoring
 from tadlib.task import Task
 from tadlib.workbook.inference import class_agnostic, clip_proposals, inference_windows, name, propose
 from tadlib.workbook.params import Params
@@ -95,9 +95,7 @@ def measured(
     def precision(detections: Mapping, classes: Sequence[str] | None) -> float:
         if not protocols.with_detections(detections):  # some protocols then count no video
             return 0.0
-        ambiguous = scoring.ambiguous_regions(videos, [video.with_ambiguous() for video in videos])
-        table = diagnosis.class_table(videos, detections, classes, tious, data.protocol, ambiguous)
-        return metrics.means(table, tious)["mAP"]
+        return metrics.means(scoring.class_table(videos, detections, classes, tious, data.protocol), tious)["mAP"]
 
     agnostic, suffix = class_agnostic(data, found, params), side.removeprefix("mAP")
     row = {side: precision(agnostic, None)}

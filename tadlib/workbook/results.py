@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tadlib import ideas
-from tadlib.data import leakage
+from tadlib.data import splits
 from tadlib.data.windows import true_segments
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
@@ -78,7 +78,7 @@ def _side(
 def class_table(data: Task, detections: Mapping[str, Detections]) -> np.ndarray:
     """Return AP (k, number of tIoUs) of each unseen class under the protocol."""
     classes, tious = data.classes.unseen, data.benchmark.tious
-    return diagnosis.class_table(data.scored, detections, classes, tious, data.protocol, data.ambiguous)
+    return scoring.class_table(data.scored, detections, classes, tious, data.protocol)
 
 
 def class_precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
@@ -90,7 +90,7 @@ def class_precision(data: Task, detections: Mapping[str, Detections]) -> dict[st
 def class_agnostic(data: Task, found: Mapping[str, Proposals | Detections]) -> dict[str, float]:
     """Return mAP without labels (`agnostic_mAP`, `agnostic_mAP@...`) and average recall (`AR@...`)."""
     tious = data.benchmark.tious
-    table = diagnosis.class_table(data.scored, found, None, tious, data.protocol, data.ambiguous)
+    table = scoring.class_table(data.scored, found, None, tious, data.protocol)
     return metrics.means(table, tious, "agnostic_") | scoring.recalls(compare_rows(data.test_videos, found))
 
 
@@ -170,8 +170,7 @@ def generalised(data: Task, proposals: Mapping[str, Proposals], params: Params) 
     found = inference.to_detections(data, proposals, logits, wide, data.competing)
     seen, unseen, tious = data.classes.seen, data.classes.unseen, data.benchmark.tious
     videos = protocols.chosen(data.annotated, data.competing, data.protocol, data.short)
-    ambiguous = scoring.ambiguous_regions(videos, data.annotated)
-    table = diagnosis.class_table(videos, found, [*seen, *unseen], tious, data.protocol, ambiguous)
+    table = scoring.class_table(videos, found, [*seen, *unseen], tious, data.protocol)
     numbers = metrics.generalised(table, seen, unseen, tious)
     row = {"classes that compete": len(data.competing)}
     return [row | {f"mAP {name}": numbers[name] for name in ("base", "novel", "harmonic")}]
@@ -214,7 +213,7 @@ def summarise(
     if data.evaluate_on == "training":
         classes = {"evaluate_on": "training", "seen": list(data.classes.seen), "renamed": []}
     else:
-        renamed = leakage.renamed(data.benchmark, data.classes)
+        renamed = splits.renamed(data.benchmark, data.classes)
         classes = {"unseen": list(data.classes.unseen), "renamed": renamed}
     return {
         **{name: value for name, value in ours.items() if name.startswith("mAP")},

@@ -25,7 +25,7 @@ from tadlib.detector.proposals import Predictions, to_proposals
 from tadlib.evaluation import metrics
 from tadlib.evaluation.matching import match
 from tadlib.evaluation.recall import recall_table
-from tadlib.evaluation.result_rows import read_found
+from tadlib.evaluation.result_file import read_result, read_task
 
 Work = Callable[[], object]  # what is measured, made ready
 
@@ -45,8 +45,11 @@ def results(folder: Path, rows: int) -> Work:
     found = [{"segment": [place * 0.5, place * 0.5 + 3.0], "score": 0.5, "label": "x"} for place in range(100)]
     content = {"results": {f"v{number}": found for number in range(rows // 100)}}
     (folder / "results.json").write_text(json.dumps(content))
-    videos = set(content["results"])
-    return lambda: read_found(folder / "results.json", videos, ["x"])
+    row = {"segment": [0, 1], "label": "x"}
+    truth = {"database": {video: {"annotations": [row]} for video in content["results"]}}
+    (folder / "truth.json").write_text(json.dumps(truth))
+    task = read_task(folder / "truth.json")
+    return lambda: read_result(task, folder / "results.json")
 
 
 def one_video(folder: Path, minutes: int) -> Work:

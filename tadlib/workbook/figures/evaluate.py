@@ -8,9 +8,8 @@ import pandas as pd
 
 from tadlib.data.annotations import Video
 from tadlib.data.windows import true_segments
-from tadlib.evaluation.calibration import Reliability
-from tadlib.evaluation.errors import TYPES
-from tadlib.evaluation.sensitivity import Sensitivity
+from tadlib.evaluation.diagnosis import Reliability
+from tadlib.evaluation.errors import TYPES, Sensitivity
 from tadlib.naming.fusion import Detections
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import CEILING, FLOOR, GREY, OURS, Picture, bars, list_rows, picture, rows, styled
