@@ -22,7 +22,7 @@ from tadlib.data.splits import ClassSplit
 from tadlib.data.stores import FolderStore
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import frame_at
-from tadlib.data.windows import Grid, cover, outside, spans, true_segments
+from tadlib.data.windows import Grid, cover, outside, spans
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, protocols
 from tadlib.files import digest
@@ -252,7 +252,7 @@ class Task:
         for video in self.training_videos:
             snippets, grid = self.features(video), self.grid(video)
             own = torch.full((len(snippets),), -1)
-            for span_ix, action in zip(grid.snippets(true_segments(video)), video.actions, strict=True):
+            for span_ix, action in zip(grid.snippets(spans(video.actions)), video.actions, strict=True):
                 own[~outside(len(own), span_ix[None])] = places[action.label]
             kept = (own >= 0) | outside(len(own), grid.snippets(spans(self.occupied[video.id])))
             features.append(snippets[kept])

@@ -33,11 +33,6 @@ def test_a_missing_field_is_named_with_file_and_video(tmp_path, missing):
     [
         (Video("v", 0.0, 30.0, "test", ()), r"duration is not positive: 1 time, first video v \(0.0 s"),
         (Video("v", 9.0, float("nan"), "test", ()), "fps is not positive: 1 time, first video v"),
-        (
-            Video("v", 9.0, 30.0, "test", (Action(3.0, 2.0, "Diving"),)),
-            r"ends before it starts: .* 'Diving' \[3.0, 2.0",
-        ),
-        (Video("v", 9.0, 30.0, "test", (Action(float("nan"), 2.0, "Diving"),)), "time is not a number: 1 time"),
         (Video("v", 9.0, 30.0, "test", (Action(1.0, 2.0, "Divin"),)), "unknown class: .*; did you mean 'Diving'"),
     ],
 )
@@ -77,8 +72,7 @@ def test_training_sees_actions_cut_to_the_video_without_empty_ones_and_duplicate
 
 
 def test_every_kind_of_finding_is_either_repaired_or_fatal():
-    actions = (Action(2.0, 1.0, "x"), Action(float("inf"), 1.0, "x"), Action(0.0, 1.0, "x"))
-    broken = Video("w", float("inf"), 0.0, "test", actions)
+    broken = Video("w", float("inf"), 0.0, "test", (Action(0.0, 1.0, "x"),))
     doubted = Video("video_test_0000270", 1.0, 1.0, "test", ())
     counted = Video("f", 9.0, 30.0, "test", (Action(30.0, 90.0, "Diving"),))
     kinds = {finding.kind for finding in find([ODD, broken, doubted, counted], CLASSES)}

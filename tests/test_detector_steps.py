@@ -10,7 +10,7 @@ from notebook import run_cells
 from standins import SMALL
 
 from tadlib import ideas
-from tadlib.data.windows import cover, true_segments
+from tadlib.data.windows import cover, spans
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines
@@ -99,7 +99,7 @@ def test_where_actions_are_is_measured_beside_what_blind_windows_reach(simulated
     params = Params.check(SMALL | {"dataset": str(simulated_folder)})
     data = gather(params)
     blind = {name: Proposals(*found[:2]) for name, found in baselines.blind(data.test_videos, params.seed).items()}
-    true = {v.id: Proposals(true_segments(v), torch.ones(len(v.actions))) for v in data.test_videos}
+    true = {v.id: Proposals(spans(v.actions), torch.ones(len(v.actions))) for v in data.test_videos}
     floor, ceiling = (
         results.summarise(data, [{"role": "ours", "mAP": 0.0}], found, {}, params) for found in (blind, true)
     )
@@ -169,7 +169,7 @@ def test_the_richest_video_keeps_a_detection_for_each_of_its_actions(tmp_path):
     params = Params.check(SMALL | {"dataset": str(tmp_path), "split_id": 1})
     data = gather(params)
     (rich,) = data.test_videos
-    found = {rich.id: Proposals(true_segments(rich), torch.linspace(1.0, 0.5, 150))}
+    found = {rich.id: Proposals(spans(rich.actions), torch.linspace(1.0, 0.5, 150))}
     assert len(rich.actions) == 150 > params.top_k
     for how in ({}, {"nms_per": "class"}):
         params = params.model_copy(update=how)

@@ -15,10 +15,9 @@ import torch
 
 from tadlib.data import datasets
 from tadlib.data.annotations import Video
-from tadlib.data.encoder import read_text_features
 from tadlib.data.lengths import read_lengths
 from tadlib.data.splits import of_folder
-from tadlib.data.stores import FolderStore
+from tadlib.data.stores import FolderStore, read_text_features
 from tadlib.evaluation.result_file import evaluate, read_classes, read_result, read_task
 from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections

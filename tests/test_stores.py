@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from tadlib.data.annotations import Video
-from tadlib.data.encoder import read_text_features
-from tadlib.data.stores import FolderStore, UnusableFeatures, health
+from tadlib.data.stores import FolderStore, UnusableFeatures, health, read_text_features
 
 VIDEO = Video("v1", 10.0, 24.0, "test", ())  # 30 snippets of 8 frames
 FEATURES = np.random.default_rng(0).normal(size=(30, 16)).astype(np.float32)

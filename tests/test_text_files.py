@@ -9,12 +9,11 @@ import yaml
 from conftest import ROOT
 
 from tadlib.data import datasets
-from tadlib.data.encoder import read_text_features
 from tadlib.data.features import find_video
 from tadlib.data.lengths import read_lengths
 from tadlib.data.readers import read
 from tadlib.data.splits import of_folder
-from tadlib.data.stores import FolderStore
+from tadlib.data.stores import FolderStore, read_text_features
 from tadlib.evaluation.result_file import as_text, evaluate, read_classes, read_result, read_task
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words

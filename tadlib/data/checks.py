@@ -7,7 +7,7 @@ import difflib
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,10 +33,7 @@ KINDS = {  # kind of problem -> (what training does, what evaluation does)
 # THUMOS14: most actions of the first lie after its end; the label of the second is doubtful
 BELIEVED_WRONG = frozenset({"video_test_0000270", "video_test_0001496"})
 MAX_LISTED = 12  # largest number of names in a message
-FATAL = (
-    "duration is not positive", "fps is not positive", "time is not a number", "ends before it starts",
-    "unknown class", "times look like frames",
-)  # fmt: skip
+FATAL = ("duration is not positive", "fps is not positive", "unknown class", "times look like frames")
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,15 @@ class Finding:
 
 
 def find(videos: Iterable[Video], classes: Iterable[str]) -> list[Finding]:
-    """Find all problems of some videos, in order; the label Ambiguous is its own kind, not an unknown class."""
+    """Find all problems of some videos, in order; the label Ambiguous is its own kind, not an unknown class.
+
+    Readers have refused times that are no finite numbers, and ends before starts.
+    """
     known = frozenset(classes)
-    return [finding for video in videos for finding in _video_findings(video, known)]
+    return [finding for video in videos for finding in _findings(video, known)]
 
 
-def _video_findings(video: Video, known: frozenset[str]) -> Iterator[Finding]:
+def _findings(video: Video, known: frozenset[str]) -> Iterator[Finding]:
     for name, value in (("duration", video.duration), ("fps", video.fps)):
         if not (math.isfinite(value) and value > 0):
             yield Finding(f"{name} is not positive", video)
@@ -86,23 +86,24 @@ def _action_problems(
     action: Action, video: Video, known: frozenset[str], seen: Collection[Action], covered: Mapping[str, "Cover"]
 ) -> Iterator[str]:
     """Yield the problems of an action, given the earlier actions of its video (`seen`) and their union by class."""
-    if not (math.isfinite(action.start) and math.isfinite(action.end)):
-        yield "time is not a number"
-    elif action.start > action.end:
-        yield "ends before it starts"
-    elif action.label == AMBIGUOUS:
-        yield "ambiguous"
-    elif action.label not in known:
-        yield "unknown class"
-    else:
-        yield from _location_problems(action, video)
-        overlapped = {label for label, cover in covered.items() if cover.overlaps(action.start, action.end)}
-        if action in seen:
-            yield "duplicate"
-        elif action.label in overlapped:
-            yield "overlaps its own class"
-        if overlapped - {action.label}:
-            yield "overlaps another class"
+    if action.label == AMBIGUOUS or action.label not in known:
+        yield "ambiguous" if action.label == AMBIGUOUS else "unknown class"
+        return
+    if action.start == action.end:
+        yield "zero length"
+    if action.start < 0:
+        yield "starts before the video"
+    if action.start >= video.duration:
+        yield "starts after the video's end"
+    elif action.end > video.duration:
+        yield "ends after the video's end"
+    overlapped = {label for label, cover in covered.items() if cover.overlaps(action.start, action.end)}
+    if action in seen:
+        yield "duplicate"
+    elif action.label in overlapped:
+        yield "overlaps its own class"
+    if overlapped - {action.label}:
+        yield "overlaps another class"
 
 
 class Cover:
@@ -126,29 +127,26 @@ class Cover:
         self.starts[touched], self.ends[touched] = [start], [end]
 
 
-def _location_problems(action: Action, video: Video) -> Iterator[str]:
-    if action.start == action.end:
-        yield "zero length"
-    if action.start < 0:
-        yield "starts before the video"
-    if action.start >= video.duration:
-        yield "starts after the video's end"
-    elif action.end > video.duration:
-        yield "ends after the video's end"
-
-
 def check(
     videos: Iterable[Video], classes: Iterable[str], source: Path | str = "the annotations", in_seconds: bool = False
 ) -> tuple[tuple[Video, ...], dict[str, int]]:
     """Move ambiguous rows to `Video.ambiguous`, and count the problems by kind.
 
     Raises ValueError with numbers and examples of unusable annotations: a duration or frame rate that is not positive,
-    times that are not numbers or look like frames unless `in_seconds`, an end before its start, an unknown label.
+    times that look like frames unless `in_seconds`, an unknown label.
     """
     videos, classes = tuple(videos), tuple(classes)
     findings = [each for each in find(videos, classes) if not (in_seconds and each.kind == "times look like frames")]
-    if fatal := [finding for finding in findings if finding.kind in FATAL]:
-        raise ValueError(f"{source} cannot be used: " + "; ".join(_sentences(fatal, classes)))
+    told = []
+    for kind in FATAL:
+        if found := [finding for finding in findings if finding.kind == kind]:
+            hint = nearest(found[0].action.label, classes) if kind == "unknown class" else ""
+            if kind == "times look like frames":
+                lasts = f"{found[0].video.duration:g} s"
+                hint = f" in {lasts}: are they frames? Say times: frames or seconds in benchmark.yaml"
+            told.append(f"{kind}: {len(found)} time{'s' * (len(found) > 1)}, first {found[0]}{hint}")
+    if told:
+        raise ValueError(f"{source} cannot be used: {'; '.join(told)}")
     return tuple(separate_ambiguous(video) for video in videos), dict(Counter(finding.kind for finding in findings))
 
 
@@ -157,18 +155,6 @@ def separate_ambiguous(video: Video) -> Video:
     actions = tuple(action for action in video.actions if action.label != AMBIGUOUS)
     moments = tuple((action.start, action.end) for action in video.actions if action.label == AMBIGUOUS)
     return replace(video, actions=actions, ambiguous=video.ambiguous + moments)
-
-
-def _sentences(fatal: Sequence[Finding], classes: Sequence[str]) -> Iterator[str]:
-    for kind in FATAL:
-        if found := [finding for finding in fatal if finding.kind == kind]:
-            first = found[0]
-            hint = nearest(first.action.label, classes) if kind == "unknown class" else ""
-            if kind == "times look like frames":
-                hint = (
-                    f" in {first.video.duration:g} s: are they frames? Say times: frames or seconds in benchmark.yaml"
-                )
-            yield f"{kind}: {len(found)} time{'s' * (len(found) > 1)}, first {first}{hint}"
 
 
 def one_of(kind: str, word: str, words: Iterable[str]) -> None:

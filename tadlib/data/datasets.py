@@ -7,9 +7,11 @@ A data set folder holds annotations in any layout that `readers` knows, `videos/
 import os
 import reprlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tadlib.data.annotations import AMBIGUOUS, Benchmark, Names
 from tadlib.data.checks import check, nearest
@@ -35,20 +37,22 @@ LAYOUTS = (  # file patterns of annotations, in order, in the folder and in its 
     "th14_annotations_with_fps_duration.json", "Thumos14_annotations.json", "thumos_anno_action.json",
     "ActivityNet1.3_annotations.json", "activity_net*.json", "activity_net*.json.gz", "anet*anno*.json",
 )  # fmt: skip
-ALLOWED = {"benchmark": NAMES[1:], "times": ("seconds", "frames"), "stride": range(1, 100_001)}  # in benchmark.yaml
 TEXT_LAYOUTS = ("official_txt", "annotations", "TH14_Temporal_*", "annotation")
 
 
-@dataclass(frozen=True)
-class Conventions:
+Subset = Annotated[str, Field(pattern=r"\S"), AfterValidator(tidy)]
+Tiou = Annotated[float, Field(gt=0, le=1)]
+
+
+class Conventions(BaseModel, frozen=True, strict=True):
     """Contents of `benchmark.yaml`; None where it does not state a value."""
 
-    train_subset: str | None = None
-    test_subset: str | None = None
-    tious: tuple[float, ...] | None = None
-    stride: int | None = None  # default of the parameter
-    times: str | None = None  # seconds or frames, of the annotations
-    benchmark: str | None = None  # thumos14 or activitynet13, if this is a copy or part of that benchmark
+    train_subset: Subset | None = None
+    test_subset: Subset | None = None
+    tious: Annotated[list[Tiou], Field(min_length=1)] | None = None
+    stride: Annotated[int, Field(ge=1, le=100_000)] | None = None  # default of the parameter
+    times: Literal["seconds", "frames"] | None = None  # of the annotations
+    benchmark: Literal["thumos14", "activitynet13"] | None = None  # of which this is a copy or part
 
 
 def folder_of(name: str, data_dir: Path | str, demo_seed: int = 0) -> Path:
@@ -93,7 +97,7 @@ def _read(name: str, folder: Path) -> Benchmark:
         "copy of another length": len(other_lengths({video: annotated[video] for video in used}, lengths)),
     }
     repairs |= {kind: number for kind, number in others.items() if number} | dict(names.changed)
-    return Benchmark(name, folder, videos, classes, *subsets[:2], conventions.tious, repairs, source)
+    return Benchmark(name, folder, videos, classes, *subsets[:2], tuple(conventions.tious), repairs, source)
 
 
 def find_annotations(folder: Path, name: str) -> Path:
@@ -147,29 +151,23 @@ def read_conventions(folder: Path) -> Conventions:
         raise ValueError(f"{other} is not read: rename it to {path.name}, or move it away")
     content = yaml_in(text_of(path), path) if os.path.lexists(path) else {}
     for name in content:
-        if name not in Conventions.__dataclass_fields__:
-            raise ValueError(f"{path}: unknown name {name!r}{nearest(str(name), Conventions.__dataclass_fields__)}")
-    return Conventions(**{name: _convention(path, name, value) for name, value in content.items()})
+        if name not in Conventions.model_fields:
+            raise ValueError(f"{path}: unknown name {name!r}{nearest(str(name), Conventions.model_fields)}")
+    try:
+        found = Conventions.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        got = reprlib.repr(content[first["loc"][0]])
+        raise ValueError(f"{path}: {first['loc'][0]}: {first['msg']}, got {got}") from None
+    if len(set(found.tious or ())) < len(found.tious or ()):
+        raise ValueError(f"{path}: tious must be thresholds, each once, got {found.tious}")
+    return found
 
 
 def folder_beside(annotations: Path | str) -> Path:
     """Return the folder of the data set that an annotation file belongs to."""
     folder = Path(os.path.realpath(annotations)).parent  # unlike resolve, without an error for links in a circle
     return folder.parent if folder.name == "annotations" else folder
-
-
-def _convention(path: Path, name: str, value: Any) -> Any:
-    if name in ("train_subset", "test_subset") and isinstance(value, str) and value.strip():
-        return tidy(value, path)
-    if type(value) in (str, int) and value in ALLOWED.get(name, ()):
-        return value
-    if name == "tious" and isinstance(value, list) and value:
-        numbers = all(type(tiou) in (int, float) and 0 < tiou <= 1 for tiou in value)
-        if numbers and len(set(value)) == len(value):
-            return tuple(float(tiou) for tiou in value)
-    kind = {"tious": "a list of numbers in (0, 1], each once", "stride": "a whole number of frames, 1 to 100000"}
-    kind |= {"benchmark": " or ".join(NAMES[1:]), "times": "seconds or frames"}
-    raise ValueError(f"{path}: {name} must be {kind.get(name, 'the name of a subset')}, got {reprlib.repr(value)}")
 
 
 def _defaults(stated: Conventions, source: Path, subsets: set[str], thumos: bool) -> Conventions:
@@ -192,4 +190,5 @@ def _defaults(stated: Conventions, source: Path, subsets: set[str], thumos: bool
                 f"{', '.join(map(repr, sorted(subsets)))}: say which is which by train_subset and test_subset "
                 "in benchmark.yaml beside it"
             )
-    return replace(stated, **wanted, tious=stated.tious or (THUMOS14_TIOUS if thumos else ACTIVITYNET_TIOUS))
+    tious = stated.tious or list(THUMOS14_TIOUS if thumos else ACTIVITYNET_TIOUS)
+    return stated.model_copy(update={**wanted, "tious": tious})

@@ -8,9 +8,9 @@ import math
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,10 +21,9 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
-from tadlib.data.arrays import read_arrays
 from tadlib.data.checks import nearest
 from tadlib.devices import freed_at_once
-from tadlib.files import by_tidy_name, digest
+from tadlib.files import digest
 from tadlib.foreign import is_exhausted
 from tadlib.tensors import what_is_wrong
 
@@ -111,7 +110,7 @@ def load_encoder(name: str, pretrained: str, device: torch.device, dtype: torch.
             how = {"pretrained": None if is_file else pretrained, "precision": precision, "force_quick_gelu": quick}
             model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, **how)
         if is_file:
-            _load_in_place(model, device, pretrained, open_clip)
+            _load_weights(model, pretrained, open_clip)
         what = "tokenizer"
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # each format raises its own
@@ -168,28 +167,17 @@ def _is_script_archive(path: str) -> bool:
         return any(name.endswith("/constants.pkl") for name in content.namelist())
 
 
-def _load_in_place(model: nn.Module, device: torch.device, path: str, open_clip: ModuleType) -> None:
-    """Load the weights of a file after freeing the untrained ones, so that memory never holds both."""
-    kinds = {name: weight.dtype for name, weight in model.state_dict().items()}
-    for module in model.modules():
-        for name, weight in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False))
-    model.load_state_dict = partial(model.load_state_dict, assign=True)
-    try:
-        if _is_script_archive(path):
-            sizes = ("input_resolution", "context_length", "vocab_size")
-            weights = torch.jit.load(path, map_location="cpu").state_dict()
-            model.load_state_dict({name: weight for name, weight in weights.items() if name not in sizes})
-        elif path.endswith(".npz"):
-            with np.load(path) as arrays:
-                model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-        else:
-            open_clip.load_checkpoint(model, checkpoint_path=path)
-    finally:
-        del model.load_state_dict
-    for name, weight in (*model.named_parameters(), *model.named_buffers()):
-        if name in kinds:
-            weight.data = weight.data.to(device, kinds[name])
+def _load_weights(model: nn.Module, path: str, open_clip: ModuleType) -> None:
+    """Load the weights of a file, in the precision of the model."""
+    if _is_script_archive(path):
+        sizes = ("input_resolution", "context_length", "vocab_size")
+        weights = torch.jit.load(path, map_location="cpu").state_dict()
+        model.load_state_dict({name: weight for name, weight in weights.items() if name not in sizes})
+    elif path.endswith(".npz"):
+        with np.load(path) as arrays:
+            model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+    else:
+        open_clip.load_checkpoint(model, checkpoint_path=path)
 
 
 def spoken(label: str) -> str:
@@ -240,21 +228,3 @@ def table_encoder(name: str, vectors: Mapping[str, np.ndarray]) -> Encoder:
     table.texts = frozenset(places)
     named = f"{name} {digest(list(vectors))}"
     return Encoder(named, table.eval(), "none", look_up, torch.device("cpu"), torch.float32)
-
-
-def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
-    """Read class vectors (k, c) float32 from an `.npz` of class name -> vector; raises ValueError naming the file."""
-    classes = list(classes)
-    arrays = by_tidy_name(read_arrays(Path(path)), path)
-    if wrong := [name for name, array in arrays.items() if array.dtype.kind not in "fiu"]:
-        raise ValueError(f"{path}: vector of {wrong[0]!r} must be of real numbers, got {arrays[wrong[0]].dtype}")
-    with np.errstate(over="ignore"):
-        vectors = {name: array.astype(np.float32).reshape(-1) for name, array in arrays.items()}
-        usable = all(0 < vectors[name] @ vectors[name] < np.inf for name in classes if name in vectors)
-    if missing := [name for name in classes if name not in vectors]:
-        lacking = f"{len(missing)} of {len(classes)} classes, first {missing[0]!r}{nearest(missing[0], vectors)}"
-        raise ValueError(f"{path} has no vector of {lacking}")
-    widths = {len(vectors[name]) for name in classes}
-    if len(widths) > 1 or not usable:
-        raise ValueError(f"{path}: vectors must be finite, not zero and of one width, got widths {sorted(widths)}")
-    return np.stack([vectors[name] for name in classes])

@@ -1,12 +1,14 @@
-"""Published features: a folder of `.npy`, `.pt`, `.npz` or `.h5` files, one per video or one for all.
+"""Published features of videos, a folder of .npy, .pt, .npz or .h5 files, one per video or one for all; and of classes.
 
 Features are (snippets, channels) or (1, snippets, channels) of any width, read as float32. Missing or non-finite
 features, and those of another width or length, are errors that name the file.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,18 +16,88 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 from tadlib.data import fingerprints
 from tadlib.data.annotations import Video
-from tadlib.data.arrays import READERS, UnusableFeatures, errors_naming, names_in, read_array
+from tadlib.data.checks import nearest
 from tadlib.data.features import video_files
-from tadlib.data.fingerprints import FeatureStore
-from tadlib.data.lengths import spelt
-from tadlib.files import digest, read_json
-from tadlib.foreign import PICKLES
+from tadlib.data.fingerprints import FeatureStore, mapped
+from tadlib.data.lengths import spelt, variants
+from tadlib.files import by_tidy_name, digest, read_json
+from tadlib.foreign import PICKLE, PICKLES, FileError, reading
 
 MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
 USUAL_RATIO, SAMPLE = 1.1, 20  # ratio of these durations beyond which a warning is given, and videos measured for it
+NAMES = ("features", "feats", "feat", "feature")  # names of the array in a file with several
+
+
+class UnusableFeatures(FileError):
+    """A feature file that is missing or unusable; the message names the file and the problem."""
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Convert errors raised while reading into UnusableFeatures that name the file."""
+    try:
+        with reading(path, "cannot be opened ({})", UnusableFeatures), open(path, "rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+        with reading(path, f"({size} bytes) is damaged or of another layout ({{}})", UnusableFeatures):
+            yield
+    except FileNotFoundError as error:
+        raise UnusableFeatures(f"{path} is not there, or a link to nothing") from error
+
+
+def read_array(path: Path, video_id: str) -> np.ndarray:
+    """Read the array of a video from a file of any format; raises UnusableFeatures naming the file."""
+    if path.suffix in PICKLES:
+        line = f"import numpy as n; n.save({str(path.with_suffix('.npy'))!r}, n.load({str(path)!r}, allow_pickle=True))"
+        raise UnusableFeatures(f"{path} {PICKLE.format(line)}")
+    with errors_naming(path):
+        return READERS[path.suffix](path, video_id)
+
+
+def _read_npz(path: Path, video_id: str) -> np.ndarray:
+    with np.load(path) as content:
+        return np.asarray(_one_of(content, video_id))
+
+
+def _read_pt(path: Path, video_id: str) -> np.ndarray:
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    content = torch.as_tensor(_one_of(content, video_id) if isinstance(content, Mapping) else content)
+    return (content.float() if content.dtype == torch.bfloat16 else content).numpy()
+
+
+def _read_h5(path: Path, video_id: str) -> np.ndarray:
+    with opened(path) as content:
+        found = _one_of(content, video_id)
+        return np.asarray(_one_of(found, video_id) if isinstance(found, Mapping) else found)
+
+
+def opened(path: Path) -> Any:
+    """Open an .h5 file."""
+    try:
+        import h5py  # an optional extra: only those who have such files need it
+    except ImportError as error:
+        raise UnusableFeatures(f"{path} needs h5py: pip install 'tadlib[h5]'") from error
+    return h5py.File(path)
+
+
+def _one_of(content: Mapping[str, Any], video_id: str) -> Any:
+    """Find the entry with the features: the video's, one with a common name, or the only one."""
+    for name in (*variants(video_id), *NAMES, *(content if len(content) == 1 else ())):
+        if name in content:
+            return content[name]
+    raise KeyError(f"no entry {video_id!r} or {NAMES[0]!r}, only {', '.join(list(content)[:5])}")
+
+
+def names_in(path: Path) -> list[str]:
+    """Return the names of the entries of an .h5 file; raises UnusableFeatures naming a damaged file."""
+    with errors_naming(path), opened(path) as content:
+        return list(content)
+
+
+READERS = {".npy": lambda path, _: mapped(path), ".pt": _read_pt, ".npz": _read_npz, ".h5": _read_h5}
 
 
 @dataclass(frozen=True)
@@ -195,3 +267,22 @@ def health(store: Any, video: Video, stride: int) -> dict[str, object]:
         "constant": float(repeated.mean()) if len(repeated) else 0.0,
         "seconds too long": len(features) * stride / video.fps - video.duration,
     }
+
+
+def read_text_features(path: Path | str, classes: Iterable[str]) -> np.ndarray:
+    """Read class vectors (k, c) float32 from an `.npz` of class name -> vector; raises ValueError naming the file."""
+    path, classes = Path(path), list(classes)
+    with errors_naming(path), np.load(path) as content:
+        arrays = by_tidy_name(dict(content), path)
+    if wrong := [name for name, array in arrays.items() if array.dtype.kind not in "fiu"]:
+        raise ValueError(f"{path}: vector of {wrong[0]!r} must be of real numbers, got {arrays[wrong[0]].dtype}")
+    with np.errstate(over="ignore"):
+        vectors = {name: array.astype(np.float32).reshape(-1) for name, array in arrays.items()}
+        usable = all(0 < vectors[name] @ vectors[name] < np.inf for name in classes if name in vectors)
+    if missing := [name for name in classes if name not in vectors]:
+        lacking = f"{len(missing)} of {len(classes)} classes, first {missing[0]!r}{nearest(missing[0], vectors)}"
+        raise ValueError(f"{path} has no vector of {lacking}")
+    widths = {len(vectors[name]) for name in classes}
+    if len(widths) > 1 or not usable:
+        raise ValueError(f"{path}: vectors must be finite, not zero and of one width, got widths {sorted(widths)}")
+    return np.stack([vectors[name] for name in classes])

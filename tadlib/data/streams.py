@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -180,23 +179,7 @@ def _stated_end(container: InputContainer, stream: VideoStream, origin: float) -
 
 
 def rate(path: Path) -> tuple[float, tuple[str, ...]]:
-    """Return the frame rate (frames per second), with remarks."""
-    return _measured_rate(path, _state(path))
-
-
-def rises(path: Path) -> bool:
-    """Whether the time stamps of a file increase, so that seeking by keyframes is reliable."""
-    return _rising(path, _state(path))
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """Return size and modification time of a file, as a cache key."""
-    return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else ()
-
-
-@lru_cache(maxsize=256)
-def _measured_rate(path: Path, state: tuple[int, ...]) -> tuple[float, tuple[str, ...]]:
-    """Return the stated frame rate if it fits the first packets or the whole file, otherwise the measured one."""
+    """Return the frame rate, with remarks: as stated if it fits the first packets or the whole file, else measured."""
     with opened(path) as (container, stream):
         stated, stamps = float(stream.average_rate or 0), _stamps(container, stream)
         some = list(islice(stamps, PROBED_PACKETS))
@@ -233,8 +216,8 @@ def _agree(stated: float, gaps: int, seconds: float) -> bool:
     return gaps > 0 and gaps / RATE_TOLERANCE <= stated * seconds <= (gaps + MAX_REORDERED) * RATE_TOLERANCE
 
 
-@lru_cache(maxsize=256)
-def _rising(path: Path, state: tuple[int, ...]) -> bool:
+def rises(path: Path) -> bool:
+    """Whether the time stamps of a file increase, so that seeking by keyframes is reliable."""
     with opened(path) as (container, stream):
         if "mp4" in container.format.name:
             return True  # mp4 times are sums of durations

@@ -108,7 +108,7 @@ def frames_at(path: Path | str, times: Iterable[float]) -> Iterator[np.ndarray]:
     """
     path, times = Path(path), (max(0.0, time) for time in times)
     period, moment = 1 / rate(path)[0], next(times, None)
-    lookup = True
+    seeks = None  # whether seeking is reliable; found out when it is needed
     while moment is not None:
         with opened(path) as (container, stream):
             show, found, image = _FrameConverter(stream), DecodingLog(), None
@@ -116,12 +116,14 @@ def frames_at(path: Path | str, times: Iterable[float]) -> Iterator[np.ndarray]:
             shown, since = first_frame(reel, path, found)[0], 0.0  # the first frame is held from 0 on
             following = next(reel, None)
             while moment is not None and moment >= since:
-                if lookup and following and moment > following[1] + DECODE_AHEAD and rises(path):
+                far = following is not None and moment > following[1] + DECODE_AHEAD
+                seeks = rises(path) if far and seeks is None else seeks
+                if far and seeks:
                     container.seek(round((found.origin + moment) / stream.time_base), stream=stream)
                     reel = timed(container, stream, period, found)
                     there = next(reel, None)
-                    lookup = there is not None and there[1] <= moment
-                    if not lookup:  # keyframes are unreliable: decode from the start
+                    seeks = there is not None and there[1] <= moment
+                    if not seeks:  # keyframes are unreliable: decode from the start
                         break
                     (shown, since), following, image = there, next(reel, None), None
                 while following and following[1] <= moment + GRACE / 100:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tadlib.data.annotations import Action, Video
+from tadlib.data.annotations import Action
 from tadlib.segments import to_cw
 
 
@@ -69,11 +69,6 @@ def actions_in(
             rows.append([(inside[0] - start) / (end - start), (inside[1] - start) / (end - start)])
             labels.append(action.label)
     return to_cw(torch.tensor(rows, dtype=torch.float32).reshape(-1, 2)), labels
-
-
-def true_segments(video: Video) -> Float[Tensor, "n 2"]:
-    """Return the actions of a video as segments (start, end) in seconds."""
-    return spans(video.actions)
 
 
 def spans(actions: Sequence[Action]) -> Float[Tensor, "n 2"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from tadlib.data.annotations import Video
-from tadlib.data.windows import true_segments
+from tadlib.data.windows import spans
 from tadlib.evaluation.metrics import average_precision
 from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou
@@ -29,7 +29,7 @@ def oracle_label(videos: Sequence[Video], detections: Mapping[str, Detections]) 
         segments, of = torch.unique(detections[video.id].segments, dim=0, return_inverse=True)
         scores = detections[video.id].scores
         scores = scores.new_zeros(len(segments)).scatter_reduce(0, of, scores, "amax", include_self=False)
-        true = true_segments(video)
+        true = spans(video.actions)
         overlap = pairwise_tiou(segments.float(), true)
         middle = (segments.float().mean(dim=1)[:, None] - true.mean(dim=1)[None]).abs()
         nearest = (overlap - 1e-6 * middle / (1 + middle)).argmax(dim=1).tolist()

@@ -102,7 +102,7 @@ def read_task(
     listed = read_classes(classes, annotated, names) if classes else ()
     thumos = conventions.benchmark == "thumos14" or is_thumos14(annotated, entries)
     default_tious, default_stride = (THUMOS14_TIOUS, THUMOS14_STRIDE) if thumos else (ACTIVITYNET_TIOUS, None)
-    tious = tuple(tious) or conventions.tious or default_tious
+    tious = tuple(tious or conventions.tious or default_tious)
     subsets = sorted({entry.subset or "" for entry in entries.values()})
     if subset and subset not in subsets:
         raise ValueError(f"{annotations} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tadlib import devices
 from tadlib.data.annotations import Video
-from tadlib.data.windows import spans, true_segments
+from tadlib.data.windows import spans
 from tadlib.files import digest
 from tadlib.ideas import head_losses, head_training, mask, text_queries
 from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts
@@ -126,7 +126,7 @@ def examples(data: Task, *, background: bool = False, head_on: str = "segments",
         return Examples(snippets[rows, None], labels[rows], nothing, torch.zeros(len(rows), 0, dtype=torch.bool))
     parts, places = [], {label: place for place, label in enumerate(data.classes.seen)}
     for video in data.training_videos:
-        segments = true_segments(video)
+        segments = spans(video.actions)
         labels = [places[action.label] for action in video.actions]
         if background:
             gaps = between(spans(data.occupied[video.id]), video.duration, 1 / float(data.grid(video).snippets(1.0)))

@@ -11,7 +11,7 @@ from torch.nn import functional
 from tadlib.data.annotations import Video
 from tadlib.data.features import FeatureStore, video_files
 from tadlib.data.stores import FolderStore
-from tadlib.data.windows import true_segments
+from tadlib.data.windows import spans
 from tadlib.naming import tokens
 from tadlib.naming.text import spoken_alike, texts_of
 from tadlib.segments import roi_mean
@@ -114,7 +114,7 @@ def class_pictures(data: Task) -> tuple[np.ndarray, list[np.ndarray]]:
     for row, label in enumerate(classes):
         videos = [own for video in data.benchmark.videos if (own := video.only([label])).actions]
         if videos:  # otherwise the class has no annotation, or only in skipped videos
-            segments_ix = [data.grid(video).snippets(true_segments(video)) for video in videos]
+            segments_ix = [data.grid(video).snippets(spans(video.actions)) for video in videos]
             pooled = [roi_mean(data.features(video), own) for video, own in zip(videos, segments_ix, strict=True)]
             means[row] = functional.normalize(torch.cat(pooled), dim=1).mean(dim=0)
             action = videos[0].actions[0]

@@ -12,9 +12,9 @@ from tadlib import devices
 from tadlib.data import datasets, features, simulate, splits
 from tadlib.data import encoder as encoders
 from tadlib.data.annotations import Benchmark
-from tadlib.data.encoder import Encoder, load_encoder, read_text_features, table_encoder, to_download
+from tadlib.data.encoder import Encoder, load_encoder, table_encoder, to_download
 from tadlib.data.features import FeatureStore
-from tadlib.data.stores import FolderStore, UnusableFeatures
+from tadlib.data.stores import FolderStore, UnusableFeatures, read_text_features
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS
 from tadlib.evaluation.protocols import PROTOCOLS
 from tadlib.files import Progress, digest, read_json, silent, write_json

@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from tadlib import ideas
-from tadlib.data.windows import true_segments
+from tadlib.data.windows import spans
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import metrics
 from tadlib.ideas.context import fits
@@ -42,10 +42,10 @@ def named_segments(
     """
     classes, rows = data.classes.unseen, []
     for video in data.test_videos:
-        segments, nearest, tiou = true_segments(video), np.arange(len(video.actions)), np.ones(len(video.actions))
+        segments, nearest, tiou = spans(video.actions), np.arange(len(video.actions)), np.ones(len(video.actions))
         if proposals is not None:
             segments = proposals[video.id].segments
-            best = pairwise_tiou(segments.float(), true_segments(video)).max(dim=1)  # the action it overlaps most
+            best = pairwise_tiou(segments.float(), spans(video.actions)).max(dim=1)  # the action it overlaps most
             nearest, tiou = best.indices.numpy(), best.values.numpy()
         logits = classify(video, segments)
         # without the columns of seen classes; background, the last one if any, takes probability but is never chosen

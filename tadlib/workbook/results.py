@@ -7,7 +7,7 @@ import torch
 
 from tadlib import ideas
 from tadlib.data import splits
-from tadlib.data.windows import true_segments
+from tadlib.data.windows import spans
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
 from tadlib.evaluation.rows import compare as compare_rows
@@ -138,7 +138,7 @@ def compared(data: Task, detections: Mapping[str, Detections], params: Params) -
 
 def _truth_by_clip(data: Task, params: Params) -> dict[str, Detections]:
     """Name the true segments of each video with CLIP, without duplicates and without a limit on their number."""
-    segments = {video.id: true_segments(video).unique(dim=0) for video in data.test_videos}
+    segments = {video.id: spans(video.actions).unique(dim=0) for video in data.test_videos}
     found = {video_id: Proposals(each, torch.ones(len(each))) for video_id, each in segments.items()}
     return inference.name(data, found, params.but(top_k=max([params.top_k, *map(len, segments.values())])))
 

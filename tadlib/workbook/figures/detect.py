@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tadlib.data.annotations import Video
-from tadlib.data.windows import true_segments
+from tadlib.data.windows import spans
 from tadlib.workbook.figures.style import CYCLE, GREY, OURS, TRUTH, Picture, bars, nothing, picture, rows, short, styled
 
 CAPTION = 27  # characters that fit above one of four frames, on each of two lines
@@ -22,7 +22,7 @@ def detected(video: Video, proposals: ArrayLike, found) -> Picture:
     text = f"Timeline of {video.duration:.0f} s: found {', '.join(words) or 'nothing'}"
     figure, ((place,),) = picture(0.9 + 0.3 * len(labels), text)
     for row, label in enumerate(truth):
-        bars(place, true_segments(video.only([label])), row, TRUTH, height=0.5)
+        bars(place, spans(video.only([label]).actions), row, TRUTH, height=0.5)
     bars(place, proposals[:30], len(truth), GREY, height=0.5, alpha=0.35)
     for row, word in enumerate(words, start=len(truth) + 1):
         own = np.array(found.labels) == word

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tadlib.data.annotations import Video
-from tadlib.data.windows import true_segments
+from tadlib.data.windows import spans
 from tadlib.evaluation.diagnosis import Reliability
 from tadlib.evaluation.errors import TYPES, Sensitivity
 from tadlib.naming.fusion import Detections
@@ -94,7 +94,7 @@ def timelines(videos: Sequence[Video], detections: Mapping[str, Detections], sco
     figure, axes = picture(sum(heights) + 0.4, text, nrows=len(videos), height_ratios=heights)
     for place, video, (labels, kept) in zip(axes[:, 0], videos, shown, strict=True):
         for row, label in enumerate(labels):
-            bars(place, true_segments(video.only([label])), row - 0.2, style.TRUTH, height=0.32)
+            bars(place, spans(video.only([label]).actions), row - 0.2, style.TRUTH, height=0.32)
             own = kept[kept["label"] == label]
             bars(place, own[["start", "end"]], row + 0.2, OURS, height=0.32, alpha=own["score"].clip(0.08, 1.0))
             place.axhline(row + 0.5, color="#eeeeee", lw=0.8)

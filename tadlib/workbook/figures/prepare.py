@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tadlib.data.annotations import Benchmark, Video
-from tadlib.data.windows import true_segments
+from tadlib.data.windows import spans
 from tadlib.workbook.figures import style
 from tadlib.workbook.figures.style import Picture, bars, heatmap, list_rows, picture, rows, slant, styled
 
@@ -40,7 +40,7 @@ def film_strip(video: Video, frames: Sequence[tuple[float, np.ndarray]]) -> Pict
     strip.set(xlim=(0, video.duration), ylim=(-0.15 * height, 1.08 * height))
     strip.set_title(f"{video.id}: frames inside an action carry an orange bar")
     for row, label in enumerate(labels):
-        bars(line, true_segments(video.only([label])), row, style.TRUTH)
+        bars(line, spans(video.only([label]).actions), row, style.TRUTH)
     rows(line, labels, video.duration)
     return figure
 
