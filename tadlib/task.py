@@ -21,7 +21,7 @@ from tadlib.data.features import FeatureStore
 from tadlib.data.splits import ClassSplit
 from tadlib.data.stores import FolderStore
 from tadlib.data.streams import BrokenVideo
-from tadlib.data.video import frame_at
+from tadlib.data.video import frames_at
 from tadlib.data.windows import Grid, cover, outside, spans
 from tadlib.detector.proposals import Proposals
 from tadlib.evaluation import baselines, protocols
@@ -280,6 +280,6 @@ class Task:
     def frame(self, video: Video, seconds: float) -> np.ndarray:
         """Return the frame (h, w, 3) at a time of a video, or a grey image if there is no video."""
         try:
-            return frame_at(self.file(video), seconds)
+            return next(frames_at(self.file(video), [seconds]))
         except BrokenVideo:
             return NO_FRAME

@@ -14,7 +14,7 @@ from videos import steady, turned, write_video
 
 import tadlib as tad
 from tadlib import ideas
-from tadlib.data import encoder, features, own
+from tadlib.data import encoder, features
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
@@ -24,7 +24,7 @@ from tadlib.detector.network import ConditionalDETR
 from tadlib.evaluation import baselines
 from tadlib.files import read_json
 from tadlib.naming.fusion import Detections, certainty, read_detections, without_nested
-from tadlib.workbook import own_video, runs
+from tadlib.workbook import own_files, own_video, runs
 from tadlib.workbook import own_video_report as report
 from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
@@ -254,17 +254,22 @@ def test_a_folder_is_a_row_a_video_and_goes_on_where_it_was_killed(run, folder, 
 
 def test_videos_are_named_by_folder_pattern_or_list(folder):
     every = (folder / "a" / "clip.mp4", folder / "b" / "clip.mp4", folder / "b" / "text.mp4")
-    assert own.video_files("videos", folder.parent) == own.video_files("**/*.mp4", folder) == every
+    assert own_files.video_files("videos", folder.parent) == own_files.video_files("**/*.mp4", folder) == every
     for several in (["a/clip.mp4", "b"], '["a/clip.mp4", "b"]', "a/clip.mp4,b", ["a", folder / "b", "a"]):
-        assert own.video_files(several, folder) == every
-    assert own.names(every) == ["a_clip_mp4", "b_clip_mp4", "b_text_mp4"] and own.names(every[1:]) == ["clip", "text"]
-    assert own.video_files("", folder) == () and own.video_files(["missing.mp4"], folder) == (folder / "missing.mp4",)
+        assert own_files.video_files(several, folder) == every
+    assert own_files.names(every) == ["a_clip_mp4", "b_clip_mp4", "b_text_mp4"] and own_files.names(every[1:]) == [
+        "clip",
+        "text",
+    ]
+    assert own_files.video_files("", folder) == () and own_files.video_files(["missing.mp4"], folder) == (
+        folder / "missing.mp4",
+    )
     with pytest.raises(BrokenVideo, match=r"no video file .*missing\.mp4"):
-        own.video_files("missing.mp4", folder)
+        own_files.video_files("missing.mp4", folder)
     for nothing in ("*.avi", ".hidden/empty"):
         (folder / ".hidden" / "empty").mkdir(exist_ok=True)
         with pytest.raises(ValueError, match=r"video=.* names no video file: expected \.mp4, "):
-            own.video_files(nothing, folder)
+            own_files.video_files(nothing, folder)
 
 
 def test_an_answer_shows_itself_as_a_sentence_a_word(run, video, tmp_path):
@@ -297,8 +302,8 @@ def test_preview_and_pieces_of_a_video_that_a_phone_turned_are_upright(run, tmp_
     """What is left in the file is on top in a player: a half turn the wrong way would show it at the bottom."""
     path = turned(write_video(tmp_path / "turned.mp4", steady(20, 10.0), lit="left"))
     clip = probe(path)
-    (tmp_path / "small.mp4").write_bytes(own.preview(clip, 2.0))
-    (piece,) = own.cut(clip, [(0.5, 1.5)], tmp_path)
+    (tmp_path / "small.mp4").write_bytes(own_files.preview(clip, 2.0))
+    (piece,) = own_files.cut(clip, [(0.5, 1.5)], tmp_path)
     for each in (tmp_path / "small.mp4", piece):
         frame = next(snippets(each, 1, 10.0))
         assert frame.shape == (64, 48, 3) and frame[:20].mean() > 10 + frame[-20:].mean()

@@ -10,12 +10,11 @@ from conftest import ROOT
 from verdicts import PARAPHRASES
 from videos import steady, write_video
 
-from tadlib.data import own
 from tadlib.data.demo.clip import SAYINGS
 from tadlib.data.demo.performances import CLASSES
 from tadlib.naming.descriptions import described
 from tadlib.naming.fusion import read_detections
-from tadlib.workbook import cli
+from tadlib.workbook import cli, own_files
 from tadlib.workbook.execution import failure
 
 HEADING = "## Your own video, your own words"
@@ -67,5 +66,5 @@ MANY = ("a/of the club/{}.mp4", "c/{}.mp4", "x/y_z.mp4", "x_y/z.mp4")
 
 @pytest.mark.parametrize("files", [("clip.mp4", "clip .mp4"), ("caf\u00e9.mp4", "cafe\u0301.mp4"), MANY])
 def test_every_file_has_a_name_of_its_own_that_a_folder_can_have(files):
-    found = own.names([Path("videos") / file.format("\u6f22" * 80) for file in files])
+    found = own_files.names([Path("videos") / file.format("\u6f22" * 80) for file in files])
     assert len(set(found)) == len(files) and max(len(name.encode()) for name in found) <= 255

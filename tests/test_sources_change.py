@@ -11,12 +11,12 @@ import torch
 from standins import CLASSES, Grey, dataset, params, small_clip, to_tensor, video, with_features, with_videos
 from videos import shade, steady, write_video
 
-from tadlib.data import fingerprints, own
+from tadlib.data import fingerprints
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.data.stores import FolderStore, UnusableFeatures
 from tadlib.data.video import probe
-from tadlib.workbook import stages
+from tadlib.workbook import own_files, stages
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 
@@ -135,12 +135,12 @@ def test_our_own_features_taken_for_another_data_set_are_refused(tmp_path, filme
 
 def test_an_own_video_is_encoded_anew_by_another_decoder(tmp_path, encoder, made, monkeypatch):
     clip, store = probe(made), FeatureStore(tmp_path / "own")
-    own.encode(clip, store, encoder, 0.32)
+    own_files.encode(clip, store, encoder, 0.32)
     written = (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino
-    own.encode(clip, store, encoder, 0.32)
+    own_files.encode(clip, store, encoder, 0.32)
     assert (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino == written
     monkeypatch.setattr(fingerprints, "DECODER", fingerprints.DECODER + 1)
-    own.encode(clip, store, encoder, 0.32)
+    own_files.encode(clip, store, encoder, 0.32)
     assert (tmp_path / "own" / f"{clip.key}.npy").stat().st_ino != written
 
 

@@ -14,11 +14,12 @@ from tadlib.data.lengths import read_lengths
 from tadlib.data.readers import read
 from tadlib.data.splits import of_folder
 from tadlib.data.stores import FolderStore, read_text_features
-from tadlib.evaluation.result_file import as_text, evaluate, read_classes, read_result, read_task
+from tadlib.evaluation.result_file import evaluate, read_classes, read_result, read_task
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words
 from tadlib.workbook import plans
 from tadlib.workbook.papermill_arguments import complete, given_parameters, parse
+from tadlib.workbook.result_text import as_text
 
 ENCODINGS = {"plain": "utf-8", "mark": "utf-8-sig", "two bytes": "utf-16"}
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

@@ -9,12 +9,13 @@ import torch
 from standins import Grey, to_tensor
 from videos import index_of, steady, turned, write_sound, write_streams, write_video
 
-from tadlib.data import datasets, own, streams
+from tadlib.data import datasets, streams
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore, extract
 from tadlib.data.streams import BrokenVideo, DecodingLog
-from tadlib.data.video import frame_at, frames_at, probe, snippets
+from tadlib.data.video import frames_at, probe, snippets
+from tadlib.workbook import own_files
 
 FIVE = [4, 12, 20, 28, 36, 44, 49]  # frames of fifty at the middles of snippets of eight
 
@@ -52,7 +53,7 @@ def of_data_set(path, encoder, seconds, fps=25.0, stride=8):
 def of_detect(path, encoder):
     """The features that a video of one's own gets."""
     store, clip = FeatureStore(path.parent / f"own {path.name}"), probe(path)
-    own.encode(clip, store, encoder, 8 / 25.0)
+    own_files.encode(clip, store, encoder, 8 / 25.0)
     return store.read(clip.key)
 
 
@@ -96,7 +97,7 @@ def test_a_data_set_and_a_question_see_the_same(make, seconds, tmp_path, encoder
 def test_every_position_of_a_picture_is_put_right(a, d, swapped, tmp_path):
     """The stored picture is bright on its left: the matrix says where that side goes."""
     path = write_video(tmp_path / "v.mp4", steady(10, 25), lit="left")
-    image = frame_at(turned(path, (0, a, d, 0) if swapped else (a, 0, 0, d)), 0.2).astype(float)
+    image = next(frames_at(turned(path, (0, a, d, 0) if swapped else (a, 0, 0, d)), [0.2])).astype(float)
     assert image.shape == ((64, 48, 3) if swapped else (48, 64, 3))
     first, last = (image[:20], image[-20:]) if swapped else (image[:, :20], image[:, -20:])
     assert (first.mean() > last.mean() + 10) == (a > 0)
@@ -107,7 +108,7 @@ def test_every_position_of_a_picture_is_put_right(a, d, swapped, tmp_path):
 def test_a_picture_that_begins_after_the_sound_keeps_the_players_clock(suffix, tmp_path, encoder):
     path = write_streams(tmp_path / f"v{suffix}", [2 + time for time in steady(50, 25)], sound=0.0)
     assert shown(path) == [0] * 6 + [2, 10, 18, 26, 34, 42, 49]
-    assert [index_of(frame_at(path, time)) for time in (0.0, 1.9, 2.0, 3.0, 3.999, 9.0)] == [0, 0, 0, 25, 49, 49]
+    assert [*map(index_of, frames_at(path, (0.0, 1.9, 2.0, 3.0, 3.999, 9.0)))] == [0, 0, 0, 25, 49, 49]
     features, remarks = of_data_set(path, encoder, 4.0)
     assert len(features) == 13 and remarks == ["its picture begins at 2.00 s: the first frame is held until then"]
     assert probe(path).start == 2.0 and probe(path).duration == 4.0
@@ -125,7 +126,7 @@ def test_a_plain_file_begins_at_0_whether_it_has_sound_and_b_frames_or_not(suffi
 def test_a_cover_is_no_film(cover, suffix, tmp_path):
     path = write_streams(tmp_path / f"v{suffix}", steady(50, 25), sound=0.0, lasts=2.0, cover=cover)
     assert shown(path) == FIVE
-    assert (probe(path).width, probe(path).fps) == (64, 25.0) and index_of(frame_at(path, 1.0)) == 25
+    assert (probe(path).width, probe(path).fps) == (64, 25.0) and index_of(next(frames_at(path, [1.0]))) == 25
 
 
 def test_sound_is_said_to_be_sound_with_a_cover_or_without(tmp_path, encoder):
@@ -250,10 +251,10 @@ def test_a_damaged_start_does_not_move_what_follows(tmp_path):
 @pytest.mark.parametrize(("pixels", "codec"), [("gray", "ffv1"), ("yuv444p", "ffv1"), ("yuva420p", "ffv1")])
 def test_any_pixels_and_odd_sizes_are_read(pixels, codec, tmp_path):
     path = write_streams(tmp_path / "v.mkv", steady(50, 25), pixels=pixels, codec=codec, size=(65, 47))
-    assert shown(path) == FIVE and frame_at(path, 0).shape == (47, 65, 3)
+    assert shown(path) == FIVE and next(frames_at(path, [0])).shape == (47, 65, 3)
 
 
 def test_pixels_that_are_no_squares_are_shown_as_wide_as_they_are_meant(tmp_path):
     path = write_streams(tmp_path / "v.mp4", PLAIN, shape=Fraction(16, 11))
-    assert frame_at(path, 1.0).shape == (48, 93, 3) and probe(path).width == 93
+    assert next(frames_at(path, [1.0])).shape == (48, 93, 3) and probe(path).width == 93
     assert probe(path).remarks == ("its pixels are 1.45 times as wide as high",)

@@ -7,9 +7,8 @@ several frames.
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +104,10 @@ def extract(
         more = f", and {len(renewed) - NAMED} more" if len(renewed) > NAMED else ""
         warnings.warn(f"features made anew of {len(renewed)} videos: {', '.join(renewed[:NAMED])}{more}", stacklevel=2)
     done, broken = len(videos) - len(left), {}
-    with _video_pool() as pool:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for small batches, two videos on two cores are faster than two threads on one video
+    pool = ThreadPoolExecutor(max(2, threads))
+    try:
         jobs = {pool.submit(_extract_one, video, video_folder, store, encoder, stride, each): video for video in left}
         for job, video in jobs.items():
             try:
@@ -116,20 +118,10 @@ def extract(
                 broken[video.id] = str(error)
             done += 1
             progress(done, len(videos), "encoding videos with CLIP")
-    return broken
-
-
-@contextmanager
-def _video_pool() -> Iterator[ThreadPoolExecutor]:
-    """Thread pool for several videos at once, one torch thread each; an error cancels the videos not yet started."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for small batches, two videos on two cores are faster than two threads on one video
-    pool = ThreadPoolExecutor(max(2, threads))
-    try:
-        yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # after an error, the videos not yet started are left out
         torch.set_num_threads(threads)
+    return broken
 
 
 def _extract_one(

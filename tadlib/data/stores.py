@@ -29,6 +29,7 @@ from tadlib.foreign import PICKLE, PICKLES, FileError, reading
 
 MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
 USUAL_RATIO, SAMPLE = 1.1, 20  # ratio of these durations beyond which a warning is given, and videos measured for it
+SUFFIXES = (".npy", ".pt", ".npz", ".h5")
 NAMES = ("features", "feats", "feat", "feature")  # names of the array in a file with several
 
 
@@ -54,24 +55,15 @@ def read_array(path: Path, video_id: str) -> np.ndarray:
         line = f"import numpy as n; n.save({str(path.with_suffix('.npy'))!r}, n.load({str(path)!r}, allow_pickle=True))"
         raise UnusableFeatures(f"{path} {PICKLE.format(line)}")
     with errors_naming(path):
-        return READERS[path.suffix](path, video_id)
-
-
-def _read_npz(path: Path, video_id: str) -> np.ndarray:
-    with np.load(path) as content:
-        return np.asarray(_one_of(content, video_id))
-
-
-def _read_pt(path: Path, video_id: str) -> np.ndarray:
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    content = torch.as_tensor(_one_of(content, video_id) if isinstance(content, Mapping) else content)
-    return (content.float() if content.dtype == torch.bfloat16 else content).numpy()
-
-
-def _read_h5(path: Path, video_id: str) -> np.ndarray:
-    with opened(path) as content:
-        found = _one_of(content, video_id)
-        return np.asarray(_one_of(found, video_id) if isinstance(found, Mapping) else found)
+        if path.suffix == ".npy":
+            return mapped(path)
+        if path.suffix == ".pt":
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            found = torch.as_tensor(_one_of(found, video_id) if isinstance(found, Mapping) else found)
+            return (found.float() if found.dtype == torch.bfloat16 else found).numpy()
+        with np.load(path) if path.suffix == ".npz" else opened(path) as content:
+            found = _one_of(content, video_id)
+            return np.asarray(_one_of(found, video_id) if isinstance(found, Mapping) else found)
 
 
 def opened(path: Path) -> Any:
@@ -97,9 +89,6 @@ def names_in(path: Path) -> list[str]:
         return list(content)
 
 
-READERS = {".npy": lambda path, _: mapped(path), ".pt": _read_pt, ".npz": _read_npz, ".h5": _read_h5}
-
-
 @dataclass(frozen=True)
 class FolderStore:
     """Features in a folder; `stride` is the number of frames per snippet."""
@@ -119,7 +108,7 @@ class FolderStore:
     def candidates(self) -> dict[str, list[Path]]:
         """All feature files of each video; pickles, which cannot be read, only where there is no other."""
         found: dict[str, list[Path]] = {}
-        for path in (path for suffix in READERS for path in _visible_files(self.folder, suffix)):
+        for path in (path for suffix in SUFFIXES for path in _visible_files(self.folder, suffix)):
             held: list[str] = []
             if path.suffix == ".h5":
                 with suppress(UnusableFeatures):  # `file` raises it
@@ -156,7 +145,7 @@ class FolderStore:
             return paths[0]
         for path in _visible_files(self.folder, ".h5"):
             names_in(path)  # raises an error if the file is damaged
-        expected = f"expected {video_id} with one of {', '.join(READERS)}, or one .h5 file that holds it"
+        expected = f"expected {video_id} with one of {', '.join(SUFFIXES)}, or one .h5 file that holds it"
         raise UnusableFeatures(f"no features of {video_id} in {self.folder}: {expected}")
 
     def read(self, video_id: str) -> np.ndarray:

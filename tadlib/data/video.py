@@ -95,11 +95,6 @@ def snippets(
             yield image
 
 
-def frame_at(path: Path | str, seconds: float) -> np.ndarray:
-    """Return the frame (height, width, 3) uint8 at a time in seconds; beyond the end the last one."""
-    return next(frames_at(path, [seconds]))
-
-
 def frames_at(path: Path | str, times: Iterable[float]) -> Iterator[np.ndarray]:
     """Yield the frames (height, width, 3) uint8 at the given times, in this order; beyond the end the last one.
 

@@ -154,6 +154,7 @@ def evaluate(ties: str, target: str, **given) -> int:
     """
     from tadlib.evaluation import result_file
     from tadlib.files import write_json
+    from tadlib.workbook import result_text
 
     options = ("detections", "annotations", "classes", "seen", "against")
     files = {name: [path for paths in given.pop(name) for path in paths] for name in options}
@@ -161,7 +162,7 @@ def evaluate(ties: str, target: str, **given) -> int:
         raise ValueError("--detections names a file twice: every split needs its own")
     if target and Path(target).resolve() in [Path(path).resolve() for paths in files.values() for path in paths]:
         raise ValueError(f"--json {target} is one of the files that are read: name another one")
-    results, splits, warnings = {}, result_file.paired(files), []
+    results, splits, warnings = {}, result_text.paired(files), []
     for split in splits:
         task = result_file.read_task(**{name: split.get(name) for name in ("annotations", "classes", "seen")}, **given)
         found = result_file.read_result(task, split["detections"], drop_bad=given["drop_bad"])
@@ -171,12 +172,12 @@ def evaluate(ties: str, target: str, **given) -> int:
             task = task._replace(classes=tuple(result["per_class"]))
             other = result_file.read_result(task, split["against"], drop_bad=given["drop_bad"])
             result["against"] = result_file.against(task, found, other, ties)._asdict()
-            warnings += result_file.warnings_of(split["against"], result_file.evaluate(task, other)["counts"])
-    print(*(result_file.as_text(result) if len(splits) == 1 else result_file.as_text_of_splits(results)), sep="\n")
+            warnings += result_text.warnings_of(split["against"], result_file.evaluate(task, other)["counts"])
+    print(*(result_text.as_text(result) if len(splits) == 1 else result_text.as_text_of_splits(results)), sep="\n")
     if len(splits) > 1:
-        result = {"splits": results, "spread": result_file.spreads(list(results.values()))}
+        result = {"splits": results, "spread": result_text.spreads(list(results.values()))}
     if files["against"]:
-        paired = result_file.over_splits([each["against"] for each in results.values()])
+        paired = result_text.over_splits([each["against"] for each in results.values()])
         result["against"] = paired._asdict()
         span = f"[{100 * paired.low:+.2f}, {100 * paired.high:+.2f}]"
         line = f"against {', '.join(files['against'])}: {100 * paired.difference:+.2f} points {span}, {paired.verdict}"
@@ -194,12 +195,13 @@ def evaluate(ties: str, target: str, **given) -> int:
 @click.option("--videos", default="{}.mp4", show_default=True, help="Address of a video in Label Studio, {} its id.")
 def export(source: str, target: str, layout: str, fps: str, videos: str) -> int:
     """Convert annotations or detections, a file or folder in any supported layout, to another layout."""
-    from tadlib.data import datasets, readers
+    from tadlib.data import datasets
+    from tadlib.workbook import export as exporting
 
     if Path(target).resolve() == Path(source).resolve():
         raise ValueError(f"{target} is the file that is read: name another one")
     in_frames = datasets.read_conventions(datasets.folder_beside(source)).times == "frames"
-    number = readers.export(source, target, layout, fps=fps, videos=videos, in_frames=in_frames)
+    number = exporting.export(source, target, layout, fps=fps, videos=videos, in_frames=in_frames)
     print(f"{number} rows in {target}")
     return 0
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tadlib import devices, ideas
-from tadlib.data import datasets, features, own
+from tadlib.data import datasets, features
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO, Encoder, to_download
 from tadlib.data.features import FeatureStore
@@ -31,7 +31,7 @@ from tadlib.naming import fusion, text
 from tadlib.naming.fusion import Detections
 from tadlib.naming.words import Word, sentence
 from tadlib.task import BACKGROUND, Task
-from tadlib.workbook import display, inference, inheritance, runs
+from tadlib.workbook import display, inference, inheritance, own_files, runs
 from tadlib.workbook.execution import execute_notebook
 from tadlib.workbook.gathering import benchmark_of, image_encoder, task_settings
 from tadlib.workbook.notebook_params import DetectParams
@@ -189,7 +189,7 @@ def off_for_own_words(params: Params) -> dict[str, object]:
 
 def prepare(given: DetectParams, progress: Progress = silent) -> Asked:
     """Load what all videos share; without a usable run, make the demo and train on it; RunError if that fails."""
-    files = own.video_files(given.video, resolve(""))
+    files = own_files.video_files(given.video, resolve(""))
     checkpoint, why = chosen_run(given, progress)
     saved = inheritance.read_checkpoint(checkpoint, ("network", "params")) if checkpoint else {}
     of_run, about = parameters_here(saved, checkpoint, given), saved.get("about", {})
@@ -219,7 +219,7 @@ def ask(asked: Asked, path: Path, progress: Progress = silent) -> Question:
     spacing = float(asked.about.get("snippet_seconds") or params.stride / fps)
     frames, made = params.frames_per_snippet, resolve(asked.given.data_dir) / "own"
     store = FeatureStore(made / "features" / f"{asked.encoder.key}_{spacing:.4g}s_mean{frames}")
-    duration = own.encode(clip, store, asked.encoder, spacing, progress, frames)
+    duration = own_files.encode(clip, store, asked.encoder, spacing, progress, frames)
     names = tuple(word.name for word in asked.words)
     video = Video(clip.key, duration, params.stride / spacing, "test", _annotated(clip, benchmark))
     return Question(

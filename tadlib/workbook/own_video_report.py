@@ -9,13 +9,12 @@ from IPython.display import HTML
 from jaxtyping import Float
 from markupsafe import Markup
 
-from tadlib.data import own
 from tadlib.data.encoder import DEMO
 from tadlib.data.streams import BrokenVideo
 from tadlib.files import Progress, atomic, silent
 from tadlib.naming import tokens
 from tadlib.naming.fusion import Detections, write_detections
-from tadlib.workbook import display, edits, own_video, runs, viewer
+from tadlib.workbook import display, edits, own_files, own_video, runs, viewer
 from tadlib.workbook.own_video import Answer, Asked, Question, off_for_own_words
 from tadlib.workbook.runs import Result, Run
 from tadlib.workbook.viewer import Viewer
@@ -84,7 +83,7 @@ def answers(asked: Asked, progress: Progress = silent) -> Answers:
     """
     found: dict[str, Answer] = {}
     failed: dict[str, str] = {}
-    several, names = len(asked.files) > 1, own.names(asked.files)
+    several, names = len(asked.files) > 1, own_files.names(asked.files)
     for place, (path, name) in enumerate(zip(asked.files, names, strict=True), start=1):
         try:
             found[name] = own_video.detect(own_video.ask(asked, path, progress))
@@ -231,10 +230,10 @@ def answer_viewer(answer: Answer) -> Viewer:
     The copy is cached, because finding its frames in a long video takes longer than detection.
     """
     question = answer.question
-    path = question.benchmark.cache / "previews" / f"{question.clip.key}_{own.PREVIEW_WIDTH}.mp4"
+    path = question.benchmark.cache / "previews" / f"{question.clip.key}_{own_files.PREVIEW_WIDTH}.mp4"
     if not path.is_file():
         with atomic(path) as temporary:
-            temporary.write_bytes(own.preview(question.clip, question.video.duration))
+            temporary.write_bytes(own_files.preview(question.clip, question.video.duration))
     return viewer.of_answer(answer, word_curves(answer)[1], path.read_bytes())
 
 
@@ -244,7 +243,7 @@ def finish(answers: Answers, run: Run) -> Result:
     asked, several = answers.asked, len(answers.asked.files) > 1
     for name, answer in answers.answers.items():
         folder = run.dir / "clips" / name if several else run.dir / "clips"
-        own.cut(answer.question.clip, answer.found.segments[: asked.given.clips].tolist(), folder)
+        own_files.cut(answer.question.clip, answer.found.segments[: asked.given.clips].tolist(), folder)
     summary = f"{sum(len(found.scores) for found in answers.values())} detections"
     if several:
         summary += f" in {len(answers)} videos, {len(answers.failed)} failed"
