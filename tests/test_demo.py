@@ -133,7 +133,7 @@ def told_apart_and_named_right(encoder: Encoder, pictures: tuple) -> tuple[float
     """How far from one half the area under the curve of a text that names no class is at most, and the share of
     pictures whose nearest prompt is their class's."""
     frames, inside, labels = pictures
-    seen = functional.normalize(encoder.images(frames), dim=1)
+    seen = functional.normalize(encoder.encode(torch.stack([*map(encoder.prepare, frames)])), dim=1)
     texts = functional.normalize(encoder.texts(CLASS_FREE_TEXTS), dim=1)
     prompts = encoder.texts([f"a video of a person doing {spoken(label)}" for label in CLASSES])
     found = (seen @ functional.normalize(prompts, dim=1).T).argmax(1)

@@ -144,11 +144,11 @@ def test_normalised_precision_weighs_a_rare_kind_as_an_average_one():
 
 
 def test_scores_that_are_right_as_often_as_they_say_have_no_calibration_error():
-    scores = np.repeat([0.25, 0.75], 4)
-    hit = np.array([True, False, False, False, True, True, True, False])
-    result = diagnosis.reliability(scores, hit, bins=2)
-    assert result.right.tolist() == [0.25, 0.75] and result.error == 0.0
-    assert diagnosis.reliability(scores, ~hit, bins=2).error == pytest.approx(0.5)
+    scores = np.repeat([0.25, 0.75], 20)  # four of each bin
+    hit = np.concatenate([np.tile([True, False, False, False], 5), np.tile([True, True, True, False], 5)])
+    result = diagnosis.reliability(scores, hit)
+    assert result.right.tolist() == [0.25] * 5 + [0.75] * 5 and result.error == 0.0
+    assert diagnosis.reliability(scores, ~hit).error == pytest.approx(0.5)
 
 
 def test_scores_that_are_no_probabilities_are_refused():

@@ -8,6 +8,7 @@ from tadlib.evaluation import metrics
 from tadlib.evaluation.matching import greedy
 from tadlib.evaluation.recall import area, recall_table
 from tadlib.evaluation.rows import compare
+from tadlib.evaluation.scoring import class_table
 
 TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -15,14 +16,14 @@ TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 def test_a_perfect_answer_scores_one():
     videos = [video("a", (1, 5, "Diving"), (10, 12, "Diving")), video("b", (3, 4, "Shotput"))]
     answer = {"a": found((1, 5, 0.9, "Diving"), (10, 12, 0.2, "Diving")), "b": found((3, 4, 0.5, "Shotput"))}
-    result = metrics.means(metrics.average_precision(videos, answer, ["Diving", "Shotput"], TIOUS), TIOUS)
+    result = metrics.means(class_table(videos, answer, ["Diving", "Shotput"], TIOUS), TIOUS)
     assert result == {f"mAP@{tiou}": 1.0 for tiou in TIOUS} | {"mAP": 1.0}
 
 
 def test_no_answer_scores_zero():
     videos = [video("a", (1, 5, "Diving"))]
-    assert metrics.means(metrics.average_precision(videos, {}, ["Diving"], TIOUS), TIOUS)["mAP"] == 0.0
-    assert metrics.means(metrics.average_precision(videos, {"a": found()}, ["Diving"], TIOUS), TIOUS)["mAP"] == 0.0
+    assert metrics.means(class_table(videos, {}, ["Diving"], TIOUS), TIOUS)["mAP"] == 0.0
+    assert metrics.means(class_table(videos, {"a": found()}, ["Diving"], TIOUS), TIOUS)["mAP"] == 0.0
     for each in (videos, [video("a")]):
         assert metrics.average_recall(each, {}, [1]) == {"AR@1": 0.0}
 
@@ -43,26 +44,26 @@ def test_average_precision_by_hand(case):
     actions, answer, expected = BY_HAND[case]
     rows = [(*segment, 0.9 - place / 10, "Diving") for place, segment in enumerate(answer)]
     videos = [video("a", *((*action, "Diving") for action in actions))]
-    assert metrics.average_precision(videos, {"a": found(*rows)}, ["Diving"], [0.5]) == pytest.approx(expected)
+    assert class_table(videos, {"a": found(*rows)}, ["Diving"], [0.5]) == pytest.approx(expected)
 
 
 def test_a_class_without_actions_is_left_out_of_the_mean():
     videos = [video("a", (0, 10, "Diving"))]
     answer = {"a": found((0, 10, 0.9, "Diving"), (0, 10, 0.9, "Shotput"))}
-    table = metrics.average_precision(videos, answer, ["Diving", "Shotput"], [0.5])
+    table = class_table(videos, answer, ["Diving", "Shotput"], [0.5])
     assert table[0] == 1.0 and np.isnan(table[1])
-    assert metrics.means(metrics.average_precision(videos, answer, ["Diving", "Shotput"], [0.5]), [0.5])["mAP"] == 1.0
+    assert metrics.means(class_table(videos, answer, ["Diving", "Shotput"], [0.5]), [0.5])["mAP"] == 1.0
 
 
 def test_no_class_with_actions_is_an_error():
     with pytest.raises(ValueError, match="none of the classes has an action"):
-        metrics.means(metrics.average_precision([video("a")], {}, ["Diving"], TIOUS), TIOUS)
+        metrics.means(class_table([video("a")], {}, ["Diving"], TIOUS), TIOUS)
 
 
 def test_two_segments_of_no_length_at_one_place_hit_each_other_but_are_not_recalled():
     videos = [video("a", (5, 5, "Diving"))]
     answer = {"a": found((5, 5, 0.9, "Diving"))}
-    assert metrics.average_precision(videos, answer, ["Diving"], [0.95]) == 1.0
+    assert class_table(videos, answer, ["Diving"], [0.95]) == 1.0
     assert metrics.average_recall(videos, answer, [1]) == {"AR@1": 0.0}
 
 
@@ -75,7 +76,7 @@ def test_what_is_no_segment_or_score_is_refused_by_name(row):
 def test_generalised_results_are_balanced_by_the_harmonic_mean():
     videos = [video("a", (0, 10, "Diving"), (20, 30, "Shotput"), (40, 50, "Shotput"))]
     answer = {"a": found((0, 10, 0.9, "Diving"), (20, 30, 0.8, "Shotput"))}
-    table = metrics.average_precision(videos, answer, ["Diving", "Shotput"], [0.5])
+    table = class_table(videos, answer, ["Diving", "Shotput"], [0.5])
     result = metrics.generalised(table, ["Diving"], ["Shotput"], [0.5])
     assert result == {"base": 1.0, "novel": 0.5, "harmonic": pytest.approx(2 / 3)}
 
@@ -84,8 +85,8 @@ def test_equal_scores_keep_the_order_given():
     videos = [video("a", (0, 10, "Diving"))]
     first = {"a": found((0, 10, 0.5, "Diving"), *[(50, 60, 0.5, "Diving")] * 30)}
     last = {"a": found(*[(50, 60, 0.5, "Diving")] * 30, (0, 10, 0.5, "Diving"))}
-    assert metrics.average_precision(videos, first, ["Diving"], [0.5]) == 1.0
-    assert metrics.average_precision(videos, last, ["Diving"], [0.5]) == pytest.approx(1 / 31)
+    assert class_table(videos, first, ["Diving"], [0.5]) == 1.0
+    assert class_table(videos, last, ["Diving"], [0.5]) == pytest.approx(1 / 31)
 
 
 def test_average_recall_keeps_a_share_of_each_videos_proposals():

@@ -16,7 +16,8 @@ from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import predict, to_proposals
 from tadlib.detector.training import NonFiniteLoss, Trainer, fit
-from tadlib.evaluation.metrics import average_precision, means
+from tadlib.evaluation.metrics import means
+from tadlib.evaluation.scoring import class_table
 from tadlib.ideas.episodes import each_batch
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.salience import Salience
@@ -44,7 +45,7 @@ def test_two_windows_are_learned_by_heart_in_140_steps():
     assert best.min() > 0.7 > 0.1 > others.max()
     tious = (0.5, 0.6, 0.7, 0.8, 0.9)
     videos, proposals = list(found_in._videos.values()), to_proposals(predictions, found_in)
-    found = means(average_precision(videos, proposals, None, tious), tious)
+    found = means(class_table(videos, proposals, None, tious), tious)
     assert set(found.values()) == {1.0}
 
 

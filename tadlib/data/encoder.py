@@ -57,11 +57,6 @@ class Encoder:
         """Stored tau: CLIP is trained with similarities multiplied by exp(tau) (tau = ln 100 in OpenAI's models)."""
         return float(self.model.logit_scale)
 
-    @torch.inference_mode()
-    def images(self, frames: Sequence[np.ndarray]) -> Float[Tensor, "n c"]:
-        """Return embeddings of frames (height, width, 3) uint8, float32 on the CPU, not normalised."""
-        return self.encode(torch.stack([self.prepare(frame) for frame in frames]))
-
     def prepare(self, frame: np.ndarray) -> Float[Tensor, "3 h w"]:
         """Preprocess a frame (height, width, 3) uint8: the model's own resizing, cropping and normalisation."""
         return self.preprocess(Image.fromarray(frame))

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from tadlib.data.annotations import Video
 from tadlib.data.windows import spans
-from tadlib.evaluation.metrics import average_precision
+from tadlib.evaluation.scoring import class_table
 from tadlib.naming.fusion import Detections
 from tadlib.segments import pairwise_tiou
 
@@ -59,7 +59,7 @@ def video_precision(
     for video in videos:
         if video.actions:
             own = sorted({action.label for action in video.actions} & set(classes))
-            scores[video.id] = float(np.nanmean(average_precision([video], detections, own, tious)))
+            scores[video.id] = float(np.nanmean(class_table([video], detections, own, tious)))
     return scores
 
 

@@ -33,15 +33,14 @@ Differences from published scorers, and how each changes the metric:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from tadlib.data.annotations import Video
 from tadlib.evaluation.matching import Ties, match, numbered
 from tadlib.evaluation.recall import COUNTS, average_recall  # noqa: F401  imported from here with the other metrics
-from tadlib.evaluation.rows import Comparison, Scored, compare
+from tadlib.evaluation.rows import Comparison
 
 
 def precision_table(
@@ -69,17 +68,6 @@ def best_to_come(values: Float[np.ndarray, " h"], group: Int[np.ndarray, " h"]) 
     distinct, ordinal = np.unique(values, return_inverse=True)
     shift = (group[-1] - group[::-1]) * len(distinct)
     return distinct[np.maximum.accumulate(ordinal[::-1] + shift) - shift][::-1]
-
-
-def average_precision(
-    videos: Sequence[Video],
-    detections: Mapping[str, Scored],
-    classes: Sequence[str] | None,
-    tious: Sequence[float],
-    ties: Ties = "stable",
-) -> Float[np.ndarray, "k tious"]:
-    """Return the AP of each class at each tIoU, NaN for a class without actions; arguments as for `compare`."""
-    return precision_table(compare(videos, detections, classes), tious, ties)
 
 
 def means(table: Float[np.ndarray, "k tious"], tious: Sequence[float], prefix: str = "") -> dict[str, float]:

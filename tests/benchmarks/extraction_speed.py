@@ -54,8 +54,8 @@ def _batches(prepared: Sequence[torch.Tensor]) -> Iterator[Sequence[torch.Tensor
 def alone(path: Path, encoder: Encoder) -> float:
     """Seconds per feature when every frame is decoded, prepared and encoded by itself."""
     frames = list(snippets(path, 1, FPS))[:ALONE]
-    encoder.images(frames[:1])
-    seconds, _ = timed(lambda: [encoder.images([frame]) for frame in frames])
+    encoder.encode(encoder.prepare(frames[0])[None])
+    seconds, _ = timed(lambda: [encoder.encode(encoder.prepare(frame)[None]) for frame in frames])
     return seconds / len(frames)
 
 
