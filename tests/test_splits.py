@@ -30,12 +30,6 @@ def test_any_other_class_list_is_split_by_seed_whatever_its_order():
     assert first == again and len(first.unseen) == 3 and first.unseen != other.unseen
 
 
-@pytest.mark.parametrize(("split", "split_id"), [(60, 0), (75, 10), (50, -1)])
-def test_an_impossible_split_is_refused(split, split_id):
-    with pytest.raises(ValueError, match="split must be 75, 50 or 0 and split_id 0..9"):
-        class_split(["a", "b"], split, split_id)
-
-
 def own(folder, content):
     (folder / "splits.json").write_text(json.dumps(content))
     return of_folder(folder, ["a", "b", "c", "d"], 75, 1)

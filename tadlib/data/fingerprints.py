@@ -141,6 +141,4 @@ class FeatureStore:
             array = mapped(path)
         except ValueError as error:
             raise ValueError(f"{path} is not a whole .npy file ({error}): delete it and run prepare again") from error
-        if array.ndim != 2 or not len(array):
-            raise ValueError(f"{path} must hold snippets x channels, at least one snippet; got shape {array.shape}")
         return array

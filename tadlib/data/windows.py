@@ -44,8 +44,6 @@ def cover(video_id: str, snippets: int, length: int, overlap: float) -> list[Win
 
     A length of 0, or a video not longer than a window, gives one window of the whole video.
     """
-    if snippets < 1:
-        raise ValueError(f"video {video_id} has no snippets")
     if length == 0 or snippets <= length:
         return [Window(video_id, 0, snippets)]
     step = max(1, int(length * (1 - overlap)))

@@ -189,10 +189,8 @@ def compare_videos(
     """Return by name the difference in mAP of `ours` to every other result, with a paired bootstrap over videos.
 
     `ours` itself stands first, with its mAP in place of a difference. With actions in fewer than two videos nothing is
-    known of its variation, and the interval is -1 to 1. Raises ValueError for results on other videos or classes.
+    known of its variation, and the interval is -1 to 1. All are of the same videos and classes (`scoring.same_videos`).
     """
-    if len({each[:2] for each in rows.values()}) > 1:
-        raise ValueError("runs can only be paired on the same videos, classes and actions: score both the same way")
     counts = np.insert(draws(rows[ours].videos, resamples, seed), 0, 1, axis=0)  # all videos once, then the draws
     values = {name: resampled(each, tious, counts, protocol, ties) for name, each in rows.items()}
     known = len(np.unique(rows[ours].actions.video)) > 1
