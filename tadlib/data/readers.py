@@ -110,9 +110,9 @@ def check_entries(path: Path, entries: Mapping[str, Entry]) -> None:
 def actions_of(table: Table, dropped: Counter[str] | None = None) -> Iterator[tuple[str, Action, float | None]]:
     """Yield video, action and score (None without one) of the `valid_rows` of a table."""
     segments, scores, rows = valid_rows(table, dropped)
+    times, given = segments.tolist(), scores.tolist()
     for row in rows:
-        score = float(scores[row]) if table.score else None
-        yield table.video[row], Action(*segments[row].tolist(), table.label[row]), score
+        yield table.video[row], Action(*times[row], table.label[row]), given[row] if given else None
 
 
 def valid_rows(

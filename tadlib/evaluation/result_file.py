@@ -105,7 +105,8 @@ def read_task(
         raise ValueError(f"{annotations} has no videos of subset {subset!r}: it has {', '.join(map(repr, subsets))}")
     stride = default_stride if stride is None else stride
     shortest = stride and PROTOCOLS[protocol].longer_than_a_snippet
-    videos, lengths = [], stated(entries, folder)
+    needs_rates = shortest or any(entry.in_frames for entry in entries.values())
+    videos, lengths = [], stated(entries, folder) if needs_rates else {}
     for name, entry in entries.items():
         if subset in ("", entry.subset):
             if entry.fps is None and name in lengths:
