@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from tadlib.data import features, splits
+from tadlib.data import features, leakage
 from tadlib.data.annotations import Action, Benchmark, Video, repaired
 from tadlib.data.batches import FeatureCache, TrainingExtras, WindowSet, WindowSettings
 from tadlib.data.encoder import Encoder
@@ -115,7 +115,7 @@ class Task:
     @cached_property
     def hidden(self) -> dict[str, tuple[Action, ...]]:
         """Unlabelled actions in each training video: those of unseen classes that coincide with no seen action."""
-        return splits.hidden(self.benchmark, self.classes)
+        return leakage.hidden(self.benchmark, self.classes)
 
     @cached_property
     def occupied(self) -> dict[str, tuple[Action, ...]]:

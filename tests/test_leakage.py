@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tadlib.data import datasets, splits
+from tadlib.data import datasets, leakage
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.splits import ClassSplit, class_split
 
@@ -29,13 +29,13 @@ def thumos14(shared_data):
 
 
 def test_unseen_classes_that_train_under_another_name_are_found_and_told(benchmark):
-    assert splits.across(benchmark, SPLIT, "val") == [
+    assert leakage.across(benchmark, SPLIT, "val") == [
         {"subset": "val", "unseen": "CliffDiving", "seen": "Diving", "coincide": 1, "of": 1}
     ]
-    assert splits.across(benchmark, SPLIT, "test") == []
-    assert splits.renamed(benchmark, SPLIT) == ["CliffDiving is Diving"]
+    assert leakage.across(benchmark, SPLIT, "test") == []
+    assert leakage.renamed(benchmark, SPLIT) == ["CliffDiving is Diving"]
     closed = ClassSplit(0, 0, benchmark.classes, benchmark.classes)
-    assert splits.renamed(benchmark, closed) == []
+    assert leakage.renamed(benchmark, closed) == []
     rows = report(benchmark, closed)
     assert rows[:2] == [
         ("training videos with unseen actions", 0, 2),
@@ -52,14 +52,14 @@ def test_what_no_label_says_is_in_training_videos_is_listed(tmp_path):
     )
     videos = (Video("a", 40.0, 10.0, "val", (*actions, Action(30, 60, "CliffDiving"))), *VIDEOS[1:])
     classes = ("CliffDiving", "Diving", "HighJump", "Shotput")
-    found = splits.hidden(Benchmark("x", tmp_path, videos, classes, "val", "test", (0.5,)), SPLIT)
+    found = leakage.hidden(Benchmark("x", tmp_path, videos, classes, "val", "test", (0.5,)), SPLIT)
     assert found == {"a": (Action(20, 40, "HighJump"),), "b": ()}, "cut to the video, without doubles of seen actions"
 
 
 def report(benchmark, split, *scored):
     """40 s are 40 snippets of 10 frames; windows of 16 start at 0, 12, 24: [1, 9) is in the first, [30, 31) last."""
     snippets = {video.id: 40 for video in scored}
-    rows = splits.leakage(benchmark, split, scored, snippets, stride=10, length=16, overlap=0.25)
+    rows = leakage.report(benchmark, split, scored, snippets, stride=10, length=16, overlap=0.25)
     return [(row["finding"], row["number"], row["of"]) for row in rows]
 
 
@@ -87,7 +87,7 @@ def test_classes_that_a_split_leaves_out_are_told(benchmark):
 
 def test_every_cliff_diving_of_thumos14_is_diving(thumos14):
     for subset, number in (("val", 143), ("test", 217)):
-        pairs = splits.coinciding(video for video in thumos14.videos if video.subset == subset)
+        pairs = leakage.coinciding(video for video in thumos14.videos if video.subset == subset)
         assert pairs["CliffDiving", "Diving"] == number
         assert sum(a.label == "CliffDiving" for v in thumos14.videos if v.subset == subset for a in v.actions) == number
 
@@ -95,10 +95,10 @@ def test_every_cliff_diving_of_thumos14_is_diving(thumos14):
 def test_the_splits_that_separate_the_pair_are_found(thumos14):
     found = {"CliffDiving": set(), "Diving": set()}
     for split_id in range(10):
-        for row in splits.across(thumos14, class_split(thumos14.classes, 50, split_id), "val"):
+        for row in leakage.across(thumos14, class_split(thumos14.classes, 50, split_id), "val"):
             if {row["unseen"], row["seen"]} == set(found):
                 found[row["unseen"]].add(split_id)
     assert found == {"CliffDiving": {4, 5, 6}, "Diving": {2, 7, 9}}
-    drawn = [class_split(thumos14.classes, 50, split_id) for split_id in range(10)]
-    told = {each.split_id for each in drawn if splits.renamed(thumos14, each)}
+    splits = [class_split(thumos14.classes, 50, split_id) for split_id in range(10)]
+    told = {each.split_id for each in splits if leakage.renamed(thumos14, each)}
     assert told == {2, 4, 5, 6, 7, 9}, "one action that coincides by chance is none of them"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tadlib import ideas
-from tadlib.data import splits
+from tadlib.data import leakage
 from tadlib.data.windows import spans
 from tadlib.detector.proposals import Proposals, predict
 from tadlib.evaluation import baselines, diagnosis, metrics, protocols, scoring
@@ -213,7 +213,7 @@ def summarise(
     if data.evaluate_on == "training":
         classes = {"evaluate_on": "training", "seen": list(data.classes.seen), "renamed": []}
     else:
-        renamed = splits.renamed(data.benchmark, data.classes)
+        renamed = leakage.renamed(data.benchmark, data.classes)
         classes = {"unseen": list(data.classes.unseen), "renamed": renamed}
     return {
         **{name: value for name, value in ours.items() if name.startswith("mAP")},
