@@ -84,7 +84,7 @@ def test_a_part_of_activitynet_is_not_called_activitynet(tmp_path):
     folder = folder_with(tmp_path / "own", both_sides("a", "b"), "benchmark: activitynet13")
     with pytest.raises(ValueError, match="has 2 classes, not ActivityNet-1.3's 200"):
         datasets.load(str(folder), tmp_path)
-    with pytest.raises(ValueError, match="benchmark must be thumos14 or activitynet13, got 'thumos'"):
+    with pytest.raises(ValueError, match="benchmark: Input should be 'thumos14' or 'activitynet13', got 'thumos'"):
         datasets.load(str(folder_with(tmp_path / "own", both_sides("a"), "benchmark: thumos")), tmp_path)
 
 

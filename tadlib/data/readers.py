@@ -98,7 +98,7 @@ def read(
 def check_entries(path: Path, entries: Mapping[str, Entry]) -> None:
     """Raise ValueError for an id that cannot name files on any system, or durations that are those of actions."""
     for name in entries:
-        if name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
+        if not name or name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
             expected = f"a file's name without folder and ending, at most {LONGEST_ID} bytes"
             raise ValueError(f"{path}: video id {name!r} must be {expected}")
     alone = [(each.duration, *each.actions) for each in entries.values() if each.duration and len(each.actions) == 1]
@@ -128,7 +128,6 @@ def valid_rows(
     segments = _numbers([each for pair in pairs for each in pair], seconds).reshape(-1, 2)
     scores = _numbers(table.score, number)
     bad = {
-        "no video": [not video for video in table.video],
         "no label": [not label for label in table.label],
         "time is no finite number": ~(np.abs(segments) <= layouts.LARGEST).all(axis=1),  # NaN too
         "end before start": segments[:, 1] < segments[:, 0],
