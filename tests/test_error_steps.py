@@ -10,6 +10,7 @@ import torch
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore
+from tadlib.data.layouts import THUMOS14_CLASSES
 from tadlib.data.splits import ClassSplit
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.fusion import Detections
@@ -17,12 +18,8 @@ from tadlib.task import Task
 from tadlib.workbook import inference, naming_study, results
 from tadlib.workbook.params import Params
 
-VIDEOS = tuple(
-    Video(
-        f"v{number}", 100.0, 30.0, "test", (Action(0.0, 10.0, "Diving"), Action(50.0, 60.0, "Shotput")), ((80.0, 90.0),)
-    )
-    for number in range(12)
-)
+ACTIONS = (Action(0.0, 10.0, "Diving"), Action(50.0, 60.0, "Shotput"))
+VIDEOS = tuple(Video(f"v{number}", 100.0, 30.0, "test", ACTIONS, ((80.0, 90.0),)) for number in range(12))
 
 
 @pytest.fixture
@@ -44,11 +41,12 @@ def detections(*rows):
 RIGHT = detections((0, 10, 0.9, "Diving"), (50, 60, 0.8, "Shotput"))
 
 
-@pytest.mark.parametrize(("subset", "actions"), [("test", 24), ("validation", 12)])
-def test_what_is_short_is_the_same_wherever_it_is_asked(data, subset, actions):
-    """ActivityNet's rule is a second, also where a snippet lasts half of one."""
+@pytest.mark.parametrize(("classes", "actions"), [(THUMOS14_CLASSES, 24), (("Diving", "Shotput"), 12)])
+@pytest.mark.parametrize("subset", ["test", "validation"])
+def test_what_is_short_is_the_same_wherever_it_is_asked(data, subset, classes, actions):
+    """Outside THUMOS14 the rule is a second, whatever the subset is called, also where a snippet lasts half of one."""
     short = tuple(replace(v, subset=subset, actions=(*v.actions[:1], Action(50.0, 50.8, "Shotput"))) for v in VIDEOS)
-    benchmark = replace(data.benchmark, videos=short, test_subset=subset)
+    benchmark = replace(data.benchmark, videos=short, test_subset=subset, classes=classes)
     data = replace(data, benchmark=benchmark, protocol="gap", stride=16)
     row = next(row for row in results.under_every_protocol(data, RIGHT) if row["protocol"] == "gap")
     assert sum(len(video.actions) for video in data.scored) == row["actions"] == actions

@@ -10,6 +10,7 @@ import numpy as np
 
 from tadlib.data.annotations import AMBIGUOUS, Action, Benchmark, Video
 from tadlib.data.checks import one_of
+from tadlib.data.layouts import THUMOS14_CLASSES
 from tadlib.evaluation.rows import Scored
 
 LEAST_SECONDS = 1.0  # longest "short" action where the duration of a snippet is unknown
@@ -60,8 +61,8 @@ def scored_videos(benchmark: Benchmark, classes: Sequence[str], protocol: str, s
 
 
 def short(benchmark: Benchmark, stride: int) -> int | None:
-    """Return the largest number of frames of a short action: one snippet; None means one second (ActivityNet)."""
-    return None if benchmark.test_subset == "validation" else stride
+    """Return the largest number of frames of a short action: one snippet of THUMOS14; else None, one second."""
+    return stride if benchmark.classes == THUMOS14_CLASSES else None
 
 
 def chosen(
@@ -101,10 +102,8 @@ def with_detections(detections: Mapping[str, Scored]) -> set[str]:
 
 def detected(videos: Sequence[Video], detections: Mapping[str, Scored], protocol: str) -> tuple[Video, ...]:
     """Remove videos without detections if the protocol requires it."""
-    if not PROTOCOLS[protocol].detected_only:
-        return tuple(videos)
-    found_ids = with_detections(detections)
-    return tuple(video for video in videos if video.id in found_ids)
+    kept = with_detections(detections) if PROTOCOLS[protocol].detected_only else {video.id for video in videos}
+    return tuple(video for video in videos if video.id in kept)
 
 
 def counts(videos: Sequence[Video], detected: Collection[str]) -> dict[str, int]:
