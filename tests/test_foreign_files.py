@@ -172,6 +172,7 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     ("annotations.csv", "a field of 200,000 letters", HEADER + "a,1,2," + "d" * 200_000 + ",test,9,5\n", "line"),
     ("annotations.csv", "a quote that does not end", HEADER + 'a,1,2,"dive,test,9,5\n', "line"),
     ("annotations.csv", "a column twice", "video,start,start,end,label\na,1,5,2,dive\n", "'start' stands twice"),
+    ("annotations.csv", "starts twice", "video,start,end,Start Time,label\na,3,6,1,dive\n", "'start' stands twice"),
     ("annotations.csv", "no column of ends", "video,start,label" + "".join(f",c{n}" for n in range(300)), "no column"),
     ("annotations.csv", "a row too short", HEADER + "a,1\n", "line 2"),
     ("annotations.csv", "an endless start", HEADER + "a,inf,2,dive,test,9,5\n", "line 2"),
@@ -186,6 +187,7 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     ("texts.json", "a description in a number", '{"dive": {"Elaboration": {"Description": 7}}}', "dive"),
     ("texts.json", "half a letter", '{"dive": {"Elaboration": {"Description": "a\\ud800"}}}', "class 'dive'"),
     ("found.json", "rows in a text", '{"results": {"a": "none"}}', "video a"),
+    ("found.csv", "two scores", "video,start,end,label,score,confidence\na,1,2,dive,1,2\n", "'score' stands twice"),
     ("found.csv", "a score column twice", "video,start,end,label,score,score\na,1,2,dive,1,2\n", "twice"),
     *[("found.json", "no score", '{"results": {"a": [{"segment": [1, 2], "label": "dive"}]}}', "video a")],
 ]  # fmt: skip

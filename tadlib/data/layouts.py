@@ -18,7 +18,7 @@ from tadlib.data.annotations import SUFFIXES, Names
 from tadlib.files import tidy
 from tadlib.foreign import check_unique, csv_in, text_of
 
-COLUMNS = {  # names of columns, where case, -, _ and spaces are ignored; the first one found counts
+COLUMNS = {  # names of columns, where case, -, _ and spaces are ignored; the first one found counts, if two are allowed
     "video": ("video-id", "video", "video-name", "filename", "file-name", "file", "video-path", "video-file"),
     "start": ("t-start", "start", "start-time", "begin", "segment-start", "start-seconds"),
     "end": ("t-end", "end", "end-time", "stop", "segment-end", "end-seconds"),
@@ -152,7 +152,8 @@ def read_csv(table: Table, text: str, key: str, names: Names) -> None:
 def columns_of(path: Path | str, header: Sequence[str], needed: Iterable[str]) -> dict[str, int]:
     """Return the indices of `COLUMNS` in a header; raises ValueError for a missing `needed` column or a duplicate."""
     spelt = [re.sub(r"[\s_]+", "-", name.strip().lower()) for name in header]
-    check_unique(filter(None, spelt), path, "column")
+    same = {name: ours for ours in ("start", "end", "label", "score") for name in COLUMNS[ours]}  # perhaps frames
+    check_unique((same.get(name, name) for name in spelt if name), path, "column")
     at = {ours: next((spelt.index(name) for name in known if name in spelt), None) for ours, known in COLUMNS.items()}
     if missing := [COLUMNS[name][0] for name in needed if at[name] is None]:
         raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}; its columns: {reprlib.repr(header)}")

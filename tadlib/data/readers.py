@@ -101,9 +101,9 @@ def check_entries(path: Path, entries: Mapping[str, Entry]) -> None:
         if not name or name.startswith(".") or PureWindowsPath(name).name != name or len(name.encode()) > LONGEST_ID:
             expected = f"a file's name without folder and ending, at most {LONGEST_ID} bytes"
             raise ValueError(f"{path}: video id {name!r} must be {expected}")
-    alone = [(each.duration, *each.actions) for each in entries.values() if each.duration and len(each.actions) == 1]
-    same = [action.start for duration, action in alone if abs(action.end - action.start - duration) < SAME]
-    if len(same) == len(entries) and max(same, default=0) > SAME:
+    stated = [(each.duration or float("inf"), action) for each in entries.values() for action in each.actions]
+    same = [action.start for duration, action in stated if abs(action.end - action.start - duration) < SAME]
+    if len(same) == len(stated) and max(same, default=0) > SAME:
         raise ValueError(f"{path}: the duration of each video is the length of its action: give that of the video")
 
 
