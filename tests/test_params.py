@@ -16,6 +16,7 @@ from tadlib.ideas.quality import Quality
 from tadlib.ideas.segmentation import Segmentation
 from tadlib.naming.fusion import fuse, select, to_detections
 from tadlib.naming.text import Wording
+from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import RECIPES, Params
 from tadlib.workbook.rules import CONFLICTS
 from tadlib.workbook.vocabulary import allowed
@@ -34,6 +35,7 @@ from tadlib.workbook.vocabulary import allowed
         ({"ema": "perhaps"}, "ema must be true or false; got 'perhaps'"),
         ({"nms": "sofft"}, "nms must be one of hard, soft, none; got 'sofft'; did you mean 'soft'?"),
         ({"epochs": 2.5}, "epochs must be a whole number >= 1 and <= 1000000; got 2.5"),
+        ({"nms": None}, "nms must be one of hard, soft, none; got None"),
         ({"device": "gpu"}, "device must be one of auto, cpu, cuda, mps; got 'gpu'; did you mean 'cuda'?"),
         ({"fusion_weight": 1.5}, "fusion_weight must be a number >= 0 and <= 1; got 1.5"),
         ({"head_episodes": 1.0}, "head_episodes must be a number >= 0 and < 1; got 1.0"),
@@ -181,6 +183,7 @@ def test_of_a_cell_that_was_edited_and_run_again_the_last_version_counts():
 def test_given_is_what_papermill_passes_or_the_reader_changes():
     namespace = ran(TAGGED.replace("None  # passes", "2 * 5"), "# Parameters\nsplit = 75\nwidth = None\n", "heads = 3")
     assert Params.given_in(namespace) == {"epochs": 10, "split": 75}
+    assert DetectParams.given_in(ran("video: str = None\ndetector: str = None\n")) == {"detector": None}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def complete(stage: str, given: Mapping[str, Any]) -> Params:
     Raises RunError if a given value differs from one that an earlier stage settled, ValueError like `Params.check`, and
     FileNotFoundError for a data set without annotations.
     """
-    given = {name: value for name, value in given.items() if value is not None}
+    given = Params.stated(given)
     folder = runs.resolve(str(given["run_dir"])) if given.get("run_dir") else None
     finished = earlier(stage, folder) if folder else {}
     latest, inherited = list(finished.items())[-1] if finished else ("", {})

@@ -69,6 +69,12 @@ class Vocabulary(BaseModel):
         return frozenset(name for name, field in cls.model_fields.items() if field.annotation is str)
 
     @classmethod
+    def stated(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values without None, which stands for the default, except where "none" is a choice."""
+        refused = {name for name, field in cls.model_fields.items() if "none" in typing.get_args(field.annotation)}
+        return {n: value for n, value in values.items() if n not in IGNORED and (value is not None or n in refused)}
+
+    @classmethod
     def recipe(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return values that override the defaults, and are overridden by given values."""
         return {}
@@ -104,10 +110,7 @@ class Vocabulary(BaseModel):
         for name in (known | given).keys() - IGNORED:
             if name not in cls.model_fields:
                 raise ValueError(f"unknown parameter {name!r}{meant(name, cls)}")
-        given, known = (
-            {name: value for name, value in values.items() if name not in IGNORED and value is not None}
-            for values in (given, known)
-        )
+        given, known = cls.stated(given), cls.stated(known)
         without = cls.recipe(known | given) | known
         try:
             params = cls(**(without | given))
@@ -153,11 +156,8 @@ class Vocabulary(BaseModel):
                         f"{name} of the parameters cell was set again in another cell, which now reads "
                         f"{namespace[name]!r:.60}: run the parameters cell again, or give that variable another name"
                     ) from None
-        return {
-            name: value
-            for name, value in found.items()
-            if value is not None and (name in injected or name not in fields or value != fields[name].default)
-        }
+        kept = cls.stated(found).items()
+        return {n: value for n, value in kept if n in injected or n not in fields or value != fields[n].default}
 
     def facts(self) -> Any:
         """Return what the conditions of `effects` are asked of."""
