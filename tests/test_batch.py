@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -102,25 +103,31 @@ def test_a_second_batch_of_the_same_plan_is_refused_while_the_first_is_at_work(q
     assert not (folder / ".stop").exists() and cli.main(["run", path]) == 0
 
 
-@pytest.mark.parametrize("what", ["code", "data"])
-def test_what_changes_while_a_batch_runs_fails_its_other_stages_and_is_in_no_later_result(
-    what, quick_home, monkeypatch, capsys
-):
+@pytest.mark.parametrize("during", ["prepare", "train"])
+@pytest.mark.parametrize("changing", ["notebooks/train.ipynb", "mine/annotations.json", "part.py"])
+def test_what_changes_while_a_batch_runs_is_in_no_later_result(changing, during, quick_home, monkeypatch, capsys):
     (quick_home / "mine").mkdir()
-    changing = quick_home / {"code": "notebooks/train.ipynb", "data": "mine/annotations.json"}[what]
+    (quick_home / "mine" / "ideas.py").write_text("def loss():\n    import part\n")
+    (changing := quick_home / changing).touch()
+    before, time_of_before = changing.read_text(), changing.stat().st_mtime_ns
 
     def execute(stage, target, *rest):
-        if stage == "train":
-            changing.write_text("changed")
+        if stage == during:
+            changing.write_text("# changed")
         return instant.execute(stage, target, *rest)
 
     monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", execute)
-    words = ["run", experiment(quick_home, f"dataset: {quick_home / 'mine'}")]
+    words = ["run", experiment(quick_home, f"dataset: {quick_home / 'mine'}\nideas: mine/ideas.py\n")]
     assert cli.main(words) == 1
-    assert f"e/run failed in classify: {what} changed since " in capsys.readouterr().err
+    assert re.search("e/run failed in (train|prepare): .*changed (since|while)", capsys.readouterr().err)
     monkeypatch.setattr("tadlib.workbook.stage_store.execute_notebook", instant.execute)
+    trained = instant.executed(quick_home)["train"]
     assert cli.main(words) == 0, "in a version of its own"
-    assert instant.executed(quick_home)["train"] == 2 and len(instant.versions(quick_home, "e")) == 2
+    assert instant.executed(quick_home)["train"] == trained + 1 and len(instant.versions(quick_home, "e")) == 2
+    changing.write_text(before)
+    os.utime(changing, ns=(time_of_before, time_of_before))
+    assert cli.main(words) == 0, "what was made while it changed is not taken for that of before"
+    assert instant.executed(quick_home)["train"] == trained + 2
 
 
 def test_a_comment_or_choice_that_is_added_to_a_file_is_in_the_next_report(quick_home, capsys):

@@ -1,6 +1,8 @@
 """Runs: where they are, what they record, and that nothing finished is ever overwritten."""
 
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +67,15 @@ def test_the_commit_says_whether_the_tree_differs_from_it(home):
     assert runs.commit() == clean
     (home / "pyproject.toml").write_text("changed")
     assert runs.commit() == f"{clean}+changes"
+
+
+def test_stages_that_write_their_records_at_once_lose_none(home, monkeypatch):
+    (home / "r").mkdir()
+    read = runs.records
+    monkeypatch.setattr(runs, "records", lambda folder: (read(folder), time.sleep(0.01))[0])
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: runs.write_record(home / "r", f"stage {number}", {}), range(4)))
+    assert read(home / "r").keys() == {f"stage {number}" for number in range(4)}
 
 
 def test_a_finished_stage_is_never_run_again_in_its_folder(home):
@@ -139,9 +150,7 @@ def test_an_interrupted_training_is_found_again_and_a_finished_one_forgotten(hom
     assert not begin().unfinished({"lr": 2}).exists(), "another training has another checkpoint"
     for _ in range(2):
         run = begin()
-        assert (
-            run.unfinished({"lr": 1}).read_text() == "half"
-        )  # a figure that fails after it does not cost the training
+        assert run.unfinished({"lr": 1}).read_text() == "half"  # a figure that fails later does not cost the training
     run.earlier = 100.0
     run.finish()
     assert not run.unfinished({"lr": 1}).exists() and runs.records(run.dir)["train"]["seconds"] >= 100

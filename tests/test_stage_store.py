@@ -57,15 +57,19 @@ def test_two_ways_of_keeping_share_a_training_and_have_their_own_numbers(home):
     assert [run["run"] for run in fabricate.load(home / "outputs")] == ["a", "b"], "the store is no run"
 
 
-def test_what_the_cell_of_a_notebook_sets_is_what_the_record_says(home, monkeypatch):
+def test_what_a_cell_sets_is_what_the_record_says_but_the_plan_says_which_videos_count(home, monkeypatch):
+    own = {"train": {"epochs": 5}, "evaluate": {"evaluate_on": "training"}}
+
     def execute(stage, target, parameters, *rest):
-        return instant.execute(stage, target, parameters | ({"epochs": 5} if stage == "train" else {}), *rest)
+        return instant.execute(stage, target, own.get(stage, {}) | parameters, *rest)
 
     monkeypatch.setattr(stage_store, "execute_notebook", execute)
     folder = home / "outputs" / "e" / "v" / "a"
     assert obtain_all(folder, {"top_k": 5}) == [None] * 4
-    own = read_json(folder / "run.json")["train"]["parameters"]
-    assert (own["epochs"], own["top_k"]) == (5, 5)
+    trained = read_json(folder / "run.json")["train"]["parameters"]
+    assert (trained["epochs"], trained["top_k"]) == (5, 5) and read_json(folder / "metrics.json")
+    assert obtain_all(folder.with_name("b"), own["evaluate"]) == [None] * 4
+    assert read_json(folder.with_name("b") / "metrics_on_training.json")
 
 
 def test_what_is_deleted_from_the_store_is_made_again_and_train_leaves_no_numbers_of_others(home):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tadlib.files import digest, kept_as, read_json, write_json
-from tadlib.locks import claim, release
+from tadlib.locks import claim, locked, release
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
 from tadlib.workbook.params import Params
@@ -74,22 +74,24 @@ class Run:
                 self._set_aside(file)
         if name not in own:
             own.append(name)
-            _write_record(self.dir, self.stage, self.record)
+            write_record(self.dir, self.stage, self.record)
         return self.dir / name
 
     def _set_aside(self, name: str) -> None:
-        others = {stage: record for stage, record in records(self.dir).items() if stage != self.stage}
-        owner = next((stage for stage, record in others.items() if name in record.get("files", [])), "earlier")
-        if owner in METRICS and others[owner].get("status") == "finished":
-            notebook = self.dir / "evaluate.ipynb"
-            if notebook.exists():
-                os.replace(notebook, kept_as(notebook, OUTDATED))
-            others[owner] |= {"status": OUTDATED, "reason": f"{self.stage} wrote new detections after it"}
-        kept = kept_as(self.dir / name, owner)
-        os.replace(self.dir / name, kept)
-        if owner in others:
-            files = [kept.name if file == name else file for file in others[owner]["files"]]
-            _write_record(self.dir, owner, others[owner] | {"files": files})
+        with locked(self.dir / "run.json"):
+            found = records(self.dir)
+            others = (stage for stage, record in found.items() if name in record.get("files", []))
+            owner = next((stage for stage in others if stage != self.stage), "earlier")
+            if owner in METRICS and found[owner].get("status") == "finished":
+                notebook = self.dir / "evaluate.ipynb"
+                if notebook.exists():
+                    os.replace(notebook, kept_as(notebook, OUTDATED))
+                found[owner] |= {"status": OUTDATED, "reason": f"{self.stage} wrote new detections after it"}
+            kept = kept_as(self.dir / name, owner)
+            os.replace(self.dir / name, kept)
+            if owner in found:
+                found[owner]["files"] = [kept.name if file == name else file for file in found[owner]["files"]]
+                write_json(self.dir / "run.json", found)
 
     def save_json(self, name: str, value: Any) -> Path:
         """Write an artefact as JSON, atomically."""
@@ -151,7 +153,7 @@ class Run:
         }
         if edited := edits.in_kernel(self.stage):
             self.record["edited"] = edited
-        _write_record(self.dir, self.stage, self.record)
+        write_record(self.dir, self.stage, self.record)
         for path in (*self._resumed, self.dir / "unfinished.pt"):
             path.unlink(missing_ok=True)
             release(path.with_suffix(".lock"))
@@ -176,7 +178,7 @@ def start(stage: str, params: Params) -> Run:
     folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
     if not claim(folder / f".{stage}.lock"):
         raise RunError(f"another process runs {stage} in {folder}: end it (or its kernel), or pass another run_dir")
-    _write_record(folder, stage, record)
+    write_record(folder, stage, record)
     sys.stdout.writelines(f"{line}\n" for line in (*edits.lines(records(folder), stage), *_untrained(params)))
     run = Run(stage, folder, params, record)
     _notice_errors(run)
@@ -210,7 +212,7 @@ def _notice_errors(run: Run) -> None:
         error = result.error_in_exec or result.error_before_exec
         if error is not None and run.record["status"] == "running":
             run.record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-            _write_record(run.dir, run.stage, run.record)
+            write_record(run.dir, run.stage, run.record)
 
     shell.events.register("post_run_cell", after)
 
@@ -284,5 +286,7 @@ def records(folder: Path) -> dict[str, Any]:
     return read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
 
 
-def _write_record(folder: Path, stage: str, record: Mapping[str, Any]) -> None:
-    write_json(folder / "run.json", records(folder) | {stage: dict(record)})
+def write_record(folder: Path, stage: str, record: Mapping[str, Any]) -> None:
+    """Write the record of a stage; those of other stages, which may be written at the same time, are kept."""
+    with locked(folder / "run.json"):
+        write_json(folder / "run.json", records(folder) | {stage: dict(record)})

@@ -94,6 +94,9 @@ def _make(stage: str, store: Path, folder: Path, given: Mapping[str, Any], jobs:
     try:
         page = not store.name.endswith(NO_PAGE)
         reason = _attempt(stage, attempt, folder, given, jobs, page=page)
+        if reason is None and stages.key(stage, given, runs.device_name(Params.read(given).device)) not in store.name:
+            reason = "code or data changed while it was executed"  # of which it was made, nobody knows
+            _record(folder, stage, {"status": "failed", "reason": reason, "files": []}, given)
         if reason is None:
             if page:
                 execution.rename_folder(attempt / f"{stage}.ipynb", relative(attempt), relative(store))
@@ -116,6 +119,8 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
     old = {path: path.stat().st_mtime_ns for path in _files(attempt)}
     notebook = attempt / f"{stage}.ipynb"
     parameters = stages.reduced(stage, given) | {"run_dir": relative(attempt)}
+    if stage == "evaluate":  # the plan decides which metrics a run has, whatever the notebook's own cell sets
+        parameters["evaluate_on"] = Params.read(given).evaluate_on
     if page:
         reason = execute_notebook(stage, notebook, parameters, jobs, folder / "run.log")
     else:
@@ -139,7 +144,7 @@ def _attempt(stage: str, attempt: Path, folder: Path, given: Mapping[str, Any], 
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("[!.]*") if path.is_file()]  # locks are hidden
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -157,8 +162,7 @@ def _record(folder: Path, stage: str, record: Mapping[str, Any], given: Mapping[
     params = Params.read(given | {"run_dir": relative(folder)})
     used, names = record.get("parameters", {}), stages.depends_on(stage, params)  # a notebook's own cell may set some
     parameters = params.model_dump() | {name: value for name, value in used.items() if name in names}
-    name = record_name(stage, params)
-    write_json(folder / "run.json", runs.records(folder) | {name: {**record, "parameters": parameters}})
+    runs.write_record(folder, record_name(stage, params), {**record, "parameters": parameters})
 
 
 def relative(path: Path) -> str:
