@@ -17,6 +17,7 @@ from tadlib.data.encoder import Encoder, load_encoder
 from tadlib.data.features import FeatureStore, extract, store_folder
 from tadlib.data.streams import BrokenVideo
 from tadlib.data.video import snippets
+from tadlib.files import temporary_path
 
 CPU = torch.device("cpu")
 
@@ -46,6 +47,17 @@ def test_a_snippet_may_be_several_frames(tmp_path, encoder):
     extract([video(seconds=16 / 25)], tmp_path, store, encoder, 8, each=4)
     expected = [np.mean([shade(index) for index in part]) for part in ([1, 3, 5, 7], [9, 11, 13, 15])]
     np.testing.assert_allclose(store.read("v")[:, 0], expected, atol=1.0)
+
+
+def test_temporary_files_of_killed_processes_are_deleted_by_the_next_extraction(tmp_path, encoder):
+    write_video(tmp_path / "v.mp4", steady(16, 25))
+    store = FeatureStore(tmp_path / "store")
+    old, young, of_others = temporary_path(store.folder / "a.npy"), temporary_path(store.folder / "a.npy"), ".a-b.npy"
+    for path, time in ((old, 0), (young, None), (store.folder / of_others, 0)):
+        path.touch()
+        os.utime(path, (time, time) if time is not None else None)
+    extract([video(seconds=16 / 25)], tmp_path, store, encoder, 8)
+    assert {path.name for path in store.folder.glob(".*")} == {young.name, of_others}
 
 
 @pytest.mark.parametrize("name", ["video_test_0000946", "v_GGSY1Qvo990"])

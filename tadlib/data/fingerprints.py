@@ -5,7 +5,9 @@ whole content is only hashed if nothing but the time differs, as for a copy.
 """
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,13 @@ class FeatureStore:
         """Return the seconds that extracting the features of some videos took; None if a record does not say."""
         each = [self.record(video_id).get("seconds") for video_id in video_ids]
         return None if None in each else round(sum(each), 1)
+
+    def sweep(self) -> None:
+        """Delete temporary files unchanged for an hour, of killed processes; SLURM jobs write without the lock."""
+        for path in self.folder.glob(f".*-{16 * '[0-9a-f]'}.*"):
+            with suppress(OSError):  # another process deletes it too
+                if time.time() - path.stat().st_mtime > 3600:
+                    path.unlink()
 
     def write(self, video_id: str, features: np.ndarray, made: Mapping[str, object]) -> None:
         """Store the features (T, C) of a video and their record."""
