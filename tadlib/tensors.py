@@ -47,12 +47,19 @@ def usable(path: Path, names: Collection[str] = (), device: torch.device | str =
     return None
 
 
-def read_tensors(path: Path | str, device: torch.device | str = "cpu") -> Any:
-    """Read tensors and plain values; raises ValueError naming a file that is damaged or from another program.
+def is_whole_zip(path: Path | str) -> bool:
+    """Whether a file of tensors is a zip file; raises ValueError for a wrong checksum, because torch reads none."""
+    if zipped := zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as content:
+            if part := content.testzip():
+                raise ValueError(f"the checksum of {part} is wrong")
+    return zipped
 
-    Nothing in the file is executed.
-    """
+
+def read_tensors(path: Path | str, device: torch.device | str = "cpu") -> Any:
+    """Read tensors and plain values, executing nothing; ValueError names a file damaged or from another program."""
     try:
+        is_whole_zip(path)
         return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise

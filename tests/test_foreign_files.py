@@ -26,6 +26,7 @@ from tadlib.workbook.inheritance import read_checkpoint
 
 VIDEO = Video("a", 10.0, 24.0, "test", ())  # 30 snippets of 8 frames
 FEATURES = np.ones((30, 16), np.float32)
+ONE, CHANGED = struct.pack("f", 1), struct.pack("f", 1.5)
 ROW = '{"segment": [1, 2], "label": "dive"}'
 ENTRY = '{"subset": "test", "duration": 9, "fps": 5, "annotations": [' + ROW + "]}"
 TRUTH = '{"database": {"a": ' + ENTRY + "}}"
@@ -207,8 +208,9 @@ ARRAYS = [  # feature files: name, what, content, what is said
     ("a.npz", "cut short", saved(np.savez, features=FEATURES)[:700], "damaged"),
     ("a.npz", "a text", zipped("features.txt", b"words"), "snippets x channels"),
     ("a.npz", "two arrays", saved(np.savez, one=FEATURES, two=FEATURES), "no entry"),
-    ("a.npz", "a changed byte", saved(np.savez, features=FEATURES).replace(struct.pack("f", 1), b"abcd", 1), "damaged"),
+    ("a.npz", "a changed byte", CHANGED.join(saved(np.savez, features=FEATURES).split(ONE, 1)), "damaged"),
     ("a.pt", "cut short", torch_bytes(torch.ones(30, 16))[:900], "damaged"),
+    ("a.pt", "a changed byte", CHANGED.join(torch_bytes(torch.ones(30, 16)).split(ONE, 1)), "checksum"),
     ("a.pt", "code", torch_bytes({"features": Path("x")}), "damaged"),
     ("a.pt", "a tensor of no memory", torch_bytes(torch.ones(30, 16, device="meta")), "damaged"),
     ("a.pt", "a sparse tensor", torch_bytes(torch.eye(20).to_sparse()), "damaged"),
@@ -220,6 +222,7 @@ ARRAYS = [  # feature files: name, what, content, what is said
 CHECKPOINTS = [
     ("nothing", b"", "cut off after 0 bytes"),
     ("cut short", torch_bytes({"network": torch.ones(99)})[:700], "cut off after 700 bytes"),
+    ("a changed byte", CHANGED.join(torch_bytes({"network": torch.ones(99)}).split(ONE, 1)), "is damaged"),
     ("code", torch_bytes({"network": Path("x")}), "objects of another program"),
     ("of another project", torch_bytes({"state_dict": {}}), "has no network"),
     ("a list", torch_bytes([1, 2]), "has no network"),

@@ -6,7 +6,6 @@ features, and those of another width or length, are errors that name the file.
 
 import math
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tadlib.data.fingerprints import FeatureStore, mapped
 from tadlib.data.lengths import spelt, variants
 from tadlib.files import by_tidy_name, digest, read_json
 from tadlib.foreign import PICKLE, PICKLES, FileError, reading
+from tadlib.tensors import is_whole_zip
 
 MAX_DURATION_RATIO = 1.5  # allowed ratio of the durations of features and video; beyond it the stride is wrong
 USUAL_RATIO, SAMPLE = 1.1, 20  # ratio of these durations beyond which a warning is given, and videos measured for it
@@ -58,7 +58,7 @@ def read_array(path: Path, video_id: str) -> np.ndarray:
         if path.suffix == ".npy":
             return mapped(path)
         if path.suffix == ".pt":
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=is_whole_zip(path))
             found = torch.as_tensor(_one_of(found, video_id) if isinstance(found, Mapping) else found)
             return (found.float() if found.dtype == torch.bfloat16 else found).numpy()
         with np.load(path) if path.suffix == ".npz" else opened(path) as content:
