@@ -20,7 +20,7 @@ from notebook import run_cells
 from standins import execute
 
 from tadlib.files import read_json, write_json
-from tadlib.workbook import execution
+from tadlib.workbook import cli, execution
 from tadlib.workbook.execution import failure
 from tadlib.workbook.runs import RunError
 from tadlib.workbook.stages import STAGES
@@ -96,6 +96,15 @@ def test_metrics_are_fractions_with_their_protocol_and_counts(run):
     roles = [row["role"] for row in metrics["rows"]]
     assert roles == ["floor"] * 3 + ["baseline"] * 4 + ["ours"] + ["ceiling"] * 2
     assert len(metrics["unseen"]) == 10 and set(metrics["per_class"]) <= set(metrics["unseen"])
+
+
+def test_tad_evaluate_gives_the_notebooks_number_with_the_classes_in_its_metrics(run, tiny, tmp_path, capsys):
+    words = ["evaluate", "--annotations", f"{tiny['dataset']}/annotations.json", "--subset", "test"]
+    words += ["--detections", str(run / "detections.json"), "--json", str(tmp_path / "out.json")]
+    assert cli.main(words) == 0
+    assert "--classes, a file or metrics.json of a run" in capsys.readouterr().out
+    assert cli.main([*words, "--classes", str(run / "metrics.json"), "--protocol", "strict"]) == 0
+    assert read_json(tmp_path / "out.json")["mAP"] == pytest.approx(read_json(run / "metrics.json")["mAP"], rel=1e-12)
 
 
 def test_detections_name_unseen_classes_only_and_stay_inside_their_videos(run, tiny):

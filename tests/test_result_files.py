@@ -62,6 +62,11 @@ def test_only_the_named_classes_count(tmp_path):
     assert result["per_class"] == {"Shotput": [1.0] * 5}
     assert result["counts"]["classes_without_actions"] == ["PoleVault"]
     assert (result["counts"]["detections"], result["counts"]["detections_ignored"]) == (1, 2)
+    (metrics := tmp_path / "metrics.json").write_text('{"mAP": 1, "unseen": ["Shotput", "PoleVault"]}')
+    assert evaluate(*written(tmp_path), classes=metrics) == result
+    metrics.write_text('{"loss": 1}')
+    with pytest.raises(ValueError, match="metrics.json must name each class once, one a line; got 0 lines"):
+        evaluate(*written(tmp_path), classes=metrics)
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ from tadlib.evaluation.metrics import generalised
 from tadlib.evaluation.protocols import PROTOCOLS, chosen
 from tadlib.evaluation.scoring import class_table, same_videos, score
 from tadlib.files import tidy
-from tadlib.foreign import text_of
+from tadlib.foreign import json_in, text_of
 from tadlib.naming.text import spoken_alike
 
-NOT_FOUND = "classes without detections (AP 0; name those that count by --classes)"
+NOT_FOUND = "classes without detections (AP 0; name those that count by --classes, a file or metrics.json of a run)"
 NO_HIT = "no detection hits an action, whatever its class: are both in seconds"
 THUMOS14_STRIDE = 8  # frames per snippet in the published features
 
@@ -168,8 +168,11 @@ def read_result(task: Task, path: Path | str, *, drop_bad: bool = False) -> Foun
 
 
 def read_classes(path: Path | str, known: Collection[str] = (), names: Names | None = None) -> tuple[str, ...]:
-    """Read class names, one per line, in the spelling of `known` ones; raises ValueError for a duplicate or no name."""
-    listed = [name for line in text_of(path).splitlines() if (name := tidy(line, path))]
+    """Read class names, a line each or in a run's metrics.json, spelt like `known`; ValueError for a duplicate."""
+    lines = (text := text_of(path)).splitlines()
+    if Path(path).suffix == ".json" and isinstance(metrics := json_in(text, path), dict):
+        lines = next((metrics[name] for name in ("unseen", "seen") if isinstance(metrics.get(name), list)), ())
+    listed = [name for line in lines if (name := tidy(line, path))]
     found = _as_known(listed, {*known}, names or Names())
     if not found or len(set(found)) != len(found):
         twice = next((f", {name!r} twice" for place, name in enumerate(found) if name in found[:place]), "")

@@ -137,7 +137,7 @@ def report(experiments: tuple[str, ...], changes: tuple[str, ...]) -> int:
 @click.option("--annotations", type=FILES, multiple=True, required=True, help="True actions: JSON, CSV or text files.")
 @click.option("--detections", type=FILES, multiple=True, required=True, help="Detections; a pattern in '' for splits.")
 @click.option("--subset", default="", help="Score only the videos of this subset, for example test.")
-@click.option("--classes", type=FILES, multiple=True, help="Score only these classes, one name a line.")
+@click.option("--classes", type=FILES, multiple=True, help="Classes to score, one a line, or metrics.json of a run.")
 @click.option("--seen", type=FILES, multiple=True, help="Classes trained on, if they compete with unseen ones.")
 @click.option("--against", type=FILES, multiple=True, help="Test whether these detections are worse.")
 @click.option("--protocol", default="plain", help="plain, strict, gap, t3al, opentad or thumos-toolkit.  [plain]")
