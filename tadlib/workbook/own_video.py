@@ -141,7 +141,7 @@ def chosen_run(given: DetectParams, progress: Progress = silent) -> tuple[Path |
         raise RunError(f"{why}: pass -p detector none, or -p run_dir of a run on {given.encoder}")
     folder = runs.project_root() / "outputs" / "adhoc" / runs.new_name("train")
     folder.mkdir(parents=True)
-    progress(0, 1, f"training on the demo, because {why}; in {folder}")
+    progress(0, 1, f"training on 75 % of the demo's classes (split), because {why}; in {folder}")
     parameters = {"data_dir": given.data_dir, "device": given.device, "run_dir": str(folder)}
     if reason := execute_notebook("train", folder / "train.ipynb", parameters):
         raise RunError(f"training on the demo failed in {folder / 'train.ipynb'}: {reason}")

@@ -14,22 +14,24 @@ BOXES = {  # name -> (column, row, text, colour)
     "windows": (2, 3, "windows\nof snippets", BLUE),
     "detector": (3, 3, "Conditional DETR\ntrained on seen classes", BLUE),
     "proposals": (4, 3, "proposals\nstart, end, actionness", BLUE),
-    "regions": (3, 1.6, "RoIAlign\nfeatures of each proposal", GREEN),
+    "nms": (5, 3, "soft NMS\nlowers overlapping ones", BLUE),
+    "regions": (4, 1.6, "RoIAlign\nfeatures of each proposal", GREEN),
     "names": (1, 0.6, "class names\nunseen and seen", GREY),
     "texts": (2, 0.6, "CLIP texts\none embedding a class", GREEN),
-    "similarity": (4, 1.6, "similarity\nsoftmax over classes", GREEN),
-    "fusion": (5, 2.3, "fusion\nactionness x probability", ORANGE),
-    "detections": (6, 2.3, "detections\nsegment, class, score", ORANGE),
-    "metrics": (6, 1.2, "mAP, AR@AN\non unseen classes", GREY),
+    "similarity": (5, 1.6, "similarity\nsoftmax over classes", GREEN),
+    "fusion": (6, 2.5, "fusion\nactionness x probability", ORANGE),
+    "detections": (6, 1.55, "detections\nsegment, class, score", ORANGE),
+    "metrics": (6, 0.6, "mAP, AR@AN\non unseen classes", GREY),
 }
 ALT = (
     "Videos become CLIP features; windows of them go through the detector, which proposes segments with an actionness; "
-    "RoIAlign cuts each proposal out of the features, similarity with class texts names it, and both scores are fused."
+    "NMS lowers those that overlap a better one; RoIAlign cuts each out of the features, similarity with class texts "
+    "names it, and both scores are fused."
 )
 ARROWS = (
     ("videos", "features"), ("features", "windows"), ("windows", "detector"), ("detector", "proposals"),
-    ("features", "regions"), ("proposals", "regions"), ("regions", "similarity"), ("names", "texts"),
-    ("texts", "similarity"), ("proposals", "fusion"), ("similarity", "fusion"), ("fusion", "detections"),
+    ("proposals", "nms"), ("features", "regions"), ("nms", "regions"), ("regions", "similarity"), ("names", "texts"),
+    ("texts", "similarity"), ("nms", "fusion"), ("similarity", "fusion"), ("fusion", "detections"),
     ("detections", "metrics"),
 )  # fmt: skip
 
