@@ -127,7 +127,7 @@ def nothing_lacks(*words: object) -> list[str]:
 
 
 def install() -> None:
-    """Let this process execute such stages; nothing of it imports torch."""
+    """Let this process execute such stages."""
     from tadlib.workbook import report, stage_store
 
     stage_store.execute_notebook = execution.execute_notebook = execute
