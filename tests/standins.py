@@ -143,5 +143,5 @@ TINY |= {"decoder_layers": 2, "window": 32, "overlap": 0.5, "epochs": 2, "split"
 
 def rendered(folder: Path) -> dict[str, object]:
     """Forty short rendered videos of the twenty actions in a folder; the parameters of a run on them, of seconds."""
-    demo_videos.make(folder, seed=3, timelines=timelines.benchmark(seed=3, per_class=(1, 1), longest=14.0))
+    demo_videos.make(folder, seed=3, timelines=timelines.benchmark(seed=3, per_class=(1, 1), longest=8.0))
     return TINY | {"dataset": str(folder)}
