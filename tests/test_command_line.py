@@ -163,12 +163,12 @@ def test_other_notebooks_and_questions_keep_papermills_own_ways(source, tmp_path
 @pytest.mark.notebooks
 def test_the_command_runs_with_a_notebook_on_its_input_and_leaves_the_source_alone(source, tmp_path):
     before = stubs.digest(source)
-    words = [TRAIN, "-p", "split", "50", "-p", "jitter", "True", "--no-progress-bar"]  # in no cell
+    words = [TRAIN, "outputs/o_{split}.ipynb", "-p", "split", "50", "-p", "jitter", "True"]  # the last in no cell
     other = nbformat.writes(stubs.notebook("'another notebook'"))
-    done = stubs.papermill(*words, cwd=tmp_path, stdin=None, input=other)
+    done = stubs.papermill(*words, "--no-progress-bar", cwd=tmp_path, stdin=None, input=other)
     (made,) = stubs.outputs(source)
-    assert done.returncode == 0 and done.stdout == ""
-    assert f"writing {made}" in done.stderr and "unknown" not in done.stderr
+    assert done.returncode == 0 and done.stdout == "" and "unknown" not in done.stderr
+    assert made.name == "o_50.ipynb", "papermill fills in braces"
     *_, last = [cell for cell in nbformat.read(made, as_version=4).cells if cell.cell_type == "code"]
     assert last.outputs[0].data["text/plain"] == "(50, False, None)" and stubs.digest(source) == before
 

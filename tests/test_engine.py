@@ -33,16 +33,16 @@ for done in range(1, 6):
 """
 
 
-def test_a_finished_run_is_trusted_its_prints_and_bars_are_one_output_each_and_its_sockets_have_short_names(tmp_path):
-    source = stubs.project(tmp_path, BARS, PRINTS)
-    folder = tmp_path / ("t" * 100)
+def test_a_finished_run_is_trusted_its_prints_and_bars_are_one_output_each_whatever_its_paths(tmp_path):
+    """In a checkout whose path has spaces and quotes, and beside a folder too long for the names of sockets."""
+    root, folder = tmp_path / "a b c%20d'é\"q", tmp_path / ("t" * 100)
+    source = stubs.project(root, BARS, PRINTS)
     folder.mkdir()
     environment = stubs.environment() | {"TMPDIR": str(folder)}
-    done = stubs.papermill("notebooks/train.ipynb", cwd=tmp_path, env=environment)
+    done = stubs.papermill("notebooks/train.ipynb", cwd=root, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     (made,) = stubs.outputs(source)
-    last = done.stderr.splitlines()[-1]
-    assert done.returncode == 0 and last == f"train finished; notebook {made.relative_to(tmp_path)}"
+    assert done.stderr.splitlines()[-1] == f"train finished; notebook {made.relative_to(root)}"
     assert failure(made) is None
     notebook = nbformat.read(made, as_version=4)
     assert NotebookNotary().check_signature(notebook), "or JupyterLab strips its figures"
@@ -105,12 +105,3 @@ def test_a_terminal_is_told_of_progress_in_few_lines(monkeypatch):
         client.process_message({"msg_type": "stream", "content": {"text": "a print: 1/2"}})
         client.process_message({"msg_type": "display_data", "content": {"data": {"text/plain": "a figure"}}})
     assert len(told) == 5 and all(line.startswith("rendering videos: ") for line in told)
-
-
-def test_a_checkout_whose_path_has_spaces_and_quotes_is_executed_and_papermill_fills_in_braces(tmp_path):
-    root = tmp_path / "a b c%20d'é\"q"
-    source = stubs.project(root, "print(run_dir)")
-    done = stubs.papermill("notebooks/train.ipynb", "--no-progress-bar", cwd=root)
-    assert done.returncode == 0, done.stderr[-2000:]
-    done = stubs.papermill(str(source), str(root / "o_{split}.ipynb"), "-p", "split", "50", cwd=tmp_path)
-    assert done.returncode == 0 and failure(root / "o_50.ipynb") is None and len(stubs.outputs(source)) == 1

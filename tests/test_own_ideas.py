@@ -38,6 +38,12 @@ def trained(folder, tmp_path, network="", loop="", **words):
     return names
 
 
+@pytest.fixture(scope="module")
+def plain(simulated_folder, tmp_path_factory):
+    """A finished training without any idea of one's own."""
+    return trained(simulated_folder, tmp_path_factory.mktemp("plain"))
+
+
 def weights(names):
     return {name: weight.sum().item() for name, weight in names.model.state_dict().items()}
 
@@ -47,8 +53,8 @@ def test_an_idea_is_short(block, most):
     assert len([line for line in block.splitlines() if line.strip()]) <= most
 
 
-def test_a_cost_and_a_term_of_your_own_change_the_training(simulated_folder, tmp_path):
-    ours = weights(trained(simulated_folder, tmp_path / "ours"))
+def test_a_cost_and_a_term_of_your_own_change_the_training(plain, simulated_folder, tmp_path):
+    ours = weights(plain)
     for name, changed in (("cost", {"network": COST}), ("term", {"loop": LOOP})):
         names = trained(simulated_folder, tmp_path / name, **changed)
         assert weights(names).keys() == ours.keys() and weights(names) != ours
@@ -65,9 +71,8 @@ def test_a_layer_of_your_own_learns_and_is_read_again_where_its_class_is_given(s
     assert torch.equal(again.additions[0].out.weight, names.model.additions[0].out.weight)
 
 
-def test_a_pooling_of_your_own_names_proposals_and_everything_below_follows_it(simulated_folder, tmp_path):
-    names = trained(simulated_folder, tmp_path / "run")
-    given = {"dataset": str(simulated_folder), "run_dir": str(names.run.dir)}
+def test_a_pooling_of_your_own_names_proposals_and_everything_below_follows_it(plain, simulated_folder):
+    given = {"dataset": str(simulated_folder), "run_dir": str(plain.run.dir)}
     cell = next(text for text in cells_of("classify") if "def classify" in text)
     detections, verdicts = [], []
     for changed in ((), ((cell, f"{cell}\n{POOLING}"),)):
@@ -120,16 +125,15 @@ def test_two_methods_that_replace_the_same_are_refused(tmp_path):
         ideas.loss(params)
 
 
-def test_a_filter_of_your_own_takes_proposals_from_what_is_named(simulated_folder, tmp_path):
-    names = trained(simulated_folder, tmp_path / "run")
-    given = {"dataset": str(simulated_folder), "run_dir": str(names.run.dir)}
+def test_a_filter_of_your_own_takes_proposals_from_what_is_named(plain, simulated_folder):
+    given = {"dataset": str(simulated_folder), "run_dir": str(plain.run.dir)}
     cell = next(text for text in cells_of("classify") if "proposals = to_proposals(" in text)
     level = FILTER.replace("0.05", "found.scores.median()")
-    plain, fewer = (
+    every, fewer = (
         run_cells("classify", "to_detections(", ((cell, f"{cell}\n{more}"),), **given) for more in ("", level)
     )
     for video_id, found in fewer.proposals.items():
-        assert 0 < len(found.scores) < len(plain.proposals[video_id].scores)
+        assert 0 < len(found.scores) < len(every.proposals[video_id].scores)
         assert len(fewer.logits[video_id]) == len(found.scores)
 
 
@@ -174,7 +178,7 @@ def test_a_file_that_changed_since_training_is_noticed(simulated_folder, tmp_pat
         detectors.load_detector(names.data, names.params, names.run)
 
 
-def test_a_file_with_hooks_of_naming_alone_shares_the_training(simulated_folder, tmp_path):
+def test_a_file_with_hooks_of_naming_alone_shares_the_training(plain, simulated_folder, tmp_path):
     naming, training = tmp_path / "naming.py", tmp_path / "training.py"
     naming.write_text("def proposals(found):" + OWN.split("def proposals(found):")[1])
     training.write_text(OWN)
@@ -184,8 +188,7 @@ def test_a_file_with_hooks_of_naming_alone_shares_the_training(simulated_folder,
     hidden = tmp_path / "hidden.py"
     hidden.write_text("if True:\n    def loss(): ...\n")
     assert stages.trains(str(hidden)) and {*stages.TRAINING_HOOKS, "classifier", "proposals"} == {*ideas.HOOKS}
-    names = trained(simulated_folder, tmp_path / "run")
-    later = complete("classify", {"run_dir": str(tmp_path / "run"), "ideas": str(naming)})
-    assert detectors.load_detector(gather(later), later, names.run)
+    later = complete("classify", {"run_dir": str(plain.run.dir), "ideas": str(naming)})
+    assert detectors.load_detector(gather(later), later, plain.run)
     with pytest.raises(RunError, match="ideas of train in .* is '', classify was given '.*training.py'"):
-        complete("classify", {"run_dir": str(tmp_path / "run"), "ideas": str(training)})
+        complete("classify", {"run_dir": str(plain.run.dir), "ideas": str(training)})

@@ -3,7 +3,6 @@
 import os
 import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import fabricate
 import instant
@@ -116,21 +115,6 @@ def test_where_the_disk_has_no_links_a_run_has_copies(home, monkeypatch):
     assert [records[stage]["files"] for stage in ("train", "classify")] == [["checkpoint.json"], ["detections.json"]]
 
 
-def test_runs_that_start_together_train_once(home):
-    folders = [home / "outputs" / "e" / "v" / str(number) for number in range(3)]
-    ready = threading.Barrier(3)
-
-    def train(folder, top_k):
-        ready.wait()
-        return stage_store.obtain("train", folder, {"top_k": top_k}, say=lambda text: None)
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(train, folders, (1, 2, 3))) == [None] * 3
-    assert instant.executed(home) == {"train": 1}
-    assert all(failure(folder / "train.ipynb") is None for folder in folders)
-    assert len(stored(home)) == 1, "no attempt is left"
-
-
 def test_what_a_killed_attempt_left_is_swept_and_a_failure_is_the_runs_alone(home):
     folder, source = home / "outputs" / "e" / "v" / "a", home / "notebooks" / "train.ipynb"
     name = f"train-{stages.key('train', {'lr': 0.5}, runs.device_name('auto'))}"
@@ -228,8 +212,7 @@ NOTED: set[str] = set()
     [
         ("prepare", "similarity_over_time", {}),
         ("train", "trainer.epochs()", {}),
-        ("train", "trainer.epochs()", {"fuse_text": True, "text": "name"}),
-        ("train", "trainer.epochs()", {"curves": True, "validation": 0.3}),
+        ("train", "trainer.epochs()", {"fuse_text": True, "text": "name", "curves": True, "validation": 0.3}),
     ],
     ids=str,
 )
