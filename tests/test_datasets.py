@@ -22,22 +22,9 @@ def test_conventions_come_from_the_yaml(tmp_path):
     assert benchmark.tious == (0.1, 0.5)
     assert Params.check({"dataset": str(tmp_path)}).stride == 16  # a default, which another value beats
     assert Params.check({"dataset": str(tmp_path), "stride": 4}).stride == 4
-
-
-@pytest.mark.parametrize(
-    ("yaml", "message"),
-    [
-        ("test_subest: test", "benchmark.yaml: unknown name 'test_subest'; did you mean 'test_subset'"),
-        ("tious: 0.5", "tious: Input should be a valid list, got 0.5"),
-        ("tious: [50]", r"tious: Input should be less than or equal to 1, got \[50\]"),
-        ("stride: 0", "stride: Input should be greater than or equal to 1, got 0"),
-        ("test_subset: 3", "test_subset: Input should be a valid string, got 3"),
-        ("test_subset: validations", "no video has test_subset 'validations'; did you mean 'validation'"),
-    ],
-)
-def test_a_mistake_in_the_yaml_is_named(tmp_path, yaml, message):
-    with pytest.raises(ValueError, match=message):
-        datasets.load(str(write(tmp_path, annotations__csv=TABLE + ROWS, benchmark__yaml=yaml)), tmp_path)
+    write(tmp_path, benchmark__yaml="test_subset: validations")
+    with pytest.raises(ValueError, match="no video has test_subset 'validations'; did you mean 'validation'"):
+        datasets.load(str(tmp_path), tmp_path)
 
 
 def test_packed_annotations_are_read(tmp_path):

@@ -142,6 +142,7 @@ YAML = {
 SEGMENTS = """"15"|[false, true]|null|[1, 2, 3]|[1, null]|["1_0", 2]|["later", 2]
     |[1, NaN]|[-Infinity, 2]|[5, 2]|[1, MANY]""".replace("MANY", "9" * 400)
 LABELS = 'null|["dive"]|{"name": "dive"}|""|true|1.5'
+SAID = '{"Elaboration": {"Description": "a leap"}}'
 NUMBERS = 'NaN|-3|0|1e308|1e-300|true|[9]|"1_0"|"1/0"|' + "9" * 400
 RESULT = '{"results": {"a": [{"segment": [1, 2], "label": "dive", "score": 1}]}}'
 RESULTS = ("found.json", "detections.json")
@@ -183,6 +184,33 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     ("video_info.csv", "no video", "seconds,fps\n9,5\n", "'video'"),
     ("durations_test.txt", "a number that is none", "a long\n", "video a"),
     ("durations_test.txt", "an odd word", "a 9 b\n", "pairs"),
+    *[
+        ("benchmark.yaml", content, content, told)
+        for content, told in (
+            ("test_subest: test", "unknown name 'test_subest'; did you mean 'test_subset'"),
+            ("tious: 0.5", "tious must be a list of numbers in (0, 1], each once, got 0.5"),
+            ("tious: [50]", "each once, got [50]"),
+            ("tious: [0.5, 0.5]", "each once, got [0.5, 0.5]"),
+            ("benchmark: thumos", "benchmark must be thumos14 or activitynet13, got 'thumos'"),
+            ("stride: 0", "stride must be a whole number of frames, 1 to 100000, got 0"),
+            ("test_subset: 3", "test_subset must be the name of a subset, got 3"),
+        )
+    ],
+    *[
+        ("splits.json", content, content, told)
+        for content, told in (
+            ('{"50": [{"unseen": ["jump"]}], "80": []}', "'80' must be one of '75', '50'"),
+            ('{"50": []}', "has 0 splits of 50 per cent seen, from 0; got split_id 0"),
+            ('{"50": [{"unsen": ["jump"]}]}', "split 50, split_id 0 must name its classes as 'unseen'"),
+            ('{"50": [{"unseen": ["jumb"]}]}', "unknown class 'jumb'; did you mean 'jump'"),
+            ('{"50": [{"seen": ["dive", "jump"], "unseen": ["dive"]}]}', "class 'dive' stands twice"),
+            ('{"50": [{"unseen": ["dive", "dive "]}]}', "class 'dive' stands twice"),
+            ('{"50": [{"unseen": ["dive", "jump"]}]}', "and some seen"),
+        )
+    ],
+    ("info.json", "two spellings of a video", '{"a": {"fps": 5}, "a.mp4": {"fps": 6}}', "both video 'a'"),
+    ("annotations.json", "two spellings of a video", TRUTH[:-2] + f', "a.mp4 ": {ENTRY}}}}}', "are both video 'a'"),
+    ("texts.json", "two spellings of a class", f'{{"dive": {SAID}, "dive ": {SAID}}}', "'dive' stands twice"),
     ("splits.json", "classes that are numbers", '{"50": [{"unseen": 3}]}', "unseen"),
     ("splits.json", "seen that is null", '{"50": [{"unseen": ["dive"], "seen": null}]}', "seen"),
     ("texts.json", "a description in a number", '{"dive": {"Elaboration": {"Description": 7}}}', "dive"),
@@ -231,6 +259,7 @@ CHECKPOINTS = [
 TEXT_FEATURES = [
     ("letters", saved(np.savez, dive=np.array(["a"])), "dive"),
     ("too large for float32", saved(np.savez, dive=np.full(4, 1e300)), "finite"),
+    ("two spellings", saved(np.savez, **{"dive": np.ones(4), "dive ": -np.ones(4)}), "key 'dive' stands twice"),
     ("no zip", b"text", "damaged"),
 ]
 CASES = [

@@ -44,23 +44,6 @@ def test_a_split_of_your_own_comes_from_the_file_and_a_ratio_that_it_does_not_ha
     assert of_folder(tmp_path, ["a", "b"], 0, 0).seen == ("a", "b")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1], "splits.json must be"),
-        ({"75": [{}, {"unseen": ["a"]}], "80": []}, "splits.json: '80' must be one of '75', '50'"),
-        ({"75": [{"unseen": ["a"]}]}, "splits.json has 1 splits of 75 per cent seen, from 0; got split_id 1"),
-        ({"75": [{}, {"unsen": ["a"]}]}, "split 75, split_id 1 must name its classes as 'unseen'"),
-        ({"75": [{}, {"unseen": ["aa"]}]}, "unknown class 'aa'; did you mean 'a'"),
-        ({"75": [{}, {"seen": ["a", "b"], "unseen": ["a"]}]}, "class 'a' stands twice"),
-        ({"75": [{}, {"unseen": ["a", "b", "c", "d"]}]}, "and some seen"),
-    ],
-)
-def test_a_mistake_in_the_file_is_named(tmp_path, content, message):
-    with pytest.raises(ValueError, match=message):
-        own(tmp_path, content)
-
-
 def test_held_out_seen_classes_are_tested_in_training_videos_that_nothing_is_learned_from():
     classes = ClassSplit(50, 0, ("a", "b", "c"), ("d", "e"))
     shows = {"one": "a", "two": "b", "three": "c", "four": "d", "both": "abc", "tested": "abc"}

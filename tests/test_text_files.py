@@ -104,32 +104,6 @@ def test_a_parameter_file_of_two_bytes_a_letter_reaches_the_notebook(tmp_path):
     assert "-f" not in words and yaml.safe_load(words[words.index("-y") + 1]) == {"epochs": 3, "split": 50}
 
 
-def test_two_keys_that_mean_one_video_are_named(tmp_path):
-    content = {"database": database(name="a")["database"] | database(name="a.mp4 ")["database"]}
-    with pytest.raises(ValueError, match=r"annotations.json: keys 'a' and 'a.mp4 ' are both video 'a'"):
-        read(save(tmp_path / "annotations.json", json.dumps(content)))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "read_it", "told"),
-    [
-        ("info.json", '{"a": {"fps": 5}, "a.mp4": {"fps": 6}}', lengths, "both video 'a'"),
-        ("splits.json", '{"50": [{"unseen": ["dive", "dive "]}]}', split, "'dive' stands twice"),
-        ("texts.json", json.dumps(DESCRIPTIONS | {"dive ": DESCRIPTIONS["dive"]}), texts, "'dive' stands twice"),
-        ("benchmark.yaml", "tious: [0.5, 0.5]", conventions, r"each once, got \[0.5, 0.5\]"),
-    ],
-)
-def test_two_spellings_of_one_thing_are_named_and_none_of_them_is_taken(tmp_path, name, content, read_it, told):
-    with pytest.raises(ValueError, match=f"{name}.*{told}"):
-        read_it(save(tmp_path / name, content))
-
-
-def test_two_vectors_of_one_class_are_named(tmp_path):
-    np.savez(tmp_path / "texts.npz", **{"dive": np.ones(4), "dive ": -np.ones(4)})
-    with pytest.raises(ValueError, match=r"texts.npz: key 'dive' stands twice"):
-        read_text_features(tmp_path / "texts.npz", ["dive"])
-
-
 def test_a_file_of_conventions_that_would_not_be_read_is_named(tmp_path):
     save(tmp_path / "benchmark.yml", "tious: [0.5]")
     with pytest.raises(ValueError, match=r"benchmark.yml is not read: rename it to benchmark.yaml"):
