@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from tadlib.workbook import stages
 from tadlib.workbook.params import Params
@@ -87,17 +86,6 @@ def test_modules_of_a_reader_that_a_notebook_or_a_file_of_ideas_imports_count(no
         (home / "mine" / "layers.py").write_text(text)
         versions += [stages.notebook_version(notebook), stages.data_version(given)]
     assert versions[0] != versions[2] and versions[1] != versions[3]
-
-
-def test_training_knows_its_network_and_no_figure_command_or_report(monkeypatch):
-    read = []
-    code = stages._code
-    monkeypatch.setattr(stages, "_code", lambda path, changed: read.append(path) or code(path, changed))
-    stages.notebook_version(ROOT / "notebooks" / "train.ipynb")
-    names = {path.relative_to(ROOT / "tadlib").as_posix() for path in read if path.is_relative_to(ROOT / "tadlib")}
-    assert {"detector/network.py", "detector/losses.py", "data/windows.py", "segments.py"} <= names
-    shows = "figures cli report batch plans display own_video comparing variants finished_runs lab_log".split()
-    assert not [name for name in names if name.startswith(tuple(f"workbook/{each}" for each in shows))]
 
 
 def test_libraries_and_the_stages_before_are_part_of_a_version(home, monkeypatch):

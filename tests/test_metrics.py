@@ -13,21 +13,6 @@ from tadlib.evaluation.scoring import class_table
 TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-def test_a_perfect_answer_scores_one():
-    videos = [video("a", (1, 5, "Diving"), (10, 12, "Diving")), video("b", (3, 4, "Shotput"))]
-    answer = {"a": found((1, 5, 0.9, "Diving"), (10, 12, 0.2, "Diving")), "b": found((3, 4, 0.5, "Shotput"))}
-    result = metrics.means(class_table(videos, answer, ["Diving", "Shotput"], TIOUS), TIOUS)
-    assert result == {f"mAP@{tiou}": 1.0 for tiou in TIOUS} | {"mAP": 1.0}
-
-
-def test_no_answer_scores_zero():
-    videos = [video("a", (1, 5, "Diving"))]
-    assert metrics.means(class_table(videos, {}, ["Diving"], TIOUS), TIOUS)["mAP"] == 0.0
-    assert metrics.means(class_table(videos, {"a": found()}, ["Diving"], TIOUS), TIOUS)["mAP"] == 0.0
-    for each in (videos, [video("a")]):
-        assert metrics.average_recall(each, {}, [1]) == {"AR@1": 0.0}
-
-
 TEN, TWENTY, MISS = (0, 10), (20, 30), (50, 60)
 BY_HAND = {  # actions, segments best first, AP at a tIoU of 0.5
     "hits at ranks 1 and 3: precision 1 and 2/3, each half of the recall": (
@@ -47,14 +32,6 @@ def test_average_precision_by_hand(case):
     assert class_table(videos, {"a": found(*rows)}, ["Diving"], [0.5]) == pytest.approx(expected)
 
 
-def test_a_class_without_actions_is_left_out_of_the_mean():
-    videos = [video("a", (0, 10, "Diving"))]
-    answer = {"a": found((0, 10, 0.9, "Diving"), (0, 10, 0.9, "Shotput"))}
-    table = class_table(videos, answer, ["Diving", "Shotput"], [0.5])
-    assert table[0] == 1.0 and np.isnan(table[1])
-    assert metrics.means(class_table(videos, answer, ["Diving", "Shotput"], [0.5]), [0.5])["mAP"] == 1.0
-
-
 def test_no_class_with_actions_is_an_error():
     with pytest.raises(ValueError, match="none of the classes has an action"):
         metrics.means(class_table([video("a")], {}, ["Diving"], TIOUS), TIOUS)
@@ -71,22 +48,6 @@ def test_two_segments_of_no_length_at_one_place_hit_each_other_but_are_not_recal
 def test_what_is_no_segment_or_score_is_refused_by_name(row):
     with pytest.raises(ValueError, match="video a has a segment that is not finite or ends .*, or a score that is no"):
         compare([video("a", (1, 5, "Diving"))], {"a": found(row)}, ["Diving"])
-
-
-def test_generalised_results_are_balanced_by_the_harmonic_mean():
-    videos = [video("a", (0, 10, "Diving"), (20, 30, "Shotput"), (40, 50, "Shotput"))]
-    answer = {"a": found((0, 10, 0.9, "Diving"), (20, 30, 0.8, "Shotput"))}
-    table = class_table(videos, answer, ["Diving", "Shotput"], [0.5])
-    result = metrics.generalised(table, ["Diving"], ["Shotput"], [0.5])
-    assert result == {"base": 1.0, "novel": 0.5, "harmonic": pytest.approx(2 / 3)}
-
-
-def test_equal_scores_keep_the_order_given():
-    videos = [video("a", (0, 10, "Diving"))]
-    first = {"a": found((0, 10, 0.5, "Diving"), *[(50, 60, 0.5, "Diving")] * 30)}
-    last = {"a": found(*[(50, 60, 0.5, "Diving")] * 30, (0, 10, 0.5, "Diving"))}
-    assert class_table(videos, first, ["Diving"], [0.5]) == 1.0
-    assert class_table(videos, last, ["Diving"], [0.5]) == pytest.approx(1 / 31)
 
 
 def test_average_recall_keeps_a_share_of_each_videos_proposals():

@@ -42,14 +42,6 @@ def test_a_file_says_what_it_asks_and_what_the_log_said(path):
 
 
 @EACH
-def test_a_question_with_a_claim_of_the_log_has_its_row_in_the_lab_log(path):
-    said = story(plan(path).question)
-    rows = (ROOT / "outputs" / "README.md").read_text(encoding="utf-8").splitlines()
-    start = f"| [`{path.stem}`](../params/{path.parent.name}/{path.name}) {said.question}"
-    assert not said.claim or [row for row in rows if row.startswith(start)]
-
-
-@EACH
 def test_a_question_compares_variants_over_splits_and_seeds(path):
     found = swept(plan(path))
     if path.stem in BASES | {"seeds", "splits", "worlds"}:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from detector_speed import Size, measure
 from detectors import CHANNELS, ON, TEXTS, network
 
 
@@ -28,9 +27,3 @@ def kept_bytes(snippets: int, dtype: torch.dtype = torch.float32, **words) -> in
 def test_what_training_keeps_of_4096_snippets_is_twice_what_it_keeps_of_2048(words, dtype):
     short, long = (kept_bytes(snippets, dtype, **words) for snippets in (2048, 4096))
     assert long < 2.05 * short  # a matrix of attention weights, snippets by snippets, would make it four times
-
-
-@pytest.mark.slow
-def test_a_window_of_4096_snippets_trains_in_the_memory_of_the_published_measure():
-    """At full width; the published detector takes 5.9 GB there, one that stores attention weights in bf16 3.9."""
-    assert measure(Size(4096, 1, precision="bf16"))["peak"] < 3900

@@ -66,13 +66,6 @@ def test_what_does_not_fit_is_said_of_the_file(tmp_path):
     assert "must hold snippets x channels of floats" in problem(tmp_path, np.ones((30, 16), np.int64))
 
 
-def test_a_width_that_changes_between_videos_is_named(tmp_path):
-    np.save(tmp_path / "v1.npy", FEATURES)
-    np.save(tmp_path / "v2.npy", FEATURES[:, :8])
-    problems = FolderStore(tmp_path, stride=8).check([VIDEO, Video("v2", 10.0, 24.0, "test", ())])
-    assert list(problems) == ["v2"] and "v2.npy: has 8 channels, expected 16" in problems["v2"]
-
-
 def test_a_missing_file_is_named_with_what_was_looked_for(tmp_path):
     with pytest.raises(UnusableFeatures, match="no features of v1 in .*: expected v1 with one of .npy, .pt, .npz, .h5"):
         FolderStore(tmp_path, stride=8).read("v1")

@@ -135,13 +135,6 @@ def test_a_text_is_encoded_once_and_found_again_to_the_bit(encoder, tmp_path, mo
     assert len(list((tmp_path / "embeddings").glob("*.npy"))) == 2 * len(TEMPLATES)
 
 
-def test_what_lies_past_the_context_is_said_not_to_be_read(encoder):
-    (row,) = token_rows(encoder, ["a " * 30 + "video of diving"])
-    assert row["positions"] == "32 of 32" and row["cut off"] == "video of diving"
-    same = encoder.texts(["a " * 30, "a " * 30 + "video of diving"])
-    torch.testing.assert_close(same[0], same[1])
-
-
 def test_texts_that_several_want_at_once_are_encoded_once(encoder, tmp_path, monkeypatch):
     encode, asked, both = type(encoder).texts, [], ["a dive", "a longer dive"]
 
@@ -194,8 +187,3 @@ def test_what_is_not_read_changes_nothing_and_what_is_read_does(encoder):
 def test_an_encoder_that_reads_any_text_is_not_taken_for_a_table(encoder):
     assert reads_any_text(encoder) and reads_any_text(replace(encoder, tokenizer=Words()))
     assert not reads_any_text(table_encoder("own.npz", {"x": torch.ones(4).numpy()}))
-
-
-def test_names_that_are_spoken_alike_are_told():
-    names = ["golf_swing", "GolfSwing", "dive", "Golf swing", "diving"]
-    assert text.spoken_alike(names) == [("golf_swing", "GolfSwing", "Golf swing")]

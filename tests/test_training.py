@@ -14,10 +14,8 @@ from tadlib.detector.additions import Outputs
 from tadlib.detector.layers import place_in_window, sine_embedding
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.network import ConditionalDETR
-from tadlib.detector.proposals import predict, to_proposals
+from tadlib.detector.proposals import predict
 from tadlib.detector.training import NonFiniteLoss, Trainer, fit
-from tadlib.evaluation.metrics import means
-from tadlib.evaluation.scoring import class_table
 from tadlib.ideas.episodes import each_batch
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.salience import Salience
@@ -30,23 +28,6 @@ def loop(trainer: Trainer, criterion: DetectionLoss, model: ConditionalDETR | No
             outputs = (model or trainer.model)(batch.features, batch.padding, batch.texts)
             trainer.step(criterion(outputs, batch))
     return trainer.history
-
-
-@pytest.mark.notebooks
-def test_two_windows_are_learned_by_heart_in_140_steps():
-    found_in = windows(((2, 6),), ((5, 13),))
-    model = network(width=64, queries=10, dropout=0.0)
-    history = fit(model, found_in, epochs=140, batch_size=2, lr=2e-3)
-    assert len(history) == 140
-    assert history[-1]["loss"] < history[0]["loss"] / 4
-    assert history[-1]["matched_tiou"] > 0.95
-    predictions = predict(model, found_in)
-    best, others = predictions.scores.topk(2, dim=1).values.T
-    assert best.min() > 0.7 > 0.1 > others.max()
-    tious = (0.5, 0.6, 0.7, 0.8, 0.9)
-    videos, proposals = list(found_in._videos.values()), to_proposals(predictions, found_in)
-    found = means(class_table(videos, proposals, None, tious), tious)
-    assert set(found.values()) == {1.0}
 
 
 REFUSED = {
@@ -243,15 +224,6 @@ def test_with_ema_the_model_ends_as_its_average():
     start = parameters(network())
     last, averaged = (parameters(trained(batch_size=5, epochs=1, ema=ema)[0]) for ema in (False, True))
     torch.testing.assert_close(averaged - start, 9 / 11 * (last - start), atol=1e-6, rtol=1e-4)
-
-
-CROWD = tuple((0.15 * place, 0.15 * place + 1) for place in range(100))
-
-
-@pytest.mark.parametrize("found_in", [windows(((2, 6),), ()), windows(CROWD)], ids=["none", "a hundred"])
-def test_windows_with_no_action_or_more_than_queries_can_be_trained_on(found_in):
-    history = fit(network(), found_in, **(QUICK | {"batch_size": 1}))
-    assert all(math.isfinite(row["loss"]) for row in history)
 
 
 def plain_answers(model: ConditionalDETR, batch: Batch, disturbed: bool) -> Outputs:

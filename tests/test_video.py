@@ -9,7 +9,7 @@ import torch
 from standins import Grey, to_tensor
 from videos import index_of, steady, turned, write_sound, write_streams, write_video
 
-from tadlib.data import datasets, streams
+from tadlib.data import own, streams
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore, extract
@@ -145,16 +145,6 @@ def test_a_rate_that_the_frames_do_not_have_is_measured(stated, suffix, tmp_path
     clip = probe(path)
     assert clip.fps == pytest.approx(25.0) and "25 are counted with" in clip.remarks[0]
     assert len(shown(path)) == 13
-
-
-def test_a_data_set_that_states_no_rate_gets_a_measured_one(tmp_path):
-    (tmp_path / "videos").mkdir()
-    write_streams(tmp_path / "videos" / "v.mkv", steady(100, 25), rate=1000)
-    (tmp_path / "annotations.json").write_text(
-        '{"database": {"v": {"subset": "training", "annotations": [{"segment": [1, 2], "label": "wave"}]}}}'
-    )
-    (video,) = datasets.load(str(tmp_path), tmp_path).videos
-    assert video.fps == pytest.approx(25.0) and video.duration == pytest.approx(4.0, abs=0.05)
 
 
 def test_pauses_between_pictures_are_no_rate(tmp_path):
