@@ -9,7 +9,7 @@ import torch
 from standins import Grey, to_tensor
 from videos import index_of, steady, turned, write_sound, write_streams, write_video
 
-from tadlib.data import own, streams
+from tadlib.data import streams
 from tadlib.data.annotations import Video
 from tadlib.data.encoder import Encoder
 from tadlib.data.features import FeatureStore, extract
