@@ -10,11 +10,11 @@ from browser import NOTEBOOK, Page, browser, lab
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
+from tadlib.workbook.display import Row, Viewer
 from tadlib.workbook.report import page as exported
-from tadlib.workbook.viewer import Row, Viewer
 
 SHOWN = 'Viewer(10.0, [Row("dive", "detection", [(1, 2), (3, 4), (5, 6)], [0.9, 0.5, 0.1])], {"dive": np.arange(50)})'
-CELL = f"import numpy as np\nfrom tadlib.workbook.viewer import Row, Viewer\n{SHOWN}"
+CELL = f"import numpy as np\nfrom tadlib.workbook.display import Row, Viewer\n{SHOWN}"
 SEEN = "[...document.querySelectorAll('rect.detection')].filter((bar) => bar.getClientRects().length).length"
 BANNER = "document.querySelector('.tad-banner')"
 HERE = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")

@@ -25,11 +25,10 @@ from tadlib.data.video import probe
 from tadlib.evaluation.result_file import read_task
 from tadlib.project import project_root, resolve
 from tadlib.workbook import display, engine, lab_log, papermill_arguments
+from tadlib.workbook.display import Result, Row, Viewer
 from tadlib.workbook.notebook_params import DetectParams
 from tadlib.workbook.params import Params
 from tadlib.workbook.report import ReportExporter
-from tadlib.workbook.result import Result
-from tadlib.workbook.viewer import Row, Viewer
 
 NASTY = """</script><img src=x onerror=alert(1)>"'&`|<!-- $\\frac$ ](javascript:alert(1)) {} {{7*7}}\n\n**b**"""
 LONG = "\u6f22" * 78  # 234 bytes

@@ -13,10 +13,10 @@ from bs4 import BeautifulSoup
 from tadlib.data.annotations import Action, Video
 from tadlib.detector.proposals import Proposals
 from tadlib.naming.fusion import Detections
-from tadlib.workbook import viewer
+from tadlib.workbook import display
+from tadlib.workbook.display import Row, Viewer
 from tadlib.workbook.own_video import Answer
-from tadlib.workbook.own_video_report import word_curves
-from tadlib.workbook.viewer import Row, Viewer
+from tadlib.workbook.own_video_report import timeline_rows, word_curves
 
 VIDEO = Video("v", 20.0, 10.0, "test", (Action(1.0, 3.0, "Diving"), Action(5.0, 8.0, "Diving")))
 ASKED = SimpleNamespace(given=SimpleNamespace(threshold=0.1, top_k=100))
@@ -71,7 +71,7 @@ def test_segments_lie_where_their_times_are():
     drawn = Viewer(10.0, [Row("a", "truth", [(0, 10), (5, 10)], [1.0, 1.0])]).svg()
     spans = [(float(x), float(w)) for x, w in re.findall(r'class="bar truth" x="([\d.]+)".*?width="([\d.]+)"', drawn)]
     whole, half = spans
-    assert whole == (viewer.LEFT, viewer.WIDTH - viewer.LEFT - viewer.RIGHT)
+    assert whole == (display.LEFT, display.WIDTH - display.LEFT - display.RIGHT)
     assert half[1] == pytest.approx(whole[1] / 2, abs=0.1) and half[0] == pytest.approx(whole[0] + half[1], abs=0.1)
 
 
@@ -86,6 +86,6 @@ def test_the_curve_of_a_long_video_lies_evenly_over_it():
 @pytest.mark.parametrize("found", [FOUND, NOTHING], ids=["some", "none"])
 def test_an_answer_shows_truth_proposals_and_detections(found):
     proposals = Proposals(torch.tensor([[1.0, 9.0]]), torch.tensor([0.5]))
-    shown = viewer.of_answer(Answer(SimpleNamespace(video=VIDEO, asked=ASKED), proposals, found), {}, b"")
+    shown = Viewer(20.0, timeline_rows(Answer(SimpleNamespace(video=VIDEO, asked=ASKED), proposals, found)))
     drawn = re.findall(r'class="bar (\w+)"', shown.svg())
     assert drawn == ["truth"] * 2 + ["proposal"] + ["detection"] * len(found.scores) and "true: Diving" in shown.svg()

@@ -24,7 +24,7 @@ from papermill.log import logger
 from traitlets.config import Config
 
 from tadlib.workbook import papermill_arguments
-from tadlib.workbook.result import RESULT
+from tadlib.workbook.stages import RESULT
 
 BAR = re.compile(r"[^\r\n]+: \d+/\d+ \[[^\]\r\n]*\]")  # a progress bar as `display` writes it
 PROGRESS_INTERVAL = 15.0  # seconds between two lines of progress on the terminal

@@ -1,4 +1,4 @@
-"""Report on the detections in the user's own videos: verdicts, tables, curves, warnings, viewer and files."""
+"""Report on the detections in the user's own videos: verdicts, tables, curves, warnings, timeline and files."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,10 +14,10 @@ from tadlib.data.streams import BrokenVideo
 from tadlib.files import Progress, atomic, silent
 from tadlib.naming import tokens
 from tadlib.naming.fusion import Detections, write_detections
-from tadlib.workbook import display, edits, own_files, own_video, runs, viewer
+from tadlib.workbook import display, edits, own_files, own_video, runs
+from tadlib.workbook.display import Result, Row, Viewer
 from tadlib.workbook.own_video import Answer, Asked, Question, off_for_own_words
-from tadlib.workbook.runs import Result, Run
-from tadlib.workbook.viewer import Viewer
+from tadlib.workbook.runs import Run
 
 SHOWN = 8  # most words in a figure or a sentence
 CALIBRATED = (
@@ -27,6 +27,7 @@ CALIBRATED = (
 CHOSEN = " (chosen on names of the demo's seen classes; sentences are missed more often)"
 APART = 1.0  # minimum seconds between two frames that are shown
 POINTS = 600  # most points of a curve
+MAX_ROWS = 16  # of words in a timeline
 
 
 class Answers(dict[str, Detections]):
@@ -224,17 +225,35 @@ def details(answer: Answer) -> HTML:
     return HTML("".join(form.format(name, display.table(rows).to_html()) for name, rows in tables.items()))
 
 
+def timeline_rows(answer: Answer) -> list[Row]:
+    """Return the rows of a timeline: true actions, proposals, detections of the found words (or of all if none is)."""
+    video, proposals, detections, rows = answer.question.video, answer.proposals, answer.considered, []
+    for label in sorted({action.label for action in video.actions}):
+        spans = [(action.start, action.end) for action in video.actions if action.label == label]
+        rows.append(Row(f"true: {label}", "truth", spans, [1.0] * len(spans)))
+    rows.append(Row("proposals", "proposal", proposals.segments[:40].tolist(), proposals.scores[:40].tolist()))
+    labels = np.array(detections.labels)
+    words = dict.fromkeys(answer.found.labels or detections.labels)  # best first
+    for label in list(words)[:MAX_ROWS]:
+        at = np.flatnonzero(labels == label)
+        rows.append(Row(label, "detection", detections.segments[at].tolist(), detections.scores[at].tolist()))
+    return rows
+
+
 def answer_viewer(answer: Answer) -> Viewer:
     """Return the interactive timeline of an answer, with a small copy of the video.
 
     The copy is cached, because finding its frames in a long video takes longer than detection.
     """
-    question = answer.question
+    question, video = answer.question, answer.question.video
     path = question.benchmark.cache / "previews" / f"{question.clip.key}_{own_files.PREVIEW_WIDTH}.mp4"
     if not path.is_file():
         with atomic(path) as temporary:
-            temporary.write_bytes(own_files.preview(question.clip, question.video.duration))
-    return viewer.of_answer(answer, word_curves(answer)[1], path.read_bytes())
+            temporary.write_bytes(own_files.preview(question.clip, video.duration))
+    least, title = answer.least / (2 if answer.found.labels else 1), f"{video.id}, {video.duration:.1f} s"
+    return Viewer(
+        video.duration, timeline_rows(answer), word_curves(answer)[1], path.read_bytes(), title=title, least=least
+    )
 
 
 def finish(answers: Answers, run: Run) -> Result:

@@ -23,7 +23,6 @@ from tadlib.locks import claim, locked, release
 from tadlib.project import project_root, resolve
 from tadlib.workbook import edits
 from tadlib.workbook.params import Params
-from tadlib.workbook.result import Result
 from tadlib.workbook.stages import DESCRIBED_BY, METRICS, OUTDATED, record_name
 
 NEEDED = {name: ("checkpoint.pt", "train") for name in ("classify", "evaluate_on_training")}  # file, written by
@@ -138,9 +137,10 @@ class Run:
 
         return log
 
-    def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "", **more: float | None) -> Result:
+    def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "", **more: float | None) -> Any:
         """Finish the record of this stage, with `more`, and write its `metrics`; return the result to show."""
         from tadlib.devices import peaks, pick
+        from tadlib.workbook.display import Result
 
         if metrics is not None:
             self.save_json(METRICS.get(self.stage, "metrics.json"), dict(metrics))

@@ -37,10 +37,11 @@ KEEPING = frozenset({"keep", "filter_threshold"})
 COUNTING = frozenset({"protocol", "evaluate_on"})  # read by evaluate alone
 CONTENT = (".json", ".npz")  # files of the package that its code reads: texts, and the weights of the demo's CLIP
 # modules for display, on which no result depends
-SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display", "viewer", "result"))
+SHOWING = tuple(f"tadlib.workbook.{name}." for name in ("figures", "display"))
 EVALUATIONS = {"test": "evaluate", "training": "evaluate_on_training"}  # evaluated videos -> name of the record
 METRICS = {"evaluate": "metrics.json", "evaluate_on_training": "metrics_on_training.json"}  # record -> file
 DETECTIONS_ON_TRAINING = "detections_on_training.json"
+RESULT = "application/vnd.tad.result+json"  # type of the last output of a stage's notebook
 OUTDATED = "outdated"  # status of a finished evaluation whose detections were replaced
 # artefact -> files that describe it and become invalid with it
 DESCRIBED_BY = {"detections.json": (*METRICS.values(), DETECTIONS_ON_TRAINING)}
