@@ -285,8 +285,8 @@ def test_a_tracker_that_fails_is_told_and_hears_of_the_other_runs(quick_home, ca
             raise LookupError("no such server")
         heard.append((name, folder.name))
 
-    monkeypatch.setattr("tadlib.workbook.tracking.require", lambda: None)
-    monkeypatch.setattr("tadlib.workbook.tracking.track", track)
+    monkeypatch.setattr("tadlib.workbook.report.require_mlflow", lambda: None)
+    monkeypatch.setattr("tadlib.workbook.report.track", track)
     assert cli.main(["run", experiment(quick_home, QUESTION), "--track", "mlflow"]) == 1
     assert (
         capsys.readouterr().err

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from PIL import Image
 
-from tadlib.workbook import tracking
+from tadlib.workbook import report
 
 buffer = BytesIO()
 Image.new("RGBA", (4, 3), "navy").save(buffer, "PNG")
@@ -26,7 +26,7 @@ def test_mlflow_itself_keeps_all_of_it(tmp_path, monkeypatch):
     cells = [nbformat.v4.new_code_cell("draw()", outputs=[figure, figure]), nbformat.v4.new_markdown_cell("Text")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), run / "train.ipynb")
     for _ in range(2):  # it is told once
-        tracking.track("question", run)
+        report.track("question", run)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'outputs' / 'mlflow.db'}")
     (found,) = client.search_runs([client.get_experiment_by_name("question").experiment_id])
     assert found.data.params["lr"] == "0.1" and found.data.metrics["mAP_at_0.5"] == 0.25
@@ -40,4 +40,4 @@ def test_mlflow_itself_keeps_all_of_it(tmp_path, monkeypatch):
 def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ValueError, match=r"--track mlflow needs .*pip install 'tadlib\[mlflow\]'"):
-        tracking.require()
+        report.require_mlflow()

@@ -87,10 +87,9 @@ def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpu
     if dry_run:
         return 0
     from tadlib.workbook import report as reports  # imports torch
-    from tadlib.workbook import tracking
 
     if track:
-        tracking.require()
+        reports.require_mlflow()
     if threading.current_thread() is threading.main_thread():
         # interrupts as Ctrl-C does; a background process of a shell may ignore SIGINT itself
         signal.signal(signal.SIGTERM, signal.default_int_handler)

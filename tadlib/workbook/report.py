@@ -1,24 +1,29 @@
-"""Reports: executed notebooks as HTML pages without code, and comparison of runs after a batch or by `tad report`.
+"""Reports: executed notebooks as HTML pages without code, comparison of runs, and export of finished runs to MLflow.
 
 `jupyter nbconvert --to report` makes a self-contained page.
 """
 
+import os
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbconvert.exporters import HTMLExporter
+from PIL import Image
 from traitlets import default
 from traitlets.config import Config
 
 from tadlib.files import dangling, read_json, write_text
-from tadlib.workbook import execution, finished_runs, lab_log, runs, tracking
+from tadlib.workbook import execution, finished_runs, lab_log, runs
 from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.stage_store import link_or_copy, relative
 
+LONGEST = 500  # MLflow's limit on the letters of a parameter's value
 Say = Callable[[str], None]
 Ended = tuple[str, Path, Mapping[str, str]]  # experiment, folder of its version, label of a run -> status
 
@@ -80,8 +85,7 @@ def conclude(ended: Sequence[Ended], tracker: str | None, say: Say) -> int:
         failed, total = failed + len(status) - len(finished), total + len(status)
         places += [f"outputs/{experiment}"] if finished else []
         for label in finished if tracker else ():
-            track = partial(tracking.track, experiment, folder / label)
-            succeeded.append(_succeeds(f"telling {tracker} of {label}", track))
+            succeeded.append(_succeeds(f"telling {tracker} of {label}", partial(track, experiment, folder / label)))
     if failed:
         print(f"tad: {failed} of {total} runs failed; the same command tries them again", file=sys.stderr)
     if places:
@@ -133,3 +137,52 @@ def _pages(folder: Path, say: Say) -> None:
             say(f"page: {page(notebook.resolve())}")
         if not here.exists() or not here.samefile(made):
             link_or_copy(made, here)
+
+
+def require_mlflow() -> None:
+    """Raise ValueError, with what to install, if MLflow is missing."""
+    try:
+        import mlflow  # noqa: F401
+    except ImportError:
+        raise ValueError("--track mlflow needs mlflow, got none: pip install 'tadlib[mlflow]'") from None
+
+
+def track(experiment: str, folder: Path) -> None:
+    """Log a run's parameters, metrics, figures and executed notebooks to MLflow, once.
+
+    The destination is MLFLOW_TRACKING_URI, by default outputs/mlflow.db, with notebooks and figures under
+    outputs/mlflow.
+    """
+    import mlflow
+
+    marker = folder / ".told-mlflow"
+    if marker.is_file():
+        return
+    (run,), _ = finished_runs.read([folder])
+    parameters = dict(run.parameters) | ({"edited_notebook": run.edit} if run.edit else {})
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        outputs = runs.project_root() / "outputs"
+        mlflow.set_tracking_uri(f"sqlite:///{outputs / 'mlflow.db'}")  # MLflow no longer supports plain files
+        if mlflow.get_experiment_by_name(experiment) is None:
+            mlflow.create_experiment(experiment, artifact_location=(outputs / "mlflow" / experiment).as_uri())
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name=folder.name):
+        mlflow.log_params({name: str(value)[:LONGEST] for name, value in parameters.items()})
+        mlflow.log_metrics(_numbers(run.metrics))
+        for row in run.history:
+            mlflow.log_metrics(_numbers(row), step=int(row["epoch"]))
+        for notebook in sorted(folder.glob("*.ipynb")):
+            mlflow.log_artifact(str(notebook))
+            cells = nbformat.read(notebook, as_version=4).cells
+            outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+            pictures = [data["image/png"] for data in outputs if "image/png" in data]
+            for number, picture in enumerate(pictures, start=1):
+                image = Image.open(BytesIO(b64decode(picture))).convert("RGB")
+                mlflow.log_image(image, artifact_file=f"figures/{notebook.stem}_{number:02}.png")
+    marker.touch()
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers among the values, by names that MLflow allows."""
+    renamed = {name.replace("@", "_at_").replace(" ", "_"): value for name, value in values.items()}
+    return {name: float(value) for name, value in renamed.items() if isinstance(value, int | float)}

@@ -9,8 +9,9 @@ from tadlib.workbook.figures.classify import (
     pooling_comparison,
 )
 from tadlib.workbook.figures.comparing import class_differences, effects, learning_curves
-from tadlib.workbook.figures.detect import detected, detected_frames, word_curves
 from tadlib.workbook.figures.evaluate import (
+    detected,
+    detected_frames,
     error_profile,
     headline,
     per_class,
@@ -19,6 +20,7 @@ from tadlib.workbook.figures.evaluate import (
     sensitivities,
     timelines,
     verdicts,
+    word_curves,
 )
 from tadlib.workbook.figures.prepare import (
     action_statistics,

@@ -1,10 +1,12 @@
-"""Figures of results: floors and ceilings, AP by class, recall, timelines, error types, calibration, intervals."""
+"""Figures of results: floors and ceilings, AP by class, recall, errors, calibration, timelines of detections."""
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from tadlib.data.annotations import Video
 from tadlib.data.windows import spans
@@ -12,9 +14,22 @@ from tadlib.evaluation.diagnosis import Reliability
 from tadlib.evaluation.errors import TYPES, Sensitivity
 from tadlib.naming.fusion import Detections
 from tadlib.workbook.figures import style
-from tadlib.workbook.figures.style import CEILING, FLOOR, GREY, OURS, Picture, bars, list_rows, picture, rows, styled
+from tadlib.workbook.figures.style import (
+    CEILING,
+    FLOOR,
+    GREY,
+    OURS,
+    Picture,
+    bars,
+    list_rows,
+    picture,
+    rows,
+    short,
+    styled,
+)
 
 MAX_DETECTIONS = 40  # of a timeline
+CAPTION = 27  # characters that fit above one of four frames, on each of two lines
 MARKERS = "osD^vPXp"  # of all rows but ours
 ROLES = {"ours": OURS, "floor": FLOOR, "baseline": style.ORANGE, "ceiling": CEILING}
 COLORS = dict(zip(TYPES, (style.GREEN, style.SKY, style.PURPLE, style.BLUE, style.ORANGE, GREY), strict=True))
@@ -60,7 +75,7 @@ def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: 
         place.barh(row, 100 * ours[label], height=0.42, color=OURS)
     place.barh(0, 0, color=OURS, label="this run")
     place.barh(0, 0, label="the same segments with the true label", **outline)
-    list_rows(place, [f"{style.short(label)} ({actions[label]} actions)" for label in order])
+    list_rows(place, [f"{short(label)} ({actions[label]} actions)" for label in order])
     place.set(xlabel="average precision, mean over tIoU (%)", title="Average precision by class")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
@@ -190,4 +205,57 @@ def verdicts(table: Sequence[Mapping[str, object]]) -> Picture:
     place.margins(x=0.15)
     place.set_xlabel("mAP, or difference in mAP (points), with the 95 % interval over videos")
     place.set_title("mAP of this run, and its differences from others")
+    return figure
+
+
+@styled
+def detected(video: Video, proposals: ArrayLike, found) -> Picture:
+    """Draw true actions (black), proposals (n, 2) in seconds (grey), and a row of detections (blue) per word found."""
+    truth = list(dict.fromkeys(action.label for action in video.actions))
+    words = list(dict.fromkeys(found.labels))[:12]
+    labels = [*(f"true: {label}" for label in truth), "proposals", *words]
+    text = f"Timeline of {video.duration:.0f} s: found {', '.join(words) or 'nothing'}"
+    figure, ((place,),) = picture(0.9 + 0.3 * len(labels), text)
+    for row, label in enumerate(truth):
+        bars(place, spans(video.only([label]).actions), row, style.TRUTH, height=0.5)
+    bars(place, proposals[:30], len(truth), GREY, height=0.5, alpha=0.35)
+    for row, word in enumerate(words, start=len(truth) + 1):
+        own = np.array(found.labels) == word
+        bars(place, found.segments[own], row, OURS, height=0.6, alpha=0.2 + 0.8 * found.scores[own])
+    rows(place, labels, video.duration)
+    place.set_title("Detections (darker: higher score)" if words else "Nothing found")
+    return figure
+
+
+@styled
+def detected_frames(moments: Sequence[float], words: Sequence[str], frames: Iterable[np.ndarray]) -> Picture:
+    """Draw a frame (h, w, 3) at each moment in seconds, with the word detected there."""
+    if not moments:
+        return style.nothing("Frames: nothing found")
+    columns = min(4, len(moments))
+    lines = -(-len(moments) // columns)
+    text = "Frames: " + "; ".join(f"{word} at {seconds:.1f} s" for seconds, word in zip(moments, words, strict=True))
+    figure, axes = picture(0.3 + 1.75 * lines, text, nrows=lines, ncols=columns)
+    for place in axes.flat:
+        place.axis("off")
+    for place, seconds, word, frame in zip(axes.flat, moments, words, frames, strict=False):
+        place.imshow(frame[:: max(1, len(frame) // 240), :: max(1, len(frame) // 240)])
+        place.set_title(f"{seconds:.1f} s\n{textwrap.fill(short(word, 2 * CAPTION), CAPTION)}", fontsize=8.5)
+    return figure
+
+
+@styled
+def word_curves(seconds: np.ndarray, curves: Mapping[str, np.ndarray], detections) -> Picture:
+    """Draw the similarity (t,) of each word minus that of background texts; detections are shaded in its colour."""
+    figure, ((place,),) = picture(3.0, "Similarity over time of " + ", ".join(curves))
+    colors, marker = dict(zip(curves, style.CYCLE, strict=False)), "o" if len(seconds) < 3 else ""
+    for word, values in curves.items():
+        place.plot(seconds, values, color=colors[word], lw=1.5, label=short(word), marker=marker)
+    for word, (start, end) in zip(detections.labels[:10], detections.segments[:10].tolist(), strict=True):
+        if word in colors:
+            place.axvspan(start, end, color=colors[word], alpha=0.12, lw=0)
+    place.axhline(0, color=GREY, lw=0.8, ls="--")
+    place.set(xlabel="time (s)", ylabel="cosine minus background")
+    place.set_title("CLIP's similarity with each word, minus that with background texts")
+    place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return figure
