@@ -9,10 +9,10 @@ from conftest import ROOT
 from tadlib.evaluation.statistics import compare_splits
 from tadlib.files import read_json
 from tadlib.workbook import batch, comparing, lab_log
-from tadlib.workbook.experiment_files import Choice, choices_of, every, had_part
 from tadlib.workbook.notebook_params import ReportParams
 from tadlib.workbook.params import Params
-from tadlib.workbook.plans import plan
+from tadlib.workbook.plans import Choice, every, plan, read
+from tadlib.workbook.variants import had_part
 
 CLAIM = "# Does it help?\n# Log: yes.\n# Rows: 1.\n"
 ON = "chosen_on: {values: {top_k: 50}, dataset: demo, split: 50, split_id: [0, 1]}\n"
@@ -131,13 +131,12 @@ def test_an_experiment_remembers_what_its_file_and_its_base_declared(home):
 def test_a_declaration_that_cannot_be_is_named_with_its_file(block, message, tmp_path):
     path = tmp_path / "e.yaml"
     path.write_text(f"chosen_on: {block}\nsplit: 50\n")
-    for read in (plan, choices_of):
-        with pytest.raises(ValueError, match=f"e.yaml: {message}"):
-            read(path)
+    with pytest.raises(ValueError, match=f"e.yaml: {message}"):
+        plan(path)
 
 
 def test_the_project_says_where_the_recipe_of_the_demo_was_chosen():
-    choices = [choice for path in every(ROOT) for choice in choices_of(path)]
+    choices = [choice for path in every(ROOT) for choice in read(path).chosen]
     for split_id in range(10):
         run = Params.check({"dataset": "demo", "split": 50, "split_id": split_id}).model_dump()
         names = had_part(choices, run)

@@ -3,9 +3,8 @@
 import pytest
 from conftest import ROOT
 
-from tadlib.workbook.experiment_files import every
 from tadlib.workbook.params import Params
-from tadlib.workbook.plans import QUICK, plan
+from tadlib.workbook.plans import QUICK, every, plan
 
 EXPERIMENTS = every(ROOT)
 

@@ -11,9 +11,10 @@ from tadlib import ideas
 from tadlib.data.demo import timelines
 from tadlib.detector.proposals import predict
 from tadlib.workbook import inference, plans, results, stages, variants
-from tadlib.workbook.experiment_files import every, find, story
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
+from tadlib.workbook.plans import every, find
+from tadlib.workbook.variants import story
 
 FILES = every(ROOT)
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}

@@ -12,8 +12,9 @@ from conftest import ROOT
 from tadlib.evaluation.statistics import compare_splits
 from tadlib.files import read_json, write_json
 from tadlib.workbook import cli, comparing, figures, finished_runs, lab_log, runs
-from tadlib.workbook.experiment_files import every, question, story
 from tadlib.workbook.notebook_params import ReportParams
+from tadlib.workbook.plans import every, question
+from tadlib.workbook.variants import story
 
 
 def mostly_better(given) -> float:

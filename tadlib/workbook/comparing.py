@@ -10,12 +10,13 @@ import pandas as pd
 
 from tadlib.evaluation.statistics import holm
 from tadlib.files import write_json, write_text
-from tadlib.workbook import experiment_files, finished_runs, variants
+from tadlib.foreign import text_of
+from tadlib.workbook import finished_runs, plans, variants
 from tadlib.workbook.display import Listing
-from tadlib.workbook.experiment_files import Choice
 from tadlib.workbook.finished_runs import FinishedRun
 from tadlib.workbook.lab_log import difference, listed, measured, over, signed
 from tadlib.workbook.notebook_params import ReportParams
+from tadlib.workbook.plans import Choice
 from tadlib.workbook.runs import project_root, resolve
 from tadlib.workbook.stages import STAGES
 from tadlib.workbook.variants import Record, Study
@@ -164,8 +165,8 @@ def compare_runs(params: ReportParams) -> Compared:
     """Read the runs below the given folders and group them into studies; raises RunError if there are none."""
     found, unfinished = finished_runs.read(resolve(folder) for folder in params.folders)
     studies = variants.studies(found, params.baseline)
-    files = experiment_files.every(project_root())
-    choices = [choice for path in files for choice in experiment_files.choices_of(path)]
+    declaring = (path for path in plans.every(project_root()) if plans.CHOSEN_ON in text_of(path))
+    choices = [choice for path in declaring for choice in plans.read(path).chosen]
     return Compared(params, found, unfinished, studies, choices)
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from tadlib.files import dangling, read_json
 from tadlib.workbook import edits
-from tadlib.workbook.experiment_files import Choice
+from tadlib.workbook.plans import Choice
 from tadlib.workbook.runs import RunError, records
 from tadlib.workbook.stages import EVALUATIONS, METRICS, OUTDATED, evaluated_on
 

@@ -15,11 +15,10 @@ from urllib.parse import quote
 from tadlib.files import read_json, write_json, write_text
 from tadlib.foreign import text_of
 from tadlib.locks import locked
-from tadlib.workbook.experiment_files import Story, every, question, story
 from tadlib.workbook.params import Params
-from tadlib.workbook.plans import plan
+from tadlib.workbook.plans import every, plan, question
 from tadlib.workbook.stages import read_by
-from tadlib.workbook.variants import Record, samples
+from tadlib.workbook.variants import Record, Story, samples, story
 
 BEGIN, END = "<!-- questions: begin -->", "<!-- questions: end -->"
 DATA = ("demo", "rehearsal")

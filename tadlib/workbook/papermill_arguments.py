@@ -111,7 +111,7 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
     paths, flags = found["paths"], found["flags"]
     if not paths or INFORMATIVE & set(flags) or (stage := stage_of(paths[0])) is None:
         return list(argv)
-    from tadlib.workbook.experiment_files import BLOCKS
+    from tadlib.workbook.plans import BLOCKS
 
     given = given_parameters(found, vocabulary(stage).free_text())
     if varied := [name for name in BLOCKS if name in given]:

@@ -1,23 +1,66 @@
 """Plans: the runs of an experiment file, with all parameters checked before anything starts.
 
-All combinations of the blocks of a file (see `experiment_files`) become runs. A base is another such file, whose common
-values are defaults for the question's own file: it asks the same question on another data set, or at another size.
+A file is flat YAML: the question as a comment on top, the parameters common to all runs, and any of
+
+    sweep: {split: [50, 75], seed: [0, 1]}        every combination
+    zip: {lr: [1.0e-3, 1.0e-4], epochs: [40, 80]} side by side
+    runs: [{fusion: clip}, {name: mild, fusion: geometric, fusion_weight: 0.1}]
+
+All combinations of these blocks become runs. A run in `runs` may have a name, which replaces its parameters in labels.
+A base is another such file, whose common values are defaults for the question's own file. Values chosen by looking at
+results are declared with the data and class splits of these results, which are then not held out:
+
+    chosen_on: {values: {agreement: 0.5}, dataset: demo, split: 50, split_id: [0, 1, 2, 3]}
+
+Without `values` all common parameters but those of the data were chosen; without `split` or `split_id` the choice used
+every class split. A declaration applies to all runs with such a value on such data, whichever file defines them.
 """
 
 import itertools
+import math
+import os
+import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tadlib.data.checks import nearest
 from tadlib.files import digest, naming
-from tadlib.workbook.experiment_files import NAME, Change, Choice, ExperimentFile, find, limited, question, read
+from tadlib.foreign import text_of, yaml_in
+from tadlib.project import from_root, project_root
 from tadlib.workbook.params import Params
+from tadlib.workbook.stages import DATA
+from tadlib.workbook.vocabulary import meant
 
+NAME = "name"  # key of a run's name in `runs`; the name replaces the parameters in labels
+PLAIN_NAME = re.compile(r"\w[\w -]{,39}")  # a name valid in folders, tables and figures
+CHOSEN_ON = "chosen_on"
+BLOCKS = ("sweep", "zip", "runs")
+MAX_RUNS = 10_000  # of one experiment
+FIELDS = ("values", "dataset", "features", "split", "split_id")  # keys of `chosen_on`
+NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # parameters of the data, the evaluation and the folder
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # upper limits; and one seed and one class split
 # parameters whose changes leave the question the same
 SAME_QUESTION = {"split_id", "seed", "demo_seed", "world_seed", "device", "precision", "data_dir"}
 LONGEST = 100  # bytes of a label, which is the name of a folder
+Change = Mapping[str, Any]  # changes to the common parameters
+
+
+class Choice(NamedTuple):
+    """Parameter values chosen by looking at results, and the data and class splits of these results."""
+
+    values: Mapping[str, Any]
+    where: Mapping[str, list[Any]]
+
+
+class ExperimentFile(NamedTuple):
+    """A parsed experiment file."""
+
+    question: str
+    common: dict[str, Any]
+    blocks: dict[str, list[Change]]
+    chosen: list[Choice]
 
 
 @dataclass(frozen=True)
@@ -28,14 +71,118 @@ class Experiment:
     asks: str  # names of its file and base; marked if changed or of another size, which is another question
     question: str
     runs: Mapping[str, Mapping[str, Any]]
-    names: Mapping[str, str] = field(default_factory=dict)  # label -> name given in the file
-    chosen: tuple[Choice, ...] = ()  # values that the file and its base declare as chosen by looking at results
+    names: Mapping[str, str]  # label -> name given in the file
+    chosen: tuple[Choice, ...]  # values that the file and its base declare as chosen by looking at results
 
     @property
     def common(self) -> dict[str, Any]:
         """The parameters given to all runs with the same value."""
         first, *others = self.runs.values()
         return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in others)}
+
+
+def every(root: Path) -> list[Path]:
+    """Return the paths of all experiment files of a project, sorted by chapter (folder) and name."""
+    return sorted((root / "params").rglob("*.yaml"), key=lambda path: (path.parent, path.name))
+
+
+def find(given: str | Path) -> Path:
+    """Find an experiment file by its path, or by its name in the project; raises ValueError for none or several."""
+    if os.path.lexists(given):
+        return Path(given)
+    known = every(project_root())
+    found = [path for path in known if path.stem == str(given)]
+    if len(found) > 1:
+        raise ValueError(f"{given} is the name of {' and of '.join(map(str, found))}: pass one of these paths")
+    if not found:
+        raise ValueError(f"no experiment file {given}{nearest(Path(given).stem, [path.stem for path in known])}")
+    return found[0]
+
+
+def read(path: Path) -> ExperimentFile:
+    """Read an experiment file and check the names of its parameters."""
+    if "," in path.name:
+        raise ValueError(f"{path} must have a name without a comma, which parts the folders of a report")
+    content = text_of(path)
+    given = from_root(yaml_in(content, path), path.parent)
+    with naming(path):
+        block = given.pop(CHOSEN_ON, [])
+        blocks = _blocks(given)
+        common = {name: value for name, value in given.items() if name not in BLOCKS}
+        with naming(CHOSEN_ON):
+            choices = [_choice(entry, common) for entry in (block if isinstance(block, list) else [block])]
+        return ExperimentFile(question(content), common, blocks, choices)
+
+
+def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
+    """Return each block of a file as a list of changes; a parameter may occur in one block only."""
+    for name in given:
+        if name not in BLOCKS and name not in Params.model_fields:
+            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, (*BLOCKS, CHOSEN_ON))}")
+    blocks = {block: _expanded(block, given[block]) for block in BLOCKS if given.get(block) is not None}
+    owner: dict[str, str] = {}
+    for block, changes in blocks.items():
+        for name in set().union(*changes) - ({NAME} if block == "runs" else set()):
+            if name not in Params.model_fields:
+                raise ValueError(f"{block}: unknown parameter {name!r}{meant(str(name), Params)}")
+            if name in owner:
+                raise ValueError(f"{name} is varied by {owner[name]} and by {block}: keep one of them")
+            owner[name] = block
+    return blocks
+
+
+def _expanded(block: str, value: Any) -> list[Change]:
+    """Check a block and return its changes: `sweep` every combination, `zip` side by side, `runs` as they are."""
+    if block == "runs":
+        if not isinstance(value, list) or not value or not all(isinstance(run, dict) for run in value):
+            raise ValueError(f"runs must be a list of runs, each of names and values, got {value!r}")
+        names = [run[NAME] for run in value if NAME in run]
+        for name in names:
+            if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name) or names.count(name) > 1:
+                raise ValueError(f"runs: name must be 1 to 40 letters, digits, spaces or -, each its own; got {name!r}")
+        return value
+    if not isinstance(value, dict) or not value or not all(isinstance(each, list) and each for each in value.values()):
+        raise ValueError(f"{block} must hold parameters, each with a list of values; got {value!r}")
+    lengths = {name: len(values) for name, values in value.items()}
+    if block == "zip" and len(set(lengths.values())) > 1:
+        raise ValueError(f"zip puts lists side by side, so all must be as long as each other; got {lengths}")
+    if block == "sweep":
+        limited(block, lengths.values())
+    combined = itertools.product(*value.values()) if block == "sweep" else zip(*value.values(), strict=True)
+    return [dict(zip(value, values, strict=True)) for values in combined]
+
+
+def limited(block: str, lengths: Iterable[int]) -> None:
+    """Raise ValueError if all combinations of lists with these lengths are more than MAX_RUNS runs."""
+    if (number := math.prod(lengths)) > MAX_RUNS:
+        raise ValueError(f"{block} makes {number:,} runs, at most {MAX_RUNS:,} are allowed: vary fewer values")
+
+
+def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:
+    if not isinstance(entry, dict) or "dataset" not in entry:
+        raise ValueError(f"it must say on which dataset, and may say {', '.join(FIELDS)}; got {entry!r}")
+    for name, value in entry.items():
+        if name not in FIELDS:
+            raise ValueError(f"unknown field {name!r}{nearest(str(name), FIELDS)}")
+        if value == [] and name != "values":
+            raise ValueError(f"{name} must be a value or a list of values, got []")
+    where = {name: value if isinstance(value, list) else [value] for name, value in entry.items() if name != "values"}
+    shared = {name: value for name, value in common.items() if name not in NEVER_CHOSEN}
+    values = entry.get("values", shared)
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f"values must hold parameters and what was chosen for them, got {values!r}")
+    for name in values:
+        if name in NEVER_CHOSEN:
+            raise ValueError(f"{name} says what a run is about, it is no value that is chosen")
+    for place in itertools.product(*where.values()):
+        checked = Params.read(shared | values | dict(zip(where, place, strict=True))).model_dump()
+    return Choice({name: checked[name] for name in values}, where)
+
+
+def question(content: str) -> str:
+    """Return the comment on top of an experiment file; the rest of its text need not be valid."""
+    top = itertools.takewhile(lambda line: line.startswith("#"), content.splitlines())
+    return " ".join(line.lstrip("# ") for line in top)
 
 
 def plan(
@@ -49,7 +196,12 @@ def plan(
     Raises ValueError with the file and the parameter.
     """
     path, base = find(path), find(base) if base else ""
-    wanted = {name: _values(name, value) for name, value in (changes or {}).items()}
+    wanted = {}
+    for name, value in (changes or {}).items():
+        values = value if isinstance(value, list) else [value]
+        if not values or None in values:
+            raise ValueError(f"--set {name} must have a value, and one after each comma; got {value}")
+        wanted[name] = [each for place, each in enumerate(values) if each not in values[:place]]
     own, defaults = read(path), read(base) if base else ExperimentFile("", {}, {}, [])
     ours, theirs = (file.common.get("dataset") for file in (own, defaults))
     if ours and theirs and ours != theirs:
@@ -60,15 +212,7 @@ def plan(
         runs, names = _combine(defaults.common | own.common | fixed, _replaced(own.blocks, wanted), quick, asked)
     name = path.stem + (f"-{base.stem}" if base else "")
     asks = name + "-changed" * bool(set(wanted) - SAME_QUESTION) + "-quick" * quick
-    chosen = (*own.chosen, *defaults.chosen)
-    return Experiment(name + "-quick" * quick, asks, question(own.content), runs, names, chosen)
-
-
-def _values(name: str, value: Any) -> list[Any]:
-    if value is None or (isinstance(value, list) and (not value or None in value)):
-        raise ValueError(f"--set {name} must have a value, and one after each comma; got {value}")
-    values = value if isinstance(value, list) else [value]
-    return [each for place, each in enumerate(values) if each not in values[:place]]
+    return Experiment(name + "-quick" * quick, asks, own.question, runs, names, (*own.chosen, *defaults.chosen))
 
 
 def _replaced(blocks: Mapping[str, list[Change]], wanted: Mapping[str, list[Any]]) -> dict[str, list[Change]]:
@@ -118,25 +262,22 @@ def _combine(
         params = Params.check(parameters)
         identity = digest(params.model_dump(exclude={"seed", "split_id"} if quick else set()))
         labelled = {name: value for part in chosen for name, value in part.items() if name == NAME or NAME not in part}
+        text = "_".join(value if name == NAME else f"{name}-{value}" for name, value in labelled.items()) or "run"
         if identity not in seen:
-            label = _label(labelled, change, runs)
+            label = _label(text, change, runs)
             runs[label] = parameters
             names |= {label: labelled[NAME]} if NAME in labelled else {}
         elif not quick:
-            raise ValueError(f"two runs are the same: {_text(change)}")
+            raise ValueError(f"two runs are the same: {text}")
         seen.add(identity)
     if refused := [why for name, why in never.items() if name in asked]:
         raise ValueError("; ".join(refused))
     return runs, names
 
 
-def _text(change: Change) -> str:
-    return "_".join(value if name == NAME else f"{name}-{value}" for name, value in change.items()) or "run"
-
-
-def _label(labelled: Change, change: Change, taken: Iterable[str]) -> str:
+def _label(text: str, change: Change, taken: Iterable[str]) -> str:
     """Return a folder name for a run, from what distinguishes it, in characters that every file system allows."""
-    label = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in _text(labelled))
+    label = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text)
     if len(label.encode()) > LONGEST or label in taken:
         label = f"{label.encode()[: LONGEST - 13].decode(errors='ignore')}_{digest(dict(change))}"
     return label

@@ -7,21 +7,21 @@ parameter in which two variants differ is not held out: the difference is over t
 over all of them, which the record says.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tadlib.data.checks import nearest
 from tadlib.evaluation.statistics import compare_splits, p_value, spread
-from tadlib.workbook.experiment_files import Choice, Story, every, had_part, story
 from tadlib.workbook.finished_runs import FinishedRun, differing
 from tadlib.workbook.params import Params
-from tadlib.workbook.plans import shown
+from tadlib.workbook.plans import Choice, every, shown
 from tadlib.workbook.runs import project_root
 from tadlib.workbook.stage_store import relative
 from tadlib.workbook.stages import evaluated_on
@@ -29,6 +29,15 @@ from tadlib.workbook.stages import evaluated_on
 SAMPLE = {"split", "split_id", "seed", "demo_seed", "world_seed"}  # parameters that distinguish samples of a variant
 PLACE = {"run_dir", "data_dir", "device"}  # where a run was executed, without effect on the question
 Record = dict[str, Any]  # a variant compared with its baseline, as JSON; null for unknown values
+
+
+class Story(NamedTuple):
+    """Contents of the comment on top of an experiment file."""
+
+    question: str
+    claim: str  # the research log's verdict
+    found: str  # our conclusion from our own measurements; empty without any
+    rows: tuple[int, ...]  # numbers of the entries in the research log
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,16 @@ class Study:
     def runs(self) -> list[FinishedRun]:
         """The runs of all variants."""
         return [run for each in self.variants.values() for run in each]
+
+
+def story(comment: str) -> Story:
+    """Parse the comment on top of an experiment file: question, the log's claim, our conclusion, and log rows."""
+    asked, _, rest = comment.partition(" Log: ")
+    verdicts, _, tail = rest.partition(" Rows: ")
+    claim, _, found = verdicts.partition(" Found: ")
+    numbers = re.match(r"[\d, ]+", tail)
+    rows = tuple(int(number) for number in re.findall(r"\d+", numbers[0] if numbers else ""))
+    return Story(asked.strip(), claim.strip(), found.strip(), rows)
 
 
 def studies(runs: Sequence[FinishedRun], baseline: str = "") -> list[Study]:
@@ -164,6 +183,20 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
         }
         made.append(common | record)
     return made
+
+
+def had_part(choices: Iterable[Choice], parameters: Mapping[str, Any]) -> frozenset[str]:
+    """Return the parameters of a run that were chosen on the run's own data and class split; none in other worlds."""
+    found: set[str] = set()
+    if parameters.get("demo_seed") or parameters.get("held_out"):
+        return frozenset()
+    for values, where in choices:
+        simulated = [features == "simulate" for features in where.get("features", ["auto"])]  # simulated: other data
+        conditions = {name: where[name] for name in ("dataset", "split", "split_id") if name in where}
+        applies = all(parameters.get(name) in allowed for name, allowed in conditions.items())
+        if applies and (parameters.get("features") == "simulate") in simulated:
+            found |= {name for name, value in values.items() if parameters.get(name) == value}
+    return frozenset(found)
 
 
 def _chosen_on(runs: Sequence[FinishedRun], parts: Mapping[Path, frozenset[str]], metric: str) -> Record | None:

@@ -31,7 +31,7 @@ def batch(runs: int, jobs: int, given: Mapping[str, Any]) -> float:
     planned = {f"seed-{seed}": {**given, "seed": seed} for seed in range(first, first + runs)}
     for parameters in planned.values():
         Params.check(parameters)
-    experiment = Experiment("benchmark", "benchmark", "What does running several at a time gain?", planned)
+    experiment = Experiment("benchmark", "benchmark", "What does running several at a time gain?", planned, {}, ())
     folder = batches.version_dir(experiment, new=True)
     started = time.perf_counter()
     status = batches.execute(experiment, folder, jobs, say=lambda text: None)
