@@ -114,12 +114,8 @@ def training_free(data: Task) -> dict[str, Detections]:
     return {each.id: baselines.training_free(each, read(each), texts, classes, grid(each)) for each in data.scored}
 
 
-def by_clip_alone(data: Task, params: Params) -> dict[str, Detections]:
-    """Return detections by CLIP alone in the scored videos: its own proposals, named by frozen CLIP."""
-    return _by_frozen_clip(data, data.clip_proposals, params)
-
-
-def _by_frozen_clip(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Detections]:
+def by_frozen_clip(data: Task, proposals: Mapping[str, Proposals], params: Params) -> dict[str, Detections]:
+    """Return detections without anything trained: proposals after NMS, named by frozen CLIP."""
     return name(data, after_nms(data, proposals, params), frozen_clip(params).but(**CLIP_ALONE))
 
 
@@ -152,7 +148,7 @@ def _from_curves(data: Task, params: Params, curve: Callable[[Tensor], Tensor]) 
     for video in data.scored:
         smooth = baselines.smoothed(curve(data.features(video)).numpy(), data.grid(video))
         found[video.id] = grouped(torch.from_numpy(smooth), data.grid(video), video.duration)
-    return _by_frozen_clip(data, found, params)
+    return by_frozen_clip(data, found, params)
 
 
 def frozen_clip(params: Params) -> Params:

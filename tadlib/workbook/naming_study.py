@@ -10,7 +10,6 @@ from torch import Tensor
 from tadlib import ideas
 from tadlib.data.windows import spans
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import metrics
 from tadlib.ideas.context import fits
 from tadlib.ideas.poolings import FEATURES, LOGITS
 from tadlib.naming import tokens
@@ -24,7 +23,7 @@ from tadlib.task import Task
 from tadlib.workbook.gathering import with_texts
 from tadlib.workbook.inference import frozen_clip, name, to_detections
 from tadlib.workbook.params import Params
-from tadlib.workbook.results import class_table
+from tadlib.workbook.results import precision
 
 FUSIONS = ("after_softmax", "before_softmax", "arithmetic", "geometric", "detector", "clip")
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # CLIP's share
@@ -58,11 +57,6 @@ def named_segments(
             rows.append((true, int(named[place]), tiou[place], float(certainty[place])))
     true, named, overlap, certain = np.array(rows, dtype=float).reshape(-1, 4).T
     return {"true": true.astype(int), "named": named.astype(int), "tiou": overlap, "certainty": certain}
-
-
-def precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
-    """Return mAP and mAP@tIoU of the unseen classes under the run's protocol."""
-    return metrics.means(class_table(data, detections), data.benchmark.tious)
 
 
 def compare_fusions(

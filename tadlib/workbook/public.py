@@ -9,7 +9,6 @@ from torch import Tensor
 
 from tadlib.data.checks import nearest
 from tadlib.detector.proposals import Proposals
-from tadlib.evaluation import metrics
 from tadlib.files import Progress, silent
 from tadlib.naming.fusion import Detections
 from tadlib.task import Task
@@ -70,7 +69,7 @@ def evaluate(detections: Mapping[str, Detections], data: Task) -> dict[str, floa
         raise ValueError(
             f"detections are labelled {min(labels)!r} and so on, none unseen here: are they of this split?"
         )
-    return metrics.means(results.class_table(data, detections), data.benchmark.tious)
+    return results.precision(data, detections)
 
 
 def detect(videos: Any, words: Any = "", *, progress: Progress = silent, **params: Any) -> Answers:

@@ -56,29 +56,28 @@ def train_and_test(
     run: Run,
 ) -> list[dict[str, object]]:
     """Return rows of mAP, class-agnostic mAP and average recall: test videos, then training videos if evaluated."""
-    rows = [_side(data, proposals, detections, params)]
-    if data.evaluate_on == "test":
-        return rows
-    params = params.but(evaluate_on="test")
-    return [_side(*to_evaluate(test, params, run), params), *rows]
-
-
-def _side(
-    data: Task, proposals: Mapping[str, Proposals], detections: Mapping[str, Detections], params: Params
-) -> dict[str, object]:
-    precision = metrics.means(class_table(data, detections), data.benchmark.tious)
-    agnostic = class_agnostic(data, inference.class_agnostic(data, proposals, params))
-    counted = protocols.detected(data.scored, detections, data.protocol)
-    row = {"side": SIDES[data.evaluate_on], "videos": len(counted)}
-    row |= {"actions": sum(len(video.actions) for video in counted)} | precision
-    row |= {"mAP of proposals": agnostic["agnostic_mAP"]}
-    return row | {metric: value for metric, value in agnostic.items() if metric.startswith("AR@")}
+    sides, rows = [(data, proposals, detections)], []
+    if data.evaluate_on == "training":
+        sides = [to_evaluate(test, params.but(evaluate_on="test"), run), *sides]
+    for task, proposed, found in sides:
+        agnostic = class_agnostic(task, inference.class_agnostic(task, proposed, params))
+        counted = protocols.detected(task.scored, found, task.protocol)
+        row = {"side": SIDES[task.evaluate_on], "videos": len(counted)}
+        row |= {"actions": sum(len(video.actions) for video in counted)} | precision(task, found)
+        row |= {"mAP of proposals": agnostic["agnostic_mAP"]}
+        rows.append(row | {metric: value for metric, value in agnostic.items() if metric.startswith("AR@")})
+    return rows
 
 
 def class_table(data: Task, detections: Mapping[str, Detections]) -> np.ndarray:
     """Return AP (k, number of tIoUs) of each unseen class under the protocol."""
     classes, tious = data.classes.unseen, data.benchmark.tious
     return scoring.class_table(data.scored, detections, classes, tious, data.protocol)
+
+
+def precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
+    """Return mAP and mAP@tIoU of the unseen classes under the protocol."""
+    return metrics.means(class_table(data, detections), data.benchmark.tious)
 
 
 def class_precision(data: Task, detections: Mapping[str, Detections]) -> dict[str, float]:
@@ -111,10 +110,7 @@ def advice(table: Sequence[Mapping[str, object]]) -> str:
 
 def rows(data: Task, shown: Compared) -> list[dict[str, object]]:
     """Return the mAP of each entry of `compared`, a row each."""
-    return [
-        {"name": name, "role": role} | metrics.means(class_table(data, found), data.benchmark.tious)
-        for name, (role, found) in shown.items()
-    ]
+    return [{"name": name, "role": role} | precision(data, found) for name, (role, found) in shown.items()]
 
 
 def compared(data: Task, detections: Mapping[str, Detections], params: Params) -> Compared:
@@ -128,7 +124,7 @@ def compared(data: Task, detections: Mapping[str, Detections], params: Params) -
         "seen anchors, true label (floor)": ("floor", baselines.anchored(data.test_videos, anchors)),
         "seen anchors, CLIP's label (floor)": ("floor", _anchors_by_clip(data, anchors, by_clip)),
         "CLIP alone, training-free": ("baseline", inference.training_free(data)),
-        f"CLIP alone, calibrated{thinned}": ("baseline", inference.by_clip_alone(data, params)),
+        f"CLIP alone, calibrated{thinned}": ("baseline", inference.by_frozen_clip(data, data.clip_proposals, params)),
         **{name: ("baseline", found) for name, found in inference.by_snippets(data, params).items()},
         "this run": ("ours", detections),
         TRUE_LABELS: ("ceiling", diagnosis.oracle_label(data.scored, detections)),

@@ -50,7 +50,7 @@ def without_detector(params: Params) -> dict[str, float]:
     free = inference.training_free(replace(data, candidates="unseen"))
     shown = ({action.label for action in video.actions} for video in data.scored)
     right = [not labels.isdisjoint(each.labels[:1]) for labels, each in zip(shown, free.values(), strict=True)]
-    alone = inference.by_clip_alone(data, params)
+    alone = inference.by_frozen_clip(data, data.clip_proposals, params)
     found = {"training-free": precision(data, free), "named right": 100 * fmean(right)}
     for name, each in {"training-free, true label": free, "thinned, true label": alone}.items():
         found[name] = precision(data, diagnosis.oracle_label(data.scored, each))
