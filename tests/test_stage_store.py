@@ -13,7 +13,7 @@ from tadlib.files import dangling, read_json, write_json
 from tadlib.locks import locked
 from tadlib.task import Task
 from tadlib.workbook import execution, finished_runs, report, runs, stage_store, stages
-from tadlib.workbook.execution import INTERRUPTED, failure, finished
+from tadlib.workbook.execution import INTERRUPTED, failure
 from tadlib.workbook.params import Params
 from tadlib.workbook.stages import STAGES
 
@@ -77,9 +77,9 @@ def test_what_is_deleted_from_the_store_is_made_again_and_train_leaves_no_number
         stage_store.obtain(stage, folder, {}, say=lambda text: None)
     assert not (folder / "metrics.json").exists(), "a run has numbers when it is evaluated"
     shutil.rmtree(home / "outputs" / ".stages")
-    assert not finished(folder / "train.ipynb")
+    assert not (folder / "train.ipynb").exists()
     assert obtain_all(folder, {}) == [None] * 4
-    assert read_json(folder / "checkpoint.json") == Params.check({}).lr and finished(folder / "train.ipynb")
+    assert read_json(folder / "checkpoint.json") == Params.check({}).lr and failure(folder / "train.ipynb") is None
 
 
 def test_a_run_whose_shared_stages_were_deleted_is_told_by_list_and_report(home):

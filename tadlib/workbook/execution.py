@@ -233,11 +233,6 @@ def rename_folder(path: Path, before: str, after: str) -> None:
     NotebookNotary().sign(nbformat.reads(text, as_version=4))
 
 
-def finished(notebook: Path) -> bool:
-    """Whether a notebook was executed completely."""
-    return notebook.is_file() and failure(notebook) is None
-
-
 @contextmanager
 def held(notebook: str | None) -> Iterator[None]:
     """Lock an output notebook while it is executed, so that no other process sets it aside."""

@@ -162,7 +162,7 @@ def _make_way(source: Path, output: Path, say: Callable[[str], None]) -> None:
         return
     from tadlib.workbook import execution, runs
 
-    if stage != stage_of(str(source)) or execution.finished(output):
+    if stage != stage_of(str(source)) or execution.failure(output) is None:
         raise ValueError(f"{output} exists and is never overwritten: pass another output path, or none for a new run")
     with open(output, "rb") as handle:
         if not try_lock(handle):

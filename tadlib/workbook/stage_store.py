@@ -33,11 +33,10 @@ def stored_at(stage: str, given: Mapping[str, Any], pages: str) -> Path:
 
 
 def finished(stage: str, folder: Path, given: Mapping[str, Any], pages: str) -> bool:
-    """Whether a stage of a run has finished, with its executed notebook if `pages` asks for one."""
-    if execution.finished(folder / f"{stage}.ipynb"):
-        return True
-    record = runs.records(folder).get(record_name(stage, Params.read(given)), {}) if _pageless(stage, pages) else {}
-    return record.get("status") == "finished" and not dangling(folder)
+    """Whether a stage of a run has finished and its files exist, with its notebook if `pages` asks for one."""
+    record = runs.records(folder).get(record_name(stage, Params.read(given)), {})
+    whole = record.get("status") == "finished" and not dangling(folder)
+    return whole and (_pageless(stage, pages) or (folder / f"{stage}.ipynb").is_file())
 
 
 def _pageless(stage: str, pages: str) -> bool:
