@@ -85,35 +85,40 @@ def read(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[dict[str, str
         if not folder.is_dir():
             raise RunError(f"no folder {folder}: run an experiment first, like `tad run demo`")
         places = list(_run_folders(folder))
-        latest = {version.parent: version for _, version in places if version}
-        for path, version in places:
-            if path.resolve() in seen or (version and version != latest[version.parent]):
+        latest = {plan["version"].parent: plan["version"] for _, plan in places if plan}
+        for path, plan in places:
+            if path.resolve() in seen or (plan and plan["version"] not in latest.values()):
                 continue
             seen.add(path.resolve())
-            _, why = _state(path, version)
-            if why:
+            if why := _state(path, plan)[1]:
                 left_out.append({"run": str(path.relative_to(path.parents[1])), "why": why})
             else:
-                found.append(_read(path, version))
+                found.append(_read(path, plan))
     if not found:
         why = f"; {len(left_out)} do not count, first {left_out[0]['run']}: {left_out[0]['why']}" if left_out else ""
         raise RunError(f"no finished run below {', '.join(map(str, folders))}{why}; run an experiment first")
     return found, left_out
 
 
-def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
-    """Yield the run folders at or below a folder in planned order, each with the folder of its version or None."""
+def _run_folders(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the run folders at or below a folder in planned order, each with the plan of its version, if any."""
     above = next((parent for parent in (folder, *folder.parents) if (parent / "experiment.json").is_file()), None)
     versions = [above] if above else sorted(path.parent for path in folder.rglob("experiment.json"))
-    for version in versions:
-        for label in read_json(version / "experiment.json").get("runs", {}):
-            path = version / label
+    for plan in map(_plan, versions):
+        for label in plan["runs"]:
+            path = plan["version"] / label
             if path.is_relative_to(folder) or folder.is_relative_to(path):
-                yield path, version
+                yield path, plan
     for path in sorted(path.parent for path in folder.rglob("run.json")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # the store of shared stages
         if not hidden and not any(version in path.parents for version in versions):
-            yield path, None
+            yield path, {}
+
+
+def _plan(version: Path) -> dict[str, Any]:
+    """Return the plan of a version, with its folder and the parameters that differ between its runs."""
+    plan = read_json(version / "experiment.json")
+    return plan | {"version": version, "varied": frozenset(differing(plan["runs"].values()))}
 
 
 def planned(folder: Path) -> tuple[dict[str, Any], Path]:
@@ -127,7 +132,7 @@ def planned(folder: Path) -> tuple[dict[str, Any], Path]:
     return {name: record for name, record in found.items() if name not in METRICS} | last, folder / METRICS[main]
 
 
-def _state(folder: Path, version: Path | None) -> tuple[str, str]:
+def _state(folder: Path, plan: Mapping[str, Any]) -> tuple[str, str]:
     """Return the state of a run, one of STATES, and why it is excluded from comparisons (empty if it counts)."""
     if not (folder / "run.json").is_file():
         return NOT_BEGUN, "has not started"
@@ -142,12 +147,12 @@ def _state(folder: Path, version: Path | None) -> tuple[str, str]:
         if record["status"] in (FAILED, OUTDATED):
             problem = "failed" if record["status"] == FAILED else "is outdated"
             return record["status"], f"{stage} {problem}: {record['reason']}"
-    state = OPEN if version or unfinished else FINISHED  # single runs may end before evaluate
-    late = next(iter(unfinished), "evaluate" if version else "")
+    state = OPEN if plan or unfinished else FINISHED  # single runs may end before evaluate
+    late = next(iter(unfinished), "evaluate" if plan else "")
     return state, f"{late} has not finished" if late else "was not evaluated"
 
 
-def _read(folder: Path, version: Path | None) -> FinishedRun:
+def _read(folder: Path, plan: Mapping[str, Any]) -> FinishedRun:
     stages, metrics = planned(folder)
     trained, latest = stages.get("train", next(iter(stages.values()))), list(stages.values())
     data = dict.fromkeys(str(record["data"]) for record in stages.values() if record.get("data"))
@@ -155,15 +160,13 @@ def _read(folder: Path, version: Path | None) -> FinishedRun:
     facts |= {f"version of {package}": number for package, number in trained.get("versions", {}).items()}
     edited = edits.of_records(stages)
     of_gpu = [record["peak_gpu_memory_mb"] for record in stages.values() if "peak_gpu_memory_mb" in record]
-    plan = read_json(version / "experiment.json") if version else {}
-    given = plan.get("runs", {}).values()
-    home = (version or folder).parent
+    home = plan.get("version", folder).parent
     return FinishedRun(
         home=home,
-        asks=plan.get("asks", home.name) if version else "",
+        asks=plan.get("asks", home.name) if plan else "",
         question=plan.get("question", ""),
         name=plan.get("names", {}).get(folder.name, ""),
-        varied=frozenset(differing(given)),
+        varied=plan.get("varied", frozenset()),
         dir=folder,
         parameters=latest[-1]["parameters"],
         metrics=read_json(metrics),
@@ -194,30 +197,30 @@ def listing(folder: Path) -> Iterator[str]:
     places = list(_run_folders(folder))
     if all(folder in (version, version.parent) for version in versions):
         yield from table(folder)
-        for path, version in places:
-            if why := _state(path, version)[1]:
+        for path, plan in places:
+            if why := _state(path, plan)[1]:
                 yield f"{path.name}: {why}"
             for stage, edited in edits.of_records(records(path)).items():
                 yield f"{path.name}, edited {stage}.ipynb ({edited['digest']}):"
                 yield from (f"  {line}" for line in edited.get("lines", ["see run.json"]))
         return
     loose: dict[str, list[str]] = {}
-    for path, version in places:
-        if version is None:
-            loose.setdefault(path.parent.name, []).append(_state(path, None)[0])
+    for path, plan in places:
+        if not plan:
+            loose.setdefault(path.parent.name, []).append(_state(path, plan)[0])
     for name, states in loose.items():
         yield f"{name}: {len(states)} run{'s' * (len(states) > 1)} of no experiment, {_counted(states)}"
 
 
 def _version_line(version: Path) -> str:
     """Describe a version of an experiment: its commit, numbers of runs by state, and mean mAP of finished runs."""
-    record = read_json(version / "experiment.json")
-    states = {label: _state(version / label, version)[0] for label in record["runs"]}
+    plan = _plan(version)
+    states = {label: _state(version / label, plan)[0] for label in plan["runs"]}
     means: dict[str, list[float]] = {}
-    for run in (_read(version / label, version) for label, state in states.items() if state == FINISHED):
+    for run in (_read(version / label, plan) for label, state in states.items() if state == FINISHED):
         means.setdefault(_kind(run), []).append(run.metrics["mAP"])
     results = ", ".join(f"mean mAP{kind} {100 * fmean(values):.1f} %" for kind, values in means.items())
-    where = f"{version.parent.name}/{version.name}, commit {record.get('commit', 'unknown')}"
+    where = f"{version.parent.name}/{version.name}, commit {plan.get('commit', 'unknown')}"
     return f"{where}: of {len(states)} runs {_counted(states.values())}; {results or 'no numbers yet'}"
 
 
@@ -238,7 +241,7 @@ def table(folder: Path) -> list[str]:
     """Return a text table of the finished runs below a folder: metrics, best floor, best baseline and ceiling."""
     places = list(_run_folders(folder))
     several = len({path.parent for path, _ in places}) > 1
-    found = [_read(path, version) for path, version in places if not _state(path, version)[1]]
+    found = [_read(path, plan) for path, plan in places if not _state(path, plan)[1]]
     rows = {}
     for run in found:
         row = {metric: run.metrics.get(metric) for metric in ("mAP", "mAP@0.5", "AR@100")}  # None at custom tIoUs
