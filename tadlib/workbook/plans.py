@@ -268,7 +268,8 @@ def _combine(
             runs[label] = parameters
             names |= {label: labelled[NAME]} if NAME in labelled else {}
         elif not quick:
-            raise ValueError(f"two runs are the same: {text}")
+            same = "_".join(f"{name}-{value}" for name, value in change.items())
+            raise ValueError(f"two runs are the same: {same}")
         seen.add(identity)
     if refused := [why for name, why in never.items() if name in asked]:
         raise ValueError("; ".join(refused))
