@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +15,6 @@ if PROCESSES > 1:
     THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     torch.set_num_threads(THREADS)
-# what is imported here and in every process that a test starts lacks a package of slow grammars
-WITHOUT = str(Path(__file__).parent / "without")
-sys.path.insert(0, WITHOUT)
-os.environ["PYTHONPATH"] = os.pathsep.join([WITHOUT, *filter(None, [os.environ.get("PYTHONPATH")])])
 # they start first, so that none ends alone
 LONGEST = "test_pipeline test_parameters_matter test_batch test_detector_steps test_ideas test_report".split()
 GOLDEN = ("test_golden", "test_published", "test_published_annotations")
