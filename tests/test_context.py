@@ -81,3 +81,16 @@ def test_vectors_fit_where_every_text_leaves_room_for_them(encoder):
     Context(encoder, most)(texts)
     with pytest.raises(ValueError, match="leaves no room for 'a long jump'"):
         Context(encoder, most + 1)(texts)
+
+
+@pytest.mark.parametrize("where", ["before", "around"])
+def test_a_handful_of_segments_is_learned_by_heart(encoder, where):
+    torch.manual_seed(0)
+    channels = encoder.texts(["jump"]).shape[1]
+    semantics = NamingHead(TrainableParts(context=8, context_at=where), channels, encoder)
+    bins = torch.randn(8, 1, channels)  # they have nothing to do with the texts of their classes
+    examples = Examples(bins, LABELS, torch.zeros(8, 0, 1, channels), torch.zeros(8, 0, dtype=torch.bool))
+    said = ClassTexts(NAMES, TextEmbeddings(*by_class(torch.zeros(5, channels), [1, 1, 2, 1])))
+    assert int((named(semantics, bins, said) == LABELS).sum()) <= 3
+    taught(semantics, examples, said, head_epochs=150, text_lr=0.03, factor=100.0)
+    assert torch.equal(named(semantics, bins, said), LABELS)

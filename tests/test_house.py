@@ -104,7 +104,7 @@ def test_the_module_grows_no_larger():
     core = [path for path in MODULES if path not in (*parts["ideas"], *parts["demo"])]
     sizes = lines(core), lines(parts["ideas"]), lines(parts["demo"]), len(MODULES)
     assert all(size <= most for size, most in zip(sizes, (16_100, 2_253, 1_389, 136), strict=True)), sizes
-    assert lines((ROOT / "tests").rglob("*.py")) <= 16_804
+    assert lines((ROOT / "tests").rglob("*.py")) <= 16_809
 
 
 @pytest.mark.notebooks

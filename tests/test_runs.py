@@ -14,7 +14,7 @@ import torch
 from tadlib import devices
 from tadlib.files import read_json, write_json
 from tadlib.locks import try_lock
-from tadlib.workbook import finished_runs, result, runs
+from tadlib.workbook import display, finished_runs, runs
 from tadlib.workbook.params import Params
 
 
@@ -44,7 +44,7 @@ def test_a_record_says_what_is_needed_to_tell_why_two_runs_differ(home):
 
 def test_a_record_keeps_the_peak_of_the_process_and_that_of_a_gpu_beside_it(home, monkeypatch):
     run = begin()
-    assert set(run.finish().record) & set(result.MEMORY) == {"peak_memory_mb"}
+    assert set(run.finish().record) & set(display.MEMORY) == {"peak_memory_mb"}
     run = begin()
     monkeypatch.setattr(devices, "pick", lambda name: torch.device("cuda", 0))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5.4e9)
