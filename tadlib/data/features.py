@@ -103,7 +103,7 @@ def extract(
     if renewed := [f"{name} ({why})" for name, why in reasons.items() if why]:
         more = f", and {len(renewed) - NAMED} more" if len(renewed) > NAMED else ""
         warnings.warn(f"features made anew of {len(renewed)} videos: {', '.join(renewed[:NAMED])}{more}", stacklevel=2)
-    store.sweep()
+    store.delete_leftovers()
     done, broken = len(videos) - len(left), {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for small batches, two videos on two cores are faster than two threads on one video

@@ -107,7 +107,7 @@ class FeatureStore:
         each = [self.record(video_id).get("seconds") for video_id in video_ids]
         return None if None in each else round(sum(each), 1)
 
-    def sweep(self) -> None:
+    def delete_leftovers(self) -> None:
         """Delete temporary files unchanged for an hour, of killed processes; SLURM jobs write without the lock."""
         for path in self.folder.glob(f".*-{16 * '[0-9a-f]'}.*"):
             with suppress(OSError):  # another process deletes it too

@@ -30,10 +30,11 @@ def coinciding(videos: Iterable[Video]) -> Counter[tuple[str, str]]:
     return pairs
 
 
-def _coincide(*pair: Sequence[Action]) -> list[list[int]]:
-    """Return for each action of the first sequence the indices of those of the second that coincide with it."""
-    both = (torch.tensor([(a.start, a.end) for a in each], dtype=torch.float64).reshape(-1, 2) for each in pair)
-    return [torch.nonzero(row)[:, 0].tolist() for row in pairwise_tiou(*both) > COINCIDES]
+def _coincide(actions: Sequence[Action], others: Sequence[Action]) -> list[list[int]]:
+    """Return for each action the indices of the others that coincide with it."""
+    times = ([(a.start, a.end) for a in each] for each in (actions, others))
+    segments = (torch.tensor(each, dtype=torch.float64).reshape(-1, 2) for each in times)
+    return [torch.nonzero(row)[:, 0].tolist() for row in pairwise_tiou(*segments) > COINCIDES]
 
 
 def renamed(benchmark: Benchmark, split: ClassSplit) -> list[str]:

@@ -144,8 +144,7 @@ def valid_rows(
         more = ", ..." if len(rows) > MAX_EXAMPLES else ""
         kinds += [f"{len(rows)} with {kind} ({', '.join(examples)}{more})"] if rows else []
     if kinds and dropped is None:
-        advice = "repair the file, or drop these rows (tad evaluate --drop-bad)"
-        raise ValueError(f"{table.path}: {'; '.join(kinds)}; {advice}")
+        raise ValueError(f"{table.path}: {'; '.join(kinds)}; repair them, or leave them out by tad evaluate --drop-bad")
     if dropped is not None:
         dropped.update({kind: len(rows) for kind, rows in found.items() if rows})
     wrong = {row for rows in found.values() for row in rows}

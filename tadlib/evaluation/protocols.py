@@ -102,8 +102,8 @@ def with_detections(detections: Mapping[str, Scored]) -> set[str]:
 
 def detected(videos: Sequence[Video], detections: Mapping[str, Scored], protocol: str) -> tuple[Video, ...]:
     """Remove videos without detections if the protocol requires it."""
-    kept = with_detections(detections) if PROTOCOLS[protocol].detected_only else {video.id for video in videos}
-    return tuple(video for video in videos if video.id in kept)
+    rules, found_ids = PROTOCOLS[protocol], with_detections(detections)
+    return tuple(video for video in videos if video.id in found_ids or not rules.detected_only)
 
 
 def counts(videos: Sequence[Video], detected: Collection[str]) -> dict[str, int]:

@@ -112,7 +112,7 @@ def resampled(
 ) -> Float[np.ndarray, " r"]:
     """Return the mAP (mean over tIoU) of each draw of videos; NaN for a draw without actions.
 
-    AP is not rounded, as one protocol does: less than 0.05 points.
+    AP is not rounded, also under a protocol that rounds it to three digits (a difference below 0.05 points).
     """
     predictions, actions, classes = comparison.predictions, comparison.actions, comparison.classes
     number = np.stack([counts[:, actions.video[actions.label == label]].sum(axis=1) for label in range(classes)], 1)

@@ -87,7 +87,7 @@ def read(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[dict[str, str
         places = list(_run_folders(folder))
         latest = {plan["version"].parent: plan["version"] for _, plan in places if plan}
         for path, plan in places:
-            if path.resolve() in seen or (plan and plan["version"] not in latest.values()):
+            if path.resolve() in seen or (plan and plan["version"] != latest[plan["version"].parent]):
                 continue
             seen.add(path.resolve())
             if why := _state(path, plan)[1]:

@@ -79,7 +79,7 @@ def encode(
     settings["decoder"] = fingerprints.DECODER
     if store.has(clip.key) and not store.changed(clip.key, settings, clip.path):
         return float(store.record(clip.key)["duration"])
-    store.sweep()
+    store.delete_leftovers()
     source, begun = fingerprints.source(clip.path), time.monotonic()
     features, found = embedded(clip, 1, 1 / lasts, encoder, each, progress)
     seconds = len(features) * lasts

@@ -140,7 +140,7 @@ class Run:
     def finish(self, metrics: Mapping[str, Any] | None = None, data: str = "", **more: float | None) -> Any:
         """Finish the record of this stage, with `more`, and write its `metrics`; return the result to show."""
         from tadlib.devices import peaks, pick
-        from tadlib.workbook.display import Result
+        from tadlib.workbook.display import Result  # imports pandas
 
         if metrics is not None:
             self.save_json(METRICS.get(self.stage, "metrics.json"), dict(metrics))
