@@ -130,14 +130,13 @@ def test_what_changes_while_a_batch_runs_is_in_no_later_result(changing, during,
     assert instant.executed(quick_home)["train"] == trained + 2
 
 
-def test_a_comment_or_choice_that_is_added_to_a_file_is_in_the_next_report(quick_home, capsys):
+def test_a_comment_that_is_added_to_a_file_is_in_the_next_report(quick_home, capsys):
     assert cli.main(["run", experiment(quick_home, "# Which?\nsweep: {lr: [0.1, 0.2]}\n")]) == 0
-    path = experiment(quick_home, QUESTION + "chosen_on: {values: {lr: 0.2}, dataset: demo}\n")
+    path = experiment(quick_home, QUESTION)
     assert cli.main(["run", path]) == 0
     (folder,) = instant.versions(quick_home, "e")
     found, _ = finished_runs.read([folder])
     assert {run.question for run in found} == {"Which? Log: the first. Rows: 1."}
-    assert [choice.values for run in found for choice in run.chosen] == [{"lr": 0.2}] * 2
 
 
 def test_a_job_that_slurm_ends_begins_no_other_stage(home, monkeypatch):

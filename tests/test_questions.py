@@ -1,6 +1,7 @@
 """The log as parameters files: each says what it asks, what the log said and where, and can be run."""
 
 import functools
+import shutil
 
 import fabricate
 import pytest
@@ -10,7 +11,7 @@ from notebook import run_cells
 from tadlib import ideas
 from tadlib.data.demo import timelines
 from tadlib.detector.proposals import predict
-from tadlib.workbook import inference, plans, results, stages, variants
+from tadlib.workbook import inference, lab_log, plans, results, stages, variants
 from tadlib.workbook.gathering import gather
 from tadlib.workbook.params import Params
 from tadlib.workbook.plans import every, find
@@ -18,7 +19,7 @@ from tadlib.workbook.variants import story
 
 FILES = every(ROOT)
 BASES = {"demo", "rehearsal", "thumos14_75", "thumos14_50", "activitynet13_75", "activitynet13_50"}
-BASES |= {"published_thumos14", "published_activitynet13", "best_demo", "best_rehearsal"}
+BASES |= {"published_thumos14", "published_activitynet13"}
 FEWER_SAMPLES = {"closed_set", "seeds"}  # without a class split, and of one
 LAST_ROW = 85
 # Rows of the log that are no experiments: repairs, insights, decisions, facts, clean-up.
@@ -86,7 +87,7 @@ def test_the_published_configurations_are_those_of_the_published_commands():
         assert {name: getattr(params, name) for name in both} == both
 
 
-def test_the_configuration_that_was_found_is_the_default_and_the_best():
+def test_the_configuration_that_was_found_is_the_default():
     planned = plan(find("tuning"))
     label = next(label for label, name in planned.names.items() if name == "found")
     found = {name: value for name, value in planned.runs[label].items() if name not in variants.SAMPLE}
@@ -94,9 +95,6 @@ def test_the_configuration_that_was_found_is_the_default_and_the_best():
     for where in ("demo", "thumos14", "activitynet13", "my/own"):
         params = Params.check({"dataset": where}).model_dump()
         assert {name: params[name] for name in found} == found, where
-    for name in ("best_demo", "best_rehearsal"):
-        common = plan(find(name)).common
-        assert common | found == common, "said there, whatever the default is"
 
 
 def test_no_whole_video_of_the_demo_lacks_queries_or_detections():
@@ -106,6 +104,18 @@ def test_no_whole_video_of_the_demo_lacks_queries_or_detections():
         if params.dataset == "demo":
             assert params.window or params.queries > most, stem
             assert params.inference_window or params.top_k > most, stem
+
+
+def test_the_table_of_the_lab_log_is_what_its_data_say(tmp_path):
+    """Byte by byte."""
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    before = (ROOT / "outputs" / "README.md").read_text(encoding="utf-8")
+    begin, end = (before.index(mark) for mark in (lab_log.BEGIN, lab_log.END))
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "README.md").write_text(before[:begin] + lab_log.BEGIN + before[end:], encoding="utf-8")
+    kept = lab_log.read(ROOT)
+    lab_log.write_table(tmp_path, kept)
+    assert (tmp_path / "outputs" / "README.md").read_text(encoding="utf-8") == before
 
 
 @pytest.mark.slow

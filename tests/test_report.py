@@ -347,7 +347,7 @@ def test_the_lab_log_takes_nothing_that_did_not_ask_its_question(home):
     assert not logged(home, "elsewhere"), "runs of no experiment"
     version = version_of(home)
     record = read_json(version / "experiment.json")
-    for asks, taken in (("backbone-best_demo", 0), ("backbone-quick", 0), ("backbone-demo", 1), ("backbone", 1)):
+    for asks, taken in (("backbone-splits", 0), ("backbone-quick", 0), ("backbone-demo", 1), ("backbone", 1)):
         write_json(version / "experiment.json", record | {"asks": asks})
         assert len(logged(home, version)) == taken
 

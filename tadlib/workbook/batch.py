@@ -41,7 +41,7 @@ def version_dir(experiment: Experiment, new: bool = False) -> Path:
     began = read_json(path) if latest else _identity(experiment) | {"commit": runs.commit()}
     # what the file says about its runs, which may change while they stay the same
     said = {"asks": experiment.asks, "question": experiment.question, "names": dict(experiment.names)}
-    write_json(path, began | said | {"chosen": [choice._asdict() for choice in experiment.chosen]})
+    write_json(path, began | said)
     return folder
 
 

@@ -10,14 +10,12 @@ import pandas as pd
 
 from tadlib.evaluation.statistics import holm
 from tadlib.files import write_json, write_text
-from tadlib.foreign import text_of
-from tadlib.workbook import finished_runs, plans, variants
+from tadlib.workbook import finished_runs, variants
 from tadlib.workbook.display import Listing
 from tadlib.workbook.finished_runs import FinishedRun
-from tadlib.workbook.lab_log import difference, listed, measured, over, signed
+from tadlib.workbook.lab_log import difference, listed, measured, signed
 from tadlib.workbook.notebook_params import ReportParams
-from tadlib.workbook.plans import Choice
-from tadlib.workbook.runs import project_root, resolve
+from tadlib.workbook.runs import resolve
 from tadlib.workbook.stages import STAGES
 from tadlib.workbook.variants import Record, Study
 
@@ -30,12 +28,11 @@ class Compared:
     found: list[FinishedRun]
     unfinished: list[dict[str, str]]  # excluded runs, with the reason
     studies: list[Study]
-    choices: list[Choice]  # values that the project's experiment files declare as chosen by looking at results
 
     @cached_property
     def records(self) -> list[Record]:
         """Records of every variant of every study, as written to `report.json`."""
-        found = [each for study in self.studies for each in variants.records(study, self.params.metric, self.choices)]
+        found = [each for study in self.studies for each in variants.records(study, self.params.metric)]
         if self.params.correction == "holm":
             tested = [record for record in found if record["p"] is not None]
             for record, significant in zip(tested, holm([record["p"] for record in tested]), strict=True):
@@ -164,27 +161,21 @@ class Compared:
 def compare_runs(params: ReportParams) -> Compared:
     """Read the runs below the given folders and group them into studies; raises RunError if there are none."""
     found, unfinished = finished_runs.read(resolve(folder) for folder in params.folders)
-    studies = variants.studies(found, params.baseline)
-    declaring = (path for path in plans.every(project_root()) if plans.CHOSEN_ON in text_of(path))
-    choices = [choice for path in declaring for choice in plans.read(path).chosen]
-    return Compared(params, found, unfinished, studies, choices)
+    return Compared(params, found, unfinished, variants.studies(found, params.baseline))
 
 
 def _row(record: Record) -> dict[str, object]:
-    values, paired, chosen = record["values"], record["difference"], record["chosen on"]
-    held_out = chosen["rest"] if chosen else values
+    values, paired = record["values"], record["difference"]
     return {
         "experiment": record["title"],
         "variant": record["variant"],
         f"mean {record['metric']} (%)": _points(values["mean"]),
         "s.d.": "" if values["deviation"] is None else _points(values["deviation"]),
         "runs": values["number"],
-        "held out (%)": _points(held_out["mean"]) if held_out else "none",
         "difference (points)": signed(paired["difference"]) if paired else "",
         "95 % interval": difference(paired).partition(" ")[2] if paired else "",
         "verdict": verdict(record),
-        "over": over(record),
-        "chosen on": f"{listed(chosen['parameters'])} on {listed(chosen['splits'], 5)}" if chosen else "",
+        "over": record["basis"],
         "time (s)": f"{record['seconds']:.0f}",
         "memory (MB)": f"{record['memory_mb']:.0f}",
         "not alike": ", ".join(record["not alike"]),
@@ -192,10 +183,10 @@ def _row(record: Record) -> dict[str, object]:
 
 
 def verdict(record: Record) -> str:
-    """Return the verdict on a variant, with a remark if its class splits were not held out."""
+    """Return the verdict on a variant."""
     if record["difference"] is None:
         return "baseline" if record["variant"] == record["baseline"] else "no pair"
-    return record["difference"]["verdict"] + ("" if record["held out"] else ", not held out")
+    return record["difference"]["verdict"]
 
 
 def _points(fraction: float) -> str:

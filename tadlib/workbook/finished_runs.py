@@ -16,7 +16,6 @@ import pandas as pd
 
 from tadlib.files import dangling, read_json
 from tadlib.workbook import edits
-from tadlib.workbook.plans import Choice
 from tadlib.workbook.runs import RunError, records
 from tadlib.workbook.stages import EVALUATIONS, METRICS, OUTDATED, evaluated_on
 
@@ -44,7 +43,6 @@ class FinishedRun:
     seconds: float  # wall time of all stages
     memory_mb: float  # highest peak of all stages, of GPU memory if a GPU was used
     facts: Mapping[str, str]  # environment: device, threads, commit, versions, data of all stages
-    chosen: Sequence[Choice]  # choices declared in the experiment file
     edited: Mapping[str, Mapping[str, Any]]  # stage -> changes of its notebook
     ideas: str  # digest of the file given by the parameter ideas
     started: str  # time of its first stage; later times sort later
@@ -174,7 +172,6 @@ def _read(folder: Path, plan: Mapping[str, Any]) -> FinishedRun:
         seconds=sum(record.get("seconds", 0.0) for record in stages.values()),
         memory_mb=max(of_gpu or [record.get("peak_memory_mb", 0.0) for record in stages.values()]),
         facts=facts | {"data": " and ".join(data), "notebook": edits.mark(edited)},
-        chosen=[Choice(**each) for each in plan.get("chosen", [])],
         edited=edited,
         started=latest[0].get("started", ""),
         ideas=next(filter(None, (each.get("made_from", {}).get("file of ideas") for each in reversed(latest))), ""),

@@ -36,28 +36,16 @@ def measured(records: Sequence[Record]) -> str:
     compared = [record for record in records if record["difference"]]
     if len(records) > 1 and not compared:
         return ""
-    values, chosen = base["values"], base["chosen on"]
+    values = base["values"]
     basis = samples(base["splits"], base["seeds"])
     label = "" if base["variant"] == "as it is" else f" with {base['variant']}"
     spread = "" if values["deviation"] is None else f", s.d. of runs {100 * values['deviation']:.1f}"
     summary = f"{base['metric']} {100 * values['mean']:.1f}{label}{spread} ({basis})"
-    if chosen:
-        summary += f", not held out: {listed(chosen['parameters'])} chosen on {listed(chosen['splits'], 5)}"
-    if chosen and chosen["rest"]:
-        summary += f", {100 * chosen['rest']['mean']:.1f} on the others ({chosen['basis']})"
     rows = []
     for record in compared:
-        found, where = record["difference"], "" if over(record) == basis else f" ({over(record)})"
+        found, where = record["difference"], "" if record["basis"] == basis else f" ({record['basis']})"
         rows.append(f"{record['variant']}: {difference(found)}, {found['verdict']}{where}")
     return "; ".join([summary, *rows])
-
-
-def over(record: Record) -> str:
-    """Describe which pairs a difference is over, and whether some had part in choosing what differs."""
-    if not record["apart"]:
-        return record["basis"]
-    had = "that had no part in choosing" if record["held out"] else "not held out: some had part in choosing"
-    return f"{record['basis']}, {had} {listed(record['apart'])}"
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:

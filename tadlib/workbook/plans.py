@@ -7,13 +7,7 @@ A file is flat YAML: the question as a comment on top, the parameters common to 
     runs: [{fusion: clip}, {name: mild, fusion: geometric, fusion_weight: 0.1}]
 
 All combinations of these blocks become runs. A run in `runs` may have a name, which replaces its parameters in labels.
-A base is another such file, whose common values are defaults for the question's own file. Values chosen by looking at
-results are declared with the data and class splits of these results, which are then not held out:
-
-    chosen_on: {values: {agreement: 0.5}, dataset: demo, split: 50, split_id: [0, 1, 2, 3]}
-
-Without `values` all common parameters but those of the data were chosen; without `split` or `split_id` the choice used
-every class split. A declaration applies to all runs with such a value on such data, whichever file defines them.
+A base is another such file, whose common values are defaults for the question's own file.
 """
 
 import itertools
@@ -30,28 +24,17 @@ from tadlib.files import digest, naming
 from tadlib.foreign import text_of, yaml_in
 from tadlib.project import from_root, project_root
 from tadlib.workbook.params import Params
-from tadlib.workbook.stages import DATA
 from tadlib.workbook.vocabulary import meant
 
 NAME = "name"  # key of a run's name in `runs`; the name replaces the parameters in labels
 PLAIN_NAME = re.compile(r"\w[\w -]{,39}")  # a name valid in folders, tables and figures
-CHOSEN_ON = "chosen_on"
 BLOCKS = ("sweep", "zip", "runs")
 MAX_RUNS = 10_000  # of one experiment
-FIELDS = ("values", "dataset", "features", "split", "split_id")  # keys of `chosen_on`
-NEVER_CHOSEN = DATA | {"protocol", "evaluate_on", "run_dir"}  # parameters of the data, the evaluation and the folder
 QUICK = {"epochs": 2, "head_epochs": 2, "width": 128}  # upper limits; and one seed and one class split
 # parameters whose changes leave the question the same
 SAME_QUESTION = {"split_id", "seed", "demo_seed", "world_seed", "device", "precision", "data_dir"}
 LONGEST = 100  # bytes of a label, which is the name of a folder
 Change = Mapping[str, Any]  # changes to the common parameters
-
-
-class Choice(NamedTuple):
-    """Parameter values chosen by looking at results, and the data and class splits of these results."""
-
-    values: Mapping[str, Any]
-    where: Mapping[str, list[Any]]
 
 
 class ExperimentFile(NamedTuple):
@@ -60,7 +43,6 @@ class ExperimentFile(NamedTuple):
     question: str
     common: dict[str, Any]
     blocks: dict[str, list[Change]]
-    chosen: list[Choice]
 
 
 @dataclass(frozen=True)
@@ -72,7 +54,6 @@ class Experiment:
     question: str
     runs: Mapping[str, Mapping[str, Any]]
     names: Mapping[str, str]  # label -> name given in the file
-    chosen: tuple[Choice, ...]  # values that the file and its base declare as chosen by looking at results
 
     @property
     def common(self) -> dict[str, Any]:
@@ -106,19 +87,15 @@ def read(path: Path) -> ExperimentFile:
     content = text_of(path)
     given = from_root(yaml_in(content, path), path.parent)
     with naming(path):
-        block = given.pop(CHOSEN_ON, [])
-        blocks = _blocks(given)
         common = {name: value for name, value in given.items() if name not in BLOCKS}
-        with naming(CHOSEN_ON):
-            choices = [_choice(entry, common) for entry in (block if isinstance(block, list) else [block])]
-        return ExperimentFile(question(content), common, blocks, choices)
+        return ExperimentFile(question(content), common, _blocks(given))
 
 
 def _blocks(given: Mapping[str, Any]) -> dict[str, list[Change]]:
     """Return each block of a file as a list of changes; a parameter may occur in one block only."""
     for name in given:
         if name not in BLOCKS and name not in Params.model_fields:
-            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, (*BLOCKS, CHOSEN_ON))}")
+            raise ValueError(f"unknown parameter {name!r}{meant(str(name), Params, BLOCKS)}")
     blocks = {block: _expanded(block, given[block]) for block in BLOCKS if given.get(block) is not None}
     owner: dict[str, str] = {}
     for block, changes in blocks.items():
@@ -158,27 +135,6 @@ def limited(block: str, lengths: Iterable[int]) -> None:
         raise ValueError(f"{block} makes {number:,} runs, at most {MAX_RUNS:,} are allowed: vary fewer values")
 
 
-def _choice(entry: Any, common: Mapping[str, Any]) -> Choice:
-    if not isinstance(entry, dict) or "dataset" not in entry:
-        raise ValueError(f"it must say on which dataset, and may say {', '.join(FIELDS)}; got {entry!r}")
-    for name, value in entry.items():
-        if name not in FIELDS:
-            raise ValueError(f"unknown field {name!r}{nearest(str(name), FIELDS)}")
-        if value == [] and name != "values":
-            raise ValueError(f"{name} must be a value or a list of values, got []")
-    where = {name: value if isinstance(value, list) else [value] for name, value in entry.items() if name != "values"}
-    shared = {name: value for name, value in common.items() if name not in NEVER_CHOSEN}
-    values = entry.get("values", shared)
-    if not isinstance(values, dict) or not values:
-        raise ValueError(f"values must hold parameters and what was chosen for them, got {values!r}")
-    for name in values:
-        if name in NEVER_CHOSEN:
-            raise ValueError(f"{name} says what a run is about, it is no value that is chosen")
-    for place in itertools.product(*where.values()):
-        checked = Params.read(shared | values | dict(zip(where, place, strict=True))).model_dump()
-    return Choice({name: checked[name] for name in values}, where)
-
-
 def question(content: str) -> str:
     """Return the comment on top of an experiment file; the rest of its text need not be valid."""
     top = itertools.takewhile(lambda line: line.startswith("#"), content.splitlines())
@@ -202,7 +158,7 @@ def plan(
         if not values or None in values:
             raise ValueError(f"--set {name} must have a value, and one after each comma; got {value}")
         wanted[name] = [each for place, each in enumerate(values) if each not in values[:place]]
-    own, defaults = read(path), read(base) if base else ExperimentFile("", {}, {}, [])
+    own, defaults = read(path), read(base) if base else ExperimentFile("", {}, {})
     ours, theirs = (file.common.get("dataset") for file in (own, defaults))
     if ours and theirs and ours != theirs:
         raise ValueError(f"{path} asks about dataset {ours}, --base {base} is about {theirs}")
@@ -212,7 +168,7 @@ def plan(
         runs, names = _combine(defaults.common | own.common | fixed, _replaced(own.blocks, wanted), quick, asked)
     name = path.stem + (f"-{base.stem}" if base else "")
     asks = name + "-changed" * bool(set(wanted) - SAME_QUESTION) + "-quick" * quick
-    return Experiment(name + "-quick" * quick, asks, own.question, runs, names, (*own.chosen, *defaults.chosen))
+    return Experiment(name + "-quick" * quick, asks, own.question, runs, names)
 
 
 def _replaced(blocks: Mapping[str, list[Change]], wanted: Mapping[str, list[Any]]) -> dict[str, list[Change]]:

@@ -2,9 +2,7 @@
 
 Runs of one question that differ only in class split and seed are one variant. Two variants are compared on their
 common (split, seed) pairs. The differences of a class split are averaged over seeds first, because they are correlated,
-and Student's interval is over class splits; with one class split it is over seeds. A class split used to choose a
-parameter in which two variants differ is not held out: the difference is over the other splits, or if there are none
-over all of them, which the record says.
+and Student's interval is over class splits; with one class split it is over seeds.
 """
 
 import re
@@ -12,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +18,7 @@ from tadlib.data.checks import nearest
 from tadlib.evaluation.statistics import compare_splits, p_value, spread
 from tadlib.workbook.finished_runs import FinishedRun, differing
 from tadlib.workbook.params import Params
-from tadlib.workbook.plans import Choice, every, shown
+from tadlib.workbook.plans import every, shown
 from tadlib.workbook.runs import project_root
 from tadlib.workbook.stage_store import relative
 from tadlib.workbook.stages import evaluated_on
@@ -149,7 +146,7 @@ def value(run: FinishedRun, metric: str) -> float:
     return float(run.metrics[metric])
 
 
-def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[Record]:
+def records(study: Study, metric: str) -> list[Record]:
     """Return a record of each variant of a study: mean, spread, and paired difference to the baseline."""
     base = study.variants[study.baseline]
     common = {"asks": _asks(study), "experiment": study.name, "title": study.title}
@@ -157,24 +154,18 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
     common |= {"baseline": study.baseline, "metric": metric, "settings": study.settings}
     made = []
     for variant, runs in study.variants.items():
-        parts = {run.dir: had_part((*choices, *run.chosen), run.parameters) for run in (*runs, *base)}
         pairs = [] if runs is base else pairs_of(runs, base)
-        apart = [parts[first.dir] ^ parts[second.dir] for first, second in pairs]
-        others = [pair for pair, names in zip(pairs, apart, strict=True) if not names]
-        found, basis, p = _difference(others or pairs, metric)
+        found, basis, p = _difference(pairs, metric)
         record = {
             "variant": variant,
             "edited": runs[0].edit,
             "values": _spread(runs, metric),
             "splits": list(dict.fromkeys(run.split for run in runs)),
             "seeds": list(dict.fromkeys(run.key[2] for run in runs)),
-            "chosen on": _chosen_on(runs, parts, metric),
             "difference": found,
             "p": p,
             "basis": basis,
             "pairs": len(pairs),
-            "held out": bool(others) or not pairs,
-            "apart": sorted(frozenset().union(*apart)),
             "not alike": _unlike(runs, base, pairs),
             "commits": sorted({run.facts["commit"] for run in runs}),
             "runs": [relative(run.dir) for run in runs],
@@ -183,34 +174,6 @@ def records(study: Study, metric: str, choices: Sequence[Choice] = ()) -> list[R
         }
         made.append(common | record)
     return made
-
-
-def had_part(choices: Iterable[Choice], parameters: Mapping[str, Any]) -> frozenset[str]:
-    """Return the parameters of a run that were chosen on the run's own data and class split; none in other worlds."""
-    found: set[str] = set()
-    if parameters.get("demo_seed") or parameters.get("held_out"):
-        return frozenset()
-    for values, where in choices:
-        simulated = [features == "simulate" for features in where.get("features", ["auto"])]  # simulated: other data
-        conditions = {name: where[name] for name in ("dataset", "split", "split_id") if name in where}
-        applies = all(parameters.get(name) in allowed for name, allowed in conditions.items())
-        if applies and (parameters.get("features") == "simulate") in simulated:
-            found |= {name for name, value in values.items() if parameters.get(name) == value}
-    return frozenset(found)
-
-
-def _chosen_on(runs: Sequence[FinishedRun], parts: Mapping[Path, frozenset[str]], metric: str) -> Record | None:
-    """Return the class splits on which parameters of a variant were chosen, and its metric on the others."""
-    chosen = [run for run in runs if parts[run.dir]]
-    rest = [run for run in runs if not parts[run.dir]]
-    if not chosen:
-        return None
-    return {
-        "splits": list(dict.fromkeys(run.split for run in chosen)),
-        "parameters": sorted(set().union(*(parts[run.dir] for run in chosen))),
-        "rest": _spread(rest, metric) if rest else None,
-        "basis": samples({run.split for run in rest}, {run.key[2] for run in rest}),
-    }
 
 
 def _spread(runs: Sequence[FinishedRun], metric: str) -> Record:
