@@ -37,8 +37,10 @@ def check_sliders(page: Page) -> None:
         counts.append(page.run(SEEN))
     assert counts == [3, 2, 1, 3]
     moved(page, "time", 150)
-    assert page.run("document.querySelector('.tad-view .now').textContent").startswith("1.5 s | dive 0.900")
-    assert page.run("Number(document.querySelector('.cursor').getAttribute('x1'))") == pytest.approx(294.4, abs=0.5)
+    assert page.run("document.querySelector('.tad-view .now').textContent").startswith(
+        "1.5 s | dive 0.90 | similarity: dive 7"
+    )
+    assert page.run("Number(document.querySelector('.cursor').getAttribute('x1'))") == pytest.approx(102.4, abs=0.5)
 
 
 def answered(folder):
@@ -89,7 +91,7 @@ def small_project(folder: Path, parameters: dict) -> None:
     given |= {"report": {"experiments": "outputs/tiny"}, "detect": run | {"classes": ["a golf swing", "diving"]}}
     for stage in STAGES:
         notebook = nbformat.read(ROOT / "notebooks" / f"{stage}.ipynb", as_version=4)
-        changed = "\n".join(f"{name} = {value!r}" for name, value in given[stage].items())
+        changed = "# Parameters\n" + "\n".join(f"{name} = {value!r}" for name, value in given[stage].items())
         notebook.cells.insert(2, new_code_cell(changed))
         nbformat.write(notebook, folder / "notebooks" / f"{stage}.ipynb")
 

@@ -38,8 +38,8 @@ def window_counts(data: Task, windows: WindowSet) -> list[dict[str, object]]:
     return [
         {"training": "windows with an action of a seen class", "number": len(positive)},
         {"training": "of them, with part of an action of an unseen class too", "number": mixed},
-        {"training": "windows without an action (`negatives`)", "number": len(windows) - len(positive)},
-        {"training": "more that `negatives` asks for, but the videos do not have", "number": windows.missing},
+        {"training": "windows without an action (negatives)", "number": len(windows) - len(positive)},
+        {"training": "more that negatives asks for, but the videos do not have", "number": windows.missing},
         {"training": "windows left out: no target, but part of an annotated action", "number": windows.left_out},
     ]
 

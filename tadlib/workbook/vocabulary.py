@@ -10,6 +10,7 @@ import difflib
 import re
 import symtable
 import typing
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -140,7 +141,8 @@ class Vocabulary(BaseModel):
         """
         fields, texts = cls.model_fields, namespace.get("In", [])
         cells = [names_in(python_of(text)) for text in texts]
-        latest = sorted(places[-1] for places in _parameter_cells(texts, cells, fields) if places)
+        executions = _parameter_cells(texts, cells, fields)
+        latest = sorted(places[-1] for places in executions if places)
         if not latest and any(texts):
             raise ValueError("the parameters cell has not run in this kernel: run it first (the first code cell)")
         injected = {name for place in latest if _injected(texts[place]) for name in cells[place].bound}
@@ -156,6 +158,10 @@ class Vocabulary(BaseModel):
                         f"{name} of the parameters cell was set again in another cell, which now reads "
                         f"{namespace[name]!r:.60}: run the parameters cell again, or give that variable another name"
                     ) from None
+        others = (cell for place, cell in enumerate(cells) if place not in sum(executions, []) and not cell.used)
+        if idle := sorted(frozenset().union(*(cell.bound for cell in others if cell.bound <= fields.keys()))):
+            where = "a cell of your own, which sets no parameters: set them in the first code cell and run that again"
+            warnings.warn(f"{', '.join(idle)} without effect, given in {where}", stacklevel=2)
         kept = cls.stated(found).items()
         return {n: value for n, value in kept if n in injected or n not in fields or value != fields[n].default}
 
