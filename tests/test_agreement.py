@@ -7,7 +7,8 @@ import pytest
 import torch
 from notebook import run_cells
 
-from tadlib.data.encoder import spoken, table_encoder
+from tadlib.data.annotations import spoken
+from tadlib.data.encoder import table_encoder
 from tadlib.detector.proposals import MIN_AGREEMENT, Proposals, with_agreement
 from tadlib.naming.fusion import Detections
 from tadlib.naming.text import PROMPT

@@ -12,11 +12,12 @@ import torch
 from torch.nn import functional
 
 from tadlib.data import datasets
+from tadlib.data.annotations import spoken
 from tadlib.data.demo import clip, videos
 from tadlib.data.demo.looks import sample_look
 from tadlib.data.demo.performances import CLASSES, render
 from tadlib.data.demo.timelines import COVERAGE, MEDIAN_DURATION, SHARES, SHOT, benchmark
-from tadlib.data.encoder import DEMO, DEMO_WEIGHTS, Encoder, load_encoder, spoken
+from tadlib.data.encoder import DEMO, DEMO_WEIGHTS, Encoder, load_encoder
 from tadlib.evaluation.baselines import CLASS_FREE_TEXTS, discrimination
 
 TIMELINES = benchmark()

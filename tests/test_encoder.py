@@ -7,7 +7,8 @@ import open_clip
 import pytest
 import torch
 
-from tadlib.data.encoder import load_encoder, spoken, table_encoder, to_download
+from tadlib.data.annotations import spoken
+from tadlib.data.encoder import load_encoder, table_encoder, to_download
 from tadlib.workbook import gathering, runs
 from tadlib.workbook.gathering import image_encoder
 from tadlib.workbook.params import Params

@@ -112,7 +112,8 @@ def test_importing_the_package_costs_nothing():
     rare = {"torchvision", "torch._dynamo", "seaborn", "scipy.stats", "open_clip", "nbformat"}
     heavy = rare | {"torch", "numpy", "pandas", "matplotlib", "IPython"}
     kept_out = {"tadlib": heavy, "tadlib.workbook.cli": heavy}
-    kept_out |= {"tadlib.workbook.inheritance": heavy - {"numpy"}}  # papermill reads it before a kernel starts
+    before = "tadlib.workbook.inheritance, tadlib.workbook.notebook_params"  # read before a kernel starts
+    kept_out |= {before: heavy - {"numpy"}}
     kept_out |= {"tadlib.workbook.results, tadlib.workbook.figures, tadlib.workbook.own_video": rare}  # first cells
     code = "import sys" + "".join(f"\nimport {name}; print({out} & {{*sys.modules}})" for name, out in kept_out.items())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

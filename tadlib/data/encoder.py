@@ -5,7 +5,6 @@ import hashlib
 import importlib.util
 import logging
 import math
-import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,19 +172,6 @@ def _load_weights(model: nn.Module, path: str, open_clip: ModuleType) -> None:
             model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
     else:
         open_clip.load_checkpoint(model, checkpoint_path=path)
-
-
-def spoken(label: str) -> str:
-    """Return a class name as spoken: "CleanAndJerk" -> "clean and jerk", "brush-hair" -> "brush hair", "BMX" -> "BMX".
-
-    Underscores, and hyphens between letters, become spaces. A name of several words keeps its capitals; otherwise only
-    acronyms keep theirs.
-    """
-    text = " ".join(re.sub(r"_|(?<=[^\W\d_])-(?=[^\W\d_])", " ", label).split()) or label
-    if " " in label:
-        return text
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text).split(" ")
-    return " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)
 
 
 def _text_reader(name: str, open_clip: Any) -> tuple[str, str]:

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tadlib.data.annotations import AMBIGUOUS, Names, Video
+from tadlib.data.annotations import AMBIGUOUS, Names, Video, spoken
 from tadlib.data.checks import nearest, one_of, separate_ambiguous
 from tadlib.data.datasets import ACTIVITYNET_TIOUS, THUMOS14_TIOUS, folder_beside, is_thumos14, read_conventions
-from tadlib.data.encoder import spoken
 from tadlib.data.layouts import THUMOS14_NAMES
 from tadlib.data.lengths import in_seconds, spelt, stated
 from tadlib.data.readers import read, read_table, valid_rows

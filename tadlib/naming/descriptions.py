@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tadlib.data.annotations import spoken
 from tadlib.data.checks import nearest
-from tadlib.data.encoder import spoken
 from tadlib.files import by_tidy_name, is_text, read_json
 
 KINDS = ("description", "subactions")

@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from tadlib.data.annotations import spoken
 from tadlib.data.checks import one_of
-from tadlib.data.encoder import Encoder, spoken
+from tadlib.data.encoder import Encoder
 from tadlib.files import digest, write_npy
 from tadlib.locks import kept_if_possible, locked
 from tadlib.naming.descriptions import KINDS, described

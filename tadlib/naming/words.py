@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tadlib.data.encoder import spoken
+from tadlib.data.annotations import spoken
 from tadlib.files import tidy
 from tadlib.foreign import json_in, text_of
 

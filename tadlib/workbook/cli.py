@@ -86,7 +86,7 @@ def run(experiments, jobs, pages, new, dry_run, quick, changes, base, slurm, gpu
             print(*batch.preview(experiment, None if new else batch.continued(experiment), pages), sep="\n")
     if dry_run:
         return 0
-    from tadlib.workbook import report as reports  # imports torch
+    from tadlib.workbook import report as reports  # imports nbconvert
 
     if track:
         reports.require_mlflow()

@@ -4,7 +4,6 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tadlib.data.encoder import DEMO
 from tadlib.naming.words import Word, read_words
 from tadlib.workbook.runs import resolve
 from tadlib.workbook.vocabulary import Vocabulary
@@ -43,7 +42,7 @@ class DetectParams(Vocabulary):
 
     @model_validator(mode="after")
     def _check_encoder_weights(self) -> "DetectParams":
-        if bool(self.encoder) != bool(self.pretrained) and self.encoder != DEMO:
+        if bool(self.encoder) != bool(self.pretrained) and self.encoder != "tad-demo":
             got = f"encoder={self.encoder!r}, pretrained={self.pretrained!r}"
             raise ValueError(f"encoder and pretrained belong together, such as ViT-B-16 and openai; got {got}")
         return self

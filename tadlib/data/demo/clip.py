@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from tadlib.data.annotations import spoken
 from tadlib.data.demo.performances import CLASSES
 from tadlib.data.demo.timelines import PARTNERS, beside
 from tadlib.data.demo.videos import PER_LOOK, pool, sample_frames, without_script
-from tadlib.data.encoder import DEMO, import_open_clip, load_encoder, spoken
+from tadlib.data.encoder import DEMO, import_open_clip, load_encoder
 from tadlib.devices import seed_all
 from tadlib.files import Progress, atomic, silent
 
