@@ -10,9 +10,10 @@ import errno
 import gzip
 import io
 import json
+import re
 import reprlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ MAX_REASON = 200  # characters of a parser's message
 PICKLES = (".pkl", ".pickle")
 PICKLE = 'is a pickle, which can run any program and is never opened: if you trust it, run python -c "{}"'
 QUOTING = "put a field that holds a quote or {!r} between quotes"
+CORE = {  # types of YAML 1.2: 010 is ten and 1e-3 a number; yes, 1_000, 1:30 and 2024-11-30 are text
+    "null": "~|null|Null|NULL|",
+    "bool": "true|True|TRUE|false|False|FALSE",
+    "int": "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+RESOLVERS = {None: [(f"tag:yaml.org,2002:{kind}", re.compile(rf"({text})\Z")) for kind, text in CORE.items()]}
+BASES = {"0o": 8, "0x": 16}
 
 
 def is_exhausted(error: BaseException) -> bool:
@@ -107,16 +116,28 @@ def csv_in(text: str, where: Path | str) -> tuple[list[str], list[list[str]], li
 
 
 def yaml_in(text: str, where: Path | str) -> dict[str, Any]:
-    """Parse a YAML mapping; raises FileError naming its origin `where` for invalid YAML or a duplicate name."""
-    with reading(where, "is not readable YAML: {}"):
-        content = yaml.load(text, _UniqueNames) or {}
+    """Parse a YAML mapping; raises FileError naming its origin `where` for any other content."""
+    content = yaml_value(text, where) or {}
     if not isinstance(content, dict):
         raise FileError(f"{where} must hold names and values, like 'split: 50'; got {reprlib.repr(content)}")
     return content
 
 
-class _UniqueNames(yaml.SafeLoader):
-    """YAML loader that refuses duplicate names, of which PyYAML keeps the last."""
+def yaml_value(text: str, where: Path | str) -> Any:
+    """Parse YAML 1.2; raises FileError naming its origin `where` for invalid YAML or a duplicate name."""
+    with reading(where, "is not readable YAML: {}"):
+        return yaml.load(text, _Loader)
+
+
+def yaml_out(values: Mapping[str, Any], **form: Any) -> str:
+    """Format names and values as YAML that this module and papermill, which reads YAML 1.1, understand alike."""
+    return yaml.dump(dict(values), Dumper=_Dumper, **form)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML loader that knows the types of `CORE` and refuses duplicate names, of which PyYAML keeps the last."""
+
+    yaml_implicit_resolvers = RESOLVERS
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build a mapping; raises ValueError for a duplicate name."""
@@ -124,6 +145,17 @@ class _UniqueNames(yaml.SafeLoader):
         if names and (twice := max(names, key=names.get)) and names[twice] > 1:
             raise ValueError(f"{twice!r} stands twice{node.start_mark}")
         return super().construct_mapping(node, deep)
+
+    def _whole(self, node: yaml.ScalarNode) -> int:
+        return int(node.value, BASES.get(node.value[:2], 10))
+
+    yaml_constructors = yaml.SafeLoader.yaml_constructors | {"tag:yaml.org,2002:int": _whole}
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML writer that puts text between quotes if either YAML 1.1 or 1.2 would read it as another type."""
+
+    yaml_implicit_resolvers = yaml.SafeDumper.yaml_implicit_resolvers | RESOLVERS
 
 
 def check_unique(names: Iterable[str], where: Path | str, what: str = "key") -> None:

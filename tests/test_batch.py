@@ -319,7 +319,7 @@ def test_every_option_of_slurm_counts(quick_home, monkeypatch):
         (["--set", "lr"], "--set lr must be NAME=VALUE"),
         (["--set", "lr=0.1,"], "--set lr must have a value, and one after each comma; got [0.1, None]"),
         (["--set", "run_dir=a"], "run_dir has no effect: every run gets a folder of its own"),
-        (["--set", "lr=[0.1"], "--set lr must be a value as YAML writes it, got '[0.1'"),
+        (["--set", "lr=[0.1"], "--set lr is not readable YAML: "),
         (["--set", "lr=0.1", "--set", "lr=0.2"], "--set lr is given twice, as 0.1 and 0.2: keep one of them"),
         (["--jobs", "0"], "'--jobs': 0 is not in the range x>=1"),
         (["--gpus", "1"], "--gpus 1 has no effect without --slurm"),

@@ -15,6 +15,7 @@ from tadlib.data.readers import read
 from tadlib.data.splits import of_folder
 from tadlib.data.stores import FolderStore, read_text_features
 from tadlib.evaluation.result_file import evaluate, read_classes, read_result, read_task
+from tadlib.foreign import yaml_in, yaml_out
 from tadlib.naming.descriptions import described
 from tadlib.naming.words import read_words
 from tadlib.workbook import plans
@@ -102,6 +103,19 @@ def test_a_parameter_file_of_two_bytes_a_letter_reaches_the_notebook(tmp_path):
     words = [str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "out.ipynb"), "-f", str(path)]
     words = complete(words, print)
     assert "-f" not in words and yaml.safe_load(words[words.index("-y") + 1]) == {"epochs": 3, "split": 50}
+
+
+YAML = {"010": 10, "-08": -8, "0x1F": 31, "0o17": 15, "1e-3": 1e-3, "1.": 1.0, "true": True, "~": None, "": None}
+TEXTS = ("2024_11_30", "2024-11-30", "1:30", "1:30.5", "yes", "off", "1_0.5", "1e")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [*YAML.items(), *((f"'{text}'", text) for text in YAML), *((text, text) for text in TEXTS)]
+)
+def test_a_value_in_yaml_is_that_of_version_1_2_also_where_papermill_reads_1_1(written, value):
+    read = yaml_in(f"x: {written}", "a file")["x"]
+    again = yaml_in(yaml_out({"x": read}), "-y")["x"], yaml.safe_load(yaml_out({"x": read}))["x"]
+    assert [(each, type(each)) for each in (read, *again)] == [(value, type(value))] * 3
 
 
 def test_a_file_of_conventions_that_would_not_be_read_is_named(tmp_path):

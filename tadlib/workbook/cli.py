@@ -217,8 +217,7 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
 
     Values of `free` text parameters are taken as written, numbers as for `-p`, all else as YAML.
     """
-    import yaml
-
+    from tadlib.foreign import yaml_value
     from tadlib.workbook.papermill_arguments import typed
 
     changes: dict[str, object] = {}
@@ -226,17 +225,14 @@ def parse_changes(words: Sequence[str], free: Collection[str]) -> dict[str, obje
         name, sign, text = word.partition("=")
         if not sign:
             raise ValueError(f"--set {name} must be NAME=VALUE, for example --set epochs=20")
-        try:
-            if text.startswith(("[", "'", '"')):  # a YAML list or a quoted YAML text
-                value = yaml.safe_load(text)
-            elif name in free:
-                value = text
-            else:  # numbers as for `-p`: 010 is 8 in YAML
-                parts = [typed(part) for part in text.split(",")]
-                values = [yaml.safe_load(part) if isinstance(part, str) else part for part in parts]
-                value = values if len(values) > 1 else values[0]
-        except yaml.YAMLError:
-            raise ValueError(f"--set {name} must be a value as YAML writes it, got {text!r}") from None
+        if text.startswith(("[", "'", '"')):  # a YAML list or a quoted YAML text
+            value = yaml_value(text, f"--set {name}")
+        elif name in free:
+            value = text
+        else:  # numbers and None as for `-p`
+            parts = [typed(part) for part in text.split(",")]
+            values = [yaml_value(part, f"--set {name}") if isinstance(part, str) else part for part in parts]
+            value = values if len(values) > 1 else values[0]
         if name in changes:
             raise ValueError(f"--set {name} is given twice, as {changes[name]!r} and {value!r}: keep one of them")
         changes[name] = value

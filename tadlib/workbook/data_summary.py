@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import yaml
 from torch.nn import functional
 
 from tadlib.data.annotations import Video
 from tadlib.data.features import FeatureStore, video_files
 from tadlib.data.stores import FolderStore
 from tadlib.data.windows import spans
+from tadlib.foreign import yaml_out
 from tadlib.naming import tokens
 from tadlib.naming.text import spoken_alike, texts_of
 from tadlib.segments import roi_mean
@@ -97,7 +97,7 @@ def _most_at_once(video: Video, seconds: float) -> int:
 def as_block(found: Mapping[str, tuple[int, str]], dataset: str) -> str:
     """Format proposed settings as Markdown: a parameters file (YAML), and the same as command-line options."""
     width = max(len(f"{name}: {value}") for name, (value, _) in found.items())
-    lines = [yaml.safe_dump({"dataset": dataset}, allow_unicode=True, width=10**6).strip()]
+    lines = [yaml_out({"dataset": dataset}, allow_unicode=True, width=10**6).strip()]
     lines += [f"{f'{name}: {value}':{width}}  # {reason}" for name, (value, reason) in found.items()]
     words = " ".join(f"-p {name} {value}" for name, (value, _) in found.items())
     return "\n".join(["```yaml", *lines, "```", "", f"`-p dataset {shlex.quote(dataset)} {words}`"])

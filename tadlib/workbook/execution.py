@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from tadlib.files import LOG, temporary_path, write_text
+from tadlib.foreign import yaml_out
 from tadlib.locks import try_lock
 from tadlib.project import cores
 from tadlib.workbook import runs
@@ -48,7 +47,7 @@ def execute_notebook(
     attempt = temporary_path(target)
     stderr = attempt.with_suffix(".stderr")
     words = ["papermill", str(runs.project_root() / "notebooks" / f"{stage}.ipynb"), str(attempt)]
-    words += ["--no-progress-bar", "-y", yaml.safe_dump(dict(parameters))]
+    words += ["--no-progress-bar", "-y", yaml_out(parameters)]
     logging = {LOG: str(log.resolve())} if log else {}
     with open(stderr, "wb") as handle:
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": handle}

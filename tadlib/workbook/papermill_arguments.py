@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from tadlib.foreign import text_of, yaml_in
+from tadlib.foreign import text_of, yaml_in, yaml_out
 from tadlib.locks import try_lock
 
 # papermill's options that take values; a test compares them with papermill's own table
@@ -131,7 +130,7 @@ def complete(argv: Sequence[str], say: Callable[[str], None]) -> list[str]:
         given |= {params.writes_to: folder}
     others = [option for option in OPTIONS if not option.name.startswith("parameters")]
     kept = [word for option in others for value in found[option.name] for word in (option.opts[0], value)]
-    return [*paths, *flags, *kept, "-y", yaml.safe_dump(given, sort_keys=False)]
+    return [*paths, *flags, *kept, "-y", yaml_out(given, sort_keys=False)]
 
 
 def _new_output(source: Path, stage: str, given: Mapping[str, Any], chosen: str) -> tuple[Path, str]:
