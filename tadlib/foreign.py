@@ -97,14 +97,15 @@ def json_in(text: str, where: Path | str, message: str = "is not readable JSON (
 def csv_in(text: str, where: Path | str) -> tuple[list[str], list[list[str]], list[int]]:
     """Parse a table into header, rows and their line numbers; raises FileError naming its origin and the line.
 
-    The separator is the most frequent one in the header: comma, semicolon or tab. Empty rows are left out; the others
-    must have as many fields as the header.
+    The separator is that of Excel's first line `sep=;`, which is no row, or the most frequent one in the header: comma,
+    semicolon or tab. Empty rows are left out; the others must have as many fields as the header.
     """
     first, _, _ = text.lstrip().partition("\n")
-    sep = max(",;\t", key=first.count)  # comma if there is none
+    stated = re.fullmatch(r'"?sep=([,;\t|])"?', first, re.IGNORECASE)
+    sep = stated[1] if stated else max(",;\t", key=first.count)  # comma if there is none
     table = csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=True, strict=True)
     try:
-        rows = [(table.line_num, row) for row in table if any(row)]
+        rows = [(table.line_num, row) for row in table if any(row)][bool(stated) :]
     except csv.Error as error:
         raise FileError(f"{where}: line {table.line_num} cannot be read ({error}): {QUOTING.format(sep)}") from error
     header = rows[0][1] if rows else []

@@ -177,6 +177,7 @@ OWN = [  # one reader's own faults: file, what, content, what is said
     ("annotations.csv", "starts twice", "video,start,end,Start Time,label\na,3,6,1,dive\n", "'start' stands twice"),
     ("annotations.csv", "no column of ends", "video,start,label" + "".join(f",c{n}" for n in range(300)), "no column"),
     ("annotations.csv", "a row too short", HEADER + "a,1\n", "line 2"),
+    ("annotations.csv", "a row too short below Excel's first", "sep=,\n" + HEADER + "a,1\n", "line 3"),
     ("annotations.csv", "an endless start", HEADER + "a,inf,2,dive,test,9,5\n", "line 2"),
     ("annotations.csv", "a video of nothing", HEADER + ",1,2,dive,test,9,5\n", "video"),
     ("annotations.csv", "only a header", HEADER, "annotate"),

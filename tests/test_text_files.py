@@ -79,6 +79,7 @@ def test_a_class_list_means_the_same_however_it_was_saved(tmp_path, encoding):
         ("annotations.json", json.dumps(database()), lambda path: list(read(path)), ["a"]),
         ("annotations.csv", "video,start,end,label\r\na,1,2,dive\r\n", lambda path: list(read(path)), ["a"]),
         ("info.json", '{"a": {"fps": 5}}', lambda path: lengths(path)["a"].fps, 5.0),
+        ("annotations.csv", "sep=;\r\nvideo;start;end;label\r\na;1,5;2;dive\r\n", lambda path: list(read(path)), ["a"]),
         ("video_info.csv", "video,fps\r\na,5\r\n", lambda path: lengths(path)["a"].fps, 5.0),
         ("durations_test.txt", "a.mp4\r\n5.0\r\n", lambda path: lengths(path)["a"].duration, 5.0),
         ("splits.json", '{"50": [{"unseen": ["dive"]}]}', lambda path: split(path).unseen, ("dive",)),
