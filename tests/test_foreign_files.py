@@ -158,6 +158,7 @@ FIELDS = [  # file, its content, what of it is replaced by each of which values,
     *[(name, RESULT, '"dive"', LABELS, "label") for name in RESULTS],
     *[(name, RESULT, "1}", 'null}|[1]}|"1:30"}|true}|"high"}', "video a") for name in RESULTS],
     *[(name, RESULT, RESULT[13:-2], '{}|""|"rows"|{"b": 1}', "a list") for name in RESULTS],
+    ("info.json", '{"a": {"fps": 5}}', "5", '"30:1"', "info.json: video a has fps '30:1': expected"),
     ("info.json", '{"a": {"duration": 9}}', "9", 'NaN|-3|1e999|true|[9]|"long"|' + "9" * 400, "video a"),
 ]  # fmt: skip
 OWN = [  # one reader's own faults: file, what, content, what is said

@@ -96,8 +96,9 @@ def positive(place: str, fields: Mapping[str, Any], name: str) -> float | None:
     value = fields.get(name)
     if value is None or value == "":
         return None
+    convert = seconds if name.startswith(("duration", "seconds")) else number  # a rate of 30:1 is no clock time
     with suppress(ValueError):  # reported below
-        if (found := seconds(value)) > 1 / LARGEST:
+        if 1 / LARGEST < (found := convert(value)) <= LARGEST:
             return found
     raise ValueError(f"{place} has {name} {reprlib.repr(value)}: expected a positive number up to {LARGEST:,}")
 
