@@ -190,12 +190,12 @@ OWN = [  # one reader's own faults: file, what, content, what is said
         ("benchmark.yaml", content, content, told)
         for content, told in (
             ("test_subest: test", "unknown name 'test_subest'; did you mean 'test_subset'"),
-            ("tious: 0.5", "tious: Input should be a valid list, got 0.5"),
-            ("tious: [50]", "tious: Input should be less than or equal to 1, got [50]"),
+            ("tious: 0.5", "tious must be a list of numbers above 0 and at most 1; got 0.5"),
+            ("tious: [50]", "tious must be a list of numbers above 0 and at most 1; got [50]"),
             ("tious: [0.5, 0.5]", "each once, got [0.5, 0.5]"),
-            ("benchmark: thumos", "benchmark: Input should be 'thumos14' or 'activitynet13', got 'thumos'"),
-            ("stride: 0", "stride: Input should be greater than or equal to 1, got 0"),
-            ("test_subset: 3", "test_subset: Input should be a valid string, got 3"),
+            ("benchmark: thumos", "thumos14 or activitynet13; got 'thumos'; did you mean 'thumos14'?"),
+            ("stride: 0", "stride must be a whole number from 1 to 100,000; got 0"),
+            ("test_subset: 3\ntimes: 7", "in one line; got 3; times must be seconds or frames; got 7"),
         )
     ],
     *[

@@ -4,6 +4,7 @@ A data set folder holds annotations in any layout that `readers` knows, `videos/
 `info.json` (lengths), `splits.json`, `text_features.npz` and `benchmark.yaml` (conventions).
 """
 
+import difflib
 import os
 import reprlib
 from collections.abc import Collection, Mapping
@@ -41,18 +42,20 @@ TEXT_LAYOUTS = ("official_txt", "annotations", "TH14_Temporal_*", "annotation")
 
 
 Subset = Annotated[str, Field(pattern=r"\S"), AfterValidator(tidy)]
-Tiou = Annotated[float, Field(gt=0, le=1)]
+Tious = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+Stride = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Conventions(BaseModel, frozen=True, strict=True):
-    """Contents of `benchmark.yaml`; None where it does not state a value."""
+    """Contents of `benchmark.yaml`; None where it does not state a value. Descriptions say what is allowed."""
 
-    train_subset: Subset | None = None
-    test_subset: Subset | None = None
-    tious: Annotated[list[Tiou], Field(min_length=1)] | None = None
-    stride: Annotated[int, Field(ge=1, le=100_000)] | None = None  # default of the parameter
-    times: Literal["seconds", "frames"] | None = None  # of the annotations
-    benchmark: Literal["thumos14", "activitynet13"] | None = None  # of which this is a copy or part
+    train_subset: Subset | None = Field(None, description="text in one line")
+    test_subset: Subset | None = Field(None, description="text in one line")
+    tious: Tious | None = Field(None, description="a list of numbers above 0 and at most 1")
+    stride: Stride | None = Field(None, description="a whole number from 1 to 100,000")  # default of the parameter
+    times: Literal["seconds", "frames"] | None = Field(None, description="seconds or frames")  # of the annotations
+    # the published data set of which this is a copy or part
+    benchmark: Literal["thumos14", "activitynet13"] | None = Field(None, description="thumos14 or activitynet13")
 
 
 def folder_of(name: str, data_dir: Path | str, demo_seed: int = 0) -> Path:
@@ -156,12 +159,17 @@ def read_conventions(folder: Path) -> Conventions:
     try:
         found = Conventions.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        got = reprlib.repr(content[first["loc"][0]])
-        raise ValueError(f"{path}: {first['loc'][0]}: {first['msg']}, got {got}") from None
+        wrong = dict.fromkeys(problem["loc"][0] for problem in error.errors())
+        raise ValueError(f"{path}: {'; '.join(_sentence(name, content[name]) for name in wrong)}") from None
     if len(set(found.tious or ())) < len(found.tious or ()):
         raise ValueError(f"{path}: tious must be thresholds, each once, got {found.tious}")
     return found
+
+
+def _sentence(name: str, value: object) -> str:
+    allowed = Conventions.model_fields[name].description
+    close = difflib.get_close_matches(str(value), allowed.split(" or "), n=1)
+    return f"{name} must be {allowed}; got {reprlib.repr(value)}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def folder_beside(annotations: Path | str) -> Path:
