@@ -13,7 +13,7 @@ import torch
 
 from tadlib import devices
 from tadlib.files import read_json, write_json
-from tadlib.locks import try_lock
+from tadlib.locks import claim, try_lock
 from tadlib.workbook import display, finished_runs, runs
 from tadlib.workbook.params import Params
 
@@ -135,6 +135,14 @@ def test_an_unfinished_stage_may_be_run_again_but_not_by_two_processes_at_once(h
     begin(home / "r").finish()
     assert not lock.exists() and runs.records(home / "r").keys() == {"train"}
     assert runs.records(home / "r")["train"]["status"] == "finished"
+
+
+def test_a_stage_that_another_process_finishes_during_the_start_is_not_run_again(home, monkeypatch):
+    done = {"train": {"status": "finished"}}
+    monkeypatch.setattr(runs, "claim", lambda lock: write_json(lock.with_name("run.json"), done) or claim(lock))
+    with pytest.raises(runs.RunError, match="train has already finished in "):
+        begin(home / "r")
+    assert runs.records(home / "r") == done and not (home / "r" / ".train.lock").exists()
 
 
 def test_what_an_earlier_stage_should_have_written_is_asked_for_by_name(home):
