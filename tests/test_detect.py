@@ -14,7 +14,7 @@ from videos import steady, turned, write_video
 
 import tadlib as tad
 from tadlib import ideas
-from tadlib.data import encoder, features
+from tadlib.data import encoder, features, fingerprints
 from tadlib.data.annotations import Action, Benchmark, Video
 from tadlib.data.encoder import DEMO, load_encoder
 from tadlib.data.streams import BrokenVideo
@@ -152,6 +152,15 @@ def test_the_second_time_nothing_is_decoded_wherever_the_file_is(run, video, tmp
     again = asked(run, copy, tmp_path)
     assert np.array_equal(again.features(again.video), first.features(first.video))
     assert report.answer_viewer(own_video.detect(again)).preview == shown and len(shown) > 500
+
+
+def test_a_video_that_was_changed_in_the_middle_has_a_new_preview(run, video, tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprints, "END_BYTES", 16)
+    monkeypatch.setattr(own_files, "preview", lambda clip, duration: clip.path.read_bytes())
+    path = tmp_path / "clip.mp4"
+    for filling in (b"a", b"b"):
+        path.write_bytes(video.read_bytes() + b"\0\0\0\x40free" + 40 * filling + bytes(16))
+        assert report.answer_viewer(own_video.detect(asked(run, path, tmp_path))).preview == path.read_bytes()
 
 
 def test_threshold_and_top_k_limit_what_is_found(run, video, tmp_path):

@@ -246,7 +246,8 @@ def answer_viewer(answer: Answer) -> Viewer:
     The copy is cached, because finding its frames in a long video takes longer than detection.
     """
     question, video = answer.question, answer.question.video
-    path = question.benchmark.cache / "previews" / f"{question.clip.key}_{own_files.PREVIEW_WIDTH}.mp4"
+    content = question.store.record(question.clip.key)["source"]["content"]
+    path = question.benchmark.cache / "previews" / f"{content}_{own_files.PREVIEW_WIDTH}.mp4"
     if not path.is_file():
         with atomic(path) as temporary:
             temporary.write_bytes(own_files.preview(question.clip, video.duration))
