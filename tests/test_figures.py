@@ -2,10 +2,12 @@
 
 import base64
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from tadlib.data.annotations import Action, Benchmark, Video
@@ -104,6 +106,14 @@ def test_a_figure_is_one_png_with_alternative_text(name, tmp_path):
     assert len(metadata["image/png"]["alt"]) > 20 and data["text/plain"] == metadata["image/png"]["alt"]
     drawn = [text for text in figure.findobj(Text) if text.get_text()]
     assert not any(text.get_parse_math() or "mathdefault" in text.get_text() for text in drawn)
+
+
+def test_labels_of_curves_that_end_alike_do_not_overlap():
+    ends = {"one": 0.61, "another": 0.6, "a third": 0.62, "above": 1.0, "below": 0.99}
+    figure = figures.recall_curve([1, 10], {name: [0.1, end] for name, end in ends.items()})
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 5 and not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_a_timeline_names_its_units_and_the_classes_of_what_is_there_and_what_was_found():

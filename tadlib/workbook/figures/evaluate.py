@@ -29,6 +29,7 @@ from tadlib.workbook.figures.style import (
 )
 
 MAX_DETECTIONS = 40  # of a timeline
+LINE = 8.0  # per cent of recall, the height of a label's line
 CAPTION = 27  # characters that fit above one of four frames, on each of two lines
 MARKERS = "osD^vPXp"  # of all rows but ours
 ROLES = {"ours": OURS, "floor": FLOOR, "baseline": style.ORANGE, "ceiling": CEILING}
@@ -85,11 +86,10 @@ def per_class(ours: Mapping[str, float], ceiling: Mapping[str, float], actions: 
 def recall_curve(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Picture:
     """Draw AR@AN: recall averaged over tIoU 0.5:0.05:0.95 against proposals per video, one line per method."""
     figure, ((place,),) = picture(3.2, "Average recall against the average number of proposals per video")
-    for color, (name, values) in zip((OURS, FLOOR, *style.CYCLE[1:]), curves.items(), strict=False):
+    heights = style.apart([100 * values[-1] for values in curves.values()], LINE)
+    for color, height, (name, values) in zip((OURS, FLOOR, *style.CYCLE[1:]), heights, curves.items(), strict=False):
         place.plot(counts, 100 * np.asarray(values), color=color, lw=2.2 if color == OURS else 1.4, marker="o", ms=3.5)
-        place.annotate(
-            name, (counts[-1], 100 * values[-1]), xytext=(6, 0), textcoords="offset points", va="center", color=color
-        )
+        place.text(1.04 * counts[-1], height, name, va="center", color=color)
     place.set_xscale("log")
     place.set_xticks(counts, [str(count) for count in counts])
     place.minorticks_off()

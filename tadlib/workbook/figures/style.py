@@ -116,6 +116,15 @@ def matrix_height(side: float, labels: Sequence[str]) -> float:
     return 1.0 + max(1.2, side) + 0.052 * max(map(len, labels))
 
 
+def apart(heights: Sequence[float], least: float) -> np.ndarray:
+    """Move heights of labels as little as possible until they are `least` apart, in the same order."""
+    from scipy.optimize import isotonic_regression
+
+    order, steps = np.argsort(heights, kind="stable"), least * np.arange(len(heights))
+    moved = isotonic_regression(np.asarray(heights)[order] - steps).x + steps
+    return moved[np.argsort(order)]
+
+
 def slant(axes: Axes) -> None:
     """Rotate the labels of the horizontal axis, so that long ones fit, and hide its ticks."""
     axes.tick_params(axis="x", rotation=60, length=0)
