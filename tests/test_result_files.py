@@ -187,9 +187,11 @@ def test_no_detections_score_zero(tmp_path, found):
 def test_the_command_prints_a_table_and_writes_every_number(tmp_path, capsys):
     truth, found = written(tmp_path)
     words = ["evaluate", "--annotations", str(truth), "--detections", str(found), "--tiou=0.5", "--tiou=0.75"]
+    (tmp_path / "metrics.json").write_text('{"protocol": "strict"}')  # of a run beside the detections
     assert cli.main([*words, "--json", str(tmp_path / "out.json")]) == 0
     printed = capsys.readouterr().out
-    assert "Diving                     50.00   50.00   50.00" in printed and "protocol plain" in printed
+    assert "Diving                     50.00   50.00   50.00" in printed and "\nprotocol plain\n" in printed
+    assert f"\nprotocol plain here, strict in the run {tmp_path}: pass --protocol strict to compare" in printed
     result = json.loads((tmp_path / "out.json").read_text())
     numbers = {"mAP", "mAP@0.5", "mAP@0.75", "agnostic_mAP", "agnostic_mAP@0.5", "AUC"}
     assert numbers | {f"AR@{n}" for n in (1, 5, 10, 25, 50, 100)} | {"per_class", "counts", "protocol"} <= set(result)

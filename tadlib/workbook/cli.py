@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def evaluate(ties: str, target: str, **given) -> int:
     A pattern such as 'split_*.csv' scores several splits, without --classes or --seen each on its detections' classes.
     """
     from tadlib.evaluation import result_file
-    from tadlib.files import write_json
+    from tadlib.files import read_json, write_json
     from tadlib.workbook import result_text
 
     options = ("detections", "annotations", "classes", "seen", "against")
@@ -173,6 +174,12 @@ def evaluate(ties: str, target: str, **given) -> int:
             result["against"] = result_file.against(task, found, other, ties)._asdict()
             warnings += result_text.warnings_of(split["against"], result_file.evaluate(task, other)["counts"])
     print(*(result_text.as_text(result) if len(splits) == 1 else result_text.as_text_of_splits(results)), sep="\n")
+    protocol, runs = given["protocol"], {}
+    for path in files["classes"] + files["detections"]:
+        with suppress(OSError, ValueError, LookupError, TypeError):  # no metrics.json, or not that of a run
+            runs.setdefault(read_json(Path(path).parent / "metrics.json")["protocol"], Path(path).parent)
+    for its in runs.keys() - {protocol}:
+        print(f"protocol {protocol} here, {its} in the run {runs[its]}: pass --protocol {its} to compare with it")
     if len(splits) > 1:
         result = {"splits": results, "spread": result_text.spreads(list(results.values()))}
     if files["against"]:
