@@ -91,7 +91,8 @@ def stated(videos: Iterable[str], folder: Path) -> dict[str, Entry]:
 
 def filled(entry: Entry, other: Entry) -> Entry:
     """Fill in missing values of an entry from another one of its video."""
-    return replace(entry, **{name: value for name, value in vars(other).items() if getattr(entry, name) is None})
+    missing = {name: value for name, value in vars(other).items() if value is not None and getattr(entry, name) is None}
+    return replace(entry, **missing) if missing else entry
 
 
 def complete(source: Path, entries: Mapping[str, Entry], folder: Path) -> tuple[Video, ...]:

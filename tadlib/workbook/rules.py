@@ -18,7 +18,7 @@ class Facts:
     """The parameters by their names, and what follows from them."""
 
     def __init__(self, p: Any) -> None:
-        self.__dict__ |= dict(p)
+        self.__dict__ |= vars(p)
         self.inference_window = p.inference_window
         self.in_steps = p.text == "subactions"
         mixed = p.ensemble != "none" and p.ensemble_weight > 0

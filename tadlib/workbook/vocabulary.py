@@ -12,6 +12,7 @@ import symtable
 import typing
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from os import PathLike
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -70,9 +71,15 @@ class Vocabulary(BaseModel):
         return frozenset(name for name, field in cls.model_fields.items() if field.annotation is str)
 
     @classmethod
+    @cache
+    def _with_none(cls) -> frozenset[str]:
+        """Return the names of parameters of which "none" is a choice."""
+        return frozenset(n for n, field in cls.model_fields.items() if "none" in typing.get_args(field.annotation))
+
+    @classmethod
     def stated(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return values without None, which stands for the default, except where "none" is a choice."""
-        refused = {name for name, field in cls.model_fields.items() if "none" in typing.get_args(field.annotation)}
+        refused = cls._with_none()
         return {n: value for n, value in values.items() if n not in IGNORED and (value is not None or n in refused)}
 
     @classmethod

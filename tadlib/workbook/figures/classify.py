@@ -22,14 +22,13 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
         heatmap(
             place,
             100 * share,
+            names,
+            names,
+            texts=style.whole_numbers(100 * share) if len(classes) <= 12 else None,
+            fontsize=7.5,
+            bar={"label": "share of the row (%)"} if place is axes[0, -1] else None,
             vmin=0,
             vmax=100,
-            annot=len(classes) <= 12,
-            annot_kws={"fontsize": 7.5},
-            xticklabels=names,
-            yticklabels=names,
-            cbar=place is axes[0, -1],
-            cbar_kws={"label": "share of the row (%)"},
         )
         number = int(counts.sum())
         place.set(
@@ -85,12 +84,12 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
     heatmap(
         place,
         100 * shares,
+        [f"{short(label)} ({actions[label]})" for label in labels],
+        [f"{kind}\n{100 * share:.0f} %" for kind, share in overall.items()],
+        texts=style.whole_numbers(100 * shares) if len(labels) <= 40 else None,
+        bar={"label": "right among unseen classes (%)"},
         vmin=0,
         vmax=100,
-        annot=len(labels) <= 40,
-        xticklabels=[f"{kind}\n{100 * share:.0f} %" for kind, share in overall.items()],
-        yticklabels=[f"{short(label)} ({actions[label]})" for label in labels],
-        cbar_kws={"label": "right among unseen classes (%)"},
     )
     place.tick_params(length=0, rotation=0)
     place.set(

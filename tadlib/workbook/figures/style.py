@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +104,38 @@ def list_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.invert_yaxis()
 
 
-def heatmap(axes: Axes, values: ArrayLike, **options: object) -> None:
-    """Draw a matrix as a heat map; `options` are seaborn's."""
-    import seaborn  # takes half a second, and few figures need it
+def heatmap(
+    axes: Axes,
+    values: ArrayLike,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    texts: Sequence[Sequence[str]] | None = None,
+    fontsize: float = 9.5,
+    bar: Mapping[str, object] | None = None,
+    **options: object,
+) -> None:
+    """Draw a matrix, first row on top, with labels (none if empty) and a text in each cell that has a value.
 
-    seaborn.heatmap(values, ax=axes, **{"cmap": SEQUENTIAL, "fmt": ".0f"} | options)
+    `bar` are the options of its colour bar, None for no bar, and `options` those of `pcolormesh`.
+    """
+    values = np.ma.masked_invalid(np.asarray(values, dtype=float))
+    mesh = axes.pcolormesh(values, **{"cmap": SEQUENTIAL} | options)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
+    axes.spines[:].set_visible(False)
+    for row, column in np.argwhere(~np.ma.getmaskarray(values)) if texts is not None else ():
+        red, green, blue, _ = mesh.cmap(mesh.norm(values[row, column]))
+        color = BLACK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"  # readable on the cell
+        text = texts[row][column]
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=color, fontsize=fontsize)
+    if bar is not None:
+        axes.figure.colorbar(mesh, ax=axes, **bar).outline.set_visible(False)
+
+
+def whole_numbers(values: np.ndarray) -> list[list[str]]:
+    """Return a text for each cell of a matrix."""
+    return [[f"{value:.0f}" for value in row] for row in values]
 
 
 def matrix_height(side: float, labels: Sequence[str]) -> float:
