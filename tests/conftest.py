@@ -15,6 +15,7 @@ if PROCESSES > 1:
     THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     torch.set_num_threads(THREADS)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of the many processes that tests start compiles tadlib
 # they start first, so that none ends alone
 LONGEST = "test_pipeline test_parameters_matter test_batch test_detector_steps test_ideas test_report".split()
 GOLDEN = ("test_golden", "test_published", "test_published_annotations")

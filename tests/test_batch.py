@@ -37,7 +37,7 @@ def test_a_dry_run_shows_the_plan_and_runs_nothing(home, capsys):
     assert not list((home / "outputs").glob("*"))
 
 
-@pytest.mark.notebooks
+@pytest.mark.long
 def test_an_attempt_that_was_killed_leaves_no_notebook_under_its_name_and_the_next_makes_it(home):
     target = home / "outputs" / "killed" / "a" / "b" / "prepare.ipynb"
     code = (

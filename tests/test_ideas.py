@@ -65,7 +65,7 @@ def test_every_idea_changes_in_its_own_way_what_the_same_weights_learn_and_answe
     assert not alike
 
 
-@pytest.mark.notebooks
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "lengths"),
     [({"additions": [Salience(), Rectifying()]}, [9, 9]), (ON["everything"], [9, 5])],

@@ -3,6 +3,7 @@
 import tracemalloc
 
 import numpy as np
+import pytest
 import reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -84,6 +85,7 @@ def crowd(predictions, videos, actions, classes=1):
     )
 
 
+@pytest.mark.long
 def test_a_million_detections_are_scored_in_bounded_memory():
     rows = crowd(1_000_000, videos=200, actions=3000, classes=20)
     tracemalloc.start()

@@ -89,19 +89,6 @@ def repaired(video: Video) -> Video:
     return replace(video, actions=tuple(dict.fromkeys(action for action in cut if action.end > action.start)))
 
 
-def spoken(label: str) -> str:
-    """Return a class name as spoken: "CleanAndJerk" -> "clean and jerk", "brush-hair" -> "brush hair", "BMX" -> "BMX".
-
-    Underscores, and hyphens between letters, become spaces. A name of several words keeps its capitals; otherwise only
-    acronyms keep theirs.
-    """
-    text = " ".join(re.sub(r"_|(?<=[^\W\d_])-(?=[^\W\d_])", " ", label).split()) or label
-    if " " in label:
-        return text
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text).split(" ")
-    return " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)
-
-
 @dataclass
 class Names:
     """Normalise names (`files.tidy`; videos without folder and ending) and count changes by kind (`checks.KINDS`)."""

@@ -72,9 +72,9 @@ class Vocabulary(BaseModel):
 
     @classmethod
     @cache
-    def _with_none(cls) -> frozenset[str]:
+    def _with_none(cls) -> set[str]:
         """Return the names of parameters of which "none" is a choice."""
-        return frozenset(n for n, field in cls.model_fields.items() if "none" in typing.get_args(field.annotation))
+        return {name for name, field in cls.model_fields.items() if "none" in typing.get_args(field.annotation)}
 
     @classmethod
     def stated(cls, values: Mapping[str, Any]) -> dict[str, Any]:

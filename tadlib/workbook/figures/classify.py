@@ -24,9 +24,9 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
             100 * share,
             names,
             names,
-            texts=style.whole_numbers(100 * share) if len(classes) <= 12 else None,
+            ".0f" if len(classes) <= 12 else "",
+            {"label": "share of the row (%)"} if place is axes[0, -1] else None,
             fontsize=7.5,
-            bar={"label": "share of the row (%)"} if place is axes[0, -1] else None,
             vmin=0,
             vmax=100,
         )
@@ -86,8 +86,8 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
         100 * shares,
         [f"{short(label)} ({actions[label]})" for label in labels],
         [f"{kind}\n{100 * share:.0f} %" for kind, share in overall.items()],
-        texts=style.whole_numbers(100 * shares) if len(labels) <= 40 else None,
-        bar={"label": "right among unseen classes (%)"},
+        ".0f" if len(labels) <= 40 else "",
+        {"label": "right among unseen classes (%)"},
         vmin=0,
         vmax=100,
     )

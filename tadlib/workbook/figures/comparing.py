@@ -103,11 +103,10 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     text = "Difference in average precision of each class, by variant"
     figure, ((place,),) = picture(style.matrix_height(0.3 * len(frame), names), text)
     reach = max(largest.max(), 5.0)  # points below which colours stay pale
-    texts = frame.map(lambda points: f"{np.round(points, 1) or 0:+.1f}")  # no "-0.0"
-    numbers = {"texts": texts.to_numpy().tolist() if len(frame) <= 24 else None, "fontsize": 7}
+    number = "+z.1f" if len(frame) <= 24 else ""  # z: no "-0.0"
     colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "edgecolor": "white", "linewidth": 0.5}
-    labels = [short(label, 44) for label in frame.index]
-    style.heatmap(place, frame, labels, names, bar={"label": "points of AP"}, **numbers, **colours)
+    rows = [short(label, 44) for label in frame.index]
+    style.heatmap(place, frame, rows, names, number, {"label": "points of AP"}, fontsize=7, **colours)
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
     most = f"the {MAX_CLASSES} of {len(largest)} classes that differ most" * (len(largest) > MAX_CLASSES)

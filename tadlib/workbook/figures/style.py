@@ -105,18 +105,12 @@ def list_rows(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def heatmap(
-    axes: Axes,
-    values: ArrayLike,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    texts: Sequence[Sequence[str]] | None = None,
-    fontsize: float = 9.5,
-    bar: Mapping[str, object] | None = None,
-    **options: object,
-) -> None:
-    """Draw a matrix, first row on top, with labels (none if empty) and a text in each cell that has a value.
+    axes: Axes, values: ArrayLike, rows: Sequence[str], columns: Sequence[str], number: str = "",
+    bar: Mapping[str, object] | None = None, fontsize: float = 9.5, **options: object,
+) -> None:  # fmt: skip
+    """Draw a matrix, first row on top, with labels (none if empty), and each cell's `number` in that format.
 
-    `bar` are the options of its colour bar, None for no bar, and `options` those of `pcolormesh`.
+    `bar` are the options of the colour bar, None for no bar; `options` are those of `pcolormesh`.
     """
     values = np.ma.masked_invalid(np.asarray(values, dtype=float))
     mesh = axes.pcolormesh(values, **{"cmap": SEQUENTIAL} | options)
@@ -124,18 +118,12 @@ def heatmap(
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
     axes.spines[:].set_visible(False)
-    for row, column in np.argwhere(~np.ma.getmaskarray(values)) if texts is not None else ():
-        red, green, blue, _ = mesh.cmap(mesh.norm(values[row, column]))
-        color = BLACK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"  # readable on the cell
-        text = texts[row][column]
-        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=color, fontsize=fontsize)
+    for row, column in np.argwhere(~np.ma.getmaskarray(values)) if number else ():
+        brightness = np.dot(mesh.cmap(mesh.norm(values[row, column]))[:3], (0.2126, 0.7152, 0.0722))
+        style = {"ha": "center", "va": "center", "color": BLACK if brightness > 0.5 else "white", "fontsize": fontsize}
+        axes.text(column + 0.5, row + 0.5, f"{values[row, column]:{number}}", **style)
     if bar is not None:
         axes.figure.colorbar(mesh, ax=axes, **bar).outline.set_visible(False)
-
-
-def whole_numbers(values: np.ndarray) -> list[list[str]]:
-    """Return a text for each cell of a matrix."""
-    return [[f"{value:.0f}" for value in row] for row in values]
 
 
 def matrix_height(side: float, labels: Sequence[str]) -> float:
