@@ -68,6 +68,7 @@ def test_no_two_modules_share_a_name():
     "library, allowed",
     [
         ("matplotlib", "workbook/figures/"),
+        ("seaborn", "workbook/figures/"),
         ("papermill", "workbook/engine.py"),
         ("open_clip", "data/encoder.py"),  # where its remark on progress bars is kept out of notebooks
         ("nbconvert", "workbook/report.py"),
@@ -105,13 +106,13 @@ def test_the_module_grows_no_larger():
     parts = {name: [path for path in MODULES if name in path.parts] for name in ("ideas", "demo")}
     core = [path for path in MODULES if path not in (*parts["ideas"], *parts["demo"])]
     sizes = lines(core), lines(parts["ideas"]), lines(parts["demo"]), len(MODULES)
-    assert all(size <= most for size, most in zip(sizes, (16_043, 2_253, 1_390, 136), strict=True)), sizes
-    assert lines((ROOT / "tests").rglob("*.py")) <= 16_712
+    assert all(size <= most for size, most in zip(sizes, (16_030, 2_253, 1_390, 136), strict=True)), sizes
+    assert lines((ROOT / "tests").rglob("*.py")) <= 16_713
 
 
 @pytest.mark.notebooks
 def test_importing_the_package_costs_nothing():
-    rare = {"torchvision", "torch._dynamo", "scipy.stats", "open_clip", "nbformat"}
+    rare = {"torchvision", "torch._dynamo", "seaborn", "scipy.stats", "open_clip", "nbformat"}
     heavy = rare | {"torch", "numpy", "pandas", "matplotlib", "IPython"}
     kept_out = {"tadlib": heavy, "tadlib.workbook.cli": heavy}
     before = "tadlib.workbook.inheritance, tadlib.workbook.notebook_params"  # read before a kernel starts

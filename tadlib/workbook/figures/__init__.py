@@ -1,4 +1,4 @@
-"""All figures of the workbook: functions from data to a picture. Only this package imports matplotlib."""
+"""All figures of the workbook: functions from data to a picture. Only this package imports matplotlib and seaborn."""
 
 # ruff: noqa: F401
 from tadlib.workbook.figures.classify import (

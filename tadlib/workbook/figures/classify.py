@@ -22,13 +22,14 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Pic
         heatmap(
             place,
             100 * share,
-            names,
-            names,
-            ".0f" if len(classes) <= 12 else "",
-            {"label": "share of the row (%)"} if place is axes[0, -1] else None,
-            fontsize=7.5,
             vmin=0,
             vmax=100,
+            annot=len(classes) <= 12,
+            annot_kws={"fontsize": 7.5},
+            xticklabels=names,
+            yticklabels=names,
+            cbar=place is axes[0, -1],
+            cbar_kws={"label": "share of the row (%)"},
         )
         number = int(counts.sum())
         place.set(
@@ -84,12 +85,12 @@ def accuracy_by_text(found: Mapping[str, Mapping[str, float]], actions: Mapping[
     heatmap(
         place,
         100 * shares,
-        [f"{short(label)} ({actions[label]})" for label in labels],
-        [f"{kind}\n{100 * share:.0f} %" for kind, share in overall.items()],
-        ".0f" if len(labels) <= 40 else "",
-        {"label": "right among unseen classes (%)"},
         vmin=0,
         vmax=100,
+        annot=len(labels) <= 40,
+        xticklabels=[f"{kind}\n{100 * share:.0f} %" for kind, share in overall.items()],
+        yticklabels=[f"{short(label)} ({actions[label]})" for label in labels],
+        cbar_kws={"label": "right among unseen classes (%)"},
     )
     place.tick_params(length=0, rotation=0)
     place.set(

@@ -103,10 +103,11 @@ def class_differences(differences: Mapping[str, Mapping[str, float]]) -> Picture
     text = "Difference in average precision of each class, by variant"
     figure, ((place,),) = picture(style.matrix_height(0.3 * len(frame), names), text)
     reach = max(largest.max(), 5.0)  # points below which colours stay pale
-    number = "+z.1f" if len(frame) <= 24 else ""  # z: no "-0.0"
-    colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "edgecolor": "white", "linewidth": 0.5}
-    rows = [short(label, 44) for label in frame.index]
-    style.heatmap(place, frame, rows, names, number, {"label": "points of AP"}, fontsize=7, **colours)
+    texts = frame.map(lambda points: f"{np.round(points, 1) or 0:+.1f}")  # no "-0.0"
+    numbers = {"annot": texts if len(frame) <= 24 else False, "fmt": "", "annot_kws": {"fontsize": 7}}
+    colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach, "cbar_kws": {"label": "points of AP"}, "linewidths": 0.5}
+    labels = {"yticklabels": [short(label, 44) for label in frame.index], "xticklabels": names}
+    style.heatmap(place, frame, **labels, **numbers, **colours)
     slant(place)
     place.tick_params(axis="y", rotation=0, length=0)
     most = f"the {MAX_CLASSES} of {len(largest)} classes that differ most" * (len(largest) > MAX_CLASSES)

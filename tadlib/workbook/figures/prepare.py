@@ -131,9 +131,9 @@ def similarity_matrix(similarity: np.ndarray, classes: Sequence[str], frames: Se
     heatmap(
         place,
         similarity,
-        classes if few else (),
-        classes if few else (),
-        bar={"label": "cosine similarity", "shrink": 0.6},
+        xticklabels=classes if few else False,
+        yticklabels=classes if few else False,
+        cbar_kws={"label": "cosine similarity", "shrink": 0.6},
     )
     shown = np.flatnonzero(np.isfinite(similarity).all(axis=1))  # classes with images
     best = np.argmax(similarity[shown], axis=1)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,26 +104,11 @@ def list_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.invert_yaxis()
 
 
-def heatmap(
-    axes: Axes, values: ArrayLike, rows: Sequence[str], columns: Sequence[str], number: str = "",
-    bar: Mapping[str, object] | None = None, fontsize: float = 9.5, **options: object,
-) -> None:  # fmt: skip
-    """Draw a matrix, first row on top, with labels (none if empty), and each cell's `number` in that format.
+def heatmap(axes: Axes, values: ArrayLike, **options: object) -> None:
+    """Draw a matrix as a heat map; `options` are seaborn's."""
+    import seaborn  # takes half a second, and few figures need it
 
-    `bar` are the options of the colour bar, None for no bar; `options` are those of `pcolormesh`.
-    """
-    values = np.ma.masked_invalid(np.asarray(values, dtype=float))
-    mesh = axes.pcolormesh(values, **{"cmap": SEQUENTIAL} | options)
-    axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
-    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
-    axes.spines[:].set_visible(False)
-    for row, column in np.argwhere(~np.ma.getmaskarray(values)) if number else ():
-        brightness = np.dot(mesh.cmap(mesh.norm(values[row, column]))[:3], (0.2126, 0.7152, 0.0722))
-        style = {"ha": "center", "va": "center", "color": BLACK if brightness > 0.5 else "white", "fontsize": fontsize}
-        axes.text(column + 0.5, row + 0.5, f"{values[row, column]:{number}}", **style)
-    if bar is not None:
-        axes.figure.colorbar(mesh, ax=axes, **bar).outline.set_visible(False)
+    seaborn.heatmap(values, ax=axes, **{"cmap": SEQUENTIAL, "fmt": ".0f"} | options)
 
 
 def matrix_height(side: float, labels: Sequence[str]) -> float:
