@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from detectors import QUICK, check_resuming, learnable, losses, network, parameters
+from detectors import QUICK, check_resuming, learnable, losses, network, parameters, windows
 
-from tadlib.data.batches import Target
+from tadlib.data.batches import Target, TrainingExtras
 from tadlib.detector.additions import Outputs
 from tadlib.detector.training import fit
-from tadlib.ideas.episodes import draw, each_batch, hide
+from tadlib.ideas.episodes import each_batch, hide
 
 SEGMENTS = torch.tensor([[0.2, 0.1], [0.5, 0.1], [0.8, 0.1]])
 A, B, C = 0, 1, 2
@@ -26,8 +26,10 @@ def target(*classes: int, agnostic: bool = True, found: int = 3) -> Target:
 
 @pytest.mark.parametrize(("classes", "hidden", "shown"), [(10, 0.3, 7), (10, 0.01, 10), (2, 0.9, 1), (1, 0.5, 1)])
 def test_a_share_of_the_classes_is_hidden_but_never_all(classes, hidden, shown):
-    found = draw(classes, hidden, torch.Generator().manual_seed(0))
-    assert len(set(found.tolist())) == shown and found.tolist() == sorted(found.tolist())
+    found_in = windows(((2, 6),), extras=TrainingExtras(names="abcdefghij"[:classes]))
+    (batch,) = (each._replace(texts=torch.arange(classes)[:, None].float()) for each in found_in.batches(1))
+    found = each_batch(found_in, hidden)(batch, torch.Generator().manual_seed(0)).texts[:, 0].tolist()
+    assert len(set(found)) == shown and found == sorted(found)
 
 
 def test_actions_of_hidden_classes_are_ignored_instead():

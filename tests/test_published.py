@@ -176,7 +176,7 @@ def multihead(attention: nn.Module, parts: tuple[nn.Linear, ...], x, seen):
 )
 def test_a_second_look_is_what_was_published(fusion, join, residual):
     torch.manual_seed(2)
-    layer = RectifyingLayer(CHANNELS, WIDTH, HEADS, fusion, residual=residual, join=join, published=True)
+    layer = RectifyingLayer(CHANNELS, WIDTH, HEADS, fusion, residual, join, True)
     layer = layer.double().eval()
     x, static = torch.randn(1, 3, WIDTH, dtype=torch.float64), windows()
     segments_ix = torch.tensor([[[0.5, 3.0], [2.0, 6.5], [4.0, 4.5]]], dtype=torch.float64)
@@ -213,7 +213,7 @@ def test_the_second_look_reads_features_as_they_are_and_the_same_heads_answer():
 
 def test_a_mean_of_features_of_another_width_is_refused():
     with pytest.raises(ValueError, match="width must be 6, that of the features, got 8"):
-        RectifyingLayer(6, WIDTH, HEADS, "mean", published=True)
+        RectifyingLayer(6, WIDTH, HEADS, "mean", False, "sum", True)
 
 
 def test_dropout_is_inside_the_feed_forward_net_and_on_attention_weights_too():
@@ -325,7 +325,8 @@ def test_ours_is_the_default_and_the_parameters_ask_for_every_part_of_the_publis
         params = Params.check(words)
         assert not any(ideas.asked(hook, params) for hook in ("network", "loss", "parts"))
         (salience,), (second,) = ideas.asked("additions", params)
-        assert salience.arguments == Salience().arguments and second.arguments == Rectifying().arguments
+        for asked, plain in ((salience, Salience()), (second, Rectifying())):
+            assert asked.arguments == {name: getattr(plain, name) for name in asked.arguments}
     params = Params.check(heads | {"system": "published"})
     assert ideas.asked("network", params) == [PublishedDETR] and ideas.asked("loss", params) == [PublishedLoss]
     assert all(addition.arguments["published"] for (addition,) in ideas.asked("additions", params))

@@ -27,8 +27,8 @@ class Outputs(NamedTuple):
 class Addition(nn.Module):
     """Base class of extensions of the detector: layers, the points where they are called, and loss terms.
 
-    A subclass creates its layers in `build` and overrides the other methods as needed. A checkpoint stores `arguments`,
-    from which the addition is created again.
+    A subclass declares its settings with their defaults as class attributes, creates its layers in `build` and
+    overrides the other methods as needed. A checkpoint stores `arguments`, from which the addition is created again.
     """
 
     name = ""  # key of its output in `Outputs.added`
@@ -36,6 +36,10 @@ class Addition(nn.Module):
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
         self.arguments = arguments
+        for setting, value in arguments.items():
+            if not hasattr(type(self), setting):
+                raise TypeError(f"{type(self).__name__} has no setting {setting!r}")
+            setattr(self, setting, value)
 
     def build(self, channels: int, width: int, heads: int) -> None:
         """Create the layers, given the number of feature `channels` and the detector's `width` and `heads`."""

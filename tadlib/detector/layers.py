@@ -229,11 +229,6 @@ class LearnedQueries(nn.Module):
         first = (torch.arange(number) + 0.5) / number if spread else torch.full((number,), 0.5)
         self.places = nn.Parameter(torch.logit(first)[:, None], requires_grad=spread)
 
-    @property
-    def own(self) -> tuple[nn.Parameter, ...]:
-        """Parameters that keep their own initialisation."""
-        return self.embedding, self.places
-
     def start(self) -> None:
         """Initialise the centre network to zero, so that each query starts at its reference centre."""
         nn.init.zeros_(self.centre[-1].weight)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from tadlib.detector import layers
 from tadlib.detector.additions import Addition, Features, Outputs, Padding, Queries, Snippets, Texts
@@ -29,6 +30,7 @@ from tadlib.detector.layers import Positions
 SHARPNESS = 2.0  # gain of the initial position projections: how narrowly an untrained query attends
 PRIOR_PROBABILITY = 0.01  # actionness of an untrained query, for focal loss (Lin et al. 2017)
 WIDTH_LOGIT = -2.5  # initial width: about a twelfth of a window
+KEPT = ("queries.embedding", "queries.places", "embed.")  # weights with an initialisation of their own
 LOGIT_EPS = 1e-4  # clamps segments before the logit in iterative refinement, so that it is finite
 
 
@@ -40,6 +42,8 @@ class ConditionalDETR(nn.Module):
     positions in [0, 1]; with `iterative` each decoder layer refines the segments of the one before (Deformable DETR,
     Zhu et al. 2021). `dtype` is the precision of the forward pass (autocast). Raises ValueError for impossible sizes.
     """
+
+    normalised, within_snippet = True, 0.5  # whether snippets are normalised; where in a snippet its position is taken
 
     def __init__(  # noqa: PLR0913  one word for each choice of the architecture
         self,
@@ -72,8 +76,10 @@ class ConditionalDETR(nn.Module):
         self.channels, self.width, self.heads, self.iterative = channels, width, heads, iterative
         self.dtype, self._compiled = torch.float32, None
         self.first_weights: dict[str, Tensor] = {}  # state before the first training; empty until then
-        self._build_input(channels, conv_layers, feature_noise, feature_shift)
-        self._build_layers(encoder_layers, decoder_layers, dropout)
+        self.normalise = nn.LayerNorm(channels) if self.normalised else nn.Identity()
+        self.disturb = layers.FeatureNoise(feature_noise, feature_shift, self.normalised)
+        self.project = nn.Linear(channels, width)
+        self._build_layers(conv_layers, encoder_layers, decoder_layers, dropout)
         self.queries = (queries_from or self._queries)(queries, width)
         self.scale = layers.mlp(width, width, width)
         self.segment = layers.mlp(width, width, width, 2)
@@ -94,14 +100,9 @@ class ConditionalDETR(nn.Module):
         addition.start()
         self.additions.append(addition)
 
-    def _build_input(self, channels: int, conv_layers: int, feature_noise: float, feature_shift: float) -> None:
-        self.normalise = nn.LayerNorm(channels)
-        self.disturb = layers.FeatureNoise(feature_noise, feature_shift)
-        self.project = nn.Linear(channels, self.width)
-        self.backbone = layers.LocalConvolutions(self.width, conv_layers)
-
-    def _build_layers(self, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
+    def _build_layers(self, conv_layers: int, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
         width, heads = self.width, self.heads
+        self.backbone = layers.LocalConvolutions(width, conv_layers)
         self.encoder = nn.ModuleList(layers.EncoderLayer(width, heads, dropout) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(layers.DecoderLayer(width, heads, dropout) for _ in range(decoder_layers))
         self.norm = nn.Identity()
@@ -111,9 +112,8 @@ class ConditionalDETR(nn.Module):
 
     def _start(self) -> None:
         """Initialise: each query attends around its reference, with a short segment and low actionness there."""
-        kept = {id(parameter) for part in (self.queries.own, self.embed.parameters()) for parameter in part}
-        for parameter in self.parameters():
-            if parameter.dim() > 1 and id(parameter) not in kept:
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1 and not name.startswith(KEPT):
                 nn.init.xavier_uniform_(parameter)
         for layer in self.decoder:
             nn.init.orthogonal_(layer.query_position.weight, SHARPNESS)
@@ -143,20 +143,24 @@ class ConditionalDETR(nn.Module):
         """Compilable part of `forward`: `padded` is known beforehand, so control flow depends on no tensor value."""
         features = self.normalise(features)
         attended = padding if padded else None  # attention is faster without a mask
-        position = self._position(padding, attended).to(features.dtype)
-        memory = self._encode(self.disturb(features), padding, position, attended, texts)
+        # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit
+        places = padding if padded or not torch.is_autocast_enabled(padding.device.type) else padding[:1]
+        position = self.embed(layers.place_in_window(places, self.within_snippet)).to(features.dtype)
+        memory = self._project(self.disturb(features), padding)
+        for addition in self.additions:
+            memory = addition.before_encoder(memory, texts)
+        for layer in self.encoder:
+            memory = layer(memory, position, attended)
         decoded = self._decode(memory, position, attended)
         for addition in self.additions:
             queries, base, outputs = decoded[-1]
             refined = addition.after_decoder(queries, features, outputs.segments_cw, padding)
             if refined is not None:
                 decoded.append((refined, base, self._predict(refined, base)))
-        last = decoded[-1][2]
+        *earlier, last = (outputs for _, _, outputs in decoded)
         added = {addition.name: addition.output(memory, last.segments_cw, padding) for addition in self.additions}
-        return last._replace(
-            earlier=tuple(outputs for _, _, outputs in decoded[:-1]),
-            added={name: value for name, value in added.items() if value is not None},
-        )
+        added = {name: value for name, value in added.items() if value is not None}
+        return last._replace(earlier=tuple(earlier), added=added)
 
     def compile_training(self, *, replayed: bool = True, **options: object) -> None:
         """Compile the forward pass of training; `options` are passed to `torch.compile`.
@@ -166,8 +170,9 @@ class ConditionalDETR(nn.Module):
         """
         recorded = replayed and self.actionness.weight.is_cuda
         compute = torch.compile(self.compute, **({"mode": "reduce-overhead"} if recorded else {}) | options)
-        # cloned, because a replay overwrites the outputs of the previous one
-        self._compiled = (lambda *given, **words: _clone(compute(*given, **words))) if recorded else compute
+        self._compiled = compute
+        if recorded:  # cloned, because a replay overwrites the outputs of the previous one
+            self._compiled = lambda *given, **words: tree_map_only(Tensor, Tensor.clone, compute(*given, **words))
 
     def saved(self) -> dict[str, Any]:
         """Return the constructor arguments and weights for a checkpoint; `restored` creates the network from them."""
@@ -188,21 +193,6 @@ class ConditionalDETR(nn.Module):
         width = self.channels if self.embedding is None else self.embedding.out_features
         if texts is not None and texts.shape[1:] != (width,):
             raise ValueError(f"texts must be (classes, {width}), got {tuple(texts.shape)}: are they this encoder's?")
-
-    def _position(self, padding: Padding, attended: Padding | None) -> Positions:
-        # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit
-        shared = attended is None and torch.is_autocast_enabled(padding.device.type)
-        return self.embed(layers.place_in_window(padding[:1] if shared else padding))
-
-    def _encode(
-        self, features: Features, padding: Padding, position: Positions, attended: Padding | None, texts: Texts | None
-    ) -> Snippets:
-        memory = self._project(features, padding)
-        for addition in self.additions:
-            memory = addition.before_encoder(memory, texts)
-        for layer in self.encoder:
-            memory = layer(memory, position, attended)
-        return memory
 
     def _project(self, features: Features, padding: Padding) -> Snippets:
         return self.backbone(self.project(features), padding)
@@ -241,28 +231,15 @@ def restored(saved: Mapping[str, Any], classes: Mapping[str, type] = {}) -> Cond
 
     Raises ValueError for a class that is missing in `classes`.
     """
-    known = {"ConditionalDETR": ConditionalDETR, **classes}
-    names = [saved["class"], *saved["replaced"].values(), *(name for name, _ in saved["additions"])]
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                f"this detector has a part of class {name}, which is not known here: pass it as own=[{name}] where "
-                "the detector is loaded"
-            )
-    model = known[saved["class"]](
-        **saved["arguments"],
-        **{part: known[name] for part, name in saved["replaced"].items()},
-        additions=[known[name](**words) for name, words in saved["additions"]],
-    )
+
+    def known(name: str) -> type:
+        if name not in classes and name != "ConditionalDETR":
+            message = f"this detector has a part of class {name}, which is not known here"
+            raise ValueError(f"{message}: pass it as own=[{name}] where the detector is loaded")
+        return classes.get(name, ConditionalDETR)
+
+    parts = {part: known(name) for part, name in saved["replaced"].items()}
+    additions = [known(name)(**words) for name, words in saved["additions"]]
+    model = known(saved["class"])(**saved["arguments"], **parts, additions=additions)
     model.load_state_dict(saved["weights"])
     return model
-
-
-def _clone(part: Any) -> Any:
-    if isinstance(part, Outputs):
-        return Outputs(*map(_clone, part))
-    if isinstance(part, tuple):
-        return tuple(map(_clone, part))
-    if isinstance(part, Mapping):
-        return {name: _clone(each) for name, each in part.items()}
-    return None if part is None else part.clone()

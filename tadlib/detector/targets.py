@@ -69,8 +69,3 @@ def number_of_actions(batch: Batch) -> int:
 def number_of_snippets(batch: Batch) -> int:
     """Return the number of snippets of a batch that count in the loss."""
     return int(counted(batch.targets, batch.padding).sum())
-
-
-def mean_over(losses: Float[Tensor, "b t"], counted: Bool[Tensor, "b t"]) -> Float[Tensor, ""]:
-    """Return the mean over the snippets that count; 0 if there are none."""
-    return losses[counted].sum() / counted.sum().clamp(min=1)

@@ -33,20 +33,9 @@ class NonFiniteLoss(RuntimeError):
     """A loss or an output of the network is NaN or infinite; the message names the epoch."""
 
 
-class Average:
-    """Exponential moving average of a model's parameters."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.shadow = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-    def update(self, model: torch.nn.Module, step: int) -> None:
-        """Move the average towards the model; decay is lower in early steps, so that initial weights fade."""
-        average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))
-        average(list(self.shadow.values()), list(model.state_dict().values()), None)  # one call: few kernel launches
-
-    def store(self, model: torch.nn.Module) -> None:
-        """Copy the averaged parameters into the model."""
-        model.load_state_dict(self.shadow)
+def copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a copy of weights by name."""
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
 def fit(
@@ -123,8 +112,8 @@ class Trainer:
         self.each_batch, self.checkpoint, self.watch, self.log = each_batch, checkpoint, watch, log
         self.generator = torch.Generator().manual_seed(seed)
         self.history: list[dict[str, float]] = []
-        self.average = Average(model) if ema else None
-        self.best: dict[str, Tensor] = {}
+        self.average = copied(model.state_dict()) if ema else {}
+        self.best: dict[str, Tensor] = {}  # weights of the selected epoch
         self.scaler = torch.amp.GradScaler(device.type, INITIAL_LOSS_SCALE, enabled=dtype == torch.float16)
         slow = list(model.backbone.parameters())
         fast = [parameter for parameter in model.parameters() if not any(parameter is other for other in slow)]
@@ -164,10 +153,8 @@ class Trainer:
                 self.model.train()
                 yield epoch
                 self._end_epoch(epoch, started)
-        if self.best:
-            self.model.load_state_dict(self.best)
-        elif self.average is not None:
-            self.average.store(self.model)
+        if chosen := self.best or self.average:
+            self.model.load_state_dict(chosen)
 
     def batches(self) -> Iterator[Batch]:
         """Yield the shuffled windows of an epoch in batches on the device."""
@@ -200,23 +187,25 @@ class Trainer:
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.rates.step()
-        if self.average is not None:
-            self.average.update(self.model, self.rates.last_epoch)
+        if self.average:
+            step = self.rates.last_epoch
+            average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))  # initial weights fade
+            average(list(self.average.values()), list(self.model.state_dict().values()), None)  # few kernel launches
 
     def _start(self) -> None:
         """Load the checkpoint if there is one; otherwise reset the model to its initial weights."""
         trained = self.model.first_weights
         state = None if self.checkpoint is None else usable(self.checkpoint, self._state(), self.device)
-        now = {name: each.detach().clone() for name, each in self.model.state_dict().items()}
-        self.model.first_weights = now | trained  # parts added since the first training have only their current weights
+        # parts added since the first training have only their current weights
+        self.model.first_weights = copied(self.model.state_dict()) | trained
         if state is not None:
             self._load(state)
         elif trained:
             self.model.load_state_dict(self.model.first_weights)
             message = "this network was trained already: it starts again from the weights it was made with"
             warnings.warn(f"{message}. To train it further, load it from its checkpoint.", stacklevel=3)
-            if self.average is not None:
-                self.average = Average(self.model)  # average of the initial weights
+            if self.average:
+                self.average = copied(self.model.state_dict())
 
     def _prepared(self, batch: Batch) -> Batch:
         features, padding = batch.features.to(self.device), batch.padding.to(self.device)
@@ -240,9 +229,9 @@ class Trainer:
         row |= {"seconds": time.perf_counter() - started, "memory": devices.peak_memory(self.device)}
         self.history.append(row)
         if self.watch is not None:
-            model = self.model if self.average is None else deepcopy(self.model)
-            if self.average is not None:
-                self.average.store(model)
+            model = deepcopy(self.model) if self.average else self.model
+            if self.average:
+                model.load_state_dict(self.average)
             try:
                 with devices.random_kept():  # `watch` may train heads, with a seed
                     row |= self.watch(model)
@@ -261,8 +250,7 @@ class Trainer:
         if self.select not in row:
             raise ValueError(f"select={self.select!r} is no number of an epoch; there are {', '.join(row)}")
         if row[self.select] == max(each[self.select] for each in self.history):
-            kept = self.model.state_dict() if self.average is None else self.average.shadow
-            self.best = {name: tensor.detach().clone() for name, tensor in kept.items()}
+            self.best = copied(self.average or self.model.state_dict())
 
     def _state(self) -> dict[str, Any]:
         """Return everything that a checkpoint stores."""
@@ -275,7 +263,7 @@ class Trainer:
             "process": PROCESS,
             "shuffling": self.generator.get_state(),
             "random": devices.random_states(),
-            "average": self.average.shadow if self.average is not None else {},
+            "average": self.average,
             "best": self.best,
             "scaler": self.scaler.state_dict(),
         }
@@ -288,8 +276,6 @@ class Trainer:
         self._resumed = state["resumed"] if state["process"] == PROCESS else len(self.history)
         self.generator.set_state(state["shuffling"].cpu())
         devices.restore_random(state["random"])
-        if self.average is not None:
-            self.average.shadow = state["average"]
-        self.best = state["best"]
+        self.average, self.best = state["average"], state["best"]
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

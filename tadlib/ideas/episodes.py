@@ -4,42 +4,33 @@ The hidden classes are drawn anew for every batch. Their actions are ignored, ne
 texts are removed. The detector thus learns to find actions of some classes among those of others, as in the test.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Generator
 
 from tadlib.data.batches import Batch, Target, WindowSet
 
 
-class Episodes:
-    """Function on training batches that hides the share `episodes` of the `number` classes.
+def each_batch(windows: WindowSet, episodes: float) -> Callable[[Batch, Generator], Batch] | None:
+    """Return a function on training batches that hides the share `episodes` of the classes, at most all but one."""
+    number, agnostic = len(windows.extras.names or ()), windows.classes is None
 
-    With `agnostic` targets have no class labels.
-    """
-
-    def __init__(self, episodes: float, number: int, agnostic: bool) -> None:
-        self.episodes, self.number, self.agnostic = episodes, number, agnostic
-
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return the batch with targets and texts of the shown classes, renumbered among these."""
-        shown = draw(self.number, self.episodes, generator)
+    def hidden(batch: Batch, generator: Generator) -> Batch:
+        shown = torch.randperm(number, generator=generator)[: max(1, number - round(episodes * number))].sort().values
+        place = torch.full((number,), -1).index_put_((shown,), torch.arange(len(shown)))
         texts = batch.texts if batch.texts is None else batch.texts[shown.to(batch.texts.device)]
-        place = torch.full((self.number,), -1).index_put_((shown,), torch.arange(len(shown)))
-        targets = [hide(target, place, self.agnostic) for target in batch.targets]
-        return batch._replace(targets=targets, texts=texts)
+        return batch._replace(targets=[hide(target, place, agnostic) for target in batch.targets], texts=texts)
+
+    return hidden if episodes else None
 
 
-def draw(classes: int, hidden: float, generator: torch.Generator) -> Int[Tensor, " shown"]:
-    """Draw the classes shown in a batch, sorted: all but the share `hidden`, at least one."""
-    number = max(1, classes - round(hidden * classes))
-    return torch.randperm(classes, generator=generator)[:number].sort().values
-
-
-def hide(target: Target, place: Int[Tensor, " k"], agnostic: bool) -> Target:
+def hide(target: Target, place: Int[torch.Tensor, " k"], agnostic: bool) -> Target:
     """Move actions of hidden classes from the targets to the ignored segments.
 
     `place` is the index of each class among the shown ones, -1 if hidden. An action with several labels is ignored only
-    if all of them are hidden.
+    if all of them are hidden. With `agnostic` targets have no class labels.
     """
     segments_cw, names_ix = target.named
     visible = place[names_ix] >= 0
@@ -53,10 +44,3 @@ def hide(target: Target, place: Int[Tensor, " k"], agnostic: bool) -> Target:
         (segments_cw[visible], place[names_ix[visible]]),
         ignored_cw if target.ignored_cw is None else torch.cat([target.ignored_cw, ignored_cw]),
     )
-
-
-def each_batch(windows: WindowSet, episodes: float) -> Episodes | None:
-    """Return the function on training batches that the parameters ask for."""
-    if not episodes:
-        return None
-    return Episodes(episodes, len(windows.extras.names or ()), agnostic=windows.classes is None)

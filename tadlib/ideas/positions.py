@@ -17,10 +17,6 @@ class DrawnQueries(nn.Module):
         self.content = mlp(width, width, width)
         self.places = nn.Parameter(torch.logit(torch.rand(number), eps=1e-4)[:, None], requires_grad=False)
 
-    @property
-    def own(self) -> tuple[nn.Parameter, ...]:
-        return (self.places,)
-
     def start(self) -> None:
         """Nothing to do: the content network has the detector's default initialisation."""
 
@@ -48,6 +44,5 @@ class LearnedPositions(nn.Module):
 
 
 def parts(centres: str, positions: str) -> dict[str, type[nn.Module]]:
-    """Return the queries and the position embedding that the parameters ask for."""
     queries = {"queries_from": DrawnQueries} if centres == "drawn" else {}
     return queries | ({"positions_from": LearnedPositions} if positions == "learned" else {})

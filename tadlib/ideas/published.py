@@ -41,25 +41,16 @@ class PublishedDecoderLayer(layers.DecoderLayer):
 class PublishedDETR(ConditionalDETR):
     """The detector as published, with the arguments of `ConditionalDETR`."""
 
+    normalised, within_snippet = False, 1.0
     _queries = staticmethod(partial(layers.LearnedQueries, spread=False))
     _positions = staticmethod(partial(layers.Sines, **SINES))
 
-    def _build_input(self, channels: int, conv_layers: int, feature_noise: float, feature_shift: float) -> None:
-        self.normalise = nn.Identity()
-        self.disturb = layers.FeatureNoise(feature_noise, feature_shift, normalised=False)
-        self.project = nn.Linear(channels, self.width)
-        self.backbone = layers.LocalConvolutions(channels, conv_layers)
-
-    def _build_layers(self, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
-        width, heads = self.width, self.heads
-        self.encoder = nn.ModuleList(layers.EncoderLayer(width, heads, dropout, dropout) for _ in range(encoder_layers))
-        self.decoder = nn.ModuleList(
-            PublishedDecoderLayer(width, heads, dropout, first=number == 0) for number in range(decoder_layers)
-        )
-        self.norm = nn.LayerNorm(width)
-
-    def _position(self, padding: Padding, attended: Padding | None) -> Snippets:
-        return self.embed(layers.place_in_window(padding, within=1.0))
+    def _build_layers(self, conv_layers: int, encoder_layers: int, decoder_layers: int, dropout: float) -> None:
+        sizes = self.width, self.heads, dropout
+        self.backbone = layers.LocalConvolutions(self.channels, conv_layers)
+        self.encoder = nn.ModuleList(layers.EncoderLayer(*sizes, dropout) for _ in range(encoder_layers))
+        self.decoder = nn.ModuleList(PublishedDecoderLayer(*sizes, first=n == 0) for n in range(decoder_layers))
+        self.norm = nn.LayerNorm(self.width)
 
     def _project(self, features: Features, padding: Padding) -> Snippets:
         return self.project(self.backbone(features, padding))
@@ -74,9 +65,9 @@ class PublishedDETR(ConditionalDETR):
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
         for layer in self.encoder:
-            xavier_without_bias(3 * self.width, layer.query_key, layer.value)
+            draw_as_one(3 * self.width, layer.query_key, layer.value)
         for layer in self.decoder:
-            xavier(self.width, layer.self_query_key, layer.self_place_query_key)
+            draw_as_one(self.width, layer.self_query_key, layer.self_place_query_key, bias=True)
         for addition in self.additions:
             addition.start()
         for module in self.modules():
@@ -90,18 +81,13 @@ class PublishedDETR(ConditionalDETR):
         nn.init.constant_(self.actionness.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
 
 
-def xavier(outputs: int, *linears: nn.Linear) -> None:
-    """Xavier initialisation for projections that are parts of one matrix with `outputs` rows."""
+def draw_as_one(outputs: int, *linears: nn.Linear, bias: bool = False) -> None:
+    """Xavier initialisation of parts of one matrix with `outputs` rows; biases are zero, or with `bias` torch's."""
     for linear in linears:
         bound = math.sqrt(6 / (linear.in_features + outputs))
         nn.init.uniform_(linear.weight, -bound, bound)
-
-
-def xavier_without_bias(outputs: int, *linears: nn.Linear) -> None:
-    """Xavier initialisation for parts of one matrix with `outputs` rows; biases are zero."""
-    xavier(outputs, *linears)
-    for linear in linears:
-        nn.init.zeros_(linear.bias)
+        if not bias:
+            nn.init.zeros_(linear.bias)
 
 
 def tiou_inside(found: Float[Tensor, "*x 2"], true: Float[Tensor, "*y 2"]) -> Float[Tensor, "*z"]:
@@ -119,10 +105,8 @@ class PublishedLoss(DetectionLoss):
 
 
 def network(system: str) -> type[ConditionalDETR] | None:
-    """Return the network class that the parameters ask for."""
     return PublishedDETR if system == "published" else None
 
 
 def loss(system: str) -> type[DetectionLoss] | None:
-    """Return the loss class that the parameters ask for."""
     return PublishedLoss if system == "published" else None

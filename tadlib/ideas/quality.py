@@ -22,10 +22,7 @@ class Quality(Addition):
     """
 
     name = "quality"
-
-    def __init__(self, *, loss_quality: float = 4.0) -> None:
-        super().__init__(loss_quality=loss_quality)
-        self.weight = loss_quality
+    loss_quality = 4.0
 
     def build(self, channels: int, width: int, heads: int) -> None:
         self.reduce = nn.Linear(width, CHANNELS)  # before RoIAlign, with which it commutes: far fewer rows
@@ -35,25 +32,19 @@ class Quality(Addition):
         lengths = (~padding).sum(1)
         wider = segments_cw.detach().float() * torch.tensor([1.0, CONTEXT], device=segments_cw.device)
         segments_ix = to_segments(wider) * lengths[:, None, None]
-        samples = roi_align_windows(self.reduce(memory), segments_ix, lengths, BINS)
-        return self.judge(samples.flatten(2))[..., 0]
+        return self.judge(roi_align_windows(self.reduce(memory), segments_ix, lengths, BINS).flatten(2))[..., 0]
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:
-        """Mean absolute error of the predicted tIoU of each segment with its nearest action.
-
-        Segments nearest to an ignored action have no error.
-        """
-        segments_cw, targets = outputs.segments_cw, batch.targets
-        wanted = best_tiou(segments_cw, pad_segments([target.segments_cw for target in targets], segments_cw.device))
-        missed = (outputs.added[self.name].float().sigmoid() - wanted).abs()
-        if any(target.ignored_cw is not None for target in targets):
-            missed = missed.masked_fill(best_tiou(segments_cw, ignored(targets, segments_cw.device)) > wanted, 0.0)
-        return {"loss_quality": (missed.mean(), self.weight, batch.share(lambda each: len(each.targets)))}
+        """Mean absolute error of the predicted tIoU with the nearest action; 0 where an ignored action is nearer."""
+        segments_cw, device = outputs.segments_cw, outputs.segments_cw.device
+        wanted = best_tiou(segments_cw, pad_segments([target.segments_cw for target in batch.targets], device))
+        error = (outputs.added[self.name].float().sigmoid() - wanted).abs()
+        error = error.masked_fill(best_tiou(segments_cw, ignored(batch.targets, device)) > wanted, 0.0)
+        return {"loss_quality": (error.mean(), self.loss_quality, batch.share(lambda each: len(each.targets)))}
 
     def score(self, scores: Float[Tensor, "b q"], outputs: Outputs) -> Float[Tensor, "b q"]:
         return (scores * outputs.added[self.name].float().sigmoid()).sqrt()
 
 
 def additions(quality: bool, loss_quality: float) -> list[Addition]:
-    """Return the head that the parameters ask for."""
     return [Quality(loss_quality=loss_quality)] if quality else []

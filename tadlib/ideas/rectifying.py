@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tadlib.detector.additions import Addition, Features, Padding, Queries, Segments
 from tadlib.detector.layers import Attention
-from tadlib.ideas.published import xavier_without_bias
+from tadlib.ideas.published import draw_as_one
 from tadlib.segments import roi_align_windows, roi_mean_windows, roi_samples, to_segments
 
 BINS = 16  # samples per segment
@@ -76,20 +76,12 @@ class RectifyingLayer(nn.Module):
     and only a sum can keep the residual. The final norm keeps stacked layers in scale; the `published` layer has none.
     """
 
-    def __init__(  # noqa: PLR0913  one argument for each variant
-        self,
-        channels: int,
-        width: int,
-        heads: int,
-        fusion: str,
-        *,
-        residual: bool = True,
-        join: str = "sum",
-        published: bool = False,
+    def __init__(
+        self, channels: int, width: int, heads: int, refine: str, residual: bool, join: str, published: bool
     ) -> None:
         super().__init__()
         self.width, self.residual, self.join = width, residual, join
-        self.fusion = FUSIONS[fusion](channels, width, heads, published)
+        self.fusion = FUSIONS[refine](channels, width, heads, published)
         wide, compared = (2 * width if join == "first_half" else width), join in ("sum", "first_half")
         self.query_key_value = nn.Linear(wide, 3 * wide) if compared else None
         self.attention = Attention(wide, heads) if compared else None
@@ -103,18 +95,10 @@ class RectifyingLayer(nn.Module):
         if self.join == "alone":
             return found
         joined = x + found if self.join == "sum" else torch.cat([x, found], dim=-1)
-        if self.projected is not None:
+        if self.join == "projected":
             return self.projected(joined)
         compared = self.attention(*self.query_key_value(joined).chunk(3, dim=-1))[..., : self.width]
         return joined + compared if self.residual else compared
-
-    def start_as_published(self) -> None:
-        """Initialise as published: projections that share one matrix in torch are drawn in its range."""
-        if isinstance(self.fusion, AttentionFusion):
-            xavier_without_bias(3 * self.width, self.fusion.query, self.fusion.key_value)
-            nn.init.zeros_(self.fusion.out.bias)
-        if self.query_key_value is not None:
-            xavier_without_bias(self.query_key_value.out_features, self.query_key_value)
 
 
 class Rectifying(Addition):
@@ -124,30 +108,20 @@ class Rectifying(Addition):
     """
 
     name = "rectifying"
-
-    def __init__(
-        self,
-        *,
-        refine: str = "attention",
-        refine_layers: int = 1,
-        refine_residual: bool = True,
-        refine_join: str = "sum",
-        published: bool = False,
-    ) -> None:
-        words = {"refine_layers": refine_layers, "refine_residual": refine_residual, "refine_join": refine_join}
-        super().__init__(refine=refine, **words, published=published)
+    refine, refine_layers, refine_residual, refine_join, published = "attention", 1, True, "sum", False
 
     def build(self, channels: int, width: int, heads: int) -> None:
-        words = self.arguments
-        same = {"residual": words["refine_residual"], "join": words["refine_join"], "published": words["published"]}
-        self.layers = nn.ModuleList(
-            RectifyingLayer(channels, width, heads, words["refine"], **same) for _ in range(words["refine_layers"])
-        )
+        words = channels, width, heads, self.refine, self.refine_residual, self.refine_join, self.published
+        self.layers = nn.ModuleList(RectifyingLayer(*words) for _ in range(self.refine_layers))
 
     def start(self) -> None:
-        if self.arguments["published"]:
-            for layer in self.layers:
-                layer.start_as_published()
+        """Initialise as published: projections that share one matrix in torch are drawn in its range."""
+        for layer in self.layers if self.published else ():
+            if self.refine == "attention":
+                draw_as_one(3 * layer.width, layer.fusion.query, layer.fusion.key_value)
+                nn.init.zeros_(layer.fusion.out.bias)
+            if layer.query_key_value is not None:
+                draw_as_one(layer.query_key_value.out_features, layer.query_key_value)
 
     def after_decoder(self, queries: Queries, features: Features, segments_cw: Segments, padding: Padding) -> Queries:
         lengths = (~padding).sum(1)
@@ -158,8 +132,5 @@ class Rectifying(Addition):
 
 
 def additions(refine: str, refine_layers: int, refine_residual: bool, refine_join: str, system: str) -> list[Addition]:
-    """Return the refinement that the parameters ask for."""
-    if refine == "none":
-        return []
     words = {"refine_layers": refine_layers, "refine_residual": refine_residual, "refine_join": refine_join}
-    return [Rectifying(refine=refine, **words, published=system == "published")]
+    return [] if refine == "none" else [Rectifying(refine=refine, **words, published=system == "published")]

@@ -2,31 +2,26 @@
 
 Entries 79 (bce: focal, ce: softmax over the window) and 67 (mask: a smaller head, plain cross-entropy). With
 `published` the focal loss is that of GAP (Du et al. 2024): mean over each window's snippets, divided by the number of
-actions, where the snippet after an action counts as inside.
+actions, where the snippet after an action counts as inside. The published mean includes padding, this one does not.
 """
 
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor, inf, nn
 from torch.nn import functional
 
 from tadlib.data.batches import Batch
 from tadlib.detector.additions import Addition, Outputs, Padding, Segments, Snippets
-from tadlib.detector.targets import counted, focal_terms, inside, mean_over, number_of_actions, number_of_snippets
+from tadlib.detector.targets import counted, focal_terms, inside, number_of_actions, number_of_snippets
 
 
 class Salience(Addition):
     """Logit of each snippet being inside an action; `salience` is the form of the loss: bce, ce or mask."""
 
     name = "salience"
-
-    def __init__(self, *, salience: str = "bce", loss_salience: float = 3.0, published: bool = False) -> None:
-        super().__init__(salience=salience, loss_salience=loss_salience, published=published)
-        self.form, self.weight = salience, loss_salience
-        self.per_action = published and salience == "bce"
+    salience, loss_salience, published = "bce", 3.0, False
 
     def build(self, channels: int, width: int, heads: int) -> None:
-        self.local = None if self.form == "mask" else nn.Conv1d(width, width, 3, padding=1)
+        self.local = None if self.salience == "mask" else nn.Conv1d(width, width, 3, padding=1)
         self.out = nn.Linear(width, 1)
 
     def output(self, memory: Snippets, segments_cw: Segments, padding: Padding) -> Float[Tensor, "b t"]:
@@ -36,55 +31,44 @@ class Salience(Addition):
         return self.out(memory)[..., 0]
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, tuple[Tensor, float, float]]:
-        """Salience loss of a batch, mean over snippets, in `ce` over windows with an action."""
+        """Salience loss, a mean over snippets, in `ce` over windows with an action, as published over actions."""
         logits = outputs.added[self.name].float()
-        masks = inside(batch.targets, batch.padding), counted(batch.targets, batch.padding)
-        wanted = masks[0].to(logits)
-        if self.per_action:
-            loss = published_salience(logits, *masks).sum() / max(1, number_of_actions(batch))
-        elif self.form == "ce":
-            loss = softmax_salience(logits, *masks)
-        elif self.form == "bce":
-            loss = mean_over(focal_terms(logits, wanted), masks[1])
+        within, valid = inside(batch.targets, batch.padding), counted(batch.targets, batch.padding)
+        if self.salience == "ce":
+            losses, number = softmax_losses(logits, within, valid), windows_with_actions
+        elif self.salience == "bce" and self.published:
+            losses, number = published_losses(logits, within, valid), number_of_actions
         else:
-            losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-            loss = mean_over(losses, masks[1])
-        return {"loss_salience": (loss, self.weight, batch.share(self._number_averaged))}
-
-    def _number_averaged(self, batch: Batch) -> int:
-        """Number of elements the loss of a batch is averaged over."""
-        if self.per_action:
-            return number_of_actions(batch)
-        if self.form != "ce":
-            return number_of_snippets(batch)
-        return int((counted(batch.targets, batch.padding) & inside(batch.targets, batch.padding)).any(1).sum())
+            loss = focal_terms if self.salience == "bce" else functional.binary_cross_entropy_with_logits
+            options = {} if self.salience == "bce" else {"reduction": "none"}
+            losses, number = loss(logits, within.to(logits), **options)[valid], number_of_snippets
+        mean = losses.sum() / max(1, number(batch))
+        return {"loss_salience": (mean, self.loss_salience, batch.share(number))}
 
 
-def published_salience(
-    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
+def published_losses(
+    logits: Float[Tensor, "b t"], within: Bool[Tensor, "b t"], valid: Bool[Tensor, "b t"]
 ) -> Float[Tensor, " b"]:
-    """Focal loss averaged over each window's snippets; the snippet after an action counts as inside (entry 79).
-
-    The published mean includes padding, this one does not.
-    """
-    after = functional.pad(inside[:, :-1], (1, 0))
-    losses = focal_terms(logits, (inside | after).to(logits)).masked_fill(~counted, 0.0)
-    return losses.sum(1) / counted.sum(1).clamp(min=1)
+    """Mean focal loss of each window's snippets; the snippet after an action counts as inside."""
+    after = functional.pad(within[:, :-1], (1, 0))
+    losses = focal_terms(logits, (within | after).to(logits)).masked_fill(~valid, 0.0)
+    return losses.sum(1) / valid.sum(1).clamp(min=1)
 
 
-def softmax_salience(
-    logits: Float[Tensor, "b t"], inside: Bool[Tensor, "b t"], counted: Bool[Tensor, "b t"]
-) -> Float[Tensor, ""]:
-    """Cross-entropy of a softmax over a window's snippets, mean over windows with an action (entry 79, second form)."""
-    share = logits.masked_fill(~counted, -torch.inf).log_softmax(1)
-    wanted = (inside & counted).to(logits)
-    number = wanted.sum(1)
-    loss = -(wanted * share.masked_fill(~counted, 0.0)).sum(1) / number.clamp(min=1)
-    return loss.sum() / (number > 0).sum().clamp(min=1)
+def softmax_losses(
+    logits: Float[Tensor, "b t"], within: Bool[Tensor, "b t"], valid: Bool[Tensor, "b t"]
+) -> Float[Tensor, " b"]:
+    """Cross-entropy of a softmax over each window's snippets; 0 for windows without an action."""
+    share = logits.masked_fill(~valid, -inf).log_softmax(1)
+    wanted = (within & valid).to(logits)
+    return -(wanted * share.masked_fill(~valid, 0.0)).sum(1) / wanted.sum(1).clamp(min=1)
+
+
+def windows_with_actions(batch: Batch) -> int:
+    """Number of windows with a snippet inside an action."""
+    return int((counted(batch.targets, batch.padding) & inside(batch.targets, batch.padding)).any(1).sum())
 
 
 def additions(salience: str, loss_salience: float, system: str) -> list[Addition]:
-    """Return the head that the parameters ask for."""
-    if salience == "none":
-        return []
-    return [Salience(salience=salience, loss_salience=loss_salience, published=system == "published")]
+    words = {"salience": salience, "loss_salience": loss_salience, "published": system == "published"}
+    return [] if salience == "none" else [Salience(**words)]

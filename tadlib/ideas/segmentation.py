@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tadlib.data.batches import Batch
 from tadlib.detector.additions import Addition, Outputs, Padding, Segments, Snippets
 from tadlib.detector.layers import mlp
-from tadlib.detector.targets import counted, mean_over, number_of_snippets, overlapped, pad_segments
+from tadlib.detector.targets import counted, number_of_snippets, overlapped, pad_segments
 from tadlib.task import Task
 
 
@@ -22,10 +22,7 @@ class Segmentation(Addition):
     """
 
     name = "segmentation"
-
-    def __init__(self, *, loss_segmentation: float = 1.0, segmentation_temperature: float = 0.07) -> None:
-        super().__init__(loss_segmentation=loss_segmentation, segmentation_temperature=segmentation_temperature)
-        self.weight, self.temperature = loss_segmentation, segmentation_temperature
+    loss_segmentation, segmentation_temperature = 1.0, 0.07
 
     def build(self, channels: int, width: int, heads: int) -> None:
         self.embedding = mlp(width, width, channels)
@@ -46,18 +43,15 @@ class Segmentation(Addition):
         wanted = overlaps.transpose(1, 2) @ functional.one_hot(labels_ix, len(texts)).to(cosine)
         number = wanted.sum(-1, keepdim=True)
         wanted = torch.where(number > 0, wanted / number.clamp(min=1), 1 / len(texts))
-        losses = -(wanted * (cosine / self.temperature).log_softmax(-1)).sum(-1)
-        loss = mean_over(losses, counted(targets, padding))
-        return {"loss_segmentation": (loss, self.weight, batch.share(number_of_snippets))}
+        losses = -(wanted * (cosine / self.segmentation_temperature).log_softmax(-1)).sum(-1)
+        mean = losses[counted(targets, padding)].sum() / max(1, number_of_snippets(batch))
+        return {"loss_segmentation": (mean, self.loss_segmentation, batch.share(number_of_snippets))}
 
 
 def additions(segmentation: str, loss_segmentation: float, segmentation_temperature: float) -> list[Addition]:
-    """Return the head that the parameters ask for."""
-    if segmentation == "none":
-        return []
-    return [Segmentation(loss_segmentation=loss_segmentation, segmentation_temperature=segmentation_temperature)]
+    words = {"loss_segmentation": loss_segmentation, "segmentation_temperature": segmentation_temperature}
+    return [] if segmentation == "none" else [Segmentation(**words)]
 
 
 def texts(data: Task, classes: Sequence[str], segmentation: str) -> Tensor | None:
-    """Class texts with which snippets are classified."""
     return data.class_embeddings(classes) if segmentation != "none" else None

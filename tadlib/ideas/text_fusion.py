@@ -34,10 +34,8 @@ class TextFusion(Addition):
 
 
 def additions(fuse_text: bool) -> list[Addition]:
-    """Return the fusion that the parameters ask for."""
     return [TextFusion()] if fuse_text else []
 
 
 def texts(data: Task, classes: Sequence[str], fuse_text: bool) -> Tensor | None:
-    """Class texts that snippets attend to."""
     return data.class_embeddings(classes) if fuse_text else None
