@@ -1,8 +1,11 @@
 """Small things to learn from, for tests of what is trained to name segments."""
 
+from dataclasses import replace
+
 import torch
 
-from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts, fit
+from tadlib.ideas.head_losses import Examples
+from tadlib.ideas.head_training import ClassTexts, HeadTraining, NamingHead, fit
 from tadlib.naming.text import TextEmbeddings
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
@@ -30,16 +33,17 @@ def texts(seed=1, steps=1, classes=4):
 def made(encoder=None, **parts):
     """What there is to train, the same in every test."""
     torch.manual_seed(0)
-    return NamingHead(TrainableParts(**parts), CHANNELS, encoder)
+    return NamingHead(HeadTraining(**parts), CHANNELS, encoder)
 
 
 def taught(semantics, examples, said, **lesson):
     """The history of a training that is long enough."""
     lesson = {"factor": 20.0, "head_epochs": 80, "head_lr": 0.02, "text_lr": 0.02} | lesson
-    return fit(semantics, examples, said, HeadTraining(**lesson))
+    semantics.settings = replace(semantics.settings, **lesson)
+    return fit(semantics, examples, said)
 
 
 def named(semantics, bins, said):
     """What segments are called."""
     with torch.no_grad():
-        return semantics.logits(bins, semantics.steps(said), 1.0)[:, : len(said.texts)].argmax(dim=1)
+        return semantics.logits(bins, semantics.steps(said))[:, : len(said.texts)].argmax(dim=1)

@@ -7,8 +7,9 @@ from torch.nn import functional
 
 from tadlib.data.encoder import load_encoder
 from tadlib.ideas.context import Context, fits
-from tadlib.ideas.head_training import ClassTexts, Examples, NamingHead, TrainableParts
-from tadlib.naming.text import TextEmbeddings, by_class
+from tadlib.ideas.head_losses import Examples
+from tadlib.ideas.head_training import ClassTexts, HeadTraining, NamingHead
+from tadlib.naming.text import by_class
 
 NAMES = [("jump",), ("throw far",), ("swim", "dive into water"), ("run",)]
 
@@ -36,13 +37,10 @@ def test_vectors_stand_where_they_should_and_the_tower_reads_them(encoder, where
     context = Context(encoder, 5, where)
     steps = context(NAMES)
     assert steps.padding.tolist() == [[False, True], [False, True], [False, False], [False, True]]
-    before, behind = (context.vectors[:3], context.vectors[3:]) if where == "around" else (context.vectors, [])
-    behind = context.vectors[5:] if len(behind) == 0 else behind
+    parts = context.vectors.split([3, 2] if where == "around" else [5, 0])
     for row, texts in enumerate(NAMES):
-        for place, text in enumerate(texts):
-            torch.testing.assert_close(
-                steps.embeddings[row, place].detach(), by_hand(encoder, text, before, behind), atol=1e-5, rtol=1e-4
-            )
+        for found, text in zip(steps.embeddings[row].detach(), texts, strict=False):
+            torch.testing.assert_close(found, by_hand(encoder, text, *parts), atol=1e-5, rtol=1e-4)
 
 
 def test_without_vectors_the_texts_are_the_encoders_own(encoder):
@@ -56,16 +54,14 @@ def test_only_the_vectors_are_learned_and_teach_names_that_the_tower_did_not_kno
     before, key = encoder.texts(["jump", "run"]).clone(), encoder.key
     torch.manual_seed(0)
     channels = encoder.texts(["jump"]).shape[1]
-    semantics = NamingHead(TrainableParts(context=4), channels, encoder)
+    semantics = NamingHead(HeadTraining(context=4), channels, encoder)
     assert [name for name, _ in semantics.named_parameters()] == ["context.vectors"]
     assert list(semantics.state_dict()) == ["context.vectors"]
     nearby = functional.normalize(encoder.texts([texts[0] for texts in NAMES]), dim=1)
     bins = nearby[[1, 2, 3, 0], None] + 0.1 * nearby[:, None]  # each class looks like the text of another
     none = torch.zeros(4, 0, 1, channels), torch.zeros(4, 0, dtype=torch.bool)
-    examples, said = (
-        Examples(bins, LABELS[:4], *none),
-        ClassTexts(NAMES, TextEmbeddings(*by_class(torch.zeros(5, channels), [1, 1, 2, 1]))),
-    )
+    examples = Examples(bins, LABELS[:4], *none)
+    said = ClassTexts(NAMES, by_class(torch.zeros(5, channels), [1, 1, 2, 1]))
     assert not (named(semantics, bins, said) == LABELS[:4]).any()
     history = taught(semantics, examples, said, head_epochs=60, text_lr=0.1)
     assert int((named(semantics, bins, said) == LABELS[:4]).sum()) >= 2 and history[-1] < history[0]
@@ -87,10 +83,10 @@ def test_vectors_fit_where_every_text_leaves_room_for_them(encoder):
 def test_a_handful_of_segments_is_learned_by_heart(encoder, where):
     torch.manual_seed(0)
     channels = encoder.texts(["jump"]).shape[1]
-    semantics = NamingHead(TrainableParts(context=8, context_at=where), channels, encoder)
+    semantics = NamingHead(HeadTraining(context=8, context_at=where), channels, encoder)
     bins = torch.randn(8, 1, channels)  # they have nothing to do with the texts of their classes
     examples = Examples(bins, LABELS, torch.zeros(8, 0, 1, channels), torch.zeros(8, 0, dtype=torch.bool))
-    said = ClassTexts(NAMES, TextEmbeddings(*by_class(torch.zeros(5, channels), [1, 1, 2, 1])))
+    said = ClassTexts(NAMES, by_class(torch.zeros(5, channels), [1, 1, 2, 1]))
     assert int((named(semantics, bins, said) == LABELS).sum()) <= 3
     taught(semantics, examples, said, head_epochs=150, text_lr=0.03, factor=100.0)
     assert torch.equal(named(semantics, bins, said), LABELS)

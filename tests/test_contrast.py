@@ -1,16 +1,14 @@
 """Pairs and their hard negatives, grounding and episodes, each against the formula in plain loops."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from lessons import LABELS, made, segments, taught, texts
 from torch.nn import functional
 
-from tadlib.ideas import head_losses
-from tadlib.ideas.head_losses import adjacent, contrastive, grounded, has_order, repeated_near, shuffled, targets
-from tadlib.ideas.head_training import HeadTraining, NamingHead, TrainableParts, learn, loss_of, score_of
+from tadlib.ideas.head_losses import adjacent, contrastive, grounded, repeated_near, shuffled, targets
+from tadlib.ideas.head_training import HeadTraining, NamingHead, learn, loss_of
 from tadlib.naming.text import TextEmbeddings
 
 
@@ -66,7 +64,6 @@ def test_another_order_holds_the_same_steps_and_the_name_stays_in_front():
             assert torch.equal(before[0], after[0]) or not name_first
             assert torch.equal(turned.embeddings[row, real:], steps.embeddings[row, real:])
     few = TextEmbeddings(torch.randn(2, 2, 3), torch.tensor([[False, True], [False, False]]))
-    assert has_order(few, name_first=False).tolist() == [False, True] and not has_order(few, name_first=True).any()
     assert torch.equal(shuffled(few, name_first=True).embeddings, few.embeddings)
 
 
@@ -87,16 +84,22 @@ def test_a_stretch_with_an_action_of_the_same_class_is_known():
 def test_pairs_and_hard_negatives_are_overfitted(loss):
     semantics = made(head="composition", text_head="composition", lead="name")
     examples, said = segments(), texts(steps=4)
-    lesson = HeadTraining(factor=20.0, head_loss=loss, hard_negatives="all")
     history = taught(semantics, examples, said, head_loss=loss, hard_negatives="all", head_epochs=60)
     assert history[-1] < 0.2 < history[0]
     with torch.no_grad():
-        say, own = score_of(semantics, loss, lesson.factor), LABELS[:, None]
-        right = say(examples.bins, said.steps)
+        right = semantics.logits(examples.bins, said.steps)
         assert torch.equal(right.argmax(dim=1), LABELS)
-        best = right.gather(1, own)
-        assert (head_losses.wrong_orders(say, examples.bins, own, said.steps, True) < best).all()
-        assert (head_losses.wrong_regions(say, examples.adjacent, examples.in_video, own, said.steps) < best).all()
+        negatives = semantics.hard_negatives(examples, said.steps)
+        assert list(negatives) == ["orders", "regions"]
+        assert all((logits < right.gather(1, LABELS[:, None])).all() for logits in negatives.values())
+
+
+def test_what_has_no_order_or_no_class_or_lies_outside_is_no_hard_negative():
+    labels, in_video = LABELS.where(LABELS != 1, -1), torch.rand(8, 2) > 0.5
+    given = segments()._replace(labels=labels, in_video=in_video), texts(steps=2).steps
+    found = made(text_head="conv", hard_negatives="all").hard_negatives(*given)
+    assert torch.equal(found["orders"].isneginf().all(1), (LABELS == 3) | (labels == -1))  # class 3 has a single step
+    assert torch.equal(found["regions"].isneginf(), ~in_video)
 
 
 def gradients(semantics):
@@ -106,30 +109,30 @@ def gradients(semantics):
 def test_an_episode_adds_the_gradient_at_where_the_others_would_go():
     """Written out with two networks: one is moved by the others' step, and asked about what was held out."""
     examples, said, rate = segments(), texts(), 0.1
-    lesson = HeadTraining(factor=20.0, head_lr=rate, head_episodes=0.25)
-    semantics = made(head="mlp", head_residual=False)
+    words = {"head": "mlp", "head_residual": False, "factor": 20.0, "head_lr": rate}
+    semantics = made(**words, head_episodes=0.25)
     state = {name: value.clone() for name, value in semantics.state_dict().items()}
     rates = {weight: rate for weight in semantics.parameters() if weight.requires_grad}
     torch.manual_seed(3)
-    total = learn(semantics, examples, said, lesson, rates)
+    total = learn(semantics, examples, said, rates)
     found = gradients(semantics)
     assert all(torch.equal(state[name], value) for name, value in semantics.state_dict().items()), "it is where it was"
     torch.manual_seed(3)
     held, *rest = torch.randperm(4).tolist()
     rest.sort()
-    first = NamingHead(TrainableParts(head="mlp", head_residual=False), 16)
+    first = NamingHead(HeadTraining(**words), 16)
     first.load_state_dict(state)
     kept = examples.only(LABELS != held)
     kept = kept._replace(labels=torch.tensor([rest.index(label) for label in kept.labels.tolist()]))
-    near = loss_of(first, kept, said.only(rest), replace(lesson, head_episodes=0.0))
+    near = loss_of(first, kept, said.only(rest))
     near.backward()
-    second = NamingHead(TrainableParts(head="mlp", head_residual=False), 16)
+    second = NamingHead(HeadTraining(**words), 16)
     second.load_state_dict(state)
     with torch.no_grad():
         for mine, other in zip(second.parameters(), first.parameters(), strict=True):
             if other.grad is not None:
                 mine -= rate * other.grad
-    far = loss_of(second, examples.only(LABELS == held), said, lesson)
+    far = loss_of(second, examples.only(LABELS == held), said)
     far.backward()
     assert total == pytest.approx(near.item() + far.item(), rel=1e-5)
     for got, a, b in zip(found, gradients(first), gradients(second), strict=True):

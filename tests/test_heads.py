@@ -8,13 +8,13 @@ from lessons import CHANNELS, LABELS, made, named, segments, taught, texts
 from torch.nn import functional
 
 from tadlib.ideas.head_losses import classification, targets
-from tadlib.ideas.head_training import HeadTraining
-from tadlib.ideas.heads import KINDS, TEXT_KINDS, Head, TextHead
-from tadlib.ideas.mask import Mask, fit_mask
-from tadlib.ideas.text_queries import Matching
+from tadlib.ideas.head_training import fit_mask
+from tadlib.ideas.heads import MAPS, Head, Mask, Matching
 from tadlib.naming.similarity import cosine
 from tadlib.naming.text import TextEmbeddings, mean_of_texts
 
+KINDS = [kind for kind in MAPS if kind != "cross"]
+TEXT_KINDS = [kind for kind in MAPS if kind != "adapter"]
 PARTS = [{"head": kind} for kind in KINDS] + [{"text_head": kind, "lead": "name"} for kind in TEXT_KINDS]
 
 
@@ -39,22 +39,22 @@ def test_a_residual_text_head_starts_as_the_texts_themselves(kind, name_first):
     steps = texts(steps=3).steps
     if kind == "cross" and not name_first:
         return  # refused among the parameters
-    head = TextHead(kind, CHANNELS, name_first=name_first)
     plain = functional.normalize(steps.embeddings[:, 0], dim=1) if name_first else mean_of_texts(*steps)
-    torch.testing.assert_close(head.read(head(steps), steps.padding), plain)
+    head = made(text_head=kind, lead="name" if name_first else "none")
+    torch.testing.assert_close(head.classes(steps), plain)
 
 
 @pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_padding_has_no_say_in_a_text_head(kind):
-    steps, head = texts(steps=4).steps, TextHead(kind, CHANNELS, residual=False, name_first=True)
+    steps, head = texts(steps=4).steps, Head(kind, CHANNELS, residual=False)
     padded = TextEmbeddings(
         functional.pad(steps.embeddings, (0, 0, 0, 2)), functional.pad(steps.padding, (0, 2), value=True)
     )
-    torch.testing.assert_close(head(padded)[:, :4], head(steps))
-    assert head(padded)[:, 4:].count_nonzero() == 0
+    torch.testing.assert_close(head(*padded)[:, :4], head(*steps))
+    assert head(*padded)[:, 4:].count_nonzero() == 0
     for row, real in enumerate((~steps.padding).sum(dim=1).tolist()):
-        alone = head(TextEmbeddings(steps.embeddings[row : row + 1, :real], steps.padding[row : row + 1, :real]))
-        torch.testing.assert_close(alone[0], head(steps)[row, :real])
+        alone = head(steps.embeddings[row : row + 1, :real], steps.padding[row : row + 1, :real])
+        torch.testing.assert_close(alone[0], head(*steps)[row, :real])
 
 
 def attended(attention, queries, keys):
@@ -71,11 +71,11 @@ def attended(attention, queries, keys):
 
 
 def test_cross_attention_asks_with_the_name_and_reads_the_steps():
-    steps, head = texts(steps=4).steps, TextHead("cross", CHANNELS, residual=False, name_first=True)
-    found = head.read(head(steps), steps.padding)
+    steps, head = texts(steps=4).steps, made(text_head="cross", lead="name", head_residual=False)
+    found = head.classes(steps)
     for row, real in enumerate((4, 4, 4, 3)):
         unit = functional.normalize(steps.embeddings[row, :real], dim=1)
-        by_hand = functional.normalize(attended(head.map, unit[:1], unit[1:]), dim=1)[0]
+        by_hand = functional.normalize(attended(head.text.map.attention, unit[:1], unit[1:]), dim=1)[0]
         torch.testing.assert_close(found[row], by_hand)
 
 
@@ -83,14 +83,14 @@ def test_only_a_composition_and_a_convolution_read_an_order():
     steps = texts(steps=4).steps
     turned = TextEmbeddings(steps.embeddings[:3, [0, 3, 2, 1]], steps.padding[:3])
     for kind in TEXT_KINDS:
-        head = TextHead(kind, CHANNELS, residual=False, name_first=True)
-        first, second = (head.read(head(s), s.padding) for s in (TextEmbeddings(*(f[:3] for f in steps)), turned))
+        head = made(text_head=kind, lead="name", head_residual=False)
+        first, second = (head.classes(s) for s in (TextEmbeddings(*(f[:3] for f in steps)), turned))
         assert torch.allclose(first, second, atol=1e-5) == (kind not in ("conv", "composition")), kind
 
 
 def test_fixed_matching_is_attention_of_texts_to_bins_written_out():
     bins, classes = segments().bins, texts().steps.embeddings[:, 0]
-    found = Matching("matching_fixed")(bins, classes, 20.0)
+    found = Matching()(bins, classes, 20.0)
     for n, segment in enumerate(bins):
         for k, text in enumerate(classes):
             alike = [cosine(row[None], text[None], 20.0)[0, 0] / CHANNELS**0.5 for row in segment]
@@ -103,7 +103,7 @@ def test_fixed_matching_is_attention_of_texts_to_bins_written_out():
 def test_learned_matching_starts_as_the_fixed_one_and_overfits():
     semantics, examples, said = made(pooling="matching_learned"), segments(), texts()
     classes = said.steps.embeddings[:, 0]
-    fixed = Matching("matching_fixed")(examples.bins, classes, 20.0)
+    fixed = Matching()(examples.bins, classes, 20.0)
     torch.testing.assert_close(semantics.matching(examples.bins, classes, 20.0), fixed)
     assert not torch.equal(named(semantics, examples.bins, said), LABELS)
     taught(semantics, examples, said)
@@ -137,19 +137,10 @@ def test_soft_background_makes_all_classes_alike_and_a_learned_one_takes_it_over
     soft = made(head="mlp", background="soft")
     taught(soft, examples, said)
     with torch.no_grad():
-        likely = soft.logits(examples.bins, said.steps, 20.0).softmax(dim=1)
+        likely = soft.logits(examples.bins, said.steps).softmax(dim=1)
     assert torch.equal(likely[:4].argmax(dim=1), LABELS[:4]) and float((likely[4:] - 0.25).abs().max()) < 0.1
     learned = made(head="mlp", background="learned")
     taught(learned, examples, said)
     with torch.no_grad():
-        likely = learned.logits(examples.bins, said.steps, 20.0).softmax(dim=1)
+        likely = learned.logits(examples.bins, said.steps).softmax(dim=1)
     assert likely.argmax(dim=1).tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
-
-
-def test_what_cannot_be_learnt_is_refused():
-    with pytest.raises(ValueError, match="^head is unknown: 'lstm'; known: mlp, "):
-        Head("lstm", 16)
-    with pytest.raises(ValueError, match="text_head is unknown: 'lstm'; known: mlp, "):
-        TextHead("lstm", 16)
-    with pytest.raises(ValueError, match="head_loss is unknown: 'hinge'; known: cross_entropy, "):
-        HeadTraining(factor=1.0, head_loss="hinge")

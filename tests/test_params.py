@@ -6,12 +6,13 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from tadlib.data.batches import WindowSettings
+from tadlib.detector.additions import Addition
 from tadlib.detector.losses import DetectionLoss
 from tadlib.detector.matching import detection_cost
 from tadlib.detector.network import ConditionalDETR
 from tadlib.detector.proposals import to_proposals
 from tadlib.detector.training import Trainer
-from tadlib.ideas.head_training import HeadTraining, TrainableParts
+from tadlib.ideas.head_training import HeadTraining
 from tadlib.ideas.quality import Quality
 from tadlib.ideas.segmentation import Segmentation
 from tadlib.naming.fusion import fuse, select, to_detections
@@ -208,13 +209,14 @@ def test_every_parameter_says_what_it_means_and_what_it_may_be(name):
 
 
 LIKE_PARAMETERS = [Trainer, DetectionLoss, detection_cost, WindowSettings, ConditionalDETR, Quality, Segmentation]
-LIKE_PARAMETERS += [to_proposals, Wording, TrainableParts, HeadTraining, to_detections, fuse, select]
+LIKE_PARAMETERS += [to_proposals, Wording, HeadTraining, to_detections, fuse, select]
 
 
 @pytest.mark.parametrize("told", LIKE_PARAMETERS)
 def test_arguments_called_like_parameters_have_their_defaults(told):
-    fields, same = Params.model_fields, inspect.signature(told).parameters
-    ours = {name: given.default for name, given in same.items() if name in fields and given.default is not given.empty}
+    fields, same = Params.model_fields, inspect.signature(told).parameters.values()
+    ours = {each.name: each.default for each in same if each.name in fields and each.default is not each.empty}
+    ours |= {name: value for name, value in vars(told).items() if name in fields and issubclass(told, Addition)}
     assert ours and ours == {name: fields[name].default for name in ours} | {
         name: value
         for name, value in ours.items()

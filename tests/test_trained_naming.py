@@ -11,8 +11,8 @@ from torch.nn import functional
 from tadlib import ideas
 from tadlib.detector import proposals as grouping
 from tadlib.detector.proposals import Proposals
-from tadlib.ideas import mask, rejection
-from tadlib.ideas.trained_naming import examples, trained
+from tadlib.ideas import head_training, rejection
+from tadlib.ideas.trained_naming import examples, snippet_examples, trained
 from tadlib.ideas.transfer import transferred
 from tadlib.naming.similarity import cosine
 from tadlib.segments import roi_align
@@ -49,7 +49,8 @@ def learned(data, given):
 
 def seen(data, given):
     """What it is trained on."""
-    return examples(data, background=given.background != "none", head_on=given.head_on, bins=given.roi_bins)
+    background = given.background != "none"
+    return snippet_examples(data, background) if given.head_on == "snippets" else examples(data, background)
 
 
 def proposed(data):
@@ -135,7 +136,7 @@ def test_background_is_where_nothing_happens_whatever_it_is(mixed):
 
 def test_a_mask_is_not_taught_that_unseen_actions_are_none(mixed, monkeypatch):
     taught = []
-    monkeypatch.setattr(mask, "fit_mask", lambda mask, snippets, inside, *_: taught.append(inside))
+    monkeypatch.setattr(head_training, "fit_mask", lambda mask, snippets, inside, *_: taught.append(inside))
     for more in ({}, {"ignore_unseen": "nowhere"}):
         given = params(mixed, pooling="mask", **more)
         learned(gather(given), given)
@@ -144,7 +145,8 @@ def test_a_mask_is_not_taught_that_unseen_actions_are_none(mixed, monkeypatch):
 
 def usual(data, given):
     """How alike background is to the unseen classes."""
-    return rejection.background_in_training(data, ideas.classifier(data, data.classes.unseen, given), given.reject)
+    classify = ideas.classifier(data, data.classes.unseen, given)
+    return rejection.background(*rejection.examples(data, classify, given.reject))
 
 
 @pytest.mark.parametrize("more", [{}, {"head": "mlp", "head_residual": False}, {"contrast": 0.5}], ids=str)
@@ -155,7 +157,7 @@ def test_what_is_rejected_is_measured_against_snippets_in_which_nothing_happens(
         data, outside = gather(own), rejection.outside(50, torch.tensor(spans) * 25 / 8)
         classify = ideas.classifier(data, ("wave",), own)
         logits = torch.cat([classify(data.features(video), snippets)[outside] for video in data.training_videos])
-        torch.testing.assert_close(usual(data, own).mean, logits.mean(0))
+        torch.testing.assert_close(usual(data, own)[0], logits.mean(0))
     nowhere = params(mixed, reject="video")
     with pytest.raises(ValueError, match="nothing unseen in them: pass -p reject none"):
         usual(gather(nowhere), nowhere)

@@ -55,7 +55,6 @@ from tadlib.ideas import (
     snippet_groups,
     surroundings,
     text_fusion,
-    text_queries,
     trained_naming,
     transfer,
 )
@@ -64,11 +63,10 @@ from tadlib.naming.similarity import scale_of
 from tadlib.project import resolve
 from tadlib.task import Task
 
-# in the order in which additions join the network and their initial weights are drawn
+# in the order in which additions join the network and draw their initial weights, and in which classifiers and
+# proposals are changed: the compared embeddings first, then the pooling
 MODULES = (class_targets, salience, rectifying, quality, text_fusion, segmentation, positions, episodes, published)
-# in the order in which they change the classifier: the compared embeddings first, then the pooling
-CLASSIFIERS = (dot_product.classifier, trained_naming.classifier, transfer.classifier, surroundings.classifier)
-CLASSIFIERS += (poolings.classifier, text_queries.classifier, trained_naming.learned_pooling)
+MODULES += (dot_product, trained_naming, transfer, surroundings, poolings, snippet_groups, rejection, reranking)
 HOOKS = {  # the functions of a file of ideas -> what they get beside parameters
     **dict.fromkeys(("additions", "parts", "network", "loss"), ()),
     "each_batch": ("windows",),
@@ -78,7 +76,6 @@ HOOKS = {  # the functions of a file of ideas -> what they get beside parameters
 }
 # parameters, with their defaults, that replace the notebook's own `classify`
 CLASSIFYING_DEFAULTS = {"target": "foreground", "reject": "none", "proposed_by": "detector"}
-PROPOSALS = (snippet_groups.proposals, rejection.proposals, reranking.proposals)
 
 
 def additions(params: object) -> list[Addition]:
@@ -93,25 +90,26 @@ def parts(params: object) -> dict[str, Any]:
 
 def network(params: object) -> type[ConditionalDETR]:
     """Return the network class that the parameters ask for."""
-    return _one("network", asked("network", params), ConditionalDETR)
+    return _only("network", params) or ConditionalDETR
 
 
 def loss(params: object) -> type[DetectionLoss]:
     """Return the loss class that the parameters ask for."""
-    return _one("loss", asked("loss", params), DetectionLoss)
+    return _only("loss", params) or DetectionLoss
 
 
 def each_batch(windows: WindowSet, params: object) -> Callable[[Batch, Any], Batch] | None:
     """Return the function on training batches that the parameters ask for, or None."""
-    return _one("each_batch", asked("each_batch", params, windows=windows), None)
+    return _only("each_batch", params, windows=windows)
 
 
-def _one(hook: str, answers: Sequence[Any], otherwise: Any) -> Any:
-    """Return the only answer to a hook, or `otherwise`; raise ValueError if two methods replace the same part."""
+def _only(hook: str, params: object, **given: Any) -> Any:
+    """Return the only answer to a hook, or None; raise ValueError if two methods replace the same part."""
+    answers = asked(hook, params, **given)
     if len(answers) > 1:
         same = f"replace the same part of training ({hook})"
         raise ValueError(f"{len(answers)} methods that are switched on {same}: keep one")
-    return answers[0] if answers else otherwise
+    return answers[0] if answers else None
 
 
 def texts(data: Task, classes: Sequence[str], params: object) -> Tensor | None:
@@ -128,20 +126,19 @@ def plain_classifier(data: Task, classes: Sequence[str], params: object) -> Clas
 def classifier(data: Task, classes: Sequence[str], params: object) -> Classifier:
     """Return the classifier that the parameters ask for; its logits are in the order of `classes`."""
     found = plain_classifier(data, classes, params)
-    for change in (*CLASSIFIERS, *own_hooks("classifier", params)):
+    for change in hooks("classifier", params):
         found = call(change, params, found=found, data=data) or found
     return found
 
 
 def proposals(found: Mapping[str, Proposals], data: Task, params: object) -> Mapping[str, Proposals]:
     """Return the proposals to be classified, after the hooks that change them."""
-    for change in (*PROPOSALS, *own_hooks("proposals", params)):
-        given = {"found": found, "data": data, "classifier_of": lambda classes: classifier(data, classes, params)}
-        if (changed := call(change, params, **given)) is None:
-            continue
-        if not isinstance(changed, Mapping) or changed.keys() != found.keys():
+    given = {"data": data, "classifier_of": lambda classes: classifier(data, classes, params)}
+    for change in hooks("proposals", params):
+        changed = call(change, params, found=found, **given)
+        if changed is not None and (not isinstance(changed, Mapping) or changed.keys() != found.keys()):
             raise ValueError(f"proposals in {inspect.getfile(change)} must return proposals of every video")
-        found = changed
+        found = found if changed is None else changed
     return found
 
 
@@ -170,18 +167,16 @@ def logits(classify: Classify, data: Task, params: object) -> Logits:
     with those of CLIP, or the logits of a trained head with those of frozen CLIP. A learned background is an extra
     column.
     """
-    by_clip = second = on_proposals(classify)
-    scale = plain_classifier(data, (), params).scale
-    own = class_targets.logits(data, params.target, params.similarity, scale) or by_clip
-    if params.ensemble == "none":
-        return own
-    if own is by_clip:
-        frozen = trained_naming.frozen(params.pooling)
-        if all(getattr(params, word) == value for word, value in frozen.items()):
-            return own  # nothing is trained
-        plain = SimpleNamespace(**dict(params) | frozen)
-        second = on_proposals(on_segments(classifier(data, data.competing, plain), data))
-    return ensemble.both(own, second, len(data.competing), params.ensemble, params.ensemble_weight)
+    by_clip = on_proposals(classify)
+    own = class_targets.logits(data, params.target, params.similarity, plain_classifier(data, (), params).scale)
+    frozen = trained_naming.frozen(params.pooling)
+    nothing_trained = all(getattr(params, word) == value for word, value in frozen.items())
+    if params.ensemble == "none" or (own is None and nothing_trained):
+        return own or by_clip
+    if own is None:
+        plain = classifier(data, data.competing, SimpleNamespace(**vars(params) | frozen))
+        own, by_clip = by_clip, on_proposals(on_segments(plain, data))
+    return ensemble.both(own, by_clip, len(data.competing), params.ensemble, params.ensemble_weight)
 
 
 def on_proposals(classify: Classify) -> Logits:
@@ -202,33 +197,35 @@ def whole_videos(data: Task, video_ids: Iterable[str], params: object) -> dict[s
 
 def asked(hook: str, params: object, **given: Any) -> list[Any]:
     """Return what each switched-on method returns from a hook; `params` has the parameters as attributes."""
-    hooks = [getattr(module, hook) for module in MODULES if hasattr(module, hook)] + own_hooks(hook, params)
-    answers = [call(each, params, **given) for each in hooks]
+    answers = [call(each, params, **given) for each in hooks(hook, params)]
     return [answer for answer in answers if answer is not None and not (isinstance(answer, list | dict) and not answer)]
+
+
+def hooks(hook: str, params: object) -> list[Callable[..., Any]]:
+    """Return the functions of a hook, the last one that of the file in the parameter `ideas`."""
+    return [getattr(module, hook) for module in modules(params) if hasattr(module, hook)]
+
+
+def modules(params: object) -> list[ModuleType]:
+    """Return the modules of all methods, with the file in the parameter `ideas`."""
+    own = getattr(params, "ideas", "")
+    return [*MODULES, *([own_module(resolve(own))] if own else [])]
 
 
 def call(function: Callable[..., Any], params: object, **given: Any) -> Any:
     """Call a function with the arguments in its signature, from `given` or parameters (singly or in a dataclass)."""
-    arguments = {}
+    arguments, known = {}, vars(params) | given
     for name, argument in inspect.signature(function, eval_str=True).parameters.items():
-        if name in given:
-            arguments[name] = given[name]
+        if name in known:
+            arguments[name] = known[name]
         elif is_dataclass(argument.annotation):
-            names = [each.name for each in fields(argument.annotation) if hasattr(params, each.name)]
-            arguments[name] = argument.annotation(**{each: getattr(params, each) for each in names})
-        elif hasattr(params, name):
-            arguments[name] = getattr(params, name)
+            names = [each.name for each in fields(argument.annotation) if each.name in known]
+            arguments[name] = argument.annotation(**{each: known[each] for each in names})
     try:
         return function(**arguments)
     except Exception as error:
         error.add_note(f"raised by {function.__name__} in {inspect.getfile(function)}")
         raise
-
-
-def own_hooks(hook: str, params: object) -> list[Callable[..., Any]]:
-    """Return the hook of the file that the parameter `ideas` names, or an empty list."""
-    module = own_module(resolve(params.ideas)) if getattr(params, "ideas", "") else None
-    return [getattr(module, hook)] if hasattr(module, hook) else []
 
 
 def check_own(path: Path, parameters: Iterable[str]) -> None:
@@ -267,6 +264,5 @@ def _loaded(path: Path, _changed: int) -> ModuleType:
 
 def classes(params: object = None) -> dict[str, type[nn.Module]]:
     """Return the module classes that ideas may put into a detector, by the names in checkpoints."""
-    modules = [*MODULES, *([own_module(resolve(params.ideas))] if getattr(params, "ideas", "") else [])]
-    found = (value for module in modules for value in vars(module).values() if isinstance(value, type))
+    found = (value for module in modules(params) for value in vars(module).values() if isinstance(value, type))
     return {value.__name__: value for value in found if issubclass(value, nn.Module)}

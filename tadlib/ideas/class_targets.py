@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tadlib.ideas import dot_product
+from tadlib.ideas.dot_product import dot
 from tadlib.naming import text
 from tadlib.naming.classifier import Logits
 from tadlib.naming.similarity import cosine
@@ -22,10 +21,7 @@ def wording(data: Task, target: str) -> Wording:
 
 
 def texts(data: Task, classes: Sequence[str], target: str) -> Float[Tensor, "k c"] | None:
-    """Unit-length class embeddings, or one-hot vectors over the seen classes if `target` is none.
-
-    None for a class-agnostic detector.
-    """
+    """Unit-length class embeddings, or one-hot vectors over the seen classes if `target` is none."""
     if target == "foreground":
         return None
     if target == "none":
@@ -35,8 +31,5 @@ def texts(data: Task, classes: Sequence[str], target: str) -> Float[Tensor, "k c
 
 def logits(data: Task, target: str, similarity: str, scale: float) -> Logits | None:
     """Return the detector's own class logits of proposals; None if it is class-agnostic."""
-    embeddings = texts(data, data.competing, target)
-    if embeddings is None:
-        return None
-    compare = partial(cosine if similarity == "cosine" else dot_product.dot, texts=embeddings, scale=scale)
-    return lambda video, found: compare(found.embeddings)
+    embeddings, compare = texts(data, data.competing, target), cosine if similarity == "cosine" else dot
+    return None if embeddings is None else lambda _, found: compare(found.embeddings, embeddings, scale)

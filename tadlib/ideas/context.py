@@ -37,41 +37,39 @@ class Context(nn.Module):
             raise ValueError(f"context={number} needs CLIP's own tokenizer and text tower, got those of {encoder.name}")
         self.encoder = encoder  # not a submodule: its weights are not in the state dict
         self.behind = number // 2 if where == "around" else 0
-        tower = getattr(encoder.model, "text", encoder.model)
-        self.vectors = nn.Parameter(0.02 * torch.randn(number, tower.token_embedding.weight.shape[1]))
+        self.before = number - self.behind
+        self.vectors = nn.Parameter(0.02 * torch.randn(number, self._embedding.weight.shape[1]))
+
+    @property
+    def _embedding(self) -> nn.Embedding:
+        return getattr(self.encoder.model, "text", self.encoder.model).token_embedding
 
     def tokens(self, texts: Sequence[str]) -> Int[Tensor, "m places"]:
         """Token ids of texts with placeholders for the vectors; raises ValueError for a text that leaves no room."""
-        tokenizer, before = self.encoder.tokenizer, len(self.vectors) - self.behind
-        (placeholder,), rows = tokenizer.encode(PLACEHOLDER), []
+        tokenizer, rows = self.encoder.tokenizer, []
+        start, end, most = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
+        before, behind = (number * tokenizer.encode(PLACEHOLDER) for number in (self.before, self.behind))
         for text in texts:
-            pieces = tokenizer.encode(text)
-            row = [tokenizer.sot_token_id, *[placeholder] * before, *pieces, *[placeholder] * self.behind]
-            row.append(tokenizer.eot_token_id)
-            if len(row) > tokenizer.context_length:
-                raise ValueError(
-                    f"context={len(self.vectors)} leaves no room for {text!r}: {len(row)} of "
-                    f"{tokenizer.context_length} tokens; pass fewer vectors or shorter texts"
-                )
-            rows.append(row + [0] * (tokenizer.context_length - len(row)))
+            row = [start, *before, *tokenizer.encode(text), *behind, end]
+            if len(row) > most:
+                room = f"context={len(self.vectors)} leaves no room for {text!r}: {len(row)} of {most} tokens"
+                raise ValueError(f"{room}; pass fewer vectors or shorter texts")
+            rows.append(row + [0] * (most - len(row)))
         return torch.tensor(rows)
 
     def forward(self, texts: Sequence[tuple[str, ...]]) -> TextEmbeddings:
         """Embeddings of the texts of classes, each read with the vectors; only the vectors get gradients."""
         tokens = self.tokens([text for several in texts for text in several])
         ends = (tokens == self.encoder.tokenizer.eot_token_id).int().argmax(dim=1)
-        before, rows = len(self.vectors) - self.behind, torch.arange(len(tokens))[:, None]
-        places = torch.arange(1, 1 + before).expand(len(tokens), -1)
-        if self.behind:
-            places = torch.cat([places, ends[:, None] - self.behind + torch.arange(self.behind)], dim=1)
-        tower = getattr(self.encoder.model, "text", self.encoder.model)
+        rows, places = torch.arange(len(tokens))[:, None], torch.arange(1, 1 + self.before).expand(len(tokens), -1)
+        places = torch.cat([places, ends[:, None] - self.behind + torch.arange(self.behind)], dim=1)
 
         def with_vectors(module: nn.Module, given: tuple[Tensor, ...], words: Tensor) -> Tensor:
             words = words.clone()
             words[rows.to(words.device), places.to(words.device)] = self.vectors.to(words)
             return words
 
-        hook = tower.token_embedding.register_forward_hook(with_vectors)
+        hook = self._embedding.register_forward_hook(with_vectors)
         try:
             embeddings = self.encoder.model.encode_text(tokens.to(self.encoder.device))
         finally:

@@ -1,12 +1,11 @@
 """Losses for training a classifier of segments, from logits (segments, classes) and labels, and hard negatives.
 
-Hard negatives are a class's steps in a wrong order, and the regions adjacent to a segment. (entry 65)
-
-Each segment has its own label; in GAP's third version the label was 0 for every segment, so that one class won and
-every head seemed useless. A background segment has the label -1.
+Hard negatives are a class's steps in a wrong order, and the regions adjacent to a segment (entry 65). In GAP's third
+version every segment had the label 0, so that one class won and every head seemed useless.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,13 +16,24 @@ from tadlib.detector.targets import focal_terms
 from tadlib.naming.similarity import above_average, log_class_probability
 from tadlib.naming.text import TextEmbeddings
 
-Labels, Logits, Own = Int[Tensor, " n"], Float[Tensor, "n _"], Int[Tensor, "n 1"]  # of n segments
-Bins, Adjacent, InVideo = Float[Tensor, "n r c"], Float[Tensor, "n w r c"], Bool[Tensor, "n w"]
+Labels, Logits, Bins = Int[Tensor, " n"], Float[Tensor, "n _"], Float[Tensor, "n r c"]  # of n segments
 Score = Callable[[Tensor, TextEmbeddings], Tensor]  # bins (n, r, c), texts of k classes -> logits (n, k)
-CLASSIFYING = ("cross_entropy", "bce", "focal")
-LOSSES = (*CLASSIFYING, "contrastive", "grounding")
+CLASSIFYING = ("cross_entropy", "bce", "focal")  # losses of single segments, not of pairs
 BACKGROUND = -1  # label of background
 ORDERS = 2  # random wrong orders per class
+
+
+class Examples(NamedTuple):
+    """Segments with labels."""
+
+    bins: Bins
+    labels: Labels  # class index; -1 is background
+    adjacent: Float[Tensor, "n w r c"]  # bins of the regions adjacent to each segment
+    in_video: Bool[Tensor, "n w"]  # which of these regions are in the video
+
+    def only(self, rows: Tensor) -> "Examples":
+        """Select examples by index or mask."""
+        return Examples(*(field[rows] for field in self))
 
 
 def targets(labels: Labels, columns: int, learned: bool = False) -> Logits:
@@ -104,11 +114,6 @@ def shuffled(steps: TextEmbeddings, name_first: bool) -> TextEmbeddings:
     return TextEmbeddings(steps.embeddings.gather(1, order[..., None].expand_as(steps.embeddings)), steps.padding)
 
 
-def has_order(steps: TextEmbeddings, name_first: bool) -> Bool[Tensor, " k"]:
-    """Whether each class has more than one step to permute."""
-    return (~steps.padding).sum(dim=1) - int(name_first) > 1
-
-
 def adjacent(segments_ix: Float[Tensor, "n 2"], length: float) -> tuple[Float[Tensor, "n 2 2"], Bool[Tensor, "n 2"]]:
     """Adjacent regions before and after each segment, as long as the segment, clipped to a video of `length` snippets,
     and whether at least half of each is in the video.
@@ -127,13 +132,22 @@ def repeated_near(segments: Float[Tensor, "n 2"], labels: Int[Tensor, " n"], len
     return (overlaps & (labels[:, None] == labels)[:, None]).any(dim=2)
 
 
-def wrong_orders(score: Score, bins: Bins, own: Own, steps: TextEmbeddings, name_first: bool) -> Logits:
-    """Logits of segments for their class with its steps in wrong orders; minus infinity if it has one step."""
-    found = torch.cat([score(bins, shuffled(steps, name_first)).gather(1, own) for _ in range(ORDERS)], dim=1)
-    return found.masked_fill(~has_order(steps, name_first)[own], -torch.inf)
+def hard_negatives(
+    score: Score, examples: Examples, steps: TextEmbeddings, kind: str, name_first: bool
+) -> dict[str, Logits]:
+    """Logits of segments for their own class in wrong `orders` of its steps, and of their adjacent `regions` for it.
 
-
-def wrong_regions(score: Score, adjacent: Adjacent, in_video: InVideo, own: Own, steps: TextEmbeddings) -> Logits:
-    """Logits of the regions adjacent to segments for the segment's class; minus infinity outside the video."""
-    found = score(adjacent.flatten(0, 1), steps).unflatten(0, in_video.shape)
-    return found.gather(2, own[:, None].expand(-1, in_video.shape[1], -1))[..., 0].masked_fill(~in_video, -torch.inf)
+    `kind` is none, order, region or all. Minus infinity excludes the orders of background and of classes with a single
+    step, and regions outside the video.
+    """
+    own, found = examples.labels.clamp(min=0)[:, None], {}
+    if kind in ("order", "all"):
+        orders = [score(examples.bins, shuffled(steps, name_first)).gather(1, own) for _ in range(ORDERS)]
+        several = (~steps.padding).sum(dim=1) - int(name_first) > 1
+        excluded = ~several[own] | (examples.labels == BACKGROUND)[:, None]
+        found["orders"] = torch.cat(orders, dim=1).masked_fill(excluded, -torch.inf)
+    if kind in ("region", "all"):
+        regions = score(examples.adjacent.flatten(0, 1), steps).unflatten(0, examples.in_video.shape)
+        regions = regions.gather(2, own[:, None].expand(-1, regions.shape[1], -1))[..., 0]
+        found["regions"] = regions.masked_fill(~examples.in_video, -torch.inf)
+    return found

@@ -4,6 +4,9 @@ A head maps the sequence of a segment's bins or of a class's texts. With `residu
 (x + gate * f(x) with gate 0; ReZero, Bachlechner et al. 2021), which preserves CLIP's knowledge if the head learns
 little. The adapter is CLIP-Adapter's (Gao et al. 2021): a bottleneck whose output is mixed with the feature. Only
 `composition` has position embeddings, because it is meant to read the order.
+
+Two other trainable parts replace the mean of the bins (`poolings` joins them to the classifier): a matching (entry 64)
+and a mask (entry 68).
 """
 
 import math
@@ -14,26 +17,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tadlib.data.checks import one_of
-from tadlib.naming.text import TextEmbeddings, mean_of_texts
+from tadlib.detector.layers import mlp
 
 SQUEEZE = 4  # reduction of channels in the adapter's bottleneck
 MIX_RATIO = 0.2  # weight of the adapter's output
 Sequences = Float[Tensor, "n r c"]
 Padding = Bool[Tensor, "n r"] | None
-
-
-class Mlp(nn.Module):
-    """Two linear layers applied to each embedding; `last` adds a final ReLU, as in CLIP-Adapter."""
-
-    def __init__(self, channels: int, middle: int, last: bool = False) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(channels, middle), nn.ReLU(), nn.Linear(middle, channels))
-        if last:
-            self.layers.append(nn.ReLU())
-
-    def forward(self, values: Sequences, padding: Padding) -> Sequences:
-        return self.layers(values)
 
 
 class OverTime(nn.Module):
@@ -55,14 +44,18 @@ def multihead(channels: int) -> nn.MultiheadAttention:
 
 
 class Attention(nn.Module):
-    """Self-attention within a sequence."""
+    """Self-attention within a sequence; with `cross` only the first element attends, to those behind it."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, cross: bool = False) -> None:
         super().__init__()
-        self.attention = multihead(channels)
+        self.attention, self.cross = multihead(channels), cross
 
     def forward(self, values: Sequences, padding: Padding) -> Sequences:
-        return self.attention(values, values, values, key_padding_mask=padding, need_weights=False)[0]
+        if not self.cross:
+            return self.attention(values, values, values, key_padding_mask=padding, need_weights=False)[0]
+        first, rest = values[:, :1], values[:, 1:]
+        attended = self.attention(first, rest, rest, key_padding_mask=padding[:, 1:], need_weights=False)[0]
+        return torch.cat([attended, rest], dim=1)
 
 
 class Encoder(nn.Module):
@@ -89,61 +82,67 @@ def sines(places: int, channels: int) -> Float[Tensor, "r c"]:
 
 
 MAPS = {
-    "mlp": lambda channels: Mlp(channels, channels),
+    "mlp": lambda channels: mlp(channels, channels, channels),
     "conv": OverTime,
     "attention": Attention,
     "encoder": partial(Encoder, places=False),
     "composition": partial(Encoder, places=True),
+    "adapter": lambda channels: mlp(channels, max(1, channels // SQUEEZE), channels).append(nn.ReLU()),  # of bins only
+    "cross": partial(Attention, cross=True),  # of texts only: the class name attends to the steps behind it
 }
-KINDS = (*MAPS, "adapter")
-TEXT_KINDS = (*MAPS, "cross")
 
 
 class Head(nn.Module):
-    """Trainable map of bins of CLIP features; input features are normalised."""
+    """Trainable map of the bins of CLIP features of segments, or of the texts of classes, which are normalised."""
 
     def __init__(self, kind: str, channels: int, residual: bool = True) -> None:
         super().__init__()
-        one_of("head", kind, KINDS)
         self.mixed, self.residual = kind == "adapter", residual
-        self.map = Mlp(channels, max(1, channels // SQUEEZE), last=True) if self.mixed else MAPS[kind](channels)
+        self.map = MAPS[kind](channels)
         self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual and not self.mixed)
 
-    def forward(self, bins: Sequences) -> Sequences:
-        unit = functional.normalize(bins, dim=-1)
-        mapped = self.map(unit, None)
+    def forward(self, values: Sequences, padding: Padding = None) -> Sequences:
+        unit = functional.normalize(values, dim=-1)
+        found = self.map(unit) if isinstance(self.map, nn.Sequential) else self.map(unit, padding)
         if self.mixed:
-            return MIX_RATIO * mapped + (1 - MIX_RATIO) * unit
-        return unit + self.gate * mapped if self.residual else mapped
+            found = MIX_RATIO * found + (1 - MIX_RATIO) * unit
+        elif self.residual:
+            found = unit + self.gate * found
+        return found if padding is None else found.masked_fill(padding[..., None], 0.0)
 
 
-class TextHead(nn.Module):
-    """Trainable map of the texts of each class, and the class embedding read from them.
+class Matching(nn.Module):
+    """Attention with class texts as queries and bins as keys and values; the output is compared with the text.
 
-    If a name precedes the sub-actions (`name_first`), its output is the class embedding; in `cross` that output is the
-    name's attention to the sub-actions. Without a name the class embedding is the mean.
+    Weights are softmax(factor * cosine / sqrt(c)) over bins, that is attention of normalised CLIP vectors (GAP's third
+    version). `learned` adds a multi-head attention with an initial gate of 0.
     """
 
-    def __init__(self, kind: str, channels: int, residual: bool = True, name_first: bool = False) -> None:
+    def __init__(self, channels: int = 0, learned: bool = False) -> None:
         super().__init__()
-        one_of("text_head", kind, TEXT_KINDS)
-        self.crossing, self.residual, self.name_first = kind == "cross", residual, name_first
-        self.map = multihead(channels) if self.crossing else MAPS[kind](channels)
-        self.gate = nn.Parameter(torch.zeros(()), requires_grad=residual)
+        self.attention = multihead(channels) if learned else None
+        self.gate = nn.Parameter(torch.zeros(())) if learned else None
 
-    def forward(self, steps: TextEmbeddings) -> Float[Tensor, "k s c"]:
-        """Return the mapped text embeddings; input texts are normalised, padding is zero."""
-        unit = functional.normalize(steps.embeddings, dim=-1)
-        mapped = self._cross_attention(unit, steps.padding) if self.crossing else self.map(unit, steps.padding)
-        found = unit + self.gate * mapped if self.residual else mapped
-        return found.masked_fill(steps.padding[..., None], 0.0)
+    def forward(self, bins: Sequences, texts: Float[Tensor, "k c"], factor: float) -> Float[Tensor, "n k"]:
+        """Logits of segments for classes: `factor` times the cosine of each text with its attention output."""
+        bins, texts = functional.normalize(bins, dim=-1), functional.normalize(texts, dim=-1)
+        weights = (factor / math.sqrt(bins.shape[-1]) * (texts @ bins.transpose(1, 2))).softmax(dim=2)
+        found = weights @ bins
+        if self.attention is not None:
+            asking = texts.expand(len(bins), -1, -1)
+            found = found + self.gate * self.attention(asking, bins, bins, need_weights=False)[0]
+        return factor * (functional.normalize(found, dim=-1) * texts).sum(dim=-1)
 
-    def _cross_attention(self, unit: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k s c"]:
-        """Attention of the class name (query) to the steps behind it (keys, values); the steps are unchanged."""
-        name, rest = unit[:, :1], unit[:, 1:]
-        attended = self.map(name, rest, rest, key_padding_mask=padding[:, 1:], need_weights=False)[0]
-        return torch.cat([attended, rest], dim=1)
 
-    def read(self, found: Float[Tensor, "k s c"], padding: Bool[Tensor, "k s"]) -> Float[Tensor, "k c"]:
-        """Return one unit-length embedding per class."""
-        return functional.normalize(found[:, 0], dim=1) if self.name_first else mean_of_texts(found, padding)
+class Mask(nn.Module):
+    """Linear logit of a normalised snippet feature being inside an action; initialised to zero."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, bins: Float[Tensor, "*n c"]) -> Float[Tensor, "*n"]:
+        """Logits of bins or snippets."""
+        return self.linear(functional.normalize(bins, dim=-1))[..., 0]

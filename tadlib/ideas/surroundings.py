@@ -18,21 +18,17 @@ MARGIN = 0.25  # width of the outer region on each side, as a share of the segme
 def classifier(found: Classifier, extend: float, contrast: float) -> Classifier | None:
     """Return the classifier of segments extended by `extend`, minus `contrast` times the logits of the outer region."""
     if extend != 1:
-        found = replace(
-            found, adjust_segments=lambda segments_ix: to_segments(to_cw(segments_ix) * torch.tensor([1.0, extend]))
-        )
-    if contrast == 0:
-        return found
+        wider = torch.tensor([1.0, extend])
+        found = replace(found, adjust_segments=lambda segments_ix: to_segments(to_cw(segments_ix) * wider))
 
     def adjust_logits(
         logits: Float[Tensor, "n k"], features: Float[Tensor, "t c"], segments_ix: Float[Tensor, "n 2"]
     ) -> Float[Tensor, "n k"]:
         outside, in_video = outer_region(features, found.adjust_segments(segments_ix), found.roi_bins)
-        if found.head is not None:
-            outside = found.head(outside[:, None])[:, 0]
+        outside = outside if found.head is None else found.head(outside[:, None])[:, 0]
         return logits - contrast * found.compare(outside) * in_video[:, None]
 
-    return replace(found, adjust_logits=adjust_logits)
+    return replace(found, adjust_logits=adjust_logits) if contrast else found
 
 
 def outer_region(

@@ -9,15 +9,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from tadlib import devices
 from tadlib.data.annotations import Video
 from tadlib.data.windows import spans
 from tadlib.files import digest
-from tadlib.ideas import head_losses, head_training, mask, text_queries
-from tadlib.ideas.head_training import ClassTexts, Examples, HeadTraining, NamingHead, TrainableParts
+from tadlib.ideas import head_training
+from tadlib.ideas.head_losses import BACKGROUND, Examples, adjacent, repeated_near
+from tadlib.ideas.head_training import ClassTexts, HeadTraining, NamingHead
 from tadlib.naming.classifier import Classifier
 from tadlib.naming.similarity import scale_of
 from tadlib.naming.text import TextEmbeddings, texts_of
@@ -40,30 +41,44 @@ def frozen(pooling: str) -> dict[str, object]:
     return FROZEN | {"pooling": "mean" if pooling in ("matching_learned", "mask") else pooling}
 
 
-def trained(data: Task, parts: TrainableParts, training: HeadTraining) -> NamingHead | None:
+def trained(data: Task, training: HeadTraining) -> NamingHead | None:
     """Return the trained parts, from the cache beside the features if possible; None if nothing is trained."""
-    if not parts.trained:
+    if not training.trained:
         return None
     training = replace(training, factor=scale_of(data.encoder.logit_scale, training.logit_scale))
-    path = data.benchmark.cache / "heads" / f"{_key(data, parts, training)}.pt"
+    path = data.benchmark.cache / "heads" / f"{_key(data, training)}.pt"
     channels = data.store.read(data.training_videos[0].id).shape[1]
     with devices.random_kept(training.seed):
-        model = NamingHead(parts, channels, data.encoder)
+        model = NamingHead(training, channels, data.encoder)
         if (kept := usable(path)) is not None:
             model.load_state_dict(kept)
         else:
-            _train(model, data, parts, training)
+            _train(model, data)
             keep_tensors(path, model.state_dict())
     return model.eval().requires_grad_(False)
 
 
-def _key(data: Task, parts: TrainableParts, training: HeadTraining) -> str:
-    wanted = asdict(parts) | asdict(training)
-    if parts.pooling not in LEARNED:
+def _key(data: Task, training: HeadTraining) -> str:
+    wanted = asdict(training)
+    if training.pooling not in LEARNED:
         del wanted["pooling"]  # one training serves every pooling of frozen CLIP
     made = [path.read_text(encoding="utf-8") for path in SOURCES]  # weights of other code are not reused
-    texts = texts_of(data.classes.seen, data.wording)
-    return digest([wanted, data.classes.seen, texts, data.ignore_unseen, data.fingerprint, torch.__version__, *made])
+    of_data = data.classes.seen, texts_of(data.classes.seen, data.wording), data.ignore_unseen, data.fingerprint
+    return digest([wanted, *of_data, torch.__version__, *made])
+
+
+def _train(model: NamingHead, data: Task) -> None:
+    settings = model.settings
+    if model.mask is not None:
+        snippets, labels = data.training_snippets()
+        head_training.fit_mask(model.mask, snippets, labels != BACKGROUND, settings.head_epochs, settings.head_lr)
+    if model.rates():
+        background = settings.background != "none"
+        if settings.head_on == "snippets":
+            learn_from = snippet_examples(data, background)
+        else:
+            learn_from = examples(data, background, settings.roi_bins)
+        head_training.fit(model, learn_from, class_texts(data, data.classes.seen))
 
 
 def class_texts(data: Task, classes: Sequence[str]) -> ClassTexts:
@@ -71,82 +86,57 @@ def class_texts(data: Task, classes: Sequence[str]) -> ClassTexts:
     return ClassTexts(texts_of(classes, data.wording), data.text_embeddings(classes))
 
 
-def classifier(found: Classifier, data: Task, parts: TrainableParts, training: HeadTraining) -> Classifier | None:
+def classifier(found: Classifier, data: Task, training: HeadTraining) -> Classifier | None:
     """Return the classifier with trained heads, and with trained texts if there are any."""
-    model = trained(data, parts, training)
+    model = trained(data, training)
     if model is None:
         return None
     found = replace(found, head=model.visual)
-    if (parts.text_head, parts.context, parts.background == "learned") == ("none", 0, False):
+    if not training.trains_texts:
         return found
 
     def steps(classes: Sequence[str]) -> TextEmbeddings:
         read = model.steps(class_texts(data, classes))
         return TextEmbeddings(model.mapped(read), read.padding)
 
-    return replace(
-        found, embed_texts=steps, embed=lambda classes: model.classes(model.steps(class_texts(data, classes)))
-    )
+    def embed(classes: Sequence[str]) -> Float[Tensor, "k c"]:
+        return model.classes(model.steps(class_texts(data, classes)))
+
+    return replace(found, embed_texts=steps, embed=embed)
 
 
-def learned_pooling(
-    found: Classifier, data: Task, parts: TrainableParts, training: HeadTraining, similarity_at: str
-) -> Classifier | None:
-    """Return the classifier with a learned matching or mask as its pooling."""
-    if parts.pooling not in ("matching_learned", "mask"):
-        return None
-    model = trained(data, parts, training)
-    if parts.pooling == "mask":
-        return mask.with_mask(found, model.mask, similarity_at)
-    return text_queries.with_matching(found, model.matching)
+def snippet_examples(data: Task, background: bool) -> Examples:
+    """Training examples of one snippet each, a random sample: of seen classes, and of background on request."""
+    snippets, labels = data.training_snippets()
+    rows = torch.arange(len(labels)) if background else (labels != BACKGROUND).nonzero()[:, 0]
+    rows = rows[torch.randperm(len(rows))[:MAX_SNIPPETS]]
+    nothing = snippets.new_zeros(len(rows), 0, 1, snippets.shape[1])
+    return Examples(snippets[rows, None], labels[rows], nothing, torch.zeros(len(rows), 0, dtype=torch.bool))
 
 
-def _train(model: NamingHead, data: Task, parts: TrainableParts, training: HeadTraining) -> None:
-    if model.mask is not None:
-        snippets, labels = data.training_snippets()
-        mask.fit_mask(model.mask, snippets, labels != head_losses.BACKGROUND, training.head_epochs, training.head_lr)
-    if any(not name.startswith("mask.") for name, weight in model.named_parameters() if weight.requires_grad):
-        learn_from = examples(
-            data, background=parts.background != "none", head_on=training.head_on, bins=training.roi_bins
-        )
-        head_training.fit(model, learn_from, class_texts(data, data.classes.seen), training)
-
-
-def examples(data: Task, *, background: bool = False, head_on: str = "segments", bins: int = 16) -> Examples:
-    """Training examples: bins of true segments of seen classes, or snippets, with background on request.
+def examples(data: Task, background: bool = False, bins: int = 16) -> Examples:
+    """Training examples: bins of true segments of seen classes, with background on request.
 
     Background is outside of all annotations; with `ignore_unseen` nowhere, outside of seen actions.
     """
-    if head_on == "snippets":
-        snippets, labels = data.training_snippets()
-        kept = torch.ones(len(labels), dtype=torch.bool) if background else labels != head_losses.BACKGROUND
-        rows = kept.nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows))[:MAX_SNIPPETS]]
-        nothing = snippets.new_zeros(len(rows), 0, 1, snippets.shape[1])
-        return Examples(snippets[rows, None], labels[rows], nothing, torch.zeros(len(rows), 0, dtype=torch.bool))
     parts, places = [], {label: place for place, label in enumerate(data.classes.seen)}
     for video in data.training_videos:
-        segments = spans(video.actions)
-        labels = [places[action.label] for action in video.actions]
+        segments, labels = spans(video.actions), [places[action.label] for action in video.actions]
         if background:
             gaps = between(spans(data.occupied[video.id]), video.duration, 1 / float(data.grid(video).snippets(1.0)))
-            segments, labels = torch.cat([segments, gaps]), labels + [head_losses.BACKGROUND] * len(gaps)
-        under, adjacent, in_video = bins_and_adjacent(data, video, segments, bins)
-        in_video &= ~head_losses.repeated_near(segments, torch.tensor(labels), video.duration)
-        parts.append(Examples(under, torch.tensor(labels), adjacent, in_video))
+            segments, labels = torch.cat([segments, gaps]), labels + [BACKGROUND] * len(gaps)
+        own = segment_examples(data, video, segments, torch.tensor(labels), bins)
+        parts.append(own._replace(in_video=own.in_video & ~repeated_near(segments, own.labels, video.duration)))
     return Examples(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
 
-def bins_and_adjacent(
-    data: Task, video: Video, segments: Float[Tensor, "n 2"], bins: int
-) -> tuple[Float[Tensor, "n r c"], Float[Tensor, "n w r c"], Bool[Tensor, "n w"]]:
-    """Bins of segments (seconds) and of their adjacent regions, and which regions are in the video."""
-    snippets = data.features(video)
-    segments_ix = data.grid(video).snippets(segments)
-    regions, in_video = head_losses.adjacent(segments_ix, len(snippets))
+def segment_examples(data: Task, video: Video, segments: Float[Tensor, "n 2"], labels: Tensor, bins: int) -> Examples:
+    """Segments (seconds) of a video with their adjacent regions as examples."""
+    snippets, segments_ix = data.features(video), data.grid(video).snippets(segments)
+    regions, in_video = adjacent(segments_ix, len(snippets))
     found = roi_align(snippets, torch.cat([segments_ix[:, None], regions], dim=1).flatten(0, 1), bins)
     found = found.unflatten(0, (-1, 3))
-    return found[:, 0], found[:, 1:], in_video
+    return Examples(found[:, 0], labels, found[:, 1:], in_video)
 
 
 def between(segments: Float[Tensor, "n 2"], duration: float, least: float) -> Float[Tensor, "m 2"]:

@@ -35,7 +35,7 @@ WAYS = {
     "self-attention": {"pooling": "self_attention"},
     "mean, less outside": {"contrast": 0.5},
 }
-CHANGES = (surroundings.classifier, poolings.classifier)
+CHANGES = (surroundings.classifier, poolings.pooled)
 
 
 class Size(NamedTuple):
