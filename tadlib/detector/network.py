@@ -43,7 +43,7 @@ class ConditionalDETR(nn.Module):
     Zhu et al. 2021). `dtype` is the precision of the forward pass (autocast). Raises ValueError for impossible sizes.
     """
 
-    normalised, within_snippet = True, 0.5  # whether snippets are normalised; where in a snippet its position is taken
+    normalised = True  # whether snippets are normalised
 
     def __init__(  # noqa: PLR0913  one word for each choice of the architecture
         self,
@@ -143,9 +143,7 @@ class ConditionalDETR(nn.Module):
         """Compilable part of `forward`: `padded` is known beforehand, so control flow depends on no tensor value."""
         features = self.normalise(features)
         attended = padding if padded else None  # attention is faster without a mask
-        # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit
-        places = padding if padded or not torch.is_autocast_enabled(padding.device.type) else padding[:1]
-        position = self.embed(layers.place_in_window(places, self.within_snippet)).to(features.dtype)
+        position = self._position(padding, padded).to(features.dtype)
         memory = self._project(self.disturb(features), padding)
         for addition in self.additions:
             memory = addition.before_encoder(memory, texts)
@@ -193,6 +191,11 @@ class ConditionalDETR(nn.Module):
         width = self.channels if self.embedding is None else self.embedding.out_features
         if texts is not None and texts.shape[1:] != (width,):
             raise ValueError(f"texts must be (classes, {width}), got {tuple(texts.shape)}: are they this encoder's?")
+
+    def _position(self, padding: Padding, padded: bool) -> Positions:
+        # full windows share positions under autocast only: in full precision earlier results stay equal bit for bit
+        shared = not padded and torch.is_autocast_enabled(padding.device.type)
+        return self.embed(layers.place_in_window(padding[:1] if shared else padding))
 
     def _project(self, features: Features, padding: Padding) -> Snippets:
         return self.backbone(self.project(features), padding)

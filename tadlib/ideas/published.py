@@ -41,7 +41,7 @@ class PublishedDecoderLayer(layers.DecoderLayer):
 class PublishedDETR(ConditionalDETR):
     """The detector as published, with the arguments of `ConditionalDETR`."""
 
-    normalised, within_snippet = False, 1.0
+    normalised = False
     _queries = staticmethod(partial(layers.LearnedQueries, spread=False))
     _positions = staticmethod(partial(layers.Sines, **SINES))
 
@@ -51,6 +51,9 @@ class PublishedDETR(ConditionalDETR):
         self.encoder = nn.ModuleList(layers.EncoderLayer(*sizes, dropout) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(PublishedDecoderLayer(*sizes, first=n == 0) for n in range(decoder_layers))
         self.norm = nn.LayerNorm(self.width)
+
+    def _position(self, padding: Padding, padded: bool) -> Snippets:
+        return self.embed(layers.place_in_window(padding, within=1.0))
 
     def _project(self, features: Features, padding: Padding) -> Snippets:
         return self.project(self.backbone(features, padding))
