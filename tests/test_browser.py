@@ -16,6 +16,7 @@ from tadlib.workbook.report import page as exported
 SHOWN = 'Viewer(10.0, [Row("dive", "detection", [(1, 2), (3, 4), (5, 6)], [0.9, 0.5, 0.1])], {"dive": np.arange(50)})'
 CELL = f"import numpy as np\nfrom tadlib.workbook.display import Row, Viewer\n{SHOWN}"
 SEEN = "[...document.querySelectorAll('rect.detection')].filter((bar) => bar.getClientRects().length).length"
+HIGHEST = "Math.max(...[...document.querySelectorAll('rect.detection')].map((bar) => bar.dataset.score))"
 BANNER = "document.querySelector('.tad-banner')"
 HERE = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
 
@@ -112,7 +113,8 @@ def test_every_notebook_runs_in_jupyterlab_from_top_to_bottom(tiny, tmp_path):
             page.wait(f"({TOP}, true)")
             page.picture(tmp_path / f"{stage}.png")
         page.wait("!!document.querySelector('.tad-view.live')")
-        shown, top = page.run(SEEN), page.run("Number(document.querySelector('.tad-view .least').max)")
+        moved(page, "least", 0)
+        shown, top = page.run(SEEN), page.run(HIGHEST)
         moved(page, "least", top)
         moved(page, "time", 500)
         page.picture(tmp_path / "moved.png")

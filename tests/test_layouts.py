@@ -87,7 +87,7 @@ def test_annotations_of_two_people_are_asked_about(tmp_path):
     assert read(write(tmp_path, a__json=tasks) / "a.json")["ann"].actions == ()
 
 
-@pytest.mark.parametrize("layout", ["activitynet", "csv"])
+@pytest.mark.parametrize("layout", ["activitynet", "csv", "label-studio"])
 @pytest.mark.parametrize("content", [TRUTH, FOUND], ids=["annotations", "detections"])
 def test_what_is_exported_is_read_as_it_was(tmp_path, layout, content, capsys):
     source = write(tmp_path, source__csv=content) / "source.csv"
@@ -100,11 +100,19 @@ def test_what_is_exported_is_read_as_it_was(tmp_path, layout, content, capsys):
     assert list(map(float, after.score)) == list(map(float, before.score))
 
 
-def test_an_export_of_frames_asks_for_their_rate_and_overwrites_nothing_that_is_read(tmp_path, capsys):
-    tasks = write(tmp_path, tasks__json=[TASKS["the video's rate"]]) / "tasks.json"
-    assert tad("export", tasks, tmp_path / "out.json", "--as", "activitynet") == 2
-    assert "video ann has no frame rate: pass --fps" in capsys.readouterr().err
+def test_an_export_for_fiftyone_is_in_its_layout_of_temporal_detections(tmp_path):
+    for name, content in {"truth": TRUTH, "found": FOUND}.items():
+        source = write(tmp_path, **{f"{name}__csv": content}) / f"{name}.csv"
+        assert tad("export", source, tmp_path / f"{name}.json", "--as", "fiftyone", "--fps", "25") == 0
+    truth, found = (golden.read_json(tmp_path / f"{name}.json")["labels"] for name in ("truth", "found"))
+    assert truth["b"] == [{"label": "HighJump", "support": [1, 250]}]  # frames from 1, both ends inside
+    assert found["a"][1] == {"label": "Shotput", "support": [501, 750], "confidence": 0.8}
+
+
+def test_an_export_to_frames_asks_for_their_rate_and_overwrites_nothing_that_is_read(tmp_path, capsys):
     source = write(tmp_path, source__csv=FOUND) / "source.csv"
+    assert tad("export", source, tmp_path / "out.json", "--as", "label-studio") == 2
+    assert "video a has no frame rate: pass --fps" in capsys.readouterr().err
     assert tad("export", source, source, "--as", "csv") == 2 and source.read_text() == FOUND
 
 

@@ -171,6 +171,7 @@ def embedded(
     parts.append(encoder.encode(torch.stack(batch)).numpy())
     features = np.concatenate(parts).repeat(times, axis=0)
     features = features.reshape(-1, each, features.shape[1]).mean(axis=1)
+    progress(len(features), len(features), "encoding the video with CLIP")
     if not np.isfinite(features).all():
         raise ValueError(f"{clip.path}: encoder {encoder.name} gave NaN or infinite features")
     return features, found

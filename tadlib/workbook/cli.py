@@ -196,17 +196,18 @@ def evaluate(ties: str, target: str, **given) -> int:
 @tad.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=click.Path(dir_okay=False))
-@click.option("--as", "layout", type=click.Choice(["activitynet", "csv"]), required=True)
+@click.option("--as", "layout", type=click.Choice(["activitynet", "csv", "label-studio", "fiftyone"]), required=True)
 @click.option("--fps", default="", help="Frame rate of videos without one in the file, to convert frames.")
-def export(source: str, target: str, layout: str, fps: str) -> int:
-    """Convert annotations or detections, a file or folder in any supported layout, to ActivityNet's JSON or to CSV."""
+@click.option("--videos", default="{}.mp4", show_default=True, help="Address of a video in Label Studio, {} its id.")
+def export(source: str, target: str, layout: str, fps: str, videos: str) -> int:
+    """Convert annotations or detections, a file or folder in any supported layout, to another layout."""
     from tadlib.data import datasets
     from tadlib.workbook import export as exporting
 
     if Path(target).resolve() == Path(source).resolve():
         raise ValueError(f"{target} is the file that is read: name another one")
     in_frames = datasets.read_conventions(datasets.folder_beside(source)).times == "frames"
-    number = exporting.export(source, target, layout, fps=fps, in_frames=in_frames)
+    number = exporting.export(source, target, layout, fps=fps, videos=videos, in_frames=in_frames)
     print(f"{number} rows in {target}")
     return 0
 
