@@ -88,6 +88,15 @@ def test_modules_of_a_reader_that_a_notebook_or_a_file_of_ideas_imports_count(no
     assert versions[0] != versions[2] and versions[1] != versions[3]
 
 
+@pytest.mark.parametrize(("seed", "folder"), [(0, "demo"), (2, "demo-2")])
+def test_class_splits_in_the_folder_of_the_demo_count(home, seed, folder):
+    given = Params.read({"demo_seed": seed})
+    before = stages.data_version(given)
+    (home / "data" / folder).mkdir(parents=True)
+    (home / "data" / folder / "splits.json").write_text("{}")
+    assert stages.data_version(given) != before
+
+
 def test_libraries_and_the_stages_before_are_part_of_a_version(home, monkeypatch):
     for stage in stages.STAGES:
         write(home / "notebooks" / f"{stage}.ipynb", "1")

@@ -159,7 +159,7 @@ def test_the_readers_other_cells_set_nothing_and_stop_nothing():
         "x: int = 2",
     )
     namespace = ran("k = 5", "seed = 'early'", TAGGED, "# Parameters\nqueries = 30\nlr = 0.5\n", *scratch)
-    with pytest.warns(UserWarning, match="^heads, seed, split without effect, given in a cell of your own"):
+    with pytest.warns(UserWarning, match="^heads, split without effect, given in a cell of your own"):
         assert Params.from_notebook(namespace) == Params.check({"queries": 30, "lr": 0.5})
 
 

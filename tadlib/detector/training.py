@@ -269,6 +269,8 @@ class Trainer:
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
+        if bool(state["average"]) != bool(self.average):
+            raise ValueError(f"{self.checkpoint} is of a training with another ema: pass another checkpoint")
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.rates.load_state_dict(state["rates"] | {"lr_lambdas": [None] * len(self.rates.lr_lambdas)})

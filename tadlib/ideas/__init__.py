@@ -8,10 +8,10 @@ dataclass; they return None or an empty value if the method is off. In the detec
     network(...)           -> a class in place of `ConditionalDETR`
     loss(...)              -> a class in place of `DetectionLoss`
     each_batch(windows, ...) -> a function from training batch to training batch
+    texts(data, classes, ...) -> class texts (k, c) that the detector reads
 
 In naming:
 
-    texts(data, classes, ...) -> class texts (k, c) that the detector reads
     classifier(found, data, ...) -> the `Classifier` with another pooling, head, similarity, or other texts
     proposals(found, data, classifier_of, ...) -> changed proposals: more, fewer, or with other scores
 

@@ -168,23 +168,29 @@ def start(stage: str, params: Params) -> Run:
     """
     stage = record_name(stage, params)
     folder = _folder(stage, params)
-    record = provenance(params) | {"status": "running"}
+    _unfinished(stage, folder)  # the folder may be read-only
     folder.mkdir(parents=True, exist_ok=bool(params.run_dir))
-    if not claim(lock := folder / f".{stage}.lock"):  # before the status is read, which another start may change
+    if not claim(folder / f".{stage}.lock"):
         raise RunError(f"another process runs {stage} in {folder}: end it (or its kernel), or pass another run_dir")
-    before = records(folder).get(stage, {})
-    if before.get("status") == "finished":
-        release(lock)
-        _refused.add((folder, stage))
-        how = " with a copy of its checkpoint.pt" * (stage in NEEDED)
-        how += ", and run classify there first" * (stage == "evaluate")
-        raise RunError(f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir{how}")
-    record["files"] = list(before.get("files", []))
+    before = _unfinished(stage, folder)  # another start may have finished it before the lock was claimed
+    record = provenance(params) | {"status": "running", "files": list(before.get("files", []))}
     write_record(folder, stage, record)
     sys.stdout.writelines(f"{line}\n" for line in (*edits.lines(records(folder), stage), *_untrained(params)))
     run = Run(stage, folder, params, record)
     _notice_errors(run)
     return run
+
+
+def _unfinished(stage: str, folder: Path) -> dict[str, Any]:
+    """Return the record of an earlier attempt at a stage, if any; raise RunError if it has finished."""
+    before = records(folder).get(stage, {})
+    if before.get("status") == "finished":
+        _refused.add((folder, stage))
+        release(folder / f".{stage}.lock")
+        how = " with a copy of its checkpoint.pt" * (stage in NEEDED)
+        how += ", and run classify there first" * (stage == "evaluate")
+        raise RunError(f"{stage} has already finished in {folder}: nothing is overwritten; pass another run_dir{how}")
+    return before
 
 
 def require_earlier(stage: str, params: Params) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import tadlib
 from tadlib.data import fingerprints
-from tadlib.data.datasets import TEXT_LAYOUTS
+from tadlib.data.datasets import TEXT_LAYOUTS, folder_of
 from tadlib.files import digest
 from tadlib.project import project_root, resolve
 from tadlib.workbook.params import NamingParams, Params
@@ -141,9 +141,10 @@ def _libraries() -> list[str]:
 def data_version(params: Params, stage: str = STAGES[-1]) -> str:
     """Return a hash (12 digits) of the input files of a stage: names, times, and hashes of size, head and tail."""
     found: list[Path] = []
-    if params.dataset != "demo":  # which the code makes, whose version covers it
-        known = params.dataset in ("thumos14", "activitynet13")
-        folder = resolve(params.data_dir) / params.dataset if known else resolve(params.dataset)
+    folder = resolve(folder_of(params.dataset, resolve(params.data_dir), params.demo_seed))
+    if params.dataset == "demo":  # the code makes all but class splits, and its version covers what it makes
+        found += _files([folder / "splits.json"])
+    else:
         for place in (folder, folder / "annotations", folder / "videos", folder / "features"):
             found += _files(place.glob("*"))
         found += [path for layout in TEXT_LAYOUTS for place in folder.glob(layout) for path in _files(place.rglob("*"))]

@@ -165,8 +165,13 @@ class Vocabulary(BaseModel):
                         f"{name} of the parameters cell was set again in another cell, which now reads "
                         f"{namespace[name]!r:.60}: run the parameters cell again, or give that variable another name"
                     ) from None
-        others = (cell for place, cell in enumerate(cells) if place not in sum(executions, []) and not cell.used)
-        if idle := sorted(frozenset().union(*(cell.bound for cell in others if cell.bound <= fields.keys()))):
+        read = frozenset().union(*(cell.used for cell in cells))  # the reader's own variables
+        ours = frozenset().union(*(cells[place].bound for place in latest))
+        others = ((place, cell) for place, cell in enumerate(cells) if place not in sum(executions, []))
+        plain = ((place, cell) for place, cell in others if cell.bound <= fields.keys() and not cell.used)
+        if idle := sorted(
+            {n for place, cell in plain for n in cell.bound - read if place > latest[-1] or n not in ours}
+        ):
             where = "a cell of your own, which sets no parameters: set them in the first code cell and run that again"
             warnings.warn(f"{', '.join(idle)} without effect, given in {where}", stacklevel=2)
         kept = cls.stated(found).items()

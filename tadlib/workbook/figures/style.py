@@ -117,11 +117,11 @@ def matrix_height(side: float, labels: Sequence[str]) -> float:
 
 
 def apart(heights: Sequence[float], least: float) -> np.ndarray:
-    """Move heights of labels as little as possible until they are `least` apart, in the same order."""
+    """Move heights (per cent) of labels as little as possible until they are `least` apart, in order and within 100."""
     from scipy.optimize import isotonic_regression
 
     order, steps = np.argsort(heights, kind="stable"), least * np.arange(len(heights))
-    moved = isotonic_regression(np.asarray(heights)[order] - steps).x + steps
+    moved = isotonic_regression(np.asarray(heights)[order] - steps).x.clip(0, 100 - steps[-1]) + steps
     return moved[np.argsort(order)]
 
 
