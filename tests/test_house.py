@@ -106,7 +106,7 @@ def test_the_module_grows_no_larger():
     parts = {name: [path for path in MODULES if name in path.parts] for name in ("ideas", "demo")}
     core = [path for path in MODULES if path not in (*parts["ideas"], *parts["demo"])]
     sizes = lines(core), lines(parts["ideas"]), lines(parts["demo"]), len(MODULES)
-    assert all(size <= most for size, most in zip(sizes, (16_044, 2_033, 1_390, 134), strict=True)), sizes
+    assert all(size <= most for size, most in zip(sizes, (16_039, 2_033, 1_390, 134), strict=True)), sizes
     assert lines((ROOT / "tests").rglob("*.py")) <= 16_732
 
 
